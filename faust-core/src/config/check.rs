@@ -1,0 +1,126 @@
+//! Rules that no single value can break: names, and settings against each other.
+
+use super::value::SettingValue;
+use super::{GroupProtocol, Origin, Resolved, SecurityProtocol};
+
+/// Settings of librdkafka that the engine's promises rest on, and what to use instead.
+const OWNED: [(&str, &str); 17] = [
+    ("bootstrap.servers", "set `broker`"),
+    ("metadata.broker.list", "set `broker`"),
+    ("group.id", "it follows from the app's id and `version`"),
+    ("client.id", "set `broker_client_id`"),
+    ("session.timeout.ms", "set `broker_session_timeout`"),
+    ("heartbeat.interval.ms", "set `broker_heartbeat_interval`"),
+    ("max.poll.interval.ms", "set `broker_max_poll_interval`"),
+    ("auto.offset.reset", "set `consumer_auto_offset_reset`"),
+    ("group.instance.id", "set `consumer_group_instance_id`"),
+    ("group.protocol", "set `group_protocol`"),
+    ("queued.max.messages.kbytes", "set `fetch_memory`"),
+    ("enable.auto.commit", "commits are made when work is done, never by a clock"),
+    ("enable.auto.offset.store", "commits are made when work is done, never by a clock"),
+    ("enable.partition.eof", "the engine needs it to know the ends"),
+    ("enable.idempotence", "without it a retry may repeat or reorder messages"),
+    ("partition.assignment.strategy", "topics that are joined must be assigned alike, which `range` does"),
+    ("partitioner", "keys must be placed as in Java, or tables are read on the wrong partition"),
+];
+
+/// The id is the consumer group and part of topic names, so it must be good for both.
+pub(super) fn app_id(id: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if id.is_empty() || id.len() > 150 || !id.chars().all(fits) || id.chars().all(|c| c == '.') {
+        return Err(format!(
+            "app id `{id}` is no name for a consumer group: use 1 to 150 letters, digits, `.`, `_` and `-`"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a setting of librdkafka may be passed on.
+pub(super) fn native(name: &str) -> Result<(), String> {
+    match OWNED.iter().find(|(owned, _)| *owned == name) {
+        Some((_, instead)) => Err(format!("cannot be set directly: {instead}")),
+        None if name.is_empty() => Err("names no setting of librdkafka".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// What contradicts each other.
+pub(super) fn together(resolved: &Resolved) -> Vec<String> {
+    let s = &resolved.settings;
+    let mut faults = Vec::new();
+    let mut order = |small: (&str, std::time::Duration), large: (&str, std::time::Duration), why: &str| {
+        if small.1 >= large.1 {
+            faults.push(format!(
+                "settings `{}` ({}, {}) and `{}` ({}, {}): the first must be below the second, {why}",
+                small.0,
+                small.1.show(),
+                resolved.origin(small.0),
+                large.0,
+                large.1.show(),
+                resolved.origin(large.0),
+            ));
+        }
+    };
+    let heartbeat = ("broker_heartbeat_interval", s.broker_heartbeat_interval);
+    let session = ("broker_session_timeout", s.broker_session_timeout);
+    let request = ("broker_request_timeout", s.broker_request_timeout);
+    let rebalance = ("broker_rebalance_timeout", s.broker_rebalance_timeout);
+    let max_poll = ("broker_max_poll_interval", s.broker_max_poll_interval);
+    order(heartbeat, session, "or every worker looks dead between two heartbeats");
+    order(session, request, "or a worker is counted out while it waits for an answer");
+    order(session, max_poll, "as the brokers demand");
+    order(rebalance, max_poll, "or the brokers give up the worker before it has committed");
+    if s.agent_backoff_min > s.agent_backoff_max {
+        faults.push(format!(
+            "settings `agent_backoff_min` ({}) and `agent_backoff_max` ({}): the first is above the second",
+            s.agent_backoff_min.show(),
+            s.agent_backoff_max.show()
+        ));
+    }
+    faults.extend(group_protocol(resolved));
+    faults.extend(security(resolved));
+    faults
+}
+
+/// Under KIP-848 two timeouts are the brokers' business, and librdkafka refuses them.
+fn group_protocol(resolved: &Resolved) -> Vec<String> {
+    if resolved.settings.group_protocol != GroupProtocol::Consumer {
+        return Vec::new();
+    }
+    let set = ["broker_session_timeout", "broker_heartbeat_interval"].into_iter();
+    set.filter(|name| *resolved.origin(name) != Origin::Default)
+        .map(|name| {
+            let origin = resolved.origin(name);
+            format!("setting `{name}` ({origin}): the brokers decide it when `group_protocol` is `consumer`; remove it")
+        })
+        .collect()
+}
+
+fn security(resolved: &Resolved) -> Vec<String> {
+    let s = &resolved.settings;
+    let sasl = matches!(s.broker_security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl);
+    let tls = matches!(s.broker_security_protocol, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl);
+    let mut faults = Vec::new();
+    let mut needs = |name: &str, set: bool, met: bool, wanted: &str| {
+        if set && !met {
+            faults.push(format!(
+                "setting `{name}` ({}) has no effect: set `broker_security_protocol` to {wanted}",
+                resolved.origin(name)
+            ));
+        }
+    };
+    needs("broker_username", s.broker_username.is_some(), sasl, "`sasl_ssl` or `sasl_plaintext`");
+    needs("broker_password", s.broker_password.is_some(), sasl, "`sasl_ssl` or `sasl_plaintext`");
+    needs("broker_ssl_ca", s.broker_ssl_ca.is_some(), tls, "`ssl` or `sasl_ssl`");
+    needs("broker_ssl_certificate", s.broker_ssl_certificate.is_some(), tls, "`ssl` or `sasl_ssl`");
+    needs("broker_ssl_key", s.broker_ssl_key.is_some(), tls, "`ssl` or `sasl_ssl`");
+    let by_name = s.broker_sasl_mechanism == "PLAIN" || s.broker_sasl_mechanism.starts_with("SCRAM-");
+    if sasl && by_name && (s.broker_username.is_none() || s.broker_password.is_none()) {
+        let mechanism = &s.broker_sasl_mechanism;
+        faults.push(format!("{mechanism} authentication needs `broker_username` and `broker_password`: set both"));
+    }
+    if s.broker_ssl_certificate.is_some() != s.broker_ssl_key.is_some() {
+        faults.push("`broker_ssl_certificate` and `broker_ssl_key` belong together: set both or neither".to_owned());
+    }
+    faults
+}

@@ -1,0 +1,234 @@
+//! Where values come from, and which of them wins.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::{Secret, SettingDef, Settings, check, file, suggest};
+
+/// Names of the environment that begin like settings and are none.
+///
+/// `FAUST_CONFIG` names the file; the rest belongs to tests and scripts beside a program, not to the program.
+const NOT_SETTINGS: [&str; 3] = ["FAUST_CONFIG", "FAUST_KAFKA_HOME", "FAUST_TEST_"];
+
+/// Values for settings, by the layer they were given in. Later layers win: builder, file, environment, command line.
+#[derive(Clone, Default)]
+pub struct Layers {
+    builder: Vec<Given>,
+    file: Option<file::FileLayer>,
+    environment: Vec<Given>,
+    command_line: Vec<Given>,
+}
+
+/// One value for one setting.
+#[derive(Clone)]
+pub(super) struct Given {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) origin: Origin,
+}
+
+/// Where a setting's value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Nobody gave one.
+    Default,
+    /// The program's own code.
+    Builder,
+    /// A settings file.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// An environment variable of this name.
+    Environment(String),
+    /// The command line.
+    CommandLine,
+}
+
+impl Origin {
+    /// The layer alone, without the place in it.
+    pub fn layer(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Builder => "builder",
+            Self::File { .. } => "file",
+            Self::Environment(_) => "environment",
+            Self::CommandLine => "command line",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            _ => f.write_str(self.layer()),
+        }
+    }
+}
+
+/// The settings, and where each came from.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What is in force.
+    pub settings: Settings,
+    origins: BTreeMap<String, Origin>,
+}
+
+/// One line of an explanation of the settings.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explained {
+    /// The setting; those of librdkafka begin with `kafka.`.
+    pub name: String,
+    /// The value in force, secrets masked; empty means unset.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What is known about it; nothing for those of librdkafka.
+    pub def: Option<&'static SettingDef>,
+}
+
+impl Resolved {
+    /// Where the value of `name` came from.
+    pub fn origin(&self, name: &str) -> &Origin {
+        self.origins.get(name).unwrap_or(&Origin::Default)
+    }
+
+    /// Every setting with its value and origin, in the table's order, librdkafka's last.
+    pub fn explain(&self) -> Vec<Explained> {
+        let own = Settings::table().iter().map(|def| (def.name.to_owned(), def.show(&self.settings), Some(def)));
+        let kafka = self.settings.kafka.iter().map(|(name, value)| {
+            let value = if is_secret(name) { Secret::MASK.to_owned() } else { value.clone() };
+            (format!("kafka.{name}"), value, None)
+        });
+        own.chain(kafka)
+            .map(|(name, value, def)| Explained { origin: self.origin(&name).clone(), name, value, def })
+            .collect()
+    }
+}
+
+impl Layers {
+    /// A value from the program's own code.
+    pub fn builder(&mut self, name: impl Into<String>, value: impl ToString) -> &mut Self {
+        self.builder.push(Given { name: name.into(), value: value.to_string(), origin: Origin::Builder });
+        self
+    }
+
+    /// A value from the command line.
+    pub fn command_line(&mut self, name: impl Into<String>, value: impl ToString) -> &mut Self {
+        self.command_line.push(Given { name: name.into(), value: value.to_string(), origin: Origin::CommandLine });
+        self
+    }
+
+    /// Takes what begins with `FAUST_` from these variables. An empty one counts as unset, and `FAUST_CONFIG` names
+    /// the settings file unless [`file`](Self::file) was called before.
+    pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) -> &mut Self {
+        for (variable, value) in variables {
+            if !variable.starts_with("FAUST_") || value.is_empty() {
+                continue;
+            }
+            if variable == "FAUST_CONFIG" && self.file.is_none() {
+                self.file(value);
+            } else if !NOT_SETTINGS.iter().any(|name| variable.starts_with(name)) {
+                self.environment.push(Given {
+                    name: setting_of(&variable),
+                    value,
+                    origin: Origin::Environment(variable),
+                });
+            }
+        }
+        self
+    }
+
+    /// Reads a settings file (TOML); what is wrong with it is reported by [`resolve`](Self::resolve).
+    pub fn file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.file = Some(file::FileLayer::read(path.into()));
+        self
+    }
+
+    /// Takes the environment of this process and, if no file was named, `faust.toml` of the working directory.
+    pub fn process(&mut self) -> &mut Self {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        self.environment(std::env::vars_os().map(|(name, value)| (text(name), text(value))));
+        let usual = Path::new("faust.toml");
+        if self.file.is_none() && usual.exists() {
+            self.file(usual);
+        }
+        self
+    }
+
+    /// Merges the layers and checks the result.
+    ///
+    /// # Errors
+    /// Every fault found: unknown names with the likeliest meant one, values that are no such value, values out of
+    /// range, and values that contradict each other; each names the setting, the value and its layer.
+    pub fn resolve(&self, app_id: &str) -> Result<Resolved, Vec<String>> {
+        let mut faults = check::app_id(app_id).err().into_iter().collect::<Vec<_>>();
+        let mut resolved = Resolved { settings: Settings::defaults(app_id), origins: BTreeMap::new() };
+        let (in_file, file_faults) = self.file.as_ref().map_or((&[][..], &[][..]), file::FileLayer::parts);
+        faults.extend_from_slice(file_faults);
+        for given in self.builder.iter().chain(in_file).chain(&self.environment).chain(&self.command_line) {
+            match apply(&mut resolved.settings, given) {
+                Ok(()) => _ = resolved.origins.insert(given.name.clone(), given.origin.clone()),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        let datadir = resolved.settings.datadir.to_string_lossy().replace("{id}", app_id);
+        resolved.settings.datadir = PathBuf::from(datadir);
+        // Values that are wrong by themselves were left out; what remains may not contradict itself either.
+        faults.extend(check::together(&resolved));
+        if faults.is_empty() { Ok(resolved) } else { Err(faults) }
+    }
+}
+
+impl fmt::Debug for Layers {
+    /// Names only: the values may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (in_file, _) = self.file.as_ref().map_or((&[][..], &[][..]), file::FileLayer::parts);
+        let given = self.builder.iter().chain(in_file).chain(&self.environment).chain(&self.command_line);
+        f.debug_map().entries(given.map(|given| (&given.name, &given.origin))).finish()
+    }
+}
+
+fn apply(settings: &mut Settings, given: &Given) -> Result<(), String> {
+    let Given { name, value, origin } = given;
+    if let Some(native) = name.strip_prefix("kafka.") {
+        check::native(native).map_err(|why| format!("setting `{name}` ({origin}): {why}"))?;
+        settings.kafka.insert(native.to_owned(), value.clone());
+        return Ok(());
+    }
+    let Some(def) = Settings::table().iter().find(|def| def.name == name) else {
+        let advice = match suggest::closest(name, Settings::table().iter().map(|def| def.name)) {
+            Some(known) if matches!(origin, Origin::Environment(_)) => {
+                format!("did you mean FAUST_{}?", known.to_ascii_uppercase())
+            }
+            Some(known) => format!("did you mean `{known}`?"),
+            None => "the command `settings` lists them all".to_owned(),
+        };
+        return Err(format!("unknown setting `{name}` ({origin}): {advice}"));
+    };
+    (def.set)(settings, value).map_err(|why| {
+        let why = if is_secret(name) { "bad value".to_owned() } else { why };
+        format!("setting `{name}` ({origin}): {why}; wanted: {}, such as `{}`", def.form, def.example)
+    })
+}
+
+/// `FAUST_TOPIC_PARTITIONS` is `topic_partitions`; `FAUST_KAFKA_FETCH_MIN_BYTES` is librdkafka's `fetch.min.bytes`.
+fn setting_of(variable: &str) -> String {
+    let name = variable.trim_start_matches("FAUST_").to_ascii_lowercase();
+    match name.strip_prefix("kafka_") {
+        Some(native) => format!("kafka.{}", native.replace('_', ".")),
+        None => name,
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    ["password", "secret", "key.pem"].iter().any(|part| name.contains(part))
+}

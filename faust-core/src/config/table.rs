@@ -1,0 +1,90 @@
+//! Makes the struct [`Settings`](super::Settings) and the list of its fields from one table.
+
+use super::Settings;
+
+/// One setting: what `faust settings` shows, and how texts become its value.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SettingDef {
+    /// The name in code, files and on the command line.
+    pub name: &'static str,
+    /// The default, as one would write it; empty means unset.
+    pub default: &'static str,
+    /// One or two sentences.
+    pub doc: &'static str,
+    /// A value somebody might want.
+    pub example: &'static str,
+    /// What may be written, such as ``a duration like `10s` ``.
+    pub form: &'static str,
+    /// The smallest and largest value allowed.
+    pub within: Option<(&'static str, &'static str)>,
+    pub(super) set: fn(&mut Settings, &str) -> Result<(), String>,
+    pub(super) show: fn(&Settings) -> String,
+}
+
+impl SettingDef {
+    /// The name of the environment variable: `FAUST_BROKER` for `broker`.
+    pub fn env(&self) -> String {
+        format!("FAUST_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// The value as one would write it, secrets masked; empty means unset.
+    pub fn show(&self, settings: &Settings) -> String {
+        (self.show)(settings)
+    }
+}
+
+macro_rules! settings {
+    ($(
+        #[doc = $doc:literal]
+        $name:ident: $type:ty = $default:literal $(, within $low:literal $high:literal)?, example $example:literal;
+    )*) => {
+        /// The settings of an app, resolved and checked. [`Settings::table`] lists names, defaults and forms.
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub struct Settings {
+            /// The app's id.
+            pub id: String,
+            /// Settings of librdkafka itself, by its own names, passed on as they are.
+            pub kafka: BTreeMap<String, String>,
+            $(
+                #[doc = $doc]
+                #[doc = concat!("\n\nDefault: `", $default, "`.")]
+                pub $name: $type,
+            )*
+        }
+
+        impl Settings {
+            /// Every setting, in the order in which they are best read.
+            pub fn table() -> &'static [SettingDef] {
+                const TABLE: &[SettingDef] = &[$(SettingDef {
+                    name: stringify!($name),
+                    default: $default,
+                    doc: $doc.trim_ascii(),
+                    example: $example,
+                    form: <$type as value::SettingValue>::FORM,
+                    within: table::settings!(@within $($low $high)?),
+                    set: |settings, text| {
+                        settings.$name = value::parse(text, table::settings!(@within $($low $high)?))?;
+                        Ok(())
+                    },
+                    show: |settings| value::SettingValue::show(&settings.$name),
+                },)*];
+                TABLE
+            }
+
+            /// Every setting at its default.
+            pub(crate) fn defaults(id: &str) -> Self {
+                Self {
+                    id: id.to_owned(),
+                    kafka: BTreeMap::new(),
+                    $($name: value::SettingValue::parse($default).expect("a test parses every default"),)*
+                }
+            }
+        }
+    };
+    (@within) => { None };
+    (@within $low:literal $high:literal) => { Some(($low, $high)) };
+}
+
+pub(super) use settings;

@@ -1,0 +1,367 @@
+//! The types of settings: how each is written, read and shown.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::time::parse_duration;
+
+/// A type that a setting can have. Settings come as text from every layer.
+pub(super) trait SettingValue: Sized + PartialOrd {
+    /// What may be written, completing "wanted: ..".
+    const FORM: &'static str;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Why not, naming the text.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// Writes it so that [`parse`](Self::parse) reads it back, except secrets.
+    fn show(&self) -> String;
+}
+
+/// Reads a value and holds it to its limits, which are written like values.
+pub(super) fn parse<T: SettingValue>(text: &str, within: Option<(&str, &str)>) -> Result<T, String> {
+    let value = T::parse(text.trim())?;
+    if let Some((low, high)) = within {
+        let limit = |text| T::parse(text).expect("a test parses every limit");
+        if value < limit(low) || value > limit(high) {
+            return Err(format!("`{text}` is out of range: from `{low}` to `{high}`"));
+        }
+    }
+    Ok(value)
+}
+
+/// An amount of memory, in bytes. Written `64MiB`, `1.5GB`, `500KB` or `1000000B`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+const UNITS: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("TB", 1_000_000_000_000),
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("KB", 1_000),
+    ("B", 1),
+];
+
+impl SettingValue for ByteSize {
+    const FORM: &'static str = "a size like `64MiB`, `1GB` or `1000000B`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is no size: write a number and a unit, like `64MiB`, `1GB` or `1000000B`");
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let (number, unit) = text.split_at(digits);
+        let (_, factor) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim())).ok_or_else(bad)?;
+        // Whole numbers stay exact; a fraction is a convenience and may be rounded to a byte.
+        if let Ok(whole) = number.parse::<u64>() {
+            return whole.checked_mul(*factor).map(Self).ok_or_else(bad);
+        }
+        let number: f64 = number.parse().map_err(|_| bad())?;
+        Ok(Self((number * *factor as f64) as u64))
+    }
+
+    fn show(&self) -> String {
+        let (unit, factor) =
+            UNITS.iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor)).unwrap_or(&UNITS[8]);
+        format!("{}{unit}", self.0 / factor)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.show())
+    }
+}
+
+/// Where to find a Kafka.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BrokerUrl {
+    /// Brokers to ask first, as `host:port`.
+    Kafka(Vec<String>),
+    /// The embedded broker, keeping its data in this directory.
+    Embedded(PathBuf),
+    /// The embedded broker, keeping nothing.
+    Memory,
+}
+
+impl BrokerUrl {
+    const DEFAULT_PORT: u16 = 9092;
+}
+
+impl SettingValue for BrokerUrl {
+    const FORM: &'static str = "`host:port[,host:port]`, `embedded://DIR` or `memory://`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is no broker: write {}", Self::FORM);
+        if let Some(dir) = text.strip_prefix("embedded://") {
+            return if dir.is_empty() { Err(bad()) } else { Ok(Self::Embedded(PathBuf::from(dir))) };
+        }
+        if text == "memory://" {
+            return Ok(Self::Memory);
+        }
+        let parts = text.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
+        let brokers: Option<Vec<String>> =
+            parts.map(|part| host_port(part.strip_prefix("kafka://").unwrap_or(part))).collect();
+        brokers.filter(|brokers| !brokers.is_empty()).map(Self::Kafka).ok_or_else(bad)
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Kafka(brokers) => format!("kafka://{}", brokers.join(",")),
+            Self::Embedded(dir) => format!("embedded://{}", dir.display()),
+            Self::Memory => "memory://".to_owned(),
+        }
+    }
+}
+
+/// `host`, `host:port`, `[::1]` or `[::1]:port`, with the port filled in.
+fn host_port(text: &str) -> Option<String> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    if text.contains("://") || text.contains(char::is_whitespace) {
+        return None;
+    }
+    let after_host = text.rfind(']').map_or(0, |end| end + 1);
+    match text[after_host..].rsplit_once(':') {
+        Some((host, port)) => (after_host > 0 || !host.is_empty() && !host.contains(':'))
+            .then(|| port.parse::<u16>().ok().filter(|port| *port > 0))
+            .flatten()
+            .map(|_| text.to_owned()),
+        None if text.is_empty() => None,
+        None => Some(format!("{text}:{}", BrokerUrl::DEFAULT_PORT)),
+    }
+}
+
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.show())
+    }
+}
+
+/// A text that is never shown, in logs or elsewhere.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Secret(String);
+
+impl Secret {
+    /// What is shown instead.
+    pub(crate) const MASK: &'static str = "********";
+
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl SettingValue for Secret {
+    const FORM: &'static str = "a text, never shown";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        Self::MASK.to_owned()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::MASK)
+    }
+}
+
+impl SettingValue for Duration {
+    const FORM: &'static str = "a duration like `250ms`, `10s` or `1m30s`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_duration(text)
+    }
+
+    fn show(&self) -> String {
+        show_duration(*self)
+    }
+}
+
+/// The largest unit that leaves at most two decimals: `2.8s`, `250ms`, `5m`.
+fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    if let Some((unit, size)) = units.iter().find(|(_, size)| millis >= *size && millis.is_multiple_of(*size)) {
+        return format!("{}{unit}", millis / size);
+    }
+    match millis {
+        0 => "0s".to_owned(),
+        1_000..60_000 if millis.is_multiple_of(10) => format!("{}s", millis as f64 / 1_000.0),
+        _ => humantime::format_duration(duration).to_string().replace(' ', ""),
+    }
+}
+
+impl SettingValue for PathBuf {
+    const FORM: &'static str = "a path";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("the path is empty".to_owned()) } else { Ok(Self::from(text)) }
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl SettingValue for String {
+    const FORM: &'static str = "a text";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl SettingValue for bool {
+    const FORM: &'static str = "`true` or `false`";
+
+    /// Faust's words, in any case.
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(format!("`{text}` is neither `true` nor `false`")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl<T: SettingValue> SettingValue for Option<T> {
+    const FORM: &'static str = T::FORM;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(T::show).unwrap_or_default()
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($type:ty)*) => {$(
+        impl SettingValue for $type {
+            const FORM: &'static str = "a whole number";
+
+            fn parse(text: &str) -> Result<Self, String> {
+                let number: i128 = text.replace('_', "").parse().map_err(|_| format!("`{text}` is no whole number"))?;
+                number.try_into().map_err(|_| format!("`{text}` is out of range: from {} to {}", <$type>::MIN, <$type>::MAX))
+            }
+
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+
+whole_numbers! { u16 i16 u32 i32 usize }
+
+/// An enum whose variants are chosen by name.
+macro_rules! choices {
+    ($($(#[doc = $doc:literal])+ $type:ident { $($(#[doc = $variant_doc:literal])+ $variant:ident = $text:literal,)+ } form $form:literal)*) => {$(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum $type {
+            $($(#[doc = $variant_doc])+ $variant,)+
+        }
+
+        impl $type {
+            /// The name as it is written in settings.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+
+        impl SettingValue for $type {
+            const FORM: &'static str = $form;
+
+            fn parse(text: &str) -> Result<Self, String> {
+                match text.to_ascii_lowercase().as_str() {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(format!("`{text}` is none of {}", $form)),
+                }
+            }
+
+            fn show(&self) -> String {
+                self.as_str().to_owned()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    )*};
+}
+
+choices! {
+    /// Where to begin without a committed offset, or when it no longer exists.
+    OffsetReset {
+        /// At the oldest message kept.
+        Earliest = "earliest",
+        /// At what comes from now on.
+        Latest = "latest",
+        /// Nowhere: stop with an error.
+        None = "none",
+    } form "`earliest`, `latest`, `none`"
+
+    /// How the members of a group agree on who reads what.
+    GroupProtocol {
+        /// The members do, since Kafka 0.9.
+        Classic = "classic",
+        /// The brokers do: KIP-848, since Kafka 4.
+        Consumer = "consumer",
+    } form "`classic`, `consumer`"
+
+    /// Encryption and authentication of the connection.
+    SecurityProtocol {
+        /// Neither.
+        Plaintext = "plaintext",
+        /// Encrypted.
+        Ssl = "ssl",
+        /// Authenticated only.
+        SaslPlaintext = "sasl_plaintext",
+        /// Both.
+        SaslSsl = "sasl_ssl",
+    } form "`plaintext`, `ssl`, `sasl_plaintext`, `sasl_ssl`"
+
+    /// What becomes of a message that cannot be decoded.
+    DecodePolicy {
+        /// It goes to `<app>-dead-letter` with the reason in its headers.
+        DeadLetter = "dead_letter",
+        /// It is counted, logged and passed over.
+        Skip = "skip",
+        /// The worker stops with an error that names it.
+        Stop = "stop",
+    } form "`dead_letter`, `skip`, `stop`"
+
+    /// How batches of messages are packed.
+    Compression {
+        /// Not at all.
+        None = "none",
+        /// By deflate.
+        Gzip = "gzip",
+        /// By Zstandard: smaller and faster than gzip.
+        Zstd = "zstd",
+    } form "`none`, `gzip`, `zstd`"
+}
