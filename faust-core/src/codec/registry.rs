@@ -1,0 +1,126 @@
+//! The codecs there are: those built in, and the user's own, found at link time.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Step;
+use crate::error::BoxError;
+use crate::record::models;
+
+/// A transform of bytes that a chain can name, like compression or a signature.
+///
+/// ```ignore
+/// #[codec(name = "rot13")]
+/// struct Rot13;
+///
+/// impl Codec for Rot13 { /* encode, decode */ }
+/// ```
+pub trait Codec: Send + Sync {
+    /// What goes on the wire for these bytes.
+    ///
+    /// # Errors
+    /// The send fails with it.
+    fn encode(&self, bytes: Vec<u8>) -> Result<Vec<u8>, BoxError>;
+
+    /// Undoes [`encode`](Codec::encode).
+    ///
+    /// # Errors
+    /// The message is undecodable: the bytes are not what `encode` makes.
+    fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, BoxError>;
+}
+
+/// A codec of the user's, as `#[codec(name = "..")]` registers it.
+pub struct CodecDef {
+    /// What chains call it.
+    pub name: &'static str,
+    /// The codec itself, a unit struct.
+    pub codec: &'static dyn Codec,
+    /// Where it is declared, for the error about two of one name.
+    pub file: &'static str,
+    /// See `file`.
+    pub line: u32,
+}
+
+inventory::collect!(CodecDef);
+
+impl std::fmt::Debug for CodecDef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CodecDef({} at {}:{})", self.name, self.file, self.line)
+    }
+}
+
+const BUILT_IN: [&str; 3] = ["binary", "json", "raw"];
+
+/// Every name a chain may use, sorted.
+pub fn names() -> Vec<String> {
+    known_names()
+}
+
+pub(super) fn known_names() -> Vec<String> {
+    let mut names: Vec<String> = BUILT_IN.into_iter().chain(definitions().map(|def| def.name)).map(String::from).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+pub(super) fn transform(name: &str) -> Option<Step> {
+    if name == "binary" {
+        return Some(Step { name: "binary", codec: &Base64 });
+    }
+    definitions().find(|def| def.name == name).map(|def| Step { name: def.name, codec: def.codec })
+}
+
+/// What is wrong with the codecs and records that were linked: each name given twice, with both places.
+pub fn faults() -> Vec<String> {
+    let mut codecs: Vec<_> = definitions().map(|def| (def.name, def.file, def.line)).collect();
+    codecs.sort_unstable();
+    let records: Vec<_> = models().iter().map(|model| (model.name, model.file, model.line)).collect();
+    let built_in = |(name, file, line): &(&str, &str, u32)| {
+        BUILT_IN.contains(name).then(|| format!("codec `{name}` at {file}:{line} has the name of a built-in one; rename it"))
+    };
+    let mut faults: Vec<String> = codecs.iter().filter_map(built_in).collect();
+    faults.extend(twice("codec", &codecs));
+    faults.extend(twice("record", &records));
+    faults
+}
+
+fn definitions() -> impl Iterator<Item = &'static CodecDef> {
+    inventory::iter::<CodecDef>.into_iter()
+}
+
+/// `sorted` by name, so that those of one name are neighbours.
+fn twice<'a>(kind: &'a str, sorted: &'a [(&str, &str, u32)]) -> impl Iterator<Item = String> + use<'a> {
+    sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(move |pair| {
+        let [(name, file, line), (_, other_file, other_line)] = [pair[0], pair[1]];
+        format!(
+            "two {kind}s are named `{name}`: {file}:{line} and {other_file}:{other_line}; give one another name with `name = \"..\"`"
+        )
+    })
+}
+
+/// `binary`: base64 with padding, as Python Faust writes it.
+struct Base64;
+
+impl Codec for Base64 {
+    fn encode(&self, bytes: Vec<u8>) -> Result<Vec<u8>, BoxError> {
+        Ok(STANDARD.encode(bytes).into_bytes())
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, BoxError> {
+        STANDARD.decode(bytes).map_err(|error| format!("invalid base64: {}", error.to_string().to_lowercase()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_of_one_name_are_reported_with_both_places() {
+        let sorted = [("a", "x.rs", 1), ("b", "x.rs", 2), ("b", "y.rs", 3)];
+        let faults: Vec<_> = twice("codec", &sorted).collect();
+        assert_eq!(faults, [
+            "two codecs are named `b`: x.rs:2 and y.rs:3; give one another name with `name = \"..\"`"
+        ]);
+    }
+}

@@ -1,0 +1,205 @@
+//! The laws of codecs: what is encoded decodes to itself, and bad bytes are answered with the place.
+#![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::message::RawKey;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Page {
+    uri: String,
+    clicks: Vec<Click>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Click {
+    number: i64,
+}
+
+fn coder<T: Data>(codec: Option<&str>, role: Role) -> Coder<T> {
+    Coder::resolve(codec, role).unwrap()
+}
+
+fn encoded<T: Data>(coder: &Coder<T>, value: &T) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    coder.encode(value, &mut out).unwrap().then_some(out)
+}
+
+#[test]
+fn the_type_chooses_the_codec() {
+    fn check<T: Data>(key: &str, value: &str) {
+        let name = |role| coder::<T>(None, role).name().to_owned();
+        assert_eq!((name(Role::Key), name(Role::Value)), (key.to_owned(), value.to_owned()), "{}", std::any::type_name::<T>());
+    }
+    check::<String>("raw", "raw");
+    check::<Option<String>>("raw", "raw");
+    check::<Vec<u8>>("raw", "raw");
+    check::<Bytes>("raw", "raw");
+    check::<RawKey>("raw", "raw");
+    check::<i64>("raw", "json");
+    check::<Option<u8>>("raw", "json");
+    check::<Page>("json", "json");
+    check::<serde_json::Value>("json", "json");
+    check::<Vec<String>>("json", "json");
+}
+
+#[test]
+fn bad_json_is_answered_with_the_path() {
+    fn check(json: &str, expected: &str) {
+        let error = coder::<Page>(None, Role::Value).decode(Some(json.as_bytes())).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{json}");
+    }
+    check(r#"{"uri":"/","clicks":[{"number":1},{"number":"x"}]}"#, r#"clicks[1].number: expected i64, found string "x""#);
+    check(r#"{"uri":"/","clicks":[{"number":"a, expected b"}]}"#, r#"clicks[0].number: expected i64, found string "a, expected b""#);
+    check(r#"{"uri":"/","clicks":[{}]}"#, "clicks[0].number: missing field");
+    check(r#"{"uri":"/"}"#, "clicks: missing field");
+    check("[1, 2]", "[0]: expected a string, found integer `1`");
+    check("7", "expected struct Page, found integer `7`");
+    check("null", "expected struct Page, found null");
+    check("{\"uri\": oops}", "line 1 column 9: expected value");
+    check("", "line 1 column 0: EOF while parsing a value");
+    check(r#"{"uri":"/","clicks":[]} x"#, "line 1 column 25: trailing characters");
+    let error = coder::<Page>(None, Role::Value).decode(Some(b"{\"uri\":\"\xff\"}")).unwrap_err();
+    assert_eq!((error.to_string().as_str(), error.path()), ("invalid utf-8 at byte 8", ""));
+}
+
+#[test]
+fn unknown_fields_are_ignored() {
+    let json = br#"{"number":3,"__faust":{"ns":"app.Click"}}"#;
+    assert_eq!(coder::<Click>(None, Role::Value).decode(Some(json)).unwrap(), Click { number: 3 });
+}
+
+#[test]
+fn absent_is_none_both_ways_and_else_an_error() {
+    fn both_ways<T: Data + PartialEq + fmt::Debug>(none: T, role: Role) {
+        let coder = coder::<T>(None, role);
+        assert_eq!(encoded(&coder, &none), None);
+        assert_eq!(coder.decode(None).unwrap(), none);
+    }
+    both_ways(RawKey::NONE, Role::Key);
+    both_ways(None::<Click>, Role::Value);
+    both_ways(None::<String>, Role::Key);
+    both_ways(None::<i64>, Role::Value);
+    let error = coder::<Click>(None, Role::Value).decode(None).unwrap_err();
+    assert_eq!(error.to_string(), "the value is null (a tombstone); take `Option<T>` to receive it");
+    assert!(coder::<String>(None, Role::Key).decode(None).is_err());
+}
+
+#[test]
+fn json_null_that_is_no_option_stays_on_the_wire() {
+    assert_eq!(encoded(&coder(None, Role::Value), &serde_json::Value::Null).unwrap(), b"null");
+    assert_eq!(encoded(&coder(None, Role::Value), &()).unwrap(), b"null");
+}
+
+#[test]
+fn a_chain_reads_the_same_from_either_end() {
+    let click = Click { number: 7 };
+    for chain in ["binary|json", "json|binary", "binary", " binary | json "] {
+        let coder = coder::<Click>(Some(chain), Role::Value);
+        assert_eq!(encoded(&coder, &click).unwrap(), b"eyJudW1iZXIiOjd9", "{chain}");
+        assert_eq!(coder.decode(Some(b"eyJudW1iZXIiOjd9")).unwrap(), click, "{chain}");
+    }
+    assert_eq!(encoded(&coder(Some("binary"), Role::Value), &"hi".to_owned()).unwrap(), b"aGk=");
+    let error = coder::<Click>(Some("binary"), Role::Value).decode(Some(b"{}")).unwrap_err();
+    assert_eq!(error.to_string(), "codec `binary`: invalid base64: invalid symbol 123, offset 0.");
+}
+
+/// Puts a letter before the bytes, so that the order of a chain can be read off.
+struct Mark(u8);
+
+impl Codec for Mark {
+    fn encode(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, crate::error::BoxError> {
+        bytes.insert(0, self.0);
+        Ok(bytes)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, crate::error::BoxError> {
+        match bytes.split_first() {
+            Some((mark, rest)) if *mark == self.0 => Ok(rest.to_vec()),
+            _ => Err(format!("the mark `{}` is missing", char::from(self.0)).into()),
+        }
+    }
+}
+
+inventory::submit! { CodecDef { name: "mark_a", codec: &Mark(b'a'), file: file!(), line: line!() } }
+inventory::submit! { CodecDef { name: "mark_b", codec: &Mark(b'b'), file: file!(), line: line!() } }
+
+#[test]
+fn transforms_are_applied_away_from_the_serializer() {
+    fn check(chain: &str, expected: &str) {
+        let coder = coder::<u8>(Some(chain), Role::Value);
+        let bytes = encoded(&coder, &1).unwrap();
+        assert_eq!(std::str::from_utf8(&bytes).unwrap(), expected, "{chain}");
+        assert_eq!(coder.decode(Some(&bytes)).unwrap(), 1, "{chain}");
+    }
+    check("mark_a|mark_b|json", "ab1");
+    check("json|mark_b|mark_a", "ab1");
+    check("mark_b|mark_a", "ab1");
+    check("raw|mark_a", "a1");
+}
+
+#[test]
+fn a_wrong_chain_says_what_to_write() {
+    fn check<T: Data>(chain: &str, expected: &str) {
+        assert_eq!(Coder::<T>::resolve(Some(chain), Role::Value).unwrap_err().to_string(), expected);
+    }
+    check::<Click>("json|raw", "codec `json|raw`: it names two serializers; keep either `json` or `raw`");
+    check::<Click>("mark_a|json|mark_b", "codec `mark_a|json|mark_b`: the serializer stands between two codecs; put it first or last");
+    check::<Click>("binary|", "codec `binary|`: a name is empty; write names with `|` between them, like `binary|json`");
+    check::<Vec<Click>>("raw", "codec `raw` cannot carry `Vec<Click>`: it is for `String`, `Vec<u8>`, `Bytes` and integers; use `json`");
+    check::<Click>(
+        "binry|json",
+        "unknown codec `binry`: the codecs are `binary`, `json`, `mark_a`, `mark_b`, `raw`; did you mean `binary`?",
+    );
+}
+
+#[test]
+fn a_value_that_fails_to_encode_leaves_no_bytes_behind() {
+    let map = HashMap::from([(Some(1), 1), (None, 2)]);
+    let mut out = b"before".to_vec();
+    let error = coder(None, Role::Value).encode(&map, &mut out).unwrap_err();
+    assert_eq!((error.to_string().as_str(), out.as_slice()), ("key must be a string", b"before".as_slice()));
+}
+
+proptest! {
+    #[test]
+    fn every_chain_gives_back_what_it_took(number: i64, uri: String, chain in "(binary\\|){0,3}(json|binary)") {
+        let page = Page { uri, clicks: vec![Click { number }] };
+        let coder = coder(Some(&chain), Role::Value);
+        prop_assert_eq!(coder.decode(encoded(&coder, &page).as_deref()).unwrap(), page);
+    }
+
+    #[test]
+    fn raw_integers_are_their_decimal_text(a: i64, b: u64, c: i8, d: u128) {
+        fn check<T: Data + PartialEq + fmt::Debug + fmt::Display>(value: T) {
+            let coder = coder::<T>(None, Role::Key);
+            let bytes = encoded(&coder, &value).unwrap();
+            assert_eq!(bytes, value.to_string().into_bytes());
+            assert_eq!(coder.decode(Some(&bytes)).unwrap(), value);
+        }
+        check(a);
+        check(b);
+        check(c);
+        check(d);
+    }
+
+    #[test]
+    fn raw_text_and_bytes_are_themselves(text: String, bytes: Vec<u8>) {
+        prop_assert_eq!(encoded(&coder(None, Role::Value), &text).unwrap(), text.as_bytes());
+        prop_assert_eq!(coder::<String>(None, Role::Value).decode(Some(text.as_bytes())).unwrap(), text);
+        prop_assert_eq!(coder::<Vec<u8>>(None, Role::Value).decode(Some(&bytes)).unwrap(), bytes.clone());
+        prop_assert_eq!(coder::<RawKey>(Some("binary"), Role::Key).decode(Some(&bytes)).unwrap(), RawKey(Some(bytes)));
+    }
+
+    #[test]
+    fn any_bytes_decode_or_are_refused(bytes: Vec<u8>) {
+        if let Err(error) = coder::<Page>(Some("binary|json"), Role::Value).decode(Some(&bytes)) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}

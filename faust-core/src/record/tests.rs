@@ -1,0 +1,1 @@
+//! How the engine asks for what `#[record]` says.
