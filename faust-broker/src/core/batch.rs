@@ -1,0 +1,187 @@
+//! A record batch as bytes: its header, its checksum, and the few fields that a broker writes.
+
+use bytes::Bytes;
+
+use crate::core::ErrorCode;
+
+/// Bytes from the start of a batch to its first record.
+pub const HEADER_LEN: usize = 61;
+/// Bytes before the part that the length field counts.
+const LENGTH_END: usize = 12;
+/// The bytes a broker may write without touching the checksum: base offset, length, leader epoch.
+pub(crate) const STAMP_LEN: usize = 16;
+const CRC_START: usize = 21;
+const MAGIC: u8 = 2;
+const LOG_APPEND_TIME: i16 = 1 << 3;
+const TRANSACTIONAL: i16 = 1 << 4;
+const CONTROL: i16 = 1 << 5;
+const COMPRESSION: i16 = 0b111;
+
+/// The header of one batch, decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// Length of the whole batch in bytes, header included.
+    pub size: usize,
+    /// Compression, timestamp type, transactional and control bits.
+    pub attributes: i16,
+    /// Offset of the last record, relative to the first.
+    pub last_offset_delta: i32,
+    /// Time of the first record, in milliseconds since 1970.
+    pub base_timestamp: i64,
+    /// The highest time among the records, in milliseconds since 1970.
+    pub max_timestamp: i64,
+    /// The idempotent producer that wrote it, or -1.
+    pub producer_id: i64,
+    /// The producer's epoch, or -1.
+    pub producer_epoch: i16,
+    /// The producer's number of the first record in this partition, or -1.
+    pub base_sequence: i32,
+    /// How many records there are.
+    pub record_count: i32,
+}
+
+impl Header {
+    /// Decodes the header at the start of `bytes`; `None` when it is no batch of version 2 or is cut short.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let head: &[u8; HEADER_LEN] = bytes.first_chunk()?;
+        let size = usize::try_from(int32(head, 8))
+            .ok()?
+            .checked_add(LENGTH_END)?;
+        if head[16] != MAGIC || size < HEADER_LEN {
+            return None;
+        }
+        Some(Self {
+            base_offset: int64(head, 0),
+            size,
+            attributes: int16(head, 21),
+            last_offset_delta: int32(head, 23),
+            base_timestamp: int64(head, 27),
+            max_timestamp: int64(head, 35),
+            producer_id: int64(head, 43),
+            producer_epoch: int16(head, 51),
+            base_sequence: int32(head, 53),
+            record_count: int32(head, 57),
+        })
+    }
+
+    /// Offset of the last record.
+    #[must_use]
+    pub fn last_offset(&self) -> i64 {
+        self.base_offset
+            .saturating_add(i64::from(self.last_offset_delta))
+    }
+
+    /// The producer's number of the last record; numbers wrap from `i32::MAX` to 0.
+    #[must_use]
+    pub fn last_sequence(&self) -> i32 {
+        let last = (i64::from(self.base_sequence) + i64::from(self.last_offset_delta))
+            & i64::from(i32::MAX);
+        i32::try_from(last).expect("31 bits fit")
+    }
+
+    /// Whether the records are compressed, which hides them from this broker.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.attributes & COMPRESSION != 0
+    }
+
+    /// Whether the batch belongs to a transaction.
+    #[must_use]
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0
+    }
+
+    /// Whether every record has the time at which the broker stored the batch.
+    #[must_use]
+    pub fn has_append_time(&self) -> bool {
+        self.attributes & LOG_APPEND_TIME != 0
+    }
+}
+
+/// One batch whose lengths and checksum have been verified, ready to be appended.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    header: Header,
+    bytes: Bytes,
+}
+
+impl Batch {
+    /// Verifies a batch as a producer sends it: exactly one, version 2, whole, with a right CRC32C, no control batch.
+    ///
+    /// # Errors
+    /// `CorruptMessage`, `UnsupportedForMessageFormat` for older formats, `InvalidRecord` for what clients may not send.
+    pub fn parse(bytes: Bytes) -> Result<Self, ErrorCode> {
+        if bytes.get(16).is_some_and(|magic| *magic < MAGIC) {
+            return Err(ErrorCode::UnsupportedForMessageFormat);
+        }
+        let header = Header::read(&bytes).ok_or(ErrorCode::CorruptMessage)?;
+        match bytes.len().cmp(&header.size) {
+            std::cmp::Ordering::Less => return Err(ErrorCode::CorruptMessage),
+            std::cmp::Ordering::Greater => return Err(ErrorCode::InvalidRecord),
+            std::cmp::Ordering::Equal => {}
+        }
+        if !checksum_holds(&bytes) {
+            return Err(ErrorCode::CorruptMessage);
+        }
+        let counts_agree =
+            header.last_offset_delta >= 0 && header.record_count - 1 == header.last_offset_delta;
+        if header.attributes & CONTROL != 0 || !counts_agree {
+            return Err(ErrorCode::InvalidRecord);
+        }
+        Ok(Self { header, bytes })
+    }
+
+    /// The decoded header.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The same batch with every record at the time `now_ms`, as `message.timestamp.type=LogAppendTime` asks for.
+    pub(crate) fn with_append_time(&self, now_ms: i64) -> Self {
+        let mut bytes = self.bytes.to_vec();
+        let attributes = self.header.attributes | LOG_APPEND_TIME;
+        bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
+        bytes[35..43].copy_from_slice(&now_ms.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[CRC_START..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let header = Header {
+            attributes,
+            max_timestamp: now_ms,
+            ..self.header
+        };
+        Self {
+            header,
+            bytes: bytes.into(),
+        }
+    }
+
+    /// The first bytes with offset and leader epoch written in, and all the bytes after them.
+    pub(crate) fn stamped(&self, base_offset: i64, leader_epoch: i32) -> ([u8; STAMP_LEN], &[u8]) {
+        let mut stamp = [0; STAMP_LEN];
+        stamp[..8].copy_from_slice(&base_offset.to_be_bytes());
+        stamp[8..12].copy_from_slice(&self.bytes[8..12]);
+        stamp[12..].copy_from_slice(&leader_epoch.to_be_bytes());
+        (stamp, &self.bytes[STAMP_LEN..])
+    }
+}
+
+/// Whether the CRC32C of a whole batch is the one it carries.
+pub(crate) fn checksum_holds(batch: &[u8]) -> bool {
+    batch.len() >= HEADER_LEN && crc32c::crc32c(&batch[CRC_START..]).to_be_bytes() == batch[17..21]
+}
+
+fn int16(bytes: &[u8; HEADER_LEN], at: usize) -> i16 {
+    i16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn int32(bytes: &[u8; HEADER_LEN], at: usize) -> i32 {
+    i32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn int64(bytes: &[u8; HEADER_LEN], at: usize) -> i64 {
+    i64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}

@@ -1,0 +1,85 @@
+//! What the broker must remember beside records: topics, configs, committed offsets, producer ids.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One line of the journal. Applying all of them in order gives the state again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Change {
+    Cluster {
+        id: String,
+    },
+    TopicCreated {
+        name: String,
+        id: Id,
+        partitions: i32,
+        configs: BTreeMap<String, String>,
+    },
+    TopicDeleted {
+        name: String,
+    },
+    PartitionsAdded {
+        name: String,
+        partitions: i32,
+    },
+    ConfigsSet {
+        name: String,
+        configs: BTreeMap<String, String>,
+    },
+    LogStart {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
+    OffsetCommitted {
+        group: String,
+        topic: String,
+        partition: i32,
+        committed: Committed,
+    },
+    OffsetDeleted {
+        group: String,
+        topic: String,
+        partition: i32,
+    },
+    GroupDeleted {
+        group: String,
+    },
+    ProducerIds {
+        next: i64,
+    },
+}
+
+/// A topic's id; JSON has no number of 128 bits, so it is written as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Id(pub(crate) u128);
+
+impl TryFrom<String> for Id {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        u128::from_str_radix(&text, 16).map(Self)
+    }
+}
+
+impl From<Id> for String {
+    fn from(id: Id) -> Self {
+        format!("{:032x}", id.0)
+    }
+}
+
+/// What a group has committed for one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The next offset to read.
+    pub offset: i64,
+    /// The leader epoch the client saw, or -1.
+    pub leader_epoch: i32,
+    /// The client's own text, at most 4096 bytes.
+    pub metadata: String,
+    /// When, in milliseconds since 1970.
+    pub committed_ms: i64,
+}

@@ -1,0 +1,186 @@
+//! The configuration of a topic: which names there are, what they mean, which values they take.
+
+use std::collections::BTreeMap;
+
+/// What the log needs of a topic's configuration, parsed once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicConfig {
+    /// Whether old segments go at all; a topic that is only compacted keeps them.
+    pub(crate) deletes: bool,
+    pub(crate) retention_ms: Option<i64>,
+    pub(crate) retention_bytes: Option<u64>,
+    pub(crate) segment_bytes: u64,
+    pub(crate) max_message_bytes: usize,
+    /// Whether records get the broker's time.
+    pub(crate) append_time: bool,
+}
+
+/// One configuration a topic can have.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigKey {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// What it is when the topic does not say.
+    pub default: &'static str,
+    /// Which values it takes.
+    pub kind: ConfigKind,
+}
+
+/// The type of a configuration's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigKind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number, at least this.
+    Number(i64),
+    /// A fraction between 0 and 1.
+    Fraction,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Some of these words, separated by commas.
+    Words(&'static [&'static str]),
+    /// Any text.
+    Text,
+}
+
+use ConfigKind::{Boolean, Fraction, Number, Text, Word, Words};
+
+const fn key(name: &'static str, default: &'static str, kind: ConfigKind) -> ConfigKey {
+    ConfigKey {
+        name,
+        default,
+        kind,
+    }
+}
+
+/// Every configuration of a topic, by name. Those that a single node cannot heed are kept and shown, as Kafka would.
+pub const TOPIC_CONFIGS: &[ConfigKey] = &[
+    key("cleanup.policy", "delete", Words(&["delete", "compact"])),
+    key(
+        "compression.type",
+        "producer",
+        Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
+    ),
+    key("delete.retention.ms", "86400000", Number(0)),
+    key("file.delete.delay.ms", "60000", Number(0)),
+    key("flush.messages", "9223372036854775807", Number(1)),
+    key("flush.ms", "9223372036854775807", Number(0)),
+    key("follower.replication.throttled.replicas", "", Text),
+    key("index.interval.bytes", "4096", Number(0)),
+    key("leader.replication.throttled.replicas", "", Text),
+    key("max.compaction.lag.ms", "9223372036854775807", Number(1)),
+    key("max.message.bytes", "1048588", Number(0)),
+    key("message.timestamp.after.max.ms", "3600000", Number(0)),
+    key(
+        "message.timestamp.before.max.ms",
+        "9223372036854775807",
+        Number(0),
+    ),
+    key(
+        "message.timestamp.type",
+        "CreateTime",
+        Word(&["CreateTime", "LogAppendTime"]),
+    ),
+    key("min.cleanable.dirty.ratio", "0.5", Fraction),
+    key("min.compaction.lag.ms", "0", Number(0)),
+    key("min.insync.replicas", "1", Number(1)),
+    key("preallocate", "false", Boolean),
+    key("retention.bytes", "-1", Number(-1)),
+    key("retention.ms", "604800000", Number(-1)),
+    key("segment.bytes", "1073741824", Number(14)),
+    key("segment.index.bytes", "10485760", Number(4)),
+    key("segment.jitter.ms", "0", Number(0)),
+    key("segment.ms", "604800000", Number(1)),
+    key("unclean.leader.election.enable", "false", Boolean),
+];
+
+/// Says what is wrong with a configuration, if anything is.
+pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
+    let Some(key) = TOPIC_CONFIGS.iter().find(|key| key.name == name) else {
+        return Err(format!("unknown topic config `{name}`"));
+    };
+    let expected = match key.kind {
+        Boolean if value.parse::<bool>().is_err() => "true or false".to_owned(),
+        Number(least) if value.parse::<i64>().map_or(true, |number| number < least) => {
+            format!("a whole number of at least {least}")
+        }
+        Fraction
+            if !value
+                .parse::<f64>()
+                .is_ok_and(|number| (0.0..=1.0).contains(&number)) =>
+        {
+            "a number between 0 and 1".to_owned()
+        }
+        Word(words) if !words.contains(&value) => format!("one of {}", words.join(", ")),
+        Words(words) if value.split(',').any(|word| !words.contains(&word.trim())) => {
+            format!("some of {}", words.join(", "))
+        }
+        _ => return Ok(()),
+    };
+    Err(format!(
+        "invalid value `{value}` for topic config `{name}`: expected {expected}"
+    ))
+}
+
+impl TopicConfig {
+    /// Reads configurations that [`check`] has passed.
+    pub(crate) fn new(configs: &BTreeMap<String, String>) -> Self {
+        let number = |name: &str| value(configs, name).parse::<i64>().unwrap_or(-1);
+        Self {
+            deletes: value(configs, "cleanup.policy").contains("delete"),
+            retention_ms: Some(number("retention.ms")).filter(|ms| *ms >= 0),
+            retention_bytes: u64::try_from(number("retention.bytes")).ok(),
+            segment_bytes: u64::try_from(number("segment.bytes")).unwrap_or(u64::MAX),
+            max_message_bytes: usize::try_from(number("max.message.bytes")).unwrap_or(usize::MAX),
+            append_time: value(configs, "message.timestamp.type") == "LogAppendTime",
+        }
+    }
+}
+
+/// The value a topic has for a name, its own or the default.
+fn value<'a>(configs: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    let default = || {
+        TOPIC_CONFIGS
+            .iter()
+            .find(|key| key.name == name)
+            .map_or("", |key| key.default)
+    };
+    configs.get(name).map_or_else(default, String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_valid() {
+        for key in TOPIC_CONFIGS {
+            assert_eq!(check(key.name, key.default), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named() {
+        let cases = [
+            ("retention", "1", "unknown topic config `retention`"),
+            (
+                "retention.ms",
+                "soon",
+                "invalid value `soon` for topic config `retention.ms`: expected a whole number of at least -1",
+            ),
+            (
+                "cleanup.policy",
+                "burn",
+                "invalid value `burn` for topic config `cleanup.policy`: expected some of delete, compact",
+            ),
+            (
+                "preallocate",
+                "yes",
+                "invalid value `yes` for topic config `preallocate`: expected true or false",
+            ),
+        ];
+        for (name, value, expected) in cases {
+            assert_eq!(check(name, value), Err(expected.to_owned()));
+        }
+    }
+}

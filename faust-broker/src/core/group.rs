@@ -1,0 +1,320 @@
+//! Consumer groups of the classic protocol: who is a member, what each one reads, what has been committed.
+
+mod join;
+mod member;
+mod offsets;
+mod query;
+mod rebalance;
+mod sync;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+pub use self::join::{JoinRefusal, JoinReply, JoinRequest, JoinedMember};
+pub use self::offsets::{CommittedOffset, OffsetToCommit};
+pub use self::query::{DescribedGroup, DescribedMember};
+pub use self::sync::{MemberRef, SyncReply, SyncRequest};
+
+use self::member::Member;
+use crate::core::change::{Change, Committed};
+use crate::core::{Broker, CoreConfig, ErrorCode};
+
+/// Stands for an answer that may come later, through [`Broker::take_completed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(u64);
+
+/// An answer that has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completed {
+    /// To a join.
+    Join(Result<JoinReply, ErrorCode>),
+    /// To a sync.
+    Sync(Result<SyncReply, ErrorCode>),
+}
+
+/// Where a group stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupState {
+    /// No members; perhaps committed offsets.
+    Empty,
+    /// Waiting for every member to join again.
+    PreparingRebalance,
+    /// Waiting for the leader's assignment.
+    CompletingRebalance,
+    /// Every member knows what it reads.
+    Stable,
+}
+
+impl GroupState {
+    /// Kafka's word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::PreparingRebalance => "PreparingRebalance",
+            Self::CompletingRebalance => "CompletingRebalance",
+            Self::Stable => "Stable",
+        }
+    }
+}
+
+/// All groups.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    by_id: BTreeMap<String, Group>,
+    config: CoreConfig,
+    outbox: Outbox,
+}
+
+/// Answers on their way to those who wait for them.
+#[derive(Debug, Default)]
+struct Outbox {
+    next_token: u64,
+    completed: Vec<(Token, Completed)>,
+}
+
+impl Outbox {
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    fn join(&mut self, token: Option<Token>, reply: Result<JoinReply, ErrorCode>) {
+        self.completed
+            .extend(token.map(|token| (token, Completed::Join(reply))));
+    }
+
+    fn sync(&mut self, token: Option<Token>, reply: Result<SyncReply, ErrorCode>) {
+        self.completed
+            .extend(token.map(|token| (token, Completed::Sync(reply))));
+    }
+}
+
+/// One group.
+#[derive(Debug)]
+struct Group {
+    state: GroupState,
+    generation: i32,
+    /// `consumer` or `connect`; empty before the first member.
+    protocol_type: String,
+    /// The assignor that every member supports, chosen at the last rebalance.
+    protocol: Option<String>,
+    leader: String,
+    /// In order of joining.
+    members: Vec<Member>,
+    /// Member ids that were given out and not yet used, with the time they lapse.
+    pending: BTreeMap<String, i64>,
+    /// When the present phase of a rebalance ends for those who have not answered.
+    deadline_ms: Option<i64>,
+    /// While a new group waits for more members: until when.
+    initial_until_ms: Option<i64>,
+    offsets: BTreeMap<(String, i32), Committed>,
+}
+
+impl Group {
+    fn new() -> Self {
+        Self {
+            state: GroupState::Empty,
+            generation: 0,
+            protocol_type: String::new(),
+            protocol: None,
+            leader: String::new(),
+            members: Vec::new(),
+            pending: BTreeMap::new(),
+            deadline_ms: None,
+            initial_until_ms: None,
+            offsets: BTreeMap::new(),
+        }
+    }
+
+    fn member(&self, id: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    fn member_mut(&mut self, id: &str) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.id == id)
+    }
+
+    fn static_member(&self, instance_id: &str) -> Option<&Member> {
+        self.members
+            .iter()
+            .find(|member| member.instance_id.as_deref() == Some(instance_id))
+    }
+
+    /// Whether nothing would be lost if the group were forgotten.
+    fn is_blank(&self) -> bool {
+        self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty()
+    }
+}
+
+impl Groups {
+    pub(crate) fn new(config: CoreConfig) -> Self {
+        Self {
+            by_id: BTreeMap::new(),
+            config,
+            outbox: Outbox::default(),
+        }
+    }
+
+    pub(crate) fn take_completed(&mut self) -> Vec<(Token, Completed)> {
+        std::mem::take(&mut self.outbox.completed)
+    }
+
+    pub(crate) fn tick(&mut self, now_ms: i64) {
+        for group in self.by_id.values_mut() {
+            group.tick(now_ms, &mut self.outbox);
+        }
+        self.by_id.retain(|_, group| !group.is_blank());
+    }
+
+    pub(crate) fn forget_topic(&mut self, name: &str) {
+        for group in self.by_id.values_mut() {
+            group.offsets.retain(|(topic, _), _| topic != name);
+        }
+    }
+
+    pub(crate) fn apply(&mut self, change: Change) {
+        match change {
+            Change::OffsetCommitted {
+                group,
+                topic,
+                partition,
+                committed,
+            } => {
+                self.by_id
+                    .entry(group)
+                    .or_insert_with(Group::new)
+                    .offsets
+                    .insert((topic, partition), committed);
+            }
+            Change::OffsetDeleted {
+                group,
+                topic,
+                partition,
+            } => {
+                if let Some(group) = self.by_id.get_mut(&group) {
+                    group.offsets.remove(&(topic, partition));
+                }
+            }
+            Change::GroupDeleted { group } => {
+                self.by_id.remove(&group);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn snapshot(&self, changes: &mut Vec<Change>) {
+        for (id, group) in &self.by_id {
+            for ((topic, partition), committed) in &group.offsets {
+                changes.push(Change::OffsetCommitted {
+                    group: id.clone(),
+                    topic: topic.clone(),
+                    partition: *partition,
+                    committed: committed.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Membership of groups.
+impl Broker {
+    /// Joins a group. The token's answer comes when every other member has joined too.
+    ///
+    /// # Errors
+    /// `MemberIdRequired` with the id to join with; `InvalidGroupId`, `InvalidSessionTimeout`,
+    /// `InconsistentGroupProtocol`, `UnknownMemberId`, `FencedInstanceId`.
+    pub fn join_group(
+        &mut self,
+        group: &str,
+        request: JoinRequest,
+        now_ms: i64,
+    ) -> Result<Token, JoinRefusal> {
+        if group.is_empty() {
+            return Err(ErrorCode::InvalidGroupId.into());
+        }
+        if !self
+            .groups
+            .config
+            .session_timeout_ms
+            .contains(&request.session_timeout_ms)
+        {
+            return Err(ErrorCode::InvalidSessionTimeout.into());
+        }
+        let fresh_id = format!(
+            "{}-{}",
+            request.id_prefix(),
+            uuid::Uuid::from_u128(self.random.next_uuid())
+        );
+        let Groups {
+            by_id,
+            config,
+            outbox,
+        } = &mut self.groups;
+        let group = by_id.entry(group.to_owned()).or_insert_with(Group::new);
+        group.join(
+            request,
+            fresh_id,
+            now_ms,
+            config.initial_rebalance_delay_ms,
+            outbox,
+        )
+    }
+
+    /// Brings the leader's assignment, or asks for it. The token's answer comes when the leader has brought it.
+    ///
+    /// # Errors
+    /// `UnknownMemberId`, `IllegalGeneration`, `RebalanceInProgress`, `InconsistentGroupProtocol`, `FencedInstanceId`.
+    pub fn sync_group(
+        &mut self,
+        group: &str,
+        request: SyncRequest,
+        now_ms: i64,
+    ) -> Result<Token, ErrorCode> {
+        let (group, outbox) = self.groups.known(group)?;
+        group.sync(request, now_ms, outbox)
+    }
+
+    /// Says that a member is alive.
+    ///
+    /// # Errors
+    /// `RebalanceInProgress` asks the member to join again; `UnknownMemberId`, `IllegalGeneration`, `FencedInstanceId`.
+    pub fn heartbeat(
+        &mut self,
+        group: &str,
+        member: &MemberRef,
+        now_ms: i64,
+    ) -> Result<(), ErrorCode> {
+        let (group, _) = self.groups.known(group)?;
+        group.heartbeat(member, now_ms)
+    }
+
+    /// Takes a member out of its group, by its id or by its instance id.
+    ///
+    /// # Errors
+    /// `UnknownMemberId`, `FencedInstanceId`.
+    pub fn leave_group(
+        &mut self,
+        group: &str,
+        member_id: &str,
+        instance_id: Option<&str>,
+        now_ms: i64,
+    ) -> Result<(), ErrorCode> {
+        let (group, outbox) = self.groups.known(group)?;
+        group.leave(member_id, instance_id, now_ms, outbox)
+    }
+}
+
+impl Groups {
+    fn known(&mut self, id: &str) -> Result<(&mut Group, &mut Outbox), ErrorCode> {
+        if id.is_empty() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        let group = self.by_id.get_mut(id).ok_or(ErrorCode::UnknownMemberId)?;
+        Ok((group, &mut self.outbox))
+    }
+}
+
+/// An assignor's name and what the member tells it.
+pub(crate) type Protocol = (String, Bytes);

@@ -1,0 +1,218 @@
+//! Committed offsets: kept per group and partition, also for groups without members.
+
+use std::collections::BTreeSet;
+
+use crate::core::change::{Change, Committed};
+use crate::core::group::{Group, GroupState, MemberRef};
+use crate::core::{Broker, ErrorCode, note};
+
+/// Kafka's `offset.metadata.max.bytes`.
+const MAX_METADATA_LEN: usize = 4096;
+
+/// One offset to commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetToCommit {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The next offset to read.
+    pub offset: i64,
+    /// The leader epoch the client saw, or -1.
+    pub leader_epoch: i32,
+    /// The client's own text, at most 4096 bytes.
+    pub metadata: String,
+}
+
+/// A committed offset with its partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// What was committed.
+    pub committed: Committed,
+}
+
+/// Committed offsets of groups.
+impl Broker {
+    /// Commits offsets, each on its own; the outcomes are in the order of `offsets`.
+    ///
+    /// Somebody who is no member (generation -1, no member id) may commit for a group that has no members.
+    ///
+    /// # Errors
+    /// For all of them: `UnknownMemberId`, `IllegalGeneration`, `FencedInstanceId`, `RebalanceInProgress`, `InvalidGroupId`.
+    /// For one: `UnknownTopicOrPartition`, `OffsetMetadataTooLarge`, `StorageError`.
+    pub fn commit_offsets(
+        &mut self,
+        group: &str,
+        member: &MemberRef,
+        offsets: Vec<OffsetToCommit>,
+        now_ms: i64,
+    ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
+        if group.is_empty() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        match self.groups.by_id.get_mut(group) {
+            Some(group) => group.check_commit(member, now_ms)?,
+            None if member.generation < 0 => {}
+            None => return Err(ErrorCode::IllegalGeneration),
+        }
+        Ok(offsets
+            .into_iter()
+            .map(|offset| self.commit_offset(group, offset, now_ms))
+            .collect())
+    }
+
+    fn commit_offset(
+        &mut self,
+        group: &str,
+        offset: OffsetToCommit,
+        now_ms: i64,
+    ) -> Result<(), ErrorCode> {
+        let OffsetToCommit {
+            topic,
+            partition,
+            offset,
+            leader_epoch,
+            metadata,
+        } = offset;
+        let partitions = self
+            .topics
+            .get(&topic)
+            .map_or(0, |topic| topic.partitions());
+        if !(0..partitions).contains(&partition) {
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
+        if metadata.len() > MAX_METADATA_LEN {
+            return Err(ErrorCode::OffsetMetadataTooLarge);
+        }
+        let committed = Committed {
+            offset,
+            leader_epoch,
+            metadata,
+            committed_ms: now_ms,
+        };
+        let change = Change::OffsetCommitted {
+            group: group.to_owned(),
+            topic,
+            partition,
+            committed,
+        };
+        self.note(&change)?;
+        self.groups.apply(change);
+        Ok(())
+    }
+
+    /// What a group has committed for one partition.
+    #[must_use]
+    pub fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Option<&Committed> {
+        self.groups
+            .by_id
+            .get(group)?
+            .offsets
+            .get(&(topic.to_owned(), partition))
+    }
+
+    /// Everything that a group has committed, by topic and partition.
+    #[must_use]
+    pub fn committed_offsets(&self, group: &str) -> Vec<CommittedOffset> {
+        let offsets = self.groups.by_id.get(group).map(|group| &group.offsets);
+        let committed =
+            |((topic, partition), committed): (&(String, i32), &Committed)| CommittedOffset {
+                topic: topic.clone(),
+                partition: *partition,
+                committed: committed.clone(),
+            };
+        offsets.into_iter().flatten().map(committed).collect()
+    }
+
+    /// Forgets what a group has committed for one partition.
+    ///
+    /// # Errors
+    /// `GroupIdNotFound`, `GroupSubscribedToTopic` while a member reads the topic, `StorageError`.
+    pub fn delete_offset(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(), ErrorCode> {
+        let held = self
+            .groups
+            .by_id
+            .get_mut(group)
+            .ok_or(ErrorCode::GroupIdNotFound)?;
+        if held.reads(topic) {
+            return Err(ErrorCode::GroupSubscribedToTopic);
+        }
+        let change = Change::OffsetDeleted {
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+            partition,
+        };
+        note(self.storage.as_mut(), &change)?;
+        self.groups.apply(change);
+        Ok(())
+    }
+
+    /// Deletes a group without members, with all that it has committed.
+    ///
+    /// # Errors
+    /// `GroupIdNotFound`, `NonEmptyGroup`, `StorageError`.
+    pub fn delete_group(&mut self, group: &str) -> Result<(), ErrorCode> {
+        let held = self
+            .groups
+            .by_id
+            .get(group)
+            .ok_or(ErrorCode::GroupIdNotFound)?;
+        if held.state != GroupState::Empty {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let change = Change::GroupDeleted {
+            group: group.to_owned(),
+        };
+        self.note(&change)?;
+        self.groups.apply(change);
+        Ok(())
+    }
+}
+
+impl Group {
+    fn check_commit(&mut self, member: &MemberRef, now_ms: i64) -> Result<(), ErrorCode> {
+        if member.generation < 0 && self.state == GroupState::Empty {
+            return Ok(());
+        }
+        self.check_generation(member)?;
+        if self.state == GroupState::CompletingRebalance {
+            return Err(ErrorCode::RebalanceInProgress);
+        }
+        if let Some(member) = self.member_mut(&member.member_id) {
+            member.touch(now_ms);
+        }
+        Ok(())
+    }
+
+    /// Whether a member has told its assignor that it reads `topic`.
+    fn reads(&self, topic: &str) -> bool {
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        self.members.iter().any(|member| {
+            subscription(&member.metadata(protocol)).is_none_or(|topics| topics.contains(topic))
+        })
+    }
+}
+
+/// The topics in what a consumer tells its assignor: version, then a list of names. `None` when it has another form.
+fn subscription(mut metadata: &[u8]) -> Option<BTreeSet<String>> {
+    use bytes::Buf;
+    metadata.try_get_i16().ok()?;
+    let count = metadata.try_get_i32().ok()?;
+    let mut topics = BTreeSet::new();
+    for _ in 0..count {
+        let len = usize::try_from(metadata.try_get_i16().ok()?).ok()?;
+        let (name, rest) = metadata.split_at_checked(len)?;
+        topics.insert(String::from_utf8_lossy(name).into_owned());
+        metadata = rest;
+    }
+    Some(topics)
+}

@@ -1,0 +1,217 @@
+//! What one partition knows of its idempotent producers: a repeated batch is recognised, a gap refused.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::core::ErrorCode;
+use crate::core::batch::Header;
+
+/// Kafka promises to recognise this many batches in flight.
+const REMEMBERED_BATCHES: usize = 5;
+
+/// The producers that have written to a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Producers {
+    by_id: HashMap<i64, State>,
+}
+
+#[derive(Debug)]
+struct State {
+    epoch: i16,
+    /// The last batches of this epoch, oldest first.
+    batches: VecDeque<Written>,
+}
+
+/// A batch as it was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    first_sequence: i32,
+    last_sequence: i32,
+    pub(crate) base_offset: i64,
+    pub(crate) timestamp: i64,
+}
+
+impl Producers {
+    /// What to do with a batch: `Ok(None)` to append it, `Ok(Some)` when it has been stored before.
+    pub(crate) fn check(&self, header: &Header) -> Result<Option<Written>, ErrorCode> {
+        if header.producer_id < 0 {
+            return Ok(None);
+        }
+        if header.producer_epoch < 0 || header.base_sequence < 0 {
+            return Err(ErrorCode::InvalidRecord);
+        }
+        // A producer that is not known may start anywhere: its earlier batches may have been deleted with their segment.
+        let Some(state) = self.by_id.get(&header.producer_id) else {
+            return Ok(None);
+        };
+        if header.producer_epoch < state.epoch {
+            return Err(ErrorCode::InvalidProducerEpoch);
+        }
+        if header.producer_epoch > state.epoch {
+            return if header.base_sequence == 0 {
+                Ok(None)
+            } else {
+                Err(ErrorCode::OutOfOrderSequence)
+            };
+        }
+        let same = |written: &&Written| {
+            written.first_sequence == header.base_sequence
+                && written.last_sequence == header.last_sequence()
+        };
+        if let Some(written) = state.batches.iter().find(same) {
+            return Ok(Some(*written));
+        }
+        let follows = state
+            .batches
+            .back()
+            .is_none_or(|last| next_sequence(last.last_sequence) == header.base_sequence);
+        if follows {
+            Ok(None)
+        } else {
+            Err(ErrorCode::OutOfOrderSequence)
+        }
+    }
+
+    /// Remembers a batch that has been stored at `header.base_offset`.
+    pub(crate) fn note(&mut self, header: &Header) {
+        if header.producer_id < 0 {
+            return;
+        }
+        let fresh = State {
+            epoch: header.producer_epoch,
+            batches: VecDeque::new(),
+        };
+        let state = self.by_id.entry(header.producer_id).or_insert(fresh);
+        if state.epoch != header.producer_epoch {
+            state.epoch = header.producer_epoch;
+            state.batches.clear();
+        }
+        if state.batches.len() == REMEMBERED_BATCHES {
+            state.batches.pop_front();
+        }
+        state.batches.push_back(Written {
+            first_sequence: header.base_sequence,
+            last_sequence: header.last_sequence(),
+            base_offset: header.base_offset,
+            timestamp: header.max_timestamp,
+        });
+    }
+
+    /// Forgets producers that have been silent since `time_ms`, so that they do not pile up.
+    pub(crate) fn forget_before(&mut self, time_ms: i64) {
+        self.by_id.retain(|_, state| {
+            state
+                .batches
+                .back()
+                .is_some_and(|last| last.timestamp >= time_ms)
+        });
+    }
+}
+
+fn next_sequence(last: i32) -> i32 {
+    last.checked_add(1).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header(epoch: i16, sequence: i32, count: i32, base_offset: i64) -> Header {
+        Header {
+            base_offset,
+            size: 100,
+            attributes: 0,
+            last_offset_delta: count - 1,
+            base_timestamp: 0,
+            max_timestamp: base_offset,
+            producer_id: 7,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            record_count: count,
+        }
+    }
+
+    fn producers(written: &[(i16, i32, i32, i64)]) -> Producers {
+        let mut producers = Producers::default();
+        for (epoch, sequence, count, offset) in written {
+            producers.note(&header(*epoch, *sequence, *count, *offset));
+        }
+        producers
+    }
+
+    #[test]
+    fn sequences_are_checked() {
+        let cases: &[(&str, i16, i32, i32, Result<Option<i64>, ErrorCode>)] = &[
+            ("the next batch", 1, 15, 5, Ok(None)),
+            ("the last batch again", 1, 10, 5, Ok(Some(110))),
+            ("the batch before it again", 1, 0, 10, Ok(Some(100))),
+            (
+                "same start, other length",
+                1,
+                10,
+                4,
+                Err(ErrorCode::OutOfOrderSequence),
+            ),
+            ("a gap", 1, 16, 1, Err(ErrorCode::OutOfOrderSequence)),
+            (
+                "an older epoch",
+                0,
+                15,
+                1,
+                Err(ErrorCode::InvalidProducerEpoch),
+            ),
+            ("a newer epoch from 0", 2, 0, 1, Ok(None)),
+            (
+                "a newer epoch not from 0",
+                2,
+                3,
+                1,
+                Err(ErrorCode::OutOfOrderSequence),
+            ),
+            ("no sequence", 1, -1, 1, Err(ErrorCode::InvalidRecord)),
+        ];
+        let producers = producers(&[(1, 0, 10, 100), (1, 10, 5, 110)]);
+        for (name, epoch, sequence, count, expected) in cases {
+            let found = producers.check(&header(*epoch, *sequence, *count, 0));
+            assert_eq!(
+                found.map(|written| written.map(|written| written.base_offset)),
+                *expected,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let producers = producers(&[(0, i32::MAX - 1, 2, 0)]);
+        assert_eq!(producers.check(&header(0, 0, 1, 0)), Ok(None));
+    }
+
+    #[test]
+    fn silent_producers_are_forgotten() {
+        let mut producers = producers(&[(1, 0, 10, 100)]);
+        producers.forget_before(101);
+        assert_eq!(producers.check(&header(0, 99, 1, 0)), Ok(None));
+    }
+
+    proptest! {
+        /// Law: however often a producer repeats its last five batches, each number is stored once and in order.
+        #[test]
+        fn repeats_change_nothing(sizes in proptest::collection::vec(1i32..50, 1..30), back in proptest::collection::vec(0usize..5, 30)) {
+            let mut producers = Producers::default();
+            let (mut sequence, mut offset, mut sent) = (0, 0i64, Vec::new());
+            for (size, back) in sizes.iter().zip(back) {
+                let batch = header(0, sequence, *size, offset);
+                prop_assert_eq!(producers.check(&batch).unwrap(), None);
+                producers.note(&batch);
+                sent.push(batch);
+                let repeated = sent[sent.len().saturating_sub(1 + back)];
+                prop_assert_eq!(producers.check(&repeated).unwrap().map(|written| written.base_offset), Some(repeated.base_offset));
+                sequence += size;
+                offset += i64::from(*size);
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A run of batches of one partition, with a sparse index from offset to position.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::core::batch::{self, Batch, Header};
+use crate::core::storage::SegmentData;
+
+/// Bytes between two entries of the index: memory against the batches that a lookup walks over.
+const INDEX_INTERVAL: u64 = 8 * 1024;
+
+/// Batches from `base_offset` on.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base_offset: i64,
+    /// The offset after the last record.
+    pub(crate) end_offset: i64,
+    /// The highest time of any record, or -1 without one.
+    pub(crate) max_timestamp: i64,
+    /// Ascending; the first entry is the first batch.
+    index: Vec<Entry>,
+    data: Box<dyn SegmentData>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    offset: i64,
+    position: u64,
+}
+
+impl Segment {
+    pub(crate) fn new(base_offset: i64, data: Box<dyn SegmentData>) -> Self {
+        Self {
+            base_offset,
+            end_offset: base_offset,
+            max_timestamp: -1,
+            index: Vec::new(),
+            data,
+        }
+    }
+
+    /// Rebuilds the index of a segment that an earlier run left, telling `seen` of each batch.
+    ///
+    /// What follows the last whole batch is cut off: the write that a crash tore was never acknowledged. Checksums are
+    /// verified only in the last segment, the only one that can be torn.
+    pub(crate) fn recover(
+        base_offset: i64,
+        data: Box<dyn SegmentData>,
+        is_last: bool,
+        mut seen: impl FnMut(&Header),
+    ) -> io::Result<Self> {
+        let mut segment = Self::new(base_offset, data);
+        let mut position = 0;
+        while position < segment.data.len() {
+            match segment.whole_batch_at(position, is_last)? {
+                Some(header) => {
+                    seen(&header);
+                    segment.note(&header, position);
+                    position += header.size as u64;
+                }
+                None if is_last => {
+                    let bytes = segment.data.len() - position;
+                    tracing::warn!(
+                        base_offset,
+                        position,
+                        bytes,
+                        "cut off the torn end of a segment"
+                    );
+                    segment.data.truncate(position)?;
+                }
+                None => {
+                    let text = format!(
+                        "segment {base_offset} is damaged at position {position}; restore it from a copy"
+                    );
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+            }
+        }
+        Ok(segment)
+    }
+
+    fn whole_batch_at(&self, position: u64, verify: bool) -> io::Result<Option<Header>> {
+        let left = self.data.len() - position;
+        if left < batch::HEADER_LEN as u64 {
+            return Ok(None);
+        }
+        let header = Header::read(&self.data.header(position)?)
+            .filter(|header| header.size as u64 <= left && header.base_offset == self.end_offset);
+        match header {
+            Some(header) if verify => {
+                let whole = self.data.read(position, header.size)?;
+                Ok(whole
+                    .first()
+                    .is_some_and(|bytes| batch::checksum_holds(bytes))
+                    .then_some(header))
+            }
+            other => Ok(other),
+        }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.data.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Adds a batch behind the last one; its records get offsets from `end_offset` on.
+    pub(crate) fn append(&mut self, batch: &Batch, leader_epoch: i32) -> io::Result<()> {
+        let position = self.data.len();
+        let (stamp, rest) = batch.stamped(self.end_offset, leader_epoch);
+        self.data.append(&stamp, rest)?;
+        self.note(
+            &Header {
+                base_offset: self.end_offset,
+                ..*batch.header()
+            },
+            position,
+        );
+        Ok(())
+    }
+
+    fn note(&mut self, header: &Header, position: u64) {
+        if self
+            .index
+            .last()
+            .is_none_or(|last| position - last.position >= INDEX_INTERVAL)
+        {
+            self.index.push(Entry {
+                offset: header.base_offset,
+                position,
+            });
+        }
+        self.end_offset = header.last_offset() + 1;
+        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+    }
+
+    /// Whole batches from the one that holds `offset` on; see [`SegmentData::read`] for the size.
+    pub(crate) fn read(&self, offset: i64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
+        match self.find(self.entry_before(offset), |header| {
+            header.last_offset() >= offset
+        })? {
+            Some((position, _)) => self.data.read(position, max_bytes),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The first batch that holds a record of `time_ms` or later.
+    pub(crate) fn first_batch_since(&self, time_ms: i64) -> io::Result<Option<(Header, Bytes)>> {
+        self.batch_where(|header| header.max_timestamp >= time_ms)
+    }
+
+    /// The batch that holds the highest time.
+    pub(crate) fn latest_batch(&self) -> io::Result<Option<(Header, Bytes)>> {
+        self.batch_where(|header| header.max_timestamp == self.max_timestamp)
+    }
+
+    fn batch_where(&self, wanted: impl Fn(&Header) -> bool) -> io::Result<Option<(Header, Bytes)>> {
+        let Some((position, header)) = self.find(0, wanted)? else {
+            return Ok(None);
+        };
+        let bytes = self.data.read(position, header.size)?.into_iter().next();
+        Ok(bytes.map(|bytes| (header, bytes)))
+    }
+
+    fn entry_before(&self, offset: i64) -> u64 {
+        let after = self.index.partition_point(|entry| entry.offset <= offset);
+        after.checked_sub(1).map_or(0, |at| self.index[at].position)
+    }
+
+    fn find(
+        &self,
+        from: u64,
+        wanted: impl Fn(&Header) -> bool,
+    ) -> io::Result<Option<(u64, Header)>> {
+        let mut position = from;
+        while position < self.data.len() {
+            let damaged = || {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("no batch at position {position}"),
+                )
+            };
+            let header = Header::read(&self.data.header(position)?).ok_or_else(damaged)?;
+            if wanted(&header) {
+                return Ok(Some((position, header)));
+            }
+            position += header.size as u64;
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn delete(mut self) -> io::Result<()> {
+        self.data.delete()
+    }
+}

@@ -1,0 +1,533 @@
+//! Topics: create, delete, configure, grow, and everything that goes to one partition.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use crate::core::change::{Change, Id};
+use crate::core::config::{self, TopicConfig};
+use crate::core::log::{Appended, FoundOffset, Log, OffsetSpec, Read};
+use crate::core::storage::{PartitionId, Storage};
+use crate::core::{Batch, Broker, ErrorCode, note};
+
+const MAX_NAME_LEN: usize = 249;
+/// More would be a mistake on one node, and a hostile request could ask for billions.
+const MAX_PARTITIONS: i32 = 10_000;
+
+/// What a new topic should be like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// How many partitions, from 1 to 10000.
+    pub partitions: i32,
+    /// Configurations by Kafka's names; see [`TOPIC_CONFIGS`](crate::core::TOPIC_CONFIGS).
+    pub configs: BTreeMap<String, String>,
+}
+
+/// One change of a topic's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigEdit {
+    /// Sets a value.
+    Set(String, String),
+    /// Goes back to the default.
+    Unset(String),
+    /// Adds a word to a list.
+    Append(String, String),
+    /// Takes a word from a list.
+    Subtract(String, String),
+}
+
+/// An error code with a sentence for whoever made the mistake.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The code on the wire.
+    pub code: ErrorCode,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code, code.to_string())
+    }
+}
+
+/// A topic and its logs.
+#[derive(Debug)]
+pub struct Topic {
+    id: u128,
+    configs: BTreeMap<String, String>,
+    /// `configs`, parsed.
+    parsed: TopicConfig,
+    logs: Vec<Log>,
+}
+
+impl Topic {
+    pub(crate) fn new(id: u128, partitions: i32, configs: BTreeMap<String, String>) -> Self {
+        let mut topic = Self {
+            id,
+            parsed: TopicConfig::new(&configs),
+            configs,
+            logs: Vec::new(),
+        };
+        topic.grow(partitions);
+        topic
+    }
+
+    /// The id, which no other topic ever has.
+    #[must_use]
+    pub fn id(&self) -> u128 {
+        self.id
+    }
+
+    /// How many partitions there are; they are numbered from 0.
+    #[must_use]
+    pub fn partitions(&self) -> i32 {
+        i32::try_from(self.logs.len()).expect("at most 10000 partitions")
+    }
+
+    /// The configurations that were set; all others have their defaults.
+    #[must_use]
+    pub fn configs(&self) -> &BTreeMap<String, String> {
+        &self.configs
+    }
+
+    pub(crate) fn grow(&mut self, partitions: i32) {
+        for partition in self.partitions()..partitions {
+            self.logs.push(Log::new(PartitionId {
+                topic_id: self.id,
+                partition,
+            }));
+        }
+    }
+
+    pub(crate) fn set_configs(&mut self, configs: BTreeMap<String, String>) {
+        self.parsed = TopicConfig::new(&configs);
+        self.configs = configs;
+    }
+
+    pub(crate) fn recover(
+        &mut self,
+        name: &str,
+        starts: &HashMap<(String, i32), i64>,
+        storage: &mut dyn Storage,
+    ) -> io::Result<()> {
+        for (partition, log) in (0..).zip(&mut self.logs) {
+            let start = starts
+                .get(&(name.to_owned(), partition))
+                .copied()
+                .unwrap_or(0);
+            *log = Log::recover(
+                PartitionId {
+                    topic_id: self.id,
+                    partition,
+                },
+                start,
+                storage,
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn snapshot(&self, name: &str, changes: &mut Vec<Change>) {
+        changes.push(Change::TopicCreated {
+            name: name.to_owned(),
+            id: Id(self.id),
+            partitions: self.partitions(),
+            configs: self.configs.clone(),
+        });
+        for (partition, log) in (0..).zip(&self.logs) {
+            if log.start() > 0 {
+                changes.push(Change::LogStart {
+                    topic: name.to_owned(),
+                    partition,
+                    offset: log.start(),
+                });
+            }
+        }
+    }
+
+    fn log(&self, partition: i32) -> Result<&Log, ErrorCode> {
+        let index = usize::try_from(partition).map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
+        self.logs
+            .get(index)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    fn log_mut(&mut self, partition: i32) -> Result<(&mut Log, &TopicConfig), ErrorCode> {
+        let index = usize::try_from(partition).map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
+        let log = self
+            .logs
+            .get_mut(index)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        Ok((log, &self.parsed))
+    }
+}
+
+/// Topics.
+impl Broker {
+    /// All topics, by name.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, &Topic)> {
+        self.topics
+            .iter()
+            .map(|(name, topic)| (name.as_str(), topic))
+    }
+
+    /// The topic of this name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+
+    /// The name of the topic with this id.
+    #[must_use]
+    pub fn topic_name(&self, id: u128) -> Option<&str> {
+        self.topic_names.get(&id).map(String::as_str)
+    }
+
+    /// Says what would be wrong with a new topic, if anything.
+    ///
+    /// # Errors
+    /// As [`create_topic`](Self::create_topic).
+    pub fn check_topic(&self, name: &str, spec: &TopicSpec) -> Result<(), Refusal> {
+        check_name(name)?;
+        if self.topics.contains_key(name) {
+            return Err(Refusal::new(
+                ErrorCode::TopicAlreadyExists,
+                format!("topic `{name}` already exists"),
+            ));
+        }
+        check_partitions(spec.partitions)?;
+        check_configs(&spec.configs)
+    }
+
+    /// Makes a topic.
+    ///
+    /// # Errors
+    /// `TopicAlreadyExists`, `InvalidTopic`, `InvalidPartitions`, `InvalidConfig`, `StorageError`.
+    pub fn create_topic(&mut self, name: &str, spec: TopicSpec) -> Result<&Topic, Refusal> {
+        self.check_topic(name, &spec)?;
+        let id = self.random.next_uuid();
+        let TopicSpec {
+            partitions,
+            configs,
+        } = spec;
+        self.note(&Change::TopicCreated {
+            name: name.to_owned(),
+            id: Id(id),
+            partitions,
+            configs: configs.clone(),
+        })?;
+        self.topic_names.insert(id, name.to_owned());
+        Ok(self
+            .topics
+            .entry(name.to_owned())
+            .or_insert_with(|| Topic::new(id, partitions, configs)))
+    }
+
+    /// Deletes a topic, its records and the offsets that groups have committed for it.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `StorageError`.
+    pub fn delete_topic(&mut self, name: &str) -> Result<(), ErrorCode> {
+        let id = self
+            .topics
+            .get(name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+            .id;
+        self.note(&Change::TopicDeleted {
+            name: name.to_owned(),
+        })?;
+        self.topics.remove(name);
+        self.topic_names.remove(&id);
+        self.groups.forget_topic(name);
+        self.storage.delete_topic(id).map_err(|error| {
+            tracing::error!(topic = name, %error, "cannot delete the files of a topic");
+            ErrorCode::StorageError
+        })
+    }
+
+    /// Raises the number of partitions of a topic to `partitions`; with `validate_only`, says only whether it could.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `InvalidPartitions` when that would not be more, `StorageError`.
+    pub fn create_partitions(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        validate_only: bool,
+    ) -> Result<(), Refusal> {
+        let topic = self
+            .topics
+            .get(name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        check_partitions(partitions)?;
+        if partitions <= topic.partitions() {
+            let text = format!(
+                "topic `{name}` has {} partitions; {partitions} would not be more",
+                topic.partitions()
+            );
+            return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
+        }
+        if validate_only {
+            return Ok(());
+        }
+        self.note(&Change::PartitionsAdded {
+            name: name.to_owned(),
+            partitions,
+        })?;
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.grow(partitions);
+        }
+        Ok(())
+    }
+
+    /// Changes a topic's configuration, all edits or none; with `validate_only`, says only whether it could.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `InvalidConfig`, `StorageError`.
+    pub fn edit_configs(
+        &mut self,
+        name: &str,
+        edits: &[ConfigEdit],
+        validate_only: bool,
+    ) -> Result<(), Refusal> {
+        let configs = self
+            .topics
+            .get(name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+            .configs
+            .clone();
+        self.replace_configs(name, edited(configs, edits)?, validate_only)
+    }
+
+    /// Puts `configs` in place of all that were set; with `validate_only`, says only whether it could.
+    ///
+    /// # Errors
+    /// As [`edit_configs`](Self::edit_configs).
+    pub fn replace_configs(
+        &mut self,
+        name: &str,
+        configs: BTreeMap<String, String>,
+        validate_only: bool,
+    ) -> Result<(), Refusal> {
+        if !self.topics.contains_key(name) {
+            return Err(ErrorCode::UnknownTopicOrPartition.into());
+        }
+        check_configs(&configs)?;
+        if validate_only {
+            return Ok(());
+        }
+        self.note(&Change::ConfigsSet {
+            name: name.to_owned(),
+            configs: configs.clone(),
+        })?;
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.set_configs(configs);
+        }
+        Ok(())
+    }
+}
+
+/// Partitions.
+impl Broker {
+    /// Appends a batch that [`Batch::parse`] has passed.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `MessageTooLarge`, `OutOfOrderSequence`, `InvalidProducerEpoch`, `InvalidRecord`, `StorageError`.
+    pub fn append(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        batch: &Batch,
+        now_ms: i64,
+    ) -> Result<Appended, ErrorCode> {
+        if batch.header().is_transactional() {
+            return Err(ErrorCode::InvalidRecord);
+        }
+        let topic = self
+            .topics
+            .get_mut(topic)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let (log, config) = topic.log_mut(partition)?;
+        log.append(batch, config, now_ms, self.storage.as_mut())
+    }
+
+    /// Whole batches from `offset` on: at least one if there is one, else no more than `max_bytes`.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `OffsetOutOfRange`, `StorageError`.
+    pub fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max_bytes: usize,
+    ) -> Result<Read, ErrorCode> {
+        self.log(topic, partition)?.read(offset, max_bytes)
+    }
+
+    /// Looks for an offset by time or by place.
+    ///
+    /// By time the record is found exactly, except in a compressed batch: there it is the batch's first record.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `StorageError`.
+    pub fn find_offset(
+        &self,
+        topic: &str,
+        partition: i32,
+        spec: OffsetSpec,
+    ) -> Result<FoundOffset, ErrorCode> {
+        self.log(topic, partition)?.find_offset(spec)
+    }
+
+    /// The bytes that a partition takes.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`.
+    pub fn partition_bytes(&self, topic: &str, partition: i32) -> Result<u64, ErrorCode> {
+        Ok(self.log(topic, partition)?.size())
+    }
+
+    /// Gives up the records before `offset` (`None`: all of them) and returns the new start of the log.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `OffsetOutOfRange`, `StorageError`.
+    pub fn delete_records(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: Option<i64>,
+    ) -> Result<i64, ErrorCode> {
+        let held = self
+            .topics
+            .get_mut(topic)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let (log, _) = held.log_mut(partition)?;
+        let offset = offset.unwrap_or_else(|| log.end());
+        if offset < 0 || offset > log.end() {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        cut(topic, partition, log, offset, self.storage.as_mut())?;
+        Ok(log.start())
+    }
+
+    pub(crate) fn apply_retention(&mut self, now_ms: i64) {
+        for (name, topic) in &mut self.topics {
+            for (partition, log) in (0..).zip(&mut topic.logs) {
+                log.forget_silent_producers(now_ms);
+                let start = log.start_after_retention(&topic.parsed, now_ms);
+                if let Err(code) = cut(name, partition, log, start, self.storage.as_mut()) {
+                    tracing::error!(topic = name, partition, %code, "cannot apply retention");
+                }
+            }
+        }
+    }
+
+    fn log(&self, topic: &str, partition: i32) -> Result<&Log, ErrorCode> {
+        self.topics
+            .get(topic)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+            .log(partition)
+    }
+}
+
+fn cut(
+    topic: &str,
+    partition: i32,
+    log: &mut Log,
+    offset: i64,
+    storage: &mut dyn Storage,
+) -> Result<(), ErrorCode> {
+    if offset <= log.start() {
+        return Ok(());
+    }
+    // IMPORTANT: noted before the segments go, or a crash in between would start the log at 0 again.
+    note(
+        storage,
+        &Change::LogStart {
+            topic: topic.to_owned(),
+            partition,
+            offset,
+        },
+    )?;
+    log.delete_before(offset)
+}
+
+fn edited(
+    mut configs: BTreeMap<String, String>,
+    edits: &[ConfigEdit],
+) -> Result<BTreeMap<String, String>, Refusal> {
+    for edit in edits {
+        match edit {
+            ConfigEdit::Set(name, value) => {
+                configs.insert(name.clone(), value.clone());
+            }
+            ConfigEdit::Unset(name) => {
+                configs.remove(name);
+            }
+            ConfigEdit::Append(name, word) | ConfigEdit::Subtract(name, word) => {
+                let is_list = |key: &&config::ConfigKey| {
+                    key.name == name && matches!(key.kind, config::ConfigKind::Words(_))
+                };
+                let Some(key) = config::TOPIC_CONFIGS.iter().find(is_list) else {
+                    let text = format!(
+                        "topic config `{name}` is no list; set it instead of appending or subtracting"
+                    );
+                    return Err(Refusal::new(ErrorCode::InvalidConfig, text));
+                };
+                let present = configs.get(name).map_or(key.default, String::as_str);
+                let mut words: Vec<&str> = present
+                    .split(',')
+                    .filter(|present| *present != word)
+                    .collect();
+                if matches!(edit, ConfigEdit::Append(..)) {
+                    words.push(word);
+                }
+                let value = words.join(",");
+                configs.insert(name.clone(), value);
+            }
+        }
+    }
+    Ok(configs)
+}
+
+fn check_name(name: &str) -> Result<(), Refusal> {
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty()
+        || name.len() > MAX_NAME_LEN
+        || name == "."
+        || name == ".."
+        || !name.chars().all(is_legal)
+    {
+        let text = format!(
+            "invalid topic name `{name}`: use 1 to 249 of the characters a-z A-Z 0-9 . _ -"
+        );
+        return Err(Refusal::new(ErrorCode::InvalidTopic, text));
+    }
+    Ok(())
+}
+
+fn check_partitions(partitions: i32) -> Result<(), Refusal> {
+    if (1..=MAX_PARTITIONS).contains(&partitions) {
+        return Ok(());
+    }
+    let text = format!("{partitions} is no valid number of partitions: use 1 to {MAX_PARTITIONS}");
+    Err(Refusal::new(ErrorCode::InvalidPartitions, text))
+}
+
+fn check_configs(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    for (name, value) in configs {
+        config::check(name, value).map_err(|text| Refusal::new(ErrorCode::InvalidConfig, text))?;
+    }
+    Ok(())
+}
