@@ -1,0 +1,109 @@
+//! Who hosts, who is a guest, and how both learn of an end.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use super::*;
+use crate::config::Layers;
+
+fn settings(datadir: &Path, broker: &str) -> Settings {
+    let mut layers = Layers::default();
+    layers.builder("datadir", datadir.display()).builder("broker", broker).builder("embedded_port", 0);
+    layers.resolve("orders").unwrap().settings
+}
+
+#[tokio::test]
+async fn a_broker_that_is_set_is_used_as_it_is() {
+    let datadir = tempfile::tempdir().unwrap();
+    let settings = settings(&datadir.path().join("untouched"), "a:1,b:2");
+    for connection in
+        [Connection::find(&settings).await.unwrap(), Connection::host(&settings, HostKind::Worker).await.unwrap()]
+    {
+        assert_eq!((connection.bootstrap(), connection.is_host()), ("a:1,b:2", false));
+    }
+    assert!(!settings.datadir.exists());
+}
+
+#[tokio::test]
+async fn a_command_finds_the_broker_of_a_worker_and_never_starts_one() {
+    let datadir = tempfile::tempdir().unwrap();
+    let settings = settings(datadir.path(), "memory://");
+    let error = Connection::find(&settings).await.unwrap_err().to_string();
+    assert!(error.starts_with("no broker runs for app `orders`") && error.contains("FAUST_BROKER"), "{error}");
+
+    let host = Connection::host(&settings, HostKind::Worker).await.unwrap();
+    let found = Connection::find(&settings).await.unwrap();
+    assert!(host.is_host() && !found.is_host());
+    assert_eq!(host.bootstrap(), found.bootstrap());
+    assert!(host.notices()[0].contains("one machine"), "{:?}", host.notices());
+
+    host.close(None, Duration::ZERO).await.unwrap();
+    assert!(Connection::find(&settings).await.is_err(), "its address outlived it");
+}
+
+#[tokio::test]
+async fn of_workers_that_start_at_once_one_hosts_and_the_others_connect() {
+    let datadir = tempfile::tempdir().unwrap();
+    let settings = settings(datadir.path(), "memory://");
+    let racers: Vec<_> = (0..8)
+        .map(|_| {
+            let settings = settings.clone();
+            tokio::spawn(async move { Connection::host(&settings, HostKind::Worker).await.unwrap() })
+        })
+        .collect();
+    let mut connections = Vec::new();
+    for racer in racers {
+        connections.push(racer.await.unwrap());
+    }
+    assert_eq!(connections.iter().filter(|connection| connection.is_host()).count(), 1);
+    assert!(connections.iter().all(|connection| connection.bootstrap() == connections[0].bootstrap()));
+}
+
+#[tokio::test]
+async fn guests_are_told_of_the_end_while_the_broker_still_runs() {
+    let datadir = tempfile::tempdir().unwrap();
+    let settings = settings(datadir.path(), "memory://");
+    let host = Connection::host(&settings, HostKind::Worker).await.unwrap();
+    let (own, other) = (WorkerDir::take(&settings.datadir).unwrap(), WorkerDir::take(&settings.datadir).unwrap());
+    let guest = Connection::host(&settings, HostKind::Worker).await.unwrap();
+    let bootstrap = host.bootstrap().to_owned();
+
+    let closing = tokio::spawn(async move { host.close(Some(&own), Duration::from_secs(60)).await });
+    let reason = guest.gone().await;
+    assert!(reason.contains("the worker that hosts the embedded broker") && reason.contains(&bootstrap), "{reason}");
+    assert!(probe::connects(&bootstrap), "the broker went before its guests");
+    drop(other);
+    closing.await.unwrap().unwrap();
+    assert!(!probe::connects(&bootstrap));
+}
+
+#[tokio::test]
+async fn after_a_crash_the_next_host_takes_the_same_port() {
+    let datadir = tempfile::tempdir().unwrap();
+    let settings = settings(datadir.path(), "memory://");
+    let first = Connection::host(&settings, HostKind::Broker).await.unwrap();
+    let (dir, bootstrap) = (settings.broker_dir(), first.bootstrap().to_owned());
+    let address = Address::read(&dir).unwrap();
+    drop(first);
+    // What `kill -9` leaves behind: the address, but no lock.
+    address.write(&dir).unwrap();
+    assert!(Connection::find(&settings).await.is_err(), "an address without a host was believed");
+    assert_eq!(address.departure(&dir), None, "a crash is no departure");
+
+    let second = Connection::host(&settings, HostKind::Broker).await.unwrap();
+    assert_eq!((second.bootstrap(), second.is_host()), (bootstrap.as_str(), true));
+}
+
+#[test]
+fn a_guest_ends_when_its_host_departs_or_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |kind| Address::new("127.0.0.1:9092".to_owned(), kind);
+    let address = of(HostKind::Worker);
+    assert!(address.departure(dir.path()).unwrap().contains("is ending"));
+    assert_eq!(of(HostKind::Broker).departure(dir.path()), None);
+    address.write(dir.path()).unwrap();
+    assert_eq!(address.departure(dir.path()), None);
+    address.clone().ending().write(dir.path()).unwrap();
+    assert!(address.departure(dir.path()).unwrap().contains("is ending"));
+    Address::new("127.0.0.1:9093".to_owned(), HostKind::Worker).write(dir.path()).unwrap();
+    assert!(address.departure(dir.path()).unwrap().contains("moved from 127.0.0.1:9092 to 127.0.0.1:9093"));
+}
