@@ -66,12 +66,10 @@ table::settings! {
     consumer_auto_offset_reset: OffsetReset = "earliest", example "latest";
     /// A name that stays the same over restarts, so that a quick restart moves no partitions.
     consumer_group_instance_id: Option<String> = "", example "orders-1";
-    /// The most a single fetch brings of one partition.
-    consumer_max_fetch_size: ByteSize = "1MiB", within "1KiB" "100MiB", example "4MiB";
     /// Memory for messages fetched ahead, all partitions of a worker together.
     fetch_memory: ByteSize = "64MiB", within "1MiB" "64GiB", example "256MiB";
 
-    /// How messages are packed: `none`, `gzip` or `zstd`.
+    /// How messages are packed: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     producer_compression_type: Compression = "none", example "zstd";
     /// How long a message may wait for company in its batch.
     producer_linger: Duration = "5ms", within "0s" "10s", example "50ms";

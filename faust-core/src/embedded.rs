@@ -6,6 +6,7 @@
 //! `broker` does, and the guests wait for the next host as they would for any Kafka that is away.
 
 mod address;
+mod kafka;
 mod probe;
 mod worker_dir;
 

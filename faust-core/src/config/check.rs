@@ -4,7 +4,7 @@ use super::value::SettingValue;
 use super::{GroupProtocol, Origin, Resolved, SecurityProtocol};
 
 /// Settings of librdkafka that the engine's promises rest on, and what to use instead.
-const OWNED: [(&str, &str); 17] = [
+const OWNED: [(&str, &str); 18] = [
     ("bootstrap.servers", "set `broker`"),
     ("metadata.broker.list", "set `broker`"),
     ("group.id", "it follows from the app's id and `version`"),
@@ -19,6 +19,7 @@ const OWNED: [(&str, &str); 17] = [
     ("enable.auto.commit", "commits are made when work is done, never by a clock"),
     ("enable.auto.offset.store", "commits are made when work is done, never by a clock"),
     ("enable.partition.eof", "the engine needs it to know the ends"),
+    ("isolation.level", "aborted transactions must not be processed"),
     ("enable.idempotence", "without it a retry may repeat or reorder messages"),
     ("partition.assignment.strategy", "topics that are joined must be assigned alike, which `range` does"),
     ("partitioner", "keys must be placed as in Java, or tables are read on the wrong partition"),
@@ -35,8 +36,9 @@ pub(super) fn app_id(id: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a setting of librdkafka may be passed on.
+/// Whether a setting of librdkafka may be passed on. One that begins with `consumer.` or `producer.` is for that side.
 pub(super) fn native(name: &str) -> Result<(), String> {
+    let name = name.strip_prefix("consumer.").or_else(|| name.strip_prefix("producer.")).unwrap_or(name);
     match OWNED.iter().find(|(owned, _)| *owned == name) {
         Some((_, instead)) => Err(format!("cannot be set directly: {instead}")),
         None if name.is_empty() => Err("names no setting of librdkafka".to_owned()),

@@ -163,8 +163,8 @@ fn settings_of_librdkafka_pass_through_by_their_own_names() {
     assert_eq!(kafka, expected);
     assert!(resolved.explain().iter().all(|line| line.value != "s"), "a secret is shown");
     faults(
-        |layers| _ = layers.builder("kafka.enable.auto.commit", true).command_line("kafka.group.id", "x"),
-        &[&["`kafka.enable.auto.commit` (builder)"], &["`kafka.group.id` (command line)", "app's id"]],
+        |layers| _ = layers.builder("kafka.consumer.enable.auto.commit", true).command_line("kafka.group.id", "x"),
+        &[&["`kafka.consumer.enable.auto.commit` (builder)"], &["`kafka.group.id` (command line)", "app's id"]],
     );
 }
 

@@ -361,7 +361,11 @@ choices! {
         None = "none",
         /// By deflate.
         Gzip = "gzip",
-        /// By Zstandard: smaller and faster than gzip.
+        /// By Snappy.
+        Snappy = "snappy",
+        /// By LZ4: the fastest.
+        Lz4 = "lz4",
+        /// By Zstandard: the smallest.
         Zstd = "zstd",
-    } form "`none`, `gzip`, `zstd`"
+    } form "`none`, `gzip`, `snappy`, `lz4`, `zstd`"
 }
