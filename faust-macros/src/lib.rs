@@ -1,1 +1,43 @@
-//! faust-macros
+//! The attribute macros of Faust for Rust; use them through the facade `faust`, which documents them.
+//!
+//! Each macro is parse (syn's types, no rules), model (validated, every fault collected), expand (`quote!` only, which
+//! cannot fail). This crate knows no other of the workspace: it emits paths.
+
+mod agent;
+mod codec;
+mod docs;
+mod fault;
+mod options;
+mod record;
+mod topic;
+
+use proc_macro::TokenStream;
+
+/// Makes an async fn a stream processor: `#[agent(topic = "clicks")]`.
+///
+/// The function stays as it is and can be called; beside it stands a struct of its name, by which the agent can be
+/// registered by hand.
+///
+/// Options: `topic = ".."` or `topics = ["..", ".."]` (literals or constants), `name = ".."`, `key_codec = ".."`,
+/// `value_codec = ".."`; for an agent that takes one event at a time also `sink = ".."` or `sinks = [".."]`. An argument
+/// is an output with `#[topic("..", partitions = 3, replication = 1, retention = "7d", compacting, key_codec = "..", value_codec = "..")]`.
+#[proc_macro_attribute]
+pub fn agent(options: TokenStream, item: TokenStream) -> TokenStream {
+    agent::expand(options.into(), item.into()).into()
+}
+
+/// Makes a struct or an enum a message type: derives serde, names it, validates it, lists it among the models.
+///
+/// Options: `name = ".."`, `serializer = ".."` (or `codec`), `key = field`, `timestamp = field`. A field takes
+/// `#[field(default = 1, range = 0..=100, len = 1..=20, check = path)]`, each of them optional; a rule on an `Option` is
+/// for the value inside.
+#[proc_macro_attribute]
+pub fn record(options: TokenStream, item: TokenStream) -> TokenStream {
+    record::expand(options.into(), item.into()).into()
+}
+
+/// Registers a unit struct that implements `Codec` under a name: `#[codec(name = "rot13")]`.
+#[proc_macro_attribute]
+pub fn codec(options: TokenStream, item: TokenStream) -> TokenStream {
+    codec::expand(options.into(), item.into()).into()
+}

@@ -1,0 +1,143 @@
+//! The code of an agent: the function unchanged, its handle, its definition, its registration.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::Ident;
+
+use super::model::{Agent, Form, OutputKind};
+use super::parse::AgentFn;
+use crate::fault::Faults;
+use crate::topic::{located, option};
+
+/// Everything the annotated function becomes.
+pub(super) fn expand(function: &AgentFn, agent: &Agent, faults: Faults) -> TokenStream {
+    let Agent { facade, ident, name, help, topics, sinks, .. } = agent;
+    let private = quote!(#facade::__private);
+    let vis = &function.vis;
+    let handle_doc = format!("The handle of the agent [`{ident}`](fn@{ident}), for registering it by hand.");
+    // After a mistake the handle still is one, so that a builder that names it reports nothing more.
+    let (specs, start, topics, sinks, registration) = if faults.is_empty() {
+        let registration = quote!(#private::inventory::submit! { <#ident as #private::AgentHandle>::DEF });
+        (specs(agent, &private), start(agent, &private), quote!(#(#topics),*), quote!(#(#sinks),*), registration)
+    } else {
+        let never = quote!(|_| ::core::unreachable!());
+        (TokenStream::new(), never, TokenStream::new(), TokenStream::new(), TokenStream::new())
+    };
+    let errors = faults.emit();
+    quote! {
+        // The user's function, without our attributes on its arguments.
+        #function
+
+        // A struct with braces lives among the types only, so that it can share the function's name.
+        #[doc = #handle_doc]
+        #[allow(non_camel_case_types, missing_debug_implementations, dead_code)]
+        #vis struct #ident {}
+
+        const _: () = {
+            // What the annotation says about each argument.
+            #specs
+
+            #[automatically_derived]
+            impl #private::AgentHandle for #ident {
+                const DEF: #private::AgentDef = #private::AgentDef {
+                    name: #name,
+                    topics: &[#topics],
+                    sinks: &[#sinks],
+                    help: #help,
+                    module: ::core::module_path!(),
+                    file: ::core::file!(),
+                    line: ::core::line!(),
+                    start: #start,
+                };
+            }
+
+            // Found by `discover` at start, wherever in the program this module lies.
+            #registration
+        };
+
+        #errors
+    }
+}
+
+fn spec_ident(at: usize) -> Ident {
+    format_ident!("__FAUST_ARGUMENT_{}", at)
+}
+
+fn specs(agent: &Agent, private: &TokenStream) -> TokenStream {
+    let each = agent.arguments.iter().enumerate().map(|(at, argument)| {
+        let (spec, name) = (spec_ident(at), &argument.name);
+        let topic = argument.topic.as_ref().map(|topic| {
+            let declared = topic.to_tokens(private);
+            quote!(.with_topic(#declared))
+        });
+        let has_codec = agent.key_codec.is_some() || agent.value_codec.is_some();
+        let source = (at == agent.form.source() && has_codec).then(|| {
+            let (key_codec, value_codec) = (option(&agent.key_codec), option(&agent.value_codec));
+            quote!(.with_source(#private::SourceDecl { key_codec: #key_codec, value_codec: #value_codec }))
+        });
+        quote!(static #spec: #private::ArgSpec = #private::ArgSpec::new(#name)#topic #source;)
+    });
+    quote!(#(#each)*)
+}
+
+fn start(agent: &Agent, private: &TokenStream) -> TokenStream {
+    match agent.form {
+        Form::Stream(_) => start_stream(agent, private),
+        Form::PerEvent(event) => start_per_event(agent, event, private),
+    }
+}
+
+/// `arg` has the span of the argument's type, and its type parameter comes from the function: that makes one error,
+/// there, of an argument that cannot be injected.
+fn argument(agent: &Agent, at: usize, cx: &Ident, private: &TokenStream) -> TokenStream {
+    let spec = spec_ident(at);
+    quote_spanned!(agent.arguments[at].span=> #private::arg(#cx, &#spec)?)
+}
+
+fn start_stream(agent: &Agent, private: &TokenStream) -> TokenStream {
+    let ident = &agent.ident;
+    let [cx, running] = ["cx", "running"].map(|name| Ident::new(name, Span::mixed_site()));
+    let arguments = (0..agent.arguments.len()).map(|at| argument(agent, at, &cx, private));
+    let output = quote_spanned!(agent.output.span=> #private::output(#running.await));
+    // A body that is not `Send` is reported where the boxed future must be.
+    let boxed = quote_spanned!(located(ident)=> ::std::boxed::Box::pin(async move { #output }));
+    quote! {
+        |#cx| {
+            let #running = #ident(#(#arguments),*);
+            ::core::result::Result::Ok(#boxed)
+        }
+    }
+}
+
+fn start_per_event(agent: &Agent, event_at: usize, private: &TokenStream) -> TokenStream {
+    let ident = &agent.ident;
+    let [cx, event, running] = ["cx", "event", "running"].map(|name| Ident::new(name, Span::mixed_site()));
+    let injected = |at: usize| Ident::new(&format!("argument_{at}"), Span::mixed_site());
+    let others = (0..agent.arguments.len()).filter(|at| *at != event_at);
+    let made = others.map(|at| {
+        let (injected, argument) = (injected(at), argument(agent, at, &cx, private));
+        quote!(let #injected = #argument;)
+    });
+    let passed = (0..agent.arguments.len()).map(|at| {
+        let injected = injected(at);
+        // Each call gets its own handle of an output; they are cheap to clone.
+        if at == event_at { quote!(#event) } else { quote!(::core::clone::Clone::clone(&#injected)) }
+    });
+    let call = quote!(#ident(#(#passed),*));
+    let call = match agent.output.kind {
+        OutputKind::Result => call,
+        OutputKind::Unit | OutputKind::Value => quote! {{
+            let #running = #call;
+            async move { ::core::result::Result::Ok::<_, ::core::convert::Infallible>(#running.await) }
+        }},
+    };
+    let runner = Ident::new(if agent.sinks.is_empty() { "per_event" } else { "per_event_to_sinks" }, Span::call_site());
+    let spec = spec_ident(event_at);
+    let run = quote_spanned!(agent.arguments[event_at].span=> #private::#runner);
+    quote! {
+        |#cx| {
+            #(#made)*
+            #run(#cx, &#spec, move |#event| #call)
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What `#[agent]` accepts, what it refuses, and what it makes of it.

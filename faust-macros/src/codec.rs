@@ -1,0 +1,59 @@
+//! `#[codec(name = "..")]`: registers a user's codec under a name.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Fields, ItemStruct, LitStr};
+
+use crate::fault::Faults;
+use crate::options::Options;
+
+const EXAMPLE: &str = "\"rot13\"";
+
+/// The attribute's expansion: the struct as it was, and its registration.
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut faults = Faults::default();
+    let mut options = Options::parse("#[codec]", &["name", "crate"], options, &mut faults);
+    options.no_positional("name = \"rot13\"", &mut faults);
+    let facade = options.facade(&mut faults);
+    let any_fault_yet = !faults.is_empty();
+    let name = options.text("name", EXAMPLE, &mut faults);
+    let Ok(unit) = syn::parse2::<ItemStruct>(item.clone()) else {
+        faults.add(&item, "`#[codec]` goes on a unit struct: `struct Rot13;`");
+        let errors = faults.emit();
+        return quote!(#item #errors);
+    };
+    let ident = &unit.ident;
+    if !matches!(unit.fields, Fields::Unit) || !unit.generics.params.is_empty() {
+        faults.add(ident, format_args!("codec `{ident}` must be a unit struct, as one value serves all topics: `struct {ident};`"));
+    }
+    match &name {
+        Some(name) => check_name(name, &mut faults),
+        None if faults.is_empty() && !any_fault_yet => {
+            faults.add(ident, format_args!("codec `{ident}` needs a name: `#[codec(name = {EXAMPLE})]`"));
+        }
+        None => {}
+    }
+    let registration = faults.is_empty().then(|| {
+        quote! {
+            #facade::__private::inventory::submit! {
+                #facade::__private::CodecDef {
+                    name: #name,
+                    codec: &#ident,
+                    file: ::core::file!(),
+                    line: ::core::line!(),
+                }
+            }
+        }
+    });
+    let errors = faults.emit();
+    quote!(#item #registration #errors)
+}
+
+fn check_name(name: &LitStr, faults: &mut Faults) {
+    let text = name.value();
+    if ["json", "raw", "binary"].contains(&text.as_str()) {
+        faults.add(name, format_args!("`{text}` is a built-in codec; choose another name"));
+    } else if text.contains(|c: char| c == '|' || c.is_whitespace()) {
+        faults.add(name, format_args!("codec name `{text}` contains `|` or a space, which separate the names of a chain"));
+    }
+}

@@ -1,0 +1,190 @@
+//! The options between an attribute's parentheses: `name = value` and bare flags, all of them read before any is judged.
+
+use proc_macro2::TokenStream;
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::{Expr, ExprLit, Ident, Lit, LitStr, Path, Token};
+
+use crate::fault::Faults;
+
+/// The options of one attribute that nobody has taken yet.
+pub(crate) struct Options {
+    /// How messages name the attribute: `#[agent]`.
+    attribute: &'static str,
+    /// A value without a name at the start, as the topic of `#[topic("a.b")]`.
+    positional: Option<Expr>,
+    given: Vec<Given>,
+    known: &'static [&'static str],
+}
+
+struct Given {
+    name: Ident,
+    value: Option<Expr>,
+}
+
+impl Options {
+    /// Reads them; notes those unknown, repeated or malformed, so that what is left can be trusted.
+    pub(crate) fn parse(
+        attribute: &'static str,
+        known: &'static [&'static str],
+        tokens: TokenStream,
+        faults: &mut Faults,
+    ) -> Self {
+        let mut options = Self { attribute, positional: None, given: Vec::new(), known };
+        let parsed = Parser::parse2(|input: ParseStream<'_>| options.read(input), tokens);
+        parsed.unwrap_or_else(|error| faults.push(error));
+        options.refuse_unknown(faults);
+        options
+    }
+
+    fn read(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
+        while !input.is_empty() {
+            if input.peek(Ident::peek_any) && !input.peek2(Token![::]) {
+                let name = input.call(Ident::parse_any)?;
+                let value = if input.parse::<Option<Token![=]>>()?.is_some() { Some(input.parse()?) } else { None };
+                self.given.push(Given { name, value });
+            } else if self.positional.is_none() && self.given.is_empty() {
+                self.positional = Some(input.parse()?);
+            } else {
+                return Err(input.error(format_args!("{} takes options like `name = value` here", self.attribute)));
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_unknown(&mut self, faults: &mut Faults) {
+        let mut kept: Vec<Given> = Vec::new();
+        for given in self.given.drain(..) {
+            let name = given.name.unraw().to_string();
+            if !self.known.contains(&name.as_str()) {
+                let known = self.known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                faults.add(&given.name, format_args!("{} has no option `{name}`; it has {known}", self.attribute));
+            } else if kept.iter().any(|other| other.name == given.name) {
+                faults.add(&given.name, format_args!("`{name}` is given twice; keep one"));
+            } else {
+                kept.push(given);
+            }
+        }
+        self.given = kept;
+    }
+
+    /// The value that stands first without a name.
+    pub(crate) fn positional(&mut self) -> Option<Expr> {
+        self.positional.take()
+    }
+
+    /// Notes a first value without a name, for attributes that have none.
+    pub(crate) fn no_positional(&mut self, example: &str, faults: &mut Faults) {
+        if let Some(value) = self.positional.take() {
+            faults.add(value, format_args!("{} takes its options by name: `{example}`", self.attribute));
+        }
+    }
+
+    /// Whether a bare flag was given.
+    pub(crate) fn flag(&mut self, name: &str, faults: &mut Faults) -> bool {
+        match self.take(name) {
+            None => false,
+            Some(Given { value: None, .. }) => true,
+            Some(Given { value: Some(value), .. }) => {
+                faults.add(value, format_args!("`{name}` takes no value; write `{name}` alone or leave it out"));
+                true
+            }
+        }
+    }
+
+    /// The option's name and its value, whatever that is; `example` is shown when the value is missing.
+    pub(crate) fn value(&mut self, name: &str, example: &str, faults: &mut Faults) -> Option<(Ident, Expr)> {
+        let given = self.take(name)?;
+        if given.value.is_none() {
+            faults.add(&given.name, format_args!("`{name}` needs a value: `{name} = {example}`"));
+        }
+        given.value.map(|value| (given.name, value))
+    }
+
+    /// A value that is a string literal and not empty.
+    pub(crate) fn text(&mut self, name: &str, example: &str, faults: &mut Faults) -> Option<LitStr> {
+        let (_, value) = self.value(name, example, faults)?;
+        match literal(&value) {
+            Some(text) if text.value().trim().is_empty() => {
+                faults.add(value, format_args!("`{name}` is empty; write `{name} = {example}` or leave it out"));
+                None
+            }
+            Some(text) => Some(text.clone()),
+            None => {
+                faults.add(value, format_args!("`{name}` must be a string literal: `{name} = {example}`"));
+                None
+            }
+        }
+    }
+
+    /// The path by which the generated code finds the facade: `::faust` unless `crate = path` says otherwise.
+    pub(crate) fn facade(&mut self, faults: &mut Faults) -> Path {
+        match self.value("crate", "path", faults) {
+            Some((_, Expr::Path(path))) => path.path,
+            Some((_, other)) => {
+                faults.add(other, "`crate` must be a path: `crate = ::faust`");
+                syn::parse_quote!(::faust)
+            }
+            None => syn::parse_quote!(::faust),
+        }
+    }
+
+    /// Takes an option as it was given, with or without a value.
+    pub(crate) fn bare_or_value(&mut self, name: &str) -> Option<(Ident, Option<Expr>)> {
+        self.take(name).map(|given| (given.name, given.value))
+    }
+
+    fn take(&mut self, name: &str) -> Option<Given> {
+        let at = self.given.iter().position(|given| given.name == name)?;
+        Some(self.given.remove(at))
+    }
+}
+
+/// The string literal that an expression is, if it is one.
+pub(crate) fn literal(expr: &Expr) -> Option<&LitStr> {
+    match expr {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+
+    use super::*;
+
+    fn faults_of(tokens: TokenStream) -> String {
+        let mut faults = Faults::default();
+        let mut options = Options::parse("#[agent]", &["name", "topic", "crate"], tokens, &mut faults);
+        options.no_positional("topic = \"clicks\"", &mut faults);
+        options.text("name", "\"clicks\"", &mut faults);
+        options.flag("topic", &mut faults);
+        options.facade(&mut faults);
+        faults.emit().to_string()
+    }
+
+    #[test]
+    fn every_mistake_is_told_and_none_hides_another() {
+        let text = faults_of(quote!("clicks", name = 3, nome = "x", topic = 1, topic, crate = "faust"));
+        for expected in [
+            "#[agent] takes its options by name: `topic = \\\"clicks\\\"`",
+            "`name` must be a string literal: `name = \\\"clicks\\\"`",
+            "#[agent] has no option `nome`; it has `name`, `topic`, `crate`",
+            "`topic` takes no value",
+            "`topic` is given twice; keep one",
+            "`crate` must be a path: `crate = ::faust`",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn good_options_leave_no_fault() {
+        assert_eq!(faults_of(quote!(name = "x", topic, crate = ::other)), "");
+        assert_eq!(faults_of(quote!()), "");
+    }
+}

@@ -1,0 +1,125 @@
+//! The code of a record: the item with serde's derives, its field functions, its model, its registration.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{DeriveInput, LitStr};
+
+use super::field::Field;
+use super::model::{Accessed, Body, Record};
+use crate::fault::Faults;
+use crate::topic::option;
+
+/// Everything the annotated item becomes.
+pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> TokenStream {
+    let Record { facade, ident, name, .. } = record;
+    let private = quote!(#facade::__private);
+    // Without spaces, as the path stands in a string that serde parses and shows.
+    let serde_path = format!("{facade}::__private::serde", facade = facade.to_token_stream().to_string().replace(' ', ""));
+    let serde_path = LitStr::new(&serde_path, proc_macro2::Span::call_site());
+    let functions = functions(record, &private);
+    let model = model(record, &private);
+    let registration = faults.is_empty().then(|| quote!(#private::inventory::submit! { <#ident as #private::Record>::MODEL }));
+    let errors = faults.emit();
+    quote! {
+        // The user's item; serde comes through the facade, so that the user needs no dependency on it.
+        #[derive(#private::serde::Serialize, #private::serde::Deserialize)]
+        #[serde(crate = #serde_path)]
+        #item
+
+        const _: () = {
+            // What serde calls for the defaults and rules of fields.
+            #functions
+
+            #[automatically_derived]
+            impl #private::Record for #ident {
+                const NAME: &'static str = #name;
+                const MODEL: #private::ModelDef = #model;
+            }
+
+            // Found by `models`, and by streams of this type.
+            #registration
+        };
+
+        #errors
+    }
+}
+
+fn all_fields(record: &Record) -> Vec<&Field> {
+    match &record.body {
+        Body::Struct(fields) => fields.iter().collect(),
+        Body::Enum(variants) => variants.iter().flat_map(|variant| &variant.fields).collect(),
+    }
+}
+
+fn functions(record: &Record, private: &TokenStream) -> Option<TokenStream> {
+    let ident = &record.ident;
+    let functions: TokenStream = all_fields(record).iter().map(|field| field.functions(private)).collect();
+    (!functions.is_empty()).then(|| {
+        quote! {
+            #[automatically_derived]
+            #[allow(non_snake_case)]
+            impl #ident {
+                #functions
+            }
+        }
+    })
+}
+
+fn model(record: &Record, private: &TokenStream) -> TokenStream {
+    let Record { ident, name, help, .. } = record;
+    let codec = option(&record.serializer);
+    let key = option(&record.key.as_ref().map(|key| key_function(record, key, private)));
+    let timestamp = option(&record.timestamp.as_ref().map(|field| timestamp_function(record, field, private)));
+    let (fields, variants) = match &record.body {
+        Body::Struct(fields) => (definitions(fields, private), TokenStream::new()),
+        Body::Enum(variants) => {
+            let variants = variants.iter().map(|variant| {
+                let (name, help, fields) = (&variant.wire_name, &variant.help, definitions(&variant.fields, private));
+                quote!(#private::VariantDef { name: #name, fields: &[#fields], help: #help })
+            });
+            (TokenStream::new(), quote!(#(#variants),*))
+        }
+    };
+    quote! {
+        #private::ModelDef {
+            name: #name,
+            help: #help,
+            fields: &[#fields],
+            variants: &[#variants],
+            codec: #codec,
+            types: || [::core::any::TypeId::of::<#ident>(), ::core::any::TypeId::of::<::core::option::Option<#ident>>()],
+            timestamp: #timestamp,
+            key: #key,
+            file: ::core::file!(),
+            line: ::core::line!(),
+        }
+    }
+}
+
+fn definitions(fields: &[Field], private: &TokenStream) -> TokenStream {
+    let fields = fields.iter().map(|field| field.definition(private));
+    quote!(#(#fields),*)
+}
+
+fn key_function(record: &Record, key: &Accessed, private: &TokenStream) -> TokenStream {
+    let Accessed { member, ty, span } = key;
+    let ident = &record.ident;
+    // The type's span is the option's: a field that cannot be a key is told where it is named.
+    let coder = quote_spanned!(*span=> #private::KeyCoder);
+    quote! {
+        |record, out| {
+            static KEY: #coder<#ty> = #coder::new();
+            match #private::record_in::<#ident>(record) {
+                ::core::option::Option::Some(record) => KEY.encode(&record.#member, out),
+                ::core::option::Option::None => ::core::result::Result::Ok(false),
+            }
+        }
+    }
+}
+
+fn timestamp_function(record: &Record, timestamp: &Accessed, private: &TokenStream) -> TokenStream {
+    let Accessed { member, span, .. } = timestamp;
+    let ident = &record.ident;
+    let read = quote_spanned!(*span=> #private::IntoTimestamp::to_timestamp);
+    quote!(|record| #private::record_in::<#ident>(record).and_then(|record| #read(&record.#member)))
+}

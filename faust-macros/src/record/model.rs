@@ -1,0 +1,167 @@
+//! A record as its annotation and its fields together say it is; every rule is checked here.
+
+use syn::{Data, DeriveInput, Expr, ExprLit, Fields, Ident, Lit, LitStr, Member, Meta, Path, Token};
+
+use super::field::{Field, Place, member_text};
+use super::naming::{SerdeAttributes, variant_name};
+use crate::docs::first_paragraph;
+use crate::fault::Faults;
+use crate::options::Options;
+
+/// A validated record.
+pub(super) struct Record {
+    pub(super) facade: Path,
+    pub(super) ident: Ident,
+    pub(super) name: String,
+    pub(super) help: String,
+    pub(super) serializer: Option<LitStr>,
+    pub(super) key: Option<Accessed>,
+    pub(super) timestamp: Option<Accessed>,
+    pub(super) body: Body,
+}
+
+/// A field that an option names; errors about its type belong where it is named.
+pub(super) struct Accessed {
+    pub(super) member: Member,
+    pub(super) ty: syn::Type,
+    pub(super) span: proc_macro2::Span,
+}
+
+pub(super) enum Body {
+    Struct(Vec<Field>),
+    Enum(Vec<Variant>),
+}
+
+pub(super) struct Variant {
+    pub(super) wire_name: String,
+    pub(super) help: String,
+    pub(super) fields: Vec<Field>,
+}
+
+impl Record {
+    /// Judges the whole, strips our attributes from the item and adds serde's; `None` if serde could not derive either.
+    pub(super) fn new(item: &mut DeriveInput, mut options: Options, faults: &mut Faults) -> Option<Self> {
+        let facade = options.facade(faults);
+        let name = options.text("name", "\"Click\"", faults);
+        let serializer = serializer(&mut options, faults);
+        refuse_derives(item, faults);
+        let sound = refuse_generics(item, faults);
+        let body = body(item, faults);
+        let key = accessed(&mut options, "key", item, body.as_ref(), faults);
+        let timestamp = accessed(&mut options, "timestamp", item, body.as_ref(), faults);
+        let ident = item.ident.clone();
+        Some(Self {
+            name: name.map_or_else(|| ident.to_string().trim_start_matches("r#").to_owned(), |name| name.value()),
+            help: first_paragraph(&item.attrs),
+            body: body.filter(|_| sound)?,
+            facade,
+            ident,
+            serializer,
+            key,
+            timestamp,
+        })
+    }
+}
+
+fn serializer(options: &mut Options, faults: &mut Faults) -> Option<LitStr> {
+    let serializer = options.text("serializer", "\"binary|json\"", faults);
+    let codec = options.text("codec", "\"binary|json\"", faults);
+    if let (Some(_), Some(codec)) = (&serializer, &codec) {
+        faults.add(codec, "`serializer` and `codec` are two names of one option; keep one");
+    }
+    serializer.or(codec)
+}
+
+fn refuse_derives(item: &mut DeriveInput, faults: &mut Faults) {
+    let ours = |path: &Path| path.segments.last().filter(|last| last.ident == "Serialize" || last.ident == "Deserialize").map(|last| last.ident.clone());
+    for attribute in item.attrs.iter_mut().filter(|attribute| attribute.path().is_ident("derive")) {
+        let Meta::List(list) = &mut attribute.meta else { continue };
+        let Ok(paths) = list.parse_args_with(syn::punctuated::Punctuated::<Path, Token![,]>::parse_terminated) else { continue };
+        let mut kept = Vec::new();
+        for path in paths {
+            match ours(&path) {
+                Some(name) => faults.add(&path, format_args!("`#[record]` already derives `{name}`; remove it here")),
+                None => kept.push(path),
+            }
+        }
+        // Left in, they would make a second error of the same mistake.
+        list.tokens = quote::quote!(#(#kept),*);
+    }
+}
+
+fn refuse_generics(item: &DeriveInput, faults: &mut Faults) -> bool {
+    let name = &item.ident;
+    let Some(first) = item.generics.params.first() else { return true };
+    let reason = match first {
+        syn::GenericParam::Lifetime(_) => "it outlives the bytes it was read from; use owned fields like `String`",
+        _ => "it has one name and one model on the wire; write one record for each type",
+    };
+    faults.add(&item.generics, format_args!("record `{name}` cannot be generic, as {reason}"));
+    false
+}
+
+fn body(item: &mut DeriveInput, faults: &mut Faults) -> Option<Body> {
+    let serde = SerdeAttributes::of(&item.attrs);
+    let record = &item.ident;
+    match &mut item.data {
+        Data::Struct(data) => Some(Body::Struct(fields(&mut data.fields, record, None, &serde, faults))),
+        Data::Enum(data) => {
+            if data.variants.is_empty() {
+                faults.add(record, format_args!("record `{record}` has no variants, so no message can be one; add a variant"));
+            }
+            let variants = data.variants.iter_mut().map(|variant| {
+                let own = SerdeAttributes::of(&variant.attrs);
+                let text = variant.ident.to_string();
+                Variant {
+                    help: first_paragraph(&variant.attrs),
+                    fields: fields(&mut variant.fields, record, Some(&variant.ident), &own, faults),
+                    wire_name: own.rename.unwrap_or_else(|| variant_name(&text, serde.rename_all.as_deref())),
+                }
+            });
+            Some(Body::Enum(variants.collect()))
+        }
+        Data::Union(data) => {
+            let text = format_args!("record `{record}` cannot be a union: its bytes do not say which field is meant; use an enum");
+            faults.add(data.union_token, text);
+            None
+        }
+    }
+}
+
+fn fields(fields: &mut Fields, record: &Ident, variant: Option<&Ident>, container: &SerdeAttributes, faults: &mut Faults) -> Vec<Field> {
+    let mut model = Vec::new();
+    for (position, field) in fields.iter_mut().enumerate() {
+        model.push(Field::new(field, &Place { record, variant, position, container }, faults));
+    }
+    model
+}
+
+/// The field of `key = field` or `timestamp = field`.
+fn accessed(options: &mut Options, option: &str, item: &DeriveInput, body: Option<&Body>, faults: &mut Faults) -> Option<Accessed> {
+    let (name, value) = options.value(option, "field", faults)?;
+    let wanted = match &value {
+        Expr::Path(path) => path.path.get_ident().map(|ident| ident.to_string().trim_start_matches("r#").to_owned()),
+        Expr::Lit(ExprLit { lit: Lit::Int(position), .. }) => Some(position.base10_digits().to_owned()),
+        _ => None,
+    };
+    let Some(wanted) = wanted else {
+        faults.add(&value, format_args!("`{option}` names a field without quotes: `{option} = field`"));
+        return None;
+    };
+    let record = &item.ident;
+    let fields = match body {
+        Some(Body::Struct(fields)) => fields,
+        Some(Body::Enum(_)) => {
+            faults.add(name, format_args!("`{option}` needs a struct, and `{record}` is an enum: its variants share no field"));
+            return None;
+        }
+        None => return None,
+    };
+    let Some(field) = fields.iter().find(|field| member_text(&field.member) == wanted) else {
+        let known = fields.iter().map(|field| format!("`{}`", member_text(&field.member))).collect::<Vec<_>>().join(", ");
+        let known = if known.is_empty() { "none".to_owned() } else { known };
+        faults.add(&value, format_args!("record `{record}` has no field `{wanted}`; its fields are {known}"));
+        return None;
+    };
+    Some(Accessed { member: field.member.clone(), ty: field.ty.clone(), span: crate::topic::located(&value) })
+}

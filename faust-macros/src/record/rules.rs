@@ -1,0 +1,158 @@
+//! The rules of `#[field(..)]`: what a field's values must fulfil, and its default.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, Expr, ExprLit, ExprRange, Lit, Meta, Path};
+
+use crate::docs::as_written;
+use crate::fault::Faults;
+use crate::options::{Options, literal};
+use crate::topic::located;
+
+/// What `#[field(..)]` says; empty without one.
+#[derive(Default)]
+pub(super) struct Rules {
+    pub(super) default: Option<Default>,
+    range: Option<Expr>,
+    len: Option<Expr>,
+    check: Option<Path>,
+}
+
+/// The value of a field that a message leaves out.
+pub(super) enum Default {
+    /// `default`: the type's own.
+    OfType,
+    /// `default = expr`.
+    Value(Expr),
+}
+
+const KNOWN: &[&str] = &["default", "range", "len", "check"];
+
+impl Rules {
+    /// Reads and removes the attributes `#[field]`, which rustc would not know.
+    pub(super) fn take(attributes: &mut Vec<Attribute>, faults: &mut Faults) -> Self {
+        let mut rules = None;
+        attributes.retain(|attribute| {
+            let ours = attribute.path().is_ident("field");
+            if ours && rules.is_some() {
+                faults.add(attribute, "`#[field]` stands here twice; put all options into one");
+            } else if ours {
+                rules = Some(Self::parse(attribute, faults));
+            }
+            !ours
+        });
+        rules.unwrap_or_default()
+    }
+
+    fn parse(attribute: &Attribute, faults: &mut Faults) -> Self {
+        let tokens = match &attribute.meta {
+            Meta::List(list) => list.tokens.clone(),
+            _ => TokenStream::new(),
+        };
+        let mut options = Options::parse("#[field]", KNOWN, tokens, faults);
+        options.no_positional("range = 0..=100", faults);
+        let default = options.bare_or_value("default").map(|(_, value)| value.map_or(Default::OfType, Default::Value));
+        let range = range(&mut options, "range", "0..=100", faults);
+        let len = range_of_lengths(&mut options, faults);
+        let check = match options.value("check", "path::to::function", faults) {
+            Some((_, Expr::Path(path))) => Some(path.path),
+            Some((_, other)) => {
+                faults.add(other, "`check` must name a function: `fn(&T) -> Result<(), String>`");
+                None
+            }
+            None => None,
+        };
+        Self { default, range, len, check }
+    }
+
+    /// Whether there is something to check.
+    pub(super) fn any(&self) -> bool {
+        self.range.is_some() || self.len.is_some() || self.check.is_some()
+    }
+
+    /// The rules in a few words, for models.
+    pub(super) fn in_words(&self) -> Option<String> {
+        let range = self.range.as_ref().map(|range| format!("in {}", as_written(range)));
+        let len = self.len.as_ref().map(|len| format!("length in {}", as_written(len)));
+        let check = self.check.as_ref().map(|check| format!("checked by {}", as_written(check)));
+        let all: Vec<String> = [range, len, check].into_iter().flatten().collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
+    /// Checks of a place named `value`, a reference to what the rules are about.
+    pub(super) fn checks(&self, value: &syn::Ident, private: &TokenStream, error: &TokenStream) -> TokenStream {
+        let range = self.range.as_ref().map(|range| bound_check("check_range", range, value, private, error));
+        let len = self.len.as_ref().map(|len| bound_check("check_len", len, value, private, error));
+        let check = self.check.as_ref().map(|check| {
+            let call = quote_spanned!(located(check)=> #check(#value));
+            let failed = syn::Ident::new("failed", Span::mixed_site());
+            quote! {
+                if let ::core::result::Result::Err(#failed) = #call {
+                    return ::core::result::Result::Err(<#error as #private::serde::de::Error>::custom(#failed));
+                }
+            }
+        });
+        quote!(#range #len #check)
+    }
+}
+
+fn bound_check(function: &str, range: &Expr, value: &syn::Ident, private: &TokenStream, error: &TokenStream) -> TokenStream {
+    let span = located(range);
+    let function = syn::Ident::new(function, span);
+    let written = as_written(range);
+    quote_spanned!(span=> #private::#function::<_, #error>(#value, #range, #written)?;)
+}
+
+fn range(options: &mut Options, name: &str, example: &str, faults: &mut Faults) -> Option<Expr> {
+    let (_, value) = options.value(name, example, faults)?;
+    match &value {
+        // The path of a constant is checked by its type.
+        Expr::Path(_) => Some(value),
+        Expr::Range(ExprRange { start: Some(start), end: Some(end), .. }) if is_empty(start, end) => {
+            faults.add(value, format_args!("no value is in this range; write the smaller bound first: `{name} = {example}`"));
+            None
+        }
+        Expr::Range(_) => Some(value),
+        _ => {
+            faults.add(value, format_args!("`{name}` must be a range: `{name} = {example}`"));
+            None
+        }
+    }
+}
+
+fn range_of_lengths(options: &mut Options, faults: &mut Faults) -> Option<Expr> {
+    range(options, "len", "1..=20", faults)
+}
+
+/// Whether both bounds are whole literals in the wrong order.
+fn is_empty(start: &Expr, end: &Expr) -> bool {
+    matches!((whole(start), whole(end)), (Some(start), Some(end)) if start > end)
+}
+
+fn whole(expr: &Expr) -> Option<i128> {
+    match expr {
+        Expr::Lit(ExprLit { lit: Lit::Int(int), .. }) => int.base10_parse().ok(),
+        Expr::Unary(unary) if matches!(unary.op, syn::UnOp::Neg(_)) => whole(&unary.expr).map(|value| -value),
+        _ => None,
+    }
+}
+
+impl Default {
+    /// The default as an expression of the field's type.
+    pub(super) fn value(&self) -> TokenStream {
+        match self {
+            Default::OfType => quote!(::core::default::Default::default()),
+            // Text defaults are written as literals, whatever text type the field has.
+            Default::Value(value) if literal(value).is_some() => quote!(::core::convert::From::from(#value)),
+            Default::Value(value) => value.to_token_stream(),
+        }
+    }
+
+    /// The default for models.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Default::OfType => "the type's default".to_owned(),
+            Default::Value(value) => as_written(value),
+        }
+    }
+}

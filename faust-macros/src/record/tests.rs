@@ -1,0 +1,1 @@
+//! What `#[record]` accepts, what it refuses, and what it makes of it.
