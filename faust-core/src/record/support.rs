@@ -1,4 +1,4 @@
-//! What the code that `#[record]` generates calls; not public API, reached through `__private`.
+//! What the code that `#[record]` and `#[codec]` generate names; not public API, reached through `__private`.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -9,6 +9,11 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde::de::Error;
 
+pub use inventory;
+pub use serde;
+
+pub use super::{FieldDef, IntoTimestamp, ModelDef, Record, VariantDef};
+pub use crate::codec::CodecDef;
 use crate::codec::{Coder, Data, EncodeError, Role};
 
 /// The value behind `any`, which is a `T` or an `Option<T>`.
