@@ -1,6 +1,17 @@
 //! A small single-node broker that speaks the Kafka protocol, for learning, tests and one-machine services.
 //!
-//! It has two layers. [`core`] is the broker as a state machine, without socket, thread or clock. The listener puts it
-//! on a loopback port, where librdkafka, kcat, Java and Python clients take it for a Kafka.
+//! It has two layers. [`core`] is the broker as a state machine, without socket, thread or clock. [`Server`] puts it on
+//! a loopback port, where librdkafka, kcat, Java and Python clients take it for a Kafka.
+//!
+//! What it does not do: replication, transactions, the newer group protocol, compaction, a network.
 
+mod config;
 pub mod core;
+mod disk;
+mod error;
+mod listener;
+mod server;
+
+pub use config::{BrokerConfig, Port, Storage};
+pub use error::Error;
+pub use server::Server;

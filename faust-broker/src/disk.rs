@@ -1,0 +1,167 @@
+//! `embedded://DIR`: the storage port on files.
+//!
+//! ```text
+//! DIR/lock                    held by the broker that uses the directory
+//! DIR/holder                  its process id and address, for whoever finds the lock taken
+//! DIR/journal                 topics, configs, committed offsets, producer ids: one change a line
+//! DIR/logs/TOPIC-ID/P/N.log   the batches of partition P from offset N on, as they came over the wire
+//! ```
+//!
+//! Every write is handed to the system before it is acknowledged, so that it survives the end of the process. Nothing
+//! is forced to the disk, so the loss of power is not covered; Kafka relies on its replicas there.
+
+mod journal;
+mod lock;
+mod segment;
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use crate::core::change::Change;
+use crate::core::storage::{PartitionId, SegmentData, Storage};
+use crate::core::{Broker, CoreConfig};
+use crate::error::Error;
+
+use self::journal::Journal;
+use self::lock::Lock;
+use self::segment::FileSegment;
+
+/// A directory that this process, and no other, uses.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Directory {
+    /// Takes the directory for a broker that listens on `address`, making it if need be.
+    pub(crate) fn lock(path: &Path, address: SocketAddr) -> Result<Self, Error> {
+        let lock = Lock::take(path, address)?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The broker that was here before, with everything it had acknowledged; a new one in an empty directory.
+    pub(crate) fn open(&self, config: CoreConfig) -> Result<Broker, Error> {
+        let failed = |source| Error::Directory {
+            directory: self.path.clone(),
+            source,
+        };
+        let logs = self.path.join("logs");
+        fs::create_dir_all(&logs).map_err(failed)?;
+        let (journal, changes) = Journal::open(self.path.join("journal"))?;
+        let storage = Disk { logs, journal };
+        storage.drop_orphans(&changes).map_err(failed)?;
+        Broker::restore(config, Box::new(storage), changes).map_err(failed)
+    }
+}
+
+/// The storage port on files.
+#[derive(Debug)]
+struct Disk {
+    logs: PathBuf,
+    journal: Journal,
+}
+
+impl Disk {
+    fn partition_dir(&self, id: &PartitionId) -> PathBuf {
+        self.topic_dir(id.topic_id).join(id.partition.to_string())
+    }
+
+    fn topic_dir(&self, topic_id: u128) -> PathBuf {
+        self.logs.join(format!("{topic_id:032x}"))
+    }
+
+    /// Finishes what a crash interrupted: the files of a topic whose deletion is in the journal.
+    fn drop_orphans(&self, changes: &[Change]) -> io::Result<()> {
+        let mut live = std::collections::HashMap::new();
+        for change in changes {
+            match change {
+                Change::TopicCreated { name, id, .. } => drop(live.insert(name, String::from(*id))),
+                Change::TopicDeleted { name } => drop(live.remove(name)),
+                _ => {}
+            }
+        }
+        for entry in fs::read_dir(&self.logs)? {
+            let entry = entry?;
+            if !live
+                .values()
+                .any(|id| entry.file_name().to_str() == Some(id))
+            {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Storage for Disk {
+    fn record(&mut self, change: &Change) -> io::Result<()> {
+        self.journal.append(change)
+    }
+
+    fn create_segment(
+        &mut self,
+        partition: &PartitionId,
+        base_offset: i64,
+    ) -> io::Result<Box<dyn SegmentData>> {
+        let directory = self.partition_dir(partition);
+        fs::create_dir_all(&directory)?;
+        Ok(Box::new(FileSegment::create(segment_path(
+            &directory,
+            base_offset,
+        ))?))
+    }
+
+    fn load_segments(
+        &mut self,
+        partition: &PartitionId,
+    ) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>> {
+        let directory = self.partition_dir(partition);
+        if !directory.exists() {
+            return Ok(Vec::new());
+        }
+        let mut segments: Vec<(i64, Box<dyn SegmentData>)> = Vec::new();
+        for entry in fs::read_dir(&directory)? {
+            let path = entry?.path();
+            if let Some(base_offset) = base_offset_of(&path) {
+                segments.push((base_offset, Box::new(FileSegment::open(path)?)));
+            }
+        }
+        segments.sort_by_key(|(base_offset, _)| *base_offset);
+        Ok(segments)
+    }
+
+    fn delete_topic(&mut self, topic_id: u128) -> io::Result<()> {
+        match fs::remove_dir_all(self.topic_dir(topic_id)) {
+            // A topic to which nothing was ever written has no directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn wants_snapshot(&self) -> bool {
+        self.journal.has_grown()
+    }
+
+    fn replace_changes(&mut self, snapshot: &[Change]) -> io::Result<()> {
+        self.journal.replace(snapshot)
+    }
+}
+
+fn segment_path(directory: &Path, base_offset: i64) -> PathBuf {
+    directory.join(format!("{base_offset:020}.log"))
+}
+
+fn base_offset_of(path: &Path) -> Option<i64> {
+    path.file_name()?
+        .to_str()?
+        .strip_suffix(".log")?
+        .parse()
+        .ok()
+}

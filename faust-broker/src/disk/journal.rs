@@ -1,0 +1,114 @@
+//! Changes that are no records, one JSON object a line.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::core::change::Change;
+use crate::error::Error;
+
+/// Below this size a journal is not worth shortening. In bytes.
+const SMALL: u64 = 4 * 1024 * 1024;
+/// By how much a journal may grow over its last snapshot.
+const GROWTH: u64 = 4;
+
+/// The file to which changes are appended.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    /// Its length right after the last snapshot.
+    snapshot_len: u64,
+}
+
+impl Journal {
+    /// Opens or makes the file and reads what is in it; a torn last line was never acknowledged and is cut off.
+    pub(crate) fn open(path: PathBuf) -> Result<(Self, Vec<Change>), Error> {
+        let failed = |source| Error::Directory {
+            directory: path.clone(),
+            source,
+        };
+        let mut text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed(error)),
+        };
+        text.truncate(
+            text.iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |at| at + 1),
+        );
+        let changes = parse(&path, &text)?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(failed)?;
+        let len = text.len() as u64;
+        file.set_len(len).map_err(failed)?;
+        Ok((
+            Self {
+                path,
+                file,
+                len,
+                snapshot_len: 0,
+            },
+            changes,
+        ))
+    }
+
+    pub(crate) fn append(&mut self, change: &Change) -> io::Result<()> {
+        let mut line = serde_json::to_vec(change)?;
+        line.push(b'\n');
+        if let Err(error) = self.file.write_all(&line) {
+            // Half a line would swallow the next one.
+            self.file.set_len(self.len)?;
+            return Err(error);
+        }
+        self.len += line.len() as u64;
+        Ok(())
+    }
+
+    /// Whether a snapshot would be much shorter, as far as one can tell.
+    pub(crate) fn has_grown(&self) -> bool {
+        self.len > SMALL && self.len > self.snapshot_len.saturating_mul(GROWTH)
+    }
+
+    /// Writes a new journal beside the old one and puts it in its place.
+    pub(crate) fn replace(&mut self, snapshot: &[Change]) -> io::Result<()> {
+        let mut text = Vec::new();
+        for change in snapshot {
+            serde_json::to_writer(&mut text, change)?;
+            text.push(b'\n');
+        }
+        let beside = self.path.with_extension("new");
+        fs::write(&beside, &text)?;
+        // Opened before it gets its name: after the rename there must be no step that can fail.
+        let file = File::options().append(true).open(&beside)?;
+        fs::rename(&beside, &self.path)?;
+        self.file = file;
+        self.len = text.len() as u64;
+        self.snapshot_len = self.len;
+        Ok(())
+    }
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<Vec<Change>, Error> {
+    let lines = text
+        .split(|byte| *byte == b'\n')
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty());
+    lines
+        .map(|(at, line)| {
+            let damaged = |source| Error::Journal {
+                path: path.to_owned(),
+                line: at + 1,
+                source,
+            };
+            serde_json::from_slice(line).map_err(damaged)
+        })
+        .collect()
+}

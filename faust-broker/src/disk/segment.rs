@@ -1,0 +1,118 @@
+//! The bytes of one segment in a file that only grows.
+
+use std::{
+    fs::{self, File},
+    io::{self, IoSlice, Read, Seek, SeekFrom, Write},
+    path::PathBuf,
+};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::core::batch::{HEADER_LEN, Header, STAMP_LEN};
+use crate::core::storage::SegmentData;
+
+/// One file of batches.
+#[derive(Debug)]
+pub(crate) struct FileSegment {
+    path: PathBuf,
+    file: File,
+    len: u64,
+}
+
+impl FileSegment {
+    /// An empty file. One of the same name is left from a write that was never acknowledged.
+    pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
+        let file = File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(&path)?;
+        Ok(Self { path, file, len: 0 })
+    }
+
+    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).open(&path)?;
+        let len = file.metadata()?.len();
+        Ok(Self { path, file, len })
+    }
+
+    fn write(&mut self, stamp: &[u8], rest: &[u8]) -> io::Result<()> {
+        (&self.file).seek(SeekFrom::Start(self.len))?;
+        // One call for a whole batch, so that a reader of the file finds few torn ones.
+        let written = (&self.file).write_vectored(&[IoSlice::new(stamp), IoSlice::new(rest)])?;
+        if let Some(missing) = stamp.get(written..) {
+            (&self.file).write_all(missing)?;
+            return (&self.file).write_all(rest);
+        }
+        (&self.file).write_all(&rest[written - stamp.len()..])
+    }
+
+    fn read_exact(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
+        (&self.file).seek(SeekFrom::Start(position))?;
+        (&self.file).read_exact(into)
+    }
+
+    fn left(&self, position: u64) -> usize {
+        usize::try_from(self.len.saturating_sub(position)).unwrap_or(usize::MAX)
+    }
+}
+
+impl SegmentData for FileSegment {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn append(&mut self, stamp: &[u8; STAMP_LEN], rest: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.write(stamp, rest) {
+            // A full disk may have taken half of the batch. The next one must not come behind it.
+            self.file.set_len(self.len)?;
+            return Err(error);
+        }
+        self.len += (stamp.len() + rest.len()) as u64;
+        Ok(())
+    }
+
+    fn header(&self, position: u64) -> io::Result<[u8; HEADER_LEN]> {
+        let mut header = [0; HEADER_LEN];
+        self.read_exact(position, &mut header)?;
+        Ok(header)
+    }
+
+    fn read(&self, position: u64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
+        let damaged = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("no batch at position {position}"),
+            )
+        };
+        let first = Header::read(&self.header(position)?).ok_or_else(damaged)?;
+        let len = max_bytes.max(first.size).min(self.left(position));
+        let mut bytes = BytesMut::zeroed(len);
+        self.read_exact(position, &mut bytes)?;
+        bytes.truncate(whole_batches(&bytes));
+        Ok(vec![bytes.freeze()])
+    }
+
+    fn truncate(&mut self, position: u64) -> io::Result<()> {
+        self.file.set_len(position)?;
+        self.len = position;
+        Ok(())
+    }
+
+    fn delete(&mut self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+}
+
+/// How many of these bytes are whole batches.
+fn whole_batches(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(header) = Header::read(&bytes[end..]) {
+        if end + header.size > bytes.len() {
+            break;
+        }
+        end += header.size;
+    }
+    end
+}

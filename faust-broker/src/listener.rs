@@ -1,0 +1,59 @@
+//! The broker on a socket: accept, read requests, answer them in order.
+
+mod api;
+mod connection;
+mod fault;
+mod router;
+mod shape;
+mod shared;
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, task::JoinSet, time};
+
+use self::connection::Connection;
+pub(crate) use self::shared::Shared;
+
+/// How often members that have fallen silent are looked for: far below any sensible session timeout.
+const TICK: Duration = Duration::from_millis(50);
+/// How often old segments are looked for.
+const CLEAN: Duration = Duration::from_secs(30);
+/// How long to wait when the system has no more sockets for us.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Serves until `stopped` is dropped.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the broker cannot watch its socket");
+            return;
+        }
+    };
+    // Dropping the set ends every connection. All that was acknowledged has been written by then.
+    let mut connections = JoinSet::new();
+    let mut tick = time::interval(TICK);
+    let mut clean = time::interval(CLEAN);
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return,
+            _ = tick.tick() => shared.tick(),
+            _ = clean.tick() => shared.clean(),
+            // Reaps connections that have ended.
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(Connection::new(stream, peer, Arc::clone(&shared)).run());
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    time::sleep(ACCEPT_BACKOFF).await;
+                }
+            },
+        }
+    }
+}

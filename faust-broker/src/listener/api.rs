@@ -1,0 +1,30 @@
+//! One file per family of requests.
+
+pub(super) mod cluster;
+pub(super) mod configs;
+pub(super) mod fetch;
+pub(super) mod group_admin;
+pub(super) mod group_offsets;
+pub(super) mod groups;
+pub(super) mod offsets;
+pub(super) mod produce;
+pub(super) mod topics;
+pub(super) mod versions;
+
+use kafka_protocol::messages::BrokerId;
+use kafka_protocol::protocol::StrBytes;
+
+use crate::core::ErrorCode;
+
+/// The number of the only node.
+pub(super) const NODE: BrokerId = BrokerId(1);
+/// "Which operations are allowed" is not known here.
+pub(super) const NO_OPERATIONS: i32 = i32::MIN;
+
+pub(super) fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
+
+pub(super) fn code(outcome: Result<(), ErrorCode>) -> i16 {
+    outcome.err().map_or(0, ErrorCode::code)
+}

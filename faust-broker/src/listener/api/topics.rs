@@ -1,0 +1,135 @@
+//! `CreateTopics`, `DeleteTopics`, `CreatePartitions`.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse,
+};
+use uuid::Uuid;
+
+use crate::core::{ErrorCode, Refusal, TopicSpec};
+use crate::listener::api::{code, text};
+use crate::listener::router::Call;
+
+pub(crate) fn create(call: &Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let topics = request.topics.into_iter().map(|topic| {
+        let result = CreatableTopicResult::default().with_name(topic.name.clone());
+        match create_topic(call, &topic, request.validate_only) {
+            Ok(created) => creation(call.version, result, &created),
+            Err(refusal) => result
+                .with_error_code(refusal.code.code())
+                .with_error_message(Some(text(refusal.message)))
+                .with_configs(None),
+        }
+    });
+    CreateTopicsResponse::default().with_topics(topics.collect())
+}
+
+struct Created {
+    id: u128,
+    partitions: i32,
+}
+
+fn creation(version: i16, result: CreatableTopicResult, created: &Created) -> CreatableTopicResult {
+    let result = result.with_error_message(None).with_configs(None);
+    let result = if version >= 7 {
+        result.with_topic_id(Uuid::from_u128(created.id))
+    } else {
+        result
+    };
+    if version < 5 {
+        return result;
+    }
+    result
+        .with_num_partitions(created.partitions)
+        .with_replication_factor(1)
+        .with_configs(Some(Vec::new()))
+}
+
+fn create_topic(
+    call: &Call,
+    topic: &CreatableTopic,
+    validate_only: bool,
+) -> Result<Created, Refusal> {
+    let mut configs = BTreeMap::new();
+    for config in &topic.configs {
+        // A null asks for the default.
+        if let Some(value) = &config.value {
+            configs.insert(config.name.to_string(), value.to_string());
+        }
+    }
+    let partitions = match (topic.num_partitions, topic.assignments.len()) {
+        (-1, 0) => call.shared.config.default_partitions,
+        (-1, assigned) => i32::try_from(assigned).map_err(|_| ErrorCode::InvalidPartitions)?,
+        (partitions, _) => partitions,
+    };
+    if !matches!(topic.replication_factor, -1 | 1) {
+        return Err(ErrorCode::InvalidReplicationFactor.into());
+    }
+    let spec = TopicSpec {
+        partitions,
+        configs,
+    };
+    let broker = &mut call.shared.lock().broker;
+    if validate_only {
+        broker.check_topic(&topic.name, &spec)?;
+        return Ok(Created { id: 0, partitions });
+    }
+    let id = broker.create_topic(&topic.name, spec)?.id();
+    Ok(Created { id, partitions })
+}
+
+pub(crate) fn delete(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let by_name = |name| DeleteTopicState::default().with_name(Some(name));
+    let wanted = request
+        .topic_names
+        .into_iter()
+        .map(by_name)
+        .chain(request.topics);
+    let responses = wanted.map(|topic| {
+        let mut state = call.shared.lock();
+        let by_id = state.broker.topic_name(topic.topic_id.as_u128()).map(text);
+        let name = topic.name.or_else(|| by_id.map(Into::into));
+        let deleted = match &name {
+            Some(name) => state.broker.delete_topic(name),
+            None => Err(ErrorCode::UnknownTopicId),
+        };
+        let message = deleted
+            .err()
+            .filter(|_| call.version >= 5)
+            .map(|code| text(code.to_string()));
+        DeletableTopicResult::default()
+            .with_name(name)
+            .with_topic_id(topic.topic_id)
+            .with_error_code(code(deleted))
+            .with_error_message(message)
+    });
+    DeleteTopicsResponse::default().with_responses(responses.collect())
+}
+
+pub(crate) fn create_partitions(
+    call: &Call,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    let grow = |topic: CreatePartitionsTopic| {
+        let mut state = call.shared.lock();
+        let grown = state
+            .broker
+            .create_partitions(&topic.name, topic.count, request.validate_only);
+        let result = CreatePartitionsTopicResult::default().with_name(topic.name);
+        match grown {
+            Ok(()) => result.with_error_message(None),
+            Err(refusal) => result
+                .with_error_code(refusal.code.code())
+                .with_error_message(Some(text(refusal.message))),
+        }
+    };
+    CreatePartitionsResponse::default().with_results(request.topics.into_iter().map(grow).collect())
+}

@@ -1,0 +1,101 @@
+//! One client: frames in, answers out, in the order of the requests.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::listener::fault::Fault;
+use crate::listener::{Shared, router};
+
+/// Only a produce request has a reason to be longer than this.
+const MAX_PLAIN_REQUEST: usize = 16 * 1024 * 1024;
+/// Room made at once for a request; more comes as its bytes come, whatever length it claims.
+const FIRST_READ: usize = 256 * 1024;
+const PRODUCE: i16 = 0;
+
+/// A connection from accept to close.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) -> Self {
+        Self {
+            stream,
+            peer,
+            shared,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        if let Err(error) = self.stream.set_nodelay(true) {
+            tracing::debug!(peer = %self.peer, %error, "cannot switch off delayed sends");
+        }
+        match self.serve().await {
+            Ok(()) => {}
+            Err(Fault::Socket(error)) => {
+                tracing::debug!(peer = %self.peer, %error, "a connection ended")
+            }
+            Err(fault) => tracing::warn!(peer = %self.peer, %fault, "closed a connection"),
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Fault> {
+        while let Some(frame) = self.read_frame().await? {
+            // A client that has gone away does not wait for its group or for records.
+            let answer = tokio::select! {
+                answer = router::answer(&self.shared, self.peer, frame) => answer?,
+                () = closed(&self.stream) => return Ok(()),
+            };
+            if let Some(answer) = answer {
+                self.stream.write_all(&answer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next request, or nothing when the client has closed the connection.
+    async fn read_frame(&mut self) -> Result<Option<Bytes>, Fault> {
+        let claimed = match self.stream.read_i32().await {
+            Ok(claimed) => claimed,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let api_key = self.stream.read_i16().await?;
+        let max = self.shared.config.max_request_bytes;
+        let limit = if api_key == PRODUCE {
+            max
+        } else {
+            max.min(MAX_PLAIN_REQUEST)
+        };
+        let len = usize::try_from(claimed)
+            .ok()
+            .filter(|len| (2..=limit).contains(len));
+        let len = len.ok_or(Fault::Length { claimed, limit })?;
+        let mut frame = BytesMut::with_capacity(len.min(FIRST_READ));
+        frame.extend_from_slice(&api_key.to_be_bytes());
+        let mut rest = (&mut self.stream).take((len - 2) as u64);
+        while frame.len() < len {
+            if rest.read_buf(&mut frame).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+        Ok(Some(frame.freeze()))
+    }
+}
+
+/// Returns when the client has closed its side, and never while it has only sent more.
+async fn closed(stream: &TcpStream) {
+    let mut byte = [0];
+    match stream.peek(&mut byte).await {
+        Ok(0) | Err(_) => {}
+        Ok(_) => std::future::pending().await,
+    }
+}

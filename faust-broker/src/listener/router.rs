@@ -1,0 +1,194 @@
+//! From a frame to the answer: header, version, decoding, the API's own file, encoding.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{
+    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    RequestHeader, ResponseHeader, SyncGroupRequest,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+
+use crate::listener::api::{
+    cluster, configs, fetch, group_admin, group_offsets, groups, offsets, produce, topics, versions,
+};
+use crate::listener::fault::Fault;
+use crate::listener::{Shared, shape};
+
+/// Who asks, and in which version.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) client_id: String,
+    pub(crate) version: i16,
+}
+
+/// Answers one request; `None` when it wants no answer.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    mut frame: Bytes,
+) -> Result<Option<BytesMut>, Fault> {
+    let (api_key, version) = key_and_version(&frame)?;
+    let api = ApiKey::try_from(api_key).map_err(|()| Fault::Unsupported { api_key, version })?;
+    if !versions::supports(api, version) {
+        return if api == ApiKey::ApiVersions {
+            versions::refuse(&frame).map(Some)
+        } else {
+            Err(Fault::Unsupported { api_key, version })
+        };
+    }
+    let header = RequestHeader::decode(&mut frame, api.request_header_version(version))
+        .map_err(malformed)?;
+    shape::check(api, version, &frame)
+        .map_err(|reason| Fault::Malformed(format!("{api:?} version {version}: {reason}")))?;
+    let client_id = header
+        .client_id
+        .map(|id| id.to_string())
+        .unwrap_or_default();
+    let call = Call {
+        shared: Arc::clone(shared),
+        peer,
+        client_id,
+        version,
+    };
+    dispatch(&call, api, header.correlation_id, frame).await
+}
+
+async fn dispatch(
+    call: &Call,
+    api: ApiKey,
+    id: i32,
+    body: Bytes,
+) -> Result<Option<BytesMut>, Fault> {
+    macro_rules! reply {
+        ($request:ty, $handler:path) => {
+            encode(
+                call,
+                api,
+                id,
+                &$handler(call, decode::<$request>(call, body)?),
+            )
+            .map(Some)
+        };
+        ($request:ty, $handler:path, wait) => {
+            encode(
+                call,
+                api,
+                id,
+                &$handler(call, decode::<$request>(call, body)?).await,
+            )
+            .map(Some)
+        };
+    }
+    match api {
+        ApiKey::ApiVersions => reply!(ApiVersionsRequest, versions::handle),
+        ApiKey::Produce => {
+            let request = decode::<ProduceRequest>(call, body)?;
+            let wants_answer = request.acks != 0;
+            let response = produce::handle(call, request);
+            if wants_answer {
+                encode(call, api, id, &response).map(Some)
+            } else {
+                Ok(None)
+            }
+        }
+        ApiKey::Fetch => reply!(FetchRequest, fetch::handle, wait),
+        ApiKey::ListOffsets => reply!(ListOffsetsRequest, offsets::list),
+        ApiKey::OffsetForLeaderEpoch => {
+            reply!(OffsetForLeaderEpochRequest, offsets::for_leader_epoch)
+        }
+        ApiKey::DeleteRecords => reply!(DeleteRecordsRequest, offsets::delete_records),
+        ApiKey::Metadata => reply!(MetadataRequest, cluster::metadata),
+        ApiKey::DescribeCluster => reply!(DescribeClusterRequest, cluster::describe),
+        ApiKey::FindCoordinator => reply!(FindCoordinatorRequest, cluster::find_coordinator),
+        ApiKey::InitProducerId => reply!(InitProducerIdRequest, cluster::init_producer_id),
+        ApiKey::CreateTopics => reply!(CreateTopicsRequest, topics::create),
+        ApiKey::DeleteTopics => reply!(DeleteTopicsRequest, topics::delete),
+        ApiKey::CreatePartitions => reply!(CreatePartitionsRequest, topics::create_partitions),
+        ApiKey::DescribeConfigs => reply!(DescribeConfigsRequest, configs::describe),
+        ApiKey::AlterConfigs => reply!(AlterConfigsRequest, configs::alter),
+        ApiKey::IncrementalAlterConfigs => {
+            reply!(IncrementalAlterConfigsRequest, configs::alter_incrementally)
+        }
+        ApiKey::JoinGroup => reply!(JoinGroupRequest, groups::join, wait),
+        ApiKey::SyncGroup => reply!(SyncGroupRequest, groups::sync, wait),
+        ApiKey::Heartbeat => reply!(HeartbeatRequest, groups::heartbeat),
+        ApiKey::LeaveGroup => reply!(LeaveGroupRequest, groups::leave),
+        ApiKey::OffsetCommit => reply!(OffsetCommitRequest, group_offsets::commit),
+        ApiKey::OffsetFetch => reply!(OffsetFetchRequest, group_offsets::fetch),
+        ApiKey::OffsetDelete => reply!(OffsetDeleteRequest, group_offsets::delete),
+        ApiKey::ListGroups => reply!(ListGroupsRequest, group_admin::list),
+        ApiKey::DescribeGroups => reply!(DescribeGroupsRequest, group_admin::describe),
+        ApiKey::DeleteGroups => reply!(DeleteGroupsRequest, group_admin::delete),
+        _ => Err(Fault::Unsupported {
+            api_key: api as i16,
+            version: call.version,
+        }),
+    }
+}
+
+fn key_and_version(frame: &[u8]) -> Result<(i16, i16), Fault> {
+    match frame {
+        [key_high, key_low, high, low, ..] => Ok((
+            i16::from_be_bytes([*key_high, *key_low]),
+            i16::from_be_bytes([*high, *low]),
+        )),
+        _ => Err(Fault::Malformed("shorter than its header".to_owned())),
+    }
+}
+
+fn decode<Q: Decodable>(call: &Call, mut body: Bytes) -> Result<Q, Fault> {
+    Q::decode(&mut body, call.version).map_err(malformed)
+}
+
+fn malformed(error: impl std::fmt::Display) -> Fault {
+    Fault::Malformed(error.to_string())
+}
+
+fn encode<R: Encodable + HeaderVersion>(
+    call: &Call,
+    api: ApiKey,
+    id: i32,
+    response: &R,
+) -> Result<BytesMut, Fault> {
+    encode_as(api, call.version, id, response)
+}
+
+/// Length, header and body, in one buffer of the right size.
+pub(crate) fn encode_as<R: Encodable + HeaderVersion>(
+    api: ApiKey,
+    version: i16,
+    id: i32,
+    response: &R,
+) -> Result<BytesMut, Fault> {
+    let fault = |reason: String| Fault::Encode {
+        api_key: api as i16,
+        version,
+        reason,
+    };
+    let header = ResponseHeader::default().with_correlation_id(id);
+    let header_version = R::header_version(version);
+    let header_size = header
+        .compute_size(header_version)
+        .map_err(|error| fault(error.to_string()))?;
+    let body_size = response
+        .compute_size(version)
+        .map_err(|error| fault(error.to_string()))?;
+    let len = i32::try_from(header_size + body_size).map_err(|_| fault("over 2 GiB".to_owned()))?;
+    let mut out = BytesMut::with_capacity(4 + header_size + body_size);
+    out.extend_from_slice(&len.to_be_bytes());
+    header
+        .encode(&mut out, header_version)
+        .map_err(|error| fault(error.to_string()))?;
+    response
+        .encode(&mut out, version)
+        .map_err(|error| fault(error.to_string()))?;
+    Ok(out)
+}

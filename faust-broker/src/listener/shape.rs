@@ -1,0 +1,454 @@
+//! The shape of each request, walked before it is decoded, because the codec trusts array lengths.
+//!
+//! The codec makes room for an array as soon as it has read its length: eight hostile bytes could ask for terabytes,
+//! which ends the process. Here every element is first shown to be there, and counted.
+
+use kafka_protocol::messages::ApiKey;
+
+use self::Kind::{Array, Blob, Fixed, Fixeds, Text, Texts};
+
+/// More elements than any client sends; decoded they take some tens of megabytes.
+const MAX_ELEMENTS: usize = 200_000;
+
+/// The fields of a message in the order of the wire.
+struct Shape {
+    /// From this version on lengths are varints and each struct ends with tagged fields.
+    flexible_from: i16,
+    fields: &'static [Field],
+}
+
+struct Field {
+    from: i16,
+    to: i16,
+    kind: Kind,
+}
+
+enum Kind {
+    /// So many bytes.
+    Fixed(usize),
+    /// A length of two bytes (or a varint), then that many bytes; perhaps null.
+    Text,
+    /// A length of four bytes (or a varint), then that many bytes; perhaps null.
+    Blob,
+    /// A number of structs; perhaps null.
+    Array(&'static [Field]),
+    /// A number of values of so many bytes; perhaps null.
+    Fixeds(usize),
+    /// A number of texts; perhaps null.
+    Texts,
+}
+
+const fn always(kind: Kind) -> Field {
+    since(0, kind)
+}
+
+const fn since(from: i16, kind: Kind) -> Field {
+    Field {
+        from,
+        to: i16::MAX,
+        kind,
+    }
+}
+
+const fn until(to: i16, kind: Kind) -> Field {
+    Field { from: 0, to, kind }
+}
+
+const fn between(from: i16, to: i16, kind: Kind) -> Field {
+    Field { from, to, kind }
+}
+
+const fn shape(flexible_from: i16, fields: &'static [Field]) -> Shape {
+    Shape {
+        flexible_from,
+        fields,
+    }
+}
+
+/// No version of the message is flexible.
+const NEVER: i16 = i16::MAX;
+
+static PRODUCE: Shape = shape(
+    9,
+    &[
+        always(Text),
+        always(Fixed(2)),
+        always(Fixed(4)),
+        always(Array(&[
+            until(12, Text),
+            since(13, Fixed(16)),
+            always(Array(&[always(Fixed(4)), always(Blob)])),
+        ])),
+    ],
+);
+static FETCH: Shape = shape(
+    12,
+    &[
+        until(14, Fixed(4)),
+        always(Fixed(12)),
+        always(Fixed(1)),
+        since(7, Fixed(8)),
+        always(Array(&[
+            until(12, Text),
+            since(13, Fixed(16)),
+            always(Array(&[
+                always(Fixed(4)),
+                since(9, Fixed(4)),
+                always(Fixed(8)),
+                since(12, Fixed(4)),
+                since(5, Fixed(8)),
+                always(Fixed(4)),
+            ])),
+        ])),
+        since(
+            7,
+            Array(&[until(12, Text), since(13, Fixed(16)), always(Fixeds(4))]),
+        ),
+        since(11, Text),
+    ],
+);
+static LIST_OFFSETS: Shape = shape(
+    6,
+    &[
+        always(Fixed(4)),
+        since(2, Fixed(1)),
+        always(Array(&[
+            always(Text),
+            always(Array(&[
+                always(Fixed(4)),
+                since(4, Fixed(4)),
+                always(Fixed(8)),
+            ])),
+        ])),
+        since(10, Fixed(4)),
+    ],
+);
+static METADATA: Shape = shape(
+    9,
+    &[
+        always(Array(&[since(10, Fixed(16)), always(Text)])),
+        since(4, Fixed(1)),
+        between(8, 10, Fixed(1)),
+        since(8, Fixed(1)),
+    ],
+);
+static OFFSET_COMMIT: Shape = shape(
+    8,
+    &[
+        always(Text),
+        always(Fixed(4)),
+        always(Text),
+        since(7, Text),
+        until(4, Fixed(8)),
+        always(Array(&[
+            always(Text),
+            always(Array(&[
+                always(Fixed(4)),
+                always(Fixed(8)),
+                since(6, Fixed(4)),
+                always(Text),
+            ])),
+        ])),
+    ],
+);
+static OFFSET_FETCH: Shape = shape(
+    6,
+    &[
+        until(7, Text),
+        until(7, Array(&[always(Text), always(Fixeds(4))])),
+        since(
+            8,
+            Array(&[
+                always(Text),
+                since(9, Text),
+                since(9, Fixed(4)),
+                always(Array(&[always(Text), always(Fixeds(4))])),
+            ]),
+        ),
+        since(7, Fixed(1)),
+    ],
+);
+static FIND_COORDINATOR: Shape = shape(3, &[until(3, Text), since(1, Fixed(1)), since(4, Texts)]);
+static JOIN_GROUP: Shape = shape(
+    6,
+    &[
+        always(Text),
+        always(Fixed(4)),
+        since(1, Fixed(4)),
+        always(Text),
+        since(5, Text),
+        always(Text),
+        always(Array(&[always(Text), always(Blob)])),
+        since(8, Text),
+    ],
+);
+static HEARTBEAT: Shape = shape(
+    4,
+    &[always(Text), always(Fixed(4)), always(Text), since(3, Text)],
+);
+static LEAVE_GROUP: Shape = shape(
+    4,
+    &[
+        always(Text),
+        until(2, Text),
+        since(3, Array(&[always(Text), always(Text), since(5, Text)])),
+    ],
+);
+static SYNC_GROUP: Shape = shape(
+    4,
+    &[
+        always(Text),
+        always(Fixed(4)),
+        always(Text),
+        since(3, Text),
+        since(5, Text),
+        since(5, Text),
+        always(Array(&[always(Text), always(Blob)])),
+    ],
+);
+static DESCRIBE_GROUPS: Shape = shape(5, &[always(Texts), since(3, Fixed(1))]);
+static LIST_GROUPS: Shape = shape(3, &[since(4, Texts), since(5, Texts)]);
+static API_VERSIONS: Shape = shape(3, &[since(3, Text), since(3, Text)]);
+static CREATE_TOPICS: Shape = shape(
+    5,
+    &[
+        always(Array(&[
+            always(Text),
+            always(Fixed(6)),
+            always(Array(&[always(Fixed(4)), always(Fixeds(4))])),
+            always(Array(&[always(Text), always(Text)])),
+        ])),
+        always(Fixed(4)),
+        since(1, Fixed(1)),
+    ],
+);
+static DELETE_TOPICS: Shape = shape(
+    4,
+    &[
+        since(6, Array(&[always(Text), always(Fixed(16))])),
+        until(5, Texts),
+        always(Fixed(4)),
+    ],
+);
+static DELETE_RECORDS: Shape = shape(
+    2,
+    &[
+        always(Array(&[always(Text), always(Array(&[always(Fixed(12))]))])),
+        always(Fixed(4)),
+    ],
+);
+static INIT_PRODUCER_ID: Shape = shape(2, &[always(Text), always(Fixed(4)), since(3, Fixed(10))]);
+static OFFSET_FOR_LEADER_EPOCH: Shape = shape(
+    4,
+    &[
+        since(3, Fixed(4)),
+        always(Array(&[
+            always(Text),
+            always(Array(&[
+                always(Fixed(4)),
+                since(2, Fixed(4)),
+                always(Fixed(4)),
+            ])),
+        ])),
+    ],
+);
+static DESCRIBE_CONFIGS: Shape = shape(
+    4,
+    &[
+        always(Array(&[always(Fixed(1)), always(Text), always(Texts)])),
+        since(1, Fixed(1)),
+        since(3, Fixed(1)),
+    ],
+);
+static ALTER_CONFIGS: Shape = shape(
+    2,
+    &[
+        always(Array(&[
+            always(Fixed(1)),
+            always(Text),
+            always(Array(&[always(Text), always(Text)])),
+        ])),
+        always(Fixed(1)),
+    ],
+);
+static INCREMENTAL_ALTER_CONFIGS: Shape = shape(
+    1,
+    &[
+        always(Array(&[
+            always(Fixed(1)),
+            always(Text),
+            always(Array(&[always(Text), always(Fixed(1)), always(Text)])),
+        ])),
+        always(Fixed(1)),
+    ],
+);
+static CREATE_PARTITIONS: Shape = shape(
+    2,
+    &[
+        always(Array(&[
+            always(Text),
+            always(Fixed(4)),
+            always(Array(&[always(Fixeds(4))])),
+        ])),
+        always(Fixed(5)),
+    ],
+);
+static DELETE_GROUPS: Shape = shape(2, &[always(Texts)]);
+static OFFSET_DELETE: Shape = shape(
+    NEVER,
+    &[
+        always(Text),
+        always(Array(&[always(Text), always(Array(&[always(Fixed(4))]))])),
+    ],
+);
+static DESCRIBE_CLUSTER: Shape = shape(
+    0,
+    &[always(Fixed(1)), since(1, Fixed(1)), since(2, Fixed(1))],
+);
+
+fn shape_of(api: ApiKey) -> Option<&'static Shape> {
+    Some(match api {
+        ApiKey::Produce => &PRODUCE,
+        ApiKey::Fetch => &FETCH,
+        ApiKey::ListOffsets => &LIST_OFFSETS,
+        ApiKey::Metadata => &METADATA,
+        ApiKey::OffsetCommit => &OFFSET_COMMIT,
+        ApiKey::OffsetFetch => &OFFSET_FETCH,
+        ApiKey::FindCoordinator => &FIND_COORDINATOR,
+        ApiKey::JoinGroup => &JOIN_GROUP,
+        ApiKey::Heartbeat => &HEARTBEAT,
+        ApiKey::LeaveGroup => &LEAVE_GROUP,
+        ApiKey::SyncGroup => &SYNC_GROUP,
+        ApiKey::DescribeGroups => &DESCRIBE_GROUPS,
+        ApiKey::ListGroups => &LIST_GROUPS,
+        ApiKey::ApiVersions => &API_VERSIONS,
+        ApiKey::CreateTopics => &CREATE_TOPICS,
+        ApiKey::DeleteTopics => &DELETE_TOPICS,
+        ApiKey::DeleteRecords => &DELETE_RECORDS,
+        ApiKey::InitProducerId => &INIT_PRODUCER_ID,
+        ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
+        ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
+        ApiKey::AlterConfigs => &ALTER_CONFIGS,
+        ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::CreatePartitions => &CREATE_PARTITIONS,
+        ApiKey::DeleteGroups => &DELETE_GROUPS,
+        ApiKey::OffsetDelete => &OFFSET_DELETE,
+        ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        _ => return None,
+    })
+}
+
+/// Says why the body of a request cannot be what it claims to be, if so.
+pub(crate) fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<(), &'static str> {
+    let shape = shape_of(api).ok_or("a request of unknown shape")?;
+    let mut walk = Walk {
+        rest: body,
+        version,
+        is_flexible: version >= shape.flexible_from,
+        elements: 0,
+    };
+    walk.fields(shape.fields)
+}
+
+struct Walk<'a> {
+    rest: &'a [u8],
+    version: i16,
+    is_flexible: bool,
+    elements: usize,
+}
+
+impl Walk<'_> {
+    fn fields(&mut self, fields: &'static [Field]) -> Result<(), &'static str> {
+        let version = self.version;
+        for field in fields
+            .iter()
+            .filter(|field| (field.from..=field.to).contains(&version))
+        {
+            match field.kind {
+                Fixed(size) => self.skip(size)?,
+                Text => self.text()?,
+                Blob => {
+                    let len = self.long_len()?;
+                    self.skip(len)?;
+                }
+                Array(of) => self.array(|walk| walk.fields(of))?,
+                Fixeds(size) => self.array(|walk| walk.skip(size))?,
+                Texts => self.array(Self::text)?,
+            }
+        }
+        if self.is_flexible {
+            self.tagged_fields()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn array(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        for _ in 0..self.long_len()? {
+            self.count()?;
+            element(self)?;
+        }
+        Ok(())
+    }
+
+    fn tagged_fields(&mut self) -> Result<(), &'static str> {
+        for _ in 0..self.varint()? {
+            self.count()?;
+            self.varint()?;
+            let size = self.varint()?;
+            self.skip(size)?;
+        }
+        Ok(())
+    }
+
+    fn text(&mut self) -> Result<(), &'static str> {
+        if self.is_flexible {
+            let len = self.varint()?.saturating_sub(1);
+            return self.skip(len);
+        }
+        let (len, rest) = self.rest.split_first_chunk().ok_or("cut short")?;
+        self.rest = rest;
+        // Negative is null.
+        self.skip(usize::try_from(i16::from_be_bytes(*len)).unwrap_or(0))
+    }
+
+    fn long_len(&mut self) -> Result<usize, &'static str> {
+        if self.is_flexible {
+            return Ok(self.varint()?.saturating_sub(1));
+        }
+        let (len, rest) = self.rest.split_first_chunk().ok_or("cut short")?;
+        self.rest = rest;
+        // Negative is null.
+        Ok(usize::try_from(i32::from_be_bytes(*len)).unwrap_or(0))
+    }
+
+    fn varint(&mut self) -> Result<usize, &'static str> {
+        let mut value = 0u64;
+        for shift in (0..35).step_by(7) {
+            let (byte, rest) = self.rest.split_first().ok_or("cut short")?;
+            self.rest = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return usize::try_from(value).map_err(|_| "a length over the address space");
+            }
+        }
+        Err("a varint of more than five bytes")
+    }
+
+    fn skip(&mut self, len: usize) -> Result<(), &'static str> {
+        self.rest = self.rest.get(len..).ok_or("a length runs over the end")?;
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), &'static str> {
+        self.elements += 1;
+        if self.elements > MAX_ELEMENTS {
+            Err("too many elements")
+        } else {
+            Ok(())
+        }
+    }
+}

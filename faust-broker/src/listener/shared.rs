@@ -1,0 +1,140 @@
+//! What all connections share: the broker under its lock, and who waits for what.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::config::BrokerConfig;
+use crate::core::{Broker, Completed, Token};
+
+/// One broker and its listeners.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: BrokerConfig,
+    pub(crate) address: SocketAddr,
+    /// A plain mutex: it is held for one operation and never across an `.await`.
+    state: Mutex<State>,
+    started: Instant,
+    started_ms: i64,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) broker: Broker,
+    /// Requests that wait for the rest of their group.
+    members: HashMap<Token, oneshot::Sender<Completed>>,
+    /// Fetches that wait for records, by topic id and partition.
+    readers: HashMap<(u128, i32), Vec<Weak<Notify>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(broker: Broker, config: BrokerConfig, address: SocketAddr) -> Self {
+        let state = Mutex::new(State {
+            broker,
+            members: HashMap::new(),
+            readers: HashMap::new(),
+        });
+        Self {
+            config,
+            address,
+            state,
+            started: Instant::now(),
+            started_ms: wall_ms(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in one request must not take the broker from all others; the core leaves no operation half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A time that never jumps, for everything that expires.
+    pub(crate) fn steady_ms(&self) -> i64 {
+        self.started_ms + i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) fn tick(&self) {
+        let now_ms = self.steady_ms();
+        let mut state = self.lock();
+        state.broker.tick(now_ms);
+        state.hand_out();
+    }
+
+    pub(crate) fn clean(&self) {
+        let mut state = self.lock();
+        state.broker.clean(wall_ms());
+        state.readers.retain(|_, waiting| {
+            waiting.retain(|reader| reader.strong_count() > 0);
+            !waiting.is_empty()
+        });
+    }
+
+    /// Runs an operation on a group, then wakes whoever it has brought an answer.
+    pub(crate) fn with_groups<T>(&self, operation: impl FnOnce(&mut Broker, i64) -> T) -> T {
+        let now_ms = self.steady_ms();
+        let mut state = self.lock();
+        let result = operation(&mut state.broker, now_ms);
+        state.hand_out();
+        result
+    }
+
+    /// As [`with_groups`](Self::with_groups), for an operation whose answer comes later.
+    pub(crate) fn wait_for_group<E>(
+        &self,
+        operation: impl FnOnce(&mut Broker, i64) -> Result<Token, E>,
+    ) -> Result<oneshot::Receiver<Completed>, E> {
+        let now_ms = self.steady_ms();
+        let mut state = self.lock();
+        let token = operation(&mut state.broker, now_ms);
+        let answer = token.map(|token| {
+            let (sender, receiver) = oneshot::channel();
+            state.members.insert(token, sender);
+            receiver
+        });
+        state.hand_out();
+        answer
+    }
+}
+
+impl State {
+    fn hand_out(&mut self) {
+        for (token, completed) in self.broker.take_completed() {
+            if let Some(waiting) = self.members.remove(&token) {
+                // Nobody is there any more if the connection has been closed.
+                let _ = waiting.send(completed);
+            }
+        }
+    }
+
+    pub(crate) fn wake_on_append(&mut self, topic_id: u128, partition: i32, reader: &Arc<Notify>) {
+        let waiting = self.readers.entry((topic_id, partition)).or_default();
+        waiting.retain(|other| other.strong_count() > 0);
+        waiting.push(Arc::downgrade(reader));
+    }
+
+    pub(crate) fn appended(&mut self, topic_id: u128, partition: i32) {
+        for reader in self
+            .readers
+            .remove(&(topic_id, partition))
+            .unwrap_or_default()
+        {
+            if let Some(reader) = reader.upgrade() {
+                reader.notify_one();
+            }
+        }
+    }
+}
+
+/// The time of day, for records.
+pub(crate) fn wall_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

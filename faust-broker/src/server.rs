@@ -1,0 +1,147 @@
+//! A broker with its own thread, so that a program that is busy or blocked cannot starve it.
+
+use std::{
+    hash::{BuildHasher, Hasher},
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use tokio::sync::oneshot;
+
+use crate::config::{BrokerConfig, Port, Storage};
+use crate::core::{Broker, CoreConfig};
+use crate::disk::Directory;
+use crate::error::Error;
+use crate::listener::{self, Shared};
+
+/// Two threads keep one client's reads from waiting for another one's writes; more would take cores from the program.
+const WORKER_THREADS: usize = 2;
+
+/// A running broker. Dropping it stops it.
+///
+/// ```
+/// use faust_broker::{BrokerConfig, Server};
+///
+/// let server = Server::start(BrokerConfig::default())?;
+/// println!("bootstrap.servers={}", server.bootstrap());
+/// server.stop()?;
+/// # Ok::<(), faust_broker::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    /// Dropped or used to end the thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a broker; when this returns it answers.
+    ///
+    /// # Errors
+    /// When the directory is in use or damaged, the port is taken, or the address is no loopback address.
+    pub fn start(config: BrokerConfig) -> Result<Self, Error> {
+        let listener = listen(&config)?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| Error::Thread { source })?;
+        let (broker, directory) = open(&config, address)?;
+        let shared = Arc::new(Shared::new(broker, config, address));
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKER_THREADS)
+            .thread_name("faust-broker")
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|source| Error::Thread { source })?;
+        let serve = move || {
+            // The lock on the directory is given back when nothing can write to it any more.
+            let _directory = directory;
+            runtime.block_on(listener::serve(listener, shared, stopped));
+        };
+        let thread = std::thread::Builder::new()
+            .name("faust-broker".into())
+            .spawn(serve);
+        let thread = thread.map_err(|source| Error::Thread { source })?;
+        tracing::debug!(%address, "the broker listens");
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients put into `bootstrap.servers`.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Stops the broker and waits until it has let go of its port and its directory.
+    ///
+    /// # Errors
+    /// [`Error::Panicked`] when its thread had died before.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.halt()
+    }
+
+    fn halt(&mut self) -> Result<(), Error> {
+        drop(self.stop.take());
+        self.thread
+            .take()
+            .map_or(Ok(()), |thread| thread.join().map_err(|_| Error::Panicked))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.halt().is_err() {
+            tracing::error!("the broker's thread panicked");
+        }
+    }
+}
+
+fn listen(config: &BrokerConfig) -> Result<TcpListener, Error> {
+    let host = config.host;
+    if !host.is_loopback() {
+        return Err(Error::NotLoopback { host });
+    }
+    let port = match config.port {
+        Port::Exact(port) | Port::Prefer(port) => port,
+        Port::Any => 0,
+    };
+    let bound = match (TcpListener::bind((host, port)), config.port) {
+        (Err(error), Port::Prefer(_)) if error.kind() == io::ErrorKind::AddrInUse => {
+            TcpListener::bind((host, 0))
+        }
+        (bound, _) => bound,
+    };
+    let failed = |source| Error::Listen { host, port, source };
+    let listener = bound.map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+fn open(config: &BrokerConfig, address: SocketAddr) -> Result<(Broker, Option<Directory>), Error> {
+    let mut core = CoreConfig::default();
+    core.seed = std::hash::RandomState::new().build_hasher().finish();
+    core.initial_rebalance_delay_ms =
+        i64::try_from(config.initial_rebalance_delay.as_millis()).unwrap_or(i64::MAX);
+    match &config.storage {
+        Storage::Memory => Ok((Broker::new(core), None)),
+        Storage::Directory(path) => {
+            let directory = Directory::lock(path, address)?;
+            let broker = directory.open(core)?;
+            Ok((broker, Some(directory)))
+        }
+    }
+}
