@@ -9,7 +9,7 @@ mod tests;
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::fault::Faults;
+use crate::fault::{Faults, first_token};
 
 /// The attribute's expansion. Whatever is wrong, the function and its handle stay, so that their users see no errors
 /// of second hand.
@@ -24,8 +24,4 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let options = parse::options(options, &mut faults);
     let agent = model::Agent::new(&function, arguments, options, &mut faults);
     expand::expand(&function, &agent, faults)
-}
-
-fn first_token(item: &TokenStream) -> TokenStream {
-    item.clone().into_iter().take(1).collect()
 }

@@ -1,24 +1,25 @@
 //! `#[codec(name = "..")]`: registers a user's codec under a name.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::{Fields, ItemStruct, LitStr};
 
-use crate::fault::Faults;
+use crate::fault::{Faults, first_token};
 use crate::options::Options;
+use crate::topic::located;
 
 const EXAMPLE: &str = "\"rot13\"";
 
 /// The attribute's expansion: the struct as it was, and its registration.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
-    let mut options = Options::parse("#[codec]", &["name", "crate"], options, &mut faults);
+    let mut options = Options::parse("`#[codec]`", &["name", "crate"], options, &mut faults);
     options.no_positional("name = \"rot13\"", &mut faults);
     let facade = options.facade(&mut faults);
     let any_fault_yet = !faults.is_empty();
     let name = options.text("name", EXAMPLE, &mut faults);
     let Ok(unit) = syn::parse2::<ItemStruct>(item.clone()) else {
-        faults.add(&item, "`#[codec]` goes on a unit struct: `struct Rot13;`");
+        faults.add(first_token(&item), "`#[codec]` goes on a unit struct: `struct Rot13;`");
         let errors = faults.emit();
         return quote!(#item #errors);
     };
@@ -33,12 +34,14 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         }
         None => {}
     }
+    // The cast is where a codec that implements nothing is noticed.
+    let value = quote_spanned!(located(ident)=> &#ident);
     let registration = faults.is_empty().then(|| {
         quote! {
             #facade::__private::inventory::submit! {
                 #facade::__private::CodecDef {
                     name: #name,
-                    codec: &#ident,
+                    codec: #value,
                     file: ::core::file!(),
                     line: ::core::line!(),
                 }

@@ -39,3 +39,8 @@ impl Drop for Faults {
         }
     }
 }
+
+/// Where to point when an attribute stands on the wrong kind of item.
+pub(crate) fn first_token(item: &TokenStream) -> TokenStream {
+    item.clone().into_iter().take(1).collect()
+}

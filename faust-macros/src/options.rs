@@ -9,7 +9,7 @@ use crate::fault::Faults;
 
 /// The options of one attribute that nobody has taken yet.
 pub(crate) struct Options {
-    /// How messages name the attribute: `#[agent]`.
+    /// How messages name the attribute, with its quotes.
     attribute: &'static str,
     /// A value without a name at the start, as the topic of `#[topic("a.b")]`.
     positional: Option<Expr>,
@@ -159,7 +159,7 @@ mod tests {
 
     fn faults_of(tokens: TokenStream) -> String {
         let mut faults = Faults::default();
-        let mut options = Options::parse("#[agent]", &["name", "topic", "crate"], tokens, &mut faults);
+        let mut options = Options::parse("`#[agent]`", &["name", "topic", "crate"], tokens, &mut faults);
         options.no_positional("topic = \"clicks\"", &mut faults);
         options.text("name", "\"clicks\"", &mut faults);
         options.flag("topic", &mut faults);
@@ -171,9 +171,9 @@ mod tests {
     fn every_mistake_is_told_and_none_hides_another() {
         let text = faults_of(quote!("clicks", name = 3, nome = "x", topic = 1, topic, crate = "faust"));
         for expected in [
-            "#[agent] takes its options by name: `topic = \\\"clicks\\\"`",
+            "`#[agent]` takes its options by name: `topic = \\\"clicks\\\"`",
             "`name` must be a string literal: `name = \\\"clicks\\\"`",
-            "#[agent] has no option `nome`; it has `name`, `topic`, `crate`",
+            "`#[agent]` has no option `nome`; it has `name`, `topic`, `crate`",
             "`topic` takes no value",
             "`topic` is given twice; keep one",
             "`crate` must be a path: `crate = ::faust`",

@@ -12,7 +12,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::DeriveInput;
 
-use crate::fault::Faults;
+use crate::fault::{Faults, first_token};
 use crate::options::Options;
 
 const KNOWN: &[&str] = &["name", "serializer", "codec", "key", "timestamp", "crate"];
@@ -23,13 +23,12 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let Ok(mut item) = syn::parse2::<DeriveInput>(item.clone()) else {
         // A syntax error inside a struct is the compiler's to report, and better.
         if !is_type(&item) {
-            let first: TokenStream = item.clone().into_iter().take(1).collect();
-            faults.add(first, "`#[record]` goes on a struct or an enum");
+            faults.add(first_token(&item), "`#[record]` goes on a struct or an enum");
         }
         let errors = faults.emit();
         return quote!(#item #errors);
     };
-    let mut options = Options::parse("#[record]", KNOWN, options, &mut faults);
+    let mut options = Options::parse("`#[record]`", KNOWN, options, &mut faults);
     options.no_positional("name = \"Click\"", &mut faults);
     match model::Record::new(&mut item, options, &mut faults) {
         Some(record) => expand::expand(&item, &record, faults),

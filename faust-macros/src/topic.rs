@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Lit, LitStr, Meta};
@@ -30,7 +30,7 @@ impl TopicDecl {
             Meta::List(list) => list.tokens.clone(),
             _ => TokenStream::new(),
         };
-        let mut options = Options::parse("#[topic]", KNOWN, tokens, faults);
+        let mut options = Options::parse("`#[topic]`", KNOWN, tokens, faults);
         let partitions = number(&mut options, "partitions", faults).and_then(|n| i32::try_from(n).ok());
         let replication = number(&mut options, "replication", faults).and_then(|n| i16::try_from(n).ok());
         let retention_ms = retention(&mut options, faults);
@@ -149,6 +149,15 @@ fn duration(text: &str) -> Option<Duration> {
 /// Where generated code that belongs to `place` says it is, while it resolves names as the macro does.
 pub(crate) fn located(place: &impl Spanned) -> Span {
     Span::call_site().located_at(place.span())
+}
+
+/// Tokens that came from elsewhere, put where `span` is: an error underlines from its first token to its last.
+pub(crate) fn placed(tokens: &TokenStream, span: Span) -> TokenStream {
+    let placed = |mut token: TokenTree| {
+        token.set_span(span);
+        token
+    };
+    tokens.clone().into_iter().map(placed).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,11 @@ use crate::record::models;
 ///
 /// impl Codec for Rot13 { /* encode, decode */ }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a codec",
+    label = "`Codec` is not implemented",
+    note = "write `impl faust::Codec for {Self}` with its `encode` and `decode`"
+)]
 pub trait Codec: Send + Sync {
     /// What goes on the wire for these bytes.
     ///

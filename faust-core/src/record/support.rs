@@ -25,23 +25,23 @@ pub fn record_in<T: 'static>(any: &dyn Any) -> Option<&T> {
 #[derive(Debug)]
 pub struct KeyCoder<K>(OnceLock<Result<Coder<K>, String>>);
 
-impl<K: Data> KeyCoder<K> {
+impl<K> KeyCoder<K> {
     /// Not resolved yet.
     #[allow(clippy::new_without_default)] // Only ever a static.
     pub const fn new() -> Self {
         Self(OnceLock::new())
     }
+}
 
-    /// Appends the key.
-    ///
-    /// # Errors
-    /// As [`Coder::encode`]; also when the key is itself a record whose `serializer` nobody registered.
-    pub fn encode(&self, key: &K, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
-        let coder = self.0.get_or_init(|| Coder::resolve(None, Role::Key).map_err(|error| error.to_string()));
-        match coder {
-            Ok(coder) => coder.encode(key, out),
-            Err(text) => Err(EncodeError::new(text)),
-        }
+/// Appends a key. A function, as a bound on a method is reported less clearly.
+///
+/// # Errors
+/// As [`Coder::encode`]; also when the key is itself a record whose `serializer` nobody registered.
+pub fn encode_key<K: Data>(coder: &KeyCoder<K>, key: &K, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
+    let coder = coder.0.get_or_init(|| Coder::resolve(None, Role::Key).map_err(|error| error.to_string()));
+    match coder {
+        Ok(coder) => coder.encode(key, out),
+        Err(text) => Err(EncodeError::new(text)),
     }
 }
 

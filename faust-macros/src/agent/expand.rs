@@ -7,7 +7,7 @@ use syn::Ident;
 use super::model::{Agent, Form, OutputKind};
 use super::parse::AgentFn;
 use crate::fault::Faults;
-use crate::topic::{located, option};
+use crate::topic::{located, option, placed};
 
 /// Everything the annotated function becomes.
 pub(super) fn expand(function: &AgentFn, agent: &Agent, faults: Faults) -> TokenStream {
@@ -24,6 +24,10 @@ pub(super) fn expand(function: &AgentFn, agent: &Agent, faults: Faults) -> Token
         (TokenStream::new(), never, TokenStream::new(), TokenStream::new(), TokenStream::new())
     };
     let errors = faults.emit();
+    if function.sig.receiver().is_some() {
+        // Inside an `impl` a handle would only add errors.
+        return quote!(#function #errors);
+    }
     quote! {
         // The user's function, without our attributes on its arguments.
         #function
@@ -90,15 +94,17 @@ fn start(agent: &Agent, private: &TokenStream) -> TokenStream {
 /// `arg` has the span of the argument's type, and its type parameter comes from the function: that makes one error,
 /// there, of an argument that cannot be injected.
 fn argument(agent: &Agent, at: usize, cx: &Ident, private: &TokenStream) -> TokenStream {
-    let spec = spec_ident(at);
-    quote_spanned!(agent.arguments[at].span=> #private::arg(#cx, &#spec)?)
+    let (spec, span) = (spec_ident(at), agent.arguments[at].span);
+    let private = placed(private, span);
+    quote_spanned!(span=> #private::arg(#cx, &#spec)?)
 }
 
 fn start_stream(agent: &Agent, private: &TokenStream) -> TokenStream {
-    let ident = &agent.ident;
-    let [cx, running] = ["cx", "running"].map(|name| Ident::new(name, Span::mixed_site()));
+    let (ident, returned) = (&agent.ident, agent.output.span);
+    let (cx, running) = (local("cx", Span::mixed_site()), local("running", returned));
     let arguments = (0..agent.arguments.len()).map(|at| argument(agent, at, &cx, private));
-    let output = quote_spanned!(agent.output.span=> #private::output(#running.await));
+    let output_private = placed(private, returned);
+    let output = quote_spanned!(returned=> #output_private::output(#running.await));
     // A body that is not `Send` is reported where the boxed future must be.
     let boxed = quote_spanned!(located(ident)=> ::std::boxed::Box::pin(async move { #output }));
     quote! {
@@ -110,9 +116,9 @@ fn start_stream(agent: &Agent, private: &TokenStream) -> TokenStream {
 }
 
 fn start_per_event(agent: &Agent, event_at: usize, private: &TokenStream) -> TokenStream {
-    let ident = &agent.ident;
-    let [cx, event, running] = ["cx", "event", "running"].map(|name| Ident::new(name, Span::mixed_site()));
-    let injected = |at: usize| Ident::new(&format!("argument_{at}"), Span::mixed_site());
+    let (ident, span) = (&agent.ident, agent.arguments[event_at].span);
+    let [cx, event, running] = ["cx", "event", "running"].map(|name| local(name, span));
+    let injected = |at: usize| local(&format!("argument_{at}"), span);
     let others = (0..agent.arguments.len()).filter(|at| *at != event_at);
     let made = others.map(|at| {
         let (injected, argument) = (injected(at), argument(agent, at, &cx, private));
@@ -126,18 +132,25 @@ fn start_per_event(agent: &Agent, event_at: usize, private: &TokenStream) -> Tok
     let call = quote!(#ident(#(#passed),*));
     let call = match agent.output.kind {
         OutputKind::Result => call,
-        OutputKind::Unit | OutputKind::Value => quote! {{
+        OutputKind::Unit | OutputKind::Value => quote_spanned! {span=> {
             let #running = #call;
             async move { ::core::result::Result::Ok::<_, ::core::convert::Infallible>(#running.await) }
         }},
     };
-    let runner = Ident::new(if agent.sinks.is_empty() { "per_event" } else { "per_event_to_sinks" }, Span::call_site());
+    let runner = Ident::new(if agent.sinks.is_empty() { "per_event" } else { "per_event_to_sinks" }, span);
     let spec = spec_ident(event_at);
-    let run = quote_spanned!(agent.arguments[event_at].span=> #private::#runner);
+    let private = placed(private, span);
+    // All of the call lies at the event's type, which is what it is mostly about.
+    let run = quote_spanned!(span=> #private::#runner(#cx, &#spec, move |#event| #call));
     quote! {
         |#cx| {
             #(#made)*
-            #run(#cx, &#spec, move |#event| #call)
+            #run
         }
     }
+}
+
+/// A name of ours, which the user's code neither sees nor shadows, for an expression about what is at `span`.
+fn local(name: &str, span: Span) -> Ident {
+    Ident::new(name, Span::mixed_site().located_at(span))
 }

@@ -96,7 +96,7 @@ impl Agent {
 fn model_argument(at: usize, argument: Argument) -> ModelArgument {
     ModelArgument {
         name: argument.name.as_ref().map_or_else(|| format!("argument{}", at + 1), ident_text),
-        span: located(&argument.ty),
+        span: type_span(&argument.ty),
         topic: argument.topic.flatten(),
     }
 }
@@ -174,7 +174,7 @@ fn output(function: &AgentFn) -> Output {
                 ty if last_name(ty).is_some_and(|name| name.to_string().ends_with("Result")) => OutputKind::Result,
                 _ => OutputKind::Value,
             };
-            Output { span: located(ty), kind }
+            Output { span: type_span(ty), kind }
         }
     }
 }
@@ -194,6 +194,11 @@ fn check_sinks(agent: &Ident, form: Form, output: &Output, options: &AgentOption
         }
         _ => {}
     }
+}
+
+/// Where a type is underlined: at its own name, as of a path the compiler would take the first part.
+fn type_span(ty: &Type) -> Span {
+    last_name(ty).map_or_else(|| located(ty), located)
 }
 
 /// `Stream` of `faust::Stream<Click>`.

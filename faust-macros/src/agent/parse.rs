@@ -103,7 +103,7 @@ pub(super) struct AgentOptions {
 const KNOWN: &[&str] = &["topic", "topics", "name", "sink", "sinks", "key_codec", "value_codec", "crate"];
 
 pub(super) fn options(tokens: TokenStream, faults: &mut Faults) -> AgentOptions {
-    let mut options = Options::parse("#[agent]", KNOWN, tokens, faults);
+    let mut options = Options::parse("`#[agent]`", KNOWN, tokens, faults);
     options.no_positional("topic = \"clicks\"", faults);
     let facade = options.facade(faults);
     let name = options.text("name", "\"clicks\"", faults);

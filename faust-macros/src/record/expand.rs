@@ -1,13 +1,13 @@
 //! The code of a record: the item with serde's derives, its field functions, its model, its registration.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{DeriveInput, LitStr};
+use syn::{DeriveInput, Ident, LitStr};
 
 use super::field::Field;
 use super::model::{Accessed, Body, Record};
 use crate::fault::Faults;
-use crate::topic::option;
+use crate::topic::{option, placed};
 
 /// Everything the annotated item becomes.
 pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> TokenStream {
@@ -15,7 +15,7 @@ pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> Tok
     let private = quote!(#facade::__private);
     // Without spaces, as the path stands in a string that serde parses and shows.
     let serde_path = format!("{facade}::__private::serde", facade = facade.to_token_stream().to_string().replace(' ', ""));
-    let serde_path = LitStr::new(&serde_path, proc_macro2::Span::call_site());
+    let serde_path = LitStr::new(&serde_path, Span::call_site());
     let functions = functions(record, &private);
     let model = model(record, &private);
     let registration = faults.is_empty().then(|| quote!(#private::inventory::submit! { <#ident as #private::Record>::MODEL }));
@@ -104,13 +104,15 @@ fn definitions(fields: &[Field], private: &TokenStream) -> TokenStream {
 fn key_function(record: &Record, key: &Accessed, private: &TokenStream) -> TokenStream {
     let Accessed { member, ty, span } = key;
     let ident = &record.ident;
-    // The type's span is the option's: a field that cannot be a key is told where it is named.
-    let coder = quote_spanned!(*span=> #private::KeyCoder);
+    let value = Ident::new("value", Span::mixed_site().located_at(*span));
+    let private_here = placed(private, *span);
+    // A field that cannot be a key is told where it is named.
+    let encode = quote_spanned!(*span=> #private_here::encode_key(&KEY, &#value.#member, out));
     quote! {
         |record, out| {
-            static KEY: #coder<#ty> = #coder::new();
+            static KEY: #private::KeyCoder<#ty> = #private::KeyCoder::new();
             match #private::record_in::<#ident>(record) {
-                ::core::option::Option::Some(record) => KEY.encode(&record.#member, out),
+                ::core::option::Option::Some(#value) => #encode,
                 ::core::option::Option::None => ::core::result::Result::Ok(false),
             }
         }
@@ -120,6 +122,8 @@ fn key_function(record: &Record, key: &Accessed, private: &TokenStream) -> Token
 fn timestamp_function(record: &Record, timestamp: &Accessed, private: &TokenStream) -> TokenStream {
     let Accessed { member, span, .. } = timestamp;
     let ident = &record.ident;
-    let read = quote_spanned!(*span=> #private::IntoTimestamp::to_timestamp);
-    quote!(|record| #private::record_in::<#ident>(record).and_then(|record| #read(&record.#member)))
+    let value = Ident::new("value", Span::mixed_site().located_at(*span));
+    let private_here = placed(private, *span);
+    let read = quote_spanned!(*span=> #private_here::IntoTimestamp::to_timestamp(&#value.#member));
+    quote!(|record| #private::record_in::<#ident>(record).and_then(|#value| #read))
 }

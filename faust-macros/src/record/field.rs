@@ -50,7 +50,7 @@ impl Field {
             let variant = place.variant.map(|variant| format!("{variant}_")).unwrap_or_default();
             Ident::new(&format!("__faust_{verb}_{variant}{text}"), Span::call_site())
         };
-        let default_function = rules.default.is_some().then(|| function("default"));
+        let default_function = (rules.default.is_some() && !serde.default).then(|| function("default"));
         let read_function = (rules.any() && serde.own_reader.is_none()).then(|| function("read"));
         if let Some(function) = &default_function {
             let path = path_text(place.record, function);
@@ -133,7 +133,7 @@ impl ToTokens for super::rules::Default {
 fn check_combination(field: &syn::Field, name: &str, rules: &Rules, serde: &SerdeAttributes, faults: &mut Faults) {
     let place = |field: &syn::Field| field.ident.as_ref().map_or_else(|| field.ty.to_token_stream(), ToTokens::to_token_stream);
     if let (true, Some(own)) = (rules.any(), serde.own_reader) {
-        let text = format!("the rules of field `{name}` cannot be checked beside `#[serde({own})]`; check the value in that function instead");
+        let text = format!("the rules of field `{name}` cannot be checked beside `#[serde({own})]`; check the value there instead");
         faults.add(place(field), text);
     }
     if rules.default.is_some() && serde.default {

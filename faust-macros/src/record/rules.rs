@@ -2,12 +2,12 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, Expr, ExprLit, ExprRange, Lit, Meta, Path};
+use syn::{Attribute, Expr, ExprLit, ExprRange, Ident, Lit, Meta, Path};
 
 use crate::docs::as_written;
 use crate::fault::Faults;
 use crate::options::{Options, literal};
-use crate::topic::located;
+use crate::topic::{located, placed};
 
 /// What `#[field(..)]` says; empty without one.
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Rules {
             Meta::List(list) => list.tokens.clone(),
             _ => TokenStream::new(),
         };
-        let mut options = Options::parse("#[field]", KNOWN, tokens, faults);
+        let mut options = Options::parse("`#[field]`", KNOWN, tokens, faults);
         options.no_positional("range = 0..=100", faults);
         let default = options.bare_or_value("default").map(|(_, value)| value.map_or(Default::OfType, Default::Value));
         let range = range(&mut options, "range", "0..=100", faults);
@@ -80,12 +80,14 @@ impl Rules {
     }
 
     /// Checks of a place named `value`, a reference to what the rules are about.
-    pub(super) fn checks(&self, value: &syn::Ident, private: &TokenStream, error: &TokenStream) -> TokenStream {
+    pub(super) fn checks(&self, value: &Ident, private: &TokenStream, error: &TokenStream) -> TokenStream {
         let range = self.range.as_ref().map(|range| bound_check("check_range", range, value, private, error));
         let len = self.len.as_ref().map(|len| bound_check("check_len", len, value, private, error));
         let check = self.check.as_ref().map(|check| {
-            let call = quote_spanned!(located(check)=> #check(#value));
-            let failed = syn::Ident::new("failed", Span::mixed_site());
+            let place = located(check);
+            let value = Ident::new(&value.to_string(), value.span().located_at(place));
+            let call = quote_spanned!(place=> #check(#value));
+            let failed = Ident::new("failed", Span::mixed_site());
             quote! {
                 if let ::core::result::Result::Err(#failed) = #call {
                     return ::core::result::Result::Err(<#error as #private::serde::de::Error>::custom(#failed));
@@ -96,9 +98,10 @@ impl Rules {
     }
 }
 
-fn bound_check(function: &str, range: &Expr, value: &syn::Ident, private: &TokenStream, error: &TokenStream) -> TokenStream {
+fn bound_check(function: &str, range: &Expr, value: &Ident, private: &TokenStream, error: &TokenStream) -> TokenStream {
     let span = located(range);
-    let function = syn::Ident::new(function, span);
+    let function = Ident::new(function, span);
+    let private = placed(private, span);
     let written = as_written(range);
     quote_spanned!(span=> #private::#function::<_, #error>(#value, #range, #written)?;)
 }
