@@ -1,0 +1,121 @@
+//! What librdkafka reports, as errors of the port: by what can be done about them.
+
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::transport::{TransportError, TransportErrorKind};
+
+/// A failed attempt at `what`.
+pub(super) fn failed(what: impl Into<String>, error: &KafkaError) -> TransportError {
+    let kind = error.rdkafka_error_code().map_or_else(|| kind_without_code(error), kind);
+    TransportError { what: what.into(), why: reason(error), kind }
+}
+
+/// A failed attempt at `what` of which only the code is known.
+pub(super) fn refused(what: impl Into<String>, code: RDKafkaErrorCode) -> TransportError {
+    TransportError { what: what.into(), why: code.to_string(), kind: kind(code) }
+}
+
+/// A client that could not be made: its settings are at fault.
+pub(super) fn unusable(what: impl Into<String>, error: &KafkaError) -> TransportError {
+    let mut why = reason(error);
+    if why.contains("not available at build time") || why.contains("No provider for SASL") {
+        why.push_str(": build with `--features ssl` (or `gssapi` for Kerberos)");
+    }
+    TransportError::fatal(what, why)
+}
+
+/// What can be done about an error code.
+pub(super) fn kind(code: RDKafkaErrorCode) -> TransportErrorKind {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::UnknownMemberId
+        | Code::IllegalGeneration
+        | Code::RebalanceInProgress
+        | Code::AssignmentLost
+        | Code::StaleMemberEpoch
+        | Code::FencedMemberEpoch
+        | Code::State => TransportErrorKind::Rebalanced,
+        Code::OffsetOutOfRange | Code::AutoOffsetReset => TransportErrorKind::OffsetOutOfRange,
+        Code::BrokerTransportFailure
+        | Code::AllBrokersDown
+        | Code::Resolve
+        | Code::OperationTimedOut
+        | Code::TimedOutQueue
+        | Code::MessageTimedOut
+        | Code::WaitingForCoordinator
+        | Code::WaitCache
+        | Code::InProgress
+        | Code::PreviousInProgress
+        | Code::Retry
+        | Code::QueueFull
+        | Code::UnknownTopic
+        | Code::UnknownPartition
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownTopicId
+        | Code::LeaderNotAvailable
+        | Code::NotLeaderForPartition
+        | Code::FencedLeaderEpoch
+        | Code::UnknownLeaderEpoch
+        | Code::OffsetNotAvailable
+        | Code::UnstableOffsetCommit
+        | Code::ReplicaNotAvailable
+        | Code::ListenerNotFound
+        | Code::RequestTimedOut
+        | Code::BrokerNotAvailable
+        | Code::NetworkException
+        | Code::CoordinatorLoadInProgress
+        | Code::CoordinatorNotAvailable
+        | Code::NotCoordinator
+        | Code::NotController
+        | Code::NotEnoughReplicas
+        | Code::NotEnoughReplicasAfterAppend
+        | Code::KafkaStorageError
+        | Code::ThrottlingQuotaExceeded => TransportErrorKind::Retriable,
+        _ => TransportErrorKind::Fatal,
+    }
+}
+
+// rdkafka gives some errors as text only.
+fn kind_without_code(error: &KafkaError) -> TransportErrorKind {
+    match error {
+        KafkaError::AdminOp(code) => kind(*code),
+        KafkaError::Seek(text) if text.contains("Erroneous state") => TransportErrorKind::Rebalanced,
+        KafkaError::Seek(text) | KafkaError::PauseResume(text) if text.contains("Timed out") => TransportErrorKind::Retriable,
+        _ => TransportErrorKind::Fatal,
+    }
+}
+
+fn reason(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, text, name, value) if !name.contains("password") => {
+            format!("`{name}` = `{value}`: {text}")
+        }
+        KafkaError::ClientConfig(_, text, name, _) => format!("`{name}`: {text}"),
+        _ => match error.rdkafka_error_code() {
+            Some(code) => code.to_string(),
+            None => error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_can_be_done() {
+        let cases = [
+            (KafkaError::ConsumerCommit(RDKafkaErrorCode::IllegalGeneration), TransportErrorKind::Rebalanced),
+            (KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId), TransportErrorKind::Rebalanced),
+            (KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), TransportErrorKind::Retriable),
+            (KafkaError::AdminOp(RDKafkaErrorCode::RequestTimedOut), TransportErrorKind::Retriable),
+            (KafkaError::ConsumerCommit(RDKafkaErrorCode::OffsetMetadataTooLarge), TransportErrorKind::Fatal),
+            (KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset), TransportErrorKind::OffsetOutOfRange),
+            (KafkaError::Seek("Local: Erroneous state".to_owned()), TransportErrorKind::Rebalanced),
+        ];
+        for (error, kind) in cases {
+            assert_eq!(failed("x", &error).kind, kind, "{error}");
+        }
+    }
+}
