@@ -1,0 +1,275 @@
+//! Membership in a consumer group: one consumer, polled always by a thread of its own.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::{debug, error, warn};
+
+use super::config::KafkaConfig;
+use super::connection::Connection;
+use super::errors::{failed, unusable};
+use super::native::Member;
+use super::rebalance::GroupContext;
+use crate::transport::{Committed, Group, GroupListener, Subscription, TopicPartition, TransportError, TransportErrorKind};
+
+/// How long one poll may wait: what a request to leave waits for at most.
+const POLL: Duration = Duration::from_millis(100);
+/// How often sleeping queues are made to look again, should a wake-up have been lost, and absent brokers are asked.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A member of a group.
+pub(super) struct KafkaGroup {
+    name: String,
+    member: Weak<Member<GroupContext>>,
+    request_timeout: Duration,
+    signal: Arc<AtomicU8>,
+    ended: watch::Receiver<bool>,
+}
+
+const RUN: u8 = 0;
+const LEAVE: u8 = 1;
+const ABANDON: u8 = 2;
+
+impl KafkaGroup {
+    /// Starts the consumer and its thread; partitions come through `listener`.
+    pub(super) fn join(
+        config: &Arc<KafkaConfig>,
+        subscription: Subscription,
+        listener: Arc<dyn GroupListener>,
+    ) -> Result<Self, TransportError> {
+        let what = format!("joining of group `{}`", subscription.group);
+        let runtime = Handle::try_current().map_err(|error| TransportError::fatal(&*what, error))?;
+        let context = GroupContext {
+            listener,
+            config: config.clone(),
+            runtime,
+            connection: Connection::default(),
+            member: OnceLock::new(),
+            readers: Mutex::default(),
+            rejoin: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+        };
+        let client = config.member(&subscription.group, subscription.partitions);
+        let consumer: BaseConsumer<_> = client.create_with_context(context).map_err(|error| unusable(&*what, &error))?;
+        let member = Arc::new(Member::new(consumer));
+        // Set once, here, before anything is polled.
+        let _ = member.consumer().context().member.set(Arc::downgrade(&member));
+        let (end, ended) = watch::channel(false);
+        let signal = Arc::new(AtomicU8::new(RUN));
+        let group = Self {
+            name: subscription.group,
+            member: Arc::downgrade(&member),
+            request_timeout: config.request_timeout,
+            signal: signal.clone(),
+            ended,
+        };
+        let mut poller = Poller { member, topics: subscription.topics, signal, ticked: Instant::now() };
+        poller.subscribe().map_err(|error| failed(&*what, &error))?;
+        let thread = std::thread::Builder::new().name("faust-consumer".to_owned());
+        let run = move || {
+            poller.run();
+            drop(poller);
+            end.send_replace(true);
+        };
+        thread.spawn(run).map_err(|error| TransportError::fatal(what, error))?;
+        Ok(group)
+    }
+
+    fn end(&self, how: u8) {
+        self.signal.fetch_max(how, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for KafkaGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KafkaGroup({})", self.name)
+    }
+}
+
+impl Drop for KafkaGroup {
+    fn drop(&mut self) {
+        self.end(LEAVE);
+    }
+}
+
+impl Group for KafkaGroup {
+    fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>> {
+        let what = format!("commit of group `{}`", self.name);
+        let member = self.member.upgrade();
+        async move {
+            let Some(member) = member else {
+                let why = "the group has been left".to_owned();
+                return Err(TransportError { what, why, kind: TransportErrorKind::Rebalanced });
+            };
+            if offsets.is_empty() {
+                return Ok(());
+            }
+            let commit = tokio::task::spawn_blocking(move || commit(member.consumer(), &offsets));
+            match tokio::time::timeout(self.request_timeout, commit).await {
+                Ok(Ok(committed)) => committed.map_err(|error| failed(what, &error)),
+                Ok(Err(error)) => Err(TransportError::fatal(what, error)),
+                Err(_) => Err(TransportError::retriable(what, format!("no answer within {:?}", self.request_timeout))),
+            }
+        }
+        .boxed()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        self.end(LEAVE);
+        let mut ended = self.ended.clone();
+        async move {
+            // An error means that the thread is gone, which is the end as well.
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+        .boxed()
+    }
+
+    fn abandon(&self) {
+        self.end(ABANDON);
+        if let Some(member) = self.member.upgrade() {
+            member.consumer().context().abandoned.store(true, Ordering::Relaxed);
+            member.abandon();
+        }
+    }
+}
+
+fn commit(consumer: &BaseConsumer<GroupContext>, offsets: &BTreeMap<TopicPartition, Committed>) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, committed) in offsets {
+        let mut row = list.add_partition(&partition.topic, partition.partition);
+        row.set_offset(Offset::Offset(committed.offset))?;
+        row.set_metadata(&committed.metadata);
+    }
+    match consumer.commit(&list, CommitMode::Sync) {
+        // Every offset was committed already.
+        Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+        committed => committed,
+    }
+}
+
+/// The thread that owns the consumer.
+struct Poller {
+    member: Arc<Member<GroupContext>>,
+    topics: Vec<Arc<str>>,
+    signal: Arc<AtomicU8>,
+    ticked: Instant,
+}
+
+impl Poller {
+    fn run(&mut self) {
+        loop {
+            match self.signal.load(Ordering::Relaxed) {
+                RUN => self.poll(),
+                LEAVE => return self.leave(),
+                _ => return self.abandon(),
+            }
+            if self.ticked.elapsed() >= TICK {
+                self.ticked = Instant::now();
+                self.tick();
+            }
+        }
+    }
+
+    fn subscribe(&self) -> Result<(), KafkaError> {
+        let topics: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
+        self.member.consumer().subscribe(&topics)
+    }
+
+    fn poll(&self) {
+        let consumer = self.member.consumer();
+        match consumer.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => {
+                // Fetched between an assignment and the split of its queue, and not made void by the seek: nobody
+                // reads here, so it is fetched again.
+                let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+                error!(target: "faust::kafka", "{topic}[{partition}] was read before its queue was split; reading offset {offset} again");
+                if let Err(error) = consumer.seek(topic, partition, Offset::Offset(offset), TICK) {
+                    consumer.context().listener.failed(failed(format!("seek of {topic}[{partition}] to {offset}"), &error));
+                }
+            }
+            Some(Err(error)) => self.fault(&error),
+        }
+    }
+
+    fn fault(&self, error: &KafkaError) {
+        let context = self.member.consumer().context();
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::InvalidGroupId
+                | RDKafkaErrorCode::InvalidSessionTimeout
+                | RDKafkaErrorCode::InconsistentGroupProtocol
+                | RDKafkaErrorCode::UnsupportedAssignor,
+            ) => context.listener.failed(TransportError { kind: TransportErrorKind::Fatal, ..failed("consuming", error) }),
+            _ if fatal => {
+                context.listener.failed(TransportError { kind: TransportErrorKind::Fatal, ..failed("consuming", error) })
+            }
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                debug!(target: "faust::kafka", "a topic of {:?} does not exist yet", self.topics);
+            }
+            // Connections are told of by the context; librdkafka mends the rest itself.
+            _ => debug!(target: "faust::kafka", "{error}"),
+        }
+    }
+
+    fn tick(&self) {
+        let consumer = self.member.consumer();
+        let context = consumer.context();
+        for reader in context.readers().values() {
+            reader.wake();
+        }
+        if !context.connection.is_up()
+            && let Some(topic) = self.topics.first()
+            && consumer.fetch_metadata(Some(topic), TICK).is_ok()
+        {
+            context.came_up();
+        }
+        if context.rejoin.swap(false, Ordering::Relaxed) {
+            consumer.unsubscribe();
+            if let Err(error) = self.subscribe() {
+                context.listener.failed(failed("joining the group again", &error));
+            }
+        }
+    }
+
+    fn leave(&self) {
+        let consumer = self.member.consumer();
+        let context = consumer.context();
+        consumer.unsubscribe();
+        let deadline = Instant::now() + context.config.rebalance_budget + TICK;
+        while !context.readers().is_empty() && Instant::now() < deadline && self.signal.load(Ordering::Relaxed) == LEAVE {
+            if let Some(Err(error)) = consumer.poll(POLL) {
+                debug!(target: "faust::kafka", "while leaving: {error}");
+            }
+        }
+        // librdkafka 2.12.1 can crash when it leaves through a coordinator that is away; the group will notice anyway.
+        if context.connection.is_down() || self.signal.load(Ordering::Relaxed) == ABANDON {
+            warn!(target: "faust::kafka", "left without a word to the group: its session ends after the session timeout");
+            self.abandon();
+        }
+        context.readers().clear();
+    }
+
+    fn abandon(&self) {
+        let context = self.member.consumer().context();
+        context.abandoned.store(true, Ordering::Relaxed);
+        self.member.abandon();
+        // Each holds the consumer, which holds the context, which holds them.
+        context.readers().clear();
+    }
+}

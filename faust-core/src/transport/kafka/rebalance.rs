@@ -1,0 +1,207 @@
+//! What happens in a rebalance, on the consumer's own thread, inside librdkafka's callbacks.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use tracing::{debug, error, info, warn};
+
+use super::config::KafkaConfig;
+use super::connection::{self, Connection};
+use super::errors::failed;
+use super::native::{Member, PartitionReader, answers};
+use super::offsets;
+use super::queue::{KafkaQueue, split};
+use crate::transport::{Assigned, Committed, GroupListener, TopicPartition, TransportError};
+
+/// How long one look-up may take before it is tried again.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
+
+/// The member's side of librdkafka's callbacks.
+pub(super) struct GroupContext {
+    pub(super) listener: Arc<dyn GroupListener>,
+    pub(super) config: Arc<KafkaConfig>,
+    pub(super) runtime: Handle,
+    pub(super) connection: Connection,
+    /// Weak, because the consumer owns this context.
+    pub(super) member: OnceLock<Weak<Member<GroupContext>>>,
+    /// librdkafka's ends of the queues, kept until the partitions are given back.
+    pub(super) readers: Mutex<BTreeMap<TopicPartition, Arc<PartitionReader>>>,
+    /// An assignment could not be taken: the group has to be joined anew.
+    pub(super) rejoin: AtomicBool,
+    /// The worker wants out: how long things take no longer matters to the group.
+    pub(super) abandoned: AtomicBool,
+}
+
+impl GroupContext {
+    pub(super) fn readers(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Arc<PartitionReader>>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the engine that the brokers answer, if that is news.
+    pub(super) fn came_up(&self) {
+        if self.connection.came_up() {
+            self.listener.connection(true, &self.config.bootstrap);
+        }
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> Result<(), TransportError> {
+        let Some(member) = self.member.get().and_then(Weak::upgrade) else {
+            return Err(TransportError::retriable("assignment", "the consumer is closing"));
+        };
+        let found = self.starts(consumer, &partitions)?;
+        let starts: Vec<_> = found.iter().map(|(partition, _, start)| (partition.clone(), Offset::Offset(*start))).collect();
+        let readers = split(&member, &starts, |list| match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+            _ => consumer.assign(list),
+        })?;
+        let assigned = found.into_iter().zip(readers).map(|((partition, committed, start), reader)| {
+            let reader = Arc::new(reader);
+            self.readers().insert(partition.clone(), reader.clone());
+            let (member, reset) = (member.clone(), self.config.auto_offset_reset);
+            let queue = KafkaQueue { partition: partition.clone(), reader, member, reset, next: start, at_end: false };
+            Assigned { partition, committed, start, queue: Box::new(queue) }
+        });
+        self.listener.assigned(assigned.collect());
+        Ok(())
+    }
+
+    /// Asks until the brokers answer, but not so long that the group would drop this member.
+    fn starts(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, Option<Committed>, i64)>, TransportError> {
+        let deadline = Instant::now() + self.config.max_poll_interval / 2;
+        loop {
+            let looked_up = offsets::committed(consumer, partitions, LOOK_UP_WITHIN)
+                .and_then(|committed| Ok((committed, offsets::watermarks(consumer, partitions, LOOK_UP_WITHIN)?)));
+            match looked_up {
+                Ok((mut committed, watermarks)) => {
+                    let start = |partition: &TopicPartition| {
+                        let committed = committed.remove(partition);
+                        let marks = watermarks.get(partition).copied().unwrap_or_default();
+                        let start = offsets::start(partition, committed.as_ref(), marks, self.config.auto_offset_reset)?;
+                        Ok((partition.clone(), committed, start))
+                    };
+                    return partitions.iter().map(start).collect();
+                }
+                Err(error) if error.is_retriable() && Instant::now() < deadline && !self.abandoned.load(Ordering::Relaxed) => {
+                    warn!(target: "faust::kafka", "{error}; trying again");
+                    // Some failures come at once, without waiting for an answer.
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for the engine to finish with the partitions, within the budget.
+    fn await_revoked(&self, partitions: Vec<TopicPartition>, lost: bool) {
+        if partitions.is_empty() || self.abandoned.load(Ordering::Relaxed) {
+            return;
+        }
+        let (budget, count, began) = (self.config.rebalance_budget, partitions.len(), Instant::now());
+        let revoked = self.listener.revoked(partitions, lost);
+        match self.runtime.block_on(async { tokio::time::timeout(budget, revoked).await }) {
+            Ok(()) => debug!(target: "faust::kafka", "gave back {count} partitions in {:?}", began.elapsed()),
+            Err(_) => warn!(
+                target: "faust::kafka",
+                "{count} partitions were not finished within {budget:?} (`broker_rebalance_timeout`): their next owner repeats what is not committed"
+            ),
+        }
+    }
+
+    fn give_back(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let given_back = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            _ => consumer.unassign(),
+        };
+        if let Err(error) = given_back {
+            error!(target: "faust::kafka", "{}", failed("giving partitions back", &error));
+        }
+        // Only now: a queue that goes before would strand its partition.
+        let mut readers = self.readers();
+        for partition in partitions_of(list) {
+            readers.remove(&partition);
+        }
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        connection::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            _ if connection::means_down(&error) => {
+                if self.connection.went_down() {
+                    self.listener.connection(false, reason);
+                }
+            }
+            // A wrong password at the start is the person's to mend; later it may be one that is being changed.
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
+                if self.connection.is_unknown() =>
+            {
+                self.listener.failed(TransportError::fatal(format!("log-in at {}", self.config.bootstrap), reason));
+            }
+            _ => debug!(target: "faust::kafka", "{error}: {reason}"),
+        }
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = partitions_of(list);
+        let assign = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        info!(target: "faust::kafka", "{} {}", if assign { "assigned" } else { "revoked" }, named(&partitions));
+        // A panic must not unwind through librdkafka's poll, and a revocation must end with the partitions given back:
+        // without that the consumer could never be dropped.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            if assign {
+                self.came_up();
+                return self.assign(consumer, partitions);
+            }
+            let lost = consumer.assignment_lost();
+            self.await_revoked(partitions, lost);
+            Ok(())
+        }));
+        let error = match done {
+            Ok(Ok(())) if assign => return,
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(TransportError::fatal("rebalance", "the worker panicked in it: see the message above")),
+        };
+        self.give_back(consumer, list);
+        match error {
+            Some(error) if error.is_retriable() => {
+                warn!(target: "faust::kafka", "{error}; joining the group again");
+                self.rejoin.store(true, Ordering::Relaxed);
+            }
+            Some(error) => self.listener.failed(error),
+            None => {}
+        }
+    }
+}
+
+fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    answers(list).into_iter().map(|row| TopicPartition::new(row.topic, row.partition)).collect()
+}
+
+fn named(partitions: &[TopicPartition]) -> String {
+    let mut by_topic: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for partition in partitions {
+        by_topic.entry(&partition.topic).or_default().push(partition.partition.to_string());
+    }
+    let topics: Vec<_> = by_topic.iter().map(|(topic, numbers)| format!("{topic}[{}]", numbers.join(","))).collect();
+    if topics.is_empty() { "no partitions".to_owned() } else { topics.join(" ") }
+}
