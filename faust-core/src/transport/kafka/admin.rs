@@ -1,0 +1,177 @@
+//! Look-ups and declarations: librdkafka's blocking calls, made beside the runtime.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as NativeNewTopic, TopicReplication};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::config::KafkaConfig;
+use super::connection::Bystander;
+use super::errors::{failed, refused, unusable};
+use super::offsets;
+use crate::transport::{Admin, Committed, NewTopic, TopicPartition, TransportError, Watermarks};
+
+/// How long a topic that was created may take to be seen by all.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
+
+/// Look-ups and declarations in one cluster.
+pub(super) struct KafkaAdmin {
+    config: Arc<KafkaConfig>,
+    admin: AdminClient<Bystander>,
+    /// Of no group; a consumer's look-ups never create a topic.
+    lookups: Arc<BaseConsumer<Bystander>>,
+}
+
+impl KafkaAdmin {
+    pub(super) fn open(config: &Arc<KafkaConfig>) -> Result<Self, TransportError> {
+        let unusable = |error| unusable("opening of the admin client", &error);
+        let mut client = config.lookup(None);
+        // Nobody reads the admin client's log queue: what is not written does not pile up there.
+        client.set_log_level(RDKafkaLogLevel::Emerg);
+        let admin = client.create_with_context(Bystander).map_err(unusable)?;
+        let lookups = config.lookup(None).create_with_context(Bystander).map_err(unusable)?;
+        Ok(Self { config: config.clone(), admin, lookups: Arc::new(lookups) })
+    }
+
+    /// Runs a blocking look-up.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(&BaseConsumer<Bystander>, Duration) -> Result<T, TransportError> + Send + 'static,
+    ) -> Result<T, TransportError> {
+        let (lookups, within) = (self.lookups.clone(), self.config.request_timeout);
+        beside(what, move || {
+            // Serves the log lines and errors that have come since the last call.
+            while lookups.poll(Duration::ZERO).is_some() {}
+            call(&lookups, within)
+        })
+        .await
+    }
+
+    async fn create_all(&self, topics: Vec<NewTopic>) -> Result<(), TransportError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let natives: Vec<_> = topics.iter().map(native).collect();
+        let created =
+            self.admin.create_topics(&natives, &self.options()).await.map_err(|error| failed("creation of topics", &error))?;
+        for (name, code) in created.into_iter().filter_map(Result::err) {
+            if code != RDKafkaErrorCode::TopicAlreadyExists {
+                return Err(refused(format!("creation of topic `{name}`"), code));
+            }
+        }
+        let deadline = Instant::now() + VISIBLE_WITHIN;
+        for topic in topics {
+            while !self.visible(topic.name.clone()).await? {
+                if Instant::now() > deadline {
+                    let why = format!("no leader for each of its partitions after {VISIBLE_WITHIN:?}");
+                    return Err(TransportError::retriable(format!("creation of topic `{}`", topic.name), why));
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn visible(&self, name: String) -> Result<bool, TransportError> {
+        self.look_up("look-up of a topic", move |lookups, within| {
+            let metadata = lookups.fetch_metadata(Some(&name), within).map_err(|error| failed("look-up of a topic", &error))?;
+            Ok(metadata
+                .topics()
+                .iter()
+                .any(|topic| partitions(topic).is_some_and(|_| topic.partitions().iter().all(|p| p.leader() >= 0))))
+        })
+        .await
+    }
+
+    fn options(&self) -> AdminOptions {
+        let within = self.config.request_timeout;
+        AdminOptions::new().request_timeout(Some(within)).operation_timeout(Some(within))
+    }
+}
+
+impl fmt::Debug for KafkaAdmin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KafkaAdmin({})", self.config.bootstrap)
+    }
+}
+
+impl Admin for KafkaAdmin {
+    fn topics(&self, names: Option<Vec<String>>) -> BoxFuture<'_, Result<BTreeMap<String, i32>, TransportError>> {
+        let what = "look-up of topics";
+        self.look_up(what, move |lookups, within| {
+            let mut found = BTreeMap::new();
+            for name in names.map_or_else(|| vec![None], |names| names.into_iter().map(Some).collect()) {
+                let metadata = lookups.fetch_metadata(name.as_deref(), within).map_err(|error| failed(what, &error))?;
+                found.extend(metadata.topics().iter().filter_map(|topic| Some((topic.name().to_owned(), partitions(topic)?))));
+            }
+            Ok(found)
+        })
+        .boxed()
+    }
+
+    fn create(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<(), TransportError>> {
+        self.create_all(topics).boxed()
+    }
+
+    fn delete(&self, topics: Vec<String>) -> BoxFuture<'_, Result<(), TransportError>> {
+        async move {
+            let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+            if names.is_empty() {
+                return Ok(());
+            }
+            let deleted =
+                self.admin.delete_topics(&names, &self.options()).await.map_err(|error| failed("deletion of topics", &error))?;
+            let refusal =
+                deleted.into_iter().filter_map(Result::err).find(|(_, code)| *code != RDKafkaErrorCode::UnknownTopicOrPartition);
+            refusal.map_or(Ok(()), |(name, code)| Err(refused(format!("deletion of topic `{name}`"), code)))
+        }
+        .boxed()
+    }
+
+    fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>> {
+        self.look_up("look-up of watermarks", move |lookups, within| offsets::watermarks(lookups, &of, within)).boxed()
+    }
+
+    fn committed(
+        &self,
+        group: &str,
+        of: Vec<TopicPartition>,
+    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
+        let what = "look-up of committed offsets";
+        let (client, within) = (self.config.lookup(Some(group)), self.config.request_timeout);
+        beside(what, move || {
+            let consumer: BaseConsumer<_> = client.create_with_context(Bystander).map_err(|error| unusable(what, &error))?;
+            offsets::committed(&consumer, &of, within)
+        })
+        .boxed()
+    }
+}
+
+async fn beside<T: Send + 'static>(
+    what: &str,
+    call: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
+) -> Result<T, TransportError> {
+    tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| Err(TransportError::fatal(what, error)))
+}
+
+/// How many partitions a topic has; `None` when it does not exist.
+fn partitions(topic: &MetadataTopic) -> Option<i32> {
+    let missing = topic.error().is_some_and(|error| RDKafkaErrorCode::from(error) != RDKafkaErrorCode::LeaderNotAvailable);
+    let count = i32::try_from(topic.partitions().len()).ok()?;
+    (!missing && count > 0).then_some(count)
+}
+
+fn native(topic: &NewTopic) -> NativeNewTopic<'_> {
+    let mut native = NativeNewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication.into()));
+    native.config = topic.configs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    native
+}

@@ -1,0 +1,122 @@
+//! Reading outside any group: each partition from its own queue, because an end names no topic otherwise.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tracing::debug;
+
+use super::config::KafkaConfig;
+use super::connection::Bystander;
+use super::errors::{failed, refused, unusable};
+use super::native::{BATCH, Fetched, Member, PartitionReader};
+use super::offsets::watermarks;
+use super::queue::split;
+use crate::transport::{Read, Reader, StartAt, TopicPartition, TransportError};
+
+/// How often the consumer's own events are served and every queue is looked at, should a wake-up have been lost.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Partitions read from chosen offsets.
+pub(super) struct KafkaReader {
+    member: Option<Arc<Member<Bystander>>>,
+    queues: Vec<(TopicPartition, PartitionReader)>,
+    /// Which queue to look at first, so that none starves.
+    turn: usize,
+    ready: VecDeque<Result<Read, TransportError>>,
+}
+
+impl KafkaReader {
+    /// Waits for the brokers only to learn where `StartAt::Latest` is.
+    pub(super) fn open(config: &KafkaConfig, from: Vec<(TopicPartition, StartAt)>) -> Result<Self, TransportError> {
+        let what = "opening of a reader";
+        let consumer: BaseConsumer<_> =
+            config.outsider(from.len()).create_with_context(Bystander).map_err(|error| unusable(what, &error))?;
+        let member = Arc::new(Member::new(consumer));
+        // What comes after this call is to be read, so the end is looked up now.
+        let latest: Vec<_> =
+            from.iter().filter(|(_, at)| *at == StartAt::Latest).map(|(partition, _)| partition.clone()).collect();
+        let ends = watermarks(member.consumer(), &latest, config.request_timeout)?;
+        let start = |(partition, at): (TopicPartition, StartAt)| {
+            let offset = match at {
+                StartAt::Earliest => Offset::Beginning,
+                StartAt::Latest => ends.get(&partition).map_or(Offset::End, |(_, high)| Offset::Offset(*high)),
+                StartAt::Offset(offset) => Offset::Offset(offset),
+            };
+            (partition, offset)
+        };
+        let starts: Vec<_> = from.into_iter().map(start).collect();
+        let readers = split(&member, &starts, |list| member.consumer().assign(list))?;
+        let queues = starts.into_iter().map(|(partition, _)| partition).zip(readers).collect();
+        Ok(Self { member: Some(member), queues, turn: 0, ready: VecDeque::new() })
+    }
+
+    fn fill(&mut self) {
+        for step in 0..self.queues.len() {
+            let (partition, queue) = &self.queues[(self.turn + step) % self.queues.len()];
+            let ready = &mut self.ready;
+            queue.read(BATCH, &mut |fetched| {
+                ready.push_back(match fetched {
+                    Fetched::Message(message) => Ok(Read::Message(partition.clone(), message.to_owned())),
+                    Fetched::End => Ok(Read::End(partition.clone())),
+                    Fetched::Failed(code) => Err(refused(format!("reading of {partition}"), code)),
+                });
+            });
+            if !self.ready.is_empty() {
+                self.turn = (self.turn + step + 1) % self.queues.len();
+                return;
+            }
+        }
+        // Log lines and errors; messages come by the queues.
+        if let Some(Err(error)) = self.member.as_ref().and_then(|member| member.consumer().poll(Duration::ZERO)) {
+            debug!(target: "faust::kafka", "{}", failed("reading", &error));
+        }
+    }
+
+    async fn take(&mut self, within: Duration) -> Result<Option<Read>, TransportError> {
+        let deadline = Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let next = std::future::poll_fn(|cx| {
+                if self.ready.is_empty() {
+                    // Registered before the look: a queue wakes only when it turns from empty to not empty.
+                    self.queues.iter().for_each(|(_, queue)| queue.register(cx.waker()));
+                    self.fill();
+                }
+                self.ready.pop_front().map_or(Poll::Pending, Poll::Ready)
+            });
+            match tokio::time::timeout(left.min(TICK), next).await {
+                Ok(read) => return read.map(Some),
+                Err(_) if left <= TICK => return Ok(None),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl fmt::Debug for KafkaReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.queues.iter().map(|(partition, _)| partition.to_string())).finish()
+    }
+}
+
+impl Reader for KafkaReader {
+    fn next(&mut self, within: Duration) -> BoxFuture<'_, Result<Option<Read>, TransportError>> {
+        self.take(within).boxed()
+    }
+}
+
+impl Drop for KafkaReader {
+    fn drop(&mut self) {
+        self.queues.clear();
+        let member = self.member.take();
+        // Closing a consumer takes 100 ms, which the runtime's threads must not spend. Without a thread it is done here.
+        let _ = std::thread::Builder::new().name("faust-reader-close".to_owned()).spawn(move || drop(member));
+    }
+}

@@ -1,0 +1,153 @@
+//! The producer: idempotent, polled by a thread of its own, every message's fate told to its sender.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::Notify;
+use tracing::{debug, warn};
+
+use super::config::KafkaConfig;
+use super::connection::{self, Connection};
+use super::errors::{failed, refused, unusable};
+use super::native::{TopicHandle, flush};
+use crate::delivery::Delivery;
+use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TransportError};
+
+/// The longest wait for room: a report may free some between the refusal and the wait.
+const ROOM_WITHIN: Duration = Duration::from_millis(20);
+
+/// A producer of a cluster. What is still buffered when it is dropped is lost: flush first.
+pub(super) struct KafkaSink {
+    producer: Arc<ThreadedProducer<SinkContext>>,
+    topics: Mutex<HashMap<String, Arc<KafkaTopic>>>,
+}
+
+impl KafkaSink {
+    pub(super) fn open(config: &KafkaConfig) -> Result<Self, TransportError> {
+        let context = SinkContext { connection: Connection::default(), room: Arc::default() };
+        let producer =
+            config.producer().create_with_context(context).map_err(|error| unusable("opening of the producer", &error))?;
+        Ok(Self { producer: Arc::new(producer), topics: Mutex::default() })
+    }
+}
+
+impl fmt::Debug for KafkaSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KafkaSink({} under way)", self.producer.in_flight_count())
+    }
+}
+
+impl Sink for KafkaSink {
+    fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, TransportError> {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = topics.get(name) {
+            return Ok(topic.clone());
+        }
+        let handle = TopicHandle::open(&self.producer, name).map_err(|code| refused(format!("topic `{name}`"), code))?;
+        let topic = Arc::new(KafkaTopic { name: name.to_owned(), handle });
+        topics.insert(name.to_owned(), topic.clone());
+        Ok(topic)
+    }
+
+    fn room(&self) -> BoxFuture<'_, ()> {
+        let room = self.producer.context().room.clone();
+        async move {
+            let freed = room.freed.notified();
+            room.wanted.store(true, Ordering::Relaxed);
+            let _ = tokio::time::timeout(ROOM_WITHIN, freed).await;
+        }
+        .boxed()
+    }
+
+    fn flush(&self, within: Duration) -> BoxFuture<'_, Result<(), TransportError>> {
+        let producer = self.producer.clone();
+        async move {
+            let flushed = tokio::task::spawn_blocking(move || (flush(&producer, within), producer.in_flight_count())).await;
+            match flushed {
+                Ok((true, _)) => Ok(()),
+                Ok((false, left)) => {
+                    Err(TransportError::retriable("flush", format!("{left} messages are not delivered after {within:?}")))
+                }
+                Err(error) => Err(TransportError::fatal("flush", error)),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// One topic of a producer.
+struct KafkaTopic {
+    name: String,
+    handle: TopicHandle<SinkContext>,
+}
+
+impl SinkTopic for KafkaTopic {
+    fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
+        // Before it is sent: its report may come before the call returns.
+        delivery.sent();
+        self.handle.send(message, delivery.clone()).map_err(|code| {
+            delivery.done(Ok(()));
+            match code {
+                RDKafkaErrorCode::QueueFull => SendRefused::Full,
+                code => SendRefused::Failed(refused(format!("sending to `{}`", self.name), code)),
+            }
+        })
+    }
+}
+
+/// The producer's side of librdkafka's callbacks.
+struct SinkContext {
+    connection: Connection,
+    room: Arc<Room>,
+}
+
+/// Who waits for a message to leave the buffer.
+#[derive(Default)]
+struct Room {
+    wanted: AtomicBool,
+    freed: Notify,
+}
+
+impl ClientContext for SinkContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        connection::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if !connection::means_down(&error) {
+            debug!(target: "faust::kafka", "producer: {error}: {reason}");
+        } else if self.connection.went_down() {
+            warn!(target: "faust::kafka", "producer: {reason}; messages wait in its buffer");
+        }
+    }
+}
+
+impl ProducerContext for SinkContext {
+    type DeliveryOpaque = Arc<Delivery>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Arc<Delivery>) {
+        match result {
+            Ok(_) => {
+                if !self.connection.is_up() && self.connection.came_up() {
+                    debug!(target: "faust::kafka", "producer: the brokers take messages");
+                }
+                delivery.done(Ok(()));
+            }
+            Err((error, message)) => delivery.done(Err(failed(format!("delivery to `{}`", message.topic()), error))),
+        }
+        if self.room.wanted.load(Ordering::Relaxed) && self.room.wanted.swap(false, Ordering::Relaxed) {
+            self.room.freed.notify_waiters();
+        }
+    }
+}
