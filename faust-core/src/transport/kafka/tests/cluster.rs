@@ -1,0 +1,194 @@
+//! A cluster to test against, a listener that records, and waiting for things with a deadline.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::delivery::Delivery;
+use crate::transport::kafka::{KafkaConfig, KafkaTransport};
+use crate::transport::*;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// A cluster with topics and groups of this test's own.
+pub(super) struct Cluster {
+    pub(super) mock: Option<MockCluster<'static, DefaultProducerContext>>,
+    pub(super) config: KafkaConfig,
+    pub(super) topic: Arc<str>,
+    pub(super) group: String,
+}
+
+impl Cluster {
+    /// librdkafka's mock.
+    pub(super) fn mock(partitions: i32) -> Self {
+        let mock = MockCluster::new(1).unwrap();
+        let cluster = Self::at(mock.bootstrap_servers());
+        mock.create_topic(&cluster.topic, partitions, 1).unwrap();
+        Self { mock: Some(mock), ..cluster }
+    }
+
+    /// The mock, and the real Kafka that the environment names.
+    pub(super) async fn each(partitions: i32) -> Vec<Self> {
+        let mut clusters = vec![Self::mock(partitions)];
+        if let Ok(bootstrap) = std::env::var("FAUST_TEST_KAFKA") {
+            let real = Self::at(bootstrap);
+            let name = real.topic.to_string();
+            let topic = NewTopic { name, partitions, replication: -1, configs: BTreeMap::new() };
+            real.transport().admin().unwrap().create(vec![topic]).await.unwrap();
+            clusters.push(real);
+        }
+        clusters
+    }
+
+    fn at(bootstrap: String) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("adapter-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mut config = KafkaConfig::new(bootstrap);
+        config.session_timeout = Duration::from_secs(6);
+        config.heartbeat_interval = Duration::from_millis(500);
+        config.fetch_wait = Duration::from_millis(50);
+        config.partition_eof = true;
+        Self { mock: None, config, topic: unique.as_str().into(), group: format!("{unique}-group") }
+    }
+
+    pub(super) fn transport(&self) -> KafkaTransport {
+        KafkaTransport::new(self.config.clone())
+    }
+
+    /// Sends values without keys to one partition and waits for their delivery.
+    pub(super) async fn fill(&self, partition: i32, values: impl IntoIterator<Item = i64>) {
+        let sink = self.transport().sink().unwrap();
+        let (topic, delivery) = (sink.topic(&self.topic).unwrap(), Delivery::new());
+        for value in values {
+            let payload = value.to_string();
+            let message = Outgoing { partition: Some(partition), payload: Some(payload.as_bytes()), ..Outgoing::default() };
+            topic.try_send(&message, &delivery).unwrap();
+        }
+        within("delivery", delivery.all()).await.unwrap();
+    }
+
+    /// Joins the group; what happens comes out of the receiver.
+    pub(super) fn join(&self) -> (Arc<dyn Group>, Events) {
+        self.join_holding(None)
+    }
+
+    /// As [`join`](Self::join), with a revocation that waits for `hold`.
+    pub(super) fn join_holding(&self, hold: Option<oneshot::Receiver<()>>) -> (Arc<dyn Group>, Events) {
+        let (events, received) = mpsc::unbounded_channel();
+        let listener = Recorder { events, hold: Mutex::new(hold) };
+        let subscription = Subscription { group: self.group.clone(), topics: vec![self.topic.clone()], partitions: 4 };
+        (self.transport().join(subscription, Arc::new(listener)).unwrap(), Events(received))
+    }
+}
+
+pub(super) enum Event {
+    Assigned(Vec<Assigned>),
+    Revoked(Vec<TopicPartition>, bool),
+    Failed(TransportError),
+    Connection(bool),
+}
+
+pub(super) struct Events(mpsc::UnboundedReceiver<Event>);
+
+impl Events {
+    /// The next event that `pick` takes; others are passed over.
+    pub(super) async fn until<T>(&mut self, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+        within(what, async {
+            loop {
+                if let Some(picked) = pick(self.0.recv().await.expect("the listener lives")) {
+                    return picked;
+                }
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn assigned(&mut self) -> Vec<Assigned> {
+        self.until("assignment", |event| match event {
+            Event::Assigned(partitions) => Some(partitions),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(super) async fn revoked(&mut self) -> (Vec<TopicPartition>, bool) {
+        self.until("revocation", |event| match event {
+            Event::Revoked(partitions, lost) => Some((partitions, lost)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// What has happened since and was not looked at.
+    pub(super) fn rest(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.0.try_recv().ok()).collect()
+    }
+}
+
+struct Recorder {
+    events: mpsc::UnboundedSender<Event>,
+    hold: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Recorder {
+    fn tell(&self, event: Event) {
+        // A test that has seen enough no longer listens.
+        let _ = self.events.send(event);
+    }
+}
+
+impl GroupListener for Recorder {
+    fn assigned(&self, partitions: Vec<Assigned>) {
+        self.tell(Event::Assigned(partitions));
+    }
+
+    fn revoked(&self, partitions: Vec<TopicPartition>, lost: bool) -> BoxFuture<'static, ()> {
+        self.tell(Event::Revoked(partitions, lost));
+        let hold = self.hold.lock().unwrap().take();
+        async move {
+            if let Some(hold) = hold {
+                let _ = hold.await;
+            }
+        }
+        .boxed()
+    }
+
+    fn failed(&self, error: TransportError) {
+        self.tell(Event::Failed(error));
+    }
+
+    fn connection(&self, up: bool, _: &str) {
+        self.tell(Event::Connection(up));
+    }
+}
+
+/// Reads `count` payloads as numbers.
+pub(super) async fn read_numbers(assigned: &mut Assigned, count: usize) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    while numbers.len() < count {
+        let read = poll_fn(|cx| {
+            assigned.queue.poll_batch(cx, count - numbers.len(), &mut |message| {
+                numbers.push(std::str::from_utf8(message.payload.unwrap()).unwrap().parse().unwrap());
+            })
+        });
+        within("messages", read).await.unwrap();
+    }
+    numbers
+}
+
+/// A deadline far beyond what is needed: reaching it is a failure.
+pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(WITHIN, future).await.unwrap_or_else(|_| panic!("{what} did not come within {WITHIN:?}"))
+}
+
+pub(super) fn at(offset: i64, metadata: &str) -> Committed {
+    Committed { offset, metadata: metadata.to_owned() }
+}

@@ -1,0 +1,157 @@
+//! Groups: what is assigned, where it begins, what a revocation waits for, and brokers that go away.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::cluster::{Cluster, Event, at, read_numbers, within};
+use crate::delivery::Delivery;
+use crate::transport::kafka::OffsetReset;
+use crate::transport::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_reads_commits_and_goes_on_where_it_left_off() {
+    for cluster in Cluster::each(1).await {
+        cluster.fill(0, 0..1000).await;
+        let (group, mut events) = cluster.join();
+        let mut assigned = events.assigned().await.remove(0);
+        assert_eq!((assigned.start, &assigned.committed), (0, &None));
+        assert_eq!(read_numbers(&mut assigned, 600).await, (0..600).collect::<Vec<_>>());
+        assert!(!assigned.queue.at_end());
+        let partition = assigned.partition.clone();
+        group.commit(BTreeMap::from([(partition.clone(), at(300, "v1;cut=7;ä"))])).await.unwrap();
+        drop(assigned);
+        within("leaving", group.leave()).await;
+        let error = group.commit(BTreeMap::from([(partition.clone(), at(400, ""))])).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Rebalanced, "{error}");
+
+        let admin = cluster.transport().admin().unwrap();
+        let committed = admin.committed(&cluster.group, vec![partition.clone()]).await.unwrap();
+        assert_eq!(committed, BTreeMap::from([(partition, at(300, "v1;cut=7;ä"))]));
+
+        let (group, mut events) = cluster.join();
+        let mut assigned = events.assigned().await.remove(0);
+        assert_eq!((assigned.start, assigned.committed.take()), (300, Some(at(300, "v1;cut=7;ä"))));
+        assert_eq!(read_numbers(&mut assigned, 700).await, (300..1000).collect::<Vec<_>>());
+        assigned.queue.seek(10).unwrap();
+        assert_eq!(read_numbers(&mut assigned, 990).await, (10..1000).collect::<Vec<_>>());
+        let end = std::future::poll_fn(|cx| {
+            let read = assigned.queue.poll_batch(cx, 1, &mut |message| panic!("{message:?}"));
+            if assigned.queue.at_end() { std::task::Poll::Ready(()) } else { read.map(|_| ()) }
+        });
+        within("the end", end).await;
+        drop(assigned);
+        within("leaving", group.leave()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeping_queue_wakes_when_something_comes() {
+    for cluster in Cluster::each(1).await {
+        let (group, mut events) = cluster.join();
+        let mut assigned = events.assigned().await.remove(0);
+        for number in 0..20 {
+            let (read, ()) = tokio::join!(read_numbers(&mut assigned, 1), cluster.fill(0, [number]));
+            assert_eq!(read, [number]);
+        }
+        drop(assigned);
+        within("leaving", group.leave()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_waits_for_the_listener_and_its_commit() {
+    for cluster in Cluster::each(2).await {
+        cluster.fill(0, 0..10).await;
+        let (release, hold) = oneshot::channel();
+        let (first, mut events) = cluster.join_holding(Some(hold));
+        let assigned = events.assigned().await;
+        assert_eq!(assigned.len(), 2);
+
+        let (second, mut others) = cluster.join();
+        let (revoked, lost) = events.revoked().await;
+        assert_eq!((revoked.len(), lost), (2, false));
+        let offsets: BTreeMap<_, _> = assigned.iter().map(|assigned| (assigned.partition.clone(), at(5, "revoked"))).collect();
+        drop(assigned);
+        // Unlike Kafka, the mock takes no commit while a group rebalances.
+        let committed = if cluster.mock.is_some() { 0 } else { first.commit(offsets).await.map(|()| 5).unwrap() };
+        others.until("connection", |event| matches!(event, Event::Connection(true)).then_some(())).await;
+        assert!(others.rest().is_empty(), "nothing is assigned before the first member has let go");
+        release.send(()).unwrap();
+
+        let (mine, theirs) = (events.assigned().await, others.assigned().await);
+        assert_eq!((mine.len(), theirs.len()), (1, 1));
+        for assigned in mine.iter().chain(&theirs) {
+            // The log of partition 1 is empty: offset 5 is not in it.
+            let start = if assigned.partition.partition == 0 { committed } else { 0 };
+            assert_eq!((assigned.start, assigned.committed.as_ref().map_or(0, |found| found.offset)), (start, committed));
+        }
+        drop((mine, theirs));
+        within("leaving", second.leave()).await;
+        assert_eq!(events.assigned().await.len(), 2, "what the second leaves is the first's again");
+        within("leaving", first.leave()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_reset_policy_a_missing_offset_is_an_error() {
+    let mut cluster = Cluster::mock(1);
+    cluster.config.auto_offset_reset = OffsetReset::None;
+    let (group, mut events) = cluster.join();
+    let error = events
+        .until("failure", |event| match event {
+            Event::Failed(error) => Some(error),
+            _ => None,
+        })
+        .await;
+    assert_eq!(error.kind, TransportErrorKind::OffsetOutOfRange, "{error}");
+    within("leaving", group.leave()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_member_keeps_its_partitions_until_its_session_ends() {
+    for cluster in Cluster::each(1).await {
+        let (first, mut events) = cluster.join();
+        drop(events.assigned().await);
+        first.abandon();
+        within("the end of the thread", first.leave()).await;
+        assert!(!events.rest().iter().any(|event| matches!(event, Event::Revoked(..))), "a crash gives nothing back");
+        let (second, mut others) = cluster.join();
+        assert_eq!(others.assigned().await.len(), 1);
+        within("leaving", second.leave()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_go_away_are_waited_for() {
+    let cluster = Cluster::mock(1);
+    let mock = cluster.mock.as_ref().unwrap();
+    let (group, mut events) = cluster.join();
+    let mut assigned = events.assigned().await.remove(0);
+    let sink = cluster.transport().sink().unwrap();
+    let topic = sink.topic(&cluster.topic).unwrap();
+
+    mock.broker_down(1).unwrap();
+    events.until("bad news", |event| matches!(event, Event::Connection(false)).then_some(())).await;
+    let delivery = Delivery::new();
+    topic.try_send(&Outgoing { payload: Some(b"1"), ..Outgoing::default() }, &delivery).unwrap();
+    let flushed = sink.flush(Duration::from_millis(300)).await;
+    assert!(flushed.unwrap_err().is_retriable());
+
+    mock.broker_up(1).unwrap();
+    events.until("good news", |event| matches!(event, Event::Connection(true)).then_some(())).await;
+    within("delivery", delivery.all()).await.unwrap();
+    assert_eq!(read_numbers(&mut assigned, 1).await, [1]);
+    drop(assigned);
+    within("leaving", group.leave()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_starts_without_brokers_waits_and_may_leave() {
+    let cluster = Cluster::mock(1);
+    cluster.mock.as_ref().unwrap().broker_down(1).unwrap();
+    let (group, mut events) = cluster.join();
+    events.until("bad news", |event| matches!(event, Event::Connection(false)).then_some(())).await;
+    within("leaving", group.leave()).await;
+}

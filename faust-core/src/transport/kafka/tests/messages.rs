@@ -1,0 +1,159 @@
+//! Messages out and back: nothing is lost, changed, or placed elsewhere than Java would.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::cluster::{Cluster, within};
+use crate::delivery::Delivery;
+use crate::message::{Headers, OwnedMessage};
+use crate::time::Timestamp;
+use crate::transport::*;
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+async fn read_to_the_ends(reader: &mut dyn Reader, mut ends: usize) -> BTreeMap<i32, Vec<OwnedMessage>> {
+    let mut read: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+    while ends > 0 {
+        match reader.next(WITHIN).await.unwrap().expect("an end comes") {
+            Read::Message(from, message) => read.entry(from.partition).or_default().push(message),
+            Read::End(_) => ends -= 1,
+        }
+    }
+    read
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_come_back_as_they_were_sent() {
+    for cluster in Cluster::each(1).await {
+        let transport = cluster.transport();
+        let sink = transport.sink().unwrap();
+        let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::new());
+        let mut headers = Headers::new().with("a", "1").with("a", vec![0xff]);
+        headers.push("absent".to_owned(), None);
+        let cases = [
+            Outgoing { key: Some(b"k"), payload: Some(b"v"), ..Outgoing::default() },
+            Outgoing { key: None, payload: None, ..Outgoing::default() },
+            Outgoing { key: Some(b""), payload: Some(b""), ..Outgoing::default() },
+            Outgoing { headers, timestamp: Some(Timestamp(12_345)), payload: Some(&[0xff, 0]), ..Outgoing::default() },
+        ];
+        for message in &cases {
+            topic.try_send(message, &delivery).unwrap();
+        }
+        within("delivery", delivery.all()).await.unwrap();
+
+        let partition = TopicPartition::new(&*cluster.topic, 0);
+        let mut reader = transport.read(vec![(partition.clone(), StartAt::Earliest)]).unwrap();
+        let read = read_to_the_ends(&mut *reader, 1).await.remove(&0).unwrap();
+        assert_eq!(read.len(), cases.len());
+        for (index, (sent, read)) in cases.iter().zip(&read).enumerate() {
+            assert_eq!((read.key.as_deref(), read.payload.as_deref()), (sent.key, sent.payload), "{index}");
+            assert_eq!(read.headers, sent.headers);
+            assert_eq!(read.offset, index as i64);
+            assert!(sent.timestamp.is_none_or(|timestamp| timestamp == read.timestamp));
+        }
+        let admin = transport.admin().unwrap();
+        assert_eq!(admin.watermarks(vec![partition.clone()]).await.unwrap(), BTreeMap::from([(partition.clone(), (0, 4))]));
+        let mut reader = transport.read(vec![(partition, StartAt::Offset(2))]).unwrap();
+        assert_eq!(read_to_the_ends(&mut *reader, 1).await[&0][0].offset, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_reads_what_comes_from_now_on() {
+    for cluster in Cluster::each(2).await {
+        cluster.fill(0, 0..3).await;
+        let from = (0..2).map(|partition| (TopicPartition::new(&*cluster.topic, partition), StartAt::Latest)).collect();
+        let mut reader = cluster.transport().read(from).unwrap();
+        cluster.fill(0, 7..8).await;
+        let read = loop {
+            if let Read::Message(_, message) = reader.next(WITHIN).await.unwrap().expect("the message comes") {
+                break message;
+            }
+        };
+        assert_eq!((read.offset, read.payload.as_deref()), (3, Some(&b"7"[..])));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_placed_as_java_places_them() {
+    // murmur2 of the key, as Kafka's own tests have it, without its sign, modulo the partitions.
+    let golden =
+        [("21", -973_932_308_i32), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536), ("abc", 479_470_107)];
+    for cluster in Cluster::each(7).await {
+        let transport = cluster.transport();
+        let sink = transport.sink().unwrap();
+        let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::new());
+        for (key, _) in golden {
+            topic.try_send(&Outgoing { key: Some(key.as_bytes()), ..Outgoing::default() }, &delivery).unwrap();
+        }
+        sink.flush(WITHIN).await.unwrap();
+        assert_eq!(delivery.pending(), 0, "a flush waits for the reports");
+        let from = (0..7).map(|partition| (TopicPartition::new(&*cluster.topic, partition), StartAt::Earliest)).collect();
+        let read = read_to_the_ends(&mut *transport.read(from).unwrap(), 7).await;
+        for (key, hash) in golden {
+            let partition = (hash & i32::MAX) % 7;
+            assert!(
+                read[&partition].iter().any(|message| message.key.as_deref() == Some(key.as_bytes())),
+                "{key} in {partition}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_no_broker_would_take_is_refused_and_counts_for_nothing() {
+    let cluster = Cluster::mock(1);
+    let sink = cluster.transport().sink().unwrap();
+    let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::new());
+    let large = vec![0; cluster.config.max_message_bytes + 1];
+    let refused = topic.try_send(&Outgoing { payload: Some(&large), ..Outgoing::default() }, &delivery);
+    assert!(matches!(refused, Err(SendRefused::Failed(error)) if error.kind == TransportErrorKind::Fatal));
+    within("nothing", delivery.all()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_buffer_says_so_and_has_room_again() {
+    let mut cluster = Cluster::mock(1);
+    cluster.config.settings.insert("producer.queue.buffering.max.messages".to_owned(), "10".to_owned());
+    let sink = cluster.transport().sink().unwrap();
+    let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::new());
+    let (mut sent, mut full) = (0, 0);
+    while sent < 200 {
+        match topic.try_send(&Outgoing { payload: Some(b"x"), ..Outgoing::default() }, &delivery) {
+            Ok(()) => sent += 1,
+            Err(SendRefused::Full) => {
+                full += 1;
+                within("room", sink.room()).await;
+            }
+            Err(SendRefused::Failed(error)) => panic!("{error}"),
+        }
+    }
+    assert!(full > 0, "200 messages do not fit where 10 do");
+    within("delivery", delivery.all()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_created_once_found_and_deleted() {
+    let Ok(bootstrap) = std::env::var("FAUST_TEST_KAFKA") else {
+        return; // The mock knows no creation of topics.
+    };
+    let admin = kafka::KafkaTransport::new(kafka::KafkaConfig::new(bootstrap)).admin().unwrap();
+    let name = format!("adapter-{}-created", std::process::id());
+    let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+    let topic = NewTopic { name: name.clone(), partitions: 3, replication: 1, configs };
+    assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::new());
+    admin.create(vec![topic.clone()]).await.unwrap();
+    admin.create(vec![topic]).await.unwrap();
+    assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::from([(name.clone(), 3)]));
+    assert_eq!(admin.topics(None).await.unwrap().get(&name), Some(&3));
+    admin.delete(vec![name.clone()]).await.unwrap();
+    admin.delete(vec![name]).await.unwrap();
+}
+
+#[test]
+fn an_unknown_setting_is_named() {
+    let mut config = kafka::KafkaConfig::new("localhost:1");
+    config.settings.insert("fetch.minimum".to_owned(), "1".to_owned());
+    let error = kafka::KafkaTransport::new(config).sink().err().unwrap();
+    assert!(error.to_string().contains("fetch.minimum"), "{error}");
+}
