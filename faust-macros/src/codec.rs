@@ -5,16 +5,18 @@ use quote::{quote, quote_spanned};
 use syn::{Fields, ItemStruct, LitStr};
 
 use crate::fault::{Faults, first_token};
-use crate::options::Options;
+use crate::options::{Grammar, Leading, Options};
 use crate::topic::located;
+
+static GRAMMAR: Grammar =
+    Grammar { attribute: "`#[codec]`", known: &["name", "crate"], leading: Leading::Refused("name = \"rot13\"") };
 
 const EXAMPLE: &str = "\"rot13\"";
 
 /// The attribute's expansion: the struct as it was, and its registration.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
-    let mut options = Options::parse("`#[codec]`", &["name", "crate"], options, &mut faults);
-    options.no_positional("name = \"rot13\"", &mut faults);
+    let mut options = Options::parse(&GRAMMAR, options, &mut faults);
     let facade = options.facade(&mut faults);
     let any_fault_yet = !faults.is_empty();
     let name = options.text("name", EXAMPLE, &mut faults);
@@ -25,7 +27,10 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     };
     let ident = &unit.ident;
     if !matches!(unit.fields, Fields::Unit) || !unit.generics.params.is_empty() {
-        faults.add(ident, format_args!("codec `{ident}` must be a unit struct, as one value serves all topics: `struct {ident};`"));
+        faults.add(
+            ident,
+            format_args!("codec `{ident}` must be a unit struct, as one value serves all topics: `struct {ident};`"),
+        );
     }
     match &name {
         Some(name) => check_name(name, &mut faults),
@@ -57,6 +62,9 @@ fn check_name(name: &LitStr, faults: &mut Faults) {
     if ["json", "raw", "binary"].contains(&text.as_str()) {
         faults.add(name, format_args!("`{text}` is a built-in codec; choose another name"));
     } else if text.contains(|c: char| c == '|' || c.is_whitespace()) {
-        faults.add(name, format_args!("codec name `{text}` contains `|` or a space, which separate the names of a chain"));
+        faults.add(
+            name,
+            format_args!("codec name `{text}` contains `|` or a space, which separate the names of a chain"),
+        );
     }
 }

@@ -7,6 +7,8 @@ mod agent;
 mod codec;
 mod docs;
 mod fault;
+#[cfg(test)]
+mod golden;
 mod options;
 mod record;
 mod topic;

@@ -7,14 +7,27 @@ use syn::{Expr, ExprLit, Ident, Lit, LitStr, Path, Token};
 
 use crate::fault::Faults;
 
+/// What an attribute can hold.
+pub(crate) struct Grammar {
+    /// How messages name it, with its quotes.
+    pub(crate) attribute: &'static str,
+    pub(crate) known: &'static [&'static str],
+    pub(crate) leading: Leading,
+}
+
+/// What becomes of a value without a name at the start.
+pub(crate) enum Leading {
+    /// It is the topic of `#[topic("a.b")]`.
+    Taken,
+    /// It is a mistake, answered with this example of an option.
+    Refused(&'static str),
+}
+
 /// The options of one attribute that nobody has taken yet.
 pub(crate) struct Options {
-    /// How messages name the attribute, with its quotes.
-    attribute: &'static str,
-    /// A value without a name at the start, as the topic of `#[topic("a.b")]`.
-    positional: Option<Expr>,
+    grammar: &'static Grammar,
+    leading: Option<Expr>,
     given: Vec<Given>,
-    known: &'static [&'static str],
 }
 
 struct Given {
@@ -24,44 +37,65 @@ struct Given {
 
 impl Options {
     /// Reads them; notes those unknown, repeated or malformed, so that what is left can be trusted.
-    pub(crate) fn parse(
-        attribute: &'static str,
-        known: &'static [&'static str],
-        tokens: TokenStream,
-        faults: &mut Faults,
-    ) -> Self {
-        let mut options = Self { attribute, positional: None, given: Vec::new(), known };
+    pub(crate) fn parse(grammar: &'static Grammar, tokens: TokenStream, faults: &mut Faults) -> Self {
+        let mut options = Self { grammar, leading: None, given: Vec::new() };
         let parsed = Parser::parse2(|input: ParseStream<'_>| options.read(input), tokens);
         parsed.unwrap_or_else(|error| faults.push(error));
+        options.refuse_leading(faults);
         options.refuse_unknown(faults);
         options
     }
 
     fn read(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
+        let mut first = true;
         while !input.is_empty() {
-            if input.peek(Ident::peek_any) && !input.peek2(Token![::]) {
+            if self.is_option(input, first) {
                 let name = input.call(Ident::parse_any)?;
                 let value = if input.parse::<Option<Token![=]>>()?.is_some() { Some(input.parse()?) } else { None };
                 self.given.push(Given { name, value });
-            } else if self.positional.is_none() && self.given.is_empty() {
-                self.positional = Some(input.parse()?);
+            } else if first {
+                self.leading = Some(input.parse()?);
             } else {
-                return Err(input.error(format_args!("{} takes options like `name = value` here", self.attribute)));
+                return Err(
+                    input.error(format_args!("{} takes options like `name = value` here", self.grammar.attribute))
+                );
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
+            first = false;
         }
         Ok(())
+    }
+
+    /// A bare word may be a flag or the constant that a leading value is.
+    fn is_option(&self, input: ParseStream<'_>, first: bool) -> bool {
+        if !input.peek(Ident::peek_any) || input.peek2(Token![::]) {
+            return false;
+        }
+        let takes_constant = first && matches!(self.grammar.leading, Leading::Taken) && !input.peek2(Token![=]);
+        let is_known = |word: Ident| self.grammar.known.contains(&word.to_string().as_str());
+        !takes_constant || input.fork().call(Ident::parse_any).is_ok_and(is_known)
+    }
+
+    fn refuse_leading(&mut self, faults: &mut Faults) {
+        if let Leading::Refused(example) = self.grammar.leading
+            && let Some(value) = self.leading.take()
+        {
+            faults.add(value, format_args!("{} takes its options by name: `{example}`", self.grammar.attribute));
+        }
     }
 
     fn refuse_unknown(&mut self, faults: &mut Faults) {
         let mut kept: Vec<Given> = Vec::new();
         for given in self.given.drain(..) {
             let name = given.name.unraw().to_string();
-            if !self.known.contains(&name.as_str()) {
-                let known = self.known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                faults.add(&given.name, format_args!("{} has no option `{name}`; it has {known}", self.attribute));
+            if !self.grammar.known.contains(&name.as_str()) {
+                let known = self.grammar.known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                faults.add(
+                    &given.name,
+                    format_args!("{} has no option `{name}`; it has {known}", self.grammar.attribute),
+                );
             } else if kept.iter().any(|other| other.name == given.name) {
                 faults.add(&given.name, format_args!("`{name}` is given twice; keep one"));
             } else {
@@ -72,15 +106,8 @@ impl Options {
     }
 
     /// The value that stands first without a name.
-    pub(crate) fn positional(&mut self) -> Option<Expr> {
-        self.positional.take()
-    }
-
-    /// Notes a first value without a name, for attributes that have none.
-    pub(crate) fn no_positional(&mut self, example: &str, faults: &mut Faults) {
-        if let Some(value) = self.positional.take() {
-            faults.add(value, format_args!("{} takes its options by name: `{example}`", self.attribute));
-        }
+    pub(crate) fn leading(&mut self) -> Option<Expr> {
+        self.leading.take()
     }
 
     /// Whether a bare flag was given.
@@ -157,10 +184,15 @@ mod tests {
 
     use super::*;
 
+    static GRAMMAR: Grammar = Grammar {
+        attribute: "`#[agent]`",
+        known: &["name", "topic", "crate"],
+        leading: Leading::Refused("topic = \"clicks\""),
+    };
+
     fn faults_of(tokens: TokenStream) -> String {
         let mut faults = Faults::default();
-        let mut options = Options::parse("`#[agent]`", &["name", "topic", "crate"], tokens, &mut faults);
-        options.no_positional("topic = \"clicks\"", &mut faults);
+        let mut options = Options::parse(&GRAMMAR, tokens, &mut faults);
         options.text("name", "\"clicks\"", &mut faults);
         options.flag("topic", &mut faults);
         options.facade(&mut faults);

@@ -13,9 +13,13 @@ use quote::quote;
 use syn::DeriveInput;
 
 use crate::fault::{Faults, first_token};
-use crate::options::Options;
+use crate::options::{Grammar, Leading, Options};
 
-const KNOWN: &[&str] = &["name", "serializer", "codec", "key", "timestamp", "crate"];
+static GRAMMAR: Grammar = Grammar {
+    attribute: "`#[record]`",
+    known: &["name", "serializer", "codec", "key", "timestamp", "crate"],
+    leading: Leading::Refused("name = \"Click\""),
+};
 
 /// The attribute's expansion. Whatever is wrong, the item stays, and stays a message type where it can be one.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -28,8 +32,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         let errors = faults.emit();
         return quote!(#item #errors);
     };
-    let mut options = Options::parse("`#[record]`", KNOWN, options, &mut faults);
-    options.no_positional("name = \"Click\"", &mut faults);
+    let options = Options::parse(&GRAMMAR, options, &mut faults);
     match model::Record::new(&mut item, options, &mut faults) {
         Some(record) => expand::expand(&item, &record, faults),
         None => {

@@ -8,7 +8,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Lit, LitStr, Meta};
 
 use crate::fault::Faults;
-use crate::options::{Options, literal};
+use crate::options::{Grammar, Leading, Options, literal};
 
 /// `#[topic("a.b", ..)]` on an argument, validated.
 pub(crate) struct TopicDecl {
@@ -21,7 +21,11 @@ pub(crate) struct TopicDecl {
     value_codec: Option<LitStr>,
 }
 
-const KNOWN: &[&str] = &["partitions", "replication", "retention", "compacting", "key_codec", "value_codec"];
+static GRAMMAR: Grammar = Grammar {
+    attribute: "`#[topic]`",
+    known: &["partitions", "replication", "retention", "compacting", "key_codec", "value_codec"],
+    leading: Leading::Taken,
+};
 
 impl TopicDecl {
     /// Reads the attribute; `None` after noting that it names no topic.
@@ -30,14 +34,14 @@ impl TopicDecl {
             Meta::List(list) => list.tokens.clone(),
             _ => TokenStream::new(),
         };
-        let mut options = Options::parse("`#[topic]`", KNOWN, tokens, faults);
+        let mut options = Options::parse(&GRAMMAR, tokens, faults);
         let partitions = number(&mut options, "partitions", faults).and_then(|n| i32::try_from(n).ok());
         let replication = number(&mut options, "replication", faults).and_then(|n| i16::try_from(n).ok());
         let retention_ms = retention(&mut options, faults);
         let compacting = options.flag("compacting", faults);
         let key_codec = codec(&mut options, "key_codec", faults);
         let value_codec = codec(&mut options, "value_codec", faults);
-        let Some(name) = options.positional() else {
+        let Some(name) = options.leading() else {
             faults.add(attribute, "`#[topic]` needs the topic's name first: `#[topic(\"clicks\")]`");
             return None;
         };
@@ -134,7 +138,8 @@ fn retention(options: &mut Options, faults: &mut Faults) -> Option<i64> {
     let millis = duration(&text.value()).and_then(|duration| i64::try_from(duration.as_millis()).ok());
     if millis.is_none() {
         let written = text.value();
-        faults.add(text, format_args!("`{written}` is no duration: write a number and a unit, like `10s`, `1h` or `7d`"));
+        faults
+            .add(text, format_args!("`{written}` is no duration: write a number and a unit, like `10s`, `1h` or `7d`"));
     }
     millis
 }

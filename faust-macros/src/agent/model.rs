@@ -65,7 +65,12 @@ pub(super) enum OutputKind {
 
 impl Agent {
     /// Judges the whole and notes everything that is wrong with it.
-    pub(super) fn new(function: &AgentFn, arguments: Vec<Argument>, options: AgentOptions, faults: &mut Faults) -> Self {
+    pub(super) fn new(
+        function: &AgentFn,
+        arguments: Vec<Argument>,
+        options: AgentOptions,
+        faults: &mut Faults,
+    ) -> Self {
         let ident = function.sig.ident.clone();
         check_signature(function, faults);
         arguments.iter().for_each(|argument| check_argument(argument, faults));
@@ -131,16 +136,29 @@ fn check_argument(argument: &Argument, faults: &mut Faults) {
     match &argument.ty {
         Type::Reference(reference) => {
             let owned = reference.elem.to_token_stream();
-            faults.add(reference, format_args!("argument `{name}` must be owned, as the agent outlives the call: take `{owned}` by value"));
+            faults.add(
+                reference,
+                format_args!(
+                    "argument `{name}` must be owned, as the agent outlives the call: take `{owned}` by value"
+                ),
+            );
         }
         Type::ImplTrait(ty) => {
             faults.add(ty, format_args!("argument `{name}` needs a type of its own; write it out instead of `impl`"));
         }
         ty if argument.topic.is_none() && last_name(ty).is_some_and(|name| name == "Topic") => {
-            faults.add(ty, format_args!("argument `{name}` does not say which topic it is: `#[topic(\"..\")] {name}: Topic<..>`"));
+            faults.add(
+                ty,
+                format_args!("argument `{name}` does not say which topic it is: `#[topic(\"..\")] {name}: Topic<..>`"),
+            );
         }
         ty if argument.topic.is_some() && last_name(ty).is_some_and(|name| name == "Stream") => {
-            faults.add(ty, format_args!("`#[topic]` is for outputs; the stream `{name}` gets its topic from `#[agent(topic = \"..\")]`"));
+            faults.add(
+                ty,
+                format_args!(
+                    "`#[topic]` is for outputs; the stream `{name}` gets its topic from `#[agent(topic = \"..\")]`"
+                ),
+            );
         }
         _ => {}
     }
@@ -159,7 +177,10 @@ fn source(agent: &Ident, arguments: &[Argument], faults: &mut Faults) -> Option<
     }
     let event = arguments.iter().position(|argument| argument.topic.is_none());
     if event.is_none() {
-        faults.add(agent, format_args!("agent `{agent}` reads nothing: take `Stream<T>`, or the event itself, as an argument"));
+        faults.add(
+            agent,
+            format_args!("agent `{agent}` reads nothing: take `Stream<T>`, or the event itself, as an argument"),
+        );
     }
     event.map(Form::PerEvent)
 }
@@ -179,14 +200,26 @@ fn output(function: &AgentFn) -> Output {
     }
 }
 
-fn check_sinks(agent: &Ident, form: Form, output: &Output, options: &AgentOptions, written: &ReturnType, faults: &mut Faults) {
+fn check_sinks(
+    agent: &Ident,
+    form: Form,
+    output: &Output,
+    options: &AgentOptions,
+    written: &ReturnType,
+    faults: &mut Faults,
+) {
     match (form, &options.sink_option, output.kind) {
         (Form::Stream(_), Some(option), _) => {
             let text = "a sink takes what an agent returns for one event; with a `Stream`, send to an argument `#[topic(\"..\")] out: Topic<K, V>`";
             faults.add(option, text);
         }
         (Form::PerEvent(_), Some(option), OutputKind::Unit) => {
-            faults.add(option, format_args!("agent `{agent}` returns nothing that could go to a sink; return a value or `Result` of one"));
+            faults.add(
+                option,
+                format_args!(
+                    "agent `{agent}` returns nothing that could go to a sink; return a value or `Result` of one"
+                ),
+            );
         }
         (Form::PerEvent(_), None, OutputKind::Value) => {
             let ReturnType::Type(_, ty) = written else { return };

@@ -6,7 +6,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Expr, FnArg, Ident, LitStr, Pat, Path, Signature, Type, Visibility};
 
 use crate::fault::Faults;
-use crate::options::Options;
+use crate::options::{Grammar, Leading, Options};
 use crate::topic::{TopicDecl, codec, topic_name};
 
 /// The annotated function. Its body stays tokens: one that is half typed must not break the macro.
@@ -78,10 +78,14 @@ fn take_topic(attributes: &mut Vec<Attribute>, faults: &mut Faults) -> Option<Op
             return false;
         }
         // Only these are the compiler's own on an argument.
-        let is_rust = ["cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid"].iter().any(|known| path.is_ident(known));
+        let is_rust =
+            ["cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid"].iter().any(|known| path.is_ident(known));
         if !is_rust {
             let name = path.to_token_stream().to_string();
-            faults.add(path, format_args!("`#[{name}]` is not an attribute of an agent's argument; there is `#[topic(\"..\")]`"));
+            faults.add(
+                path,
+                format_args!("`#[{name}]` is not an attribute of an agent's argument; there is `#[topic(\"..\")]`"),
+            );
         }
         is_rust
     });
@@ -100,11 +104,14 @@ pub(super) struct AgentOptions {
     pub(super) value_codec: Option<LitStr>,
 }
 
-const KNOWN: &[&str] = &["topic", "topics", "name", "sink", "sinks", "key_codec", "value_codec", "crate"];
+static GRAMMAR: Grammar = Grammar {
+    attribute: "`#[agent]`",
+    known: &["topic", "topics", "name", "sink", "sinks", "key_codec", "value_codec", "crate"],
+    leading: Leading::Refused("topic = \"clicks\""),
+};
 
 pub(super) fn options(tokens: TokenStream, faults: &mut Faults) -> AgentOptions {
-    let mut options = Options::parse("`#[agent]`", KNOWN, tokens, faults);
-    options.no_positional("topic = \"clicks\"", faults);
+    let mut options = Options::parse(&GRAMMAR, tokens, faults);
     let facade = options.facade(faults);
     let name = options.text("name", "\"clicks\"", faults);
     let key_codec = codec(&mut options, "key_codec", faults);
@@ -136,7 +143,8 @@ fn one_or_list(options: &mut Options, [one, list]: [&str; 2], faults: &mut Fault
                 faults.add(&array, format_args!("`{list}` is empty; name at least one topic"));
             }
             let example = format!("{list} = [\"clicks\", \"views\"]");
-            let names: Vec<Expr> = array.elems.into_iter().filter_map(|name| topic_name(name, &example, faults)).collect();
+            let names: Vec<Expr> =
+                array.elems.into_iter().filter_map(|name| topic_name(name, &example, faults)).collect();
             refuse_repeated(&names, faults);
             (Some(option), names)
         }

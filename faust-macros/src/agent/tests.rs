@@ -1,1 +1,125 @@
-//! What `#[agent]` accepts, what it refuses, and what it makes of it.
+//! What `#[agent]` accepts and what it refuses; the texts as the compiler shows them are in the UI tests.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::expand;
+
+/// The law: exactly these mistakes are told, and the function stays.
+fn check(options: TokenStream, item: TokenStream, mistakes: &[&str]) {
+    let expansion = expand(options, item).to_string();
+    assert!(expansion.contains("fn count"), "the function is gone: {expansion}");
+    let told = expansion.matches("compile_error").count();
+    assert_eq!(told, mistakes.len(), "{expansion}");
+    for mistake in mistakes {
+        assert!(expansion.contains(mistake), "`{mistake}` is not in {expansion}");
+    }
+    assert_eq!(expansion.contains("inventory :: submit"), mistakes.is_empty(), "registered only when it is right");
+}
+
+#[test]
+fn all_forms_are_accepted() {
+    for item in [
+        quote!(
+            async fn count(clicks: Stream<Click>) {}
+        ),
+        quote!(
+            pub(crate) async fn count(clicks: faust::Stream<Click, String>) -> faust::Result<()> {}
+        ),
+        quote!(
+            async fn count(mut clicks: Stream<Click>, #[topic("a")] a: Topic<u8, u8>, #[topic(B)] b: Topic<u8, u8>) {}
+        ),
+        quote!(
+            async fn count(click: Click) {}
+        ),
+        quote!(
+            async fn count(Click { uri, .. }: Click) -> Result<()> {}
+        ),
+        quote!(
+            async fn count(event: Event<Click, String>, #[topic("a")] a: Topic<u8, u8>) -> std::io::Result<()> {}
+        ),
+        quote!(
+            async fn count(#[topic("a")] a: Topic<u8, u8>, click: Click) -> () {}
+        ),
+    ] {
+        check(quote!(topic = "clicks"), item.clone(), &[]);
+        check(quote!(topics = ["clicks", VIEWS], name = "x", key_codec = "raw", crate = a::b), item, &[]);
+    }
+    check(
+        quote!(),
+        quote!(
+            async fn count(clicks: Stream<Click>) {}
+        ),
+        &[],
+    );
+    check(
+        quote!(topic = "a", sinks = ["b", C]),
+        quote!(
+            async fn count(click: Click) -> u64 {}
+        ),
+        &[],
+    );
+}
+
+#[test]
+fn a_body_half_typed_does_not_matter() {
+    check(quote!(topic = "clicks"), quote!(async fn count(clicks: Stream<Click>) { let x = clicks. }), &[]);
+}
+
+#[test]
+fn mistakes_in_different_places_are_told_together() {
+    check(
+        quote!(topic = 1, sinks = "a", nome = "x"),
+        quote!(
+            fn count<T>(clicks: &Stream<T>, #[topic] out: Topic<u8, u8>) -> u8 {}
+        ),
+        &[
+            "has no option `nome`",
+            "named by a string literal",
+            "`sinks` takes a list",
+            "must be an `async fn`",
+            "cannot be generic",
+            "must be owned",
+            "needs the topic's name first",
+        ],
+    );
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    let stream = quote!(
+        async fn count(clicks: Stream<Click>) {}
+    );
+    check(quote!(topic = "a", topics = ["b"]), stream.clone(), &["`topic` and `topics` are both given"]);
+    check(quote!(topic = ["a", "b"]), stream.clone(), &["`topic` takes one name"]);
+    check(quote!(topic = "a", topic = "b"), stream.clone(), &["`topic` is given twice"]);
+    check(quote!(topic = "a", sink = "b"), stream, &["a sink takes what an agent returns for one event"]);
+    check(
+        quote!(topic = "a"),
+        quote!(
+            async fn count(#[topic("b")] b: Topic<u8, u8>) {}
+        ),
+        &["reads nothing"],
+    );
+    check(
+        quote!(topic = "a"),
+        quote!(
+            async fn count() {}
+        ),
+        &["reads nothing"],
+    );
+    check(
+        quote!(topic = "a"),
+        quote!(
+            async fn count(&self, clicks: Stream<Click>) {}
+        ),
+        &["has no `self`"],
+    );
+    check(
+        quote!(topic = "a"),
+        quote!(
+            async fn count(click: Click) -> u64 {}
+        ),
+        &["goes nowhere"],
+    );
+}

@@ -14,11 +14,13 @@ pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> Tok
     let Record { facade, ident, name, .. } = record;
     let private = quote!(#facade::__private);
     // Without spaces, as the path stands in a string that serde parses and shows.
-    let serde_path = format!("{facade}::__private::serde", facade = facade.to_token_stream().to_string().replace(' ', ""));
+    let serde_path =
+        format!("{facade}::__private::serde", facade = facade.to_token_stream().to_string().replace(' ', ""));
     let serde_path = LitStr::new(&serde_path, Span::call_site());
     let functions = functions(record, &private);
     let model = model(record, &private);
-    let registration = faults.is_empty().then(|| quote!(#private::inventory::submit! { <#ident as #private::Record>::MODEL }));
+    let registration =
+        faults.is_empty().then(|| quote!(#private::inventory::submit! { <#ident as #private::Record>::MODEL }));
     let errors = faults.emit();
     quote! {
         // The user's item; serde comes through the facade, so that the user needs no dependency on it.

@@ -66,7 +66,11 @@ impl Field {
         Self {
             wire_name: serde.rename.unwrap_or_else(|| field_name(&text, place.container.rename_all.as_deref())),
             help: first_paragraph(&field.attrs),
-            required: !optional && rules.default.is_none() && !serde.default && !serde.skipped && !place.container.default,
+            required: !optional
+                && rules.default.is_none()
+                && !serde.default
+                && !serde.skipped
+                && !place.container.default,
             ty: field.ty.clone(),
             member,
             rules,
@@ -131,9 +135,12 @@ impl ToTokens for super::rules::Default {
 }
 
 fn check_combination(field: &syn::Field, name: &str, rules: &Rules, serde: &SerdeAttributes, faults: &mut Faults) {
-    let place = |field: &syn::Field| field.ident.as_ref().map_or_else(|| field.ty.to_token_stream(), ToTokens::to_token_stream);
+    let place =
+        |field: &syn::Field| field.ident.as_ref().map_or_else(|| field.ty.to_token_stream(), ToTokens::to_token_stream);
     if let (true, Some(own)) = (rules.any(), serde.own_reader) {
-        let text = format!("the rules of field `{name}` cannot be checked beside `#[serde({own})]`; check the value there instead");
+        let text = format!(
+            "the rules of field `{name}` cannot be checked beside `#[serde({own})]`; check the value there instead"
+        );
         faults.add(place(field), text);
     }
     if rules.default.is_some() && serde.default {

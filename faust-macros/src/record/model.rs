@@ -73,10 +73,17 @@ fn serializer(options: &mut Options, faults: &mut Faults) -> Option<LitStr> {
 }
 
 fn refuse_derives(item: &mut DeriveInput, faults: &mut Faults) {
-    let ours = |path: &Path| path.segments.last().filter(|last| last.ident == "Serialize" || last.ident == "Deserialize").map(|last| last.ident.clone());
+    let ours = |path: &Path| {
+        path.segments
+            .last()
+            .filter(|last| last.ident == "Serialize" || last.ident == "Deserialize")
+            .map(|last| last.ident.clone())
+    };
     for attribute in item.attrs.iter_mut().filter(|attribute| attribute.path().is_ident("derive")) {
         let Meta::List(list) = &mut attribute.meta else { continue };
-        let Ok(paths) = list.parse_args_with(syn::punctuated::Punctuated::<Path, Token![,]>::parse_terminated) else { continue };
+        let Ok(paths) = list.parse_args_with(syn::punctuated::Punctuated::<Path, Token![,]>::parse_terminated) else {
+            continue;
+        };
         let mut kept = Vec::new();
         for path in paths {
             match ours(&path) {
@@ -107,7 +114,10 @@ fn body(item: &mut DeriveInput, faults: &mut Faults) -> Option<Body> {
         Data::Struct(data) => Some(Body::Struct(fields(&mut data.fields, record, None, &serde, faults))),
         Data::Enum(data) => {
             if data.variants.is_empty() {
-                faults.add(record, format_args!("record `{record}` has no variants, so no message can be one; add a variant"));
+                faults.add(
+                    record,
+                    format_args!("record `{record}` has no variants, so no message can be one; add a variant"),
+                );
             }
             let variants = data.variants.iter_mut().map(|variant| {
                 let own = SerdeAttributes::of(&variant.attrs);
@@ -121,14 +131,22 @@ fn body(item: &mut DeriveInput, faults: &mut Faults) -> Option<Body> {
             Some(Body::Enum(variants.collect()))
         }
         Data::Union(data) => {
-            let text = format_args!("record `{record}` cannot be a union: its bytes do not say which field is meant; use an enum");
+            let text = format_args!(
+                "record `{record}` cannot be a union: its bytes do not say which field is meant; use an enum"
+            );
             faults.add(data.union_token, text);
             None
         }
     }
 }
 
-fn fields(fields: &mut Fields, record: &Ident, variant: Option<&Ident>, container: &SerdeAttributes, faults: &mut Faults) -> Vec<Field> {
+fn fields(
+    fields: &mut Fields,
+    record: &Ident,
+    variant: Option<&Ident>,
+    container: &SerdeAttributes,
+    faults: &mut Faults,
+) -> Vec<Field> {
     let mut model = Vec::new();
     for (position, field) in fields.iter_mut().enumerate() {
         model.push(Field::new(field, &Place { record, variant, position, container }, faults));
@@ -137,7 +155,13 @@ fn fields(fields: &mut Fields, record: &Ident, variant: Option<&Ident>, containe
 }
 
 /// The field of `key = field` or `timestamp = field`.
-fn accessed(options: &mut Options, option: &str, item: &DeriveInput, body: Option<&Body>, faults: &mut Faults) -> Option<Accessed> {
+fn accessed(
+    options: &mut Options,
+    option: &str,
+    item: &DeriveInput,
+    body: Option<&Body>,
+    faults: &mut Faults,
+) -> Option<Accessed> {
     let (name, value) = options.value(option, "field", faults)?;
     let wanted = match &value {
         Expr::Path(path) => path.path.get_ident().map(|ident| ident.to_string().trim_start_matches("r#").to_owned()),
@@ -152,13 +176,17 @@ fn accessed(options: &mut Options, option: &str, item: &DeriveInput, body: Optio
     let fields = match body {
         Some(Body::Struct(fields)) => fields,
         Some(Body::Enum(_)) => {
-            faults.add(name, format_args!("`{option}` needs a struct, and `{record}` is an enum: its variants share no field"));
+            faults.add(
+                name,
+                format_args!("`{option}` needs a struct, and `{record}` is an enum: its variants share no field"),
+            );
             return None;
         }
         None => return None,
     };
     let Some(field) = fields.iter().find(|field| member_text(&field.member) == wanted) else {
-        let known = fields.iter().map(|field| format!("`{}`", member_text(&field.member))).collect::<Vec<_>>().join(", ");
+        let known =
+            fields.iter().map(|field| format!("`{}`", member_text(&field.member))).collect::<Vec<_>>().join(", ");
         let known = if known.is_empty() { "none".to_owned() } else { known };
         faults.add(&value, format_args!("record `{record}` has no field `{wanted}`; its fields are {known}"));
         return None;

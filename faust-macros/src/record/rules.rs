@@ -6,7 +6,7 @@ use syn::{Attribute, Expr, ExprLit, ExprRange, Ident, Lit, Meta, Path};
 
 use crate::docs::as_written;
 use crate::fault::Faults;
-use crate::options::{Options, literal};
+use crate::options::{Grammar, Leading, Options, literal};
 use crate::topic::{located, placed};
 
 /// What `#[field(..)]` says; empty without one.
@@ -26,7 +26,11 @@ pub(super) enum Default {
     Value(Expr),
 }
 
-const KNOWN: &[&str] = &["default", "range", "len", "check"];
+static GRAMMAR: Grammar = Grammar {
+    attribute: "`#[field]`",
+    known: &["default", "range", "len", "check"],
+    leading: Leading::Refused("range = 0..=100"),
+};
 
 impl Rules {
     /// Reads and removes the attributes `#[field]`, which rustc would not know.
@@ -49,8 +53,7 @@ impl Rules {
             Meta::List(list) => list.tokens.clone(),
             _ => TokenStream::new(),
         };
-        let mut options = Options::parse("`#[field]`", KNOWN, tokens, faults);
-        options.no_positional("range = 0..=100", faults);
+        let mut options = Options::parse(&GRAMMAR, tokens, faults);
         let default = options.bare_or_value("default").map(|(_, value)| value.map_or(Default::OfType, Default::Value));
         let range = range(&mut options, "range", "0..=100", faults);
         let len = range_of_lengths(&mut options, faults);
@@ -112,7 +115,10 @@ fn range(options: &mut Options, name: &str, example: &str, faults: &mut Faults) 
         // The path of a constant is checked by its type.
         Expr::Path(_) => Some(value),
         Expr::Range(ExprRange { start: Some(start), end: Some(end), .. }) if is_empty(start, end) => {
-            faults.add(value, format_args!("no value is in this range; write the smaller bound first: `{name} = {example}`"));
+            faults.add(
+                value,
+                format_args!("no value is in this range; write the smaller bound first: `{name} = {example}`"),
+            );
             None
         }
         Expr::Range(_) => Some(value),

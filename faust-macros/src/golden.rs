@@ -1,0 +1,133 @@
+//! Compares whole expansions with files that a person has read.
+#![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
+
+use std::path::Path;
+use std::{env, fs};
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+/// The law: the expansion of `item` is `tests/golden/<name>.rs`. With `FAUST_BLESS=1` the file is written instead.
+fn check(name: &str, expansion: &TokenStream) {
+    let file: syn::File = syn::parse2(expansion.clone()).unwrap();
+    let actual = format!("//! What the compiler sees: `{name}`, formatted.\n\n{}", prettyplease::unparse(&file));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name).with_extension("rs");
+    if env::var_os("FAUST_BLESS").is_some() {
+        fs::write(&path, &actual).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(actual, expected, "differs from {}; if it is meant, run again with FAUST_BLESS=1", path.display());
+}
+
+#[test]
+fn agent_with_a_stream() {
+    let item = quote! {
+        /// Counts clicks per page.
+        ///
+        /// And more.
+        pub async fn count(
+            mut clicks: Stream<Click, String>,
+            #[topic("pages", partitions = 3, retention = "7d", compacting)] pages: Topic<String, u64>,
+        ) -> Result<()> {
+            todo_by_the_user()
+        }
+    };
+    check("agent_with_a_stream", &crate::agent::expand(quote!(topic = "clicks", value_codec = "binary|json"), item));
+}
+
+#[test]
+fn agent_per_event_with_a_sink() {
+    let item = quote! {
+        async fn score(click: Click, #[topic(AUDIT)] audit: Topic<RawKey, Click>) -> Result<Scored> {
+            Ok(click.into())
+        }
+    };
+    check(
+        "agent_per_event_with_a_sink",
+        &crate::agent::expand(quote!(topics = ["a", B], sink = "scored", name = "scores"), item),
+    );
+}
+
+#[test]
+fn agent_with_a_mistake() {
+    let item = quote! {
+        fn count(clicks: Stream<Click>) {}
+    };
+    check("agent_with_a_mistake", &crate::agent::expand(quote!(topik = "clicks"), item));
+}
+
+#[test]
+fn record_with_everything() {
+    let item = quote! {
+        /// A click on a page.
+        #[derive(Clone)]
+        pub struct Click {
+            /// Where.
+            uri: String,
+            #[field(range = 0..=100, check = even)]
+            number: i64,
+            #[field(default = "none", len = 1..=20)]
+            tag: String,
+            #[field(range = 1..)]
+            visits: Option<u32>,
+            at: f64,
+        }
+    };
+    check(
+        "record_with_everything",
+        &crate::record::expand(quote!(serializer = "binary|json", key = uri, timestamp = at), item),
+    );
+}
+
+#[test]
+fn record_that_is_an_enum() {
+    let item = quote! {
+        #[serde(rename_all = "snake_case")]
+        enum Event {
+            Opened,
+            Clicked { #[field(range = 0..)] number: i64 },
+        }
+    };
+    check("record_that_is_an_enum", &crate::record::expand(quote!(name = "PageEvent", crate = my::faust), item));
+}
+
+#[test]
+fn codec_of_the_users() {
+    check(
+        "codec_of_the_users",
+        &crate::codec::expand(
+            quote!(name = "rot13"),
+            quote!(
+                pub struct Rot13;
+            ),
+        ),
+    );
+}
+
+#[test]
+fn a_facade_of_another_name_leaves_none_of_ours_behind() {
+    let agent = crate::agent::expand(
+        quote!(topic = "clicks", crate = my::streams),
+        quote! {
+            async fn count(clicks: Stream<Click>, #[topic("out")] out: Topic<String, u64>) {}
+        },
+    );
+    let record = crate::record::expand(
+        quote!(crate = my::streams),
+        quote! {
+            struct Click { #[field(default = 1, range = 0..)] number: i64 }
+        },
+    );
+    for expansion in [agent, record] {
+        assert!(!mentions(expansion, "faust"), "`faust` is named although `crate` says otherwise");
+    }
+}
+
+fn mentions(tokens: TokenStream, name: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        proc_macro2::TokenTree::Group(group) => mentions(group.stream(), name),
+        proc_macro2::TokenTree::Ident(ident) => ident == name,
+        proc_macro2::TokenTree::Literal(literal) => literal.to_string().contains(&format!("{name}::__private")),
+        proc_macro2::TokenTree::Punct(_) => false,
+    })
+}

@@ -1,0 +1,27 @@
+//! What the compiler sees: `agent_with_a_mistake`, formatted.
+
+fn count(clicks: Stream<Click>) {}
+///The handle of the agent [`count`](fn@count), for registering it by hand.
+#[allow(non_camel_case_types, missing_debug_implementations, dead_code)]
+struct count {}
+const _: () = {
+    #[automatically_derived]
+    impl ::faust::__private::AgentHandle for count {
+        const DEF: ::faust::__private::AgentDef = ::faust::__private::AgentDef {
+            name: "count",
+            topics: &[],
+            sinks: &[],
+            help: "",
+            module: ::core::module_path!(),
+            file: ::core::file!(),
+            line: ::core::line!(),
+            start: |_| ::core::unreachable!(),
+        };
+    }
+};
+::core::compile_error! {
+    "`#[agent]` has no option `topik`; it has `topic`, `topics`, `name`, `sink`, `sinks`, `key_codec`, `value_codec`, `crate`"
+}
+::core::compile_error! {
+    "agent `count` must be an `async fn`"
+}

@@ -1,0 +1,72 @@
+//! What the compiler sees: `record_that_is_an_enum`, formatted.
+
+#[derive(
+    my::faust::__private::serde::Serialize,
+    my::faust::__private::serde::Deserialize
+)]
+#[serde(crate = "my::faust::__private::serde")]
+#[serde(rename_all = "snake_case")]
+enum Event {
+    Opened,
+    Clicked {
+        #[serde(deserialize_with = "Event::__faust_read_Clicked_number")]
+        number: i64,
+    },
+}
+const _: () = {
+    #[automatically_derived]
+    #[allow(non_snake_case)]
+    impl Event {
+        fn __faust_read_Clicked_number<
+            'de,
+            D: my::faust::__private::serde::Deserializer<'de>,
+        >(from: D) -> ::core::result::Result<i64, D::Error> {
+            let read: i64 = my::faust::__private::serde::Deserialize::deserialize(from)?;
+            let value = &read;
+            my::faust::__private::check_range::<_, D::Error>(value, 0.., "0..")?;
+            ::core::result::Result::Ok(read)
+        }
+    }
+    #[automatically_derived]
+    impl my::faust::__private::Record for Event {
+        const NAME: &'static str = "PageEvent";
+        const MODEL: my::faust::__private::ModelDef = my::faust::__private::ModelDef {
+            name: "PageEvent",
+            help: "",
+            fields: &[],
+            variants: &[
+                my::faust::__private::VariantDef {
+                    name: "opened",
+                    fields: &[],
+                    help: "",
+                },
+                my::faust::__private::VariantDef {
+                    name: "clicked",
+                    fields: &[
+                        my::faust::__private::FieldDef {
+                            name: "number",
+                            type_name: "i64",
+                            required: true,
+                            default: ::core::option::Option::None,
+                            help: "",
+                            rule: ::core::option::Option::Some("in 0.."),
+                        },
+                    ],
+                    help: "",
+                },
+            ],
+            codec: ::core::option::Option::None,
+            types: || [
+                ::core::any::TypeId::of::<Event>(),
+                ::core::any::TypeId::of::<::core::option::Option<Event>>(),
+            ],
+            timestamp: ::core::option::Option::None,
+            key: ::core::option::Option::None,
+            file: ::core::file!(),
+            line: ::core::line!(),
+        };
+    }
+    my::faust::__private::inventory::submit! {
+        < Event as my::faust::__private::Record > ::MODEL
+    }
+};
