@@ -83,6 +83,8 @@ fn unknown(name: &str) -> UnknownCodec {
 
 fn not_raw<T>() -> UnknownCodec {
     // `alloc::vec::Vec<my::Click>` reads as `Vec<Click>`.
-    let short = type_name::<T>().split_inclusive(['<', '>', ',', ' ', '(', ')']).map(|part| part.rsplit("::").next().unwrap_or(part));
+    let short = type_name::<T>()
+        .split_inclusive(['<', '>', ',', ' ', '(', ')'])
+        .map(|part| part.rsplit("::").next().unwrap_or(part));
     UnknownCodec::NotRaw { type_name: short.collect() }
 }

@@ -172,10 +172,7 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_known_and_the_nearest() {
         let known = ["binary", "json", "raw"].map(String::from).to_vec();
         let text = |name: &str| UnknownCodec::Name { name: name.into(), known: known.clone() }.to_string();
-        assert_eq!(
-            text("jsn"),
-            "unknown codec `jsn`: the codecs are `binary`, `json`, `raw`; did you mean `json`?"
-        );
+        assert_eq!(text("jsn"), "unknown codec `jsn`: the codecs are `binary`, `json`, `raw`; did you mean `json`?");
         assert!(text("avro").ends_with("register your own with `#[codec(name = \"..\")]`"), "{}", text("avro"));
     }
 

@@ -62,7 +62,8 @@ pub fn names() -> Vec<String> {
 }
 
 pub(super) fn known_names() -> Vec<String> {
-    let mut names: Vec<String> = BUILT_IN.into_iter().chain(definitions().map(|def| def.name)).map(String::from).collect();
+    let mut names: Vec<String> =
+        BUILT_IN.into_iter().chain(definitions().map(|def| def.name)).map(String::from).collect();
     names.sort();
     names.dedup();
     names
@@ -81,7 +82,9 @@ pub fn faults() -> Vec<String> {
     codecs.sort_unstable();
     let records: Vec<_> = models().iter().map(|model| (model.name, model.file, model.line)).collect();
     let built_in = |(name, file, line): &(&str, &str, u32)| {
-        BUILT_IN.contains(name).then(|| format!("codec `{name}` at {file}:{line} has the name of a built-in one; rename it"))
+        BUILT_IN
+            .contains(name)
+            .then(|| format!("codec `{name}` at {file}:{line} has the name of a built-in one; rename it"))
     };
     let mut faults: Vec<String> = codecs.iter().filter_map(built_in).collect();
     faults.extend(twice("codec", &codecs));
@@ -124,8 +127,6 @@ mod tests {
     fn two_of_one_name_are_reported_with_both_places() {
         let sorted = [("a", "x.rs", 1), ("b", "x.rs", 2), ("b", "y.rs", 3)];
         let faults: Vec<_> = twice("codec", &sorted).collect();
-        assert_eq!(faults, [
-            "two codecs are named `b`: x.rs:2 and y.rs:3; give one another name with `name = \"..\"`"
-        ]);
+        assert_eq!(faults, ["two codecs are named `b`: x.rs:2 and y.rs:3; give one another name with `name = \"..\"`"]);
     }
 }

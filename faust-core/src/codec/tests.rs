@@ -34,7 +34,12 @@ fn encoded<T: Data>(coder: &Coder<T>, value: &T) -> Option<Vec<u8>> {
 fn the_type_chooses_the_codec() {
     fn check<T: Data>(key: &str, value: &str) {
         let name = |role| coder::<T>(None, role).name().to_owned();
-        assert_eq!((name(Role::Key), name(Role::Value)), (key.to_owned(), value.to_owned()), "{}", std::any::type_name::<T>());
+        assert_eq!(
+            (name(Role::Key), name(Role::Value)),
+            (key.to_owned(), value.to_owned()),
+            "{}",
+            std::any::type_name::<T>()
+        );
     }
     check::<String>("raw", "raw");
     check::<Option<String>>("raw", "raw");
@@ -54,8 +59,14 @@ fn bad_json_is_answered_with_the_path() {
         let error = coder::<Page>(None, Role::Value).decode(Some(json.as_bytes())).unwrap_err();
         assert_eq!(error.to_string(), expected, "{json}");
     }
-    check(r#"{"uri":"/","clicks":[{"number":1},{"number":"x"}]}"#, r#"clicks[1].number: expected i64, found string "x""#);
-    check(r#"{"uri":"/","clicks":[{"number":"a, expected b"}]}"#, r#"clicks[0].number: expected i64, found string "a, expected b""#);
+    check(
+        r#"{"uri":"/","clicks":[{"number":1},{"number":"x"}]}"#,
+        r#"clicks[1].number: expected i64, found string "x""#,
+    );
+    check(
+        r#"{"uri":"/","clicks":[{"number":"a, expected b"}]}"#,
+        r#"clicks[0].number: expected i64, found string "a, expected b""#,
+    );
     check(r#"{"uri":"/","clicks":[{}]}"#, "clicks[0].number: missing field");
     check(r#"{"uri":"/"}"#, "clicks: missing field");
     check("[1, 2]", "[0]: expected a string, found integer `1`");
@@ -149,9 +160,18 @@ fn a_wrong_chain_says_what_to_write() {
         assert_eq!(Coder::<T>::resolve(Some(chain), Role::Value).unwrap_err().to_string(), expected);
     }
     check::<Click>("json|raw", "codec `json|raw`: it names two serializers; keep either `json` or `raw`");
-    check::<Click>("mark_a|json|mark_b", "codec `mark_a|json|mark_b`: the serializer stands between two codecs; put it first or last");
-    check::<Click>("binary|", "codec `binary|`: a name is empty; write names with `|` between them, like `binary|json`");
-    check::<Vec<Click>>("raw", "codec `raw` cannot carry `Vec<Click>`: it is for `String`, `Vec<u8>`, `Bytes` and integers; use `json`");
+    check::<Click>(
+        "mark_a|json|mark_b",
+        "codec `mark_a|json|mark_b`: the serializer stands between two codecs; put it first or last",
+    );
+    check::<Click>(
+        "binary|",
+        "codec `binary|`: a name is empty; write names with `|` between them, like `binary|json`",
+    );
+    check::<Vec<Click>>(
+        "raw",
+        "codec `raw` cannot carry `Vec<Click>`: it is for `String`, `Vec<u8>`, `Bytes` and integers; use `json`",
+    );
     check::<Click>(
         "binry|json",
         "unknown codec `binry`: the codecs are `binary`, `json`, `mark_a`, `mark_b`, `raw`; did you mean `binary`?",
