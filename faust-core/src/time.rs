@@ -1,0 +1,71 @@
+//! Points in time as Kafka counts them: milliseconds since the Unix epoch.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since the Unix epoch; what Kafka stamps messages with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The wall clock. Pure code takes a `Timestamp` as an argument instead.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self(millis(since))
+    }
+
+    /// The milliseconds themselves.
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+}
+
+impl From<i64> for Timestamp {
+    fn from(millis: i64) -> Self {
+        Self(millis)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A duration in Kafka's unit; one too long for it saturates.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Reads `10s`, `1m30s`, `250ms`, `1h`, `7d`; a bare number is refused because its unit is a guess.
+///
+/// # Errors
+/// A text that names the input and the forms understood.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let bad =
+        || format!("`{text}` is no duration: write a number and a unit, like `250ms`, `10s`, `1m30s`, `1h` or `7d`");
+    // humantime also knows months and years, which have no fixed length, and spells month `M`.
+    let unit_is_vague = |unit: &str| unit.starts_with('M') || unit.starts_with("mon") || unit.starts_with('y');
+    let mut units = text.split(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace());
+    if units.any(unit_is_vague) {
+        return Err(bad());
+    }
+    humantime::parse_duration(text.trim()).map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_of_fixed_length() {
+        let ok = [("10s", 10_000), ("250ms", 250), ("1m30s", 90_000), ("1h", 3_600_000), ("7d", 604_800_000)];
+        for (text, ms) in ok {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["10", "", "1month", "2M", "1y", "-1s", "soon"] {
+            let error = parse_duration(text).expect_err(text);
+            assert!(error.contains(&format!("`{text}`")) && error.contains("10s"), "{error}");
+        }
+    }
+}
