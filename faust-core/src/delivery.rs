@@ -1,0 +1,100 @@
+//! Counts the messages a task has sent and the broker has not yet acknowledged.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+use crate::transport::TransportError;
+
+/// The messages sent in one generation of one task, between two cuts.
+///
+/// A commit waits for exactly these, instead of a flush that would wait for everybody's.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    pending: AtomicU64,
+    outcome: Mutex<Outcome>,
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    failed: Option<TransportError>,
+    waker: Option<Waker>,
+}
+
+impl Delivery {
+    /// Counts nothing yet.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// A message has entered the producer's buffer.
+    pub fn sent(&self) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message counted by [`sent`](Self::sent) has arrived, or has failed for good.
+    pub fn done(&self, result: Result<(), TransportError>) {
+        if let Err(error) = result {
+            self.outcome().failed.get_or_insert(error);
+        }
+        // Release pairs with the Acquire in `pending`: whoever sees zero also sees the failure.
+        if self.pending.fetch_sub(1, Ordering::Release) == 1 {
+            let waker = self.outcome().waker.take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// How many are under way.
+    pub fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Waits until nothing is under way.
+    ///
+    /// # Errors
+    /// The first failure among the messages counted here.
+    pub async fn all(&self) -> Result<(), TransportError> {
+        std::future::poll_fn(|cx| {
+            let mut outcome = self.outcome();
+            if self.pending() > 0 {
+                outcome.waker = Some(cx.waker().clone());
+                // The last report may have come between the look and the registration.
+                if self.pending() > 0 {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(outcome.failed.clone().map_or(Ok(()), Err))
+        })
+        .await
+    }
+
+    /// Whether nothing is under way and nothing has failed.
+    pub fn is_fulfilled(&self) -> bool {
+        self.pending() == 0 && self.outcome().failed.is_none()
+    }
+
+    fn outcome(&self) -> std::sync::MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn all_waits_for_every_message_and_reports_the_first_failure() {
+        let delivery = Delivery::new();
+        assert!(delivery.all().now_or_never().expect("nothing is under way").is_ok());
+        delivery.sent();
+        delivery.sent();
+        delivery.done(Err(TransportError::fatal("send", "too large")));
+        assert!(delivery.all().now_or_never().is_none(), "one message is still under way");
+        delivery.done(Ok(()));
+        let error = delivery.all().now_or_never().expect("all have reported").expect_err("one failed");
+        assert_eq!(error.to_string(), "send: too large");
+    }
+}

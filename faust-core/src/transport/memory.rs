@@ -1,0 +1,1 @@
+//! The in-process transport of the test driver.
