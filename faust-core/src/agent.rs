@@ -1,0 +1,262 @@
+//! What an agent is to the engine: a definition made by `#[agent]`, and the arguments it asks for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::codec::Data;
+use crate::error::{BoxError, Error};
+use crate::partition::stage::LiveStage;
+use crate::plan::sketch::Sketch;
+use crate::stream::{Event, Stream};
+use crate::topic::Topic;
+
+/// A running agent.
+pub type AgentFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'static>>;
+
+/// Everything `#[agent]` knows at compile time: plain data and one function pointer.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentDef {
+    /// Unique in an app; the function's name unless `name = ".."` was given.
+    pub name: &'static str,
+    /// The topics its stream reads.
+    pub topics: &'static [&'static str],
+    /// The topics that the values it returns go to.
+    pub sinks: &'static [&'static str],
+    /// The first paragraph of its doc comment.
+    pub help: &'static str,
+    /// Where it is defined, for [`AppBuilder::discover_in`](crate::app::AppBuilder::discover_in).
+    pub module: &'static str,
+    /// The source file, for error messages.
+    pub file: &'static str,
+    /// The line in it.
+    pub line: u32,
+    /// Makes the arguments and calls the function.
+    pub start: fn(&mut AgentCx<'_>) -> Result<AgentFuture, Error>,
+}
+
+inventory::collect!(AgentDef);
+
+/// The type that `#[agent]` makes beside the function, under the same name: how to register it by hand.
+pub trait AgentHandle {
+    /// The definition.
+    const DEF: AgentDef;
+}
+
+/// What `#[agent]` read from one argument: its name and its attribute.
+#[derive(Clone, Copy, Debug)]
+pub struct ArgSpec {
+    /// The argument's name; a table takes its own from it.
+    pub name: &'static str,
+    /// From `#[topic(..)]`.
+    pub topic: Option<TopicDecl>,
+    /// From the agent's own options: how its stream is decoded.
+    pub source: SourceDecl,
+}
+
+impl ArgSpec {
+    /// An argument without an attribute.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, topic: None, source: SourceDecl { key_codec: None, value_codec: None } }
+    }
+
+    /// An argument with `#[topic(..)]`.
+    #[must_use]
+    pub const fn with_topic(mut self, topic: TopicDecl) -> Self {
+        self.topic = Some(topic);
+        self
+    }
+
+    /// The stream, with codecs other than its types' own.
+    #[must_use]
+    pub const fn with_source(mut self, source: SourceDecl) -> Self {
+        self.source = source;
+        self
+    }
+}
+
+/// How a stream is decoded when the types' own codecs are not meant.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SourceDecl {
+    /// A codec's name or a chain of them.
+    pub key_codec: Option<&'static str>,
+    /// A codec's name or a chain of them.
+    pub value_codec: Option<&'static str>,
+}
+
+/// A topic as `#[topic("name", ..)]` declares it; what is not said is the setting's or the broker's.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicDecl {
+    /// Its name.
+    pub name: &'static str,
+    /// How many partitions, when it has to be created.
+    pub partitions: Option<i32>,
+    /// Copies of each partition, when it has to be created.
+    pub replication: Option<i16>,
+    /// How long messages are kept, in milliseconds, when it has to be created.
+    pub retention_ms: Option<i64>,
+    /// Whether only the last message of each key is kept, when it has to be created.
+    pub compacting: Option<bool>,
+    /// A codec's name or a chain of them.
+    pub key_codec: Option<&'static str>,
+    /// A codec's name or a chain of them.
+    pub value_codec: Option<&'static str>,
+}
+
+impl TopicDecl {
+    /// A topic of that name, everything else by default.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, partitions: None, replication: None, retention_ms: None, compacting: None, key_codec: None, value_codec: None }
+    }
+}
+
+/// What an argument is made from: the planning run, or a live stage of a partition task.
+pub struct AgentCx<'a> {
+    /// The agent that is started.
+    pub(crate) agent: &'a str,
+    /// The topics its values go to.
+    pub(crate) sinks: &'a [Arc<str>],
+    /// Which of the two runs this is.
+    pub(crate) run: Run,
+}
+
+/// The two ways an agent is run.
+#[derive(Clone)]
+pub(crate) enum Run {
+    /// To learn what it declares; dropped when its stream is first polled.
+    Planning(Arc<Sketch>),
+    /// To process events.
+    Live(Arc<LiveStage>),
+}
+
+impl std::fmt::Debug for AgentCx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentCx").field("agent", &self.agent).finish_non_exhaustive()
+    }
+}
+
+/// A type an agent can take as an argument.
+#[diagnostic::on_unimplemented(
+    message = "an agent cannot take an argument of type `{Self}`",
+    label = "not something the framework can inject",
+    note = "an agent takes `Stream<V>` or `Stream<V, K>` as its source and `#[topic(\"..\")] out: Topic<K, V>` as outputs"
+)]
+pub trait AgentArg: Sized {
+    /// Makes the argument, and in planning notes what it declares.
+    ///
+    /// # Errors
+    /// What is wrong with the declaration, such as an unknown codec.
+    fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error>;
+}
+
+/// Makes one argument; the macro calls it with the span of the argument's type.
+#[doc(hidden)]
+pub fn arg<T: AgentArg>(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<T, Error> {
+    T::arg(cx, spec)
+}
+
+/// What an agent may return.
+#[diagnostic::on_unimplemented(
+    message = "an agent cannot return `{Self}`",
+    note = "an agent returns `()` or `Result<(), E>`, where `E` is any error that `?` can turn into a boxed one"
+)]
+pub trait AgentOutput {
+    /// Success or failure.
+    fn into_result(self) -> Result<(), BoxError>;
+}
+
+impl AgentOutput for () {
+    fn into_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<E: Into<BoxError>> AgentOutput for Result<(), E> {
+    fn into_result(self) -> Result<(), BoxError> {
+        self.map_err(Into::into)
+    }
+}
+
+/// Turns what the agent returned into success or failure.
+#[doc(hidden)]
+pub fn output<R: AgentOutput>(returned: R) -> Result<(), BoxError> {
+    returned.into_result()
+}
+
+/// What the first argument of a per-event agent may be: a message's value, or its [`Event`].
+#[diagnostic::on_unimplemented(
+    message = "a per-event agent cannot take `{Self}` as its event",
+    note = "take a record, any other type serde can read, or `Event<V, K>`"
+)]
+pub trait EventArg: Send + 'static {
+    /// The value's type.
+    type Value: Data;
+    /// The key's type.
+    type Key: Data;
+
+    /// Takes out of the event what the agent asked for.
+    fn from_event(event: Event<Self::Value, Self::Key>) -> Self;
+}
+
+impl<V: Data> EventArg for V {
+    type Value = V;
+    type Key = crate::message::RawKey;
+
+    fn from_event(event: Event<V>) -> Self {
+        event.into_value()
+    }
+}
+
+impl<V: Data, K: Data> EventArg for Event<V, K> {
+    type Value = V;
+    type Key = K;
+
+    fn from_event(event: Event<V, K>) -> Self {
+        event
+    }
+}
+
+/// Runs a per-event agent whose values go nowhere.
+#[doc(hidden)]
+pub fn per_event<A, F, Fut, T, E>(cx: &mut AgentCx<'_>, spec: &'static ArgSpec, f: F) -> Result<AgentFuture, Error>
+where
+    A: EventArg,
+    F: Fn(A) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Send,
+    E: Into<BoxError>,
+{
+    let mut stream: Stream<A::Value, A::Key> = arg(cx, spec)?;
+    Ok(Box::pin(async move {
+        while let Some(event) = stream.next_event().await {
+            f(A::from_event(event)).await.map_err(Into::into)?;
+        }
+        Ok(())
+    }))
+}
+
+/// Runs a per-event agent and sends each value to its sinks, under the key and time of the event it came from.
+#[doc(hidden)]
+pub fn per_event_to_sinks<A, F, Fut, T, E>(cx: &mut AgentCx<'_>, spec: &'static ArgSpec, f: F) -> Result<AgentFuture, Error>
+where
+    A: EventArg,
+    A::Key: Clone,
+    F: Fn(A) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Data,
+    E: Into<BoxError>,
+{
+    let mut stream: Stream<A::Value, A::Key> = arg(cx, spec)?;
+    let sinks = cx.sinks.to_vec();
+    let sinks = sinks.iter().map(|name| Topic::<A::Key, T>::open(cx, name)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Box::pin(async move {
+        while let Some(event) = stream.next_event().await {
+            let (key, timestamp, headers) = (event.key().clone(), event.timestamp(), event.headers().clone());
+            let value = f(A::from_event(event)).await.map_err(Into::into)?;
+            for sink in &sinks {
+                sink.send_with(&key, &value, |m| m.timestamp(timestamp).headers(headers.clone())).await?;
+            }
+        }
+        Ok(())
+    }))
+}
