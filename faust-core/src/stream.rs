@@ -1,0 +1,160 @@
+//! The stream of events an agent reads: its own `next()`, and Faust's operators as methods.
+
+mod detached;
+mod echo;
+pub(crate) mod event;
+mod events;
+pub(crate) mod hop;
+mod leaf;
+mod operators;
+pub(crate) mod pull;
+mod views;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+pub use self::event::Event;
+pub use self::events::Events;
+pub use self::views::{Batches, Enumerated, Items};
+
+use self::event::Item;
+pub(crate) use self::leaf::Undecodable;
+use self::leaf::SourceBlueprint;
+use self::pull::{Blueprint, Pull};
+use crate::agent::{AgentArg, AgentCx, ArgSpec, Run};
+use crate::codec::Data;
+use crate::error::Error;
+use crate::message::RawKey;
+use crate::partition::cursor::Gate;
+
+/// The events of an agent's partition, in order.
+///
+/// `next()` acks the event before it: when the loop body is through, the event is done. Nothing else needs to be said.
+///
+/// It is deliberately not a `futures::Stream`: combinators that look ahead (`chunks`, `buffered`, `peekable`) would ack
+/// what nobody has processed. [`events`](Self::events) is one, of events that are acked one by one.
+#[must_use = "a stream does nothing until its `next()` is awaited"]
+pub struct Stream<V, K = RawKey> {
+    /// What is done to every message before it is yielded; shared with the stages that other tasks run.
+    blueprint: Arc<dyn Blueprint<V, K>>,
+    /// The blueprint brought to life in this partition, at the first `next()`.
+    pull: Option<Box<dyn Pull<V, K>>>,
+    pub(crate) origin: Origin,
+    /// How many `group_by` and `through` lie behind.
+    pub(crate) hop: usize,
+    /// The event that the next `next()` acks.
+    current: Option<(u32, i64)>,
+}
+
+/// Where a stream's messages come from.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// An agent of a planning run or of a partition task.
+    Agent(Run),
+    /// Values given by a test.
+    Detached,
+}
+
+impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
+    pub(crate) fn from_blueprint(blueprint: Arc<dyn Blueprint<V, K>>, origin: Origin, hop: usize) -> Self {
+        Self { blueprint, pull: None, origin, hop, current: None }
+    }
+
+    /// The next value, when there is one; `None` when the worker drains or the partition is revoked.
+    ///
+    /// The event before is acked: it is committed with the next commit. It is cancel safe: as an arm of `select!` it
+    /// loses nothing when another arm wins.
+    pub async fn next(&mut self) -> Option<V> {
+        self.next_item().await.map(|item| item.value)
+    }
+
+    /// The next value with its key, headers, time and place; acked as by [`next`](Self::next).
+    pub async fn next_event(&mut self) -> Option<Event<V, K>> {
+        self.next_item().await.map(|item| Event::new(item, &self.origin, false))
+    }
+
+    pub(crate) async fn next_item(&mut self) -> Option<Item<V, K>> {
+        std::future::poll_fn(|cx| self.poll_next_item(cx)).await
+    }
+
+    pub(crate) fn poll_next_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
+        if let (Some((input, offset)), Origin::Agent(Run::Live(stage))) = (self.current.take(), &self.origin) {
+            stage.cursor.finish(input, offset);
+        }
+        let polled = self.poll_unacked(cx);
+        if let (Poll::Ready(Some(item)), Origin::Agent(Run::Live(stage))) = (&polled, &self.origin) {
+            stage.cursor.begin(item.meta.input, item.meta.offset, item.meta.timestamp);
+            self.current = Some((item.meta.input, item.meta.offset));
+        }
+        polled
+    }
+
+    /// The next item, neither begun nor acked: `take` and `events` do that themselves.
+    pub(crate) fn poll_unacked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
+        match &self.origin {
+            Origin::Agent(Run::Planning(sketch)) => {
+                sketch.polled(self.hop);
+                return Poll::Pending;
+            }
+            Origin::Agent(Run::Live(stage)) => match stage.cursor.gate(cx) {
+                Gate::Open => {}
+                Gate::Held => return Poll::Pending,
+                Gate::Drained => return Poll::Ready(None),
+            },
+            Origin::Detached => {}
+        }
+        if self.pull.is_none() {
+            match self.blueprint.build(&self.origin) {
+                Ok(pull) => self.pull = Some(pull),
+                Err(error) => self.origin.fail(error),
+            }
+        }
+        match &mut self.pull {
+            Some(pull) => pull.poll_pull(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Origin {
+    /// The stage has failed; a detached stream has nobody to tell, so its test hears of it.
+    pub(crate) fn fail(&self, error: Error) {
+        match self {
+            Self::Agent(Run::Live(stage)) => stage.cursor.fail(error),
+            Self::Agent(Run::Planning(sketch)) => sketch.fault(error.to_string()),
+            Self::Detached => tracing::error!("{error}"),
+        }
+    }
+}
+
+
+impl<V: Data, K: Data> AgentArg for Stream<V, K> {
+    fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
+        let blueprint = SourceBlueprint::<V, K>::new(spec.source.key_codec, spec.source.value_codec)
+            .map_err(|why| Error::setup(vec![format!("agent `{}`, stream `{}`: {why}", cx.agent, spec.name)]))?;
+        if let Run::Planning(sketch) = &cx.run {
+            sketch.stream(spec.name, std::any::type_name::<V>())?;
+        }
+        Ok(Self::from_blueprint(Arc::new(blueprint), Origin::Agent(cx.run.clone()), 0))
+    }
+}
+
+impl<V, K> std::fmt::Debug for Stream<V, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("hop", &self.hop).finish_non_exhaustive()
+    }
+}
+
+// A stream is moved freely: what it pins is boxed.
+impl<V, K> Unpin for Stream<V, K> {}
+
+/// Polls a boxed future that is there, and forgets it when it is done.
+pub(crate) fn poll_slot<T>(slot: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    let Some(future) = slot else { return Poll::Ready(None) };
+    let polled = future.as_mut().poll(cx).map(Some);
+    if polled.is_ready() {
+        *slot = None;
+    }
+    polled
+}

@@ -1,0 +1,77 @@
+//! Streams of given values, for tests of agents without a broker.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use super::event::{Item, Meta};
+use super::pull::{Blueprint, Pull};
+use super::{Origin, Stream};
+use crate::error::Error;
+use crate::message::{Headers, RawKey};
+use crate::time::Timestamp;
+
+impl<V: Send + 'static> Stream<V, RawKey> {
+    /// A stream of these values, for calling an agent's function in a unit test: it ends after the last.
+    ///
+    /// ```
+    /// # async fn example() {
+    /// let mut stream = faust_core::stream::Stream::from_iter([1, 2, 3]).filter(|n| n % 2 == 1);
+    /// assert_eq!(stream.next().await, Some(1));
+    /// assert_eq!(stream.next().await, Some(3));
+    /// assert_eq!(stream.next().await, None);
+    /// # }
+    /// # futures_util::FutureExt::now_or_never(example()).expect("nothing to wait for");
+    /// ```
+    #[allow(clippy::should_implement_trait, reason = "`collect` into a stream would lose the key type")]
+    pub fn from_iter<I>(values: I) -> Self
+    where
+        I: IntoIterator<Item = V>,
+        I::IntoIter: Send + 'static,
+    {
+        Self::from_pairs(values.into_iter().map(|value| (RawKey::NONE, value)))
+    }
+}
+
+impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
+    /// A stream of these keys and values, as [`from_iter`](Stream::from_iter).
+    pub fn from_pairs<I>(pairs: I) -> Self
+    where
+        I: IntoIterator<Item = (K, V)>,
+        I::IntoIter: Send + 'static,
+    {
+        let pairs: Box<dyn Iterator<Item = (K, V)> + Send> = Box::new(pairs.into_iter());
+        let blueprint = Given { pairs: Mutex::new(Some(pairs)) };
+        Self::from_blueprint(Arc::new(blueprint), Origin::Detached, 0)
+    }
+}
+
+type Pairs<V, K> = Box<dyn Iterator<Item = (K, V)> + Send>;
+
+struct Given<V, K> {
+    /// Taken when the stream is first read: there is only one reader.
+    pairs: Mutex<Option<Pairs<V, K>>>,
+}
+
+impl<V: Send + 'static, K: Send + 'static> Blueprint<V, K> for Given<V, K> {
+    fn build(&self, _: &Origin) -> Result<Box<dyn Pull<V, K>>, Error> {
+        let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let pairs = pairs.ok_or_else(|| Error::Misuse("a stream of given values can be read once".to_owned()))?;
+        Ok(Box::new(GivenPull { pairs, offset: 0 }))
+    }
+}
+
+struct GivenPull<V, K> {
+    pairs: Pairs<V, K>,
+    offset: i64,
+}
+
+impl<V: Send, K: Send> Pull<V, K> for GivenPull<V, K> {
+    fn poll_pull(&mut self, _: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
+        let item = self.pairs.next().map(|(key, value)| {
+            let meta = Meta { offset: self.offset, timestamp: Timestamp::now(), input: 0, headers: Headers::new() };
+            self.offset += 1;
+            Item { value, key, meta }
+        });
+        Poll::Ready(item)
+    }
+}

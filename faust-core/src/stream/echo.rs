@@ -1,0 +1,107 @@
+//! `echo`: every value also goes to a topic, and on.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use super::event::Item;
+use super::pull::{Blueprint, Pull};
+use super::{Origin, Stream, poll_slot};
+use crate::agent::Run;
+use crate::codec::{Coder, Data, Role};
+use crate::error::Error;
+use crate::partition::stage::LiveStage;
+use crate::topic::encode;
+use crate::transport::{Outgoing, SendRefused, SinkTopic};
+
+impl<V: Data, K: Data> Stream<V, K> {
+    /// Sends every value, as the operators before have made it, to `topic` under the event's key, headers and time,
+    /// and passes it on.
+    pub fn echo(self, topic: &str) -> Self {
+        let Self { blueprint, origin, hop, .. } = &self;
+        if let Origin::Agent(Run::Planning(sketch)) = origin {
+            sketch.writes(topic);
+        }
+        let blueprint = Echo { inner: Arc::clone(blueprint), topic: topic.to_owned() };
+        Self::from_blueprint(Arc::new(blueprint), origin.clone(), *hop)
+    }
+}
+
+struct Echo<V, K> {
+    inner: Arc<dyn Blueprint<V, K>>,
+    topic: String,
+}
+
+impl<V: Data, K: Data> Blueprint<V, K> for Echo<V, K> {
+    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<V, K>>, Error> {
+        let inner = self.inner.build(origin)?;
+        // A test's stream has no broker: the values only pass on.
+        let Origin::Agent(Run::Live(stage)) = origin else { return Ok(inner) };
+        let coders = (Coder::resolve(None, Role::Key), Coder::resolve(None, Role::Value));
+        let (Ok(key), Ok(value)) = coders else {
+            return Err(Error::Misuse(format!("echo to `{}`: its key or value type has no codec", self.topic)));
+        };
+        let topic = stage.outputs.topic(&self.topic)?;
+        let name = self.topic.clone();
+        Ok(Box::new(EchoPull { inner, stage: Arc::clone(stage), name, topic, key, value, waiting: None, sending: None }))
+    }
+}
+
+struct EchoPull<V, K> {
+    inner: Box<dyn Pull<V, K>>,
+    stage: Arc<LiveStage>,
+    name: String,
+    topic: Arc<dyn SinkTopic>,
+    key: Coder<K>,
+    value: Coder<V>,
+    /// Encoded, but the producer had no room.
+    waiting: Option<Item<V, K>>,
+    sending: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
+}
+
+impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
+    fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
+        if let Some(Err(error)) = ready!(poll_slot(&mut self.sending, cx)) {
+            self.stage.cursor.fail(error);
+            return Poll::Pending;
+        }
+        if let Some(item) = self.waiting.take() {
+            return Poll::Ready(Some(item));
+        }
+        let Some(item) = ready!(self.inner.poll_pull(cx)) else { return Poll::Ready(None) };
+        match self.send(&item) {
+            Ok(None) => Poll::Ready(Some(item)),
+            Ok(Some(sending)) => {
+                self.sending = Some(sending);
+                self.waiting = Some(item);
+                // Polled at once, so that it can register its waker.
+                self.poll_pull(cx)
+            }
+            Err(error) => {
+                self.stage.cursor.fail(error);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// A send that waits for room.
+type Sending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+impl<V: Data, K: Data> EchoPull<V, K> {
+    /// Sends, or gives back what is to be waited for.
+    fn send(&self, item: &Item<V, K>) -> Result<Option<Sending>, Error> {
+        encode(&self.name, &self.key, &item.key, &self.value, &item.value, |key, payload| {
+            let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));
+            let message = Outgoing { partition: None, key, payload, headers, timestamp };
+            match self.stage.outputs.try_send(&self.topic, &message) {
+                Ok(()) => Ok(None),
+                Err(SendRefused::Failed(error)) => Err(error.into()),
+                Err(SendRefused::Full) => {
+                    let (stage, topic, owned) = (Arc::clone(&self.stage), Arc::clone(&self.topic), crate::topic::Owned::of(&message));
+                    Ok(Some(Box::pin(async move { Ok(stage.outputs.send(&topic, &owned.as_outgoing()).await?) }) as Sending))
+                }
+            }
+        })?
+    }
+}

@@ -1,0 +1,60 @@
+//! The stream of events that are acked one by one, in any order, by whoever has finished them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use super::{Event, Origin, Stream};
+use crate::agent::Run;
+use crate::message::RawKey;
+
+impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
+    /// Yields events that are finished when their [`ack`](Event::ack) is called, not when the next one is asked for.
+    ///
+    /// It is a `futures::Stream`, so `buffered`, `for_each_concurrent` and the like apply. The committed offset stays at
+    /// the first event that is not acked; an event that is dropped without an ack holds it there until a restart reads
+    /// it again. No more than `stream_buffer_maxsize` events are out at a time.
+    pub fn events(self) -> Events<V, K> {
+        Events { stream: self }
+    }
+
+    /// Faust's name for [`events`](Self::events).
+    pub fn noack(self) -> Events<V, K> {
+        self.events()
+    }
+}
+
+/// Events with an explicit `ack()`, from [`Stream::events`].
+#[derive(Debug)]
+#[must_use = "a stream does nothing until it is polled"]
+pub struct Events<V, K = RawKey> {
+    stream: Stream<V, K>,
+}
+
+impl<V: Send + 'static, K: Send + 'static> Events<V, K> {
+    /// The next event; `None` when the worker drains or the partition is revoked.
+    pub async fn next(&mut self) -> Option<Event<V, K>> {
+        std::future::poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<V, K>>> {
+        if let Origin::Agent(Run::Live(stage)) = &self.stream.origin
+            && !stage.cursor.is_draining()
+        {
+            ready!(stage.cursor.poll_room(cx, stage.buffer_maxsize));
+        }
+        let Some(item) = ready!(self.stream.poll_unacked(cx)) else { return Poll::Ready(None) };
+        if let Origin::Agent(Run::Live(stage)) = &self.stream.origin {
+            stage.cursor.hand_out(item.meta.input, item.meta.offset);
+            stage.cursor.passed(item.meta.input, item.meta.offset, item.meta.timestamp);
+        }
+        Poll::Ready(Some(Event::new(item, &self.stream.origin, true)))
+    }
+}
+
+impl<V: Send + 'static, K: Send + 'static> futures_util::Stream for Events<V, K> {
+    type Item = Event<V, K>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_event(cx)
+    }
+}

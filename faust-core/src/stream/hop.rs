@@ -1,0 +1,169 @@
+//! `group_by` and `through`: the stream goes on from a topic that a stage of its own fills.
+//!
+//! When the agent is planned, what lies before the hop is recorded as a [`Forwarder`]: operators, key, codecs. Another
+//! task runs it. In the agent's own live run nothing before its last hop is ever built.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::event::Item;
+use super::leaf::SourceBlueprint;
+use super::pull::{Blueprint, Pull};
+use super::{Origin, Stream};
+use crate::agent::{AgentFuture, Run};
+use crate::codec::{Coder, Data, Role, UnknownCodec};
+use crate::error::Error;
+use crate::partition::stage::LiveStage;
+use crate::topic::{Owned, encode};
+use crate::transport::{Outgoing, SendRefused};
+
+impl<V: Data, K: Send + 'static> Stream<V, K> {
+    /// Goes on in the partition that `key` belongs to: every event travels through an internal topic, keyed anew.
+    ///
+    /// `name` names the grouping, and with it the topic `<app>-<agent>-<name>-repartition`, which has as many partitions
+    /// as the source. Values travel as the operators before have made them; headers and time travel along.
+    /// Events that a later filter would drop are cheaper dropped before.
+    pub fn group_by<G: Data>(self, name: &str, key: impl Fn(&V) -> G + Send + Sync + 'static) -> Stream<V, G> {
+        let rekey: Rekey<V, K, G> = Arc::new(move |value, _| key(value));
+        self.hop(Target::Internal(name.to_owned()), rekey)
+    }
+
+    fn hop<G: Data>(self, target: Target, rekey: Rekey<V, K, G>) -> Stream<V, G> {
+        let next = self.hop + 1;
+        if let Origin::Detached = self.origin {
+            let rekeyed = Rekeyed { inner: self.blueprint, rekey };
+            return Stream::from_blueprint(Arc::new(rekeyed), self.origin, next);
+        }
+        match SourceBlueprint::<V, G>::new(None, None) {
+            Ok(source) => {
+                match &self.origin {
+                    Origin::Agent(Run::Planning(sketch)) => {
+                        let forwarder = Hop { blueprint: self.blueprint, rekey, hop: self.hop };
+                        sketch.hop(target, Arc::new(forwarder));
+                    }
+                    Origin::Agent(Run::Live(stage)) if next > stage.hop => self.origin.fail(Error::Misuse(format!(
+                        "agent `{}`: {target} comes after the first event, when the topology is fixed; move it before the first `next()`",
+                        stage.agent
+                    ))),
+                    _ => {}
+                }
+                Stream::from_blueprint(Arc::new(source), self.origin, next)
+            }
+            Err(why) => {
+                let error = Error::Misuse(format!("{target}: {why}"));
+                self.origin.fail(Error::Misuse(error.to_string()));
+                Stream::from_blueprint(Arc::new(Failed(error.to_string())), self.origin, next)
+            }
+        }
+    }
+}
+
+impl<V: Data, K: Data + Clone> Stream<V, K> {
+    /// Goes on from `topic`, to which every event is sent under its own key, as the operators before have made it.
+    ///
+    /// The topic is declared at start, with the source's partition count if it does not exist.
+    pub fn through(self, topic: &str) -> Stream<V, K> {
+        self.hop(Target::Named(topic.to_owned()), Arc::new(|_, key: &K| key.clone()))
+    }
+}
+
+/// How the key of a forwarded event comes about.
+type Rekey<V, K, G> = Arc<dyn Fn(&V, &K) -> G + Send + Sync>;
+
+/// Where a hop leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// An internal topic, named after app, agent, source and this.
+    Internal(String),
+    /// The user's own topic.
+    Named(String),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Internal(name) => write!(f, "group_by `{name}`"),
+            Self::Named(name) => write!(f, "through `{name}`"),
+        }
+    }
+}
+
+/// The stage before a hop: reads, applies the recorded operators, sends on.
+pub(crate) trait Forwarder: Send + Sync {
+    /// Runs in one partition until its stream ends.
+    fn start(&self, stage: Arc<LiveStage>, to: &str) -> Result<AgentFuture, Error>;
+}
+
+struct Hop<V, K, G> {
+    blueprint: Arc<dyn Blueprint<V, K>>,
+    rekey: Rekey<V, K, G>,
+    hop: usize,
+}
+
+impl<V: Data, K: Send + 'static, G: Data> Forwarder for Hop<V, K, G> {
+    fn start(&self, stage: Arc<LiveStage>, to: &str) -> Result<AgentFuture, Error> {
+        let misfit = |why: UnknownCodec| Error::Misuse(format!("topic `{to}`: {why}"));
+        let key_coder: Coder<G> = Coder::resolve(None, Role::Key).map_err(misfit)?;
+        let value_coder: Coder<V> = Coder::resolve(None, Role::Value).map_err(misfit)?;
+        let topic = stage.outputs.topic(to)?;
+        let (to, rekey) = (to.to_owned(), Arc::clone(&self.rekey));
+        let origin = Origin::Agent(Run::Live(Arc::clone(&stage)));
+        let mut stream = Stream::from_blueprint(Arc::clone(&self.blueprint), origin, self.hop);
+        Ok(Box::pin(async move {
+            while let Some(item) = stream.next_item().await {
+                let key = rekey(&item.value, &item.key);
+                let full = encode(&to, &key_coder, &key, &value_coder, &item.value, |key, payload| {
+                    let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));
+                    let message = Outgoing { partition: None, key, payload, headers, timestamp };
+                    match stage.outputs.try_send(&topic, &message) {
+                        Ok(()) => Ok(None),
+                        Err(SendRefused::Full) => Ok(Some(Owned::of(&message))),
+                        Err(SendRefused::Failed(error)) => Err(error),
+                    }
+                })??;
+                if let Some(message) = full {
+                    stage.outputs.send(&topic, &message.as_outgoing()).await?;
+                }
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// A hop whose types have no codec: the planner reports it, nothing is ever read.
+struct Failed(String);
+
+impl<V, K> Blueprint<V, K> for Failed {
+    fn build(&self, _: &Origin) -> Result<Box<dyn Pull<V, K>>, Error> {
+        Err(Error::Misuse(self.0.clone()))
+    }
+}
+
+
+/// A hop of a test's stream: there is no topic between, only the new key.
+struct Rekeyed<V, K, G> {
+    inner: Arc<dyn Blueprint<V, K>>,
+    rekey: Rekey<V, K, G>,
+}
+
+impl<V: Send + 'static, K: Send + 'static, G: Send + 'static> Blueprint<V, G> for Rekeyed<V, K, G> {
+    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<V, G>>, Error> {
+        Ok(Box::new(RekeyedPull { inner: self.inner.build(origin)?, rekey: Arc::clone(&self.rekey) }))
+    }
+}
+
+struct RekeyedPull<V, K, G> {
+    inner: Box<dyn Pull<V, K>>,
+    rekey: Rekey<V, K, G>,
+}
+
+impl<V: Send, K: Send, G: Send> Pull<V, G> for RekeyedPull<V, K, G> {
+    fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, G>>> {
+        self.inner.poll_pull(cx).map(|item| {
+            item.map(|Item { value, key, meta }| {
+                let key = (self.rekey)(&value, &key);
+                Item { value, key, meta }
+            })
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! The beginning of every stream: reads batches from the partition, decodes them, and sorts out what cannot be decoded.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use super::event::{Item, Meta};
+use super::pull::{Blueprint, Pull};
+use super::{Origin, poll_slot};
+use crate::agent::Run;
+use crate::codec::{Coder, Data, Role, UnknownCodec};
+use crate::config::DecodePolicy;
+use crate::error::Error;
+use crate::message::{OwnedMessage, RawMessage};
+use crate::partition::dead_letter;
+use crate::partition::stage::LiveStage;
+use crate::record::{TimestampFn, timestamp_of};
+use crate::transport::TransportErrorKind;
+
+/// Messages read at a time. 16 to 512 measure alike; 1 does not.
+const BATCH: usize = 128;
+
+/// How a partition's messages become values and keys.
+pub(crate) struct SourceBlueprint<V, K> {
+    value: Coder<V>,
+    key: Coder<K>,
+    timestamp: Option<TimestampFn>,
+}
+
+impl<V: Data, K: Data> SourceBlueprint<V, K> {
+    pub(crate) fn new(key_codec: Option<&str>, value_codec: Option<&str>) -> Result<Self, UnknownCodec> {
+        Ok(Self {
+            value: Coder::resolve(value_codec, Role::Value)?,
+            key: Coder::resolve(key_codec, Role::Key)?,
+            timestamp: timestamp_of::<V>(),
+        })
+    }
+}
+
+impl<V: Data, K: Data> Blueprint<V, K> for SourceBlueprint<V, K> {
+    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<V, K>>, Error> {
+        let Origin::Agent(Run::Live(stage)) = origin else {
+            return Err(Error::Misuse("a stream can be read only inside an agent".to_owned()));
+        };
+        let decoder = Decoder { value: self.value.clone(), key: self.key.clone(), timestamp: self.timestamp };
+        Ok(Box::new(Leaf { stage: Arc::clone(stage), decoder, buffer: VecDeque::with_capacity(BATCH), turn: 0, rejecting: None }))
+    }
+}
+
+struct Decoder<V, K> {
+    value: Coder<V>,
+    key: Coder<K>,
+    timestamp: Option<TimestampFn>,
+}
+
+struct Leaf<V, K> {
+    stage: Arc<LiveStage>,
+    decoder: Decoder<V, K>,
+    buffer: VecDeque<Entry<V, K>>,
+    /// The input to read first next time, so that none starves.
+    turn: usize,
+    /// A dead letter that waits for room in the producer.
+    rejecting: Option<Pin<Box<dyn Future<Output = (u32, i64, Result<(), Error>)> + Send>>>,
+}
+
+enum Entry<V, K> {
+    Good(Item<V, K>),
+    /// Kept in its place, so that what is before it is processed first. Boxed: rare and large.
+    Bad(Box<Undecodable>),
+}
+
+/// A message that could not be decoded, and why.
+pub(crate) struct Undecodable {
+    pub(crate) input: u32,
+    pub(crate) message: OwnedMessage,
+    pub(crate) why: String,
+}
+
+impl<V: Data, K: Data> Pull<V, K> for Leaf<V, K> {
+    fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
+        loop {
+            if let Some((input, offset, result)) = ready!(poll_slot(&mut self.rejecting, cx)) {
+                match result {
+                    Ok(()) => self.stage.cursor.ack(input, offset),
+                    Err(error) => self.stage.cursor.fail(error),
+                }
+            }
+            match self.buffer.pop_front() {
+                Some(Entry::Good(item)) => return Poll::Ready(Some(item)),
+                Some(Entry::Bad(bad)) => self.reject(*bad),
+                None => ready!(self.poll_fill(cx)),
+            }
+        }
+    }
+}
+
+impl<V: Data, K: Data> Leaf<V, K> {
+    /// Reads and decodes the next batch into the buffer.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A partition with endless messages must let its neighbours on this thread have a turn.
+        let budget = ready!(tokio::task::coop::poll_proceed(cx));
+        let Self { stage, decoder, buffer, turn, .. } = self;
+        for step in 0..stage.inputs.len() {
+            let index = (*turn + step) % stage.inputs.len();
+            let Some(input) = stage.inputs.get(index) else { continue };
+            let number = u32::try_from(index).expect("an agent has few topics");
+            let polled = input.feed.poll_batch(input.seat, cx, BATCH, &mut |message| buffer.push_back(decoder.decode(number, &message)));
+            match polled {
+                Poll::Pending => {}
+                Poll::Ready(Ok(count)) => {
+                    stage.cursor.delivered(number, buffer.iter().map(Entry::offset));
+                    stage.outputs.stats.events(count as u64);
+                    *turn = index + 1;
+                    budget.made_progress();
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Err(error)) if error.kind == TransportErrorKind::Retriable => {
+                    tracing::warn!(partition = %input.feed.partition(), "{error}; reading goes on");
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Ready(Err(error)) => stage.cursor.fail(error.into()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Does what the policy says with a message that cannot be decoded.
+    fn reject(&mut self, bad: Undecodable) {
+        let (input, offset) = (bad.input, bad.message.offset);
+        let place = self.stage.place_of(input, offset);
+        let agent = &self.stage.agent;
+        match self.stage.on_decode_error {
+            DecodePolicy::DeadLetter => {
+                tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it goes to `{}`", self.stage.outputs.dead_letter);
+                let stage = Arc::clone(&self.stage);
+                self.rejecting = Some(Box::pin(async move {
+                    let sent = dead_letter::send(&stage, &bad).await;
+                    (input, offset, sent)
+                }));
+            }
+            DecodePolicy::Skip => {
+                tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it is skipped");
+                self.stage.outputs.stats.skipped();
+                self.stage.cursor.ack(input, offset);
+            }
+            DecodePolicy::Stop => {
+                self.stage.cursor.fail(Error::Decode { agent: agent.to_string(), place, why: bad.why });
+            }
+        }
+    }
+}
+
+impl<V: Data, K: Data> Decoder<V, K> {
+    fn decode(&self, input: u32, message: &RawMessage<'_>) -> Entry<V, K> {
+        let value = match self.value.decode(message.payload) {
+            Ok(value) => value,
+            Err(why) => return Entry::bad(input, message, format!("value: {why}")),
+        };
+        let key = match self.key.decode(message.key) {
+            Ok(key) => key,
+            Err(why) => return Entry::bad(input, message, format!("key: {why}")),
+        };
+        let timestamp = self.timestamp.and_then(|of| of(&value)).unwrap_or(message.timestamp);
+        let meta = Meta { offset: message.offset, timestamp, input, headers: message.headers.clone() };
+        Entry::Good(Item { value, key, meta })
+    }
+}
+
+impl<V, K> Entry<V, K> {
+    fn bad(input: u32, message: &RawMessage<'_>, why: String) -> Self {
+        Self::Bad(Box::new(Undecodable { input, message: message.to_owned(), why }))
+    }
+
+    fn offset(&self) -> i64 {
+        match self {
+            Self::Good(item) => item.meta.offset,
+            Self::Bad(bad) => bad.message.offset,
+        }
+    }
+}

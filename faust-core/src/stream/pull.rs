@@ -1,0 +1,22 @@
+//! How operators are made: a blueprint that any task can bring to life, and the living thing that is pulled.
+
+use std::task::{Context, Poll};
+
+use super::Origin;
+use super::event::Item;
+use crate::error::Error;
+
+/// A chain of operators, alive in one stage of one partition.
+///
+/// One virtual call per operator and event: cheap, and it keeps the type of a stream to its value and key.
+/// A fault is told to the stage's cursor, and the pull stays pending.
+pub(crate) trait Pull<V, K>: Send {
+    /// The next item; `None` ends the stream.
+    fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>>;
+}
+
+/// A chain of operators as the agent declared it, shared by all partitions and by the stages of a repartition.
+pub(crate) trait Blueprint<V, K>: Send + Sync {
+    /// Brings it to life for one stage.
+    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<V, K>>, Error>;
+}

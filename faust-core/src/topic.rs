@@ -1,0 +1,380 @@
+//! Topics that an agent sends to.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::agent::{AgentArg, AgentCx, ArgSpec, Run, TopicDecl};
+use crate::codec::{Coder, Data, Role, UnknownCodec};
+use crate::error::Error;
+use crate::message::{Headers, OwnedMessage, RawKey};
+use crate::partition::stage::Outputs;
+use crate::plan::sketch::Sketch;
+use crate::record::{KeyFn, TimestampFn, key_of, timestamp_of};
+use crate::time::Timestamp;
+use crate::transport::{NewTopic, Outgoing, SendRefused, SinkTopic};
+
+/// A topic to send to, with keys `K` and values `V`.
+///
+/// An agent takes it as `#[topic("a.b")] out: Topic<String, Click>`. Cheap to clone.
+pub struct Topic<K, V> {
+    inner: Arc<Inner<K, V>>,
+}
+
+struct Inner<K, V> {
+    name: String,
+    key: Coder<K>,
+    value: Coder<V>,
+    /// From the record's `key = field` and `timestamp = field`.
+    key_of: Option<KeyFn>,
+    timestamp_of: Option<TimestampFn>,
+    way: Way,
+}
+
+/// Where what is sent goes.
+enum Way {
+    /// Nowhere yet: the agent is being planned.
+    Planning(Arc<Sketch>),
+    /// To the broker.
+    Live(Arc<Outputs>, Arc<dyn SinkTopic>),
+    /// Into a list, for tests.
+    Recorded(Arc<Mutex<Vec<OwnedMessage>>>),
+}
+
+impl<K: Data, V: Data> Topic<K, V> {
+    /// Sends a message. The key places it, by murmur2 as in Java.
+    ///
+    /// The call hands the message over; awaiting it waits only for room in the producer's buffer. Whether it arrived is
+    /// checked before the next commit: an event is not committed before everything sent in it has arrived.
+    ///
+    /// # Errors
+    /// The value cannot be encoded, or the producer will never accept it.
+    pub fn send<'a>(&'a self, key: &K, value: &V) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
+        self.send_with(key, value, |message| message)
+    }
+
+    /// Sends a value without a key, or under the one its record names with `key = field`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_value<'a>(&'a self, value: &V) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
+        self.hand_over(None, value, SendOptions::default())
+    }
+
+    /// Sends a message with a chosen partition, time or headers.
+    ///
+    /// ```
+    /// # use faust_core::{topic::Topic, time::Timestamp};
+    /// # async fn example(topic: Topic<String, i64>) -> Result<(), faust_core::error::Error> {
+    /// topic.send_with(&"k".to_owned(), &1, |m| m.timestamp(Timestamp(1_700_000_000_000)).header("source", "lesson")).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_with<'a, F: FnOnce(SendOptions) -> SendOptions>(
+        &'a self,
+        key: &K,
+        value: &V,
+        options: F,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V, F> {
+        self.hand_over(Some(key), value, options(SendOptions::default()))
+    }
+
+    /// Encodes and offers the message at once; only a full producer makes the future wait.
+    fn hand_over<'a>(
+        &'a self,
+        key: Option<&K>,
+        value: &V,
+        options: SendOptions,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
+        let offered = self.offer(key, value, options);
+        async move {
+            match (offered?, &self.inner.way) {
+                (Some(message), Way::Live(outputs, topic)) => Ok(outputs.send(topic, &message.as_outgoing()).await?),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    /// `Some` is a message for which there was no room.
+    fn offer(&self, key: Option<&K>, value: &V, options: SendOptions) -> Result<Option<Owned>, Error> {
+        let Inner { name, way, .. } = &*self.inner;
+        if let Way::Planning(sketch) = way {
+            return Err(sketch.violation(&format!("sends to topic `{name}`")));
+        }
+        let timestamp = options.timestamp.or_else(|| self.inner.timestamp_of.and_then(|of| of(value)));
+        self.encode(key, value, |key, payload| {
+            let message = Outgoing { partition: options.partition, key, payload, headers: options.headers, timestamp };
+            way.offer(&message)
+        })?
+    }
+
+    fn encode<R>(&self, key: Option<&K>, value: &V, then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R) -> Result<R, Error> {
+        let Inner { name, key: key_coder, value: value_coder, key_of, .. } = &*self.inner;
+        match (key, key_of) {
+            (Some(key), _) => encode(name, key_coder, key, value_coder, value, then),
+            (None, of) => encode_parts(
+                |out| of.map_or(Ok(false), |of| of(value, out)).map_err(|why| encode_error(name, "key", &why)),
+                |out| value_coder.encode(value, out).map_err(|why| encode_error(name, "value", &why)),
+                then,
+            ),
+        }
+    }
+
+    /// The topic's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// A topic that keeps what is sent to it, for calling an agent's function in a unit test.
+    ///
+    /// # Errors
+    /// A type without a codec.
+    pub fn recorded(name: &str) -> Result<(Self, Recorded<K, V>), Error> {
+        let messages = Arc::default();
+        let topic = Self::new(&TopicDecl::new(""), name, Way::Recorded(Arc::clone(&messages)))?;
+        let recorded = Recorded { topic: topic.clone(), messages };
+        Ok((topic, recorded))
+    }
+
+    /// Opens a topic by name for an agent: its sinks.
+    pub(crate) fn open(cx: &mut AgentCx<'_>, name: &str) -> Result<Self, Error> {
+        if let Run::Planning(sketch) = &cx.run {
+            sketch.writes(name);
+        }
+        Self::new(&TopicDecl::new(""), name, Way::of(&cx.run, name)?)
+    }
+
+    /// Opens a topic for use outside agents.
+    pub(crate) fn outside(name: &str, outputs: &Arc<Outputs>) -> Result<Self, Error> {
+        let topic = outputs.topic(name)?;
+        Self::new(&TopicDecl::new(""), name, Way::Live(Arc::clone(outputs), topic))
+    }
+
+    fn new(decl: &TopicDecl, name: &str, way: Way) -> Result<Self, Error> {
+        let fault = |why: UnknownCodec| Error::setup(vec![format!("topic `{name}`: {why}")]);
+        let inner = Inner {
+            name: name.to_owned(),
+            key: Coder::resolve(decl.key_codec, Role::Key).map_err(fault)?,
+            value: Coder::resolve(decl.value_codec, Role::Value).map_err(fault)?,
+            key_of: key_of::<V>(),
+            timestamp_of: timestamp_of::<V>(),
+            way,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+impl Way {
+    fn of(run: &Run, name: &str) -> Result<Self, Error> {
+        Ok(match run {
+            Run::Planning(sketch) => Self::Planning(Arc::clone(sketch)),
+            Run::Live(stage) => Self::Live(Arc::clone(&stage.outputs), stage.outputs.topic(name)?),
+        })
+    }
+
+    fn offer(&self, message: &Outgoing<'_>) -> Result<Option<Owned>, Error> {
+        match self {
+            Self::Live(outputs, topic) => match outputs.try_send(topic, message) {
+                Ok(()) => Ok(None),
+                Err(SendRefused::Full) => Ok(Some(Owned::of(message))),
+                Err(SendRefused::Failed(error)) => Err(error.into()),
+            },
+            Self::Recorded(messages) => {
+                let mut messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
+                let offset = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+                messages.push(Owned::of(message).into_message(offset));
+                Ok(None)
+            }
+            Self::Planning(_) => Ok(None),
+        }
+    }
+}
+
+impl<K: Data, V: Data> AgentArg for Topic<K, V> {
+    fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
+        let Some(decl) = &spec.topic else {
+            let fault = format!("agent `{}`: argument `{}` is a topic without a name; write `#[topic(\"a.b\")] {0}: ..`", cx.agent, spec.name);
+            return Err(Error::setup(vec![fault]));
+        };
+        if let Run::Planning(sketch) = &cx.run {
+            sketch.declares(decl);
+        }
+        Self::new(decl, decl.name, Way::of(&cx.run, decl.name)?)
+    }
+}
+
+impl<K, V> Clone for Topic<K, V> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<K, V> std::fmt::Debug for Topic<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Topic({})", self.inner.name)
+    }
+}
+
+/// What was sent to a topic made by [`Topic::recorded`].
+#[derive(Debug)]
+pub struct Recorded<K, V> {
+    topic: Topic<K, V>,
+    messages: Arc<Mutex<Vec<OwnedMessage>>>,
+}
+
+impl<K: Data, V: Data> Recorded<K, V> {
+    /// The messages so far, as bytes.
+    pub fn messages(&self) -> Vec<OwnedMessage> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The values so far, decoded again.
+    ///
+    /// # Errors
+    /// A value that does not survive its own codec.
+    pub fn values(&self) -> Result<Vec<V>, Error> {
+        let decode = |message: OwnedMessage| self.topic.inner.value.decode(message.payload.as_deref());
+        let decoded: Result<_, _> = self.messages().into_iter().map(decode).collect();
+        decoded.map_err(|why| Error::Encode { topic: self.topic.name().to_owned(), part: "value", why: why.to_string() })
+    }
+}
+
+/// What [`Topic::send_with`] can say about a message.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct SendOptions {
+    partition: Option<i32>,
+    timestamp: Option<Timestamp>,
+    headers: Headers,
+}
+
+impl SendOptions {
+    /// A fixed partition instead of the key's.
+    pub fn partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// A time other than now or the record's own.
+    pub fn timestamp(mut self, timestamp: Timestamp) -> Self {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// All headers at once, such as those of the event at hand.
+    pub fn headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// One more header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.headers = self.headers.with(name, value);
+        self
+    }
+}
+
+/// A message that waits for room, out of the buffers it was encoded in.
+pub(crate) struct Owned {
+    partition: Option<i32>,
+    key: Option<Bytes>,
+    payload: Option<Bytes>,
+    headers: Headers,
+    timestamp: Option<Timestamp>,
+}
+
+impl Owned {
+    pub(crate) fn of(message: &Outgoing<'_>) -> Self {
+        Self {
+            partition: message.partition,
+            key: message.key.map(Bytes::copy_from_slice),
+            payload: message.payload.map(Bytes::copy_from_slice),
+            headers: message.headers.clone(),
+            timestamp: message.timestamp,
+        }
+    }
+
+    pub(crate) fn as_outgoing(&self) -> Outgoing<'_> {
+        Outgoing {
+            partition: self.partition,
+            key: self.key.as_deref(),
+            payload: self.payload.as_deref(),
+            headers: self.headers.clone(),
+            timestamp: self.timestamp,
+        }
+    }
+
+    fn into_message(self, offset: i64) -> OwnedMessage {
+        let timestamp = self.timestamp.unwrap_or_else(Timestamp::now);
+        OwnedMessage { offset, timestamp, key: self.key, payload: self.payload, headers: self.headers }
+    }
+}
+
+/// What a topic is created with: its own declaration first, then the settings.
+pub(crate) fn new_topic(decl: &TopicDecl, partitions: i32, replication: i16) -> NewTopic {
+    let mut configs = BTreeMap::new();
+    if let Some(ms) = decl.retention_ms {
+        configs.insert("retention.ms".to_owned(), ms.to_string());
+    }
+    if let Some(compacting) = decl.compacting {
+        let policy = match (compacting, decl.retention_ms) {
+            (true, Some(_)) => "compact,delete",
+            (true, None) => "compact",
+            (false, _) => "delete",
+        };
+        configs.insert("cleanup.policy".to_owned(), policy.to_owned());
+    }
+    NewTopic {
+        name: decl.name.to_owned(),
+        partitions: decl.partitions.unwrap_or(partitions),
+        replication: decl.replication.unwrap_or(replication),
+        configs,
+    }
+}
+
+/// Encodes key and value into buffers that this thread reuses, and hands them to `then`.
+pub(crate) fn encode<K: Data, V: Data, R>(
+    topic: &str,
+    key_coder: &Coder<K>,
+    key: &K,
+    value_coder: &Coder<V>,
+    value: &V,
+    then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R,
+) -> Result<R, Error> {
+    encode_parts(
+        |out| key_coder.encode(key, out).map_err(|why| encode_error(topic, "key", &why)),
+        |out| value_coder.encode(value, out).map_err(|why| encode_error(topic, "value", &why)),
+        then,
+    )
+}
+
+fn encode_parts<R>(
+    key: impl FnOnce(&mut Vec<u8>) -> Result<bool, Error>,
+    value: impl FnOnce(&mut Vec<u8>) -> Result<bool, Error>,
+    then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R,
+) -> Result<R, Error> {
+    thread_local! {
+        static BUFFERS: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    }
+    // Taken out rather than borrowed: a codec of the user's may itself send.
+    let (mut key_bytes, mut value_bytes) = BUFFERS.take();
+    key_bytes.clear();
+    value_bytes.clear();
+    let has_key = key(&mut key_bytes)?;
+    let has_value = value(&mut value_bytes)?;
+    let result = then(has_key.then_some(&key_bytes), has_value.then_some(&value_bytes));
+    BUFFERS.set((key_bytes, value_bytes));
+    Ok(result)
+}
+
+fn encode_error(topic: &str, part: &'static str, why: &impl ToString) -> Error {
+    Error::Encode { topic: topic.to_owned(), part, why: why.to_string() }
+}
+
+/// A key that was not decoded is sent as it came.
+pub type RawTopic<V> = Topic<RawKey, V>;
