@@ -1,0 +1,145 @@
+//! Makes the broker's topics fit the plan: creates what is missing, checks what is there, never alters it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Plan, Role, TopicPlan};
+use crate::agent::TopicDecl;
+use crate::config::Settings;
+use crate::error::Error;
+use crate::topic::new_topic;
+use crate::transport::{Admin, NewTopic, TransportError};
+
+/// Settles every topic of the plan and fills in partition counts.
+///
+/// Waits for brokers that are away, and for missing topics that it may not create.
+///
+/// # Errors
+/// Topics that do not fit, all together; what a broker refuses for good.
+pub(crate) async fn settle(plan: &mut Plan, admin: &dyn Admin, settings: &Settings) -> Result<(), Error> {
+    let mut waiting = Waiting::default();
+    loop {
+        let existing = look(admin, plan, &mut waiting).await?;
+        for (name, count) in &existing {
+            if let Some(topic) = plan.topics_mut().get_mut(name) {
+                topic.partitions = Some(*count);
+            }
+        }
+        let (create, missing) = missing(plan, settings);
+        if create.is_empty() && missing.is_empty() {
+            return check(plan);
+        }
+        if !create.is_empty() {
+            for topic in &create {
+                tracing::info!("creating topic `{}` with {} partitions", topic.name, topic.partitions);
+            }
+            retry("create topics", &mut waiting, async || admin.create(create.clone()).await).await?;
+            // Internal topics come next round: they take their count from what was created now.
+            continue;
+        }
+        waiting.say(&format!(
+            "waiting for {}: create them, or allow it with `topic_allow_declare`",
+            missing.iter().map(|name| format!("topic `{name}`")).collect::<Vec<_>>().join(", ")
+        ));
+        tokio::time::sleep(WAIT).await;
+    }
+}
+
+/// The pause between two looks.
+const WAIT: Duration = Duration::from_millis(500);
+
+async fn look(admin: &dyn Admin, plan: &Plan, waiting: &mut Waiting) -> Result<BTreeMap<String, i32>, Error> {
+    let names: Vec<String> = plan.topics().map(|topic| topic.name().to_owned()).collect();
+    retry("look up topics", waiting, async || admin.topics(Some(names.clone())).await).await
+}
+
+/// Tries until the broker answers (promise P7).
+async fn retry<T>(what: &str, waiting: &mut Waiting, attempt: impl AsyncFn() -> Result<T, TransportError>) -> Result<T, Error> {
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) if error.is_retriable() => {
+                waiting.say(&format!("waiting for the broker to {what}: {error}"));
+                tokio::time::sleep(WAIT).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Says what is waited for: at once, then every ten seconds.
+#[derive(Default)]
+struct Waiting {
+    said: Option<(String, tokio::time::Instant)>,
+}
+
+impl Waiting {
+    fn say(&mut self, what: &str) {
+        let recent = self.said.as_ref().is_some_and(|(said, when)| said == what && when.elapsed() < Duration::from_secs(10));
+        if !recent {
+            tracing::warn!("{what}");
+            self.said = Some((what.to_owned(), tokio::time::Instant::now()));
+        }
+    }
+}
+
+/// What to create now, and what can only be waited for.
+fn missing(plan: &Plan, settings: &Settings) -> (Vec<NewTopic>, Vec<String>) {
+    let mut create = Vec::new();
+    let mut wait = Vec::new();
+    for topic in plan.topics().filter(|topic| topic.partitions.is_none()) {
+        let Some(partitions) = partitions_for(plan, topic, settings) else { continue };
+        // Internal topics are the app's own: without them it cannot run, so the setting does not cover them.
+        if settings.topic_allow_declare || topic.role == Role::Internal {
+            create.push(creation(topic, partitions, settings));
+        } else {
+            wait.push(topic.name().to_owned());
+        }
+    }
+    (create, wait)
+}
+
+/// How many partitions a missing topic gets; `None` while the topics it follows are missing themselves.
+fn partitions_for(plan: &Plan, topic: &TopicPlan, settings: &Settings) -> Option<i32> {
+    if topic.like.is_empty() {
+        return Some(settings.topic_partitions);
+    }
+    topic.like.iter().map(|source| count(plan, source)).collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+fn count(plan: &Plan, topic: &Arc<str>) -> Option<i32> {
+    plan.topics.get(&**topic).and_then(|topic| topic.partitions)
+}
+
+fn creation(topic: &TopicPlan, partitions: i32, settings: &Settings) -> NewTopic {
+    let decl = topic.decl.unwrap_or(TopicDecl::new(""));
+    let mut new = new_topic(&decl, partitions, settings.topic_replication_factor);
+    new.name = topic.name().to_owned();
+    if topic.role == Role::DeadLetter {
+        // A message at the size limit must still fit when our headers are added, and must not be swept away unseen.
+        new.configs.insert("max.message.bytes".to_owned(), DEAD_LETTER_MAX.to_string());
+        new.configs.insert("retention.ms".to_owned(), "-1".to_owned());
+    }
+    new
+}
+
+/// The largest dead letter, in bytes.
+const DEAD_LETTER_MAX: u32 = 16 << 20;
+
+/// Counts that do not fit, each with its fix.
+fn check(plan: &Plan) -> Result<(), Error> {
+    let mut faults = Vec::new();
+    for topic in plan.topics() {
+        let (name, have) = (topic.name(), topic.partitions.unwrap_or_default());
+        if let Some(declared) = topic.decl.and_then(|decl| decl.partitions).filter(|&declared| declared != have) {
+            faults.push(format!("topic `{name}` has {have} partitions, but it is declared with {declared}; change the declaration, or create the topic anew"));
+        }
+        let like = topic.like.iter().filter_map(|source| count(plan, source)).max();
+        if let Some(needed) = like.filter(|&needed| needed != have) {
+            let sources = topic.like.join("`, `");
+            faults.push(format!("topic `{name}` has {have} partitions, but `{sources}` has {needed}; delete `{name}` when it is empty, it is created again with {needed}"));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }
+}

@@ -1,0 +1,111 @@
+//! What an agent declares while it is planned: the topics it writes, the hops it takes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::agent::TopicDecl;
+use crate::error::Error;
+use crate::stream::hop::{Forwarder, Target};
+
+/// Filled by the planning run of one agent. Its stream, topics and operators write into it.
+#[derive(Default)]
+pub(crate) struct Sketch {
+    agent: String,
+    drawn: Mutex<Drawn>,
+}
+
+/// What has been declared so far.
+#[derive(Default)]
+pub(crate) struct Drawn {
+    /// The argument that is the stream.
+    pub(crate) stream: Option<&'static str>,
+    /// Topics written to, with what was declared of them.
+    pub(crate) outputs: Vec<Output>,
+    /// `group_by` and `through`, in order.
+    pub(crate) hops: Vec<(Target, Arc<dyn Forwarder>)>,
+    /// The hop whose stream was polled: the agent has come to its loop.
+    pub(crate) polled: Option<usize>,
+    /// What it did that planning cannot allow.
+    pub(crate) faults: Vec<String>,
+}
+
+/// A topic an agent writes to.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    pub(crate) name: String,
+    pub(crate) decl: Option<TopicDecl>,
+}
+
+impl Sketch {
+    pub(crate) fn new(agent: &str) -> Arc<Self> {
+        Arc::new(Self { agent: agent.to_owned(), drawn: Mutex::default() })
+    }
+
+    /// The agent asks for its stream.
+    pub(crate) fn stream(&self, name: &'static str, value: &str) -> Result<(), Error> {
+        let mut drawn = self.drawn();
+        if let Some(first) = drawn.stream.replace(name) {
+            let fault = format!(
+                "agent `{}` takes two streams, `{first}` and `{name}` (of `{value}`); give it `topics = [..]` or split it in two",
+                self.agent
+            );
+            return Err(Error::setup(vec![fault]));
+        }
+        Ok(())
+    }
+
+    /// A topic is written to.
+    pub(crate) fn writes(&self, topic: &str) {
+        self.drawn().outputs.push(Output { name: topic.to_owned(), decl: None });
+    }
+
+    /// A topic is written to and declared.
+    pub(crate) fn declares(&self, decl: &TopicDecl) {
+        self.drawn().outputs.push(Output { name: decl.name.to_owned(), decl: Some(*decl) });
+    }
+
+    /// The stream goes on elsewhere.
+    pub(crate) fn hop(&self, target: Target, forwarder: Arc<dyn Forwarder>) {
+        self.drawn().hops.push((target, forwarder));
+    }
+
+    /// The stream of this hop was polled: all is declared.
+    pub(crate) fn polled(&self, hop: usize) {
+        self.drawn().polled.get_or_insert(hop);
+    }
+
+    /// The agent has come to its stream.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.drawn().polled.is_some()
+    }
+
+    /// The agent did what it can do only once it runs. The caller gets the error too.
+    pub(crate) fn violation(&self, what: &str) -> Error {
+        let fault = format!(
+            "agent `{}` {what} before it reads its stream; move that into the loop (every agent is started once to learn its topology)",
+            self.agent
+        );
+        self.drawn().faults.push(fault.clone());
+        Error::Misuse(fault)
+    }
+
+    /// A declaration is wrong.
+    pub(crate) fn fault(&self, what: String) {
+        let fault = format!("agent `{}`: {what}", self.agent);
+        self.drawn().faults.push(fault);
+    }
+
+    /// Everything, once the planning run is over.
+    pub(crate) fn take(&self) -> Drawn {
+        std::mem::take(&mut *self.drawn())
+    }
+
+    fn drawn(&self) -> MutexGuard<'_, Drawn> {
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Sketch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sketch").field("agent", &self.agent).finish_non_exhaustive()
+    }
+}
