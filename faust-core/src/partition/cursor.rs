@@ -1,0 +1,283 @@
+//! Where one stage of a task stands: what it was given, what it has finished, and whether it may go on.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::task::AtomicWaker;
+
+use crate::error::Error;
+use crate::offsets::OffsetTracker;
+use crate::time::Timestamp;
+
+/// What the task tells all its stages, and how they wake it.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    /// A cut is due: streams yield nothing until it is taken.
+    hold: AtomicBool,
+    /// The partition goes or the worker stops: streams end.
+    drain: AtomicBool,
+    /// The task's driver, which waits for its stages to come to rest.
+    driver: AtomicWaker,
+    /// The largest event time any stage has seen.
+    stream_time: AtomicI64,
+}
+
+impl Control {
+    /// Begins with what a former owner had seen.
+    pub(crate) fn new(stream_time: Option<Timestamp>) -> Arc<Self> {
+        Arc::new(Self { stream_time: AtomicI64::new(stream_time.map_or(i64::MIN, |t| t.0)), ..Self::default() })
+    }
+
+    pub(crate) fn set_hold(&self, hold: bool) {
+        self.hold.store(hold, Ordering::Release);
+    }
+
+    pub(crate) fn set_drain(&self) {
+        self.drain.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn register_driver(&self, waker: &Waker) {
+        self.driver.register(waker);
+    }
+
+    /// Event time only grows.
+    pub(crate) fn observe(&self, timestamp: Timestamp) {
+        self.stream_time.fetch_max(timestamp.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stream_time(&self) -> Option<Timestamp> {
+        Some(self.stream_time.load(Ordering::Relaxed)).filter(|&t| t != i64::MIN).map(Timestamp)
+    }
+}
+
+/// Whether a stream may yield.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    /// A cut is being taken; the waker is registered.
+    Held,
+    /// The stream ends.
+    Drained,
+}
+
+/// One stage's place in the partitions it reads. Shared by its stream, its events and its task.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    control: Arc<Control>,
+    /// One tracker per input. The lock is taken once per event and is free: only this stage and its own events use it,
+    /// and the task at a cut.
+    state: Mutex<State>,
+    /// Whether an event or batch is with the agent: a cut waits until it has come back.
+    busy: AtomicU32,
+    /// The event the stage is in, for error messages and the watch over stuck agents.
+    at_input: AtomicU32,
+    at_offset: AtomicI64,
+    /// Counts events begun, so that a watcher sees whether the stage moves.
+    begun: AtomicU64,
+    /// The stream has said `None`.
+    ended: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    trackers: Vec<OffsetTracker>,
+    /// Events handed out whose `ack()` is the user's and has not come yet.
+    out: BTreeSet<(u32, i64)>,
+    /// A fault of an operator or of decoding: the stage has failed, whatever its agent does.
+    failed: Option<Error>,
+    waker: Option<Waker>,
+}
+
+impl Cursor {
+    /// Starts before the given offset of each input.
+    pub(crate) fn new(control: Arc<Control>, starts: &[i64]) -> Arc<Self> {
+        Arc::new(Self {
+            control,
+            state: Mutex::new(State {
+                trackers: starts.iter().map(|&start| OffsetTracker::new(start)).collect(),
+                out: BTreeSet::new(),
+                failed: None,
+                waker: None,
+            }),
+            busy: AtomicU32::new(0),
+            at_input: AtomicU32::new(0),
+            at_offset: AtomicI64::new(-1),
+            begun: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the stream may yield now. One relaxed look in the common case.
+    pub(crate) fn gate(&self, cx: &mut Context<'_>) -> Gate {
+        if !self.control.hold.load(Ordering::Acquire) && !self.control.drain.load(Ordering::Acquire) {
+            return Gate::Open;
+        }
+        if self.control.drain.load(Ordering::Acquire) {
+            self.ended.store(true, Ordering::Release);
+            return Gate::Drained;
+        }
+        self.state().waker = Some(cx.waker().clone());
+        // The hold may have been lifted between the look and the registration.
+        if self.control.hold.load(Ordering::Acquire) || self.control.drain.load(Ordering::Acquire) { Gate::Held } else { Gate::Open }
+    }
+
+    /// Messages have left the queue for this stage.
+    pub(crate) fn delivered(&self, input: u32, offsets: impl Iterator<Item = i64>) {
+        let mut state = self.state();
+        if let Some(tracker) = state.trackers.get_mut(input as usize) {
+            offsets.for_each(|offset| tracker.deliver(offset));
+        }
+    }
+
+    /// The stage is now inside this event: a cut waits for [`finish`](Self::finish).
+    pub(crate) fn begin(&self, input: u32, offset: i64, timestamp: Timestamp) {
+        self.passed(input, offset, timestamp);
+        self.busy.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The stage has come to this event, which is somebody else's to finish.
+    pub(crate) fn passed(&self, input: u32, offset: i64, timestamp: Timestamp) {
+        self.at_input.store(input, Ordering::Relaxed);
+        self.at_offset.store(offset, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.control.observe(timestamp);
+    }
+
+    /// The stage has finished the event it was in.
+    pub(crate) fn finish(&self, input: u32, offset: i64) {
+        self.ack(input, offset);
+        self.exit();
+    }
+
+    /// An event's time counts towards stream time.
+    pub(crate) fn observe(&self, timestamp: Timestamp) {
+        self.control.observe(timestamp);
+    }
+
+    /// Whether a cut is due.
+    pub(crate) fn is_held(&self) -> bool {
+        self.control.hold.load(Ordering::Acquire)
+    }
+
+    /// Whether streams end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.control.drain.load(Ordering::Acquire)
+    }
+
+    /// The stage is between events.
+    pub(crate) fn exit(&self) {
+        if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 && self.control.hold.load(Ordering::Acquire) {
+            self.control.driver.wake();
+        }
+    }
+
+    /// An event is finished, in any order.
+    pub(crate) fn ack(&self, input: u32, offset: i64) {
+        if let Some(tracker) = self.state().trackers.get_mut(input as usize) {
+            tracker.ack(offset);
+        }
+    }
+
+    /// An event is handed out whose `ack()` is the user's.
+    pub(crate) fn hand_out(&self, input: u32, offset: i64) {
+        self.state().out.insert((input, offset));
+    }
+
+    /// That `ack()` has come: one more may be handed out.
+    pub(crate) fn take_back(&self, input: u32, offset: i64) {
+        let mut state = self.state();
+        if state.out.remove(&(input, offset))
+            && let Some(tracker) = state.trackers.get_mut(input as usize)
+        {
+            tracker.ack(offset);
+        }
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Pending while `limit` events are out.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, limit: usize) -> Poll<()> {
+        let mut state = self.state();
+        if state.out.len() < limit {
+            return Poll::Ready(());
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Nothing runs that a cut must not fall into.
+    pub(crate) fn at_rest(&self) -> bool {
+        self.busy.load(Ordering::Acquire) == 0
+    }
+
+    /// The stage cannot go on. Its stream stays silent; the task takes it from here.
+    pub(crate) fn fail(&self, error: Error) {
+        self.state().failed.get_or_insert(error);
+        self.control.driver.wake();
+    }
+
+    /// The fault of [`fail`](Self::fail), once.
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        self.state().failed.take()
+    }
+
+    /// Whether the stream has said `None`, so that a return is no surprise.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The agent has returned well: the event it was in is finished, and with `ended` every event it holds.
+    pub(crate) fn returned(&self, ended: bool) {
+        let (input, offset) = self.at();
+        if self.busy.swap(0, Ordering::AcqRel) > 0 {
+            self.ack(input, offset);
+        }
+        if ended {
+            let mut state = self.state();
+            for (input, offset) in std::mem::take(&mut state.out) {
+                if let Some(tracker) = state.trackers.get_mut(input as usize) {
+                    tracker.ack(offset);
+                }
+            }
+        }
+    }
+
+    /// The next offset of each input: the first that is not finished.
+    pub(crate) fn next_offsets(&self) -> Vec<i64> {
+        self.state().trackers.iter().map(OffsetTracker::next).collect()
+    }
+
+    /// Whether everything delivered is finished, and how far that is, for each input.
+    pub(crate) fn settled(&self) -> Option<Vec<i64>> {
+        let state = self.state();
+        let all = state.trackers.iter().all(|tracker| tracker.next() == tracker.position());
+        all.then(|| state.trackers.iter().map(OffsetTracker::position).collect())
+    }
+
+    /// Input and offset of the event the stage is or was last in.
+    pub(crate) fn at(&self) -> (u32, i64) {
+        (self.at_input.load(Ordering::Relaxed), self.at_offset.load(Ordering::Relaxed))
+    }
+
+    /// How many events were begun.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Lets a held stream look again.
+    pub(crate) fn wake(&self) {
+        let waker = self.state().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

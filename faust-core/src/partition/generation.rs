@@ -1,0 +1,171 @@
+//! The stages of a task from one start to the next: started together, dropped together.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+
+use super::cursor::{Control, Cursor};
+use super::feed::Feed;
+use super::stage::{Input, LiveStage, Outputs};
+use crate::agent::{AgentCx, Run};
+use crate::config::Settings;
+use crate::error::{BoxError, Error};
+use crate::plan::planner::panic_text;
+use crate::plan::{Stage, StageRun};
+use crate::time::Timestamp;
+
+/// Running stages and what they share.
+pub(crate) struct Generation {
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = (usize, Returned)> + Send>>>,
+    pub(crate) stages: Vec<Arc<LiveStage>>,
+    pub(crate) outputs: Arc<Outputs>,
+    control: Arc<Control>,
+}
+
+/// How a stage's function ended.
+pub(crate) enum Returned {
+    /// With a value.
+    Result(Result<(), BoxError>),
+    /// With a panic, whose words these are.
+    Panic(String),
+}
+
+/// What a generation tells its task.
+pub(crate) enum News {
+    /// A stage has returned.
+    Returned(usize, Returned),
+    /// An operator, or decoding, has failed in a stage.
+    Faulted(usize, Error),
+    /// No stage is inside an event.
+    AtRest,
+}
+
+/// What a generation is started with.
+pub(crate) struct Start<'a> {
+    pub(crate) stages: &'a [Stage],
+    /// The inputs of each stage, as indexes into `feeds`.
+    pub(crate) inputs: &'a [Vec<usize>],
+    /// Where each stage begins in each of its inputs.
+    pub(crate) starts: &'a [Vec<i64>],
+    pub(crate) feeds: &'a [Arc<Feed>],
+    pub(crate) outputs: Arc<Outputs>,
+    pub(crate) settings: &'a Settings,
+    pub(crate) stream_time: Option<Timestamp>,
+}
+
+impl Generation {
+    /// Takes the queues back to where the stages begin, and starts all stages.
+    pub(crate) fn start(start: Start<'_>) -> Result<Self, Error> {
+        let seats = take_seats(&start)?;
+        let control = Control::new(start.stream_time);
+        let mut generation =
+            Self { running: FuturesUnordered::new(), stages: Vec::new(), outputs: Arc::clone(&start.outputs), control };
+        for (index, stage) in start.stages.iter().enumerate() {
+            let starts = start.starts.get(index).map(Vec::as_slice).unwrap_or_default();
+            let live = Arc::new(LiveStage {
+                agent: Arc::clone(&stage.agent),
+                hop: stage.hop,
+                inputs: seats.get(index).cloned().unwrap_or_default(),
+                cursor: Cursor::new(Arc::clone(&generation.control), starts),
+                outputs: Arc::clone(&start.outputs),
+                on_decode_error: start.settings.on_decode_error,
+                buffer_maxsize: start.settings.stream_buffer_maxsize,
+            });
+            let future = begin(stage, &live)?;
+            let guarded = AssertUnwindSafe(future).catch_unwind().map(move |ended| match ended {
+                Ok(result) => (index, Returned::Result(result)),
+                Err(panic) => (index, Returned::Panic(panic_text(&*panic))),
+            });
+            generation.running.push(Box::pin(guarded));
+            generation.stages.push(live);
+        }
+        Ok(generation)
+    }
+
+    /// Runs the stages until there is news. With `holding`, their coming to rest is news too.
+    pub(crate) async fn news(&mut self, holding: bool) -> News {
+        std::future::poll_fn(|cx| self.poll_news(holding, cx)).await
+    }
+
+    fn poll_news(&mut self, holding: bool, cx: &mut Context<'_>) -> Poll<News> {
+        self.control.register_driver(cx.waker());
+        if let Poll::Ready(Some((index, returned))) = self.running.poll_next_unpin(cx) {
+            return Poll::Ready(News::Returned(index, returned));
+        }
+        for (index, stage) in self.stages.iter().enumerate() {
+            if let Some(error) = stage.cursor.take_failure() {
+                return Poll::Ready(News::Faulted(index, error));
+            }
+        }
+        if holding && self.stages.iter().all(|stage| stage.cursor.at_rest()) {
+            return Poll::Ready(News::AtRest);
+        }
+        Poll::Pending
+    }
+
+    /// Streams yield nothing more until [`release`](Self::release).
+    pub(crate) fn hold(&self) {
+        self.control.set_hold(true);
+    }
+
+    /// Streams go on.
+    pub(crate) fn release(&self) {
+        self.control.set_hold(false);
+        self.wake();
+    }
+
+    /// Streams end.
+    pub(crate) fn drain(&self) {
+        self.control.set_drain();
+        self.control.set_hold(false);
+        self.wake();
+    }
+
+    /// Whether every stage has returned.
+    pub(crate) fn is_over(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// The largest event time seen, by this generation or before.
+    pub(crate) fn stream_time(&self) -> Option<Timestamp> {
+        self.control.stream_time()
+    }
+
+    fn wake(&self) {
+        self.stages.iter().for_each(|stage| stage.cursor.wake());
+    }
+}
+
+/// Gives every stage a seat at each feed it reads, and takes the feeds back to the lowest start.
+fn take_seats(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
+    let mut seats: Vec<Vec<Input>> = vec![Vec::new(); start.stages.len()];
+    let mut feed_starts: Vec<Vec<i64>> = vec![Vec::new(); start.feeds.len()];
+    for ((inputs, starts), seats) in start.inputs.iter().zip(start.starts).zip(&mut seats) {
+        for (&input, &at) in inputs.iter().zip(starts) {
+            let (Some(feed), Some(feed_starts)) = (start.feeds.get(input), feed_starts.get_mut(input)) else { continue };
+            seats.push(Input { feed: Arc::clone(feed), seat: feed_starts.len() });
+            feed_starts.push(at);
+        }
+    }
+    for (feed, starts) in start.feeds.iter().zip(&feed_starts) {
+        feed.restart(starts)?;
+    }
+    Ok(seats)
+}
+
+fn begin(stage: &Stage, live: &Arc<LiveStage>) -> Result<crate::agent::AgentFuture, Error> {
+    match &stage.run {
+        StageRun::Forward(forwarder, to) => forwarder.start(Arc::clone(live), to),
+        StageRun::Agent(entry) => {
+            let mut cx = AgentCx { agent: &entry.name, sinks: &entry.sinks, run: Run::Live(Arc::clone(live)) };
+            let start = entry.def.start;
+            // A function's synchronous beginning can panic as well as its future can.
+            let started = std::panic::catch_unwind(AssertUnwindSafe(|| start(&mut cx)));
+            started.unwrap_or_else(|panic| Err(Error::Misuse(format!("it panicked at its start: {}", panic_text(&*panic)))))
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a running stage of a partition task has at hand: its inputs, its place in them, and the way out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::cursor::Cursor;
+use super::feed::Feed;
+use crate::config::DecodePolicy;
+use crate::delivery::Delivery;
+use crate::error::Error;
+use crate::stats::Stats;
+use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TransportError};
+
+/// One stage of one partition, alive. Streams and topics of its agent hold it.
+#[derive(Debug)]
+pub(crate) struct LiveStage {
+    /// The agent it belongs to.
+    pub(crate) agent: Arc<str>,
+    /// Which of the agent's streams it reads: 0 is the source, 1 what the first `group_by` or `through` wrote.
+    pub(crate) hop: usize,
+    /// The partitions it reads.
+    pub(crate) inputs: Vec<Input>,
+    /// Where it stands in them.
+    pub(crate) cursor: Arc<Cursor>,
+    /// Where what it sends goes.
+    pub(crate) outputs: Arc<Outputs>,
+    /// What to do with a message that cannot be decoded.
+    pub(crate) on_decode_error: DecodePolicy,
+    /// How many events may be handed out and not acked.
+    pub(crate) buffer_maxsize: usize,
+}
+
+/// One partition a stage reads, and its seat there.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) seat: usize,
+}
+
+impl LiveStage {
+    /// `topic[partition] @ offset` of the event the stage is in, for messages to people.
+    pub(crate) fn place(&self) -> String {
+        let (input, offset) = self.cursor.at();
+        self.place_of(input, offset)
+    }
+
+    /// The same for another of its messages.
+    pub(crate) fn place_of(&self, input: u32, offset: i64) -> String {
+        match self.inputs.get(input as usize) {
+            Some(input) if offset >= 0 => format!("{} offset {offset}", input.feed.partition()),
+            Some(input) => format!("{}, before its first event", input.feed.partition()),
+            None => "no partition".to_owned(),
+        }
+    }
+}
+
+/// The way out of a task: the worker's producer, and the count of what is under way.
+pub(crate) struct Outputs {
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) stats: Arc<Stats>,
+    /// Where messages go that cannot be decoded.
+    pub(crate) dead_letter: String,
+    /// What was sent since the last cut.
+    current: ArcSwap<Delivery>,
+    /// What was sent before it and may be under way still.
+    ended: Mutex<Vec<Arc<Delivery>>>,
+    topics: Mutex<BTreeMap<String, Arc<dyn SinkTopic>>>,
+}
+
+impl Outputs {
+    pub(crate) fn new(sink: Arc<dyn Sink>, stats: Arc<Stats>, dead_letter: String) -> Arc<Self> {
+        Arc::new(Self {
+            sink,
+            stats,
+            dead_letter,
+            current: ArcSwap::new(Delivery::new()),
+            ended: Mutex::default(),
+            topics: Mutex::default(),
+        })
+    }
+
+    /// The handle of a topic, looked up once.
+    pub(crate) fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, Error> {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = topics.get(name) {
+            return Ok(Arc::clone(topic));
+        }
+        let topic = self.sink.topic(name)?;
+        topics.insert(name.to_owned(), Arc::clone(&topic));
+        Ok(topic)
+    }
+
+    /// Sends without waiting for room.
+    pub(crate) fn try_send(&self, topic: &Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Result<(), SendRefused> {
+        topic.try_send(message, &self.current.load())?;
+        self.stats.sent();
+        Ok(())
+    }
+
+    /// Sends, waiting for room as long as it takes.
+    pub(crate) async fn send(&self, topic: &Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Result<(), TransportError> {
+        loop {
+            match self.try_send(topic, message) {
+                Ok(()) => return Ok(()),
+                Err(SendRefused::Full) => self.sink.room().await,
+                Err(SendRefused::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// What was sent until now ends here. Returns everything that a commit of this moment has to wait for.
+    pub(crate) fn cut(&self) -> Vec<Arc<Delivery>> {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|delivery| !delivery.is_fulfilled());
+        ended.push(self.current.swap(Delivery::new()));
+        ended.clone()
+    }
+}
+
+impl std::fmt::Debug for Outputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outputs").field("current", &self.current).finish_non_exhaustive()
+    }
+}

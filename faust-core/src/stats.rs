@@ -1,0 +1,80 @@
+//! Counts of what a worker has done, for its log, its status and its tests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The worker's counters. All of them only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    events: AtomicU64,
+    sent: AtomicU64,
+    dead_letters: AtomicU64,
+    skipped: AtomicU64,
+    commits: AtomicU64,
+    cuts_missed: AtomicU64,
+    agent_failures: AtomicU64,
+    rebalances: AtomicU64,
+    disconnects: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Messages read and decoded.
+    pub events: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages that could not be decoded and went to the dead-letter topic.
+    pub dead_letters: u64,
+    /// Messages that could not be decoded and were left out, as the policy says.
+    pub skipped: u64,
+    /// Commits that the broker has accepted.
+    pub commits: u64,
+    /// Commits left out because a task did not come to rest in time.
+    pub cuts_missed: u64,
+    /// Agents that failed, each time one did.
+    pub agent_failures: u64,
+    /// Assignments received.
+    pub rebalances: u64,
+    /// Times the brokers went away.
+    pub disconnects: u64,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $method:ident => $field:ident),* $(,)?) => {
+        $($(#[$doc])* pub(crate) fn $method(&self) { self.$field.fetch_add(1, Ordering::Relaxed); })*
+    };
+}
+
+impl Stats {
+    counters! {
+        sent => sent,
+        dead_letter => dead_letters,
+        skipped => skipped,
+        committed => commits,
+        cut_missed => cuts_missed,
+        agent_failed => agent_failures,
+        rebalanced => rebalances,
+        disconnected => disconnects,
+    }
+
+    /// A batch of messages was read.
+    pub(crate) fn events(&self, count: u64) {
+        self.events.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            events: read(&self.events),
+            sent: read(&self.sent),
+            dead_letters: read(&self.dead_letters),
+            skipped: read(&self.skipped),
+            commits: read(&self.commits),
+            cuts_missed: read(&self.cuts_missed),
+            agent_failures: read(&self.agent_failures),
+            rebalances: read(&self.rebalances),
+            disconnects: read(&self.disconnects),
+        }
+    }
+}
