@@ -1,0 +1,265 @@
+//! The worker: plans, subscribes, runs the tasks of its partitions, commits, drains.
+
+mod commit;
+mod control;
+mod group;
+mod watch;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch as channel};
+use tokio::task::JoinHandle;
+
+use self::control::Control;
+use self::group::Listener;
+use crate::config::Settings;
+use crate::embedded::{Connection, WorkerDir};
+use crate::error::Error;
+use crate::partition::dead_letter;
+use crate::partition::stage::Outputs;
+use crate::partition::task::TaskCx;
+use crate::plan::{Plan, settle};
+use crate::stats::{Counts, Stats};
+use crate::transport::{Group, Subscription, TopicPartition, Transport};
+
+/// How a worker runs, beyond its settings.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct WorkerOptions {
+    /// End by itself when every partition has been read to its end and nothing happened for this long.
+    pub until_idle: Option<Duration>,
+}
+
+impl WorkerOptions {
+    /// Ends when everything has been read and nothing came for `quiet`.
+    #[must_use]
+    pub fn until_idle(mut self, quiet: Duration) -> Self {
+        self.until_idle = Some(quiet);
+        self
+    }
+}
+
+/// A running worker. Dropping it begins a stop and does not wait for it; [`stop`](Self::stop) does.
+pub struct Worker {
+    shared: Arc<Shared>,
+    plan: Arc<Plan>,
+    group: Arc<dyn Group>,
+    outputs: Arc<Outputs>,
+    description: Description,
+    control: Mutex<Option<JoinHandle<()>>>,
+    failed: mpsc::UnboundedSender<Error>,
+}
+
+/// What a person is told when a worker starts.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Description {
+    /// The consumer group.
+    pub group: String,
+    /// The broker's address, and whose it is.
+    pub broker: String,
+    /// This worker's own directory.
+    pub directory: Option<std::path::PathBuf>,
+    /// What people should be told, one line each.
+    pub notices: Vec<String>,
+}
+
+/// What the handle and the control loop share.
+pub(crate) struct Shared {
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) phase: channel::Sender<Phase>,
+    /// Why it ended, until somebody has asked.
+    outcome: Mutex<Option<Error>>,
+    pub(crate) assignment: Mutex<Vec<TopicPartition>>,
+    /// Agents that stay in one event for too long.
+    pub(crate) stuck: Mutex<Vec<String>>,
+}
+
+/// How far a worker is; only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Has joined the group and waits for partitions.
+    Starting,
+    /// Has its first assignment.
+    Ready,
+    /// Was asked to stop, or has to.
+    Stopping,
+    /// Is over.
+    Done,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether it has its partitions, is not stopping, and no agent is stuck.
+    pub ready: bool,
+    /// The partitions it has.
+    pub assignment: Vec<TopicPartition>,
+    /// Agents that have stayed in one event longer than `stream_processing_timeout`, with the event's place.
+    pub stuck: Vec<String>,
+    /// What it has done so far.
+    pub counts: Counts,
+}
+
+/// What a worker is made from.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) plan: Plan,
+    pub(crate) transport: Arc<dyn Transport>,
+    /// The connection and the directory that end with the worker; absent on the test driver.
+    pub(crate) home: Option<(Connection, WorkerDir)>,
+    pub(crate) options: WorkerOptions,
+}
+
+impl Worker {
+    /// Settles topics, joins the group and runs in the background.
+    pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
+        let Parts { settings, mut plan, transport, home, options } = parts;
+        let description = describe(&plan, &*transport, home.as_ref());
+        let admin = transport.admin()?;
+        settle::settle(&mut plan, &*admin, &settings).await?;
+        let plan = Arc::new(plan);
+        let shared = Arc::new(Shared {
+            stats: Arc::default(),
+            phase: channel::Sender::new(Phase::Starting),
+            outcome: Mutex::default(),
+            assignment: Mutex::default(),
+            stuck: Mutex::default(),
+        });
+        let sink = transport.sink()?;
+        let dead_letter = dead_letter::topic(&plan.group);
+        let outputs = Outputs::new(Arc::clone(&sink), Arc::clone(&shared.stats), dead_letter.clone());
+        let (failed, failures) = mpsc::unbounded_channel();
+        let cx = TaskCx { settings, sink, stats: Arc::clone(&shared.stats), dead_letter, failed: failed.clone() };
+        let (events, receiver) = mpsc::unbounded_channel();
+        let group = transport.join(subscription(&plan), Arc::new(Listener::new(events)))?;
+        let control = Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options);
+        let control = tokio::spawn(control.run(receiver, failures, home));
+        let control = Mutex::new(Some(control));
+        Ok(Self { shared, plan, group, outputs, description, control, failed })
+    }
+
+    /// Waits until the first assignment has been taken up, or the worker has ended.
+    pub async fn ready(&self) {
+        self.reach(Phase::Ready).await;
+    }
+
+    /// Asks the worker to end: its streams end, what is done is committed, the group is left.
+    pub fn begin_stop(&self) {
+        self.shared.advance(Phase::Stopping);
+    }
+
+    /// Ends the worker and waits until it has ended.
+    ///
+    /// # Errors
+    /// Why it ended, if it was not for this call; [`Error::ShutdownTimeout`] if it would not drain in time.
+    pub async fn stop(&self) -> Result<(), Error> {
+        self.begin_stop();
+        self.wait().await
+    }
+
+    /// Waits until the worker ends: by [`begin_stop`](Self::begin_stop), `until_idle`, or an error.
+    ///
+    /// # Errors
+    /// Why it ended, told once.
+    pub async fn wait(&self) -> Result<(), Error> {
+        self.reach(Phase::Done).await;
+        self.shared.outcome.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    /// What it is doing now.
+    pub fn status(&self) -> Status {
+        let copy = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let stuck = copy(&self.shared.stuck);
+        Status {
+            ready: *self.shared.phase.borrow() == Phase::Ready && stuck.is_empty(),
+            assignment: self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            stuck,
+            counts: self.shared.stats.counts(),
+        }
+    }
+
+    /// What it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What to tell a person about it.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// A topic to send to from outside the agents, such as from `main`; not part of any commit.
+    ///
+    /// # Errors
+    /// A type without a codec, a topic name the producer refuses.
+    pub fn topic<K: crate::codec::Data, V: crate::codec::Data>(&self, name: &str) -> Result<crate::topic::Topic<K, V>, Error> {
+        crate::topic::Topic::outside(name, &self.outputs)
+    }
+
+    /// Dies as a process dies: nothing is drained, nothing committed, the group is not told.
+    #[cfg(feature = "testing")]
+    pub(crate) fn crash(&self) {
+        self.group.abandon();
+        if let Some(control) = self.control.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            control.abort();
+        }
+        self.shared.advance(Phase::Done);
+    }
+
+    /// Ends with an error, as when an agent has failed for good.
+    pub fn fail(&self, error: Error) {
+        drop(self.failed.send(error));
+    }
+
+    async fn reach(&self, phase: Phase) {
+        let mut phases = self.shared.phase.subscribe();
+        // The sender lives as long as `self`.
+        drop(phases.wait_for(|now| *now >= phase).await);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.begin_stop();
+    }
+}
+
+impl Shared {
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let grows = phase > *now;
+            *now = phase.max(*now);
+            grows
+        });
+    }
+
+    /// Keeps the first error: what follows is its consequence.
+    pub(crate) fn fail(&self, error: Error) {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+fn subscription(plan: &Plan) -> Subscription {
+    let topics = plan.subscribed();
+    let count = |topic: &crate::plan::TopicPlan| usize::try_from(topic.partitions.unwrap_or(1)).unwrap_or(1);
+    let partitions = plan.topics().filter(|topic| topics.iter().any(|name| **name == *topic.name())).map(count).sum();
+    Subscription { group: plan.group.clone(), topics, partitions }
+}
+
+fn describe(plan: &Plan, transport: &dyn Transport, home: Option<&(Connection, WorkerDir)>) -> Description {
+    Description {
+        group: plan.group.clone(),
+        broker: home.map_or_else(|| transport.describe(), |(connection, _)| connection.describe()),
+        directory: home.map(|(_, directory)| directory.path().to_owned()),
+        notices: home.map_or_else(Vec::new, |(connection, _)| connection.notices().to_vec()),
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("group", &self.plan.group).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,71 @@
+//! A commit: cuts of all tasks, their messages acknowledged, one request. Nothing after a step that fails.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::partition::task::{Command, Cut, Resolution};
+use crate::stats::Stats;
+use crate::transport::{Committed, Group, TopicPartition, TransportErrorKind};
+
+/// What became of a commit: the offsets the broker has now.
+pub(super) type Outcome = BTreeMap<TopicPartition, Committed>;
+
+/// Takes a cut of every task and commits them together.
+pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, group: Arc<dyn Group>, stats: Arc<Stats>) -> Outcome {
+    let cuts = join_all(tasks.into_iter().map(|commands| async move {
+        let (reply, cut) = oneshot::channel();
+        commands.send(Command::Cut(reply)).ok()?;
+        Some((commands, cut.await.ok()??))
+    }));
+    let cuts: Vec<_> = cuts.await.into_iter().flatten().collect();
+    let (tasks, cuts): (Vec<_>, Vec<_>) = cuts.into_iter().unzip();
+    let (outcome, resolutions) = finish(cuts, &*group, &stats).await;
+    for (task, resolution) in tasks.iter().zip(resolutions) {
+        // A task that has gone needs no answer.
+        drop(task.send(Command::Resolved(resolution)));
+    }
+    outcome
+}
+
+/// Waits for what the cuts have sent, then commits those for which all arrived. One resolution per cut.
+pub(super) async fn finish(cuts: Vec<Cut>, group: &dyn Group, stats: &Stats) -> (Outcome, Vec<Resolution>) {
+    let arrived = join_all(cuts.iter().map(async |cut| {
+        for delivery in &cut.deliveries {
+            delivery.all().await?;
+        }
+        Ok(())
+    }));
+    let arrived: Vec<Result<(), _>> = arrived.await;
+    let good = cuts.into_iter().zip(&arrived).filter(|(_, arrived)| arrived.is_ok());
+    let offsets: Outcome = good.flat_map(|(cut, _)| cut.offsets).collect();
+    let committed = request(offsets, group, stats).await;
+    let resolutions = arrived.into_iter().map(|arrived| match arrived {
+        Err(error) => Resolution::Undelivered(error),
+        Ok(()) if committed.is_some() => Resolution::Committed,
+        Ok(()) => Resolution::Unconfirmed,
+    });
+    (committed.clone().unwrap_or_default(), resolutions.collect())
+}
+
+/// One request for all; `None` if the broker does not have them.
+async fn request(offsets: Outcome, group: &dyn Group, stats: &Stats) -> Option<Outcome> {
+    if offsets.is_empty() {
+        return Some(offsets);
+    }
+    match group.commit(offsets.clone()).await {
+        Ok(()) => {
+            stats.committed();
+            Some(offsets)
+        }
+        Err(error) => {
+            match error.kind {
+                TransportErrorKind::Rebalanced => tracing::info!("the commit came too late for a rebalance; its events will be read again: {error}"),
+                _ => tracing::warn!("the commit did not go through; the next one covers it: {error}"),
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The control loop of a worker: hears of assignments, starts and ends tasks, commits on time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::commit::{self, Outcome};
+use super::group::GroupEvent;
+use super::watch::{IdleWatch, StuckWatch};
+use super::{Phase, Shared, WorkerOptions};
+use crate::embedded::{Connection, WorkerDir};
+use crate::error::Error;
+use crate::partition::task::{Command, Part, Resolution, Task, TaskCx, TaskHandle};
+use crate::plan::{Plan, Stage};
+use crate::transport::{Assigned, Group, TopicPartition};
+
+/// The worker's inside. One task owns all of it.
+pub(super) struct Control {
+    cx: Arc<TaskCx>,
+    plan: Arc<Plan>,
+    group: Arc<dyn Group>,
+    shared: Arc<Shared>,
+    options: WorkerOptions,
+    /// By set and partition.
+    tasks: BTreeMap<(usize, i32), TaskHandle>,
+    /// The commit that is under way: one at a time.
+    commit: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    idle: IdleWatch,
+    stuck: StuckWatch,
+    assigned_once: bool,
+}
+
+/// How often a worker that ends when idle looks whether it is.
+const IDLE_LOOK: Duration = Duration::from_millis(50);
+/// The part of a budget that agents may use to return; the rest is for what they sent, and the commit.
+const AGENTS_SHARE: f64 = 0.6;
+
+impl Control {
+    pub(super) fn new(cx: Arc<TaskCx>, plan: Arc<Plan>, group: Arc<dyn Group>, shared: Arc<Shared>, options: WorkerOptions) -> Self {
+        let (idle, stuck) = (IdleWatch::default(), StuckWatch::default());
+        Self { cx, plan, group, shared, options, tasks: BTreeMap::new(), commit: None, idle, stuck, assigned_once: false }
+    }
+
+    /// Runs until the worker has ended, in whichever way.
+    pub(super) async fn run(
+        mut self,
+        mut events: mpsc::UnboundedReceiver<GroupEvent>,
+        mut failures: mpsc::UnboundedReceiver<Error>,
+        home: Option<(Connection, WorkerDir)>,
+    ) {
+        let reason = self.work(&mut events, &mut failures, home.as_ref()).await;
+        if let Err(error) = reason {
+            self.shared.fail(error);
+        }
+        self.shared.advance(Phase::Stopping);
+        self.end(&mut events).await;
+        if let Some((connection, directory)) = home {
+            let closed = connection.close(Some(&directory), self.cx.settings.shutdown_timeout).await;
+            if let Err(error) = closed {
+                self.shared.fail(error);
+            }
+            drop(directory);
+        }
+        self.shared.advance(Phase::Done);
+    }
+
+    /// The main loop, until there is a reason to end.
+    async fn work(
+        &mut self,
+        events: &mut mpsc::UnboundedReceiver<GroupEvent>,
+        failures: &mut mpsc::UnboundedReceiver<Error>,
+        home: Option<&(Connection, WorkerDir)>,
+    ) -> Result<(), Error> {
+        let mut phase = self.shared.phase.subscribe();
+        let mut commits = interval(self.cx.settings.broker_commit_interval);
+        commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = interval((self.cx.settings.stream_processing_timeout / 4).max(Duration::from_millis(20)));
+        let mut idle = interval(IDLE_LOOK);
+        let gone = gone(home);
+        tokio::pin!(gone);
+        loop {
+            tokio::select! {
+                // Partitions come or go.
+                Some(event) = events.recv() => self.group_event(event).await?,
+                // A task has given up, or the program says the worker must end.
+                Some(error) = failures.recv() => return Err(error),
+                // Somebody asked for the end.
+                () = stopping(&mut phase) => return Ok(()),
+                // The commit under way has ended.
+                outcome = finished(&mut self.commit) => self.committed(&outcome),
+                // The next commit is due.
+                _ = commits.tick(), if self.commit.is_none() => self.begin_commit(),
+                // Time to look for agents that do not move.
+                _ = watch.tick() => self.watch(),
+                // Time to look whether there is anything left to do.
+                _ = idle.tick(), if self.options.until_idle.is_some() => if self.is_idle() { return Ok(()) },
+                // The worker that hosts the broker has ended.
+                reason = &mut gone => return Err(Error::BrokerGone(reason)),
+            }
+        }
+    }
+
+    async fn group_event(&mut self, event: GroupEvent) -> Result<(), Error> {
+        match event {
+            GroupEvent::Assigned(partitions) => self.assign(partitions).await,
+            GroupEvent::Revoked(partitions, lost, done) => {
+                self.revoke(partitions, lost, self.cx.settings.broker_rebalance_timeout).await;
+                let _ = done.send(());
+            }
+            GroupEvent::Failed(error) => return Err(error.into()),
+            GroupEvent::Connection(true, detail) => tracing::info!("the broker is back: {detail}"),
+            GroupEvent::Connection(false, detail) => {
+                self.cx.stats.disconnected();
+                tracing::warn!("the broker is away, waiting for it: {detail}");
+            }
+        }
+        Ok(())
+    }
+
+    async fn assign(&mut self, partitions: Vec<Assigned>) {
+        self.cx.stats.rebalanced();
+        let mut tasks: BTreeMap<(usize, i32), Vec<Part>> = BTreeMap::new();
+        for assigned in partitions {
+            let Some(set) = self.plan.set_of(&assigned.partition.topic) else { continue };
+            let key = (set, assigned.partition.partition);
+            tasks.entry(key).or_default().push(Part::new(assigned, &self.cx.settings));
+        }
+        // With incremental protocols a partition may join a task that runs already: it is made anew with both.
+        let grown: Vec<_> = tasks.keys().filter(|key| self.tasks.contains_key(key)).copied().collect();
+        let deadline = Instant::now() + self.cx.settings.broker_rebalance_timeout;
+        for (key, parts) in self.drain(&grown, deadline).await {
+            tasks.entry(key).or_default().extend(parts);
+        }
+        tasks.into_iter().for_each(|(key, parts)| self.spawn(key, parts));
+        self.assigned_once = true;
+        self.report_assignment();
+        self.shared.advance(Phase::Ready);
+    }
+
+    async fn revoke(&mut self, partitions: Vec<TopicPartition>, lost: bool, budget: Duration) {
+        let gone: BTreeSet<_> = partitions.into_iter().collect();
+        let is_hit = |task: &TaskHandle| task.parts.iter().any(|part| gone.contains(part.feed.partition()));
+        let hit: Vec<_> = self.tasks.iter().filter(|(_, task)| is_hit(task)).map(|(key, _)| *key).collect();
+        let rest = if lost {
+            // They are another worker's already: a commit would be refused, and what is unfinished is its work now.
+            hit.iter().filter_map(|key| self.abort(*key)).collect()
+        } else {
+            self.drain(&hit, Instant::now() + budget).await
+        };
+        for (key, mut parts) in rest {
+            parts.retain(|part| !gone.contains(part.feed.partition()));
+            if !parts.is_empty() {
+                self.spawn(key, parts);
+            }
+        }
+        self.report_assignment();
+    }
+
+    fn spawn(&mut self, key: (usize, i32), parts: Vec<Part>) {
+        let stages = self.plan.sets().get(key.0).map_or_else(Vec::new, |set| set.stages.clone());
+        let reads = |stage: &&Stage| parts.iter().any(|part| stage.reads.contains(&part.feed.partition().topic));
+        let stages = stages.into_iter().filter_map(|index| self.plan.stages().get(index)).filter(reads).cloned().collect();
+        self.tasks.insert(key, Task::spawn(Arc::clone(&self.cx), stages, parts));
+    }
+
+    fn abort(&mut self, key: (usize, i32)) -> Option<((usize, i32), Vec<Part>)> {
+        let task = self.tasks.remove(&key)?;
+        task.join.abort();
+        Some((key, task.parts))
+    }
+
+    /// Ends tasks: their streams end, their last cuts are committed. Gives back their partitions.
+    async fn drain(&mut self, keys: &[(usize, i32)], deadline: Instant) -> Vec<((usize, i32), Vec<Part>)> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        // A commit under way is given up: the last cuts cover it, and wait for what it waited for.
+        if self.commit.take().is_some() {
+            let unconfirmed = |task: &TaskHandle| drop(task.commands.send(Command::Resolved(Resolution::Unconfirmed)));
+            self.tasks.values().for_each(unconfirmed);
+        }
+        let tasks: Vec<_> = keys.iter().filter_map(|key| Some((*key, self.tasks.remove(key)?))).collect();
+        let agents = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(AGENTS_SHARE);
+        let cuts = join_all(tasks.iter().map(async |(_, task)| {
+            let (reply, cut) = oneshot::channel();
+            task.commands.send(Command::Drain(agents, reply)).ok()?;
+            timeout_at(deadline, cut).await.ok()?.ok()?
+        }));
+        let cuts = cuts.await.into_iter().flatten().collect();
+        let finish = commit::finish(cuts, &*self.group, &self.cx.stats);
+        let committed = match timeout_at(deadline, finish).await {
+            Ok((committed, _)) => committed,
+            Err(_) => {
+                tracing::warn!("the last commit before partitions go was not done in time; its events will be read again");
+                Outcome::new()
+            }
+        };
+        let mut drained = Vec::new();
+        for (key, mut task) in tasks {
+            task.join.abort();
+            task.commit(&committed);
+            drained.push((key, task.parts));
+        }
+        drained
+    }
+
+    fn begin_commit(&mut self) {
+        let tasks: Vec<_> = self.tasks.values().map(|task| task.commands.clone()).collect();
+        if !tasks.is_empty() {
+            self.commit = Some(Box::pin(commit::commit(tasks, Arc::clone(&self.group), Arc::clone(&self.cx.stats))));
+        }
+    }
+
+    fn committed(&mut self, outcome: &Outcome) {
+        self.tasks.values_mut().for_each(|task| task.commit(outcome));
+    }
+
+    fn watch(&mut self) {
+        let stuck = self.stuck.look(&self.tasks, self.cx.settings.stream_processing_timeout);
+        *self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner) = stuck;
+    }
+
+    fn is_idle(&mut self) -> bool {
+        let Some(quiet) = self.options.until_idle.filter(|_| self.assigned_once) else { return false };
+        self.idle.look(&self.tasks, self.cx.stats.counts().events, quiet)
+    }
+
+    fn report_assignment(&self) {
+        let mut all: Vec<_> = self.tasks.values().flat_map(|task| &task.parts).map(|part| part.feed.partition().clone()).collect();
+        all.sort();
+        tracing::info!("assigned: {}", if all.is_empty() { "no partitions".to_owned() } else { summary(&all) });
+        *self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// Leaves the group within the shutdown timeout (promise P5).
+    async fn end(&mut self, events: &mut mpsc::UnboundedReceiver<GroupEvent>) {
+        let budget = self.cx.settings.shutdown_timeout;
+        let deadline = Instant::now() + budget;
+        let group = Arc::clone(&self.group);
+        let leave = group.leave();
+        tokio::pin!(leave);
+        loop {
+            tokio::select! {
+                () = &mut leave => break,
+                Some(event) = events.recv() => match event {
+                    GroupEvent::Revoked(partitions, lost, done) => {
+                        let left = deadline.saturating_duration_since(Instant::now());
+                        self.revoke(partitions, lost, left.min(self.cx.settings.broker_rebalance_timeout)).await;
+                        let _ = done.send(());
+                    }
+                    // What is assigned now would be taken back at once.
+                    GroupEvent::Assigned(_) | GroupEvent::Connection(..) => {}
+                    GroupEvent::Failed(error) => tracing::warn!("{error}"),
+                },
+                () = tokio::time::sleep_until(deadline) => {
+                    self.group.abandon();
+                    self.shared.fail(Error::ShutdownTimeout(budget));
+                    break;
+                }
+            }
+        }
+        std::mem::take(&mut self.tasks).into_values().for_each(|task| task.join.abort());
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
+        if let Err(error) = self.cx.sink.flush(left).await {
+            tracing::warn!("not everything that was sent has arrived: {error}");
+        }
+    }
+}
+
+impl TaskHandle {
+    /// Notes what the broker has now.
+    fn commit(&mut self, outcome: &Outcome) {
+        for part in &mut self.parts {
+            if let Some(committed) = outcome.get(part.feed.partition()) {
+                part.commit(committed.clone());
+            }
+        }
+    }
+}
+
+/// Somebody asked for the end.
+async fn stopping(phase: &mut watch::Receiver<Phase>) {
+    // The guard it returns must not live across an await; an error would mean that the worker's handle has gone.
+    drop(phase.wait_for(|phase| *phase >= Phase::Stopping).await);
+}
+
+/// The commit's outcome, or never.
+async fn finished(commit: &mut Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>) -> Outcome {
+    let Some(running) = commit else { return std::future::pending().await };
+    let outcome = running.await;
+    *commit = None;
+    outcome
+}
+
+/// Why the hosting worker has gone, or never.
+async fn gone(home: Option<&(Connection, WorkerDir)>) -> String {
+    match home {
+        Some((connection, _)) => connection.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// `a[0,1,2] b[0]`.
+fn summary(partitions: &[TopicPartition]) -> String {
+    let mut by_topic: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for partition in partitions {
+        by_topic.entry(&partition.topic).or_default().push(partition.partition.to_string());
+    }
+    by_topic.iter().map(|(topic, numbers)| format!("{topic}[{}]", numbers.join(","))).collect::<Vec<_>>().join(" ")
+}
