@@ -1,1 +1,69 @@
-//! Faust for Rust.
+//! Faust for Rust: annotate async functions and structs, get a Kafka stream processor.
+//!
+//! ```no_run
+//! use faust::prelude::*;
+//!
+//! #[record]
+//! struct Click { uri: String, number: i64 }
+//!
+//! /// Prints what arrives.
+//! #[agent(topic = "clicks")]
+//! async fn show(mut clicks: Stream<Click>) {
+//!     while let Some(click) = clicks.next().await {
+//!         println!("{}: {}", click.uri, click.number);
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode { App::new("lesson").main() }
+//! ```
+//!
+//! `cargo run -- worker` runs it: on the Kafka of `FAUST_BROKER`, or on a small broker of its own.
+
+pub use faust_core::agent::{AgentArg, AgentDef, AgentHandle, AgentOutput, EventArg};
+pub use faust_core::app::{AgentInfo, App, AppBuilder};
+pub use faust_core::client::Client;
+pub use faust_core::codec::{Codec, Data};
+pub use faust_core::config::Settings;
+pub use faust_core::dead_letter;
+pub use faust_core::error::{BoxError, Error, Result, SetupErrors};
+pub use faust_core::message::{Headers, OwnedMessage, RawKey};
+pub use faust_core::plan::Plan;
+pub use faust_core::record::{IntoTimestamp, Record, models};
+pub use faust_core::registry::AgentOptions;
+pub use faust_core::stats::Counts;
+pub use faust_core::stream::{Batches, Enumerated, Event, Events, Items, Stream};
+#[cfg(feature = "testing")]
+pub use faust_core::testing;
+pub use faust_core::time::{Timestamp, parse_duration};
+pub use faust_core::topic::{RawTopic, Recorded, SendOptions, Topic};
+pub use faust_core::transport;
+pub use faust_core::worker::{Status, Worker, WorkerOptions};
+pub use faust_macros::{agent, codec, record};
+pub use serde_json::{self, Value};
+
+#[doc(hidden)]
+pub use faust_core::__private;
+
+/// Everything a program of agents needs: `use faust::prelude::*;`.
+pub mod prelude {
+    pub use crate::{App, Event, Headers, Main, RawKey, Result, Stream, Timestamp, Topic, Value, agent, codec, record};
+}
+
+/// Gives an app the command line: `worker`, `send`, `consume` and the rest.
+///
+/// Sealed: it is there so that [`AppBuilder`], which knows nothing of command lines, has a `main()`.
+pub trait Main: sealed::Sealed {
+    /// Runs the command that the process was started with.
+    fn main(self) -> std::process::ExitCode;
+}
+
+impl Main for AppBuilder {
+    fn main(self) -> std::process::ExitCode {
+        faust_cli::main(self)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::AppBuilder {}
+}

@@ -1,1 +1,40 @@
-//! faust-core
+//! The engine of Faust for Rust: streams, agents, partition tasks, commits, and the port to a Kafka.
+//!
+//! Users depend on the facade crate `faust`, which re-exports what they need from here.
+
+pub mod agent;
+pub mod app;
+pub mod client;
+pub mod codec;
+pub mod config;
+pub mod delivery;
+pub mod embedded;
+pub mod error;
+pub mod message;
+pub(crate) mod offsets;
+pub(crate) mod partition;
+pub mod plan;
+pub mod record;
+pub mod registry;
+pub mod stats;
+pub mod stream;
+pub mod time;
+pub mod topic;
+pub mod transport;
+pub mod worker;
+
+pub use partition::dead_letter;
+
+/// What the macros emit by name. Not public API: it may change in a patch release.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::agent::{AgentCx, AgentDef, AgentFuture, ArgSpec, SourceDecl, TopicDecl, arg, output, per_event, per_event_to_sinks};
+    pub use crate::codec::CodecDef;
+    pub use crate::record::support;
+    pub use crate::record::{FieldDef, ModelDef, VariantDef};
+    pub use ::inventory;
+    pub use ::serde;
+    pub use ::std::boxed::Box;
+    pub use ::std::option::Option::{self, None, Some};
+    pub use ::std::result::Result::{self, Err, Ok};
+}
