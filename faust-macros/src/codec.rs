@@ -43,8 +43,8 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let value = quote_spanned!(located(ident)=> &#ident);
     let registration = faults.is_empty().then(|| {
         quote! {
-            #facade::__private::inventory::submit! {
-                #facade::__private::CodecDef {
+            #facade::__private::support::inventory::submit! {
+                #facade::__private::support::CodecDef {
                     name: #name,
                     codec: #value,
                     file: ::core::file!(),

@@ -17,7 +17,7 @@ pub(super) fn expand(function: &AgentFn, agent: &Agent, faults: Faults) -> Token
     let handle_doc = format!("The handle of the agent [`{ident}`](fn@{ident}), for registering it by hand.");
     // After a mistake the handle still is one, so that a builder that names it reports nothing more.
     let (specs, start, topics, sinks, registration) = if faults.is_empty() {
-        let registration = quote!(#private::inventory::submit! { <#ident as #private::AgentHandle>::DEF });
+        let registration = quote!(#private::inventory::submit! { <#ident as #facade::AgentHandle>::DEF });
         (specs(agent, &private), start(agent, &private), quote!(#(#topics),*), quote!(#(#sinks),*), registration)
     } else {
         let never = quote!(|_| ::core::unreachable!());
@@ -42,7 +42,7 @@ pub(super) fn expand(function: &AgentFn, agent: &Agent, faults: Faults) -> Token
             #specs
 
             #[automatically_derived]
-            impl #private::AgentHandle for #ident {
+            impl #facade::AgentHandle for #ident {
                 const DEF: #private::AgentDef = #private::AgentDef {
                     name: #name,
                     topics: &[#topics],

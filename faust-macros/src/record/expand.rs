@@ -12,10 +12,10 @@ use crate::topic::{option, placed};
 /// Everything the annotated item becomes.
 pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> TokenStream {
     let Record { facade, ident, name, .. } = record;
-    let private = quote!(#facade::__private);
+    let private = quote!(#facade::__private::support);
     // Without spaces, as the path stands in a string that serde parses and shows.
     let serde_path =
-        format!("{facade}::__private::serde", facade = facade.to_token_stream().to_string().replace(' ', ""));
+        format!("{facade}::__private::support::serde", facade = facade.to_token_stream().to_string().replace(' ', ""));
     let serde_path = LitStr::new(&serde_path, Span::call_site());
     let functions = functions(record, &private);
     let model = model(record, &private);

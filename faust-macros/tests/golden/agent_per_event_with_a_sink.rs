@@ -23,7 +23,7 @@ const _: () = {
             value_codec: ::core::option::Option::None,
         });
     #[automatically_derived]
-    impl ::faust::__private::AgentHandle for score {
+    impl ::faust::AgentHandle for score {
         const DEF: ::faust::__private::AgentDef = ::faust::__private::AgentDef {
             name: "scores",
             topics: &["a", B],
@@ -43,6 +43,6 @@ const _: () = {
         };
     }
     ::faust::__private::inventory::submit! {
-        < score as ::faust::__private::AgentHandle > ::DEF
+        < score as ::faust::AgentHandle > ::DEF
     }
 };

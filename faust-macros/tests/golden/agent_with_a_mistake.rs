@@ -6,7 +6,7 @@ fn count(clicks: Stream<Click>) {}
 struct count {}
 const _: () = {
     #[automatically_derived]
-    impl ::faust::__private::AgentHandle for count {
+    impl ::faust::AgentHandle for count {
         const DEF: ::faust::__private::AgentDef = ::faust::__private::AgentDef {
             name: "count",
             topics: &[],

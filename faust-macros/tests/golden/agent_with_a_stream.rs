@@ -33,7 +33,7 @@ const _: () = {
             value_codec: ::core::option::Option::None,
         });
     #[automatically_derived]
-    impl ::faust::__private::AgentHandle for count {
+    impl ::faust::AgentHandle for count {
         const DEF: ::faust::__private::AgentDef = ::faust::__private::AgentDef {
             name: "count",
             topics: &["clicks"],
@@ -56,6 +56,6 @@ const _: () = {
         };
     }
     ::faust::__private::inventory::submit! {
-        < count as ::faust::__private::AgentHandle > ::DEF
+        < count as ::faust::AgentHandle > ::DEF
     }
 };

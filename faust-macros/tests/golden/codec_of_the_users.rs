@@ -1,7 +1,7 @@
 //! What the compiler sees: `codec_of_the_users`, formatted.
 
 pub struct Rot13;
-::faust::__private::inventory::submit! {
-    ::faust::__private::CodecDef { name : "rot13", codec : & Rot13, file :
+::faust::__private::support::inventory::submit! {
+    ::faust::__private::support::CodecDef { name : "rot13", codec : & Rot13, file :
     ::core::file!(), line : ::core::line!(), }
 }

@@ -1,10 +1,10 @@
 //! What the compiler sees: `record_that_is_an_enum`, formatted.
 
 #[derive(
-    my::faust::__private::serde::Serialize,
-    my::faust::__private::serde::Deserialize
+    my::faust::__private::support::serde::Serialize,
+    my::faust::__private::support::serde::Deserialize
 )]
-#[serde(crate = "my::faust::__private::serde")]
+#[serde(crate = "my::faust::__private::support::serde")]
 #[serde(rename_all = "snake_case")]
 enum Event {
     Opened,
@@ -19,31 +19,36 @@ const _: () = {
     impl Event {
         fn __faust_read_Clicked_number<
             'de,
-            D: my::faust::__private::serde::Deserializer<'de>,
+            D: my::faust::__private::support::serde::Deserializer<'de>,
         >(from: D) -> ::core::result::Result<i64, D::Error> {
-            let read: i64 = my::faust::__private::serde::Deserialize::deserialize(from)?;
+            let read: i64 = my::faust::__private::support::serde::Deserialize::deserialize(
+                from,
+            )?;
             let value = &read;
-            my::faust::__private::check_range::<_, D::Error>(value, 0.., "0..")?;
+            my::faust::__private::support::check_range::<
+                _,
+                D::Error,
+            >(value, 0.., "0..")?;
             ::core::result::Result::Ok(read)
         }
     }
     #[automatically_derived]
-    impl my::faust::__private::Record for Event {
+    impl my::faust::__private::support::Record for Event {
         const NAME: &'static str = "PageEvent";
-        const MODEL: my::faust::__private::ModelDef = my::faust::__private::ModelDef {
+        const MODEL: my::faust::__private::support::ModelDef = my::faust::__private::support::ModelDef {
             name: "PageEvent",
             help: "",
             fields: &[],
             variants: &[
-                my::faust::__private::VariantDef {
+                my::faust::__private::support::VariantDef {
                     name: "opened",
                     fields: &[],
                     help: "",
                 },
-                my::faust::__private::VariantDef {
+                my::faust::__private::support::VariantDef {
                     name: "clicked",
                     fields: &[
-                        my::faust::__private::FieldDef {
+                        my::faust::__private::support::FieldDef {
                             name: "number",
                             type_name: "i64",
                             required: true,
@@ -66,7 +71,7 @@ const _: () = {
             line: ::core::line!(),
         };
     }
-    my::faust::__private::inventory::submit! {
-        < Event as my::faust::__private::Record > ::MODEL
+    my::faust::__private::support::inventory::submit! {
+        < Event as my::faust::__private::support::Record > ::MODEL
     }
 };

@@ -1,7 +1,10 @@
 //! What the compiler sees: `record_with_everything`, formatted.
 
-#[derive(::faust::__private::serde::Serialize, ::faust::__private::serde::Deserialize)]
-#[serde(crate = "::faust::__private::serde")]
+#[derive(
+    ::faust::__private::support::serde::Serialize,
+    ::faust::__private::support::serde::Deserialize
+)]
+#[serde(crate = "::faust::__private::support::serde")]
 /// A click on a page.
 #[derive(Clone)]
 pub struct Click {
@@ -21,15 +24,23 @@ const _: () = {
     #[automatically_derived]
     #[allow(non_snake_case)]
     impl Click {
-        fn __faust_read_number<'de, D: ::faust::__private::serde::Deserializer<'de>>(
-            from: D,
-        ) -> ::core::result::Result<i64, D::Error> {
-            let read: i64 = ::faust::__private::serde::Deserialize::deserialize(from)?;
+        fn __faust_read_number<
+            'de,
+            D: ::faust::__private::support::serde::Deserializer<'de>,
+        >(from: D) -> ::core::result::Result<i64, D::Error> {
+            let read: i64 = ::faust::__private::support::serde::Deserialize::deserialize(
+                from,
+            )?;
             let value = &read;
-            ::faust::__private::check_range::<_, D::Error>(value, 0..=100, "0..=100")?;
+            ::faust::__private::support::check_range::<
+                _,
+                D::Error,
+            >(value, 0..=100, "0..=100")?;
             if let ::core::result::Result::Err(failed) = even(value) {
                 return ::core::result::Result::Err(
-                    <D::Error as ::faust::__private::serde::de::Error>::custom(failed),
+                    <D::Error as ::faust::__private::support::serde::de::Error>::custom(
+                        failed,
+                    ),
                 );
             }
             ::core::result::Result::Ok(read)
@@ -37,36 +48,44 @@ const _: () = {
         fn __faust_default_tag() -> String {
             ::core::convert::From::from("none")
         }
-        fn __faust_read_tag<'de, D: ::faust::__private::serde::Deserializer<'de>>(
-            from: D,
-        ) -> ::core::result::Result<String, D::Error> {
-            let read: String = ::faust::__private::serde::Deserialize::deserialize(
+        fn __faust_read_tag<
+            'de,
+            D: ::faust::__private::support::serde::Deserializer<'de>,
+        >(from: D) -> ::core::result::Result<String, D::Error> {
+            let read: String = ::faust::__private::support::serde::Deserialize::deserialize(
                 from,
             )?;
             let value = &read;
-            ::faust::__private::check_len::<_, D::Error>(value, 1..=20, "1..=20")?;
+            ::faust::__private::support::check_len::<
+                _,
+                D::Error,
+            >(value, 1..=20, "1..=20")?;
             ::core::result::Result::Ok(read)
         }
-        fn __faust_read_visits<'de, D: ::faust::__private::serde::Deserializer<'de>>(
-            from: D,
-        ) -> ::core::result::Result<Option<u32>, D::Error> {
-            let read: Option<u32> = ::faust::__private::serde::Deserialize::deserialize(
+        fn __faust_read_visits<
+            'de,
+            D: ::faust::__private::support::serde::Deserializer<'de>,
+        >(from: D) -> ::core::result::Result<Option<u32>, D::Error> {
+            let read: Option<u32> = ::faust::__private::support::serde::Deserialize::deserialize(
                 from,
             )?;
             if let ::core::option::Option::Some(value) = &read {
-                ::faust::__private::check_range::<_, D::Error>(value, 1.., "1..")?;
+                ::faust::__private::support::check_range::<
+                    _,
+                    D::Error,
+                >(value, 1.., "1..")?;
             }
             ::core::result::Result::Ok(read)
         }
     }
     #[automatically_derived]
-    impl ::faust::__private::Record for Click {
+    impl ::faust::__private::support::Record for Click {
         const NAME: &'static str = "Click";
-        const MODEL: ::faust::__private::ModelDef = ::faust::__private::ModelDef {
+        const MODEL: ::faust::__private::support::ModelDef = ::faust::__private::support::ModelDef {
             name: "Click",
             help: "A click on a page.",
             fields: &[
-                ::faust::__private::FieldDef {
+                ::faust::__private::support::FieldDef {
                     name: "uri",
                     type_name: "String",
                     required: true,
@@ -74,7 +93,7 @@ const _: () = {
                     help: "Where.",
                     rule: ::core::option::Option::None,
                 },
-                ::faust::__private::FieldDef {
+                ::faust::__private::support::FieldDef {
                     name: "number",
                     type_name: "i64",
                     required: true,
@@ -82,7 +101,7 @@ const _: () = {
                     help: "",
                     rule: ::core::option::Option::Some("in 0..=100, checked by even"),
                 },
-                ::faust::__private::FieldDef {
+                ::faust::__private::support::FieldDef {
                     name: "tag",
                     type_name: "String",
                     required: false,
@@ -90,7 +109,7 @@ const _: () = {
                     help: "",
                     rule: ::core::option::Option::Some("length in 1..=20"),
                 },
-                ::faust::__private::FieldDef {
+                ::faust::__private::support::FieldDef {
                     name: "visits",
                     type_name: "Option<u32>",
                     required: false,
@@ -98,7 +117,7 @@ const _: () = {
                     help: "",
                     rule: ::core::option::Option::Some("in 1.."),
                 },
-                ::faust::__private::FieldDef {
+                ::faust::__private::support::FieldDef {
                     name: "at",
                     type_name: "f64",
                     required: true,
@@ -114,16 +133,16 @@ const _: () = {
                 ::core::any::TypeId::of::<::core::option::Option<Click>>(),
             ],
             timestamp: ::core::option::Option::Some(|record| {
-                ::faust::__private::record_in::<Click>(record)
-                    .and_then(|value| ::faust::__private::IntoTimestamp::to_timestamp(
+                ::faust::__private::support::record_in::<Click>(record)
+                    .and_then(|value| ::faust::__private::support::IntoTimestamp::to_timestamp(
                         &value.at,
                     ))
             }),
             key: ::core::option::Option::Some(|record, out| {
-                static KEY: ::faust::__private::KeyCoder<String> = ::faust::__private::KeyCoder::new();
-                match ::faust::__private::record_in::<Click>(record) {
+                static KEY: ::faust::__private::support::KeyCoder<String> = ::faust::__private::support::KeyCoder::new();
+                match ::faust::__private::support::record_in::<Click>(record) {
                     ::core::option::Option::Some(value) => {
-                        ::faust::__private::encode_key(&KEY, &value.uri, out)
+                        ::faust::__private::support::encode_key(&KEY, &value.uri, out)
                     }
                     ::core::option::Option::None => ::core::result::Result::Ok(false),
                 }
@@ -132,7 +151,7 @@ const _: () = {
             line: ::core::line!(),
         };
     }
-    ::faust::__private::inventory::submit! {
-        < Click as ::faust::__private::Record > ::MODEL
+    ::faust::__private::support::inventory::submit! {
+        < Click as ::faust::__private::support::Record > ::MODEL
     }
 };
