@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use layers::{Explained, Layers, Origin, Resolved};
+pub use suggest::closest;
 pub use table::SettingDef;
 pub use value::{BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol};
 

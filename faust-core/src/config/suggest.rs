@@ -1,7 +1,7 @@
 //! "Did you mean": the known name closest to a misspelt one.
 
 /// The closest of `known`, if it is close enough to be what was meant.
-pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let limit = (word.chars().count() / 3).max(1);
     let scored = known.into_iter().map(|name| (distance(&word, &name.to_ascii_lowercase()), name));

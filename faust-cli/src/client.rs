@@ -1,0 +1,74 @@
+//! The way to the broker for commands that are no workers: none of them ever starts one.
+
+use std::time::Duration;
+
+use faust_core::config::{Resolved, Settings};
+use faust_core::embedded::Connection;
+use faust_core::transport::kafka::KafkaTransport;
+use faust_core::transport::{Transport, TransportError};
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Between two attempts to reach a broker that is away.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A broker that is there, or will be.
+pub(crate) struct Client {
+    pub(crate) settings: Settings,
+    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) patience: Patience,
+}
+
+impl Client {
+    /// Finds the broker. With a `timeout`, nothing waits for it longer.
+    pub(crate) async fn find(resolved: Resolved, timeout: Option<Duration>) -> Result<Self, Failure> {
+        let settings = resolved.settings;
+        let connection = Connection::find(&settings).await?;
+        let transport = Box::new(KafkaTransport::new(connection.kafka(&settings, true)));
+        let address = connection.bootstrap().to_owned();
+        let patience = Patience { address, deadline: timeout.map(|timeout| Instant::now() + timeout), told: false };
+        Ok(Self { settings, transport, patience })
+    }
+}
+
+/// How long to wait for a broker that is away, and what to say meanwhile.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    address: String,
+    deadline: Option<Instant>,
+    told: bool,
+}
+
+impl Patience {
+    /// Whether there is time for another attempt after `error`; says once what is waited for, and pauses.
+    pub(crate) async fn after(&mut self, out: &Output, error: TransportError) -> Result<(), Failure> {
+        if !error.is_retriable() {
+            return Err(error.into());
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() + PAUSE >= deadline) {
+            return Err(Failure::error(format!("the broker at {} did not answer in time: {error}", self.address)));
+        }
+        if !self.told {
+            self.told = true;
+            out.note(format!("waiting for the broker at {}: {error}", self.address));
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
+    }
+}
+
+/// Does `$attempt` until it succeeds or patience ends.
+macro_rules! patiently {
+    ($client:expr, $out:expr, $attempt:expr) => {
+        loop {
+            match $attempt.await {
+                Ok(value) => break value,
+                Err(error) => $client.patience.after($out, error).await?,
+            }
+        }
+    };
+}
+
+pub(crate) use patiently;

@@ -1,0 +1,133 @@
+//! `consume TOPIC`: prints the messages of a topic, one a line.
+
+use std::time::Duration;
+
+use faust_core::message::OwnedMessage;
+use faust_core::time::parse_duration;
+use faust_core::transport::{Read, StartAt, TopicPartition};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::client::{Client, patiently};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// What to read, and how much of it.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The topic to read
+    topic: String,
+    /// Begin with the oldest message instead of what comes from now on
+    #[arg(long)]
+    from_beginning: bool,
+    /// End after so many messages
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+    /// Print each message's key and a tab before it
+    #[arg(long)]
+    keys: bool,
+    /// End when no message has come for this long; with -n and fewer messages that is a failure
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+/// What is said of a message with `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+    timestamp: i64,
+    key: Option<String>,
+    value: Option<String>,
+    headers: Vec<(String, Option<String>)>,
+}
+
+pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
+    let mut client = Client::find(context.resolve()?, args.timeout).await?;
+    let Some(partitions) = partitions(&args, &mut client, &context.out).await? else {
+        return over(&args, 0);
+    };
+    let start = if args.from_beginning { StartAt::Earliest } else { StartAt::Latest };
+    let from = (0..partitions).map(|partition| (TopicPartition::new(args.topic.as_str(), partition), start)).collect();
+    let mut reader = client.transport.read(from)?;
+    let (mut printed, mut heard) = (0, Instant::now());
+    while args.count.is_none_or(|count| printed < count) {
+        // Printed lines are kept back only while more are already there.
+        let read = match reader.next(Duration::from_millis(1)).await {
+            Ok(None) => {
+                context.out.flush()?;
+                let left =
+                    args.timeout.map_or(Duration::from_secs(1), |timeout| timeout.saturating_sub(heard.elapsed()));
+                if left.is_zero() {
+                    return over(&args, printed);
+                }
+                reader.next(left.min(Duration::from_secs(1))).await
+            }
+            read => read,
+        };
+        match read {
+            Ok(Some(Read::Message(partition, message))) => {
+                print(&mut context.out, &args, &partition, &message)?;
+                (printed, heard) = (printed + 1, Instant::now());
+            }
+            Ok(Some(Read::End(_)) | None) => {}
+            Err(error) => client.patience.after(&context.out, error).await?,
+        }
+    }
+    context.out.flush()
+}
+
+/// How many partitions the topic has; waits for the topic, as long as `--timeout` allows.
+async fn partitions(args: &Args, client: &mut Client, out: &Output) -> Result<Option<i32>, Failure> {
+    let admin = client.transport.admin()?;
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        let names = Some(vec![args.topic.clone()]);
+        let found = patiently!(client, out, admin.topics(names.clone()));
+        if let Some(partitions) = found.get(&args.topic) {
+            return Ok(Some(*partitions));
+        }
+        if args.timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
+            return Ok(None);
+        }
+        if !told {
+            told = true;
+            out.note(format!("topic `{}` does not exist yet; waiting for it", args.topic));
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// The end by `--timeout`: what was promised with `-n` is missing, or nothing was.
+fn over(args: &Args, printed: u64) -> Result<(), Failure> {
+    match args.count {
+        Some(count) if printed < count => {
+            Err(Failure::error(format!("timed out after {printed} of {count} messages of topic `{}`", args.topic)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print(out: &mut Output, args: &Args, partition: &TopicPartition, message: &OwnedMessage) -> Result<(), Failure> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if out.json {
+        let headers = message.headers.iter().map(|(name, value)| (name.to_owned(), value.map(text)));
+        return out.object(&Line {
+            topic: &partition.topic,
+            partition: partition.partition,
+            offset: message.offset,
+            timestamp: message.timestamp.as_millis(),
+            key: message.key.as_deref().map(text),
+            value: message.payload.as_deref().map(text),
+            headers: headers.collect(),
+        });
+    }
+    let value = message.payload.as_deref().unwrap_or(b"null");
+    match args.keys {
+        true => out.line(&[message.key.as_deref().unwrap_or(b"null"), b"\t", value]),
+        false => out.line(&[value]),
+    }
+}

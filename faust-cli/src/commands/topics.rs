@@ -1,0 +1,77 @@
+//! `topics`: what the broker has, and what it is to this app.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use faust_core::app::AppBuilder;
+use faust_core::time::parse_duration;
+use faust_core::transport::TopicPartition;
+use serde::Serialize;
+
+use crate::client::{Client, patiently};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// How long to wait.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Give up when the broker does not answer in this time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    topic: String,
+    partitions: Option<i32>,
+    messages: Option<i64>,
+    role: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
+    let mut client = Client::find(context.resolve()?, args.timeout).await?;
+    let (app, mut out) = context.unchecked();
+    let admin = client.transport.admin()?;
+    let topics = patiently!(client, &out, admin.topics(None));
+    let every: Vec<TopicPartition> = topics
+        .iter()
+        .flat_map(|(name, count)| (0..*count).map(|number| TopicPartition::new(name.as_str(), number)))
+        .collect();
+    let marks = patiently!(client, &out, admin.watermarks(every.clone()));
+    let mut messages = BTreeMap::<&str, i64>::new();
+    for (partition, (low, high)) in &marks {
+        *messages.entry(&partition.topic).or_default() += high - low;
+    }
+    let roles = roles(app, &out).await;
+    let names: BTreeSet<&String> = topics.keys().chain(roles.keys()).collect();
+    let row = |name: &String| Row {
+        topic: name.clone(),
+        partitions: topics.get(name).copied(),
+        messages: topics.contains_key(name).then(|| messages.get(name.as_str()).copied().unwrap_or(0)),
+        role: roles.get(name).cloned(),
+    };
+    let rows: Vec<Row> = names.into_iter().map(row).collect();
+    out.list(
+        "Topics",
+        &rows,
+        &[
+            ("topic", |row| row.topic.clone()),
+            ("partitions", |row| row.partitions.map_or("(missing)".to_owned(), |count| count.to_string())),
+            ("messages", |row| row.messages.map_or(String::new(), |count| count.to_string())),
+            ("role", |row| row.role.clone().unwrap_or_default()),
+        ],
+    )
+}
+
+/// What each topic is to the app. An app with faults still wants to see its topics, so then there are none.
+async fn roles(app: AppBuilder, out: &Output) -> BTreeMap<String, String> {
+    let plan = async { app.build()?.plan().await };
+    match plan.await {
+        Ok(plan) => plan.topics().map(|topic| (topic.name().to_owned(), topic.role().to_string())).collect(),
+        Err(error) => {
+            out.note(format!("the app's own topics are not known: {error}"));
+            BTreeMap::new()
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `worker`: runs the app until it is stopped, has failed, or has nothing left to read.
+
+use std::time::Duration;
+
+use faust_core::app::App;
+use faust_core::time::parse_duration;
+use faust_core::worker::{Worker, WorkerOptions};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::signals::Signals;
+
+/// When to end.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// End with success when every partition has been read to its end and nothing has come for this long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    until_idle: Option<Duration>,
+}
+
+pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let (app, out) = context.build()?;
+    let options = args.until_idle.map_or_else(WorkerOptions::default, |quiet| WorkerOptions::default().until_idle(quiet));
+    let worker = tokio::select! {
+        worker = app.start_with(options) => worker?,
+        // Nothing has begun that would have to be finished.
+        () = signals.next() => return Ok(()),
+    };
+    out.banner(&format!("Faust for Rust v{}", env!("CARGO_PKG_VERSION")), banner(&app, &worker));
+    worker.description().notices.iter().for_each(|notice| out.note(notice));
+    until_end(&worker, &mut signals, &out).await
+}
+
+/// The first signal drains, the second ends at once.
+async fn until_end(worker: &Worker, signals: &mut Signals, out: &Output) -> Result<(), Failure> {
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            ended = worker.wait() => return Ok(ended?),
+            () = signals.next() => {
+                if draining {
+                    output::force_end();
+                }
+                draining = true;
+                out.note("draining; press again to end at once");
+                worker.begin_stop();
+            }
+        }
+    }
+}
+
+/// What Faust shows at start, as far as it has a meaning here.
+fn banner(app: &App, worker: &Worker) -> Vec<Vec<String>> {
+    let settings = app.settings();
+    let description = worker.description();
+    let agents: Vec<String> = app.agents().iter().map(|agent| format!("@{}", agent.name)).collect();
+    let directory = description.directory.as_deref().unwrap_or(&settings.datadir);
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let rows = [
+        ("id", description.group.clone()),
+        ("broker", description.broker.clone()),
+        ("datadir", directory.display().to_string()),
+        ("agents", agents.join(", ")),
+        ("pid", std::process::id().to_string()),
+        ("hostname", hostname.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())),
+        ("platform", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
+    ];
+    rows.map(|(name, value)| vec![name.to_owned(), value]).into()
+}

@@ -1,0 +1,45 @@
+//! Log lines on standard error: for people, or one JSON object each.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::args::{Global, LogFormat, LogLevel};
+
+/// Starts logging, unless the program has installed a subscriber of its own: then that one wins.
+pub(crate) fn install(global: &Global, worker: bool) {
+    let layer = match global.log_format {
+        LogFormat::Json => None,
+        LogFormat::Pretty => {
+            let colour =
+                io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            Some(fmt::layer().with_writer(io::stderr).with_ansi(colour).with_target(false).compact())
+        }
+    };
+    let json = layer.is_none().then(|| fmt::layer().json().flatten_event(true).with_writer(io::stderr));
+    let subscriber = tracing_subscriber::registry().with(filter(global.loglevel, worker)).with(layer).with(json);
+    _ = subscriber.try_init();
+}
+
+/// A level on the command line wins over RUST_LOG, which can say more.
+fn filter(level: Option<LogLevel>, worker: bool) -> EnvFilter {
+    let default = if worker { LogLevel::Info } else { LogLevel::Warn };
+    match (level, std::env::var("RUST_LOG")) {
+        (None, Ok(directives)) if !directives.is_empty() => EnvFilter::new(directives),
+        (level, _) => EnvFilter::new(directives(level.unwrap_or(default))),
+    }
+}
+
+/// librdkafka speaks of its own affairs one level too loudly.
+fn directives(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Crit | LogLevel::Error => "error",
+        LogLevel::Warn => "warn,librdkafka=error,rdkafka=error",
+        LogLevel::Info => "info,librdkafka=warn,rdkafka=warn",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    }
+}

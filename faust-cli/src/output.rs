@@ -1,0 +1,173 @@
+//! The only place that prints: data on standard output, everything else on standard error.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this file is for")]
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::process::ExitCode;
+
+use anstream::{eprintln, stderr};
+use comfy_table::{ContentArrangement, LineStyle, Table, presets};
+use owo_colors::OwoColorize;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Where a command's results go.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Whether to print for programs.
+    pub(crate) json: bool,
+    quiet: bool,
+    stdout: BufWriter<io::Stdout>,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet, stdout: BufWriter::new(io::stdout()) }
+    }
+
+    /// A line of data; [`flush`](Self::flush) makes it seen.
+    pub(crate) fn line(&mut self, parts: &[&[u8]]) -> Result<(), Failure> {
+        for part in parts {
+            self.stdout.write_all(part)?;
+        }
+        Ok(self.stdout.write_all(b"\n")?)
+    }
+
+    /// A text of data, seen at once.
+    pub(crate) fn text(&mut self, text: impl Display) -> Result<(), Failure> {
+        self.line(&[text.to_string().trim_end().as_bytes()])?;
+        self.flush()
+    }
+
+    /// A line of JSON; [`flush`](Self::flush) makes it seen.
+    pub(crate) fn object(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.stdout, value).map_err(io::Error::from)?;
+        self.line(&[])
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.stdout.flush()?)
+    }
+
+    /// A list: as a table for people, as one array of objects for programs.
+    pub(crate) fn list<T: Serialize>(&mut self, title: &str, rows: &[T], columns: &[Column<T>]) -> Result<(), Failure> {
+        if self.json {
+            self.object(&rows)?;
+            return self.flush();
+        }
+        let header = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let body = rows.iter().map(|row| columns.iter().map(|(_, cell)| cell(row)).collect());
+        let table = table(title, Some(header), body, io::stdout().is_terminal());
+        self.text(table)
+    }
+
+    /// Something to know that is no data.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A table that is no data: the worker's at its start.
+    pub(crate) fn banner(&self, title: &str, rows: Vec<Vec<String>>) {
+        if !self.quiet {
+            eprintln!("{}", table(title, None, rows.into_iter(), io::stderr().is_terminal()));
+        }
+    }
+}
+
+/// A column of a list: its header, and what it shows of a row.
+pub(crate) type Column<'a, T> = (&'a str, fn(&T) -> String);
+
+/// A table with its title in the upper border, as Faust draws it: by lines on a terminal, by ASCII elsewhere.
+fn table(title: &str, header: Option<Vec<String>>, rows: impl Iterator<Item = Vec<String>>, terminal: bool) -> String {
+    let mut table = Table::new();
+    if terminal {
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width());
+    } else {
+        // A file or pipe takes lines of any length; whoever reads them can cut them.
+        table.load_style(presets::ASCII_FULL_CONDENSED.header_separator(LineStyle::new('+', '-', '+', '+')));
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    if let Some(header) = header {
+        table.set_header(header);
+    }
+    table.add_rows(rows);
+    entitle(&table.to_string(), title)
+}
+
+/// Writes the title over the upper border, as far as there is room.
+fn entitle(table: &str, title: &str) -> String {
+    let Some((border, rest)) = table.split_once('\n') else { return table.to_owned() };
+    let room = border.chars().count().saturating_sub(2);
+    let title: String = title.chars().take(room).collect();
+    let mut border = border.chars();
+    let corner: String = border.by_ref().take(1).collect();
+    let line: String = border.skip(title.chars().count()).collect();
+    format!("{corner}{title}{line}\n{rest}")
+}
+
+/// How wide the terminal is.
+fn width() -> u16 {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0)).unwrap_or(100)
+}
+
+/// Prints the whole help on standard output, as when it is asked for.
+pub(crate) fn help(mut command: clap::Command) -> ExitCode {
+    _ = command.print_help();
+    ExitCode::SUCCESS
+}
+
+/// Tells why a command failed, and says it in the exit code.
+pub(crate) fn failed(failure: &Failure) -> ExitCode {
+    if let Failure::Error(text) = failure {
+        eprintln!("{} {text}", "error:".red().bold());
+    }
+    ExitCode::from(failure.exit_code())
+}
+
+/// Ends the process at once.
+pub(crate) fn force_end() -> ! {
+    _ = stderr().flush();
+    std::process::exit(i32::from(Failure::Forced.exit_code()))
+}
+
+/// Makes the end of whoever reads our output (`| head`) a quiet end of ours, also where an agent prints by `println!`,
+/// which panics then. Nothing is lost: what was not committed is read again by the next worker.
+pub(crate) fn quiet_broken_pipe() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        before(panic);
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_looks_as_in_faust() {
+        let rows = [["@count".to_owned(), "words".to_owned()].to_vec()];
+        let header = vec!["name".to_owned(), "topic".to_owned()];
+        let expected = "\
++Agents--+-------+
+| name   | topic |
++--------+-------+
+| @count | words |
++--------+-------+";
+        assert_eq!(table("Agents", Some(header), rows.into_iter(), false), expected);
+    }
+
+    #[test]
+    fn a_title_longer_than_its_table_is_cut() {
+        assert_eq!(entitle("+---+\n| a |\n+---+", "A long title"), "+A l+\n| a |\n+---+");
+    }
+}
