@@ -9,6 +9,7 @@ mod code;
 pub(crate) mod config;
 mod group;
 mod log;
+mod partition;
 mod producer_state;
 pub mod records;
 mod segment;
@@ -58,6 +59,17 @@ impl Default for CoreConfig {
             seed: 0,
             initial_rebalance_delay_ms: 0,
             session_timeout_ms: 1..=1_800_000,
+        }
+    }
+}
+
+impl CoreConfig {
+    /// The default settings with a seed.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::default()
         }
     }
 }

@@ -132,10 +132,12 @@ fn listen(config: &BrokerConfig) -> Result<TcpListener, Error> {
 }
 
 fn open(config: &BrokerConfig, address: SocketAddr) -> Result<(Broker, Option<Directory>), Error> {
-    let mut core = CoreConfig::default();
-    core.seed = std::hash::RandomState::new().build_hasher().finish();
-    core.initial_rebalance_delay_ms =
-        i64::try_from(config.initial_rebalance_delay.as_millis()).unwrap_or(i64::MAX);
+    let delay_ms = config.initial_rebalance_delay.as_millis();
+    let core = CoreConfig {
+        seed: std::hash::RandomState::new().build_hasher().finish(),
+        initial_rebalance_delay_ms: i64::try_from(delay_ms).unwrap_or(i64::MAX),
+        ..CoreConfig::default()
+    };
     match &config.storage {
         Storage::Memory => Ok((Broker::new(core), None)),
         Storage::Directory(path) => {

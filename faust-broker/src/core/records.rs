@@ -165,10 +165,6 @@ fn take_record(rest: &mut Bytes, header: &Header) -> Option<Record> {
 }
 
 /// The outer `Option` is damage, the inner one a null.
-#[expect(
-    clippy::option_option,
-    reason = "the two absences differ: damage ends the decoding, null is a value"
-)]
 fn take_blob(from: &mut Bytes) -> Option<Option<Bytes>> {
     let len = take_varint(from)?;
     if len < 0 {

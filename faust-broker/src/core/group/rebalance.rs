@@ -122,7 +122,7 @@ impl Group {
         for id in silent {
             self.remove_member(&id, now_ms, outbox);
         }
-        if !self.deadline_ms.is_some_and(|deadline| now_ms >= deadline) {
+        if self.deadline_ms.is_none_or(|deadline| now_ms < deadline) {
             return;
         }
         match self.state {

@@ -40,9 +40,12 @@ pub(crate) async fn handle(call: &Call, request: FetchRequest) -> FetchResponse 
     }
 }
 
+/// A topic by name or id, and what was read of its partitions.
+type TopicRead = (TopicName, uuid::Uuid, Vec<(i32, Result<Read, ErrorCode>)>);
+
 /// All partitions of a request, read once.
 struct Round {
-    topics: Vec<(TopicName, uuid::Uuid, Vec<(i32, Result<Read, ErrorCode>)>)>,
+    topics: Vec<TopicRead>,
     is_enough: bool,
 }
 
@@ -146,7 +149,7 @@ pub(crate) fn check_epoch(epoch: i32) -> Result<(), ErrorCode> {
 
 impl Round {
     fn into_response(self) -> FetchResponse {
-        let topic = |(name, id, partitions): (TopicName, uuid::Uuid, Vec<_>)| {
+        let topic = |(name, id, partitions): TopicRead| {
             let partitions = partitions
                 .into_iter()
                 .map(|(index, read)| partition_data(index, read))

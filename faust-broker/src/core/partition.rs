@@ -1,0 +1,132 @@
+//! What is done to one partition: append, read, find, delete, and what retention takes.
+
+use crate::core::change::Change;
+use crate::core::log::{Appended, FoundOffset, Log, OffsetSpec, Read};
+use crate::core::storage::Storage;
+use crate::core::{Batch, Broker, ErrorCode, note};
+
+/// Partitions.
+impl Broker {
+    /// Appends a batch that [`Batch::parse`] has passed.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `MessageTooLarge`, `OutOfOrderSequence`, `InvalidProducerEpoch`, `InvalidRecord`, `StorageError`.
+    pub fn append(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        batch: &Batch,
+        now_ms: i64,
+    ) -> Result<Appended, ErrorCode> {
+        if batch.header().is_transactional() {
+            return Err(ErrorCode::InvalidRecord);
+        }
+        let topic = self
+            .topics
+            .get_mut(topic)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let (log, config) = topic.log_mut(partition)?;
+        log.append(batch, config, now_ms, self.storage.as_mut())
+    }
+
+    /// Whole batches from `offset` on: at least one if there is one, else no more than `max_bytes`.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `OffsetOutOfRange`, `StorageError`.
+    pub fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max_bytes: usize,
+    ) -> Result<Read, ErrorCode> {
+        self.log(topic, partition)?.read(offset, max_bytes)
+    }
+
+    /// Looks for an offset by time or by place.
+    ///
+    /// By time the record is found exactly, except in a compressed batch: there it is the batch's first record.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `StorageError`.
+    pub fn find_offset(
+        &self,
+        topic: &str,
+        partition: i32,
+        spec: OffsetSpec,
+    ) -> Result<FoundOffset, ErrorCode> {
+        self.log(topic, partition)?.find_offset(spec)
+    }
+
+    /// The bytes that a partition takes.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`.
+    pub fn partition_bytes(&self, topic: &str, partition: i32) -> Result<u64, ErrorCode> {
+        Ok(self.log(topic, partition)?.size())
+    }
+
+    /// Gives up the records before `offset` (`None`: all of them) and returns the new start of the log.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `OffsetOutOfRange`, `StorageError`.
+    pub fn delete_records(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: Option<i64>,
+    ) -> Result<i64, ErrorCode> {
+        let held = self
+            .topics
+            .get_mut(topic)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let (log, _) = held.log_mut(partition)?;
+        let offset = offset.unwrap_or_else(|| log.end());
+        if offset < 0 || offset > log.end() {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        cut(topic, partition, log, offset, self.storage.as_mut())?;
+        Ok(log.start())
+    }
+
+    pub(crate) fn apply_retention(&mut self, now_ms: i64) {
+        for (name, topic) in &mut self.topics {
+            for (partition, log) in (0..).zip(&mut topic.logs) {
+                log.forget_silent_producers(now_ms);
+                let start = log.start_after_retention(&topic.parsed, now_ms);
+                if let Err(code) = cut(name, partition, log, start, self.storage.as_mut()) {
+                    tracing::error!(topic = name, partition, %code, "cannot apply retention");
+                }
+            }
+        }
+    }
+
+    fn log(&self, topic: &str, partition: i32) -> Result<&Log, ErrorCode> {
+        self.topics
+            .get(topic)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+            .log(partition)
+    }
+}
+
+fn cut(
+    topic: &str,
+    partition: i32,
+    log: &mut Log,
+    offset: i64,
+    storage: &mut dyn Storage,
+) -> Result<(), ErrorCode> {
+    if offset <= log.start() {
+        return Ok(());
+    }
+    // IMPORTANT: noted before the segments go, or a crash in between would start the log at 0 again.
+    note(
+        storage,
+        &Change::LogStart {
+            topic: topic.to_owned(),
+            partition,
+            offset,
+        },
+    )?;
+    log.delete_before(offset)
+}
