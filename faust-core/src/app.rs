@@ -188,6 +188,21 @@ impl AppBuilder {
         &mut self.layers
     }
 
+    /// Takes the environment (`FAUST_..`) and `faust.toml` into account, as the command line does by itself.
+    pub fn from_process(mut self) -> Self {
+        self.layers.process();
+        self
+    }
+
+    /// Connects to the app's broker, which must be running, without any agent: for programs that only send or read.
+    ///
+    /// # Errors
+    /// Faults of the settings; no broker is set and none of this app runs.
+    pub async fn client(self) -> Result<Client, Error> {
+        let resolved = self.layers.resolve(&self.id).map_err(Error::setup)?;
+        Client::connect(&resolved.settings).await
+    }
+
     /// Checks everything.
     ///
     /// # Errors
