@@ -11,6 +11,7 @@ mod probe;
 mod worker_dir;
 
 use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -242,7 +243,7 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Resul
     let wanted = Address::read(&dir).and_then(|old| old.port()).unwrap_or(settings.embedded_port);
     let mut config = BrokerConfig::default();
     config.storage = if in_memory { Storage::Memory } else { Storage::Directory(dir.clone()) };
-    config.port = if wanted == 0 { Port::Any } else { Port::Prefer(wanted) };
+    config.port = next_free(wanted);
     config.default_partitions = settings.topic_partitions;
     let neighbour = (wanted != 0).then(|| probe::neighbour(wanted)).flatten();
     let server = Server::start(config).map_err(|error| error.to_string())?;
@@ -259,6 +260,15 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Resul
     let host =
         Host { kind, dir, datadir: settings.datadir.clone(), address, in_memory, server: Some(server), _lock: lock };
     Ok(Connection { bootstrap, role: Role::Host(host), notices })
+}
+
+/// The wanted port or one of the next, so that people find the same one again; 0 wants any.
+fn next_free(wanted: u16) -> Port {
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    match (wanted..=wanted.saturating_add(99)).find(free) {
+        Some(port) if port != 0 => Port::Prefer(port),
+        _ => Port::Any,
+    }
 }
 
 #[cfg(test)]
