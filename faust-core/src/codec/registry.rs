@@ -9,7 +9,7 @@ use crate::record::models;
 
 /// A transform of bytes that a chain can name, like compression or a signature.
 ///
-/// ```ignore
+/// ```text
 /// #[codec(name = "rot13")]
 /// struct Rot13;
 ///
