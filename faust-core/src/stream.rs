@@ -110,10 +110,11 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
                 Err(error) => self.origin.fail(error),
             }
         }
-        match &mut self.pull {
-            Some(pull) => pull.poll_pull(cx),
-            None => Poll::Pending,
+        let polled = self.pull.as_mut().map_or(Poll::Pending, |pull| pull.poll_pull(cx));
+        if let (true, Origin::Agent(Run::Live(stage))) = (polled.is_pending(), &self.origin) {
+            stage.cursor.park(cx);
         }
+        polled
     }
 }
 

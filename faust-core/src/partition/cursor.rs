@@ -118,9 +118,18 @@ impl Cursor {
             self.ended.store(true, Ordering::Release);
             return Gate::Drained;
         }
-        self.state().waker = Some(cx.waker().clone());
+        self.park(cx);
         // The hold may have been lifted between the look and the registration.
         if self.control.hold.load(Ordering::Acquire) || self.control.drain.load(Ordering::Acquire) { Gate::Held } else { Gate::Open }
+    }
+
+    /// The stream waits: it wants to hear of the end of a hold, and of the end.
+    pub(crate) fn park(&self, cx: &mut Context<'_>) {
+        self.state().waker = Some(cx.waker().clone());
+        // The end may have come between the look and the registration.
+        if self.is_draining() {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Messages have left the queue for this stage.

@@ -33,6 +33,7 @@ pub(super) struct Control {
     idle: IdleWatch,
     stuck: StuckWatch,
     assigned_once: bool,
+    broker_is_away: bool,
 }
 
 /// How often a worker that ends when idle looks whether it is.
@@ -43,7 +44,7 @@ const AGENTS_SHARE: f64 = 0.6;
 impl Control {
     pub(super) fn new(cx: Arc<TaskCx>, plan: Arc<Plan>, group: Arc<dyn Group>, shared: Arc<Shared>, options: WorkerOptions) -> Self {
         let (idle, stuck) = (IdleWatch::default(), StuckWatch::default());
-        Self { cx, plan, group, shared, options, tasks: BTreeMap::new(), commit: None, idle, stuck, assigned_once: false }
+        Self { cx, plan, group, shared, options, tasks: BTreeMap::new(), commit: None, idle, stuck, assigned_once: false, broker_is_away: false }
     }
 
     /// Runs until the worker has ended, in whichever way.
@@ -113,8 +114,13 @@ impl Control {
                 let _ = done.send(());
             }
             GroupEvent::Failed(error) => return Err(error.into()),
-            GroupEvent::Connection(true, detail) => tracing::info!("the broker is back: {detail}"),
+            GroupEvent::Connection(true, detail) => {
+                if std::mem::take(&mut self.broker_is_away) {
+                    tracing::info!("the broker is back: {detail}");
+                }
+            }
             GroupEvent::Connection(false, detail) => {
+                self.broker_is_away = true;
                 self.cx.stats.disconnected();
                 tracing::warn!("the broker is away, waiting for it: {detail}");
             }
