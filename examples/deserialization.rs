@@ -1,0 +1,25 @@
+//! Reads clicks into a type, and prints them as indented JSON.
+//!
+//! A click that is none (a text for `number`, no `uri`) goes to the topic `deserialization-dead-letter` with the reason.
+use faust::prelude::*;
+
+#[record]
+struct ClickEvent {
+    email: String,
+    timestamp: String,
+    uri: String,
+    number: i64,
+}
+
+/// Prints each click.
+#[agent(topic = "com.udacity.streams.clickevents")]
+async fn clickevent(mut clickevents: Stream<ClickEvent, String>) -> Result<()> {
+    while let Some(clickevent) = clickevents.next().await {
+        println!("{}", faust::serde_json::to_string_pretty(&clickevent)?);
+    }
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    App::new("deserialization").main()
+}
