@@ -5,7 +5,7 @@ use std::time::Duration;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, ExprLit, Lit, LitStr, Meta};
+use syn::{Attribute, Expr, ExprLit, Ident, Lit, LitStr, Meta};
 
 use crate::fault::Faults;
 use crate::options::{Grammar, Leading, Options, literal};
@@ -154,6 +154,12 @@ fn duration(text: &str) -> Option<Duration> {
 /// Where generated code that belongs to `place` says it is, while it resolves names as the macro does.
 pub(crate) fn located(place: &impl Spanned) -> Span {
     Span::call_site().located_at(place.span())
+}
+
+/// A name of ours in generated code about what is at `span`: hygiene hides it from the user's locals, the underscores
+/// from a unit struct of the user's, which a pattern would match.
+pub(crate) fn local(name: &str, span: Span) -> Ident {
+    Ident::new(&format!("__{name}"), Span::mixed_site().located_at(span))
 }
 
 /// Tokens that came from elsewhere, put where `span` is: an error underlines from its first token to its last.

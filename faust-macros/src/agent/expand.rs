@@ -7,7 +7,7 @@ use syn::Ident;
 use super::model::{Agent, Form, OutputKind};
 use super::parse::AgentFn;
 use crate::fault::Faults;
-use crate::topic::{located, option, placed};
+use crate::topic::{local, located, option, placed};
 
 /// Everything the annotated function becomes.
 pub(super) fn expand(function: &AgentFn, agent: &Agent, faults: Faults) -> TokenStream {
@@ -148,9 +148,4 @@ fn start_per_event(agent: &Agent, event_at: usize, private: &TokenStream) -> Tok
             #run
         }
     }
-}
-
-/// A name of ours, which the user's code neither sees nor shadows, for an expression about what is at `span`.
-fn local(name: &str, span: Span) -> Ident {
-    Ident::new(name, Span::mixed_site().located_at(span))
 }

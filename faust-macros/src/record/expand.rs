@@ -2,12 +2,12 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{DeriveInput, Ident, LitStr};
+use syn::{DeriveInput, LitStr};
 
 use super::field::Field;
 use super::model::{Accessed, Body, Record};
 use crate::fault::Faults;
-use crate::topic::{option, placed};
+use crate::topic::{local, option, placed};
 
 /// Everything the annotated item becomes.
 pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> TokenStream {
@@ -103,17 +103,18 @@ fn definitions(fields: &[Field], private: &TokenStream) -> TokenStream {
     quote!(#(#fields),*)
 }
 
-fn key_function(record: &Record, key: &Accessed, private: &TokenStream) -> TokenStream {
+fn key_function(model: &Record, key: &Accessed, private: &TokenStream) -> TokenStream {
     let Accessed { member, ty, span } = key;
-    let ident = &record.ident;
-    let value = Ident::new("value", Span::mixed_site().located_at(*span));
+    let ident = &model.ident;
+    let value = local("value", *span);
+    let [record, out] = ["record", "out"].map(|name| local(name, *span));
     let private_here = placed(private, *span);
     // A field that cannot be a key is told where it is named.
-    let encode = quote_spanned!(*span=> #private_here::encode_key(&KEY, &#value.#member, out));
+    let encode = quote_spanned!(*span=> #private_here::encode_key(&KEY, &#value.#member, #out));
     quote! {
-        |record, out| {
+        |#record, #out| {
             static KEY: #private::KeyCoder<#ty> = #private::KeyCoder::new();
-            match #private::record_in::<#ident>(record) {
+            match #private::record_in::<#ident>(#record) {
                 ::core::option::Option::Some(#value) => #encode,
                 ::core::option::Option::None => ::core::result::Result::Ok(false),
             }
@@ -121,11 +122,12 @@ fn key_function(record: &Record, key: &Accessed, private: &TokenStream) -> Token
     }
 }
 
-fn timestamp_function(record: &Record, timestamp: &Accessed, private: &TokenStream) -> TokenStream {
+fn timestamp_function(model: &Record, timestamp: &Accessed, private: &TokenStream) -> TokenStream {
     let Accessed { member, span, .. } = timestamp;
-    let ident = &record.ident;
-    let value = Ident::new("value", Span::mixed_site().located_at(*span));
+    let ident = &model.ident;
+    let record = local("record", *span);
+    let value = local("value", *span);
     let private_here = placed(private, *span);
     let read = quote_spanned!(*span=> #private_here::IntoTimestamp::to_timestamp(&#value.#member));
-    quote!(|record| #private::record_in::<#ident>(record).and_then(|#value| #read))
+    quote!(|#record| #private::record_in::<#ident>(#record).and_then(|#value| #read))
 }

@@ -8,7 +8,7 @@ use super::naming::{SerdeAttributes, field_name};
 use super::rules::Rules;
 use crate::docs::{as_written, first_paragraph};
 use crate::fault::Faults;
-use crate::topic::{located, option};
+use crate::topic::{local, located, option};
 
 /// A field, validated; its serde attributes are already on the item.
 pub(super) struct Field {
@@ -93,15 +93,18 @@ impl Field {
     /// Reads the field as serde would and then checks it, inside deserialization, so that an error has its path.
     fn read(&self, function: &Ident, private: &TokenStream) -> TokenStream {
         let ty = &self.ty;
-        let [read, value, from] = ["read", "value", "from"].map(|name| Ident::new(name, Span::mixed_site()));
-        let error = quote!(D::Error);
+        let [read, value, from] = ["read", "value", "from"].map(|name| local(name, Span::call_site()));
+        let error = quote!(__D::Error);
         let checks = self.rules.checks(&value, private, &error);
         let checks = match inside_option(ty) {
             Some(_) => quote!(if let ::core::option::Option::Some(#value) = &#read { #checks }),
             None => quote!(let #value = &#read; #checks),
         };
         quote! {
-            fn #function<'de, D: #private::serde::Deserializer<'de>>(#from: D) -> ::core::result::Result<#ty, D::Error> {
+            fn #function<'de, __D>(#from: __D) -> ::core::result::Result<#ty, __D::Error>
+            where
+                __D: #private::serde::Deserializer<'de>,
+            {
                 let #read: #ty = #private::serde::Deserialize::deserialize(#from)?;
                 #checks
                 ::core::result::Result::Ok(#read)

@@ -7,7 +7,7 @@ use syn::{Attribute, Expr, ExprLit, ExprRange, Ident, Lit, Meta, Path};
 use crate::docs::as_written;
 use crate::fault::Faults;
 use crate::options::{Grammar, Leading, Options, literal};
-use crate::topic::{located, placed};
+use crate::topic::{local, located, placed};
 
 /// What `#[field(..)]` says; empty without one.
 #[derive(Default)]
@@ -90,7 +90,7 @@ impl Rules {
             let place = located(check);
             let value = Ident::new(&value.to_string(), value.span().located_at(place));
             let call = quote_spanned!(place=> #check(#value));
-            let failed = Ident::new("failed", Span::mixed_site());
+            let failed = local("failed", Span::call_site());
             quote! {
                 if let ::core::result::Result::Err(#failed) = #call {
                     return ::core::result::Result::Err(<#error as #private::serde::de::Error>::custom(#failed));

@@ -32,12 +32,15 @@ const _: () = {
             module: ::core::module_path!(),
             file: ::core::file!(),
             line: ::core::line!(),
-            start: |cx| {
-                let argument_1 = ::faust::__private::arg(cx, &__FAUST_ARGUMENT_1)?;
+            start: |__cx| {
+                let __argument_1 = ::faust::__private::arg(__cx, &__FAUST_ARGUMENT_1)?;
                 ::faust::__private::per_event_to_sinks(
-                    cx,
+                    __cx,
                     &__FAUST_ARGUMENT_0,
-                    move |event| score(event, ::core::clone::Clone::clone(&argument_1)),
+                    move |__event| score(
+                        __event,
+                        ::core::clone::Clone::clone(&__argument_1),
+                    ),
                 )
             },
         };

@@ -42,14 +42,14 @@ const _: () = {
             module: ::core::module_path!(),
             file: ::core::file!(),
             line: ::core::line!(),
-            start: |cx| {
-                let running = count(
-                    ::faust::__private::arg(cx, &__FAUST_ARGUMENT_0)?,
-                    ::faust::__private::arg(cx, &__FAUST_ARGUMENT_1)?,
+            start: |__cx| {
+                let __running = count(
+                    ::faust::__private::arg(__cx, &__FAUST_ARGUMENT_0)?,
+                    ::faust::__private::arg(__cx, &__FAUST_ARGUMENT_1)?,
                 );
                 ::core::result::Result::Ok(
                     ::std::boxed::Box::pin(async move {
-                        ::faust::__private::output(running.await)
+                        ::faust::__private::output(__running.await)
                     }),
                 )
             },

@@ -17,19 +17,21 @@ const _: () = {
     #[automatically_derived]
     #[allow(non_snake_case)]
     impl Event {
-        fn __faust_read_Clicked_number<
-            'de,
-            D: my::faust::__private::support::serde::Deserializer<'de>,
-        >(from: D) -> ::core::result::Result<i64, D::Error> {
-            let read: i64 = my::faust::__private::support::serde::Deserialize::deserialize(
-                from,
+        fn __faust_read_Clicked_number<'de, __D>(
+            __from: __D,
+        ) -> ::core::result::Result<i64, __D::Error>
+        where
+            __D: my::faust::__private::support::serde::Deserializer<'de>,
+        {
+            let __read: i64 = my::faust::__private::support::serde::Deserialize::deserialize(
+                __from,
             )?;
-            let value = &read;
+            let __value = &__read;
             my::faust::__private::support::check_range::<
                 _,
-                D::Error,
-            >(value, 0.., "0..")?;
-            ::core::result::Result::Ok(read)
+                __D::Error,
+            >(__value, 0.., "0..")?;
+            ::core::result::Result::Ok(__read)
         }
     }
     #[automatically_derived]

@@ -24,58 +24,64 @@ const _: () = {
     #[automatically_derived]
     #[allow(non_snake_case)]
     impl Click {
-        fn __faust_read_number<
-            'de,
-            D: ::faust::__private::support::serde::Deserializer<'de>,
-        >(from: D) -> ::core::result::Result<i64, D::Error> {
-            let read: i64 = ::faust::__private::support::serde::Deserialize::deserialize(
-                from,
+        fn __faust_read_number<'de, __D>(
+            __from: __D,
+        ) -> ::core::result::Result<i64, __D::Error>
+        where
+            __D: ::faust::__private::support::serde::Deserializer<'de>,
+        {
+            let __read: i64 = ::faust::__private::support::serde::Deserialize::deserialize(
+                __from,
             )?;
-            let value = &read;
+            let __value = &__read;
             ::faust::__private::support::check_range::<
                 _,
-                D::Error,
-            >(value, 0..=100, "0..=100")?;
-            if let ::core::result::Result::Err(failed) = even(value) {
+                __D::Error,
+            >(__value, 0..=100, "0..=100")?;
+            if let ::core::result::Result::Err(__failed) = even(__value) {
                 return ::core::result::Result::Err(
-                    <D::Error as ::faust::__private::support::serde::de::Error>::custom(
-                        failed,
+                    <__D::Error as ::faust::__private::support::serde::de::Error>::custom(
+                        __failed,
                     ),
                 );
             }
-            ::core::result::Result::Ok(read)
+            ::core::result::Result::Ok(__read)
         }
         fn __faust_default_tag() -> String {
             ::core::convert::From::from("none")
         }
-        fn __faust_read_tag<
-            'de,
-            D: ::faust::__private::support::serde::Deserializer<'de>,
-        >(from: D) -> ::core::result::Result<String, D::Error> {
-            let read: String = ::faust::__private::support::serde::Deserialize::deserialize(
-                from,
+        fn __faust_read_tag<'de, __D>(
+            __from: __D,
+        ) -> ::core::result::Result<String, __D::Error>
+        where
+            __D: ::faust::__private::support::serde::Deserializer<'de>,
+        {
+            let __read: String = ::faust::__private::support::serde::Deserialize::deserialize(
+                __from,
             )?;
-            let value = &read;
+            let __value = &__read;
             ::faust::__private::support::check_len::<
                 _,
-                D::Error,
-            >(value, 1..=20, "1..=20")?;
-            ::core::result::Result::Ok(read)
+                __D::Error,
+            >(__value, 1..=20, "1..=20")?;
+            ::core::result::Result::Ok(__read)
         }
-        fn __faust_read_visits<
-            'de,
-            D: ::faust::__private::support::serde::Deserializer<'de>,
-        >(from: D) -> ::core::result::Result<Option<u32>, D::Error> {
-            let read: Option<u32> = ::faust::__private::support::serde::Deserialize::deserialize(
-                from,
+        fn __faust_read_visits<'de, __D>(
+            __from: __D,
+        ) -> ::core::result::Result<Option<u32>, __D::Error>
+        where
+            __D: ::faust::__private::support::serde::Deserializer<'de>,
+        {
+            let __read: Option<u32> = ::faust::__private::support::serde::Deserialize::deserialize(
+                __from,
             )?;
-            if let ::core::option::Option::Some(value) = &read {
+            if let ::core::option::Option::Some(__value) = &__read {
                 ::faust::__private::support::check_range::<
                     _,
-                    D::Error,
-                >(value, 1.., "1..")?;
+                    __D::Error,
+                >(__value, 1.., "1..")?;
             }
-            ::core::result::Result::Ok(read)
+            ::core::result::Result::Ok(__read)
         }
     }
     #[automatically_derived]
@@ -132,17 +138,21 @@ const _: () = {
                 ::core::any::TypeId::of::<Click>(),
                 ::core::any::TypeId::of::<::core::option::Option<Click>>(),
             ],
-            timestamp: ::core::option::Option::Some(|record| {
-                ::faust::__private::support::record_in::<Click>(record)
-                    .and_then(|value| ::faust::__private::support::IntoTimestamp::to_timestamp(
-                        &value.at,
+            timestamp: ::core::option::Option::Some(|__record| {
+                ::faust::__private::support::record_in::<Click>(__record)
+                    .and_then(|__value| ::faust::__private::support::IntoTimestamp::to_timestamp(
+                        &__value.at,
                     ))
             }),
-            key: ::core::option::Option::Some(|record, out| {
+            key: ::core::option::Option::Some(|__record, __out| {
                 static KEY: ::faust::__private::support::KeyCoder<String> = ::faust::__private::support::KeyCoder::new();
-                match ::faust::__private::support::record_in::<Click>(record) {
-                    ::core::option::Option::Some(value) => {
-                        ::faust::__private::support::encode_key(&KEY, &value.uri, out)
+                match ::faust::__private::support::record_in::<Click>(__record) {
+                    ::core::option::Option::Some(__value) => {
+                        ::faust::__private::support::encode_key(
+                            &KEY,
+                            &__value.uri,
+                            __out,
+                        )
                     }
                     ::core::option::Option::None => ::core::result::Result::Ok(false),
                 }
