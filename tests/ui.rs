@@ -1,0 +1,192 @@
+//! The compiler's words about wrong annotations: each file of `ui/fail` holds one mistake, its `.stderr` what is said.
+//!
+//! The files are compiled by rustc itself against the library that Cargo built for this test, so nothing is built
+//! twice. `FAUST_BLESS=1` writes the `.stderr` files; read the difference before committing it.
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // A failed unwrap is the test's failure, and a skipped check is told.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, thread};
+
+use serde_json::Value;
+
+/// The release whose texts the `.stderr` files hold.
+const RELEASE: &str = "rustc 1.95.";
+
+#[test]
+fn wrong_annotations_are_answered_with_the_fix() {
+    let exact = is_the_release();
+    let failures = for_each_case("fail", |case, diagnostics| {
+        let path = case.with_extension("stderr");
+        if exact && env::var_os("FAUST_BLESS").is_some() {
+            fs::write(&path, diagnostics).unwrap();
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        if expected.is_empty() {
+            Some("it compiles, or has no `.stderr` file".to_owned())
+        } else if exact {
+            (diagnostics != expected).then(|| format!("--- expected\n{expected}--- told\n{diagnostics}"))
+        } else {
+            missing_words(&expected, diagnostics)
+        }
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn right_annotations_compile() {
+    let failures = for_each_case("pass", |_, diagnostics| (!diagnostics.is_empty()).then(|| diagnostics.to_owned()));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn each_mistake_has_a_file_that_is_named_after_it() {
+    let stale: Vec<_> =
+        files("fail", "stderr").into_iter().filter(|file| !file.with_extension("rs").exists()).collect();
+    assert!(stale.is_empty(), "no case belongs to {stale:?}");
+    assert!(files("fail", "rs").len() >= 25, "the texts of 25 errors are promised");
+}
+
+fn is_the_release() -> bool {
+    let version = Command::new(rustc()).arg("--version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let exact = version.starts_with(RELEASE);
+    if !exact {
+        eprintln!("the texts are those of {RELEASE}x, this is {}: only our own words are compared", version.trim());
+    }
+    exact
+}
+
+/// The messages that are ours and not the compiler's, which no release may lose.
+fn missing_words(expected: &str, told: &str) -> Option<String> {
+    let is_ours = |message: &&str| !message.starts_with("the trait bound") && !message.starts_with("mismatched types");
+    let messages = expected.lines().filter(|line| line.starts_with("error")).filter_map(|line| line.split_once(": "));
+    let missing: Vec<_> =
+        messages.map(|(_, message)| message).filter(is_ours).filter(|words| !told.contains(words)).collect();
+    (!missing.is_empty()).then(|| format!("not told: {missing:?}\n--- told\n{told}"))
+}
+
+/// Compiles the cases of a folder and returns what `judge` says about them, each under its file's name.
+fn for_each_case(folder: &str, judge: impl Fn(&Path, &str) -> Option<String> + Sync) -> Vec<String> {
+    let cases = files(folder, "rs");
+    assert!(!cases.is_empty(), "tests/ui/{folder} is empty");
+    let library = Library::find();
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let judged = thread::scope(|scope| {
+        let shares: Vec<_> = cases.chunks(cases.len().div_ceil(workers)).collect();
+        let run = |share: &[PathBuf]| -> Vec<String> {
+            let judged = share.iter().filter_map(|case| {
+                let fault = judge(case, &library.diagnostics(case))?;
+                Some(format!("=== {}\n{fault}", case.display()))
+            });
+            judged.collect()
+        };
+        let running: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || run(share))).collect();
+        running.into_iter().flat_map(|share| share.join().unwrap()).collect()
+    });
+    judged
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui").join(folder);
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    files.sort();
+    files
+}
+
+fn rustc() -> String {
+    env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned())
+}
+
+/// The facade as Cargo built it for this very test.
+struct Library {
+    rlib: PathBuf,
+    folders: Vec<PathBuf>,
+}
+
+impl Library {
+    fn find() -> Self {
+        let dependencies = env::current_exe().unwrap().parent().unwrap().to_owned();
+        let entries = fs::read_dir(&dependencies).unwrap().map(|entry| entry.unwrap().path());
+        let is_facade = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.starts_with("libfaust-") && name.ends_with(".rlib")
+        };
+        // Other features or an older source may have left others behind; Cargo built ours last.
+        let newest = entries.filter(is_facade).max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+        // With `--target`, the macros lie among the host's dependencies, two folders up.
+        let profile = dependencies.parent().unwrap();
+        let host = profile.ancestors().nth(2).unwrap().join(profile.file_name().unwrap()).join("deps");
+        Self { rlib: newest.expect("Cargo builds the library before its tests"), folders: vec![dependencies, host] }
+    }
+
+    /// The errors of a program, in the form of the `.stderr` files.
+    fn diagnostics(&self, case: &Path) -> String {
+        let metadata = Path::new(env!("CARGO_TARGET_TMPDIR")).join(case.file_stem().unwrap()).with_extension("rmeta");
+        let mut rustc = Command::new(rustc());
+        rustc.args(["--edition", "2024", "--crate-type", "bin", "--emit", "metadata", "--error-format", "json"]);
+        rustc.arg("--extern").arg(format!("faust={}", self.rlib.display())).arg("-o").arg(metadata);
+        for folder in &self.folders {
+            rustc.arg("-L").arg(format!("dependency={}", folder.display()));
+        }
+        let output = rustc.arg(case).output().unwrap();
+        let lines = String::from_utf8(output.stderr).unwrap();
+        let mut told = String::new();
+        for line in lines.lines() {
+            let diagnostic: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("rustc said: {line}"));
+            told.push_str(&shown(&diagnostic, case));
+        }
+        assert_eq!(output.status.success(), told.is_empty(), "{}: {lines}", case.display());
+        // The compiler names a future by its file.
+        told.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), "")
+    }
+}
+
+/// An error as a person reads it: its words, where the caret is, and the notes that say the fix.
+fn shown(diagnostic: &Value, case: &Path) -> String {
+    let message = diagnostic["message"].as_str().unwrap_or_default();
+    if diagnostic["level"] != "error" || message.starts_with("aborting due to") {
+        return String::new();
+    }
+    let code = diagnostic["code"]["code"].as_str().map(|code| format!("[{code}]")).unwrap_or_default();
+    let mut shown = format!("error{code}: {message}\n");
+    for span in diagnostic["spans"].as_array().into_iter().flatten().filter(|span| span["is_primary"] == true) {
+        if let Some(span) = in_file(span, case) {
+            shown.push_str(&caret(span));
+        }
+    }
+    for child in diagnostic["children"].as_array().into_iter().flatten() {
+        let text = child["message"].as_str().unwrap_or_default();
+        // What points elsewhere, and lists of all there is, change with every type we add.
+        let is_told = child["spans"].as_array().is_some_and(Vec::is_empty)
+            && !text.starts_with("the following other types")
+            && !text.starts_with("this error originates in");
+        if is_told {
+            writeln!(shown, "  = {}: {text}", child["level"].as_str().unwrap_or_default()).unwrap();
+        }
+    }
+    shown
+}
+
+/// The place in the case itself that a span is about, through the macros that it was made by.
+fn in_file<'a>(mut span: &'a Value, case: &Path) -> Option<&'a Value> {
+    while !span.is_null() {
+        if span["file_name"].as_str().is_some_and(|name| Path::new(name) == case) {
+            return Some(span);
+        }
+        span = &span["expansion"]["span"];
+    }
+    None
+}
+
+fn caret(span: &Value) -> String {
+    let number = |name: &str| usize::try_from(span[name].as_u64().unwrap()).unwrap();
+    let (line, start) = (number("line_start"), number("column_start"));
+    let text = span["text"][0]["text"].as_str().unwrap_or_default();
+    let end = if number("line_end") == line { number("column_end") } else { text.chars().count() + 1 };
+    let label = span["label"].as_str().map(|label| format!(" {label}")).unwrap_or_default();
+    let marks = "^".repeat((end - start).max(1));
+    format!("{line:>4} | {text}\n     | {}{marks}{label}\n", " ".repeat(start - 1))
+}

@@ -1,0 +1,18 @@
+//! Agents move between threads, so what they hold over an await does too.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks")]
+async fn count(mut clicks: Stream<Click>) {
+    let total = std::rc::Rc::new(1);
+    while let Some(_click) = clicks.next().await {}
+    drop(total);
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A codec option names a codec.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks", value_codec = "")]
+async fn count(clicks: Stream<Click>) {}
+
+fn main() {}

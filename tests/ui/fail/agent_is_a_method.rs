@@ -1,0 +1,13 @@
+//! An agent has no receiver.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+struct Counter;
+
+impl Counter {
+    #[agent(topic = "clicks")]
+    async fn count(self, _clicks: Stream<String>) {}
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! An agent is registered once, so its types are known.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[agent(topic = "clicks")]
+async fn count<V>(clicks: Stream<V>) {}
+
+fn main() {}

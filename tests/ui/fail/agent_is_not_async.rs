@@ -1,0 +1,14 @@
+//! An agent waits for events, so it is async.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks")]
+fn count(clicks: Stream<Click>) {}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A name is text.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks", name = 7)]
+async fn count(clicks: Stream<Click>) {}
+
+fn main() {}

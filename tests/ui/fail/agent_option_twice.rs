@@ -1,0 +1,14 @@
+//! An option is given once.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks", topic = "views")]
+async fn count(clicks: Stream<Click>) {}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A sink needs a value.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks", sink = "pages")]
+async fn count(click: Click) {}
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! What goes to a sink can be written as bytes.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+struct View;
+
+#[agent(topic = "clicks", sink = "views")]
+async fn count(_click: Click) -> Result<View> {
+    Ok(View)
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A topic is named by text or a constant.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = 3)]
+async fn count(clicks: Stream<Click>) {}
+
+fn main() {}

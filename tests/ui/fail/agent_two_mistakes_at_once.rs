@@ -1,0 +1,14 @@
+//! Every mistake is told, each at its place.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topik = "clicks", name = 7)]
+fn count(clicks: Stream<Click>) {}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A value needs a sink.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks")]
+async fn count(click: Click) -> String {
+    click.uri
+}
+
+fn main() {}

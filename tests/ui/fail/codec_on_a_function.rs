@@ -1,0 +1,9 @@
+//! A codec is a type.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[codec(name = "rot13")]
+fn rot13() {}
+
+fn main() {}

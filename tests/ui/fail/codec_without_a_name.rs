@@ -1,0 +1,9 @@
+//! A codec has a name.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[codec]
+struct Rot13;
+
+fn main() {}

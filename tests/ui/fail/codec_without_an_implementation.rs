@@ -1,0 +1,9 @@
+//! A codec implements `Codec`.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[codec(name = "rot13")]
+struct Rot13;
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A field is named without quotes.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record(key = "uri")]
+struct Click {
+    uri: String,
+}
+
+fn main() {}

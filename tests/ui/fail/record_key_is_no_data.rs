@@ -1,0 +1,15 @@
+//! A key can be written as bytes.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record(key = uri)]
+struct Click {
+    #[serde(skip)]
+    uri: Uri,
+}
+
+#[derive(Default)]
+struct Uri;
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! A number has no length.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    #[field(len = 1..=20)]
+    number: i64,
+}
+
+fn main() {}

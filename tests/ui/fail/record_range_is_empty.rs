@@ -1,0 +1,12 @@
+//! A range holds a value at least.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    #[field(range = 100..=0)]
+    number: i64,
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A field has one default.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    #[field(default = 1)]
+    #[serde(default)]
+    number: i64,
+}
+
+fn main() {}

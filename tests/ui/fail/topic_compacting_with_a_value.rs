@@ -1,0 +1,14 @@
+//! A flag stands alone.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[topic("pages", compacting = true)] _pages: Topic<String, Click>) {}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! An argument is one topic.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[topic("a")] #[topic("b")] _pages: Topic<String, Click>) {}
+
+fn main() {}

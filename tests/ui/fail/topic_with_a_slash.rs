@@ -1,0 +1,14 @@
+//! Kafka takes no slashes in the names of topics.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[topic("a/b")] _pages: Topic<String, Click>) {}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A topic has a name.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[topic] _pages: Topic<String, Click>) {}
+
+fn main() {}

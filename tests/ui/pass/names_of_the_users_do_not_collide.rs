@@ -1,0 +1,47 @@
+//! What the macros emit stands on absolute paths, so that the user may name things as he likes.
+#![allow(non_camel_case_types, unused)]
+
+mod faust_core {}
+mod core {}
+mod std {}
+mod serde {}
+
+struct Ok;
+struct Err;
+struct Some;
+struct Box;
+struct Result;
+struct Clone;
+#[::faust::record]
+struct D(i64);
+struct cx;
+struct event;
+struct running;
+struct value;
+struct read;
+
+#[::faust::record(key = from, timestamp = out)]
+struct Click {
+    #[field(len = 1..=9)]
+    from: ::std::string::String,
+    #[field(default = 3, range = 1..)]
+    out: i64,
+    #[field(check = accept)]
+    d: D,
+}
+
+fn accept(_: &D) -> ::std::result::Result<(), ::std::string::String> {
+    ::std::result::Result::Ok(())
+}
+
+#[::faust::agent(topic = "clicks")]
+async fn stream(mut clicks: ::faust::Stream<Click>, #[topic("out")] pages: ::faust::Topic<::std::string::String, Click>) {
+    while let ::std::option::Option::Some(_) = clicks.next().await {}
+}
+
+#[::faust::agent(topic = "clicks", sink = "out")]
+async fn per_event(click: Click, #[topic("out")] pages: ::faust::Topic<::std::string::String, Click>) -> u8 {
+    1
+}
+
+fn main() {}

@@ -1,0 +1,61 @@
+//! Every way to write a record.
+#![deny(warnings, missing_docs)]
+
+use std::collections::BTreeMap;
+
+use faust::prelude::*;
+use faust::Record;
+
+const PERCENT: std::ops::RangeInclusive<i64> = 0..=100;
+
+/// A click.
+#[record(name = "app.Click", serializer = "binary|json", key = uri, timestamp = at)]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Click {
+    uri: String,
+    #[field(range = PERCENT)]
+    number: i64,
+    #[field(default = 0.5, range = 0.0..1.0)]
+    score: f64,
+    #[field(default = "none", len = 1..=20, check = lower_case)]
+    tag: String,
+    #[field(len = ..=3)]
+    labels: Option<Vec<String>>,
+    at: Option<String>,
+    r#type: Kind,
+    pages: BTreeMap<String, Position>,
+}
+
+/// Which one.
+#[record]
+#[derive(Clone, Debug, PartialEq)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Kind {
+    /// A button.
+    Button {
+        /// From the left.
+        #[field(range = 1..)]
+        number: u8,
+    },
+    /// The wheel.
+    Wheel,
+}
+
+#[record(codec = "json", key = 1)]
+#[derive(Clone, Debug, PartialEq)]
+struct Position(#[field(range = -180.0..=180.0)] f64, u32);
+
+#[record]
+struct Nothing;
+
+#[record]
+#[serde(transparent)]
+struct Email(#[field(check = lower_case)] String);
+
+fn lower_case(text: &str) -> std::result::Result<(), &'static str> {
+    if text.chars().any(char::is_uppercase) { Err("must be in lower case") } else { Ok(()) }
+}
+
+fn main() {
+    drop((Click::NAME, Kind::MODEL, Position(0.0, 1), Nothing, Email(String::new())));
+}
