@@ -21,7 +21,9 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Admin, Group, GroupListener, Reader, Sink, StartAt, Subscription, TopicPartition, Transport, TransportError};
+use super::{
+    Admin, Group, GroupListener, Reader, Sink, StartAt, Subscription, TopicPartition, Transport, TransportError,
+};
 
 pub use config::{GroupProtocol, KafkaConfig, OffsetReset};
 
@@ -56,7 +58,11 @@ impl Transport for KafkaTransport {
         Ok(Arc::new(admin::KafkaAdmin::open(&self.config)?))
     }
 
-    fn join(&self, subscription: Subscription, listener: Arc<dyn GroupListener>) -> Result<Arc<dyn Group>, TransportError> {
+    fn join(
+        &self,
+        subscription: Subscription,
+        listener: Arc<dyn GroupListener>,
+    ) -> Result<Arc<dyn Group>, TransportError> {
         Ok(Arc::new(group::KafkaGroup::join(&self.config, subscription, listener)?))
     }
 

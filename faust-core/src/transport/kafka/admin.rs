@@ -61,8 +61,11 @@ impl KafkaAdmin {
             return Ok(());
         }
         let natives: Vec<_> = topics.iter().map(native).collect();
-        let created =
-            self.admin.create_topics(&natives, &self.options()).await.map_err(|error| failed("creation of topics", &error))?;
+        let created = self
+            .admin
+            .create_topics(&natives, &self.options())
+            .await
+            .map_err(|error| failed("creation of topics", &error))?;
         for (name, code) in created.into_iter().filter_map(Result::err) {
             if code != RDKafkaErrorCode::TopicAlreadyExists {
                 return Err(refused(format!("creation of topic `{name}`"), code));
@@ -83,7 +86,8 @@ impl KafkaAdmin {
 
     async fn visible(&self, name: String) -> Result<bool, TransportError> {
         self.look_up("look-up of a topic", move |lookups, within| {
-            let metadata = lookups.fetch_metadata(Some(&name), within).map_err(|error| failed("look-up of a topic", &error))?;
+            let metadata =
+                lookups.fetch_metadata(Some(&name), within).map_err(|error| failed("look-up of a topic", &error))?;
             Ok(metadata
                 .topics()
                 .iter()
@@ -111,7 +115,9 @@ impl Admin for KafkaAdmin {
             let mut found = BTreeMap::new();
             for name in names.map_or_else(|| vec![None], |names| names.into_iter().map(Some).collect()) {
                 let metadata = lookups.fetch_metadata(name.as_deref(), within).map_err(|error| failed(what, &error))?;
-                found.extend(metadata.topics().iter().filter_map(|topic| Some((topic.name().to_owned(), partitions(topic)?))));
+                found.extend(
+                    metadata.topics().iter().filter_map(|topic| Some((topic.name().to_owned(), partitions(topic)?))),
+                );
             }
             Ok(found)
         })
@@ -128,10 +134,15 @@ impl Admin for KafkaAdmin {
             if names.is_empty() {
                 return Ok(());
             }
-            let deleted =
-                self.admin.delete_topics(&names, &self.options()).await.map_err(|error| failed("deletion of topics", &error))?;
-            let refusal =
-                deleted.into_iter().filter_map(Result::err).find(|(_, code)| *code != RDKafkaErrorCode::UnknownTopicOrPartition);
+            let deleted = self
+                .admin
+                .delete_topics(&names, &self.options())
+                .await
+                .map_err(|error| failed("deletion of topics", &error))?;
+            let refusal = deleted
+                .into_iter()
+                .filter_map(Result::err)
+                .find(|(_, code)| *code != RDKafkaErrorCode::UnknownTopicOrPartition);
             refusal.map_or(Ok(()), |(name, code)| Err(refused(format!("deletion of topic `{name}`"), code)))
         }
         .boxed()
@@ -149,7 +160,8 @@ impl Admin for KafkaAdmin {
         let what = "look-up of committed offsets";
         let (client, within) = (self.config.lookup(Some(group)), self.config.request_timeout);
         beside(what, move || {
-            let consumer: BaseConsumer<_> = client.create_with_context(Bystander).map_err(|error| unusable(what, &error))?;
+            let consumer: BaseConsumer<_> =
+                client.create_with_context(Bystander).map_err(|error| unusable(what, &error))?;
             offsets::committed(&consumer, &of, within)
         })
         .boxed()
@@ -165,13 +177,15 @@ async fn beside<T: Send + 'static>(
 
 /// How many partitions a topic has; `None` when it does not exist.
 fn partitions(topic: &MetadataTopic) -> Option<i32> {
-    let missing = topic.error().is_some_and(|error| RDKafkaErrorCode::from(error) != RDKafkaErrorCode::LeaderNotAvailable);
+    let missing =
+        topic.error().is_some_and(|error| RDKafkaErrorCode::from(error) != RDKafkaErrorCode::LeaderNotAvailable);
     let count = i32::try_from(topic.partitions().len()).ok()?;
     (!missing && count > 0).then_some(count)
 }
 
 fn native(topic: &NewTopic) -> NativeNewTopic<'_> {
-    let mut native = NativeNewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication.into()));
+    let mut native =
+        NativeNewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication.into()));
     native.config = topic.configs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     native
 }

@@ -211,7 +211,10 @@ impl std::fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The settings may hold passwords: only their names are shown.
         let names: Vec<_> = self.settings.keys().collect();
-        f.debug_struct("KafkaConfig").field("bootstrap", &self.bootstrap).field("settings", &names).finish_non_exhaustive()
+        f.debug_struct("KafkaConfig")
+            .field("bootstrap", &self.bootstrap)
+            .field("settings", &names)
+            .finish_non_exhaustive()
     }
 }
 
@@ -243,8 +246,14 @@ mod tests {
             config.settings.insert(name.to_owned(), value.to_owned());
         }
         let (producer, member) = (config.producer(), config.member("g", 1));
-        assert_eq!((producer.get("linger.ms"), producer.get("acks"), producer.get("check.crcs")), (Some("7"), Some("1"), None));
-        assert_eq!((member.get("check.crcs"), member.get("acks"), member.get("sasl.username")), (Some("true"), None, Some("me")));
+        assert_eq!(
+            (producer.get("linger.ms"), producer.get("acks"), producer.get("check.crcs")),
+            (Some("7"), Some("1"), None)
+        );
+        assert_eq!(
+            (member.get("check.crcs"), member.get("acks"), member.get("sasl.username")),
+            (Some("true"), None, Some("me"))
+        );
     }
 
     #[test]

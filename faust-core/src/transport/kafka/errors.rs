@@ -81,7 +81,9 @@ fn kind_without_code(error: &KafkaError) -> TransportErrorKind {
     match error {
         KafkaError::AdminOp(code) => kind(*code),
         KafkaError::Seek(text) if text.contains("Erroneous state") => TransportErrorKind::Rebalanced,
-        KafkaError::Seek(text) | KafkaError::PauseResume(text) if text.contains("Timed out") => TransportErrorKind::Retriable,
+        KafkaError::Seek(text) | KafkaError::PauseResume(text) if text.contains("Timed out") => {
+            TransportErrorKind::Retriable
+        }
         _ => TransportErrorKind::Fatal,
     }
 }

@@ -22,7 +22,9 @@ use super::connection::Connection;
 use super::errors::{failed, unusable};
 use super::native::Member;
 use super::rebalance::GroupContext;
-use crate::transport::{Committed, Group, GroupListener, Subscription, TopicPartition, TransportError, TransportErrorKind};
+use crate::transport::{
+    Committed, Group, GroupListener, Subscription, TopicPartition, TransportError, TransportErrorKind,
+};
 
 /// How long one poll may wait: what a request to leave waits for at most.
 const POLL: Duration = Duration::from_millis(100);
@@ -62,7 +64,8 @@ impl KafkaGroup {
             abandoned: AtomicBool::new(false),
         };
         let client = config.member(&subscription.group, subscription.partitions);
-        let consumer: BaseConsumer<_> = client.create_with_context(context).map_err(|error| unusable(&*what, &error))?;
+        let consumer: BaseConsumer<_> =
+            client.create_with_context(context).map_err(|error| unusable(&*what, &error))?;
         let member = Arc::new(Member::new(consumer));
         // Set once, here, before anything is polled.
         let _ = member.consumer().context().member.set(Arc::downgrade(&member));
@@ -145,7 +148,10 @@ impl Group for KafkaGroup {
     }
 }
 
-fn commit(consumer: &BaseConsumer<GroupContext>, offsets: &BTreeMap<TopicPartition, Committed>) -> Result<(), KafkaError> {
+fn commit(
+    consumer: &BaseConsumer<GroupContext>,
+    offsets: &BTreeMap<TopicPartition, Committed>,
+) -> Result<(), KafkaError> {
     let mut list = TopicPartitionList::new();
     for (partition, committed) in offsets {
         let mut row = list.add_partition(&partition.topic, partition.partition);
@@ -197,7 +203,10 @@ impl Poller {
                 let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
                 error!(target: "faust::kafka", "{topic}[{partition}] was read before its queue was split; reading offset {offset} again");
                 if let Err(error) = consumer.seek(topic, partition, Offset::Offset(offset), TICK) {
-                    consumer.context().listener.failed(failed(format!("seek of {topic}[{partition}] to {offset}"), &error));
+                    consumer
+                        .context()
+                        .listener
+                        .failed(failed(format!("seek of {topic}[{partition}] to {offset}"), &error));
                 }
             }
             Some(Err(error)) => self.fault(&error),
@@ -215,10 +224,12 @@ impl Poller {
                 | RDKafkaErrorCode::InvalidSessionTimeout
                 | RDKafkaErrorCode::InconsistentGroupProtocol
                 | RDKafkaErrorCode::UnsupportedAssignor,
-            ) => context.listener.failed(TransportError { kind: TransportErrorKind::Fatal, ..failed("consuming", error) }),
-            _ if fatal => {
-                context.listener.failed(TransportError { kind: TransportErrorKind::Fatal, ..failed("consuming", error) })
-            }
+            ) => context
+                .listener
+                .failed(TransportError { kind: TransportErrorKind::Fatal, ..failed("consuming", error) }),
+            _ if fatal => context
+                .listener
+                .failed(TransportError { kind: TransportErrorKind::Fatal, ..failed("consuming", error) }),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 debug!(target: "faust::kafka", "a topic of {:?} does not exist yet", self.topics);
             }
@@ -252,7 +263,8 @@ impl Poller {
         let context = consumer.context();
         consumer.unsubscribe();
         let deadline = Instant::now() + context.config.rebalance_budget + TICK;
-        while !context.readers().is_empty() && Instant::now() < deadline && self.signal.load(Ordering::Relaxed) == LEAVE {
+        while !context.readers().is_empty() && Instant::now() < deadline && self.signal.load(Ordering::Relaxed) == LEAVE
+        {
             if let Some(Err(error)) = consumer.poll(POLL) {
                 debug!(target: "faust::kafka", "while leaving: {error}");
             }

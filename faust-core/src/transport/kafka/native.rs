@@ -63,7 +63,10 @@ impl<C: ConsumerContext + 'static> Drop for Member<C> {
             // `PartitionReader` holds an `Arc` of this member, so none outlives the handle. The context's count held
             // by the forgotten consumer is given back after the last callback may have run.
             unsafe {
-                rd::rd_kafka_destroy_flags(self.consumer.client().native_ptr(), rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+                rd::rd_kafka_destroy_flags(
+                    self.consumer.client().native_ptr(),
+                    rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE,
+                );
                 Arc::decrement_strong_count(context);
             }
         } else {
@@ -96,14 +99,19 @@ pub(super) enum Fetched<'a> {
 
 impl PartitionReader {
     /// Splits the queue of an assigned partition from the consumer's; `None` for a topic's name with a NUL.
-    pub(super) fn split<C: ConsumerContext + 'static>(member: &Arc<Member<C>>, topic: &str, partition: i32) -> Option<Self>
+    pub(super) fn split<C: ConsumerContext + 'static>(
+        member: &Arc<Member<C>>,
+        topic: &str,
+        partition: i32,
+    ) -> Option<Self>
     where
         BaseConsumer<C>: Send + Sync,
     {
         let topic = CString::new(topic).ok()?;
         // SAFETY: the handle lives as long as `member`, which the reader keeps; the topic's name outlives the call.
-        let queue =
-            unsafe { rd::rd_kafka_queue_get_partition(member.consumer().client().native_ptr(), topic.as_ptr(), partition) };
+        let queue = unsafe {
+            rd::rd_kafka_queue_get_partition(member.consumer().client().native_ptr(), topic.as_ptr(), partition)
+        };
         if queue.is_null() {
             return None;
         }
@@ -120,7 +128,8 @@ impl PartitionReader {
     pub(super) fn read(&self, max: usize, each: &mut dyn FnMut(Fetched<'_>)) -> usize {
         let mut batch = Batch { messages: [ptr::null_mut(); BATCH], next: 0, len: 0 };
         // SAFETY: the queue is valid, the array has room for as many as are asked for.
-        let got = unsafe { rd::rd_kafka_consume_batch_queue(self.queue, 0, batch.messages.as_mut_ptr(), max.min(BATCH)) };
+        let got =
+            unsafe { rd::rd_kafka_consume_batch_queue(self.queue, 0, batch.messages.as_mut_ptr(), max.min(BATCH)) };
         batch.len = usize::try_from(got).unwrap_or(0);
         while let Some(message) = batch.pop() {
             each(message.view());
@@ -391,7 +400,8 @@ pub(super) fn answers(list: &TopicPartitionList) -> Vec<PartitionAnswer> {
             partition: row.partition,
             committed: (row.offset >= 0).then(|| Committed {
                 offset: row.offset,
-                metadata: String::from_utf8_lossy(bytes_at(row.metadata, row.metadata_size).unwrap_or_default()).into_owned(),
+                metadata: String::from_utf8_lossy(bytes_at(row.metadata, row.metadata_size).unwrap_or_default())
+                    .into_owned(),
             }),
             error: row.err.into(),
         };

@@ -129,7 +129,8 @@ pub(super) fn split<C: ConsumerContext + 'static>(
 ) -> Result<Vec<PartitionReader>, TransportError> {
     let what = "assignment";
     let consumer = member.consumer();
-    let list = listed_at(starts.iter().map(|(partition, start)| (partition, *start))).map_err(|error| failed(what, &error))?;
+    let list =
+        listed_at(starts.iter().map(|(partition, start)| (partition, *start))).map_err(|error| failed(what, &error))?;
     assign(&list).map_err(|error| failed(what, &error))?;
     consumer.pause(&list).map_err(|error| failed("pause after the assignment", &error))?;
     let mut readers = Vec::with_capacity(starts.len());
@@ -137,8 +138,9 @@ pub(super) fn split<C: ConsumerContext + 'static>(
         let reader = PartitionReader::split(member, &partition.topic, partition.partition);
         readers.push(reader.ok_or_else(|| TransportError::fatal(what, format!("{partition} has no queue")))?);
     }
-    let sought =
-        consumer.seek_partitions(list.clone(), SEEK_WITHIN).map_err(|error| failed("seek after the assignment", &error))?;
+    let sought = consumer
+        .seek_partitions(list.clone(), SEEK_WITHIN)
+        .map_err(|error| failed("seek after the assignment", &error))?;
     for row in sought.elements() {
         // `State`: the fetch has not begun, so nothing was fetched that could lie in the wrong place.
         if let Err(KafkaError::OffsetFetch(code)) = row.error()

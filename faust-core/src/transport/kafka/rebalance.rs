@@ -58,7 +58,8 @@ impl GroupContext {
             return Err(TransportError::retriable("assignment", "the consumer is closing"));
         };
         let found = self.starts(consumer, &partitions)?;
-        let starts: Vec<_> = found.iter().map(|(partition, _, start)| (partition.clone(), Offset::Offset(*start))).collect();
+        let starts: Vec<_> =
+            found.iter().map(|(partition, _, start)| (partition.clone(), Offset::Offset(*start))).collect();
         let readers = split(&member, &starts, |list| match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
             _ => consumer.assign(list),
@@ -89,12 +90,15 @@ impl GroupContext {
                     let start = |partition: &TopicPartition| {
                         let committed = committed.remove(partition);
                         let marks = watermarks.get(partition).copied().unwrap_or_default();
-                        let start = offsets::start(partition, committed.as_ref(), marks, self.config.auto_offset_reset)?;
+                        let start =
+                            offsets::start(partition, committed.as_ref(), marks, self.config.auto_offset_reset)?;
                         Ok((partition.clone(), committed, start))
                     };
                     return partitions.iter().map(start).collect();
                 }
-                Err(error) if error.is_retriable() && Instant::now() < deadline && !self.abandoned.load(Ordering::Relaxed) => {
+                Err(error)
+                    if error.is_retriable() && Instant::now() < deadline && !self.abandoned.load(Ordering::Relaxed) =>
+                {
                     warn!(target: "faust::kafka", "{error}; trying again");
                     // Some failures come at once, without waiting for an answer.
                     std::thread::sleep(Duration::from_millis(200));

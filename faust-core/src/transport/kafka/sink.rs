@@ -36,8 +36,10 @@ pub(super) struct KafkaSink {
 impl KafkaSink {
     pub(super) fn open(config: &KafkaConfig) -> Result<Self, TransportError> {
         let context = SinkContext { connection: Connection::default(), room: Arc::default() };
-        let producer =
-            config.producer().create_with_context(context).map_err(|error| unusable("opening of the producer", &error))?;
+        let producer = config
+            .producer()
+            .create_with_context(context)
+            .map_err(|error| unusable("opening of the producer", &error))?;
         Ok(Self { producer: Arc::new(producer), topics: Mutex::default() })
     }
 }
@@ -54,7 +56,8 @@ impl Sink for KafkaSink {
         if let Some(topic) = topics.get(name) {
             return Ok(topic.clone());
         }
-        let handle = TopicHandle::open(&self.producer, name).map_err(|code| refused(format!("topic `{name}`"), code))?;
+        let handle =
+            TopicHandle::open(&self.producer, name).map_err(|code| refused(format!("topic `{name}`"), code))?;
         let topic = Arc::new(KafkaTopic { name: name.to_owned(), handle });
         topics.insert(name.to_owned(), topic.clone());
         Ok(topic)
@@ -73,12 +76,14 @@ impl Sink for KafkaSink {
     fn flush(&self, within: Duration) -> BoxFuture<'_, Result<(), TransportError>> {
         let producer = self.producer.clone();
         async move {
-            let flushed = tokio::task::spawn_blocking(move || (flush(&producer, within), producer.in_flight_count())).await;
+            let flushed =
+                tokio::task::spawn_blocking(move || (flush(&producer, within), producer.in_flight_count())).await;
             match flushed {
                 Ok((true, _)) => Ok(()),
-                Ok((false, left)) => {
-                    Err(TransportError::retriable("flush", format!("{left} messages are not delivered after {within:?}")))
-                }
+                Ok((false, left)) => Err(TransportError::retriable(
+                    "flush",
+                    format!("{left} messages are not delivered after {within:?}"),
+                )),
                 Err(error) => Err(TransportError::fatal("flush", error)),
             }
         }

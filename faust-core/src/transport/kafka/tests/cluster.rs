@@ -69,7 +69,8 @@ impl Cluster {
         let (topic, delivery) = (sink.topic(&self.topic).unwrap(), Delivery::new());
         for value in values {
             let payload = value.to_string();
-            let message = Outgoing { partition: Some(partition), payload: Some(payload.as_bytes()), ..Outgoing::default() };
+            let message =
+                Outgoing { partition: Some(partition), payload: Some(payload.as_bytes()), ..Outgoing::default() };
             topic.try_send(&message, &delivery).unwrap();
         }
         within("delivery", delivery.all()).await.unwrap();

@@ -72,7 +72,8 @@ async fn a_revocation_waits_for_the_listener_and_its_commit() {
         let (second, mut others) = cluster.join();
         let (revoked, lost) = events.revoked().await;
         assert_eq!((revoked.len(), lost), (2, false));
-        let offsets: BTreeMap<_, _> = assigned.iter().map(|assigned| (assigned.partition.clone(), at(5, "revoked"))).collect();
+        let offsets: BTreeMap<_, _> =
+            assigned.iter().map(|assigned| (assigned.partition.clone(), at(5, "revoked"))).collect();
         drop(assigned);
         // Unlike Kafka, the mock takes no commit while a group rebalances.
         let committed = if cluster.mock.is_some() { 0 } else { first.commit(offsets).await.map(|()| 5).unwrap() };
@@ -85,7 +86,10 @@ async fn a_revocation_waits_for_the_listener_and_its_commit() {
         for assigned in mine.iter().chain(&theirs) {
             // The log of partition 1 is empty: offset 5 is not in it.
             let start = if assigned.partition.partition == 0 { committed } else { 0 };
-            assert_eq!((assigned.start, assigned.committed.as_ref().map_or(0, |found| found.offset)), (start, committed));
+            assert_eq!(
+                (assigned.start, assigned.committed.as_ref().map_or(0, |found| found.offset)),
+                (start, committed)
+            );
         }
         drop((mine, theirs));
         within("leaving", second.leave()).await;

@@ -52,7 +52,10 @@ async fn messages_come_back_as_they_were_sent() {
             assert!(sent.timestamp.is_none_or(|timestamp| timestamp == read.timestamp));
         }
         let admin = transport.admin().unwrap();
-        assert_eq!(admin.watermarks(vec![partition.clone()]).await.unwrap(), BTreeMap::from([(partition.clone(), (0, 4))]));
+        assert_eq!(
+            admin.watermarks(vec![partition.clone()]).await.unwrap(),
+            BTreeMap::from([(partition.clone(), (0, 4))])
+        );
         let mut reader = transport.read(vec![(partition, StartAt::Offset(2))]).unwrap();
         assert_eq!(read_to_the_ends(&mut *reader, 1).await[&0][0].offset, 2);
     }
@@ -77,8 +80,12 @@ async fn latest_reads_what_comes_from_now_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_placed_as_java_places_them() {
     // murmur2 of the key, as Kafka's own tests have it, without its sign, modulo the partitions.
-    let golden =
-        [("21", -973_932_308_i32), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536), ("abc", 479_470_107)];
+    let golden = [
+        ("21", -973_932_308_i32),
+        ("foobar", -790_332_482),
+        ("a-little-bit-long-string", -985_981_536),
+        ("abc", 479_470_107),
+    ];
     for cluster in Cluster::each(7).await {
         let transport = cluster.transport();
         let sink = transport.sink().unwrap();
@@ -88,7 +95,8 @@ async fn keys_are_placed_as_java_places_them() {
         }
         sink.flush(WITHIN).await.unwrap();
         assert_eq!(delivery.pending(), 0, "a flush waits for the reports");
-        let from = (0..7).map(|partition| (TopicPartition::new(&*cluster.topic, partition), StartAt::Earliest)).collect();
+        let from =
+            (0..7).map(|partition| (TopicPartition::new(&*cluster.topic, partition), StartAt::Earliest)).collect();
         let read = read_to_the_ends(&mut *transport.read(from).unwrap(), 7).await;
         for (key, hash) in golden {
             let partition = (hash & i32::MAX) % 7;
