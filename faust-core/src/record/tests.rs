@@ -55,7 +55,7 @@ struct Pages {
 struct Visit(#[field(range = 1..)] u32, String);
 
 fn even(number: &u8) -> Result<(), String> {
-    if number % 2 == 0 { Ok(()) } else { Err(format!("must be even, got {number}")) }
+    if number.is_multiple_of(2) { Ok(()) } else { Err(format!("must be even, got {number}")) }
 }
 
 fn decode<T: Data>(json: &str) -> Result<T, String> {
