@@ -73,7 +73,7 @@ fn for_each_case(folder: &str, judge: impl Fn(&Path, &str) -> Option<String> + S
     assert!(!cases.is_empty(), "tests/ui/{folder} is empty");
     let library = Library::find();
     let workers = thread::available_parallelism().map_or(1, usize::from);
-    let judged = thread::scope(|scope| {
+    thread::scope(|scope| {
         let shares: Vec<_> = cases.chunks(cases.len().div_ceil(workers)).collect();
         let run = |share: &[PathBuf]| -> Vec<String> {
             let judged = share.iter().filter_map(|case| {
@@ -84,8 +84,7 @@ fn for_each_case(folder: &str, judge: impl Fn(&Path, &str) -> Option<String> + S
         };
         let running: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || run(share))).collect();
         running.into_iter().flat_map(|share| share.join().unwrap()).collect()
-    });
-    judged
+    })
 }
 
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
