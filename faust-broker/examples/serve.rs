@@ -5,12 +5,8 @@ use faust_broker::{BrokerConfig, Port, Server, Storage};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let port = arguments
-        .next()
-        .map_or(Ok(Port::Prefer(9092)), |port| port.parse().map(Port::Exact))?;
-    let storage = arguments.next().map_or(Storage::Memory, |directory| {
-        Storage::Directory(directory.into())
-    });
+    let port = arguments.next().map_or(Ok(Port::Prefer(9092)), |port| port.parse().map(Port::Exact))?;
+    let storage = arguments.next().map_or(Storage::Memory, |directory| Storage::Directory(directory.into()));
     let server = Server::start(BrokerConfig::new(storage, port))?;
     println!("bootstrap.servers={}", server.bootstrap());
     loop {

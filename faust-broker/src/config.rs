@@ -67,11 +67,7 @@ impl BrokerConfig {
     /// The default settings with this storage and port.
     #[must_use]
     pub fn new(storage: Storage, port: Port) -> Self {
-        Self {
-            storage,
-            port,
-            ..Self::default()
-        }
+        Self { storage, port, ..Self::default() }
     }
 
     /// The same with another number of partitions for topics that are created on first use.

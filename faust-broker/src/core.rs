@@ -24,8 +24,8 @@ pub use self::change::Committed;
 pub use self::code::{ErrorCode, code_of};
 pub use self::config::{ConfigKey, ConfigKind, TOPIC_CONFIGS};
 pub use self::group::{
-    CommittedOffset, Completed, DescribedGroup, DescribedMember, GroupState, JoinRefusal,
-    JoinReply, JoinRequest, JoinedMember, MemberRef, OffsetToCommit, SyncReply, SyncRequest, Token,
+    CommittedOffset, Completed, DescribedGroup, DescribedMember, GroupState, JoinRefusal, JoinReply, JoinRequest,
+    JoinedMember, MemberRef, OffsetToCommit, SyncReply, SyncRequest, Token,
 };
 pub use self::log::{Appended, FoundOffset, OffsetSpec, Read};
 pub use self::records::{Producer, Record};
@@ -55,11 +55,7 @@ pub struct CoreConfig {
 
 impl Default for CoreConfig {
     fn default() -> Self {
-        Self {
-            seed: 0,
-            initial_rebalance_delay_ms: 0,
-            session_timeout_ms: 1..=1_800_000,
-        }
+        Self { seed: 0, initial_rebalance_delay_ms: 0, session_timeout_ms: 1..=1_800_000 }
     }
 }
 
@@ -67,10 +63,7 @@ impl CoreConfig {
     /// The default settings with a seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self {
-            seed,
-            ..Self::default()
-        }
+        Self { seed, ..Self::default() }
     }
 }
 
@@ -112,11 +105,7 @@ impl Broker {
     }
 
     /// The broker that an earlier run left in `storage`, from the changes it had noted.
-    pub(crate) fn restore(
-        config: CoreConfig,
-        storage: Box<dyn Storage>,
-        changes: Vec<Change>,
-    ) -> io::Result<Self> {
+    pub(crate) fn restore(config: CoreConfig, storage: Box<dyn Storage>, changes: Vec<Change>) -> io::Result<Self> {
         let mut broker = Self::empty(config, storage);
         let is_new = changes.is_empty();
         let mut log_starts = HashMap::new();
@@ -124,9 +113,7 @@ impl Broker {
             broker.apply(change, &mut log_starts);
         }
         if is_new {
-            broker.storage.record(&Change::Cluster {
-                id: broker.cluster_id.clone(),
-            })?;
+            broker.storage.record(&Change::Cluster { id: broker.cluster_id.clone() })?;
         }
         for (name, topic) in &mut broker.topics {
             topic.recover(name, &log_starts, broker.storage.as_mut())?;
@@ -137,15 +124,9 @@ impl Broker {
     fn apply(&mut self, change: Change, log_starts: &mut HashMap<(String, i32), i64>) {
         match change {
             Change::Cluster { id } => self.cluster_id = id,
-            Change::TopicCreated {
-                name,
-                id,
-                partitions,
-                configs,
-            } => {
+            Change::TopicCreated { name, id, partitions, configs } => {
                 self.topic_names.insert(id.0, name.clone());
-                self.topics
-                    .insert(name, Topic::new(id.0, partitions, configs));
+                self.topics.insert(name, Topic::new(id.0, partitions, configs));
             }
             Change::TopicDeleted { name } => {
                 if let Some(topic) = self.topics.remove(&name) {
@@ -164,11 +145,7 @@ impl Broker {
                     topic.set_configs(configs);
                 }
             }
-            Change::LogStart {
-                topic,
-                partition,
-                offset,
-            } => {
+            Change::LogStart { topic, partition, offset } => {
                 log_starts.insert((topic, partition), offset);
             }
             Change::ProducerIds { next } => {
@@ -182,12 +159,8 @@ impl Broker {
     /// Everything there is to know beside the records, as changes that make it from nothing.
     fn snapshot(&self) -> Vec<Change> {
         let mut changes = vec![
-            Change::Cluster {
-                id: self.cluster_id.clone(),
-            },
-            Change::ProducerIds {
-                next: self.noted_producer_ids,
-            },
+            Change::Cluster { id: self.cluster_id.clone() },
+            Change::ProducerIds { next: self.noted_producer_ids },
         ];
         for (name, topic) in &self.topics {
             topic.snapshot(name, &mut changes);

@@ -40,18 +40,12 @@ impl Directory {
     /// Takes the directory for a broker that listens on `address`, making it if need be.
     pub(crate) fn lock(path: &Path, address: SocketAddr) -> Result<Self, Error> {
         let lock = Lock::take(path, address)?;
-        Ok(Self {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The broker that was here before, with everything it had acknowledged; a new one in an empty directory.
     pub(crate) fn open(&self, config: CoreConfig) -> Result<Broker, Error> {
-        let failed = |source| Error::Directory {
-            directory: self.path.clone(),
-            source,
-        };
+        let failed = |source| Error::Directory { directory: self.path.clone(), source };
         let logs = self.path.join("logs");
         fs::create_dir_all(&logs).map_err(failed)?;
         let (journal, changes) = Journal::open(self.path.join("journal"))?;
@@ -89,10 +83,7 @@ impl Disk {
         }
         for entry in fs::read_dir(&self.logs)? {
             let entry = entry?;
-            if !live
-                .values()
-                .any(|id| entry.file_name().to_str() == Some(id))
-            {
+            if !live.values().any(|id| entry.file_name().to_str() == Some(id)) {
                 fs::remove_dir_all(entry.path())?;
             }
         }
@@ -105,23 +96,13 @@ impl Storage for Disk {
         self.journal.append(change)
     }
 
-    fn create_segment(
-        &mut self,
-        partition: &PartitionId,
-        base_offset: i64,
-    ) -> io::Result<Box<dyn SegmentData>> {
+    fn create_segment(&mut self, partition: &PartitionId, base_offset: i64) -> io::Result<Box<dyn SegmentData>> {
         let directory = self.partition_dir(partition);
         fs::create_dir_all(&directory)?;
-        Ok(Box::new(FileSegment::create(segment_path(
-            &directory,
-            base_offset,
-        ))?))
+        Ok(Box::new(FileSegment::create(segment_path(&directory, base_offset))?))
     }
 
-    fn load_segments(
-        &mut self,
-        partition: &PartitionId,
-    ) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>> {
+    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>> {
         let directory = self.partition_dir(partition);
         if !directory.exists() {
             return Ok(Vec::new());
@@ -159,9 +140,5 @@ fn segment_path(directory: &Path, base_offset: i64) -> PathBuf {
 }
 
 fn base_offset_of(path: &Path) -> Option<i64> {
-    path.file_name()?
-        .to_str()?
-        .strip_suffix(".log")?
-        .parse()
-        .ok()
+    path.file_name()?.to_str()?.strip_suffix(".log")?.parse().ok()
 }

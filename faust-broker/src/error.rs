@@ -35,9 +35,7 @@ pub enum Error {
         host: IpAddr,
     },
     /// The directory cannot be read or written.
-    #[error(
-        "cannot use the broker directory {directory:?}; check its permissions and the space left"
-    )]
+    #[error("cannot use the broker directory {directory:?}; check its permissions and the space left")]
     Directory {
         /// The directory.
         directory: PathBuf,

@@ -5,6 +5,9 @@
 //!
 //! What it does not do: replication, transactions, the newer group protocol, compaction, a network.
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod config;
 pub mod core;
 mod disk;

@@ -4,6 +4,9 @@ mod api;
 mod connection;
 mod fault;
 mod router;
+#[cfg(test)]
+#[path = "../tests/support/samples.rs"]
+mod samples;
 mod shape;
 mod shared;
 
@@ -12,6 +15,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::JoinSet, time};
 
 use self::connection::Connection;
+pub(crate) use self::router::answer;
 pub(crate) use self::shared::Shared;
 
 /// How often members that have fallen silent are looked for: far below any sensible session timeout.
@@ -22,11 +26,7 @@ const CLEAN: Duration = Duration::from_secs(30);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Serves until `stopped` is dropped.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    mut stopped: oneshot::Receiver<()>,
-) {
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {

@@ -44,9 +44,7 @@ impl Server {
     /// When the directory is in use or damaged, the port is taken, or the address is no loopback address.
     pub fn start(config: BrokerConfig) -> Result<Self, Error> {
         let listener = listen(&config)?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| Error::Thread { source })?;
+        let address = listener.local_addr().map_err(|source| Error::Thread { source })?;
         let (broker, directory) = open(&config, address)?;
         let shared = Arc::new(Shared::new(broker, config, address));
         let (stop, stopped) = oneshot::channel();
@@ -62,16 +60,10 @@ impl Server {
             let _directory = directory;
             runtime.block_on(listener::serve(listener, shared, stopped));
         };
-        let thread = std::thread::Builder::new()
-            .name("faust-broker".into())
-            .spawn(serve);
+        let thread = std::thread::Builder::new().name("faust-broker".into()).spawn(serve);
         let thread = thread.map_err(|source| Error::Thread { source })?;
         tracing::debug!(%address, "the broker listens");
-        Ok(Self {
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -96,9 +88,7 @@ impl Server {
 
     fn halt(&mut self) -> Result<(), Error> {
         drop(self.stop.take());
-        self.thread
-            .take()
-            .map_or(Ok(()), |thread| thread.join().map_err(|_| Error::Panicked))
+        self.thread.take().map_or(Ok(()), |thread| thread.join().map_err(|_| Error::Panicked))
     }
 }
 
@@ -120,9 +110,7 @@ fn listen(config: &BrokerConfig) -> Result<TcpListener, Error> {
         Port::Any => 0,
     };
     let bound = match (TcpListener::bind((host, port)), config.port) {
-        (Err(error), Port::Prefer(_)) if error.kind() == io::ErrorKind::AddrInUse => {
-            TcpListener::bind((host, 0))
-        }
+        (Err(error), Port::Prefer(_)) if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind((host, 0)),
         (bound, _) => bound,
     };
     let failed = |source| Error::Listen { host, port, source };

@@ -47,9 +47,7 @@ impl Header {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let head: &[u8; HEADER_LEN] = bytes.first_chunk()?;
-        let size = usize::try_from(int32(head, 8))
-            .ok()?
-            .checked_add(LENGTH_END)?;
+        let size = usize::try_from(int32(head, 8)).ok()?.checked_add(LENGTH_END)?;
         if head[16] != MAGIC || size < HEADER_LEN {
             return None;
         }
@@ -70,15 +68,13 @@ impl Header {
     /// Offset of the last record.
     #[must_use]
     pub fn last_offset(&self) -> i64 {
-        self.base_offset
-            .saturating_add(i64::from(self.last_offset_delta))
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 
     /// The producer's number of the last record; numbers wrap from `i32::MAX` to 0.
     #[must_use]
     pub fn last_sequence(&self) -> i32 {
-        let last = (i64::from(self.base_sequence) + i64::from(self.last_offset_delta))
-            & i64::from(i32::MAX);
+        let last = (i64::from(self.base_sequence) + i64::from(self.last_offset_delta)) & i64::from(i32::MAX);
         i32::try_from(last).expect("31 bits fit")
     }
 
@@ -126,8 +122,7 @@ impl Batch {
         if !checksum_holds(&bytes) {
             return Err(ErrorCode::CorruptMessage);
         }
-        let counts_agree =
-            header.last_offset_delta >= 0 && header.record_count - 1 == header.last_offset_delta;
+        let counts_agree = header.last_offset_delta >= 0 && header.record_count - 1 == header.last_offset_delta;
         if header.attributes & CONTROL != 0 || !counts_agree {
             return Err(ErrorCode::InvalidRecord);
         }
@@ -148,15 +143,8 @@ impl Batch {
         bytes[35..43].copy_from_slice(&now_ms.to_be_bytes());
         let crc = crc32c::crc32c(&bytes[CRC_START..]);
         bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        let header = Header {
-            attributes,
-            max_timestamp: now_ms,
-            ..self.header
-        };
-        Self {
-            header,
-            bytes: bytes.into(),
-        }
+        let header = Header { attributes, max_timestamp: now_ms, ..self.header };
+        Self { header, bytes: bytes.into() }
     }
 
     /// The first bytes with offset and leader epoch written in, and all the bytes after them.

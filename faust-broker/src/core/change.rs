@@ -8,48 +8,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Change {
-    Cluster {
-        id: String,
-    },
-    TopicCreated {
-        name: String,
-        id: Id,
-        partitions: i32,
-        configs: BTreeMap<String, String>,
-    },
-    TopicDeleted {
-        name: String,
-    },
-    PartitionsAdded {
-        name: String,
-        partitions: i32,
-    },
-    ConfigsSet {
-        name: String,
-        configs: BTreeMap<String, String>,
-    },
-    LogStart {
-        topic: String,
-        partition: i32,
-        offset: i64,
-    },
-    OffsetCommitted {
-        group: String,
-        topic: String,
-        partition: i32,
-        committed: Committed,
-    },
-    OffsetDeleted {
-        group: String,
-        topic: String,
-        partition: i32,
-    },
-    GroupDeleted {
-        group: String,
-    },
-    ProducerIds {
-        next: i64,
-    },
+    Cluster { id: String },
+    TopicCreated { name: String, id: Id, partitions: i32, configs: BTreeMap<String, String> },
+    TopicDeleted { name: String },
+    PartitionsAdded { name: String, partitions: i32 },
+    ConfigsSet { name: String, configs: BTreeMap<String, String> },
+    LogStart { topic: String, partition: i32, offset: i64 },
+    OffsetCommitted { group: String, topic: String, partition: i32, committed: Committed },
+    OffsetDeleted { group: String, topic: String, partition: i32 },
+    GroupDeleted { group: String },
+    ProducerIds { next: i64 },
 }
 
 /// A topic's id; JSON has no number of 128 bits, so it is written as text.

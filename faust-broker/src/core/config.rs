@@ -46,21 +46,13 @@ pub enum ConfigKind {
 use ConfigKind::{Boolean, Fraction, Number, Text, Word, Words};
 
 const fn key(name: &'static str, default: &'static str, kind: ConfigKind) -> ConfigKey {
-    ConfigKey {
-        name,
-        default,
-        kind,
-    }
+    ConfigKey { name, default, kind }
 }
 
 /// Every configuration of a topic, by name. Those that a single node cannot heed are kept and shown, as Kafka would.
 pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("cleanup.policy", "delete", Words(&["delete", "compact"])),
-    key(
-        "compression.type",
-        "producer",
-        Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
-    ),
+    key("compression.type", "producer", Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"])),
     key("delete.retention.ms", "86400000", Number(0)),
     key("file.delete.delay.ms", "60000", Number(0)),
     key("flush.messages", "9223372036854775807", Number(1)),
@@ -71,16 +63,8 @@ pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("max.compaction.lag.ms", "9223372036854775807", Number(1)),
     key("max.message.bytes", "1048588", Number(0)),
     key("message.timestamp.after.max.ms", "3600000", Number(0)),
-    key(
-        "message.timestamp.before.max.ms",
-        "9223372036854775807",
-        Number(0),
-    ),
-    key(
-        "message.timestamp.type",
-        "CreateTime",
-        Word(&["CreateTime", "LogAppendTime"]),
-    ),
+    key("message.timestamp.before.max.ms", "9223372036854775807", Number(0)),
+    key("message.timestamp.type", "CreateTime", Word(&["CreateTime", "LogAppendTime"])),
     key("min.cleanable.dirty.ratio", "0.5", Fraction),
     key("min.compaction.lag.ms", "0", Number(0)),
     key("min.insync.replicas", "1", Number(1)),
@@ -104,11 +88,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
         Number(least) if value.parse::<i64>().map_or(true, |number| number < least) => {
             format!("a whole number of at least {least}")
         }
-        Fraction
-            if !value
-                .parse::<f64>()
-                .is_ok_and(|number| (0.0..=1.0).contains(&number)) =>
-        {
+        Fraction if !value.parse::<f64>().is_ok_and(|number| (0.0..=1.0).contains(&number)) => {
             "a number between 0 and 1".to_owned()
         }
         Word(words) if !words.contains(&value) => format!("one of {}", words.join(", ")),
@@ -117,9 +97,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
         }
         _ => return Ok(()),
     };
-    Err(format!(
-        "invalid value `{value}` for topic config `{name}`: expected {expected}"
-    ))
+    Err(format!("invalid value `{value}` for topic config `{name}`: expected {expected}"))
 }
 
 impl TopicConfig {
@@ -139,12 +117,7 @@ impl TopicConfig {
 
 /// The value a topic has for a name, its own or the default.
 fn value<'a>(configs: &'a BTreeMap<String, String>, name: &str) -> &'a str {
-    let default = || {
-        TOPIC_CONFIGS
-            .iter()
-            .find(|key| key.name == name)
-            .map_or("", |key| key.default)
-    };
+    let default = || TOPIC_CONFIGS.iter().find(|key| key.name == name).map_or("", |key| key.default);
     configs.get(name).map_or_else(default, String::as_str)
 }
 
@@ -173,11 +146,7 @@ mod tests {
                 "burn",
                 "invalid value `burn` for topic config `cleanup.policy`: expected some of delete, compact",
             ),
-            (
-                "preallocate",
-                "yes",
-                "invalid value `yes` for topic config `preallocate`: expected true or false",
-            ),
+            ("preallocate", "yes", "invalid value `yes` for topic config `preallocate`: expected true or false"),
         ];
         for (name, value, expected) in cases {
             assert_eq!(check(name, value), Err(expected.to_owned()));

@@ -6,6 +6,8 @@ mod offsets;
 mod query;
 mod rebalance;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -81,13 +83,11 @@ impl Outbox {
     }
 
     fn join(&mut self, token: Option<Token>, reply: Result<JoinReply, ErrorCode>) {
-        self.completed
-            .extend(token.map(|token| (token, Completed::Join(reply))));
+        self.completed.extend(token.map(|token| (token, Completed::Join(reply))));
     }
 
     fn sync(&mut self, token: Option<Token>, reply: Result<SyncReply, ErrorCode>) {
-        self.completed
-            .extend(token.map(|token| (token, Completed::Sync(reply))));
+        self.completed.extend(token.map(|token| (token, Completed::Sync(reply))));
     }
 }
 
@@ -137,9 +137,7 @@ impl Group {
     }
 
     fn static_member(&self, instance_id: &str) -> Option<&Member> {
-        self.members
-            .iter()
-            .find(|member| member.instance_id.as_deref() == Some(instance_id))
+        self.members.iter().find(|member| member.instance_id.as_deref() == Some(instance_id))
     }
 
     /// Whether nothing would be lost if the group were forgotten.
@@ -150,11 +148,7 @@ impl Group {
 
 impl Groups {
     pub(crate) fn new(config: CoreConfig) -> Self {
-        Self {
-            by_id: BTreeMap::new(),
-            config,
-            outbox: Outbox::default(),
-        }
+        Self { by_id: BTreeMap::new(), config, outbox: Outbox::default() }
     }
 
     pub(crate) fn take_completed(&mut self) -> Vec<(Token, Completed)> {
@@ -176,23 +170,10 @@ impl Groups {
 
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
-            Change::OffsetCommitted {
-                group,
-                topic,
-                partition,
-                committed,
-            } => {
-                self.by_id
-                    .entry(group)
-                    .or_insert_with(Group::new)
-                    .offsets
-                    .insert((topic, partition), committed);
+            Change::OffsetCommitted { group, topic, partition, committed } => {
+                self.by_id.entry(group).or_insert_with(Group::new).offsets.insert((topic, partition), committed);
             }
-            Change::OffsetDeleted {
-                group,
-                topic,
-                partition,
-            } => {
+            Change::OffsetDeleted { group, topic, partition } => {
                 if let Some(group) = self.by_id.get_mut(&group) {
                     group.offsets.remove(&(topic, partition));
                 }
@@ -225,53 +206,24 @@ impl Broker {
     /// # Errors
     /// `MemberIdRequired` with the id to join with; `InvalidGroupId`, `InvalidSessionTimeout`,
     /// `InconsistentGroupProtocol`, `UnknownMemberId`, `FencedInstanceId`.
-    pub fn join_group(
-        &mut self,
-        group: &str,
-        request: JoinRequest,
-        now_ms: i64,
-    ) -> Result<Token, JoinRefusal> {
+    pub fn join_group(&mut self, group: &str, request: JoinRequest, now_ms: i64) -> Result<Token, JoinRefusal> {
         if group.is_empty() {
             return Err(ErrorCode::InvalidGroupId.into());
         }
-        if !self
-            .groups
-            .config
-            .session_timeout_ms
-            .contains(&request.session_timeout_ms)
-        {
+        if !self.groups.config.session_timeout_ms.contains(&request.session_timeout_ms) {
             return Err(ErrorCode::InvalidSessionTimeout.into());
         }
-        let fresh_id = format!(
-            "{}-{}",
-            request.id_prefix(),
-            uuid::Uuid::from_u128(self.random.next_uuid())
-        );
-        let Groups {
-            by_id,
-            config,
-            outbox,
-        } = &mut self.groups;
+        let fresh_id = format!("{}-{}", request.id_prefix(), uuid::Uuid::from_u128(self.random.next_uuid()));
+        let Groups { by_id, config, outbox } = &mut self.groups;
         let group = by_id.entry(group.to_owned()).or_insert_with(Group::new);
-        group.join(
-            request,
-            fresh_id,
-            now_ms,
-            config.initial_rebalance_delay_ms,
-            outbox,
-        )
+        group.join(request, fresh_id, now_ms, config.initial_rebalance_delay_ms, outbox)
     }
 
     /// Brings the leader's assignment, or asks for it. The token's answer comes when the leader has brought it.
     ///
     /// # Errors
     /// `UnknownMemberId`, `IllegalGeneration`, `RebalanceInProgress`, `InconsistentGroupProtocol`, `FencedInstanceId`.
-    pub fn sync_group(
-        &mut self,
-        group: &str,
-        request: SyncRequest,
-        now_ms: i64,
-    ) -> Result<Token, ErrorCode> {
+    pub fn sync_group(&mut self, group: &str, request: SyncRequest, now_ms: i64) -> Result<Token, ErrorCode> {
         let (group, outbox) = self.groups.known(group)?;
         group.sync(request, now_ms, outbox)
     }
@@ -280,12 +232,7 @@ impl Broker {
     ///
     /// # Errors
     /// `RebalanceInProgress` asks the member to join again; `UnknownMemberId`, `IllegalGeneration`, `FencedInstanceId`.
-    pub fn heartbeat(
-        &mut self,
-        group: &str,
-        member: &MemberRef,
-        now_ms: i64,
-    ) -> Result<(), ErrorCode> {
+    pub fn heartbeat(&mut self, group: &str, member: &MemberRef, now_ms: i64) -> Result<(), ErrorCode> {
         let (group, _) = self.groups.known(group)?;
         group.heartbeat(member, now_ms)
     }

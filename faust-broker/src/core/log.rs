@@ -76,46 +76,22 @@ pub struct FoundOffset {
 
 impl Log {
     pub(crate) fn new(id: PartitionId) -> Self {
-        Self {
-            id,
-            start: 0,
-            end: 0,
-            segments: VecDeque::new(),
-            producers: Producers::default(),
-        }
+        Self { id, start: 0, end: 0, segments: VecDeque::new(), producers: Producers::default() }
     }
 
     /// Opens the log that an earlier run left in `storage`.
-    pub(crate) fn recover(
-        id: PartitionId,
-        start: i64,
-        storage: &mut dyn Storage,
-    ) -> io::Result<Self> {
+    pub(crate) fn recover(id: PartitionId, start: i64, storage: &mut dyn Storage) -> io::Result<Self> {
         let mut log = Self::new(id);
         let mut found = storage.load_segments(&id)?;
         let last = found.pop();
         for (base_offset, data) in found {
-            log.segments
-                .push_back(Segment::recover(base_offset, data, false, |header| {
-                    log.producers.note(header)
-                })?);
+            log.segments.push_back(Segment::recover(base_offset, data, false, |header| log.producers.note(header))?);
         }
         if let Some((base_offset, data)) = last {
-            log.segments
-                .push_back(Segment::recover(base_offset, data, true, |header| {
-                    log.producers.note(header)
-                })?);
+            log.segments.push_back(Segment::recover(base_offset, data, true, |header| log.producers.note(header))?);
         }
-        log.end = log
-            .segments
-            .back()
-            .map_or(start, |segment| segment.end_offset)
-            .max(start);
-        log.start = log
-            .segments
-            .front()
-            .map_or(start, |segment| segment.base_offset)
-            .max(start);
+        log.end = log.segments.back().map_or(start, |segment| segment.end_offset).max(start);
+        log.start = log.segments.front().map_or(start, |segment| segment.base_offset).max(start);
         Ok(log)
     }
 
@@ -145,13 +121,7 @@ impl Log {
         if let Some(written) = self.producers.check(batch.header())? {
             let last_offset = written.base_offset + i64::from(batch.header().last_offset_delta);
             let (base_offset, log_start) = (written.base_offset, self.start);
-            return Ok(Appended {
-                base_offset,
-                last_offset,
-                log_start,
-                append_time_ms,
-                is_repeated: true,
-            });
+            return Ok(Appended { base_offset, last_offset, log_start, append_time_ms, is_repeated: true });
         }
         if config.append_time {
             self.store(&batch.with_append_time(now_ms), config, storage)
@@ -159,42 +129,23 @@ impl Log {
             self.store(batch, config, storage)
         }
         .map_err(|error| storage_error(&error, self.id))?;
-        let header = Header {
-            base_offset: self.end,
-            ..*batch.header()
-        };
+        let header = Header { base_offset: self.end, ..*batch.header() };
         self.producers.note(&header);
         self.end = header.last_offset() + 1;
-        let (base_offset, last_offset, log_start) =
-            (header.base_offset, header.last_offset(), self.start);
-        Ok(Appended {
-            base_offset,
-            last_offset,
-            log_start,
-            append_time_ms,
-            is_repeated: false,
-        })
+        let (base_offset, last_offset, log_start) = (header.base_offset, header.last_offset(), self.start);
+        Ok(Appended { base_offset, last_offset, log_start, append_time_ms, is_repeated: false })
     }
 
-    fn store(
-        &mut self,
-        batch: &Batch,
-        config: &TopicConfig,
-        storage: &mut dyn Storage,
-    ) -> io::Result<()> {
+    fn store(&mut self, batch: &Batch, config: &TopicConfig, storage: &mut dyn Storage) -> io::Result<()> {
         let room = |segment: &Segment| {
             segment.end_offset == self.end
-                && (segment.is_empty()
-                    || segment.size() + batch.header().size as u64 <= config.segment_bytes)
+                && (segment.is_empty() || segment.size() + batch.header().size as u64 <= config.segment_bytes)
         };
         if !self.segments.back().is_some_and(room) {
             let data = storage.create_segment(&self.id, self.end)?;
             self.segments.push_back(Segment::new(self.end, data));
         }
-        self.segments
-            .back_mut()
-            .expect("one was pushed if there was none")
-            .append(batch, LEADER_EPOCH)
+        self.segments.back_mut().expect("one was pushed if there was none").append(batch, LEADER_EPOCH)
     }
 
     /// Whole batches from `offset` on: at least one if there is one, else no more than `max_bytes`.
@@ -202,20 +153,12 @@ impl Log {
         if offset < self.start || offset > self.end {
             return Err(ErrorCode::OffsetOutOfRange);
         }
-        let batches = self
-            .batches(offset, max_bytes)
-            .map_err(|error| storage_error(&error, self.id))?;
-        Ok(Read {
-            log_start: self.start,
-            high_watermark: self.end,
-            batches,
-        })
+        let batches = self.batches(offset, max_bytes).map_err(|error| storage_error(&error, self.id))?;
+        Ok(Read { log_start: self.start, high_watermark: self.end, batches })
     }
 
     fn batches(&self, offset: i64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
-        let from = self
-            .segments
-            .partition_point(|segment| segment.end_offset <= offset);
+        let from = self.segments.partition_point(|segment| segment.end_offset <= offset);
         match self.segments.get(from) {
             Some(segment) => segment.read(offset, max_bytes),
             None => Ok(Vec::new()),
@@ -225,45 +168,25 @@ impl Log {
     pub(crate) fn find_offset(&self, spec: OffsetSpec) -> Result<FoundOffset, ErrorCode> {
         let batch = match spec {
             OffsetSpec::Earliest => {
-                return Ok(FoundOffset {
-                    offset: self.start,
-                    timestamp: -1,
-                });
+                return Ok(FoundOffset { offset: self.start, timestamp: -1 });
             }
             OffsetSpec::Latest => {
-                return Ok(FoundOffset {
-                    offset: self.end,
-                    timestamp: -1,
-                });
+                return Ok(FoundOffset { offset: self.end, timestamp: -1 });
             }
             OffsetSpec::MaxTimestamp => self.latest_batch(),
             OffsetSpec::Since(time_ms) => self.first_batch_since(time_ms),
         };
         let Some((header, bytes)) = batch.map_err(|error| storage_error(&error, self.id))? else {
-            return Ok(FoundOffset {
-                offset: -1,
-                timestamp: -1,
-            });
+            return Ok(FoundOffset { offset: -1, timestamp: -1 });
         };
-        let wanted = if let OffsetSpec::Since(time_ms) = spec {
-            time_ms
-        } else {
-            header.max_timestamp
-        };
+        let wanted = if let OffsetSpec::Since(time_ms) = spec { time_ms } else { header.max_timestamp };
         Ok(self.record_since(wanted, &header, &bytes))
     }
 
     fn first_batch_since(&self, time_ms: i64) -> io::Result<Option<(Header, Bytes)>> {
-        for segment in self
-            .segments
-            .iter()
-            .filter(|segment| segment.max_timestamp >= time_ms)
-        {
+        for segment in self.segments.iter().filter(|segment| segment.max_timestamp >= time_ms) {
             let found = segment.first_batch_since(time_ms)?;
-            if found
-                .as_ref()
-                .is_some_and(|(header, _)| header.last_offset() >= self.start)
-            {
+            if found.as_ref().is_some_and(|(header, _)| header.last_offset() >= self.start) {
                 return Ok(found);
             }
         }
@@ -271,11 +194,7 @@ impl Log {
     }
 
     fn latest_batch(&self) -> io::Result<Option<(Header, Bytes)>> {
-        let latest = self
-            .segments
-            .iter()
-            .filter(|segment| !segment.is_empty())
-            .rev();
+        let latest = self.segments.iter().filter(|segment| !segment.is_empty()).rev();
         match latest.max_by_key(|segment| segment.max_timestamp) {
             Some(segment) => segment.latest_batch(),
             None => Ok(None),
@@ -285,18 +204,10 @@ impl Log {
     /// The exact record inside of a batch, or the batch's start where compression hides the records.
     fn record_since(&self, time_ms: i64, header: &Header, bytes: &Bytes) -> FoundOffset {
         let records = records::decode(bytes).unwrap_or_default();
-        let found = records
-            .iter()
-            .find(|record| record.timestamp >= time_ms && record.offset >= self.start);
+        let found = records.iter().find(|record| record.timestamp >= time_ms && record.offset >= self.start);
         match found {
-            Some(record) => FoundOffset {
-                offset: record.offset,
-                timestamp: record.timestamp,
-            },
-            None => FoundOffset {
-                offset: header.base_offset.max(self.start),
-                timestamp: header.base_timestamp,
-            },
+            Some(record) => FoundOffset { offset: record.offset, timestamp: record.timestamp },
+            None => FoundOffset { offset: header.base_offset.max(self.start), timestamp: header.base_timestamp },
         }
     }
 
@@ -306,17 +217,11 @@ impl Log {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         self.start = self.start.max(offset);
-        while self
-            .segments
-            .front()
-            .is_some_and(|first| first.end_offset <= self.start)
-        {
+        while self.segments.front().is_some_and(|first| first.end_offset <= self.start) {
             let Some(first) = self.segments.pop_front() else {
                 break;
             };
-            first
-                .delete()
-                .map_err(|error| storage_error(&error, self.id))?;
+            first.delete().map_err(|error| storage_error(&error, self.id))?;
         }
         Ok(())
     }
@@ -329,14 +234,9 @@ impl Log {
         let mut start = self.start;
         let mut size = self.size();
         for segment in &self.segments {
-            let too_old = config
-                .retention_ms
-                .is_some_and(|keep| segment.max_timestamp < now_ms.saturating_sub(keep));
+            let too_old = config.retention_ms.is_some_and(|keep| segment.max_timestamp < now_ms.saturating_sub(keep));
             let is_active = segment.end_offset == self.end;
-            let too_much = config
-                .retention_bytes
-                .is_some_and(|keep| size - segment.size() >= keep)
-                && !is_active;
+            let too_much = config.retention_bytes.is_some_and(|keep| size - segment.size() >= keep) && !is_active;
             if segment.is_empty() || !(too_old || too_much) {
                 break;
             }
@@ -347,8 +247,7 @@ impl Log {
     }
 
     pub(crate) fn forget_silent_producers(&mut self, now_ms: i64) {
-        self.producers
-            .forget_before(now_ms.saturating_sub(PRODUCER_EXPIRY_MS));
+        self.producers.forget_before(now_ms.saturating_sub(PRODUCER_EXPIRY_MS));
     }
 }
 
@@ -356,3 +255,6 @@ fn storage_error(error: &io::Error, id: PartitionId) -> ErrorCode {
     tracing::error!(topic_id = %format_args!("{:032x}", id.topic_id), partition = id.partition, %error, "storage failed");
     ErrorCode::StorageError
 }
+
+#[cfg(test)]
+mod tests;

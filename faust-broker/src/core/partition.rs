@@ -11,20 +11,11 @@ impl Broker {
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `MessageTooLarge`, `OutOfOrderSequence`, `InvalidProducerEpoch`, `InvalidRecord`, `StorageError`.
-    pub fn append(
-        &mut self,
-        topic: &str,
-        partition: i32,
-        batch: &Batch,
-        now_ms: i64,
-    ) -> Result<Appended, ErrorCode> {
+    pub fn append(&mut self, topic: &str, partition: i32, batch: &Batch, now_ms: i64) -> Result<Appended, ErrorCode> {
         if batch.header().is_transactional() {
             return Err(ErrorCode::InvalidRecord);
         }
-        let topic = self
-            .topics
-            .get_mut(topic)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let topic = self.topics.get_mut(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let (log, config) = topic.log_mut(partition)?;
         log.append(batch, config, now_ms, self.storage.as_mut())
     }
@@ -33,13 +24,7 @@ impl Broker {
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `OffsetOutOfRange`, `StorageError`.
-    pub fn read(
-        &self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-        max_bytes: usize,
-    ) -> Result<Read, ErrorCode> {
+    pub fn read(&self, topic: &str, partition: i32, offset: i64, max_bytes: usize) -> Result<Read, ErrorCode> {
         self.log(topic, partition)?.read(offset, max_bytes)
     }
 
@@ -49,12 +34,7 @@ impl Broker {
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `StorageError`.
-    pub fn find_offset(
-        &self,
-        topic: &str,
-        partition: i32,
-        spec: OffsetSpec,
-    ) -> Result<FoundOffset, ErrorCode> {
+    pub fn find_offset(&self, topic: &str, partition: i32, spec: OffsetSpec) -> Result<FoundOffset, ErrorCode> {
         self.log(topic, partition)?.find_offset(spec)
     }
 
@@ -70,16 +50,8 @@ impl Broker {
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `OffsetOutOfRange`, `StorageError`.
-    pub fn delete_records(
-        &mut self,
-        topic: &str,
-        partition: i32,
-        offset: Option<i64>,
-    ) -> Result<i64, ErrorCode> {
-        let held = self
-            .topics
-            .get_mut(topic)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    pub fn delete_records(&mut self, topic: &str, partition: i32, offset: Option<i64>) -> Result<i64, ErrorCode> {
+        let held = self.topics.get_mut(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let (log, _) = held.log_mut(partition)?;
         let offset = offset.unwrap_or_else(|| log.end());
         if offset < 0 || offset > log.end() {
@@ -102,31 +74,15 @@ impl Broker {
     }
 
     fn log(&self, topic: &str, partition: i32) -> Result<&Log, ErrorCode> {
-        self.topics
-            .get(topic)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)?
-            .log(partition)
+        self.topics.get(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?.log(partition)
     }
 }
 
-fn cut(
-    topic: &str,
-    partition: i32,
-    log: &mut Log,
-    offset: i64,
-    storage: &mut dyn Storage,
-) -> Result<(), ErrorCode> {
+fn cut(topic: &str, partition: i32, log: &mut Log, offset: i64, storage: &mut dyn Storage) -> Result<(), ErrorCode> {
     if offset <= log.start() {
         return Ok(());
     }
     // IMPORTANT: noted before the segments go, or a crash in between would start the log at 0 again.
-    note(
-        storage,
-        &Change::LogStart {
-            topic: topic.to_owned(),
-            partition,
-            offset,
-        },
-    )?;
+    note(storage, &Change::LogStart { topic: topic.to_owned(), partition, offset })?;
     log.delete_before(offset)
 }

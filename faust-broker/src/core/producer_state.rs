@@ -47,28 +47,16 @@ impl Producers {
             return Err(ErrorCode::InvalidProducerEpoch);
         }
         if header.producer_epoch > state.epoch {
-            return if header.base_sequence == 0 {
-                Ok(None)
-            } else {
-                Err(ErrorCode::OutOfOrderSequence)
-            };
+            return if header.base_sequence == 0 { Ok(None) } else { Err(ErrorCode::OutOfOrderSequence) };
         }
         let same = |written: &&Written| {
-            written.first_sequence == header.base_sequence
-                && written.last_sequence == header.last_sequence()
+            written.first_sequence == header.base_sequence && written.last_sequence == header.last_sequence()
         };
         if let Some(written) = state.batches.iter().find(same) {
             return Ok(Some(*written));
         }
-        let follows = state
-            .batches
-            .back()
-            .is_none_or(|last| next_sequence(last.last_sequence) == header.base_sequence);
-        if follows {
-            Ok(None)
-        } else {
-            Err(ErrorCode::OutOfOrderSequence)
-        }
+        let follows = state.batches.back().is_none_or(|last| next_sequence(last.last_sequence) == header.base_sequence);
+        if follows { Ok(None) } else { Err(ErrorCode::OutOfOrderSequence) }
     }
 
     /// Remembers a batch that has been stored at `header.base_offset`.
@@ -76,10 +64,7 @@ impl Producers {
         if header.producer_id < 0 {
             return;
         }
-        let fresh = State {
-            epoch: header.producer_epoch,
-            batches: VecDeque::new(),
-        };
+        let fresh = State { epoch: header.producer_epoch, batches: VecDeque::new() };
         let state = self.by_id.entry(header.producer_id).or_insert(fresh);
         if state.epoch != header.producer_epoch {
             state.epoch = header.producer_epoch;
@@ -98,12 +83,7 @@ impl Producers {
 
     /// Forgets producers that have been silent since `time_ms`, so that they do not pile up.
     pub(crate) fn forget_before(&mut self, time_ms: i64) {
-        self.by_id.retain(|_, state| {
-            state
-                .batches
-                .back()
-                .is_some_and(|last| last.timestamp >= time_ms)
-        });
+        self.by_id.retain(|_, state| state.batches.back().is_some_and(|last| last.timestamp >= time_ms));
     }
 }
 
@@ -147,39 +127,17 @@ mod tests {
             ("the next batch", 1, 15, 5, Ok(None)),
             ("the last batch again", 1, 10, 5, Ok(Some(110))),
             ("the batch before it again", 1, 0, 10, Ok(Some(100))),
-            (
-                "same start, other length",
-                1,
-                10,
-                4,
-                Err(ErrorCode::OutOfOrderSequence),
-            ),
+            ("same start, other length", 1, 10, 4, Err(ErrorCode::OutOfOrderSequence)),
             ("a gap", 1, 16, 1, Err(ErrorCode::OutOfOrderSequence)),
-            (
-                "an older epoch",
-                0,
-                15,
-                1,
-                Err(ErrorCode::InvalidProducerEpoch),
-            ),
+            ("an older epoch", 0, 15, 1, Err(ErrorCode::InvalidProducerEpoch)),
             ("a newer epoch from 0", 2, 0, 1, Ok(None)),
-            (
-                "a newer epoch not from 0",
-                2,
-                3,
-                1,
-                Err(ErrorCode::OutOfOrderSequence),
-            ),
+            ("a newer epoch not from 0", 2, 3, 1, Err(ErrorCode::OutOfOrderSequence)),
             ("no sequence", 1, -1, 1, Err(ErrorCode::InvalidRecord)),
         ];
         let producers = producers(&[(1, 0, 10, 100), (1, 10, 5, 110)]);
         for (name, epoch, sequence, count, expected) in cases {
             let found = producers.check(&header(*epoch, *sequence, *count, 0));
-            assert_eq!(
-                found.map(|written| written.map(|written| written.base_offset)),
-                *expected,
-                "{name}"
-            );
+            assert_eq!(found.map(|written| written.map(|written| written.base_offset)), *expected, "{name}");
         }
     }
 

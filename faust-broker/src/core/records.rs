@@ -33,11 +33,7 @@ pub struct Producer {
 
 impl Producer {
     /// No idempotence.
-    pub const NONE: Self = Self {
-        id: -1,
-        epoch: -1,
-        sequence: -1,
-    };
+    pub const NONE: Self = Self { id: -1, epoch: -1, sequence: -1 };
 }
 
 /// Encodes records into one uncompressed batch with offsets from 0.
@@ -46,11 +42,7 @@ impl Producer {
 /// `InvalidRecord` when there are no records.
 pub fn encode(records: &[Record], producer: Producer) -> Result<Bytes, ErrorCode> {
     let base_timestamp = records.first().ok_or(ErrorCode::InvalidRecord)?.timestamp;
-    let max_timestamp = records
-        .iter()
-        .map(|record| record.timestamp)
-        .max()
-        .unwrap_or(base_timestamp);
+    let max_timestamp = records.iter().map(|record| record.timestamp).max().unwrap_or(base_timestamp);
     let count = i32::try_from(records.len()).map_err(|_| ErrorCode::MessageTooLarge)?;
     let mut out = BytesMut::with_capacity(HEADER_LEN + records.len() * 64);
     out.put_bytes(0, 16);
@@ -145,23 +137,10 @@ fn take_record(rest: &mut Bytes, header: &Header) -> Option<Record> {
     let mut headers = Vec::new();
     for _ in 0..take_varint(&mut body)? {
         let name = take_blob(&mut body)??;
-        headers.push((
-            String::from_utf8_lossy(&name).into_owned(),
-            take_blob(&mut body)?,
-        ));
+        headers.push((String::from_utf8_lossy(&name).into_owned(), take_blob(&mut body)?));
     }
-    let timestamp = if header.has_append_time() {
-        header.max_timestamp
-    } else {
-        timestamp
-    };
-    Some(Record {
-        offset,
-        timestamp,
-        key,
-        value,
-        headers,
-    })
+    let timestamp = if header.has_append_time() { header.max_timestamp } else { timestamp };
+    Some(Record { offset, timestamp, key, value, headers })
 }
 
 /// The outer `Option` is damage, the inner one a null.

@@ -31,13 +31,7 @@ struct Entry {
 
 impl Segment {
     pub(crate) fn new(base_offset: i64, data: Box<dyn SegmentData>) -> Self {
-        Self {
-            base_offset,
-            end_offset: base_offset,
-            max_timestamp: -1,
-            index: Vec::new(),
-            data,
-        }
+        Self { base_offset, end_offset: base_offset, max_timestamp: -1, index: Vec::new(), data }
     }
 
     /// Rebuilds the index of a segment that an earlier run left, telling `seen` of each batch.
@@ -61,18 +55,12 @@ impl Segment {
                 }
                 None if is_last => {
                     let bytes = segment.data.len() - position;
-                    tracing::warn!(
-                        base_offset,
-                        position,
-                        bytes,
-                        "cut off the torn end of a segment"
-                    );
+                    tracing::warn!(base_offset, position, bytes, "cut off the torn end of a segment");
                     segment.data.truncate(position)?;
                 }
                 None => {
-                    let text = format!(
-                        "segment {base_offset} is damaged at position {position}; restore it from a copy"
-                    );
+                    let text =
+                        format!("segment {base_offset} is damaged at position {position}; restore it from a copy");
                     return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
             }
@@ -90,10 +78,7 @@ impl Segment {
         match header {
             Some(header) if verify => {
                 let whole = self.data.read(position, header.size)?;
-                Ok(whole
-                    .first()
-                    .is_some_and(|bytes| batch::checksum_holds(bytes))
-                    .then_some(header))
+                Ok(whole.first().is_some_and(|bytes| batch::checksum_holds(bytes)).then_some(header))
             }
             other => Ok(other),
         }
@@ -112,26 +97,13 @@ impl Segment {
         let position = self.data.len();
         let (stamp, rest) = batch.stamped(self.end_offset, leader_epoch);
         self.data.append(&stamp, rest)?;
-        self.note(
-            &Header {
-                base_offset: self.end_offset,
-                ..*batch.header()
-            },
-            position,
-        );
+        self.note(&Header { base_offset: self.end_offset, ..*batch.header() }, position);
         Ok(())
     }
 
     fn note(&mut self, header: &Header, position: u64) {
-        if self
-            .index
-            .last()
-            .is_none_or(|last| position - last.position >= INDEX_INTERVAL)
-        {
-            self.index.push(Entry {
-                offset: header.base_offset,
-                position,
-            });
+        if self.index.last().is_none_or(|last| position - last.position >= INDEX_INTERVAL) {
+            self.index.push(Entry { offset: header.base_offset, position });
         }
         self.end_offset = header.last_offset() + 1;
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
@@ -139,9 +111,7 @@ impl Segment {
 
     /// Whole batches from the one that holds `offset` on; see [`SegmentData::read`] for the size.
     pub(crate) fn read(&self, offset: i64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
-        match self.find(self.entry_before(offset), |header| {
-            header.last_offset() >= offset
-        })? {
+        match self.find(self.entry_before(offset), |header| header.last_offset() >= offset)? {
             Some((position, _)) => self.data.read(position, max_bytes),
             None => Ok(Vec::new()),
         }
@@ -170,19 +140,10 @@ impl Segment {
         after.checked_sub(1).map_or(0, |at| self.index[at].position)
     }
 
-    fn find(
-        &self,
-        from: u64,
-        wanted: impl Fn(&Header) -> bool,
-    ) -> io::Result<Option<(u64, Header)>> {
+    fn find(&self, from: u64, wanted: impl Fn(&Header) -> bool) -> io::Result<Option<(u64, Header)>> {
         let mut position = from;
         while position < self.data.len() {
-            let damaged = || {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("no batch at position {position}"),
-                )
-            };
+            let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("no batch at position {position}"));
             let header = Header::read(&self.data.header(position)?).ok_or_else(damaged)?;
             if wanted(&header) {
                 return Ok(Some((position, header)));

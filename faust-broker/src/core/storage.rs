@@ -12,16 +12,9 @@ pub(crate) trait Storage: Send + Debug {
     /// Notes a change of anything that is not a record.
     fn record(&mut self, change: &Change) -> io::Result<()>;
     /// Makes room for a segment that starts at `base_offset`.
-    fn create_segment(
-        &mut self,
-        partition: &PartitionId,
-        base_offset: i64,
-    ) -> io::Result<Box<dyn SegmentData>>;
+    fn create_segment(&mut self, partition: &PartitionId, base_offset: i64) -> io::Result<Box<dyn SegmentData>>;
     /// The segments that an earlier run left, in order of their base offsets.
-    fn load_segments(
-        &mut self,
-        partition: &PartitionId,
-    ) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>>;
+    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>>;
     /// Drops whatever belongs to the partitions of a deleted topic.
     fn delete_topic(&mut self, topic_id: u128) -> io::Result<()>;
     /// Whether the changes noted so far take much more room than a snapshot would.
@@ -62,18 +55,11 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    fn create_segment(
-        &mut self,
-        _partition: &PartitionId,
-        _base_offset: i64,
-    ) -> io::Result<Box<dyn SegmentData>> {
+    fn create_segment(&mut self, _partition: &PartitionId, _base_offset: i64) -> io::Result<Box<dyn SegmentData>> {
         Ok(Box::new(MemorySegment::default()))
     }
 
-    fn load_segments(
-        &mut self,
-        _partition: &PartitionId,
-    ) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>> {
+    fn load_segments(&mut self, _partition: &PartitionId) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>> {
         Ok(Vec::new())
     }
 
@@ -101,12 +87,7 @@ impl MemorySegment {
     fn index_of(&self, position: u64) -> io::Result<usize> {
         self.batches
             .binary_search_by_key(&position, |(start, _)| *start)
-            .map_err(|_| {
-                io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    format!("no batch starts at position {position}"),
-                )
-            })
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("no batch starts at position {position}")))
     }
 }
 
@@ -128,10 +109,7 @@ impl SegmentData for MemorySegment {
 
     fn header(&self, position: u64) -> io::Result<[u8; HEADER_LEN]> {
         let (_, batch) = &self.batches[self.index_of(position)?];
-        batch
-            .first_chunk()
-            .copied()
-            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        batch.first_chunk().copied().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn read(&self, position: u64, max_bytes: usize) -> io::Result<Vec<Bytes>> {

@@ -47,10 +47,7 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 }
 
@@ -72,12 +69,7 @@ pub struct Topic {
 
 impl Topic {
     pub(crate) fn new(id: u128, partitions: i32, configs: BTreeMap<String, String>) -> Self {
-        let mut topic = Self {
-            id,
-            parsed: TopicConfig::new(&configs),
-            configs,
-            logs: Vec::new(),
-        };
+        let mut topic = Self { id, parsed: TopicConfig::new(&configs), configs, logs: Vec::new() };
         topic.grow(partitions);
         topic
     }
@@ -102,10 +94,7 @@ impl Topic {
 
     pub(crate) fn grow(&mut self, partitions: i32) {
         for partition in self.partitions()..partitions {
-            self.logs.push(Log::new(PartitionId {
-                topic_id: self.id,
-                partition,
-            }));
+            self.logs.push(Log::new(PartitionId { topic_id: self.id, partition }));
         }
     }
 
@@ -121,18 +110,8 @@ impl Topic {
         storage: &mut dyn Storage,
     ) -> io::Result<()> {
         for (partition, log) in (0..).zip(&mut self.logs) {
-            let start = starts
-                .get(&(name.to_owned(), partition))
-                .copied()
-                .unwrap_or(0);
-            *log = Log::recover(
-                PartitionId {
-                    topic_id: self.id,
-                    partition,
-                },
-                start,
-                storage,
-            )?;
+            let start = starts.get(&(name.to_owned(), partition)).copied().unwrap_or(0);
+            *log = Log::recover(PartitionId { topic_id: self.id, partition }, start, storage)?;
         }
         Ok(())
     }
@@ -146,31 +125,19 @@ impl Topic {
         });
         for (partition, log) in (0..).zip(&self.logs) {
             if log.start() > 0 {
-                changes.push(Change::LogStart {
-                    topic: name.to_owned(),
-                    partition,
-                    offset: log.start(),
-                });
+                changes.push(Change::LogStart { topic: name.to_owned(), partition, offset: log.start() });
             }
         }
     }
 
     pub(super) fn log(&self, partition: i32) -> Result<&Log, ErrorCode> {
         let index = usize::try_from(partition).map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
-        self.logs
-            .get(index)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)
+        self.logs.get(index).ok_or(ErrorCode::UnknownTopicOrPartition)
     }
 
-    pub(super) fn log_mut(
-        &mut self,
-        partition: i32,
-    ) -> Result<(&mut Log, &TopicConfig), ErrorCode> {
+    pub(super) fn log_mut(&mut self, partition: i32) -> Result<(&mut Log, &TopicConfig), ErrorCode> {
         let index = usize::try_from(partition).map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
-        let log = self
-            .logs
-            .get_mut(index)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let log = self.logs.get_mut(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         Ok((log, &self.parsed))
     }
 }
@@ -179,9 +146,7 @@ impl Topic {
 impl Broker {
     /// All topics, by name.
     pub fn topics(&self) -> impl Iterator<Item = (&str, &Topic)> {
-        self.topics
-            .iter()
-            .map(|(name, topic)| (name.as_str(), topic))
+        self.topics.iter().map(|(name, topic)| (name.as_str(), topic))
     }
 
     /// The topic of this name.
@@ -203,10 +168,7 @@ impl Broker {
     pub fn check_topic(&self, name: &str, spec: &TopicSpec) -> Result<(), Refusal> {
         check_name(name)?;
         if self.topics.contains_key(name) {
-            return Err(Refusal::new(
-                ErrorCode::TopicAlreadyExists,
-                format!("topic `{name}` already exists"),
-            ));
+            return Err(Refusal::new(ErrorCode::TopicAlreadyExists, format!("topic `{name}` already exists")));
         }
         check_partitions(spec.partitions)?;
         check_configs(&spec.configs)
@@ -219,21 +181,10 @@ impl Broker {
     pub fn create_topic(&mut self, name: &str, spec: TopicSpec) -> Result<&Topic, Refusal> {
         self.check_topic(name, &spec)?;
         let id = self.random.next_uuid();
-        let TopicSpec {
-            partitions,
-            configs,
-        } = spec;
-        self.note(&Change::TopicCreated {
-            name: name.to_owned(),
-            id: Id(id),
-            partitions,
-            configs: configs.clone(),
-        })?;
+        let TopicSpec { partitions, configs } = spec;
+        self.note(&Change::TopicCreated { name: name.to_owned(), id: Id(id), partitions, configs: configs.clone() })?;
         self.topic_names.insert(id, name.to_owned());
-        Ok(self
-            .topics
-            .entry(name.to_owned())
-            .or_insert_with(|| Topic::new(id, partitions, configs)))
+        Ok(self.topics.entry(name.to_owned()).or_insert_with(|| Topic::new(id, partitions, configs)))
     }
 
     /// Deletes a topic, its records and the offsets that groups have committed for it.
@@ -241,14 +192,8 @@ impl Broker {
     /// # Errors
     /// `UnknownTopicOrPartition`, `StorageError`.
     pub fn delete_topic(&mut self, name: &str) -> Result<(), ErrorCode> {
-        let id = self
-            .topics
-            .get(name)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)?
-            .id;
-        self.note(&Change::TopicDeleted {
-            name: name.to_owned(),
-        })?;
+        let id = self.topics.get(name).ok_or(ErrorCode::UnknownTopicOrPartition)?.id;
+        self.note(&Change::TopicDeleted { name: name.to_owned() })?;
         self.topics.remove(name);
         self.topic_names.remove(&id);
         self.groups.forget_topic(name);
@@ -262,31 +207,17 @@ impl Broker {
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `InvalidPartitions` when that would not be more, `StorageError`.
-    pub fn create_partitions(
-        &mut self,
-        name: &str,
-        partitions: i32,
-        validate_only: bool,
-    ) -> Result<(), Refusal> {
-        let topic = self
-            .topics
-            .get(name)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    pub fn create_partitions(&mut self, name: &str, partitions: i32, validate_only: bool) -> Result<(), Refusal> {
+        let topic = self.topics.get(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         check_partitions(partitions)?;
         if partitions <= topic.partitions() {
-            let text = format!(
-                "topic `{name}` has {} partitions; {partitions} would not be more",
-                topic.partitions()
-            );
+            let text = format!("topic `{name}` has {} partitions; {partitions} would not be more", topic.partitions());
             return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
         }
         if validate_only {
             return Ok(());
         }
-        self.note(&Change::PartitionsAdded {
-            name: name.to_owned(),
-            partitions,
-        })?;
+        self.note(&Change::PartitionsAdded { name: name.to_owned(), partitions })?;
         if let Some(topic) = self.topics.get_mut(name) {
             topic.grow(partitions);
         }
@@ -297,18 +228,8 @@ impl Broker {
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `InvalidConfig`, `StorageError`.
-    pub fn edit_configs(
-        &mut self,
-        name: &str,
-        edits: &[ConfigEdit],
-        validate_only: bool,
-    ) -> Result<(), Refusal> {
-        let configs = self
-            .topics
-            .get(name)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)?
-            .configs
-            .clone();
+    pub fn edit_configs(&mut self, name: &str, edits: &[ConfigEdit], validate_only: bool) -> Result<(), Refusal> {
+        let configs = self.topics.get(name).ok_or(ErrorCode::UnknownTopicOrPartition)?.configs.clone();
         self.replace_configs(name, edited(configs, edits)?, validate_only)
     }
 
@@ -329,10 +250,7 @@ impl Broker {
         if validate_only {
             return Ok(());
         }
-        self.note(&Change::ConfigsSet {
-            name: name.to_owned(),
-            configs: configs.clone(),
-        })?;
+        self.note(&Change::ConfigsSet { name: name.to_owned(), configs: configs.clone() })?;
         if let Some(topic) = self.topics.get_mut(name) {
             topic.set_configs(configs);
         }
@@ -340,10 +258,7 @@ impl Broker {
     }
 }
 
-fn edited(
-    mut configs: BTreeMap<String, String>,
-    edits: &[ConfigEdit],
-) -> Result<BTreeMap<String, String>, Refusal> {
+fn edited(mut configs: BTreeMap<String, String>, edits: &[ConfigEdit]) -> Result<BTreeMap<String, String>, Refusal> {
     for edit in edits {
         match edit {
             ConfigEdit::Set(name, value) => {
@@ -353,20 +268,14 @@ fn edited(
                 configs.remove(name);
             }
             ConfigEdit::Append(name, word) | ConfigEdit::Subtract(name, word) => {
-                let is_list = |key: &&config::ConfigKey| {
-                    key.name == name && matches!(key.kind, config::ConfigKind::Words(_))
-                };
+                let is_list =
+                    |key: &&config::ConfigKey| key.name == name && matches!(key.kind, config::ConfigKind::Words(_));
                 let Some(key) = config::TOPIC_CONFIGS.iter().find(is_list) else {
-                    let text = format!(
-                        "topic config `{name}` is no list; set it instead of appending or subtracting"
-                    );
+                    let text = format!("topic config `{name}` is no list; set it instead of appending or subtracting");
                     return Err(Refusal::new(ErrorCode::InvalidConfig, text));
                 };
                 let present = configs.get(name).map_or(key.default, String::as_str);
-                let mut words: Vec<&str> = present
-                    .split(',')
-                    .filter(|present| *present != word)
-                    .collect();
+                let mut words: Vec<&str> = present.split(',').filter(|present| *present != word).collect();
                 if matches!(edit, ConfigEdit::Append(..)) {
                     words.push(word);
                 }
@@ -380,15 +289,8 @@ fn edited(
 
 fn check_name(name: &str) -> Result<(), Refusal> {
     let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name.is_empty()
-        || name.len() > MAX_NAME_LEN
-        || name == "."
-        || name == ".."
-        || !name.chars().all(is_legal)
-    {
-        let text = format!(
-            "invalid topic name `{name}`: use 1 to 249 of the characters a-z A-Z 0-9 . _ -"
-        );
+    if name.is_empty() || name.len() > MAX_NAME_LEN || name == "." || name == ".." || !name.chars().all(is_legal) {
+        let text = format!("invalid topic name `{name}`: use 1 to 249 of the characters a-z A-Z 0-9 . _ -");
         return Err(Refusal::new(ErrorCode::InvalidTopic, text));
     }
     Ok(())

@@ -27,37 +27,18 @@ pub(crate) struct Journal {
 impl Journal {
     /// Opens or makes the file and reads what is in it; a torn last line was never acknowledged and is cut off.
     pub(crate) fn open(path: PathBuf) -> Result<(Self, Vec<Change>), Error> {
-        let failed = |source| Error::Directory {
-            directory: path.clone(),
-            source,
-        };
+        let failed = |source| Error::Directory { directory: path.clone(), source };
         let mut text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(failed(error)),
         };
-        text.truncate(
-            text.iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |at| at + 1),
-        );
+        text.truncate(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
         let changes = parse(&path, &text)?;
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(failed)?;
+        let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
         let len = text.len() as u64;
         file.set_len(len).map_err(failed)?;
-        Ok((
-            Self {
-                path,
-                file,
-                len,
-                snapshot_len: 0,
-            },
-            changes,
-        ))
+        Ok((Self { path, file, len, snapshot_len: 0 }, changes))
     }
 
     pub(crate) fn append(&mut self, change: &Change) -> io::Result<()> {
@@ -97,17 +78,10 @@ impl Journal {
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<Vec<Change>, Error> {
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty());
+    let lines = text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     lines
         .map(|(at, line)| {
-            let damaged = |source| Error::Journal {
-                path: path.to_owned(),
-                line: at + 1,
-                source,
-            };
+            let damaged = |source| Error::Journal { path: path.to_owned(), line: at + 1, source };
             serde_json::from_slice(line).map_err(damaged)
         })
         .collect()

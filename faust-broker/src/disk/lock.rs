@@ -17,32 +17,18 @@ pub(crate) struct Lock {
 impl Lock {
     /// Locks a directory, making it if need be, and writes down who has it.
     pub(crate) fn take(directory: &Path, address: SocketAddr) -> Result<Self, Error> {
-        let failed = |source| Error::Directory {
-            directory: directory.to_owned(),
-            source,
-        };
+        let failed = |source| Error::Directory { directory: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(failed)?;
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(directory.join("lock"))
-            .map_err(failed)?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(directory.join("lock")).map_err(failed)?;
         // A file of its own, because some systems do not let others read a locked one.
         let holder = directory.join("holder");
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = fs::read_to_string(holder).unwrap_or_default();
-                let holder = if holder.is_empty() {
-                    "another broker".to_owned()
-                } else {
-                    holder
-                };
-                return Err(Error::DirectoryInUse {
-                    directory: directory.to_owned(),
-                    holder,
-                });
+                let holder = if holder.is_empty() { "another broker".to_owned() } else { holder };
+                return Err(Error::DirectoryInUse { directory: directory.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }

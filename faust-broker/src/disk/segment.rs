@@ -22,12 +22,7 @@ pub(crate) struct FileSegment {
 impl FileSegment {
     /// An empty file. One of the same name is left from a write that was never acknowledged.
     pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
-        let file = File::options()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(&path)?;
+        let file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
         Ok(Self { path, file, len: 0 })
     }
 
@@ -80,12 +75,7 @@ impl SegmentData for FileSegment {
     }
 
     fn read(&self, position: u64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
-        let damaged = || {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("no batch at position {position}"),
-            )
-        };
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("no batch at position {position}"));
         let first = Header::read(&self.header(position)?).ok_or_else(damaged)?;
         let len = max_bytes.max(first.size).min(self.left(position));
         let mut bytes = BytesMut::zeroed(len);

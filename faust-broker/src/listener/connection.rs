@@ -27,11 +27,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) -> Self {
-        Self {
-            stream,
-            peer,
-            shared,
-        }
+        Self { stream, peer, shared }
     }
 
     pub(crate) async fn run(mut self) {
@@ -70,14 +66,8 @@ impl Connection {
         };
         let api_key = self.stream.read_i16().await?;
         let max = self.shared.config.max_request_bytes;
-        let limit = if api_key == PRODUCE {
-            max
-        } else {
-            max.min(MAX_PLAIN_REQUEST)
-        };
-        let len = usize::try_from(claimed)
-            .ok()
-            .filter(|len| (2..=limit).contains(len));
+        let limit = if api_key == PRODUCE { max } else { max.min(MAX_PLAIN_REQUEST) };
+        let len = usize::try_from(claimed).ok().filter(|len| (2..=limit).contains(len));
         let len = len.ok_or(Fault::Length { claimed, limit })?;
         let mut frame = BytesMut::with_capacity(len.min(FIRST_READ));
         frame.extend_from_slice(&api_key.to_be_bytes());

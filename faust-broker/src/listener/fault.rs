@@ -16,11 +16,7 @@ pub(crate) enum Fault {
     Unsupported { api_key: i16, version: i16 },
     /// An answer that cannot be written is a mistake of ours.
     #[error("cannot write the answer to request {api_key} version {version}: {reason}")]
-    Encode {
-        api_key: i16,
-        version: i16,
-        reason: String,
-    },
+    Encode { api_key: i16, version: i16, reason: String },
     /// The socket failed.
     #[error("the connection failed: {0}")]
     Socket(#[from] io::Error),

@@ -4,13 +4,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest,
-    RequestHeader, ResponseHeader, SyncGroupRequest,
+    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader,
+    ResponseHeader, SyncGroupRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
@@ -44,47 +43,21 @@ pub(crate) async fn answer(
             Err(Fault::Unsupported { api_key, version })
         };
     }
-    let header = RequestHeader::decode(&mut frame, api.request_header_version(version))
-        .map_err(malformed)?;
+    let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).map_err(malformed)?;
     shape::check(api, version, &frame)
         .map_err(|reason| Fault::Malformed(format!("{api:?} version {version}: {reason}")))?;
-    let client_id = header
-        .client_id
-        .map(|id| id.to_string())
-        .unwrap_or_default();
-    let call = Call {
-        shared: Arc::clone(shared),
-        peer,
-        client_id,
-        version,
-    };
+    let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
+    let call = Call { shared: Arc::clone(shared), peer, client_id, version };
     dispatch(&call, api, header.correlation_id, frame).await
 }
 
-async fn dispatch(
-    call: &Call,
-    api: ApiKey,
-    id: i32,
-    body: Bytes,
-) -> Result<Option<BytesMut>, Fault> {
+async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Option<BytesMut>, Fault> {
     macro_rules! reply {
         ($request:ty, $handler:path) => {
-            encode(
-                call,
-                api,
-                id,
-                &$handler(call, decode::<$request>(call, body)?),
-            )
-            .map(Some)
+            encode(call, api, id, &$handler(call, decode::<$request>(call, body)?)).map(Some)
         };
         ($request:ty, $handler:path, wait) => {
-            encode(
-                call,
-                api,
-                id,
-                &$handler(call, decode::<$request>(call, body)?).await,
-            )
-            .map(Some)
+            encode(call, api, id, &$handler(call, decode::<$request>(call, body)?).await).map(Some)
         };
     }
     match api {
@@ -93,11 +66,7 @@ async fn dispatch(
             let request = decode::<ProduceRequest>(call, body)?;
             let wants_answer = request.acks != 0;
             let response = produce::handle(call, request);
-            if wants_answer {
-                encode(call, api, id, &response).map(Some)
-            } else {
-                Ok(None)
-            }
+            if wants_answer { encode(call, api, id, &response).map(Some) } else { Ok(None) }
         }
         ApiKey::Fetch => reply!(FetchRequest, fetch::handle, wait),
         ApiKey::ListOffsets => reply!(ListOffsetsRequest, offsets::list),
@@ -127,19 +96,15 @@ async fn dispatch(
         ApiKey::ListGroups => reply!(ListGroupsRequest, group_admin::list),
         ApiKey::DescribeGroups => reply!(DescribeGroupsRequest, group_admin::describe),
         ApiKey::DeleteGroups => reply!(DeleteGroupsRequest, group_admin::delete),
-        _ => Err(Fault::Unsupported {
-            api_key: api as i16,
-            version: call.version,
-        }),
+        _ => Err(Fault::Unsupported { api_key: api as i16, version: call.version }),
     }
 }
 
 fn key_and_version(frame: &[u8]) -> Result<(i16, i16), Fault> {
     match frame {
-        [key_high, key_low, high, low, ..] => Ok((
-            i16::from_be_bytes([*key_high, *key_low]),
-            i16::from_be_bytes([*high, *low]),
-        )),
+        [key_high, key_low, high, low, ..] => {
+            Ok((i16::from_be_bytes([*key_high, *key_low]), i16::from_be_bytes([*high, *low])))
+        }
         _ => Err(Fault::Malformed("shorter than its header".to_owned())),
     }
 }
@@ -152,12 +117,7 @@ fn malformed(error: impl std::fmt::Display) -> Fault {
     Fault::Malformed(error.to_string())
 }
 
-fn encode<R: Encodable + HeaderVersion>(
-    call: &Call,
-    api: ApiKey,
-    id: i32,
-    response: &R,
-) -> Result<BytesMut, Fault> {
+fn encode<R: Encodable + HeaderVersion>(call: &Call, api: ApiKey, id: i32, response: &R) -> Result<BytesMut, Fault> {
     encode_as(api, call.version, id, response)
 }
 
@@ -168,27 +128,18 @@ pub(crate) fn encode_as<R: Encodable + HeaderVersion>(
     id: i32,
     response: &R,
 ) -> Result<BytesMut, Fault> {
-    let fault = |reason: String| Fault::Encode {
-        api_key: api as i16,
-        version,
-        reason,
-    };
+    let fault = |reason: String| Fault::Encode { api_key: api as i16, version, reason };
     let header = ResponseHeader::default().with_correlation_id(id);
     let header_version = R::header_version(version);
-    let header_size = header
-        .compute_size(header_version)
-        .map_err(|error| fault(error.to_string()))?;
-    let body_size = response
-        .compute_size(version)
-        .map_err(|error| fault(error.to_string()))?;
+    let header_size = header.compute_size(header_version).map_err(|error| fault(error.to_string()))?;
+    let body_size = response.compute_size(version).map_err(|error| fault(error.to_string()))?;
     let len = i32::try_from(header_size + body_size).map_err(|_| fault("over 2 GiB".to_owned()))?;
     let mut out = BytesMut::with_capacity(4 + header_size + body_size);
     out.extend_from_slice(&len.to_be_bytes());
-    header
-        .encode(&mut out, header_version)
-        .map_err(|error| fault(error.to_string()))?;
-    response
-        .encode(&mut out, version)
-        .map_err(|error| fault(error.to_string()))?;
+    header.encode(&mut out, header_version).map_err(|error| fault(error.to_string()))?;
+    response.encode(&mut out, version).map_err(|error| fault(error.to_string()))?;
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests;

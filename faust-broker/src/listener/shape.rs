@@ -43,11 +43,7 @@ const fn always(kind: Kind) -> Field {
 }
 
 const fn since(from: i16, kind: Kind) -> Field {
-    Field {
-        from,
-        to: i16::MAX,
-        kind,
-    }
+    Field { from, to: i16::MAX, kind }
 }
 
 const fn until(to: i16, kind: Kind) -> Field {
@@ -59,10 +55,7 @@ const fn between(from: i16, to: i16, kind: Kind) -> Field {
 }
 
 const fn shape(flexible_from: i16, fields: &'static [Field]) -> Shape {
-    Shape {
-        flexible_from,
-        fields,
-    }
+    Shape { flexible_from, fields }
 }
 
 /// No version of the message is flexible.
@@ -74,11 +67,7 @@ static PRODUCE: Shape = shape(
         always(Text),
         always(Fixed(2)),
         always(Fixed(4)),
-        always(Array(&[
-            until(12, Text),
-            since(13, Fixed(16)),
-            always(Array(&[always(Fixed(4)), always(Blob)])),
-        ])),
+        always(Array(&[until(12, Text), since(13, Fixed(16)), always(Array(&[always(Fixed(4)), always(Blob)]))])),
     ],
 );
 static FETCH: Shape = shape(
@@ -100,10 +89,7 @@ static FETCH: Shape = shape(
                 always(Fixed(4)),
             ])),
         ])),
-        since(
-            7,
-            Array(&[until(12, Text), since(13, Fixed(16)), always(Fixeds(4))]),
-        ),
+        since(7, Array(&[until(12, Text), since(13, Fixed(16)), always(Fixeds(4))])),
         since(11, Text),
     ],
 );
@@ -112,14 +98,7 @@ static LIST_OFFSETS: Shape = shape(
     &[
         always(Fixed(4)),
         since(2, Fixed(1)),
-        always(Array(&[
-            always(Text),
-            always(Array(&[
-                always(Fixed(4)),
-                since(4, Fixed(4)),
-                always(Fixed(8)),
-            ])),
-        ])),
+        always(Array(&[always(Text), always(Array(&[always(Fixed(4)), since(4, Fixed(4)), always(Fixed(8))]))])),
         since(10, Fixed(4)),
     ],
 );
@@ -142,12 +121,7 @@ static OFFSET_COMMIT: Shape = shape(
         until(4, Fixed(8)),
         always(Array(&[
             always(Text),
-            always(Array(&[
-                always(Fixed(4)),
-                always(Fixed(8)),
-                since(6, Fixed(4)),
-                always(Text),
-            ])),
+            always(Array(&[always(Fixed(4)), always(Fixed(8)), since(6, Fixed(4)), always(Text)])),
         ])),
     ],
 );
@@ -182,18 +156,9 @@ static JOIN_GROUP: Shape = shape(
         since(8, Text),
     ],
 );
-static HEARTBEAT: Shape = shape(
-    4,
-    &[always(Text), always(Fixed(4)), always(Text), since(3, Text)],
-);
-static LEAVE_GROUP: Shape = shape(
-    4,
-    &[
-        always(Text),
-        until(2, Text),
-        since(3, Array(&[always(Text), always(Text), since(5, Text)])),
-    ],
-);
+static HEARTBEAT: Shape = shape(4, &[always(Text), always(Fixed(4)), always(Text), since(3, Text)]);
+static LEAVE_GROUP: Shape =
+    shape(4, &[always(Text), until(2, Text), since(3, Array(&[always(Text), always(Text), since(5, Text)]))]);
 static SYNC_GROUP: Shape = shape(
     4,
     &[
@@ -222,54 +187,25 @@ static CREATE_TOPICS: Shape = shape(
         since(1, Fixed(1)),
     ],
 );
-static DELETE_TOPICS: Shape = shape(
-    4,
-    &[
-        since(6, Array(&[always(Text), always(Fixed(16))])),
-        until(5, Texts),
-        always(Fixed(4)),
-    ],
-);
-static DELETE_RECORDS: Shape = shape(
-    2,
-    &[
-        always(Array(&[always(Text), always(Array(&[always(Fixed(12))]))])),
-        always(Fixed(4)),
-    ],
-);
+static DELETE_TOPICS: Shape =
+    shape(4, &[since(6, Array(&[always(Text), always(Fixed(16))])), until(5, Texts), always(Fixed(4))]);
+static DELETE_RECORDS: Shape =
+    shape(2, &[always(Array(&[always(Text), always(Array(&[always(Fixed(12))]))])), always(Fixed(4))]);
 static INIT_PRODUCER_ID: Shape = shape(2, &[always(Text), always(Fixed(4)), since(3, Fixed(10))]);
 static OFFSET_FOR_LEADER_EPOCH: Shape = shape(
     4,
     &[
         since(3, Fixed(4)),
-        always(Array(&[
-            always(Text),
-            always(Array(&[
-                always(Fixed(4)),
-                since(2, Fixed(4)),
-                always(Fixed(4)),
-            ])),
-        ])),
+        always(Array(&[always(Text), always(Array(&[always(Fixed(4)), since(2, Fixed(4)), always(Fixed(4))]))])),
     ],
 );
 static DESCRIBE_CONFIGS: Shape = shape(
     4,
-    &[
-        always(Array(&[always(Fixed(1)), always(Text), always(Texts)])),
-        since(1, Fixed(1)),
-        since(3, Fixed(1)),
-    ],
+    &[always(Array(&[always(Fixed(1)), always(Text), always(Texts)])), since(1, Fixed(1)), since(3, Fixed(1))],
 );
 static ALTER_CONFIGS: Shape = shape(
     2,
-    &[
-        always(Array(&[
-            always(Fixed(1)),
-            always(Text),
-            always(Array(&[always(Text), always(Text)])),
-        ])),
-        always(Fixed(1)),
-    ],
+    &[always(Array(&[always(Fixed(1)), always(Text), always(Array(&[always(Text), always(Text)]))])), always(Fixed(1))],
 );
 static INCREMENTAL_ALTER_CONFIGS: Shape = shape(
     1,
@@ -284,27 +220,12 @@ static INCREMENTAL_ALTER_CONFIGS: Shape = shape(
 );
 static CREATE_PARTITIONS: Shape = shape(
     2,
-    &[
-        always(Array(&[
-            always(Text),
-            always(Fixed(4)),
-            always(Array(&[always(Fixeds(4))])),
-        ])),
-        always(Fixed(5)),
-    ],
+    &[always(Array(&[always(Text), always(Fixed(4)), always(Array(&[always(Fixeds(4))]))])), always(Fixed(5))],
 );
 static DELETE_GROUPS: Shape = shape(2, &[always(Texts)]);
-static OFFSET_DELETE: Shape = shape(
-    NEVER,
-    &[
-        always(Text),
-        always(Array(&[always(Text), always(Array(&[always(Fixed(4))]))])),
-    ],
-);
-static DESCRIBE_CLUSTER: Shape = shape(
-    0,
-    &[always(Fixed(1)), since(1, Fixed(1)), since(2, Fixed(1))],
-);
+static OFFSET_DELETE: Shape =
+    shape(NEVER, &[always(Text), always(Array(&[always(Text), always(Array(&[always(Fixed(4))]))]))]);
+static DESCRIBE_CLUSTER: Shape = shape(0, &[always(Fixed(1)), since(1, Fixed(1)), since(2, Fixed(1))]);
 
 fn shape_of(api: ApiKey) -> Option<&'static Shape> {
     Some(match api {
@@ -341,12 +262,7 @@ fn shape_of(api: ApiKey) -> Option<&'static Shape> {
 /// Says why the body of a request cannot be what it claims to be, if so.
 pub(crate) fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<(), &'static str> {
     let shape = shape_of(api).ok_or("a request of unknown shape")?;
-    let mut walk = Walk {
-        rest: body,
-        version,
-        is_flexible: version >= shape.flexible_from,
-        elements: 0,
-    };
+    let mut walk = Walk { rest: body, version, is_flexible: version >= shape.flexible_from, elements: 0 };
     walk.fields(shape.fields)
 }
 
@@ -360,10 +276,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn fields(&mut self, fields: &'static [Field]) -> Result<(), &'static str> {
         let version = self.version;
-        for field in fields
-            .iter()
-            .filter(|field| (field.from..=field.to).contains(&version))
-        {
+        for field in fields.iter().filter(|field| (field.from..=field.to).contains(&version)) {
             match field.kind {
                 Fixed(size) => self.skip(size)?,
                 Text => self.text()?,
@@ -376,17 +289,10 @@ impl Walk<'_> {
                 Texts => self.array(Self::text)?,
             }
         }
-        if self.is_flexible {
-            self.tagged_fields()
-        } else {
-            Ok(())
-        }
+        if self.is_flexible { self.tagged_fields() } else { Ok(()) }
     }
 
-    fn array(
-        &mut self,
-        mut element: impl FnMut(&mut Self) -> Result<(), &'static str>,
-    ) -> Result<(), &'static str> {
+    fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), &'static str>) -> Result<(), &'static str> {
         for _ in 0..self.long_len()? {
             self.count()?;
             element(self)?;
@@ -445,10 +351,9 @@ impl Walk<'_> {
 
     fn count(&mut self) -> Result<(), &'static str> {
         self.elements += 1;
-        if self.elements > MAX_ELEMENTS {
-            Err("too many elements")
-        } else {
-            Ok(())
-        }
+        if self.elements > MAX_ELEMENTS { Err("too many elements") } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

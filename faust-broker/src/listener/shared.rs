@@ -35,18 +35,8 @@ pub(crate) struct State {
 
 impl Shared {
     pub(crate) fn new(broker: Broker, config: BrokerConfig, address: SocketAddr) -> Self {
-        let state = Mutex::new(State {
-            broker,
-            members: HashMap::new(),
-            readers: HashMap::new(),
-        });
-        Self {
-            config,
-            address,
-            state,
-            started: Instant::now(),
-            started_ms: wall_ms(),
-        }
+        let state = Mutex::new(State { broker, members: HashMap::new(), readers: HashMap::new() });
+        Self { config, address, state, started: Instant::now(), started_ms: wall_ms() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -119,11 +109,7 @@ impl State {
     }
 
     pub(crate) fn appended(&mut self, topic_id: u128, partition: i32) {
-        for reader in self
-            .readers
-            .remove(&(topic_id, partition))
-            .unwrap_or_default()
-        {
+        for reader in self.readers.remove(&(topic_id, partition)).unwrap_or_default() {
             if let Some(reader) = reader.upgrade() {
                 reader.notify_one();
             }
@@ -133,8 +119,6 @@ impl State {
 
 /// The time of day, for records.
 pub(crate) fn wall_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -77,10 +77,7 @@ pub struct JoinRefusal {
 
 impl From<ErrorCode> for JoinRefusal {
     fn from(code: ErrorCode) -> Self {
-        Self {
-            code,
-            member_id: String::new(),
-        }
+        Self { code, member_id: String::new() }
     }
 }
 
@@ -97,36 +94,21 @@ impl Group {
             return Err(ErrorCode::InconsistentGroupProtocol.into());
         }
         if !request.member_id.is_empty() {
-            return self
-                .join_known(request, now_ms, initial_delay_ms, outbox)
-                .map_err(Into::into);
+            return self.join_known(request, now_ms, initial_delay_ms, outbox).map_err(Into::into);
         }
-        let held = request
-            .instance_id
-            .as_deref()
-            .and_then(|instance| self.static_member(instance));
+        let held = request.instance_id.as_deref().and_then(|instance| self.static_member(instance));
         if let Some(old_id) = held.map(|member| member.id.clone()) {
             return Ok(self.replace_static(&old_id, fresh_id, request, now_ms, outbox));
         }
         if request.needs_member_id && request.instance_id.is_none() {
-            self.pending.insert(
-                fresh_id.clone(),
-                now_ms + i64::from(request.session_timeout_ms),
-            );
-            return Err(JoinRefusal {
-                code: ErrorCode::MemberIdRequired,
-                member_id: fresh_id,
-            });
+            self.pending.insert(fresh_id.clone(), now_ms + i64::from(request.session_timeout_ms));
+            return Err(JoinRefusal { code: ErrorCode::MemberIdRequired, member_id: fresh_id });
         }
         Ok(self.add(fresh_id, request, now_ms, initial_delay_ms, outbox))
     }
 
     fn accepts(&self, request: &JoinRequest) -> bool {
-        let others = || {
-            self.members
-                .iter()
-                .filter(|member| member.id != request.member_id)
-        };
+        let others = || self.members.iter().filter(|member| member.id != request.member_id);
         let shared = |(name, _): &Protocol| others().all(|member| member.supports(name));
         let same_type = self.members.is_empty() || self.protocol_type == request.protocol_type;
         !request.protocol_type.is_empty() && same_type && request.protocols.iter().any(shared)
@@ -236,11 +218,7 @@ impl Group {
             metadata: member.metadata(&protocol),
         };
         let is_leader = self.leader == id;
-        let members = if is_leader {
-            self.members.iter().map(joined).collect()
-        } else {
-            Vec::new()
-        };
+        let members = if is_leader { self.members.iter().map(joined).collect() } else { Vec::new() };
         JoinReply {
             member_id: id.to_owned(),
             generation: self.generation,

@@ -59,47 +59,20 @@ impl Broker {
             None if member.generation < 0 => {}
             None => return Err(ErrorCode::IllegalGeneration),
         }
-        Ok(offsets
-            .into_iter()
-            .map(|offset| self.commit_offset(group, offset, now_ms))
-            .collect())
+        Ok(offsets.into_iter().map(|offset| self.commit_offset(group, offset, now_ms)).collect())
     }
 
-    fn commit_offset(
-        &mut self,
-        group: &str,
-        offset: OffsetToCommit,
-        now_ms: i64,
-    ) -> Result<(), ErrorCode> {
-        let OffsetToCommit {
-            topic,
-            partition,
-            offset,
-            leader_epoch,
-            metadata,
-        } = offset;
-        let partitions = self
-            .topics
-            .get(&topic)
-            .map_or(0, |topic| topic.partitions());
+    fn commit_offset(&mut self, group: &str, offset: OffsetToCommit, now_ms: i64) -> Result<(), ErrorCode> {
+        let OffsetToCommit { topic, partition, offset, leader_epoch, metadata } = offset;
+        let partitions = self.topics.get(&topic).map_or(0, |topic| topic.partitions());
         if !(0..partitions).contains(&partition) {
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
         if metadata.len() > MAX_METADATA_LEN {
             return Err(ErrorCode::OffsetMetadataTooLarge);
         }
-        let committed = Committed {
-            offset,
-            leader_epoch,
-            metadata,
-            committed_ms: now_ms,
-        };
-        let change = Change::OffsetCommitted {
-            group: group.to_owned(),
-            topic,
-            partition,
-            committed,
-        };
+        let committed = Committed { offset, leader_epoch, metadata, committed_ms: now_ms };
+        let change = Change::OffsetCommitted { group: group.to_owned(), topic, partition, committed };
         self.note(&change)?;
         self.groups.apply(change);
         Ok(())
@@ -108,23 +81,18 @@ impl Broker {
     /// What a group has committed for one partition.
     #[must_use]
     pub fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Option<&Committed> {
-        self.groups
-            .by_id
-            .get(group)?
-            .offsets
-            .get(&(topic.to_owned(), partition))
+        self.groups.by_id.get(group)?.offsets.get(&(topic.to_owned(), partition))
     }
 
     /// Everything that a group has committed, by topic and partition.
     #[must_use]
     pub fn committed_offsets(&self, group: &str) -> Vec<CommittedOffset> {
         let offsets = self.groups.by_id.get(group).map(|group| &group.offsets);
-        let committed =
-            |((topic, partition), committed): (&(String, i32), &Committed)| CommittedOffset {
-                topic: topic.clone(),
-                partition: *partition,
-                committed: committed.clone(),
-            };
+        let committed = |((topic, partition), committed): (&(String, i32), &Committed)| CommittedOffset {
+            topic: topic.clone(),
+            partition: *partition,
+            committed: committed.clone(),
+        };
         offsets.into_iter().flatten().map(committed).collect()
     }
 
@@ -132,25 +100,12 @@ impl Broker {
     ///
     /// # Errors
     /// `GroupIdNotFound`, `GroupSubscribedToTopic` while a member reads the topic, `StorageError`.
-    pub fn delete_offset(
-        &mut self,
-        group: &str,
-        topic: &str,
-        partition: i32,
-    ) -> Result<(), ErrorCode> {
-        let held = self
-            .groups
-            .by_id
-            .get_mut(group)
-            .ok_or(ErrorCode::GroupIdNotFound)?;
+    pub fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), ErrorCode> {
+        let held = self.groups.by_id.get_mut(group).ok_or(ErrorCode::GroupIdNotFound)?;
         if held.reads(topic) {
             return Err(ErrorCode::GroupSubscribedToTopic);
         }
-        let change = Change::OffsetDeleted {
-            group: group.to_owned(),
-            topic: topic.to_owned(),
-            partition,
-        };
+        let change = Change::OffsetDeleted { group: group.to_owned(), topic: topic.to_owned(), partition };
         note(self.storage.as_mut(), &change)?;
         self.groups.apply(change);
         Ok(())
@@ -161,17 +116,11 @@ impl Broker {
     /// # Errors
     /// `GroupIdNotFound`, `NonEmptyGroup`, `StorageError`.
     pub fn delete_group(&mut self, group: &str) -> Result<(), ErrorCode> {
-        let held = self
-            .groups
-            .by_id
-            .get(group)
-            .ok_or(ErrorCode::GroupIdNotFound)?;
+        let held = self.groups.by_id.get(group).ok_or(ErrorCode::GroupIdNotFound)?;
         if held.state != GroupState::Empty {
             return Err(ErrorCode::NonEmptyGroup);
         }
-        let change = Change::GroupDeleted {
-            group: group.to_owned(),
-        };
+        let change = Change::GroupDeleted { group: group.to_owned() };
         self.note(&change)?;
         self.groups.apply(change);
         Ok(())
@@ -196,9 +145,9 @@ impl Group {
     /// Whether a member has told its assignor that it reads `topic`.
     fn reads(&self, topic: &str) -> bool {
         let protocol = self.protocol.as_deref().unwrap_or_default();
-        self.members.iter().any(|member| {
-            subscription(&member.metadata(protocol)).is_none_or(|topics| topics.contains(topic))
-        })
+        self.members
+            .iter()
+            .any(|member| subscription(&member.metadata(protocol)).is_none_or(|topics| topics.contains(topic)))
     }
 }
 

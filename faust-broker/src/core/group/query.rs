@@ -49,21 +49,13 @@ impl Broker {
     pub fn describe_group(&self, id: &str) -> Option<DescribedGroup> {
         let group = self.groups.by_id.get(id)?;
         let is_stable = group.state == GroupState::Stable;
-        let protocol = if is_stable {
-            group.protocol.clone().unwrap_or_default()
-        } else {
-            String::new()
-        };
+        let protocol = if is_stable { group.protocol.clone().unwrap_or_default() } else { String::new() };
         let described = |member: &Member| DescribedMember {
             member_id: member.id.clone(),
             instance_id: member.instance_id.clone(),
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
-            metadata: if is_stable {
-                member.metadata(&protocol)
-            } else {
-                Bytes::new()
-            },
+            metadata: if is_stable { member.metadata(&protocol) } else { Bytes::new() },
             assignment: member.assignment.clone(),
         };
         Some(DescribedGroup {

@@ -20,21 +20,16 @@ impl Group {
     }
 
     pub(super) fn complete_if_all_joined(&mut self, now_ms: i64, outbox: &mut Outbox) {
-        let all_joined =
-            self.members.iter().all(|member| member.joining.is_some()) && self.pending.is_empty();
+        let all_joined = self.members.iter().all(|member| member.joining.is_some()) && self.pending.is_empty();
         let has_waited = self.initial_until_ms.is_none_or(|until| now_ms >= until);
-        if self.state == GroupState::PreparingRebalance
-            && all_joined
-            && (has_waited || self.members.is_empty())
-        {
+        if self.state == GroupState::PreparingRebalance && all_joined && (has_waited || self.members.is_empty()) {
             self.complete_join(now_ms, outbox);
         }
     }
 
     /// Ends the joining: those who have not come are out, except static members, whose place is kept for them.
     fn complete_join(&mut self, now_ms: i64, outbox: &mut Outbox) {
-        self.members
-            .retain(|member| member.joining.is_some() || member.instance_id.is_some());
+        self.members.retain(|member| member.joining.is_some() || member.instance_id.is_some());
         self.initial_until_ms = None;
         let Some(first) = self.members.iter().find(|member| member.joining.is_some()) else {
             self.complete_without_joiners(now_ms);
@@ -48,12 +43,8 @@ impl Group {
         self.protocol = self.choose_protocol();
         self.state = GroupState::CompletingRebalance;
         self.deadline_ms = Some(now_ms + self.longest_rebalance_timeout());
-        let joined: Vec<String> = self
-            .members
-            .iter()
-            .filter(|member| member.joining.is_some())
-            .map(|member| member.id.clone())
-            .collect();
+        let joined: Vec<String> =
+            self.members.iter().filter(|member| member.joining.is_some()).map(|member| member.id.clone()).collect();
         for id in joined {
             let reply = self.reply_to(&id, false);
             if let Some(member) = self.member_mut(&id) {
@@ -82,21 +73,11 @@ impl Group {
         let votes: Vec<&str> = self
             .members
             .iter()
-            .filter_map(|member| {
-                member
-                    .protocols
-                    .iter()
-                    .map(|(name, _)| name.as_str())
-                    .find(|name| is_shared(name))
-            })
+            .filter_map(|member| member.protocols.iter().map(|(name, _)| name.as_str()).find(|name| is_shared(name)))
             .collect();
         let count = |name: &str| votes.iter().filter(|vote| **vote == name).count();
         // The first of the best: `max_by_key` would take the last one.
-        votes
-            .iter()
-            .rev()
-            .max_by_key(|name| count(name))
-            .map(|name| (*name).to_owned())
+        votes.iter().rev().max_by_key(|name| count(name)).map(|name| (*name).to_owned())
     }
 
     pub(super) fn remove_member(&mut self, id: &str, now_ms: i64, outbox: &mut Outbox) {
@@ -113,12 +94,7 @@ impl Group {
         self.pending.retain(|_, lapses_ms| now_ms < *lapses_ms);
         self.complete_if_all_joined(now_ms, outbox);
         let silent = |member: &&Member| !member.is_alive(now_ms);
-        let silent: Vec<String> = self
-            .members
-            .iter()
-            .filter(silent)
-            .map(|member| member.id.clone())
-            .collect();
+        let silent: Vec<String> = self.members.iter().filter(silent).map(|member| member.id.clone()).collect();
         for id in silent {
             self.remove_member(&id, now_ms, outbox);
         }
@@ -139,10 +115,6 @@ impl Group {
     }
 
     fn longest_rebalance_timeout(&self) -> i64 {
-        self.members
-            .iter()
-            .map(|member| member.rebalance_timeout_ms)
-            .max()
-            .unwrap_or(0)
+        self.members.iter().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0)
     }
 }

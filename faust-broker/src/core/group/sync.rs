@@ -41,18 +41,8 @@ pub struct SyncReply {
 }
 
 impl Group {
-    pub(super) fn sync(
-        &mut self,
-        request: SyncRequest,
-        now_ms: i64,
-        outbox: &mut Outbox,
-    ) -> Result<Token, ErrorCode> {
-        let SyncRequest {
-            member,
-            protocol_type,
-            protocol,
-            assignments,
-        } = request;
+    pub(super) fn sync(&mut self, request: SyncRequest, now_ms: i64, outbox: &mut Outbox) -> Result<Token, ErrorCode> {
+        let SyncRequest { member, protocol_type, protocol, assignments } = request;
         self.check_generation(&member)?;
         let differs = protocol_type.is_some_and(|of_member| of_member != self.protocol_type)
             || protocol.is_some_and(|of_member| Some(of_member) != self.protocol);
@@ -65,10 +55,7 @@ impl Group {
         let token = outbox.token();
         if let Some(asking) = self.member_mut(&member.member_id) {
             asking.touch(now_ms);
-            outbox.sync(
-                asking.syncing.replace(token),
-                Err(ErrorCode::RebalanceInProgress),
-            );
+            outbox.sync(asking.syncing.replace(token), Err(ErrorCode::RebalanceInProgress));
         }
         if self.state == GroupState::CompletingRebalance && self.leader == member.member_id {
             for (id, assignment) in assignments {
@@ -86,15 +73,8 @@ impl Group {
     }
 
     fn answer_syncs(&mut self, now_ms: i64, outbox: &mut Outbox) {
-        let (protocol_type, protocol) = (
-            &self.protocol_type,
-            self.protocol.as_deref().unwrap_or_default(),
-        );
-        for member in self
-            .members
-            .iter_mut()
-            .filter(|member| member.syncing.is_some())
-        {
+        let (protocol_type, protocol) = (&self.protocol_type, self.protocol.as_deref().unwrap_or_default());
+        for member in self.members.iter_mut().filter(|member| member.syncing.is_some()) {
             member.touch(now_ms);
             let reply = SyncReply {
                 protocol_type: protocol_type.clone(),
@@ -128,9 +108,8 @@ impl Group {
             return Ok(());
         }
         // An administrator removes a static member by its instance id alone.
-        let by_instance = instance_id
-            .filter(|_| member_id.is_empty())
-            .and_then(|instance| self.static_member(instance));
+        let by_instance =
+            instance_id.filter(|_| member_id.is_empty()).and_then(|instance| self.static_member(instance));
         let id = match by_instance {
             Some(member) => member.id.clone(),
             None => {
@@ -143,32 +122,16 @@ impl Group {
     }
 
     /// Whether somebody is a member, and still the owner of its instance id.
-    pub(super) fn check_member(
-        &self,
-        id: &str,
-        instance_id: Option<&str>,
-    ) -> Result<(), ErrorCode> {
+    pub(super) fn check_member(&self, id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
         if let Some(instance_id) = instance_id {
-            let owner = self
-                .static_member(instance_id)
-                .ok_or(ErrorCode::UnknownMemberId)?;
-            return if owner.id == id {
-                Ok(())
-            } else {
-                Err(ErrorCode::FencedInstanceId)
-            };
+            let owner = self.static_member(instance_id).ok_or(ErrorCode::UnknownMemberId)?;
+            return if owner.id == id { Ok(()) } else { Err(ErrorCode::FencedInstanceId) };
         }
-        self.member(id)
-            .map(|_| ())
-            .ok_or(ErrorCode::UnknownMemberId)
+        self.member(id).map(|_| ()).ok_or(ErrorCode::UnknownMemberId)
     }
 
     pub(super) fn check_generation(&self, member: &MemberRef) -> Result<(), ErrorCode> {
         self.check_member(&member.member_id, member.instance_id.as_deref())?;
-        if member.generation == self.generation {
-            Ok(())
-        } else {
-            Err(ErrorCode::IllegalGeneration)
-        }
+        if member.generation == self.generation { Ok(()) } else { Err(ErrorCode::IllegalGeneration) }
     }
 }

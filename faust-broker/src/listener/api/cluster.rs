@@ -7,9 +7,8 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
-    MetadataResponse, ProducerId, TopicName,
+    DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+    InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProducerId, TopicName,
 };
 use uuid::Uuid;
 
@@ -23,20 +22,11 @@ pub(crate) fn metadata(call: &Call, request: MetadataRequest) -> MetadataRespons
     let mut state = call.shared.lock();
     let broker = &mut state.broker;
     // Version 0 has no null: an empty list stands for all topics.
-    let wanted = request
-        .topics
-        .filter(|topics| call.version > 0 || !topics.is_empty());
-    let may_create = call.shared.config.auto_create_topics
-        && (call.version < 4 || request.allow_auto_topic_creation);
+    let wanted = request.topics.filter(|topics| call.version > 0 || !topics.is_empty());
+    let may_create = call.shared.config.auto_create_topics && (call.version < 4 || request.allow_auto_topic_creation);
     let topics = match wanted {
-        None => broker
-            .topics()
-            .map(|(name, topic)| describe_topic(call.version, name, topic))
-            .collect(),
-        Some(wanted) => wanted
-            .into_iter()
-            .map(|topic| metadata_of(call, broker, topic, may_create))
-            .collect(),
+        None => broker.topics().map(|(name, topic)| describe_topic(call.version, name, topic)).collect(),
+        Some(wanted) => wanted.into_iter().map(|topic| metadata_of(call, broker, topic, may_create)).collect(),
     };
     let node = MetadataResponseBroker::default()
         .with_node_id(NODE)
@@ -58,29 +48,17 @@ fn metadata_of(
     let id = wanted.topic_id.as_u128();
     let by_id = broker.topic_name(id).map(str::to_owned);
     let failed = |code: ErrorCode| {
-        let topic_id = if call.version >= 10 {
-            wanted.topic_id
-        } else {
-            Uuid::nil()
-        };
-        let topic = MetadataResponseTopic::default()
-            .with_error_code(code.code())
-            .with_topic_id(topic_id);
+        let topic_id = if call.version >= 10 { wanted.topic_id } else { Uuid::nil() };
+        let topic = MetadataResponseTopic::default().with_error_code(code.code()).with_topic_id(topic_id);
         // Before version 12 a topic without a name cannot be written.
-        let name = wanted
-            .name
-            .clone()
-            .or_else(|| (call.version < 12).then(TopicName::default));
+        let name = wanted.name.clone().or_else(|| (call.version < 12).then(TopicName::default));
         topic.with_name(name)
     };
     let Some(name) = wanted.name.as_ref().map(|name| name.to_string()).or(by_id) else {
         return failed(ErrorCode::UnknownTopicId);
     };
     if broker.topic(&name).is_none() && may_create {
-        let spec = TopicSpec {
-            partitions: call.shared.config.default_partitions,
-            ..TopicSpec::default()
-        };
+        let spec = TopicSpec { partitions: call.shared.config.default_partitions, ..TopicSpec::default() };
         if let Err(refusal) = broker.create_topic(&name, spec) {
             return failed(refusal.code);
         }
@@ -107,11 +85,7 @@ fn describe_topic(version: i16, name: &str, topic: &Topic) -> MetadataResponseTo
     };
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(text(name))))
-        .with_topic_id(if version >= 10 {
-            Uuid::from_u128(topic.id())
-        } else {
-            Uuid::nil()
-        })
+        .with_topic_id(if version >= 10 { Uuid::from_u128(topic.id()) } else { Uuid::nil() })
         .with_partitions((0..topic.partitions()).map(partition).collect())
 }
 
@@ -120,11 +94,7 @@ pub(crate) fn describe(call: &Call, request: DescribeClusterRequest) -> Describe
     let response = DescribeClusterResponse::default()
         .with_cluster_id(cluster_id)
         .with_controller_id(NODE)
-        .with_endpoint_type(if call.version >= 1 {
-            request.endpoint_type
-        } else {
-            1
-        })
+        .with_endpoint_type(if call.version >= 1 { request.endpoint_type } else { 1 })
         .with_cluster_authorized_operations(NO_OPERATIONS);
     let node = DescribeClusterBroker::default()
         .with_broker_id(NODE)
@@ -133,16 +103,9 @@ pub(crate) fn describe(call: &Call, request: DescribeClusterRequest) -> Describe
     response.with_brokers(vec![node])
 }
 
-pub(crate) fn find_coordinator(
-    call: &Call,
-    request: FindCoordinatorRequest,
-) -> FindCoordinatorResponse {
+pub(crate) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     // Only groups have a coordinator here: there are no transactions.
-    let code = if request.key_type == GROUP {
-        0
-    } else {
-        ErrorCode::UnsupportedVersion.code()
-    };
+    let code = if request.key_type == GROUP { 0 } else { ErrorCode::UnsupportedVersion.code() };
     let host = text(call.shared.address.ip().to_string());
     let port = i32::from(call.shared.address.port());
     if call.version < 4 {
@@ -160,18 +123,11 @@ pub(crate) fn find_coordinator(
             .with_host(host.clone())
             .with_port(port)
     };
-    let coordinators = request
-        .coordinator_keys
-        .into_iter()
-        .map(coordinator)
-        .collect();
+    let coordinators = request.coordinator_keys.into_iter().map(coordinator).collect();
     FindCoordinatorResponse::default().with_coordinators(coordinators)
 }
 
-pub(crate) fn init_producer_id(
-    call: &Call,
-    request: InitProducerIdRequest,
-) -> InitProducerIdResponse {
+pub(crate) fn init_producer_id(call: &Call, request: InitProducerIdRequest) -> InitProducerIdResponse {
     let refused = |code: ErrorCode| {
         InitProducerIdResponse::default()
             .with_error_code(code.code())
@@ -182,9 +138,7 @@ pub(crate) fn init_producer_id(
         return refused(ErrorCode::UnsupportedVersion);
     }
     match call.shared.lock().broker.init_producer_id() {
-        Ok(id) => InitProducerIdResponse::default()
-            .with_producer_id(ProducerId(id))
-            .with_producer_epoch(0),
+        Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0),
         Err(code) => refused(code),
     }
 }

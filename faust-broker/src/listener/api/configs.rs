@@ -33,9 +33,7 @@ pub(crate) fn describe(call: &Call, request: DescribeConfigsRequest) -> Describe
             .with_resource_name(resource.resource_name.clone());
         match describe_resource(call, &state.broker, &resource, request.include_synonyms) {
             Ok(configs) => result.with_error_message(None).with_configs(configs),
-            Err(refusal) => result
-                .with_error_code(refusal.code.code())
-                .with_error_message(Some(text(refusal.message))),
+            Err(refusal) => result.with_error_code(refusal.code.code()).with_error_message(Some(text(refusal.message))),
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
@@ -48,32 +46,15 @@ fn describe_resource(
     with_synonyms: bool,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     let wanted = |name: &str| {
-        resource
-            .configuration_keys
-            .as_ref()
-            .is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
+        resource.configuration_keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
     };
     match resource.resource_type {
         TOPIC => {
-            let topic = broker
-                .topic(&resource.resource_name)
-                .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+            let topic = broker.topic(&resource.resource_name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
             let keys = TOPIC_CONFIGS.iter().filter(|key| wanted(key.name));
-            Ok(keys
-                .map(|key| {
-                    topic_config(
-                        call.version,
-                        key,
-                        topic.configs().get(key.name),
-                        with_synonyms,
-                    )
-                })
-                .collect())
+            Ok(keys.map(|key| topic_config(call.version, key, topic.configs().get(key.name), with_synonyms)).collect())
         }
-        BROKER => Ok(broker_configs(call)
-            .into_iter()
-            .filter(|config| wanted(&config.name))
-            .collect()),
+        BROKER => Ok(broker_configs(call).into_iter().filter(|config| wanted(&config.name)).collect()),
         _ => Err(ErrorCode::InvalidRequest.into()),
     }
 }
@@ -86,10 +67,7 @@ fn topic_config(
 ) -> DescribeConfigsResourceResult {
     let value = own.map_or(key.default, String::as_str);
     let synonym = |value: &str, source| {
-        DescribeConfigsSynonym::default()
-            .with_name(text(key.name))
-            .with_value(Some(text(value)))
-            .with_source(source)
+        DescribeConfigsSynonym::default().with_name(text(key.name)).with_value(Some(text(value))).with_source(source)
     };
     let mut synonyms = Vec::new();
     if with_synonyms {
@@ -99,19 +77,9 @@ fn topic_config(
     let result = DescribeConfigsResourceResult::default()
         .with_name(text(key.name))
         .with_value(Some(text(value)))
-        .with_config_source(if own.is_some() {
-            FROM_TOPIC
-        } else {
-            FROM_DEFAULT
-        })
+        .with_config_source(if own.is_some() { FROM_TOPIC } else { FROM_DEFAULT })
         .with_synonyms(synonyms);
-    if version >= 3 {
-        result
-            .with_config_type(type_number(key.kind))
-            .with_documentation(None)
-    } else {
-        result
-    }
+    if version >= 3 { result.with_config_type(type_number(key.kind)).with_documentation(None) } else { result }
 }
 
 /// Kafka's numbers for the types of configurations.
@@ -129,16 +97,10 @@ fn type_number(kind: ConfigKind) -> i8 {
 fn broker_configs(call: &Call) -> Vec<DescribeConfigsResourceResult> {
     let config = &call.shared.config;
     let settings = [
-        (
-            "auto.create.topics.enable",
-            config.auto_create_topics.to_string(),
-        ),
+        ("auto.create.topics.enable", config.auto_create_topics.to_string()),
         ("num.partitions", config.default_partitions.to_string()),
         ("default.replication.factor", "1".to_owned()),
-        (
-            "socket.request.max.bytes",
-            config.max_request_bytes.to_string(),
-        ),
+        ("socket.request.max.bytes", config.max_request_bytes.to_string()),
     ];
     let setting = |(name, value): (&str, String)| {
         DescribeConfigsResourceResult::default()
@@ -152,16 +114,13 @@ fn broker_configs(call: &Call) -> Vec<DescribeConfigsResourceResult> {
 
 pub(crate) fn alter(call: &Call, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let responses = request.resources.into_iter().map(|resource| {
-        let set = resource.configs.iter().filter_map(|config| {
-            Some((config.name.to_string(), config.value.as_ref()?.to_string()))
-        });
+        let set = resource
+            .configs
+            .iter()
+            .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())));
         let configs: BTreeMap<String, String> = set.collect();
         let altered = on_topic(resource.resource_type).and_then(|()| {
-            call.shared.lock().broker.replace_configs(
-                &resource.resource_name,
-                configs,
-                request.validate_only,
-            )
+            call.shared.lock().broker.replace_configs(&resource.resource_name, configs, request.validate_only)
         });
         let (error_code, message) = outcome(altered);
         Altered::default()
@@ -179,16 +138,8 @@ pub(crate) fn alter_incrementally(
 ) -> IncrementalAlterConfigsResponse {
     let responses = request.resources.into_iter().map(|resource| {
         let altered = on_topic(resource.resource_type).and_then(|()| {
-            let edits: Vec<ConfigEdit> = resource
-                .configs
-                .iter()
-                .map(edit)
-                .collect::<Result<_, _>>()?;
-            call.shared.lock().broker.edit_configs(
-                &resource.resource_name,
-                &edits,
-                request.validate_only,
-            )
+            let edits: Vec<ConfigEdit> = resource.configs.iter().map(edit).collect::<Result<_, _>>()?;
+            call.shared.lock().broker.edit_configs(&resource.resource_name, &edits, request.validate_only)
         });
         let (error_code, message) = outcome(altered);
         IncrementallyAltered::default()
@@ -216,11 +167,9 @@ fn on_topic(resource_type: i8) -> Result<(), Refusal> {
     if resource_type == TOPIC {
         return Ok(());
     }
-    let message = "only topics can be configured while the broker runs; its own settings are chosen at its start".to_owned();
-    Err(Refusal {
-        code: ErrorCode::InvalidRequest,
-        message,
-    })
+    let message =
+        "only topics can be configured while the broker runs; its own settings are chosen at its start".to_owned();
+    Err(Refusal { code: ErrorCode::InvalidRequest, message })
 }
 
 fn outcome(altered: Result<(), Refusal>) -> (i16, Option<String>) {

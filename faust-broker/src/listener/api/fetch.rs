@@ -51,9 +51,7 @@ struct Round {
 
 fn read(call: &Call, request: &FetchRequest, reader: Option<&Arc<Notify>>) -> Round {
     let mut state = call.shared.lock();
-    let mut room = usize::try_from(request.max_bytes)
-        .unwrap_or(0)
-        .min(MOST_BYTES);
+    let mut room = usize::try_from(request.max_bytes).unwrap_or(0).min(MOST_BYTES);
     let (mut bytes, mut failed) = (0, false);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
@@ -65,9 +63,7 @@ fn read(call: &Call, request: &FetchRequest, reader: Option<&Arc<Notify>>) -> Ro
                 Ok((name, _)) => read_partition(&state, name, partition, room, bytes == 0),
                 Err(code) => Err(*code),
             };
-            let size = result
-                .as_ref()
-                .map_or(0, |read| read.batches.iter().map(Bytes::len).sum());
+            let size = result.as_ref().map_or(0, |read| read.batches.iter().map(Bytes::len).sum());
             bytes += size;
             room = room.saturating_sub(size);
             failed |= result.is_err();
@@ -97,16 +93,9 @@ fn register(state: &mut State, request: &FetchRequest, version: i16, reader: &Ar
 fn find(state: &State, topic: &FetchTopic, version: i16) -> Result<(String, u128), ErrorCode> {
     if version >= TOPIC_IDS {
         let id = topic.topic_id.as_u128();
-        return state
-            .broker
-            .topic_name(id)
-            .map(|name| (name.to_owned(), id))
-            .ok_or(ErrorCode::UnknownTopicId);
+        return state.broker.topic_name(id).map(|name| (name.to_owned(), id)).ok_or(ErrorCode::UnknownTopicId);
     }
-    let held = state
-        .broker
-        .topic(&topic.topic)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let held = state.broker.topic(&topic.topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     Ok((topic.topic.to_string(), held.id()))
 }
 
@@ -118,21 +107,9 @@ fn read_partition(
     is_first: bool,
 ) -> Result<Read, ErrorCode> {
     check_epoch(partition.current_leader_epoch)?;
-    let max_bytes = usize::try_from(partition.partition_max_bytes)
-        .unwrap_or(0)
-        .min(room);
-    let mut read = state.broker.read(
-        topic,
-        partition.partition,
-        partition.fetch_offset,
-        max_bytes,
-    )?;
-    if !is_first
-        && read
-            .batches
-            .first()
-            .is_some_and(|first| first.len() > max_bytes)
-    {
+    let max_bytes = usize::try_from(partition.partition_max_bytes).unwrap_or(0).min(room);
+    let mut read = state.broker.read(topic, partition.partition, partition.fetch_offset, max_bytes)?;
+    if !is_first && read.batches.first().is_some_and(|first| first.len() > max_bytes) {
         read.batches.clear();
     }
     Ok(read)
@@ -150,14 +127,8 @@ pub(crate) fn check_epoch(epoch: i32) -> Result<(), ErrorCode> {
 impl Round {
     fn into_response(self) -> FetchResponse {
         let topic = |(name, id, partitions): TopicRead| {
-            let partitions = partitions
-                .into_iter()
-                .map(|(index, read)| partition_data(index, read))
-                .collect();
-            FetchableTopicResponse::default()
-                .with_topic(name)
-                .with_topic_id(id)
-                .with_partitions(partitions)
+            let partitions = partitions.into_iter().map(|(index, read)| partition_data(index, read)).collect();
+            FetchableTopicResponse::default().with_topic(name).with_topic_id(id).with_partitions(partitions)
         };
         FetchResponse::default().with_responses(self.topics.into_iter().map(topic).collect())
     }
@@ -171,10 +142,7 @@ fn partition_data(index: i32, read: Result<Read, ErrorCode>) -> PartitionData {
             .with_last_stable_offset(read.high_watermark)
             .with_log_start_offset(read.log_start)
             .with_records(Some(joined(read.batches))),
-        Err(code) => data
-            .with_error_code(code.code())
-            .with_high_watermark(-1)
-            .with_records(Some(Bytes::new())),
+        Err(code) => data.with_error_code(code.code()).with_high_watermark(-1).with_records(Some(Bytes::new())),
     }
 }
 
@@ -183,8 +151,6 @@ fn joined(mut batches: Vec<Bytes>) -> Bytes {
         return batches.pop().unwrap_or_default();
     }
     let mut all = BytesMut::with_capacity(batches.iter().map(Bytes::len).sum());
-    batches
-        .iter()
-        .for_each(|batch| all.extend_from_slice(batch));
+    batches.iter().for_each(|batch| all.extend_from_slice(batch));
     all.freeze()
 }

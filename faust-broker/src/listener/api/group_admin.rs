@@ -4,8 +4,8 @@ use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    GroupId, ListGroupsRequest, ListGroupsResponse,
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
+    ListGroupsRequest, ListGroupsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -18,19 +18,13 @@ const CLASSIC: &str = "classic";
 pub(crate) fn list(call: &Call, request: ListGroupsRequest) -> ListGroupsResponse {
     let state = call.shared.lock();
     let passes = |filter: &[StrBytes], value: &str| {
-        filter.is_empty()
-            || filter
-                .iter()
-                .any(|wanted| wanted.eq_ignore_ascii_case(value))
+        filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };
     let groups = state
         .broker
         .groups()
         .filter_map(|id| state.broker.describe_group(id))
-        .filter(|group| {
-            passes(&request.states_filter, group.state.name())
-                && passes(&request.types_filter, CLASSIC)
-        })
+        .filter(|group| passes(&request.states_filter, group.state.name()) && passes(&request.types_filter, CLASSIC))
         .map(|group| listed(call.version, group));
     ListGroupsResponse::default().with_groups(groups.collect())
 }
@@ -39,27 +33,16 @@ fn listed(version: i16, group: core::DescribedGroup) -> ListedGroup {
     let listed = ListedGroup::default()
         .with_group_id(GroupId(text(group.group_id)))
         .with_protocol_type(text(group.protocol_type));
-    let listed = if version >= 4 {
-        listed.with_group_state(text(group.state.name()))
-    } else {
-        listed
-    };
-    if version >= 5 {
-        listed.with_group_type(text(CLASSIC))
-    } else {
-        listed
-    }
+    let listed = if version >= 4 { listed.with_group_state(text(group.state.name())) } else { listed };
+    if version >= 5 { listed.with_group_type(text(CLASSIC)) } else { listed }
 }
 
 pub(crate) fn describe(call: &Call, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let state = call.shared.lock();
-    let groups = request
-        .groups
-        .into_iter()
-        .map(|id| match state.broker.describe_group(&id) {
-            Some(group) => described(call.version, id, group),
-            None => unknown(call.version, id),
-        });
+    let groups = request.groups.into_iter().map(|id| match state.broker.describe_group(&id) {
+        Some(group) => described(call.version, id, group),
+        None => unknown(call.version, id),
+    });
     DescribeGroupsResponse::default().with_groups(groups.collect())
 }
 
@@ -92,18 +75,14 @@ fn unknown(version: i16, id: GroupId) -> DescribedGroup {
         return group;
     }
     let code = ErrorCode::GroupIdNotFound;
-    group
-        .with_error_code(code.code())
-        .with_error_message(Some(text(code.to_string())))
+    group.with_error_code(code.code()).with_error_message(Some(text(code.to_string())))
 }
 
 pub(crate) fn delete(call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let mut state = call.shared.lock();
     let results = request.groups_names.into_iter().map(|id| {
         let deleted = state.broker.delete_group(&id);
-        DeletableGroupResult::default()
-            .with_group_id(id)
-            .with_error_code(code(deleted))
+        DeletableGroupResult::default().with_group_id(id).with_error_code(code(deleted))
     });
     DeleteGroupsResponse::default().with_results(results.collect())
 }

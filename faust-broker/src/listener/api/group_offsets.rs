@@ -1,19 +1,15 @@
 //! `OffsetCommit`, `OffsetFetch`, `OffsetDelete`.
 
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
-use kafka_protocol::messages::offset_commit_response::{
-    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
-};
-use kafka_protocol::messages::offset_delete_response::{
-    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
-};
+use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use kafka_protocol::messages::offset_fetch_response::{
-    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
-    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{
-    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
-    OffsetFetchRequest, OffsetFetchResponse, TopicName,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
+    OffsetFetchResponse, TopicName,
 };
 
 use crate::core::{Broker, Committed, ErrorCode, OffsetToCommit};
@@ -22,15 +18,10 @@ use crate::listener::api::{code, text};
 use crate::listener::router::Call;
 
 pub(crate) fn commit(call: &Call, request: OffsetCommitRequest) -> OffsetCommitResponse {
-    let member = member_ref(
-        &request.member_id,
-        request.group_instance_id,
-        request.generation_id_or_member_epoch,
-    );
+    let member = member_ref(&request.member_id, request.group_instance_id, request.generation_id_or_member_epoch);
     let offsets = request.topics.iter().flat_map(to_commit).collect();
-    let outcome = call.shared.with_groups(|broker, now_ms| {
-        broker.commit_offsets(&request.group_id, &member, offsets, now_ms)
-    });
+    let outcome =
+        call.shared.with_groups(|broker, now_ms| broker.commit_offsets(&request.group_id, &member, offsets, now_ms));
     // One outcome for each partition in the order of the request, or one for all of them.
     let (mut each, all) = match outcome {
         Ok(each) => (each.into_iter(), Ok(())),
@@ -43,9 +34,7 @@ pub(crate) fn commit(call: &Call, request: OffsetCommitRequest) -> OffsetCommitR
                 .with_error_code(code(each.next().unwrap_or(all)))
         });
         let partitions = partitions.collect();
-        OffsetCommitResponseTopic::default()
-            .with_name(topic.name)
-            .with_partitions(partitions)
+        OffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions)
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
 }
@@ -56,11 +45,7 @@ fn to_commit(topic: &OffsetCommitRequestTopic) -> impl Iterator<Item = OffsetToC
         partition: partition.partition_index,
         offset: partition.committed_offset,
         leader_epoch: partition.committed_leader_epoch,
-        metadata: partition
-            .committed_metadata
-            .as_ref()
-            .map(|metadata| metadata.to_string())
-            .unwrap_or_default(),
+        metadata: partition.committed_metadata.as_ref().map(|metadata| metadata.to_string()).unwrap_or_default(),
     })
 }
 
@@ -68,58 +53,31 @@ pub(crate) fn fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResp
     let state = call.shared.lock();
     if call.version >= 8 {
         let groups = request.groups.into_iter().map(|group| {
-            let wanted = group.topics.map(|topics| {
-                topics
-                    .into_iter()
-                    .map(|topic| (topic.name, topic.partition_indexes))
-                    .collect()
+            let wanted = group
+                .topics
+                .map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
+            let topics = offsets_of(&state.broker, &group.group_id, wanted).into_iter().map(|(name, partitions)| {
+                let partitions = partitions.into_iter().map(|(index, found)| fetched_by_group(index, found)).collect();
+                OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions)
             });
-            let topics = offsets_of(&state.broker, &group.group_id, wanted)
-                .into_iter()
-                .map(|(name, partitions)| {
-                    let partitions = partitions
-                        .into_iter()
-                        .map(|(index, found)| fetched_by_group(index, found))
-                        .collect();
-                    OffsetFetchResponseTopics::default()
-                        .with_name(name)
-                        .with_partitions(partitions)
-                });
             let topics = topics.collect();
-            OffsetFetchResponseGroup::default()
-                .with_group_id(group.group_id)
-                .with_topics(topics)
+            OffsetFetchResponseGroup::default().with_group_id(group.group_id).with_topics(topics)
         });
         return OffsetFetchResponse::default().with_groups(groups.collect());
     }
-    let wanted = request.topics.map(|topics| {
-        topics
-            .into_iter()
-            .map(|topic| (topic.name, topic.partition_indexes))
-            .collect()
+    let wanted =
+        request.topics.map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
+    let topics = offsets_of(&state.broker, &request.group_id, wanted).into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|(index, found)| fetched(call.version, index, found)).collect();
+        OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions)
     });
-    let topics = offsets_of(&state.broker, &request.group_id, wanted)
-        .into_iter()
-        .map(|(name, partitions)| {
-            let partitions = partitions
-                .into_iter()
-                .map(|(index, found)| fetched(call.version, index, found))
-                .collect();
-            OffsetFetchResponseTopic::default()
-                .with_name(name)
-                .with_partitions(partitions)
-        });
     OffsetFetchResponse::default().with_topics(topics.collect())
 }
 
 type ByTopic<T> = Vec<(TopicName, Vec<T>)>;
 
 /// What a group has committed, for these partitions or for all that it has.
-fn offsets_of(
-    broker: &Broker,
-    group: &str,
-    wanted: Option<ByTopic<i32>>,
-) -> ByTopic<(i32, Option<Committed>)> {
+fn offsets_of(broker: &Broker, group: &str, wanted: Option<ByTopic<i32>>) -> ByTopic<(i32, Option<Committed>)> {
     if let Some(wanted) = wanted {
         let topic = |(name, partitions): (TopicName, Vec<i32>)| {
             let found = |index| (index, broker.committed_offset(group, &name, index).cloned());
@@ -131,10 +89,7 @@ fn offsets_of(
     let mut topics: ByTopic<(i32, Option<Committed>)> = Vec::new();
     for offset in broker.committed_offsets(group) {
         let found = (offset.partition, Some(offset.committed));
-        match topics
-            .last_mut()
-            .filter(|(name, _)| name.as_str() == offset.topic)
-        {
+        match topics.last_mut().filter(|(name, _)| name.as_str() == offset.topic) {
             Some((_, partitions)) => partitions.push(found),
             None => topics.push((TopicName(text(offset.topic)), vec![found])),
         }
@@ -149,9 +104,7 @@ fn fetched_by_group(index: i32, found: Option<Committed>) -> OffsetFetchResponse
             .with_committed_offset(found.offset)
             .with_committed_leader_epoch(found.leader_epoch)
             .with_metadata(Some(text(found.metadata))),
-        None => partition
-            .with_committed_offset(-1)
-            .with_metadata(Some(text(""))),
+        None => partition.with_committed_offset(-1).with_metadata(Some(text(""))),
     }
 }
 
@@ -162,9 +115,7 @@ fn fetched(version: i16, index: i32, found: Option<Committed>) -> OffsetFetchRes
             .with_committed_offset(found.offset)
             .with_committed_leader_epoch(if version >= 5 { found.leader_epoch } else { -1 })
             .with_metadata(Some(text(found.metadata))),
-        None => partition
-            .with_committed_offset(-1)
-            .with_metadata(Some(text(""))),
+        None => partition.with_committed_offset(-1).with_metadata(Some(text(""))),
     }
 }
 
@@ -176,17 +127,11 @@ pub(crate) fn delete(call: &Call, request: OffsetDeleteRequest) -> OffsetDeleteR
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;
-            let deleted = state
-                .broker
-                .delete_offset(&request.group_id, &topic.name, index);
-            OffsetDeleteResponsePartition::default()
-                .with_partition_index(index)
-                .with_error_code(code(deleted))
+            let deleted = state.broker.delete_offset(&request.group_id, &topic.name, index);
+            OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(code(deleted))
         });
         let partitions = partitions.collect();
-        OffsetDeleteResponseTopic::default()
-            .with_name(topic.name)
-            .with_partitions(partitions)
+        OffsetDeleteResponseTopic::default().with_name(topic.name).with_partitions(partitions)
     });
     OffsetDeleteResponse::default().with_topics(topics.collect())
 }

@@ -4,14 +4,13 @@ use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    LeaveGroupResponse, SyncGroupRequest, SyncGroupResponse,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    SyncGroupRequest, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
 use crate::core::{
-    Completed, ErrorCode, JoinRefusal, JoinReply, JoinRequest, JoinedMember, MemberRef, SyncReply,
-    SyncRequest,
+    Completed, ErrorCode, JoinRefusal, JoinReply, JoinRequest, JoinedMember, MemberRef, SyncReply, SyncRequest,
 };
 use crate::listener::api::{code, text};
 use crate::listener::router::Call;
@@ -20,35 +19,24 @@ pub(crate) async fn join(call: &Call, request: JoinGroupRequest) -> JoinGroupRes
     let group = request.group_id.to_string();
     let member_id = request.member_id.clone();
     let join = join_request(call, request);
-    let waiting = call
-        .shared
-        .wait_for_group(|broker, now_ms| broker.join_group(&group, join, now_ms));
+    let waiting = call.shared.wait_for_group(|broker, now_ms| broker.join_group(&group, join, now_ms));
     match waiting {
         Err(refusal) => refused_join(call.version, refusal),
         Ok(answer) => match answer.await {
             Ok(Completed::Join(Ok(reply))) => joined(call.version, reply),
-            Ok(Completed::Join(Err(code))) => refused_join(
-                call.version,
-                JoinRefusal {
-                    code,
-                    member_id: member_id.to_string(),
-                },
-            ),
-            // The answer was replaced by another: the member has joined again meanwhile.
-            Ok(Completed::Sync(_)) | Err(_) => {
-                refused_join(call.version, ErrorCode::RebalanceInProgress.into())
+            Ok(Completed::Join(Err(code))) => {
+                refused_join(call.version, JoinRefusal { code, member_id: member_id.to_string() })
             }
+            // The answer was replaced by another: the member has joined again meanwhile.
+            Ok(Completed::Sync(_)) | Err(_) => refused_join(call.version, ErrorCode::RebalanceInProgress.into()),
         },
     }
 }
 
 fn join_request(call: &Call, request: JoinGroupRequest) -> JoinRequest {
     // Version 0 has no time of its own for the rebalance.
-    let rebalance_timeout_ms = if call.version == 0 {
-        request.session_timeout_ms
-    } else {
-        request.rebalance_timeout_ms
-    };
+    let rebalance_timeout_ms =
+        if call.version == 0 { request.session_timeout_ms } else { request.rebalance_timeout_ms };
     JoinRequest {
         member_id: request.member_id.to_string(),
         instance_id: owned(request.group_instance_id),
@@ -96,9 +84,7 @@ fn refused_join(version: i16, refusal: JoinRefusal) -> JoinGroupResponse {
 pub(crate) async fn sync(call: &Call, request: SyncGroupRequest) -> SyncGroupResponse {
     let group = request.group_id.to_string();
     let sync = sync_request(request);
-    let waiting = call
-        .shared
-        .wait_for_group(|broker, now_ms| broker.sync_group(&group, sync, now_ms));
+    let waiting = call.shared.wait_for_group(|broker, now_ms| broker.sync_group(&group, sync, now_ms));
     let outcome = match waiting {
         Err(code) => Err(code),
         Ok(answer) => match answer.await {
@@ -115,16 +101,10 @@ pub(crate) async fn sync(call: &Call, request: SyncGroupRequest) -> SyncGroupRes
 fn sync_request(request: SyncGroupRequest) -> SyncRequest {
     let assignments = request.assignments.into_iter();
     SyncRequest {
-        member: member_ref(
-            &request.member_id,
-            request.group_instance_id,
-            request.generation_id,
-        ),
+        member: member_ref(&request.member_id, request.group_instance_id, request.generation_id),
         protocol_type: owned(request.protocol_type),
         protocol: owned(request.protocol_name),
-        assignments: assignments
-            .map(|to| (to.member_id.to_string(), detached(&to.assignment)))
-            .collect(),
+        assignments: assignments.map(|to| (to.member_id.to_string(), detached(&to.assignment))).collect(),
     }
 }
 
@@ -136,26 +116,17 @@ fn synced(version: i16, reply: SyncReply) -> SyncGroupResponse {
 }
 
 pub(crate) fn heartbeat(call: &Call, request: HeartbeatRequest) -> HeartbeatResponse {
-    let member = member_ref(
-        &request.member_id,
-        request.group_instance_id,
-        request.generation_id,
-    );
-    let outcome = call
-        .shared
-        .with_groups(|broker, now_ms| broker.heartbeat(&request.group_id, &member, now_ms));
+    let member = member_ref(&request.member_id, request.group_instance_id, request.generation_id);
+    let outcome = call.shared.with_groups(|broker, now_ms| broker.heartbeat(&request.group_id, &member, now_ms));
     HeartbeatResponse::default().with_error_code(code(outcome))
 }
 
 pub(crate) fn leave(call: &Call, request: LeaveGroupRequest) -> LeaveGroupResponse {
     let leave = |member_id: &str, instance_id: Option<&str>| {
-        call.shared.with_groups(|broker, now_ms| {
-            broker.leave_group(&request.group_id, member_id, instance_id, now_ms)
-        })
+        call.shared.with_groups(|broker, now_ms| broker.leave_group(&request.group_id, member_id, instance_id, now_ms))
     };
     if call.version < 3 {
-        return LeaveGroupResponse::default()
-            .with_error_code(code(leave(&request.member_id, None)));
+        return LeaveGroupResponse::default().with_error_code(code(leave(&request.member_id, None)));
     }
     let members = request.members.into_iter().map(|member: MemberIdentity| {
         let outcome = leave(&member.member_id, member.group_instance_id.as_deref());
@@ -167,16 +138,8 @@ pub(crate) fn leave(call: &Call, request: LeaveGroupRequest) -> LeaveGroupRespon
     LeaveGroupResponse::default().with_members(members.collect())
 }
 
-pub(crate) fn member_ref(
-    member_id: &StrBytes,
-    instance_id: Option<StrBytes>,
-    generation: i32,
-) -> MemberRef {
-    MemberRef {
-        member_id: member_id.to_string(),
-        instance_id: owned(instance_id),
-        generation,
-    }
+pub(crate) fn member_ref(member_id: &StrBytes, instance_id: Option<StrBytes>, generation: i32) -> MemberRef {
+    MemberRef { member_id: member_id.to_string(), instance_id: owned(instance_id), generation }
 }
 
 fn owned(text: Option<StrBytes>) -> Option<String> {

@@ -1,19 +1,13 @@
 //! `ListOffsets`, `OffsetForLeaderEpoch`, `DeleteRecords`: where a partition starts and ends.
 
-use kafka_protocol::messages::delete_records_response::{
-    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
-};
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
-use kafka_protocol::messages::list_offsets_response::{
-    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
-};
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
-use kafka_protocol::messages::offset_for_leader_epoch_response::{
-    EpochEndOffset, OffsetForLeaderTopicResult,
-};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::{
-    DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse,
-    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
 };
 
 use crate::core::{Broker, ErrorCode, FoundOffset, LEADER_EPOCH, OffsetSpec};
@@ -34,18 +28,12 @@ pub(crate) fn list(call: &Call, request: ListOffsetsRequest) -> ListOffsetsRespo
             offset_response(call.version, partition.partition_index, found)
         });
         let partitions = found.collect();
-        ListOffsetsTopicResponse::default()
-            .with_name(topic.name)
-            .with_partitions(partitions)
+        ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
-fn find(
-    broker: &Broker,
-    topic: &str,
-    partition: &ListOffsetsPartition,
-) -> Result<FoundOffset, ErrorCode> {
+fn find(broker: &Broker, topic: &str, partition: &ListOffsetsPartition) -> Result<FoundOffset, ErrorCode> {
     check_epoch(partition.current_leader_epoch)?;
     let spec = match partition.timestamp {
         LATEST => OffsetSpec::Latest,
@@ -54,48 +42,29 @@ fn find(
         time_ms if time_ms >= 0 => OffsetSpec::Since(time_ms),
         // What remains asks for tiered storage, which holds nothing here.
         _ => {
-            return Ok(FoundOffset {
-                offset: -1,
-                timestamp: -1,
-            });
+            return Ok(FoundOffset { offset: -1, timestamp: -1 });
         }
     };
     broker.find_offset(topic, partition.partition_index, spec)
 }
 
-fn offset_response(
-    version: i16,
-    index: i32,
-    found: Result<FoundOffset, ErrorCode>,
-) -> ListOffsetsPartitionResponse {
+fn offset_response(version: i16, index: i32, found: Result<FoundOffset, ErrorCode>) -> ListOffsetsPartitionResponse {
     let response = ListOffsetsPartitionResponse::default().with_partition_index(index);
     match found {
         // The encoder refuses a leader epoch in versions that have none.
-        Ok(found) if version >= 4 && found.offset >= 0 => response
-            .with_offset(found.offset)
-            .with_timestamp(found.timestamp)
-            .with_leader_epoch(LEADER_EPOCH),
-        Ok(found) => response
-            .with_offset(found.offset)
-            .with_timestamp(found.timestamp),
+        Ok(found) if version >= 4 && found.offset >= 0 => {
+            response.with_offset(found.offset).with_timestamp(found.timestamp).with_leader_epoch(LEADER_EPOCH)
+        }
+        Ok(found) => response.with_offset(found.offset).with_timestamp(found.timestamp),
         Err(code) => response.with_error_code(code.code()),
     }
 }
 
-pub(crate) fn for_leader_epoch(
-    call: &Call,
-    request: OffsetForLeaderEpochRequest,
-) -> OffsetForLeaderEpochResponse {
+pub(crate) fn for_leader_epoch(call: &Call, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
     let state = call.shared.lock();
     let topics = request.topics.into_iter().map(|topic| {
-        let ends = topic
-            .partitions
-            .iter()
-            .map(|partition| epoch_end(&state.broker, &topic.topic, partition))
-            .collect();
-        OffsetForLeaderTopicResult::default()
-            .with_topic(topic.topic)
-            .with_partitions(ends)
+        let ends = topic.partitions.iter().map(|partition| epoch_end(&state.broker, &topic.topic, partition)).collect();
+        OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(ends)
     });
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }
@@ -105,9 +74,9 @@ fn epoch_end(broker: &Broker, topic: &str, partition: &OffsetForLeaderPartition)
     let found = check_epoch(partition.current_leader_epoch)
         .and_then(|()| broker.find_offset(topic, partition.partition, OffsetSpec::Latest));
     match found {
-        Ok(found) if partition.leader_epoch == LEADER_EPOCH => end
-            .with_leader_epoch(LEADER_EPOCH)
-            .with_end_offset(found.offset),
+        Ok(found) if partition.leader_epoch == LEADER_EPOCH => {
+            end.with_leader_epoch(LEADER_EPOCH).with_end_offset(found.offset)
+        }
         Ok(_) => end,
         Err(code) => end.with_error_code(code.code()),
     }
@@ -127,9 +96,7 @@ pub(crate) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> Dele
             }
         });
         let partitions = deleted.collect();
-        DeleteRecordsTopicResult::default()
-            .with_name(topic.name)
-            .with_partitions(partitions)
+        DeleteRecordsTopicResult::default().with_name(topic.name).with_partitions(partitions)
     });
     DeleteRecordsResponse::default().with_topics(topics.collect())
 }

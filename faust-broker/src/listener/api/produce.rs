@@ -15,23 +15,14 @@ const ERROR_MESSAGES: i16 = 8;
 
 pub(crate) fn handle(call: &Call, request: ProduceRequest) -> ProduceResponse {
     let valid_acks = (-1..=1).contains(&request.acks);
-    let responses = request
-        .topic_data
-        .into_iter()
-        .map(|topic| append_to_topic(call, topic, valid_acks))
-        .collect();
+    let responses = request.topic_data.into_iter().map(|topic| append_to_topic(call, topic, valid_acks)).collect();
     ProduceResponse::default().with_responses(responses)
 }
 
 fn append_to_topic(call: &Call, topic: TopicProduceData, valid_acks: bool) -> TopicProduceResponse {
     let name = if call.version >= TOPIC_IDS {
         let id = topic.topic_id.as_u128();
-        call.shared
-            .lock()
-            .broker
-            .topic_name(id)
-            .map(str::to_owned)
-            .ok_or(ErrorCode::UnknownTopicId)
+        call.shared.lock().broker.topic_name(id).map(str::to_owned).ok_or(ErrorCode::UnknownTopicId)
     } else {
         Ok(topic.name.to_string())
     };
@@ -61,11 +52,7 @@ fn append(call: &Call, topic: &str, data: PartitionProduceData) -> Result<Append
     Ok(appended)
 }
 
-fn partition_response(
-    version: i16,
-    index: i32,
-    appended: Result<Appended, ErrorCode>,
-) -> PartitionProduceResponse {
+fn partition_response(version: i16, index: i32, appended: Result<Appended, ErrorCode>) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(index);
     match appended {
         Ok(appended) => response

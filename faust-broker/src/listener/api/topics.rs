@@ -9,8 +9,8 @@ use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
-    DeleteTopicsRequest, DeleteTopicsResponse,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse,
 };
 use uuid::Uuid;
 
@@ -39,25 +39,14 @@ struct Created {
 
 fn creation(version: i16, result: CreatableTopicResult, created: &Created) -> CreatableTopicResult {
     let result = result.with_error_message(None).with_configs(None);
-    let result = if version >= 7 {
-        result.with_topic_id(Uuid::from_u128(created.id))
-    } else {
-        result
-    };
+    let result = if version >= 7 { result.with_topic_id(Uuid::from_u128(created.id)) } else { result };
     if version < 5 {
         return result;
     }
-    result
-        .with_num_partitions(created.partitions)
-        .with_replication_factor(1)
-        .with_configs(Some(Vec::new()))
+    result.with_num_partitions(created.partitions).with_replication_factor(1).with_configs(Some(Vec::new()))
 }
 
-fn create_topic(
-    call: &Call,
-    topic: &CreatableTopic,
-    validate_only: bool,
-) -> Result<Created, Refusal> {
+fn create_topic(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Result<Created, Refusal> {
     let mut configs = BTreeMap::new();
     for config in &topic.configs {
         // A null asks for the default.
@@ -73,10 +62,7 @@ fn create_topic(
     if !matches!(topic.replication_factor, -1 | 1) {
         return Err(ErrorCode::InvalidReplicationFactor.into());
     }
-    let spec = TopicSpec {
-        partitions,
-        configs,
-    };
+    let spec = TopicSpec { partitions, configs };
     let broker = &mut call.shared.lock().broker;
     if validate_only {
         broker.check_topic(&topic.name, &spec)?;
@@ -88,11 +74,7 @@ fn create_topic(
 
 pub(crate) fn delete(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let by_name = |name| DeleteTopicState::default().with_name(Some(name));
-    let wanted = request
-        .topic_names
-        .into_iter()
-        .map(by_name)
-        .chain(request.topics);
+    let wanted = request.topic_names.into_iter().map(by_name).chain(request.topics);
     let responses = wanted.map(|topic| {
         let mut state = call.shared.lock();
         let by_id = state.broker.topic_name(topic.topic_id.as_u128()).map(text);
@@ -101,10 +83,7 @@ pub(crate) fn delete(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsR
             Some(name) => state.broker.delete_topic(name),
             None => Err(ErrorCode::UnknownTopicId),
         };
-        let message = deleted
-            .err()
-            .filter(|_| call.version >= 5)
-            .map(|code| text(code.to_string()));
+        let message = deleted.err().filter(|_| call.version >= 5).map(|code| text(code.to_string()));
         DeletableTopicResult::default()
             .with_name(name)
             .with_topic_id(topic.topic_id)
@@ -114,21 +93,14 @@ pub(crate) fn delete(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsR
     DeleteTopicsResponse::default().with_responses(responses.collect())
 }
 
-pub(crate) fn create_partitions(
-    call: &Call,
-    request: CreatePartitionsRequest,
-) -> CreatePartitionsResponse {
+pub(crate) fn create_partitions(call: &Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let grow = |topic: CreatePartitionsTopic| {
         let mut state = call.shared.lock();
-        let grown = state
-            .broker
-            .create_partitions(&topic.name, topic.count, request.validate_only);
+        let grown = state.broker.create_partitions(&topic.name, topic.count, request.validate_only);
         let result = CreatePartitionsTopicResult::default().with_name(topic.name);
         match grown {
             Ok(()) => result.with_error_message(None),
-            Err(refusal) => result
-                .with_error_code(refusal.code.code())
-                .with_error_message(Some(text(refusal.message))),
+            Err(refusal) => result.with_error_code(refusal.code.code()).with_error_message(Some(text(refusal.message))),
         }
     };
     CreatePartitionsResponse::default().with_results(request.topics.into_iter().map(grow).collect())

@@ -1,5 +1,7 @@
 //! `ApiVersions`: what this broker speaks.
 
+use std::ops::RangeInclusive;
+
 use bytes::BytesMut;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
@@ -41,9 +43,21 @@ pub(crate) const SUPPORTED: &[ApiKey] = &[
     ApiKey::DescribeCluster,
 ];
 
+/// The versions of a request that can be read.
+///
+/// `ApiKey::valid_versions` counts versions that Kafka had not settled when the codec was made; it cannot read those.
+pub(crate) fn range(api: ApiKey) -> RangeInclusive<i16> {
+    let claimed = api.valid_versions();
+    let max = match api {
+        ApiKey::OffsetCommit | ApiKey::OffsetFetch => 9,
+        ApiKey::InitProducerId => 5,
+        _ => claimed.max,
+    };
+    claimed.min..=max
+}
+
 pub(crate) fn supports(api: ApiKey, version: i16) -> bool {
-    let range = api.valid_versions();
-    SUPPORTED.contains(&api) && (range.min..=range.max).contains(&version)
+    SUPPORTED.contains(&api) && range(api).contains(&version)
 }
 
 pub(crate) fn handle(_call: &Call, _request: ApiVersionsRequest) -> ApiVersionsResponse {
@@ -56,21 +70,13 @@ pub(crate) fn refuse(frame: &[u8]) -> Result<BytesMut, Fault> {
         return Err(Fault::Malformed("shorter than its header".to_owned()));
     };
     let response = response().with_error_code(ErrorCode::UnsupportedVersion.code());
-    encode_as(
-        ApiKey::ApiVersions,
-        0,
-        i32::from_be_bytes(*correlation_id),
-        &response,
-    )
+    encode_as(ApiKey::ApiVersions, 0, i32::from_be_bytes(*correlation_id), &response)
 }
 
 fn response() -> ApiVersionsResponse {
     let supported = |api: &ApiKey| {
-        let range = api.valid_versions();
-        ApiVersion::default()
-            .with_api_key(*api as i16)
-            .with_min_version(range.min)
-            .with_max_version(range.max)
+        let range = range(*api);
+        ApiVersion::default().with_api_key(*api as i16).with_min_version(*range.start()).with_max_version(*range.end())
     };
     ApiVersionsResponse::default().with_api_keys(SUPPORTED.iter().map(supported).collect())
 }

@@ -1,0 +1,171 @@
+//! Laws of the log: against a plain list in memory and on disk, and by hand where time is involved.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::core::records::{self, Producer, Record};
+use crate::core::{Appended, Batch, Broker, ConfigEdit, CoreConfig, ErrorCode, FoundOffset, OffsetSpec, TopicSpec};
+
+fn broker(configs: &[(&str, &str)]) -> Broker {
+    let mut broker = Broker::new(CoreConfig::default());
+    let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    broker.create_topic("t", TopicSpec { partitions: 1, configs }).unwrap();
+    broker
+}
+
+fn batch(timestamps: &[i64]) -> Batch {
+    produced(timestamps, Producer::NONE)
+}
+
+fn produced(timestamps: &[i64], producer: Producer) -> Batch {
+    let record = |timestamp: &i64| Record {
+        timestamp: *timestamp,
+        value: Some(Bytes::from(format!("at {timestamp}"))),
+        ..Record::default()
+    };
+    let records: Vec<Record> = timestamps.iter().map(record).collect();
+    Batch::parse(records::encode(&records, producer).unwrap()).unwrap()
+}
+
+fn append(broker: &mut Broker, timestamps: &[i64]) -> Appended {
+    broker.append("t", 0, &batch(timestamps), 0).unwrap()
+}
+
+fn offsets(broker: &Broker, from: i64, max_bytes: usize) -> Vec<i64> {
+    let read = broker.read("t", 0, from, max_bytes).unwrap();
+    let batches = read.batches.iter();
+    batches.flat_map(|batch| records::decode(batch).unwrap()).map(|record| record.offset).collect()
+}
+
+#[test]
+fn offsets_follow_each_other_from_zero() {
+    let mut broker = broker(&[]);
+    assert_eq!(append(&mut broker, &[1, 2, 3]).base_offset, 0);
+    let second = append(&mut broker, &[4]);
+    assert_eq!((second.base_offset, second.last_offset), (3, 3));
+    assert_eq!(offsets(&broker, 0, usize::MAX), [0, 1, 2, 3]);
+    // The batch that holds offset 2 comes whole; the client skips what it did not ask for.
+    assert_eq!(offsets(&broker, 2, 1), [0, 1, 2]);
+    assert_eq!(offsets(&broker, 4, 1), Vec::<i64>::new());
+    for outside in [-1, 5] {
+        assert_eq!(broker.read("t", 0, outside, 1), Err(ErrorCode::OffsetOutOfRange));
+    }
+}
+
+#[test]
+fn offsets_are_found_by_time() {
+    let mut broker = broker(&[("segment.bytes", "200")]);
+    append(&mut broker, &[10, 30, 20]);
+    append(&mut broker, &[15]);
+    append(&mut broker, &[40, 5]);
+    let cases = [
+        (OffsetSpec::Earliest, 0, -1),
+        (OffsetSpec::Latest, 6, -1),
+        (OffsetSpec::MaxTimestamp, 4, 40),
+        (OffsetSpec::Since(0), 0, 10),
+        (OffsetSpec::Since(11), 1, 30),
+        (OffsetSpec::Since(31), 4, 40),
+        (OffsetSpec::Since(41), -1, -1),
+    ];
+    for (spec, offset, timestamp) in cases {
+        assert_eq!(broker.find_offset("t", 0, spec), Ok(FoundOffset { offset, timestamp }), "{spec:?}");
+    }
+}
+
+#[test]
+fn deleted_records_are_gone() {
+    let mut broker = broker(&[]);
+    append(&mut broker, &[1, 2]);
+    append(&mut broker, &[3, 4]);
+    assert_eq!(broker.delete_records("t", 0, Some(1)), Ok(1));
+    assert_eq!(broker.read("t", 0, 0, 1), Err(ErrorCode::OffsetOutOfRange));
+    assert_eq!(broker.find_offset("t", 0, OffsetSpec::Since(0)), Ok(FoundOffset { offset: 1, timestamp: 2 }));
+    assert_eq!(broker.delete_records("t", 0, Some(5)), Err(ErrorCode::OffsetOutOfRange));
+    assert_eq!(broker.delete_records("t", 0, None), Ok(4));
+    assert_eq!(append(&mut broker, &[5]).base_offset, 4);
+    assert_eq!(offsets(&broker, 4, 1), [4]);
+}
+
+#[test]
+fn retention_takes_whole_old_segments() {
+    let mut broker = broker(&[("segment.bytes", "100"), ("retention.ms", "1000")]);
+    for timestamp in [100, 200, 300, 2000] {
+        append(&mut broker, &[timestamp]);
+    }
+    broker.clean(1250);
+    assert_eq!(broker.find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset, 2);
+    let edits = [
+        ConfigEdit::Append("cleanup.policy".into(), "compact".into()),
+        ConfigEdit::Subtract("cleanup.policy".into(), "delete".into()),
+    ];
+    broker.edit_configs("t", &edits, false).unwrap();
+    broker.clean(100_000);
+    assert_eq!(broker.find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset, 2, "compacted topics keep all keys");
+}
+
+#[test]
+fn retention_by_size_keeps_the_newest() {
+    let mut broker = broker(&[("segment.bytes", "100"), ("retention.bytes", "200"), ("retention.ms", "-1")]);
+    for timestamp in 0..10 {
+        append(&mut broker, &[timestamp]);
+    }
+    broker.clean(0);
+    let left = broker.partition_bytes("t", 0).unwrap();
+    assert!((200..300).contains(&left), "{left} bytes are left");
+    assert_eq!(broker.find_offset("t", 0, OffsetSpec::Latest).unwrap().offset, 10);
+}
+
+#[test]
+fn the_broker_sets_the_time_where_the_topic_says_so() {
+    let mut broker = broker(&[("message.timestamp.type", "LogAppendTime")]);
+    assert_eq!(broker.append("t", 0, &batch(&[1, 2]), 77).unwrap().append_time_ms, 77);
+    let read = broker.read("t", 0, 0, 1).unwrap();
+    let stored = Batch::parse(read.batches[0].clone()).unwrap();
+    assert_eq!(stored.header().max_timestamp, 77);
+    assert!(records::decode(&read.batches[0]).unwrap().iter().all(|record| record.timestamp == 77));
+}
+
+#[test]
+fn a_batch_over_the_limit_is_refused() {
+    let mut broker = broker(&[("max.message.bytes", "60")]);
+    assert_eq!(broker.append("t", 0, &batch(&[1]), 0), Err(ErrorCode::MessageTooLarge));
+}
+
+#[test]
+fn a_repeated_batch_is_answered_with_its_first_offset() {
+    let mut broker = broker(&[]);
+    append(&mut broker, &[0]);
+    let sent = produced(&[1, 2], Producer { id: 9, epoch: 0, sequence: 0 });
+    let first = broker.append("t", 0, &sent, 0).unwrap();
+    let again = broker.append("t", 0, &sent, 0).unwrap();
+    assert_eq!((first.base_offset, first.is_repeated), (1, false));
+    assert_eq!((again.base_offset, again.last_offset, again.is_repeated), (1, 2, true));
+    let gap = produced(&[3], Producer { id: 9, epoch: 0, sequence: 5 });
+    assert_eq!(broker.append("t", 0, &gap, 0), Err(ErrorCode::OutOfOrderSequence));
+    assert_eq!(offsets(&broker, 0, usize::MAX), [0, 1, 2]);
+}
+
+proptest! {
+    /// Law: a log is a list. Whatever the segment size, reading from any offset gives its batch and the following ones.
+    #[test]
+    fn a_log_is_a_list(sizes in proptest::collection::vec(1usize..6, 1..40), segment in 100u32..2000, max_bytes in 0usize..1000) {
+        let mut broker = broker(&[("segment.bytes", &segment.to_string())]);
+        let mut starts = Vec::new();
+        let mut end = 0;
+        for size in sizes {
+            prop_assert_eq!(append(&mut broker, &vec![7; size]).base_offset, end);
+            starts.push(end);
+            end += i64::try_from(size).unwrap();
+        }
+        for offset in 0..end {
+            let read = offsets(&broker, offset, max_bytes);
+            let start = *starts.iter().rev().find(|start| **start <= offset).unwrap();
+            prop_assert!(read.contains(&offset));
+            prop_assert_eq!(read[0], start);
+            prop_assert!(read.windows(2).all(|pair| pair[1] == pair[0] + 1));
+            let bytes: usize = broker.read("t", 0, offset, max_bytes).unwrap().batches.iter().skip(1).map(Bytes::len).sum();
+            prop_assert!(bytes <= max_bytes);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Every request of the samples is answered in every version, for things that exist and for things that do not.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::ApiKey;
+
+use super::*;
+use crate::config::BrokerConfig;
+use crate::core::records::{self, Producer, Record};
+use crate::core::{Broker, CoreConfig, TopicSpec};
+use crate::listener::api::versions::range;
+use crate::listener::samples::{Sample, samples};
+
+fn shared(broker: Broker) -> Arc<Shared> {
+    let config = BrokerConfig::default().with_auto_create_topics(false);
+    Arc::new(Shared::new(broker, config, ([127, 0, 0, 1], 9092).into()))
+}
+
+async fn check(shared: &Arc<Shared>, sample: &Sample) {
+    let answered = tokio::time::timeout(
+        std::time::Duration::from_secs(600),
+        answer(shared, ([127, 0, 0, 1], 1).into(), sample.frame()),
+    );
+    let outcome = answered.await.unwrap_or_else(|_| panic!("{:?} version {} waits", sample.api, sample.version));
+    let name = format!("{:?} version {}", sample.api, sample.version);
+    let answer = outcome.unwrap_or_else(|fault| panic!("{name}: {fault}"));
+    // The samples produce with acks = 0, which wants no answer.
+    assert_eq!(answer.is_none(), sample.api == ApiKey::Produce, "{name}");
+    if let Some(mut answer) = answer {
+        assert_eq!(usize::try_from(answer.get_i32()).unwrap(), answer.len(), "{name}");
+        assert_eq!(answer.get_i32(), 5, "{name}: the correlation id");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_answered_where_nothing_exists() {
+    let shared = shared(Broker::new(CoreConfig::default()));
+    for sample in samples(range, 7, Bytes::from_static(b"no batch")) {
+        check(&shared, &sample).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_answered_where_it_exists() {
+    let record = Record { value: Some(Bytes::from_static(b"value")), ..Record::default() };
+    let batch = records::encode(&[record], Producer::NONE).unwrap();
+    let destructive = [ApiKey::DeleteTopics, ApiKey::DeleteRecords, ApiKey::DeleteGroups];
+    let mut broker = Broker::new(CoreConfig::default());
+    let spec = TopicSpec { partitions: 3, ..TopicSpec::default() };
+    let id = broker.create_topic("name", spec).unwrap().id();
+    let shared = shared(broker);
+    let (last, first): (Vec<Sample>, Vec<Sample>) =
+        samples(range, id, batch).into_iter().partition(|sample| destructive.contains(&sample.api));
+    for sample in first.iter().chain(&last) {
+        check(&shared, sample).await;
+    }
+}

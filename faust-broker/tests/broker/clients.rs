@@ -1,0 +1,147 @@
+//! librdkafka as a client: what the framework itself stands on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use faust_broker::{BrokerConfig, Server};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::{Offset, TopicPartitionList};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+fn config(server: &Server) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", server.bootstrap());
+    config
+}
+
+fn consumer(server: &Server, group: &str) -> BaseConsumer {
+    config(server)
+        .set("group.id", group)
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "false")
+        .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "200")
+        .create()
+        .unwrap()
+}
+
+fn send(server: &Server, topic: &str, numbers: std::ops::Range<i32>) {
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        config(server).set("enable.idempotence", "true").create().unwrap();
+    for number in numbers {
+        let (key, value) = (format!("key {number}"), number.to_string());
+        let headers = OwnedHeaders::new().insert(Header { key: "h", value: Some("x") });
+        let record = BaseRecord::to(topic).key(&key).payload(&value).headers(headers).timestamp(i64::from(number) + 1);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(TIMEOUT).unwrap();
+}
+
+/// The next message's number; the outer loop of each test bounds how often this is asked.
+fn next(consumer: &BaseConsumer) -> Option<i32> {
+    let message = consumer.poll(Duration::from_millis(100))?.unwrap();
+    assert_eq!(message.headers().unwrap().get(0).value, Some(&b"x"[..]));
+    let number: i32 = std::str::from_utf8(message.payload().unwrap()).unwrap().parse().unwrap();
+    assert_eq!(message.timestamp().to_millis(), Some(i64::from(number) + 1));
+    Some(number)
+}
+
+fn create(server: &Server, topic: &str, partitions: i32) -> AdminClient<DefaultClientContext> {
+    let admin: AdminClient<DefaultClientContext> = config(server).create().unwrap();
+    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "1000000");
+    let created = wait(admin.create_topics([&topic], &AdminOptions::new())).unwrap();
+    assert!(created[0].is_ok(), "{created:?}");
+    admin
+}
+
+fn wait<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn a_group_reads_what_was_sent_and_goes_on_where_it_left_off() {
+    let server = Server::start(BrokerConfig::default()).unwrap();
+    create(&server, "t", 3);
+    send(&server, "t", 0..1000);
+    let first = consumer(&server, "g");
+    first.subscribe(&["t"]).unwrap();
+    let mut seen = BTreeSet::new();
+    while seen.len() < 1000 {
+        seen.extend(next(&first));
+    }
+    assert_eq!(seen, (0..1000).collect());
+    first.commit_consumer_state(CommitMode::Sync).unwrap();
+    drop(first);
+
+    send(&server, "t", 1000..1100);
+    let second = consumer(&server, "g");
+    second.subscribe(&["t"]).unwrap();
+    let mut later = BTreeSet::new();
+    while later.len() < 100 {
+        later.extend(next(&second));
+    }
+    assert_eq!(later, (1000..1100).collect());
+}
+
+#[test]
+fn two_members_share_the_partitions_and_one_takes_over() {
+    let server = Server::start(BrokerConfig::default()).unwrap();
+    create(&server, "t", 4);
+    let (first, second) = (consumer(&server, "g"), consumer(&server, "g"));
+    first.subscribe(&["t"]).unwrap();
+    second.subscribe(&["t"]).unwrap();
+    let assigned = |consumer: &BaseConsumer| {
+        assert!(consumer.poll(Duration::from_millis(20)).is_none());
+        consumer.assignment().unwrap().count()
+    };
+    while (assigned(&first), assigned(&second)) != (2, 2) {}
+    drop(second);
+    while assigned(&first) != 4 {}
+}
+
+#[test]
+fn offsets_are_found_by_time_and_records_deleted() {
+    let server = Server::start(BrokerConfig::default()).unwrap();
+    let admin = create(&server, "t", 1);
+    send(&server, "t", 0..100);
+    let consumer = consumer(&server, "g");
+    assert_eq!(consumer.fetch_watermarks("t", 0, TIMEOUT).unwrap(), (0, 100));
+    let mut times = TopicPartitionList::new();
+    times.add_partition_offset("t", 0, Offset::Offset(51)).unwrap();
+    let found = consumer.offsets_for_times(times, TIMEOUT).unwrap();
+    assert_eq!(found.elements()[0].offset(), Offset::Offset(50));
+
+    let mut deleted = TopicPartitionList::new();
+    deleted.add_partition_offset("t", 0, Offset::Offset(10)).unwrap();
+    wait(admin.delete_records(&deleted, &AdminOptions::new())).unwrap();
+    assert_eq!(consumer.fetch_watermarks("t", 0, TIMEOUT).unwrap(), (10, 100));
+}
+
+#[test]
+fn topics_are_described_and_deleted() {
+    let server = Server::start(BrokerConfig::default()).unwrap();
+    let admin = create(&server, "t", 2);
+    let described = wait(admin.describe_configs([&ResourceSpecifier::Topic("t")], &AdminOptions::new())).unwrap();
+    let configs = described[0].as_ref().unwrap();
+    assert_eq!(configs.get("retention.ms").unwrap().value.as_deref(), Some("1000000"));
+    assert_eq!(configs.get("cleanup.policy").unwrap().value.as_deref(), Some("delete"));
+    wait(admin.delete_topics(&["t"], &AdminOptions::new())).unwrap();
+    let metadata = admin.inner().fetch_metadata(None, TIMEOUT).unwrap();
+    assert_eq!(metadata.topics().len(), 0);
+}
+
+#[test]
+fn transactions_are_refused_and_not_waited_for() {
+    let server = Server::start(BrokerConfig::default()).unwrap();
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        config(&server).set("transactional.id", "x").create().unwrap();
+    let refused = producer.init_transactions(Duration::from_secs(2)).unwrap_err();
+    assert!(!refused.to_string().is_empty());
+}

@@ -1,0 +1,6 @@
+//! The broker over its socket: the wire, restarts, and librdkafka as a client.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod clients;
+mod restart;
+mod wire;

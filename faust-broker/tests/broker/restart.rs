@@ -1,0 +1,139 @@
+//! The broker on disk: what it has acknowledged is there again, whatever became of the process.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use faust_broker::{BrokerConfig, Error, Port, Server, Storage};
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::{
+    DeleteTopicsRequest, GroupId, InitProducerIdRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::wire::{Client, create, fetch, produce, topic, values};
+
+fn start(directory: &Path) -> Server {
+    Server::start(BrokerConfig::new(Storage::Directory(directory.to_owned()), Port::Any)).unwrap()
+}
+
+fn group() -> GroupId {
+    GroupId(StrBytes::from_static_str("g"))
+}
+
+fn commit(client: &mut Client, offset: i64) {
+    let partition = OffsetCommitRequestPartition::default()
+        .with_committed_offset(offset)
+        .with_committed_metadata(Some(StrBytes::from_static_str("cut 7")));
+    let committed = OffsetCommitRequestTopic::default().with_name(topic("t")).with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group())
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![committed]);
+    assert_eq!(client.call(&request, 8).topics[0].partitions[0].error_code, 0);
+}
+
+fn committed(client: &mut Client) -> (i64, String) {
+    let wanted = OffsetFetchRequestTopic::default().with_name(topic("t")).with_partition_indexes(vec![0]);
+    let response =
+        client.call(&OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![wanted])), 7);
+    let partition = &response.topics[0].partitions[0];
+    (partition.committed_offset, partition.metadata.clone().unwrap_or_default().to_string())
+}
+
+/// The files of all segments, which are the only ones called `*.log`.
+fn segments(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(segments(&path));
+        } else if path.extension().is_some_and(|extension| extension == "log") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn everything_acknowledged_is_there_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path());
+    let mut client = Client::new(&server);
+    create(&mut client, "t");
+    create(&mut client, "gone");
+    client.call(&produce("t", &["a", "b"], -1), 9);
+    client.call(&produce("gone", &["x"], -1), 9);
+    commit(&mut client, 1);
+    commit(&mut client, 2);
+    let id =
+        client.call(&MetadataRequest::default().with_topics(None), 12).topics.iter().map(|topic| topic.topic_id).max();
+    let producer = client.call(&InitProducerIdRequest::default(), 2).producer_id;
+    client.call(&DeleteTopicsRequest::default().with_topic_names(vec![topic("gone")]), 5);
+    drop(server);
+
+    let server = start(directory.path());
+    let mut client = Client::new(&server);
+    let topics = client.call(&MetadataRequest::default().with_topics(None), 12).topics;
+    assert_eq!(topics.iter().map(|topic| topic.name.clone().unwrap().to_string()).collect::<Vec<_>>(), ["t"]);
+    assert!(id >= topics.iter().map(|topic| topic.topic_id).max());
+    assert_eq!(values(&client.call(&fetch("t", 0, 0), 12)), ["a", "b"]);
+    assert_eq!(committed(&mut client), (2, "cut 7".to_owned()));
+    assert!(client.call(&InitProducerIdRequest::default(), 2).producer_id > producer);
+    let appended = client.call(&produce("t", &["c"], -1), 9);
+    assert_eq!(appended.responses[0].partition_responses[0].base_offset, 2);
+    assert_eq!(segments(directory.path()).len(), 1, "the deleted topic has no files");
+}
+
+#[test]
+fn a_torn_write_is_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path());
+    let mut client = Client::new(&server);
+    create(&mut client, "t");
+    client.call(&produce("t", &["whole"], -1), 9);
+    drop(server);
+    let segment = segments(directory.path()).remove(0);
+    let whole = fs::read(&segment).unwrap();
+
+    // Half a header, a header without its records, and a whole batch with a flipped bit.
+    let mut flipped = whole.clone();
+    flipped[7] = 1;
+    *flipped.last_mut().unwrap() ^= 1;
+    for torn in [&whole[..20], &whole[..65], &flipped] {
+        OpenOptions::new().append(true).open(&segment).unwrap().write_all(torn).unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(directory.path().join("journal"))
+            .unwrap()
+            .write_all(b"{\"topic_cre")
+            .unwrap();
+        let server = start(directory.path());
+        let mut client = Client::new(&server);
+        assert_eq!(values(&client.call(&fetch("t", 0, 0), 12)), ["whole"]);
+        drop(server);
+        assert_eq!(fs::read(&segment).unwrap(), whole);
+    }
+}
+
+#[test]
+fn a_second_broker_learns_who_has_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = start(directory.path());
+    let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any);
+    let refused = Server::start(config.clone()).unwrap_err();
+    let holder = format!("process {} on {}", std::process::id(), first.bootstrap());
+    assert!(refused.to_string().contains(&holder), "{refused}");
+    first.stop().unwrap();
+    Server::start(config).unwrap().stop().unwrap();
+}
+
+#[test]
+fn a_damaged_journal_is_not_guessed_at() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("journal"), "{\"cluster\":{\"id\":\"c\"}}\nnonsense\n").unwrap();
+    let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any);
+    let refused = Server::start(config).unwrap_err();
+    assert!(matches!(refused, Error::Journal { line: 2, .. }), "{refused}");
+}

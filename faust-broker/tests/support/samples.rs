@@ -1,0 +1,258 @@
+//! One request of every kind in every version, as a client would encode it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::ops::RangeInclusive;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Encodable, StrBytes};
+
+/// A request without its header.
+pub(crate) struct Sample {
+    pub(crate) api: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) body: Bytes,
+}
+
+impl Sample {
+    /// The request as it comes over the wire, without its length.
+    pub(crate) fn frame(&self) -> Bytes {
+        let header = RequestHeader::default()
+            .with_request_api_key(self.api as i16)
+            .with_request_api_version(self.version)
+            .with_correlation_id(5)
+            .with_client_id(Some(text()));
+        let mut frame = BytesMut::new();
+        header.encode(&mut frame, self.api.request_header_version(self.version)).unwrap();
+        frame.extend_from_slice(&self.body);
+        frame.freeze()
+    }
+}
+
+/// Makes a sample of each request in each of the versions that `range` gives for it.
+///
+/// Topics are called `name`; where a version wants an id it is `topic_id`. `batch` is what is produced.
+pub(crate) fn samples(
+    range: impl Fn(ApiKey) -> RangeInclusive<i16> + 'static,
+    topic_id: u128,
+    batch: Bytes,
+) -> Vec<Sample> {
+    let mut to = Samples { range: Box::new(range), topic_id, batch, samples: Vec::new() };
+    records_and_offsets(&mut to);
+    cluster(&mut to);
+    groups(&mut to);
+    committed_offsets(&mut to);
+    topics_and_configs(&mut to);
+    to.samples
+}
+
+struct Samples {
+    range: Box<dyn Fn(ApiKey) -> RangeInclusive<i16>>,
+    topic_id: u128,
+    batch: Bytes,
+    samples: Vec<Sample>,
+}
+
+impl Samples {
+    fn add<M: Encodable>(&mut self, api: ApiKey, make: impl Fn(i16) -> M) {
+        for version in (self.range)(api) {
+            let mut body = BytesMut::new();
+            make(version).encode(&mut body, version).unwrap();
+            self.samples.push(Sample { api, version, body: body.freeze() });
+        }
+    }
+}
+
+fn text() -> StrBytes {
+    StrBytes::from_static_str("name")
+}
+
+fn topic() -> TopicName {
+    TopicName(text())
+}
+
+fn some() -> Option<StrBytes> {
+    Some(text())
+}
+
+const BLOB: Bytes = Bytes::from_static(b"bytes");
+
+fn id(topic_id: u128, version: i16, since: i16) -> uuid::Uuid {
+    uuid::Uuid::from_u128(if version >= since { topic_id } else { 0 })
+}
+
+fn name(version: i16, until: i16) -> TopicName {
+    if version <= until { topic() } else { TopicName::default() }
+}
+
+fn records_and_offsets(to: &mut Samples) {
+    use kafka_protocol::messages::{
+        delete_records_request as delete, fetch_request as fetch, list_offsets_request as list,
+    };
+    use kafka_protocol::messages::{offset_for_leader_epoch_request as epoch, produce_request as produce};
+    let (topic_id, batch) = (to.topic_id, to.batch.clone());
+    to.add(ApiKey::Produce, |v| {
+        let data = produce::PartitionProduceData::default().with_records(Some(batch.clone()));
+        let data = produce::TopicProduceData::default()
+            .with_name(name(v, 12))
+            .with_topic_id(id(topic_id, v, 13))
+            .with_partition_data(vec![data; 2]);
+        ProduceRequest::default().with_topic_data(vec![data; 2]).with_transactional_id(Some(TransactionalId(text())))
+    });
+    to.add(ApiKey::Fetch, |v| {
+        let partitions = vec![fetch::FetchPartition::default(); 3];
+        let wanted = fetch::FetchTopic::default()
+            .with_topic(name(v, 12))
+            .with_topic_id(id(topic_id, v, 13))
+            .with_partitions(partitions);
+        let forgotten = fetch::ForgottenTopic::default()
+            .with_topic(name(v, 12))
+            .with_topic_id(id(topic_id, v, 13))
+            .with_partitions(vec![1, 2]);
+        let forgotten = if v >= 7 { vec![forgotten; 2] } else { Vec::new() };
+        let rack = if v >= 11 { text() } else { StrBytes::default() };
+        FetchRequest::default().with_topics(vec![wanted; 2]).with_forgotten_topics_data(forgotten).with_rack_id(rack)
+    });
+    to.add(ApiKey::ListOffsets, |_| {
+        let partitions = vec![list::ListOffsetsPartition::default(); 2];
+        let wanted = list::ListOffsetsTopic::default().with_name(topic()).with_partitions(partitions);
+        ListOffsetsRequest::default().with_topics(vec![wanted; 2])
+    });
+    to.add(ApiKey::DeleteRecords, |_| {
+        let partitions = vec![delete::DeleteRecordsPartition::default(); 2];
+        let wanted = delete::DeleteRecordsTopic::default().with_name(topic()).with_partitions(partitions);
+        DeleteRecordsRequest::default().with_topics(vec![wanted; 2])
+    });
+    to.add(ApiKey::OffsetForLeaderEpoch, |_| {
+        let partitions = vec![epoch::OffsetForLeaderPartition::default(); 2];
+        let wanted = epoch::OffsetForLeaderTopic::default().with_topic(topic()).with_partitions(partitions);
+        OffsetForLeaderEpochRequest::default().with_topics(vec![wanted; 2])
+    });
+}
+
+fn cluster(to: &mut Samples) {
+    let topic_id = to.topic_id;
+    to.add(ApiKey::Metadata, |v| {
+        let wanted = metadata_request::MetadataRequestTopic::default()
+            .with_name(Some(topic()))
+            .with_topic_id(id(topic_id, v, 10));
+        MetadataRequest::default().with_topics(Some(vec![wanted; 2]))
+    });
+    to.add(ApiKey::FindCoordinator, |v| {
+        let request = FindCoordinatorRequest::default();
+        if v < 4 { request.with_key(text()) } else { request.with_coordinator_keys(vec![text(); 2]) }
+    });
+    to.add(ApiKey::InitProducerId, |_| {
+        InitProducerIdRequest::default().with_transactional_id(Some(TransactionalId(text())))
+    });
+    to.add(ApiKey::DescribeCluster, |_| DescribeClusterRequest::default());
+    to.add(ApiKey::ApiVersions, |v| {
+        let request = ApiVersionsRequest::default();
+        if v < 3 { request } else { request.with_client_software_name(text()).with_client_software_version(text()) }
+    });
+}
+
+fn groups(to: &mut Samples) {
+    use kafka_protocol::messages::{leave_group_request as leave, sync_group_request as sync};
+    to.add(ApiKey::JoinGroup, |v| {
+        let protocol = join_group_request::JoinGroupRequestProtocol::default().with_name(text()).with_metadata(BLOB);
+        JoinGroupRequest::default()
+            .with_group_id(GroupId(text()))
+            .with_member_id(text())
+            .with_group_instance_id(some().filter(|_| v >= 5))
+            .with_protocols(vec![protocol; 2])
+            .with_reason(some().filter(|_| v >= 8))
+    });
+    to.add(ApiKey::SyncGroup, |v| {
+        let assignment = sync::SyncGroupRequestAssignment::default().with_member_id(text()).with_assignment(BLOB);
+        SyncGroupRequest::default()
+            .with_group_id(GroupId(text()))
+            .with_group_instance_id(some().filter(|_| v >= 3))
+            .with_protocol_type(some().filter(|_| v >= 5))
+            .with_assignments(vec![assignment; 2])
+    });
+    to.add(ApiKey::Heartbeat, |v| HeartbeatRequest::default().with_group_instance_id(some().filter(|_| v >= 3)));
+    to.add(ApiKey::LeaveGroup, |v| {
+        let request = LeaveGroupRequest::default().with_group_id(GroupId(text()));
+        let member = leave::MemberIdentity::default().with_member_id(text()).with_group_instance_id(some());
+        let member = member.with_reason(some().filter(|_| v >= 5));
+        if v < 3 { request.with_member_id(text()) } else { request.with_members(vec![member; 2]) }
+    });
+    to.add(ApiKey::DescribeGroups, |_| DescribeGroupsRequest::default().with_groups(vec![GroupId(text()); 2]));
+    to.add(ApiKey::ListGroups, |v| {
+        let states = if v >= 4 { vec![text(); 2] } else { Vec::new() };
+        let types = if v >= 5 { vec![text(); 2] } else { Vec::new() };
+        ListGroupsRequest::default().with_states_filter(states).with_types_filter(types)
+    });
+    to.add(ApiKey::DeleteGroups, |_| DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text()); 2]));
+}
+
+fn committed_offsets(to: &mut Samples) {
+    use kafka_protocol::messages::{
+        offset_commit_request as commit, offset_delete_request as delete, offset_fetch_request as fetch,
+    };
+    to.add(ApiKey::OffsetCommit, |v| {
+        let partition = commit::OffsetCommitRequestPartition::default().with_committed_metadata(some());
+        let wanted = commit::OffsetCommitRequestTopic::default().with_name(topic()).with_partitions(vec![partition; 2]);
+        OffsetCommitRequest::default().with_group_instance_id(some().filter(|_| v >= 7)).with_topics(vec![wanted; 2])
+    });
+    to.add(ApiKey::OffsetFetch, |v| {
+        let request = OffsetFetchRequest::default();
+        if v < 8 {
+            let wanted =
+                fetch::OffsetFetchRequestTopic::default().with_name(topic()).with_partition_indexes(vec![1, 2]);
+            return request.with_group_id(GroupId(text())).with_topics(Some(vec![wanted; 2]));
+        }
+        let wanted = fetch::OffsetFetchRequestTopics::default().with_name(topic()).with_partition_indexes(vec![1, 2]);
+        let group =
+            fetch::OffsetFetchRequestGroup::default().with_group_id(GroupId(text())).with_topics(Some(vec![wanted; 2]));
+        request.with_groups(vec![group.with_member_id(some().filter(|_| v >= 9)); 2])
+    });
+    to.add(ApiKey::OffsetDelete, |_| {
+        let partitions = vec![delete::OffsetDeleteRequestPartition::default(); 2];
+        let wanted = delete::OffsetDeleteRequestTopic::default().with_name(topic()).with_partitions(partitions);
+        OffsetDeleteRequest::default().with_topics(vec![wanted; 2])
+    });
+}
+
+fn topics_and_configs(to: &mut Samples) {
+    use kafka_protocol::messages::{
+        alter_configs_request as alter, create_partitions_request as grow, create_topics_request as create,
+    };
+    use kafka_protocol::messages::{describe_configs_request as describe, incremental_alter_configs_request as edit};
+    to.add(ApiKey::CreateTopics, |_| {
+        let assignment = create::CreatableReplicaAssignment::default().with_broker_ids(vec![BrokerId(1); 2]);
+        let config = create::CreatableTopicConfig::default().with_name(text()).with_value(some());
+        let wanted = create::CreatableTopic::default()
+            .with_name(topic())
+            .with_assignments(vec![assignment; 2])
+            .with_configs(vec![config; 2]);
+        CreateTopicsRequest::default().with_topics(vec![wanted; 2])
+    });
+    to.add(ApiKey::DeleteTopics, |v| {
+        let request = DeleteTopicsRequest::default();
+        let state = delete_topics_request::DeleteTopicState::default().with_name(Some(topic()));
+        if v < 6 { request.with_topic_names(vec![topic(); 2]) } else { request.with_topics(vec![state; 2]) }
+    });
+    to.add(ApiKey::CreatePartitions, |_| {
+        let assignment = grow::CreatePartitionsAssignment::default().with_broker_ids(vec![BrokerId(1); 2]);
+        let wanted =
+            grow::CreatePartitionsTopic::default().with_name(topic()).with_assignments(Some(vec![assignment; 2]));
+        CreatePartitionsRequest::default().with_topics(vec![wanted; 2])
+    });
+    to.add(ApiKey::DescribeConfigs, |_| {
+        let resource = describe::DescribeConfigsResource::default().with_resource_name(text());
+        DescribeConfigsRequest::default()
+            .with_resources(vec![resource.with_configuration_keys(Some(vec![text(); 2])); 2])
+    });
+    to.add(ApiKey::AlterConfigs, |_| {
+        let config = alter::AlterableConfig::default().with_name(text()).with_value(some());
+        let resource = alter::AlterConfigsResource::default().with_resource_name(text()).with_configs(vec![config; 2]);
+        AlterConfigsRequest::default().with_resources(vec![resource; 2])
+    });
+    to.add(ApiKey::IncrementalAlterConfigs, |_| {
+        let config = edit::AlterableConfig::default().with_name(text()).with_value(some());
+        let resource = edit::AlterConfigsResource::default().with_resource_name(text()).with_configs(vec![config; 2]);
+        IncrementalAlterConfigsRequest::default().with_resources(vec![resource; 2])
+    });
+}
