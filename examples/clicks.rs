@@ -25,7 +25,8 @@ async fn main() -> Result<()> {
     for n in 0..if count == 0 { u64::MAX } else { count } {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (uri, user, number) = (PAGES[(random >> 33) as usize % 6], (random >> 40) % 100, (random >> 48) % 200);
-        let timestamp = format!("2026-01-{:02}T{:02}:{:02}:{:02}Z", n / 86400 % 28 + 1, n / 3600 % 24, n / 60 % 60, n % 60);
+        let timestamp =
+            format!("2026-01-{:02}T{:02}:{:02}:{:02}Z", n / 86400 % 28 + 1, n / 3600 % 24, n / 60 % 60, n % 60);
         let uri = format!("https://shop.example{uri}");
         topic.send_value(&ClickEvent { email: format!("user{user}@example.com"), timestamp, uri, number }).await?;
         if rate > 0 {

@@ -1,2 +1,101 @@
-//! The tour.
-fn main() {}
+//! The click-stream tour: a shop's clicks and what agents make of them, in one command.
+//!
+//! `cargo run --release -- worker` starts a small Kafka of its own, makes clicks, and runs the agents below on them. A
+//! second terminal can look on (`cargo run --release -- topics`, `-- consume tour.popular --keys`) or help: a second
+//! `-- worker` takes half of the partitions.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use faust::prelude::*;
+use faust::{Error, Worker};
+
+const PAGES: [&str; 6] = ["/", "/search", "/cart", "/checkout", "/blog/streams", "/account"];
+const CLICKS_A_SECOND: u32 = 10;
+
+fn main() -> ExitCode {
+    faust_cli::main_beside(App::new("tour"), Box::new(|worker| Box::pin(visitors(worker))))
+}
+
+/// A visitor opens a page.
+#[record]
+struct Click {
+    /// Who.
+    email: String,
+    /// Which page.
+    uri: String,
+    /// How many have it open now.
+    #[field(range = 0..=1000)]
+    number: i64,
+}
+
+/// What others may know of a click.
+#[record]
+struct PopularPage {
+    /// Which page.
+    uri: String,
+    /// How many have it open now.
+    number: i64,
+}
+
+/// Passes on the clicks on popular pages, without the address, keyed by page.
+#[agent(topic = "tour.clicks")]
+async fn popular(clicks: Stream<Click>, #[topic("tour.popular")] out: Topic<String, PopularPage>) -> Result<()> {
+    let mut clicks = clicks.filter(|click| click.number >= 900);
+    while let Some(Click { uri, number, .. }) = clicks.next().await {
+        let page = PopularPage { uri, number };
+        out.send(&page.uri, &page).await?;
+    }
+    Ok(())
+}
+
+/// Prints each popular page: an agent may also be a function of one event.
+#[agent(topic = "tour.popular")]
+async fn announce(page: PopularPage) {
+    println!("popular   {} is open {} times", page.uri, page.number);
+}
+
+/// Brings the clicks on one page together on one partition, whoever made them, and counts them.
+#[agent(topic = "tour.clicks")]
+async fn per_page(clicks: Stream<Click>) {
+    let mut clicks = clicks.group_by("uri", |click| click.uri.clone());
+    // Per partition: each has its own run of this function. A table would survive a restart.
+    let mut counts = BTreeMap::<String, u32>::new();
+    while let Some(click) = clicks.next().await {
+        let count = counts.entry(click.uri.clone()).or_default();
+        *count += 1;
+        if *count % 20 == 0 {
+            println!("per page  {} has had {count} clicks", click.uri);
+        }
+    }
+}
+
+/// Makes clicks for as long as the worker runs. One in a hundred is wrong, to show where such go.
+async fn visitors(worker: &Worker) {
+    if let Err(error) = click_around(worker).await {
+        worker.fail(error);
+    }
+}
+
+async fn click_around(worker: &Worker) -> Result<(), Error> {
+    let topic = worker.topic::<RawKey, Click>("tour.clicks")?;
+    worker.ready().await;
+    println!("{CLICKS_A_SECOND} clicks a second go to tour.clicks; one in 100 is wrong and goes to tour-dead-letter");
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / CLICKS_A_SECOND);
+    let mut random = u64::from(std::process::id());
+    for n in 1_u64.. {
+        pace.tick().await;
+        // A linear congruential generator: good enough for visitors, and no dependency.
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (page, user, number) = (random >> 33, (random >> 40) % 100, (random >> 48) % 1000);
+        topic
+            .send_value(&Click {
+                email: format!("user{user}@example.com"),
+                uri: PAGES[page as usize % PAGES.len()].to_owned(),
+                number: if n % 100 == 0 { -1 } else { number as i64 },
+            })
+            .await?;
+    }
+    Ok(())
+}

@@ -3,6 +3,7 @@
 use faust_core::app::{App, AppBuilder};
 use faust_core::config::Resolved;
 
+use crate::Beside;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -10,11 +11,12 @@ use crate::output::Output;
 /// What every command has.
 pub(crate) struct Context {
     app: AppBuilder,
+    beside: Beside,
     pub(crate) out: Output,
 }
 
 impl Context {
-    pub(crate) fn new(mut app: AppBuilder, global: &Global) -> Self {
+    pub(crate) fn new(mut app: AppBuilder, beside: Beside, global: &Global) -> Self {
         let layers = app.layers_mut();
         // Before `process`, because a file that is named here wins over the one that the environment names.
         if let Some(file) = &global.config {
@@ -29,7 +31,7 @@ impl Context {
                 layers.command_line(name, value);
             }
         }
-        Self { app, out: Output::new(global.json, global.quiet) }
+        Self { app, beside, out: Output::new(global.json, global.quiet) }
     }
 
     /// The settings alone: enough for commands that need none of the agents, and then they work without any.
@@ -41,6 +43,11 @@ impl Context {
     /// The app, checked.
     pub(crate) fn build(self) -> Result<(App, Output), Failure> {
         Ok((self.app.build()?, self.out))
+    }
+
+    /// The app, checked, and what is to be done beside it.
+    pub(crate) fn build_to_run(self) -> Result<(App, Beside, Output), Failure> {
+        Ok((self.app.build()?, self.beside, self.out))
     }
 
     /// The app as it was written, for commands that can do without it.

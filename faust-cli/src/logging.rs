@@ -20,16 +20,20 @@ pub(crate) fn install(global: &Global, worker: bool) {
         }
     };
     let json = layer.is_none().then(|| fmt::layer().json().flatten_event(true).with_writer(io::stderr));
-    let subscriber = tracing_subscriber::registry().with(filter(global.loglevel, worker)).with(layer).with(json);
+    let subscriber = tracing_subscriber::registry().with(filter(global, worker)).with(layer).with(json);
     _ = subscriber.try_init();
 }
 
 /// A level on the command line wins over RUST_LOG, which can say more.
-fn filter(level: Option<LogLevel>, worker: bool) -> EnvFilter {
-    let default = if worker { LogLevel::Info } else { LogLevel::Warn };
-    match (level, std::env::var("RUST_LOG")) {
+fn filter(global: &Global, worker: bool) -> EnvFilter {
+    let usual = match (global.quiet, worker) {
+        (true, _) => LogLevel::Error,
+        (false, true) => LogLevel::Info,
+        (false, false) => LogLevel::Warn,
+    };
+    match (global.loglevel, std::env::var("RUST_LOG")) {
         (None, Ok(directives)) if !directives.is_empty() => EnvFilter::new(directives),
-        (level, _) => EnvFilter::new(directives(level.unwrap_or(default))),
+        (level, _) => EnvFilter::new(directives(level.unwrap_or(usual))),
     }
 }
 

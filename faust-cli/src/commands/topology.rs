@@ -1,5 +1,6 @@
 //! `topology`: how topics and agents hang together, as a tree or for a drawing program.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use faust_core::plan::{Plan, Role};
@@ -76,25 +77,25 @@ fn shown(plan: &Plan) -> Topology {
 
 /// Each source topic with what reads it, what those write, what reads that.
 fn tree(topology: &Topology) -> String {
-    let mut text = String::new();
-    let internal = Role::Internal.to_string();
-    let roots = topology
-        .topics
-        .iter()
-        .filter(|topic| topic.role != internal && topology.stages.iter().any(|stage| stage.from.contains(&topic.name)));
-    for root in roots {
-        _ = writeln!(text, "{}", root.name);
-        branch(topology, &root.name, "", &mut Vec::new(), &mut text);
+    let (mut text, mut seen) = (String::new(), BTreeSet::new());
+    let read = |topic: &&Topic| topology.stages.iter().any(|stage| stage.from.contains(&topic.name));
+    let written = |topic: &Topic| topology.stages.iter().any(|stage| stage.to.contains(&topic.name));
+    // What nobody writes comes first; what is left then is read and written in a circle.
+    let (inner, outer): (Vec<_>, Vec<_>) = topology.topics.iter().filter(read).partition(|topic| written(topic));
+    for Topic { name, .. } in outer.into_iter().chain(inner) {
+        if !seen.contains(name.as_str()) {
+            _ = writeln!(text, "{name}");
+            branch(topology, name, "", &mut seen, &mut text);
+        }
     }
     text
 }
 
-fn branch<'a>(topology: &'a Topology, topic: &'a str, indent: &str, path: &mut Vec<&'a str>, text: &mut String) {
-    // An app may read what it writes: then the tree would have no end.
-    if path.contains(&topic) {
+fn branch<'a>(topology: &'a Topology, topic: &'a str, indent: &str, seen: &mut BTreeSet<&'a str>, text: &mut String) {
+    // What hangs on a topic is drawn where it first occurs: an app may read what it writes, without end.
+    if !seen.insert(topic) {
         return;
     }
-    path.push(topic);
     let readers: Vec<&Stage> =
         topology.stages.iter().filter(|stage| stage.from.iter().any(|from| from == topic)).collect();
     for (index, stage) in readers.iter().enumerate() {
@@ -105,10 +106,9 @@ fn branch<'a>(topology: &'a Topology, topic: &'a str, indent: &str, path: &mut V
         for (index, to) in stage.to.iter().enumerate() {
             let (leaf, below) = limb(index + 1 == stage.to.len());
             _ = writeln!(text, "{indent}{deeper}{leaf}{to}");
-            branch(topology, to, &format!("{indent}{deeper}{below}"), path, text);
+            branch(topology, to, &format!("{indent}{deeper}{below}"), seen, text);
         }
     }
-    path.pop();
 }
 
 /// What stands before an item, and before what hangs on it.
@@ -179,7 +179,19 @@ clicks
    ├─ popular
    └─ clicks
 ";
-        assert_eq!(tree(&example()), expected);
+        let mut example = example();
+        assert_eq!(tree(&example), expected);
+        // A topic of the app's own is drawn below its writer, and not again at the top.
+        example.stages[1].to.push("more".to_owned());
+        example.topics.push(Topic { name: "more".to_owned(), role: Role::Source.to_string() });
+        example.stages.push(Stage { from: vec!["more".to_owned()], to: vec![], ..example_stage("last") });
+        assert!(tree(&example).ends_with(
+            "│     └─ @count\n│        └─ more\n│           └─ @last\n└─ @filter\n   ├─ popular\n   └─ clicks\n"
+        ));
+    }
+
+    fn example_stage(name: &str) -> Stage {
+        Stage { name: name.to_owned(), agent: name.to_owned(), kind: "agent", from: vec![], to: vec![] }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `worker`: runs the app until it is stopped, has failed, or has nothing left to read.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use faust_core::app::App;
@@ -21,8 +22,9 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let (app, out) = context.build()?;
-    let options = args.until_idle.map_or_else(WorkerOptions::default, |quiet| WorkerOptions::default().until_idle(quiet));
+    let (app, beside, out) = context.build_to_run()?;
+    let options =
+        args.until_idle.map_or_else(WorkerOptions::default, |quiet| WorkerOptions::default().until_idle(quiet));
     let worker = tokio::select! {
         worker = app.start_with(options) => worker?,
         // Nothing has begun that would have to be finished.
@@ -30,7 +32,12 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
     };
     out.banner(&format!("Faust for Rust v{}", env!("CARGO_PKG_VERSION")), banner(&app, &worker));
     worker.description().notices.iter().for_each(|notice| out.note(notice));
-    until_end(&worker, &mut signals, &out).await
+    let mut beside = pin!(beside(&worker));
+    tokio::select! {
+        ended = until_end(&worker, &mut signals, &out) => ended,
+        // Never the first to complete: a worker outlasts what is beside it.
+        () = async { beside.as_mut().await; std::future::pending().await } => unreachable!("it never completes"),
+    }
 }
 
 /// The first signal drains, the second ends at once.
