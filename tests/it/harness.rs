@@ -1,0 +1,11 @@
+//! What every scenario stands on: a cluster, messages as bytes, processes, and waiting for a condition.
+
+mod cluster;
+mod message;
+mod process;
+mod wait;
+
+pub(crate) use self::cluster::Cluster;
+pub(crate) use self::message::Message;
+pub(crate) use self::process::{Ended, Process, Program};
+pub(crate) use self::wait::{LONG, wait_for};

@@ -1,0 +1,280 @@
+//! The broker under a test: an embedded one of its own, or the Kafka of `FAUST_TEST_KAFKA`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use faust::transport::{
+    Committed, NewTopic, Outgoing, Read, SendRefused, Sink, SinkTopic, StartAt, TopicPartition, TransportError, Watermarks,
+};
+use faust::{App, AppBuilder, Client, Worker};
+use faust_core::delivery::Delivery;
+use faust_broker::{BrokerConfig, Port, Server, Storage};
+use tempfile::TempDir;
+
+use super::message::Message;
+use super::wait::{LONG, wait_for};
+
+/// A Kafka with nothing of this test on it.
+///
+/// On a real one, topics are deleted before they are created, so tests that run at the same time must not share names;
+/// app ids come from [`id`](Self::id), which makes them unique to this run.
+pub(crate) struct Cluster {
+    server: Option<Server>,
+    bootstrap: String,
+    client: Client,
+    /// Data directories of workers; goes with the test.
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// An embedded broker in memory, or the Kafka of `FAUST_TEST_KAFKA`.
+    pub(crate) async fn start() -> Self {
+        match std::env::var("FAUST_TEST_KAFKA") {
+            Ok(bootstrap) => Self::connect(None, bootstrap).await,
+            Err(_) => Self::embedded(BrokerConfig::default()).await,
+        }
+    }
+
+    /// An embedded broker whatever the environment says, because the test stops it: on a directory, on a fixed port.
+    pub(crate) async fn durable() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Storage::Directory(dir.path().join("broker"));
+        let server = Server::start(BrokerConfig::new(storage, Port::Any)).unwrap();
+        let bootstrap = server.bootstrap();
+        Self { dir, ..Self::connect(Some(server), bootstrap).await }
+    }
+
+    async fn embedded(config: BrokerConfig) -> Self {
+        let server = Server::start(config).unwrap();
+        let bootstrap = server.bootstrap();
+        Self::connect(Some(server), bootstrap).await
+    }
+
+    async fn connect(server: Option<Server>, bootstrap: String) -> Self {
+        let client = App::builder("test").setting("broker", &bootstrap).client().await.unwrap();
+        Self { server, bootstrap, client, dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// What clients connect to.
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Whether it is the Kafka of `FAUST_TEST_KAFKA`.
+    pub(crate) fn is_real(&self) -> bool {
+        self.server.is_none()
+    }
+
+    /// An empty directory of this test's own.
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    /// Stops the embedded broker: its port refuses connections.
+    pub(crate) fn stop_broker(&mut self) {
+        self.server.take().expect("only an embedded broker can be stopped, and only once").stop().unwrap();
+    }
+
+    /// Starts a broker of [`durable`](Self::durable) again, on its port and directory.
+    pub(crate) fn start_broker(&mut self) {
+        let port = self.bootstrap.rsplit(':').next().unwrap().parse().unwrap();
+        let storage = Storage::Directory(self.dir.path().join("broker"));
+        self.server = Some(Server::start(BrokerConfig::new(storage, Port::Exact(port))).unwrap());
+    }
+
+    /// An app id that no other run of the suite has used.
+    pub(crate) fn id(&self, name: &str) -> String {
+        if self.is_real() { format!("{name}-{}", std::process::id()) } else { name.to_owned() }
+    }
+
+    /// An app on this cluster that commits and notices failures quickly; add agents and build it.
+    pub(crate) fn app(&self, id: &str) -> AppBuilder {
+        let id = self.id(id);
+        let builder = App::builder(&id).setting("datadir", self.dir(&id).display());
+        quick_settings(&self.bootstrap)
+            .into_iter()
+            .fold(builder, |builder, (name, value)| builder.setting(name, value))
+    }
+
+    /// Builds the app, starts a worker and waits until it has its partitions.
+    pub(crate) async fn run(&self, app: AppBuilder) -> Worker {
+        let worker = app.build().unwrap().start().await.unwrap();
+        worker.ready().await;
+        worker
+    }
+
+    /// Creates the topic, empty.
+    pub(crate) async fn create(&self, topic: &str, partitions: i32) {
+        self.create_with(topic, partitions, &[]).await;
+    }
+
+    /// Creates the topic, empty, with configs by Kafka's names.
+    pub(crate) async fn create_with(&self, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let admin = self.client.transport().admin().unwrap();
+        if self.is_real() {
+            admin.delete(vec![topic.to_owned()]).await.unwrap();
+        }
+        let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let new = NewTopic { name: topic.to_owned(), partitions, replication: 1, configs };
+        // Kafka deletes and creates behind its answers.
+        wait_for(&format!("topic `{topic}`"), LONG, async || {
+            admin.create(vec![new.clone()]).await.unwrap();
+            self.partitions(topic).await == Some(partitions)
+        })
+        .await;
+    }
+
+    /// Deletes the topic, if it exists.
+    pub(crate) async fn delete(&self, topic: &str) {
+        self.client.transport().admin().unwrap().delete(vec![topic.to_owned()]).await.unwrap();
+        wait_for(&format!("the end of topic `{topic}`"), LONG, async || self.partitions(topic).await.is_none()).await;
+    }
+
+    /// How many partitions the topic has, if it exists.
+    pub(crate) async fn partitions(&self, topic: &str) -> Option<i32> {
+        let admin = self.client.transport().admin().unwrap();
+        admin.topics(Some(vec![topic.to_owned()])).await.unwrap().get(topic).copied()
+    }
+
+    /// Produces the messages in order and waits until the broker has all of them.
+    pub(crate) async fn produce(&self, topic: &str, messages: impl IntoIterator<Item = Message>) {
+        self.producer(topic).send_all(messages).await;
+    }
+
+    /// A producer of its own, for a test that goes on producing.
+    pub(crate) fn producer(&self, topic: &str) -> Producer {
+        let sink = self.client.transport().sink().unwrap();
+        let topic = sink.topic(topic).unwrap();
+        Producer { sink, topic }
+    }
+
+    /// All messages of the topic as of now, sorted by partition and offset.
+    pub(crate) async fn read(&self, topic: &str) -> Vec<Message> {
+        let ends: BTreeMap<_, _> = self.watermarks(topic).await.into_iter().filter(|(_, (low, high))| low < high).collect();
+        let from = ends.keys().map(|partition| (partition.clone(), StartAt::Earliest)).collect();
+        let mut left: BTreeMap<_, i64> = ends.into_iter().map(|(partition, (_, high))| (partition, high)).collect();
+        let mut messages = Vec::new();
+        if left.is_empty() {
+            return messages;
+        }
+        let mut reader = self.client.transport().read(from).unwrap();
+        while !left.is_empty() {
+            match reader.next(LONG).await.unwrap().unwrap_or_else(|| panic!("`{topic}` gives no messages: {left:?}")) {
+                Read::Message(partition, message) => {
+                    let Some(&end) = left.get(&partition) else { continue };
+                    if message.offset < end {
+                        messages.push(Message::read(&partition, &message));
+                    }
+                    if message.offset + 1 >= end {
+                        left.remove(&partition);
+                    }
+                }
+                Read::End(partition) => drop(left.remove(&partition)),
+            }
+        }
+        messages.sort_by_key(Message::place);
+        messages
+    }
+
+    /// The values of [`read`](Self::read) as text.
+    pub(crate) async fn texts(&self, topic: &str) -> Vec<String> {
+        self.read(topic).await.iter().map(Message::text).collect()
+    }
+
+    /// Waits until the topic holds so many messages in all, and reads them. More of them are a panic.
+    pub(crate) async fn read_count(&self, topic: &str, count: usize) -> Vec<Message> {
+        wait_for(&format!("{count} messages in `{topic}`"), LONG, async || self.count(topic).await >= count).await;
+        let messages = self.read(topic).await;
+        assert_eq!(messages.len(), count, "messages in `{topic}`");
+        messages
+    }
+
+    /// How many messages lie in the topic.
+    pub(crate) async fn count(&self, topic: &str) -> usize {
+        let ends = self.watermarks(topic).await;
+        ends.values().map(|(low, high)| usize::try_from(high - low).unwrap()).sum()
+    }
+
+    /// The oldest offset and the high watermark of each partition; none if the topic does not exist.
+    pub(crate) async fn watermarks(&self, topic: &str) -> Watermarks {
+        let partitions = self.partitions(topic).await.unwrap_or(0);
+        let of = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
+        self.client.transport().admin().unwrap().watermarks(of).await.unwrap()
+    }
+
+    /// What the group has committed for the topic, by partition; partitions without a commit are left out.
+    pub(crate) async fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, Committed> {
+        self.try_committed(group, topic).await.unwrap()
+    }
+
+    /// As [`committed`](Self::committed), for a broker that may be away.
+    pub(crate) async fn try_committed(
+        &self,
+        group: &str,
+        topic: &str,
+    ) -> Result<BTreeMap<i32, Committed>, TransportError> {
+        let admin = self.client.transport().admin()?;
+        let topics = admin.topics(Some(vec![topic.to_owned()])).await?;
+        let partitions = topics.get(topic).copied().unwrap_or(0);
+        let of = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
+        let committed = admin.committed(group, of).await?;
+        Ok(committed.into_iter().map(|(place, committed)| (place.partition, committed)).collect())
+    }
+
+    /// The sum of the group's committed offsets: how many messages are done, where topics begin at 0.
+    pub(crate) async fn done(&self, group: &str, topic: &str) -> usize {
+        let committed = self.committed(group, topic).await;
+        committed.values().map(|committed| usize::try_from(committed.offset).unwrap()).sum()
+    }
+
+    /// Waits until the group has committed so many messages of the topic.
+    pub(crate) async fn wait_done(&self, group: &str, topic: &str, count: usize) {
+        let what = format!("{count} messages of `{topic}` to be committed by `{group}`");
+        wait_for(&what, LONG, async || self.done(group, topic).await >= count).await;
+    }
+}
+
+/// The settings of workers under test, in-process or in a process of their own.
+pub(crate) fn quick_settings(bootstrap: &str) -> Vec<(&'static str, String)> {
+    [
+        ("broker", bootstrap),
+        ("broker_commit_interval", "100ms"),
+        ("broker_session_timeout", "6s"),
+        ("broker_heartbeat_interval", "500ms"),
+        ("topic_partitions", "4"),
+        ("agent_backoff_min", "10ms"),
+        ("producer_linger", "1ms"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .into()
+}
+
+/// Sends to one topic.
+pub(crate) struct Producer {
+    sink: Arc<dyn Sink>,
+    topic: Arc<dyn SinkTopic>,
+}
+
+impl Producer {
+    /// Sends the messages in order and waits until the broker has all of them.
+    pub(crate) async fn send_all(&self, messages: impl IntoIterator<Item = Message>) {
+        let delivery = Delivery::new();
+        for message in messages {
+            self.send(&message.outgoing(), &delivery).await;
+        }
+        tokio::time::timeout(LONG, delivery.all()).await.expect("the broker takes messages").unwrap();
+    }
+
+    async fn send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) {
+        loop {
+            match self.topic.try_send(message, delivery) {
+                Ok(()) => return,
+                Err(SendRefused::Full) => self.sink.room().await,
+                Err(SendRefused::Failed(error)) => panic!("{error}"),
+            }
+        }
+    }
+}
