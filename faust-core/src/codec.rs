@@ -106,7 +106,7 @@ impl<T: Data> Coder<T> {
         &self.name
     }
 
-    #[cold]
+    #[inline(never)] // Keeps the plain path, which is inlined, small.
     fn decode_chain(&self, bytes: &[u8]) -> Result<T, DecodeError> {
         let mut bytes = std::borrow::Cow::Borrowed(bytes);
         for step in self.steps.iter().rev() {
@@ -116,7 +116,7 @@ impl<T: Data> Coder<T> {
         (self.form.decode)(&bytes)
     }
 
-    #[cold]
+    #[inline(never)] // Keeps the plain path, which is inlined, small.
     fn encode_chain(&self, value: &T, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
         let mut bytes = Vec::new();
         if !(self.form.encode)(value, &mut bytes)? {
