@@ -20,8 +20,8 @@ pub(crate) use self::shared::Shared;
 
 /// How often members that have fallen silent are looked for: far below any sensible session timeout.
 const TICK: Duration = Duration::from_millis(50);
-/// How often old segments are looked for.
-const CLEAN: Duration = Duration::from_secs(30);
+/// How often old segments are looked for, and first after the start; as in Kafka.
+const CLEAN: Duration = Duration::from_secs(300);
 /// How long to wait when the system has no more sockets for us.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -37,7 +37,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppe
     // Dropping the set ends every connection. All that was acknowledged has been written by then.
     let mut connections = JoinSet::new();
     let mut tick = time::interval(TICK);
-    let mut clean = time::interval(CLEAN);
+    let mut clean = time::interval_at(time::Instant::now() + CLEAN, CLEAN);
     loop {
         tokio::select! {
             _ = &mut stopped => return,

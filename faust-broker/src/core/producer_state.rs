@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn sequences_are_checked() {
-        let cases: &[(&str, i16, i32, i32, Result<Option<i64>, ErrorCode>)] = &[
+        let cases = [
             ("the next batch", 1, 15, 5, Ok(None)),
             ("the last batch again", 1, 10, 5, Ok(Some(110))),
             ("the batch before it again", 1, 0, 10, Ok(Some(100))),
@@ -136,8 +136,8 @@ mod tests {
         ];
         let producers = producers(&[(1, 0, 10, 100), (1, 10, 5, 110)]);
         for (name, epoch, sequence, count, expected) in cases {
-            let found = producers.check(&header(*epoch, *sequence, *count, 0));
-            assert_eq!(found.map(|written| written.map(|written| written.base_offset)), *expected, "{name}");
+            let found = producers.check(&header(epoch, sequence, count, 0));
+            assert_eq!(found.map(|written| written.map(|written| written.base_offset)), expected, "{name}");
         }
     }
 

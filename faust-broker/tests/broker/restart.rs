@@ -9,6 +9,7 @@ use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartiti
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{
     DeleteTopicsRequest, GroupId, InitProducerIdRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    ProducerId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -42,6 +43,12 @@ fn committed(client: &mut Client) -> (i64, String) {
     (partition.committed_offset, partition.metadata.clone().unwrap_or_default().to_string())
 }
 
+fn producer_id(client: &mut Client) -> ProducerId {
+    let response = client.call(&InitProducerIdRequest::default().with_transactional_id(None), 2);
+    assert_eq!(response.error_code, 0);
+    response.producer_id
+}
+
 /// The files of all segments, which are the only ones called `*.log`.
 fn segments(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -69,7 +76,7 @@ fn everything_acknowledged_is_there_again() {
     commit(&mut client, 2);
     let id =
         client.call(&MetadataRequest::default().with_topics(None), 12).topics.iter().map(|topic| topic.topic_id).max();
-    let producer = client.call(&InitProducerIdRequest::default(), 2).producer_id;
+    let producer = producer_id(&mut client);
     client.call(&DeleteTopicsRequest::default().with_topic_names(vec![topic("gone")]), 5);
     drop(server);
 
@@ -80,7 +87,7 @@ fn everything_acknowledged_is_there_again() {
     assert!(id >= topics.iter().map(|topic| topic.topic_id).max());
     assert_eq!(values(&client.call(&fetch("t", 0, 0), 12)), ["a", "b"]);
     assert_eq!(committed(&mut client), (2, "cut 7".to_owned()));
-    assert!(client.call(&InitProducerIdRequest::default(), 2).producer_id > producer);
+    assert!(producer_id(&mut client) > producer);
     let appended = client.call(&produce("t", &["c"], -1), 9);
     assert_eq!(appended.responses[0].partition_responses[0].base_offset, 2);
     assert_eq!(segments(directory.path()).len(), 1, "the deleted topic has no files");
