@@ -199,10 +199,14 @@ impl Broker {
     pub fn clean(&mut self, now_ms: i64) {
         self.apply_retention(now_ms);
         if self.storage.wants_snapshot() {
-            let snapshot = self.snapshot();
-            if let Err(error) = self.storage.replace_changes(&snapshot) {
-                tracing::error!(%error, "cannot shorten the journal; it goes on growing");
-            }
+            self.shorten_journal();
+        }
+    }
+
+    pub(crate) fn shorten_journal(&mut self) {
+        let snapshot = self.snapshot();
+        if let Err(error) = self.storage.replace_changes(&snapshot) {
+            tracing::error!(%error, "cannot shorten the journal; it goes on growing");
         }
     }
 

@@ -15,6 +15,7 @@ mod lock;
 mod segment;
 
 use std::{
+    collections::HashMap,
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -50,7 +51,7 @@ impl Directory {
         fs::create_dir_all(&logs).map_err(failed)?;
         let (journal, changes) = Journal::open(self.path.join("journal"))?;
         let storage = Disk { logs, journal };
-        storage.drop_orphans(&changes).map_err(failed)?;
+        storage.drop_deleted(&changes).map_err(failed)?;
         Broker::restore(config, Box::new(storage), changes).map_err(failed)
     }
 }
@@ -71,20 +72,20 @@ impl Disk {
         self.logs.join(format!("{topic_id:032x}"))
     }
 
-    /// Finishes what a crash interrupted: the files of a topic whose deletion is in the journal.
-    fn drop_orphans(&self, changes: &[Change]) -> io::Result<()> {
-        let mut live = std::collections::HashMap::new();
+    /// Finishes what a crash interrupted: the files of topics whose deletion is in the journal.
+    ///
+    /// Files of which the journal knows nothing stay: better a waste of space than the loss of a damaged journal's topics.
+    fn drop_deleted(&self, changes: &[Change]) -> io::Result<()> {
+        let mut live = HashMap::new();
         for change in changes {
             match change {
-                Change::TopicCreated { name, id, .. } => drop(live.insert(name, String::from(*id))),
-                Change::TopicDeleted { name } => drop(live.remove(name)),
+                Change::TopicCreated { name, id, .. } => drop(live.insert(name, id.0)),
+                Change::TopicDeleted { name } => {
+                    if let Some(id) = live.remove(name) {
+                        remove_if_there(&self.topic_dir(id))?;
+                    }
+                }
                 _ => {}
-            }
-        }
-        for entry in fs::read_dir(&self.logs)? {
-            let entry = entry?;
-            if !live.values().any(|id| entry.file_name().to_str() == Some(id)) {
-                fs::remove_dir_all(entry.path())?;
             }
         }
         Ok(())
@@ -119,11 +120,7 @@ impl Storage for Disk {
     }
 
     fn delete_topic(&mut self, topic_id: u128) -> io::Result<()> {
-        match fs::remove_dir_all(self.topic_dir(topic_id)) {
-            // A topic to which nothing was ever written has no directory.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        remove_if_there(&self.topic_dir(topic_id))
     }
 
     fn wants_snapshot(&self) -> bool {
@@ -135,6 +132,14 @@ impl Storage for Disk {
     }
 }
 
+/// A topic to which nothing was ever written has no directory.
+fn remove_if_there(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 fn segment_path(directory: &Path, base_offset: i64) -> PathBuf {
     directory.join(format!("{base_offset:020}.log"))
 }
@@ -142,3 +147,6 @@ fn segment_path(directory: &Path, base_offset: i64) -> PathBuf {
 fn base_offset_of(path: &Path) -> Option<i64> {
     path.file_name()?.to_str()?.strip_suffix(".log")?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

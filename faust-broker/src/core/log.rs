@@ -85,13 +85,17 @@ impl Log {
         let mut found = storage.load_segments(&id)?;
         let last = found.pop();
         for (base_offset, data) in found {
-            log.segments.push_back(Segment::recover(base_offset, data, false, |header| log.producers.note(header))?);
+            let mut segment = Segment::recover(base_offset, data, false, |header| log.producers.note(header))?;
+            segment.seal();
+            log.segments.push_back(segment);
         }
         if let Some((base_offset, data)) = last {
             log.segments.push_back(Segment::recover(base_offset, data, true, |header| log.producers.note(header))?);
         }
         log.end = log.segments.back().map_or(start, |segment| segment.end_offset).max(start);
         log.start = log.segments.front().map_or(start, |segment| segment.base_offset).max(start);
+        // A crash may have come between the note that segments are to go and their going.
+        log.drop_segments()?;
         Ok(log)
     }
 
@@ -143,6 +147,9 @@ impl Log {
         };
         if !self.segments.back().is_some_and(room) {
             let data = storage.create_segment(&self.id, self.end)?;
+            if let Some(full) = self.segments.back_mut() {
+                full.seal();
+            }
             self.segments.push_back(Segment::new(self.end, data));
         }
         self.segments.back_mut().expect("one was pushed if there was none").append(batch, LEADER_EPOCH)
@@ -217,11 +224,13 @@ impl Log {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         self.start = self.start.max(offset);
+        self.drop_segments().map_err(|error| storage_error(&error, self.id))
+    }
+
+    fn drop_segments(&mut self) -> io::Result<()> {
         while self.segments.front().is_some_and(|first| first.end_offset <= self.start) {
-            let Some(first) = self.segments.pop_front() else {
-                break;
-            };
-            first.delete().map_err(|error| storage_error(&error, self.id))?;
+            let Some(first) = self.segments.pop_front() else { break };
+            first.delete()?;
         }
         Ok(())
     }

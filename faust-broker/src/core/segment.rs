@@ -153,6 +153,12 @@ impl Segment {
         Ok(None)
     }
 
+    /// Says that nothing more will be appended.
+    pub(crate) fn seal(&mut self) {
+        self.index.shrink_to_fit();
+        self.data.seal();
+    }
+
     pub(crate) fn delete(mut self) -> io::Result<()> {
         self.data.delete()
     }

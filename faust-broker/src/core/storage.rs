@@ -40,6 +40,8 @@ pub(crate) trait SegmentData: Send + Debug {
     fn header(&self, position: u64) -> io::Result<[u8; HEADER_LEN]>;
     /// Whole batches from the one at `position` on: at least one, and no more than `max_bytes` if that is enough for one.
     fn read(&self, position: u64, max_bytes: usize) -> io::Result<Vec<Bytes>>;
+    /// Says that nothing more will be appended.
+    fn seal(&mut self);
     /// Cuts off everything from `position` on.
     fn truncate(&mut self, position: u64) -> io::Result<()>;
     /// Gives the room back; the segment is dropped right after.
@@ -123,6 +125,10 @@ impl SegmentData for MemorySegment {
             read.push(batch.clone());
         }
         Ok(read)
+    }
+
+    fn seal(&mut self) {
+        self.batches.shrink_to_fit();
     }
 
     fn truncate(&mut self, position: u64) -> io::Result<()> {

@@ -66,9 +66,12 @@ impl Journal {
             text.push(b'\n');
         }
         let beside = self.path.with_extension("new");
-        fs::write(&beside, &text)?;
+        let _ = fs::remove_file(&beside);
         // Opened before it gets its name: after the rename there must be no step that can fail.
-        let file = File::options().append(true).open(&beside)?;
+        let mut file = File::options().create_new(true).append(true).open(&beside)?;
+        file.write_all(&text)?;
+        // IMPORTANT: before the rename, or a crash of the system could leave an empty file in the place of a good one.
+        file.sync_all()?;
         fs::rename(&beside, &self.path)?;
         self.file = file;
         self.len = text.len() as u64;

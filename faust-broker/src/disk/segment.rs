@@ -15,7 +15,9 @@ use crate::core::storage::SegmentData;
 #[derive(Debug)]
 pub(crate) struct FileSegment {
     path: PathBuf,
-    file: File,
+    /// Open while the segment grows. A full one is opened to be read: there can be more of them than a process may
+    /// have open files.
+    file: Option<File>,
     len: u64,
 }
 
@@ -23,29 +25,46 @@ impl FileSegment {
     /// An empty file. One of the same name is left from a write that was never acknowledged.
     pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
         let file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
-        Ok(Self { path, file, len: 0 })
+        Ok(Self { path, file: Some(file), len: 0 })
     }
 
+    /// The file as an earlier run left it.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(&path)?;
         let len = file.metadata()?.len();
-        Ok(Self { path, file, len })
+        Ok(Self { path, file: Some(file), len })
     }
 
-    fn write(&mut self, stamp: &[u8], rest: &[u8]) -> io::Result<()> {
-        (&self.file).seek(SeekFrom::Start(self.len))?;
-        // One call for a whole batch, so that a reader of the file finds few torn ones.
-        let written = (&self.file).write_vectored(&[IoSlice::new(stamp), IoSlice::new(rest)])?;
-        if let Some(missing) = stamp.get(written..) {
-            (&self.file).write_all(missing)?;
-            return (&self.file).write_all(rest);
+    fn growing(&self) -> io::Result<&File> {
+        let sealed = || io::Error::new(io::ErrorKind::InvalidInput, format!("{} is full", self.path.display()));
+        self.file.as_ref().ok_or_else(sealed)
+    }
+
+    fn write(&self, stamp: &[u8], rest: &[u8]) -> io::Result<()> {
+        let mut file = self.growing()?;
+        file.seek(SeekFrom::Start(self.len))?;
+        // One call for a whole batch in all likelihood.
+        let written = file.write_vectored(&[IoSlice::new(stamp), IoSlice::new(rest)])?;
+        match stamp.get(written..) {
+            Some(missing) => {
+                file.write_all(missing)?;
+                file.write_all(rest)
+            }
+            None => file.write_all(&rest[written - stamp.len()..]),
         }
-        (&self.file).write_all(&rest[written - stamp.len()..])
     }
 
     fn read_exact(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
-        (&self.file).seek(SeekFrom::Start(position))?;
-        (&self.file).read_exact(into)
+        let opened;
+        let mut file = match &self.file {
+            Some(file) => file,
+            None => {
+                opened = File::open(&self.path)?;
+                &opened
+            }
+        };
+        file.seek(SeekFrom::Start(position))?;
+        file.read_exact(into)
     }
 
     fn left(&self, position: u64) -> usize {
@@ -61,7 +80,7 @@ impl SegmentData for FileSegment {
     fn append(&mut self, stamp: &[u8; STAMP_LEN], rest: &[u8]) -> io::Result<()> {
         if let Err(error) = self.write(stamp, rest) {
             // A full disk may have taken half of the batch. The next one must not come behind it.
-            self.file.set_len(self.len)?;
+            self.growing()?.set_len(self.len)?;
             return Err(error);
         }
         self.len += (stamp.len() + rest.len()) as u64;
@@ -84,8 +103,12 @@ impl SegmentData for FileSegment {
         Ok(vec![bytes.freeze()])
     }
 
+    fn seal(&mut self) {
+        self.file = None;
+    }
+
     fn truncate(&mut self, position: u64) -> io::Result<()> {
-        self.file.set_len(position)?;
+        self.growing()?.set_len(position)?;
         self.len = position;
         Ok(())
     }

@@ -45,8 +45,10 @@ impl Connection {
 
     async fn serve(&mut self) -> Result<(), Fault> {
         while let Some(frame) = self.read_frame().await? {
-            // A client that has gone away does not wait for its group or for records.
+            // A client that has gone away does not wait for its group or for records. What it sent before is done all
+            // the same: the answer is asked for first, and only waiting makes it late.
             let answer = tokio::select! {
+                biased;
                 answer = router::answer(&self.shared, self.peer, frame) => answer?,
                 () = closed(&self.stream) => return Ok(()),
             };
