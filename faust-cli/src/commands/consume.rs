@@ -1,5 +1,6 @@
 //! `consume TOPIC`: prints the messages of a topic, one a line.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use faust_core::message::OwnedMessage;
@@ -12,6 +13,11 @@ use crate::client::{Client, patiently};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
+
+/// How often the timeout is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// What a partition may take to be read to its end, beside the timeout.
+const FIRST_READ: Duration = Duration::from_secs(10);
 
 /// What to read, and how much of it.
 #[derive(clap::Args, Debug)]
@@ -52,31 +58,61 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
     let start = if args.from_beginning { StartAt::Earliest } else { StartAt::Latest };
     let from = (0..partitions).map(|partition| (TopicPartition::new(args.topic.as_str(), partition), start)).collect();
     let mut reader = client.transport.read(from)?;
-    let (mut printed, mut heard) = (0, Instant::now());
+    let (mut printed, mut silence) = (0, Silence::new(args.timeout, partitions));
     while args.count.is_none_or(|count| printed < count) {
         // Printed lines are kept back only while more are already there.
         let read = match reader.next(Duration::from_millis(1)).await {
             Ok(None) => {
                 context.out.flush()?;
-                let left =
-                    args.timeout.map_or(Duration::from_secs(1), |timeout| timeout.saturating_sub(heard.elapsed()));
-                if left.is_zero() {
-                    return over(&args, printed);
+                match silence.left() {
+                    Some(Duration::ZERO) => return over(&args, printed),
+                    left => reader.next(left.map_or(LOOK, |left| left.min(LOOK))).await,
                 }
-                reader.next(left.min(Duration::from_secs(1))).await
             }
             read => read,
         };
         match read {
             Ok(Some(Read::Message(partition, message))) => {
                 print(&mut context.out, &args, &partition, &message)?;
-                (printed, heard) = (printed + 1, Instant::now());
+                printed += 1;
+                silence.broken();
             }
-            Ok(Some(Read::End(_)) | None) => {}
+            Ok(Some(Read::End(partition))) => silence.end_of(partition.partition),
+            Ok(None) => {}
             Err(error) => client.patience.after(&context.out, error).await?,
         }
     }
     context.out.flush()
+}
+
+/// How long no message has come. Counts from when all partitions have been read to their ends: a broker that takes its
+/// time to deliver what it has is not silent.
+struct Silence {
+    timeout: Option<Duration>,
+    since: Instant,
+    unread: BTreeSet<i32>,
+}
+
+impl Silence {
+    fn new(timeout: Option<Duration>, partitions: i32) -> Self {
+        Self { timeout, since: Instant::now(), unread: (0..partitions).collect() }
+    }
+
+    fn broken(&mut self) {
+        self.since = Instant::now();
+    }
+
+    fn end_of(&mut self, partition: i32) {
+        if self.unread.remove(&partition) && self.unread.is_empty() {
+            self.since = Instant::now();
+        }
+    }
+
+    /// What is left of the timeout; nothing without one.
+    fn left(&self) -> Option<Duration> {
+        let patience = if self.unread.is_empty() { Duration::ZERO } else { FIRST_READ };
+        self.timeout.map(|timeout| (timeout + patience).saturating_sub(self.since.elapsed()))
+    }
 }
 
 /// How many partitions the topic has; waits for the topic, as long as `--timeout` allows.

@@ -1,0 +1,264 @@
+//! The command line as its users have it: a program with an app in it, its output and its exit code.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+/// A directory of its own for each test, in which the app runs.
+struct Shop {
+    directory: tempfile::TempDir,
+}
+
+impl Shop {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        // This test lies in `target/<profile>/deps`, the app in `target/<profile>/examples`.
+        let mut app: PathBuf = std::env::current_exe().unwrap();
+        app.pop();
+        app.pop();
+        let app = app.join("examples").join(format!("shop{}", std::env::consts::EXE_SUFFIX));
+        assert!(app.exists(), "the app of these tests is missing: cargo build -p faust-cli --examples");
+        let mut command = Command::new(app);
+        command.args(line).current_dir(&self.directory).env("FAUST_EMBEDDED_PORT", "0").env_remove("FAUST_BROKER");
+        command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, line: &[&str]) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// The standard output of a command that succeeds.
+    fn ok(&self, line: &[&str]) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The standard error of a command that fails with this exit code and prints no data.
+    fn fails(&self, code: i32, line: &[&str]) -> String {
+        let output = self.run(line);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()),
+            (Some(code), ""),
+            "{error}"
+        );
+        error
+    }
+
+    /// The command `broker`, answering.
+    fn broker(&self) -> Running {
+        let mut child = self.command(&["broker"]).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut address = String::new();
+        stdout.read_line(&mut address).unwrap();
+        Running { child, address: address.trim().to_owned() }
+    }
+}
+
+/// A process that runs until it is told to end; killed if the test fails before.
+struct Running {
+    child: Child,
+    address: String,
+}
+
+impl Running {
+    /// Sends a signal by name.
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[test]
+fn without_arguments_the_help_is_printed() {
+    let help = Shop::new().ok(&[]);
+    assert!(help.starts_with("The stream processing app `shop`.") && help.contains("--until-idle"), "{help}");
+}
+
+#[test]
+fn a_command_line_that_cannot_be_understood_exits_with_2() {
+    let shop = Shop::new();
+    for line in [&["nope"][..], &["worker", "--until-idle", "2"], &["worker", "--set", "x"], &["send", "t"]] {
+        assert!(shop.fails(2, line).contains("--help"), "{line:?}");
+    }
+}
+
+#[test]
+fn the_lists_are_tables_for_people_and_json_for_programs() {
+    let shop = Shop::new();
+    let agents = "\
++Agents-+--------+-------+----------------+
+| name  | topic  | sinks | help           |
++-------+--------+-------+----------------+
+| @copy | orders |       | Copies orders. |
++-------+--------+-------+----------------+
+";
+    assert_eq!(shop.ok(&["agents"]), agents);
+    let json: serde_json::Value = serde_json::from_str(&shop.ok(&["agents", "--json"])).unwrap();
+    assert_eq!((json[0]["name"].as_str(), json[0]["topics"][0].as_str()), (Some("copy"), Some("orders")));
+    assert!(shop.ok(&["models"]).contains("| Order | Something bought. |"));
+    assert!(shop.ok(&["model", "Order"]).contains("| count | u32    | 1       | in 1..=100 | How many. |"));
+    assert!(shop.fails(1, &["model", "Ordre"]).contains("did you mean `Order`?"));
+    assert_eq!(shop.ok(&["topology"]), "orders\n└─ @copy\n   └─ copies\n");
+}
+
+#[test]
+fn settings_come_from_line_environment_and_file() {
+    let shop = Shop::new();
+    std::fs::write(
+        shop.directory.path().join("faust.toml"),
+        "topic_partitions = 3\nversion = 2\nshutdown_timeout = \"1s\"\n",
+    )
+    .unwrap();
+    let mut command = shop.command(&["settings", "--json", "--set", "version=4"]);
+    let output = command.env("FAUST_VERSION", "3").env("FAUST_TOPIC_PARTITIONS", "5").output().unwrap();
+    let lines: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |name: &str| {
+        let line = lines.iter().find(|line| line["name"] == name).unwrap();
+        (line["value"].as_str().unwrap().to_owned(), line["origin"].as_str().unwrap().to_owned())
+    };
+    let expected = [
+        ("version", "4", "command line"),
+        ("topic_partitions", "5", "FAUST_TOPIC_PARTITIONS"),
+        ("shutdown_timeout", "1s", "faust.toml:3"),
+        ("broker", "", "default"),
+    ];
+    for (name, value, origin) in expected {
+        assert_eq!(of(name), (value.to_owned(), origin.to_owned()), "{name}");
+    }
+    let error = shop.fails(1, &["agents", "--set", "topic_partition=1", "--set", "version=x"]);
+    assert!(error.contains("2 faults") && error.contains("did you mean `topic_partitions`?"), "{error}");
+}
+
+#[test]
+fn what_is_sent_is_consumed_with_its_key_and_headers() {
+    let shop = Shop::new();
+    let _broker = shop.broker();
+    shop.ok(&[
+        "send",
+        "notes",
+        "first",
+        "-k",
+        "a",
+        "--header",
+        "by=me",
+        "--timestamp",
+        "1700000000000",
+        "--partition",
+        "2",
+    ]);
+    let mut lines =
+        shop.command(&["send", "notes", "-", "-k", "a", "--partition", "2"]).stdin(Stdio::piped()).spawn().unwrap();
+    lines.stdin.take().unwrap().write_all(b"second\nthird\n").unwrap();
+    assert!(lines.wait().unwrap().success());
+    shop.ok(&["send", "notes", "fourth", "--repeat", "2", "--partition", "2"]);
+
+    let all = shop.ok(&["consume", "notes", "--from-beginning", "--keys", "-n", "5"]);
+    assert_eq!(all, "a\tfirst\na\tsecond\na\tthird\nnull\tfourth\nnull\tfourth\n");
+    let first = shop.ok(&["consume", "notes", "--from-beginning", "-n", "1", "--json"]);
+    let first: serde_json::Value = serde_json::from_str(&first).unwrap();
+    let expected = serde_json::json!({
+        "topic": "notes", "partition": 2, "offset": 0, "timestamp": 1_700_000_000_000_i64,
+        "key": "a", "value": "first", "headers": [["by", "me"]],
+    });
+    assert_eq!(first, expected);
+    let topics: serde_json::Value = serde_json::from_str(&shop.ok(&["topics", "--json"])).unwrap();
+    let notes = topics.as_array().unwrap().iter().find(|topic| topic["topic"] == "notes").unwrap();
+    assert_eq!((notes["partitions"].as_i64(), notes["messages"].as_i64()), (Some(8), Some(5)));
+}
+
+#[test]
+fn consume_ends_by_its_timeout_and_says_what_is_missing() {
+    let shop = Shop::new();
+    let _broker = shop.broker();
+    shop.ok(&["send", "notes", "only", "-q"]);
+    assert_eq!(shop.ok(&["consume", "notes", "--from-beginning", "--timeout", "300ms"]), "only\n");
+    let output = shop.run(&["consume", "notes", "--from-beginning", "--timeout", "300ms", "-n", "2"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"only\n"[..]));
+    assert!(error.contains("timed out after 1 of 2 messages"), "{error}");
+    assert!(shop.fails(1, &["consume", "none", "-n", "1", "--timeout", "300ms"]).contains("`none`"));
+}
+
+#[test]
+fn a_worker_that_is_to_end_when_idle_has_read_everything() {
+    let shop = Shop::new();
+    let broker = shop.broker();
+    shop.ok(&["send", "orders", r#"{"item":"tea","count":2}"#]);
+    shop.ok(&["send", "orders", r#"{"item":"cup"}"#]);
+    shop.ok(&["send", "orders", "no order"]);
+    let printed = shop.ok(&["worker", "--until-idle", "500ms", "--log-format", "json"]);
+    let mut printed: Vec<&str> = printed.lines().collect();
+    printed.sort_unstable();
+    assert_eq!(printed, ["1 x cup", "2 x tea"]);
+    assert_eq!(shop.ok(&["consume", "copies", "--from-beginning", "--keys", "-n", "2"]).lines().count(), 2);
+    assert_eq!(shop.ok(&["consume", "shop-dead-letter", "--from-beginning", "-n", "1"]), "no order\n");
+    // What is committed is not read again, with the broker given by address too.
+    assert_eq!(shop.ok(&["worker", "--until-idle", "300ms", "--broker", &broker.address, "-q"]), "");
+}
+
+#[test]
+fn commands_find_the_broker_of_a_worker_and_start_none() {
+    let shop = Shop::new();
+    for line in [&["send", "t", "x"][..], &["consume", "t"], &["topics"]] {
+        let error = shop.fails(1, line);
+        assert!(error.contains("no broker runs for app `shop`") && error.contains("FAUST_BROKER"), "{error}");
+    }
+    let mut worker = Running { child: shop.command(&["worker"]).spawn().unwrap(), address: String::new() };
+    let mut log = BufReader::new(worker.child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("it is for one machine") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "the worker has ended");
+    }
+    shop.ok(&["send", "orders", r#"{"item":"tea"}"#]);
+    assert_eq!(shop.ok(&["consume", "copies", "--from-beginning", "-n", "1"]), "{\"item\":\"tea\",\"count\":1}\n");
+    let error = shop.fails(1, &["broker"]);
+    assert!(error.contains("runs already"), "{error}");
+    worker.signal("INT");
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("draining; press again to end at once"), "{rest}");
+    assert!(worker.child.wait().unwrap().success());
+    assert!(shop.fails(1, &["topics"]).contains("no broker runs"));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_output_quietly() {
+    let shop = Shop::new();
+    let _broker = shop.broker();
+    shop.ok(&["send", "notes", "again and again", "--repeat", "20000", "-q"]);
+    let mut consume = shop.command(&["consume", "notes", "--from-beginning"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(consume.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let output = consume.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn a_broker_of_its_own_keeps_what_it_was_given() {
+    let shop = Shop::new();
+    let broker = shop.broker();
+    shop.ok(&["send", "notes", "kept"]);
+    let error = shop.fails(1, &["broker"]);
+    assert!(error.contains("runs already") && error.contains(&broker.address), "{error}");
+    let before = broker.address.clone();
+    drop(broker);
+    let broker = shop.broker();
+    assert_eq!(broker.address, before, "a client that waits for it would not find it");
+    assert_eq!(shop.ok(&["consume", "notes", "--from-beginning", "-n", "1"]), "kept\n");
+}
