@@ -65,7 +65,7 @@ async fn per_page(clicks: Stream<Click>) {
     while let Some(click) = clicks.next().await {
         let count = counts.entry(click.uri.clone()).or_default();
         *count += 1;
-        if *count % 20 == 0 {
+        if count.is_multiple_of(20) {
             println!("per page  {} has had {count} clicks", click.uri);
         }
     }
