@@ -1,0 +1,105 @@
+//! `kill -9` at random moments, of the worker and of the broker: what is committed is done, and in the end nothing is missing.
+//!
+//! Numbered events are fed at 5 000 a second to a worker in a process of its own. After each kill an admin client reads
+//! the committed offsets, and every output expected below them must lie in its topic. A run whose kills hardly ever left
+//! anything to be replayed proves nothing and fails.
+//!
+//! | Variable | Meaning |
+//! |---|---|
+//! | `FAUST_TEST_KAFKA` | run against this Kafka; otherwise the durable embedded broker, which is killed as well |
+//! | `FAUST_TEST_KILLS` | kills in each scenario, 4 by default; 20 also makes the other scenarios as long as they should be |
+//! | `FAUST_TEST_SEED` | the seed of the random moments, printed at the start of each scenario |
+
+mod broker;
+mod feed;
+mod ledger;
+mod random;
+mod role;
+mod scenario;
+mod work;
+
+use std::time::Duration;
+
+use self::broker::Broker;
+use self::role::{Membership, role_test};
+use self::scenario::{Scenario, Victim, kills};
+use self::work::Work;
+
+role_test!();
+
+/// Feeds through a `filter` and through a `group_by`; with the embedded broker, that is killed every other time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_worker_loses_nothing() {
+    let mut scenario = Scenario::start("killed", Work::FilterAndGroup, Broker::given_or_embedded().await).await;
+    for kill in 0..kills() {
+        // A worker with a lasting name takes over at once; one without makes the group wait for the session to end.
+        let membership = if kill % 4 == 3 { Membership::Dynamic } else { Membership::Static };
+        let worker = scenario.worker(membership).await;
+        scenario.await_progress().await;
+        let victim = scenario.any_victim();
+        scenario.kill(worker, victim).await;
+    }
+    scenario.finish(kills() * 3 / 4).await;
+}
+
+/// Each agent goes on where it stood itself: the slow one misses nothing, and the fast one's lead is not forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_agents_of_different_paces_lose_nothing() {
+    let mut scenario = Scenario::start("paces", Work::TwoPaces, Broker::given_or_embedded().await).await;
+    for _ in 0..kills() {
+        let worker = scenario.worker(Membership::Static).await;
+        scenario.await_progress().await;
+        scenario.kill(worker, Victim::Worker).await;
+    }
+    assert!(scenario.saw_a_lead(), "no commit ever found one agent ahead of the other: the scenario proves nothing");
+    scenario.finish(kills() * 3 / 4).await;
+}
+
+/// An event in which the agent awaits is done as a whole or not at all, as far as commits are concerned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_awaits_in_an_event_loses_nothing() {
+    let mut scenario = Scenario::start("awaits", Work::Awaiting, Broker::given_or_embedded().await).await;
+    for _ in 0..kills() {
+        let worker = scenario.worker(Membership::Static).await;
+        scenario.await_progress().await;
+        scenario.kill(worker, Victim::Worker).await;
+    }
+    scenario.finish(kills() * 3 / 4).await;
+}
+
+/// A second worker comes and goes every few seconds, by Ctrl-C or by `kill -9`, while the first one works on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rebalances_lose_nothing() {
+    let mut scenario = Scenario::start("rebalanced", Work::FilterAndGroup, Broker::given_or_embedded().await).await;
+    let first = scenario.worker(Membership::Dynamic).await;
+    scenario.await_progress().await;
+    for round in 0..kills() / 2 {
+        let mut second = scenario.worker(Membership::Dynamic).await;
+        scenario.await_partitions(&mut second).await;
+        scenario.random_pause(Duration::from_secs(2)).await;
+        if round % 2 == 0 {
+            scenario.kill(second, Victim::Worker).await;
+        } else {
+            scenario.interrupt(second).await;
+        }
+        scenario.await_progress().await;
+    }
+    scenario.interrupt(first).await;
+    scenario.finish(0).await;
+}
+
+/// The broker is killed, is away for a while and comes back on its port; then it stands still and goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_costs_nothing() {
+    let mut scenario = Scenario::start("away", Work::FilterAndGroup, Broker::own().await).await;
+    let away = if kills() < 20 { Duration::from_secs(5) } else { Duration::from_secs(20) };
+    let worker = scenario.worker(Membership::Dynamic).await;
+    scenario.await_progress().await;
+    scenario.broker_killed_for(away).await;
+    scenario.await_progress().await;
+    scenario.broker_stopped_for(away).await;
+    scenario.await_progress().await;
+    // The same process has lived through it all.
+    scenario.interrupt(worker).await;
+    scenario.finish(0).await;
+}

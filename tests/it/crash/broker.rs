@@ -1,0 +1,140 @@
+//! The broker of a scenario: a Kafka that is given, or one in a process of its own that can be killed and stopped.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::role::{Process, signal};
+
+/// See the module.
+pub(super) struct Broker {
+    bootstrap: String,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Somebody else's.
+    Given,
+    /// The durable embedded broker.
+    Embedded { process: Option<Process>, dir: TempDir, port: u16, starts: u32 },
+    /// An Apache Kafka of this scenario's own.
+    Kafka { home: TempDir },
+}
+
+/// The Kafka that the suite is to run on.
+fn given() -> Option<String> {
+    std::env::var("FAUST_TEST_KAFKA").ok()
+}
+
+impl Broker {
+    /// The Kafka of `FAUST_TEST_KAFKA`, or the embedded broker in a process of its own.
+    pub(super) async fn given_or_embedded() -> Self {
+        match given() {
+            Some(bootstrap) => Self { bootstrap, kind: Kind::Given },
+            None => Self::embedded(),
+        }
+    }
+
+    /// A broker of the kind the suite runs on, that nobody else uses.
+    pub(super) async fn own() -> Self {
+        match given() {
+            Some(_) => Self::kafka(),
+            None => Self::embedded(),
+        }
+    }
+
+    fn embedded() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let kind = Kind::Embedded { process: None, dir, port, starts: 0 };
+        let mut broker = Self { bootstrap: format!("127.0.0.1:{port}"), kind };
+        broker.start();
+        broker
+    }
+
+    fn kafka() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut broker = Self { bootstrap: String::new(), kind: Kind::Kafka { home } };
+        broker.start();
+        broker
+    }
+
+    pub(super) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Whether this scenario may kill it.
+    pub(super) fn is_ours(&self) -> bool {
+        !matches!(self.kind, Kind::Given)
+    }
+
+    /// `kill -9`.
+    pub(super) fn kill(&mut self) {
+        match &mut self.kind {
+            Kind::Given => panic!("this Kafka is not ours to kill"),
+            Kind::Embedded { process, .. } => process.take().expect("it runs").kill(),
+            Kind::Kafka { home } => {
+                let pid = pid_of(home.path());
+                signal("-KILL", pid);
+                while Path::new(&format!("/proc/{pid}")).exists() {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+
+    /// Starts it, or starts it again on the same directory and port.
+    pub(super) fn start(&mut self) {
+        match &mut self.kind {
+            Kind::Given => panic!("this Kafka is not ours to start"),
+            Kind::Embedded { process, dir, port, starts } => {
+                *starts += 1;
+                *process = Some(Process::broker(dir.path(), &format!("broker-{starts}"), *port));
+            }
+            Kind::Kafka { home } => self.bootstrap = script(home.path(), "up"),
+        }
+    }
+
+    /// Lets it stand still, as a machine that swaps does.
+    pub(super) fn freeze(&self) {
+        signal("-STOP", self.pid());
+    }
+
+    pub(super) fn thaw(&self) {
+        signal("-CONT", self.pid());
+    }
+
+    fn pid(&self) -> u32 {
+        match &self.kind {
+            Kind::Given => panic!("this Kafka is not ours to stop"),
+            Kind::Embedded { process, .. } => process.as_ref().expect("it runs").pid(),
+            Kind::Kafka { home } => pid_of(home.path()),
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Kind::Kafka { home } = &self.kind {
+            script(home.path(), "down");
+        }
+    }
+}
+
+fn pid_of(home: &Path) -> u32 {
+    std::fs::read_to_string(home.join("node-1.pid")).unwrap().trim().parse().unwrap()
+}
+
+/// Runs `scripts/kafka`, with a home of its own and the jars that are there already.
+fn script(home: &Path, command: &str) -> String {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let libs = std::env::var_os("FAUST_KAFKA_LIBS").map_or_else(|| root.join(".kafka/libs"), PathBuf::from);
+    let mut script = Command::new(root.join("scripts/kafka"));
+    let output = script.arg(command).env("FAUST_KAFKA_HOME", home).env("FAUST_KAFKA_LIBS", libs).output().unwrap();
+    assert!(output.status.success(), "scripts/kafka {command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}

@@ -1,0 +1,54 @@
+//! Feeds numbered events at a steady pace until it is told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use faust::{App, Topic};
+use tokio::task::JoinHandle;
+
+use super::scenario::PARTITIONS;
+use super::work::Number;
+use crate::harness::LONG;
+
+const EVENTS_PER_SECOND: f64 = 5_000.0;
+const GROUPS: u64 = 97;
+
+/// A feed that runs.
+pub(super) struct Feed {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<u64>,
+}
+
+impl Feed {
+    /// Event `n` goes to partition `n % PARTITIONS`, so that the order in each is known.
+    pub(super) async fn start(bootstrap: &str, input: &str, run: u64) -> Self {
+        let client = App::builder("crash-feed").setting("broker", bootstrap).client().await.unwrap();
+        let topic: Topic<u64, Number> = client.topic(input).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            let (began, mut sent) = (Instant::now(), 0);
+            while !stopped.load(Ordering::Relaxed) {
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
+                let due = (began.elapsed().as_secs_f64() * EVENTS_PER_SECOND) as u64;
+                while sent < due {
+                    let number = Number { run, n: sent, group: format!("g{}", sent % GROUPS) };
+                    let partition = i32::try_from(sent % PARTITIONS).unwrap();
+                    topic.send_with(&sent, &number, |message| message.partition(partition)).await.unwrap();
+                    sent += 1;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            client.flush(LONG).await.unwrap();
+            sent
+        });
+        Self { stop, task }
+    }
+
+    /// Ends it; how many events the input has now.
+    pub(super) async fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}

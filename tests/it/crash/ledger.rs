@@ -1,0 +1,104 @@
+//! Follows all topics of a scenario, and knows which numbers lie where and how often.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use faust::Client;
+use faust::transport::{Admin, Read, Reader, StartAt, TopicPartition};
+
+use super::scenario::PARTITIONS;
+use super::work::Number;
+use crate::harness::LONG;
+
+/// See the module.
+pub(super) struct Ledger {
+    run: u64,
+    admin: Arc<dyn Admin>,
+    reader: Box<dyn Reader>,
+    logs: BTreeMap<TopicPartition, Log>,
+    /// How often each number lies in a topic.
+    times: BTreeMap<Arc<str>, Vec<u32>>,
+}
+
+/// What was read of one partition.
+#[derive(Default)]
+struct Log {
+    /// The next offset to read.
+    next: i64,
+    /// The numbers with their offsets, in order.
+    numbers: Vec<(i64, u64)>,
+}
+
+impl Ledger {
+    /// Begins at the present ends of the topics, which must exist.
+    pub(super) async fn begin(client: &Client, topics: &[String], run: u64) -> Self {
+        let admin = client.transport().admin().unwrap();
+        let ends = admin.watermarks(topics.iter().flat_map(|topic| partitions(topic)).collect()).await.unwrap();
+        let from = ends.iter().map(|(place, (_, high))| (place.clone(), StartAt::Offset(*high))).collect();
+        let reader = client.transport().read(from).unwrap();
+        let logs = ends.into_iter().map(|(place, (_, high))| (place, Log { next: high, ..Log::default() })).collect();
+        Self { run, admin, reader, logs, times: BTreeMap::new() }
+    }
+
+    /// Reads every topic to its present end.
+    pub(super) async fn catch_up(&mut self) {
+        let ends = self.admin.watermarks(self.logs.keys().cloned().collect()).await.unwrap();
+        let began = Instant::now();
+        while let Some((place, end)) = self.behind(&ends) {
+            assert!(began.elapsed() < LONG, "{place} cannot be read to its end {end}");
+            match self.reader.next(Duration::from_secs(1)).await {
+                Ok(Some(Read::Message(place, message))) => {
+                    self.note(&place, message.offset, message.payload.as_deref())
+                }
+                // An empty tail, or a moment without messages: the ends decide.
+                Ok(Some(Read::End(_)) | None) => {}
+                Err(error) => assert!(error.is_retriable(), "{error}"),
+            }
+        }
+    }
+
+    fn behind(&self, ends: &BTreeMap<TopicPartition, (i64, i64)>) -> Option<(TopicPartition, i64)> {
+        let behind = |(place, (_, high)): (&TopicPartition, &(i64, i64))| self.logs[place].next < *high;
+        ends.iter().find(|entry| behind(*entry)).map(|(place, (_, high))| (place.clone(), *high))
+    }
+
+    fn note(&mut self, place: &TopicPartition, offset: i64, payload: Option<&[u8]>) {
+        let log = self.logs.get_mut(place).expect("only these are read");
+        assert!(offset >= log.next, "{place} goes back from {} to {offset}", log.next);
+        log.next = offset + 1;
+        let number: Number = serde_json::from_slice(payload.unwrap_or_default()).unwrap();
+        if number.run == self.run {
+            log.numbers.push((offset, number.n));
+            let times = self.times.entry(Arc::clone(&place.topic)).or_default();
+            let n = usize::try_from(number.n).unwrap();
+            if times.len() <= n {
+                times.resize(n + 1, 0);
+            }
+            times[n] += 1;
+        }
+    }
+
+    /// The numbers of a partition with their offsets.
+    pub(super) fn numbers(&self, place: &TopicPartition) -> &[(i64, u64)] {
+        &self.logs[place].numbers
+    }
+
+    /// How often a number lies in a topic.
+    pub(super) fn times(&self, topic: &str, n: u64) -> u32 {
+        self.times.get(topic).and_then(|times| times.get(usize::try_from(n).unwrap())).copied().unwrap_or(0)
+    }
+
+    /// Where a topic's partitions end, as far as they were read.
+    pub(super) fn ends(&self, topic: &str) -> BTreeMap<TopicPartition, i64> {
+        partitions(topic).into_iter().map(|place| (place.clone(), self.logs[&place].next)).collect()
+    }
+}
+
+/// The partitions of one of the scenario's topics.
+pub(super) fn partitions(topic: &str) -> Vec<TopicPartition> {
+    let topic: Arc<str> = topic.into();
+    (0..i32::try_from(PARTITIONS).unwrap())
+        .map(|partition| TopicPartition::new(Arc::clone(&topic), partition))
+        .collect()
+}

@@ -1,0 +1,33 @@
+//! Random moments that can be had again: a generator with a seed (splitmix64).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Numbers that the seed decides.
+pub(super) struct Random {
+    state: u64,
+}
+
+impl Random {
+    /// Seeded by `FAUST_TEST_SEED`, or by the clock; says which.
+    pub(super) fn new(name: &str) -> Self {
+        let given = std::env::var("FAUST_TEST_SEED").ok();
+        let now = || u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos());
+        let seed = given.map_or_else(now, |text| text.parse().expect("FAUST_TEST_SEED is a number"));
+        eprintln!("{name}: FAUST_TEST_SEED={seed}");
+        Self { state: seed }
+    }
+
+    /// A number below `end`.
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+
+    /// A while of less than `most`.
+    pub(super) fn while_below(&mut self, most: Duration) -> Duration {
+        Duration::from_millis(self.below(u64::try_from(most.as_millis()).unwrap()))
+    }
+}

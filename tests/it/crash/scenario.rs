@@ -1,0 +1,316 @@
+//! A scenario: a broker, a feed, workers that are killed, and the laws that hold after each kill and at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use faust::App;
+use faust::transport::{Admin, Committed, NewTopic, TopicPartition};
+use tempfile::TempDir;
+
+use super::broker::Broker;
+use super::feed::Feed;
+use super::ledger::{Ledger, partitions};
+use super::random::Random;
+use super::role::{Membership, Process, WorkerRole};
+use super::work::{Link, Work};
+use crate::harness::{LONG, wait_for};
+
+/// Of every topic.
+pub(super) const PARTITIONS: u64 = 4;
+
+/// How long the worker may take to catch up at the end; a busy machine has been fed ahead of it.
+const CATCH_UP: Duration = Duration::from_secs(180);
+
+/// How many kills a scenario has.
+pub(super) fn kills() -> u32 {
+    let given = std::env::var("FAUST_TEST_KILLS").ok();
+    given.map_or(4, |text| text.parse().expect("FAUST_TEST_KILLS is a number"))
+}
+
+/// What is killed at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Victim {
+    Worker,
+    /// First the broker, then the worker that misses it.
+    BrokerThenWorker,
+    /// First the worker, then the broker, with what it had just acknowledged.
+    WorkerThenBroker,
+}
+
+/// See the module.
+pub(super) struct Scenario {
+    id: String,
+    input: String,
+    work: Work,
+    links: Vec<Link>,
+    random: Random,
+    dir: TempDir,
+    admin: Arc<dyn Admin>,
+    ledger: Ledger,
+    /// Until it is stopped.
+    feed: Option<Feed>,
+    workers: u32,
+    /// For each kill that left some, outputs of events that were not committed: topic and number.
+    replayed: Vec<BTreeSet<(String, u64)>>,
+    kills: u32,
+    saw_a_lead: bool,
+    /// The last field, so that the broker outlives those who use it.
+    broker: Broker,
+}
+
+impl Scenario {
+    /// Declares the topics and starts the feed.
+    pub(super) async fn start(name: &str, work: Work, broker: Broker) -> Self {
+        let random = Random::new(name);
+        let run = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap();
+        let id = format!("crash-{name}-{run}");
+        let input = format!("{id}.numbers");
+        let links = work.links(&id, &input);
+        let client = App::builder("crash-admin").setting("broker", broker.bootstrap()).client().await.unwrap();
+        let admin = client.transport().admin().unwrap();
+        let topics: BTreeSet<_> = links.iter().flat_map(|link| [link.from.clone(), link.to.clone()]).collect();
+        let topics: Vec<_> = topics.into_iter().collect();
+        declare(&*admin, &topics).await;
+        let ledger = Ledger::begin(&client, &topics, run).await;
+        let feed = Some(Feed::start(broker.bootstrap(), &input, run).await);
+        let dir = tempfile::tempdir().unwrap();
+        let (workers, replayed, kills, saw_a_lead) = (0, Vec::new(), 0, false);
+        Self { id, input, work, links, random, dir, admin, ledger, feed, workers, replayed, kills, saw_a_lead, broker }
+    }
+
+    /// Starts a worker.
+    pub(super) async fn worker(&mut self, membership: Membership) -> Process {
+        self.workers += 1;
+        let Self { id, input, work, broker, .. } = self;
+        let role = WorkerRole { work: *work, id, input, bootstrap: broker.bootstrap(), membership };
+        Process::worker(self.dir.path(), &format!("worker-{}", self.workers), &role)
+    }
+
+    /// Waits until the last outputs grow.
+    pub(super) async fn await_progress(&self) {
+        let before = self.outputs().await;
+        wait_for("outputs of the worker", LONG, async || {
+            let now = self.outputs().await;
+            before.iter().all(|(topic, count)| now[topic] > *count)
+        })
+        .await;
+    }
+
+    /// Waits until the worker has partitions.
+    pub(super) async fn await_partitions(&self, worker: &mut Process) {
+        wait_for("partitions of a worker", LONG, async || worker.is_ready()).await;
+    }
+
+    /// Lets a random while pass: the moment of a kill must have nothing to do with what the worker does.
+    pub(super) async fn random_pause(&mut self, most: Duration) {
+        tokio::time::sleep(self.random.while_below(most)).await;
+    }
+
+    /// Whom to kill next.
+    pub(super) fn any_victim(&mut self) -> Victim {
+        match self.random.below(4) {
+            0 if self.broker.is_ours() => Victim::BrokerThenWorker,
+            1 if self.broker.is_ours() => Victim::WorkerThenBroker,
+            _ => Victim::Worker,
+        }
+    }
+
+    /// Kills at a random moment at which events are produced and not committed, then checks the law.
+    pub(super) async fn kill(&mut self, mut worker: Process, victim: Victim) {
+        self.random_pause(Duration::from_millis(1500)).await;
+        wait_for("events that are not committed", LONG, async || self.uncommitted().await > 0).await;
+        worker.assert_alive();
+        match victim {
+            Victim::Worker => worker.kill(),
+            Victim::BrokerThenWorker => {
+                self.broker.kill();
+                self.random_pause(Duration::from_millis(300)).await;
+                worker.kill();
+                self.restart_broker().await;
+            }
+            Victim::WorkerThenBroker => {
+                worker.kill();
+                self.broker.kill();
+                self.restart_broker().await;
+            }
+        }
+        self.kills += 1;
+        let left = self.check(&format!("after kill {} ({victim:?})", self.kills)).await;
+        if !left.is_empty() {
+            self.replayed.push(left);
+        }
+    }
+
+    /// Ends a worker by Ctrl-C, then checks the law.
+    pub(super) async fn interrupt(&mut self, mut worker: Process) {
+        worker.assert_alive();
+        worker.interrupt().await;
+        self.check("after a Ctrl-C").await;
+    }
+
+    /// The broker is killed and comes back after a while.
+    pub(super) async fn broker_killed_for(&mut self, away: Duration) {
+        self.broker.kill();
+        tokio::time::sleep(away).await;
+        self.restart_broker().await;
+        self.check("after the broker was killed").await;
+    }
+
+    /// The broker stands still for a while.
+    pub(super) async fn broker_stopped_for(&mut self, away: Duration) {
+        self.broker.freeze();
+        tokio::time::sleep(away).await;
+        self.broker.thaw();
+        self.check("after the broker stood still").await;
+    }
+
+    /// Whether some commit said that an agent is ahead of another.
+    pub(super) fn saw_a_lead(&self) -> bool {
+        self.saw_a_lead
+    }
+
+    /// Ends the feed, lets a last worker finish everything, and checks that nothing is missing.
+    ///
+    /// At least `valid` kills must have left events that were replayed.
+    pub(super) async fn finish(mut self, valid: u32) {
+        let mut worker = self.worker(Membership::Static).await;
+        let fed = self.feed.take().expect("a scenario ends once").stop().await;
+        let froms: BTreeSet<_> = self.links.iter().map(|link| link.from.clone()).collect();
+        wait_for("everything to be committed", CATCH_UP, async || {
+            worker.assert_alive();
+            self.ledger.catch_up().await;
+            let ends: BTreeMap<_, _> = froms.iter().flat_map(|from| self.ledger.ends(from)).collect();
+            let committed = self.committed().await;
+            ends.iter().all(|(place, end)| *end == committed.get(place).map_or(0, |committed| committed.offset))
+        })
+        .await;
+        self.interrupt(worker).await;
+        self.assert_input(fed);
+        self.assert_complete(fed);
+        let replayed =
+            self.replayed.iter().filter(|left| left.iter().any(|(to, n)| self.ledger.times(to, *n) > 1)).count();
+        eprintln!(
+            "{}: {fed} events, {} kills, {replayed} of which left events that were replayed",
+            self.id, self.kills
+        );
+        assert!(
+            replayed >= valid as usize,
+            "only {replayed} of {} kills left events that were replayed: the run proves nothing",
+            self.kills
+        );
+    }
+
+    /// The input is what was fed: each number once, in order. A broker that forgets or repeats would spoil the rest.
+    fn assert_input(&self, fed: u64) {
+        for place in partitions(&self.input) {
+            let numbers: Vec<_> = self.ledger.numbers(&place).iter().map(|(_, n)| *n).collect();
+            let first = u64::try_from(place.partition).unwrap();
+            let expected: Vec<_> = (first..fed).step_by(usize::try_from(PARTITIONS).unwrap()).collect();
+            let differs = numbers.iter().zip(&expected).position(|(is, should)| is != should);
+            assert!(
+                numbers == expected,
+                "{place} holds {} numbers of {}; the first to differ is number {differs:?}",
+                numbers.len(),
+                expected.len()
+            );
+        }
+    }
+
+    fn assert_complete(&self, fed: u64) {
+        for link in &self.links {
+            let missing: Vec<_> =
+                (0..fed).filter(|n| (link.wants)(*n) && self.ledger.times(&link.to, *n) == 0).collect();
+            let unwanted = (0..fed).find(|n| !(link.wants)(*n) && self.ledger.times(&link.to, *n) > 0);
+            assert!(
+                missing.is_empty(),
+                "{} of {fed} are missing in `{}`, first {:?}",
+                missing.len(),
+                link.to,
+                missing.first()
+            );
+            assert_eq!(unwanted, None, "`{}` holds what was filtered out", link.to);
+        }
+    }
+
+    /// The law: what is committed is done. Returns outputs of events that are not committed, which will be replayed.
+    async fn check(&mut self, when: &str) -> BTreeSet<(String, u64)> {
+        // In this order: outputs may have come since, commits may not.
+        let committed = self.committed().await;
+        self.ledger.catch_up().await;
+        let mut left = BTreeSet::new();
+        for link in &self.links {
+            for place in partitions(&link.from) {
+                let Some(committed) = committed.get(&place) else { continue };
+                let lead = lead(committed, link.stage);
+                self.saw_a_lead |= lead.is_some();
+                let done = lead.unwrap_or(committed.offset);
+                for &(offset, n) in self.ledger.numbers(&place) {
+                    let times = self.ledger.times(&link.to, n);
+                    if offset < done {
+                        let expected = (link.wants)(n);
+                        assert!(
+                            !expected || times > 0,
+                            "{when}: `{}` is committed up to {done} in {place}, but {n}, at {offset}, is not in `{}`",
+                            link.stage,
+                            link.to
+                        );
+                    } else if times > 0 {
+                        left.insert((link.to.clone(), n));
+                    }
+                }
+            }
+        }
+        left
+    }
+
+    async fn committed(&self) -> BTreeMap<TopicPartition, Committed> {
+        let froms: BTreeSet<_> = self.links.iter().map(|link| &link.from).collect();
+        let of = froms.into_iter().flat_map(|from| partitions(from)).collect();
+        self.admin.committed(&self.id, of).await.unwrap()
+    }
+
+    /// Events of the input that are produced and not committed.
+    async fn uncommitted(&self) -> i64 {
+        let committed: i64 = self
+            .committed()
+            .await
+            .iter()
+            .filter(|(place, _)| *place.topic == *self.input)
+            .map(|(_, committed)| committed.offset)
+            .sum();
+        self.count(&self.input).await - committed
+    }
+
+    async fn outputs(&self) -> BTreeMap<String, i64> {
+        let mut counts = BTreeMap::new();
+        for link in &self.links {
+            counts.insert(link.to.clone(), self.count(&link.to).await);
+        }
+        counts
+    }
+
+    async fn count(&self, topic: &str) -> i64 {
+        let watermarks = self.admin.watermarks(partitions(topic)).await.unwrap();
+        watermarks.values().map(|(_, high)| high).sum()
+    }
+
+    async fn restart_broker(&mut self) {
+        self.broker.start();
+        let topics = vec![self.input.clone()];
+        wait_for("the broker's answer", LONG, async || self.admin.topics(Some(topics.clone())).await.is_ok()).await;
+    }
+}
+
+/// Where the stage stands, if it is ahead of what is committed for all.
+fn lead(committed: &Committed, stage: &str) -> Option<i64> {
+    let mark: serde_json::Value = serde_json::from_str(&committed.metadata).ok()?;
+    mark.get("ahead")?.get(stage)?.as_i64()
+}
+
+async fn declare(admin: &dyn Admin, topics: &[String]) {
+    let partitions = i32::try_from(PARTITIONS).unwrap();
+    let new = |name: &String| NewTopic { name: name.clone(), partitions, replication: 1, configs: BTreeMap::new() };
+    let all: Vec<_> = topics.iter().map(new).collect();
+    wait_for("the topics", LONG, async || admin.create(all.clone()).await.is_ok()).await;
+}

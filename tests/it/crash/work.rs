@@ -1,0 +1,142 @@
+//! What the workers under test do, and what their outputs must hold.
+
+use std::time::Duration;
+
+use faust::prelude::*;
+use faust::{AppBuilder, Result};
+
+/// A numbered event.
+#[record]
+pub(super) struct Number {
+    /// Tells this run's events from those of earlier runs on the same Kafka.
+    pub(super) run: u64,
+    pub(super) n: u64,
+    pub(super) group: String,
+}
+
+/// A set of agents.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    FilterAndGroup,
+    TwoPaces,
+    Awaiting,
+}
+
+/// A law: of every event of `from` that `stage` has finished, `to` holds the output, if `wants` expects one.
+pub(super) struct Link {
+    pub(super) stage: &'static str,
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) wants: fn(u64) -> bool,
+}
+
+impl Work {
+    /// The name by which the worker process is told.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::FilterAndGroup => "filter-and-group",
+            Self::TwoPaces => "two-paces",
+            Self::Awaiting => "awaiting",
+        }
+    }
+
+    pub(super) fn of_name(name: &str) -> Self {
+        let all = [Self::FilterAndGroup, Self::TwoPaces, Self::Awaiting];
+        all.into_iter().find(|work| work.name() == name).expect("the parent names one of ours")
+    }
+
+    /// The app that reads `input`.
+    pub(super) fn app(self, id: &str, input: &str) -> AppBuilder {
+        let app = App::builder(id);
+        let input = input.to_owned();
+        match self {
+            Self::FilterAndGroup => {
+                app.agent_with::<keep>(|a| a.topic(&*input)).agent_with::<regroup>(|a| a.topic(&*input))
+            }
+            Self::TwoPaces => app.agent_with::<fast>(|a| a.topic(&*input)).agent_with::<slow>(|a| a.topic(&*input)),
+            Self::Awaiting => app.agent_with::<ponder>(|a| a.topic(&*input)),
+        }
+    }
+
+    /// What must hold.
+    pub(super) fn links(self, id: &str, input: &str) -> Vec<Link> {
+        let link = |stage, from: &str, to: &str, wants| Link { stage, from: from.to_owned(), to: to.to_owned(), wants };
+        let between = format!("{id}-regroup-group-repartition");
+        match self {
+            Self::FilterAndGroup => vec![
+                link("keep", input, "crash.kept", is_kept),
+                link("regroup/0", input, &between, |_| true),
+                link("regroup", &between, "crash.grouped", |_| true),
+            ],
+            Self::TwoPaces => {
+                vec![link("fast", input, "crash.fast", |_| true), link("slow", input, "crash.slow", |_| true)]
+            }
+            Self::Awaiting => {
+                vec![link("ponder", input, "crash.before", |_| true), link("ponder", input, "crash.after", |_| true)]
+            }
+        }
+    }
+}
+
+/// The filter lets nine of ten through.
+fn is_kept(n: u64) -> bool {
+    n % 10 != 0
+}
+
+#[agent(topic = "crash.numbers")]
+async fn keep(numbers: Stream<Number>, #[topic("crash.kept")] kept: Topic<u64, Number>) -> Result<()> {
+    let mut numbers = numbers.filter(|number| is_kept(number.n));
+    while let Some(number) = numbers.next().await {
+        kept.send(&number.n, &number).await?;
+    }
+    Ok(())
+}
+
+#[agent(topic = "crash.numbers")]
+async fn regroup(numbers: Stream<Number>, #[topic("crash.grouped")] grouped: Topic<u64, Number>) -> Result<()> {
+    let mut numbers = numbers.group_by("group", |number| number.group.clone());
+    while let Some(number) = numbers.next().await {
+        grouped.send(&number.n, &number).await?;
+    }
+    Ok(())
+}
+
+#[agent(topic = "crash.numbers")]
+async fn fast(mut numbers: Stream<Number>, #[topic("crash.fast")] out: Topic<u64, Number>) -> Result<()> {
+    while let Some(number) = numbers.next().await {
+        out.send(&number.n, &number).await?;
+    }
+    Ok(())
+}
+
+#[agent(topic = "crash.numbers")]
+async fn slow(mut numbers: Stream<Number>, #[topic("crash.slow")] out: Topic<u64, Number>) -> Result<()> {
+    let mut done = 0;
+    while let Some(number) = numbers.next().await {
+        // Two thirds of the time it stands still, and the fast one gets ahead.
+        done += 1;
+        if done % 50 == 0 {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        out.send(&number.n, &number).await?;
+    }
+    Ok(())
+}
+
+#[agent(topic = "crash.numbers")]
+async fn ponder(
+    mut numbers: Stream<Number>,
+    #[topic("crash.before")] before: Topic<u64, Number>,
+    #[topic("crash.after")] after: Topic<u64, Number>,
+) -> Result<()> {
+    while let Some(number) = numbers.next().await {
+        before.send(&number.n, &number).await?;
+        if number.n % 32 < 4 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+        after.send(&number.n, &number).await?;
+    }
+    Ok(())
+}
