@@ -81,6 +81,7 @@ pub(super) struct PartitionReader {
     queue: *mut rd::rd_kafka_queue_t,
     // Boxed because librdkafka's callback holds its address.
     waker: Box<AtomicWaker>,
+    reading: Reading,
     _consumer: Arc<dyn Send + Sync>,
 }
 
@@ -88,6 +89,16 @@ pub(super) struct PartitionReader {
 unsafe impl Send for PartitionReader {}
 // SAFETY: as above.
 unsafe impl Sync for PartitionReader {}
+
+/// How a queue is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Many messages a call. Behind an end or an error in a batch, librdkafka 2.12.1's own position is one too far
+    /// (fixed in 2.13.2), which matters only where librdkafka itself pauses partitions.
+    Batches,
+    /// One message a call: for partitions that stay assigned through a rebalance, for which librdkafka pauses them.
+    Singly,
+}
 
 /// What lies in a partition's queue.
 pub(super) enum Fetched<'a> {
@@ -103,10 +114,8 @@ impl PartitionReader {
         member: &Arc<Member<C>>,
         topic: &str,
         partition: i32,
-    ) -> Option<Self>
-    where
-        BaseConsumer<C>: Send + Sync,
-    {
+        reading: Reading,
+    ) -> Option<Self> {
         let topic = CString::new(topic).ok()?;
         // SAFETY: the handle lives as long as `member`, which the reader keeps; the topic's name outlives the call.
         let queue = unsafe {
@@ -121,16 +130,32 @@ impl PartitionReader {
             rd::rd_kafka_queue_forward(queue, ptr::null_mut());
             rd::rd_kafka_queue_cb_event_enable(queue, Some(nonempty), ptr::from_ref(&*waker).cast_mut().cast());
         }
-        Some(Self { queue, waker, _consumer: member.clone() })
+        Some(Self { queue, waker, reading, _consumer: member.clone() })
     }
 
     /// Hands over what is there, at most `max` and [`BATCH`]; how many there were.
     pub(super) fn read(&self, max: usize, each: &mut dyn FnMut(Fetched<'_>)) -> usize {
         let mut batch = Batch { messages: [ptr::null_mut(); BATCH], next: 0, len: 0 };
-        // SAFETY: the queue is valid, the array has room for as many as are asked for.
-        let got =
-            unsafe { rd::rd_kafka_consume_batch_queue(self.queue, 0, batch.messages.as_mut_ptr(), max.min(BATCH)) };
-        batch.len = usize::try_from(got).unwrap_or(0);
+        let max = max.min(BATCH);
+        match self.reading {
+            Reading::Batches => {
+                let first = batch.messages.as_mut_ptr();
+                // SAFETY: the queue is valid, the array has room for as many as are asked for.
+                let got = unsafe { rd::rd_kafka_consume_batch_queue(self.queue, 0, first, max) };
+                batch.len = usize::try_from(got).unwrap_or(0);
+            }
+            Reading::Singly => {
+                while batch.len < max {
+                    // SAFETY: the queue is valid.
+                    let message = unsafe { rd::rd_kafka_consume_queue(self.queue, 0) };
+                    if message.is_null() {
+                        break;
+                    }
+                    batch.messages[batch.len] = message;
+                    batch.len += 1;
+                }
+            }
+        }
         while let Some(message) = batch.pop() {
             each(message.view());
         }

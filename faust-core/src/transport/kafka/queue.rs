@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::config::OffsetReset;
 use super::errors::{failed, kind, refused};
-use super::native::{Fetched, Member, PartitionReader};
+use super::native::{Fetched, Member, PartitionReader, Reading};
 use super::offsets::listed_at;
 use crate::message::RawMessage;
 use crate::transport::{PartitionQueue, TopicPartition, TransportError, TransportErrorKind};
@@ -125,6 +125,7 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
 pub(super) fn split<C: ConsumerContext + 'static>(
     member: &Arc<Member<C>>,
     starts: &[(TopicPartition, Offset)],
+    reading: Reading,
     assign: impl FnOnce(&rdkafka::TopicPartitionList) -> Result<(), KafkaError>,
 ) -> Result<Vec<PartitionReader>, TransportError> {
     let what = "assignment";
@@ -132,10 +133,14 @@ pub(super) fn split<C: ConsumerContext + 'static>(
     let list =
         listed_at(starts.iter().map(|(partition, start)| (partition, *start))).map_err(|error| failed(what, &error))?;
     assign(&list).map_err(|error| failed(what, &error))?;
+    // More members than partitions; librdkafka seeks no empty list.
+    if starts.is_empty() {
+        return Ok(Vec::new());
+    }
     consumer.pause(&list).map_err(|error| failed("pause after the assignment", &error))?;
     let mut readers = Vec::with_capacity(starts.len());
     for (partition, _) in starts {
-        let reader = PartitionReader::split(member, &partition.topic, partition.partition);
+        let reader = PartitionReader::split(member, &partition.topic, partition.partition, reading);
         readers.push(reader.ok_or_else(|| TransportError::fatal(what, format!("{partition} has no queue")))?);
     }
     let sought = consumer

@@ -15,7 +15,7 @@ use tracing::debug;
 use super::config::KafkaConfig;
 use super::connection::Bystander;
 use super::errors::{failed, refused, unusable};
-use super::native::{BATCH, Fetched, Member, PartitionReader};
+use super::native::{BATCH, Fetched, Member, PartitionReader, Reading};
 use super::offsets::watermarks;
 use super::queue::split;
 use crate::transport::{Read, Reader, StartAt, TopicPartition, TransportError};
@@ -52,7 +52,7 @@ impl KafkaReader {
             (partition, offset)
         };
         let starts: Vec<_> = from.into_iter().map(start).collect();
-        let readers = split(&member, &starts, |list| member.consumer().assign(list))?;
+        let readers = split(&member, &starts, Reading::Batches, |list| member.consumer().assign(list))?;
         let queues = starts.into_iter().map(|(partition, _)| partition).zip(readers).collect();
         Ok(Self { member: Some(member), queues, turn: 0, ready: VecDeque::new() })
     }

@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 use super::config::KafkaConfig;
 use super::connection::{self, Connection};
 use super::errors::failed;
-use super::native::{Member, PartitionReader, answers};
+use super::native::{Member, PartitionReader, Reading, answers};
 use super::offsets;
 use super::queue::{KafkaQueue, split};
 use crate::transport::{Assigned, Committed, GroupListener, TopicPartition, TransportError};
@@ -60,10 +60,12 @@ impl GroupContext {
         let found = self.starts(consumer, &partitions)?;
         let starts: Vec<_> =
             found.iter().map(|(partition, _, start)| (partition.clone(), Offset::Offset(*start))).collect();
-        let readers = split(&member, &starts, |list| match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
-            _ => consumer.assign(list),
-        })?;
+        let readers = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                split(&member, &starts, Reading::Singly, |list| consumer.incremental_assign(list))
+            }
+            _ => split(&member, &starts, Reading::Batches, |list| consumer.assign(list)),
+        }?;
         let assigned = found.into_iter().zip(readers).map(|((partition, committed, start), reader)| {
             let reader = Arc::new(reader);
             self.readers().insert(partition.clone(), reader.clone());

@@ -99,6 +99,21 @@ async fn a_revocation_waits_for_the_listener_and_its_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_too_many_is_assigned_nothing_and_steps_in_later() {
+    for cluster in Cluster::each(1).await {
+        let (first, mut events) = cluster.join();
+        assert_eq!(events.assigned().await.len(), 1);
+        let (second, mut others) = cluster.join();
+        let (one, other) = (events.assigned().await.len(), others.assigned().await.len());
+        assert_eq!(one + other, 1, "one partition is one member's");
+        let (has, has_not, mut waiting) = if one == 1 { (first, second, others) } else { (second, first, events) };
+        within("leaving", has.leave()).await;
+        assert_eq!(waiting.assigned().await.len(), 1);
+        within("leaving", has_not.leave()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_reset_policy_a_missing_offset_is_an_error() {
     let mut cluster = Cluster::mock(1);
     cluster.config.auto_offset_reset = OffsetReset::None;
