@@ -1,0 +1,160 @@
+//! Fills the benchmark's input topic and looks at its output topics.
+//!
+//! Outputs are summed up without regard to their order, so that two systems can be compared partition by partition,
+//! and are timed by the broker's clock, so that no system has to measure itself.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type BoxError = Box<dyn std::error::Error>;
+
+const WITHIN: Duration = Duration::from_secs(60);
+const USAGE: &str = "usage: bench-topics BOOTSTRAP COMMAND
+  fill TOPIC EVENTS     clicks, the same for the same number; prints what a filter for 100 and above lets pass
+  ends TOPIC            prints the end offset of each partition
+  sum TOPIC ENDS        prints count, checksum and times of what came after ENDS, as `ends` printed them";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [bootstrap, "fill", topic, events] => fill(bootstrap, topic, events),
+        [bootstrap, "ends", topic] => ends(bootstrap, topic).map(Value::from),
+        [bootstrap, "sum", topic, ends] => sum(bootstrap, topic, ends),
+        _ => Err(USAGE.into()),
+    };
+    finish(done)
+}
+
+#[derive(Serialize)]
+struct Click {
+    email: String,
+    timestamp: String,
+    uri: String,
+    number: u64,
+}
+
+impl Click {
+    fn numbered(index: u64) -> Self {
+        // SplitMix64: well mixed, and the same for the same index.
+        let mut mixed = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        Self {
+            email: format!("reader{}@example.com", mixed % 10_000),
+            timestamp: format!("2026-11-23T{:02}:{:02}:{:02}", index / 3600 % 24, index / 60 % 60, index % 60),
+            uri: format!("https://www.example.com/pages/{}", (mixed >> 16) % 1000),
+            number: (mixed >> 32) % 200,
+        }
+    }
+}
+
+fn fill(bootstrap: &str, topic: &str, events: &str) -> Result<Value, BoxError> {
+    let producer: BaseProducer = client(bootstrap).set("enable.idempotence", "true").set("linger.ms", "20").create()?;
+    let partitions = u64::try_from(partitions(producer.client().fetch_metadata(Some(topic), WITHIN)?.topics()))?;
+    let (mut passed, mut checksum) = (0_u64, 0_u64);
+    for index in 0..events.parse()? {
+        let click = Click::numbered(index);
+        let payload = serde_json::to_vec(&click)?;
+        if click.number >= 100 {
+            passed += 1;
+            checksum = checksum.wrapping_add(hash(click.uri.as_bytes(), &payload));
+        }
+        let partition = i32::try_from(index % partitions)?;
+        let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(&payload);
+        while let Err((error, refused)) = producer.send(record) {
+            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                return Err(error.into());
+            }
+            producer.poll(Duration::from_millis(10));
+            record = refused;
+        }
+    }
+    producer.flush(WITHIN)?;
+    Ok(json!({ "count": passed, "checksum": checksum.to_string() }))
+}
+
+fn ends(bootstrap: &str, topic: &str) -> Result<Vec<i64>, BoxError> {
+    let consumer: BaseConsumer = client(bootstrap).create()?;
+    let partitions = partitions(consumer.fetch_metadata(Some(topic), WITHIN)?.topics());
+    let end = |partition| Ok(consumer.fetch_watermarks(topic, i32::try_from(partition)?, WITHIN)?.1);
+    (0..partitions).map(end).collect()
+}
+
+fn sum(bootstrap: &str, topic: &str, ends: &str) -> Result<Value, BoxError> {
+    let starts: Vec<i64> = serde_json::from_str(ends)?;
+    let consumer: BaseConsumer = client(bootstrap)
+        .set("group.id", "bench-sum")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()?;
+    let mut list = TopicPartitionList::new();
+    for (partition, start) in (0..).zip(&starts) {
+        list.add_partition_offset(topic, partition, Offset::Offset(*start))?;
+    }
+    consumer.assign(&list)?;
+    let (mut counts, mut checksums) = (vec![0_u64; starts.len()], vec![0_u64; starts.len()]);
+    let (mut left, mut first, mut last) = (starts.len(), i64::MAX, i64::MIN);
+    while left > 0 {
+        match consumer.poll(WITHIN).ok_or("no answer from the brokers")? {
+            Err(KafkaError::PartitionEOF(_)) => left -= 1,
+            message => {
+                let message = message?;
+                let partition = usize::try_from(message.partition())?;
+                let hash = hash(message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+                checksums[partition] = checksums[partition].wrapping_add(hash);
+                counts[partition] += 1;
+                let at = message.timestamp().to_millis().ok_or("a message without a time")?;
+                (first, last) = (first.min(at), last.max(at));
+            }
+        }
+    }
+    let total = checksums.iter().fold(0_u64, |sum, each| sum.wrapping_add(*each)).to_string();
+    let checksums: Vec<_> = checksums.iter().map(u64::to_string).collect();
+    let count: u64 = counts.iter().sum();
+    Ok(
+        json!({ "count": count, "checksum": total, "counts": counts, "checksums": checksums, "first_ms": first, "last_ms": last }),
+    )
+}
+
+/// FNV-1a of key and payload, set apart by a byte that JSON does not hold.
+fn hash(key: &[u8], payload: &[u8]) -> u64 {
+    let bytes = key.iter().chain(&[0xff]).chain(payload);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn partitions(topics: &[rdkafka::metadata::MetadataTopic]) -> usize {
+    topics.first().map_or(0, |topic| topic.partitions().len())
+}
+
+fn client(bootstrap: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", bootstrap);
+    client
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+fn finish(done: Result<Value, BoxError>) -> ExitCode {
+    match done {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bench-topics: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
