@@ -173,49 +173,43 @@ impl Log {
     }
 
     pub(crate) fn find_offset(&self, spec: OffsetSpec) -> Result<FoundOffset, ErrorCode> {
-        let batch = match spec {
-            OffsetSpec::Earliest => {
-                return Ok(FoundOffset { offset: self.start, timestamp: -1 });
-            }
-            OffsetSpec::Latest => {
-                return Ok(FoundOffset { offset: self.end, timestamp: -1 });
-            }
-            OffsetSpec::MaxTimestamp => self.latest_batch(),
-            OffsetSpec::Since(time_ms) => self.first_batch_since(time_ms),
+        let time_ms = match spec {
+            OffsetSpec::Earliest => return Ok(FoundOffset { offset: self.start, timestamp: -1 }),
+            OffsetSpec::Latest => return Ok(FoundOffset { offset: self.end, timestamp: -1 }),
+            OffsetSpec::MaxTimestamp => self.segments.iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1),
+            OffsetSpec::Since(time_ms) => time_ms,
         };
-        let Some((header, bytes)) = batch.map_err(|error| storage_error(&error, self.id))? else {
-            return Ok(FoundOffset { offset: -1, timestamp: -1 });
-        };
-        let wanted = if let OffsetSpec::Since(time_ms) = spec { time_ms } else { header.max_timestamp };
-        Ok(self.record_since(wanted, &header, &bytes))
+        let found = self.record_since(time_ms).map_err(|error| storage_error(&error, self.id))?;
+        Ok(found.unwrap_or(FoundOffset { offset: -1, timestamp: -1 }))
     }
 
-    fn first_batch_since(&self, time_ms: i64) -> io::Result<Option<(Header, Bytes)>> {
-        for segment in self.segments.iter().filter(|segment| segment.max_timestamp >= time_ms) {
-            let found = segment.first_batch_since(time_ms)?;
-            if found.as_ref().is_some_and(|(header, _)| header.last_offset() >= self.start) {
-                return Ok(found);
+    fn record_since(&self, time_ms: i64) -> io::Result<Option<FoundOffset>> {
+        let mut from = self.start;
+        // The record that made a batch look right may be one that has been deleted: then the search goes on behind it.
+        while let Some((header, bytes)) = self.batch_since(time_ms, from)? {
+            let Ok(records) = records::decode(&bytes) else {
+                // Compression hides the records: the batch's start is the best there is.
+                let offset = header.base_offset.max(self.start);
+                return Ok(Some(FoundOffset { offset, timestamp: header.base_timestamp }));
+            };
+            let is_right = |record: &&records::Record| record.timestamp >= time_ms && record.offset >= self.start;
+            if let Some(record) = records.iter().find(is_right) {
+                return Ok(Some(FoundOffset { offset: record.offset, timestamp: record.timestamp }));
             }
+            from = header.last_offset() + 1;
         }
         Ok(None)
     }
 
-    fn latest_batch(&self) -> io::Result<Option<(Header, Bytes)>> {
-        let latest = self.segments.iter().filter(|segment| !segment.is_empty()).rev();
-        match latest.max_by_key(|segment| segment.max_timestamp) {
-            Some(segment) => segment.latest_batch(),
-            None => Ok(None),
+    fn batch_since(&self, time_ms: i64, from: i64) -> io::Result<Option<(Header, Bytes)>> {
+        let candidates =
+            self.segments.iter().filter(|segment| segment.max_timestamp >= time_ms && segment.end_offset > from);
+        for segment in candidates {
+            if let Some(found) = segment.batch_since(time_ms, from)? {
+                return Ok(Some(found));
+            }
         }
-    }
-
-    /// The exact record inside of a batch, or the batch's start where compression hides the records.
-    fn record_since(&self, time_ms: i64, header: &Header, bytes: &Bytes) -> FoundOffset {
-        let records = records::decode(bytes).unwrap_or_default();
-        let found = records.iter().find(|record| record.timestamp >= time_ms && record.offset >= self.start);
-        match found {
-            Some(record) => FoundOffset { offset: record.offset, timestamp: record.timestamp },
-            None => FoundOffset { offset: header.base_offset.max(self.start), timestamp: header.base_timestamp },
-        }
+        Ok(None)
     }
 
     /// Gives up all records before `offset`; whole segments go at once, the rest is only hidden.

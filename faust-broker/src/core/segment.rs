@@ -27,6 +27,8 @@ pub(crate) struct Segment {
 struct Entry {
     offset: i64,
     position: u64,
+    /// The highest time of any record before it, so that a search by time can start here.
+    max_timestamp_before: i64,
 }
 
 impl Segment {
@@ -103,7 +105,8 @@ impl Segment {
 
     fn note(&mut self, header: &Header, position: u64) {
         if self.index.last().is_none_or(|last| position - last.position >= INDEX_INTERVAL) {
-            self.index.push(Entry { offset: header.base_offset, position });
+            let max_timestamp_before = self.max_timestamp;
+            self.index.push(Entry { offset: header.base_offset, position, max_timestamp_before });
         }
         self.end_offset = header.last_offset() + 1;
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
@@ -117,27 +120,23 @@ impl Segment {
         }
     }
 
-    /// The first batch that holds a record of `time_ms` or later.
-    pub(crate) fn first_batch_since(&self, time_ms: i64) -> io::Result<Option<(Header, Bytes)>> {
-        self.batch_where(|header| header.max_timestamp >= time_ms)
-    }
-
-    /// The batch that holds the highest time.
-    pub(crate) fn latest_batch(&self) -> io::Result<Option<(Header, Bytes)>> {
-        self.batch_where(|header| header.max_timestamp == self.max_timestamp)
-    }
-
-    fn batch_where(&self, wanted: impl Fn(&Header) -> bool) -> io::Result<Option<(Header, Bytes)>> {
-        let Some((position, header)) = self.find(0, wanted)? else {
-            return Ok(None);
-        };
+    /// The first batch that may hold a record of `time_ms` or later, at `from` or later.
+    pub(crate) fn batch_since(&self, time_ms: i64, from: i64) -> io::Result<Option<(Header, Bytes)>> {
+        let earlier = self.index.partition_point(|entry| entry.max_timestamp_before < time_ms);
+        let start = self.position_before(earlier).max(self.entry_before(from));
+        let wanted = |header: &Header| header.max_timestamp >= time_ms && header.last_offset() >= from;
+        let Some((position, header)) = self.find(start, wanted)? else { return Ok(None) };
         let bytes = self.data.read(position, header.size)?.into_iter().next();
-        Ok(bytes.map(|bytes| (header, bytes)))
+        Ok(bytes.map(|bytes| (header, bytes.slice(..header.size))))
     }
 
     fn entry_before(&self, offset: i64) -> u64 {
-        let after = self.index.partition_point(|entry| entry.offset <= offset);
-        after.checked_sub(1).map_or(0, |at| self.index[at].position)
+        self.position_before(self.index.partition_point(|entry| entry.offset <= offset))
+    }
+
+    /// Where the entry before the one numbered `at` points to; the start if there is none.
+    fn position_before(&self, at: usize) -> u64 {
+        at.checked_sub(1).map_or(0, |at| self.index[at].position)
     }
 
     fn find(&self, from: u64, wanted: impl Fn(&Header) -> bool) -> io::Result<Option<(u64, Header)>> {

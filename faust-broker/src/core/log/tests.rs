@@ -74,6 +74,19 @@ fn offsets_are_found_by_time() {
 }
 
 #[test]
+fn a_search_by_time_goes_on_behind_deleted_records() {
+    let mut broker = broker(&[]);
+    append(&mut broker, &[50, 10]);
+    append(&mut broker, &[60]);
+    append(&mut broker, &[70]);
+    for (start, since, offset) in [(1, 20, 2), (3, 20, 3), (3, 0, 3), (4, 0, -1)] {
+        broker.delete_records("t", 0, Some(start)).unwrap();
+        let found = broker.find_offset("t", 0, OffsetSpec::Since(since)).unwrap().offset;
+        assert_eq!(found, offset, "from {start} since {since}");
+    }
+}
+
+#[test]
 fn deleted_records_are_gone() {
     let mut broker = broker(&[]);
     append(&mut broker, &[1, 2]);
@@ -167,5 +180,24 @@ proptest! {
             let bytes: usize = broker.read("t", 0, offset, max_bytes).unwrap().batches.iter().skip(1).map(Bytes::len).sum();
             prop_assert!(bytes <= max_bytes);
         }
+    }
+    /// Law: a search by time finds the first record that is not earlier, however the batches and segments lie.
+    #[test]
+    fn the_first_record_since_is_found(
+        batches in proptest::collection::vec(proptest::collection::vec(0i64..100, 1..40), 1..60),
+        segment in 500u32..60_000,
+        since in 0i64..101,
+    ) {
+        let mut broker = broker(&[("segment.bytes", &segment.to_string())]);
+        for timestamps in &batches {
+            append(&mut broker, timestamps);
+        }
+        let times: Vec<i64> = batches.concat();
+        let expected = times.iter().position(|time| *time >= since).map_or(-1, |at| i64::try_from(at).unwrap());
+        prop_assert_eq!(broker.find_offset("t", 0, OffsetSpec::Since(since)).unwrap().offset, expected);
+        let latest = times.iter().max().copied().unwrap();
+        let first_latest = times.iter().position(|time| *time == latest).unwrap();
+        let found = broker.find_offset("t", 0, OffsetSpec::MaxTimestamp).unwrap();
+        prop_assert_eq!((found.offset, found.timestamp), (i64::try_from(first_latest).unwrap(), latest));
     }
 }
