@@ -27,6 +27,7 @@ pub use faust_core::config::Settings;
 pub use faust_core::dead_letter;
 pub use faust_core::error::{BoxError, Error, Result, SetupErrors};
 pub use faust_core::message::{Headers, OwnedMessage, RawKey};
+pub use faust_core::partitioner::partition_of;
 pub use faust_core::plan::Plan;
 pub use faust_core::record::{IntoTimestamp, Record, models};
 pub use faust_core::registry::AgentOptions;

@@ -13,11 +13,14 @@ pub mod error;
 pub mod message;
 pub(crate) mod offsets;
 pub(crate) mod partition;
+pub mod partitioner;
 pub mod plan;
 pub mod record;
 pub mod registry;
 pub mod stats;
 pub mod stream;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod topic;
 pub mod transport;
@@ -29,12 +32,7 @@ pub use partition::dead_letter;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::agent::{AgentCx, AgentDef, AgentFuture, ArgSpec, SourceDecl, TopicDecl, arg, output, per_event, per_event_to_sinks};
-    pub use crate::codec::CodecDef;
     pub use crate::record::support;
-    pub use crate::record::{FieldDef, ModelDef, VariantDef};
     pub use ::inventory;
     pub use ::serde;
-    pub use ::std::boxed::Box;
-    pub use ::std::option::Option::{self, None, Some};
-    pub use ::std::result::Result::{self, Err, Ok};
 }

@@ -5,6 +5,7 @@
 //! messages are read; [`Admin`] declares topics and looks things up.
 
 pub mod kafka;
+#[cfg(feature = "testing")]
 pub mod memory;
 
 use std::collections::BTreeMap;

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as channel};
-use tokio::task::JoinHandle;
 
 use self::control::Control;
 use self::group::Listener;
@@ -21,7 +20,9 @@ use crate::partition::stage::Outputs;
 use crate::partition::task::TaskCx;
 use crate::plan::{Plan, settle};
 use crate::stats::{Counts, Stats};
-use crate::transport::{Group, Subscription, TopicPartition, Transport};
+#[cfg(feature = "testing")]
+use crate::transport::Group;
+use crate::transport::{Subscription, TopicPartition, Transport};
 
 /// How a worker runs, beyond its settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,10 +45,11 @@ impl WorkerOptions {
 pub struct Worker {
     shared: Arc<Shared>,
     plan: Arc<Plan>,
-    group: Arc<dyn Group>,
     outputs: Arc<Outputs>,
     description: Description,
-    control: Mutex<Option<JoinHandle<()>>>,
+    /// How the test driver kills it.
+    #[cfg(feature = "testing")]
+    lifeline: Mutex<Option<(Arc<dyn Group>, tokio::task::JoinHandle<()>)>>,
     failed: mpsc::UnboundedSender<Error>,
 }
 
@@ -136,9 +138,16 @@ impl Worker {
         let (events, receiver) = mpsc::unbounded_channel();
         let group = transport.join(subscription(&plan), Arc::new(Listener::new(events)))?;
         let control = Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options);
-        let control = tokio::spawn(control.run(receiver, failures, home));
-        let control = Mutex::new(Some(control));
-        Ok(Self { shared, plan, group, outputs, description, control, failed })
+        let running = tokio::spawn(control.run(receiver, failures, home));
+        Ok(Self {
+            shared,
+            plan,
+            outputs,
+            description,
+            #[cfg(feature = "testing")]
+            lifeline: Mutex::new(Some((group, running))),
+            failed,
+        })
     }
 
     /// Waits until the first assignment has been taken up, or the worker has ended.
@@ -202,9 +211,9 @@ impl Worker {
     /// Dies as a process dies: nothing is drained, nothing committed, the group is not told.
     #[cfg(feature = "testing")]
     pub(crate) fn crash(&self) {
-        self.group.abandon();
-        if let Some(control) = self.control.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            control.abort();
+        if let Some((group, running)) = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            group.abandon();
+            running.abort();
         }
         self.shared.advance(Phase::Done);
     }

@@ -1,1 +1,221 @@
-//! The in-process transport of the test driver.
+//! The transport of the test driver: the broker's core in this process, without socket, thread or clock of its own.
+
+mod group;
+mod queue;
+mod reader;
+mod sink;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use faust_broker::core::{Broker, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use self::group::{Member, Membership};
+use self::queue::MemoryQueue;
+use self::reader::MemoryReader;
+use self::sink::MemorySink;
+use super::{
+    Admin, Committed, Group, GroupListener, NewTopic, Reader, Sink, StartAt, Subscription, TopicPartition, Transport,
+    TransportError,
+};
+use crate::time::Timestamp;
+
+/// A Kafka of one node in memory. Clones are the same Kafka.
+#[derive(Clone)]
+pub struct MemoryCluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    /// Serializes rebalances: one ends before the next begins.
+    rebalancing: tokio::sync::Mutex<()>,
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    session_timeout: Duration,
+}
+
+struct State {
+    broker: Broker,
+    members: BTreeMap<u64, Member>,
+    next_member: u64,
+    /// Whoever waits for messages.
+    wakers: Vec<Waker>,
+    /// Counts everything that happens, so that a driver sees when nothing does.
+    activity: u64,
+    /// While set, messages stay under way: they are in the log, and not acknowledged.
+    held: Option<Vec<Arc<crate::delivery::Delivery>>>,
+    /// Places messages without a key by turns.
+    turn: i32,
+}
+
+impl MemoryCluster {
+    /// An empty cluster whose time is `clock`; a member that crashes is missed after `session_timeout`.
+    pub fn new(seed: u64, session_timeout: Duration, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let state = State {
+            broker: Broker::new(CoreConfig::seeded(seed)),
+            members: BTreeMap::new(),
+            next_member: 0,
+            wakers: Vec::new(),
+            activity: 0,
+            held: None,
+            turn: 0,
+        };
+        let inner =
+            Inner { state: Mutex::new(state), rebalancing: tokio::sync::Mutex::new(()), clock: Box::new(clock), session_timeout };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A number that grows with everything that happens.
+    pub fn activity(&self) -> u64 {
+        self.state().activity
+    }
+
+    /// From now on messages are written and not acknowledged, until [`release_deliveries`](Self::release_deliveries).
+    pub fn hold_deliveries(&self) {
+        self.state().held.get_or_insert_default();
+    }
+
+    /// Acknowledges what was held back.
+    pub fn release_deliveries(&self) {
+        let held = self.state().held.take().unwrap_or_default();
+        held.iter().for_each(|delivery| delivery.done(Ok(())));
+    }
+
+    /// The cluster's time.
+    pub fn time(&self) -> Timestamp {
+        (self.inner.clock)()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn active(&mut self) {
+        self.activity += 1;
+    }
+
+    /// Partition counts of the topics that exist.
+    fn topics(&self) -> BTreeMap<String, i32> {
+        self.broker.topics().map(|(name, topic)| (name.to_owned(), topic.partitions())).collect()
+    }
+
+    fn end(&self, partition: &TopicPartition, spec: OffsetSpec) -> Result<i64, TransportError> {
+        let found = self.broker.find_offset(&partition.topic, partition.partition, spec);
+        found.map(|found| found.offset).map_err(|code| refused(&format!("offsets of {partition}"), code))
+    }
+
+    fn committed(&self, group: &str, partition: &TopicPartition) -> Option<Committed> {
+        let committed = self.broker.committed_offset(group, &partition.topic, partition.partition)?;
+        Some(Committed { offset: committed.offset, metadata: committed.metadata.clone() })
+    }
+
+    fn commit(&mut self, group: &str, offsets: BTreeMap<TopicPartition, Committed>, now: Timestamp) -> Result<(), TransportError> {
+        let offsets = offsets.into_iter().map(|(partition, committed)| OffsetToCommit {
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            offset: committed.offset,
+            leader_epoch: -1,
+            metadata: committed.metadata,
+        });
+        // Membership is ours to know: the core sees a program that commits without being a member.
+        let what = format!("commit of group `{group}`");
+        let results = self.broker.commit_offsets(group, &MemberRef { generation: -1, ..MemberRef::default() }, offsets.collect(), now.0);
+        let results = results.map_err(|code| refused(&what, code))?;
+        results.into_iter().collect::<Result<Vec<_>, _>>().map(drop).map_err(|code| refused(&what, code))
+    }
+}
+
+fn refused(what: &str, code: ErrorCode) -> TransportError {
+    TransportError::fatal(what, format!("{code:?}"))
+}
+
+impl Transport for MemoryCluster {
+    fn describe(&self) -> String {
+        "memory://".to_owned()
+    }
+
+    fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {
+        Ok(Arc::new(MemorySink::new(self.clone())))
+    }
+
+    fn admin(&self) -> Result<Arc<dyn Admin>, TransportError> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn join(&self, subscription: Subscription, listener: Arc<dyn GroupListener>) -> Result<Arc<dyn Group>, TransportError> {
+        Ok(Membership::join(self, subscription, listener))
+    }
+
+    fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError> {
+        let queues = from.into_iter().map(|(partition, start)| {
+            let offset = match start {
+                StartAt::Offset(offset) => offset,
+                StartAt::Earliest => self.state().end(&partition, OffsetSpec::Earliest)?,
+                StartAt::Latest => self.state().end(&partition, OffsetSpec::Latest)?,
+            };
+            Ok(MemoryQueue::new(self.clone(), partition, offset))
+        });
+        Ok(Box::new(MemoryReader::new(queues.collect::<Result<_, TransportError>>()?)))
+    }
+}
+
+impl Admin for MemoryCluster {
+    fn topics(&self, names: Option<Vec<String>>) -> BoxFuture<'_, Result<BTreeMap<String, i32>, TransportError>> {
+        let mut topics = self.state().topics();
+        if let Some(names) = names {
+            topics.retain(|name, _| names.contains(name));
+        }
+        futures_util::future::ready(Ok(topics)).boxed()
+    }
+
+    fn create(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<(), TransportError>> {
+        let mut state = self.state();
+        state.active();
+        let created = topics.into_iter().filter(|topic| state.broker.topic(&topic.name).is_none()).collect::<Vec<_>>();
+        let results = created.into_iter().map(|topic| {
+            let spec = TopicSpec { partitions: topic.partitions, configs: topic.configs };
+            let created = state.broker.create_topic(&topic.name, spec);
+            created.map(drop).map_err(|refusal| TransportError::fatal(format!("create topic `{}`", topic.name), refusal.message))
+        });
+        let result: Result<Vec<()>, _> = results.collect();
+        futures_util::future::ready(result.map(drop)).boxed()
+    }
+
+    fn delete(&self, topics: Vec<String>) -> BoxFuture<'_, Result<(), TransportError>> {
+        let mut state = self.state();
+        state.active();
+        for topic in topics {
+            // One that is not there is deleted already.
+            let _ = state.broker.delete_topic(&topic);
+        }
+        futures_util::future::ready(Ok(())).boxed()
+    }
+
+    fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, (i64, i64)>, TransportError>> {
+        let state = self.state();
+        let bounds = of.into_iter().map(|partition| {
+            let low = state.end(&partition, OffsetSpec::Earliest)?;
+            let high = state.end(&partition, OffsetSpec::Latest)?;
+            Ok((partition, (low, high)))
+        });
+        futures_util::future::ready(bounds.collect()).boxed()
+    }
+
+    fn committed(&self, group: &str, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
+        let state = self.state();
+        let committed = of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
+        futures_util::future::ready(Ok(committed.collect())).boxed()
+    }
+}
+
+impl std::fmt::Debug for MemoryCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryCluster").finish_non_exhaustive()
+    }
+}

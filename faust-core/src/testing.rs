@@ -1,0 +1,354 @@
+//! The test driver: the real app on an in-process Kafka, with a clock that only you move.
+//!
+//! Nothing of the engine is replaced but the transport. There may be several workers and any number of partitions;
+//! workers join, leave, crash and come back; everything is deterministic.
+//!
+//! ```
+//! use faust_core::{app::App, testing::TestDriver};
+//! # use faust_core::agent::*;
+//! # struct double {}
+//! # impl AgentHandle for double { const DEF: AgentDef = AgentDef { name: "double", topics: &["numbers"], sinks: &[], help: "", module: "", file: "", line: 0, start: |cx| {
+//! #     static IN: ArgSpec = ArgSpec::new("numbers");
+//! #     static OUT: ArgSpec = ArgSpec::new("out").with_topic(TopicDecl::new("doubled"));
+//! #     let mut numbers: faust_core::stream::Stream<i64, String> = arg(cx, &IN)?;
+//! #     let out: faust_core::topic::Topic<String, i64> = arg(cx, &OUT)?;
+//! #     Ok(Box::pin(async move {
+//! #         while let Some(event) = numbers.next_event().await { out.send(event.key(), &(event.value() * 2)).await?; }
+//! #         Ok(())
+//! #     })) } }; }
+//! let mut driver = TestDriver::new(App::builder("lesson").agent::<double>())?;
+//! driver.start_worker()?;
+//! driver.send("numbers", &"a".to_owned(), &21)?;
+//! driver.run_until_idle();
+//! assert_eq!(driver.read::<String, i64>("doubled")?, [("a".to_owned(), 42)]);
+//! # Ok::<(), faust_core::error::Error>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+
+use crate::app::{App, AppBuilder};
+use crate::codec::{Coder, Data, Role};
+use crate::error::Error;
+use crate::message::{Headers, OwnedMessage};
+use crate::partition::stage::Outputs;
+use crate::time::{Timestamp, millis};
+use crate::topic::{SendOptions, Topic};
+use crate::transport::memory::MemoryCluster;
+use crate::transport::{NewTopic, Read, StartAt, TopicPartition, Transport, TransportError};
+use crate::worker::{Status, Worker};
+
+/// An app under test, with its own Kafka and clock.
+pub struct TestDriver {
+    // Before the runtime: workers end on it.
+    workers: Vec<Option<Worker>>,
+    app: App,
+    cluster: MemoryCluster,
+    outputs: Arc<Outputs>,
+    runtime: Runtime,
+}
+
+/// A worker of a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerId(usize);
+
+/// A message as it lies in a topic.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TestMessage {
+    /// The partition it is in.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// Its time.
+    pub timestamp: Timestamp,
+    /// Its key, if it has one.
+    pub key: Option<Vec<u8>>,
+    /// Its payload; `None` is a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+/// 2026-01-01 00:00:00 UTC: when every driver's clock begins.
+pub const START: Timestamp = Timestamp(1_767_225_600_000);
+
+/// Turns without anything happening after which a driver is idle: more than any hand-over in the engine takes.
+const QUIET_TURNS: u32 = 40;
+
+impl TestDriver {
+    /// Builds the app; nothing runs yet.
+    ///
+    /// # Errors
+    /// The app's faults.
+    pub fn new(app: AppBuilder) -> Result<Self, Error> {
+        Self::seeded(app, 0)
+    }
+
+    /// As [`new`](Self::new), with a seed for whatever the cluster has to choose.
+    ///
+    /// # Errors
+    /// The app's faults.
+    pub fn seeded(app: AppBuilder, seed: u64) -> Result<Self, Error> {
+        let app = app.build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.map_err(|error| Error::Misuse(format!("the test driver needs a runtime: {error}")))?;
+        let start = runtime.block_on(async { Instant::now() });
+        let clock = move || Timestamp(START.0 + millis(start.elapsed()));
+        let cluster = MemoryCluster::new(seed, app.settings().broker_session_timeout, clock);
+        let outputs = Outputs::new(cluster.sink()?, Arc::default(), String::new());
+        Ok(Self { workers: Vec::new(), app, cluster, outputs, runtime })
+    }
+
+    /// Starts a worker of the app and runs until it is idle.
+    ///
+    /// # Errors
+    /// What a worker's start can fail with: faults of the topology, topics that do not fit.
+    pub fn start_worker(&mut self) -> Result<WorkerId, Error> {
+        let worker = self.start()?;
+        self.workers.push(Some(worker));
+        self.run_until_idle();
+        Ok(WorkerId(self.workers.len() - 1))
+    }
+
+    fn start(&self) -> Result<Worker, Error> {
+        self.runtime.block_on(async {
+            let start = self.app.start_on(Arc::new(self.cluster.clone()));
+            tokio::pin!(start);
+            // Polled by turns rather than awaited: a runtime that sleeps would move the clock.
+            loop {
+                if let Some(worker) = start.as_mut().now_or_never() {
+                    return worker;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+    }
+
+    /// Runs everything that can run without time passing.
+    pub fn run_until_idle(&mut self) {
+        self.runtime.block_on(settle(&self.cluster));
+    }
+
+    /// Lets time pass: timers fire in order, each followed by all that it sets in motion.
+    pub fn advance(&mut self, by: Duration) {
+        self.runtime.block_on(async {
+            let end = Instant::now() + by;
+            settle(&self.cluster).await;
+            loop {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                // Small steps, so that what one timer sets in motion is seen by the next.
+                tokio::time::advance(left.min(Duration::from_millis(10))).await;
+                settle(&self.cluster).await;
+            }
+        });
+    }
+
+    /// Lets the commit interval pass, so that what is done is committed.
+    pub fn commit(&mut self) {
+        self.advance(self.app.settings().broker_commit_interval);
+    }
+
+    /// The driver's clock.
+    pub fn now(&self) -> Timestamp {
+        self.runtime.block_on(async { self.cluster.time() })
+    }
+
+    /// Creates a topic, before or beside those the app declares.
+    ///
+    /// # Errors
+    /// A name or a count Kafka refuses.
+    pub fn create_topic(&mut self, name: &str, partitions: i32) -> Result<(), Error> {
+        let topic = NewTopic { name: name.to_owned(), partitions, replication: 1, configs: BTreeMap::new() };
+        let admin = self.cluster.admin()?;
+        let created = admin.create(vec![topic]).now_or_never();
+        created.unwrap_or(Ok(())).map_err(Error::from)
+    }
+
+    /// Sends a message into a topic, at the driver's time.
+    ///
+    /// # Errors
+    /// The topic does not exist, or the value cannot be encoded.
+    pub fn send<K: Data, V: Data>(&mut self, topic: &str, key: &K, value: &V) -> Result<(), Error> {
+        self.send_with(topic, key, value, |message| message)
+    }
+
+    /// Sends a message with a chosen partition, time or headers.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_with<K: Data, V: Data>(
+        &mut self,
+        topic: &str,
+        key: &K,
+        value: &V,
+        options: impl FnOnce(SendOptions) -> SendOptions,
+    ) -> Result<(), Error> {
+        let topic = Topic::<K, V>::outside(topic, &self.outputs)?;
+        self.runtime.block_on(topic.send_with(key, value, options))
+    }
+
+    /// Everything in a topic, decoded, partition by partition.
+    ///
+    /// # Errors
+    /// The topic does not exist, or something in it is not of these types.
+    pub fn read<K: Data, V: Data>(&mut self, topic: &str) -> Result<Vec<(K, V)>, Error> {
+        let fault = |why: String| Error::Misuse(format!("topic `{topic}`: {why}"));
+        let key: Coder<K> = Coder::resolve(None, Role::Key).map_err(|why| fault(why.to_string()))?;
+        let value: Coder<V> = Coder::resolve(None, Role::Value).map_err(|why| fault(why.to_string()))?;
+        let decode = |message: TestMessage| {
+            let key = key.decode(message.key.as_deref())?;
+            Ok((key, value.decode(message.payload.as_deref())?))
+        };
+        let decoded: Result<_, crate::codec::DecodeError> = self.messages(topic)?.into_iter().map(decode).collect();
+        decoded.map_err(|why| fault(why.to_string()))
+    }
+
+    /// Everything in a topic as it lies there, partition by partition.
+    ///
+    /// # Errors
+    /// The topic does not exist.
+    pub fn messages(&mut self, topic: &str) -> Result<Vec<TestMessage>, Error> {
+        let partitions = self.partitions(topic)?;
+        let mut reader = self.cluster.read(partitions.iter().map(|p| (p.clone(), StartAt::Earliest)).collect())?;
+        let mut found = Vec::new();
+        let mut open = partitions.len();
+        while open > 0 {
+            // At the ends there is nothing to wait for, and nothing is waited for.
+            match self.runtime.block_on(async { reader.next(Duration::ZERO).await })? {
+                Some(Read::Message(partition, message)) => found.push(TestMessage::new(&partition, message)),
+                Some(Read::End(_)) => open -= 1,
+                None => break,
+            }
+        }
+        found.sort_by_key(|message| (message.partition, message.offset));
+        Ok(found)
+    }
+
+    /// What the app has committed of a topic, by partition.
+    ///
+    /// # Errors
+    /// The topic does not exist.
+    pub fn committed(&mut self, topic: &str) -> Result<BTreeMap<i32, i64>, Error> {
+        let partitions = self.partitions(topic)?;
+        let group = self.app.settings().group();
+        let committed = self.cluster.admin()?.committed(&group, partitions).now_or_never().unwrap_or_else(|| Ok(BTreeMap::new()))?;
+        Ok(committed.into_iter().map(|(partition, committed)| (partition.partition, committed.offset)).collect())
+    }
+
+    /// The partitions a worker has.
+    pub fn assignment(&self, worker: WorkerId) -> Vec<TopicPartition> {
+        self.status(worker).map_or_else(Vec::new, |status| status.assignment)
+    }
+
+    /// What a worker is doing; `None` once it has stopped or crashed.
+    pub fn status(&self, worker: WorkerId) -> Option<Status> {
+        self.workers.get(worker.0)?.as_ref().map(Worker::status)
+    }
+
+    /// Ends a worker in order: it finishes, commits and leaves.
+    ///
+    /// # Errors
+    /// Why it had ended before, if it had.
+    pub fn stop(&mut self, worker: WorkerId) -> Result<(), Error> {
+        let Some(worker) = self.workers.get_mut(worker.0).and_then(Option::take) else { return Ok(()) };
+        worker.begin_stop();
+        self.run_until_idle();
+        self.outcome(worker)
+    }
+
+    /// Why a worker has ended by itself; `None` while it runs.
+    pub fn ended(&mut self, worker: WorkerId) -> Option<Result<(), Error>> {
+        let worker = self.workers.get(worker.0)?.as_ref()?;
+        self.runtime.block_on(async { worker.wait().now_or_never() })
+    }
+
+    fn outcome(&mut self, worker: Worker) -> Result<(), Error> {
+        let ended = |worker: &Worker| self.runtime.block_on(async { worker.wait().now_or_never() });
+        if let Some(outcome) = ended(&worker) {
+            return outcome;
+        }
+        // An agent that will not return is given the shutdown timeout.
+        let patience = self.app.settings().shutdown_timeout + Duration::from_secs(1);
+        self.advance(patience);
+        self.runtime.block_on(async { worker.wait().now_or_never() }).unwrap_or(Ok(()))
+    }
+
+    /// Kills a worker: nothing is finished, nothing committed, and the group misses it after the session timeout.
+    pub fn crash(&mut self, worker: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(worker.0).and_then(Option::take) {
+            let _inside = self.runtime.enter();
+            worker.crash();
+        }
+        self.run_until_idle();
+    }
+
+    /// Crashes a worker and starts another in its place, once the group has missed the first.
+    ///
+    /// # Errors
+    /// As [`start_worker`](Self::start_worker).
+    pub fn restart(&mut self, worker: WorkerId) -> Result<WorkerId, Error> {
+        self.crash(worker);
+        self.advance(self.app.settings().broker_session_timeout + Duration::from_millis(10));
+        self.start_worker()
+    }
+
+    /// The cluster, for faults that a test wants to make.
+    pub fn cluster(&self) -> &MemoryCluster {
+        &self.cluster
+    }
+
+    fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error> {
+        let admin = self.cluster.admin()?;
+        let found = admin.topics(Some(vec![topic.to_owned()])).now_or_never().unwrap_or_else(|| Ok(BTreeMap::new()))?;
+        let count = found.get(topic).ok_or_else(|| TransportError::fatal(format!("topic `{topic}`"), "it does not exist"))?;
+        Ok((0..*count).map(|partition| TopicPartition::new(topic, partition)).collect())
+    }
+}
+
+/// Gives every task its turns until nothing has happened for long.
+async fn settle(cluster: &MemoryCluster) {
+    let mut seen = cluster.activity();
+    let mut quiet = 0;
+    while quiet < QUIET_TURNS {
+        // The runtime never sleeps while this yields, so the paused clock stands still.
+        tokio::task::yield_now().await;
+        let now = cluster.activity();
+        quiet = if now == seen { quiet + 1 } else { 0 };
+        seen = now;
+    }
+}
+
+impl TestMessage {
+    fn new(partition: &TopicPartition, message: OwnedMessage) -> Self {
+        Self {
+            partition: partition.partition,
+            offset: message.offset,
+            timestamp: message.timestamp,
+            key: message.key.map(Into::into),
+            payload: message.payload.map(Into::into),
+            headers: message.headers,
+        }
+    }
+}
+
+impl Drop for TestDriver {
+    fn drop(&mut self) {
+        let _inside = self.runtime.enter();
+        self.workers.drain(..).flatten().for_each(|worker| worker.crash());
+    }
+}
+
+impl std::fmt::Debug for TestDriver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestDriver").field("app", &self.app).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! Reading one partition of the in-memory cluster.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use faust_broker::core::records;
+
+use super::{MemoryCluster, refused};
+use crate::message::{Headers, OwnedMessage, RawMessage};
+use crate::time::Timestamp;
+use crate::transport::{PartitionQueue, TopicPartition, TransportError};
+
+/// Bytes taken from the log at a time.
+const CHUNK: usize = 1 << 20;
+
+pub(super) struct MemoryQueue {
+    cluster: MemoryCluster,
+    partition: TopicPartition,
+    position: i64,
+    buffer: VecDeque<OwnedMessage>,
+    at_end: bool,
+}
+
+impl MemoryQueue {
+    pub(super) fn new(cluster: MemoryCluster, partition: TopicPartition, position: i64) -> Self {
+        Self { cluster, partition, position, buffer: VecDeque::new(), at_end: false }
+    }
+
+    pub(super) fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// Takes the next chunk from the log; with none, the waker hears of the next message of any partition.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), TransportError> {
+        let what = format!("read {}", self.partition);
+        let mut state = self.cluster.state();
+        let read = state.broker.read(&self.partition.topic, self.partition.partition, self.position, CHUNK);
+        let read = read.map_err(|code| refused(&what, code))?;
+        for batch in read.batches {
+            let records = records::decode(&batch).map_err(|code| refused(&what, code))?;
+            // A batch may begin before the position.
+            let wanted = records.into_iter().filter(|record| record.offset >= self.position);
+            self.buffer.extend(wanted.map(message));
+        }
+        self.at_end = self.buffer.is_empty();
+        match self.buffer.back() {
+            Some(last) => self.position = last.offset + 1,
+            None => state.wakers.push(cx.waker().clone()),
+        }
+        state.activity += u64::from(!self.at_end);
+        Ok(())
+    }
+}
+
+fn message(record: records::Record) -> OwnedMessage {
+    let mut headers = Headers::new();
+    record.headers.into_iter().for_each(|(name, value)| headers.push(name, value));
+    let timestamp = Timestamp(record.timestamp);
+    OwnedMessage { offset: record.offset, timestamp, key: record.key, payload: record.value, headers }
+}
+
+impl PartitionQueue for MemoryQueue {
+    fn poll_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        each: &mut dyn FnMut(RawMessage<'_>),
+    ) -> Poll<Result<usize, TransportError>> {
+        if self.buffer.is_empty()
+            && let Err(error) = self.fill(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        let count = self.buffer.len().min(max);
+        if count == 0 {
+            return Poll::Pending;
+        }
+        self.buffer.drain(..count).for_each(|message| each(message.as_raw()));
+        Poll::Ready(Ok(count))
+    }
+
+    fn seek(&mut self, offset: i64) -> Result<(), TransportError> {
+        self.position = offset;
+        self.buffer.clear();
+        self.at_end = false;
+        Ok(())
+    }
+
+    fn at_end(&self) -> bool {
+        self.at_end
+    }
+}
