@@ -82,6 +82,13 @@ pub(crate) struct TaskHandle {
     pub(crate) live: Arc<Mutex<Vec<Arc<LiveStage>>>>,
 }
 
+impl Drop for TaskHandle {
+    /// A task does not outlive its worker, whichever way that ends.
+    fn drop(&mut self) {
+        self.join.abort();
+    }
+}
+
 /// The task of one partition of one set of topics.
 pub(crate) struct Task {
     cx: Arc<TaskCx>,
@@ -164,6 +171,7 @@ impl Task {
         loop {
             let deadline = cutting.as_ref().map(|(_, deadline)| *deadline);
             tokio::select! {
+                biased;
                 // The stages run inside this arm; it yields when one of them has something to say.
                 news = generation.news(cutting.is_some()) => match news {
                     News::AtRest => {
@@ -231,6 +239,7 @@ impl Task {
         generation.drain();
         while !generation.is_over() {
             tokio::select! {
+                biased;
                 news = generation.news(false) => match news {
                     News::Returned(index, Returned::Result(Ok(()))) => {
                         if let Some(stage) = generation.stages.get(index) {
@@ -270,6 +279,7 @@ impl Task {
             // A commit that is under way decides where to begin again, so it is waited for.
             let deadline = self.pending.is_none().then_some(until);
             tokio::select! {
+                biased;
                 () = at(deadline) => return true,
                 command = commands.recv() => match command {
                     None => return false,

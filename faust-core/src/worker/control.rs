@@ -86,6 +86,7 @@ impl Control {
         tokio::pin!(gone);
         loop {
             tokio::select! {
+                biased;
                 // Partitions come or go.
                 Some(event) = events.recv() => self.group_event(event).await?,
                 // A task has given up, or the program says the worker must end.
@@ -175,9 +176,8 @@ impl Control {
     }
 
     fn abort(&mut self, key: (usize, i32)) -> Option<((usize, i32), Vec<Part>)> {
-        let task = self.tasks.remove(&key)?;
-        task.join.abort();
-        Some((key, task.parts))
+        let mut task = self.tasks.remove(&key)?;
+        Some((key, std::mem::take(&mut task.parts)))
     }
 
     /// Ends tasks: their streams end, their last cuts are committed. Gives back their partitions.
@@ -208,9 +208,8 @@ impl Control {
         };
         let mut drained = Vec::new();
         for (key, mut task) in tasks {
-            task.join.abort();
             task.commit(&committed);
-            drained.push((key, task.parts));
+            drained.push((key, std::mem::take(&mut task.parts)));
         }
         drained
     }
@@ -252,10 +251,12 @@ impl Control {
         tokio::pin!(leave);
         loop {
             tokio::select! {
+                biased;
                 () = &mut leave => break,
                 Some(event) = events.recv() => match event {
                     GroupEvent::Revoked(partitions, lost, done) => {
-                        let left = deadline.saturating_duration_since(Instant::now());
+                        // A little less than all that is left, so that a slow end is told from one that hangs.
+                        let left = deadline.saturating_duration_since(Instant::now()).mul_f64(0.9);
                         self.revoke(partitions, lost, left.min(self.cx.settings.broker_rebalance_timeout)).await;
                         let _ = done.send(());
                     }
@@ -270,7 +271,7 @@ impl Control {
                 }
             }
         }
-        std::mem::take(&mut self.tasks).into_values().for_each(|task| task.join.abort());
+        self.tasks.clear();
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
         if let Err(error) = self.cx.sink.flush(left).await {
             tracing::warn!("not everything that was sent has arrived: {error}");
