@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Step;
 use crate::error::BoxError;
-use crate::record::models;
 
 /// A transform of bytes that a chain can name, like compression or a signature.
 ///
@@ -76,19 +75,19 @@ pub(super) fn transform(name: &str) -> Option<Step> {
     definitions().find(|def| def.name == name).map(|def| Step { name: def.name, codec: def.codec })
 }
 
-/// What is wrong with the codecs and records that were linked: each name given twice, with both places.
+/// What is wrong with the codecs that were linked: each name given twice, with both places.
+///
+/// Two records may share a name: it is for people to read, and stands in no message.
 pub fn faults() -> Vec<String> {
     let mut codecs: Vec<_> = definitions().map(|def| (def.name, def.file, def.line)).collect();
     codecs.sort_unstable();
-    let records: Vec<_> = models().iter().map(|model| (model.name, model.file, model.line)).collect();
     let built_in = |(name, file, line): &(&str, &str, u32)| {
         BUILT_IN
             .contains(name)
             .then(|| format!("codec `{name}` at {file}:{line} has the name of a built-in one; rename it"))
     };
     let mut faults: Vec<String> = codecs.iter().filter_map(built_in).collect();
-    faults.extend(twice("codec", &codecs));
-    faults.extend(twice("record", &records));
+    faults.extend(twice(&codecs));
     faults
 }
 
@@ -97,11 +96,11 @@ fn definitions() -> impl Iterator<Item = &'static CodecDef> {
 }
 
 /// `sorted` by name, so that those of one name are neighbours.
-fn twice<'a>(kind: &'a str, sorted: &'a [(&str, &str, u32)]) -> impl Iterator<Item = String> + use<'a> {
+fn twice<'a>(sorted: &'a [(&str, &str, u32)]) -> impl Iterator<Item = String> + use<'a> {
     sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(move |pair| {
         let [(name, file, line), (_, other_file, other_line)] = [pair[0], pair[1]];
         format!(
-            "two {kind}s are named `{name}`: {file}:{line} and {other_file}:{other_line}; give one another name with `name = \"..\"`"
+            "two codecs are named `{name}`: {file}:{line} and {other_file}:{other_line}; give one another name with `name = \"..\"`"
         )
     })
 }
@@ -126,7 +125,7 @@ mod tests {
     #[test]
     fn two_of_one_name_are_reported_with_both_places() {
         let sorted = [("a", "x.rs", 1), ("b", "x.rs", 2), ("b", "y.rs", 3)];
-        let faults: Vec<_> = twice("codec", &sorted).collect();
+        let faults: Vec<_> = twice(&sorted).collect();
         assert_eq!(faults, ["two codecs are named `b`: x.rs:2 and y.rs:3; give one another name with `name = \"..\"`"]);
     }
 }
