@@ -1,0 +1,171 @@
+//! When a commit is taken, and what it says.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use faust::prelude::*;
+use faust::testing::TestDriver;
+
+/// Takes as many milliseconds over a number as it says.
+#[agent(topic = "work")]
+async fn slow(mut work: Stream<u64>, #[topic("done")] done: Topic<RawKey, u64>) -> Result<()> {
+    while let Some(millis) = work.next().await {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        done.send(&RawKey::NONE, &millis).await?;
+    }
+    Ok(())
+}
+
+/// Reads the same topic and never waits.
+#[agent(topic = "work")]
+async fn fast(mut work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>) -> Result<()> {
+    while let Some(millis) = work.next().await {
+        seen.send(&RawKey::NONE, &millis).await?;
+    }
+    Ok(())
+}
+
+fn one_partition(app: faust::AppBuilder) -> TestDriver {
+    let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
+    driver.start_worker().unwrap();
+    driver
+}
+
+fn send(driver: &mut TestDriver, values: &[u64]) {
+    for value in values {
+        driver.send("work", &RawKey::NONE, value).unwrap();
+    }
+    driver.run_until_idle();
+}
+
+fn sent(driver: &mut TestDriver, topic: &str) -> Vec<u64> {
+    driver.read::<RawKey, u64>(topic).unwrap().into_iter().map(|(_, value)| value).collect()
+}
+
+fn committed(driver: &mut TestDriver) -> Option<i64> {
+    driver.committed("work").unwrap().get(&0).copied()
+}
+
+#[test]
+fn a_commit_waits_for_the_event_the_agent_is_in() {
+    let mut driver = one_partition(App::builder("cuts").agent::<slow>());
+    send(&mut driver, &[0, 4000, 0]);
+    // The commit falls due after 2.8 s, in the middle of the second event.
+    driver.advance(Duration::from_millis(3900));
+    assert_eq!((committed(&mut driver), sent(&mut driver, "done")), (None, vec![0]));
+    driver.advance(Duration::from_millis(200));
+    assert_eq!(committed(&mut driver), Some(2), "the cut is taken when the event is over, before the next begins");
+    driver.commit();
+    assert_eq!((committed(&mut driver), sent(&mut driver, "done")), (Some(3), vec![0, 4000, 0]));
+}
+
+#[test]
+fn a_commit_that_would_wait_too_long_is_left_out() {
+    let app = App::builder("cuts").agent::<slow>().setting("commit_cut_timeout", "1s");
+    let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
+    let worker = driver.start_worker().unwrap();
+    send(&mut driver, &[0, 20_000, 0]);
+    driver.advance(Duration::from_secs(15));
+    assert!(driver.status(worker).unwrap().counts.cuts_missed >= 1);
+    assert_eq!(committed(&mut driver), None, "it never falls inside an event");
+    driver.advance(Duration::from_secs(10));
+    assert_eq!(committed(&mut driver), Some(3));
+}
+
+#[test]
+fn nothing_is_committed_before_what_was_sent_has_arrived() {
+    let mut driver = one_partition(App::builder("cuts").agent::<fast>());
+    driver.cluster().hold_deliveries();
+    driver.send("work", &RawKey::NONE, &1u64).unwrap();
+    driver.commit();
+    driver.commit();
+    assert_eq!((committed(&mut driver), sent(&mut driver, "seen")), (None, vec![1]));
+    driver.cluster().release_deliveries();
+    driver.commit();
+    assert_eq!(committed(&mut driver), Some(1));
+}
+
+#[test]
+fn the_committed_offset_is_the_slowest_agents_and_the_fast_one_repeats_nothing() {
+    let mut driver = TestDriver::new(App::builder("cuts").agent::<slow>().agent::<fast>().setting("topic_partitions", 1)).unwrap();
+    let worker = driver.start_worker().unwrap();
+    send(&mut driver, &[1000, 1000, 1000, 1000, 1000, 1000]);
+    driver.advance(Duration::from_millis(3100));
+    assert_eq!(committed(&mut driver), Some(3), "the slow agent has finished three");
+    assert_eq!(sent(&mut driver, "seen").len(), 6);
+    driver.restart(worker).unwrap();
+    driver.advance(Duration::from_secs(10));
+    assert_eq!(sent(&mut driver, "seen").len(), 6, "the fast agent goes on where it was");
+    assert!(sent(&mut driver, "done").len() >= 6);
+    assert_eq!(committed(&mut driver), Some(6));
+}
+
+#[test]
+fn a_fast_agent_leads_by_no_more_than_the_setting() {
+    let app = App::builder("cuts").agent::<slow>().agent::<fast>().setting("stream_buffer_maxsize", 1000);
+    let mut driver = one_partition(app);
+    let mut work = vec![1_000_000];
+    work.resize(4000, 0);
+    send(&mut driver, &work);
+    let lead = sent(&mut driver, "seen").len();
+    assert!((1000..1300).contains(&lead), "the lead is {lead}");
+}
+
+/// Acks every event but the third, and the second only after the fourth.
+#[agent(topic = "work")]
+async fn picky(work: Stream<u64>) {
+    let mut events = work.events();
+    let mut kept = Vec::new();
+    while let Some(event) = events.next().await {
+        match event.value() {
+            2 | 3 => kept.push(event),
+            4 => {
+                event.ack();
+                kept.remove(0).ack();
+            }
+            _ => event.ack(),
+        }
+    }
+    // To return would ack what is still out: a worker that ends in order has finished everything.
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn an_event_that_is_not_acked_holds_the_committed_offset() {
+    let mut driver = one_partition(App::builder("cuts").agent::<picky>());
+    for (value, expected) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
+        send(&mut driver, &[value]);
+        driver.commit();
+        assert_eq!(committed(&mut driver), Some(expected), "after {value}");
+    }
+}
+
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// Does something every second beside its events.
+#[agent(topic = "work")]
+async fn ticking(mut work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>) -> Result<()> {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            value = work.next() => match value {
+                Some(value) => seen.send(&RawKey::NONE, &value).await?,
+                None => return Ok(()),
+            },
+            _ = tick.tick() => { TICKS.fetch_add(1, Ordering::Relaxed); }
+        }
+    }
+}
+
+#[test]
+fn a_select_beside_next_loses_and_repeats_nothing() {
+    let mut driver = one_partition(App::builder("cuts").agent::<ticking>());
+    for value in 0..20 {
+        send(&mut driver, &[value]);
+        driver.advance(Duration::from_millis(700));
+    }
+    assert!(TICKS.load(Ordering::Relaxed) >= 13, "{TICKS:?}");
+    assert_eq!(sent(&mut driver, "seen"), (0..20).collect::<Vec<_>>());
+    driver.commit();
+    assert_eq!(committed(&mut driver), Some(20));
+}

@@ -1,0 +1,123 @@
+//! Agents that fail, messages that cannot be decoded (promise P6).
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use faust::prelude::*;
+use faust::testing::{TestDriver, WorkerId};
+use faust::Error;
+
+static BROKEN: AtomicU32 = AtomicU32::new(0);
+
+/// Fails at 13, always; at 7, twice.
+#[agent(topic = "in")]
+async fn fragile(mut numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>) -> Result<()> {
+    while let Some(n) = numbers.next().await {
+        if n == 13 {
+            return Err("thirteen is not for me".into());
+        }
+        if n == 7 && BROKEN.fetch_add(1, Ordering::Relaxed) < 2 {
+            panic!("seven broke me");
+        }
+        out.send(&RawKey::NONE, &n).await?;
+    }
+    Ok(())
+}
+
+fn start(app: faust::AppBuilder) -> (TestDriver, WorkerId) {
+    let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
+    let worker = driver.start_worker().unwrap();
+    (driver, worker)
+}
+
+fn outputs(driver: &mut TestDriver) -> Vec<i64> {
+    driver.read::<RawKey, i64>("out").unwrap().into_iter().map(|(_, n)| n).collect()
+}
+
+#[test]
+fn a_failing_agent_is_tried_again_and_then_stops_the_worker() {
+    let (mut driver, worker) = start(App::builder("failures").agent::<fragile>());
+    driver.send("in", &RawKey::NONE, &1i64).unwrap();
+    driver.commit();
+    // A panic that passes: the agent gets over it, from its last commit.
+    for n in [6i64, 7, 8] {
+        driver.send("in", &RawKey::NONE, &n).unwrap();
+    }
+    driver.advance(Duration::from_secs(1));
+    assert_eq!(outputs(&mut driver), [1, 6, 6, 6, 7, 8], "it begins again at the last commit, not before");
+    driver.commit();
+    // An error that stays: five attempts, then the end.
+    driver.send("in", &RawKey::NONE, &13i64).unwrap();
+    driver.send("in", &RawKey::NONE, &14i64).unwrap();
+    driver.advance(Duration::from_secs(10));
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker goes on") };
+    let text = error.to_string();
+    assert!(matches!(error, Error::Agent { attempts: 5, .. }), "{text}");
+    for part in ["agent `fragile`", "in[0] offset 4", "thirteen is not for me"] {
+        assert!(text.contains(part), "{part} is missing in: {text}");
+    }
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&4), "nothing of the event is acked");
+    assert!(!outputs(&mut driver).contains(&14));
+}
+
+/// Returns after its second event.
+#[agent(topic = "in")]
+async fn hasty(mut numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>) -> Result<()> {
+    for _ in 0..2 {
+        let Some(n) = numbers.next().await else { return Ok(()) };
+        out.send(&RawKey::NONE, &n).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_returns_early_has_failed_and_its_event_is_done() {
+    let (mut driver, worker) = start(App::builder("failures").agent::<hasty>().setting("agent_max_attempts", 3));
+    for n in 0..10 {
+        driver.send("in", &RawKey::NONE, &n).unwrap();
+    }
+    driver.advance(Duration::from_secs(5));
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker goes on") };
+    assert!(error.to_string().contains("ended while its stream is open"), "{error}");
+    assert_eq!(outputs(&mut driver), (0..6).collect::<Vec<i64>>(), "two events each of three times, none twice");
+}
+
+#[test]
+fn what_cannot_be_decoded_goes_to_the_dead_letter_topic_in_its_turn() {
+    let (mut driver, worker) = start(App::builder("failures").agent::<fragile>());
+    let bad = [r#""x""#, "{", "", "1.5"];
+    for (index, text) in bad.iter().enumerate() {
+        driver.send("in", &RawKey::NONE, &(index as i64)).unwrap();
+        driver.send_with("in", &format!("k{index}"), &(*text).to_owned(), |m| m.header("trace", "t")).unwrap();
+    }
+    driver.commit();
+    assert_eq!(outputs(&mut driver), [0, 1, 2, 3]);
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&8));
+    assert_eq!(driver.status(worker).unwrap().counts.dead_letters, 4);
+    let letters = driver.messages("failures-dead-letter").unwrap();
+    let offsets: Vec<_> = letters.iter().map(|letter| letter.headers.get_str("faust-offset").unwrap().to_owned()).collect();
+    assert_eq!(offsets, ["1", "3", "5", "7"]);
+    let first = &letters[0];
+    assert_eq!((first.key.as_deref(), first.payload.as_deref()), (Some(&b"k0"[..]), Some(&br#""x""#[..])));
+    for (name, value) in [("trace", "t"), ("faust-agent", "fragile"), ("faust-topic", "in"), ("faust-partition", "0")] {
+        assert_eq!(first.headers.get_str(name), Some(value), "{name}");
+    }
+    assert_eq!(first.headers.get_str("faust-error"), Some("value: expected i64, found string \"x\""));
+}
+
+#[test]
+fn the_policies_skip_and_stop() {
+    let (mut driver, worker) = start(App::builder("failures").agent::<fragile>().setting("on_decode_error", "skip"));
+    driver.send("in", &RawKey::NONE, &"x".to_owned()).unwrap();
+    driver.send("in", &RawKey::NONE, &1i64).unwrap();
+    driver.commit();
+    assert_eq!((outputs(&mut driver), driver.status(worker).unwrap().counts.skipped), (vec![1], 1));
+
+    let (mut driver, worker) = start(App::builder("failures").agent::<fragile>().setting("on_decode_error", "stop"));
+    driver.send("in", &RawKey::NONE, &1i64).unwrap();
+    driver.send("in", &RawKey::NONE, &"x".to_owned()).unwrap();
+    driver.commit();
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker goes on") };
+    assert!(error.to_string().contains("in[0] offset 1") && error.to_string().contains("on_decode_error"), "{error}");
+    assert_eq!(outputs(&mut driver), [1]);
+}

@@ -1,0 +1,169 @@
+//! The operators, and what they do to keys, headers, times and acks.
+
+use std::time::Duration;
+
+use faust::prelude::*;
+use faust::testing::TestDriver;
+
+#[record]
+#[derive(Clone, Debug, PartialEq)]
+struct Click {
+    uri: String,
+    number: i64,
+}
+
+fn click(uri: &str, number: i64) -> Click {
+    Click { uri: uri.to_owned(), number }
+}
+
+/// Two groupings, with a filter before and a map between.
+#[agent(topic = "clicks")]
+async fn regroup(clicks: Stream<Click>, #[topic("sums")] sums: Topic<i64, i64>) -> Result<()> {
+    let mut clicks = clicks
+        .filter(|click| click.number > 0)
+        .group_by("uri", |click| click.uri.clone())
+        .map(|click| Click { number: click.number * 10, ..click })
+        .group_by("parity", |click| click.number / 10 % 2);
+    while let Some(event) = clicks.next_event().await {
+        let headers = event.headers().clone();
+        sums.send_with(event.key(), &event.value().number, |m| m.timestamp(event.timestamp()).headers(headers)).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn group_by_applies_what_is_before_it_and_carries_headers_and_time_along() {
+    let mut driver = TestDriver::new(App::builder("s").agent::<regroup>()).unwrap();
+    driver.start_worker().unwrap();
+    for n in -5..10 {
+        driver.send_with("clicks", &RawKey::NONE, &click(&format!("u{}", n % 3), n), |m| m.timestamp(Timestamp(1000 + n)).header("n", n.to_string())).unwrap();
+    }
+    driver.run_until_idle();
+    let sums = driver.messages("sums").unwrap();
+    assert_eq!(sums.len(), 9, "what the filter drops is not forwarded");
+    for sum in &sums {
+        let number = number(sum);
+        assert_eq!(sum.key.as_deref(), Some((number / 10 % 2).to_string().as_bytes()));
+        assert_eq!(sum.timestamp, Timestamp(1000 + number / 10));
+        assert_eq!(sum.headers.get_str("n"), Some((number / 10).to_string().as_str()));
+    }
+    let repartitioned = driver.messages("s-regroup-uri-repartition").unwrap();
+    let placed = |key: &[u8]| faust::partition_of(key, 8);
+    assert!(repartitioned.iter().all(|m| m.partition == placed(m.key.as_deref().unwrap())), "keys lie where Java would put them");
+}
+
+fn number(message: &faust::testing::TestMessage) -> i64 {
+    std::str::from_utf8(message.payload.as_deref().unwrap()).unwrap().parse().unwrap()
+}
+
+/// Batches of three, or what there is after two seconds.
+#[agent(topic = "clicks")]
+async fn batches(clicks: Stream<Click>, #[topic("sizes")] sizes: Topic<RawKey, usize>) -> Result<()> {
+    let mut batches = clicks.take(3, Duration::from_secs(2));
+    while let Some(batch) = batches.next().await {
+        sizes.send(&RawKey::NONE, &batch.len()).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn take_yields_full_batches_at_once_and_others_when_their_time_is_up() {
+    let mut driver = TestDriver::new(App::builder("s").agent::<batches>().setting("topic_partitions", 1)).unwrap();
+    let worker = driver.start_worker().unwrap();
+    let send = |driver: &mut TestDriver, n: i64| (0..n).for_each(|n| driver.send("clicks", &RawKey::NONE, &click("u", n)).unwrap());
+    let sizes = |driver: &mut TestDriver| driver.read::<RawKey, usize>("sizes").unwrap().into_iter().map(|(_, n)| n).collect::<Vec<_>>();
+    send(&mut driver, 7);
+    driver.run_until_idle();
+    assert_eq!(sizes(&mut driver), [3, 3]);
+    driver.advance(Duration::from_millis(1900));
+    assert_eq!(sizes(&mut driver), [3, 3]);
+    driver.advance(Duration::from_millis(200));
+    assert_eq!(sizes(&mut driver), [3, 3, 1]);
+    // An empty time yields nothing.
+    driver.advance(Duration::from_secs(10));
+    assert_eq!(sizes(&mut driver), [3, 3, 1]);
+    assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&7));
+    // What was gathered and not yielded is not done.
+    send(&mut driver, 2);
+    driver.run_until_idle();
+    driver.stop(worker).unwrap();
+    assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&7));
+    driver.start_worker().unwrap();
+    driver.advance(Duration::from_secs(3));
+    assert_eq!(sizes(&mut driver), [3, 3, 1, 2]);
+}
+
+/// Every operator once.
+#[agent(topic = "clicks")]
+async fn everything(clicks: Stream<Click, String>, #[topic("lines")] lines: Topic<RawKey, String>) -> Result<()> {
+    let mut clicks = clicks
+        .async_filter(|click| async move { click.number != 3 })
+        .add_processor(|click| Click { number: click.number + 1, ..click })
+        .add_async_processor(|click| async move {
+            tokio::task::yield_now().await;
+            click
+        })
+        .filter_map(|click| (click.number % 2 == 0).then_some(click))
+        .echo("echoed")
+        .through("passed")
+        .items();
+    while let Some((key, click)) = clicks.next().await {
+        lines.send(&RawKey::NONE, &format!("{key} {}", click.number)).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn operators_apply_in_the_order_they_were_added() {
+    let mut driver = TestDriver::new(App::builder("s").agent::<everything>().setting("topic_partitions", 1)).unwrap();
+    driver.start_worker().unwrap();
+    for n in 0..8 {
+        driver.send("clicks", &format!("k{n}"), &click("u", n)).unwrap();
+    }
+    driver.commit();
+    let lines: Vec<_> = driver.read::<RawKey, String>("lines").unwrap().into_iter().map(|(_, line)| line).collect();
+    assert_eq!(lines, ["k1 2", "k5 6", "k7 8"]);
+    let echoed: Vec<_> = driver.read::<String, Click>("echoed").unwrap().into_iter().map(|(key, c)| (key, c.number)).collect();
+    assert_eq!(echoed, [("k1".to_owned(), 2), ("k5".to_owned(), 6), ("k7".to_owned(), 8)]);
+    assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&8));
+}
+
+/// One value per event, to its sinks.
+#[agent(topic = "clicks", sinks = ["doubled", "copied"])]
+async fn double(event: Event<Click, String>) -> Result<i64> {
+    Ok(event.value().number * 2)
+}
+
+#[test]
+fn a_per_event_agent_sends_what_it_returns_under_the_events_key() {
+    let mut driver = TestDriver::new(App::builder("s").agent::<double>()).unwrap();
+    driver.start_worker().unwrap();
+    driver.send("clicks", &"k".to_owned(), &click("u", 21)).unwrap();
+    driver.run_until_idle();
+    for sink in ["doubled", "copied"] {
+        assert_eq!(driver.read::<String, i64>(sink).unwrap(), [("k".to_owned(), 42)]);
+    }
+}
+
+#[test]
+fn one_function_can_be_many_agents() {
+    let mut app = App::builder("s");
+    for city in ["rome", "oslo"] {
+        app = app.agent_with::<double>(|a| a.name(format!("double-{city}")).topic(format!("clicks.{city}")).sinks([format!("out.{city}")]));
+    }
+    let mut driver = TestDriver::new(app).unwrap();
+    driver.start_worker().unwrap();
+    driver.send("clicks.oslo", &"k".to_owned(), &click("u", 1)).unwrap();
+    driver.run_until_idle();
+    assert_eq!(driver.read::<String, i64>("out.oslo").unwrap(), [("k".to_owned(), 2)]);
+    assert!(driver.read::<String, i64>("out.rome").unwrap().is_empty());
+}
+
+#[test]
+fn an_agents_function_can_be_called_with_given_events() {
+    let clicks = Stream::from_pairs([("k".to_owned(), click("u", 1)), ("l".to_owned(), click("v", 3))]);
+    let (lines, recorded) = Topic::recorded("lines").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(everything(clicks, lines)).unwrap();
+    assert_eq!(recorded.values().unwrap(), ["k 2"]);
+}

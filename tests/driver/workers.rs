@@ -1,0 +1,116 @@
+//! Several workers: sharing, leaving, crashing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use faust::prelude::*;
+use faust::testing::TestDriver;
+
+#[agent(topic = "in")]
+async fn copy(mut numbers: Stream<i64, String>, #[topic("out")] out: Topic<String, i64>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        out.send(event.key(), event.value()).await?;
+    }
+    Ok(())
+}
+
+fn driver() -> TestDriver {
+    TestDriver::new(App::builder("workers").agent::<copy>()).unwrap()
+}
+
+fn feed(driver: &mut TestDriver, range: std::ops::Range<i64>) {
+    for n in range {
+        driver.send("in", &format!("k{}", n % 50), &n).unwrap();
+    }
+    driver.run_until_idle();
+}
+
+fn counts(driver: &mut TestDriver) -> BTreeMap<i64, usize> {
+    let mut counts = BTreeMap::new();
+    for (_, n) in driver.read::<String, i64>("out").unwrap() {
+        *counts.entry(n).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn workers_share_the_partitions_and_a_hand_over_repeats_nothing() {
+    let mut driver = driver();
+    let first = driver.start_worker().unwrap();
+    assert_eq!(driver.assignment(first).len(), 8);
+    feed(&mut driver, 0..100);
+    let second = driver.start_worker().unwrap();
+    let (a, b) = (driver.assignment(first), driver.assignment(second));
+    assert_eq!((a.len(), b.len()), (4, 4));
+    assert!(a.iter().all(|partition| !b.contains(partition)));
+    feed(&mut driver, 100..200);
+    driver.stop(first).unwrap();
+    assert_eq!(driver.assignment(second).len(), 8);
+    feed(&mut driver, 200..300);
+    let counts = counts(&mut driver);
+    assert_eq!(counts.len(), 300);
+    assert!(counts.values().all(|&n| n == 1), "a rebalance in order commits what is done");
+}
+
+#[test]
+fn what_a_crashed_worker_had_not_committed_is_done_again_by_another() {
+    let mut driver = driver();
+    let first = driver.start_worker().unwrap();
+    let second = driver.start_worker().unwrap();
+    feed(&mut driver, 0..100);
+    driver.commit();
+    feed(&mut driver, 100..200);
+    driver.crash(first);
+    assert_eq!(driver.assignment(second).len(), 4, "the group has not missed it yet");
+    driver.advance(Duration::from_secs(46));
+    assert_eq!(driver.assignment(second).len(), 8);
+    let counts = counts(&mut driver);
+    assert_eq!(counts.len(), 200);
+    assert!(counts.range(..100).all(|(_, &n)| n == 1), "what was committed is not done again");
+    assert!(counts.range(100..).any(|(_, &n)| n == 2), "what was not, is");
+}
+
+#[test]
+fn a_worker_that_stops_has_committed_everything() {
+    let mut driver = driver();
+    let worker = driver.start_worker().unwrap();
+    feed(&mut driver, 0..1000);
+    driver.stop(worker).unwrap();
+    let committed: i64 = driver.committed("in").unwrap().values().sum();
+    assert_eq!(committed, 1000);
+    driver.start_worker().unwrap();
+    assert_eq!(counts(&mut driver).values().sum::<usize>(), 1000);
+}
+
+/// Forgets to look at its stream once it has begun.
+#[agent(topic = "in")]
+async fn deaf(mut numbers: Stream<i64, String>) {
+    numbers.next().await;
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn a_worker_whose_agent_will_not_return_ends_all_the_same() {
+    let app = App::builder("workers").agent::<deaf>().setting("shutdown_timeout", "5s");
+    let mut driver = TestDriver::new(app).unwrap();
+    let worker = driver.start_worker().unwrap();
+    feed(&mut driver, 0..1);
+    let before = driver.now();
+    driver.stop(worker).unwrap();
+    let took = driver.now().as_millis() - before.as_millis();
+    assert!((1000..=6100).contains(&took), "it took {took} ms of the driver's time");
+    assert_eq!(driver.committed("in").unwrap(), BTreeMap::new(), "the event it never finished is not committed");
+}
+
+#[test]
+fn an_agent_that_stays_in_an_event_turns_readiness_off() {
+    let app = App::builder("workers").agent::<deaf>().setting("stream_processing_timeout", "10s");
+    let mut driver = TestDriver::new(app).unwrap();
+    let worker = driver.start_worker().unwrap();
+    assert!(driver.status(worker).unwrap().ready);
+    feed(&mut driver, 0..1);
+    driver.advance(Duration::from_secs(20));
+    let status = driver.status(worker).unwrap();
+    assert!(!status.ready);
+    assert!(status.stuck[0].starts_with("agent `deaf` at in["), "{:?}", status.stuck);
+}
