@@ -1,6 +1,7 @@
 //! Reads clicks into a type, and prints them as indented JSON.
 //!
-//! A click that is none (a text for `number`, no `uri`) goes to the topic `deserialization-dead-letter` with the reason.
+//! The key is a text, if there is one: many producers send none. What is no click (a text for `number`, no `uri`) goes
+//! to the topic `deserialization-dead-letter` with the reason.
 use faust::prelude::*;
 
 #[record]
@@ -13,7 +14,7 @@ struct ClickEvent {
 
 /// Prints each click.
 #[agent(topic = "com.udacity.streams.clickevents")]
-async fn clickevent(mut clickevents: Stream<ClickEvent, String>) -> Result<()> {
+async fn clickevent(mut clickevents: Stream<ClickEvent, Option<String>>) -> Result<()> {
     while let Some(clickevent) = clickevents.next().await {
         println!("{}", faust::serde_json::to_string_pretty(&clickevent)?);
     }
