@@ -1,40 +1,196 @@
-//! What agents do with what they read: one scenario for each way to read and each way to write.
+//! The forms of agents, and what travels from the message they read to the one they send.
 
 use faust::prelude::*;
 
-use crate::harness::{Cluster, Message};
+use crate::harness::{Cluster, LONG, Message, wait_for};
 
 #[record]
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Click {
-    pub(crate) uri: String,
-    pub(crate) number: i64,
+struct Order {
+    id: String,
+    amount: i64,
 }
 
-/// Passes on every second value, times ten.
-#[agent(topic = "agents-filter-map")]
-async fn filter_map(numbers: Stream<i64, String>, #[topic("agents-filter-map-out")] out: Topic<String, i64>) -> Result<()> {
-    let mut numbers = numbers.filter(|n| n % 2 == 0).map(|n| n * 10).items();
-    while let Some((key, number)) = numbers.next().await {
-        out.send(&key, &number).await?;
+fn order(id: &str, amount: i64) -> Message {
+    Message::of(format!(r#"{{"id":"{id}","amount":{amount}}}"#)).key(id)
+}
+
+#[agent(topic = "ag-shared", sink = "ag-doubled")]
+async fn double(order: Order) -> i64 {
+    order.amount * 2
+}
+
+#[agent(topic = "ag-shared", sinks = ["ag-large", "ag-audit"])]
+async fn check(event: Event<Order, String>) -> Result<String> {
+    Ok(format!("{} {}", event.key(), event.value().amount > 50))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_agents_on_one_topic_each_see_all_of_it() {
+    let cluster = Cluster::start().await;
+    for (topic, partitions) in [("ag-shared", 3), ("ag-doubled", 3), ("ag-large", 3), ("ag-audit", 1)] {
+        cluster.create(topic, partitions).await;
+    }
+    let orders = (0..100).map(|n| order(&format!("o{n}"), n).header("n", &n.to_string()).at(7_000 + n));
+    cluster.produce("ag-shared", orders).await;
+    let worker = cluster.run(cluster.app("ag-shared").agent::<double>().agent::<check>()).await;
+    cluster.wait_done(&cluster.id("ag-shared"), "ag-shared", 100).await;
+    worker.stop().await.unwrap();
+    let doubled = cluster.read("ag-doubled").await;
+    assert_eq!(doubled.len(), 100);
+    for message in doubled {
+        // A sink gets key, headers and time of the event.
+        let n: i64 = message.text().parse::<i64>().unwrap() / 2;
+        assert_eq!(message.key_text(), format!("o{n}"));
+        assert_eq!((message.header_text("n"), message.timestamp), (Some(&*n.to_string()), Some(7_000 + n)));
+    }
+    for topic in ["ag-large", "ag-audit"] {
+        let mut checked = cluster.texts(topic).await;
+        checked.sort();
+        let mut expected: Vec<_> = (0..100).map(|n| format!("o{n} {}", n > 50)).collect();
+        expected.sort();
+        assert_eq!(checked, expected, "{topic}");
+    }
+}
+
+#[agent(topics = ["ag-east", "ag-west"])]
+async fn both(mut orders: Stream<Order>, #[topic("ag-both")] out: Topic<String, i64>) -> Result<()> {
+    while let Some(event) = orders.next_event().await {
+        out.send(&event.topic().to_owned(), &event.value().amount).await?;
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn operators_pass_on_what_they_keep_in_order() {
+async fn an_agent_reads_several_topics() {
     let cluster = Cluster::start().await;
-    cluster.create("agents-filter-map", 4).await;
-    cluster.create("agents-filter-map-out", 4).await;
-    cluster.produce("agents-filter-map", (0..100).map(|n| Message::of(n.to_string()).key(format!("k{}", n % 5)))).await;
-    let worker = cluster.run(cluster.app("filter-map").agent::<filter_map>()).await;
-    let out = cluster.read_count("agents-filter-map-out", 50).await;
-    cluster.wait_done(&cluster.id("filter-map"), "agents-filter-map", 100).await;
-    worker.stop().await.unwrap();
-    for key in 0..5 {
-        let key = format!("k{key}");
-        let values: Vec<i64> = out.iter().filter(|m| m.key_text() == key).map(|m| m.text().parse().unwrap()).collect();
-        let expected: Vec<i64> = (0..100).filter(|n| format!("k{}", n % 5) == key && n % 2 == 0).map(|n| n * 10).collect();
-        assert_eq!(values, expected, "{key}");
+    for (topic, partitions) in [("ag-east", 2), ("ag-west", 2), ("ag-both", 1)] {
+        cluster.create(topic, partitions).await;
     }
+    cluster.produce("ag-east", (0..20).map(|n| order("e", n))).await;
+    cluster.produce("ag-west", (100..120).map(|n| order("w", n))).await;
+    let worker = cluster.run(cluster.app("ag-both").agent::<both>()).await;
+    let out = cluster.read_count("ag-both", 40).await;
+    let group = cluster.id("ag-both");
+    cluster.wait_done(&group, "ag-east", 20).await;
+    cluster.wait_done(&group, "ag-west", 20).await;
+    worker.stop().await.unwrap();
+    for (topic, first) in [("ag-east", 0), ("ag-west", 100)] {
+        let values: Vec<i64> =
+            out.iter().filter(|m| m.key_text() == topic).map(|m| m.text().parse().unwrap()).collect();
+        assert_eq!(values, (first..first + 20).collect::<Vec<_>>(), "{topic}");
+    }
+}
+
+#[agent]
+async fn shout(mut words: Stream<String>, #[topic("ag-loop-out")] out: Topic<String, String>) -> Result<()> {
+    while let Some(event) = words.next_event().await {
+        out.send(&event.topic().to_owned(), &event.value().to_uppercase()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_function_becomes_an_agent_for_each_topic_of_a_loop() {
+    let cluster = Cluster::start().await;
+    cluster.create("ag-loop-out", 1).await;
+    let mut app = cluster.app("ag-loop");
+    let topics: Vec<String> = (0..5).map(|n| format!("ag-loop-{n}")).collect();
+    for topic in &topics {
+        cluster.create(topic, 1).await;
+        cluster.produce(topic, [Message::of(format!("word of {topic}"))]).await;
+        app = app.agent_with::<shout>(|a| a.name(format!("shout-{topic}")).topic(topic.as_str()));
+    }
+    let worker = cluster.run(app).await;
+    let mut out: Vec<_> = cluster.read_count("ag-loop-out", 5).await.iter().map(|m| (m.key_text(), m.text())).collect();
+    worker.stop().await.unwrap();
+    out.sort();
+    let expected: Vec<_> =
+        topics.iter().map(|topic| (topic.clone(), format!("word of {topic}").to_uppercase())).collect();
+    assert_eq!(out, expected);
+}
+
+#[agent(topic = "ag-travel")]
+async fn travel(mut values: Stream<Value>, #[topic("ag-travel-out")] out: Topic<RawKey, Value>) -> Result<()> {
+    while let Some(event) = values.next_event().await {
+        let (headers, time) = (event.headers().clone(), event.timestamp());
+        out.send_with(event.key(), event.value(), |m| m.headers(headers).timestamp(time).header("hop", "1")).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_headers_and_times_travel_as_they_are() {
+    let cluster = Cluster::start().await;
+    cluster.create("ag-travel", 1).await;
+    cluster.create("ag-travel-out", 1).await;
+    let binary = Message { headers: Headers::new().with("a", "1").with("a", vec![0, 255]), ..Message::of("1") };
+    let sent = [
+        binary.key(vec![0xff, 0x00, 0x80]).at(1),
+        Message::of("2").key("").at(86_400_000),
+        Message::of("3").at(4_102_444_800_000).header("", "empty name"),
+        Message::of("null").key("k").at(2),
+    ];
+    cluster.produce("ag-travel", sent.clone()).await;
+    let worker = cluster.run(cluster.app("ag-travel").agent::<travel>()).await;
+    let out = cluster.read_count("ag-travel-out", 4).await;
+    worker.stop().await.unwrap();
+    for (sent, got) in sent.iter().zip(&out) {
+        assert_eq!((&got.key, &got.value, got.timestamp), (&sent.key, &sent.value, sent.timestamp));
+        assert_eq!(got.headers, sent.headers.clone().with("hop", "1"), "{got:?}");
+    }
+}
+
+/// The partitions that `org.apache.kafka.common.utils.Utils.murmur2` gives these keys.
+const JAVA: [(&str, i64); 5] = [
+    ("21", -973_932_308),
+    ("foobar", -790_332_482),
+    ("a-little-bit-long-string", -985_981_536),
+    ("abc", 479_470_107),
+    ("", 275_646_681),
+];
+
+#[agent(topic = "ag-place")]
+async fn place(mut keys: Stream<String>, #[topic("ag-place-out")] out: Topic<String, String>) -> Result<()> {
+    while let Some(key) = keys.next().await {
+        out.send(&key, &key).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_placed_as_java_places_them() {
+    let cluster = Cluster::start().await;
+    cluster.create("ag-place", 1).await;
+    cluster.create("ag-place-out", 7).await;
+    cluster.produce("ag-place", JAVA.map(|(key, _)| Message::of(key))).await;
+    let worker = cluster.run(cluster.app("ag-place").agent::<place>()).await;
+    let out = cluster.read_count("ag-place-out", JAVA.len()).await;
+    worker.stop().await.unwrap();
+    for (key, hash) in JAVA {
+        let message = out.iter().find(|m| m.text() == key).unwrap();
+        let expected = (hash & 0x7fff_ffff) % 7;
+        assert_eq!(i64::from(message.partition.unwrap()), expected, "key `{key}`");
+    }
+}
+
+#[agent(topic = "ag-library")]
+async fn library(_order: Order) {}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_is_a_handle_that_says_what_it_does() {
+    let cluster = Cluster::start().await;
+    cluster.create("ag-library", 2).await;
+    let worker = cluster.run(cluster.app("ag-library").agent::<library>()).await;
+    assert!(worker.status().ready);
+    assert_eq!(worker.status().assignment.len(), 2);
+    let orders = worker.topic::<String, Order>("ag-library").unwrap();
+    for amount in 0..10 {
+        orders.send(&amount.to_string(), &Order { id: "o".to_owned(), amount }).await.unwrap();
+    }
+    wait_for("10 events", LONG, async || worker.status().counts.events == 10).await;
+    worker.stop().await.unwrap();
+    let status = worker.status();
+    assert!(!status.ready && status.counts.commits > 0 && status.counts.agent_failures == 0, "{status:?}");
+    assert_eq!(cluster.done(&cluster.id("ag-library"), "ag-library").await, 10);
 }

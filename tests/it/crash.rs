@@ -33,7 +33,7 @@ async fn a_killed_worker_loses_nothing() {
     let mut scenario = Scenario::start("killed", Work::FilterAndGroup, Broker::given_or_embedded().await).await;
     for kill in 0..kills() {
         // A worker with a lasting name takes over at once; one without makes the group wait for the session to end.
-        let membership = if kill % 4 == 3 { Membership::Dynamic } else { Membership::Static };
+        let membership = if kill % 7 == 3 { Membership::Dynamic } else { Membership::Static };
         let worker = scenario.worker(membership).await;
         scenario.await_progress().await;
         let victim = scenario.any_victim();

@@ -5,4 +5,9 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod agents;
+mod commits;
+mod crash;
+mod groups;
 mod harness;
+mod operators;
+mod planning;

@@ -1,8 +1,9 @@
 //! The broker of a scenario: a Kafka that is given, or one in a process of its own that can be killed and stopped.
 
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
@@ -120,7 +121,8 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if let Kind::Kafka { home } = &self.kind {
-            script(home.path(), "down");
+            // A panic here would hide the one that ends the test.
+            let _ = run_script(home.path(), "down");
         }
     }
 }
@@ -129,12 +131,17 @@ fn pid_of(home: &Path) -> u32 {
     std::fs::read_to_string(home.join("node-1.pid")).unwrap().trim().parse().unwrap()
 }
 
-/// Runs `scripts/kafka`, with a home of its own and the jars that are there already.
+/// Runs `scripts/kafka`; what it prints.
 fn script(home: &Path, command: &str) -> String {
+    let output = run_script(home, command).unwrap();
+    assert!(output.status.success(), "scripts/kafka {command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// With a home of its own, and the jars that are there already.
+fn run_script(home: &Path, command: &str) -> io::Result<Output> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let libs = std::env::var_os("FAUST_KAFKA_LIBS").map_or_else(|| root.join(".kafka/libs"), PathBuf::from);
     let mut script = Command::new(root.join("scripts/kafka"));
-    let output = script.arg(command).env("FAUST_KAFKA_HOME", home).env("FAUST_KAFKA_LIBS", libs).output().unwrap();
-    assert!(output.status.success(), "scripts/kafka {command}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    script.arg(command).env("FAUST_KAFKA_HOME", home).env("FAUST_KAFKA_LIBS", libs).output()
 }

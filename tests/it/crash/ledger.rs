@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use faust::Client;
-use faust::transport::{Admin, Read, Reader, StartAt, TopicPartition};
+use faust::transport::{Admin, Read, Reader, StartAt, TopicPartition, TransportError, Watermarks};
 
 use super::scenario::PARTITIONS;
 use super::work::Number;
-use crate::harness::LONG;
+use crate::harness::{LONG, wait_for};
 
 /// See the module.
 pub(super) struct Ledger {
@@ -34,7 +34,7 @@ impl Ledger {
     /// Begins at the present ends of the topics, which must exist.
     pub(super) async fn begin(client: &Client, topics: &[String], run: u64) -> Self {
         let admin = client.transport().admin().unwrap();
-        let ends = admin.watermarks(topics.iter().flat_map(|topic| partitions(topic)).collect()).await.unwrap();
+        let ends = watermarks(&*admin, topics.iter().flat_map(|topic| partitions(topic)).collect()).await;
         let from = ends.iter().map(|(place, (_, high))| (place.clone(), StartAt::Offset(*high))).collect();
         let reader = client.transport().read(from).unwrap();
         let logs = ends.into_iter().map(|(place, (_, high))| (place, Log { next: high, ..Log::default() })).collect();
@@ -43,7 +43,7 @@ impl Ledger {
 
     /// Reads every topic to its present end.
     pub(super) async fn catch_up(&mut self) {
-        let ends = self.admin.watermarks(self.logs.keys().cloned().collect()).await.unwrap();
+        let ends = watermarks(&*self.admin, self.logs.keys().cloned().collect()).await;
         let began = Instant::now();
         while let Some((place, end)) = self.behind(&ends) {
             assert!(began.elapsed() < LONG, "{place} cannot be read to its end {end}");
@@ -101,4 +101,17 @@ pub(super) fn partitions(topic: &str) -> Vec<TopicPartition> {
     (0..i32::try_from(PARTITIONS).unwrap())
         .map(|partition| TopicPartition::new(Arc::clone(&topic), partition))
         .collect()
+}
+
+/// Looks up until it is answered: a topic that is new, or a broker that has just come back, has no leaders yet.
+pub(super) async fn watermarks(admin: &dyn Admin, of: Vec<TopicPartition>) -> Watermarks {
+    let mut found = None;
+    wait_for("watermarks", LONG, async || {
+        let answer = admin.watermarks(of.clone()).await;
+        assert!(answer.as_ref().err().is_none_or(TransportError::is_retriable), "{answer:?}");
+        found = answer.ok();
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
 }

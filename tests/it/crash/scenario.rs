@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use faust::App;
-use faust::transport::{Admin, Committed, NewTopic, TopicPartition};
+use faust::transport::{Admin, Committed, NewTopic, TopicPartition, TransportError};
 use tempfile::TempDir;
 
 use super::broker::Broker;
 use super::feed::Feed;
-use super::ledger::{Ledger, partitions};
+use super::ledger::{Ledger, partitions, watermarks};
 use super::random::Random;
 use super::role::{Membership, Process, WorkerRole};
 use super::work::{Link, Work};
@@ -266,8 +266,16 @@ impl Scenario {
 
     async fn committed(&self) -> BTreeMap<TopicPartition, Committed> {
         let froms: BTreeSet<_> = self.links.iter().map(|link| &link.from).collect();
-        let of = froms.into_iter().flat_map(|from| partitions(from)).collect();
-        self.admin.committed(&self.id, of).await.unwrap()
+        let of: Vec<_> = froms.into_iter().flat_map(|from| partitions(from)).collect();
+        let mut committed = None;
+        wait_for("committed offsets", LONG, async || {
+            let answer = self.admin.committed(&self.id, Vec::clone(&of)).await;
+            assert!(answer.as_ref().err().is_none_or(TransportError::is_retriable), "{answer:?}");
+            committed = answer.ok();
+            committed.is_some()
+        })
+        .await;
+        committed.unwrap()
     }
 
     /// Events of the input that are produced and not committed.
@@ -291,7 +299,7 @@ impl Scenario {
     }
 
     async fn count(&self, topic: &str) -> i64 {
-        let watermarks = self.admin.watermarks(partitions(topic)).await.unwrap();
+        let watermarks = watermarks(&*self.admin, partitions(topic)).await;
         watermarks.values().map(|(_, high)| high).sum()
     }
 

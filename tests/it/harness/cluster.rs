@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use faust::transport::{
-    Committed, NewTopic, Outgoing, Read, SendRefused, Sink, SinkTopic, StartAt, TopicPartition, TransportError, Watermarks,
+    Committed, NewTopic, Outgoing, Read, SendRefused, Sink, SinkTopic, StartAt, TopicPartition, TransportError,
+    Watermarks,
 };
 use faust::{App, AppBuilder, Client, Worker};
-use faust_core::delivery::Delivery;
 use faust_broker::{BrokerConfig, Port, Server, Storage};
+use faust_core::delivery::Delivery;
 use tempfile::TempDir;
 
 use super::message::Message;
@@ -23,6 +24,8 @@ pub(crate) struct Cluster {
     server: Option<Server>,
     bootstrap: String,
     client: Client,
+    /// One for all that is produced: each takes librdkafka a second to open.
+    sink: Arc<dyn Sink>,
     /// Data directories of workers; goes with the test.
     dir: TempDir,
 }
@@ -52,8 +55,12 @@ impl Cluster {
     }
 
     async fn connect(server: Option<Server>, bootstrap: String) -> Self {
+        // `RUST_LOG=info cargo test --test it NAME -- --nocapture` shows what the workers of a test do.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
         let client = App::builder("test").setting("broker", &bootstrap).client().await.unwrap();
-        Self { server, bootstrap, client, dir: tempfile::tempdir().unwrap() }
+        let sink = client.transport().sink().unwrap();
+        Self { server, bootstrap, client, sink, dir: tempfile::tempdir().unwrap() }
     }
 
     /// What clients connect to.
@@ -94,9 +101,7 @@ impl Cluster {
     pub(crate) fn app(&self, id: &str) -> AppBuilder {
         let id = self.id(id);
         let builder = App::builder(&id).setting("datadir", self.dir(&id).display());
-        quick_settings(&self.bootstrap)
-            .into_iter()
-            .fold(builder, |builder, (name, value)| builder.setting(name, value))
+        quick_settings(&self.bootstrap).into_iter().fold(builder, |builder, (name, value)| builder.setting(name, value))
     }
 
     /// Builds the app, starts a worker and waits until it has its partitions.
@@ -144,16 +149,15 @@ impl Cluster {
         self.producer(topic).send_all(messages).await;
     }
 
-    /// A producer of its own, for a test that goes on producing.
+    /// A way to go on producing to one topic.
     pub(crate) fn producer(&self, topic: &str) -> Producer {
-        let sink = self.client.transport().sink().unwrap();
-        let topic = sink.topic(topic).unwrap();
-        Producer { sink, topic }
+        Producer { sink: Arc::clone(&self.sink), topic: self.sink.topic(topic).unwrap() }
     }
 
     /// All messages of the topic as of now, sorted by partition and offset.
     pub(crate) async fn read(&self, topic: &str) -> Vec<Message> {
-        let ends: BTreeMap<_, _> = self.watermarks(topic).await.into_iter().filter(|(_, (low, high))| low < high).collect();
+        let ends: BTreeMap<_, _> =
+            self.watermarks(topic).await.into_iter().filter(|(_, (low, high))| low < high).collect();
         let from = ends.keys().map(|partition| (partition.clone(), StartAt::Earliest)).collect();
         let mut left: BTreeMap<_, i64> = ends.into_iter().map(|(partition, (_, high))| (partition, high)).collect();
         let mut messages = Vec::new();

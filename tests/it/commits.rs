@@ -1,0 +1,207 @@
+//! What is committed, when, and what is read again after it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use faust::prelude::*;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::harness::{Cluster, LONG, Message, wait_for};
+
+fn numbers(count: i64) -> impl Iterator<Item = Message> {
+    (0..count).map(|n| Message::of(n.to_string()))
+}
+
+static HELD: Mutex<BTreeMap<i64, Event<i64>>> = Mutex::new(BTreeMap::new());
+
+/// Keeps what it reads; the test acks it.
+#[agent(topic = "co-events")]
+async fn hold(numbers: Stream<i64>) {
+    let mut events = numbers.noack();
+    while let Some(event) = events.next().await {
+        HELD.lock().unwrap().insert(*event.value(), event);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_committed_offset_never_passes_an_event_that_is_not_acked() {
+    let cluster = Cluster::start().await;
+    cluster.create("co-events", 1).await;
+    cluster.produce("co-events", numbers(20)).await;
+    let group = cluster.id("co-events");
+    let worker = cluster.run(cluster.app("co-events").agent::<hold>()).await;
+    wait_for("all events", LONG, async || HELD.lock().unwrap().len() == 20).await;
+    let ack = |n: i64| HELD.lock().unwrap()[&n].ack();
+    let mut acked = [false; 20];
+    // Odd ones first, backwards, then the others: the offset may only ever stand at the first that is missing.
+    for n in (0..20).rev().filter(|n| n % 2 == 1).chain((0..20).filter(|n| n % 2 == 0)) {
+        ack(n);
+        acked[usize::try_from(n).unwrap()] = true;
+        let contiguous = acked.iter().take_while(|acked| **acked).count();
+        let commits = worker.status().counts.commits;
+        wait_for("the next commit", LONG, async || {
+            let done = cluster.done(&group, "co-events").await;
+            assert!(done <= contiguous, "{done} are committed, but only {contiguous} are acked");
+            // A commit that would say nothing new is not made.
+            done == contiguous && (contiguous == 0 || worker.status().counts.commits > 0 || commits > 0)
+        })
+        .await;
+    }
+    // A second ack of the same event is none of another.
+    ack(0);
+    worker.stop().await.unwrap();
+    assert_eq!(cluster.done(&group, "co-events").await, 20);
+}
+
+static SLOW_MAY: Semaphore = Semaphore::const_new(0);
+static SEEN: Mutex<Vec<(&str, i64)>> = Mutex::new(Vec::new());
+
+#[agent(topic = "co-pair")]
+async fn slow(mut numbers: Stream<i64>) -> Result<()> {
+    while let Some(number) = numbers.next().await {
+        SLOW_MAY.acquire().await?.forget();
+        SEEN.lock().unwrap().push(("slow", number));
+    }
+    Ok(())
+}
+
+#[agent(topic = "co-pair")]
+async fn fast(mut numbers: Stream<i64>) {
+    while let Some(number) = numbers.next().await {
+        SEEN.lock().unwrap().push(("fast", number));
+    }
+}
+
+fn seen(agent: &str) -> Vec<i64> {
+    SEEN.lock().unwrap().iter().filter(|(name, _)| *name == agent).map(|(_, number)| *number).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_agent_holds_the_offset_and_a_fast_one_repeats_nothing_after_a_restart() {
+    let cluster = Cluster::start().await;
+    cluster.create("co-pair", 1).await;
+    cluster.produce("co-pair", numbers(50)).await;
+    let group = cluster.id("co-pair");
+    let app = || cluster.app("co-pair").agent::<slow>().agent::<fast>().setting("commit_cut_timeout", "10s");
+    let worker = cluster.run(app()).await;
+    wait_for("the fast agent", LONG, async || seen("fast").len() == 50).await;
+    SLOW_MAY.add_permits(10);
+    wait_for("the slow agent", LONG, async || seen("slow").len() == 10).await;
+    // The slow one stands in an event, so there is no cut before it is let go on, at the stop.
+    worker.begin_stop();
+    let stopped = worker.wait();
+    tokio::pin!(stopped);
+    while tokio::time::timeout(Duration::from_millis(20), &mut stopped).await.map(Result::unwrap).is_err() {
+        SLOW_MAY.add_permits(1);
+    }
+    let committed = cluster.committed(&group, "co-pair").await;
+    let slow_done = i64::try_from(seen("slow").len()).unwrap();
+    assert_eq!(committed[&0].offset, slow_done, "{committed:?}");
+    assert!(committed[&0].metadata.contains("fast"), "who is ahead stands in the metadata: {committed:?}");
+    SLOW_MAY.add_permits(100);
+    let worker = cluster.run(app()).await;
+    cluster.wait_done(&group, "co-pair", 50).await;
+    worker.stop().await.unwrap();
+    assert_eq!(seen("slow"), (0..50).collect::<Vec<_>>());
+    assert_eq!(seen("fast"), (0..50).collect::<Vec<_>>());
+}
+
+static ENTERED: Notify = Notify::const_new();
+static GO_ON: Semaphore = Semaphore::const_new(0);
+
+/// Awaits in the middle of each event, between the two messages it sends.
+#[agent(topic = "co-middle")]
+async fn middle(mut numbers: Stream<i64>, #[topic("co-middle-out")] out: Topic<RawKey, i64>) -> Result<()> {
+    while let Some(number) = numbers.next().await {
+        out.send(&RawKey::NONE, &number).await?;
+        ENTERED.notify_one();
+        GO_ON.acquire().await?.forget();
+        out.send(&RawKey::NONE, &-number).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_falls_into_an_event_is_left_out_and_counted() {
+    let cluster = Cluster::start().await;
+    cluster.create("co-middle", 1).await;
+    cluster.create("co-middle-out", 1).await;
+    cluster.produce("co-middle", numbers(3)).await;
+    let group = cluster.id("co-middle");
+    let app = cluster.app("co-middle").agent::<middle>().setting("commit_cut_timeout", "50ms");
+    let worker = cluster.run(app).await;
+    for n in 0..3 {
+        ENTERED.notified().await;
+        let missed = worker.status().counts.cuts_missed;
+        wait_for("two cuts missed", LONG, async || worker.status().counts.cuts_missed >= missed + 2).await;
+        assert!(cluster.done(&group, "co-middle").await <= n, "event {n} is committed in its middle");
+        GO_ON.add_permits(1);
+    }
+    cluster.wait_done(&group, "co-middle", 3).await;
+    worker.stop().await.unwrap();
+    assert_eq!(cluster.texts("co-middle-out").await, ["0", "0", "1", "-1", "2", "-2"]);
+}
+
+static HANDLED: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+
+#[agent(topic = "co-stop")]
+async fn handle(mut numbers: Stream<i64>) {
+    while let Some(number) = numbers.next().await {
+        HANDLED.lock().unwrap().push(number);
+        if number % 100 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_commits_all_that_was_done_and_a_restart_does_nothing_twice() {
+    let cluster = Cluster::start().await;
+    cluster.create("co-stop", 3).await;
+    cluster.produce("co-stop", (0..3_000).map(|n| Message::of(n.to_string()).to(n % 3))).await;
+    let group = cluster.id("co-stop");
+    // No commit but that of the stop.
+    let app = || cluster.app("co-stop").agent::<handle>().setting("broker_commit_interval", "1h");
+    let mut before = 0;
+    while before < 3_000 {
+        let worker = cluster.run(app()).await;
+        wait_for("some events", LONG, async || HANDLED.lock().unwrap().len() > before).await;
+        worker.stop().await.unwrap();
+        before = HANDLED.lock().unwrap().len();
+        assert_eq!(cluster.done(&group, "co-stop").await, before, "what is done is committed, and no more");
+    }
+    let mut handled = HANDLED.lock().unwrap().clone();
+    handled.sort_unstable();
+    assert_eq!(handled, (0..3_000).collect::<Vec<_>>());
+}
+
+static REFUSED: AtomicBool = AtomicBool::new(true);
+
+/// Sends what the broker will never take until it is told otherwise.
+#[agent(topic = "co-large")]
+async fn enlarge(mut numbers: Stream<i64>, #[topic("co-large-out")] out: Topic<RawKey, String>) -> Result<()> {
+    while let Some(number) = numbers.next().await {
+        let size = if number == 5 && REFUSED.load(Ordering::SeqCst) { 100_000 } else { 10 };
+        out.send(&RawKey::NONE, &"x".repeat(size)).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_whose_message_did_not_arrive_is_not_committed() {
+    let cluster = Cluster::start().await;
+    cluster.create("co-large", 1).await;
+    cluster.create_with("co-large-out", 1, &[("max.message.bytes", "10000")]).await;
+    cluster.produce("co-large", numbers(10)).await;
+    let group = cluster.id("co-large");
+    let app = cluster.app("co-large").agent::<enlarge>();
+    let worker = cluster.run(app).await;
+    wait_for("a failure", LONG, async || worker.status().counts.agent_failures > 0).await;
+    assert!(cluster.done(&group, "co-large").await <= 5);
+    REFUSED.store(false, Ordering::SeqCst);
+    cluster.wait_done(&group, "co-large", 10).await;
+    worker.stop().await.unwrap();
+    assert!(cluster.count("co-large-out").await >= 10);
+}

@@ -1,0 +1,135 @@
+//! Several workers of one app: they share the partitions, and hand them over without loss or repetition.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use faust::Worker;
+use faust::prelude::*;
+
+use crate::harness::{Cluster, LONG, Message, wait_for};
+
+static SHARED: Mutex<Vec<(i32, i64)>> = Mutex::new(Vec::new());
+
+/// Takes its time over each event, so that there is always one to be finished at a hand-over.
+#[agent(topic = "gr-shared")]
+async fn note(mut numbers: Stream<i64>, #[topic("gr-shared-out")] out: Topic<RawKey, i64>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        if event.offset() % 10 == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        SHARED.lock().unwrap().push((event.partition(), event.offset()));
+        out.send_with(event.key(), event.value(), |m| m.partition(event.partition())).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the workers together have each partition once, and each of them some.
+async fn shared_out(workers: &[&Worker], partitions: usize) {
+    wait_for("the partitions to be shared", LONG, async || {
+        let counts: Vec<_> = workers.iter().map(|worker| worker.status().assignment.len()).collect();
+        counts.iter().sum::<usize>() == partitions && counts.iter().all(|count| *count == partitions / workers.len())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_joins_and_leaves_under_load_and_nothing_is_lost_repeated_or_out_of_order() {
+    let cluster = Cluster::start().await;
+    cluster.create("gr-shared", 8).await;
+    cluster.create("gr-shared-out", 8).await;
+    let producer = cluster.producer("gr-shared");
+    let total: i32 = 16_000;
+    let feed = async {
+        // At 4 000 a second.
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
+        for first in (0..total).step_by(200) {
+            tick.tick().await;
+            producer.send_all((first..first + 200).map(|n| Message::of(n.to_string()).to(n % 8))).await;
+        }
+    };
+    let app = |name: &str| cluster.app("gr-shared").setting("datadir", cluster.dir(name).display()).agent::<note>();
+    let workers = async {
+        let first = cluster.run(app("first")).await;
+        shared_out(&[&first], 8).await;
+        let second = cluster.run(app("second")).await;
+        shared_out(&[&first, &second], 8).await;
+        second.stop().await.unwrap();
+        shared_out(&[&first], 8).await;
+        let third = cluster.run(app("third")).await;
+        shared_out(&[&first, &third], 8).await;
+        // The one that has been there from the beginning.
+        first.stop().await.unwrap();
+        shared_out(&[&third], 8).await;
+        third
+    };
+    let (last, ()) = tokio::join!(workers, feed);
+    cluster.wait_done(&cluster.id("gr-shared"), "gr-shared", usize::try_from(total).unwrap()).await;
+    last.stop().await.unwrap();
+    let mut partitions: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for (partition, offset) in SHARED.lock().unwrap().iter() {
+        partitions.entry(*partition).or_default().push(*offset);
+    }
+    assert_eq!(partitions.len(), 8);
+    for (partition, offsets) in partitions {
+        assert_eq!(offsets, (0..2_000).collect::<Vec<_>>(), "partition {partition}");
+    }
+    for partition in 0..8 {
+        let out = cluster.read("gr-shared-out").await.into_iter().filter(|m| m.partition == Some(partition));
+        let values: Vec<i32> = out.map(|m| m.text().parse().unwrap()).collect();
+        assert_eq!(values, (0..total).filter(|n| n % 8 == partition).collect::<Vec<_>>(), "partition {partition}");
+    }
+}
+
+#[agent(topic = "gr-hop")]
+async fn hop(words: Stream<String>, #[topic("gr-hop-out")] out: Topic<String, String>) -> Result<()> {
+    let mut words = words.group_by("word", |word| word.clone());
+    while let Some(word) = words.next().await {
+        out.send(&word, &word).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_share_both_stages_of_a_group_by() {
+    let cluster = Cluster::start().await;
+    cluster.create("gr-hop", 4).await;
+    cluster.create("gr-hop-out", 1).await;
+    let app = |name: &str| cluster.app("gr-hop").setting("datadir", cluster.dir(name).display()).agent::<hop>();
+    let first = cluster.run(app("first")).await;
+    let second = cluster.run(app("second")).await;
+    shared_out(&[&first, &second], 8).await;
+    let words = (0..1_000).map(|n| format!("w{}", n % 50));
+    cluster.produce("gr-hop", words.clone().zip(0..).map(|(word, n)| Message::of(word).to(n % 4))).await;
+    let mut out: Vec<_> = cluster.read_count("gr-hop-out", 1_000).await.iter().map(Message::text).collect();
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+    let mut words: Vec<_> = words.collect();
+    (out.sort(), words.sort());
+    assert_eq!(out, words);
+    // A key is on one of the two only, so it is not enough that one of them did it all.
+    assert!(first.status().counts.events > 0 && second.status().counts.events > 0);
+}
+
+#[agent(topic = "gr-spare")]
+async fn spare(_number: i64) {}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_without_partitions_is_ready_and_takes_over() {
+    let cluster = Cluster::start().await;
+    cluster.create("gr-spare", 1).await;
+    let app = |name: &str| cluster.app("gr-spare").setting("datadir", cluster.dir(name).display()).agent::<spare>();
+    let first = cluster.run(app("first")).await;
+    let second = cluster.run(app("second")).await;
+    wait_for("one owner", LONG, async || {
+        first.status().assignment.len() + second.status().assignment.len() == 1
+            && first.status().ready
+            && second.status().ready
+    })
+    .await;
+    first.stop().await.unwrap();
+    wait_for("the second to own it", LONG, async || second.status().assignment.len() == 1).await;
+    cluster.produce("gr-spare", [Message::of("1")]).await;
+    cluster.wait_done(&cluster.id("gr-spare"), "gr-spare", 1).await;
+    second.stop().await.unwrap();
+}

@@ -1,0 +1,210 @@
+//! What planning learns from an agent, and what it says of one that cannot be planned.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use faust::prelude::*;
+use faust::{AppBuilder, Error};
+
+use crate::harness::{Cluster, LONG, Message, wait_for};
+
+/// The faults of an app that cannot be started. No broker is asked for that.
+async fn faults(app: AppBuilder) -> Vec<String> {
+    match app.setting("broker", "127.0.0.1:1").build().unwrap().start().await {
+        Err(Error::Setup(faults)) => faults.faults().to_vec(),
+        other => panic!("no faults: {other:?}"),
+    }
+}
+
+#[agent(topic = "plan-tick")]
+async fn ticking(mut numbers: Stream<i64>, #[topic("plan-tick-out")] out: Topic<RawKey, i64>) -> Result<()> {
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    let mut sum = 0;
+    loop {
+        tokio::select! {
+            number = numbers.next() => match number {
+                Some(number) => sum += number,
+                None => return Ok(()),
+            },
+            _ = tick.tick() => if sum != 0 { out.send(&RawKey::NONE, &std::mem::take(&mut sum)).await? },
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tick_beside_next_is_planned_and_loses_nothing() {
+    let cluster = Cluster::start().await;
+    cluster.create("plan-tick", 1).await;
+    cluster.create("plan-tick-out", 1).await;
+    let worker = cluster.run(cluster.app("plan-tick").agent::<ticking>()).await;
+    for n in 0..20 {
+        cluster.produce("plan-tick", (n * 10..n * 10 + 10).map(|n: i64| Message::of(n.to_string()))).await;
+    }
+    let total =
+        async || cluster.texts("plan-tick-out").await.iter().map(|sum| sum.parse::<i64>().unwrap()).sum::<i64>();
+    wait_for("the sum of all numbers", LONG, async || total().await == (0..200).sum::<i64>()).await;
+    worker.stop().await.unwrap();
+    assert_eq!(cluster.done(&cluster.id("plan-tick"), "plan-tick").await, 200);
+}
+
+static PRELUDES: AtomicU32 = AtomicU32::new(0);
+
+#[agent(topic = "plan-prelude")]
+async fn with_prelude(mut numbers: Stream<i64>) {
+    PRELUDES.fetch_add(1, Ordering::SeqCst);
+    tokio::task::yield_now().await;
+    while let Some(_number) = numbers.next().await {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_before_the_loop_runs_once_in_planning_and_once_in_each_partition() {
+    let cluster = Cluster::start().await;
+    cluster.create("plan-prelude", 3).await;
+    let app = cluster.app("plan-prelude").agent::<with_prelude>().build().unwrap();
+    app.plan().await.unwrap();
+    assert_eq!(PRELUDES.load(Ordering::SeqCst), 1);
+    let worker = app.start().await.unwrap();
+    worker.ready().await;
+    wait_for("the prelude in each partition", LONG, async || PRELUDES.load(Ordering::SeqCst) >= 5).await;
+    worker.stop().await.unwrap();
+    assert_eq!(PRELUDES.load(Ordering::SeqCst), 5, "two plans and three partitions");
+}
+
+#[agent(topic = "plan-never")]
+async fn never_there(mut numbers: Stream<i64>) {
+    std::future::pending::<()>().await;
+    while let Some(_number) = numbers.next().await {}
+}
+
+#[agent(topic = "plan-blocked")]
+async fn blocking(mut numbers: Stream<i64>) {
+    std::thread::sleep(Duration::from_secs(2));
+    while let Some(_number) = numbers.next().await {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prelude_that_never_ends_is_told_with_the_agents_name() {
+    for app in [App::builder("plan").agent::<never_there>(), App::builder("plan").agent::<blocking>()] {
+        let faults = faults(app.setting("plan_timeout", "200ms")).await;
+        assert_eq!(faults.len(), 1);
+        let [agent, words] = ["agent `never_there`", "did not come to its stream within 200ms"];
+        assert!(
+            faults[0].replace("blocking", "never_there").starts_with(agent) && faults[0].contains(words),
+            "{faults:?}"
+        );
+    }
+}
+
+#[agent(topic = "plan-early")]
+async fn early(mut numbers: Stream<i64>, #[topic("plan-out")] out: Topic<String, i64>) -> Result<()> {
+    out.send(&"hello".to_owned(), &1).await?;
+    while let Some(_number) = numbers.next().await {}
+    Ok(())
+}
+
+#[agent(topic = "plan-early")]
+async fn early_unawaited(mut numbers: Stream<i64>, #[topic("plan-out")] out: Topic<String, i64>) {
+    // Even an error that is thrown away is told.
+    drop(out.send(&"hello".to_owned(), &1).await);
+    while let Some(_number) = numbers.next().await {}
+}
+
+#[agent(topic = "plan-early")]
+async fn blind(_numbers: Stream<i64>) {}
+
+#[agent(topic = "plan-early")]
+async fn failing(_numbers: Stream<i64>) -> Result<()> {
+    Err("no licence".into())
+}
+
+#[agent(topic = "plan-early")]
+async fn panicking(_numbers: Stream<i64>) {
+    panic!("no licence");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_faults_of_all_agents_are_told_at_once_with_agent_and_call() {
+    let app = App::builder("plan").agent::<early>().agent::<early_unawaited>().agent::<blind>();
+    let faults = faults(app.agent::<failing>().agent::<panicking>()).await;
+    let moved = "sends to topic `plan-out` before it reads its stream; move that into the loop (every agent is started once to learn its topology)";
+    let expected = [
+        "agent `blind` returned before it read its stream; read it with `while let Some(event) = stream.next().await`",
+        &format!("agent `early` {moved}"),
+        &format!("agent `early_unawaited` {moved}"),
+        "agent `failing` failed before it read its stream: no licence",
+        "agent `panicking` failed before it read its stream: it panicked: no licence",
+    ];
+    assert_eq!(faults, expected);
+}
+
+#[agent(topic = "plan-late")]
+async fn late_group_by(mut numbers: Stream<i64>) {
+    if let Some(_first) = numbers.next().await {
+        let mut numbers = numbers.group_by("late", |n| n % 2);
+        while let Some(_number) = numbers.next().await {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_by_after_the_first_event_is_an_error_that_says_so() {
+    let cluster = Cluster::start().await;
+    cluster.create("plan-late", 1).await;
+    cluster.produce("plan-late", [Message::of("1")]).await;
+    let worker = cluster.run(cluster.app("plan-late").agent::<late_group_by>()).await;
+    let error = worker.wait().await.unwrap_err().to_string();
+    let expected = "agent `late_group_by`: group_by `late` comes after the first event, when the topology is fixed; move it before the first `next()`";
+    assert_eq!(error, expected);
+    assert_eq!(cluster.done(&cluster.id("plan-late"), "plan-late").await, 0);
+}
+
+#[agent(topic = "plan-same")]
+async fn grouped_twice(numbers: Stream<i64>) {
+    let mut numbers = numbers.group_by("half", |n| n / 2).group_by("half", |n| n / 4);
+    while let Some(_number) = numbers.next().await {}
+}
+
+#[agent(topic = "plan-circle")]
+async fn circle(numbers: Stream<i64, String>) {
+    let mut numbers = numbers.through("plan-circle");
+    while let Some(_number) = numbers.next().await {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topology_that_cannot_be_is_told_before_anything_is_subscribed() {
+    let faults = faults(App::builder("plan").agent::<grouped_twice>().agent::<circle>()).await;
+    let expected = [
+        "agent `circle`: through `plan-circle` leads back to the topic it reads; name another topic",
+        "agent `grouped_twice`: group_by `half` occurs twice; give each `group_by` a name of its own",
+    ];
+    assert_eq!(faults, expected);
+}
+
+#[agent(topic = "plan-drawn", sink = "plan-sink")]
+async fn drawn_event(number: i64) -> i64 {
+    number
+}
+
+#[agent(topic = "plan-drawn")]
+async fn drawn_stream(numbers: Stream<i64>, #[topic("plan-out")] out: Topic<i64, i64>) -> Result<()> {
+    let mut numbers = numbers.group_by("half", |n| n / 2);
+    while let Some(number) = numbers.next().await {
+        out.send(&number, &number).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_plan_names_stages_and_topics_with_their_roles() {
+    let app = App::builder("plan").agent::<drawn_event>().agent::<drawn_stream>().build().unwrap();
+    let plan = app.plan().await.unwrap();
+    let topics: Vec<_> = plan.topics().map(|topic| format!("{} {}", topic.name(), topic.role())).collect();
+    let expected = [
+        "plan-dead-letter dead-letter",
+        "plan-drawn source",
+        "plan-drawn_stream-half-repartition internal",
+        "plan-out output",
+        "plan-sink output",
+    ];
+    assert_eq!(topics, expected);
+    assert_eq!(plan.stages().len(), 3);
+}
