@@ -175,7 +175,7 @@ impl Drawing<'_> {
             Target::Internal(name) => format!("{}-{agent}-{name}-repartition", self.group),
             Target::Named(name) => name.clone(),
         };
-        if reads.iter().any(|source| **source == *name) {
+        if matches!(target, Target::Named(_)) && reads.iter().any(|source| **source == *name) {
             self.faults.push(format!("agent `{agent}`: {target} leads back to the topic it reads; name another topic"));
         }
         let topic = self.plan.topic(&name, Role::Internal);
