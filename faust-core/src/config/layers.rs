@@ -7,10 +7,18 @@ use std::path::{Path, PathBuf};
 
 use super::{Secret, SettingDef, Settings, check, file, suggest};
 
-/// Names of the environment that begin like settings and are none.
+/// Names of the environment that begin like settings and are none; with `_` at the end, all that begin so.
 ///
 /// `FAUST_CONFIG` names the file; the rest belongs to tests and scripts beside a program, not to the program.
-const NOT_SETTINGS: [&str; 3] = ["FAUST_CONFIG", "FAUST_KAFKA_HOME", "FAUST_TEST_"];
+const NOT_SETTINGS: [&str; 7] = [
+    "FAUST_CONFIG",
+    "FAUST_BLESS",
+    "FAUST_FUZZ_",
+    "FAUST_TEST_",
+    "FAUST_KAFKA_HOME",
+    "FAUST_KAFKA_LIBS",
+    "FAUST_KAFKA_READY_WITHIN",
+];
 
 /// Values for settings, by the layer they were given in. Later layers win: builder, file, environment, command line.
 #[derive(Clone, Default)]
@@ -136,7 +144,10 @@ impl Layers {
             }
             if variable == "FAUST_CONFIG" && self.file.is_none() {
                 self.file(value);
-            } else if !NOT_SETTINGS.iter().any(|name| variable.starts_with(name)) {
+            } else if !NOT_SETTINGS
+                .iter()
+                .any(|name| variable == *name || name.ends_with('_') && variable.starts_with(name))
+            {
                 self.environment.push(Given {
                     name: setting_of(&variable),
                     value,

@@ -172,9 +172,11 @@ fn settings_of_librdkafka_pass_through_by_their_own_names() {
 fn the_environment_may_name_the_file_and_leave_values_empty() {
     let (named, asked) = (file("version = 3"), file("version = 4"));
     let path = named.path().to_str().unwrap().to_owned();
-    let list = variables(&[("FAUST_CONFIG", &path), ("FAUST_BROKER", ""), ("FAUST_TEST_KAFKA", "localhost:1")]);
+    let others = [("FAUST_TEST_KAFKA", "localhost:1"), ("FAUST_KAFKA_HOME", "/kafka"), ("FAUST_FUZZ_CASES", "9")];
+    let list = variables(&[&[("FAUST_CONFIG", path.as_str()), ("FAUST_BROKER", "")], &others[..]].concat());
     let resolved = resolve(|layers| _ = layers.environment(list.clone())).unwrap();
     assert_eq!((resolved.settings.version, resolved.settings.broker.is_none()), (3, true));
+    assert!(resolved.settings.kafka.is_empty(), "{:?}", resolved.settings.kafka);
     let resolved = resolve(|layers| _ = layers.file(asked.path()).environment(list)).unwrap();
     assert_eq!(resolved.settings.version, 4);
 }
@@ -215,5 +217,24 @@ fn brokers_are_written_in_many_ways() {
     }
     for text in ["http://a", "a:b", "a:0", ":9092", ",", "embedded://", "a b:1", "::1"] {
         assert!(resolve(|layers| _ = layers.builder("broker", text)).is_err(), "{text}");
+    }
+}
+
+proptest::proptest! {
+    /// Law: what is shown of a size or a duration is read back as the same.
+    #[test]
+    fn what_is_shown_is_read_back(bytes: u64, millis in 0_u64..10_000_000_000) {
+        use super::value::{SettingValue, parse};
+        proptest::prop_assert_eq!(parse(&ByteSize(bytes).show(), None), Ok(ByteSize(bytes)));
+        let duration = Duration::from_millis(millis);
+        proptest::prop_assert_eq!(parse(&duration.show(), None), Ok(duration));
+    }
+
+    /// Law: no text, however strange, is more than a fault.
+    #[test]
+    fn no_text_panics(text: String) {
+        for def in Settings::table() {
+            let _ = (def.set)(&mut Settings::defaults("orders"), &text);
+        }
     }
 }

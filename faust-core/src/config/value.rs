@@ -186,18 +186,21 @@ impl SettingValue for Duration {
     }
 }
 
-/// The largest unit that leaves at most two decimals: `2.8s`, `250ms`, `5m`.
+/// `2.8s`, `250ms`, `5m`, and what does not fit one unit as `1h30m`.
 fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    if let Some((unit, size)) = units.iter().find(|(_, size)| millis >= *size && millis.is_multiple_of(*size)) {
-        return format!("{}{unit}", millis / size);
+    let mut millis = duration.as_millis();
+    if (1_000..60_000).contains(&millis) {
+        return format!("{}s", millis as f64 / 1_000.0);
     }
-    match millis {
-        0 => "0s".to_owned(),
-        1_000..60_000 if millis.is_multiple_of(10) => format!("{}s", millis as f64 / 1_000.0),
-        _ => humantime::format_duration(duration).to_string().replace(' ', ""),
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    let mut text = String::new();
+    for (unit, size) in units {
+        if millis >= size {
+            text += &format!("{}{unit}", millis / size);
+            millis %= size;
+        }
     }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 impl SettingValue for PathBuf {

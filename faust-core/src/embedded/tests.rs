@@ -107,3 +107,26 @@ fn a_guest_ends_when_its_host_departs_or_moves() {
     Address::new("127.0.0.1:9093".to_owned(), HostKind::Worker).write(dir.path()).unwrap();
     assert!(address.departure(dir.path()).unwrap().contains("moved from 127.0.0.1:9092 to 127.0.0.1:9093"));
 }
+
+#[tokio::test]
+async fn a_directory_of_its_own_is_shared_by_apps_that_name_it() {
+    let (one, two, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let url = format!("embedded://{}", shared.path().display());
+    let host = Connection::host(&settings(one.path(), &url), HostKind::Worker).await.unwrap();
+    let guest = Connection::host(&settings(two.path(), &url), HostKind::Worker).await.unwrap();
+    assert_eq!((host.is_host(), guest.is_host(), guest.bootstrap()), (true, false, host.bootstrap()));
+    assert!(host.describe().contains("data in"), "{}", host.describe());
+    host.close(None, Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_the_one_taken_instead() {
+    let datadir = tempfile::tempdir().unwrap();
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = other.local_addr().unwrap().port();
+    let mut settings = settings(datadir.path(), "memory://");
+    settings.embedded_port = taken;
+    let host = Connection::host(&settings, HostKind::Worker).await.unwrap();
+    let notice = format!("port {taken} belongs to another program: the embedded broker took port ");
+    assert!(host.notices().iter().any(|line| line.starts_with(&notice)), "{:?}", host.notices());
+}
