@@ -48,7 +48,6 @@ macro_rules! counters {
 
 impl Stats {
     counters! {
-        sent => sent,
         dead_letter => dead_letters,
         skipped => skipped,
         committed => commits,
@@ -56,6 +55,11 @@ impl Stats {
         agent_failed => agent_failures,
         rebalanced => rebalances,
         disconnected => disconnects,
+    }
+
+    /// Messages were sent.
+    pub(crate) fn sent(&self, count: u64) {
+        self.sent.fetch_add(count, Ordering::Relaxed);
     }
 
     /// A batch of messages was read.

@@ -70,7 +70,7 @@ pub(crate) struct Cursor {
     /// and the task at a cut.
     state: Mutex<State>,
     /// Whether an event or batch is with the agent: a cut waits until it has come back.
-    busy: AtomicU32,
+    busy: AtomicBool,
     /// The event the stage is in, for error messages and the watch over stuck agents.
     at_input: AtomicU32,
     at_offset: AtomicI64,
@@ -101,7 +101,7 @@ impl Cursor {
                 failed: None,
                 waker: None,
             }),
-            busy: AtomicU32::new(0),
+            busy: AtomicBool::new(false),
             at_input: AtomicU32::new(0),
             at_offset: AtomicI64::new(-1),
             begun: AtomicU64::new(0),
@@ -143,14 +143,15 @@ impl Cursor {
     /// The stage is now inside this event: a cut waits for [`finish`](Self::finish).
     pub(crate) fn begin(&self, input: u32, offset: i64, timestamp: Timestamp) {
         self.passed(input, offset, timestamp);
-        self.busy.fetch_add(1, Ordering::AcqRel);
+        self.busy.store(true, Ordering::Release);
     }
 
     /// The stage has come to this event, which is somebody else's to finish.
     pub(crate) fn passed(&self, input: u32, offset: i64, timestamp: Timestamp) {
         self.at_input.store(input, Ordering::Relaxed);
         self.at_offset.store(offset, Ordering::Relaxed);
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        // The stream alone writes it, so it needs no read-modify-write.
+        self.begun.store(self.begun() + 1, Ordering::Relaxed);
         self.control.observe(timestamp);
     }
 
@@ -177,7 +178,7 @@ impl Cursor {
 
     /// The stage is between events.
     pub(crate) fn exit(&self) {
-        if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 && self.control.hold.load(Ordering::Acquire) {
+        if self.busy.swap(false, Ordering::AcqRel) && self.control.hold.load(Ordering::Acquire) {
             self.control.driver.wake();
         }
     }
@@ -221,7 +222,7 @@ impl Cursor {
 
     /// Nothing runs that a cut must not fall into.
     pub(crate) fn at_rest(&self) -> bool {
-        self.busy.load(Ordering::Acquire) == 0
+        !self.busy.load(Ordering::Acquire)
     }
 
     /// The stage cannot go on. Its stream stays silent; the task takes it from here.
@@ -243,7 +244,7 @@ impl Cursor {
     /// The agent has returned well: the event it was in is finished, and with `ended` every event it holds.
     pub(crate) fn returned(&self, ended: bool) {
         let (input, offset) = self.at();
-        if self.busy.swap(0, Ordering::AcqRel) > 0 {
+        if self.busy.swap(false, Ordering::AcqRel) {
             self.ack(input, offset);
         }
         if ended {

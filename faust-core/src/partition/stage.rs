@@ -1,6 +1,7 @@
 //! What a running stage of a partition task has at hand: its inputs, its place in them, and the way out.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -67,6 +68,17 @@ pub(crate) struct Outputs {
     /// What was sent before it and may be under way still.
     ended: Mutex<Vec<Arc<Delivery>>>,
     topics: Mutex<BTreeMap<String, Arc<dyn SinkTopic>>>,
+    /// Messages sent that the worker's count does not have yet.
+    untold: AtomicU64,
+}
+
+/// Messages after which the worker's count is brought up to date, if no cut comes before.
+const TELL_EVERY: u64 = 64;
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        self.tell();
+    }
 }
 
 impl Outputs {
@@ -78,6 +90,7 @@ impl Outputs {
             current: ArcSwap::new(Delivery::new()),
             ended: Mutex::default(),
             topics: Mutex::default(),
+            untold: AtomicU64::new(0),
         })
     }
 
@@ -95,7 +108,11 @@ impl Outputs {
     /// Sends without waiting for room.
     pub(crate) fn try_send(&self, topic: &Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Result<(), SendRefused> {
         topic.try_send(message, &self.current.load())?;
-        self.stats.sent();
+        // Told in lumps: the worker's counter is everybody's, and this is done for every message.
+        let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
+        if untold.is_multiple_of(TELL_EVERY) {
+            self.tell();
+        }
         Ok(())
     }
 
@@ -112,10 +129,15 @@ impl Outputs {
 
     /// What was sent until now ends here. Returns everything that a commit of this moment has to wait for.
     pub(crate) fn cut(&self) -> Vec<Arc<Delivery>> {
+        self.tell();
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.retain(|delivery| !delivery.is_fulfilled());
         ended.push(self.current.swap(Delivery::new()));
         ended.clone()
+    }
+
+    fn tell(&self) {
+        self.stats.sent(self.untold.swap(0, Ordering::Relaxed));
     }
 }
 

@@ -246,6 +246,11 @@ impl Control {
     async fn end(&mut self, events: &mut mpsc::UnboundedReceiver<GroupEvent>) {
         let budget = self.cx.settings.shutdown_timeout;
         let deadline = Instant::now() + budget;
+        // While still a member in good standing: one that has begun to leave sends no heartbeats, and a long drain would
+        // end with a commit that is refused. A little less than all the time, so that a slow end is told from one that
+        // hangs.
+        let all: Vec<_> = self.tasks.keys().copied().collect();
+        self.drain(&all, Instant::now() + budget.mul_f64(0.9)).await;
         let group = Arc::clone(&self.group);
         let leave = group.leave();
         tokio::pin!(leave);
@@ -255,8 +260,7 @@ impl Control {
                 () = &mut leave => break,
                 Some(event) = events.recv() => match event {
                     GroupEvent::Revoked(partitions, lost, done) => {
-                        // A little less than all that is left, so that a slow end is told from one that hangs.
-                        let left = deadline.saturating_duration_since(Instant::now()).mul_f64(0.9);
+                        let left = deadline.saturating_duration_since(Instant::now());
                         self.revoke(partitions, lost, left.min(self.cx.settings.broker_rebalance_timeout)).await;
                         let _ = done.send(());
                     }
