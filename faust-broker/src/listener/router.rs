@@ -43,9 +43,10 @@ pub(crate) async fn answer(
             Err(Fault::Unsupported { api_key, version })
         };
     }
-    let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).map_err(malformed)?;
+    // IMPORTANT: before any decoding; see there.
     shape::check(api, version, &frame)
         .map_err(|reason| Fault::Malformed(format!("{api:?} version {version}: {reason}")))?;
+    let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).map_err(malformed)?;
     let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
     let call = Call { shared: Arc::clone(shared), peer, client_id, version };
     dispatch(&call, api, header.correlation_id, frame).await

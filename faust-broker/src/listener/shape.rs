@@ -259,21 +259,40 @@ fn shape_of(api: ApiKey) -> Option<&'static Shape> {
     })
 }
 
-/// Says why the body of a request cannot be what it claims to be, if so.
-pub(crate) fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<(), &'static str> {
+/// Says why a request, header and all, cannot be what it claims to be, if so.
+pub(crate) fn check(api: ApiKey, version: i16, frame: &[u8]) -> Result<(), &'static str> {
     let shape = shape_of(api).ok_or("a request of unknown shape")?;
-    let mut walk = Walk { rest: body, version, is_flexible: version >= shape.flexible_from, elements: 0 };
+    let mut walk = Walk { rest: frame, version, is_flexible: false, known_tags: 0, elements: 0 };
+    walk.header(api.request_header_version(version))?;
+    walk.is_flexible = version >= shape.flexible_from;
+    walk.known_tags = known_tags(api);
     walk.fields(shape.fields)
+}
+
+/// How many tags, from 0 on, the codec knows by name in this request.
+///
+/// It reads a field that it knows without a look at the size in front of it, and would be somewhere else than the walk
+/// if the two contradict each other. Only replicas send these fields, and there are none.
+fn known_tags(api: ApiKey) -> usize {
+    if api == ApiKey::Fetch { 2 } else { 0 }
 }
 
 struct Walk<'a> {
     rest: &'a [u8],
     version: i16,
     is_flexible: bool,
+    known_tags: usize,
     elements: usize,
 }
 
 impl Walk<'_> {
+    /// Key, version and correlation id, then the client's name, whose length is never a varint.
+    fn header(&mut self, header_version: i16) -> Result<(), &'static str> {
+        self.skip(8)?;
+        self.text()?;
+        if header_version >= 2 { self.tagged_fields() } else { Ok(()) }
+    }
+
     fn fields(&mut self, fields: &'static [Field]) -> Result<(), &'static str> {
         let version = self.version;
         for field in fields.iter().filter(|field| (field.from..=field.to).contains(&version)) {
@@ -303,7 +322,9 @@ impl Walk<'_> {
     fn tagged_fields(&mut self) -> Result<(), &'static str> {
         for _ in 0..self.varint()? {
             self.count()?;
-            self.varint()?;
+            if self.varint()? < self.known_tags {
+                return Err("a field that only replicas send");
+            }
             let size = self.varint()?;
             self.skip(size)?;
         }
@@ -338,6 +359,8 @@ impl Walk<'_> {
             self.rest = rest;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
+                // The codec would drop what is over 32 bits, and read another number.
+                let value = u32::try_from(value).map_err(|_| "a varint over 32 bits")?;
                 return usize::try_from(value).map_err(|_| "a length over the address space");
             }
         }

@@ -10,13 +10,11 @@ use crate::listener::samples::samples;
 #[test]
 fn every_request_is_walked_to_its_end() {
     for sample in samples(range, 7, Bytes::from_static(b"bytes")) {
-        let (api, version, body) = (sample.api, sample.version, &sample.body);
-        let shape = shape_of(api).unwrap();
-        let mut walk = Walk { rest: body, version, is_flexible: version >= shape.flexible_from, elements: 0 };
-        assert_eq!(walk.fields(shape.fields), Ok(()), "{api:?} version {version}");
-        assert_eq!(walk.rest.len(), 0, "{api:?} version {version} has bytes left");
-        for cut in 0..body.len() {
-            assert!(check(api, version, &body[..cut]).is_err(), "{api:?} version {version} cut at {cut}");
+        let (api, version, frame) = (sample.api, sample.version, sample.frame());
+        let name = format!("{api:?} version {version}");
+        assert_eq!(check(api, version, &frame), Ok(()), "{name}");
+        for cut in 0..frame.len() {
+            assert!(check(api, version, &frame[..cut]).is_err(), "{name} is walked to {cut} of {}", frame.len());
         }
     }
 }
@@ -30,14 +28,32 @@ fn every_supported_request_has_a_shape() {
     }
 }
 
+/// A request header without a client id, and behind it a body.
+fn request(is_flexible: bool, body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0, 3, 0, 0, 0, 0, 0, 0, 255, 255];
+    frame.extend(is_flexible.then_some(0));
+    frame.extend_from_slice(body);
+    frame
+}
+
 #[test]
 fn a_length_beyond_the_end_is_refused() {
-    // Metadata version 1: an array of 2^31 - 1 topics in four bytes.
-    assert!(check(ApiKey::Metadata, 1, &[0x7f, 0xff, 0xff, 0xff]).is_err());
-    // Metadata version 12: the same as a varint.
-    assert!(check(ApiKey::Metadata, 12, &[0xff, 0xff, 0xff, 0xff, 0x0f]).is_err());
+    // An array of 2^31 - 1 topics in four bytes, and the same as a varint.
+    assert!(check(ApiKey::Metadata, 1, &request(false, &[0x7f, 0xff, 0xff, 0xff])).is_err());
+    assert!(check(ApiKey::Metadata, 12, &request(true, &[0xff, 0xff, 0xff, 0xff, 0x0f])).is_err());
     // A million topics that are really there, two bytes each.
     let mut many = 1_000_000i32.to_be_bytes().to_vec();
     many.resize(4 + 2_000_000, 0);
-    assert_eq!(check(ApiKey::Metadata, 1, &many), Err("too many elements"));
+    assert_eq!(check(ApiKey::Metadata, 1, &request(false, &many)), Err("too many elements"));
+}
+
+#[test]
+fn what_the_codec_would_read_otherwise_is_refused() {
+    // No topics, three flags, and a varint that is 1 in its lower 32 bits.
+    let wide = [0, 0, 0, 0, 0x81, 0x80, 0x80, 0x80, 0x10];
+    assert_eq!(check(ApiKey::Metadata, 9, &request(true, &wide)), Err("a varint over 32 bits"));
+    // A fetch of nothing with the field of tag 1, whose size says 0 while the codec reads a struct.
+    let mut fetch = vec![0; 4 + 4 + 4 + 1 + 4 + 4];
+    fetch.extend_from_slice(&[1, 1, 1, 1, 1, 0]);
+    assert_eq!(check(ApiKey::Fetch, 16, &request(true, &fetch)), Err("a field that only replicas send"));
 }
