@@ -186,10 +186,10 @@ impl SettingValue for Duration {
     }
 }
 
-/// `2.8s`, `250ms`, `5m`, and what does not fit one unit as `1h30m`.
+/// `2.8s`, `90s`, `250ms`, `5m`, and what is longer and does not fit one unit as `1h30m`.
 fn show_duration(duration: Duration) -> String {
     let mut millis = duration.as_millis();
-    if (1_000..60_000).contains(&millis) {
+    if (1_000..120_000).contains(&millis) && !millis.is_multiple_of(60_000) {
         return format!("{}s", millis as f64 / 1_000.0);
     }
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
