@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{agents, broker, consume, model, models, send, settings, topics, topology, worker};
+use crate::commands::{agents, broker, completion, consume, model, models, send, settings, topics, topology, worker};
 
 const STYLES: Styles =
     Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default().bold());
@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Settings(settings::Args),
     /// Run the embedded broker alone, until stopped
     Broker(broker::Args),
+    /// Print a script that completes this command line in a shell
+    Completion(completion::Args),
 }
 
 impl Command {
@@ -131,8 +133,19 @@ mod tests {
     #[test]
     fn the_help_shows_every_command_with_its_options() {
         let help = Cli::command().render_help().to_string();
-        let commands =
-            ["worker", "send", "consume", "topics", "agents", "models", "model", "topology", "settings", "broker"];
+        let commands = [
+            "worker",
+            "send",
+            "consume",
+            "topics",
+            "agents",
+            "models",
+            "model",
+            "topology",
+            "settings",
+            "broker",
+            "completion",
+        ];
         let options =
             ["--until-idle", "--from-beginning", "--timestamp", "--repeat", "--keys", "--mermaid", "--set", "--json"];
         for word in commands.iter().chain(&options) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod broker;
+pub(crate) mod completion;
 pub(crate) mod consume;
 pub(crate) mod model;
 pub(crate) mod models;
@@ -28,5 +29,6 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<(), Failur
         Command::Topology(args) => topology::run(args, context).await,
         Command::Settings(args) => settings::run(args, context),
         Command::Broker(args) => broker::run(args, context).await,
+        Command::Completion(args) => completion::run(&args, context),
     }
 }

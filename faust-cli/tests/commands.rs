@@ -98,6 +98,12 @@ fn a_command_line_that_cannot_be_understood_exits_with_2() {
 }
 
 #[test]
+fn a_shell_can_complete_commands_and_options() {
+    let script = Shop::new().ok(&["completion", "bash"]);
+    assert!(script.contains("complete -F _shop") && script.contains("--until-idle"), "{script}");
+}
+
+#[test]
 fn the_lists_are_tables_for_people_and_json_for_programs() {
     let shop = Shop::new();
     let agents = "\
