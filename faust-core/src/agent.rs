@@ -106,7 +106,15 @@ pub struct TopicDecl {
 impl TopicDecl {
     /// A topic of that name, everything else by default.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, partitions: None, replication: None, retention_ms: None, compacting: None, key_codec: None, value_codec: None }
+        Self {
+            name,
+            partitions: None,
+            replication: None,
+            retention_ms: None,
+            compacting: None,
+            key_codec: None,
+            value_codec: None,
+        }
     }
 }
 
@@ -237,7 +245,11 @@ where
 
 /// Runs a per-event agent and sends each value to its sinks, under the key and time of the event it came from.
 #[doc(hidden)]
-pub fn per_event_to_sinks<A, F, Fut, T, E>(cx: &mut AgentCx<'_>, spec: &'static ArgSpec, f: F) -> Result<AgentFuture, Error>
+pub fn per_event_to_sinks<A, F, Fut, T, E>(
+    cx: &mut AgentCx<'_>,
+    spec: &'static ArgSpec,
+    f: F,
+) -> Result<AgentFuture, Error>
 where
     A: EventArg,
     A::Key: Clone,

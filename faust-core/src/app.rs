@@ -54,7 +54,10 @@ impl App {
     /// An app of every agent that is linked into the program.
     ///
     /// The id is the consumer group and the beginning of the names of the app's own topics: it must not change.
-    #[allow(clippy::new_ret_no_self, reason = "an app is made by its builder; `App::new(..).main()` is what people write")]
+    #[allow(
+        clippy::new_ret_no_self,
+        reason = "an app is made by its builder; `App::new(..).main()` is what people write"
+    )]
     pub fn new(id: impl Into<String>) -> AppBuilder {
         AppBuilder { discover: Some(None), ..Self::builder(id) }
     }

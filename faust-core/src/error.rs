@@ -31,7 +31,9 @@ pub enum Error {
         why: String,
     },
     /// A message could not be decoded and the policy says to stop.
-    #[error("agent `{agent}` cannot read {place}: {why}; mend the producer, or set `on_decode_error` to `dead_letter` or `skip`")]
+    #[error(
+        "agent `{agent}` cannot read {place}: {why}; mend the producer, or set `on_decode_error` to `dead_letter` or `skip`"
+    )]
     Decode {
         /// The agent whose stream it was.
         agent: String,
@@ -56,7 +58,9 @@ pub enum Error {
     #[error("{0}")]
     Misuse(String),
     /// The worker could not finish in time what it was asked to end.
-    #[error("the worker was not done within the shutdown timeout of {0:?} and was ended: unfinished events will be read again")]
+    #[error(
+        "the worker was not done within the shutdown timeout of {0:?} and was ended: unfinished events will be read again"
+    )]
     ShutdownTimeout(std::time::Duration),
     /// The worker that hosted the embedded broker has gone.
     #[error("{0}")]

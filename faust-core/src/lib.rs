@@ -31,7 +31,9 @@ pub use partition::dead_letter;
 /// What the macros emit by name. Not public API: it may change in a patch release.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::agent::{AgentCx, AgentDef, AgentFuture, ArgSpec, SourceDecl, TopicDecl, arg, output, per_event, per_event_to_sinks};
+    pub use crate::agent::{
+        AgentCx, AgentDef, AgentFuture, ArgSpec, SourceDecl, TopicDecl, arg, output, per_event, per_event_to_sinks,
+    };
     pub use crate::record::support;
     pub use ::inventory;
     pub use ::serde;

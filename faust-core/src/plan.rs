@@ -82,7 +82,11 @@ impl Plan {
     /// # Errors
     /// All faults of the topology together.
     pub(crate) fn draw(group: &str, agents: Vec<(AgentEntry, Drawn)>) -> Result<Self, Vec<String>> {
-        let mut drawing = Drawing { group, plan: Self { group: group.to_owned(), stages: Vec::new(), topics: BTreeMap::new(), sets: Vec::new() }, faults: Vec::new() };
+        let mut drawing = Drawing {
+            group,
+            plan: Self { group: group.to_owned(), stages: Vec::new(), topics: BTreeMap::new(), sets: Vec::new() },
+            faults: Vec::new(),
+        };
         for (entry, drawn) in agents {
             drawing.agent(entry, drawn);
         }
@@ -166,7 +170,14 @@ impl Drawing<'_> {
         let hop = self.plan.stages.iter().filter(|stage| stage.agent == agent).count();
         let writes: BTreeSet<_> = drawn.outputs.into_iter().map(|output| output.name).collect();
         let writes = writes.into_iter().chain(entry.sinks.iter().map(|sink| sink.to_string())).collect();
-        self.plan.stages.push(Stage { name: Arc::clone(&agent), agent, hop, reads, writes, run: StageRun::Agent(entry) });
+        self.plan.stages.push(Stage {
+            name: Arc::clone(&agent),
+            agent,
+            hop,
+            reads,
+            writes,
+            run: StageRun::Agent(entry),
+        });
     }
 
     /// The topic a hop leads to, with its faults noted.
@@ -193,7 +204,8 @@ fn task_sets(stages: &[Stage]) -> Vec<TaskSet> {
     let mut sets: Vec<TaskSet> = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
         let mut merged = TaskSet { topics: stage.reads.iter().cloned().collect(), stages: vec![index] };
-        let (joined, apart): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| !set.topics.is_disjoint(&merged.topics));
+        let (joined, apart): (Vec<_>, Vec<_>) =
+            sets.into_iter().partition(|set| !set.topics.is_disjoint(&merged.topics));
         for set in joined {
             merged.topics.extend(set.topics);
             merged.stages.extend(set.stages);
@@ -263,7 +275,11 @@ impl fmt::Display for Role {
 
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stage").field("name", &self.name).field("reads", &self.reads).field("writes", &self.writes).finish_non_exhaustive()
+        f.debug_struct("Stage")
+            .field("name", &self.name)
+            .field("reads", &self.reads)
+            .field("writes", &self.writes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -273,7 +289,8 @@ impl fmt::Display for Plan {
         for stage in &self.stages {
             let indent = "  ".repeat(stage.hop);
             let reads = stage.reads().collect::<Vec<_>>().join(" + ");
-            let writes = if stage.writes.is_empty() { String::new() } else { format!(" -> {}", stage.writes.join(", ")) };
+            let writes =
+                if stage.writes.is_empty() { String::new() } else { format!(" -> {}", stage.writes.join(", ")) };
             writeln!(f, "{indent}{reads} -> {}{writes}", stage.name)?;
         }
         Ok(())
@@ -295,7 +312,11 @@ mod tests {
     fn stages_that_share_a_topic_are_one_set() {
         let agents = vec![agent("a", &["x"]), agent("b", &["y"]), agent("c", &["z"]), agent("d", &["x", "z"])];
         let plan = Plan::draw("app", agents).expect("no faults");
-        let sets: Vec<_> = plan.sets().iter().map(|set| set.topics.iter().map(|t| t.to_string()).collect::<Vec<_>>().join(",")).collect();
+        let sets: Vec<_> = plan
+            .sets()
+            .iter()
+            .map(|set| set.topics.iter().map(|t| t.to_string()).collect::<Vec<_>>().join(","))
+            .collect();
         assert_eq!(sets, ["x,z", "y"]);
         assert_eq!(plan.set_of("z"), Some(0));
         let roles: Vec<_> = plan.topics().map(|t| format!("{} {}", t.name(), t.role())).collect();

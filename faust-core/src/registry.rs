@@ -82,12 +82,20 @@ pub(crate) fn check(mut agents: Vec<AgentEntry>) -> (Vec<AgentEntry>, Vec<String
     for agent in &agents {
         places.entry(&agent.name).or_default().push(agent.place());
         if agent.topics.is_empty() {
-            faults.push(format!("agent `{}` ({}) has no topic; write `#[agent(topic = \"..\")]`", agent.name, agent.place()));
+            faults.push(format!(
+                "agent `{}` ({}) has no topic; write `#[agent(topic = \"..\")]`",
+                agent.name,
+                agent.place()
+            ));
         }
         faults.extend(agent.topics.iter().chain(&agent.sinks).filter_map(|topic| check_topic(&agent.name, topic)));
     }
     for (name, places) in places.iter().filter(|(_, places)| places.len() > 1) {
-        faults.push(format!("{} agents are called `{name}`: at {}; rename all but one with `name = \"..\"`", places.len(), places.join(" and ")));
+        faults.push(format!(
+            "{} agents are called `{name}`: at {}; rename all but one with `name = \"..\"`",
+            places.len(),
+            places.join(" and ")
+        ));
     }
     (agents, faults)
 }
@@ -130,7 +138,11 @@ mod tests {
         let (agents, faults) = check(vec![odd, lost, twin, AgentEntry::new(DEF)]);
         assert_eq!(agents.iter().map(|a| &*a.name).collect::<Vec<_>>(), ["count", "count", "lost", "odd"]);
         let text = faults.join("\n");
-        for part in ["2 agents are called `count`: at src/agents.rs:7 and src/other.rs:9", "agent `lost`", "topic `a b` has characters"] {
+        for part in [
+            "2 agents are called `count`: at src/agents.rs:7 and src/other.rs:9",
+            "agent `lost`",
+            "topic `a b` has characters",
+        ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
     }

@@ -19,8 +19,8 @@ pub use self::events::Events;
 pub use self::views::{Batches, Enumerated, Items};
 
 use self::event::Item;
-pub(crate) use self::leaf::Undecodable;
 use self::leaf::SourceBlueprint;
+pub(crate) use self::leaf::Undecodable;
 use self::pull::{Blueprint, Pull};
 use crate::agent::{AgentArg, AgentCx, ArgSpec, Run};
 use crate::codec::Data;
@@ -129,7 +129,6 @@ impl Origin {
     }
 }
 
-
 impl<V: Data, K: Data> AgentArg for Stream<V, K> {
     fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
         let blueprint = SourceBlueprint::<V, K>::new(spec.source.key_codec, spec.source.value_codec)
@@ -151,7 +150,10 @@ impl<V, K> std::fmt::Debug for Stream<V, K> {
 impl<V, K> Unpin for Stream<V, K> {}
 
 /// Polls a boxed future that is there, and forgets it when it is done.
-pub(crate) fn poll_slot<T>(slot: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+pub(crate) fn poll_slot<T>(
+    slot: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<T>> {
     let Some(future) = slot else { return Poll::Ready(None) };
     let polled = future.as_mut().poll(cx).map(Some);
     if polled.is_ready() {

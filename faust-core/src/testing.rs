@@ -240,7 +240,12 @@ impl TestDriver {
     pub fn committed(&mut self, topic: &str) -> Result<BTreeMap<i32, i64>, Error> {
         let partitions = self.partitions(topic)?;
         let group = self.app.settings().group();
-        let committed = self.cluster.admin()?.committed(&group, partitions).now_or_never().unwrap_or_else(|| Ok(BTreeMap::new()))?;
+        let committed = self
+            .cluster
+            .admin()?
+            .committed(&group, partitions)
+            .now_or_never()
+            .unwrap_or_else(|| Ok(BTreeMap::new()))?;
         Ok(committed.into_iter().map(|(partition, committed)| (partition.partition, committed.offset)).collect())
     }
 
@@ -309,7 +314,8 @@ impl TestDriver {
     fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error> {
         let admin = self.cluster.admin()?;
         let found = admin.topics(Some(vec![topic.to_owned()])).now_or_never().unwrap_or_else(|| Ok(BTreeMap::new()))?;
-        let count = found.get(topic).ok_or_else(|| TransportError::fatal(format!("topic `{topic}`"), "it does not exist"))?;
+        let count =
+            found.get(topic).ok_or_else(|| TransportError::fatal(format!("topic `{topic}`"), "it does not exist"))?;
         Ok((0..*count).map(|partition| TopicPartition::new(topic, partition)).collect())
     }
 }

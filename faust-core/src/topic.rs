@@ -113,7 +113,12 @@ impl<K: Data, V: Data> Topic<K, V> {
         })?
     }
 
-    fn encode<R>(&self, key: Option<&K>, value: &V, then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R) -> Result<R, Error> {
+    fn encode<R>(
+        &self,
+        key: Option<&K>,
+        value: &V,
+        then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R,
+    ) -> Result<R, Error> {
         let Inner { name, key: key_coder, value: value_coder, key_of, .. } = &*self.inner;
         match (key, key_of) {
             (Some(key), _) => encode(name, key_coder, key, value_coder, value, then),
@@ -198,7 +203,10 @@ impl Way {
 impl<K: Data, V: Data> AgentArg for Topic<K, V> {
     fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
         let Some(decl) = &spec.topic else {
-            let fault = format!("agent `{}`: argument `{}` is a topic without a name; write `#[topic(\"a.b\")] {0}: ..`", cx.agent, spec.name);
+            let fault = format!(
+                "agent `{}`: argument `{}` is a topic without a name; write `#[topic(\"a.b\")] {0}: ..`",
+                cx.agent, spec.name
+            );
             return Err(Error::setup(vec![fault]));
         };
         if let Run::Planning(sketch) = &cx.run {
@@ -240,7 +248,11 @@ impl<K: Data, V: Data> Recorded<K, V> {
     pub fn values(&self) -> Result<Vec<V>, Error> {
         let decode = |message: OwnedMessage| self.topic.inner.value.decode(message.payload.as_deref());
         let decoded: Result<_, _> = self.messages().into_iter().map(decode).collect();
-        decoded.map_err(|why| Error::Encode { topic: self.topic.name().to_owned(), part: "value", why: why.to_string() })
+        decoded.map_err(|why| Error::Encode {
+            topic: self.topic.name().to_owned(),
+            part: "value",
+            why: why.to_string(),
+        })
     }
 }
 

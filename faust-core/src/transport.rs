@@ -32,7 +32,11 @@ pub trait Transport: Send + Sync + 'static {
     fn admin(&self) -> Result<Arc<dyn Admin>, TransportError>;
 
     /// Joins the consumer group and stays in it until [`Group::leave`]. What is assigned and revoked goes to `listener`.
-    fn join(&self, subscription: Subscription, listener: Arc<dyn GroupListener>) -> Result<Arc<dyn Group>, TransportError>;
+    fn join(
+        &self,
+        subscription: Subscription,
+        listener: Arc<dyn GroupListener>,
+    ) -> Result<Arc<dyn Group>, TransportError>;
 
     /// Reads partitions outside any group from chosen offsets, for `consume` and for restores.
     fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError>;

@@ -204,7 +204,10 @@ impl Worker {
     ///
     /// # Errors
     /// A type without a codec, a topic name the producer refuses.
-    pub fn topic<K: crate::codec::Data, V: crate::codec::Data>(&self, name: &str) -> Result<crate::topic::Topic<K, V>, Error> {
+    pub fn topic<K: crate::codec::Data, V: crate::codec::Data>(
+        &self,
+        name: &str,
+    ) -> Result<crate::topic::Topic<K, V>, Error> {
         crate::topic::Topic::outside(name, &self.outputs)
     }
 

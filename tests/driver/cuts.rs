@@ -87,7 +87,8 @@ fn nothing_is_committed_before_what_was_sent_has_arrived() {
 
 #[test]
 fn the_committed_offset_is_the_slowest_agents_and_the_fast_one_repeats_nothing() {
-    let mut driver = TestDriver::new(App::builder("cuts").agent::<slow>().agent::<fast>().setting("topic_partitions", 1)).unwrap();
+    let mut driver =
+        TestDriver::new(App::builder("cuts").agent::<slow>().agent::<fast>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[1000, 1000, 1000, 1000, 1000, 1000]);
     driver.advance(Duration::from_millis(3100));

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use faust::Error;
 use faust::prelude::*;
 use faust::testing::{TestDriver, WorkerId};
-use faust::Error;
 
 static BROKEN: AtomicU32 = AtomicU32::new(0);
 
@@ -95,7 +95,8 @@ fn what_cannot_be_decoded_goes_to_the_dead_letter_topic_in_its_turn() {
     assert_eq!(driver.committed("in").unwrap().get(&0), Some(&8));
     assert_eq!(driver.status(worker).unwrap().counts.dead_letters, 4);
     let letters = driver.messages("failures-dead-letter").unwrap();
-    let offsets: Vec<_> = letters.iter().map(|letter| letter.headers.get_str("faust-offset").unwrap().to_owned()).collect();
+    let offsets: Vec<_> =
+        letters.iter().map(|letter| letter.headers.get_str("faust-offset").unwrap().to_owned()).collect();
     assert_eq!(offsets, ["1", "3", "5", "7"]);
     let first = &letters[0];
     assert_eq!((first.key.as_deref(), first.payload.as_deref()), (Some(&b"k0"[..]), Some(&br#""x""#[..])));

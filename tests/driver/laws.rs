@@ -66,7 +66,9 @@ impl History {
     fn new() -> Self {
         let app = App::builder("laws").agent::<keep>().agent::<group>();
         let app = app.setting("topic_partitions", 3).setting("broker_commit_interval", "500ms");
-        let driver = TestDriver::new(app.setting("broker_session_timeout", "2s").setting("broker_heartbeat_interval", "500ms")).unwrap();
+        let driver =
+            TestDriver::new(app.setting("broker_session_timeout", "2s").setting("broker_heartbeat_interval", "500ms"))
+                .unwrap();
         let mut history = Self { driver, workers: Vec::new(), sent: 0 };
         history.start();
         history
@@ -77,7 +79,9 @@ impl History {
     }
 
     fn apply(&mut self, step: &Step) {
-        let pick = |workers: &mut Vec<WorkerId>, index: &prop::sample::Index| (!workers.is_empty()).then(|| workers.remove(index.index(workers.len())));
+        let pick = |workers: &mut Vec<WorkerId>, index: &prop::sample::Index| {
+            (!workers.is_empty()).then(|| workers.remove(index.index(workers.len())))
+        };
         match step {
             Step::Send(count) => {
                 for _ in 0..*count {
@@ -129,7 +133,12 @@ impl History {
     }
 
     fn values(&mut self, topic: &str) -> Vec<i64> {
-        self.driver.messages(topic).unwrap().iter().map(|m| std::str::from_utf8(m.payload.as_deref().unwrap()).unwrap().parse().unwrap()).collect()
+        self.driver
+            .messages(topic)
+            .unwrap()
+            .iter()
+            .map(|m| std::str::from_utf8(m.payload.as_deref().unwrap()).unwrap().parse().unwrap())
+            .collect()
     }
 
     /// Lets everything come to its end.

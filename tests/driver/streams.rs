@@ -36,7 +36,11 @@ fn group_by_applies_what_is_before_it_and_carries_headers_and_time_along() {
     let mut driver = TestDriver::new(App::builder("s").agent::<regroup>()).unwrap();
     driver.start_worker().unwrap();
     for n in -5..10 {
-        driver.send_with("clicks", &RawKey::NONE, &click(&format!("u{}", n % 3), n), |m| m.timestamp(Timestamp(1000 + n)).header("n", n.to_string())).unwrap();
+        driver
+            .send_with("clicks", &RawKey::NONE, &click(&format!("u{}", n % 3), n), |m| {
+                m.timestamp(Timestamp(1000 + n)).header("n", n.to_string())
+            })
+            .unwrap();
     }
     driver.run_until_idle();
     let sums = driver.messages("sums").unwrap();
@@ -49,7 +53,10 @@ fn group_by_applies_what_is_before_it_and_carries_headers_and_time_along() {
     }
     let repartitioned = driver.messages("s-regroup-uri-repartition").unwrap();
     let placed = |key: &[u8]| faust::partition_of(key, 8);
-    assert!(repartitioned.iter().all(|m| m.partition == placed(m.key.as_deref().unwrap())), "keys lie where Java would put them");
+    assert!(
+        repartitioned.iter().all(|m| m.partition == placed(m.key.as_deref().unwrap())),
+        "keys lie where Java would put them"
+    );
 }
 
 fn number(message: &faust::testing::TestMessage) -> i64 {
@@ -70,8 +77,12 @@ async fn batches(clicks: Stream<Click>, #[topic("sizes")] sizes: Topic<RawKey, u
 fn take_yields_full_batches_at_once_and_others_when_their_time_is_up() {
     let mut driver = TestDriver::new(App::builder("s").agent::<batches>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
-    let send = |driver: &mut TestDriver, n: i64| (0..n).for_each(|n| driver.send("clicks", &RawKey::NONE, &click("u", n)).unwrap());
-    let sizes = |driver: &mut TestDriver| driver.read::<RawKey, usize>("sizes").unwrap().into_iter().map(|(_, n)| n).collect::<Vec<_>>();
+    let send = |driver: &mut TestDriver, n: i64| {
+        (0..n).for_each(|n| driver.send("clicks", &RawKey::NONE, &click("u", n)).unwrap())
+    };
+    let sizes = |driver: &mut TestDriver| {
+        driver.read::<RawKey, usize>("sizes").unwrap().into_iter().map(|(_, n)| n).collect::<Vec<_>>()
+    };
     send(&mut driver, 7);
     driver.run_until_idle();
     assert_eq!(sizes(&mut driver), [3, 3]);
@@ -123,7 +134,8 @@ fn operators_apply_in_the_order_they_were_added() {
     driver.commit();
     let lines: Vec<_> = driver.read::<RawKey, String>("lines").unwrap().into_iter().map(|(_, line)| line).collect();
     assert_eq!(lines, ["k1 2", "k5 6", "k7 8"]);
-    let echoed: Vec<_> = driver.read::<String, Click>("echoed").unwrap().into_iter().map(|(key, c)| (key, c.number)).collect();
+    let echoed: Vec<_> =
+        driver.read::<String, Click>("echoed").unwrap().into_iter().map(|(key, c)| (key, c.number)).collect();
     assert_eq!(echoed, [("k1".to_owned(), 2), ("k5".to_owned(), 6), ("k7".to_owned(), 8)]);
     assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&8));
 }
@@ -149,7 +161,9 @@ fn a_per_event_agent_sends_what_it_returns_under_the_events_key() {
 fn one_function_can_be_many_agents() {
     let mut app = App::builder("s");
     for city in ["rome", "oslo"] {
-        app = app.agent_with::<double>(|a| a.name(format!("double-{city}")).topic(format!("clicks.{city}")).sinks([format!("out.{city}")]));
+        app = app.agent_with::<double>(|a| {
+            a.name(format!("double-{city}")).topic(format!("clicks.{city}")).sinks([format!("out.{city}")])
+        });
     }
     let mut driver = TestDriver::new(app).unwrap();
     driver.start_worker().unwrap();

@@ -120,7 +120,11 @@ impl Cursor {
         }
         self.park(cx);
         // The hold may have been lifted between the look and the registration.
-        if self.control.hold.load(Ordering::Acquire) || self.control.drain.load(Ordering::Acquire) { Gate::Held } else { Gate::Open }
+        if self.control.hold.load(Ordering::Acquire) || self.control.drain.load(Ordering::Acquire) {
+            Gate::Held
+        } else {
+            Gate::Open
+        }
     }
 
     /// The stream waits: it wants to hear of the end of a hold, and of the end.

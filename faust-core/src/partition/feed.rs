@@ -58,7 +58,12 @@ impl Wake for SeatWakers {
 impl Feed {
     /// A feed without seats; `start` is the first offset the queue will yield.
     pub(crate) fn new(partition: TopicPartition, queue: Box<dyn PartitionQueue>, start: i64, lead: usize) -> Self {
-        Self { partition, inner: Mutex::new(Inner { queue, position: start, seats: Vec::new() }), wakers: Arc::default(), lead }
+        Self {
+            partition,
+            inner: Mutex::new(Inner { queue, position: start, seats: Vec::new() }),
+            wakers: Arc::default(),
+            lead,
+        }
     }
 
     pub(crate) fn partition(&self) -> &TopicPartition {

@@ -146,7 +146,9 @@ fn take_seats(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
     let mut feed_starts: Vec<Vec<i64>> = vec![Vec::new(); start.feeds.len()];
     for ((inputs, starts), seats) in start.inputs.iter().zip(start.starts).zip(&mut seats) {
         for (&input, &at) in inputs.iter().zip(starts) {
-            let (Some(feed), Some(feed_starts)) = (start.feeds.get(input), feed_starts.get_mut(input)) else { continue };
+            let (Some(feed), Some(feed_starts)) = (start.feeds.get(input), feed_starts.get_mut(input)) else {
+                continue;
+            };
             seats.push(Input { feed: Arc::clone(feed), seat: feed_starts.len() });
             feed_starts.push(at);
         }
@@ -165,7 +167,9 @@ fn begin(stage: &Stage, live: &Arc<LiveStage>) -> Result<crate::agent::AgentFutu
             let start = entry.def.start;
             // A function's synchronous beginning can panic as well as its future can.
             let started = std::panic::catch_unwind(AssertUnwindSafe(|| start(&mut cx)));
-            started.unwrap_or_else(|panic| Err(Error::Misuse(format!("it panicked at its start: {}", panic_text(&*panic)))))
+            started.unwrap_or_else(|panic| {
+                Err(Error::Misuse(format!("it panicked at its start: {}", panic_text(&*panic))))
+            })
         }
     }
 }

@@ -119,7 +119,16 @@ impl Task {
         let inputs = stages.iter().map(|stage| inputs_of(stage, &feeds)).collect();
         let live = Arc::default();
         let (commands, receiver) = mpsc::unbounded_channel();
-        let task = Self { cx, stages, feeds, inputs, committed, pending: None, attempts: Attempts::default(), live: Arc::clone(&live) };
+        let task = Self {
+            cx,
+            stages,
+            feeds,
+            inputs,
+            committed,
+            pending: None,
+            attempts: Attempts::default(),
+            live: Arc::clone(&live),
+        };
         TaskHandle { commands, join: tokio::spawn(task.run(receiver)), parts, live }
     }
 
@@ -216,7 +225,9 @@ impl Task {
 
     /// A stage has returned though its stream was open.
     async fn returned(&mut self, generation: &mut Generation, index: usize, returned: Returned) -> Failure {
-        let Some(stage) = generation.stages.get(index).cloned() else { return Failure::start(&self.stages, Error::Misuse("a stage is missing".to_owned())) };
+        let Some(stage) = generation.stages.get(index).cloned() else {
+            return Failure::start(&self.stages, Error::Misuse("a stage is missing".to_owned()));
+        };
         if let Returned::Result(Ok(())) = returned {
             // It finished the event it was in, and what was finished stays so: begin again right there.
             stage.cursor.returned(false);

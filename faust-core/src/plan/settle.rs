@@ -55,7 +55,11 @@ async fn look(admin: &dyn Admin, plan: &Plan, waiting: &mut Waiting) -> Result<B
 }
 
 /// Tries until the broker answers (promise P7).
-async fn retry<T>(what: &str, waiting: &mut Waiting, attempt: impl AsyncFn() -> Result<T, TransportError>) -> Result<T, Error> {
+async fn retry<T>(
+    what: &str,
+    waiting: &mut Waiting,
+    attempt: impl AsyncFn() -> Result<T, TransportError>,
+) -> Result<T, Error> {
     loop {
         match attempt().await {
             Ok(value) => return Ok(value),
@@ -76,7 +80,8 @@ struct Waiting {
 
 impl Waiting {
     fn say(&mut self, what: &str) {
-        let recent = self.said.as_ref().is_some_and(|(said, when)| said == what && when.elapsed() < Duration::from_secs(10));
+        let recent =
+            self.said.as_ref().is_some_and(|(said, when)| said == what && when.elapsed() < Duration::from_secs(10));
         if !recent {
             tracing::warn!("{what}");
             self.said = Some((what.to_owned(), tokio::time::Instant::now()));

@@ -43,7 +43,16 @@ impl<V: Data, K: Data> Blueprint<V, K> for Echo<V, K> {
         };
         let topic = stage.outputs.topic(&self.topic)?;
         let name = self.topic.clone();
-        Ok(Box::new(EchoPull { inner, stage: Arc::clone(stage), name, topic, key, value, waiting: None, sending: None }))
+        Ok(Box::new(EchoPull {
+            inner,
+            stage: Arc::clone(stage),
+            name,
+            topic,
+            key,
+            value,
+            waiting: None,
+            sending: None,
+        }))
     }
 }
 
@@ -98,8 +107,11 @@ impl<V: Data, K: Data> EchoPull<V, K> {
                 Ok(()) => Ok(None),
                 Err(SendRefused::Failed(error)) => Err(error.into()),
                 Err(SendRefused::Full) => {
-                    let (stage, topic, owned) = (Arc::clone(&self.stage), Arc::clone(&self.topic), crate::topic::Owned::of(&message));
-                    Ok(Some(Box::pin(async move { Ok(stage.outputs.send(&topic, &owned.as_outgoing()).await?) }) as Sending))
+                    let (stage, topic, owned) =
+                        (Arc::clone(&self.stage), Arc::clone(&self.topic), crate::topic::Owned::of(&message));
+                    Ok(Some(
+                        Box::pin(async move { Ok(stage.outputs.send(&topic, &owned.as_outgoing()).await?) }) as Sending
+                    ))
                 }
             }
         })?

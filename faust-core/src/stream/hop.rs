@@ -139,7 +139,6 @@ impl<V, K> Blueprint<V, K> for Failed {
     }
 }
 
-
 /// A hop of a test's stream: there is no topic between, only the new key.
 struct Rekeyed<V, K, G> {
     inner: Arc<dyn Blueprint<V, K>>,

@@ -44,7 +44,13 @@ impl<V: Data, K: Data> Blueprint<V, K> for SourceBlueprint<V, K> {
             return Err(Error::Misuse("a stream can be read only inside an agent".to_owned()));
         };
         let decoder = Decoder { value: self.value.clone(), key: self.key.clone(), timestamp: self.timestamp };
-        Ok(Box::new(Leaf { stage: Arc::clone(stage), decoder, buffer: VecDeque::with_capacity(BATCH), turn: 0, rejecting: None }))
+        Ok(Box::new(Leaf {
+            stage: Arc::clone(stage),
+            decoder,
+            buffer: VecDeque::with_capacity(BATCH),
+            turn: 0,
+            rejecting: None,
+        }))
     }
 }
 
@@ -105,7 +111,9 @@ impl<V: Data, K: Data> Leaf<V, K> {
             let index = (*turn + step) % stage.inputs.len();
             let Some(input) = stage.inputs.get(index) else { continue };
             let number = u32::try_from(index).expect("an agent has few topics");
-            let polled = input.feed.poll_batch(input.seat, cx, BATCH, &mut |message| buffer.push_back(decoder.decode(number, &message)));
+            let polled = input
+                .feed
+                .poll_batch(input.seat, cx, BATCH, &mut |message| buffer.push_back(decoder.decode(number, &message)));
             match polled {
                 Poll::Pending => {}
                 Poll::Ready(Ok(count)) => {

@@ -103,7 +103,12 @@ struct AsyncFilterMap<V, W, K> {
 
 impl<V: Send + 'static, W: Send + 'static, K: Send + 'static> Blueprint<W, K> for AsyncFilterMap<V, W, K> {
     fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<W, K>>, Error> {
-        Ok(Box::new(AsyncPull { inner: self.inner.build(origin)?, f: Arc::clone(&self.f), origin: origin.clone(), running: None }))
+        Ok(Box::new(AsyncPull {
+            inner: self.inner.build(origin)?,
+            f: Arc::clone(&self.f),
+            origin: origin.clone(),
+            running: None,
+        }))
     }
 }
 

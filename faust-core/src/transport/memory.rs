@@ -64,8 +64,12 @@ impl MemoryCluster {
             held: None,
             turn: 0,
         };
-        let inner =
-            Inner { state: Mutex::new(state), rebalancing: tokio::sync::Mutex::new(()), clock: Box::new(clock), session_timeout };
+        let inner = Inner {
+            state: Mutex::new(state),
+            rebalancing: tokio::sync::Mutex::new(()),
+            clock: Box::new(clock),
+            session_timeout,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -115,7 +119,12 @@ impl State {
         Some(Committed { offset: committed.offset, metadata: committed.metadata.clone() })
     }
 
-    fn commit(&mut self, group: &str, offsets: BTreeMap<TopicPartition, Committed>, now: Timestamp) -> Result<(), TransportError> {
+    fn commit(
+        &mut self,
+        group: &str,
+        offsets: BTreeMap<TopicPartition, Committed>,
+        now: Timestamp,
+    ) -> Result<(), TransportError> {
         let offsets = offsets.into_iter().map(|(partition, committed)| OffsetToCommit {
             topic: partition.topic.to_string(),
             partition: partition.partition,
@@ -125,7 +134,12 @@ impl State {
         });
         // Membership is ours to know: the core sees a program that commits without being a member.
         let what = format!("commit of group `{group}`");
-        let results = self.broker.commit_offsets(group, &MemberRef { generation: -1, ..MemberRef::default() }, offsets.collect(), now.0);
+        let results = self.broker.commit_offsets(
+            group,
+            &MemberRef { generation: -1, ..MemberRef::default() },
+            offsets.collect(),
+            now.0,
+        );
         let results = results.map_err(|code| refused(&what, code))?;
         results.into_iter().collect::<Result<Vec<_>, _>>().map(drop).map_err(|code| refused(&what, code))
     }
@@ -148,7 +162,11 @@ impl Transport for MemoryCluster {
         Ok(Arc::new(self.clone()))
     }
 
-    fn join(&self, subscription: Subscription, listener: Arc<dyn GroupListener>) -> Result<Arc<dyn Group>, TransportError> {
+    fn join(
+        &self,
+        subscription: Subscription,
+        listener: Arc<dyn GroupListener>,
+    ) -> Result<Arc<dyn Group>, TransportError> {
         Ok(Membership::join(self, subscription, listener))
     }
 
@@ -181,7 +199,9 @@ impl Admin for MemoryCluster {
         let results = created.into_iter().map(|topic| {
             let spec = TopicSpec { partitions: topic.partitions, configs: topic.configs };
             let created = state.broker.create_topic(&topic.name, spec);
-            created.map(drop).map_err(|refusal| TransportError::fatal(format!("create topic `{}`", topic.name), refusal.message))
+            created
+                .map(drop)
+                .map_err(|refusal| TransportError::fatal(format!("create topic `{}`", topic.name), refusal.message))
         });
         let result: Result<Vec<()>, _> = results.collect();
         futures_util::future::ready(result.map(drop)).boxed()
@@ -197,7 +217,10 @@ impl Admin for MemoryCluster {
         futures_util::future::ready(Ok(())).boxed()
     }
 
-    fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, (i64, i64)>, TransportError>> {
+    fn watermarks(
+        &self,
+        of: Vec<TopicPartition>,
+    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, (i64, i64)>, TransportError>> {
         let state = self.state();
         let bounds = of.into_iter().map(|partition| {
             let low = state.end(&partition, OffsetSpec::Earliest)?;
@@ -207,9 +230,14 @@ impl Admin for MemoryCluster {
         futures_util::future::ready(bounds.collect()).boxed()
     }
 
-    fn committed(&self, group: &str, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
+    fn committed(
+        &self,
+        group: &str,
+        of: Vec<TopicPartition>,
+    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
         let state = self.state();
-        let committed = of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
+        let committed =
+            of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
         futures_util::future::ready(Ok(committed.collect())).boxed()
     }
 }

@@ -14,7 +14,11 @@ use crate::transport::{Committed, Group, TopicPartition, TransportErrorKind};
 pub(super) type Outcome = BTreeMap<TopicPartition, Committed>;
 
 /// Takes a cut of every task and commits them together.
-pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, group: Arc<dyn Group>, stats: Arc<Stats>) -> Outcome {
+pub(super) async fn commit(
+    tasks: Vec<mpsc::UnboundedSender<Command>>,
+    group: Arc<dyn Group>,
+    stats: Arc<Stats>,
+) -> Outcome {
     let cuts = join_all(tasks.into_iter().map(|commands| async move {
         let (reply, cut) = oneshot::channel();
         commands.send(Command::Cut(reply)).ok()?;
@@ -62,7 +66,9 @@ async fn request(offsets: Outcome, group: &dyn Group, stats: &Stats) -> Option<O
         }
         Err(error) => {
             match error.kind {
-                TransportErrorKind::Rebalanced => tracing::info!("the commit came too late for a rebalance; its events will be read again: {error}"),
+                TransportErrorKind::Rebalanced => {
+                    tracing::info!("the commit came too late for a rebalance; its events will be read again: {error}")
+                }
                 _ => tracing::warn!("the commit did not go through; the next one covers it: {error}"),
             }
             None

@@ -42,9 +42,27 @@ const IDLE_LOOK: Duration = Duration::from_millis(50);
 const AGENTS_SHARE: f64 = 0.6;
 
 impl Control {
-    pub(super) fn new(cx: Arc<TaskCx>, plan: Arc<Plan>, group: Arc<dyn Group>, shared: Arc<Shared>, options: WorkerOptions) -> Self {
+    pub(super) fn new(
+        cx: Arc<TaskCx>,
+        plan: Arc<Plan>,
+        group: Arc<dyn Group>,
+        shared: Arc<Shared>,
+        options: WorkerOptions,
+    ) -> Self {
         let (idle, stuck) = (IdleWatch::default(), StuckWatch::default());
-        Self { cx, plan, group, shared, options, tasks: BTreeMap::new(), commit: None, idle, stuck, assigned_once: false, broker_is_away: false }
+        Self {
+            cx,
+            plan,
+            group,
+            shared,
+            options,
+            tasks: BTreeMap::new(),
+            commit: None,
+            idle,
+            stuck,
+            assigned_once: false,
+            broker_is_away: false,
+        }
     }
 
     /// Runs until the worker has ended, in whichever way.
@@ -171,7 +189,8 @@ impl Control {
     fn spawn(&mut self, key: (usize, i32), parts: Vec<Part>) {
         let stages = self.plan.sets().get(key.0).map_or_else(Vec::new, |set| set.stages.clone());
         let reads = |stage: &&Stage| parts.iter().any(|part| stage.reads.contains(&part.feed.partition().topic));
-        let stages = stages.into_iter().filter_map(|index| self.plan.stages().get(index)).filter(reads).cloned().collect();
+        let stages =
+            stages.into_iter().filter_map(|index| self.plan.stages().get(index)).filter(reads).cloned().collect();
         self.tasks.insert(key, Task::spawn(Arc::clone(&self.cx), stages, parts));
     }
 
@@ -202,7 +221,9 @@ impl Control {
         let committed = match timeout_at(deadline, finish).await {
             Ok((committed, _)) => committed,
             Err(_) => {
-                tracing::warn!("the last commit before partitions go was not done in time; its events will be read again");
+                tracing::warn!(
+                    "the last commit before partitions go was not done in time; its events will be read again"
+                );
                 Outcome::new()
             }
         };
@@ -236,7 +257,8 @@ impl Control {
     }
 
     fn report_assignment(&self) {
-        let mut all: Vec<_> = self.tasks.values().flat_map(|task| &task.parts).map(|part| part.feed.partition().clone()).collect();
+        let mut all: Vec<_> =
+            self.tasks.values().flat_map(|task| &task.parts).map(|part| part.feed.partition().clone()).collect();
         all.sort();
         tracing::info!("assigned: {}", if all.is_empty() { "no partitions".to_owned() } else { summary(&all) });
         *self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner) = all;

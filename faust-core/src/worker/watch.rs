@@ -76,7 +76,9 @@ impl StuckWatch {
             if now.since.elapsed() >= limit {
                 let place = format!("agent `{}` at {}", stage.agent, stage.place());
                 if !std::mem::replace(&mut now.told, true) {
-                    tracing::error!("{place} has stayed in one event longer than `stream_processing_timeout`; its partition stands still");
+                    tracing::error!(
+                        "{place} has stayed in one event longer than `stream_processing_timeout`; its partition stands still"
+                    );
                 }
                 stuck.push(place);
             }

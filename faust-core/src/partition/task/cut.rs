@@ -92,10 +92,11 @@ impl Task {
     fn offsets(&self, positions: &Positions) -> BTreeMap<TopicPartition, Committed> {
         let mut offsets = BTreeMap::new();
         for (index, feed) in self.feeds.iter().enumerate() {
-            let readers = self.stages.iter().zip(&self.inputs).zip(&positions.stages).filter_map(|((stage, inputs), at)| {
-                let slot = inputs.iter().position(|&input| input == index)?;
-                at.get(slot).map(|&offset| (&stage.name, offset))
-            });
+            let readers =
+                self.stages.iter().zip(&self.inputs).zip(&positions.stages).filter_map(|((stage, inputs), at)| {
+                    let slot = inputs.iter().position(|&input| input == index)?;
+                    at.get(slot).map(|&offset| (&stage.name, offset))
+                });
             let readers: Vec<_> = readers.collect();
             let Some(lowest) = readers.iter().map(|&(_, offset)| offset).min() else { continue };
             let ahead = readers.into_iter().filter(|&(_, offset)| offset > lowest);

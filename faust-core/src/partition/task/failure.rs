@@ -123,7 +123,9 @@ impl Attempts {
                 why: failure.what().trim_start_matches("agent failed: ").to_owned(),
             }),
             Why::Final(error) => Err(match error {
-                Error::Decode { agent, place, why } => Error::Decode { agent: agent.clone(), place: place.clone(), why: why.clone() },
+                Error::Decode { agent, place, why } => {
+                    Error::Decode { agent: agent.clone(), place: place.clone(), why: why.clone() }
+                }
                 other => Error::Misuse(other.to_string()),
             }),
         }

@@ -30,7 +30,11 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn join(cluster: &MemoryCluster, subscription: Subscription, listener: Arc<dyn GroupListener>) -> Arc<Self> {
+    pub(super) fn join(
+        cluster: &MemoryCluster,
+        subscription: Subscription,
+        listener: Arc<dyn GroupListener>,
+    ) -> Arc<Self> {
         let mut state = cluster.state();
         let id = state.next_member;
         state.next_member += 1;
@@ -129,7 +133,8 @@ async fn rebalance(cluster: MemoryCluster, group: String) {
     let assignments = range(&state, &members);
     let mut calls = Vec::new();
     for (id, partitions) in assignments {
-        let given: Vec<_> = partitions.iter().filter_map(|partition| give(&cluster, &state, &group, partition)).collect();
+        let given: Vec<_> =
+            partitions.iter().filter_map(|partition| give(&cluster, &state, &group, partition)).collect();
         let Some(member) = state.members.get_mut(&id) else { continue };
         member.assigned = partitions;
         if !member.crashed {
@@ -146,7 +151,8 @@ fn range(state: &State, members: &[u64]) -> BTreeMap<u64, Vec<TopicPartition>> {
     let mut assignments: BTreeMap<u64, Vec<TopicPartition>> = members.iter().map(|id| (*id, Vec::new())).collect();
     for (topic, count) in state.topics() {
         let topic: Arc<str> = topic.into();
-        let subscribes = |id: &&u64| state.members.get(id).is_some_and(|member| member.subscription.topics.contains(&topic));
+        let subscribes =
+            |id: &&u64| state.members.get(id).is_some_and(|member| member.subscription.topics.contains(&topic));
         let readers: Vec<_> = members.iter().filter(subscribes).collect();
         let mut next = 0;
         for (index, id) in readers.iter().enumerate() {

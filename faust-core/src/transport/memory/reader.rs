@@ -30,7 +30,8 @@ impl MemoryReader {
             for (queue, told) in &mut self.queues {
                 let partition = queue.partition().clone();
                 let found = &mut self.found;
-                let mut each = |message: RawMessage<'_>| found.push_back(Read::Message(partition.clone(), message.to_owned()));
+                let mut each =
+                    |message: RawMessage<'_>| found.push_back(Read::Message(partition.clone(), message.to_owned()));
                 match queue.poll_batch(cx, 1000, &mut each) {
                     Poll::Ready(Ok(_)) => *told = false,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

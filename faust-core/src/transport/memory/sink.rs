@@ -76,7 +76,8 @@ impl MemoryTopic {
             value: owned(message.payload),
             headers: message.headers.iter().map(|(name, value)| (name.to_owned(), owned(value))).collect(),
         };
-        let batch = records::encode(&[record], Producer::NONE).and_then(Batch::parse).map_err(|code| refused(&what, code))?;
+        let batch =
+            records::encode(&[record], Producer::NONE).and_then(Batch::parse).map_err(|code| refused(&what, code))?;
         state.broker.append(&self.name, partition, &batch, now.0).map_err(|code| refused(&what, code))?;
         state.active();
         let wakers = std::mem::take(&mut state.wakers);
