@@ -1,0 +1,65 @@
+"""The brokers that the checks run on: each is started here, and nothing else is on it."""
+
+import contextlib
+import os
+import pathlib
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KAFKA = ROOT / "scripts" / "kafka"
+LIBS = pathlib.Path(os.environ.get("FAUST_KAFKA_LIBS", ROOT / ".kafka" / "libs"))
+
+
+@contextlib.contextmanager
+def embedded(programs):
+    """The embedded broker, on a directory, as a process of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        port = free_port()
+        process = subprocess.Popen([programs["serve"], str(port), directory], stdout=subprocess.DEVNULL)
+        try:
+            wait_for_port(port)
+            yield f"127.0.0.1:{port}"
+            if process.poll() is not None:
+                raise RuntimeError(f"the embedded broker ended by itself: {process.returncode}")
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def kafka(_):
+    """An Apache Kafka with data of its own, and the jars that are there already."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = dict(os.environ, FAUST_KAFKA_HOME=home, FAUST_KAFKA_LIBS=str(LIBS))
+        try:
+            up = subprocess.run([KAFKA, "up"], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            yield up.stdout.strip()
+        finally:
+            subprocess.run([KAFKA, "down"], env=environment, check=False)
+
+
+def fetch_jars():
+    """The console tools are needed on the embedded broker too, before any Kafka has run here."""
+    if not any(LIBS.glob("kafka-tools-*.jar")):
+        environment = dict(os.environ, FAUST_KAFKA_LIBS=str(LIBS))
+        subprocess.run([KAFKA, "up"], env=environment, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([KAFKA, "down"], env=environment, check=True)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return held.getsockname()[1]
+
+
+def wait_for_port(port):
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

@@ -1,0 +1,39 @@
+"""Clients among themselves: what each writes, every other one reads, in the partition where Java would have put it."""
+
+from functools import partial
+
+from kafka.partitioner.default import murmur2
+
+from .tools import FEEDERS, READERS, java
+
+TOPIC, PARTITIONS = "foreign.round", 5
+
+
+def checks(broker, programs):
+    yield partial(all_read_all, "each of kcat, Java and Python", broker)
+
+
+def all_read_all(_, broker):
+    """{0} reads what every other one writes, placed as by Java."""
+    java(broker, "topics", "--create", "--topic", TOPIC, "--partitions", str(PARTITIONS))
+    expected = []
+    for feeder, feed in FEEDERS.items():
+        messages = [(f"k{n}", f"{feeder} says {n}, ü") for n in range(20)]
+        feed(broker, TOPIC, messages)
+        expected += [(placed(key, PARTITIONS), key, value) for key, value in messages]
+    for reader, read in READERS.items():
+        assert_same(f"what {reader} reads", read(broker, TOPIC, len(expected)), expected)
+
+
+def placed(key, partitions):
+    """The partition of a key by the rule of Java's producer."""
+    return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
+
+
+def assert_same(what, got, expected):
+    """The same messages, as often, in whatever order."""
+    got, expected = sorted(got), sorted(expected)
+    if got != expected:
+        missing = [message for message in expected if message not in got][:3]
+        extra = [message for message in got if message not in expected][:3]
+        raise AssertionError(f"{what}: {len(got)} instead of {len(expected)}; missing: {missing}; too many: {extra}")

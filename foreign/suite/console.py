@@ -1,0 +1,62 @@
+"""Kafka's own console tools do their jobs: topics, groups, offsets, configs."""
+
+from functools import partial
+
+from .clients import assert_same
+from .tools import PATIENCE, feed_console, java
+
+
+def checks(broker, programs):
+    yield partial(topics, broker)
+    yield partial(groups, broker)
+    yield partial(configs, broker)
+
+
+def topics(broker):
+    """Java's TopicCommand creates, describes, lists and deletes."""
+    name = "console.topic"
+    java(broker, "topics", "--create", "--topic", name, "--partitions", "3", "--config", "retention.ms=86400000")
+    described = java(broker, "topics", "--describe", "--topic", name)
+    assert "PartitionCount: 3" in described and "retention.ms=86400000" in described, described
+    assert described.count("\tLeader: ") == 3, described
+    assert name in java(broker, "topics", "--list").split()
+    try:
+        java(broker, "topics", "--create", "--topic", name)
+    except RuntimeError as error:
+        assert "already exists" in str(error), error
+    else:
+        raise AssertionError("a topic was created twice")
+    java(broker, "topics", "--delete", "--topic", name)
+    assert name not in java(broker, "topics", "--list").split()
+
+
+def groups(broker):
+    """Java's console consumer goes on in its group where it stopped, and the group can be listed, described, deleted."""
+    topic, group = "console.groups", "console-group"
+    java(broker, "topics", "--create", "--topic", topic, "--partitions", "1")
+    messages = [(f"k{n}", f"v{n}") for n in range(30)]
+    feed_console(broker, topic, messages)
+    read = []
+    for count in (10, 20):
+        options = ["--group", group, "--from-beginning", "--max-messages", str(count), "--timeout-ms", str(PATIENCE * 1000)]
+        read += java(broker, "consumer", "--topic", topic, *options).split()
+    assert_same("what the group reads", read, [value for _, value in messages])
+    assert group in java(broker, "groups", "--list").split()
+    rows = [line.split() for line in java(broker, "groups", "--describe", "--group", group).splitlines()]
+    assert [group, topic, "0", "30", "30", "0"] in [row[:6] for row in rows], rows
+    java(broker, "groups", "--reset-offsets", "--to-earliest", "--group", group, "--topic", topic, "--execute")
+    rows = [line.split() for line in java(broker, "groups", "--describe", "--group", group).splitlines()]
+    assert [group, topic, "0", "0", "30", "30"] in [row[:6] for row in rows], rows
+    assert f"{topic}:0:30" in java(broker, "offsets", "--topic", topic).split()
+    java(broker, "groups", "--delete", "--group", group)
+    assert group not in java(broker, "groups", "--list").split()
+
+
+def configs(broker):
+    """Java's ConfigCommand changes a topic and shows what holds."""
+    name = "console.configs"
+    java(broker, "topics", "--create", "--topic", name, "--partitions", "1")
+    entity = ["--entity-type", "topics", "--entity-name", name]
+    java(broker, "configs", *entity, "--alter", "--add-config", "cleanup.policy=compact")
+    shown = java(broker, "configs", *entity, "--describe")
+    assert "cleanup.policy=compact" in shown, shown

@@ -1,0 +1,35 @@
+"""Our programs: the lesson's examples and the broker, built by cargo and run as a user would."""
+
+import json
+import os
+import subprocess
+import tempfile
+
+from .brokers import ROOT, fetch_jars
+
+EXAMPLES = ["clicks", "deserialization", "filter", "hello_world", "processors", "serialization"]
+
+
+def build():
+    """Builds everything; the paths by name."""
+    fetch_jars()
+    wanted = [argument for name in EXAMPLES for argument in ("--example", name)]
+    return built("-p", "faust", *wanted) | built("-p", "faust-broker", "--example", "serve")
+
+
+def built(*arguments):
+    command = ["cargo", "build", "--quiet", "--message-format=json-render-diagnostics", *arguments]
+    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    messages = [json.loads(line) for line in output.splitlines()]
+    return {message["target"]["name"]: message["executable"] for message in messages if message.get("executable")}
+
+
+def run(program, broker, *arguments, text=None):
+    """Runs a program on a broker until it ends; what it printed."""
+    with tempfile.TemporaryDirectory() as directory:
+        environment = dict(os.environ, FAUST_BROKER=broker, FAUST_DATADIR=directory, FAUST_TOPIC_PARTITIONS="4")
+        command = [program, *arguments]
+        done = subprocess.run(command, env=environment, input=text, capture_output=True, text=True, timeout=120)
+        if done.returncode != 0:
+            raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stderr}")
+        return done.stdout

@@ -1,0 +1,71 @@
+"""Python Faust and ours share topics both ways."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+
+from . import ours
+from .clients import assert_same
+from .tools import PATIENCE, completed, reader_ours
+
+APP = pathlib.Path(__file__).with_name("python_faust_app.py")
+
+
+def checks(broker, programs):
+    yield partial(theirs_has_metadata, broker, programs)
+    yield partial(their_agent_reads_ours, broker, programs)
+
+
+def send(broker, topic, clicks):
+    """Sends clicks as Python Faust's records; returns what was sent."""
+    text = "".join(json.dumps(click) + "\n" for click in clicks)
+    command = [sys.executable, str(APP), "send", broker, topic]
+    completed(command, text)
+    return clicks
+
+
+def theirs_has_metadata(broker, programs):
+    """Python Faust's records carry its metadata and are read by ours all the same."""
+    topic = "foreign.theirs"
+    click = {"email": "a@b.c", "timestamp": "t", "uri": "u", "number": 7}
+    send(broker, topic, [click])
+    [(_, key, value)] = reader_ours(programs["hello_world"])(broker, topic, 1)
+    assert key == "u" and json.loads(value).pop("__faust"), f"{key}: {value} has no metadata of Python Faust"
+
+
+def their_agent_reads_ours(broker, programs):
+    """Python Faust's agent reads what our filter has sent, and answers in a topic that ours reads."""
+    source, answers = "com.udacity.streams.clickevents.popular", "foreign.answers"
+    read = ours.run(programs["filter"], broker, "consume", source, "--from-beginning", "--timeout", "3s")
+    expected = [json.loads(line) for line in read.splitlines()]
+    assert expected, "the filter has sent nothing"
+    with tempfile.TemporaryDirectory() as directory, open(os.path.join(directory, "log"), "w+") as log:
+        command = [sys.executable, str(APP), "worker", broker, source, answers, directory]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            got = answers_read(broker, programs, answers, len(expected), process)
+        except Exception as error:
+            log.seek(0)
+            raise RuntimeError(f"{error}; Python Faust said:\n{log.read()[-3000:]}") from error
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+    got = [{name: value for name, value in answer.items() if name != "__faust"} for answer in got]
+    canonical = partial(json.dumps, sort_keys=True)
+    assert_same("what Python Faust has read", map(canonical, got), map(canonical, expected))
+
+
+def answers_read(broker, programs, topic, count, process):
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        output = ours.run(programs["filter"], broker, "consume", topic, "--from-beginning", "--timeout", "2s")
+        answers = [json.loads(line) for line in output.splitlines()]
+        if len(answers) >= count:
+            return answers
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{len(answers)} of {count} answers")
