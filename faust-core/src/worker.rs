@@ -49,9 +49,13 @@ pub struct Worker {
     description: Description,
     /// How the test driver kills it.
     #[cfg(feature = "testing")]
-    lifeline: Mutex<Option<(Arc<dyn Group>, tokio::task::JoinHandle<()>)>>,
+    lifeline: Mutex<Option<Lifeline>>,
     failed: mpsc::UnboundedSender<Error>,
 }
+
+/// What holds a worker in its group, and what runs it.
+#[cfg(feature = "testing")]
+type Lifeline = (Arc<dyn Group>, tokio::task::JoinHandle<()>);
 
 /// What a person is told when a worker starts.
 #[derive(Clone, Debug)]

@@ -20,11 +20,14 @@ use crate::time::Timestamp;
 
 /// Running stages and what they share.
 pub(crate) struct Generation {
-    running: FuturesUnordered<Pin<Box<dyn Future<Output = (usize, Returned)> + Send>>>,
+    running: FuturesUnordered<RunningStage>,
     pub(crate) stages: Vec<Arc<LiveStage>>,
     pub(crate) outputs: Arc<Outputs>,
     control: Arc<Control>,
 }
+
+/// A stage's function with the stage's number.
+type RunningStage = Pin<Box<dyn Future<Output = (usize, Returned)> + Send>>;
 
 /// How a stage's function ended.
 pub(crate) enum Returned {

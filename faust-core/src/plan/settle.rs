@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use super::{Plan, Role, TopicPlan};
 use crate::agent::TopicDecl;
 use crate::config::Settings;
@@ -34,7 +36,7 @@ pub(crate) async fn settle(plan: &mut Plan, admin: &dyn Admin, settings: &Settin
             for topic in &create {
                 tracing::info!("creating topic `{}` with {} partitions", topic.name, topic.partitions);
             }
-            retry("create topics", &mut waiting, async || admin.create(create.clone()).await).await?;
+            retry("create topics", &mut waiting, || admin.create(create.clone())).await?;
             // Internal topics come next round: they take their count from what was created now.
             continue;
         }
@@ -51,11 +53,11 @@ const WAIT: Duration = Duration::from_millis(500);
 
 async fn look(admin: &dyn Admin, plan: &Plan, waiting: &mut Waiting) -> Result<BTreeMap<String, i32>, Error> {
     let names: Vec<String> = plan.topics().map(|topic| topic.name().to_owned()).collect();
-    retry("look up topics", waiting, async || admin.topics(Some(names.clone())).await).await
+    retry("look up topics", waiting, || admin.topics(Some(names.clone()))).await
 }
 
 /// Tries until the broker answers (promise P7).
-async fn retry<T>(
+async fn retry<'a, T>(
     what: &str,
     waiting: &mut Waiting,
     attempt: impl AsyncFn() -> Result<T, TransportError>,

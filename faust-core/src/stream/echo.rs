@@ -65,7 +65,7 @@ struct EchoPull<V, K> {
     value: Coder<V>,
     /// Encoded, but the producer had no room.
     waiting: Option<Item<V, K>>,
-    sending: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
+    sending: Option<Sending>,
 }
 
 impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {

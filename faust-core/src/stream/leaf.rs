@@ -67,8 +67,11 @@ struct Leaf<V, K> {
     /// The input to read first next time, so that none starves.
     turn: usize,
     /// A dead letter that waits for room in the producer.
-    rejecting: Option<Pin<Box<dyn Future<Output = (u32, i64, Result<(), Error>)> + Send>>>,
+    rejecting: Option<Rejecting>,
 }
+
+/// Input, offset, and whether the dead letter could be sent.
+type Rejecting = Pin<Box<dyn Future<Output = (u32, i64, Result<(), Error>)> + Send>>;
 
 enum Entry<V, K> {
     Good(Item<V, K>),

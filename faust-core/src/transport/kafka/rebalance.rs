@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::runtime::Handle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::config::KafkaConfig;
 use super::connection::{self, Connection};
@@ -169,7 +169,7 @@ impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = partitions_of(list);
         let assign = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        info!(target: "faust::kafka", "{} {}", if assign { "assigned" } else { "revoked" }, named(&partitions));
+        debug!(target: "faust::kafka", "{} {}", if assign { "assigned" } else { "revoked" }, named(&partitions));
         // A panic must not unwind through librdkafka's poll, and a revocation must end with the partitions given back:
         // without that the consumer could never be dropped.
         let done = catch_unwind(AssertUnwindSafe(|| {

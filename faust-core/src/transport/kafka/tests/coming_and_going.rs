@@ -20,12 +20,15 @@ const PARTITIONS: i32 = 4;
 /// Every (partition, offset) that any member has read.
 type Ledger = Arc<watch::Sender<Vec<(i32, i64)>>>;
 
+/// Ends a reading task, and the task.
+type ReadingTask = (oneshot::Sender<()>, JoinHandle<i64>);
+
 /// Reads what is assigned to it, and commits it when it is revoked.
 struct Reading {
     ledger: Ledger,
     group: watch::Receiver<Option<Arc<dyn Group>>>,
     assigned: watch::Sender<usize>,
-    tasks: Mutex<BTreeMap<TopicPartition, (oneshot::Sender<()>, JoinHandle<i64>)>>,
+    tasks: Mutex<BTreeMap<TopicPartition, ReadingTask>>,
     runtime: tokio::runtime::Handle,
 }
 
