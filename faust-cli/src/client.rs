@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// A broker that has not answered by then is asked again, after saying so: somebody sits there and waits.
+const ANSWER: Duration = Duration::from_secs(3);
 /// Between two attempts to reach a broker that is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -26,7 +28,9 @@ impl Client {
     pub(crate) async fn find(resolved: Resolved, timeout: Option<Duration>) -> Result<Self, Failure> {
         let settings = resolved.settings;
         let connection = Connection::find(&settings).await?;
-        let transport = Box::new(KafkaTransport::new(connection.kafka(&settings, true)));
+        let mut kafka = connection.kafka(&settings, true);
+        kafka.request_timeout = kafka.request_timeout.min(ANSWER);
+        let transport = Box::new(KafkaTransport::new(kafka));
         let address = connection.bootstrap().to_owned();
         let patience = Patience { address, deadline: timeout.map(|timeout| Instant::now() + timeout), told: false };
         Ok(Self { settings, transport, patience })
@@ -42,6 +46,19 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// Does something that asks the broker, as far as there is time for it.
+    pub(crate) async fn attempt<T>(
+        &self,
+        asking: impl Future<Output = Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
+        match self.deadline {
+            None => asking.await,
+            Some(deadline) => tokio::time::timeout_at(deadline, asking)
+                .await
+                .unwrap_or_else(|_| Err(TransportError::retriable("look-up", "no answer yet"))),
+        }
+    }
+
     /// Whether there is time for another attempt after `error`; says once what is waited for, and pauses.
     pub(crate) async fn after(&mut self, out: &Output, error: TransportError) -> Result<(), Failure> {
         if !error.is_retriable() {
@@ -63,7 +80,7 @@ impl Patience {
 macro_rules! patiently {
     ($client:expr, $out:expr, $attempt:expr) => {
         loop {
-            match $attempt.await {
+            match $client.patience.attempt($attempt).await {
                 Ok(value) => break value,
                 Err(error) => $client.patience.after($out, error).await?,
             }

@@ -244,6 +244,16 @@ fn commands_find_the_broker_of_a_worker_and_start_none() {
 }
 
 #[test]
+fn a_broker_that_is_away_is_waited_for_as_long_as_was_said() {
+    let shop = Shop::new();
+    // Nothing listens on port 1; without the limit these would not end.
+    for line in [&["consume", "t"][..], &["send", "t", "x"], &["topics"]] {
+        let line = [line, &["--timeout", "300ms", "--broker", "localhost:1"]].concat();
+        assert!(shop.fails(1, &line).contains("error: "), "{line:?}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_output_quietly() {
     let shop = Shop::new();
     let _broker = shop.broker();
