@@ -56,11 +56,11 @@ async fn look(admin: &dyn Admin, plan: &Plan, waiting: &mut Waiting) -> Result<B
     retry("look up topics", waiting, || admin.topics(Some(names.clone()))).await
 }
 
-/// Tries until the broker answers (promise P7).
+/// Tries until the broker answers (promise P7). No `AsyncFn`, with which `start()` could not be spawned: rust#110338.
 async fn retry<'a, T>(
     what: &str,
     waiting: &mut Waiting,
-    attempt: impl AsyncFn() -> Result<T, TransportError>,
+    attempt: impl Fn() -> BoxFuture<'a, Result<T, TransportError>>,
 ) -> Result<T, Error> {
     loop {
         match attempt().await {
