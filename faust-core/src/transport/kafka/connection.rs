@@ -48,7 +48,7 @@ impl Connection {
 /// else tells is a warning.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
-        _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN" | "DISCONNECT") => {
+        _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN" | "DISCONNECT" | "GETPID") => {
             debug!(target: "faust::kafka", "{facility} {line}")
         }
         RDKafkaLogLevel::Emerg

@@ -58,6 +58,7 @@ impl KafkaGroup {
             config: config.clone(),
             runtime,
             connection: Connection::default(),
+            suspicion: Mutex::default(),
             member: OnceLock::new(),
             readers: Mutex::default(),
             rejoin: AtomicBool::new(false),
@@ -244,17 +245,28 @@ impl Poller {
         for reader in context.readers().values() {
             reader.wake();
         }
-        if !context.connection.is_up()
-            && let Some(topic) = self.topics.first()
-            && consumer.fetch_metadata(Some(topic), TICK).is_ok()
-        {
-            context.came_up();
-        }
+        self.probe();
         if context.rejoin.swap(false, Ordering::Relaxed) {
             consumer.unsubscribe();
             if let Err(error) = self.subscribe() {
                 context.listener.failed(failed("joining the group again", &error));
             }
+        }
+    }
+
+    /// Asks the brokers whether they are there, where there is doubt.
+    fn probe(&self) {
+        let consumer = self.member.consumer();
+        let context = consumer.context();
+        let suspicion = context.suspicion().take();
+        if suspicion.is_none() && context.connection.is_up() {
+            return;
+        }
+        let answer = consumer.fetch_metadata(self.topics.first().map(|topic| &**topic), TICK);
+        match (answer, suspicion) {
+            (Ok(_), _) => context.came_up(),
+            (Err(_), Some(reason)) => context.went_down(&reason),
+            (Err(_), None) => {}
         }
     }
 
@@ -270,7 +282,8 @@ impl Poller {
             }
         }
         // librdkafka 2.12.1 can crash when it leaves through a coordinator that is away; the group will notice anyway.
-        if context.connection.is_down() || self.signal.load(Ordering::Relaxed) == ABANDON {
+        let away = context.connection.is_down() || context.suspicion().is_some();
+        if away || self.signal.load(Ordering::Relaxed) == ABANDON {
             warn!(target: "faust::kafka", "left without a word to the group: its session ends after the session timeout");
             self.abandon();
         }

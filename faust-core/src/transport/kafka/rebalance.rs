@@ -31,6 +31,9 @@ pub(super) struct GroupContext {
     pub(super) config: Arc<KafkaConfig>,
     pub(super) runtime: Handle,
     pub(super) connection: Connection,
+    /// Why the brokers may be away. It may be old news by the time it is polled, so it is told only once a look-up has
+    /// failed as well.
+    pub(super) suspicion: Mutex<Option<String>>,
     /// Weak, because the consumer owns this context.
     pub(super) member: OnceLock<Weak<Member<GroupContext>>>,
     /// librdkafka's ends of the queues, kept until the partitions are given back.
@@ -44,6 +47,17 @@ pub(super) struct GroupContext {
 impl GroupContext {
     pub(super) fn readers(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Arc<PartitionReader>>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn suspicion(&self) -> MutexGuard<'_, Option<String>> {
+        self.suspicion.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the engine that no broker answers, if that is news.
+    pub(super) fn went_down(&self, reason: &str) {
+        if self.connection.went_down() {
+            self.listener.connection(false, reason);
+        }
     }
 
     /// Tells the engine that the brokers answer, if that is news.
@@ -149,11 +163,7 @@ impl ClientContext for GroupContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            _ if connection::means_down(&error) => {
-                if self.connection.went_down() {
-                    self.listener.connection(false, reason);
-                }
-            }
+            _ if connection::means_down(&error) => *self.suspicion() = Some(reason.to_owned()),
             // A wrong password at the start is the person's to mend; later it may be one that is being changed.
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
                 if self.connection.is_unknown() =>
