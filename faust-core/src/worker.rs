@@ -142,6 +142,7 @@ impl Worker {
         let (events, receiver) = mpsc::unbounded_channel();
         let group = transport.join(subscription(&plan), Arc::new(Listener::new(events)))?;
         let control = Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options);
+        #[cfg_attr(not(feature = "testing"), allow(unused_variables, reason = "only the test driver kills a worker"))]
         let running = tokio::spawn(control.run(receiver, failures, home));
         Ok(Self {
             shared,

@@ -1,7 +1,7 @@
 //! The adapter to Apache Kafka, and to the embedded broker, through librdkafka: the only place that names rdkafka.
 //!
-//! [`KafkaTransport`] opens what the port asks for: [`group`] reads as a member of a consumer group, [`sink`] writes,
-//! [`reader`] reads outside any group, [`admin`] declares topics and looks things up. The calls that librdkafka has
+//! [`KafkaTransport`] opens what the port asks for: `group` reads as a member of a consumer group, `sink` writes,
+//! `reader` reads outside any group, `admin` declares topics and looks things up. The calls that librdkafka has
 //! faults in, and the order in which the others must come, are noted where they are made.
 
 mod admin;
