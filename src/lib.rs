@@ -19,6 +19,12 @@
 //!
 //! `cargo run -- worker` runs it: on the Kafka of `FAUST_BROKER`, or on a small broker of its own.
 
+/// Rust's allocator; the crate's feature `override` makes it librdkafka's too, which frees on other threads than it
+/// allocates on.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub use faust_core::agent::{AgentArg, AgentDef, AgentHandle, AgentOutput, EventArg};
 pub use faust_core::app::{AgentInfo, App, AppBuilder};
 pub use faust_core::client::Client;
