@@ -239,8 +239,7 @@ fn running(dir: &Path) -> Option<Connection> {
 
 fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Result<Connection, String> {
     let in_memory = settings.broker == Some(BrokerUrl::Memory);
-    // Guests of a host that was killed wait where it was, so its port comes first.
-    let wanted = Address::read(&dir).and_then(|old| old.port()).unwrap_or(settings.embedded_port);
+    let wanted = former_port(settings, &dir).unwrap_or(settings.embedded_port);
     let mut config = BrokerConfig::default();
     config.storage = if in_memory { Storage::Memory } else { Storage::Directory(dir.clone()) };
     config.port = next_free(wanted);
@@ -255,11 +254,22 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Resul
     )];
     if let (Some(neighbour), Some(taken)) = (neighbour, address.port().filter(|port| *port != wanted)) {
         notices.push(neighbour.notice(wanted, taken));
+    } else if ![0, wanted].contains(&settings.embedded_port) {
+        notices.push(format!("it keeps port {wanted}, which it had before, instead of {}", settings.embedded_port));
     }
     let bootstrap = address.address.clone();
     let host =
         Host { kind, dir, datadir: settings.datadir.clone(), address, in_memory, server: Some(server), _lock: lock };
     Ok(Connection { bootstrap, role: Role::Host(host), notices })
+}
+
+/// The port that somebody may wait for: that of the command `broker`, that of a host whose guests still run, and any if
+/// no port was asked for. A worker that was killed alone leaves nobody, and the next is found at the usual port.
+fn former_port(settings: &Settings, dir: &Path) -> Option<u16> {
+    let waited_for = |old: &Address| {
+        old.kind == HostKind::Broker || settings.embedded_port == 0 || worker_dir::others(&settings.datadir, None) > 0
+    };
+    Address::read(dir).filter(waited_for).and_then(|old| old.port())
 }
 
 /// The wanted port or one of the next, so that people find the same one again; 0 wants any.

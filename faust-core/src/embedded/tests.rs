@@ -94,6 +94,23 @@ async fn after_a_crash_the_next_host_takes_the_same_port() {
 }
 
 #[test]
+fn a_port_is_kept_only_while_somebody_may_wait_for_it() {
+    let datadir = tempfile::tempdir().unwrap();
+    let mut settings = settings(datadir.path(), "memory://");
+    let dir = settings.broker_dir();
+    std::fs::create_dir_all(&dir).unwrap();
+    let left_by = |kind| Address::new("127.0.0.1:9093".to_owned(), kind).write(&dir).unwrap();
+    settings.embedded_port = 9092;
+    left_by(HostKind::Worker);
+    assert_eq!(former_port(&settings, &dir), None);
+    let guest = WorkerDir::take(&settings.datadir).unwrap();
+    assert_eq!(former_port(&settings, &dir), Some(9093));
+    drop(guest);
+    left_by(HostKind::Broker);
+    assert_eq!(former_port(&settings, &dir), Some(9093));
+}
+
+#[test]
 fn a_guest_ends_when_its_host_departs_or_moves() {
     let dir = tempfile::tempdir().unwrap();
     let of = |kind| Address::new("127.0.0.1:9092".to_owned(), kind);
