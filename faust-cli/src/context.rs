@@ -12,11 +12,21 @@ use crate::output::Output;
 pub(crate) struct Context {
     app: AppBuilder,
     beside: Beside,
+    log: String,
+    pub(crate) out: Output,
+}
+
+/// What the command `worker` needs.
+pub(crate) struct ToRun {
+    pub(crate) app: App,
+    pub(crate) beside: Beside,
+    /// Where the log goes, for the start-up table.
+    pub(crate) log: String,
     pub(crate) out: Output,
 }
 
 impl Context {
-    pub(crate) fn new(mut app: AppBuilder, beside: Beside, global: &Global) -> Self {
+    pub(crate) fn new(mut app: AppBuilder, beside: Beside, global: &Global, log: String) -> Self {
         let layers = app.layers_mut();
         // Before `process`, because a file that is named here wins over the one that the environment names.
         if let Some(file) = &global.config {
@@ -31,7 +41,7 @@ impl Context {
                 layers.command_line(name, value);
             }
         }
-        Self { app, beside, out: Output::new(global.json, global.quiet) }
+        Self { app, beside, log, out: Output::new(global.json, global.quiet) }
     }
 
     /// The settings alone: enough for commands that need none of the agents, and then they work without any.
@@ -45,9 +55,9 @@ impl Context {
         Ok((self.app.build()?, self.out))
     }
 
-    /// The app, checked, and what is to be done beside it.
-    pub(crate) fn build_to_run(self) -> Result<(App, Beside, Output), Failure> {
-        Ok((self.app.build()?, self.beside, self.out))
+    /// The app, checked, and what goes with it when it is run.
+    pub(crate) fn build_to_run(self) -> Result<ToRun, Failure> {
+        Ok(ToRun { app: self.app.build()?, beside: self.beside, log: self.log, out: self.out })
     }
 
     /// The app as it was written, for commands that can do without it.

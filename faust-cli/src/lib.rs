@@ -41,8 +41,8 @@ pub fn main_beside(app: AppBuilder, beside: Beside) -> ExitCode {
     let matches = command.get_matches();
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     output::quiet_broken_pipe();
-    logging::install(&global, command.is_worker());
-    let context = Context::new(app, beside, &global);
+    let log = logging::install(&global, command.is_worker());
+    let context = Context::new(app, beside, &global, log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::failed(&failure::Failure::error(format!("tokio cannot start: {error}"))),

@@ -9,8 +9,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Global, LogFormat, LogLevel};
 
-/// Starts logging, unless the program has installed a subscriber of its own: then that one wins.
-pub(crate) fn install(global: &Global, worker: bool) {
+/// Starts logging, unless the program has installed a subscriber of its own: then that one wins. Returns, for the
+/// start-up table, where the log goes.
+pub(crate) fn install(global: &Global, worker: bool) -> String {
     let layer = match global.log_format {
         LogFormat::Json => None,
         LogFormat::Pretty => {
@@ -20,8 +21,12 @@ pub(crate) fn install(global: &Global, worker: bool) {
         }
     };
     let json = layer.is_none().then(|| fmt::layer().json().flatten_event(true).with_writer(io::stderr));
-    let subscriber = tracing_subscriber::registry().with(filter(global, worker)).with(layer).with(json);
-    _ = subscriber.try_init();
+    let filter = filter(global, worker);
+    let level = filter.max_level_hint().map_or("by RUST_LOG".to_owned(), |level| level.to_string());
+    match tracing_subscriber::registry().with(filter).with(layer).with(json).try_init() {
+        Ok(()) => format!("-stderr- ({level})"),
+        Err(_) => "by the program's own subscriber".to_owned(),
+    }
 }
 
 /// A level on the command line wins over RUST_LOG, which can say more.

@@ -4,10 +4,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use faust_core::app::App;
+use faust_core::plan::{Role, TopicPlan};
 use faust_core::time::parse_duration;
 use faust_core::worker::{Worker, WorkerOptions};
 
-use crate::context::Context;
+use crate::context::{Context, ToRun};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::signals::Signals;
@@ -22,7 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let (app, beside, out) = context.build_to_run()?;
+    let ToRun { app, beside, log, out } = context.build_to_run()?;
     let options =
         args.until_idle.map_or_else(WorkerOptions::default, |quiet| WorkerOptions::default().until_idle(quiet));
     let worker = tokio::select! {
@@ -30,7 +31,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
         // Nothing has begun that would have to be finished.
         () = signals.next() => return Ok(()),
     };
-    out.banner(&format!("Faust for Rust v{}", env!("CARGO_PKG_VERSION")), banner(&app, &worker));
+    out.banner(&format!("Faust for Rust v{}", env!("CARGO_PKG_VERSION")), banner(&app, &worker, log));
     worker.description().notices.iter().for_each(|notice| out.note(notice));
     let mut beside = pin!(beside(&worker));
     tokio::select! {
@@ -59,17 +60,21 @@ async fn until_end(worker: &Worker, signals: &mut Signals, out: &Output) -> Resu
 }
 
 /// What Faust shows at start, as far as it has a meaning here.
-fn banner(app: &App, worker: &Worker) -> Vec<Vec<String>> {
+fn banner(app: &App, worker: &Worker, log: String) -> Vec<Vec<String>> {
     let settings = app.settings();
     let description = worker.description();
     let agents: Vec<String> = app.agents().iter().map(|agent| format!("@{}", agent.name)).collect();
+    let sources: Vec<&str> =
+        worker.plan().topics().filter(|topic| topic.role() == Role::Source).map(TopicPlan::name).collect();
     let directory = description.directory.as_deref().unwrap_or(&settings.datadir);
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let rows = [
         ("id", description.group.clone()),
         ("broker", description.broker.clone()),
+        ("log", log),
         ("datadir", directory.display().to_string()),
         ("agents", agents.join(", ")),
+        ("reads", sources.join(", ")),
         ("pid", std::process::id().to_string()),
         ("hostname", hostname.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())),
         ("platform", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
