@@ -1,4 +1,4 @@
-//! The adapter against librdkafka's mock cluster; against a real Kafka as well where `FAUST_TEST_KAFKA` names one.
+//! The adapter on librdkafka's mock cluster, the embedded broker, and the Kafka of `FAUST_TEST_KAFKA` if there is one.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cluster;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use faust_broker::{BrokerConfig, Port, Server, Storage};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rdkafka::mocking::MockCluster;
@@ -21,6 +22,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// A cluster with topics and groups of this test's own.
 pub(super) struct Cluster {
     pub(super) mock: Option<MockCluster<'static, DefaultProducerContext>>,
+    /// The embedded broker, which ends with the test.
+    embedded: Option<Server>,
     pub(super) config: KafkaConfig,
     pub(super) topic: Arc<str>,
     pub(super) group: String,
@@ -35,17 +38,31 @@ impl Cluster {
         Self { mock: Some(mock), ..cluster }
     }
 
-    /// The mock, and the real Kafka that the environment names.
+    /// The mock, and what [`kafkas`](Self::kafkas) are.
     pub(super) async fn each(partitions: i32) -> Vec<Self> {
-        let mut clusters = vec![Self::mock(partitions)];
-        if let Ok(bootstrap) = std::env::var("FAUST_TEST_KAFKA") {
-            let real = Self::at(bootstrap);
-            let name = real.topic.to_string();
+        let mut clusters = Self::kafkas(partitions).await;
+        clusters.push(Self::mock(partitions));
+        clusters
+    }
+
+    /// The embedded broker, and the real Kafka that the environment names. Unlike the mock, they take commits while a
+    /// group rebalances, and create topics.
+    pub(super) async fn kafkas(partitions: i32) -> Vec<Self> {
+        let server = Server::start(BrokerConfig::new(Storage::Memory, Port::Any)).unwrap();
+        let embedded = Self::at(server.bootstrap());
+        let mut clusters = vec![Self { embedded: Some(server), ..embedded }];
+        clusters.extend(std::env::var("FAUST_TEST_KAFKA").ok().map(Self::at));
+        for cluster in &clusters {
+            let name = cluster.topic.to_string();
             let topic = NewTopic { name, partitions, replication: -1, configs: BTreeMap::new() };
-            real.transport().admin().unwrap().create(vec![topic]).await.unwrap();
-            clusters.push(real);
+            cluster.transport().admin().unwrap().create(vec![topic]).await.unwrap();
         }
         clusters
+    }
+
+    /// Whether it is the Kafka that the environment names.
+    pub(super) fn is_real(&self) -> bool {
+        self.mock.is_none() && self.embedded.is_none()
     }
 
     fn at(bootstrap: String) -> Self {
@@ -56,7 +73,7 @@ impl Cluster {
         config.heartbeat_interval = Duration::from_millis(500);
         config.fetch_wait = Duration::from_millis(50);
         config.partition_eof = true;
-        Self { mock: None, config, topic: unique.as_str().into(), group: format!("{unique}-group") }
+        Self { mock: None, embedded: None, config, topic: unique.as_str().into(), group: format!("{unique}-group") }
     }
 
     pub(super) fn transport(&self) -> KafkaTransport {

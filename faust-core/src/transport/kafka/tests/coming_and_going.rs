@@ -144,15 +144,15 @@ async fn come_and_go(cluster: &Cluster, rounds: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_read_twice_while_members_come_and_go() {
-    // Only a real Kafka: the mock takes no commit while a group rebalances.
-    for cluster in Cluster::each(PARTITIONS).await.into_iter().filter(|cluster| cluster.mock.is_none()) {
+    for cluster in Cluster::kafkas(PARTITIONS).await {
         come_and_go(&cluster, 5).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_where_the_broker_assigns() {
-    for mut cluster in Cluster::each(PARTITIONS).await.into_iter().filter(|cluster| cluster.mock.is_none()) {
+    // Of the three only a real Kafka assigns itself (KIP-848).
+    for mut cluster in Cluster::kafkas(PARTITIONS).await.into_iter().filter(Cluster::is_real) {
         cluster.config.group_protocol = GroupProtocol::Consumer;
         come_and_go(&cluster, 2).await;
     }

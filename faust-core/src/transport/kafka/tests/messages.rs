@@ -142,20 +142,19 @@ async fn a_full_buffer_says_so_and_has_room_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_created_once_found_and_deleted() {
-    let Ok(bootstrap) = std::env::var("FAUST_TEST_KAFKA") else {
-        return; // The mock knows no creation of topics.
-    };
-    let admin = kafka::KafkaTransport::new(kafka::KafkaConfig::new(bootstrap)).admin().unwrap();
-    let name = format!("adapter-{}-created", std::process::id());
-    let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
-    let topic = NewTopic { name: name.clone(), partitions: 3, replication: 1, configs };
-    assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::new());
-    admin.create(vec![topic.clone()]).await.unwrap();
-    admin.create(vec![topic]).await.unwrap();
-    assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::from([(name.clone(), 3)]));
-    assert_eq!(admin.topics(None).await.unwrap().get(&name), Some(&3));
-    admin.delete(vec![name.clone()]).await.unwrap();
-    admin.delete(vec![name]).await.unwrap();
+    for cluster in Cluster::kafkas(1).await {
+        let admin = cluster.transport().admin().unwrap();
+        let name = format!("{}-created", cluster.topic);
+        let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+        let topic = NewTopic { name: name.clone(), partitions: 3, replication: 1, configs };
+        assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::new());
+        admin.create(vec![topic.clone()]).await.unwrap();
+        admin.create(vec![topic]).await.unwrap();
+        assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::from([(name.clone(), 3)]));
+        assert_eq!(admin.topics(None).await.unwrap().get(&name), Some(&3));
+        admin.delete(vec![name.clone()]).await.unwrap();
+        admin.delete(vec![name]).await.unwrap();
+    }
 }
 
 #[test]
