@@ -5,9 +5,14 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod agents;
+mod away;
+mod bad_input;
 mod commits;
 mod crash;
+mod drain;
+mod failing;
 mod groups;
 mod harness;
 mod operators;
 mod planning;
+mod topics;

@@ -22,6 +22,7 @@ use super::wait::{LONG, wait_for};
 /// app ids come from [`id`](Self::id), which makes them unique to this run.
 pub(crate) struct Cluster {
     server: Option<Server>,
+    is_real: bool,
     bootstrap: String,
     client: Client,
     /// One for all that is produced: each takes librdkafka a second to open.
@@ -60,7 +61,7 @@ impl Cluster {
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
         let client = App::builder("test").setting("broker", &bootstrap).client().await.unwrap();
         let sink = client.transport().sink().unwrap();
-        Self { server, bootstrap, client, sink, dir: tempfile::tempdir().unwrap() }
+        Self { is_real: server.is_none(), server, bootstrap, client, sink, dir: tempfile::tempdir().unwrap() }
     }
 
     /// What clients connect to.
@@ -70,7 +71,7 @@ impl Cluster {
 
     /// Whether it is the Kafka of `FAUST_TEST_KAFKA`.
     pub(crate) fn is_real(&self) -> bool {
-        self.server.is_none()
+        self.is_real
     }
 
     /// An empty directory of this test's own.

@@ -1,0 +1,102 @@
+//! Promise P7: a broker that is away is waited for; nothing is lost, and nobody is busy meanwhile.
+
+use std::time::{Duration, Instant};
+
+use faust::prelude::*;
+
+use crate::harness::{Cluster, LONG, Message, Process, Program, wait_for};
+
+#[agent(topic = "aw-in")]
+async fn pass(mut numbers: Stream<i64>, #[topic("aw-out")] out: Topic<RawKey, i64>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        out.send_with(event.key(), event.value(), |m| m.partition(event.partition())).await?;
+    }
+    Ok(())
+}
+
+fn numbers(range: std::ops::Range<i32>) -> impl Iterator<Item = Message> {
+    range.map(|n| Message::of(n.to_string()).to(n % 2))
+}
+
+async fn sorted(cluster: &Cluster) -> Vec<i32> {
+    let mut numbers: Vec<i32> = cluster.texts("aw-out").await.iter().map(|n| n.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_worker_that_starts_without_a_broker_waits_for_it() {
+    let mut cluster = Cluster::durable().await;
+    cluster.create("aw-in", 2).await;
+    cluster.create("aw-out", 2).await;
+    cluster.produce("aw-in", numbers(0..100)).await;
+    cluster.stop_broker();
+    let app = cluster.app("aw-start").agent::<pass>().build().unwrap();
+    let starting = tokio::spawn(async move { app.start().await });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!starting.is_finished(), "it waits");
+    cluster.start_broker();
+    let worker = tokio::time::timeout(LONG, starting).await.expect("it goes on").unwrap().unwrap();
+    cluster.wait_done("aw-start", "aw-in", 100).await;
+    worker.stop().await.unwrap();
+    assert_eq!(sorted(&cluster).await, (0..100).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_worker_whose_broker_comes_back_goes_on_and_repeats_nothing() {
+    let mut cluster = Cluster::durable().await;
+    cluster.create("aw-in", 2).await;
+    cluster.create("aw-out", 2).await;
+    let worker = cluster.run(cluster.app("aw-middle").agent::<pass>()).await;
+    for round in 0..3 {
+        cluster.produce("aw-in", numbers(round * 2_000..round * 2_000 + 2_000)).await;
+        // In the middle of the work, whatever has been committed of it.
+        wait_for("some of it", LONG, async || worker.status().counts.events > u64::try_from(round).unwrap() * 2_000).await;
+        cluster.stop_broker();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.start_broker();
+        cluster.wait_done("aw-middle", "aw-in", usize::try_from(round + 1).unwrap() * 2_000).await;
+    }
+    worker.stop().await.unwrap();
+    // The producer is idempotent, and no partition has changed hands: not even the outage repeats anything.
+    let mut out = sorted(&cluster).await;
+    let count = out.len();
+    out.dedup();
+    assert_eq!(out, (0..6_000).collect::<Vec<_>>());
+    assert_eq!(count, 6_000, "repeated");
+}
+
+/// Seconds of processor time that the process has used.
+fn cpu(process: &Process) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
+    // After the name, which may hold anything, in parentheses: user and system time are the 12th and 13th fields.
+    let ticks = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_worker_waits_out_twenty_seconds_without_being_busy_or_loud() {
+    const CLICKS: &str = "com.udacity.streams.clickevents";
+    const POPULAR: &str = "com.udacity.streams.clickevents.popular";
+    let mut cluster = Cluster::durable().await;
+    cluster.create(CLICKS, 2).await;
+    cluster.create(POPULAR, 2).await;
+    let clicks = |count: i32| (0..count).map(|n| Message::of(format!(r#"{{"email":"a","timestamp":"b","uri":"/{n}","number":{n}}}"#)));
+    let mut worker = Program::example("filter", cluster.dir("filter")).on(&cluster).args(["worker"]).spawn();
+    cluster.produce(CLICKS, clicks(200)).await;
+    cluster.wait_done("filter", CLICKS, 200).await;
+    cluster.stop_broker();
+    worker.wait_for_line("the broker is away").await;
+    let (before, lines, began) = (cpu(&worker), worker.stderr().len(), Instant::now());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let (used, said) = (cpu(&worker) - before, worker.stderr()[lines..].to_vec());
+    assert!(used < began.elapsed().as_secs_f64() / 4.0, "{used} s of processor time while there was nothing to do");
+    assert!(said.len() < 40, "it says too much:\n{}", said.join("\n"));
+    cluster.start_broker();
+    cluster.produce(CLICKS, clicks(150)).await;
+    cluster.wait_done("filter", CLICKS, 350).await;
+    worker.wait_for_line("the broker is back").await;
+    worker.interrupt();
+    worker.wait().await.success();
+    assert_eq!(cluster.count(POPULAR).await, 100 + 50);
+}

@@ -1,0 +1,110 @@
+//! How topics come about: missing ones are created or waited for, existing ones are checked and left as they are.
+
+use std::time::Duration;
+
+use faust::prelude::*;
+
+use crate::harness::{Cluster, LONG, Message};
+
+#[agent(topic = "to-new")]
+async fn new(numbers: Stream<i64>, #[topic("to-new-out", partitions = 2)] out: Topic<i64, i64>) -> Result<()> {
+    let mut numbers = numbers.group_by("half", |n| n / 2);
+    while let Some(number) = numbers.next().await {
+        out.send(&number, &number).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_topics_are_created_with_the_partitions_they_are_to_have() {
+    let cluster = Cluster::start().await;
+    cluster.delete("to-new").await;
+    cluster.delete("to-new-out").await;
+    let group = cluster.id("to-new");
+    let worker = cluster.run(cluster.app("to-new").agent::<new>().setting("topic_partitions", "3")).await;
+    let internal = format!("{group}-new-half-repartition");
+    let expected = [("to-new", 3), ("to-new-out", 2), (&internal, 3), (&format!("{group}-dead-letter"), 3)];
+    for (topic, partitions) in expected {
+        assert_eq!(cluster.partitions(topic).await, Some(partitions), "{topic}");
+    }
+    cluster.produce("to-new", [Message::of("4")]).await;
+    assert_eq!(cluster.read_count("to-new-out", 1).await[0].key_text(), "4");
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_that_do_not_fit_are_told_together_and_left_as_they_are() {
+    let cluster = Cluster::start().await;
+    let group = cluster.id("to-misfit");
+    let internal = format!("{group}-new-half-repartition");
+    for (topic, partitions) in [("to-misfit", 4), ("to-misfit-out", 5), (&*internal, 2)] {
+        cluster.create(topic, partitions).await;
+    }
+    let app = cluster.app("to-misfit").agent_with::<misfit>(|a| a.name("new")).build().unwrap();
+    let error = app.start().await.unwrap_err();
+    let faust::Error::Setup(faults) = &error else { panic!("{error:?}") };
+    let expected = [
+        format!("topic `{internal}` has 2 partitions, but `to-misfit` has 4; delete `{internal}` when it is empty, it is created again with 4"),
+        "topic `to-misfit-out` has 5 partitions, but it is declared with 2; change the declaration, or create the topic anew".to_owned(),
+    ];
+    assert_eq!(faults.faults(), expected);
+    for (topic, partitions) in [("to-misfit", 4), ("to-misfit-out", 5), (&*internal, 2)] {
+        assert_eq!(cluster.partitions(topic).await, Some(partitions), "{topic}");
+    }
+}
+
+#[agent(topic = "to-misfit")]
+async fn misfit(numbers: Stream<i64>, #[topic("to-misfit-out", partitions = 2)] out: Topic<i64, i64>) -> Result<()> {
+    let mut numbers = numbers.group_by("half", |n| n / 2);
+    while let Some(number) = numbers.next().await {
+        out.send(&number, &number).await?;
+    }
+    Ok(())
+}
+
+#[agent(topic = "to-late", sink = "to-late-out")]
+async fn late(number: i64) -> i64 {
+    number + 1
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_may_not_be_created_is_waited_for() {
+    let cluster = Cluster::start().await;
+    cluster.delete("to-late").await;
+    cluster.create("to-late-out", 1).await;
+    cluster.create(&format!("{}-dead-letter", cluster.id("to-late")), 1).await;
+    let app = cluster.app("to-late").agent::<late>().setting("topic_allow_declare", "false").build().unwrap();
+    let starting = tokio::spawn(async move { app.start().await });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!starting.is_finished(), "it waits");
+    assert_eq!(cluster.partitions("to-late").await, None);
+    cluster.create("to-late", 2).await;
+    let worker = tokio::time::timeout(LONG, starting).await.expect("it goes on").unwrap().unwrap();
+    cluster.produce("to-late", [Message::of("41")]).await;
+    assert_eq!(cluster.read_count("to-late-out", 1).await[0].text(), "42");
+    worker.stop().await.unwrap();
+}
+
+#[agent(topic = "to-latest", sink = "to-latest-out")]
+async fn latest(number: i64) -> i64 {
+    number
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_commit_a_group_begins_where_the_setting_says() {
+    let cluster = Cluster::start().await;
+    cluster.create("to-latest", 1).await;
+    cluster.create("to-latest-out", 1).await;
+    cluster.produce("to-latest", [Message::of("1"), Message::of("2")]).await;
+    let app = || cluster.app("to-latest").agent::<latest>().setting("consumer_auto_offset_reset", "latest");
+    let worker = cluster.run(app()).await;
+    cluster.produce("to-latest", [Message::of("3")]).await;
+    cluster.wait_done(&cluster.id("to-latest"), "to-latest", 3).await;
+    worker.stop().await.unwrap();
+    // The second start has a commit and needs no rule.
+    cluster.produce("to-latest", [Message::of("4")]).await;
+    let worker = cluster.run(app()).await;
+    cluster.wait_done(&cluster.id("to-latest"), "to-latest", 4).await;
+    worker.stop().await.unwrap();
+    assert_eq!(cluster.texts("to-latest-out").await, ["3", "4"]);
+}
