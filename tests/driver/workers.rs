@@ -96,7 +96,8 @@ fn a_worker_whose_agent_will_not_return_ends_all_the_same() {
     let worker = driver.start_worker().unwrap();
     feed(&mut driver, 0..1);
     let before = driver.now();
-    driver.stop(worker).unwrap();
+    let error = driver.stop(worker).unwrap_err();
+    assert!(matches!(error, faust::Error::ShutdownTimeout(_)), "{error}");
     let took = driver.now().as_millis() - before.as_millis();
     assert!((1000..=6100).contains(&took), "it took {took} ms of the driver's time");
     assert_eq!(driver.committed("in").unwrap(), BTreeMap::new(), "the event it never finished is not committed");

@@ -27,7 +27,16 @@ pub(crate) enum Command {
     /// What became of the commit of the last cut.
     Resolved(Resolution),
     /// End the streams, let the stages return until the deadline, then take the last cut and end.
-    Drain(Instant, oneshot::Sender<Option<Cut>>),
+    Drain(Instant, oneshot::Sender<Drained>),
+}
+
+/// How a task has ended.
+#[derive(Debug)]
+pub(crate) struct Drained {
+    /// What there is to commit.
+    pub(crate) cut: Option<Cut>,
+    /// Whether every agent returned; otherwise it was dropped in the middle of something.
+    pub(crate) in_order: bool,
 }
 
 /// What became of a commit.
@@ -205,8 +214,8 @@ impl Task {
                         }
                     }
                     Some(Command::Drain(deadline, reply)) => {
-                        self.drain(generation, deadline).await;
-                        drop(reply.send(self.take_cut(generation)));
+                        let in_order = self.drain(generation, deadline).await;
+                        drop(reply.send(Drained { cut: self.take_cut(generation), in_order }));
                         return Over::Done;
                     }
                 },
@@ -245,8 +254,8 @@ impl Task {
         }
     }
 
-    /// Ends the streams and waits for the stages to return.
-    async fn drain(&self, generation: &mut Generation, deadline: Instant) {
+    /// Ends the streams and waits for the stages to return; false if the deadline came first.
+    async fn drain(&self, generation: &mut Generation, deadline: Instant) -> bool {
         generation.drain();
         while !generation.is_over() {
             tokio::select! {
@@ -268,10 +277,11 @@ impl Task {
                 },
                 () = tokio::time::sleep_until(deadline) => {
                     tracing::warn!(place = %busy_place(generation), "an agent did not return in time and is dropped; its event will be read again");
-                    return;
+                    return false;
                 }
             }
         }
+        true
     }
 
     fn resolve(&mut self, resolution: Resolution) -> Option<TransportError> {
@@ -297,7 +307,7 @@ impl Task {
                     Some(Command::Cut(reply)) => drop(reply.send(None)),
                     Some(Command::Resolved(resolution)) => drop(self.resolve(resolution)),
                     Some(Command::Drain(_, reply)) => {
-                        drop(reply.send(None));
+                        drop(reply.send(Drained { cut: None, in_order: true }));
                         return false;
                     }
                 },

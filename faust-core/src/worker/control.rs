@@ -15,7 +15,7 @@ use super::watch::{IdleWatch, StuckWatch};
 use super::{Phase, Shared, WorkerOptions};
 use crate::embedded::{Connection, WorkerDir};
 use crate::error::Error;
-use crate::partition::task::{Command, Part, Resolution, Task, TaskCx, TaskHandle};
+use crate::partition::task::{Command, Drained, Part, Resolution, Task, TaskCx, TaskHandle};
 use crate::plan::{Plan, Stage};
 use crate::transport::{Assigned, Group, TopicPartition};
 
@@ -26,8 +26,7 @@ pub(super) struct Control {
     group: Arc<dyn Group>,
     shared: Arc<Shared>,
     options: WorkerOptions,
-    /// By set and partition.
-    tasks: BTreeMap<(usize, i32), TaskHandle>,
+    tasks: BTreeMap<Key, TaskHandle>,
     /// The commit that is under way: one at a time.
     commit: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     idle: IdleWatch,
@@ -35,6 +34,9 @@ pub(super) struct Control {
     assigned_once: bool,
     broker_is_away: bool,
 }
+
+/// A task: its set of topics, and the partition.
+type Key = (usize, i32);
 
 /// How often a worker that ends when idle looks whether it is.
 const IDLE_LOOK: Duration = Duration::from_millis(50);
@@ -149,7 +151,7 @@ impl Control {
 
     async fn assign(&mut self, partitions: Vec<Assigned>) {
         self.cx.stats.rebalanced();
-        let mut tasks: BTreeMap<(usize, i32), Vec<Part>> = BTreeMap::new();
+        let mut tasks: BTreeMap<Key, Vec<Part>> = BTreeMap::new();
         for assigned in partitions {
             let Some(set) = self.plan.set_of(&assigned.partition.topic) else { continue };
             let key = (set, assigned.partition.partition);
@@ -158,7 +160,7 @@ impl Control {
         // With incremental protocols a partition may join a task that runs already: it is made anew with both.
         let grown: Vec<_> = tasks.keys().filter(|key| self.tasks.contains_key(key)).copied().collect();
         let deadline = Instant::now() + self.cx.settings.broker_rebalance_timeout;
-        for (key, parts) in self.drain(&grown, deadline).await {
+        for (key, parts) in self.drain(&grown, deadline).await.0 {
             tasks.entry(key).or_default().extend(parts);
         }
         tasks.into_iter().for_each(|(key, parts)| self.spawn(key, parts));
@@ -175,7 +177,7 @@ impl Control {
             // They are another worker's already: a commit would be refused, and what is unfinished is its work now.
             hit.iter().filter_map(|key| self.abort(*key)).collect()
         } else {
-            self.drain(&hit, Instant::now() + budget).await
+            self.drain(&hit, Instant::now() + budget).await.0
         };
         for (key, mut parts) in rest {
             parts.retain(|part| !gone.contains(part.feed.partition()));
@@ -186,7 +188,7 @@ impl Control {
         self.report_assignment();
     }
 
-    fn spawn(&mut self, key: (usize, i32), parts: Vec<Part>) {
+    fn spawn(&mut self, key: Key, parts: Vec<Part>) {
         let stages = self.plan.sets().get(key.0).map_or_else(Vec::new, |set| set.stages.clone());
         let reads = |stage: &&Stage| parts.iter().any(|part| stage.reads.contains(&part.feed.partition().topic));
         let stages =
@@ -194,15 +196,16 @@ impl Control {
         self.tasks.insert(key, Task::spawn(Arc::clone(&self.cx), stages, parts));
     }
 
-    fn abort(&mut self, key: (usize, i32)) -> Option<((usize, i32), Vec<Part>)> {
+    fn abort(&mut self, key: Key) -> Option<(Key, Vec<Part>)> {
         let mut task = self.tasks.remove(&key)?;
         Some((key, std::mem::take(&mut task.parts)))
     }
 
-    /// Ends tasks: their streams end, their last cuts are committed. Gives back their partitions.
-    async fn drain(&mut self, keys: &[(usize, i32)], deadline: Instant) -> Vec<((usize, i32), Vec<Part>)> {
+    /// Ends tasks: their streams end, their last cuts are committed. Gives back their partitions, and whether every agent
+    /// returned in time.
+    async fn drain(&mut self, keys: &[Key], deadline: Instant) -> (Vec<(Key, Vec<Part>)>, bool) {
         if keys.is_empty() {
-            return Vec::new();
+            return (Vec::new(), true);
         }
         // A commit under way is given up: the last cuts cover it, and wait for what it waited for.
         if self.commit.take().is_some() {
@@ -211,12 +214,9 @@ impl Control {
         }
         let tasks: Vec<_> = keys.iter().filter_map(|key| Some((*key, self.tasks.remove(key)?))).collect();
         let agents = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(AGENTS_SHARE);
-        let cuts = join_all(tasks.iter().map(async |(_, task)| {
-            let (reply, cut) = oneshot::channel();
-            task.commands.send(Command::Drain(agents, reply)).ok()?;
-            timeout_at(deadline, cut).await.ok()?.ok()?
-        }));
-        let cuts = cuts.await.into_iter().flatten().collect();
+        let drained = join_all(tasks.iter().map(|(_, task)| drain_task(task, agents, deadline))).await;
+        let in_order = drained.iter().all(|drained| drained.in_order);
+        let cuts = drained.into_iter().filter_map(|drained| drained.cut).collect();
         let finish = commit::finish(cuts, &*self.group, &self.cx.stats);
         let committed = match timeout_at(deadline, finish).await {
             Ok((committed, _)) => committed,
@@ -227,12 +227,11 @@ impl Control {
                 Outcome::new()
             }
         };
-        let mut drained = Vec::new();
-        for (key, mut task) in tasks {
+        let give_back = |(key, mut task): (Key, TaskHandle)| {
             task.commit(&committed);
-            drained.push((key, std::mem::take(&mut task.parts)));
-        }
-        drained
+            (key, std::mem::take(&mut task.parts))
+        };
+        (tasks.into_iter().map(give_back).collect(), in_order)
     }
 
     fn begin_commit(&mut self) {
@@ -272,7 +271,9 @@ impl Control {
         // end with a commit that is refused. A little less than all the time, so that a slow end is told from one that
         // hangs.
         let all: Vec<_> = self.tasks.keys().copied().collect();
-        self.drain(&all, Instant::now() + budget.mul_f64(0.9)).await;
+        if !self.drain(&all, Instant::now() + budget.mul_f64(0.9)).await.1 {
+            self.shared.fail(Error::ShutdownTimeout(budget));
+        }
         let group = Arc::clone(&self.group);
         let leave = group.leave();
         tokio::pin!(leave);
@@ -320,6 +321,20 @@ impl TaskHandle {
 async fn stopping(phase: &mut watch::Receiver<Phase>) {
     // The guard it returns must not live across an await; an error would mean that the worker's handle has gone.
     drop(phase.wait_for(|phase| *phase >= Phase::Stopping).await);
+}
+
+/// Ends one task. One that does not answer has an agent that holds its thread.
+async fn drain_task(task: &TaskHandle, agents: Instant, deadline: Instant) -> Drained {
+    let (reply, drained) = oneshot::channel();
+    // A task that has given up has nothing to commit.
+    let gone = Drained { cut: None, in_order: true };
+    if task.commands.send(Command::Drain(agents, reply)).is_err() {
+        return gone;
+    }
+    match timeout_at(deadline, drained).await {
+        Ok(drained) => drained.unwrap_or(gone),
+        Err(_) => Drained { in_order: false, ..gone },
+    }
 }
 
 /// The commit's outcome, or never.
