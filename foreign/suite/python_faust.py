@@ -11,7 +11,7 @@ from functools import partial
 
 from . import ours
 from .clients import assert_same
-from .tools import PATIENCE, completed, reader_ours
+from .tools import PATIENCE, completed, java, reader_ours
 
 APP = pathlib.Path(__file__).with_name("python_faust_app.py")
 
@@ -32,6 +32,7 @@ def send(broker, topic, clicks):
 def theirs_has_metadata(broker, programs):
     """Python Faust's records carry its metadata and are read by ours all the same."""
     topic = "foreign.theirs"
+    java(broker, "topics", "--create", "--topic", topic, "--partitions", "1")
     click = {"email": "a@b.c", "timestamp": "t", "uri": "u", "number": 7}
     send(broker, topic, [click])
     [(_, key, value)] = reader_ours(programs["hello_world"])(broker, topic, 1)
@@ -41,6 +42,7 @@ def theirs_has_metadata(broker, programs):
 def their_agent_reads_ours(broker, programs):
     """Python Faust's agent reads what our filter has sent, and answers in a topic that ours reads."""
     source, answers = "com.udacity.streams.clickevents.popular", "foreign.answers"
+    java(broker, "topics", "--create", "--topic", answers, "--partitions", "4")
     read = ours.run(programs["filter"], broker, "consume", source, "--from-beginning", "--timeout", "3s")
     expected = [json.loads(line) for line in read.splitlines()]
     assert expected, "the filter has sent nothing"
@@ -53,8 +55,9 @@ def their_agent_reads_ours(broker, programs):
             log.seek(0)
             raise RuntimeError(f"{error}; Python Faust said:\n{log.read()[-3000:]}") from error
         finally:
-            process.terminate()
-            process.wait(PATIENCE)
+            # Its own way of ending is not what is checked here.
+            process.kill()
+            process.wait()
     got = [{name: value for name, value in answer.items() if name != "__faust"} for answer in got]
     canonical = partial(json.dumps, sort_keys=True)
     assert_same("what Python Faust has read", map(canonical, got), map(canonical, expected))

@@ -27,10 +27,13 @@ use self::work::Work;
 
 role_test!();
 
+/// Events a second.
+const RATE: u32 = 5_000;
+
 /// Feeds through a `filter` and through a `group_by`; with the embedded broker, that is killed every other time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_worker_loses_nothing() {
-    let mut scenario = Scenario::start("killed", Work::FilterAndGroup, Broker::given_or_embedded().await).await;
+    let mut scenario = Scenario::start("killed", Work::FilterAndGroup, Broker::given_or_embedded().await, RATE).await;
     for kill in 0..kills() {
         // A worker with a lasting name takes over at once; one without makes the group wait for the session to end.
         let membership = if kill % 7 == 3 { Membership::Dynamic } else { Membership::Static };
@@ -45,7 +48,7 @@ async fn a_killed_worker_loses_nothing() {
 /// Each agent goes on where it stood itself: the slow one misses nothing, and the fast one's lead is not forgotten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_agents_of_different_paces_lose_nothing() {
-    let mut scenario = Scenario::start("paces", Work::TwoPaces, Broker::given_or_embedded().await).await;
+    let mut scenario = Scenario::start("paces", Work::TwoPaces, Broker::given_or_embedded().await, RATE).await;
     for _ in 0..kills() {
         let worker = scenario.worker(Membership::Static).await;
         scenario.await_progress().await;
@@ -58,7 +61,7 @@ async fn two_agents_of_different_paces_lose_nothing() {
 /// An event in which the agent awaits is done as a whole or not at all, as far as commits are concerned.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_awaits_in_an_event_loses_nothing() {
-    let mut scenario = Scenario::start("awaits", Work::Awaiting, Broker::given_or_embedded().await).await;
+    let mut scenario = Scenario::start("awaits", Work::Awaiting, Broker::given_or_embedded().await, RATE).await;
     for _ in 0..kills() {
         let worker = scenario.worker(Membership::Static).await;
         scenario.await_progress().await;
@@ -70,7 +73,8 @@ async fn an_agent_that_awaits_in_an_event_loses_nothing() {
 /// A second worker comes and goes every few seconds, by Ctrl-C or by `kill -9`, while the first one works on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rebalances_lose_nothing() {
-    let mut scenario = Scenario::start("rebalanced", Work::FilterAndGroup, Broker::given_or_embedded().await).await;
+    let mut scenario =
+        Scenario::start("rebalanced", Work::FilterAndGroup, Broker::given_or_embedded().await, RATE).await;
     let first = scenario.worker(Membership::Dynamic).await;
     scenario.await_progress().await;
     for round in 0..kills() / 2 {
@@ -91,7 +95,7 @@ async fn rebalances_lose_nothing() {
 /// The broker is killed, is away for a while and comes back on its port; then it stands still and goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_costs_nothing() {
-    let mut scenario = Scenario::start("away", Work::FilterAndGroup, Broker::own().await).await;
+    let mut scenario = Scenario::start("away", Work::FilterAndGroup, Broker::own().await, RATE / 5).await;
     let away = if kills() < 20 { Duration::from_secs(5) } else { Duration::from_secs(20) };
     let worker = scenario.worker(Membership::Dynamic).await;
     scenario.await_progress().await;

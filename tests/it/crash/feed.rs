@@ -11,7 +11,6 @@ use super::scenario::PARTITIONS;
 use super::work::Number;
 use crate::harness::LONG;
 
-const EVENTS_PER_SECOND: f64 = 5_000.0;
 const GROUPS: u64 = 97;
 
 /// A feed that runs.
@@ -22,7 +21,7 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Event `n` goes to partition `n % PARTITIONS`, so that the order in each is known.
-    pub(super) async fn start(bootstrap: &str, input: &str, run: u64) -> Self {
+    pub(super) async fn start(bootstrap: &str, input: &str, run: u64, per_second: u32) -> Self {
         let client = App::builder("crash-feed").setting("broker", bootstrap).client().await.unwrap();
         let topic: Topic<u64, Number> = client.topic(input).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -31,7 +30,7 @@ impl Feed {
             let (began, mut sent) = (Instant::now(), 0);
             while !stopped.load(Ordering::Relaxed) {
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
-                let due = (began.elapsed().as_secs_f64() * EVENTS_PER_SECOND) as u64;
+                let due = (began.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
                 while sent < due {
                     let number = Number { run, n: sent, group: format!("g{}", sent % GROUPS) };
                     let partition = i32::try_from(sent % PARTITIONS).unwrap();

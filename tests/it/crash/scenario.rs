@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use faust::App;
 use faust::transport::{Admin, Committed, NewTopic, TopicPartition, TransportError};
@@ -55,13 +55,14 @@ pub(super) struct Scenario {
     replayed: Vec<BTreeSet<(String, u64)>>,
     kills: u32,
     saw_a_lead: bool,
+    began: Instant,
     /// The last field, so that the broker outlives those who use it.
     broker: Broker,
 }
 
 impl Scenario {
-    /// Declares the topics and starts the feed.
-    pub(super) async fn start(name: &str, work: Work, broker: Broker) -> Self {
+    /// Declares the topics and starts the feed, of so many events a second.
+    pub(super) async fn start(name: &str, work: Work, broker: Broker, per_second: u32) -> Self {
         let random = Random::new(name);
         let run = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap();
         let id = format!("crash-{name}-{run}");
@@ -73,10 +74,26 @@ impl Scenario {
         let topics: Vec<_> = topics.into_iter().collect();
         declare(&*admin, &topics).await;
         let ledger = Ledger::begin(&client, &topics, run).await;
-        let feed = Some(Feed::start(broker.bootstrap(), &input, run).await);
+        let feed = Some(Feed::start(broker.bootstrap(), &input, run, per_second).await);
         let dir = tempfile::tempdir().unwrap();
-        let (workers, replayed, kills, saw_a_lead) = (0, Vec::new(), 0, false);
-        Self { id, input, work, links, random, dir, admin, ledger, feed, workers, replayed, kills, saw_a_lead, broker }
+        let (workers, replayed, kills, saw_a_lead, began) = (0, Vec::new(), 0, false, Instant::now());
+        Self {
+            id,
+            input,
+            work,
+            links,
+            random,
+            dir,
+            admin,
+            ledger,
+            feed,
+            workers,
+            replayed,
+            kills,
+            saw_a_lead,
+            began,
+            broker,
+        }
     }
 
     /// Starts a worker.
@@ -95,11 +112,13 @@ impl Scenario {
             before.iter().all(|(topic, count)| now[topic] > *count)
         })
         .await;
+        self.say("the outputs grow");
     }
 
     /// Waits until the worker has partitions.
     pub(super) async fn await_partitions(&self, worker: &mut Process) {
         wait_for("partitions of a worker", LONG, async || worker.is_ready()).await;
+        self.say("the worker has partitions");
     }
 
     /// Lets a random while pass: the moment of a kill must have nothing to do with what the worker does.
@@ -136,6 +155,7 @@ impl Scenario {
             }
         }
         self.kills += 1;
+        self.say(&format!("killed: {victim:?}"));
         let left = self.check(&format!("after kill {} ({victim:?})", self.kills)).await;
         if !left.is_empty() {
             self.replayed.push(left);
@@ -146,6 +166,7 @@ impl Scenario {
     pub(super) async fn interrupt(&mut self, mut worker: Process) {
         worker.assert_alive();
         worker.interrupt().await;
+        self.say("the worker has ended");
         self.check("after a Ctrl-C").await;
     }
 
@@ -185,6 +206,7 @@ impl Scenario {
             ends.iter().all(|(place, end)| *end == committed.get(place).map_or(0, |committed| committed.offset))
         })
         .await;
+        self.say("everything is committed");
         self.interrupt(worker).await;
         self.assert_input(fed);
         self.assert_complete(fed);
@@ -238,6 +260,7 @@ impl Scenario {
         // In this order: outputs may have come since, commits may not.
         let committed = self.committed().await;
         self.ledger.catch_up().await;
+        self.say(&format!("checking {when}"));
         let mut left = BTreeSet::new();
         for link in &self.links {
             for place in partitions(&link.from) {
@@ -303,8 +326,14 @@ impl Scenario {
         watermarks.values().map(|(_, high)| high).sum()
     }
 
+    /// What happens when, for whoever reads the output of a failed run.
+    fn say(&self, what: &str) {
+        eprintln!("{:>8.2} s  {}: {what}", self.began.elapsed().as_secs_f32(), self.id);
+    }
+
     async fn restart_broker(&mut self) {
         self.broker.start();
+        self.say("the broker is started again");
         let topics = vec![self.input.clone()];
         wait_for("the broker's answer", LONG, async || self.admin.topics(Some(topics.clone())).await.is_ok()).await;
     }
