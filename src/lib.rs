@@ -74,3 +74,8 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for super::AppBuilder {}
 }
+
+/// The README's code is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

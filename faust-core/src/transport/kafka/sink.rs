@@ -15,7 +15,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::config::KafkaConfig;
 use super::connection::{self, Connection};
@@ -133,7 +133,8 @@ impl ClientContext for SinkContext {
         if !connection::means_down(&error) {
             debug!(target: "faust::kafka", "producer: {error}: {reason}");
         } else if self.connection.went_down() {
-            warn!(target: "faust::kafka", "producer: {reason}; messages wait in its buffer");
+            // Its consumer tells a worker, the command line tells a person; here nobody knows whether anything waits.
+            debug!(target: "faust::kafka", "producer: {reason}; messages wait in its buffer");
         }
     }
 }
