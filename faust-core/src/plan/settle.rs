@@ -50,6 +50,8 @@ pub(crate) async fn settle(plan: &mut Plan, admin: &dyn Admin, settings: &Settin
 
 /// The pause between two looks.
 const WAIT: Duration = Duration::from_millis(500);
+/// How long a broker may take to answer before that is worth a word.
+const SILENCE: Duration = Duration::from_secs(2);
 
 async fn look(admin: &dyn Admin, plan: &Plan, waiting: &mut Waiting) -> Result<BTreeMap<String, i32>, Error> {
     let names: Vec<String> = plan.topics().map(|topic| topic.name().to_owned()).collect();
@@ -63,7 +65,17 @@ async fn retry<'a, T>(
     attempt: impl Fn() -> BoxFuture<'a, Result<T, TransportError>>,
 ) -> Result<T, Error> {
     loop {
-        match attempt().await {
+        let mut attempt = attempt();
+        let answer = tokio::select! {
+            biased;
+            answer = &mut attempt => answer,
+            () = tokio::time::sleep(SILENCE) => {
+                // A request that finds no broker takes its time to fail; people should not wonder meanwhile.
+                waiting.say(&format!("waiting for the broker to {what}: no answer yet"));
+                attempt.await
+            }
+        };
+        match answer {
             Ok(value) => return Ok(value),
             Err(error) if error.is_retriable() => {
                 waiting.say(&format!("waiting for the broker to {what}: {error}"));
