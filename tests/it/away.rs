@@ -51,7 +51,8 @@ async fn embedded_a_worker_whose_broker_comes_back_goes_on_and_repeats_nothing()
     for round in 0..3 {
         cluster.produce("aw-in", numbers(round * 2_000..round * 2_000 + 2_000)).await;
         // In the middle of the work, whatever has been committed of it.
-        wait_for("some of it", LONG, async || worker.status().counts.events > u64::try_from(round).unwrap() * 2_000).await;
+        wait_for("some of it", LONG, async || worker.status().counts.events > u64::try_from(round).unwrap() * 2_000)
+            .await;
         cluster.stop_broker();
         tokio::time::sleep(Duration::from_secs(1)).await;
         cluster.start_broker();
@@ -81,7 +82,9 @@ async fn embedded_a_worker_waits_out_twenty_seconds_without_being_busy_or_loud()
     let mut cluster = Cluster::durable().await;
     cluster.create(CLICKS, 2).await;
     cluster.create(POPULAR, 2).await;
-    let clicks = |count: i32| (0..count).map(|n| Message::of(format!(r#"{{"email":"a","timestamp":"b","uri":"/{n}","number":{n}}}"#)));
+    let clicks = |count: i32| {
+        (0..count).map(|n| Message::of(format!(r#"{{"email":"a","timestamp":"b","uri":"/{n}","number":{n}}}"#)))
+    };
     let mut worker = Program::example("filter", cluster.dir("filter")).on(&cluster).args(["worker"]).spawn();
     cluster.produce(CLICKS, clicks(200)).await;
     cluster.wait_done("filter", CLICKS, 200).await;

@@ -63,7 +63,8 @@ async fn an_agent_that_never_comes_back_is_dropped_and_its_event_read_again() {
     let app = cluster.app("dr-stuck").agent::<stuck>().setting("shutdown_timeout", "2s");
     let worker = cluster.run(app.setting("stream_processing_timeout", "300ms")).await;
     ENTERED_STUCK.notified().await;
-    crate::harness::wait_for("the watch over stuck agents", crate::harness::LONG, async || !worker.status().ready).await;
+    crate::harness::wait_for("the watch over stuck agents", crate::harness::LONG, async || !worker.status().ready)
+        .await;
     assert!(worker.status().stuck[0].contains("dr-stuck[0] offset 1"), "{:?}", worker.status().stuck);
     let ended = tokio::time::timeout(Duration::from_secs(20), worker.stop()).await.expect("it ends");
     assert!(matches!(ended, Err(faust::Error::ShutdownTimeout(_))), "{ended:?}");

@@ -1,0 +1,197 @@
+//! The commands, as processes on a cluster.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, LONG, Message, Process, Program, wait_for};
+
+/// A program with one agent, on the cluster.
+fn program(cluster: &Cluster) -> Program {
+    let version = std::process::id().to_string();
+    Program::example("filter", cluster.dir("cli")).on(cluster).setting("version", &version)
+}
+
+/// Runs a command that is to succeed.
+async fn run(cluster: &Cluster, args: &[&str]) -> Vec<String> {
+    program(cluster).args(args.iter().copied()).run().await.success().stdout
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_is_consumed_with_key_headers_partition_and_time() {
+    let cluster = Cluster::start().await;
+    cluster.create("cli-round", 3).await;
+    let send = ["send", "cli-round", "{\"a\": 1}", "-k", "key é", "--header", "a=1", "--header", "b=c=d"];
+    run(&cluster, &[&send[..], &["--partition", "2", "--timestamp", "1700000000123"]].concat()).await;
+    let sent = Message::of("{\"a\": 1}").key("key é").to(2).at(1_700_000_000_123).header("a", "1").header("b", "c=d");
+    assert_eq!(cluster.read("cli-round").await, [sent]);
+    let all = ["consume", "cli-round", "--from-beginning", "-n", "1"];
+    assert_eq!(run(&cluster, &all).await, ["{\"a\": 1}"]);
+    assert_eq!(run(&cluster, &[&all[..], &["--keys"]].concat()).await, ["key é\t{\"a\": 1}"]);
+    let line = run(&cluster, &[&all[..], &["--json"]].concat()).await;
+    let expected = json!({
+        "topic": "cli-round", "partition": 2, "offset": 0, "timestamp": 1_700_000_000_123_i64,
+        "key": "key é", "value": "{\"a\": 1}", "headers": [["a", "1"], ["b", "c=d"]],
+    });
+    assert_eq!(serde_json::from_str::<Value>(&line[0]).unwrap(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn send_repeats_reads_lines_and_says_what_cannot_be() {
+    let cluster = Cluster::start().await;
+    cluster.create("cli-send", 1).await;
+    run(&cluster, &["send", "cli-send", "again", "--repeat", "3"]).await;
+    program(&cluster).args(["send", "cli-send", "-", "--key", "k"]).stdin("one\n\ntwo é\nlast").run().await.success();
+    assert_eq!(cluster.texts("cli-send").await, ["again", "again", "again", "one", "", "two é", "last"]);
+    let refused = program(&cluster).args(["send", "cli-send", "x", "--partition", "7"]).run().await.expect_code(1);
+    assert_eq!(refused.errors(), "error: topic `cli-send` has partitions 0 to 0, not 7");
+    let refused = program(&cluster).args(["send", "cli-send", "x", "--header", "novalue"]).run().await.expect_code(2);
+    assert!(refused.errors().contains("write it as name=value"), "{}", refused.errors());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consume_begins_at_the_end_unless_told_otherwise_and_ends_when_told_to() {
+    let cluster = Cluster::start().await;
+    cluster.create("cli-consume", 1).await;
+    cluster.produce("cli-consume", ["old 1", "old 2", "old 3"].map(Message::of)).await;
+    let mut consume = program(&cluster).args(["consume", "cli-consume", "-n", "1"]).spawn();
+    // It may take its time to come to the end; from then on it hears what is new.
+    wait_for("the end of consume", LONG, async || {
+        cluster.produce("cli-consume", [Message::of("new")]).await;
+        consume.ended().is_some()
+    })
+    .await;
+    assert_eq!(consume.wait().await.success().stdout, ["new"]);
+    let too_many = ["consume", "cli-consume", "--from-beginning", "-n", "100000", "--timeout", "500ms"];
+    let ended = program(&cluster).args(too_many).run().await.expect_code(1);
+    let count = ended.stdout.len();
+    assert_eq!(ended.errors(), format!("error: timed out after {count} of 100000 messages of topic `cli-consume`"));
+    let all = run(&cluster, &["consume", "cli-consume", "--from-beginning", "--timeout", "500ms"]).await;
+    assert_eq!(all, cluster.texts("cli-consume").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_has_enough_ends_a_command_quietly() {
+    let cluster = Cluster::start().await;
+    cluster.create("com.udacity.streams.clickevents.head", 1).await;
+    cluster.produce("com.udacity.streams.clickevents.head", (0..50_000).map(|n| Message::of(n.to_string()))).await;
+    let line =
+        r#""$0" consume com.udacity.streams.clickevents.head --from-beginning | head -n 2; echo "${PIPESTATUS[0]}""#;
+    let ended = program(&cluster).shell(line).await.success();
+    assert_eq!((ended.stdout.as_slice(), &*ended.errors()), (&["0", "1", "0"].map(str::to_owned)[..], ""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_json_for_programs() {
+    let cluster = Cluster::start().await;
+    cluster.create("com.udacity.streams.clickevents.popular", 2).await;
+    let json = async |args: &[&str]| {
+        let ended = program(&cluster).args(args.iter().copied()).args(["--json"]).run().await.success();
+        assert_eq!(ended.errors(), "");
+        ended.json()
+    };
+    let agents = json(&["agents"]).await;
+    assert_eq!(agents[0]["name"], "clickevent");
+    assert_eq!(agents[0]["topics"], json!(["com.udacity.streams.clickevents"]));
+    assert_eq!(json(&["models"]).await[0]["name"], "ClickEvent");
+    let fields: Vec<_> =
+        json(&["model", "ClickEvent"]).await.as_array().unwrap().iter().map(|f| f["field"].clone()).collect();
+    assert_eq!(fields, ["email", "timestamp", "uri", "number"]);
+    let topics = json(&["topics"]).await;
+    let popular = topics.as_array().unwrap().iter().find(|t| t["topic"] == "com.udacity.streams.clickevents.popular");
+    assert_eq!(popular.unwrap()["partitions"], 2, "{topics}");
+    let topology = json(&["topology"]).await;
+    assert_eq!(topology["stages"][0]["to"], json!(["com.udacity.streams.clickevents.popular"]));
+    let settings = json(&["settings", "--set", "version=3"]).await;
+    let find = |name: &str| settings.as_array().unwrap().iter().find(|s| s["name"] == name).unwrap().clone();
+    assert_eq!((&find("version")["value"], &find("version")["layer"]), (&json!("3"), &json!("command line")));
+    assert_eq!(
+        (&find("broker")["value"], &find("broker")["origin"]),
+        (&json!(format!("kafka://{}", cluster.bootstrap())), &json!("FAUST_BROKER"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_are_told_in_one_line_and_by_the_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = || Program::example("filter", dir.path());
+    let cases: [(&[&str], i32, &str); 5] = [
+        (
+            &["topics"],
+            1,
+            "error: no broker runs for app `filter` (looked in `filter-data/broker`): start `worker` or `broker`, or set FAUST_BROKER",
+        ),
+        (
+            &["send", "t", "v"],
+            1,
+            "error: no broker runs for app `filter` (looked in `filter-data/broker`): start `worker` or `broker`, or set FAUST_BROKER",
+        ),
+        (
+            &["consume", "t"],
+            1,
+            "error: no broker runs for app `filter` (looked in `filter-data/broker`): start `worker` or `broker`, or set FAUST_BROKER",
+        ),
+        (&["--set", "borker=x", "agents"], 1, "error: unknown setting `borker` (command line): did you mean `broker`?"),
+        (&["model", "Clack"], 1, "error: no model `Clack`: the command `models` lists them all"),
+    ];
+    for (args, code, text) in cases {
+        let ended = program().args(args.iter().copied()).run().await.expect_code(code);
+        assert!(ended.errors().starts_with(text), "{args:?} says:\n{}", ended.errors());
+        assert_eq!(ended.stdout, [""; 0]);
+    }
+    let ended = program().setting("borker", "x").args(["agents"]).run().await.expect_code(1);
+    assert!(ended.errors().contains("unknown setting `borker` (FAUST_BORKER)"), "{}", ended.errors());
+    program().args(["wroker"]).run().await.expect_code(2);
+    let help = program().run().await.success();
+    for word in ["filter worker", "filter send", "--until-idle", "--from-beginning", "--json"] {
+        assert!(help.stdout.iter().any(|line| line.contains(word)), "{word} is missing in the help");
+    }
+}
+
+/// A worker of the example `filter`, once it has its partitions.
+async fn worker(cluster: &Cluster) -> Process {
+    let mut worker = program(cluster).args(["worker"]).spawn();
+    worker.wait_for_line("assigned: com.udacity").await;
+    worker
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_one_interrupt_drains_and_a_second_ends_at_once() {
+    let mut cluster = Cluster::durable().await;
+    let worker_one = worker(&cluster).await;
+    worker_one.interrupt();
+    let ended = worker_one.wait().await.success();
+    assert!(ended.errors().contains("draining; press again to end at once"), "{}", ended.errors());
+    // With something unfinished and no broker, a drain takes its time.
+    let mut worker_two = worker(&cluster).await;
+    let click = r#"{"email":"a","timestamp":"b","uri":"/","number":100}"#;
+    cluster.produce("com.udacity.streams.clickevents", (0..20_000).map(|_| Message::of(click))).await;
+    cluster.stop_broker();
+    worker_two.wait_for_line("the broker is away").await;
+    worker_two.interrupt();
+    worker_two.wait_for_line("draining; press again").await;
+    worker_two.interrupt();
+    worker_two.wait().await.expect_code(130);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_an_interrupt_while_the_broker_is_awaited_ends_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = Program::example("filter", dir.path()).args(["worker", "--broker", "127.0.0.1:1"]);
+    let mut waiting = waiting.spawn();
+    waiting.wait_for_line("waiting for the broker").await;
+    waiting.interrupt();
+    waiting.wait().await.success();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_are_json_on_demand_and_data_stays_apart() {
+    let cluster = Cluster::start().await;
+    cluster.create("com.udacity.streams.clickevents.json", 1).await;
+    let args = ["worker", "--until-idle", "500ms", "--log-format", "json", "--quiet", "--loglevel", "info"];
+    let ended = program(&cluster).setting("topic_partitions", "1").args(args).run().await.success();
+    assert_eq!(ended.stdout, [""; 0]);
+    assert!(!ended.stderr.is_empty());
+    for line in &ended.stderr {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"));
+        assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+}

@@ -1,0 +1,96 @@
+//! The tour with its own broker: what a newcomer's first two terminals show.
+
+use crate::harness::{Cluster, LONG, Process, Program, wait_for};
+
+/// Starts a command of the tour in the folder, on an embedded broker at any port.
+fn tour(dir: &std::path::Path, args: &[&str]) -> Program {
+    let program = Program::tour(dir).setting("embedded_port", "0").setting("broker_commit_interval", "200ms");
+    program.setting("broker_session_timeout", "6s").args(args.iter().copied())
+}
+
+/// How many partitions of the clicks the worker says it has now.
+fn partitions(worker: &Process) -> usize {
+    let assigned = worker
+        .stderr()
+        .into_iter()
+        .rev()
+        .find_map(|line| line.split_once("assigned: ").map(|(_, rest)| rest.to_owned()));
+    let clicks = assigned.and_then(|line| line.split_once("tour.clicks[").map(|(_, rest)| rest.to_owned()));
+    clicks.map_or(0, |numbers| numbers.split(']').next().unwrap().split(',').count())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_second_worker_finds_the_broker_and_shares_the_partitions() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = tour(dir.path(), &["worker"]).spawn();
+    first.wait_for_line("the embedded broker runs at").await;
+    first.wait_for_line("popular ").await;
+    assert_eq!(partitions(&first), 8);
+    let mut second = tour(dir.path(), &["worker"]).spawn();
+    wait_for("four partitions each", LONG, async || (partitions(&first), partitions(&second)) == (4, 4)).await;
+    second.wait_for_line("popular ").await;
+
+    let topics = tour(dir.path(), &["topics", "--json"]).run().await.success().json();
+    let clicks = topics.as_array().unwrap().iter().find(|topic| topic["topic"] == "tour.clicks").unwrap();
+    assert_eq!(clicks["partitions"], 8, "{clicks}");
+    let popular =
+        tour(dir.path(), &["consume", "tour.popular", "--from-beginning", "-n", "3", "--json"]).run().await.success();
+    assert_eq!(popular.stdout.len(), 3);
+
+    second.interrupt();
+    second.wait().await.success();
+    wait_for("all partitions at the first", LONG, async || partitions(&first) == 8).await;
+    first.interrupt();
+    first.wait().await.success();
+    let gone = tour(dir.path(), &["topics"]).run().await.expect_code(1);
+    assert!(gone.errors().contains("no broker runs for app `tour`"), "{}", gone.errors());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_when_the_hosting_worker_drains_its_guests_end_with_that_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut host = tour(dir.path(), &["worker"]).spawn();
+    host.wait_for_line("assigned: ").await;
+    let mut guest = tour(dir.path(), &["worker"]).spawn();
+    guest.wait_for_line("assigned: ").await;
+    host.interrupt();
+    let guest = guest.wait().await.expect_code(1);
+    assert!(guest.errors().contains("the worker that hosts the embedded broker"), "{}", guest.errors());
+    host.wait().await.success();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_broker_of_its_own_outlives_the_workers_and_keeps_the_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = tour(dir.path(), &["broker"]).spawn();
+    broker.wait_for_line("127.0.0.1:").await;
+    let mut worker = tour(dir.path(), &["worker"]).spawn();
+    worker.wait_for_line("popular ").await;
+    worker.interrupt();
+    worker.wait().await.success();
+    let read = ["consume", "tour.clicks", "--from-beginning", "--timeout", "1s"];
+    let before = tour(dir.path(), &read).run().await.success().stdout;
+    assert!(!before.is_empty());
+    // `kill -9` and a start on the same folder: what was acknowledged is there.
+    broker.kill();
+    let mut broker = tour(dir.path(), &["broker"]).spawn();
+    broker.wait_for_line("127.0.0.1:").await;
+    assert_eq!(tour(dir.path(), &read).run().await.success().stdout, before);
+    broker.interrupt();
+    broker.wait().await.success();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tour_runs_on_a_kafka_too() {
+    let cluster = Cluster::start().await;
+    for topic in ["tour.clicks", "tour.popular"] {
+        cluster.delete(topic).await;
+    }
+    let version = std::process::id().to_string();
+    let mut worker =
+        Program::tour(cluster.dir("tour")).on(&cluster).setting("version", &version).args(["worker"]).spawn();
+    worker.wait_for_line("popular ").await;
+    worker.interrupt();
+    worker.wait().await.success();
+    assert!(cluster.done(&format!("tour-v{version}"), "tour.clicks").await > 0);
+}
