@@ -74,8 +74,8 @@ table::settings! {
     producer_compression_type: Compression = "none", example "zstd";
     /// How long a message may wait for company in its batch.
     producer_linger: Duration = "5ms", within "0s" "10s", example "50ms";
-    /// The largest message that can be sent.
-    producer_max_request_size: ByteSize = "1000000B", within "1KiB" "100MiB", example "4MiB";
+    /// The largest message that can be sent. The topic has a limit of its own, 1 MiB unless it was raised.
+    producer_max_request_size: ByteSize = "16MiB", within "1KiB" "100MiB", example "32MiB";
 
     /// Events one agent may be ahead of a slower one on the same partition.
     stream_buffer_maxsize: usize = "4096", within "1" "10000000", example "10000";

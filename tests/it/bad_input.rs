@@ -40,7 +40,7 @@ fn bad(kind: &str) -> Vec<u8> {
         "type" => br#"{"uri":"/","number":"clicks"}"#.to_vec(),
         "missing" => br#"{"uri":"/"}"#.to_vec(),
         "empty" => Vec::new(),
-        "large" => vec![b'x'; 990_000],
+        "large" => vec![b'x'; 1_000_000],
         "utf8" => b"{\"uri\":\"\xff\xfe\",\"number\":1}".to_vec(),
         _ => br#"{"uri":"/","number":-1}"#.to_vec(),
     }

@@ -51,7 +51,6 @@ fn a_default_is_shown_as_it_is_written() {
     let settings = Settings::defaults("orders");
     for def in Settings::table() {
         let same = match def.name {
-            "producer_max_request_size" => "1MB",
             "broker_password" => "",
             _ => def.default,
         };
