@@ -194,12 +194,14 @@ async fn play_worker() {
     if let Ok(instance) = std::env::var("FAUST_TEST_INSTANCE") {
         app = app.setting("consumer_group_instance_id", instance);
     }
+    let (commit_interval, linger) = work.times();
     let app = app
+        .setting("broker_commit_interval", commit_interval)
+        .setting("producer_linger", linger)
         .setting("broker", variable("FAUST_TEST_BOOTSTRAP"))
         .setting("datadir", variable("FAUST_TEST_DATADIR"))
         .setting("broker_session_timeout", "6s")
         .setting("broker_heartbeat_interval", "1s")
-        .setting("broker_commit_interval", "700ms")
         .build()
         .unwrap();
     let worker = app.start().await.unwrap();

@@ -58,6 +58,16 @@ impl Work {
         }
     }
 
+    /// The commit interval and how long the producer keeps messages back, chosen such that wrong commits are found out.
+    pub(super) fn times(self) -> (&'static str, &'static str) {
+        match self {
+            // A commit that does not wait for what was sent is ahead of it most of the time.
+            Self::FilterAndGroup | Self::TwoPaces => ("700ms", "300ms"),
+            // A commit often comes just before an event that takes long: it must not cover those that wait behind it.
+            Self::Awaiting => ("100ms", "1ms"),
+        }
+    }
+
     /// What must hold.
     pub(super) fn links(self, id: &str, input: &str) -> Vec<Link> {
         let link = |stage, from: &str, to: &str, wants| Link { stage, from: from.to_owned(), to: to.to_owned(), wants };
@@ -129,10 +139,13 @@ async fn ponder(
     #[topic("crash.before")] before: Topic<u64, Number>,
     #[topic("crash.after")] after: Topic<u64, Number>,
 ) -> Result<()> {
+    let mut done = 0;
     while let Some(number) = numbers.next().await {
         before.send(&number.n, &number).await?;
-        if number.n % 32 < 4 {
-            tokio::time::sleep(Duration::from_millis(3)).await;
+        done += 1;
+        if done % 12 == 0 {
+            // Slower than it is fed with what a kill has left: whole batches wait behind such an event.
+            tokio::time::sleep(Duration::from_millis(5)).await;
         } else {
             tokio::task::yield_now().await;
         }
