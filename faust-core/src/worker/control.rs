@@ -174,6 +174,7 @@ impl Control {
         let is_hit = |task: &TaskHandle| task.parts.iter().any(|part| gone.contains(part.feed.partition()));
         let hit: Vec<_> = self.tasks.iter().filter(|(_, task)| is_hit(task)).map(|(key, _)| *key).collect();
         let rest = if lost {
+            self.give_up_commit();
             // They are another worker's already: a commit would be refused, and what is unfinished is its work now.
             hit.iter().filter_map(|key| self.abort(*key)).collect()
         } else {
@@ -207,11 +208,7 @@ impl Control {
         if keys.is_empty() {
             return (Vec::new(), true);
         }
-        // A commit under way is given up: the last cuts cover it, and wait for what it waited for.
-        if self.commit.take().is_some() {
-            let unconfirmed = |task: &TaskHandle| drop(task.commands.send(Command::Resolved(Resolution::Unconfirmed)));
-            self.tasks.values().for_each(unconfirmed);
-        }
+        self.give_up_commit();
         let tasks: Vec<_> = keys.iter().filter_map(|key| Some((*key, self.tasks.remove(key)?))).collect();
         let agents = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(AGENTS_SHARE);
         let drained = join_all(tasks.iter().map(|(_, task)| drain_task(task, agents, deadline))).await;
@@ -232,6 +229,14 @@ impl Control {
             (key, std::mem::take(&mut task.parts))
         };
         (tasks.into_iter().map(give_back).collect(), in_order)
+    }
+
+    /// Forgets the commit that is under way: the next cuts cover it, and wait for what it waited for.
+    fn give_up_commit(&mut self) {
+        if self.commit.take().is_some() {
+            let unconfirmed = |task: &TaskHandle| drop(task.commands.send(Command::Resolved(Resolution::Unconfirmed)));
+            self.tasks.values().for_each(unconfirmed);
+        }
     }
 
     fn begin_commit(&mut self) {
