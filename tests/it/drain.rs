@@ -123,3 +123,26 @@ async fn an_agent_that_fails_after_its_stream_has_ended_is_not_started_again() {
     assert_eq!(STARTS.load(Ordering::SeqCst), 2, "planning and the one partition");
     assert!(cluster.done(&group, "dr-failed-late").await >= 2);
 }
+
+static ENTERED_LONG: Notify = Notify::const_new();
+
+#[agent(topic = "dr-long", sink = "dr-long-out")]
+async fn long(number: i64) -> i64 {
+    ENTERED_LONG.notify_one();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    number
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_drain_that_outlasts_the_session_still_commits() {
+    let cluster = Cluster::durable().await;
+    cluster.create("dr-long", 1).await;
+    cluster.create("dr-long-out", 1).await;
+    cluster.produce("dr-long", (0..3).map(|n| Message::of(n.to_string()))).await;
+    let app = cluster.app("dr-long").agent::<long>().setting("broker_heartbeat_interval", "300ms");
+    let worker = cluster.run(app.setting("broker_session_timeout", "1s")).await;
+    ENTERED_LONG.notified().await;
+    worker.stop().await.unwrap();
+    assert_eq!(cluster.texts("dr-long-out").await, ["0"]);
+    assert_eq!(cluster.done("dr-long", "dr-long").await, 1);
+}

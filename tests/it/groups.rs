@@ -105,7 +105,8 @@ async fn two_workers_share_both_stages_of_a_group_by() {
     first.stop().await.unwrap();
     second.stop().await.unwrap();
     let mut words: Vec<_> = words.collect();
-    (out.sort(), words.sort());
+    out.sort();
+    words.sort();
     assert_eq!(out, words);
     // A key is on one of the two only, so it is not enough that one of them did it all.
     assert!(first.status().counts.events > 0 && second.status().counts.events > 0);

@@ -7,5 +7,5 @@ mod wait;
 
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::message::Message;
-pub(crate) use self::process::{Ended, Process, Program};
+pub(crate) use self::process::{Process, Program};
 pub(crate) use self::wait::{LONG, wait_for};

@@ -24,11 +24,11 @@ async fn embedded_a_second_worker_finds_the_broker_and_shares_the_partitions() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = tour(dir.path(), &["worker"]).spawn();
     first.wait_for_line("the embedded broker runs at").await;
-    first.wait_for_line("popular ").await;
+    first.wait_for_line(" is open ").await;
     assert_eq!(partitions(&first), 8);
     let mut second = tour(dir.path(), &["worker"]).spawn();
     wait_for("four partitions each", LONG, async || (partitions(&first), partitions(&second)) == (4, 4)).await;
-    second.wait_for_line("popular ").await;
+    second.wait_for_line(" is open ").await;
 
     let topics = tour(dir.path(), &["topics", "--json"]).run().await.success().json();
     let clicks = topics.as_array().unwrap().iter().find(|topic| topic["topic"] == "tour.clicks").unwrap();
@@ -65,7 +65,7 @@ async fn embedded_a_broker_of_its_own_outlives_the_workers_and_keeps_the_data() 
     let mut broker = tour(dir.path(), &["broker"]).spawn();
     broker.wait_for_line("127.0.0.1:").await;
     let mut worker = tour(dir.path(), &["worker"]).spawn();
-    worker.wait_for_line("popular ").await;
+    worker.wait_for_line(" is open ").await;
     worker.interrupt();
     worker.wait().await.success();
     let read = ["consume", "tour.clicks", "--from-beginning", "--timeout", "1s"];
@@ -89,8 +89,9 @@ async fn the_tour_runs_on_a_kafka_too() {
     let version = std::process::id().to_string();
     let mut worker =
         Program::tour(cluster.dir("tour")).on(&cluster).setting("version", &version).args(["worker"]).spawn();
-    worker.wait_for_line("popular ").await;
+    worker.wait_for_line(" is open ").await;
     worker.interrupt();
-    worker.wait().await.success();
-    assert!(cluster.done(&format!("tour-v{version}"), "tour.clicks").await > 0);
+    let ended = worker.wait().await.success();
+    let done = cluster.done(&format!("tour-v{version}"), "tour.clicks").await;
+    assert!(done > 0, "nothing is committed:\n{}", ended.errors());
 }
