@@ -15,7 +15,10 @@ struct ClickEvent {
 
 /// Passes on the popular clicks.
 #[agent(topic = "bench.clicks")]
-async fn filter(clicks: Stream<ClickEvent>, #[topic("bench.popular")] popular: Topic<String, ClickEvent>) -> Result<()> {
+async fn filter(
+    clicks: Stream<ClickEvent>,
+    #[topic("bench.popular")] popular: Topic<String, ClickEvent>,
+) -> Result<()> {
     let mut clicks = clicks.filter(|click| click.number >= 100);
     while let Some(click) = clicks.next().await {
         popular.send(&click.uri, &click).await?;
