@@ -89,7 +89,7 @@ async fn rebalances_lose_nothing() {
         scenario.await_progress().await;
     }
     scenario.interrupt(first).await;
-    scenario.finish(0).await;
+    scenario.finish(kills() / 8).await;
 }
 
 /// The broker is killed, is away for a while and comes back on its port; then it stands still and goes on.
