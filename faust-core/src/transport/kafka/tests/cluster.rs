@@ -137,6 +137,16 @@ impl Events {
         .await
     }
 
+    /// The assignment of `count` partitions. A group may rebalance once more than it has to, when a member comes while
+    /// it still rebalances; what counts is where that ends.
+    pub(super) async fn assigned_of(&mut self, count: usize) -> Vec<Assigned> {
+        self.until("assignment", |event| match event {
+            Event::Assigned(partitions) => Some(partitions).filter(|partitions| partitions.len() == count),
+            _ => None,
+        })
+        .await
+    }
+
     pub(super) async fn revoked(&mut self) -> (Vec<TopicPartition>, bool) {
         self.until("revocation", |event| match event {
             Event::Revoked(partitions, lost) => Some((partitions, lost)),
