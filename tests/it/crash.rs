@@ -52,7 +52,8 @@ async fn two_agents_of_different_paces_lose_nothing() {
     for _ in 0..kills() {
         let worker = scenario.worker(Membership::Static).await;
         scenario.await_progress().await;
-        scenario.kill(worker, Victim::Worker).await;
+        let victim = scenario.any_victim();
+        scenario.kill(worker, victim).await;
     }
     assert!(scenario.saw_a_lead(), "no commit ever found one agent ahead of the other: the scenario proves nothing");
     scenario.finish(kills() * 3 / 4).await;
@@ -65,39 +66,41 @@ async fn an_agent_that_awaits_in_an_event_loses_nothing() {
     for _ in 0..kills() {
         let worker = scenario.worker(Membership::Static).await;
         scenario.await_progress().await;
-        scenario.kill(worker, Victim::Worker).await;
+        let victim = scenario.any_victim();
+        scenario.kill(worker, victim).await;
     }
     scenario.finish(kills() * 3 / 4).await;
 }
 
-/// A second worker comes and goes every few seconds, by Ctrl-C or by `kill -9`, while the first one works on.
+/// A second worker comes and goes every few seconds, by `kill -9` and now and then by Ctrl-C, while the first one works on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rebalances_lose_nothing() {
     let mut scenario =
         Scenario::start("rebalanced", Work::FilterAndGroup, Broker::given_or_embedded().await, RATE).await;
     let first = scenario.worker(Membership::Dynamic).await;
     scenario.await_progress().await;
-    for round in 0..kills() / 2 {
+    for round in 0..kills() {
+        if round % 4 == 1 {
+            let mut passing = scenario.worker(Membership::Dynamic).await;
+            scenario.await_partitions(&mut passing).await;
+            scenario.interrupt(passing).await;
+        }
         let mut second = scenario.worker(Membership::Dynamic).await;
         scenario.await_partitions(&mut second).await;
         scenario.random_pause(Duration::from_secs(2)).await;
-        if round % 2 == 0 {
-            scenario.kill(second, Victim::Worker).await;
-        } else {
-            scenario.interrupt(second).await;
-        }
+        scenario.kill(second, Victim::Worker).await;
         scenario.await_progress().await;
     }
     scenario.interrupt(first).await;
-    scenario.finish(kills() / 8).await;
+    scenario.finish(kills() * 3 / 4).await;
 }
 
-/// The broker is killed, is away for a while and comes back on its port; then it stands still and goes on.
+/// The broker is away when the worker starts; later it is killed and comes back on its port; then it stands still and goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_costs_nothing() {
     let mut scenario = Scenario::start("away", Work::FilterAndGroup, Broker::own().await, RATE / 5).await;
     let away = if kills() < 20 { Duration::from_secs(5) } else { Duration::from_secs(20) };
-    let worker = scenario.worker(Membership::Dynamic).await;
+    let worker = scenario.worker_before_broker(away / 4).await;
     scenario.await_progress().await;
     scenario.broker_killed_for(away).await;
     scenario.await_progress().await;

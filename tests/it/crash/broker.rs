@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use tempfile::TempDir;
 
@@ -48,9 +49,7 @@ impl Broker {
 
     fn embedded() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = free_port();
         let kind = Kind::Embedded { process: None, dir, port, starts: 0 };
         let mut broker = Self { bootstrap: format!("127.0.0.1:{port}"), kind };
         broker.start();
@@ -125,6 +124,16 @@ impl Drop for Broker {
             let _ = run_script(home.path(), "down");
         }
     }
+}
+
+/// A port below those that the system gives to outgoing connections: one of these could hold it while the broker is away.
+fn free_port() -> u16 {
+    let first = 12_000 + u16::try_from(std::process::id() % 15_000).unwrap();
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    // Every scenario of a run looks from a place of its own.
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let from = first + TAKEN.fetch_add(20, Ordering::Relaxed);
+    (from..from + 20).find(is_free).expect("one of twenty ports is free")
 }
 
 fn pid_of(home: &Path) -> u32 {

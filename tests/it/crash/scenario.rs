@@ -178,6 +178,16 @@ impl Scenario {
         self.check("after the broker was killed").await;
     }
 
+    /// A worker is started while the broker is away, and the broker a while later.
+    pub(super) async fn worker_before_broker(&mut self, away: Duration) -> Process {
+        self.broker.kill();
+        let mut worker = self.worker(Membership::Dynamic).await;
+        tokio::time::sleep(away).await;
+        worker.assert_alive();
+        self.restart_broker().await;
+        worker
+    }
+
     /// The broker stands still for a while.
     pub(super) async fn broker_stopped_for(&mut self, away: Duration) {
         self.broker.freeze();
