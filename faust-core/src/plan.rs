@@ -64,8 +64,10 @@ pub struct TopicPlan {
     /// How many partitions it has; known once the broker was asked.
     pub(crate) partitions: Option<i32>,
     pub(crate) decl: Option<TopicDecl>,
-    /// An internal topic takes its partition count from what fills it.
+    /// The topics it is filled from: if it is missing, it gets as many partitions as they have.
     pub(crate) like: Vec<Arc<str>>,
+    /// Whether any other count is a fault.
+    pub(crate) follows: bool,
 }
 
 /// Topics whose partitions of one number are one task, because some stage reads them together.
@@ -133,6 +135,7 @@ impl Plan {
             partitions: None,
             decl: None,
             like: Vec::new(),
+            follows: false,
         });
         topic.role = topic.role.min(role);
         topic
@@ -182,19 +185,32 @@ impl Drawing<'_> {
 
     /// The topic a hop leads to, with its faults noted.
     fn hop(&mut self, agent: &str, target: &Target, reads: &[Arc<str>]) -> String {
+        let mut fault = |what: &str| self.faults.push(format!("agent `{agent}`: {target} {what}"));
         let name = match target {
-            Target::Internal(name) => format!("{}-{agent}-{name}-repartition", self.group),
+            Target::Internal { name, .. } => format!("{}-{agent}-{name}-repartition", self.group),
             Target::Named(name) => name.clone(),
         };
-        if matches!(target, Target::Named(_)) && reads.iter().any(|source| **source == *name) {
-            self.faults.push(format!("agent `{agent}`: {target} leads back to the topic it reads; name another topic"));
-        }
         let topic = self.plan.topic(&name, Role::Internal);
-        let again = !topic.like.is_empty();
-        topic.like.extend(reads.iter().cloned());
-        if again && matches!(target, Target::Internal(_)) {
-            self.faults.push(format!("agent `{agent}`: {target} occurs twice; give each `group_by` a name of its own"));
+        match target {
+            Target::Named(_) if reads.iter().any(|source| **source == *name) => {
+                fault("leads back to the topic it reads; name another topic");
+            }
+            Target::Named(_) => {}
+            Target::Internal { .. } if !topic.like.is_empty() => {
+                fault("occurs twice; give each `group_by` a name of its own");
+            }
+            Target::Internal { partitions: Some(..=0), .. } => fault("has no partitions; give it at least one"),
+            Target::Internal { partitions, .. } => {
+                topic.follows = partitions.is_none();
+                // Kept whatever the events' own times are: year-old events are new here.
+                topic.decl = Some(TopicDecl {
+                    partitions: *partitions,
+                    retention_ms: Some(-1),
+                    ..TopicDecl::new("repartition")
+                });
+            }
         }
+        topic.like.extend(reads.iter().cloned());
         name
     }
 }

@@ -181,3 +181,29 @@ fn an_agents_function_can_be_called_with_given_events() {
     runtime.block_on(everything(clicks, lines)).unwrap();
     assert_eq!(recorded.values().unwrap(), ["k 2"]);
 }
+
+/// Through a narrower topic and a wider one.
+#[agent(topic = "clicks")]
+async fn widths(clicks: Stream<Click>, #[topic("seen")] seen: Topic<String, i64>) -> Result<()> {
+    let mut clicks = clicks.group_by_into("uri", 2, |click| click.uri.clone()).through("own");
+    while let Some(event) = clicks.next_event().await {
+        seen.send(event.key(), &event.value().number).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_grouping_may_have_partitions_of_its_own_and_a_users_topic_any_number() {
+    let mut driver = TestDriver::new(App::builder("s").agent::<widths>().setting("topic_partitions", 3)).unwrap();
+    driver.create_topic("own", 5).unwrap();
+    let worker = driver.start_worker().unwrap();
+    let count = |topic: &str| driver.assignment(worker).iter().filter(|p| &*p.topic == topic).count();
+    assert_eq!((count("clicks"), count("s-widths-uri-repartition"), count("own")), (3, 2, 5));
+    for n in 0..100 {
+        driver.send("clicks", &RawKey::NONE, &click(&format!("u{n}"), n)).unwrap();
+    }
+    driver.run_until_idle();
+    let mut seen: Vec<_> = driver.read::<String, i64>("seen").unwrap().into_iter().map(|(_, n)| n).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..100).collect::<Vec<_>>());
+}

@@ -142,6 +142,7 @@ impl Task {
     }
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        // The place of restore: after the assignment, before the first generation. Without tables it is empty.
         loop {
             let over = match self.start() {
                 Ok(mut generation) => self.drive(&mut generation, &mut commands).await,

@@ -146,7 +146,7 @@ fn creation(topic: &TopicPlan, partitions: i32, settings: &Settings) -> NewTopic
 /// The largest dead letter, in bytes.
 const DEAD_LETTER_MAX: u32 = 16 << 20;
 
-/// Counts that do not fit, each with its fix.
+/// Counts that do not fit, each with its fix. Other properties of a topic that exists are its owner's: not compared.
 fn check(plan: &Plan) -> Result<(), Error> {
     let mut faults = Vec::new();
     for topic in plan.topics() {
@@ -155,7 +155,7 @@ fn check(plan: &Plan) -> Result<(), Error> {
             faults.push(format!("topic `{name}` has {have} partitions, but it is declared with {declared}; change the declaration, or create the topic anew"));
         }
         let like = topic.like.iter().filter_map(|source| count(plan, source)).max();
-        if let Some(needed) = like.filter(|&needed| needed != have) {
+        if let Some(needed) = like.filter(|&needed| topic.follows && needed != have) {
             let sources = topic.like.join("`, `");
             faults.push(format!("topic `{name}` has {have} partitions, but `{sources}` has {needed}; delete `{name}` when it is empty, it is created again with {needed}"));
         }

@@ -25,7 +25,19 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// Events that a later filter would drop are cheaper dropped before.
     pub fn group_by<G: Data>(self, name: &str, key: impl Fn(&V) -> G + Send + Sync + 'static) -> Stream<V, G> {
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| key(value));
-        self.hop(Target::Internal(name.to_owned()), rekey)
+        self.hop(Target::Internal { name: name.to_owned(), partitions: None }, rekey)
+    }
+
+    /// As [`group_by`](Self::group_by), through a topic of `partitions` partitions instead of as many as the source has:
+    /// more of them for a source with few, since each is worked on by itself.
+    pub fn group_by_into<G: Data>(
+        self,
+        name: &str,
+        partitions: i32,
+        key: impl Fn(&V) -> G + Send + Sync + 'static,
+    ) -> Stream<V, G> {
+        let rekey: Rekey<V, K, G> = Arc::new(move |value, _| key(value));
+        self.hop(Target::Internal { name: name.to_owned(), partitions: Some(partitions) }, rekey)
     }
 
     fn hop<G: Data>(self, target: Target, rekey: Rekey<V, K, G>) -> Stream<V, G> {
@@ -73,8 +85,8 @@ type Rekey<V, K, G> = Arc<dyn Fn(&V, &K) -> G + Send + Sync>;
 /// Where a hop leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// An internal topic, named after app, agent, source and this.
-    Internal(String),
+    /// An internal topic, named after app, agent and this; with as many partitions as the source unless said.
+    Internal { name: String, partitions: Option<i32> },
     /// The user's own topic.
     Named(String),
 }
@@ -82,7 +94,7 @@ pub(crate) enum Target {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Internal(name) => write!(f, "group_by `{name}`"),
+            Self::Internal { name, .. } => write!(f, "group_by `{name}`"),
             Self::Named(name) => write!(f, "through `{name}`"),
         }
     }
