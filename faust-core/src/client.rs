@@ -53,10 +53,7 @@ impl Client {
     /// The first message that did not, or that `within` was not enough.
     pub async fn flush(&self, within: Duration) -> Result<(), Error> {
         self.outputs.sink.flush(within).await?;
-        for delivery in self.outputs.cut() {
-            delivery.all().await?;
-        }
-        Ok(())
+        Ok(self.outputs.settle(within).await?)
     }
 }
 

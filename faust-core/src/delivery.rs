@@ -18,7 +18,8 @@ pub struct Delivery {
 #[derive(Debug, Default)]
 struct Outcome {
     failed: Option<TransportError>,
-    waker: Option<Waker>,
+    /// A commit and a drain may wait for the same messages.
+    wakers: Vec<Waker>,
 }
 
 impl Delivery {
@@ -39,10 +40,8 @@ impl Delivery {
         }
         // Release pairs with the Acquire in `pending`: whoever sees zero also sees the failure.
         if self.pending.fetch_sub(1, Ordering::Release) == 1 {
-            let waker = self.outcome().waker.take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            let wakers = std::mem::take(&mut self.outcome().wakers);
+            wakers.into_iter().for_each(Waker::wake);
         }
     }
 
@@ -59,7 +58,9 @@ impl Delivery {
         std::future::poll_fn(|cx| {
             let mut outcome = self.outcome();
             if self.pending() > 0 {
-                outcome.waker = Some(cx.waker().clone());
+                if !outcome.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    outcome.wakers.push(cx.waker().clone());
+                }
                 // The last report may have come between the look and the registration.
                 if self.pending() > 0 {
                     return Poll::Pending;
@@ -84,6 +85,22 @@ impl Delivery {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+
+    #[test]
+    fn everybody_who_waits_is_woken() {
+        let delivery = Delivery::new();
+        delivery.sent();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let waits =
+                [Arc::clone(&delivery), Arc::clone(&delivery)].map(|d| tokio::spawn(async move { d.all().await }));
+            tokio::task::yield_now().await;
+            delivery.done(Ok(()));
+            for wait in waits {
+                assert!(wait.await.expect("no panic").is_ok());
+            }
+        });
+    }
 
     #[test]
     fn all_waits_for_every_message_and_reports_the_first_failure() {

@@ -26,7 +26,6 @@ use crate::agent::{AgentArg, AgentCx, ArgSpec, Run};
 use crate::codec::Data;
 use crate::error::Error;
 use crate::message::RawKey;
-use crate::partition::cursor::Gate;
 
 /// The events of an agent's partition, in order.
 ///
@@ -79,15 +78,36 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     }
 
     pub(crate) fn poll_next_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
-        if let (Some((input, offset)), Origin::Agent(Run::Live(stage))) = (self.current.take(), &self.origin) {
-            stage.cursor.finish(input, offset);
-        }
+        self.finish_current();
         let polled = self.poll_unacked(cx);
         if let (Poll::Ready(Some(item)), Origin::Agent(Run::Live(stage))) = (&polled, &self.origin) {
             stage.cursor.begin(item.meta.input, item.meta.offset, item.meta.timestamp);
             self.current = Some((item.meta.input, item.meta.offset));
         }
         polled
+    }
+
+    /// The event that was yielded last is done.
+    pub(crate) fn finish_current(&mut self) {
+        if let (Some((input, offset)), Origin::Agent(Run::Live(stage))) = (self.current.take(), &self.origin) {
+            stage.cursor.finish(input, offset);
+        }
+    }
+
+    /// The same stream with another operator at its end. The chain is fixed once it is read: what it has fetched ahead
+    /// would be lost.
+    pub(crate) fn adapt<W: Send + 'static>(
+        self,
+        operator: impl FnOnce(Arc<dyn Blueprint<V, K>>) -> Arc<dyn Blueprint<W, K>>,
+    ) -> Stream<W, K> {
+        let Self { blueprint, origin, hop, pull, .. } = self;
+        if pull.is_some() {
+            origin.fail(Error::Misuse(
+                "a stream is adapted after its first `next()`; add `filter`, `map` and the like before the loop"
+                    .to_owned(),
+            ));
+        }
+        Stream::from_blueprint(operator(blueprint), origin, hop)
     }
 
     /// The next item, neither begun nor acked: `take` and `events` do that themselves.
@@ -97,12 +117,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
                 sketch.polled(self.hop);
                 return Poll::Pending;
             }
-            Origin::Agent(Run::Live(stage)) => match stage.cursor.gate(cx) {
-                Gate::Open => {}
-                Gate::Held => return Poll::Pending,
-                Gate::Drained => return Poll::Ready(None),
-            },
-            Origin::Detached => {}
+            Origin::Agent(Run::Live(_)) | Origin::Detached => {}
         }
         if self.pull.is_none() {
             match self.blueprint.build(&self.origin) {

@@ -265,7 +265,11 @@ impl TestDriver {
     /// Why it had ended before, if it had.
     pub fn stop(&mut self, worker: WorkerId) -> Result<(), Error> {
         let Some(worker) = self.workers.get_mut(worker.0).and_then(Option::take) else { return Ok(()) };
-        worker.begin_stop();
+        {
+            // On the driver's clock: the time it has to end is counted from now.
+            let _inside = self.runtime.enter();
+            worker.begin_stop();
+        }
         self.run_until_idle();
         self.outcome(worker)
     }

@@ -5,10 +5,11 @@ mod control;
 mod group;
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as channel};
+use tokio::time::Instant;
 
 use self::control::Control;
 use self::group::Listener;
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) phase: channel::Sender<Phase>,
     /// Why it ended, until somebody has asked.
     outcome: Mutex<Option<Error>>,
+    /// When its end was asked for.
+    stopping: OnceLock<Instant>,
     pub(crate) assignment: Mutex<Vec<TopicPartition>>,
     /// Agents that stay in one event for too long.
     pub(crate) stuck: Mutex<Vec<String>>,
@@ -131,6 +134,7 @@ impl Worker {
             stats: Arc::default(),
             phase: channel::Sender::new(Phase::Starting),
             outcome: Mutex::default(),
+            stopping: OnceLock::new(),
             assignment: Mutex::default(),
             stuck: Mutex::default(),
         });
@@ -246,11 +250,19 @@ impl Drop for Worker {
 
 impl Shared {
     pub(crate) fn advance(&self, phase: Phase) {
+        if phase >= Phase::Stopping {
+            self.stopping_since();
+        }
         self.phase.send_if_modified(|now| {
             let grows = phase > *now;
             *now = phase.max(*now);
             grows
         });
+    }
+
+    /// When its end was first asked for: now, if it was not.
+    pub(crate) fn stopping_since(&self) -> Instant {
+        *self.stopping.get_or_init(Instant::now)
     }
 
     /// Keeps the first error: what follows is its consequence.

@@ -170,3 +170,51 @@ fn a_select_beside_next_loses_and_repeats_nothing() {
     driver.commit();
     assert_eq!(committed(&mut driver), Some(20));
 }
+
+/// Peeks at its first event, then batches.
+#[agent(topic = "work")]
+async fn peeking(mut work: Stream<u64>, #[topic("sizes")] sizes: Topic<RawKey, usize>) -> Result<()> {
+    work.next().await;
+    let mut batches = work.take(3, Duration::MAX);
+    while let Some(batch) = batches.next().await {
+        sizes.send(&RawKey::NONE, &batch.len()).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stream_may_become_batches_after_its_first_event() {
+    let mut driver = one_partition(App::builder("cuts").agent::<peeking>());
+    send(&mut driver, &[0, 1, 2, 3, 4, 5, 6]);
+    driver.commit();
+    assert_eq!(sent(&mut driver, "sizes"), [3, 3]);
+    assert_eq!(committed(&mut driver), Some(7), "the event before the batches is done, and so are they");
+}
+
+/// Takes a second over each event, before the agent sees it.
+#[agent(topic = "work")]
+async fn preparing(work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>) -> Result<()> {
+    let mut work = work.echo("begun").add_async_processor(|value| async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        value
+    });
+    while let Some(value) = work.next().await {
+        seen.send(&RawKey::NONE, &value).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_an_operator_has_begun_is_finished_before_a_worker_ends() {
+    let mut driver = TestDriver::new(App::builder("cuts").agent::<preparing>().setting("topic_partitions", 1)).unwrap();
+    let worker = driver.start_worker().unwrap();
+    send(&mut driver, &[1, 2, 3]);
+    driver.advance(Duration::from_millis(1500));
+    assert_eq!((sent(&mut driver, "begun"), sent(&mut driver, "seen")), (vec![1, 2], vec![1]));
+    driver.stop(worker).unwrap();
+    assert_eq!((sent(&mut driver, "begun"), sent(&mut driver, "seen")), (vec![1, 2], vec![1, 2]));
+    assert_eq!(committed(&mut driver), Some(2));
+    driver.start_worker().unwrap();
+    driver.advance(Duration::from_secs(2));
+    assert_eq!((sent(&mut driver, "begun"), sent(&mut driver, "seen")), (vec![1, 2, 3], vec![1, 2, 3]));
+}

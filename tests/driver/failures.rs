@@ -122,3 +122,59 @@ fn the_policies_skip_and_stop() {
     assert!(error.to_string().contains("in[0] offset 1") && error.to_string().contains("on_decode_error"), "{error}");
     assert_eq!(outputs(&mut driver), [1]);
 }
+
+#[test]
+fn nothing_after_a_message_that_stops_the_worker_is_processed() {
+    let mut driver = TestDriver::new(
+        App::builder("failures").agent::<fragile>().setting("topic_partitions", 1).setting("on_decode_error", "stop"),
+    )
+    .unwrap();
+    driver.create_topic("in", 1).unwrap();
+    for text in ["1", "x", "2"] {
+        driver.send("in", &RawKey::NONE, &text.to_owned()).unwrap();
+    }
+    let worker = driver.start_worker().unwrap();
+    driver.commit();
+    assert!(matches!(driver.ended(worker), Some(Err(Error::Decode { .. }))));
+    assert_eq!(outputs(&mut driver), [1]);
+}
+
+/// Adds an operator when it has read already.
+#[agent(topic = "in")]
+async fn late(mut numbers: Stream<i64>) {
+    numbers.next().await;
+    let mut numbers = numbers.filter(|n| *n > 0);
+    while numbers.next().await.is_some() {}
+}
+
+#[test]
+fn a_stream_is_not_adapted_once_it_is_read() {
+    let (mut driver, worker) = start(App::builder("failures").agent::<late>());
+    driver.send("in", &RawKey::NONE, &1i64).unwrap();
+    driver.commit();
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker goes on") };
+    assert!(error.to_string().contains("before the loop"), "{error}");
+}
+
+/// Returns in the middle of a batch.
+#[agent(topic = "in")]
+async fn hasty_batch(numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>) -> Result<()> {
+    let mut batches = numbers.take(2, Duration::from_secs(1));
+    let Some(batch) = batches.next().await else { return Ok(()) };
+    for n in batch {
+        out.send(&RawKey::NONE, &n).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_batch_is_done_when_its_agent_returns_early_and_a_stop_commits_it() {
+    let (mut driver, worker) = start(App::builder("failures").agent::<hasty_batch>());
+    for n in 0..2 {
+        driver.send("in", &RawKey::NONE, &n).unwrap();
+    }
+    driver.run_until_idle();
+    driver.stop(worker).unwrap();
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&2));
+    assert_eq!(outputs(&mut driver), [0, 1]);
+}

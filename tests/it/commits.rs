@@ -146,6 +146,30 @@ async fn a_commit_that_falls_into_an_event_is_left_out_and_counted() {
 
 static HANDLED: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 
+/// Computes, and awaits nothing but its stream.
+#[agent(topic = "co-busy")]
+async fn busy(mut numbers: Stream<i64>) {
+    while numbers.next().await.is_some() {
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_micros(50) {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_only_computes_is_committed_and_stopped_in_the_middle_of_its_backlog() {
+    let cluster = Cluster::start().await;
+    cluster.create("co-busy", 1).await;
+    let backlog = 100_000;
+    cluster.produce("co-busy", (0..backlog).map(|n| Message::of(n.to_string()))).await;
+    let worker = cluster.run(cluster.app("co-busy").agent::<busy>().setting("broker_commit_interval", "100ms")).await;
+    wait_for("a commit", LONG, async || worker.status().counts.commits >= 3).await;
+    worker.stop().await.unwrap();
+    let done = cluster.done(&cluster.id("co-busy"), "co-busy").await;
+    assert!(done > 0 && done < backlog, "{done} of {backlog}: the stop came in the middle");
+}
+
 #[agent(topic = "co-stop")]
 async fn handle(mut numbers: Stream<i64>) {
     while let Some(number) = numbers.next().await {

@@ -71,6 +71,10 @@ pub(crate) struct Cursor {
     state: Mutex<State>,
     /// Whether an event or batch is with the agent: a cut waits until it has come back.
     busy: AtomicBool,
+    /// Whether an operator has begun something that takes its time: a cut waits for that too.
+    in_flight: AtomicBool,
+    /// The stage has failed: its stream stays silent.
+    silent: AtomicBool,
     /// The event the stage is in, for error messages and the watch over stuck agents.
     at_input: AtomicU32,
     at_offset: AtomicI64,
@@ -83,11 +87,23 @@ pub(crate) struct Cursor {
 #[derive(Debug)]
 struct State {
     trackers: Vec<OffsetTracker>,
+    /// The events of the batch that is with the agent.
+    batch: Vec<(u32, i64)>,
     /// Events handed out whose `ack()` is the user's and has not come yet.
     out: BTreeSet<(u32, i64)>,
     /// A fault of an operator or of decoding: the stage has failed, whatever its agent does.
     failed: Option<Error>,
     waker: Option<Waker>,
+}
+
+impl State {
+    fn finish_batch(&mut self) {
+        for (input, offset) in std::mem::take(&mut self.batch) {
+            if let Some(tracker) = self.trackers.get_mut(input as usize) {
+                tracker.ack(offset);
+            }
+        }
+    }
 }
 
 impl Cursor {
@@ -97,11 +113,14 @@ impl Cursor {
             control,
             state: Mutex::new(State {
                 trackers: starts.iter().map(|&start| OffsetTracker::new(start)).collect(),
+                batch: Vec::new(),
                 out: BTreeSet::new(),
                 failed: None,
                 waker: None,
             }),
             busy: AtomicBool::new(false),
+            in_flight: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             at_input: AtomicU32::new(0),
             at_offset: AtomicI64::new(-1),
             begun: AtomicU64::new(0),
@@ -111,7 +130,11 @@ impl Cursor {
 
     /// Whether the stream may yield now. One relaxed look in the common case.
     pub(crate) fn gate(&self, cx: &mut Context<'_>) -> Gate {
-        if !self.control.hold.load(Ordering::Acquire) && !self.control.drain.load(Ordering::Acquire) {
+        let free = !self.control.hold.load(Ordering::Acquire) && !self.control.drain.load(Ordering::Acquire);
+        if self.silent.load(Ordering::Acquire) {
+            return Gate::Held;
+        }
+        if free {
             return Gate::Open;
         }
         if self.control.drain.load(Ordering::Acquire) {
@@ -165,9 +188,36 @@ impl Cursor {
         self.exit();
     }
 
-    /// An event's time counts towards stream time.
-    pub(crate) fn observe(&self, timestamp: Timestamp) {
-        self.control.observe(timestamp);
+    /// The stage is now inside this batch: a cut waits for [`finish_batch`](Self::finish_batch).
+    pub(crate) fn begin_batch(&self, batch: impl Iterator<Item = (u32, i64, Timestamp)>) {
+        let mut state = self.state();
+        state.batch = batch
+            .inspect(|&(_, _, timestamp)| self.control.observe(timestamp))
+            .map(|(input, offset, _)| (input, offset))
+            .collect();
+        let first = state.batch.first().copied();
+        drop(state);
+        if let Some((input, offset)) = first {
+            self.begin(input, offset, Timestamp(i64::MIN));
+        }
+    }
+
+    /// The stage has finished the batch it was in.
+    pub(crate) fn finish_batch(&self) {
+        self.state().finish_batch();
+        self.exit();
+    }
+
+    /// An operator begins something that takes its time.
+    pub(crate) fn take_off(&self) {
+        self.in_flight.store(true, Ordering::Release);
+    }
+
+    /// It has ended; its event goes on in the same poll.
+    pub(crate) fn land(&self) {
+        if self.in_flight.swap(false, Ordering::AcqRel) && self.control.hold.load(Ordering::Acquire) {
+            self.control.driver.wake();
+        }
     }
 
     /// Whether a cut is due.
@@ -220,17 +270,24 @@ impl Cursor {
         if state.out.len() < limit {
             return Poll::Ready(());
         }
+        if state.waker.is_none() {
+            tracing::warn!(
+                "{limit} events are out without an ack: the stream waits for one. An event that was dropped without its \
+                 `ack()` counts until the next start"
+            );
+        }
         state.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
     /// Nothing runs that a cut must not fall into.
     pub(crate) fn at_rest(&self) -> bool {
-        !self.busy.load(Ordering::Acquire)
+        !self.busy.load(Ordering::Acquire) && !self.in_flight.load(Ordering::Acquire)
     }
 
     /// The stage cannot go on. Its stream stays silent; the task takes it from here.
     pub(crate) fn fail(&self, error: Error) {
+        self.silent.store(true, Ordering::Release);
         self.state().failed.get_or_insert(error);
         self.control.driver.wake();
     }
@@ -248,11 +305,14 @@ impl Cursor {
     /// The agent has returned well: the event it was in is finished, and with `ended` every event it holds.
     pub(crate) fn returned(&self, ended: bool) {
         let (input, offset) = self.at();
+        let mut state = self.state();
         if self.busy.swap(false, Ordering::AcqRel) {
-            self.ack(input, offset);
+            state.finish_batch();
+            if let Some(tracker) = state.trackers.get_mut(input as usize) {
+                tracker.ack(offset);
+            }
         }
         if ended {
-            let mut state = self.state();
             for (input, offset) in std::mem::take(&mut state.out) {
                 if let Some(tracker) = state.trackers.get_mut(input as usize) {
                     tracker.ack(offset);

@@ -23,6 +23,8 @@ struct Inner {
     /// The next offset that will be read from the queue.
     position: i64,
     seats: Vec<Seat>,
+    /// Grows with every restart: whoever still reads for a generation that has ended finds nothing.
+    epoch: u64,
 }
 
 #[derive(Default)]
@@ -60,7 +62,7 @@ impl Feed {
     pub(crate) fn new(partition: TopicPartition, queue: Box<dyn PartitionQueue>, start: i64, lead: usize) -> Self {
         Self {
             partition,
-            inner: Mutex::new(Inner { queue, position: start, seats: Vec::new() }),
+            inner: Mutex::new(Inner { queue, position: start, seats: Vec::new(), epoch: 0 }),
             wakers: Arc::default(),
             lead,
         }
@@ -70,28 +72,32 @@ impl Feed {
         &self.partition
     }
 
-    /// Takes the feed back to `starts`, one seat each; backlogs are dropped.
-    pub(crate) fn restart(&self, starts: &[i64]) -> Result<(), TransportError> {
+    /// Takes the feed back to `starts`, one seat each; backlogs are dropped. Returns the epoch to read with.
+    pub(crate) fn restart(&self, starts: &[i64]) -> Result<u64, TransportError> {
         let mut inner = self.inner();
+        inner.epoch += 1;
         inner.seats = starts.iter().map(|&start| Seat { start, backlog: VecDeque::new() }).collect();
         let lowest = starts.iter().copied().min().unwrap_or(inner.position);
         if lowest != inner.position {
             inner.queue.seek(lowest)?;
             inner.position = lowest;
         }
-        Ok(())
+        Ok(inner.epoch)
     }
 
     /// Hands up to `max` messages of this seat to `each`.
     pub(crate) fn poll_batch(
         &self,
-        seat: usize,
+        (epoch, seat): (u64, usize),
         cx: &mut Context<'_>,
         max: usize,
         each: &mut dyn FnMut(RawMessage<'_>),
     ) -> Poll<Result<usize, TransportError>> {
         let mut guard = self.inner();
         let inner = &mut *guard;
+        if inner.epoch != epoch {
+            return Poll::Pending;
+        }
         if inner.seats.len() == 1 {
             let Inner { queue, position, .. } = inner;
             return queue.poll_batch(cx, max, &mut |message| {
@@ -148,7 +154,7 @@ impl Inner {
         max: usize,
         each: &mut dyn FnMut(RawMessage<'_>),
     ) -> Poll<Result<usize, TransportError>> {
-        let Self { queue, position, seats } = self;
+        let Self { queue, position, seats, .. } = self;
         queue.poll_batch(&mut Context::from_waker(waker), max, &mut |message| {
             *position = message.offset + 1;
             let mut copy = None;

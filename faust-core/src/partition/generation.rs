@@ -143,6 +143,13 @@ impl Generation {
     }
 }
 
+impl Drop for Generation {
+    /// A stream that its agent gave to another task must not go on reading for a generation that is over.
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
 /// Gives every stage a seat at each feed it reads, and takes the feeds back to the lowest start.
 fn take_seats(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
     let mut seats: Vec<Vec<Input>> = vec![Vec::new(); start.stages.len()];
@@ -152,12 +159,14 @@ fn take_seats(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
             let (Some(feed), Some(feed_starts)) = (start.feeds.get(input), feed_starts.get_mut(input)) else {
                 continue;
             };
-            seats.push(Input { feed: Arc::clone(feed), seat: feed_starts.len() });
+            seats.push(Input { feed: Arc::clone(feed), seat: feed_starts.len(), epoch: 0 });
             feed_starts.push(at);
         }
     }
     for (feed, starts) in start.feeds.iter().zip(&feed_starts) {
-        feed.restart(starts)?;
+        let epoch = feed.restart(starts)?;
+        let inputs = seats.iter_mut().flatten().filter(|input| Arc::ptr_eq(&input.feed, feed));
+        inputs.for_each(|input| input.epoch = epoch);
     }
     Ok(seats)
 }

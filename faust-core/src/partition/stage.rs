@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -11,6 +13,7 @@ use super::feed::Feed;
 use crate::config::DecodePolicy;
 use crate::delivery::Delivery;
 use crate::error::Error;
+use crate::message::RawMessage;
 use crate::stats::Stats;
 use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TransportError};
 
@@ -38,6 +41,20 @@ pub(crate) struct LiveStage {
 pub(crate) struct Input {
     pub(crate) feed: Arc<Feed>,
     pub(crate) seat: usize,
+    /// The feed's epoch when this stage was started.
+    pub(crate) epoch: u64,
+}
+
+impl Input {
+    /// See [`Feed::poll_batch`].
+    pub(crate) fn poll_batch(
+        &self,
+        cx: &mut Context<'_>,
+        max: usize,
+        each: &mut dyn FnMut(RawMessage<'_>),
+    ) -> Poll<Result<usize, TransportError>> {
+        self.feed.poll_batch((self.epoch, self.seat), cx, max, each)
+    }
 }
 
 impl LiveStage {
@@ -134,6 +151,23 @@ impl Outputs {
         ended.retain(|delivery| !delivery.is_fulfilled());
         ended.push(self.current.swap(Delivery::new()));
         ended.clone()
+    }
+
+    /// Waits until everything sent so far has arrived, and forgets it: for senders that are no part of a commit.
+    pub(crate) async fn settle(&self, within: Duration) -> Result<(), TransportError> {
+        let sent = self.cut();
+        let arrived = async {
+            for delivery in &sent {
+                delivery.all().await?;
+            }
+            Ok(())
+        };
+        let arrived = tokio::time::timeout(within, arrived).await;
+        let arrived =
+            arrived.map_err(|_| TransportError::retriable("flush", format!("not all has arrived after {within:?}")))?;
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|delivery| !sent.iter().any(|told| Arc::ptr_eq(told, delivery)));
+        arrived
     }
 
     fn tell(&self) {

@@ -15,6 +15,7 @@ use super::feed::Feed;
 use super::generation::{Generation, News, Returned, Start};
 use super::stage::{LiveStage, Outputs};
 use crate::config::Settings;
+use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::plan::Stage;
 use crate::stats::Stats;
@@ -107,6 +108,10 @@ pub(crate) struct Task {
     inputs: Vec<Vec<usize>>,
     /// What is committed.
     committed: Positions,
+    /// Where the next generation begins: there, or further on if an agent returned early.
+    start: Positions,
+    /// What was sent up to `start` and must arrive before that is committed.
+    carried: Vec<Arc<Delivery>>,
     /// What the commit that is under way covers.
     pending: Option<Positions>,
     attempts: Attempts,
@@ -133,7 +138,9 @@ impl Task {
             stages,
             feeds,
             inputs,
+            start: committed.clone(),
             committed,
+            carried: Vec::new(),
             pending: None,
             attempts: Attempts::default(),
             live: Arc::clone(&live),
@@ -151,6 +158,9 @@ impl Task {
             self.set_live(Vec::new());
             let Over::Failed(failure) = over else { return };
             self.cx.stats.agent_failed();
+            if !failure.keeps_what_is_done() {
+                self.fall_back();
+            }
             match self.attempts.next(&failure, &self.cx.settings) {
                 Ok(pause) => {
                     tracing::error!(agent = %failure.agent, place = %failure.place, "{}; trying again in {pause:?}", failure.what());
@@ -173,11 +183,11 @@ impl Task {
         let generation = Generation::start(Start {
             stages: &self.stages,
             inputs: &self.inputs,
-            starts: self.committed.starts(),
+            starts: self.start.starts(),
             feeds: &self.feeds,
             outputs,
             settings: &self.cx.settings,
-            stream_time: self.committed.stream_time(),
+            stream_time: self.start.stream_time(),
         })?;
         self.set_live(generation.stages.clone());
         Ok(generation)
@@ -190,18 +200,8 @@ impl Task {
         loop {
             let deadline = cutting.as_ref().map(|(_, deadline)| *deadline);
             tokio::select! {
+                // Commands first: the stages may use up all that tokio allows a task in one turn.
                 biased;
-                // The stages run inside this arm; it yields when one of them has something to say.
-                news = generation.news(cutting.is_some()) => match news {
-                    News::AtRest => {
-                        if let Some((reply, _)) = cutting.take() {
-                            drop(reply.send(self.take_cut(generation)));
-                        }
-                        generation.release();
-                    }
-                    News::Faulted(index, error) => return Over::Failed(self.fault(generation, index, error)),
-                    News::Returned(index, returned) => return Over::Failed(self.returned(generation, index, returned).await),
-                },
                 // The worker asks for a cut, tells of a commit, or takes the partition away.
                 command = commands.recv() => match command {
                     None => return Over::Done,
@@ -229,23 +229,41 @@ impl Task {
                     }
                     generation.release();
                 }
+                // The stages run inside this arm; it yields when one of them has something to say.
+                news = generation.news(cutting.is_some()) => match news {
+                    News::AtRest => {
+                        if let Some((reply, _)) = cutting.take() {
+                            let cut = self.take_cut(generation);
+                            self.answer(reply, cut);
+                        }
+                        generation.release();
+                    }
+                    News::Faulted(index, error) => return Over::Failed(self.fault(generation, index, error)),
+                    News::Returned(index, returned) => return Over::Failed(self.returned(generation, index, returned)),
+                },
             }
         }
     }
 
+    /// Hands a cut over. A commit that was given up meanwhile will not tell what became of it.
+    fn answer(&mut self, reply: oneshot::Sender<Option<Cut>>, cut: Option<Cut>) {
+        if reply.send(cut).is_err() {
+            self.pending = None;
+        }
+    }
+
     /// A stage has returned though its stream was open.
-    async fn returned(&mut self, generation: &mut Generation, index: usize, returned: Returned) -> Failure {
-        let Some(stage) = generation.stages.get(index).cloned() else {
+    fn returned(&mut self, generation: &Generation, index: usize, returned: Returned) -> Failure {
+        let Some(stage) = generation.stages.get(index) else {
             return Failure::start(&self.stages, Error::Misuse("a stage is missing".to_owned()));
         };
         if let Returned::Result(Ok(())) = returned {
             // It finished the event it was in, and what was finished stays so: begin again right there.
             stage.cursor.returned(false);
-            if all_arrived(generation.outputs.cut()).await {
-                self.committed.advance(generation.stages.iter().map(|stage| stage.cursor.next_offsets()).collect());
-            }
+            self.start = self.positions(generation);
+            self.carried.extend(generation.outputs.cut());
         }
-        Failure::returned(&stage, returned)
+        Failure::returned(stage, returned)
     }
 
     fn fault(&self, generation: &Generation, index: usize, error: Error) -> Failure {
@@ -261,6 +279,10 @@ impl Task {
         while !generation.is_over() {
             tokio::select! {
                 biased;
+                () = tokio::time::sleep_until(deadline) => {
+                    tracing::warn!(place = %busy_place(generation), "an agent did not return in time and is dropped; its event will be read again");
+                    return false;
+                }
                 news = generation.news(false) => match news {
                     News::Returned(index, Returned::Result(Ok(()))) => {
                         if let Some(stage) = generation.stages.get(index) {
@@ -276,20 +298,30 @@ impl Task {
                     News::Faulted(_, error) => tracing::error!("{error}"),
                     News::AtRest => {}
                 },
-                () = tokio::time::sleep_until(deadline) => {
-                    tracing::warn!(place = %busy_place(generation), "an agent did not return in time and is dropped; its event will be read again");
-                    return false;
-                }
             }
         }
         true
     }
 
+    /// The next generation begins at what is committed.
+    fn fall_back(&mut self) {
+        self.start = self.committed.clone();
+        self.carried.clear();
+    }
+
     fn resolve(&mut self, resolution: Resolution) -> Option<TransportError> {
         let pending = self.pending.take();
         match (resolution, pending) {
-            (Resolution::Committed, Some(pending)) => self.committed = pending,
-            (Resolution::Undelivered(error), _) => return Some(error),
+            (Resolution::Committed, Some(pending)) => {
+                self.committed = pending;
+                // Nobody begins before what is committed, whichever of the two moved last.
+                self.start.raise_to(&self.committed);
+                self.carried.retain(|delivery| !delivery.is_fulfilled());
+            }
+            (Resolution::Undelivered(error), _) => {
+                self.fall_back();
+                return Some(error);
+            }
             _ => {}
         }
         None
@@ -302,16 +334,19 @@ impl Task {
             let deadline = self.pending.is_none().then_some(until);
             tokio::select! {
                 biased;
-                () = at(deadline) => return true,
                 command = commands.recv() => match command {
                     None => return false,
-                    Some(Command::Cut(reply)) => drop(reply.send(None)),
+                    Some(Command::Cut(reply)) => {
+                        let cut = self.standing_cut();
+                        self.answer(reply, cut);
+                    }
                     Some(Command::Resolved(resolution)) => drop(self.resolve(resolution)),
                     Some(Command::Drain(_, reply)) => {
-                        drop(reply.send(Drained { cut: None, in_order: true }));
+                        drop(reply.send(Drained { cut: self.standing_cut(), in_order: true }));
                         return false;
                     }
                 },
+                () = at(deadline) => return true,
             }
         }
     }
@@ -343,14 +378,4 @@ async fn at(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits for messages under way; false if one will not arrive.
-async fn all_arrived(deliveries: Vec<Arc<crate::delivery::Delivery>>) -> bool {
-    for delivery in deliveries {
-        if delivery.all().await.is_err() {
-            return false;
-        }
-    }
-    true
 }

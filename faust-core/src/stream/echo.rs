@@ -18,12 +18,10 @@ impl<V: Data, K: Data> Stream<V, K> {
     /// Sends every value, as the operators before have made it, to `topic` under the event's key, headers and time,
     /// and passes it on.
     pub fn echo(self, topic: &str) -> Self {
-        let Self { blueprint, origin, hop, .. } = &self;
-        if let Origin::Agent(Run::Planning(sketch)) = origin {
+        if let Origin::Agent(Run::Planning(sketch)) = &self.origin {
             sketch.writes(topic);
         }
-        let blueprint = Echo { inner: Arc::clone(blueprint), topic: topic.to_owned() };
-        Self::from_blueprint(Arc::new(blueprint), origin.clone(), *hop)
+        self.adapt(|inner| Arc::new(Echo { inner, topic: topic.to_owned() }))
     }
 }
 
@@ -70,9 +68,12 @@ struct EchoPull<V, K> {
 
 impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
     fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
-        if let Some(Err(error)) = ready!(poll_slot(&mut self.sending, cx)) {
-            self.stage.cursor.fail(error);
-            return Poll::Pending;
+        if let Some(sent) = ready!(poll_slot(&mut self.sending, cx)) {
+            self.stage.cursor.land();
+            if let Err(error) = sent {
+                self.stage.cursor.fail(error);
+                return Poll::Pending;
+            }
         }
         if let Some(item) = self.waiting.take() {
             return Poll::Ready(Some(item));
@@ -82,6 +83,7 @@ impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
             Ok(None) => Poll::Ready(Some(item)),
             Ok(Some(sending)) => {
                 self.sending = Some(sending);
+                self.stage.cursor.take_off();
                 self.waiting = Some(item);
                 // Polled at once, so that it can register its waker.
                 self.poll_pull(cx)

@@ -95,6 +95,10 @@ impl<V, K> Event<V, K> {
         }
     }
 
+    pub(crate) fn input(&self) -> u32 {
+        self.item.meta.input
+    }
+
     fn place(&self) -> Option<&crate::transport::TopicPartition> {
         self.stage.as_ref()?.inputs.get(self.item.meta.input as usize).map(|input| input.feed.partition())
     }

@@ -13,7 +13,11 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// It is a `futures::Stream`, so `buffered`, `for_each_concurrent` and the like apply. The committed offset stays at
     /// the first event that is not acked; an event that is dropped without an ack holds it there until a restart reads
     /// it again. No more than `stream_buffer_maxsize` events are out at a time.
-    pub fn events(self) -> Events<V, K> {
+    ///
+    /// To return after the stream's end says that all is done: wait for your handlers before you return `Ok`, because
+    /// that acks every event that is still out.
+    pub fn events(mut self) -> Events<V, K> {
+        self.finish_current();
         Events { stream: self }
     }
 

@@ -13,6 +13,7 @@ use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::config::DecodePolicy;
 use crate::error::Error;
 use crate::message::{OwnedMessage, RawMessage};
+use crate::partition::cursor::Gate;
 use crate::partition::dead_letter;
 use crate::partition::stage::LiveStage;
 use crate::record::{TimestampFn, timestamp_of};
@@ -20,6 +21,8 @@ use crate::transport::TransportErrorKind;
 
 /// Messages read at a time. 16 to 512 measure alike; 1 does not.
 const BATCH: usize = 128;
+/// Events between two offers of a turn; tokio takes it after 128 offers.
+const TURN: u32 = 8;
 
 /// How a partition's messages become values and keys.
 pub(crate) struct SourceBlueprint<V, K> {
@@ -50,6 +53,7 @@ impl<V: Data, K: Data> Blueprint<V, K> for SourceBlueprint<V, K> {
             buffer: VecDeque::with_capacity(BATCH),
             turn: 0,
             rejecting: None,
+            served: 0,
         }))
     }
 }
@@ -68,6 +72,8 @@ struct Leaf<V, K> {
     turn: usize,
     /// A dead letter that waits for room in the producer.
     rejecting: Option<Rejecting>,
+    /// Counts events, to take turns.
+    served: u32,
 }
 
 /// Input, offset, and whether the dead letter could be sent.
@@ -89,12 +95,20 @@ pub(crate) struct Undecodable {
 impl<V: Data, K: Data> Pull<V, K> for Leaf<V, K> {
     fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
         loop {
-            if let Some((input, offset, result)) = ready!(poll_slot(&mut self.rejecting, cx)) {
-                match result {
+            if let Some((input, offset, sent)) = ready!(poll_slot(&mut self.rejecting, cx)) {
+                self.stage.cursor.land();
+                match sent {
                     Ok(()) => self.stage.cursor.ack(input, offset),
                     Err(error) => self.stage.cursor.fail(error),
                 }
             }
+            // Here and not at the stream's end: what an operator has begun may go on, but nothing new begins.
+            match self.stage.cursor.gate(cx) {
+                Gate::Open => {}
+                Gate::Held => return Poll::Pending,
+                Gate::Drained => return Poll::Ready(None),
+            }
+            ready!(self.poll_turn(cx));
             match self.buffer.pop_front() {
                 Some(Entry::Good(item)) => return Poll::Ready(Some(item)),
                 Some(Entry::Bad(bad)) => self.reject(*bad),
@@ -105,25 +119,33 @@ impl<V: Data, K: Data> Pull<V, K> for Leaf<V, K> {
 }
 
 impl<V: Data, K: Data> Leaf<V, K> {
+    /// Lets the neighbours on this thread, and this task's own commands, have a turn now and then: an agent that awaits
+    /// nothing else, on a partition with endless messages, would never yield.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.served += 1;
+        if self.served.is_multiple_of(TURN) {
+            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+        }
+        Poll::Ready(())
+    }
+
     /// Reads and decodes the next batch into the buffer.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A partition with endless messages must let its neighbours on this thread have a turn.
-        let budget = ready!(tokio::task::coop::poll_proceed(cx));
         let Self { stage, decoder, buffer, turn, .. } = self;
         for step in 0..stage.inputs.len() {
             let index = (*turn + step) % stage.inputs.len();
             let Some(input) = stage.inputs.get(index) else { continue };
             let number = u32::try_from(index).expect("an agent has few topics");
-            let polled = input
-                .feed
-                .poll_batch(input.seat, cx, BATCH, &mut |message| buffer.push_back(decoder.decode(number, &message)));
+            let polled = input.poll_batch(cx, BATCH, &mut |message| buffer.push_back(decoder.decode(number, &message)));
+            // Whatever else the poll says: what has come is this stage's to finish.
+            if !buffer.is_empty() {
+                stage.cursor.delivered(number, buffer.iter().map(Entry::offset));
+                stage.outputs.stats.events(buffer.len() as u64);
+            }
             match polled {
                 Poll::Pending => {}
-                Poll::Ready(Ok(count)) => {
-                    stage.cursor.delivered(number, buffer.iter().map(Entry::offset));
-                    stage.outputs.stats.events(count as u64);
+                Poll::Ready(Ok(_)) => {
                     *turn = index + 1;
-                    budget.made_progress();
                     return Poll::Ready(());
                 }
                 Poll::Ready(Err(error)) if error.kind == TransportErrorKind::Retriable => {
@@ -131,6 +153,9 @@ impl<V: Data, K: Data> Leaf<V, K> {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Ready(Err(error)) => stage.cursor.fail(error.into()),
+            }
+            if !buffer.is_empty() {
+                return Poll::Ready(());
             }
         }
         Poll::Pending
@@ -145,6 +170,7 @@ impl<V: Data, K: Data> Leaf<V, K> {
             DecodePolicy::DeadLetter => {
                 tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it goes to `{}`", self.stage.outputs.dead_letter);
                 let stage = Arc::clone(&self.stage);
+                stage.cursor.take_off();
                 self.rejecting = Some(Box::pin(async move {
                     let sent = dead_letter::send(&stage, &bad).await;
                     (input, offset, sent)

@@ -23,8 +23,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
 
     /// Turns every value into another or drops it; what is dropped is acked here.
     pub fn filter_map<W: Send + 'static>(self, f: impl Fn(V) -> Option<W> + Send + Sync + 'static) -> Stream<W, K> {
-        let Self { blueprint, origin, hop, .. } = self;
-        Stream::from_blueprint(Arc::new(FilterMap { inner: blueprint, f: Arc::new(f) }), origin, hop)
+        self.adapt(|inner| Arc::new(FilterMap { inner, f: Arc::new(f) }))
     }
 
     /// Faust's name for [`map`](Self::map): processors run in the order they were added, before anything is yielded.
@@ -39,12 +38,11 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         F: Fn(V) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = W> + Send + 'static,
     {
-        let Self { blueprint, origin, hop, .. } = self;
         let f = move |value| -> Pin<Box<dyn Future<Output = Option<W>> + Send>> {
             let future = f(value);
             Box::pin(async move { Some(future.await) })
         };
-        Stream::from_blueprint(Arc::new(AsyncFilterMap { inner: blueprint, f: Arc::new(f) }), origin, hop)
+        self.adapt(|inner| Arc::new(AsyncFilterMap { inner, f: Arc::new(f) }))
     }
 
     /// A filter that awaits its verdict; what it does not keep is acked here.
@@ -54,13 +52,12 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         F: Fn(Arc<V>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = bool> + Send + 'static,
     {
-        let Self { blueprint, origin, hop, .. } = self;
         let f = move |value: V| -> Pin<Box<dyn Future<Output = Option<V>> + Send>> {
             let value = Arc::new(value);
             let verdict = keep(Arc::clone(&value));
             Box::pin(async move { if verdict.await { Arc::into_inner(value) } else { None } })
         };
-        Stream::from_blueprint(Arc::new(AsyncFilterMap { inner: blueprint, f: Arc::new(f) }), origin, hop)
+        self.adapt(|inner| Arc::new(AsyncFilterMap { inner, f: Arc::new(f) }))
     }
 }
 
@@ -119,7 +116,7 @@ struct AsyncPull<V, W, K> {
     running: Option<Running<W, K>>,
 }
 
-/// An event whose processor has not finished: a cut waits for it.
+/// An event whose processor has not finished.
 struct Running<W, K> {
     future: Pin<Box<dyn Future<Output = Option<W>> + Send>>,
     key: K,
@@ -131,6 +128,7 @@ impl<V: Send, W: Send, K: Send> Pull<W, K> for AsyncPull<V, W, K> {
         loop {
             if let Some(running) = &mut self.running {
                 let result = ready!(running.future.as_mut().poll(cx));
+                self.origin.land();
                 let Some(Running { key, meta, .. }) = self.running.take() else { continue };
                 match result {
                     Some(value) => return Poll::Ready(Some(Item { value, key, meta })),
@@ -139,11 +137,26 @@ impl<V: Send, W: Send, K: Send> Pull<W, K> for AsyncPull<V, W, K> {
             }
             let Some(Item { value, key, meta }) = ready!(self.inner.poll_pull(cx)) else { return Poll::Ready(None) };
             self.running = Some(Running { future: (self.f)(value), key, meta });
+            self.origin.take_off();
         }
     }
 }
 
 impl Origin {
+    /// An operator begins something that a cut and a drain wait for.
+    pub(super) fn take_off(&self) {
+        if let Self::Agent(Run::Live(stage)) = self {
+            stage.cursor.take_off();
+        }
+    }
+
+    /// It has ended.
+    pub(super) fn land(&self) {
+        if let Self::Agent(Run::Live(stage)) = self {
+            stage.cursor.land();
+        }
+    }
+
     /// An operator will not pass this event on: it is finished.
     pub(super) fn drop_event(&self, meta: &Meta) {
         if let Self::Agent(Run::Live(stage)) = self {

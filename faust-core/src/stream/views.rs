@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::{Event, Origin, Stream};
 use crate::agent::Run;
@@ -24,8 +24,9 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Yields batches of up to `max` values: as soon as there are `max`, or `within` after the first of them.
     ///
     /// The batch is acked as a whole by the next `next()`. An empty batch is never yielded.
-    pub fn take(self, max: usize, within: Duration) -> Batches<V, K> {
-        Batches { stream: self, max: max.max(1), within, batch: Vec::new(), deadline: None, out: Vec::new() }
+    pub fn take(mut self, max: usize, within: Duration) -> Batches<V, K> {
+        self.finish_current();
+        Batches { stream: self, max: max.max(1), within, batch: Vec::new(), deadline: None, out: false }
     }
 }
 
@@ -71,8 +72,8 @@ pub struct Batches<V, K = RawKey> {
     batch: Vec<Event<V, K>>,
     /// Runs while the batch has something in it.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Input and offset of the events of the batch that is out.
-    out: Vec<(u32, i64)>,
+    /// Whether a batch is with the agent.
+    out: bool,
 }
 
 impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
@@ -87,16 +88,14 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<Event<V, K>>>> {
-        self.ack_batch();
+        self.finish_batch();
         loop {
             match self.stream.poll_unacked(cx) {
                 Poll::Ready(Some(item)) => {
                     if self.batch.is_empty() {
-                        self.deadline = Some(Box::pin(tokio::time::sleep_until(Instant::now() + self.within)));
+                        self.deadline = Some(Box::pin(tokio::time::sleep(self.within)));
                     }
-                    let place = (item.meta.input, item.meta.offset);
                     self.batch.push(Event::new(item, &self.stream.origin, false));
-                    self.out.push(place);
                     if self.batch.len() >= self.max {
                         return Poll::Ready(Some(self.hand_out()));
                     }
@@ -119,30 +118,16 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
 
     fn hand_out(&mut self) -> Vec<Event<V, K>> {
         self.deadline = None;
-        if let (Origin::Agent(Run::Live(stage)), Some(first)) = (&self.stream.origin, self.batch.first()) {
-            let input = self.out.first().map_or(0, |&(input, _)| input);
-            stage.cursor.begin(input, first.offset(), first.timestamp());
+        self.out = true;
+        if let Origin::Agent(Run::Live(stage)) = &self.stream.origin {
+            stage.cursor.begin_batch(self.batch.iter().map(|event| (event.input(), event.offset(), event.timestamp())));
         }
-        self.observe_batch();
         std::mem::take(&mut self.batch)
     }
 
-    /// Stream time has seen the whole batch, not only its first event.
-    fn observe_batch(&self) {
-        if let Origin::Agent(Run::Live(stage)) = &self.stream.origin {
-            self.batch.iter().for_each(|event| stage.cursor.observe(event.timestamp()));
-        }
-    }
-
-    fn ack_batch(&mut self) {
-        // While a batch is being gathered, `out` already lists it; only a batch that is out is acked.
-        if !self.batch.is_empty() || self.out.is_empty() {
-            return;
-        }
-        let out = std::mem::take(&mut self.out);
-        if let Origin::Agent(Run::Live(stage)) = &self.stream.origin {
-            out.iter().for_each(|&(input, offset)| stage.cursor.ack(input, offset));
-            stage.cursor.exit();
+    fn finish_batch(&mut self) {
+        if let (true, Origin::Agent(Run::Live(stage))) = (std::mem::take(&mut self.out), &self.stream.origin) {
+            stage.cursor.finish_batch();
         }
     }
 

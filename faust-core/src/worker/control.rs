@@ -211,7 +211,9 @@ impl Control {
         self.give_up_commit();
         let tasks: Vec<_> = keys.iter().filter_map(|key| Some((*key, self.tasks.remove(key)?))).collect();
         let agents = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(AGENTS_SHARE);
-        let drained = join_all(tasks.iter().map(|(_, task)| drain_task(task, agents, deadline))).await;
+        // One that does not even answer holds its thread; the rest of the time is for the others' commit.
+        let answers = agents + deadline.saturating_duration_since(agents).mul_f64(0.25);
+        let drained = join_all(tasks.iter().map(|(_, task)| drain_task(task, agents, answers))).await;
         let in_order = drained.iter().all(|drained| drained.in_order);
         let cuts = drained.into_iter().filter_map(|drained| drained.cut).collect();
         let finish = commit::finish(cuts, &*self.group, &self.cx.stats);
@@ -271,12 +273,13 @@ impl Control {
     /// Leaves the group within the shutdown timeout (promise P5).
     async fn end(&mut self, events: &mut mpsc::UnboundedReceiver<GroupEvent>) {
         let budget = self.cx.settings.shutdown_timeout;
-        let deadline = Instant::now() + budget;
+        // Counted from when the end was asked for: a rebalance may have come between.
+        let deadline = self.shared.stopping_since() + budget;
         // While still a member in good standing: one that has begun to leave sends no heartbeats, and a long drain would
         // end with a commit that is refused. A little less than all the time, so that a slow end is told from one that
         // hangs.
         let all: Vec<_> = self.tasks.keys().copied().collect();
-        if !self.drain(&all, Instant::now() + budget.mul_f64(0.9)).await.1 {
+        if !self.drain(&all, Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.9)).await.1 {
             self.shared.fail(Error::ShutdownTimeout(budget));
         }
         let group = Arc::clone(&self.group);

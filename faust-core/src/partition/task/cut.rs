@@ -24,8 +24,6 @@ pub(super) struct Positions {
     stages: Vec<Vec<i64>>,
     stream_time: Option<Timestamp>,
     cut: u64,
-    /// Stages were moved on without a commit.
-    uncommitted: bool,
 }
 
 impl Positions {
@@ -47,7 +45,6 @@ impl Positions {
             stages: stages.iter().map(starts).collect(),
             stream_time: known().filter_map(CutMark::stream_time).max(),
             cut: known().map(|mark| mark.cut).max().unwrap_or(0),
-            uncommitted: false,
         }
     }
 
@@ -59,15 +56,13 @@ impl Positions {
         self.stream_time
     }
 
-    /// Later offsets, everything else as it was.
-    pub(super) fn advance(&mut self, stages: Vec<Vec<i64>>) {
-        self.stages = stages;
-        self.uncommitted = true;
-    }
-
-    /// Whether a commit of `next` would tell the broker anything.
-    fn differs(&self, next: &Self) -> bool {
-        self.uncommitted || self.stages != next.stages
+    /// Moves every stage that stands before `other` up to it.
+    pub(super) fn raise_to(&mut self, other: &Self) {
+        for (mine, others) in self.stages.iter_mut().flatten().zip(other.stages.iter().flatten()) {
+            *mine = (*mine).max(*others);
+        }
+        self.stream_time = self.stream_time.max(other.stream_time);
+        self.cut = self.cut.max(other.cut);
     }
 }
 
@@ -75,17 +70,27 @@ impl Task {
     /// Takes the cut; the generation goes on at once. `None` when nothing has moved.
     pub(super) fn take_cut(&mut self, generation: &Generation) -> Option<Cut> {
         let positions = self.positions(generation);
-        if !self.committed.differs(&positions) {
+        self.cut_at(positions, generation.outputs.cut())
+    }
+
+    /// The cut of a task whose generation is over: what was finished and not committed.
+    pub(super) fn standing_cut(&mut self) -> Option<Cut> {
+        let positions = Positions { cut: self.committed.cut + 1, ..self.start.clone() };
+        self.cut_at(positions, Vec::new())
+    }
+
+    fn cut_at(&mut self, positions: Positions, sent: Vec<Arc<Delivery>>) -> Option<Cut> {
+        if positions.stages == self.committed.stages {
             return None;
         }
         let offsets = self.offsets(&positions);
         self.pending = Some(positions);
-        Some(Cut { offsets, deliveries: generation.outputs.cut() })
+        Some(Cut { offsets, deliveries: self.carried.iter().cloned().chain(sent).collect() })
     }
 
-    fn positions(&self, generation: &Generation) -> Positions {
+    pub(super) fn positions(&self, generation: &Generation) -> Positions {
         let stages = generation.stages.iter().map(|stage| stage.cursor.next_offsets()).collect();
-        Positions { stages, stream_time: generation.stream_time(), cut: self.committed.cut + 1, uncommitted: false }
+        Positions { stages, stream_time: generation.stream_time(), cut: self.committed.cut + 1 }
     }
 
     /// For each partition the lowest of its readers, and in the metadata who is ahead of it.

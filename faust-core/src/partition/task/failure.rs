@@ -72,6 +72,11 @@ impl Failure {
         Self { agent: stage.agent.to_string(), place: stage.place(), at: stage.cursor.at(), why }
     }
 
+    /// Whether what was finished before counts, though it is not committed.
+    pub(super) fn keeps_what_is_done(&self) -> bool {
+        matches!(self.why, Why::Ended)
+    }
+
     /// One sentence for the log.
     pub(super) fn what(&self) -> String {
         match &self.why {
