@@ -39,11 +39,13 @@ pub use faust_core::record::{IntoTimestamp, Record, models};
 pub use faust_core::registry::AgentOptions;
 pub use faust_core::stats::Counts;
 pub use faust_core::stream::{Batches, Enumerated, Event, Events, Items, Stream};
+pub use faust_core::table::{HookDef, HookHandle, HookKind, LateEvent, Table, WindowedTable};
 #[cfg(feature = "testing")]
 pub use faust_core::testing;
 pub use faust_core::time::{Timestamp, parse_duration};
 pub use faust_core::topic::{RawTopic, Recorded, SendOptions, Topic};
 pub use faust_core::transport;
+pub use faust_core::window::Window;
 pub use faust_core::worker::{Status, Worker, WorkerOptions};
 pub use faust_macros::{agent, codec, record};
 pub use serde_json::{self, Value};
@@ -53,7 +55,10 @@ pub use faust_core::__private;
 
 /// Everything a program of agents needs: `use faust::prelude::*;`.
 pub mod prelude {
-    pub use crate::{App, Event, Headers, Main, RawKey, Result, Stream, Timestamp, Topic, Value, agent, codec, record};
+    pub use crate::{
+        App, Event, Headers, LateEvent, Main, RawKey, Result, Stream, Table, Timestamp, Topic, Value, Window,
+        WindowedTable, agent, codec, record,
+    };
 }
 
 /// Gives an app the command line: `worker`, `send`, `consume` and the rest.

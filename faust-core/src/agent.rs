@@ -9,6 +9,7 @@ use crate::error::{BoxError, Error};
 use crate::partition::stage::LiveStage;
 use crate::plan::sketch::Sketch;
 use crate::stream::{Event, Stream};
+use crate::table::TableDecl;
 use crate::topic::Topic;
 
 /// A running agent.
@@ -50,6 +51,8 @@ pub struct ArgSpec {
     pub name: &'static str,
     /// From `#[topic(..)]`.
     pub topic: Option<TopicDecl>,
+    /// From `#[table(..)]`; a table needs none.
+    pub table: Option<TableDecl>,
     /// From the agent's own options: how its stream is decoded.
     pub source: SourceDecl,
 }
@@ -57,13 +60,20 @@ pub struct ArgSpec {
 impl ArgSpec {
     /// An argument without an attribute.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, topic: None, source: SourceDecl { key_codec: None, value_codec: None } }
+        Self { name, topic: None, table: None, source: SourceDecl { key_codec: None, value_codec: None } }
     }
 
     /// An argument with `#[topic(..)]`.
     #[must_use]
     pub const fn with_topic(mut self, topic: TopicDecl) -> Self {
         self.topic = Some(topic);
+        self
+    }
+
+    /// An argument with `#[table(..)]`.
+    #[must_use]
+    pub const fn with_table(mut self, table: TableDecl) -> Self {
+        self.table = Some(table);
         self
     }
 
@@ -143,11 +153,11 @@ impl std::fmt::Debug for AgentCx<'_> {
     }
 }
 
-/// A type an agent can take as an argument.
+/// A type an agent or a hook can take as an argument.
 #[diagnostic::on_unimplemented(
-    message = "an agent cannot take an argument of type `{Self}`",
+    message = "agents and hooks cannot take an argument of type `{Self}`",
     label = "not something the framework can inject",
-    note = "an agent takes `Stream<V>` or `Stream<V, K>` as its source and `#[topic(\"..\")] out: Topic<K, V>` as outputs"
+    note = "an agent takes `Stream<V>` or `Stream<V, K>` as its source; agents and hooks take `#[topic(\"..\")] out: Topic<K, V>` as outputs, and `Table<K, V>` or `#[table(window = tumbling(\"10s\"))] sums: WindowedTable<K, V>` as state"
 )]
 pub trait AgentArg: Sized {
     /// Makes the argument, and in planning notes what it declares.
@@ -163,10 +173,10 @@ pub fn arg<T: AgentArg>(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<
     T::arg(cx, spec)
 }
 
-/// What an agent may return.
+/// What an agent or a hook may return.
 #[diagnostic::on_unimplemented(
-    message = "an agent cannot return `{Self}`",
-    note = "an agent returns `()` or `Result<(), E>`, where `E` is any error that `?` can turn into a boxed one"
+    message = "agents and hooks cannot return `{Self}`",
+    note = "return `()` or `Result<(), E>`, where `E` is any error that `?` can turn into a boxed one"
 )]
 pub trait AgentOutput {
     /// Success or failure.

@@ -19,11 +19,13 @@ pub mod record;
 pub mod registry;
 pub mod stats;
 pub mod stream;
+pub mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
 pub mod topic;
 pub mod transport;
+pub mod window;
 pub mod worker;
 
 pub use partition::dead_letter;
@@ -35,6 +37,9 @@ pub mod __private {
         AgentCx, AgentDef, AgentFuture, ArgSpec, SourceDecl, TopicDecl, arg, output, per_event, per_event_to_sinks,
     };
     pub use crate::record::support;
+    pub use crate::table::{
+        HookDef, HookKind, RelativeTo, TableDecl, WindowDecl, hook_key, hook_value, window_close, window_late,
+    };
     pub use ::inventory;
     pub use ::serde;
 }

@@ -5,9 +5,24 @@ use std::path::{Path, PathBuf};
 
 /// The modules of faust-core by layer: each may import from its own and from those before it.
 const LAYERS: [(&str, &[&str]); 4] = [
-    ("pure", &["error", "time", "offsets", "message", "delivery", "codec", "record", "config", "stats", "partitioner"]),
+    (
+        "pure",
+        &[
+            "error",
+            "time",
+            "offsets",
+            "message",
+            "delivery",
+            "codec",
+            "record",
+            "config",
+            "stats",
+            "partitioner",
+            "window",
+        ],
+    ),
     ("port", &["transport"]),
-    ("streams", &["stream", "topic", "agent", "plan", "partition", "registry", "embedded"]),
+    ("streams", &["stream", "topic", "table", "agent", "plan", "partition", "registry", "embedded"]),
     ("app", &["worker", "app", "client", "testing"]),
 ];
 

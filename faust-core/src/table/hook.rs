@@ -1,0 +1,223 @@
+//! Hooks: functions of the user's that a windowed table calls when a window closes or an event comes late.
+
+use std::sync::Arc;
+
+use crate::agent::{AgentCx, AgentFuture};
+use crate::codec::{Coder, Data, Role};
+use crate::error::{BoxError, Error};
+use crate::time::Timestamp;
+use crate::window::Window;
+
+/// Everything `#[window_close]` and `#[window_late]` know at compile time: plain data and one function pointer.
+#[derive(Clone, Copy, Debug)]
+pub struct HookDef {
+    /// What it is called for.
+    pub kind: HookKind,
+    /// The name of the windowed table that calls it.
+    pub table: &'static str,
+    /// The function's name.
+    pub name: &'static str,
+    /// The first paragraph of its doc comment.
+    pub help: &'static str,
+    /// Where it is defined, for [`AppBuilder::discover_in`](crate::app::AppBuilder::discover_in).
+    pub module: &'static str,
+    /// The source file, for error messages.
+    pub file: &'static str,
+    /// The line in it.
+    pub line: u32,
+    /// Makes the injected arguments, once, and what is then called for each window or event.
+    pub start: fn(&mut AgentCx<'_>) -> Result<HookFn, Error>,
+}
+
+inventory::collect!(HookDef);
+
+/// What a hook is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookKind {
+    /// A window has expired.
+    Close,
+    /// An event has come for a window that has expired.
+    Late,
+}
+
+/// The type that `#[window_close]` and `#[window_late]` make beside the function, under the same name: how to register
+/// it by hand.
+pub trait HookHandle {
+    /// The definition.
+    const DEF: HookDef;
+}
+
+/// A hook with its injected arguments, to be called as often as need be.
+pub type HookFn = Arc<dyn Fn(HookCall) -> AgentFuture + Send + Sync>;
+
+/// One call; keys and values are as the table's codecs wrote them.
+#[derive(Clone, Debug)]
+pub enum HookCall {
+    /// For [`HookKind::Close`].
+    Close {
+        /// The key.
+        key: Vec<u8>,
+        /// The window that has expired.
+        window: Window,
+        /// The key's last value in it.
+        value: Vec<u8>,
+    },
+    /// For [`HookKind::Late`].
+    Late {
+        /// The key.
+        key: Vec<u8>,
+        /// The window that had expired.
+        window: Window,
+        /// What came late.
+        event: LateEvent,
+    },
+}
+
+/// An event that came when its window had expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateEvent {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) stream_time: Timestamp,
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
+impl LateEvent {
+    /// An event of that time, of no topic: for calling a hook in a unit test.
+    pub fn new(timestamp: Timestamp, stream_time: Timestamp) -> Self {
+        Self { timestamp, stream_time, topic: Arc::from(""), partition: 0, offset: 0 }
+    }
+
+    /// The event's own time.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// How far the stream's time had come: the largest time of an event before.
+    pub fn stream_time(&self) -> Timestamp {
+        self.stream_time
+    }
+
+    /// The topic it came from.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Its partition.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// Its offset.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+}
+
+/// Reads a key or value of the table from its bytes.
+pub type HookPart<T> = Box<dyn Fn(&[u8]) -> Result<T, BoxError> + Send + Sync>;
+
+/// How a hook reads its key; the macro calls it with the span of the argument's type.
+#[doc(hidden)]
+pub fn hook_key<K: Data>(cx: &mut AgentCx<'_>, table: &'static str) -> Result<HookPart<K>, Error> {
+    part(cx, table, Role::Key)
+}
+
+/// How a hook reads its value; the macro calls it with the span of the argument's type.
+#[doc(hidden)]
+pub fn hook_value<V: Data>(cx: &mut AgentCx<'_>, table: &'static str) -> Result<HookPart<V>, Error> {
+    part(cx, table, Role::Value)
+}
+
+fn part<T: Data>(cx: &AgentCx<'_>, table: &'static str, role: Role) -> Result<HookPart<T>, Error> {
+    let coder = Coder::<T>::resolve(None, role)
+        .map_err(|why| Error::setup(vec![format!("hook `{}` of table `{table}`: {why}", cx.agent)]))?;
+    let half = match role {
+        Role::Key => "key",
+        Role::Value => "value",
+    };
+    let ty = std::any::type_name::<T>();
+    Ok(Box::new(move |bytes| {
+        coder.decode(Some(bytes)).map_err(|why| {
+            format!("cannot read a {half} of table `{table}` as `{ty}`: {why}; take the type that the table has").into()
+        })
+    }))
+}
+
+/// What `#[window_close]` makes of its function.
+#[doc(hidden)]
+pub fn window_close<K: 'static, V: 'static>(
+    key: HookPart<K>,
+    value: HookPart<V>,
+    f: impl Fn(K, Window, V) -> AgentFuture + Send + Sync + 'static,
+) -> HookFn {
+    Arc::new(move |call| match call {
+        HookCall::Close { key: key_bytes, window, value: value_bytes } => {
+            match key(&key_bytes).and_then(|key| Ok((key, value(&value_bytes)?))) {
+                Ok((key, value)) => f(key, window, value),
+                Err(error) => failed(error),
+            }
+        }
+        HookCall::Late { .. } => failed("a hook for closed windows was called for a late event".into()),
+    })
+}
+
+/// What `#[window_late]` makes of its function.
+#[doc(hidden)]
+pub fn window_late<K: 'static>(
+    key: HookPart<K>,
+    f: impl Fn(K, Window, LateEvent) -> AgentFuture + Send + Sync + 'static,
+) -> HookFn {
+    Arc::new(move |call| match call {
+        HookCall::Late { key: key_bytes, window, event } => match key(&key_bytes) {
+            Ok(key) => f(key, window, event),
+            Err(error) => failed(error),
+        },
+        HookCall::Close { .. } => failed("a hook for late events was called for a closed window".into()),
+    })
+}
+
+fn failed(error: BoxError) -> AgentFuture {
+    Box::pin(std::future::ready(Err(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::agent::Run;
+    use crate::plan::sketch::Sketch;
+
+    fn call(hook: &HookFn, call: HookCall) -> Result<(), String> {
+        futures_util::FutureExt::now_or_never(hook(call)).unwrap().map_err(|error| error.to_string())
+    }
+
+    const WINDOW: Window = Window::new(Timestamp(0), Timestamp(10));
+
+    #[test]
+    fn bytes_become_what_the_function_takes() {
+        let mut cx = AgentCx { agent: "closed", sinks: &[], run: Run::Planning(Arc::new(Sketch::default())) };
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&seen);
+        let key = hook_key::<String>(&mut cx, "sums").unwrap();
+        let value = hook_value::<i64>(&mut cx, "sums").unwrap();
+        let hook = window_close(key, value, move |key, window, value| {
+            note.lock().unwrap().push((key, window, value));
+            Box::pin(async { Ok(()) })
+        });
+        let close = |value: &[u8]| HookCall::Close { key: b"a".into(), window: WINDOW, value: value.into() };
+        assert_eq!(call(&hook, close(b"7")), Ok(()));
+        assert_eq!(*seen.lock().unwrap(), [("a".to_owned(), WINDOW, 7)]);
+        let told = call(&hook, close(b"\"x\"")).unwrap_err();
+        assert!(told.contains("a value of table `sums` as `i64`") && told.contains("expected i64"), "{told}");
+
+        let late = window_late(hook_key::<u8>(&mut cx, "sums").unwrap(), |_, _, _| Box::pin(async { Ok(()) }));
+        let event = LateEvent::new(Timestamp(1), Timestamp(20));
+        let told = call(&late, HookCall::Late { key: b"x".into(), window: WINDOW, event }).unwrap_err();
+        assert!(told.contains("a key of table `sums` as `u8`"), "{told}");
+        assert!(call(&late, close(b"7")).unwrap_err().contains("for a closed window"));
+    }
+}
