@@ -22,6 +22,7 @@ use super::{
     Admin, Committed, Group, GroupListener, NewTopic, Reader, Sink, StartAt, Subscription, TopicPartition, Transport,
     TransportError,
 };
+use crate::delivery::Delivery;
 use crate::time::Timestamp;
 
 /// A Kafka of one node in memory. Clones are the same Kafka.
@@ -47,7 +48,7 @@ struct State {
     /// Counts everything that happens, so that a driver sees when nothing does.
     activity: u64,
     /// While set, messages stay under way: they are in the log, and not acknowledged.
-    held: Option<Vec<Arc<crate::delivery::Delivery>>>,
+    held: Option<Vec<(Arc<Delivery>, i64)>>,
     /// Places messages without a key by turns.
     turn: i32,
 }
@@ -86,7 +87,7 @@ impl MemoryCluster {
     /// Acknowledges what was held back.
     pub fn release_deliveries(&self) {
         let held = self.state().held.take().unwrap_or_default();
-        held.iter().for_each(|delivery| delivery.done(Ok(())));
+        held.into_iter().for_each(|(delivery, offset)| delivery.done(Ok(offset)));
     }
 
     /// The cluster's time.

@@ -21,7 +21,7 @@ use super::config::KafkaConfig;
 use super::connection::{self, Connection};
 use super::errors::{failed, refused, unusable};
 use super::native::{TopicHandle, flush};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, NO_OFFSET};
 use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TransportError};
 
 /// The longest wait for room: a report may free some between the refusal and the wait.
@@ -102,7 +102,7 @@ impl SinkTopic for KafkaTopic {
         // Before it is sent: its report may come before the call returns.
         delivery.sent();
         self.handle.send(message, delivery.clone()).map_err(|code| {
-            delivery.done(Ok(()));
+            delivery.done(Ok(NO_OFFSET));
             match code {
                 RDKafkaErrorCode::QueueFull => SendRefused::Full,
                 code => SendRefused::Failed(refused(format!("sending to `{}`", self.name), code)),
@@ -144,11 +144,11 @@ impl ProducerContext for SinkContext {
 
     fn delivery(&self, result: &DeliveryResult<'_>, delivery: Arc<Delivery>) {
         match result {
-            Ok(_) => {
+            Ok(message) => {
                 if !self.connection.is_up() && self.connection.came_up() {
                     debug!(target: "faust::kafka", "producer: the brokers take messages");
                 }
-                delivery.done(Ok(()));
+                delivery.done(Ok(message.offset()));
             }
             Err((error, message)) => delivery.done(Err(failed(format!("delivery to `{}`", message.topic()), error))),
         }

@@ -43,18 +43,19 @@ struct MemoryTopic {
 
 impl SinkTopic for MemoryTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
-        self.append(message).map_err(SendRefused::Failed)?;
+        let offset = self.append(message).map_err(SendRefused::Failed)?;
         delivery.sent();
         match &mut self.cluster.state().held {
-            Some(held) => held.push(Arc::clone(delivery)),
-            None => delivery.done(Ok(())),
+            Some(held) => held.push((Arc::clone(delivery), offset)),
+            None => delivery.done(Ok(offset)),
         }
         Ok(())
     }
 }
 
 impl MemoryTopic {
-    fn append(&self, message: &Outgoing<'_>) -> Result<(), TransportError> {
+    /// The offset that the message got.
+    fn append(&self, message: &Outgoing<'_>) -> Result<i64, TransportError> {
         let what = format!("send to topic `{}`", self.name);
         let now = self.cluster.time();
         let mut state = self.cluster.state();
@@ -78,11 +79,12 @@ impl MemoryTopic {
         };
         let batch =
             records::encode(&[record], Producer::NONE).and_then(Batch::parse).map_err(|code| refused(&what, code))?;
-        state.broker.append(&self.name, partition, &batch, now.0).map_err(|code| refused(&what, code))?;
+        let appended =
+            state.broker.append(&self.name, partition, &batch, now.0).map_err(|code| refused(&what, code))?;
         state.active();
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
-        Ok(())
+        Ok(appended.base_offset)
     }
 }
