@@ -49,6 +49,22 @@ fn agent_per_event_with_a_sink() {
 }
 
 #[test]
+fn agent_with_tables() {
+    let item = quote! {
+        async fn sum(
+            clicks: Stream<Click>,
+            counts: Table<String, u64>,
+            #[table(name = "sums", default = 10, help = "Sums per page", changelog_topic = "my-log", key_codec = "json", value_codec = "binary|json", partition_by_source)]
+            sums: Table<String, i64>,
+            #[table(window = tumbling("10s"), expires = "1h", relative_to = now, default = "none")] last: WindowedTable<String, String>,
+            #[table(window = hopping("1m", "10s"), relative_to = field(shop::Click::at))] latest: WindowedTable<String, i64>,
+        ) {
+        }
+    };
+    check("agent_with_tables", &crate::agent::expand(quote!(topic = "clicks"), item));
+}
+
+#[test]
 fn agent_with_a_mistake() {
     let item = quote! {
         fn count(clicks: Stream<Click>) {}
@@ -109,7 +125,13 @@ fn a_facade_of_another_name_leaves_none_of_ours_behind() {
     let agent = crate::agent::expand(
         quote!(topic = "clicks", crate = my::streams),
         quote! {
-            async fn count(clicks: Stream<Click>, #[topic("out")] out: Topic<String, u64>) {}
+            async fn count(
+                clicks: Stream<Click>,
+                #[topic("out")] out: Topic<String, u64>,
+                #[table(window = tumbling("1s"), default = 1, relative_to = field(Click::at))]
+                sums: WindowedTable<String, u64>,
+            ) {
+            }
         },
     );
     let record = crate::record::expand(

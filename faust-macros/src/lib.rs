@@ -4,13 +4,17 @@
 //! cannot fail). This crate knows no other of the workspace: it emits paths.
 
 mod agent;
+mod argument;
 mod codec;
 mod docs;
+mod duration;
 mod fault;
+mod function;
 #[cfg(test)]
 mod golden;
 mod options;
 mod record;
+mod table;
 mod topic;
 
 use proc_macro::TokenStream;
@@ -22,7 +26,11 @@ use proc_macro::TokenStream;
 ///
 /// Options: `topic = ".."` or `topics = ["..", ".."]` (literals or constants), `name = ".."`, `key_codec = ".."`,
 /// `value_codec = ".."`; for an agent that takes one event at a time also `sink = ".."` or `sinks = [".."]`. An argument
-/// is an output with `#[topic("..", partitions = 3, replication = 1, retention = "7d", compacting, key_codec = "..", value_codec = "..")]`.
+/// is an output with `#[topic("..", partitions = 3, replication = 1, retention = "7d", compacting, key_codec = "..", value_codec = "..")]`,
+/// and a table, which is named after it, takes
+/// `#[table(name = "..", default = 10, window = tumbling("10s"), expires = "1h", relative_to = now)]`, each of them optional, as are
+/// `changelog_topic`, `key_codec`, `value_codec`, `partition_by_source` and `help`. Windows are `tumbling(size)` or
+/// `hopping(size, step)`; `relative_to` is `stream`, `now` or `field(Type::field)`.
 #[proc_macro_attribute]
 pub fn agent(options: TokenStream, item: TokenStream) -> TokenStream {
     agent::expand(options.into(), item.into()).into()

@@ -110,6 +110,11 @@ impl Options {
         self.leading.take()
     }
 
+    /// Whether an option stands there and nobody has taken it, whatever its value.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.given.iter().any(|given| given.name == name)
+    }
+
     /// Whether a bare flag was given.
     pub(crate) fn flag(&mut self, name: &str, faults: &mut Faults) -> bool {
         match self.take(name) {

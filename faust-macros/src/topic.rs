@@ -1,12 +1,11 @@
 //! Topics as annotations name them: the rules of Kafka for names, and the options of `#[topic]`.
 
-use std::time::Duration;
-
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, Lit, LitStr, Meta};
 
+use crate::duration::millis;
 use crate::fault::Faults;
 use crate::options::{Grammar, Leading, Options, literal};
 
@@ -88,7 +87,7 @@ pub(crate) fn codec(options: &mut Options, name: &str, faults: &mut Faults) -> O
 /// A topic's name: a literal that Kafka would accept, or the path of a constant.
 pub(crate) fn topic_name(name: Expr, example: &str, faults: &mut Faults) -> Option<Expr> {
     match (&name, literal(&name)) {
-        (_, Some(text)) => match fault_in_name(&text.value()) {
+        (_, Some(text)) => match fault_in_name("topic", &text.value()) {
             Some(fault) => {
                 faults.add(text, fault);
                 None
@@ -103,16 +102,17 @@ pub(crate) fn topic_name(name: Expr, example: &str, faults: &mut Faults) -> Opti
     }
 }
 
-fn fault_in_name(name: &str) -> Option<String> {
+/// What keeps `name`, that of a `noun`, from being or joining a topic's.
+pub(crate) fn fault_in_name(noun: &str, name: &str) -> Option<String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() {
-        Some("the topic's name is empty; write one like `com.example.clicks`".into())
+        Some(format!("the {noun}'s name is empty; write one like `com.example.clicks`"))
     } else if let Some(c) = name.chars().find(|c| !legal(*c)) {
-        Some(format!("topic `{name}` contains {c:?}; Kafka takes letters, digits, `.`, `_` and `-`"))
+        Some(format!("{noun} `{name}` contains {c:?}; Kafka takes letters, digits, `.`, `_` and `-`"))
     } else if name.len() > 249 {
-        Some(format!("a topic's name of {} characters is too long; Kafka takes 249", name.len()))
+        Some(format!("a {noun}'s name of {} characters is too long; Kafka takes 249", name.len()))
     } else if matches!(name, "." | "..") {
-        Some(format!("a topic cannot be named `{name}`; write a name like `com.example.clicks`"))
+        Some(format!("a {noun} cannot be named `{name}`; write a name like `com.example.clicks`"))
     } else {
         None
     }
@@ -135,20 +135,7 @@ fn number(options: &mut Options, name: &str, faults: &mut Faults) -> Option<i64>
 
 fn retention(options: &mut Options, faults: &mut Faults) -> Option<i64> {
     let text = options.text("retention", "\"7d\"", faults)?;
-    let millis = duration(&text.value()).and_then(|duration| i64::try_from(duration.as_millis()).ok());
-    if millis.is_none() {
-        let written = text.value();
-        faults
-            .add(text, format_args!("`{written}` is no duration: write a number and a unit, like `10s`, `1h` or `7d`"));
-    }
-    millis
-}
-
-/// The durations that settings take too: no months and years, which have no fixed length.
-fn duration(text: &str) -> Option<Duration> {
-    let vague = |unit: &str| unit.starts_with('M') || unit.starts_with("mon") || unit.starts_with('y');
-    let mut units = text.split(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace());
-    if units.any(vague) { None } else { humantime::parse_duration(text.trim()).ok() }
+    millis(&text, faults)
 }
 
 /// Where generated code that belongs to `place` says it is, while it resolves names as the macro does.

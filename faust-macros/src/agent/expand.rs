@@ -1,16 +1,16 @@
 //! The code of an agent: the function unchanged, its handle, its definition, its registration.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::Ident;
 
 use super::model::{Agent, Form, OutputKind};
-use super::parse::AgentFn;
 use crate::fault::Faults;
+use crate::function::AnnotatedFn;
 use crate::topic::{local, located, option, placed};
 
 /// Everything the annotated function becomes.
-pub(super) fn expand(function: &AgentFn, agent: &Agent, faults: Faults) -> TokenStream {
+pub(super) fn expand(function: &AnnotatedFn, agent: &Agent, faults: Faults) -> TokenStream {
     let Agent { facade, ident, name, help, topics, sinks, .. } = agent;
     let private = quote!(#facade::__private);
     let vis = &function.vis;
@@ -63,23 +63,14 @@ pub(super) fn expand(function: &AgentFn, agent: &Agent, faults: Faults) -> Token
     }
 }
 
-fn spec_ident(at: usize) -> Ident {
-    format_ident!("__FAUST_ARGUMENT_{}", at)
-}
-
 fn specs(agent: &Agent, private: &TokenStream) -> TokenStream {
     let each = agent.arguments.iter().enumerate().map(|(at, argument)| {
-        let (spec, name) = (spec_ident(at), &argument.name);
-        let topic = argument.topic.as_ref().map(|topic| {
-            let declared = topic.to_tokens(private);
-            quote!(.with_topic(#declared))
-        });
         let has_codec = agent.key_codec.is_some() || agent.value_codec.is_some();
         let source = (at == agent.form.source() && has_codec).then(|| {
             let (key_codec, value_codec) = (option(&agent.key_codec), option(&agent.value_codec));
             quote!(.with_source(#private::SourceDecl { key_codec: #key_codec, value_codec: #value_codec }))
         });
-        quote!(static #spec: #private::ArgSpec = #private::ArgSpec::new(#name)#topic #source;)
+        argument.spec(source, private)
     });
     quote!(#(#each)*)
 }
@@ -91,18 +82,10 @@ fn start(agent: &Agent, private: &TokenStream) -> TokenStream {
     }
 }
 
-/// `arg` has the span of the argument's type, and its type parameter comes from the function: that makes one error,
-/// there, of an argument that cannot be injected.
-fn argument(agent: &Agent, at: usize, cx: &Ident, private: &TokenStream) -> TokenStream {
-    let (spec, span) = (spec_ident(at), agent.arguments[at].span);
-    let private = placed(private, span);
-    quote_spanned!(span=> #private::arg(#cx, &#spec)?)
-}
-
 fn start_stream(agent: &Agent, private: &TokenStream) -> TokenStream {
     let (ident, returned) = (&agent.ident, agent.output.span);
     let (cx, running) = (local("cx", Span::mixed_site()), local("running", returned));
-    let arguments = (0..agent.arguments.len()).map(|at| argument(agent, at, &cx, private));
+    let arguments = agent.arguments.iter().map(|argument| argument.make(&cx, private));
     let output_private = placed(private, returned);
     let output = quote_spanned!(returned=> #output_private::output(#running.await));
     // A body that is not `Send` is reported where the boxed future must be.
@@ -121,7 +104,7 @@ fn start_per_event(agent: &Agent, event_at: usize, private: &TokenStream) -> Tok
     let injected = |at: usize| local(&format!("argument_{at}"), span);
     let others = (0..agent.arguments.len()).filter(|at| *at != event_at);
     let made = others.map(|at| {
-        let (injected, argument) = (injected(at), argument(agent, at, &cx, private));
+        let (injected, argument) = (injected(at), agent.arguments[at].make(&cx, private));
         quote!(let #injected = #argument;)
     });
     let passed = (0..agent.arguments.len()).map(|at| {
@@ -138,7 +121,7 @@ fn start_per_event(agent: &Agent, event_at: usize, private: &TokenStream) -> Tok
         }},
     };
     let runner = Ident::new(if agent.sinks.is_empty() { "per_event" } else { "per_event_to_sinks" }, span);
-    let spec = spec_ident(event_at);
+    let spec = agent.arguments[event_at].spec_ident();
     let private = placed(private, span);
     // All of the call lies at the event's type, which is what it is mostly about.
     let run = quote_spanned!(span=> #private::#runner(#cx, &#spec, move |#event| #call));

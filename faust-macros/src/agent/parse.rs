@@ -1,96 +1,11 @@
-//! What stands in the annotation and in the signature, taken apart but not judged as a whole.
+//! What stands in `#[agent(..)]`, taken apart but not judged as a whole.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
-use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Expr, FnArg, Ident, LitStr, Pat, Path, Signature, Type, Visibility};
+use syn::{Expr, Ident, LitStr, Path};
 
 use crate::fault::Faults;
 use crate::options::{Grammar, Leading, Options};
-use crate::topic::{TopicDecl, codec, topic_name};
-
-/// The annotated function. Its body stays tokens: one that is half typed must not break the macro.
-pub(super) struct AgentFn {
-    pub(super) attrs: Vec<Attribute>,
-    pub(super) vis: Visibility,
-    pub(super) sig: Signature,
-    body: TokenStream,
-}
-
-impl Parse for AgentFn {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        Ok(Self {
-            attrs: input.call(Attribute::parse_outer)?,
-            vis: input.parse()?,
-            sig: input.parse()?,
-            body: input.parse()?,
-        })
-    }
-}
-
-impl ToTokens for AgentFn {
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        let Self { attrs, vis, sig, body } = self;
-        tokens.extend(quote!(#(#attrs)* #vis #sig #body));
-    }
-}
-
-/// One argument as it is written.
-pub(super) struct Argument {
-    /// The binding; the table, later, of that name.
-    pub(super) name: Option<Ident>,
-    pub(super) ty: Type,
-    /// `None` without `#[topic]`; `Some(None)` if that is faulty, which was noted.
-    pub(super) topic: Option<Option<TopicDecl>>,
-}
-
-/// Reads the arguments and removes our attributes from them, which rustc would not know.
-pub(super) fn take_arguments(sig: &mut Signature, faults: &mut Faults) -> Vec<Argument> {
-    let mut arguments = Vec::new();
-    for input in &mut sig.inputs {
-        match input {
-            FnArg::Receiver(receiver) => {
-                faults.add(receiver, "an agent is a free function, it has no `self`; move it out of the `impl`");
-            }
-            FnArg::Typed(typed) => {
-                let topic = take_topic(&mut typed.attrs, faults);
-                let name = match &*typed.pat {
-                    Pat::Ident(binding) => Some(binding.ident.clone()),
-                    _ => None,
-                };
-                arguments.push(Argument { name, ty: (*typed.ty).clone(), topic });
-            }
-        }
-    }
-    arguments
-}
-
-fn take_topic(attributes: &mut Vec<Attribute>, faults: &mut Faults) -> Option<Option<TopicDecl>> {
-    let mut topic = None;
-    attributes.retain(|attribute| {
-        let path = attribute.path();
-        if path.is_ident("topic") {
-            if topic.is_some() {
-                faults.add(attribute, "an argument is one topic; remove the second `#[topic]`");
-            } else {
-                topic = Some(TopicDecl::parse(attribute, faults));
-            }
-            return false;
-        }
-        // Only these are the compiler's own on an argument.
-        let is_rust =
-            ["cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid"].iter().any(|known| path.is_ident(known));
-        if !is_rust {
-            let name = path.to_token_stream().to_string();
-            faults.add(
-                path,
-                format_args!("`#[{name}]` is not an attribute of an agent's argument; there is `#[topic(\"..\")]`"),
-            );
-        }
-        is_rust
-    });
-    topic
-}
+use crate::topic::{codec, topic_name};
 
 /// What the attribute said.
 pub(super) struct AgentOptions {

@@ -41,6 +41,16 @@ fn all_forms_are_accepted() {
         quote!(
             async fn count(#[topic("a")] a: Topic<u8, u8>, click: Click) -> () {}
         ),
+        quote!(
+            async fn count(clicks: Stream<Click>, a: Table<u8, u8>, #[table(name = "x")] _: faust::Table<u8, u8>) {}
+        ),
+        quote!(
+            async fn count(a: Table<u8, u8>, #[table(default = 1)] b: Table<u8, u8>, click: Click) {}
+        ),
+        quote!(
+            async fn count(click: Click, #[table(window = tumbling("1s"))] a: WindowedTable<u8, u8>, #[table] b: Mine) {
+            }
+        ),
     ] {
         check(quote!(topic = "clicks"), item.clone(), &[]);
         check(quote!(topics = ["clicks", VIEWS], name = "x", key_codec = "raw", crate = a::b), item, &[]);
@@ -121,5 +131,40 @@ fn one_mistake_is_told_once() {
             async fn count(click: Click) -> u64 {}
         ),
         &["goes nowhere"],
+    );
+}
+
+#[test]
+fn a_table_and_what_is_said_of_it_fit_each_other() {
+    let table = |argument: TokenStream, mistake: &str| {
+        check(quote!(topic = "a"), quote!(async fn count(clicks: Stream<Click>, #argument) {}), &[mistake]);
+    };
+    table(quote!(#[table(window = tumbling("1s"))] a: Table<u8, u8>), "write `a: WindowedTable<..>`");
+    table(quote!(a: WindowedTable<u8, u8>), "table `a` does not say what its windows are");
+    table(quote!(#[table(name = "b")] a: WindowedTable<u8, u8>), "table `a` does not say what its windows are");
+    table(quote!(#[table(window = tumbling(1))] a: WindowedTable<u8, u8>), "a duration is a string literal");
+    table(quote!(#[table(window = tumbling(1), expires = "1h")] a: WindowedTable<u8, u8>), "a duration is a string");
+    table(quote!(#[topic("a")] a: Table<u8, u8>), "`#[topic]` is for outputs; the changelog");
+    table(quote!(#[table] a: Topic<u8, u8>), "`#[table]` is for tables");
+    table(quote!(#[table] #[topic("a")] a: Topic<u8, u8>), "not both");
+    table(quote!(#[topic("a")] #[table] a: Table<u8, u8>), "not both");
+    table(quote!(#[table] #[table] a: Table<u8, u8>), "`#[table]` stands here twice");
+    table(quote!(#[table(default = 1)] a: Mine), "write the table's type out");
+    table(quote!(größe: Table<u8, u8>), "table `größe` contains 'ö'");
+    table(quote!(_: Table<u8, u8>), "named after its argument");
+    table(quote!(a: &Table<u8, u8>), "must be owned");
+    check(
+        quote!(topic = "a"),
+        quote!(
+            async fn count(#[table] clicks: Stream<Click>) {}
+        ),
+        &["`#[table]` is for tables"],
+    );
+    check(
+        quote!(topic = "a"),
+        quote!(
+            async fn count(a: Table<u8, u8>, #[table] b: Mine) {}
+        ),
+        &["reads nothing"],
     );
 }

@@ -1,0 +1,57 @@
+//! Durations as annotations write them: `"250ms"`, `"10s"`, `"7d"`.
+
+use std::time::Duration;
+
+use syn::LitStr;
+
+use crate::fault::Faults;
+
+/// The milliseconds, Kafka's unit; `None` after noting that it is no duration or has a part below it.
+pub(crate) fn millis(text: &LitStr, faults: &mut Faults) -> Option<i64> {
+    let written = text.value();
+    let duration = parse(&written).and_then(|duration| Some((duration, i64::try_from(duration.as_millis()).ok()?)));
+    let Some((duration, millis)) = duration else {
+        let fault = format_args!("`{written}` is no duration: write a number and a unit, like `10s`, `1h` or `7d`");
+        faults.add(text, fault);
+        return None;
+    };
+    if !duration.subsec_nanos().is_multiple_of(1_000_000) {
+        let fault = format_args!("`{written}` is finer than time is kept; write whole milliseconds, like `250ms`");
+        faults.add(text, fault);
+        return None;
+    }
+    Some(millis)
+}
+
+/// The durations that settings take too: no months and years, which have no fixed length.
+fn parse(text: &str) -> Option<Duration> {
+    let vague = |unit: &str| unit.starts_with('M') || unit.starts_with("mon") || unit.starts_with('y');
+    let mut units = text.split(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace());
+    if units.any(vague) { None } else { humantime::parse_duration(text.trim()).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proc_macro2::Span;
+
+    use super::*;
+
+    #[test]
+    fn whole_milliseconds_are_taken() {
+        for (text, expected, told) in [
+            ("250ms", Some(250), ""),
+            ("1m 30s", Some(90_000), ""),
+            ("1000us", Some(1), ""),
+            ("0s", Some(0), ""),
+            ("1500us", None, "finer than time is kept"),
+            ("1month", None, "`1month` is no duration"),
+            ("ten", None, "`ten` is no duration"),
+            ("99999999999999999d", None, "is no duration"),
+        ] {
+            let mut faults = Faults::default();
+            assert_eq!(millis(&LitStr::new(text, Span::call_site()), &mut faults), expected, "{text}");
+            let faults = faults.emit().to_string();
+            assert!(faults.contains(told) && faults.is_empty() == told.is_empty(), "{text}: {faults}");
+        }
+    }
+}

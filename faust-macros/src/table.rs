@@ -1,0 +1,128 @@
+//! `#[table(..)]` on an argument: what a table is, beyond its type.
+
+mod relative;
+mod windows;
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote};
+use syn::{Attribute, Expr, LitStr, Meta, Type};
+
+use crate::fault::Faults;
+use crate::options::{Grammar, Leading, Options, literal};
+use crate::topic::{codec, fault_in_name, local, option, topic_name};
+
+use windows::Windows;
+
+/// `#[table(..)]` on an argument. Where something was wrong, which was noted, it holds what is left.
+pub(crate) struct TableDecl {
+    name: Option<LitStr>,
+    /// Whether the option stands there, faulty or not.
+    pub(crate) is_named: bool,
+    pub(crate) windows: Windows,
+    changelog_topic: Option<Expr>,
+    help: Option<LitStr>,
+    key_codec: Option<LitStr>,
+    value_codec: Option<LitStr>,
+    pub(crate) default: Option<Expr>,
+    partition_by_source: bool,
+}
+
+static GRAMMAR: Grammar = Grammar {
+    attribute: "`#[table]`",
+    known: &[
+        "name",
+        "default",
+        "window",
+        "expires",
+        "relative_to",
+        "changelog_topic",
+        "key_codec",
+        "value_codec",
+        "partition_by_source",
+        "help",
+    ],
+    leading: Leading::Refused("name = \"counts\""),
+};
+
+impl TableDecl {
+    /// Reads the attribute.
+    pub(crate) fn parse(attribute: &Attribute, faults: &mut Faults) -> Self {
+        let tokens = match &attribute.meta {
+            Meta::List(list) => list.tokens.clone(),
+            Meta::Path(_) => TokenStream::new(),
+            Meta::NameValue(_) => {
+                faults.add(attribute, "`#[table]` takes its options in parentheses: `#[table(name = \"counts\")]`");
+                TokenStream::new()
+            }
+        };
+        let mut options = Options::parse(&GRAMMAR, tokens, faults);
+        let is_named = options.is_given("name");
+        let name = options.text("name", "\"counts\"", faults);
+        if let Some(name) = &name {
+            check_name(&name.value(), name, faults);
+        }
+        let changelog_topic = options.value("changelog_topic", "\"my-log\"", faults);
+        Self {
+            name,
+            is_named,
+            windows: Windows::parse(&mut options, faults),
+            changelog_topic: changelog_topic
+                .and_then(|(_, name)| topic_name(name, "changelog_topic = \"my-log\"", faults)),
+            help: options.text("help", "\"Clicks per page\"", faults),
+            key_codec: codec(&mut options, "key_codec", faults),
+            value_codec: codec(&mut options, "value_codec", faults),
+            default: options.value("default", "10", faults).map(|(_, value)| value),
+            partition_by_source: options.flag("partition_by_source", faults),
+        }
+    }
+
+    /// The declaration as an expression that is constant; `value` is the type of the table's values.
+    pub(crate) fn to_tokens(&self, value: Option<&Type>, private: &TokenStream) -> TokenStream {
+        let name = option(&self.name);
+        let window = option(&self.windows.decl(private));
+        let changelog_topic = option(&self.changelog_topic);
+        let help = self.help.as_ref().map_or_else(String::new, LitStr::value);
+        let (key_codec, value_codec) = (option(&self.key_codec), option(&self.value_codec));
+        let default = option(&self.default.as_ref().zip(value).map(|(default, ty)| maker(default, ty)));
+        let partition_by_source = self.partition_by_source;
+        let relative_to = self.windows.relative_to(private);
+        quote! {
+            #private::TableDecl {
+                name: #name,
+                window: #window,
+                changelog_topic: #changelog_topic,
+                help: #help,
+                key_codec: #key_codec,
+                value_codec: #value_codec,
+                default: #default,
+                partition_by_source: #partition_by_source,
+                relative_to: #relative_to,
+            }
+        }
+    }
+}
+
+/// A function that makes the default. The written type stands at the `let`, so that an expression of another type is
+/// told where it is.
+fn maker(default: &Expr, ty: &Type) -> TokenStream {
+    let value = local("value", Span::mixed_site());
+    // Text is written as a literal, as the default of a record's field is.
+    let is_text = literal(default).is_some() && super::argument::last_name(ty).is_some_and(|name| name == "String");
+    let default = if is_text { quote!(::core::convert::From::from(#default)) } else { default.to_token_stream() };
+    quote! {
+        || {
+            let #value: #ty = #default;
+            ::std::boxed::Box::new(#value) as ::std::boxed::Box<dyn ::core::any::Any + ::core::marker::Send>
+        }
+    }
+}
+
+/// Notes a table's name that its changelog's could not hold.
+pub(crate) fn check_name(name: &str, place: impl ToTokens, faults: &mut Faults) {
+    if let Some(fault) = fault_in_name("table", name) {
+        faults.add(place, format_args!("{fault}; its changelog has the name in its own: `name = \"counts\"`"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The windows of a table: `tumbling("10s")`, `hopping("1m", "10s")`, how long they stay, and which one is meant.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Expr, ExprCall, LitStr};
+
+use super::relative::RelativeTo;
+use crate::duration::millis;
+use crate::fault::Faults;
+use crate::options::{Options, literal};
+use crate::topic::option;
+
+const WINDOWS: &str = "`tumbling(\"10s\")` or `hopping(\"1m\", \"10s\")`";
+
+/// What an annotation says of a table's windows.
+pub(crate) struct Windows {
+    are_written: bool,
+    size_and_step: Option<(i64, i64)>,
+    expires_ms: Option<i64>,
+    relative_to: RelativeTo,
+}
+
+impl Windows {
+    /// Takes the options that are about windows.
+    pub(super) fn parse(options: &mut Options, faults: &mut Faults) -> Self {
+        let are_written = options.is_given("window");
+        let size_and_step =
+            options.value("window", "tumbling(\"10s\")", faults).and_then(|(_, value)| window(&value, faults));
+        let mut of_windows = |name: &str, example: &str, faults: &mut Faults| {
+            let (option, value) = options.value(name, example, faults)?;
+            if !are_written {
+                faults.add(
+                    option,
+                    format_args!("`{name}` is about windows, and the table has none: add `window = tumbling(\"10s\")`"),
+                );
+            }
+            are_written.then_some(value)
+        };
+        let expires = of_windows("expires", "\"1h\"", faults);
+        let relative_to = of_windows("relative_to", "now", faults);
+        Self {
+            are_written,
+            size_and_step,
+            expires_ms: expires.and_then(|value| Some(duration(&value, "expires = \"1h\"", faults)?.1)),
+            relative_to: relative_to.map_or(RelativeTo::Stream, |value| RelativeTo::parse(value, faults)),
+        }
+    }
+
+    /// Whether the option stands there, faulty or not.
+    pub(crate) fn are_written(&self) -> bool {
+        self.are_written
+    }
+
+    pub(super) fn decl(&self, private: &TokenStream) -> Option<TokenStream> {
+        let (size_ms, step_ms) = self.size_and_step?;
+        let expires_ms = option(&self.expires_ms);
+        Some(quote!(#private::WindowDecl { size_ms: #size_ms, step_ms: #step_ms, expires_ms: #expires_ms }))
+    }
+
+    pub(super) fn relative_to(&self, private: &TokenStream) -> TokenStream {
+        self.relative_to.to_tokens(private)
+    }
+}
+
+/// The size and the step that `tumbling(..)` or `hopping(..)` names.
+fn window(value: &Expr, faults: &mut Faults) -> Option<(i64, i64)> {
+    // Without parentheses, what is missing is told all the same.
+    let (name, call) = match value {
+        Expr::Call(call) => (&*call.func, Some(call)),
+        name => (name, None),
+    };
+    let is = |kind: &str| matches!(name, Expr::Path(path) if path.path.is_ident(kind));
+    if is("tumbling") {
+        tumbling(value, call, faults)
+    } else if is("hopping") {
+        hopping(value, call, faults)
+    } else {
+        faults.add(name, format_args!("a window is {WINDOWS}"));
+        None
+    }
+}
+
+fn tumbling(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Option<(i64, i64)> {
+    let example = "tumbling(\"10s\")";
+    let Some([size]) = arguments(call) else {
+        faults.add(written, format_args!("`tumbling` takes its size: `{example}`"));
+        return None;
+    };
+    let (_, size) = span_of_time(size, "size", example, faults)?;
+    Some((size, size))
+}
+
+fn hopping(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Option<(i64, i64)> {
+    let example = "hopping(\"1m\", \"10s\")";
+    let Some([size, step]) = arguments(call) else {
+        faults.add(written, format_args!("`hopping` takes its size and its step: `{example}`"));
+        return None;
+    };
+    let size = span_of_time(size, "size", example, faults);
+    let step = span_of_time(step, "step", example, faults);
+    let ((size_text, size), (step_text, step)) = (size?, step?);
+    if step > size {
+        let (long, short) = (step_text.value(), size_text.value());
+        faults.add(
+            step_text,
+            format_args!(
+                "a step of `{long}` is longer than the size, `{short}`: events between two windows would be in none; write at most `{short}`"
+            ),
+        );
+        return None;
+    }
+    Some((size, step))
+}
+
+fn arguments<const N: usize>(call: Option<&ExprCall>) -> Option<[&Expr; N]> {
+    call?.args.iter().collect::<Vec<_>>().try_into().ok()
+}
+
+/// A duration above zero.
+fn span_of_time<'a>(value: &'a Expr, what: &str, example: &str, faults: &mut Faults) -> Option<(&'a LitStr, i64)> {
+    let (text, ms) = duration(value, example, faults)?;
+    if ms == 0 {
+        faults.add(text, format_args!("a {what} of nothing makes no windows; write one above zero: `{example}`"));
+        return None;
+    }
+    Some((text, ms))
+}
+
+fn duration<'a>(value: &'a Expr, example: &str, faults: &mut Faults) -> Option<(&'a LitStr, i64)> {
+    let Some(text) = literal(value) else {
+        faults.add(value, format_args!("a duration is a string literal: `{example}`"));
+        return None;
+    };
+    Some((text, millis(text, faults)?))
+}
