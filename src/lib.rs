@@ -47,7 +47,7 @@ pub use faust_core::topic::{RawTopic, Recorded, SendOptions, Topic};
 pub use faust_core::transport;
 pub use faust_core::window::Window;
 pub use faust_core::worker::{Status, Worker, WorkerOptions};
-pub use faust_macros::{agent, codec, record};
+pub use faust_macros::{agent, codec, record, window_close, window_late};
 pub use serde_json::{self, Value};
 
 #[doc(hidden)]
@@ -57,7 +57,7 @@ pub use faust_core::__private;
 pub mod prelude {
     pub use crate::{
         App, Event, Headers, LateEvent, Main, RawKey, Result, Stream, Table, Timestamp, Topic, Value, Window,
-        WindowedTable, agent, codec, record,
+        WindowedTable, agent, codec, record, window_close, window_late,
     };
 }
 

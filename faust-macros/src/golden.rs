@@ -7,6 +7,8 @@ use std::{env, fs};
 use proc_macro2::TokenStream;
 use quote::quote;
 
+use crate::hook::Moment;
+
 /// The law: the expansion of `item` is `tests/golden/<name>.rs`. With `FAUST_BLESS=1` the file is written instead.
 fn check(name: &str, expansion: &TokenStream) {
     let file: syn::File = syn::parse2(expansion.clone()).unwrap();
@@ -62,6 +64,39 @@ fn agent_with_tables() {
         }
     };
     check("agent_with_tables", &crate::agent::expand(quote!(topic = "clicks"), item));
+}
+
+#[test]
+fn hook_of_a_window_that_closes() {
+    let item = quote! {
+        /// Publishes the total.
+        pub async fn closed(
+            key: String,
+            window: Window,
+            total: i64,
+            #[topic("totals")] out: Topic<String, i64>,
+            seen: Table<String, u64>,
+        ) -> Result<()> {
+            todo_by_the_user()
+        }
+    };
+    check("hook_of_a_window_that_closes", &crate::hook::expand(Moment::Close, quote!(table = "sums"), item));
+}
+
+#[test]
+fn hook_of_a_late_event() {
+    let item = quote! {
+        async fn late(key: String, window: Window, event: LateEvent) {}
+    };
+    check("hook_of_a_late_event", &crate::hook::expand(Moment::Late, quote!(table = "sums"), item));
+}
+
+#[test]
+fn hook_with_a_mistake() {
+    let item = quote! {
+        async fn closed(key: String, total: i64, window: Window) {}
+    };
+    check("hook_with_a_mistake", &crate::hook::expand(Moment::Close, quote!(table = "sums"), item));
 }
 
 #[test]
@@ -134,13 +169,20 @@ fn a_facade_of_another_name_leaves_none_of_ours_behind() {
             }
         },
     );
+    let hook = crate::hook::expand(
+        Moment::Close,
+        quote!(table = "sums", crate = my::streams),
+        quote! {
+            async fn closed(k: u8, w: Window, v: u8, #[topic("out")] out: Topic<String, u64>) {}
+        },
+    );
     let record = crate::record::expand(
         quote!(crate = my::streams),
         quote! {
             struct Click { #[field(default = 1, range = 0..)] number: i64 }
         },
     );
-    for expansion in [agent, record] {
+    for expansion in [agent, hook, record] {
         assert!(!mentions(expansion, "faust"), "`faust` is named although `crate` says otherwise");
     }
 }

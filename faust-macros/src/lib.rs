@@ -12,6 +12,7 @@ mod fault;
 mod function;
 #[cfg(test)]
 mod golden;
+mod hook;
 mod options;
 mod record;
 mod table;
@@ -34,6 +35,23 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn agent(options: TokenStream, item: TokenStream) -> TokenStream {
     agent::expand(options.into(), item.into()).into()
+}
+
+/// Makes an async fn what a windowed table calls with each window that has expired:
+/// `#[window_close(table = "sums")] async fn closed(key: String, window: Window, total: i64)`.
+///
+/// More arguments are injected as an agent's are. The function stays as it is and can be called; beside it stands a
+/// struct of its name, by which the hook can be registered by hand.
+#[proc_macro_attribute]
+pub fn window_close(options: TokenStream, item: TokenStream) -> TokenStream {
+    hook::expand(hook::Moment::Close, options.into(), item.into()).into()
+}
+
+/// As [`macro@window_close`], for each event that comes when its window has expired:
+/// `#[window_late(table = "sums")] async fn late(key: String, window: Window, event: LateEvent)`.
+#[proc_macro_attribute]
+pub fn window_late(options: TokenStream, item: TokenStream) -> TokenStream {
+    hook::expand(hook::Moment::Late, options.into(), item.into()).into()
 }
 
 /// Makes a struct or an enum a message type: derives serde, names it, validates it, lists it among the models.

@@ -1,0 +1,159 @@
+//! What `#[window_close]` and `#[window_late]` accept and what they refuse; the texts as the compiler shows them are in
+//! the UI tests.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::{Moment, expand};
+
+/// The law: exactly these mistakes are told, and the function stays.
+fn check(moment: Moment, options: TokenStream, item: TokenStream, mistakes: &[&str]) {
+    let expansion = expand(moment, options, item).to_string();
+    assert!(expansion.contains("fn hook"), "the function is gone: {expansion}");
+    let told = expansion.matches("compile_error").count();
+    assert_eq!(told, mistakes.len(), "{expansion}");
+    for mistake in mistakes {
+        assert!(expansion.contains(mistake), "`{mistake}` is not in {expansion}");
+    }
+    assert_eq!(expansion.contains("inventory :: submit"), mistakes.is_empty(), "registered only when it is right");
+}
+
+fn check_close(item: TokenStream, mistakes: &[&str]) {
+    check(Moment::Close, quote!(table = "sums"), item, mistakes);
+}
+
+fn check_late(item: TokenStream, mistakes: &[&str]) {
+    check(Moment::Late, quote!(table = "sums"), item, mistakes);
+}
+
+#[test]
+fn all_forms_are_accepted() {
+    check_close(
+        quote!(
+            async fn hook(key: String, window: Window, total: i64) {}
+        ),
+        &[],
+    );
+    check_close(
+        quote!(
+            pub async fn hook(_: u8, w: faust::Window, Sum { n }: Sum) -> Result<()> {}
+        ),
+        &[],
+    );
+    check_close(
+        quote!(
+            async fn hook(k: u8, w: Window, v: u8, #[topic("a")] a: Topic<u8, u8>, seen: Table<u8, u8>) {}
+        ),
+        &[],
+    );
+    check_late(quote!(async fn hook(key: String, window: Window, event: faust::LateEvent) -> Result<()> { a. }), &[]);
+    let item = quote!(
+        async fn hook(k: u8, w: Window, v: u8) {}
+    );
+    check(Moment::Close, quote!(table = "sums", crate = a::b), item, &[]);
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    let right = quote!(
+        async fn hook(k: u8, w: Window, v: u8) {}
+    );
+    check(Moment::Close, quote!(), right.clone(), &["needs its table: `#[window_close(table = \\\"sums\\\")]`"]);
+    check(Moment::Close, quote!("sums"), right.clone(), &["takes its options by name: `table = \\\"sums\\\"`"]);
+    check(Moment::Close, quote!(table), right.clone(), &["`table` needs a value"]);
+    check(Moment::Close, quote!(table = SUMS), right.clone(), &["`table` must be a string literal"]);
+    check(Moment::Close, quote!(table = "a b"), right.clone(), &["table `a b` contains ' '"]);
+    check(Moment::Close, quote!(table = "a", name = "b"), right.clone(), &["has no option `name`"]);
+    check_late(right, &["the third argument of hook `hook` is the late event"]);
+    check_close(
+        quote!(
+            async fn hook(&self, k: u8) {}
+        ),
+        &["a hook is a free function"],
+    );
+    check_close(
+        quote!(
+            async fn hook(k: u8, w: Window) {}
+        ),
+        &["takes the key, the window and its value first"],
+    );
+    check_close(
+        quote!(
+            async fn hook() {}
+        ),
+        &["takes the key, the window and its value first"],
+    );
+    check_late(
+        quote!(
+            async fn hook(k: u8, w: Window) {}
+        ),
+        &["the window and the late event first"],
+    );
+    check_close(
+        quote!(
+            async fn hook(w: Window, k: u8, v: u8) {}
+        ),
+        &["write `window: Window` here"],
+    );
+    check_close(
+        quote!(
+            async fn hook(k: u8, w: Window, e: LateEvent) {}
+        ),
+        &["take the value of the table here"],
+    );
+    check_close(
+        quote!(
+            async fn hook(k: &str, w: Window, v: u8) {}
+        ),
+        &["as the hook outlives the call"],
+    );
+    check_close(
+        quote!(
+            async fn hook(k: u8, w: &Window, v: u8) {}
+        ),
+        &["must be owned"],
+    );
+    check_close(
+        quote!(
+            async fn hook(k: u8, w: Window, #[topic("a")] a: Topic<u8, u8>) {}
+        ),
+        &["its value first"],
+    );
+    check_close(
+        quote!(
+            async fn hook(k: u8, w: Window, v: u8, s: Stream<u8>) {}
+        ),
+        &["a hook reads no stream"],
+    );
+    check_close(
+        quote!(
+            async fn hook(k: u8, w: Window, v: u8, a: Topic<u8, u8>) {}
+        ),
+        &["does not say which topic"],
+    );
+    check_close(
+        quote!(
+            async fn hook(k: u8, w: Window, v: u8, #[topics("a")] a: Topic<u8, u8>) {}
+        ),
+        &["is not an attribute of a hook's argument", "does not say which topic"],
+    );
+}
+
+#[test]
+fn mistakes_in_different_places_are_told_together() {
+    check(
+        Moment::Late,
+        quote!(tabel = "sums"),
+        quote!(
+            fn hook<T>(k: &str, w: u8, v: u8, a: WindowedTable<u8, u8>) {}
+        ),
+        &[
+            "has no option `tabel`",
+            "must be an `async fn`",
+            "cannot be generic",
+            "must be owned",
+            "write `window",
+            "what its windows are",
+        ],
+    );
+}
