@@ -5,7 +5,7 @@ mod rules;
 
 use proc_macro2::Span;
 use quote::ToTokens;
-use syn::{Attribute, FnArg, Ident, Pat, Signature, Type};
+use syn::{Attribute, FnArg, Ident, Pat, PathSegment, Signature, Type};
 
 use crate::fault::Faults;
 use crate::function::{Kind, ident_text};
@@ -131,10 +131,14 @@ pub(crate) fn type_span(ty: &Type) -> Span {
 
 /// `Stream` of `faust::Stream<Click>`.
 pub(crate) fn last_name(ty: &Type) -> Option<&Ident> {
+    last_segment(ty).map(|segment| &segment.ident)
+}
+
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
     match ty {
-        Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),
-        Type::Paren(inner) => last_name(&inner.elem),
-        Type::Group(inner) => last_name(&inner.elem),
+        Type::Path(path) => path.path.segments.last(),
+        Type::Paren(inner) => last_segment(&inner.elem),
+        Type::Group(inner) => last_segment(&inner.elem),
         _ => None,
     }
 }

@@ -120,7 +120,7 @@ fn maker(default: &Expr, ty: &Type) -> TokenStream {
 /// Notes a table's name that its changelog's could not hold.
 pub(crate) fn check_name(name: &str, place: impl ToTokens, faults: &mut Faults) {
     if let Some(fault) = fault_in_name("table", name) {
-        faults.add(place, format_args!("{fault}; its changelog has the name in its own: `name = \"counts\"`"));
+        faults.add(place, format_args!("{fault}, and the changelog is named after the table"));
     }
 }
 

@@ -1,12 +1,12 @@
 //! What an argument may be: its type and its attributes have to fit each other.
 
-use quote::ToTokens;
-use syn::{GenericArgument, PathArguments, Type};
+use syn::{GenericArgument, PathArguments, Type, parse_quote};
 
-use super::{Argument, last_name};
+use super::{Argument, last_name, last_segment};
+use crate::docs::as_written;
 use crate::fault::Faults;
 use crate::function::Kind;
-use crate::table::check_name;
+use crate::topic::fault_in_name;
 
 impl Argument {
     /// Notes what is wrong with it, whatever its place in the function.
@@ -14,7 +14,7 @@ impl Argument {
         let name = self.shown();
         match &self.ty {
             Type::Reference(reference) => {
-                let (owned, noun) = (reference.elem.to_token_stream(), kind.noun());
+                let (owned, noun) = (as_written(owned(&reference.elem)), kind.noun());
                 faults.add(
                     reference,
                     format_args!(
@@ -52,9 +52,10 @@ impl Argument {
             ("Stream", _, true) => {
                 format!("`#[table]` is for tables; the stream `{name}` keeps nothing, remove the attribute")
             }
-            ("Table" | "WindowedTable", true, _) => format!(
+            ("Table" | "WindowedTable", true, _) => {
                 "`#[topic]` is for outputs; the changelog of a table is named by `#[table(changelog_topic = \"..\")]`"
-            ),
+                    .to_owned()
+            }
             _ => return None,
         })
     }
@@ -80,7 +81,14 @@ impl Argument {
         }
         if self.table.as_ref().is_none_or(|table| !table.is_named) {
             match self.name() {
-                Some(name) => check_name(&name, &self.pattern, faults),
+                Some(name) => {
+                    if let Some(fault) = fault_in_name("table", &name) {
+                        let text = format!(
+                            "{fault}, and the changelog is named after the table: `#[table(name = \"counts\")]`"
+                        );
+                        faults.add(&self.pattern, text);
+                    }
+                }
                 None => faults.add(
                     &self.pattern,
                     "a table is named after its argument; write `counts: Table<..>`, or `#[table(name = \"counts\")]`",
@@ -91,11 +99,15 @@ impl Argument {
 
     /// The `V` of a table whose type is written out.
     pub(super) fn value_type(&self) -> Option<Type> {
-        let Type::Path(path) = &self.ty else { return None };
-        let PathArguments::AngleBracketed(generics) = &path.path.segments.last()?.arguments else { return None };
+        let PathArguments::AngleBracketed(generics) = &last_segment(&self.ty)?.arguments else { return None };
         generics.args.iter().rev().find_map(|argument| match argument {
             GenericArgument::Type(ty) => Some(ty.clone()),
             _ => None,
         })
     }
+}
+
+/// What to take instead of a reference.
+fn owned(borrowed: &Type) -> Type {
+    if last_name(borrowed).is_some_and(|name| name == "str") { parse_quote!(String) } else { borrowed.clone() }
 }

@@ -83,18 +83,17 @@ fn check_called_with(moment: Moment, hook: &Ident, arguments: &[Argument], fault
 
 /// What is wrong with the type for this place.
 fn misplaced(moment: Moment, hook: &Ident, at: usize, argument: &Argument) -> Option<String> {
-    // References and `impl` are told of as such.
-    let is_path = matches!(argument.ty, Type::Path(_));
+    let is_told_anyhow = matches!(argument.ty, Type::Reference(_) | Type::ImplTrait(_));
     match (at, moment) {
-        (1, _) if is_path && !argument.is("Window") => {
+        (1, _) if !is_told_anyhow && !argument.is("Window") => {
             Some(format!("the second argument of hook `{hook}` is the window: write `window: Window` here"))
         }
-        (2, Moment::Late) if is_path && !argument.is("LateEvent") => {
+        (2, Moment::Late) if !is_told_anyhow && !argument.is("LateEvent") => {
             Some(format!("the third argument of hook `{hook}` is the late event: write `event: LateEvent` here"))
         }
-        (2, Moment::Close) if argument.is("LateEvent") => Some(format!(
-            "a window that closes has a value, and `#[window_late]` late events: take the value of the table here"
-        )),
+        (2, Moment::Close) if argument.is("LateEvent") => Some(
+            "`LateEvent` is what `#[window_late]` gets; take the window's value here, like `total: i64`".to_owned(),
+        ),
         _ => None,
     }
 }

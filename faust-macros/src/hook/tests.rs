@@ -99,13 +99,13 @@ fn one_mistake_is_told_once() {
         quote!(
             async fn hook(k: u8, w: Window, e: LateEvent) {}
         ),
-        &["take the value of the table here"],
+        &["take the window's value here"],
     );
     check_close(
         quote!(
             async fn hook(k: &str, w: Window, v: u8) {}
         ),
-        &["as the hook outlives the call"],
+        &["take `String` by value"],
     );
     check_close(
         quote!(
