@@ -72,3 +72,6 @@ pub enum RelativeTo {
     /// A field of the event at hand; `None` where it is of another type or holds no time.
     Field(fn(&dyn Any) -> Option<Timestamp>),
 }
+
+#[cfg(test)]
+mod tests;

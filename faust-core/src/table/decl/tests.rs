@@ -1,0 +1,110 @@
+//! What the macros make of annotations, once it runs.
+#![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
+
+use std::sync::Mutex;
+
+use faust_macros::{agent, record, window_close, window_late};
+use futures_util::FutureExt;
+
+use super::*;
+use crate::agent::{AgentArg, AgentCx, AgentHandle, ArgSpec, Run};
+use crate::error::{BoxError, Error};
+use crate::plan::sketch::Sketch;
+use crate::stream::Stream;
+use crate::table::{HookCall, HookHandle, HookKind, LateEvent};
+use crate::window::Window;
+
+/// Where the macros look for the facade.
+mod facade {
+    pub(super) use crate::__private;
+    pub(super) use crate::agent::AgentHandle;
+    pub(super) use crate::table::HookHandle;
+}
+
+/// An argument that keeps what was declared of it. The generics are there for the macro to read.
+#[derive(Clone)]
+struct Spy<K, V>(std::marker::PhantomData<fn() -> (K, V)>);
+
+static SEEN: Mutex<Vec<&'static ArgSpec>> = Mutex::new(Vec::new());
+
+impl<K, V> AgentArg for Spy<K, V> {
+    fn arg(_: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
+        SEEN.lock().unwrap().push(spec);
+        Ok(Self(std::marker::PhantomData))
+    }
+}
+
+#[record(crate = facade)]
+struct Click {
+    at: i64,
+}
+
+#[agent(topic = "clicks", crate = facade)]
+async fn count(
+    _clicks: Stream<Click>,
+    #[table(name = "sums", default = 10, help = "Sums", value_codec = "json", partition_by_source)] _a: Spy<
+        String,
+        i64,
+    >,
+    #[table(window = hopping("1m", "10s"), expires = "1h", default = "none", relative_to = field(Click::at))] _b: Spy<
+        String,
+        String,
+    >,
+) {
+}
+
+fn with_context<R>(agent: &'static str, then: impl FnOnce(&mut AgentCx<'_>) -> R) -> R {
+    then(&mut AgentCx { agent, sinks: &[], run: Run::Planning(Sketch::new(agent)) })
+}
+
+#[test]
+fn a_declaration_says_what_was_written() {
+    with_context("count", |cx| (count::DEF.start)(cx).map(drop)).unwrap();
+    let [sums, windowed] = SEEN.lock().unwrap()[..] else { panic!("two tables") };
+    let sums = sums.table.unwrap();
+    assert_eq!((sums.name, sums.help, sums.value_codec), (Some("sums"), "Sums", Some("json")));
+    assert!(sums.partition_by_source && sums.window.is_none());
+    assert_eq!(*(sums.default.unwrap())().downcast::<i64>().unwrap(), 10);
+
+    let table = windowed.table.unwrap();
+    assert_eq!((windowed.name, table.name), ("_b", None));
+    let window = WindowDecl { size_ms: 60_000, step_ms: 10_000, expires_ms: Some(3_600_000) };
+    assert_eq!(table.window, Some(window));
+    assert_eq!(*(table.default.unwrap())().downcast::<String>().unwrap(), "none");
+    let RelativeTo::Field(read) = table.relative_to else { panic!("{:?}", table.relative_to) };
+    assert_eq!(read(&Click { at: 7 }), Some(Timestamp(7)));
+    assert_eq!(read(&Some(Click { at: 7 })), Some(Timestamp(7)));
+    assert_eq!(read(&7_i64), None);
+}
+
+static CALLS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Notes the total.
+#[window_close(table = "sums", crate = facade)]
+async fn closed(key: String, window: Window, total: i64) -> Result<(), BoxError> {
+    CALLS.lock().unwrap().push(format!("{key} {window} {total}"));
+    if total < 0 { Err("below zero".into()) } else { Ok(()) }
+}
+
+#[window_late(table = "sums", crate = facade)]
+async fn late(key: u32, window: Window, event: LateEvent) {
+    CALLS.lock().unwrap().push(format!("{key} {window} {}", event.timestamp()));
+}
+
+#[test]
+fn hooks_are_called_with_what_they_take() {
+    assert_eq!((closed::DEF.kind, closed::DEF.table, closed::DEF.name), (HookKind::Close, "sums", "closed"));
+    assert_eq!((closed::DEF.help, late::DEF.kind), ("Notes the total.", HookKind::Late));
+    let listed = inventory::iter::<crate::table::HookDef>.into_iter().filter(|def| def.module == module_path!());
+    assert_eq!(listed.count(), 2);
+
+    let window = Window::new(Timestamp(0), Timestamp(10));
+    let hook = with_context("closed", closed::DEF.start).unwrap();
+    let close = |value: &[u8]| hook(HookCall::Close { key: b"a".into(), window, value: value.into() }).now_or_never();
+    assert!(close(b"7").unwrap().is_ok());
+    assert_eq!(close(b"-1").unwrap().unwrap_err().to_string(), "below zero");
+    let hook = with_context("late", late::DEF.start).unwrap();
+    let event = LateEvent::new(Timestamp(3), Timestamp(20));
+    assert!(hook(HookCall::Late { key: b"12".into(), window, event }).now_or_never().unwrap().is_ok());
+    assert_eq!(*CALLS.lock().unwrap(), ["a [0, 10) 7", "a [0, 10) -1", "12 [0, 10) 3"]);
+}
