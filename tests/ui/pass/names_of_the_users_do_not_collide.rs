@@ -19,6 +19,9 @@ struct event;
 struct running;
 struct value;
 struct read;
+struct argument_0;
+struct Window;
+struct LateEvent;
 
 #[::faust::record(key = from, timestamp = out)]
 struct Click {
@@ -43,5 +46,26 @@ async fn stream(mut clicks: ::faust::Stream<Click>, #[topic("out")] pages: ::fau
 async fn per_event(click: Click, #[topic("out")] pages: ::faust::Topic<::std::string::String, Click>) -> u8 {
     1
 }
+
+#[::faust::agent(topic = "clicks")]
+async fn tables(
+    mut clicks: ::faust::Stream<Click>,
+    #[table(window = tumbling("1s"), default = 7, relative_to = field(Click::out))]
+    sums: ::faust::WindowedTable<::std::string::String, i64>,
+) {
+    while let ::std::option::Option::Some(_) = clicks.next().await {}
+}
+
+#[::faust::window_close(table = "sums")]
+async fn closed(
+    key: ::std::string::String,
+    window: ::faust::Window,
+    total: i64,
+    #[topic("out")] pages: ::faust::Topic<::std::string::String, Click>,
+) {
+}
+
+#[::faust::window_late(table = "sums")]
+async fn late(key: ::std::string::String, window: ::faust::Window, late: ::faust::LateEvent) {}
 
 fn main() {}

@@ -1,0 +1,20 @@
+//! Hooks move between threads, so what they hold over an await does too.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[window_close(table = "sums")]
+async fn closed(key: String, window: Window, total: i64) {
+    let total = std::rc::Rc::new(total);
+    std::future::ready(()).await;
+    drop(total);
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A key is read from bytes.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[window_close(table = "sums")]
+async fn closed(key: std::time::Instant, window: Window, total: i64) {}
+
+fn main() {}

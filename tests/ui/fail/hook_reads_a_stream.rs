@@ -1,0 +1,16 @@
+//! A hook is called, it does not read.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[window_close(table = "sums")]
+async fn closed(key: String, window: Window, total: i64, clicks: Stream<Click>) {}
+
+fn main() {}

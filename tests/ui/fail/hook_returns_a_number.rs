@@ -1,0 +1,18 @@
+//! Nobody takes what a hook returns.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[window_close(table = "sums")]
+async fn closed(key: String, window: Window, total: i64) -> i64 {
+    total
+}
+
+fn main() {}

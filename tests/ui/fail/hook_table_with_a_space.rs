@@ -1,0 +1,16 @@
+//! A table has the name of a topic.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[window_close(table = "sums per page")]
+async fn closed(key: String, window: Window, total: i64) {}
+
+fn main() {}

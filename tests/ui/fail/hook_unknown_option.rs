@@ -1,0 +1,16 @@
+//! The options are listed.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[window_close(table = "sums", name = "closed")]
+async fn closed(key: String, window: Window, total: i64) {}
+
+fn main() {}

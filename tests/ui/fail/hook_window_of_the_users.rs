@@ -1,0 +1,20 @@
+//! A window is ours.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+mod mine {
+    pub struct Window;
+}
+
+#[window_close(table = "sums")]
+async fn closed(key: String, window: mine::Window, total: i64) {}
+
+fn main() {}

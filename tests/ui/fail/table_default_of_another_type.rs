@@ -1,0 +1,16 @@
+//! A default is of the type of the values.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[table(default = true)] sums: Table<String, i64>) {}
+
+fn main() {}

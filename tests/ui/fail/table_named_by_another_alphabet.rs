@@ -1,0 +1,16 @@
+//! An argument may be named what a topic may not.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, größe: Table<String, i64>) {}
+
+fn main() {}

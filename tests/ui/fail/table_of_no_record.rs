@@ -1,0 +1,16 @@
+//! Values are written to a topic.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, sums: Table<String, std::time::Instant>) {}
+
+fn main() {}

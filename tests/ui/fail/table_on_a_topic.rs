@@ -1,0 +1,16 @@
+//! What a topic is, another attribute says.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[table(name = "pages")] pages: Topic<String, u64>) {}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A stream keeps nothing.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(#[table] clicks: Stream<Click>) {}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! There are three times.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[table(window = tumbling("10s"), relative_to = wall)] sums: WindowedTable<String, i64>) {}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A field has to be a time.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[table(window = tumbling("10s"), relative_to = field(Click::list))] sums: WindowedTable<String, i64>) {}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! One attribute holds all options.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[table(name = "a")] #[table(help = "b")] _pages: Table<String, u64>) {}
+
+fn main() {}

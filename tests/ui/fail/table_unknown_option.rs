@@ -1,0 +1,16 @@
+//! The options are listed.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[table(windows = tumbling("10s"))] sums: Table<String, i64>) {}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A duration has a unit.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[table(window = tumbling(10))] sums: WindowedTable<String, i64>) {}
+
+fn main() {}

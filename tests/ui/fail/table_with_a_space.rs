@@ -1,0 +1,16 @@
+//! A name goes into the name of a topic.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[table(name = "sums per page")] sums: Table<String, i64>) {}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A table is named after its argument.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, _: Table<String, i64>) {}
+
+fn main() {}

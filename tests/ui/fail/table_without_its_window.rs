@@ -1,0 +1,16 @@
+//! The framework cannot guess the windows.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, sums: WindowedTable<String, i64>) {}
+
+fn main() {}

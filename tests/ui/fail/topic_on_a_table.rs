@@ -1,0 +1,16 @@
+//! A table is no output.
+#![allow(unused)]
+
+use faust::prelude::*;
+
+#[record]
+struct Click {
+    uri: String,
+    at: i64,
+    list: Vec<i64>,
+}
+
+#[agent(topic = "clicks")]
+async fn count(_clicks: Stream<Click>, #[topic("pages")] pages: Table<String, u64>) {}
+
+fn main() {}
