@@ -4,6 +4,8 @@ mod group;
 mod queue;
 mod reader;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,7 @@ use std::time::Duration;
 use faust_broker::core::{Broker, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use self::group::{Member, Membership};
 use self::queue::MemoryQueue;
@@ -35,8 +38,20 @@ struct Inner {
     state: Mutex<State>,
     /// Serializes rebalances: one ends before the next begins.
     rebalancing: tokio::sync::Mutex<()>,
+    /// What becomes of commits; those that are held back watch it.
+    commits: watch::Sender<Commits>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     session_timeout: Duration,
+}
+
+/// What becomes of commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commits {
+    Answered,
+    /// They are on their way to the cluster.
+    Held,
+    /// They take effect, and the answers are on their way.
+    Unanswered,
 }
 
 struct State {
@@ -68,6 +83,7 @@ impl MemoryCluster {
         let inner = Inner {
             state: Mutex::new(state),
             rebalancing: tokio::sync::Mutex::new(()),
+            commits: watch::Sender::new(Commits::Answered),
             clock: Box::new(clock),
             session_timeout,
         };
@@ -88,6 +104,24 @@ impl MemoryCluster {
     pub fn release_deliveries(&self) {
         let held = self.state().held.take().unwrap_or_default();
         held.into_iter().for_each(|(delivery, offset)| delivery.done(Ok(offset)));
+    }
+
+    /// From now on commits wait: they take effect, and are answered, after
+    /// [`release_commits`](Self::release_commits), unless the worker has crashed or lost the partitions by then.
+    pub fn hold_commits(&self) {
+        self.inner.commits.send_replace(Commits::Held);
+    }
+
+    /// From now on commits take effect and are not answered, until [`release_commits`](Self::release_commits). What
+    /// [`hold_commits`](Self::hold_commits) holds stays held.
+    pub fn hold_commit_answers(&self) {
+        self.inner.commits.send_replace(Commits::Unanswered);
+    }
+
+    /// Lets go of what was held back; commits are answered at once again.
+    pub fn release_commits(&self) {
+        self.state().active();
+        self.inner.commits.send_replace(Commits::Answered);
     }
 
     /// The cluster's time.

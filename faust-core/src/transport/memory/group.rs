@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use faust_broker::core::OffsetSpec;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all, ready};
+use futures_util::future::{BoxFuture, join_all};
 
-use super::{MemoryCluster, State};
+use super::{Commits, MemoryCluster, State};
 use crate::transport::{
     Assigned, Committed, Group, GroupListener, Subscription, TopicPartition, TransportError, TransportErrorKind,
 };
@@ -46,26 +46,43 @@ impl Membership {
         Arc::new(Self { cluster: cluster.clone(), group, id, abandoned: AtomicBool::new(false) })
     }
 
-    fn owns(&self, state: &State, partition: &TopicPartition) -> bool {
-        state.members.get(&self.id).is_some_and(|member| member.assigned.contains(partition))
-    }
-}
-
-impl Group for Membership {
-    fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>> {
+    fn commit_now(&self, offsets: BTreeMap<TopicPartition, Committed>) -> Result<(), TransportError> {
         let now = self.cluster.time();
         let mut state = self.cluster.state();
-        let foreign = offsets.keys().find(|partition| !self.owns(&state, partition));
-        let result = match foreign {
+        state.active();
+        match offsets.keys().find(|partition| !self.owns(&state, partition)) {
             Some(partition) => Err(TransportError {
                 what: format!("commit of group `{}`", self.group),
                 why: format!("{partition} is another member's"),
                 kind: TransportErrorKind::Rebalanced,
             }),
             None => state.commit(&self.group, offsets, now),
+        }
+    }
+
+    fn owns(&self, state: &State, partition: &TopicPartition) -> bool {
+        state.members.get(&self.id).is_some_and(|member| !member.crashed && member.assigned.contains(partition))
+    }
+}
+
+impl Group for Membership {
+    fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>> {
+        let mut commits = self.cluster.inner.commits.subscribe();
+        let now = *commits.borrow_and_update();
+        self.cluster.state().active();
+        // A request arrives whether its answer is waited for or not; one that is held back does not.
+        let arrived = match now {
+            Commits::Held => Err(offsets),
+            Commits::Answered | Commits::Unanswered => Ok(self.commit_now(offsets)),
         };
-        state.active();
-        ready(result).boxed()
+        async move {
+            if now != Commits::Answered {
+                // An error means that the cluster is gone, and nobody cares.
+                let _ = commits.wait_for(|commits| *commits == Commits::Answered).await;
+            }
+            arrived.unwrap_or_else(|offsets| self.commit_now(offsets))
+        }
+        .boxed()
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {

@@ -1,0 +1,111 @@
+//! The in-memory cluster: what its port says beyond what the test driver's scenarios use, and its faults.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+
+use super::MemoryCluster;
+use crate::time::Timestamp;
+use crate::transport::*;
+
+const SESSION: Duration = Duration::from_secs(10);
+
+/// A cluster with the topic `t` of two partitions.
+async fn cluster() -> MemoryCluster {
+    let cluster = MemoryCluster::new(1, SESSION, || Timestamp(0));
+    create(&cluster).await;
+    cluster
+}
+
+async fn create(cluster: &MemoryCluster) {
+    let topic = NewTopic { name: "t".to_owned(), partitions: 2, replication: 1, configs: BTreeMap::new() };
+    cluster.create(vec![topic]).await.unwrap();
+}
+
+fn first() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
+
+/// Remembers that something was assigned.
+#[derive(Default)]
+struct Listener(Mutex<usize>);
+
+impl GroupListener for Listener {
+    fn assigned(&self, partitions: Vec<Assigned>) {
+        *self.0.lock().unwrap() += partitions.len();
+    }
+
+    fn revoked(&self, _: Vec<TopicPartition>, _: bool) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+
+    fn failed(&self, error: TransportError) {
+        panic!("{error}");
+    }
+
+    fn connection(&self, _: bool, _: &str) {}
+}
+
+async fn member(cluster: &MemoryCluster) -> Arc<dyn Group> {
+    let listener = Arc::new(Listener::default());
+    let subscription = Subscription { group: "g".to_owned(), topics: vec!["t".into()], partitions: 2 };
+    let group = cluster.join(subscription, listener.clone()).unwrap();
+    while *listener.0.lock().unwrap() < 2 {
+        tokio::task::yield_now().await;
+    }
+    group
+}
+
+fn commit(group: &Arc<dyn Group>, offset: i64) -> BoxFuture<'_, Result<(), TransportError>> {
+    group.commit(BTreeMap::from([(first(), Committed { offset, metadata: String::new() })]))
+}
+
+async fn committed(cluster: &MemoryCluster) -> Option<i64> {
+    cluster.committed("g", vec![first()]).await.unwrap().get(&first()).map(|committed| committed.offset)
+}
+
+#[tokio::test]
+async fn held_commits_arrive_when_they_are_released_unless_they_were_dropped() {
+    let cluster = cluster().await;
+    let group = member(&cluster).await;
+    commit(&group, 1).await.unwrap();
+    cluster.hold_commits();
+    let mut held = commit(&group, 2);
+    let dropped = commit(&group, 3);
+    assert!((&mut held).now_or_never().is_none());
+    assert_eq!(committed(&cluster).await, Some(1));
+    drop(dropped);
+    cluster.release_commits();
+    held.await.unwrap();
+    assert_eq!(committed(&cluster).await, Some(2));
+}
+
+#[tokio::test]
+async fn commits_whose_answers_are_held_have_arrived() {
+    let cluster = cluster().await;
+    let group = member(&cluster).await;
+    cluster.hold_commit_answers();
+    let mut unanswered = commit(&group, 2);
+    assert!((&mut unanswered).now_or_never().is_none());
+    assert_eq!(committed(&cluster).await, Some(2));
+    group.abandon();
+    cluster.release_commits();
+    unanswered.await.unwrap();
+    assert_eq!(committed(&cluster).await, Some(2));
+}
+
+#[tokio::test]
+async fn a_held_commit_of_a_worker_that_crashed_is_gone() {
+    let cluster = cluster().await;
+    let group = member(&cluster).await;
+    cluster.hold_commits();
+    let held = commit(&group, 2);
+    group.abandon();
+    cluster.release_commits();
+    assert_eq!(held.await.unwrap_err().kind, TransportErrorKind::Rebalanced);
+    assert_eq!(committed(&cluster).await, None);
+}
