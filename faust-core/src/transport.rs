@@ -38,8 +38,17 @@ pub trait Transport: Send + Sync + 'static {
         listener: Arc<dyn GroupListener>,
     ) -> Result<Arc<dyn Group>, TransportError>;
 
-    /// Reads partitions outside any group from chosen offsets, for `consume` and for restores.
+    /// Reads partitions outside any group from chosen offsets, message by message, for `consume`.
     fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError>;
+
+    /// Reads partitions outside any group as fast as a group reads its own, each from its own queue, in the order given.
+    ///
+    /// An offset that the log does not hold is the queue's error of the kind
+    /// [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange): nothing is skipped in silence.
+    fn tail(
+        &self,
+        from: Vec<(TopicPartition, StartAt)>,
+    ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>>;
 }
 
 /// What to join a group with.
@@ -134,7 +143,8 @@ pub trait PartitionQueue: Send {
     /// Goes on reading at `offset`; what was prefetched is dropped.
     fn seek(&mut self, offset: i64) -> Result<(), TransportError>;
 
-    /// Whether the last poll saw the partition's end and nothing has arrived since.
+    /// Whether the last poll saw the partition's end and nothing has arrived since. An end wakes who waits: look at
+    /// this after every poll, also after a pending one.
     fn at_end(&self) -> bool;
 }
 

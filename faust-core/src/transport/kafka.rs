@@ -1,8 +1,9 @@
 //! The adapter to Apache Kafka, and to the embedded broker, through librdkafka: the only place that names rdkafka.
 //!
 //! [`KafkaTransport`] opens what the port asks for: `group` reads as a member of a consumer group, `sink` writes,
-//! `reader` reads outside any group, `admin` declares topics and looks things up. The calls that librdkafka has
-//! faults in, and the order in which the others must come, are noted where they are made.
+//! `reader` and `tail` read outside any group, one message by message,
+//! the other as fast as it goes; `admin` declares topics and looks things up. The calls that librdkafka has faults in,
+//! and the order in which the others must come, are noted where they are made.
 
 mod admin;
 mod config;
@@ -15,14 +16,19 @@ mod queue;
 mod reader;
 mod rebalance;
 mod sink;
+mod tail;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
 use super::{
-    Admin, Group, GroupListener, Reader, Sink, StartAt, Subscription, TopicPartition, Transport, TransportError,
+    Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport,
+    TransportError,
 };
 
 pub use config::{GroupProtocol, KafkaConfig, OffsetReset};
@@ -69,4 +75,20 @@ impl Transport for KafkaTransport {
     fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError> {
         Ok(Box::new(reader::KafkaReader::open(&self.config, from)?))
     }
+
+    fn tail(
+        &self,
+        from: Vec<(TopicPartition, StartAt)>,
+    ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
+        let config = self.config.clone();
+        beside("opening of a tail", move || tail::open(&config, from)).boxed()
+    }
+}
+
+/// Makes a blocking call beside the runtime.
+async fn beside<T: Send + 'static>(
+    what: &str,
+    call: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
+) -> Result<T, TransportError> {
+    tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| Err(TransportError::fatal(what, error)))
 }

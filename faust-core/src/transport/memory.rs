@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use faust_broker::core::{Broker, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use tokio::sync::watch;
 
 use self::group::{Member, Membership};
@@ -22,8 +22,8 @@ use self::queue::MemoryQueue;
 use self::reader::MemoryReader;
 use self::sink::MemorySink;
 use super::{
-    Admin, Committed, Group, GroupListener, NewTopic, Reader, Sink, StartAt, Subscription, TopicPartition, Transport,
-    TransportError,
+    Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
+    TopicPartition, Transport, TransportError, TransportErrorKind, Watermarks,
 };
 use crate::delivery::Delivery;
 use crate::time::Timestamp;
@@ -129,6 +129,18 @@ impl MemoryCluster {
         (self.inner.clock)()
     }
 
+    fn queues(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Vec<MemoryQueue>, TransportError> {
+        let queue = |(partition, start)| {
+            let offset = match start {
+                StartAt::Offset(offset) => offset,
+                StartAt::Earliest => self.state().end(&partition, OffsetSpec::Earliest)?,
+                StartAt::Latest => self.state().end(&partition, OffsetSpec::Latest)?,
+            };
+            Ok(MemoryQueue::new(self.clone(), partition, offset))
+        };
+        from.into_iter().map(queue).collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -181,7 +193,11 @@ impl State {
 }
 
 fn refused(what: &str, code: ErrorCode) -> TransportError {
-    TransportError::fatal(what, format!("{code:?}"))
+    let kind = match code {
+        ErrorCode::OffsetOutOfRange => TransportErrorKind::OffsetOutOfRange,
+        _ => TransportErrorKind::Fatal,
+    };
+    TransportError { what: what.to_owned(), why: format!("{code:?}"), kind }
 }
 
 impl Transport for MemoryCluster {
@@ -206,15 +222,15 @@ impl Transport for MemoryCluster {
     }
 
     fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError> {
-        let queues = from.into_iter().map(|(partition, start)| {
-            let offset = match start {
-                StartAt::Offset(offset) => offset,
-                StartAt::Earliest => self.state().end(&partition, OffsetSpec::Earliest)?,
-                StartAt::Latest => self.state().end(&partition, OffsetSpec::Latest)?,
-            };
-            Ok(MemoryQueue::new(self.clone(), partition, offset))
-        });
-        Ok(Box::new(MemoryReader::new(queues.collect::<Result<_, TransportError>>()?)))
+        Ok(Box::new(MemoryReader::new(self.queues(from)?)))
+    }
+
+    fn tail(
+        &self,
+        from: Vec<(TopicPartition, StartAt)>,
+    ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
+        let boxed = |queue| Box::new(queue) as Box<dyn PartitionQueue>;
+        ready(self.queues(from).map(|queues| queues.into_iter().map(boxed).collect())).boxed()
     }
 }
 
@@ -224,7 +240,7 @@ impl Admin for MemoryCluster {
         if let Some(names) = names {
             topics.retain(|name, _| names.contains(name));
         }
-        futures_util::future::ready(Ok(topics)).boxed()
+        ready(Ok(topics)).boxed()
     }
 
     fn create(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<(), TransportError>> {
@@ -239,7 +255,7 @@ impl Admin for MemoryCluster {
                 .map_err(|refusal| TransportError::fatal(format!("create topic `{}`", topic.name), refusal.message))
         });
         let result: Result<Vec<()>, _> = results.collect();
-        futures_util::future::ready(result.map(drop)).boxed()
+        ready(result.map(drop)).boxed()
     }
 
     fn delete(&self, topics: Vec<String>) -> BoxFuture<'_, Result<(), TransportError>> {
@@ -249,20 +265,17 @@ impl Admin for MemoryCluster {
             // One that is not there is deleted already.
             let _ = state.broker.delete_topic(&topic);
         }
-        futures_util::future::ready(Ok(())).boxed()
+        ready(Ok(())).boxed()
     }
 
-    fn watermarks(
-        &self,
-        of: Vec<TopicPartition>,
-    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, (i64, i64)>, TransportError>> {
+    fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>> {
         let state = self.state();
         let bounds = of.into_iter().map(|partition| {
             let low = state.end(&partition, OffsetSpec::Earliest)?;
             let high = state.end(&partition, OffsetSpec::Latest)?;
             Ok((partition, (low, high)))
         });
-        futures_util::future::ready(bounds.collect()).boxed()
+        ready(bounds.collect()).boxed()
     }
 
     fn committed(
@@ -273,7 +286,7 @@ impl Admin for MemoryCluster {
         let state = self.state();
         let committed =
             of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
-        futures_util::future::ready(Ok(committed.collect())).boxed()
+        ready(Ok(committed.collect())).boxed()
     }
 }
 

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::beside;
 use super::config::KafkaConfig;
 use super::connection::Bystander;
 use super::errors::{failed, refused, unusable};
@@ -166,13 +167,6 @@ impl Admin for KafkaAdmin {
         })
         .boxed()
     }
-}
-
-async fn beside<T: Send + 'static>(
-    what: &str,
-    call: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
-) -> Result<T, TransportError> {
-    tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| Err(TransportError::fatal(what, error)))
 }
 
 /// How many partitions a topic has; `None` when it does not exist.

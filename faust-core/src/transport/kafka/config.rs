@@ -122,12 +122,12 @@ impl KafkaConfig {
     }
 
     /// For a reader outside any group. librdkafka cannot assign without a group's name, but it never joins this one.
-    pub(super) fn outsider(&self, partitions: usize) -> ClientConfig {
+    /// An end is noticed only after an empty fetch, so after `wait`.
+    pub(super) fn outsider(&self, partitions: usize, wait: Duration) -> ClientConfig {
         let mut client = self.reading(partitions);
         client.set("group.id", format!("{}-reader", self.client_id));
         client.set("enable.partition.eof", "true");
-        // An end is noticed only after an empty fetch.
-        client.set("fetch.wait.max.ms", "50");
+        client.set("fetch.wait.max.ms", ms(wait));
         self.overridden(client, "consumer.")
     }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rdkafka::Offset;
-use rdkafka::consumer::{Consumer, ConsumerContext};
+use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tracing::warn;
@@ -23,13 +23,15 @@ const SEEK_WITHIN: Duration = Duration::from_secs(5);
 /// The engine's end of a partition's queue. librdkafka's end is kept by the group until after the partition is given
 /// back: a queue that goes before would strand its partition.
 pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
-    pub(super) partition: TopicPartition,
-    pub(super) reader: Arc<PartitionReader>,
-    pub(super) member: Arc<Member<C>>,
-    pub(super) reset: OffsetReset,
+    partition: TopicPartition,
+    reader: Arc<PartitionReader>,
+    member: Arc<Member<C>>,
+    reset: OffsetReset,
     /// The offset after the last one handed out: where reading goes on after a fault.
-    pub(super) next: i64,
-    pub(super) at_end: bool,
+    next: i64,
+    at_end: bool,
+    /// An offset was not in the log. librdkafka has stopped fetching the partition, and a seek does not start it again.
+    stopped: bool,
 }
 
 impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
@@ -64,6 +66,17 @@ impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
 }
 
 impl<C: ConsumerContext + 'static> KafkaQueue<C> {
+    /// The queue of a partition that has been [`split`] off and stands at offset `next`.
+    pub(super) fn new(
+        partition: TopicPartition,
+        reader: Arc<PartitionReader>,
+        member: Arc<Member<C>>,
+        reset: OffsetReset,
+        next: i64,
+    ) -> Self {
+        Self { partition, reader, member, reset, next, at_end: false, stopped: false }
+    }
+
     fn read(&mut self, max: usize, each: &mut dyn FnMut(RawMessage<'_>)) -> Result<usize, TransportError> {
         let (mut next, mut at_end, mut count, mut fault) = (self.next, self.at_end, 0, None);
         self.reader.read(max, &mut |fetched| match fetched {
@@ -93,6 +106,7 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
             }
             return Err(error);
         }
+        self.stopped = true;
         let to = match self.reset {
             OffsetReset::Earliest => Offset::Beginning,
             OffsetReset::Latest => Offset::End,
@@ -106,12 +120,23 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         self.seek_to(to)
     }
 
-    fn seek_to(&self, offset: Offset) -> Result<(), TransportError> {
-        let what = || format!("seek of {} to {offset:?}", self.partition);
-        self.member
-            .consumer()
-            .seek(&self.partition.topic, self.partition.partition, offset, SEEK_WITHIN)
-            .map_err(|error| failed(what(), &error))
+    fn seek_to(&mut self, offset: Offset) -> Result<(), TransportError> {
+        let TopicPartition { topic, partition } = &self.partition;
+        let consumer = self.member.consumer();
+        // Of a group's member the assignment is the group's, and librdkafka lets nobody else change it.
+        let restart = self.stopped && matches!(consumer.rebalance_protocol(), RebalanceProtocol::None);
+        let sought = if restart {
+            // The queue stays split: librdkafka remembers that this was the program's wish.
+            listed_at([(&self.partition, offset)]).and_then(|list| {
+                consumer.incremental_unassign(&list)?;
+                consumer.incremental_assign(&list)
+            })
+        } else {
+            consumer.seek(topic, *partition, offset, SEEK_WITHIN)
+        };
+        sought.map_err(|error| failed(format!("seek of {topic}[{partition}] to {offset:?}"), &error))?;
+        self.stopped = false;
+        Ok(())
     }
 }
 

@@ -23,6 +23,9 @@ use crate::transport::{Read, Reader, StartAt, TopicPartition, TransportError};
 /// How often the consumer's own events are served and every queue is looked at, should a wake-up have been lost.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long a broker may hold a fetch: an end is noticed only after an empty one.
+const FETCH_WAIT: Duration = Duration::from_millis(50);
+
 /// Partitions read from chosen offsets.
 pub(super) struct KafkaReader {
     member: Option<Arc<Member<Bystander>>>,
@@ -36,8 +39,10 @@ impl KafkaReader {
     /// Waits for the brokers only to learn where `StartAt::Latest` is.
     pub(super) fn open(config: &KafkaConfig, from: Vec<(TopicPartition, StartAt)>) -> Result<Self, TransportError> {
         let what = "opening of a reader";
-        let consumer: BaseConsumer<_> =
-            config.outsider(from.len()).create_with_context(Bystander).map_err(|error| unusable(what, &error))?;
+        let consumer: BaseConsumer<_> = config
+            .outsider(from.len(), FETCH_WAIT)
+            .create_with_context(Bystander)
+            .map_err(|error| unusable(what, &error))?;
         let member = Arc::new(Member::new(consumer));
         // What comes after this call is to be read, so the end is looked up now.
         let latest: Vec<_> =

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-use faust_broker::core::records;
+use faust_broker::core::batch::Header;
+use faust_broker::core::{ErrorCode, records};
 
 use super::{MemoryCluster, refused};
 use crate::message::{Headers, OwnedMessage, RawMessage};
@@ -31,22 +32,27 @@ impl MemoryQueue {
     }
 
     /// Takes the next chunk from the log; with none, the waker hears of the next message of any partition.
-    fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), TransportError> {
-        let what = format!("read {}", self.partition);
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), ErrorCode> {
+        self.at_end = false;
         let mut state = self.cluster.state();
-        let read = state.broker.read(&self.partition.topic, self.partition.partition, self.position, CHUNK);
-        let read = read.map_err(|code| refused(&what, code))?;
-        for batch in read.batches {
-            let records = records::decode(&batch).map_err(|code| refused(&what, code))?;
-            // A batch may begin before the position.
-            let wanted = records.into_iter().filter(|record| record.offset >= self.position);
-            self.buffer.extend(wanted.map(message));
+        while self.buffer.is_empty() {
+            let read = state.broker.read(&self.partition.topic, self.partition.partition, self.position, CHUNK);
+            let batches = read?.batches;
+            if batches.is_empty() {
+                state.wakers.push(cx.waker().clone());
+                break;
+            }
+            for batch in batches {
+                let header = Header::read(&batch).ok_or(ErrorCode::CorruptMessage)?;
+                let records = records::decode(&batch)?;
+                // A batch may begin before the position.
+                let wanted = records.into_iter().filter(|record| record.offset >= self.position);
+                self.buffer.extend(wanted.map(message));
+                // Not its last record's: compaction may have taken the last ones, or all.
+                self.position = header.last_offset() + 1;
+            }
         }
         self.at_end = self.buffer.is_empty();
-        match self.buffer.back() {
-            Some(last) => self.position = last.offset + 1,
-            None => state.wakers.push(cx.waker().clone()),
-        }
         state.activity += u64::from(!self.at_end);
         Ok(())
     }
@@ -67,9 +73,10 @@ impl PartitionQueue for MemoryQueue {
         each: &mut dyn FnMut(RawMessage<'_>),
     ) -> Poll<Result<usize, TransportError>> {
         if self.buffer.is_empty()
-            && let Err(error) = self.fill(cx)
+            && let Err(code) = self.fill(cx)
         {
-            return Poll::Ready(Err(error));
+            let what = format!("reading of {} at offset {}", self.partition, self.position);
+            return Poll::Ready(Err(refused(&what, code)));
         }
         let count = self.buffer.len().min(max);
         if count == 0 {
