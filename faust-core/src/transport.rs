@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 
 use crate::delivery::Delivery;
@@ -242,6 +244,16 @@ pub trait Admin: Send + Sync {
     /// Deletes topics; one that does not exist is no error.
     fn delete(&self, topics: Vec<String>) -> BoxFuture<'_, Result<(), TransportError>>;
 
+    /// Deletes the messages before these offsets for good. Messages that are gone already are no error.
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange) for an offset above the high watermark.
+    fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>>;
+
+    /// The ids of those of these topics that exist, as Kafka's own tools write them: a topic that was deleted and created
+    /// again has another one. Empty for a topic of a broker from before Kafka 2.8, which knows no ids.
+    fn topic_ids(&self, names: Vec<String>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>>;
+
     /// The oldest kept offset and the high watermark of each.
     fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>>;
 
@@ -264,6 +276,11 @@ pub struct NewTopic {
     pub replication: i16,
     /// Kafka's own names, such as `retention.ms`.
     pub configs: BTreeMap<String, String>,
+}
+
+/// A topic's id (KIP-516) as text.
+fn topic_id_text(id: u128) -> String {
+    if id == 0 { String::new() } else { BASE64_URL_SAFE_NO_PAD.encode(id.to_be_bytes()) }
 }
 
 /// What a broker or the way to it refused.

@@ -23,7 +23,7 @@ use self::reader::MemoryReader;
 use self::sink::MemorySink;
 use super::{
     Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
-    TopicPartition, Transport, TransportError, TransportErrorKind, Watermarks,
+    TopicPartition, Transport, TransportError, TransportErrorKind, Watermarks, topic_id_text,
 };
 use crate::delivery::Delivery;
 use crate::time::Timestamp;
@@ -266,6 +266,25 @@ impl Admin for MemoryCluster {
             let _ = state.broker.delete_topic(&topic);
         }
         ready(Ok(())).boxed()
+    }
+
+    fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>> {
+        let mut state = self.state();
+        state.active();
+        let deleted = before.into_iter().try_for_each(|(of, offset)| {
+            let deleted = state.broker.delete_records(&of.topic, of.partition, Some(offset));
+            deleted.map(drop).map_err(|code| refused(&format!("deletion of records of {of}"), code))
+        });
+        ready(deleted).boxed()
+    }
+
+    fn topic_ids(&self, names: Vec<String>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+        let state = self.state();
+        let ids = names.into_iter().filter_map(|name| {
+            let id = topic_id_text(state.broker.topic(&name)?.id());
+            Some((name, id))
+        });
+        ready(Ok(ids.collect())).boxed()
     }
 
     fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>> {

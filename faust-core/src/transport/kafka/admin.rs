@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as NativeNewTopic, TopicReplication};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,8 +18,9 @@ use super::beside;
 use super::config::KafkaConfig;
 use super::connection::Bystander;
 use super::errors::{failed, refused, unusable};
+use super::native::{answers, topic_ids};
 use super::offsets;
-use crate::transport::{Admin, Committed, NewTopic, TopicPartition, TransportError, Watermarks};
+use crate::transport::{Admin, Committed, NewTopic, TopicPartition, TransportError, Watermarks, topic_id_text};
 
 /// How long a topic that was created may take to be seen by all.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
@@ -146,6 +148,38 @@ impl Admin for KafkaAdmin {
                 .find(|(_, code)| *code != RDKafkaErrorCode::UnknownTopicOrPartition);
             refusal.map_or(Ok(()), |(name, code)| Err(refused(format!("deletion of topic `{name}`"), code)))
         }
+        .boxed()
+    }
+
+    fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>> {
+        let what = "deletion of records";
+        async move {
+            if before.is_empty() {
+                return Ok(());
+            }
+            let list = offsets::listed_at(before.iter().map(|(of, offset)| (of, Offset::Offset(*offset))))
+                .map_err(|error| failed(what, &error))?;
+            let deleted = self.admin.delete_records(&list, &self.options()).await;
+            let rows = answers(&deleted.map_err(|error| failed(what, &error))?);
+            offsets::checked(what, rows).map(drop)
+        }
+        .boxed()
+    }
+
+    fn topic_ids(&self, names: Vec<String>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+        let what = "look-up of topic ids";
+        self.look_up(what, move |lookups, within| {
+            let rows = topic_ids(lookups.client(), &names.into_iter().collect(), within);
+            let mut ids = BTreeMap::new();
+            for (name, id) in rows.map_err(|code| refused(what, code))? {
+                match id {
+                    Ok(id) => _ = ids.insert(name, topic_id_text(id)),
+                    Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+                    Err(code) => return Err(refused(format!("{what}, `{name}`"), code)),
+                }
+            }
+            Ok(ids)
+        })
         .boxed()
     }
 

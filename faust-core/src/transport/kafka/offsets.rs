@@ -131,7 +131,8 @@ pub(super) fn listed_at<'a>(
     Ok(list)
 }
 
-fn checked(what: &str, rows: Vec<PartitionAnswer>) -> Result<Vec<PartitionAnswer>, TransportError> {
+/// The rows, unless one of them is an error.
+pub(super) fn checked(what: &str, rows: Vec<PartitionAnswer>) -> Result<Vec<PartitionAnswer>, TransportError> {
     match rows.iter().find(|row| row.error != RDKafkaErrorCode::NoError) {
         Some(row) => Err(refused(format!("{what} of {}", key(row)), row.error)),
         None => Ok(rows),

@@ -5,3 +5,5 @@ mod cluster;
 mod coming_and_going;
 mod group;
 mod messages;
+mod tail;
+mod topics;

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::MemoryCluster;
+use crate::delivery::Delivery;
 use crate::time::Timestamp;
 use crate::transport::*;
 
@@ -26,8 +28,72 @@ async fn create(cluster: &MemoryCluster) {
     cluster.create(vec![topic]).await.unwrap();
 }
 
+fn fill(cluster: &MemoryCluster, count: usize, delivery: &Arc<Delivery>) {
+    let topic = cluster.sink().unwrap().topic("t").unwrap();
+    for _ in 0..count {
+        topic.try_send(&Outgoing { partition: Some(0), ..Outgoing::default() }, delivery).unwrap();
+    }
+}
+
 fn first() -> TopicPartition {
     TopicPartition::new("t", 0)
+}
+
+/// What one poll finds; `None` when it is pending.
+fn poll(queue: &mut dyn PartitionQueue) -> Option<Result<Vec<i64>, TransportError>> {
+    let mut offsets = Vec::new();
+    let polled = queue.poll_batch(&mut Context::from_waker(Waker::noop()), 1000, &mut |read| offsets.push(read.offset));
+    match polled {
+        Poll::Pending => None,
+        Poll::Ready(read) => Some(read.map(|_| offsets)),
+    }
+}
+
+#[tokio::test]
+async fn a_tail_reads_what_is_left_and_refuses_what_is_gone() {
+    let cluster = cluster().await;
+    fill(&cluster, 10, &Delivery::new());
+    cluster.delete_records(BTreeMap::from([(first(), 4)])).await.unwrap();
+    assert_eq!(cluster.watermarks(vec![first()]).await.unwrap()[&first()], (4, 10));
+
+    let from = [StartAt::Earliest, StartAt::Latest, StartAt::Offset(8)].map(|at| (first(), at));
+    let mut queues = cluster.tail(from.to_vec()).await.unwrap();
+    for (queue, expected) in queues.iter_mut().zip([Some(4..10), None, Some(8..10)]) {
+        if let Some(expected) = expected {
+            assert_eq!(poll(&mut **queue).unwrap().unwrap(), expected.collect::<Vec<_>>());
+            assert!(!queue.at_end());
+        }
+        assert!(poll(&mut **queue).is_none() && queue.at_end());
+    }
+    for outside in [0, 3, 11] {
+        queues[0].seek(outside).unwrap();
+        let error = poll(&mut *queues[0]).unwrap().unwrap_err();
+        assert_eq!((error.kind, queues[0].at_end()), (TransportErrorKind::OffsetOutOfRange, false), "{error}");
+    }
+    let error = cluster.delete_records(BTreeMap::from([(first(), 11)])).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::OffsetOutOfRange, "{error}");
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_anew_has_another_id() {
+    let cluster = cluster().await;
+    let names = vec!["t".to_owned(), "missing".to_owned()];
+    let before = cluster.topic_ids(names.clone()).await.unwrap();
+    assert_eq!((before.len(), before["t"].len()), (1, 22));
+    cluster.delete(vec!["t".to_owned()]).await.unwrap();
+    create(&cluster).await;
+    assert_ne!(cluster.topic_ids(names).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_delivery_tells_the_last_offset_also_when_it_was_held() {
+    let (cluster, delivery) = (cluster().await, Delivery::with_offsets());
+    fill(&cluster, 3, &delivery);
+    cluster.hold_deliveries();
+    fill(&cluster, 2, &delivery);
+    assert_eq!((delivery.last_offset(), delivery.pending()), (Some(2), 2));
+    cluster.release_deliveries();
+    assert_eq!((delivery.last_offset(), delivery.pending()), (Some(4), 0));
 }
 
 /// Remembers that something was assigned.

@@ -141,19 +141,18 @@ async fn a_full_buffer_says_so_and_has_room_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn topics_are_created_once_found_and_deleted() {
-    for cluster in Cluster::kafkas(1).await {
-        let admin = cluster.transport().admin().unwrap();
-        let name = format!("{}-created", cluster.topic);
-        let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
-        let topic = NewTopic { name: name.clone(), partitions: 3, replication: 1, configs };
-        assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::new());
-        admin.create(vec![topic.clone()]).await.unwrap();
-        admin.create(vec![topic]).await.unwrap();
-        assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::from([(name.clone(), 3)]));
-        assert_eq!(admin.topics(None).await.unwrap().get(&name), Some(&3));
-        admin.delete(vec![name.clone()]).await.unwrap();
-        admin.delete(vec![name]).await.unwrap();
+async fn a_delivery_tells_the_last_offset_that_arrived() {
+    for cluster in Cluster::each(2).await {
+        cluster.fill(1, 0..3).await;
+        let sink = cluster.transport().sink().unwrap();
+        let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::with_offsets());
+        for last in [499, 999] {
+            for _ in 0..500 {
+                topic.try_send(&Outgoing { partition: Some(0), ..Outgoing::default() }, &delivery).unwrap();
+            }
+            within("delivery", delivery.all()).await.unwrap();
+            assert_eq!(delivery.last_offset(), Some(last));
+        }
     }
 }
 

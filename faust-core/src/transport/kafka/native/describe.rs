@@ -1,0 +1,93 @@
+//! The ids of topics, for which rdkafka has no call.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::bindings as rd;
+use rdkafka::client::Client;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+/// librdkafka answers within its own timeout; only if it failed to would this be waited for as well.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Each topic's id, or why there is none; 0 is the id of brokers that know no ids. Blocks.
+pub(in crate::transport::kafka) fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    names: &BTreeSet<String>,
+    within: Duration,
+) -> Result<Vec<TopicId>, RDKafkaErrorCode> {
+    let names: Result<Vec<_>, _> = names.iter().map(|name| CString::new(name.as_str())).collect();
+    let names = names.map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let within = c_int::try_from((within + SLACK).as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: the client is valid while borrowed. The names are copied; queue, collection and event are ours and
+    // destroyed once each, the event after what is read from it has been copied.
+    unsafe {
+        let queue = Owned(rd::rd_kafka_queue_new(client.native_ptr()), rd::rd_kafka_queue_destroy);
+        let topics = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        let topics = Owned(topics, rd::rd_kafka_TopicCollection_destroy);
+        // Without options the timeout is `socket.timeout.ms`, which is the one for requests.
+        rd::rd_kafka_DescribeTopics(client.native_ptr(), topics.0, std::ptr::null(), queue.0);
+        let event = Owned(rd::rd_kafka_queue_poll(queue.0, within), rd::rd_kafka_event_destroy);
+        if event.0.is_null() {
+            return Err(RDKafkaErrorCode::OperationTimedOut);
+        }
+        match rd::rd_kafka_event_error(event.0) {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(described(event.0)),
+            error => Err(error.into()),
+        }
+    }
+}
+
+/// A topic's name with its id or its error.
+pub(in crate::transport::kafka) type TopicId = (String, Result<u128, RDKafkaErrorCode>);
+
+// SAFETY: for callers: `event` is the valid answer to a description of topics.
+unsafe fn described(event: *mut rd::rd_kafka_event_t) -> Vec<TopicId> {
+    // SAFETY: as promised by the caller; another event has no topics. The array is as long as `count` says, names end
+    // with a NUL, ids live as long as their topic; an error may be null.
+    unsafe {
+        let result = rd::rd_kafka_event_DescribeTopics_result(event);
+        if result.is_null() {
+            return Vec::new();
+        }
+        let mut count = 0;
+        let first = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        let topics = if count == 0 { &[] } else { std::slice::from_raw_parts(first, count) };
+        let row = |topic: &*const rd::rd_kafka_TopicDescription_t| {
+            let name = CStr::from_ptr(rd::rd_kafka_TopicDescription_name(*topic)).to_string_lossy().into_owned();
+            let error = rd::rd_kafka_error_code(rd::rd_kafka_TopicDescription_error(*topic));
+            let id = match error {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                    Ok(number(rd::rd_kafka_TopicDescription_topic_id(*topic)))
+                }
+                error => Err(error.into()),
+            };
+            (name, id)
+        };
+        topics.iter().map(row).collect()
+    }
+}
+
+// SAFETY: for callers: `id` is valid.
+unsafe fn number(id: *const rd::rd_kafka_Uuid_t) -> u128 {
+    // SAFETY: as promised by the caller.
+    let (high, low) =
+        unsafe { (rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)) };
+    u128::from(high.cast_unsigned()) << 64 | u128::from(low.cast_unsigned())
+}
+
+/// What has to be destroyed in the end, unless it is null.
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: made by librdkafka for us, destroyed by the function that belongs to it, once.
+            unsafe { (self.1)(self.0) }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Topics: created, deleted, told apart from their namesakes, and shortened.
+
+use std::collections::BTreeMap;
+
+use super::cluster::Cluster;
+use crate::transport::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_created_once_found_and_deleted() {
+    for cluster in Cluster::kafkas(1).await {
+        let admin = cluster.transport().admin().unwrap();
+        let name = format!("{}-created", cluster.topic);
+        let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+        let topic = NewTopic { name: name.clone(), partitions: 3, replication: 1, configs };
+        assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::new());
+        admin.create(vec![topic.clone()]).await.unwrap();
+        admin.create(vec![topic]).await.unwrap();
+        assert_eq!(admin.topics(Some(vec![name.clone()])).await.unwrap(), BTreeMap::from([(name.clone(), 3)]));
+        assert_eq!(admin.topics(None).await.unwrap().get(&name), Some(&3));
+        admin.delete(vec![name.clone()]).await.unwrap();
+        admin.delete(vec![name]).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_anew_has_another_id() {
+    for cluster in Cluster::kafkas(1).await {
+        let admin = cluster.transport().admin().unwrap();
+        let (kept, name) = (cluster.topic.to_string(), format!("{}-anew", cluster.topic));
+        let names = vec![kept.clone(), name.clone(), kept.clone()];
+        let topic = NewTopic { name: name.clone(), partitions: 2, replication: 1, configs: BTreeMap::new() };
+        admin.create(vec![topic.clone()]).await.unwrap();
+        let before = admin.topic_ids(names.clone()).await.unwrap();
+        assert_eq!(before.keys().collect::<Vec<_>>(), [&kept, &name]);
+        assert!(before.values().all(|id| id.len() == 22), "{before:?}");
+        assert_eq!(admin.topic_ids(names.clone()).await.unwrap(), before);
+
+        admin.delete(vec![name.clone()]).await.unwrap();
+        assert_eq!(admin.topic_ids(names.clone()).await.unwrap().keys().collect::<Vec<_>>(), [&kept]);
+        admin.create(vec![topic]).await.unwrap();
+        let after = admin.topic_ids(names).await.unwrap();
+        assert_eq!(after[&kept], before[&kept]);
+        assert_ne!(after[&name], before[&name]);
+        assert_eq!(admin.topic_ids(Vec::new()).await.unwrap(), BTreeMap::new());
+        admin.delete(vec![name]).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_records_move_the_start_of_the_log() {
+    for cluster in Cluster::kafkas(2).await {
+        cluster.fill(0, 0..10).await;
+        cluster.fill(1, 0..10).await;
+        let admin = cluster.transport().admin().unwrap();
+        let [first, second] = [0, 1].map(|partition| TopicPartition::new(&*cluster.topic, partition));
+        let starts = async || {
+            let marks = admin.watermarks(vec![first.clone(), second.clone()]).await.unwrap();
+            (marks[&first], marks[&second])
+        };
+        admin.delete_records(BTreeMap::from([(first.clone(), 4), (second.clone(), 10)])).await.unwrap();
+        assert_eq!(starts().await, ((4, 10), (10, 10)));
+        admin.delete_records(BTreeMap::from([(first.clone(), 2)])).await.unwrap();
+        admin.delete_records(BTreeMap::new()).await.unwrap();
+        let error = admin.delete_records(BTreeMap::from([(first.clone(), 11)])).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::OffsetOutOfRange, "{error}");
+        assert_eq!(starts().await, ((4, 10), (10, 10)));
+    }
+}
