@@ -18,7 +18,9 @@ use std::time::Duration;
 pub use layers::{Explained, Layers, Origin, Resolved};
 pub use suggest::closest;
 pub use table::SettingDef;
-pub use value::{BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol};
+pub use value::{
+    BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol, StoreKind,
+};
 
 table::settings! {
     /// Raise it to start over: it becomes part of the consumer group and of the names of internal topics (`orders-v2`).
@@ -76,6 +78,13 @@ table::settings! {
     producer_linger: Duration = "5ms", within "0s" "10s", example "50ms";
     /// The largest message that can be sent. The topic has a limit of its own, 1 MiB unless it was raised.
     producer_max_request_size: ByteSize = "16MiB", within "1KiB" "100MiB", example "32MiB";
+
+    /// What keeps tables on disk: `sled://`, `fjall://` for those larger than memory, or `memory://` for none.
+    store: StoreKind = "sled://", example "fjall://";
+    /// Memory for committed changes of tables that wait to be written to the store; when it is full, processing waits.
+    state_memory: ByteSize = "128MiB", within "1MiB" "64GiB", example "64MiB";
+    /// Memory in which a worker keeps entries of its tables, so that most reads need not go to the store.
+    table_cache_memory: ByteSize = "256MiB", within "1MiB" "1TiB", example "2GiB";
 
     /// Events one agent may be ahead of a slower one on the same partition.
     stream_buffer_maxsize: usize = "4096", within "1" "10000000", example "10000";

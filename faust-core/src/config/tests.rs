@@ -219,6 +219,19 @@ fn brokers_are_written_in_many_ways() {
     }
 }
 
+#[test]
+fn stores_are_chosen_by_url() {
+    let cases = [("memory://", StoreKind::Memory), ("SLED://", StoreKind::Sled), ("fjall://", StoreKind::Fjall)];
+    for (text, expected) in cases {
+        let settings = resolve(|layers| _ = layers.builder("store", text)).unwrap().settings;
+        assert_eq!((settings.store, settings.store.to_string()), (expected, text.to_lowercase()));
+    }
+    assert_eq!(resolve(|_| ()).unwrap().settings.store, StoreKind::Sled);
+    for text in ["", "sled", "rocksdb://", "sled:///var/lib"] {
+        faults(|layers| _ = layers.builder("store", text), &[&["`store`", "`memory://`, `sled://`, `fjall://`"]]);
+    }
+}
+
 proptest::proptest! {
     /// Law: what is shown of a size or a duration is read back as the same.
     #[test]

@@ -318,6 +318,16 @@ macro_rules! choices {
 }
 
 choices! {
+    /// What keeps tables on disk.
+    StoreKind {
+        /// Nothing: tables live in memory and are restored from their changelogs at every start.
+        Memory = "memory://",
+        /// sled.
+        Sled = "sled://",
+        /// fjall, for tables larger than memory.
+        Fjall = "fjall://",
+    } form "`memory://`, `sled://`, `fjall://`"
+
     /// Where to begin without a committed offset, or when it no longer exists.
     OffsetReset {
         /// At the oldest message kept.
