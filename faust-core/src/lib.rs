@@ -18,6 +18,8 @@ pub mod plan;
 pub mod record;
 pub mod registry;
 pub mod stats;
+#[allow(dead_code, unused_imports, reason = "the tables that keep their state in it come next")]
+pub(crate) mod store;
 pub mod stream;
 pub mod table;
 #[cfg(feature = "testing")]

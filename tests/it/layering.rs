@@ -19,10 +19,14 @@ const LAYERS: [(&str, &[&str]); 4] = [
             "stats",
             "partitioner",
             "window",
+            "aggregate",
         ],
     ),
-    ("port", &["transport"]),
-    ("streams", &["stream", "topic", "table", "agent", "plan", "partition", "registry", "embedded"]),
+    ("port", &["transport", "store"]),
+    (
+        "streams",
+        &["stream", "topic", "table", "changelog", "recovery", "agent", "plan", "partition", "registry", "embedded"],
+    ),
     ("app", &["worker", "app", "client", "testing"]),
 ];
 

@@ -1,0 +1,312 @@
+//! The stores of a worker in one database of any engine: opens it, sets a broken one aside, mends one that failed.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+use bytes::Bytes;
+
+use super::aside::Place;
+use super::engine::{Engine, Fault, Tree, guarded};
+use super::{Store, StoreError, StoreErrorKind, StoreName, StoreSet, Write};
+
+/// Opens the database in this directory; a broken one is set aside for a fresh one.
+pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<Stores<E>>, StoreError> {
+    let take = || Place::take(dir).map_err(|fault| error::<E>(dir, &fault));
+    let place = take()?;
+    let opened = match place.broken() {
+        Some(why) => Err(Fault::Broken(why)),
+        None => guarded(|| checked::<E>(&place)),
+    };
+    let why = match opened {
+        Ok(engine) => return Ok(Stores::new(place, engine, 0)),
+        Err(Fault::Broken(why)) => why,
+        Err(other) => return Err(error::<E>(dir, &other)),
+    };
+    let to = place.set_aside().map_err(|fault| error::<E>(dir, &fault))?;
+    tracing::error!(
+        dir = %dir.display(),
+        moved_to = %to.display(),
+        "the {} store is broken: {why}; it was moved away, and its tables are restored from their changelogs, \
+         which takes time and loses nothing; delete `{}` when nobody wants to look into it",
+        E::NAME,
+        to.display(),
+    );
+    let place = take()?;
+    let engine = guarded(|| checked::<E>(&place)).map_err(|fault| error::<E>(dir, &fault))?;
+    Ok(Stores::new(place, engine, 1))
+}
+
+/// Opens the engine and reads every mark. Damage further inside shows when a page is read.
+fn checked<E: Engine>(place: &Place) -> Result<E, Fault> {
+    let engine = E::open(&place.data())?;
+    for name in engine.names()?.iter().filter(|name| StoreName::parse(name).is_some()) {
+        engine.tree(name)?.mark()?;
+    }
+    Ok(engine)
+}
+
+/// An open database.
+pub(super) struct Stores<E: Engine> {
+    place: Place,
+    set_aside: u64,
+    /// Why nothing works any more; nothing is asked of a broken engine.
+    broken: OnceLock<String>,
+    state: Mutex<State<E>>,
+    /// For the stores, which keep the database open.
+    this: Weak<Self>,
+}
+
+struct State<E: Engine> {
+    /// Gone after a failed attempt to open it again.
+    engine: Option<E>,
+    /// The stores that are in use: their trees must be let go before the engine can be opened again.
+    open: BTreeMap<StoreName, Weak<OneStore<E>>>,
+}
+
+impl<E: Engine> Stores<E> {
+    fn new(place: Place, engine: E, set_aside: u64) -> Arc<Self> {
+        let state = Mutex::new(State { engine: Some(engine), open: BTreeMap::new() });
+        Arc::new_cyclic(|this| Self { place, set_aside, broken: OnceLock::new(), state, this: this.clone() })
+    }
+
+    /// Runs something on the engine, which is opened again if it was lost.
+    fn on_engine<T>(&self, work: impl FnOnce(&mut State<E>) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.run(|| {
+            if state.engine.is_none() {
+                self.reopen(&mut state)?;
+            }
+            work(&mut state)
+        })
+    }
+
+    /// Runs engine code; takes note when it shows that the database is broken.
+    fn run<T>(&self, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, StoreError> {
+        let result = match self.broken.get() {
+            Some(why) => Err(Fault::Broken(why.clone())),
+            None => guarded(work),
+        };
+        result.map_err(|fault| {
+            let error = error::<E>(self.place.dir(), &fault);
+            if let Fault::Broken(why) = fault
+                && self.broken.set(why.clone()).is_ok()
+            {
+                self.place.note_broken(&why);
+                tracing::error!(dir = %self.place.dir().display(), "{error}");
+            }
+            error
+        })
+    }
+
+    /// Closes and opens the engine: after a failed write (a full disk) both engines refuse all others until then.
+    ///
+    /// Nothing that was reported as written is lost by it, since that had left the process.
+    fn reopen(&self, state: &mut State<E>) -> Result<(), Fault> {
+        // While the disk is still full the old engine goes on answering reads.
+        self.place.probe()?;
+        let open: Vec<_> = state.open.values().filter_map(Weak::upgrade).collect();
+        // Readers wait here until it is open again, rather than fail.
+        let mut trees: Vec<_> = open.iter().map(|store| (store, store.tree_mut())).collect();
+        trees.iter_mut().filter(|(_, tree)| !matches!(**tree, Held::Gone)).for_each(|(_, tree)| **tree = Held::Closed);
+        state.engine = None;
+        let engine = guarded(|| E::open(&self.place.data()))?;
+        for (store, tree) in &mut trees {
+            if !matches!(**tree, Held::Gone) {
+                **tree = Held::Open(engine.tree(&store.name.to_string())?);
+            }
+        }
+        state.engine = Some(engine);
+        tracing::info!(dir = %self.place.dir().display(), "the {} store is open again", E::NAME);
+        Ok(())
+    }
+
+    /// Opens the engine again after the write of a store has failed.
+    fn mend(&self, failed: &OneStore<E>) -> Result<(), StoreError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*failed.tree(), Held::Gone) {
+            return Ok(());
+        }
+        self.run(|| self.reopen(&mut state))
+    }
+}
+
+impl<E: Engine> StoreSet for Stores<E> {
+    fn open(&self, name: &StoreName) -> Result<Arc<dyn Store>, StoreError> {
+        self.on_engine(|state| {
+            if let Some(store) = state.open.get(name).and_then(Weak::upgrade) {
+                return Ok(store as Arc<dyn Store>);
+            }
+            state.open.retain(|_, store| store.strong_count() > 0);
+            let (Some(engine), Some(set)) = (&state.engine, self.this.upgrade()) else {
+                return Err(Fault::Io("it is closed".to_owned()));
+            };
+            let text = name.to_string();
+            let mut tree = engine.tree(&text)?;
+            if tree.mark()?.is_none() && !is_empty(&tree)? {
+                drop(tree);
+                engine.destroy(&text)?;
+                tree = engine.tree(&text)?;
+            }
+            let store = Arc::new(OneStore { name: name.clone(), tree: RwLock::new(Held::Open(tree)), set });
+            state.open.insert(name.clone(), Arc::downgrade(&store));
+            Ok(store)
+        })
+    }
+
+    fn destroy(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.on_engine(|state| {
+            if let Some(store) = state.open.remove(name).and_then(|store| store.upgrade()) {
+                *store.tree_mut() = Held::Gone;
+            }
+            state.engine.as_ref().map_or(Ok(()), |engine| engine.destroy(&name.to_string()))
+        })
+    }
+
+    fn names(&self) -> Result<Vec<StoreName>, StoreError> {
+        self.on_engine(|state| {
+            let names = state.engine.as_ref().map_or(Ok(Vec::new()), E::names)?;
+            let mut names: Vec<_> = names.iter().filter_map(|name| StoreName::parse(name)).collect();
+            names.sort();
+            Ok(names)
+        })
+    }
+
+    fn size_on_disk(&self) -> Result<u64, StoreError> {
+        self.on_engine(|state| state.engine.as_ref().map_or(Ok(0), E::size_on_disk))
+    }
+
+    fn describe(&self) -> String {
+        format!("{} at {}", E::NAME, self.place.dir().display())
+    }
+
+    fn set_aside(&self) -> u64 {
+        self.set_aside
+    }
+}
+
+fn is_empty(tree: &impl Tree) -> Result<bool, Fault> {
+    let mut empty = true;
+    tree.range(Bound::Unbounded, Bound::Unbounded, &mut |_, _| {
+        empty = false;
+        false
+    })?;
+    Ok(empty)
+}
+
+/// One store of an open database.
+struct OneStore<E: Engine> {
+    name: StoreName,
+    /// Read by the task and the store writer, so hardly ever contended; written when the engine is opened again.
+    tree: RwLock<Held<E::Tree>>,
+    set: Arc<Stores<E>>,
+}
+
+/// What a store has of its tree.
+enum Held<T> {
+    Open(T),
+    /// The engine could not be opened again.
+    Closed,
+    /// It was destroyed.
+    Gone,
+}
+
+impl<E: Engine> OneStore<E> {
+    fn on_tree<T>(&self, work: impl FnOnce(&E::Tree) -> Result<T, Fault>) -> Result<T, StoreError> {
+        match &*self.tree() {
+            Held::Open(tree) => self.set.run(|| work(tree)),
+            Held::Closed => self.set.run(|| Err(Fault::Io("it could not be opened again after a failure".to_owned()))),
+            Held::Gone => Err(StoreError::new(
+                StoreErrorKind::Gone,
+                format!("the store `{}` in `{}`", self.name, self.set.place.dir().display()),
+                "was destroyed; open it again".to_owned(),
+            )),
+        }
+    }
+
+    fn tree(&self) -> RwLockReadGuard<'_, Held<E::Tree>> {
+        self.tree.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tree_mut(&self) -> RwLockWriteGuard<'_, Held<E::Tree>> {
+        self.tree.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Engine> Store for OneStore<E> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.on_tree(|tree| tree.get(key))
+    }
+
+    fn range(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        if is_void(from, to) {
+            return Ok(());
+        }
+        // A panic of the visitor is not the engine's.
+        let mut panic = None;
+        let visited = self.on_tree(|tree| {
+            tree.range(from, to, &mut |key, value| {
+                catch_unwind(AssertUnwindSafe(|| each(key, value))).unwrap_or_else(|payload| {
+                    panic = Some(payload);
+                    false
+                })
+            })
+        });
+        match panic {
+            Some(payload) => resume_unwind(payload),
+            None => visited,
+        }
+    }
+
+    fn mark(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.on_tree(Tree::mark)
+    }
+
+    fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), StoreError> {
+        debug_assert!(entries.is_sorted_by(|(one, _), (next, _)| one < next), "keys must ascend");
+        let written = self.on_tree(|tree| tree.write(entries, mark));
+        match written {
+            Err(error) if error.kind() == StoreErrorKind::Io => {
+                self.set.mend(self)?;
+                self.on_tree(|tree| tree.write(entries, mark))
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether nothing can lie between the bounds; engines differ in what they make of such a range, and some panic.
+fn is_void(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
+        _ => false,
+    }
+}
+
+/// Says where it was and what to do.
+fn error<E: Engine>(dir: &Path, fault: &Fault) -> StoreError {
+    let (kind, why) = match fault {
+        Fault::Locked => (
+            StoreErrorKind::Locked,
+            "is used by another process; stop that one, or give this worker a `datadir` of its own".to_owned(),
+        ),
+        Fault::Broken(why) => (
+            StoreErrorKind::Broken,
+            format!("is broken: {why}; start the worker again: it is then set aside and restored from the changelogs"),
+        ),
+        Fault::Io(why) => (
+            StoreErrorKind::Io,
+            format!("cannot be used: {why}; see that the disk has room and the directory may be written"),
+        ),
+        Fault::Unfit(why) => (StoreErrorKind::Unfit, why.clone()),
+    };
+    StoreError::new(kind, format!("the {} store in `{}`", E::NAME, dir.display()), why)
+}

@@ -1,0 +1,161 @@
+//! What a table has changed between two cuts: encoded once, then sent to the changelog and written to the store.
+
+/// Keys and values in one flat buffer, in the order they were pushed. Shared and immutable.
+#[derive(Debug, Default)]
+pub(crate) struct Sealed {
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+}
+
+/// Where an entry lies: the key from `start` to `middle`, the value from there to `end`.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    start: usize,
+    middle: usize,
+    end: usize,
+    removed: bool,
+    is_new: bool,
+}
+
+/// One changed key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SealedEntry<'a> {
+    /// As the key codec wrote it.
+    pub(crate) key: &'a [u8],
+    /// As the value codec wrote it; none when the key was removed.
+    pub(crate) value: Option<&'a [u8]>,
+    /// The key was not there at the last commit, so that whoever takes the change back removes the key.
+    pub(crate) is_new: bool,
+}
+
+impl Sealed {
+    /// The entries in the order they were pushed.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = SealedEntry<'_>> {
+        self.slots.iter().map(|slot| SealedEntry {
+            key: &self.bytes[slot.start..slot.middle],
+            value: (!slot.removed).then(|| &self.bytes[slot.middle..slot.end]),
+            is_new: slot.is_new,
+        })
+    }
+
+    /// How many entries.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether nothing was changed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The memory it takes.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        (self.bytes.capacity() + self.slots.capacity() * size_of::<Slot>()) as u64
+    }
+}
+
+/// Fills a [`Sealed`].
+#[derive(Debug, Default)]
+pub(crate) struct SealedBuilder {
+    sealed: Sealed,
+}
+
+impl SealedBuilder {
+    /// With room for this many entries of this many bytes together.
+    pub(crate) fn with_capacity(entries: usize, bytes: usize) -> Self {
+        Self { sealed: Sealed { bytes: Vec::with_capacity(bytes), slots: Vec::with_capacity(entries) } }
+    }
+
+    /// Appends an entry; `key` and `value` write themselves at the end of the buffer they are given.
+    ///
+    /// # Errors
+    /// That of the closure that failed; the entry is then left out.
+    pub(crate) fn push<E>(
+        &mut self,
+        is_new: bool,
+        key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+        value: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.append(is_new, false, key, value)
+    }
+
+    /// Appends the removal of a key.
+    ///
+    /// # Errors
+    /// That of the closure; the entry is then left out.
+    pub(crate) fn remove<E>(&mut self, key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        self.append(false, true, key, |_| Ok(()))
+    }
+
+    /// No more will come.
+    pub(crate) fn finish(self) -> Sealed {
+        self.sealed
+    }
+
+    fn append<E>(
+        &mut self,
+        is_new: bool,
+        removed: bool,
+        key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+        value: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Sealed { bytes, slots } = &mut self.sealed;
+        let start = bytes.len();
+        let middle = key(bytes).map(|()| bytes.len());
+        match middle.and_then(|middle| value(bytes).map(|()| middle)) {
+            Ok(middle) => {
+                slots.push(Slot { start, middle, end: bytes.len(), removed, is_new });
+                Ok(())
+            }
+            Err(error) => {
+                bytes.truncate(start);
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &'static str) -> impl FnOnce(&mut Vec<u8>) -> Result<(), &'static str> {
+        move |out| {
+            out.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn entries_come_back_as_they_were_pushed() {
+        let mut builder = SealedBuilder::with_capacity(4, 16);
+        builder.push(true, text("a"), text("1")).expect("neither fails");
+        builder.push(false, text(""), text("")).expect("neither fails");
+        builder.remove(text("b")).expect("it does not fail");
+        let sealed = builder.finish();
+        let entry = |key: &'static str, value: Option<&'static str>, is_new| SealedEntry {
+            key: key.as_bytes(),
+            value: value.map(str::as_bytes),
+            is_new,
+        };
+        let expected = [entry("a", Some("1"), true), entry("", Some(""), false), entry("b", None, false)];
+        assert_eq!(sealed.iter().collect::<Vec<_>>(), expected);
+        assert_eq!((sealed.len(), sealed.is_empty()), (3, false));
+        assert!(sealed.size_bytes() > 3);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_encoded_leaves_no_trace() {
+        let mut builder = SealedBuilder::default();
+        let half = |out: &mut Vec<u8>| {
+            out.extend_from_slice(b"half");
+            Err("no")
+        };
+        assert_eq!(builder.push(true, text("key"), half), Err("no"));
+        assert_eq!(builder.push(true, half, text("value")), Err("no"));
+        builder.push(true, text("a"), text("1")).expect("neither fails");
+        let sealed = builder.finish();
+        let entries: Vec<_> = sealed.iter().map(|entry| (entry.key, entry.value)).collect();
+        assert_eq!(entries, [(&b"a"[..], Some(&b"1"[..]))]);
+    }
+}

@@ -1,0 +1,137 @@
+//! The adapter to sled. The only file that names it.
+//!
+//! sled appends every change to one log, across all trees, and after a crash recovers that log up to the first gap. What
+//! one thread has written is therefore found up to some moment and not beyond, whichever buffers had reached the disk.
+//! So the mark is written after the entries, into a tree of its own, and then flushed: what was reported as written
+//! survives. The kill tests in `store/tests/kill.rs` hold this.
+
+use std::ops::Bound;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Write;
+use super::engine::{Engine, Fault, Tree};
+
+/// The tree that holds the marks of all others. No store has such a name, since it lacks a partition.
+const MARKS: &str = "marks";
+
+/// What sled may use for pages in memory; hot keys are in the tables' own cache. Its default is 1 GB.
+const CACHE: u64 = 64 << 20;
+
+/// sled's own threads may hold the file for a moment after it was closed in this process.
+const CLOSING: Duration = Duration::from_secs(10);
+
+pub(super) struct Sled {
+    db: sled::Db,
+    marks: sled::Tree,
+}
+
+impl Engine for Sled {
+    type Tree = SledTree;
+
+    const NAME: &'static str = "sled";
+
+    fn open(dir: &Path) -> Result<Self, Fault> {
+        let began = Instant::now();
+        let db = loop {
+            // Every write of a mark is flushed, so there is nothing for a thread that flushes by the clock to do.
+            match sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None).open() {
+                Ok(db) => break db,
+                Err(error) if !is_locked(&error) => return Err(fault(&error)),
+                Err(_) if began.elapsed() > CLOSING => return Err(Fault::Locked),
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let marks = db.open_tree(MARKS).map_err(|error| fault(&error))?;
+        Ok(Self { db, marks })
+    }
+
+    fn tree(&self, name: &str) -> Result<SledTree, Fault> {
+        let entries = self.db.open_tree(name).map_err(|error| fault(&error))?;
+        Ok(SledTree { name: name.to_owned(), entries, marks: self.marks.clone() })
+    }
+
+    fn destroy(&self, name: &str) -> Result<(), Fault> {
+        let destroy = || {
+            self.marks.remove(name)?;
+            self.marks.flush()?;
+            self.db.drop_tree(name)?;
+            self.db.flush()
+        };
+        destroy().map(|_| ()).map_err(|error| fault(&error))
+    }
+
+    fn names(&self) -> Result<Vec<String>, Fault> {
+        Ok(self.db.tree_names().iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+    }
+
+    fn size_on_disk(&self) -> Result<u64, Fault> {
+        self.db.size_on_disk().map_err(|error| fault(&error))
+    }
+}
+
+pub(super) struct SledTree {
+    name: String,
+    entries: sled::Tree,
+    marks: sled::Tree,
+}
+
+impl Tree for SledTree {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        let value = self.entries.get(key).map_err(|error| fault(&error))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn range(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Fault> {
+        for entry in self.entries.range::<&[u8], _>((from, to)) {
+            let (key, value) = entry.map_err(|error| fault(&error))?;
+            if !each(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&self) -> Result<Option<Vec<u8>>, Fault> {
+        let mark = self.marks.get(&self.name).map_err(|error| fault(&error))?;
+        Ok(mark.map(|mark| mark.to_vec()))
+    }
+
+    /// One by one, in order: sled's `Batch` forgets the order and holds a lock across all trees that blocks every `get`.
+    fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), Fault> {
+        let write = || {
+            for (key, value) in entries {
+                match value {
+                    Some(value) => self.entries.insert(key, *value)?,
+                    None => self.entries.remove(key)?,
+                };
+            }
+            // IMPORTANT: after the entries, see above.
+            if let Some(mark) = mark {
+                self.marks.insert(&self.name, mark)?;
+                self.marks.flush()?;
+            }
+            Ok(())
+        };
+        write().map_err(|error| fault(&error))
+    }
+}
+
+fn is_locked(error: &sled::Error) -> bool {
+    // sled has no kind of its own for it. A test would notice if the text changed.
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
+}
+
+fn fault(error: &sled::Error) -> Fault {
+    match error {
+        sled::Error::Io(error) => Fault::io(error),
+        other => Fault::Broken(other.to_string()),
+    }
+}

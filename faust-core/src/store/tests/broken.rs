@@ -1,0 +1,166 @@
+//! Databases that do not open: damaged ones are set aside, those of other processes are left alone.
+
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+
+use super::*;
+
+/// A database with something in it, closed.
+fn filled(kind: StoreKind, dir: &Path) {
+    let set = open_set(kind, dir);
+    let store = set.open(&counts()).unwrap();
+    write(&*store, &(0..3_000_u32).map(|n| put(n.to_be_bytes(), vec![7; 100])).collect::<Vec<_>>(), "m");
+    write(&*store, &(0..25_000_u32).map(|n| put(n.to_be_bytes(), vec![8; 20])).collect::<Vec<_>>(), "n");
+    write(&*store, &[put("large", vec![9; 200_000])], "o");
+}
+
+/// Every file of the engine that has something in it.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut waiting = vec![dir.join("data")];
+    let mut files = Vec::new();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.metadata().unwrap().len() > 0 {
+            files.push(path);
+        }
+    }
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn garbage(path: &Path) {
+    let length = path.metadata().unwrap().len().min(4 << 20);
+    let noise = (0..length).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u8).collect::<Vec<_>>();
+    std::fs::write(path, noise).unwrap();
+}
+
+fn truncated(path: &Path) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+}
+
+fn missing(path: &Path) {
+    std::fs::remove_file(path).unwrap();
+}
+
+/// What may befall a file, and how it is called.
+type Damage = (&'static str, fn(&Path));
+
+const DAMAGES: [Damage; 3] = [("garbage", garbage), ("truncated", truncated), ("missing", missing)];
+
+/// Opens it, again if need be, until it can be read from end to end, and says how often one was set aside.
+fn read_all(kind: StoreKind, dir: &Path) -> u64 {
+    let mut set_aside = 0;
+    for _ in 0..3 {
+        let set = open_set(kind, dir);
+        set_aside += set.set_aside();
+        let read = set.open(&counts()).and_then(|store| {
+            store.range(Bound::Unbounded, Bound::Unbounded, &mut |_, _| true)?;
+            store.mark()?;
+            store.write(&[(b"new", Some(b"1"))], Some(b"p"))?;
+            assert_eq!(store.get(b"new")?.as_deref(), Some(&b"1"[..]));
+            Ok(())
+        });
+        match read {
+            Ok(()) => return set_aside,
+            // Such damage shows only when a page is read; the next start knows.
+            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Broken, "{error}"),
+        }
+    }
+    panic!("{kind} does not get well");
+}
+
+/// Whichever file it is and whatever befell it: in the end there is a database that works, and the damaged one is kept.
+#[test]
+fn damage_never_keeps_a_worker_from_starting() {
+    on_each_engine(|kind| {
+        let parent = tempfile::tempdir().unwrap();
+        let model = parent.path().join("model");
+        filled(kind, &model);
+        let (mut set_aside, mut number) = (0, 0);
+        for file in files(&model) {
+            let file = file.strip_prefix(&model).unwrap().to_owned();
+            for (damage, inflict) in DAMAGES {
+                number += 1;
+                let dir = parent.path().join(format!("case-{number}"));
+                copy(&model, &dir);
+                inflict(&dir.join(&file));
+                let times = read_all(kind, &dir);
+                let kept = dir.with_file_name(format!("case-{number}.broken-1"));
+                assert_eq!(kept.exists(), times > 0, "{kind}: {} {damage}", file.display());
+                set_aside += times;
+            }
+        }
+        assert!(set_aside > 0, "{kind}: no damage was ever noticed: the test proves nothing");
+    });
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn each_broken_database_is_kept_under_a_name_of_its_own() {
+    on_each_engine(|kind| {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("state");
+        for number in 1..=2 {
+            filled(kind, &dir);
+            files(&dir).iter().for_each(|file| garbage(file));
+            let set = open_set(kind, &dir);
+            assert_eq!((set.set_aside(), set.names().unwrap()), (1, vec![]), "{kind}");
+            assert!(parent.path().join(format!("state.broken-{number}")).is_dir());
+        }
+        assert_eq!(open_set(kind, &dir).set_aside(), 0);
+    });
+}
+
+#[test]
+fn damage_that_was_noted_is_set_aside_at_the_next_start() {
+    on_each_engine(|kind| {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("state");
+        filled(kind, &dir);
+        std::fs::write(dir.join("broken"), "a page could not be read").unwrap();
+        let set = open_set(kind, &dir);
+        assert_eq!((set.set_aside(), set.names().unwrap()), (1, vec![]));
+        assert!(parent.path().join("state.broken-1/broken").exists());
+    });
+}
+
+#[test]
+fn a_database_in_use_is_not_broken() {
+    on_each_engine(|kind| {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("state");
+        let first = open_set(kind, &dir);
+        let error = open(kind, &dir).err().unwrap();
+        assert_eq!(error.kind(), StoreErrorKind::Locked);
+        let text = error.to_string();
+        assert!(text.contains("is used by another process") && text.contains(dir.to_str().unwrap()), "{text}");
+        drop(first);
+        assert_eq!(open_set(kind, &dir).set_aside(), 0);
+    });
+}
+
+#[test]
+fn a_directory_that_cannot_be_had_is_an_error_with_its_name() {
+    on_each_engine(|kind| {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("state");
+        std::fs::write(&dir, "a file").unwrap();
+        let error = open(kind, &dir).err().unwrap();
+        assert_eq!(error.kind(), StoreErrorKind::Io);
+        assert!(error.to_string().contains(dir.to_str().unwrap()), "{error}");
+    });
+}
