@@ -1,0 +1,191 @@
+//! What the handles and the thread of the store writer share: the jobs that wait and the counts of them.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::super::{StoreError, StoreErrorKind, StoreName};
+use super::Job;
+
+/// The jobs and their counts.
+pub(super) struct Queue {
+    limit: u64,
+    inner: Mutex<Inner>,
+    /// Something in `inner` has changed that a thread may wait for.
+    changed: Condvar,
+    /// The same for tasks.
+    progress: Notify,
+    backlog: AtomicU64,
+    /// Above the high mark and not yet below the low one.
+    full: AtomicBool,
+}
+
+#[derive(Default)]
+struct Inner {
+    jobs: Vec<Job>,
+    end: Option<End>,
+    /// The thread has gone.
+    ended: bool,
+    /// Of each store, how many jobs came and how many of them are over.
+    counts: HashMap<StoreName, Counts>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    submitted: u64,
+    finished: u64,
+}
+
+/// How the thread is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum End {
+    /// When nothing waits any more.
+    Drained,
+    /// As soon as it can.
+    Abandoned,
+}
+
+impl Queue {
+    pub(super) fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+            progress: Notify::new(),
+            backlog: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds a job, or fails it when the writer is closed.
+    pub(super) fn push(&self, job: Job) {
+        let mut inner = self.inner();
+        inner.counts.entry(job.name.clone()).or_default().submitted += 1;
+        let backlog = self.backlog.fetch_add(job.size_bytes(), Ordering::Relaxed) + job.size_bytes();
+        if inner.end.is_some() {
+            drop(inner);
+            self.finish(job, Err(gone()));
+            return;
+        }
+        if backlog > self.limit {
+            self.full.store(true, Ordering::Relaxed);
+        }
+        inner.jobs.push(job);
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Waits for jobs and takes all of them; none when the thread is to end.
+    pub(super) fn take(&self) -> Option<Vec<Job>> {
+        let mut inner = self.inner();
+        loop {
+            match inner.end {
+                Some(End::Abandoned) => return None,
+                Some(End::Drained) if inner.jobs.is_empty() => return None,
+                _ if !inner.jobs.is_empty() => return Some(std::mem::take(&mut inner.jobs)),
+                _ => inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// A job is over.
+    pub(super) fn finish(&self, job: Job, result: Result<(), StoreError>) {
+        let (size, name) = (job.size_bytes(), job.name);
+        // Before it counts as finished: who waits for that may count on what `done` does.
+        if catch_unwind(AssertUnwindSafe(|| (job.done)(result))).is_err() {
+            tracing::error!(store = %name, "what was to be done after a write panicked");
+        }
+        let mut inner = self.inner();
+        inner.counts.entry(name).or_default().finished += 1;
+        let backlog = self.backlog.fetch_sub(size, Ordering::Relaxed) - size;
+        if backlog < self.limit / 2 || backlog == 0 {
+            self.full.store(false, Ordering::Relaxed);
+        }
+        drop(inner);
+        self.progress.notify_waiters();
+    }
+
+    pub(super) fn end(&self, end: End) {
+        let mut inner = self.inner();
+        inner.end = inner.end.max(Some(end));
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.inner().end == Some(End::Abandoned)
+    }
+
+    /// Lets time pass, but not after the thread was told to end at once.
+    pub(super) fn pause(&self, pause: Duration) {
+        let abandoned = |inner: &mut Inner| inner.end != Some(End::Abandoned);
+        let waited = self.changed.wait_timeout_while(self.inner(), pause, abandoned);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The thread's last word: fails what is left.
+    pub(super) fn ended(&self) {
+        let mut inner = self.inner();
+        inner.end = Some(End::Abandoned);
+        let left = std::mem::take(&mut inner.jobs);
+        drop(inner);
+        left.into_iter().for_each(|job| self.finish(job, Err(gone())));
+        self.inner().ended = true;
+        self.full.store(false, Ordering::Relaxed);
+        self.changed.notify_all();
+        self.progress.notify_waiters();
+    }
+
+    /// Blocks until the thread has ended; false when that took too long.
+    pub(super) fn wait_for_end(&self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout_while(self.inner(), left, |inner| !inner.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
+    }
+
+    /// Waits until something holds that changes only when a job is over.
+    pub(super) async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            // IMPORTANT: before the look, or progress between the two is missed.
+            progress.as_mut().enable();
+            if holds(self) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    pub(super) fn backlog(&self) -> u64 {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn submitted(&self, store: &StoreName) -> u64 {
+        self.inner().counts.get(store).map_or(0, |counts| counts.submitted)
+    }
+
+    /// Whether so many jobs of this store are over, or nothing will be any more.
+    pub(super) fn has_finished(&self, store: &StoreName, jobs: u64) -> bool {
+        let inner = self.inner();
+        inner.ended || inner.counts.get(store).is_some_and(|counts| counts.finished >= jobs) || jobs == 0
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For jobs that came too late.
+pub(super) fn gone() -> StoreError {
+    let why = "was ended before it came to this; the next restore reads it from the changelog";
+    StoreError::new(StoreErrorKind::Gone, "the store writer".to_owned(), why.to_owned())
+}
