@@ -45,7 +45,7 @@ pub use faust_core::testing;
 pub use faust_core::time::{Timestamp, parse_duration};
 pub use faust_core::topic::{RawTopic, Recorded, SendOptions, Topic};
 pub use faust_core::transport;
-pub use faust_core::window::Window;
+pub use faust_core::window::{self, Window, WindowSpec};
 pub use faust_core::worker::{Status, Worker, WorkerOptions};
 pub use faust_macros::{agent, codec, record, window_close, window_late};
 pub use serde_json::{self, Value};
