@@ -10,6 +10,8 @@ use crate::embedded::{Connection, HostKind, WorkerDir};
 use crate::error::Error;
 use crate::plan::{Plan, planner, settle};
 use crate::registry::{self, AgentEntry, AgentOptions};
+use crate::store::{self, StoreSet};
+use crate::table::{HookDef, HookHandle};
 use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;
 use crate::worker::{Parts, Worker, WorkerOptions};
@@ -19,6 +21,7 @@ use crate::worker::{Parts, Worker, WorkerOptions};
 pub struct App {
     resolved: Resolved,
     agents: Vec<AgentEntry>,
+    hooks: Vec<HookDef>,
 }
 
 /// An app while it is put together.
@@ -28,6 +31,7 @@ pub struct AppBuilder {
     id: String,
     layers: Layers,
     agents: Vec<AgentEntry>,
+    hooks: Vec<HookDef>,
     /// Where to look for linked agents: nowhere, everywhere, or in one module.
     discover: Option<Option<&'static str>>,
 }
@@ -64,7 +68,7 @@ impl App {
 
     /// An app of the agents that are named with [`AppBuilder::agent`].
     pub fn builder(id: impl Into<String>) -> AppBuilder {
-        AppBuilder { id: id.into(), layers: Layers::default(), agents: Vec::new(), discover: None }
+        AppBuilder { id: id.into(), layers: Layers::default(), agents: Vec::new(), hooks: Vec::new(), discover: None }
     }
 
     /// The app's id.
@@ -101,7 +105,7 @@ impl App {
     /// # Errors
     /// Every fault of every agent, and of the topology they make.
     pub async fn plan(&self) -> Result<Plan, Error> {
-        planner::plan(&self.settings().group(), &self.agents, self.settings().plan_timeout).await
+        planner::plan(&self.settings().group(), &self.agents, &self.hooks, self.settings().plan_timeout).await
     }
 
     /// Starts a worker in this process and returns when it has joined its group.
@@ -124,18 +128,34 @@ impl App {
         let plan = self.plan().await?;
         let connection = Connection::host(settings, HostKind::Worker).await?;
         let directory = WorkerDir::take(&settings.datadir)?;
+        let stores = self.stores(&plan, directory.path()).await?;
         let kafka = connection.kafka(settings, options.until_idle.is_some());
         let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(kafka));
         let home = Some((connection, directory));
-        Worker::start(Parts { settings: settings.clone(), plan, transport, home, options }).await
+        Worker::start(Parts { settings: settings.clone(), plan, transport, stores, home, options }).await
     }
 
     /// Starts a worker on a given transport: the test driver's way.
     #[cfg(feature = "testing")]
-    pub(crate) async fn start_on(&self, transport: Arc<dyn Transport>) -> Result<Worker, Error> {
+    pub(crate) async fn start_on(
+        &self,
+        transport: Arc<dyn Transport>,
+        stores: Option<Arc<dyn StoreSet>>,
+    ) -> Result<Worker, Error> {
         let plan = self.plan().await?;
         let (settings, options) = (self.settings().clone(), WorkerOptions::default());
-        Worker::start(Parts { settings, plan, transport, home: None, options }).await
+        Worker::start(Parts { settings, plan, transport, stores, home: None, options }).await
+    }
+
+    /// Opens the database of a worker's tables, if it has any.
+    async fn stores(&self, plan: &Plan, directory: &std::path::Path) -> Result<Option<Arc<dyn StoreSet>>, Error> {
+        if plan.tables().next().is_none() {
+            return Ok(None);
+        }
+        let (kind, directory) = (self.settings().store, store::directory(directory, self.settings().store));
+        let opened = tokio::task::spawn_blocking(move || store::open(kind, &directory)).await;
+        let opened = opened.map_err(|error| Error::Misuse(format!("the stores could not be opened: {error}")))?;
+        opened.map_err(|error| Error::Misuse(error.to_string()))
     }
 
     /// Connects to the broker this app uses, which must be running, to send and read by hand.
@@ -171,6 +191,12 @@ impl AppBuilder {
     /// Registers one agent under another name or for other topics; in a loop, one function becomes many agents.
     pub fn agent_with<A: AgentHandle>(mut self, change: impl FnOnce(AgentOptions) -> AgentOptions) -> Self {
         self.agents.push(AgentEntry::new(A::DEF).with(change));
+        self
+    }
+
+    /// Registers one function of `#[window_close]` or `#[window_late]`: `.hook::<closed>()`.
+    pub fn hook<H: HookHandle>(mut self) -> Self {
+        self.hooks.push(H::DEF);
         self
     }
 
@@ -211,14 +237,16 @@ impl AppBuilder {
     /// # Errors
     /// All faults together: settings, agents, codecs, records.
     pub fn build(self) -> Result<App, Error> {
-        let Self { id, layers, mut agents, discover } = self;
+        let Self { id, layers, mut agents, mut hooks, discover } = self;
         if let Some(module) = discover {
             agents.extend(registry::discover(module));
+            hooks.extend(registry::discover_hooks(module));
         }
+        registry::sort_hooks(&mut hooks);
         let (agents, mut faults) = registry::check(agents);
         faults.extend(codec::faults());
         match layers.resolve(&id) {
-            Ok(resolved) if faults.is_empty() => Ok(App { resolved, agents }),
+            Ok(resolved) if faults.is_empty() => Ok(App { resolved, agents, hooks }),
             Ok(_) => Err(Error::setup(faults)),
             Err(settings) => Err(Error::setup(settings.into_iter().chain(faults).collect())),
         }

@@ -83,6 +83,8 @@ table::settings! {
     store: StoreKind = "sled://", example "fjall://";
     /// Memory for committed changes of tables that wait to be written to the store; when it is full, processing waits.
     state_memory: ByteSize = "128MiB", within "1MiB" "64GiB", example "64MiB";
+    /// How long changelogs keep what was written over. After a crash, a worker has to come back within this time.
+    changelog_compaction_lag: Duration = "1h", within "0s" "30d", example "6h";
     /// Memory in which a worker keeps entries of its tables, so that most reads need not go to the store.
     table_cache_memory: ByteSize = "256MiB", within "1MiB" "1TiB", example "2GiB";
 

@@ -54,6 +54,26 @@ pub enum Error {
         /// The last failure, with its chain of causes.
         why: String,
     },
+    /// The state of a table is not what it must be: nothing is guessed, the worker stops.
+    #[error("table `{table}`, partition {partition}: {why}")]
+    State {
+        /// The table.
+        table: String,
+        /// Its partition.
+        partition: i32,
+        /// What is wrong and how to mend it.
+        why: String,
+    },
+    /// A function of `#[window_close]` or `#[window_late]` failed.
+    #[error("the hook `{hook}` of table `{table}` failed: {why}")]
+    Hook {
+        /// The windowed table.
+        table: String,
+        /// The function, and what it was called for.
+        hook: String,
+        /// Its error, with its chain of causes.
+        why: String,
+    },
     /// Something was done at a time when it cannot be done.
     #[error("{0}")]
     Misuse(String),

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod app;
+pub(crate) mod changelog;
 pub mod client;
 pub mod codec;
 pub mod config;
@@ -16,9 +17,9 @@ pub(crate) mod partition;
 pub mod partitioner;
 pub mod plan;
 pub mod record;
+pub mod recovery;
 pub mod registry;
 pub mod stats;
-#[allow(dead_code, unused_imports, reason = "the tables that keep their state in it come next")]
 pub(crate) mod store;
 pub mod stream;
 pub mod table;

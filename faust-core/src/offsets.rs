@@ -63,23 +63,29 @@ impl OffsetTracker {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CutMark {
     /// Version of this form.
-    v: u8,
-    /// The number of the cut; grows by one with each.
+    pub(crate) v: u8,
+    /// The number of the cut; grows with each.
     pub(crate) cut: u64,
-    /// The largest event time seen.
+    /// The largest event time seen by any stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    time: Option<i64>,
+    pub(crate) time: Option<i64>,
+    /// The largest event time seen, of each stage for which it is another.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) times: BTreeMap<String, i64>,
     /// The next offset of each stage that is ahead of the committed one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) ahead: BTreeMap<String, i64>,
+    /// Where the changelog of each table goes on after this cut: it must never be found shorter.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) logs: BTreeMap<String, i64>,
 }
 
 /// The broker's default limit of `offset.metadata.max.bytes`.
 const METADATA_LIMIT: usize = 4096;
 
 impl CutMark {
-    pub(crate) fn new(cut: u64, stream_time: Option<Timestamp>, ahead: BTreeMap<String, i64>) -> Self {
-        Self { v: 1, cut, time: stream_time.map(Timestamp::as_millis), ahead }
+    pub(crate) fn new(cut: u64) -> Self {
+        Self { v: 1, cut, ..Self::default() }
     }
 
     /// The stream time at the cut.
@@ -87,14 +93,26 @@ impl CutMark {
         self.time.map(Timestamp)
     }
 
-    /// The text to commit. With too many stages the leads are left out: those stages read their lead again.
+    /// The stream time of one stage at the cut.
+    pub(crate) fn stage_time(&self, stage: &str) -> Option<Timestamp> {
+        self.times.get(stage).copied().map(Timestamp).or(self.stream_time())
+    }
+
+    /// The text to commit. With too many stages the least needed is left out: first what only guards against damage,
+    /// then the times, then the leads, and those stages read their lead again.
     pub(crate) fn to_text(&self) -> String {
         let text = |mark: &Self| serde_json::to_string(mark).expect("numbers and strings are always JSON");
-        let full = text(self);
-        if full.len() <= METADATA_LIMIT {
-            return full;
+        let mut mark = self.clone();
+        let steps: [fn(&mut Self); 3] =
+            [|mark| mark.logs.clear(), |mark| mark.times.clear(), |mark| mark.ahead.clear()];
+        for shorten in steps {
+            let whole = text(&mark);
+            if whole.len() <= METADATA_LIMIT {
+                return whole;
+            }
+            shorten(&mut mark);
         }
-        text(&Self { ahead: BTreeMap::new(), ..self.clone() })
+        text(&mark)
     }
 
     /// Reads it back; another program's metadata, or none, is no mark.
@@ -135,7 +153,7 @@ mod tests {
         /// Law: what a commit carries is what a restart reads, and it always fits the broker's limit.
         #[test]
         fn a_mark_survives_the_broker(cut in any::<u64>(), time in prop::option::of(any::<i64>()), ahead in prop::collection::btree_map("[a-z\"/é]{1,40}", any::<i64>(), 0..200)) {
-            let mark = CutMark::new(cut, time.map(Timestamp), ahead.clone());
+            let mark = CutMark { time, ahead: ahead.clone(), ..CutMark::new(cut) };
             let text = mark.to_text();
             prop_assert!(text.len() <= METADATA_LIMIT);
             let back = CutMark::from_text(&text).expect("own text");

@@ -3,16 +3,19 @@
 pub(crate) mod planner;
 pub(crate) mod settle;
 pub(crate) mod sketch;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use self::sketch::Drawn;
+pub use self::tables::TablePlan;
 use crate::agent::TopicDecl;
 use crate::partition::dead_letter;
 use crate::registry::AgentEntry;
 use crate::stream::hop::{Forwarder, Target};
+use crate::table::HookDef;
 
 /// What an app reads, does and writes. Immutable once drawn.
 #[derive(Clone, Debug)]
@@ -20,6 +23,7 @@ pub struct Plan {
     pub(crate) group: String,
     stages: Vec<Stage>,
     topics: BTreeMap<String, TopicPlan>,
+    tables: BTreeMap<Arc<str>, TablePlan>,
     sets: Vec<TaskSet>,
 }
 
@@ -31,7 +35,17 @@ pub struct Stage {
     pub(crate) hop: usize,
     pub(crate) reads: Vec<Arc<str>>,
     writes: Vec<String>,
+    /// The tables it uses.
+    pub(crate) tables: Vec<Arc<str>>,
+    /// What hears of the windows of those.
+    pub(crate) hooks: Vec<StageHook>,
     pub(crate) run: StageRun,
+}
+
+/// A function that hears of windows, as a stage runs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StageHook {
+    pub(crate) def: HookDef,
 }
 
 /// What a stage executes.
@@ -50,6 +64,8 @@ pub enum Role {
     Source,
     /// The app fills and reads it: the way of a `group_by` or `through`.
     Internal,
+    /// Keeps a table.
+    Changelog,
     /// The app only writes it.
     Output,
     /// Takes what cannot be decoded.
@@ -74,6 +90,8 @@ pub struct TopicPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TaskSet {
     pub(crate) topics: BTreeSet<Arc<str>>,
+    /// The tables its stages use, which are one for all of them.
+    pub(crate) tables: BTreeSet<Arc<str>>,
     /// Indexes into [`Plan::stages`].
     pub(crate) stages: Vec<usize>,
 }
@@ -83,15 +101,23 @@ impl Plan {
     ///
     /// # Errors
     /// All faults of the topology together.
-    pub(crate) fn draw(group: &str, agents: Vec<(AgentEntry, Drawn)>) -> Result<Self, Vec<String>> {
-        let mut drawing = Drawing {
-            group,
-            plan: Self { group: group.to_owned(), stages: Vec::new(), topics: BTreeMap::new(), sets: Vec::new() },
-            faults: Vec::new(),
+    pub(crate) fn draw(
+        group: &str,
+        agents: Vec<(AgentEntry, Drawn)>,
+        hooks: Vec<(HookDef, Drawn)>,
+    ) -> Result<Self, Vec<String>> {
+        let plan = Self {
+            group: group.to_owned(),
+            stages: Vec::new(),
+            topics: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            sets: Vec::new(),
         };
+        let mut drawing = Drawing { group, plan, faults: Vec::new() };
         for (entry, drawn) in agents {
             drawing.agent(entry, drawn);
         }
+        drawing.hooks(hooks);
         drawing.plan.topic(&dead_letter::topic(group), Role::DeadLetter);
         let Drawing { mut plan, faults, .. } = drawing;
         plan.sets = task_sets(&plan.stages);
@@ -106,6 +132,15 @@ impl Plan {
     /// Every topic the app touches, by name.
     pub fn topics(&self) -> impl Iterator<Item = &TopicPlan> {
         self.topics.values()
+    }
+
+    /// Every table, by name.
+    pub fn tables(&self) -> impl Iterator<Item = &TablePlan> {
+        self.tables.values()
+    }
+
+    pub(crate) fn table(&self, name: &str) -> Option<&TablePlan> {
+        self.tables.get(name)
     }
 
     pub(crate) fn topics_mut(&mut self) -> &mut BTreeMap<String, TopicPlan> {
@@ -167,18 +202,23 @@ impl Drawing<'_> {
             let to = self.hop(&agent, &target, &reads);
             let name = format!("{agent}/{hop}").into();
             let run = StageRun::Forward(forwarder, to.clone());
-            self.plan.stages.push(Stage { name, agent: Arc::clone(&agent), hop, reads, writes: vec![to.clone()], run });
+            let (tables, hooks) = (Vec::new(), Vec::new());
+            let agent = Arc::clone(&agent);
+            self.plan.stages.push(Stage { name, agent, hop, reads, writes: vec![to.clone()], tables, hooks, run });
             reads = vec![to.into()];
         }
         let hop = self.plan.stages.iter().filter(|stage| stage.agent == agent).count();
         let writes: BTreeSet<_> = drawn.outputs.into_iter().map(|output| output.name).collect();
         let writes = writes.into_iter().chain(entry.sinks.iter().map(|sink| sink.to_string())).collect();
+        let tables = self.tables(&agent, &reads, drawn.tables);
         self.plan.stages.push(Stage {
             name: Arc::clone(&agent),
             agent,
             hop,
             reads,
             writes,
+            tables,
+            hooks: Vec::new(),
             run: StageRun::Agent(entry),
         });
     }
@@ -215,15 +255,18 @@ impl Drawing<'_> {
     }
 }
 
-/// Groups stages that share a topic: partition `p` of all their topics is one task.
+/// Groups stages that share a topic or a table: partition `p` of all their topics is one task.
 fn task_sets(stages: &[Stage]) -> Vec<TaskSet> {
     let mut sets: Vec<TaskSet> = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
-        let mut merged = TaskSet { topics: stage.reads.iter().cloned().collect(), stages: vec![index] };
-        let (joined, apart): (Vec<_>, Vec<_>) =
-            sets.into_iter().partition(|set| !set.topics.is_disjoint(&merged.topics));
+        let topics = stage.reads.iter().cloned().collect();
+        let mut merged = TaskSet { topics, tables: stage.tables.iter().cloned().collect(), stages: vec![index] };
+        let (joined, apart): (Vec<_>, Vec<_>) = sets
+            .into_iter()
+            .partition(|set| !set.topics.is_disjoint(&merged.topics) || !set.tables.is_disjoint(&merged.tables));
         for set in joined {
             merged.topics.extend(set.topics);
+            merged.tables.extend(set.tables);
             merged.stages.extend(set.stages);
         }
         merged.stages.sort_unstable();
@@ -255,6 +298,11 @@ impl Stage {
         self.reads.iter().map(|topic| &**topic)
     }
 
+    /// The tables it uses.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().map(|table| &**table)
+    }
+
     /// The topics it declares to write.
     pub fn writes(&self) -> &[String] {
         &self.writes
@@ -283,6 +331,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Source => "source",
             Self::Internal => "internal",
+            Self::Changelog => "changelog",
             Self::Output => "output",
             Self::DeadLetter => "dead-letter",
         })
@@ -327,7 +376,7 @@ mod tests {
     #[test]
     fn stages_that_share_a_topic_are_one_set() {
         let agents = vec![agent("a", &["x"]), agent("b", &["y"]), agent("c", &["z"]), agent("d", &["x", "z"])];
-        let plan = Plan::draw("app", agents).expect("no faults");
+        let plan = Plan::draw("app", agents, Vec::new()).expect("no faults");
         let sets: Vec<_> = plan
             .sets()
             .iter()

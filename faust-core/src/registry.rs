@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::agent::AgentDef;
+use crate::table::HookDef;
 
 /// An agent as an app runs it: the definition, with what the app changed.
 #[derive(Clone, Debug)]
@@ -63,12 +64,23 @@ impl AgentEntry {
 
 /// Every linked agent, or those of one module and its children; in no order.
 pub(crate) fn discover(module: Option<&str>) -> Vec<AgentEntry> {
-    let wanted = |def: &&AgentDef| {
-        module.is_none_or(|module| {
-            def.module.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-        })
-    };
+    let wanted = |def: &&AgentDef| is_in(def.module, module);
     inventory::iter::<AgentDef>.into_iter().filter(wanted).map(|def| AgentEntry::new(*def)).collect()
+}
+
+/// Every linked function that hears of windows, as [`discover`].
+pub(crate) fn discover_hooks(module: Option<&str>) -> Vec<HookDef> {
+    inventory::iter::<HookDef>.into_iter().filter(|def| is_in(def.module, module)).copied().collect()
+}
+
+/// In an order that does not depend on the linker.
+pub(crate) fn sort_hooks(hooks: &mut [HookDef]) {
+    hooks.sort_by_key(|def| (def.table, def.name, def.file, def.line));
+}
+
+/// Whether something lies in a module or below it.
+fn is_in(own: &str, module: Option<&str>) -> bool {
+    module.is_none_or(|module| own.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
 }
 
 /// Sorts by name, since link order differs from build to build, and tells all faults.

@@ -14,6 +14,13 @@ pub(crate) struct Stats {
     agent_failures: AtomicU64,
     rebalances: AtomicU64,
     disconnects: AtomicU64,
+    changelog: AtomicU64,
+    stored: AtomicU64,
+    restored: AtomicU64,
+    late_events: AtomicU64,
+    windows_closed: AtomicU64,
+    misplaced_keys: AtomicU64,
+    stores_set_aside: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -38,6 +45,20 @@ pub struct Counts {
     pub rebalances: u64,
     /// Times the brokers went away.
     pub disconnects: u64,
+    /// Records written to changelogs of tables.
+    pub changelog: u64,
+    /// Entries that reached the stores of tables.
+    pub stored: u64,
+    /// Records read from changelogs to restore tables.
+    pub restored: u64,
+    /// Events that came when one of their windows was gone, once for each such window.
+    pub late_events: u64,
+    /// Windows that were removed, counted for each key.
+    pub windows_closed: u64,
+    /// Keys written to a table in a partition that is not theirs by their bytes.
+    pub misplaced_keys: u64,
+    /// Stores that could not be opened, were put aside and restored.
+    pub stores_set_aside: u64,
 }
 
 macro_rules! counters {
@@ -55,6 +76,33 @@ impl Stats {
         agent_failed => agent_failures,
         rebalanced => rebalances,
         disconnected => disconnects,
+        late_event => late_events,
+        misplaced_key => misplaced_keys,
+    }
+
+    /// Records went to a changelog.
+    pub(crate) fn changelog(&self, count: u64) {
+        self.changelog.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Entries are in a store.
+    pub(crate) fn stored(&self, count: u64) {
+        self.stored.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Records of a changelog were read.
+    pub(crate) fn restored(&self, count: u64) {
+        self.restored.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Windows were removed.
+    pub(crate) fn windows_closed(&self, count: u64) {
+        self.windows_closed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Stores were put aside.
+    pub(crate) fn stores_set_aside(&self, count: u64) {
+        self.stores_set_aside.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Messages were sent.
@@ -79,6 +127,13 @@ impl Stats {
             agent_failures: read(&self.agent_failures),
             rebalances: read(&self.rebalances),
             disconnects: read(&self.disconnects),
+            changelog: read(&self.changelog),
+            stored: read(&self.stored),
+            restored: read(&self.restored),
+            late_events: read(&self.late_events),
+            windows_closed: read(&self.windows_closed),
+            misplaced_keys: read(&self.misplaced_keys),
+            stores_set_aside: read(&self.stores_set_aside),
         }
     }
 }

@@ -16,7 +16,7 @@ mod writer;
 
 use std::fmt;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -93,6 +93,15 @@ pub(crate) fn open(kind: StoreKind, dir: &Path) -> Result<Option<Arc<dyn StoreSe
             "build with the feature `fjall`, or set `store` to `sled://`".to_owned(),
         )),
     }
+}
+
+/// Where the database of a kind lies in a worker's directory.
+pub(crate) fn directory(worker: &Path, kind: StoreKind) -> PathBuf {
+    worker.join("state").join(match kind {
+        StoreKind::Memory => "memory",
+        StoreKind::Sled => "sled",
+        StoreKind::Fjall => "fjall",
+    })
 }
 
 /// Which store: a table's name and a partition.

@@ -12,7 +12,7 @@ mod views;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 pub use self::event::Event;
 pub use self::events::Events;
@@ -26,6 +26,7 @@ use crate::agent::{AgentArg, AgentCx, ArgSpec, Run};
 use crate::codec::Data;
 use crate::error::Error;
 use crate::message::RawKey;
+use crate::partition::closing::close;
 
 /// The events of an agent's partition, in order.
 ///
@@ -44,7 +45,12 @@ pub struct Stream<V, K = RawKey> {
     pub(crate) hop: usize,
     /// The event that the next `next()` acks.
     current: Option<(u32, i64)>,
+    /// Windows that are being closed; they belong to the event before.
+    closing: Option<Closing>,
 }
+
+/// What is to be done between two events.
+type Closing = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// Where a stream's messages come from.
 #[derive(Clone)]
@@ -57,7 +63,7 @@ pub(crate) enum Origin {
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     pub(crate) fn from_blueprint(blueprint: Arc<dyn Blueprint<V, K>>, origin: Origin, hop: usize) -> Self {
-        Self { blueprint, pull: None, origin, hop, current: None }
+        Self { blueprint, pull: None, origin, hop, current: None, closing: None }
     }
 
     /// The next value, when there is one; `None` when the worker drains or the partition is revoked.
@@ -78,13 +84,39 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     }
 
     pub(crate) fn poll_next_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
+        ready!(self.poll_closing(cx));
         self.finish_current();
         let polled = self.poll_unacked(cx);
         if let (Poll::Ready(Some(item)), Origin::Agent(Run::Live(stage))) = (&polled, &self.origin) {
+            stage.tables.note_fields(&item.value);
             stage.cursor.begin(item.meta.input, item.meta.offset, item.meta.timestamp);
             self.current = Some((item.meta.input, item.meta.offset));
         }
         polled
+    }
+
+    /// Closes the windows that the event before has left behind, while a cut still takes that event for unfinished: its
+    /// ack and what is closed are committed together.
+    pub(crate) fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Origin::Agent(Run::Live(stage)) = &self.origin else { return Poll::Ready(()) };
+        if self.closing.is_none() {
+            if !stage.tables.has_work(stage.cursor.stream_time()) {
+                return Poll::Ready(());
+            }
+            stage.cursor.take_off();
+            self.closing = Some(Box::pin(close(Arc::clone(stage))));
+        }
+        let Some(closed) = ready!(poll_slot(&mut self.closing, cx)) else { return Poll::Ready(()) };
+        match closed {
+            Ok(()) => {
+                stage.cursor.land();
+                Poll::Ready(())
+            }
+            Err(error) => {
+                stage.cursor.fail(error);
+                Poll::Pending
+            }
+        }
     }
 
     /// The event that was yielded last is done.

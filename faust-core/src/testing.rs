@@ -24,6 +24,9 @@
 //! # Ok::<(), faust_core::error::Error>(())
 //! ```
 
+mod disk;
+mod table;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +35,14 @@ use futures_util::FutureExt;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
+use self::disk::Disks;
+pub use self::table::TestTable;
 use crate::app::{App, AppBuilder};
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
 use crate::message::{Headers, OwnedMessage};
 use crate::partition::stage::Outputs;
+use crate::table::TableValue;
 use crate::time::{Timestamp, millis};
 use crate::topic::{SendOptions, Topic};
 use crate::transport::memory::MemoryCluster;
@@ -47,6 +53,7 @@ use crate::worker::{Status, Worker};
 pub struct TestDriver {
     // Before the runtime: workers end on it.
     workers: Vec<Option<Worker>>,
+    disks: Disks,
     app: App,
     cluster: MemoryCluster,
     outputs: Arc<Outputs>,
@@ -102,7 +109,8 @@ impl TestDriver {
         let clock = move || Timestamp(START.0 + millis(start.elapsed()));
         let cluster = MemoryCluster::new(seed, app.settings().broker_session_timeout, clock);
         let outputs = Outputs::new(cluster.sink()?, Arc::default(), String::new());
-        Ok(Self { workers: Vec::new(), app, cluster, outputs, runtime })
+        let disks = Disks::new(&app);
+        Ok(Self { workers: Vec::new(), disks, app, cluster, outputs, runtime })
     }
 
     /// Starts a worker of the app and runs until it is idle.
@@ -116,9 +124,10 @@ impl TestDriver {
         Ok(WorkerId(self.workers.len() - 1))
     }
 
-    fn start(&self) -> Result<Worker, Error> {
+    fn start(&mut self) -> Result<Worker, Error> {
+        let stores = self.disks.open(self.app.settings())?;
         self.runtime.block_on(async {
-            let start = self.app.start_on(Arc::new(self.cluster.clone()));
+            let start = self.app.start_on(Arc::new(self.cluster.clone()), stores);
             tokio::pin!(start);
             // Polled by turns rather than awaited: a runtime that sleeps would move the clock.
             loop {
@@ -132,14 +141,16 @@ impl TestDriver {
 
     /// Runs everything that can run without time passing.
     pub fn run_until_idle(&mut self) {
-        self.runtime.block_on(settle(&self.cluster));
+        let workers: Vec<_> = self.workers.iter().flatten().collect();
+        self.runtime.block_on(settle(&self.cluster, &workers));
     }
 
     /// Lets time pass: timers fire in order, each followed by all that it sets in motion.
     pub fn advance(&mut self, by: Duration) {
+        let workers: Vec<_> = self.workers.iter().flatten().collect();
         self.runtime.block_on(async {
             let end = Instant::now() + by;
-            settle(&self.cluster).await;
+            settle(&self.cluster, &workers).await;
             loop {
                 let left = end.saturating_duration_since(Instant::now());
                 if left.is_zero() {
@@ -147,7 +158,7 @@ impl TestDriver {
                 }
                 // Small steps, so that what one timer sets in motion is seen by the next.
                 tokio::time::advance(left.min(Duration::from_millis(10))).await;
-                settle(&self.cluster).await;
+                settle(&self.cluster, &workers).await;
             }
         });
     }
@@ -264,14 +275,20 @@ impl TestDriver {
     /// # Errors
     /// Why it had ended before, if it had.
     pub fn stop(&mut self, worker: WorkerId) -> Result<(), Error> {
-        let Some(worker) = self.workers.get_mut(worker.0).and_then(Option::take) else { return Ok(()) };
+        let id = worker;
+        let Some(worker) = self.workers.get(id.0).and_then(Option::as_ref) else { return Ok(()) };
         {
             // On the driver's clock: the time it has to end is counted from now.
             let _inside = self.runtime.enter();
             worker.begin_stop();
         }
         self.run_until_idle();
-        self.outcome(worker)
+        let outcome = self.outcome(id);
+        self.disks.free(id.0);
+        if let Some(worker) = self.workers.get_mut(id.0) {
+            *worker = None;
+        }
+        outcome
     }
 
     /// Why a worker has ended by itself; `None` while it runs.
@@ -280,24 +297,51 @@ impl TestDriver {
         self.runtime.block_on(async { worker.wait().now_or_never() })
     }
 
-    fn outcome(&mut self, worker: Worker) -> Result<(), Error> {
-        let ended = |worker: &Worker| self.runtime.block_on(async { worker.wait().now_or_never() });
-        if let Some(outcome) = ended(&worker) {
+    fn outcome(&mut self, worker: WorkerId) -> Result<(), Error> {
+        if let Some(outcome) = self.ended(worker) {
             return outcome;
         }
         // An agent that will not return is given the shutdown timeout.
         let patience = self.app.settings().shutdown_timeout + Duration::from_secs(1);
         self.advance(patience);
-        self.runtime.block_on(async { worker.wait().now_or_never() }).unwrap_or(Ok(()))
+        self.ended(worker).unwrap_or(Ok(()))
     }
 
     /// Kills a worker: nothing is finished, nothing committed, and the group misses it after the session timeout.
     pub fn crash(&mut self, worker: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(worker.0).and_then(Option::take) {
+        if let Some(running) = self.workers.get_mut(worker.0).and_then(Option::take) {
             let _inside = self.runtime.enter();
-            worker.crash();
+            running.crash();
+            self.disks.free(worker.0);
         }
         self.run_until_idle();
+    }
+
+    /// Lets things go on for so many turns of the scheduler, and no time pass: to crash a worker in the middle of
+    /// something.
+    pub fn run_turns(&mut self, turns: u32) {
+        self.runtime.block_on(async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// Empties the disk of a worker that does not run, as if its machine had been replaced.
+    ///
+    /// # Errors
+    /// The directory cannot be removed.
+    pub fn lose_disk(&mut self, worker: WorkerId) -> Result<(), Error> {
+        self.disks.lose(worker.0, self.app.settings())
+    }
+
+    /// A table of the app, to read and to write in a test. What is written is committed with the next commit.
+    ///
+    /// # Errors
+    /// There is no such table, or it has other types.
+    pub fn table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestTable<K, V>, Error> {
+        let views = self.workers.iter().flatten().map(|worker| worker.table(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(TestTable::new(views))
     }
 
     /// Crashes a worker and starts another in its place, once the group has missed the first.
@@ -325,7 +369,7 @@ impl TestDriver {
 }
 
 /// Gives every task its turns until nothing has happened for long.
-async fn settle(cluster: &MemoryCluster) {
+async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
     let mut seen = cluster.activity();
     let mut quiet = 0;
     while quiet < QUIET_TURNS {
@@ -334,6 +378,11 @@ async fn settle(cluster: &MemoryCluster) {
         let now = cluster.activity();
         quiet = if now == seen { quiet + 1 } else { 0 };
         seen = now;
+        // Stores work on threads of their own, which only the system's clock moves.
+        while quiet + 1 >= QUIET_TURNS && workers.iter().any(|worker| worker.is_storing()) {
+            std::thread::yield_now();
+            quiet = 0;
+        }
     }
 }
 

@@ -20,12 +20,17 @@ use futures_util::future::BoxFuture;
 
 use crate::delivery::Delivery;
 use crate::message::{Headers, OwnedMessage, RawMessage};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 /// A cluster of brokers, real or embedded.
 pub trait Transport: Send + Sync + 'static {
     /// The address or name to show people.
     fn describe(&self) -> String;
+
+    /// Its time: the system's, unless it is a cluster that has one of its own.
+    fn clock(&self) -> Clock {
+        Clock::default()
+    }
 
     /// Opens a producer. Its messages are idempotent: a retry inside it repeats nothing.
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError>;

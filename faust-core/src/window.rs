@@ -36,6 +36,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// From `start` up to, and not including, `end`; for calling a hook in a unit test.
+    pub const fn new(start: Timestamp, end: Timestamp) -> Self {
+        Self { start, end }
+    }
+
     /// The first millisecond of it.
     pub fn start(self) -> Timestamp {
         self.start
@@ -125,6 +130,18 @@ pub struct WindowSpec {
     step_ms: i64,
     /// Not negative.
     expires_ms: i64,
+}
+
+impl fmt::Display for WindowSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |duration: Duration| humantime::format_duration(duration);
+        if self.size_ms == self.step_ms {
+            write!(f, "tumbling {}", shown(self.size()))?;
+        } else {
+            write!(f, "hopping {} by {}", shown(self.size()), shown(self.step()))?;
+        }
+        write!(f, ", expires {}", shown(self.expires()))
+    }
 }
 
 impl WindowSpec {

@@ -20,17 +20,32 @@ use crate::partition::dead_letter;
 use crate::partition::stage::Outputs;
 use crate::partition::task::TaskCx;
 use crate::plan::{Plan, settle};
+use crate::recovery::{Recovery, RestoreListener, log_listener};
 use crate::stats::{Counts, Stats};
+use crate::store::StoreSet;
+use crate::table::{TableValue, TableView};
 #[cfg(feature = "testing")]
 use crate::transport::Group;
 use crate::transport::{Subscription, TopicPartition, Transport};
 
 /// How a worker runs, beyond its settings.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WorkerOptions {
     /// End by itself when every partition has been read to its end and nothing happened for this long.
     pub until_idle: Option<Duration>,
+    /// Who hears how tables are restored, instead of the log.
+    restore_listener: Option<SharedListener>,
+}
+
+/// A listener that can be shown as part of its options.
+#[derive(Clone)]
+struct SharedListener(Arc<dyn RestoreListener>);
+
+impl std::fmt::Debug for SharedListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RestoreListener")
+    }
 }
 
 impl WorkerOptions {
@@ -38,6 +53,13 @@ impl WorkerOptions {
     #[must_use]
     pub fn until_idle(mut self, quiet: Duration) -> Self {
         self.until_idle = Some(quiet);
+        self
+    }
+
+    /// Tells this listener how tables are restored, instead of the log.
+    #[must_use]
+    pub fn restore_listener(mut self, listener: Arc<dyn RestoreListener>) -> Self {
+        self.restore_listener = Some(SharedListener(listener));
         self
     }
 }
@@ -52,6 +74,7 @@ pub struct Worker {
     #[cfg(feature = "testing")]
     lifeline: Mutex<Option<Lifeline>>,
     failed: mpsc::UnboundedSender<Error>,
+    recovery: Arc<Recovery>,
 }
 
 /// What holds a worker in its group, and what runs it.
@@ -117,6 +140,8 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) plan: Plan,
     pub(crate) transport: Arc<dyn Transport>,
+    /// Where tables are kept on disk, if anywhere.
+    pub(crate) stores: Option<Arc<dyn StoreSet>>,
     /// The connection and the directory that end with the worker; absent on the test driver.
     pub(crate) home: Option<(Connection, WorkerDir)>,
     pub(crate) options: WorkerOptions,
@@ -125,7 +150,7 @@ pub(crate) struct Parts {
 impl Worker {
     /// Settles topics, joins the group and runs in the background.
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { settings, mut plan, transport, home, options } = parts;
+        let Parts { settings, mut plan, transport, stores, home, options } = parts;
         let description = describe(&plan, &*transport, home.as_ref());
         let admin = transport.admin()?;
         settle::settle(&mut plan, &*admin, &settings).await?;
@@ -142,9 +167,29 @@ impl Worker {
         let dead_letter = dead_letter::topic(&plan.group);
         let outputs = Outputs::new(Arc::clone(&sink), Arc::clone(&shared.stats), dead_letter.clone());
         let (failed, failures) = mpsc::unbounded_channel();
-        let cx = TaskCx { settings, sink, stats: Arc::clone(&shared.stats), dead_letter, failed: failed.clone() };
+        let (listener, stats) = (options.restore_listener.clone(), Arc::clone(&shared.stats));
+        let recovery = Recovery::new(
+            Arc::clone(&transport),
+            Arc::clone(&sink),
+            stores,
+            plan.group.clone(),
+            &settings,
+            Arc::clone(&stats),
+            listener.map_or_else(log_listener, |listener| listener.0),
+        )?;
+        let recovery = Arc::new(recovery);
         let (events, receiver) = mpsc::unbounded_channel();
         let group = transport.join(subscription(&plan), Arc::new(Listener::new(events)))?;
+        let cx = TaskCx {
+            settings,
+            sink,
+            stats,
+            dead_letter,
+            failed: failed.clone(),
+            clock: transport.clock(),
+            recovery: Arc::clone(&recovery),
+            group: Arc::clone(&group),
+        };
         let control = Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options);
         #[cfg_attr(not(feature = "testing"), allow(unused_variables, reason = "only the test driver kills a worker"))]
         let running = tokio::spawn(control.run(receiver, failures, home));
@@ -156,7 +201,16 @@ impl Worker {
             #[cfg(feature = "testing")]
             lifeline: Mutex::new(Some((group, running))),
             failed,
+            recovery,
         })
+    }
+
+    /// A table to read from outside the agents, as far as its partitions are on this worker.
+    ///
+    /// # Errors
+    /// There is no such table, or it has other types.
+    pub fn table<K: crate::codec::Data, V: TableValue>(&self, name: &str) -> Result<TableView<K, V>, Error> {
+        TableView::open(name, &self.plan, &self.recovery)
     }
 
     /// Waits until the first assignment has been taken up, or the worker has ended.
@@ -218,6 +272,12 @@ impl Worker {
         name: &str,
     ) -> Result<crate::topic::Topic<K, V>, Error> {
         crate::topic::Topic::outside(name, &self.outputs)
+    }
+
+    /// Whether its stores are at work.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_storing(&self) -> bool {
+        self.recovery.is_storing()
     }
 
     /// Dies as a process dies: nothing is drained, nothing committed, the group is not told.

@@ -20,14 +20,11 @@ pub(crate) struct Control {
     drain: AtomicBool,
     /// The task's driver, which waits for its stages to come to rest.
     driver: AtomicWaker,
-    /// The largest event time any stage has seen.
-    stream_time: AtomicI64,
 }
 
 impl Control {
-    /// Begins with what a former owner had seen.
-    pub(crate) fn new(stream_time: Option<Timestamp>) -> Arc<Self> {
-        Arc::new(Self { stream_time: AtomicI64::new(stream_time.map_or(i64::MIN, |t| t.0)), ..Self::default() })
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
     }
 
     pub(crate) fn set_hold(&self, hold: bool) {
@@ -41,15 +38,13 @@ impl Control {
     pub(crate) fn register_driver(&self, waker: &Waker) {
         self.driver.register(waker);
     }
+}
 
-    /// Event time only grows.
-    pub(crate) fn observe(&self, timestamp: Timestamp) {
-        self.stream_time.fetch_max(timestamp.0, Ordering::Relaxed);
-    }
+/// In the place of a time that there is not.
+const NO_TIME: i64 = i64::MIN;
 
-    pub(crate) fn stream_time(&self) -> Option<Timestamp> {
-        Some(self.stream_time.load(Ordering::Relaxed)).filter(|&t| t != i64::MIN).map(Timestamp)
-    }
+fn time(millis: i64) -> Option<Timestamp> {
+    Some(millis).filter(|&millis| millis != NO_TIME).map(Timestamp)
 }
 
 /// Whether a stream may yield.
@@ -78,6 +73,10 @@ pub(crate) struct Cursor {
     /// The event the stage is in, for error messages and the watch over stuck agents.
     at_input: AtomicU32,
     at_offset: AtomicI64,
+    /// The time of the event the stage is in; none in a batch, where it is not clear which event is meant.
+    event_time: AtomicI64,
+    /// The largest event time the stage has seen. It only grows, and a batch counts when it is finished.
+    stream_time: AtomicI64,
     /// Counts events begun, so that a watcher sees whether the stage moves.
     begun: AtomicU64,
     /// The stream has said `None`.
@@ -89,6 +88,8 @@ struct State {
     trackers: Vec<OffsetTracker>,
     /// The events of the batch that is with the agent.
     batch: Vec<(u32, i64)>,
+    /// The largest time among them.
+    batch_time: i64,
     /// Events handed out whose `ack()` is the user's and has not come yet.
     out: BTreeSet<(u32, i64)>,
     /// A fault of an operator or of decoding: the stage has failed, whatever its agent does.
@@ -107,13 +108,14 @@ impl State {
 }
 
 impl Cursor {
-    /// Starts before the given offset of each input.
-    pub(crate) fn new(control: Arc<Control>, starts: &[i64]) -> Arc<Self> {
+    /// Starts before the given offset of each input, with the time that a former owner had seen.
+    pub(crate) fn new(control: Arc<Control>, starts: &[i64], stream_time: Option<Timestamp>) -> Arc<Self> {
         Arc::new(Self {
             control,
             state: Mutex::new(State {
                 trackers: starts.iter().map(|&start| OffsetTracker::new(start)).collect(),
                 batch: Vec::new(),
+                batch_time: NO_TIME,
                 out: BTreeSet::new(),
                 failed: None,
                 waker: None,
@@ -123,6 +125,8 @@ impl Cursor {
             silent: AtomicBool::new(false),
             at_input: AtomicU32::new(0),
             at_offset: AtomicI64::new(-1),
+            event_time: AtomicI64::new(NO_TIME),
+            stream_time: AtomicI64::new(stream_time.map_or(NO_TIME, |time| time.0)),
             begun: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         })
@@ -179,7 +183,30 @@ impl Cursor {
         self.at_offset.store(offset, Ordering::Relaxed);
         // The stream alone writes it, so it needs no read-modify-write.
         self.begun.store(self.begun() + 1, Ordering::Relaxed);
-        self.control.observe(timestamp);
+        self.event_time.store(timestamp.0, Ordering::Relaxed);
+        self.observe(timestamp.0);
+    }
+
+    /// Event time only grows.
+    fn observe(&self, millis: i64) {
+        if millis > self.stream_time.load(Ordering::Relaxed) {
+            self.stream_time.store(millis, Ordering::Relaxed);
+        }
+    }
+
+    /// The largest event time the stage has seen.
+    pub(crate) fn stream_time(&self) -> Option<Timestamp> {
+        time(self.stream_time.load(Ordering::Relaxed))
+    }
+
+    /// The time of the event the stage is in, if it is in one.
+    pub(crate) fn event_time(&self) -> Option<Timestamp> {
+        time(self.event_time.load(Ordering::Relaxed)).filter(|_| self.is_busy())
+    }
+
+    /// Whether an event or a batch is with the agent.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
     }
 
     /// The stage has finished the event it was in.
@@ -191,19 +218,28 @@ impl Cursor {
     /// The stage is now inside this batch: a cut waits for [`finish_batch`](Self::finish_batch).
     pub(crate) fn begin_batch(&self, batch: impl Iterator<Item = (u32, i64, Timestamp)>) {
         let mut state = self.state();
+        let mut latest = NO_TIME;
         state.batch = batch
-            .inspect(|&(_, _, timestamp)| self.control.observe(timestamp))
+            .inspect(|&(_, _, timestamp)| latest = latest.max(timestamp.0))
             .map(|(input, offset, _)| (input, offset))
             .collect();
+        state.batch_time = latest;
         let first = state.batch.first().copied();
         drop(state);
         if let Some((input, offset)) = first {
-            self.begin(input, offset, Timestamp(i64::MIN));
+            self.begin(input, offset, Timestamp(NO_TIME));
         }
+    }
+
+    /// The stage is done with the batch it was in, and has yet to [`finish`](Self::finish_batch) it.
+    pub(crate) fn pass_batch(&self) {
+        let latest = std::mem::replace(&mut self.state().batch_time, NO_TIME);
+        self.observe(latest);
     }
 
     /// The stage has finished the batch it was in.
     pub(crate) fn finish_batch(&self) {
+        self.pass_batch();
         self.state().finish_batch();
         self.exit();
     }

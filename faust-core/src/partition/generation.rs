@@ -8,15 +8,17 @@ use std::task::{Context, Poll};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
+use super::closing::StageTables;
 use super::cursor::{Control, Cursor};
 use super::feed::Feed;
 use super::stage::{Input, LiveStage, Outputs};
+use super::tables::TaskTables;
 use crate::agent::{AgentCx, Run};
 use crate::config::Settings;
 use crate::error::{BoxError, Error};
 use crate::plan::planner::panic_text;
 use crate::plan::{Stage, StageRun};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 /// Running stages and what they share.
 pub(crate) struct Generation {
@@ -57,27 +59,36 @@ pub(crate) struct Start<'a> {
     pub(crate) feeds: &'a [Arc<Feed>],
     pub(crate) outputs: Arc<Outputs>,
     pub(crate) settings: &'a Settings,
-    pub(crate) stream_time: Option<Timestamp>,
+    /// The stream time of each stage.
+    pub(crate) stream_times: &'a [Option<Timestamp>],
+    pub(crate) tables: &'a Arc<TaskTables>,
+    pub(crate) clock: &'a Clock,
 }
 
 impl Generation {
     /// Takes the queues back to where the stages begin, and starts all stages.
     pub(crate) fn start(start: Start<'_>) -> Result<Self, Error> {
         let seats = take_seats(&start)?;
-        let control = Control::new(start.stream_time);
+        let control = Control::new();
+        start.tables.forget_clocks();
         let mut generation =
             Self { running: FuturesUnordered::new(), stages: Vec::new(), outputs: Arc::clone(&start.outputs), control };
         for (index, stage) in start.stages.iter().enumerate() {
             let starts = start.starts.get(index).map(Vec::as_slice).unwrap_or_default();
+            let stream_time = start.stream_times.get(index).copied().flatten();
             let live = Arc::new(LiveStage {
                 agent: Arc::clone(&stage.agent),
                 hop: stage.hop,
                 inputs: seats.get(index).cloned().unwrap_or_default(),
-                cursor: Cursor::new(Arc::clone(&generation.control), starts),
+                cursor: Cursor::new(Arc::clone(&generation.control), starts, stream_time),
                 outputs: Arc::clone(&start.outputs),
                 on_decode_error: start.settings.on_decode_error,
                 buffer_maxsize: start.settings.stream_buffer_maxsize,
+                tables: StageTables::new(start.tables, &stage.tables),
+                clock: start.clock.clone(),
             });
+            stage.tables.iter().for_each(|table| start.tables.add_clock(table, &live.cursor));
+            StageTables::start_hooks(&live, &stage.hooks)?;
             let future = begin(stage, &live)?;
             let guarded = AssertUnwindSafe(future).catch_unwind().map(move |ended| match ended {
                 Ok(result) => (index, Returned::Result(result)),
@@ -104,7 +115,7 @@ impl Generation {
                 return Poll::Ready(News::Faulted(index, error));
             }
         }
-        if holding && self.stages.iter().all(|stage| stage.cursor.at_rest()) {
+        if holding && self.is_at_rest() {
             return Poll::Ready(News::AtRest);
         }
         Poll::Pending
@@ -133,9 +144,9 @@ impl Generation {
         self.running.is_empty()
     }
 
-    /// The largest event time seen, by this generation or before.
-    pub(crate) fn stream_time(&self) -> Option<Timestamp> {
-        self.control.stream_time()
+    /// No stage is inside an event.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.stages.iter().all(|stage| stage.cursor.at_rest())
     }
 
     fn wake(&self) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::closing::StageTables;
 use super::cursor::Cursor;
 use super::feed::Feed;
 use crate::config::DecodePolicy;
@@ -15,7 +16,10 @@ use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::message::RawMessage;
 use crate::stats::Stats;
+use crate::table::LateEvent;
+use crate::time::{Clock, Timestamp};
 use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TransportError};
+use crate::window::Window;
 
 /// One stage of one partition, alive. Streams and topics of its agent hold it.
 #[derive(Debug)]
@@ -34,6 +38,10 @@ pub(crate) struct LiveStage {
     pub(crate) on_decode_error: DecodePolicy,
     /// How many events may be handed out and not acked.
     pub(crate) buffer_maxsize: usize,
+    /// The task's tables, as this stage uses them.
+    pub(crate) tables: StageTables,
+    /// The wall clock.
+    pub(crate) clock: Clock,
 }
 
 /// One partition a stage reads, and its seat there.
@@ -62,6 +70,28 @@ impl LiveStage {
     pub(crate) fn place(&self) -> String {
         let (input, offset) = self.cursor.at();
         self.place_of(input, offset)
+    }
+
+    /// An event came for a window that is gone: its time and the stream's; `at` says which, where it is not the present.
+    pub(crate) fn late(
+        &self,
+        table: &str,
+        key: &[u8],
+        window: Window,
+        (timestamp, stream_time): (Timestamp, Timestamp),
+        at: Option<(u32, i64)>,
+    ) {
+        self.outputs.stats.late_event();
+        let (input, offset) = at.unwrap_or_else(|| self.cursor.at());
+        let partition = self.inputs.get(input as usize).map(|input| input.feed.partition());
+        let event = LateEvent {
+            timestamp,
+            stream_time,
+            topic: partition.map_or_else(|| Arc::from(""), |partition| Arc::clone(&partition.topic)),
+            partition: partition.map_or(0, |partition| partition.partition),
+            offset,
+        };
+        self.tables.note_late(table, key, window, event);
     }
 
     /// The same for another of its messages.

@@ -2,6 +2,7 @@
 
 mod cut;
 mod failure;
+mod restore;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,12 +15,17 @@ use self::failure::{Attempts, Failure};
 use super::feed::Feed;
 use super::generation::{Generation, News, Returned, Start};
 use super::stage::{LiveStage, Outputs};
+use super::tables::TaskTables;
+use crate::changelog::ChangelogWriter;
 use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::error::Error;
+use crate::offsets::CutMark;
 use crate::plan::Stage;
+use crate::recovery::{Preparation, Recovery};
 use crate::stats::Stats;
-use crate::transport::{Assigned, Committed, Sink, TransportError};
+use crate::time::Clock;
+use crate::transport::{Assigned, Committed, Group, Sink, TransportError};
 
 /// What a task is asked to do.
 pub(crate) enum Command {
@@ -59,6 +65,10 @@ pub(crate) struct TaskCx {
     pub(crate) dead_letter: String,
     /// Tells the worker that a task has given up.
     pub(crate) failed: mpsc::UnboundedSender<Error>,
+    pub(crate) clock: Clock,
+    /// Where tables come from.
+    pub(crate) recovery: Arc<Recovery>,
+    pub(crate) group: Arc<dyn Group>,
 }
 
 /// One partition of a task: where it is read, and what was last committed for it.
@@ -73,6 +83,11 @@ impl Part {
     pub(crate) fn new(assigned: Assigned, settings: &Settings) -> Self {
         let Assigned { partition, committed, start, queue } = assigned;
         Self { feed: Arc::new(Feed::new(partition, queue, start, settings.stream_buffer_maxsize)), start, committed }
+    }
+
+    /// What the last commit says beside the offset, if it was one of ours.
+    pub(crate) fn mark(&self) -> Option<CutMark> {
+        CutMark::from_text(&self.committed.as_ref()?.metadata)
     }
 
     /// A commit has gone through.
@@ -114,6 +129,17 @@ pub(crate) struct Task {
     carried: Vec<Arc<Delivery>>,
     /// What the commit that is under way covers.
     pending: Option<Positions>,
+    /// The number of the last cut, or of the last that anybody has left in a changelog.
+    cuts: u64,
+    /// What was last committed for each partition.
+    parts: Vec<Part>,
+    /// How the tables come about, until they are there.
+    preparation: Option<Preparation>,
+    tables: Arc<TaskTables>,
+    /// Writes what cuts seal, if there are tables.
+    changelog: Option<Arc<ChangelogWriter>>,
+    /// The last generation was given up, and the next has not begun.
+    fallen: bool,
     attempts: Attempts,
     live: Arc<Mutex<Vec<Arc<LiveStage>>>>,
 }
@@ -126,8 +152,13 @@ enum Over {
 }
 
 impl Task {
-    /// Starts a task for partitions that belong together.
-    pub(crate) fn spawn(cx: Arc<TaskCx>, stages: Vec<Stage>, parts: Vec<Part>) -> TaskHandle {
+    /// Starts a task for partitions that belong together; with a preparation it has tables and restores them first.
+    pub(crate) fn spawn(
+        cx: Arc<TaskCx>,
+        stages: Vec<Stage>,
+        parts: Vec<Part>,
+        preparation: Option<Preparation>,
+    ) -> TaskHandle {
         let committed = Positions::restore(&stages, &parts);
         let feeds: Vec<_> = parts.iter().map(|part| Arc::clone(&part.feed)).collect();
         let inputs = stages.iter().map(|stage| inputs_of(stage, &feeds)).collect();
@@ -139,9 +170,15 @@ impl Task {
             feeds,
             inputs,
             start: committed.clone(),
+            cuts: committed.cut(),
             committed,
             carried: Vec::new(),
             pending: None,
+            parts: parts.clone(),
+            preparation,
+            tables: Arc::default(),
+            changelog: None,
+            fallen: false,
             attempts: Attempts::default(),
             live: Arc::clone(&live),
         };
@@ -149,7 +186,9 @@ impl Task {
     }
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
-        // The place of restore: after the assignment, before the first generation. Without tables it is empty.
+        if !self.restore(&mut commands).await {
+            return;
+        }
         loop {
             let over = match self.start() {
                 Ok(mut generation) => self.drive(&mut generation, &mut commands).await,
@@ -178,7 +217,8 @@ impl Task {
         }
     }
 
-    fn start(&self) -> Result<Generation, Error> {
+    fn start(&mut self) -> Result<Generation, Error> {
+        self.fallen = false;
         let outputs = Outputs::new(Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats), self.cx.dead_letter.clone());
         let generation = Generation::start(Start {
             stages: &self.stages,
@@ -187,7 +227,9 @@ impl Task {
             feeds: &self.feeds,
             outputs,
             settings: &self.cx.settings,
-            stream_time: self.start.stream_time(),
+            stream_times: self.start.times(),
+            tables: &self.tables,
+            clock: &self.cx.clock,
         })?;
         self.set_live(generation.stages.clone());
         Ok(generation)
@@ -197,6 +239,9 @@ impl Task {
     async fn drive(&mut self, generation: &mut Generation, commands: &mut mpsc::UnboundedReceiver<Command>) -> Over {
         // The cut that is being taken: whom to tell, and until when to wait for rest.
         let mut cutting: Option<(oneshot::Sender<Option<Cut>>, Instant)> = None;
+        let recovery = Arc::clone(&self.cx.recovery);
+        // The stores have more waiting than they may: nothing is read until they have caught up.
+        let mut choked = false;
         loop {
             let deadline = cutting.as_ref().map(|(_, deadline)| *deadline);
             tokio::select! {
@@ -216,7 +261,7 @@ impl Task {
                     }
                     Some(Command::Drain(deadline, reply)) => {
                         let in_order = self.drain(generation, deadline).await;
-                        drop(reply.send(Drained { cut: self.take_cut(generation), in_order }));
+                        drop(reply.send(Drained { cut: self.last_cut(generation, in_order), in_order: in_order.is_some() }));
                         return Over::Done;
                     }
                 },
@@ -227,16 +272,29 @@ impl Task {
                         tracing::warn!(place = %busy_place(generation), "no commit: the agent stayed in an event longer than `commit_cut_timeout`");
                         drop(reply.send(None));
                     }
+                    choked = false;
                     generation.release();
+                }
+                // The stores have caught up.
+                () = recovery.writer().room(), if choked => {
+                    choked = false;
+                    if cutting.is_none() {
+                        generation.release();
+                    }
                 }
                 // The stages run inside this arm; it yields when one of them has something to say.
                 news = generation.news(cutting.is_some()) => match news {
                     News::AtRest => {
                         if let Some((reply, _)) = cutting.take() {
-                            let cut = self.take_cut(generation);
-                            self.answer(reply, cut);
+                            match self.take_cut(generation) {
+                                Ok(cut) => self.answer(reply, cut),
+                                Err(error) => return Over::Failed(Failure::start(&self.stages, error)),
+                            }
                         }
-                        generation.release();
+                        choked = !self.tables.is_empty() && !recovery.writer().has_room();
+                        if !choked {
+                            generation.release();
+                        }
                     }
                     News::Faulted(index, error) => return Over::Failed(self.fault(generation, index, error)),
                     News::Returned(index, returned) => return Over::Failed(self.returned(generation, index, returned)),
@@ -248,7 +306,8 @@ impl Task {
     /// Hands a cut over. A commit that was given up meanwhile will not tell what became of it.
     fn answer(&mut self, reply: oneshot::Sender<Option<Cut>>, cut: Option<Cut>) {
         if reply.send(cut).is_err() {
-            self.pending = None;
+            let pending = self.pending.take();
+            self.unconfirmed(pending);
         }
     }
 
@@ -258,10 +317,15 @@ impl Task {
             return Failure::start(&self.stages, Error::Misuse("a stage is missing".to_owned()));
         };
         if let Returned::Result(Ok(())) = returned {
-            // It finished the event it was in, and what was finished stays so: begin again right there.
             stage.cursor.returned(false);
-            self.start = self.positions(generation);
-            self.carried.extend(generation.outputs.cut());
+            // It finished the event it was in, and what was finished stays so: begin again right there. But with tables,
+            // what another agent has written in an event that it is still in must go.
+            if self.tables.is_empty() || generation.is_at_rest() {
+                self.start = self.positions(generation);
+                self.carried.extend(generation.outputs.cut());
+            } else {
+                self.fall_back();
+            }
         }
         Failure::returned(stage, returned)
     }
@@ -273,15 +337,17 @@ impl Task {
         }
     }
 
-    /// Ends the streams and waits for the stages to return; false if the deadline came first.
-    async fn drain(&self, generation: &mut Generation, deadline: Instant) -> bool {
+    /// Ends the streams and waits for the stages to return; `None` if the deadline came first, else whether all of them
+    /// have finished what they were in.
+    async fn drain(&self, generation: &mut Generation, deadline: Instant) -> Option<bool> {
+        let mut finished = true;
         generation.drain();
         while !generation.is_over() {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(deadline) => {
                     tracing::warn!(place = %busy_place(generation), "an agent did not return in time and is dropped; its event will be read again");
-                    return false;
+                    return None;
                 }
                 news = generation.news(false) => match news {
                     News::Returned(index, Returned::Result(Ok(()))) => {
@@ -294,25 +360,45 @@ impl Task {
                             let failure = Failure::returned(stage, returned);
                             tracing::error!(agent = %failure.agent, place = %failure.place, "{} while it was ended; the event will be read again", failure.what());
                         }
+                        finished = false;
                     }
-                    News::Faulted(_, error) => tracing::error!("{error}"),
+                    News::Faulted(_, error) => {
+                        tracing::error!("{error}");
+                        finished = false;
+                    }
                     News::AtRest => {}
                 },
             }
         }
-        true
+        Some(finished)
     }
 
-    /// The next generation begins at what is committed.
+    /// The cut of a generation that was drained. An event that was begun and not finished may have written to tables:
+    /// then there is nothing to commit, and what was done since the last commit is done again.
+    fn last_cut(&mut self, generation: &Generation, in_order: Option<bool>) -> Option<Cut> {
+        if in_order != Some(true) && !self.tables.is_empty() {
+            return None;
+        }
+        self.take_cut(generation).unwrap_or_else(|error| {
+            tracing::error!("{error}; what was done since the last commit will be done again");
+            None
+        })
+    }
+
+    /// The next generation begins at what is committed, with the tables as they were then.
     fn fall_back(&mut self) {
         self.start = self.committed.clone();
         self.carried.clear();
+        // What was sealed is taken back only once its commit is known to have failed.
+        self.tables.roll_back_open();
+        self.fallen = true;
     }
 
     fn resolve(&mut self, resolution: Resolution) -> Option<TransportError> {
         let pending = self.pending.take();
         match (resolution, pending) {
             (Resolution::Committed, Some(pending)) => {
+                // The tables have heard of it from the commit itself.
                 self.committed = pending;
                 // Nobody begins before what is committed, whichever of the two moved last.
                 self.start.raise_to(&self.committed);
@@ -320,11 +406,25 @@ impl Task {
             }
             (Resolution::Undelivered(error), _) => {
                 self.fall_back();
+                self.tables.roll_back_sealed();
                 return Some(error);
             }
-            _ => {}
+            (_, pending) => self.unconfirmed(pending),
         }
         None
+    }
+
+    /// A commit was given up, or the broker did not take it.
+    fn unconfirmed(&self, pending: Option<Positions>) {
+        if pending.is_none() {
+            return;
+        }
+        if self.fallen {
+            // The next attempt begins before it.
+            self.tables.roll_back_sealed();
+        } else {
+            self.tables.unseal();
+        }
     }
 
     /// Waits between two attempts. False when the worker takes the partition away meanwhile.
@@ -337,12 +437,16 @@ impl Task {
                 command = commands.recv() => match command {
                     None => return false,
                     Some(Command::Cut(reply)) => {
-                        let cut = self.standing_cut();
+                        let cut = self.standing_cut().unwrap_or_else(|error| {
+                            tracing::error!("{error}");
+                            None
+                        });
                         self.answer(reply, cut);
                     }
                     Some(Command::Resolved(resolution)) => drop(self.resolve(resolution)),
                     Some(Command::Drain(_, reply)) => {
-                        drop(reply.send(Drained { cut: self.standing_cut(), in_order: true }));
+                        let cut = self.standing_cut().unwrap_or_default();
+                        drop(reply.send(Drained { cut, in_order: true }));
                         return false;
                     }
                 },

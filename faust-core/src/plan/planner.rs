@@ -12,22 +12,35 @@ use super::sketch::{Drawn, Sketch};
 use crate::agent::{AgentCx, Run};
 use crate::error::{BoxError, Error, chain};
 use crate::registry::AgentEntry;
+use crate::table::HookDef;
 
 /// Plans an app.
 ///
 /// # Errors
 /// All faults of all agents together.
-pub(crate) async fn plan(group: &str, agents: &[AgentEntry], timeout: Duration) -> Result<Plan, Error> {
+pub(crate) async fn plan(
+    group: &str,
+    agents: &[AgentEntry],
+    hooks: &[HookDef],
+    timeout: Duration,
+) -> Result<Plan, Error> {
     let mut planned = Vec::new();
     let mut faults = Vec::new();
     for entry in agents {
-        match sketch(entry, timeout).await {
+        match sketch(group, entry, timeout).await {
             Ok(drawn) => planned.push((entry.clone(), drawn)),
             Err(more) => faults.extend(more),
         }
     }
+    let mut planned_hooks = Vec::new();
+    for def in hooks {
+        match sketch_hook(group, def) {
+            Ok(drawn) => planned_hooks.push((*def, drawn)),
+            Err(more) => faults.extend(more),
+        }
+    }
     // Faults of the topology are told with the others, from the agents that could be planned.
-    match Plan::draw(group, planned) {
+    match Plan::draw(group, planned, planned_hooks) {
         Ok(plan) if faults.is_empty() => Ok(plan),
         Ok(_) => Err(Error::setup(faults)),
         Err(more) => {
@@ -37,10 +50,31 @@ pub(crate) async fn plan(group: &str, agents: &[AgentEntry], timeout: Duration) 
     }
 }
 
+/// A hook declares all it has to by its arguments.
+fn sketch_hook(group: &str, def: &HookDef) -> Result<Drawn, Vec<String>> {
+    let sketch = Sketch::new(def.name, group);
+    let mut cx = AgentCx { agent: def.name, sinks: &[], run: Run::Planning(Arc::clone(&sketch)) };
+    let started = (def.start)(&mut cx);
+    let mut drawn = sketch.take();
+    match started {
+        Ok(_) => {}
+        Err(Error::Setup(errors)) => drawn.faults.extend(errors.faults().to_vec()),
+        Err(error) => drawn.faults.push(format!("hook `{}`: {error}", def.name)),
+    }
+    if let Some(table) = drawn.tables.first() {
+        let name = &table.info().name;
+        drawn.faults.push(format!(
+            "hook `{}` takes table `{name}`; hooks send to topics, and an agent keeps tables: let one read what it sends",
+            def.name
+        ));
+    }
+    if drawn.faults.is_empty() { Ok(drawn) } else { Err(drawn.faults) }
+}
+
 /// The planning run of one agent.
-async fn sketch(entry: &AgentEntry, timeout: Duration) -> Result<Drawn, Vec<String>> {
+async fn sketch(group: &str, entry: &AgentEntry, timeout: Duration) -> Result<Drawn, Vec<String>> {
     let agent = &entry.name;
-    let sketch = Sketch::new(agent);
+    let sketch = Sketch::new(agent, group);
     // In a task of its own, so that an agent that blocks its thread does not block the planner.
     let run = tokio::spawn(run_to_stream(entry.clone(), Arc::clone(&sketch)));
     let abort = run.abort_handle();

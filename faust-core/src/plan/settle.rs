@@ -1,6 +1,6 @@
 //! Makes the broker's topics fit the plan: creates what is missing, checks what is there, never alters it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::{Plan, Role, TopicPlan};
 use crate::agent::TopicDecl;
 use crate::config::Settings;
 use crate::error::Error;
+use crate::time::millis;
 use crate::topic::new_topic;
 use crate::transport::{Admin, NewTopic, TransportError};
 
@@ -110,7 +111,7 @@ fn missing(plan: &Plan, settings: &Settings) -> (Vec<NewTopic>, Vec<String>) {
     for topic in plan.topics().filter(|topic| topic.partitions.is_none()) {
         let Some(partitions) = partitions_for(plan, topic, settings) else { continue };
         // Internal topics are the app's own: without them it cannot run, so the setting does not cover them.
-        if settings.topic_allow_declare || topic.role == Role::Internal {
+        if settings.topic_allow_declare || matches!(topic.role, Role::Internal | Role::Changelog) {
             create.push(creation(topic, partitions, settings));
         } else {
             wait.push(topic.name().to_owned());
@@ -140,6 +141,15 @@ fn creation(topic: &TopicPlan, partitions: i32, settings: &Settings) -> NewTopic
         new.configs.insert("max.message.bytes".to_owned(), DEAD_LETTER_MAX.to_string());
         new.configs.insert("retention.ms".to_owned(), "-1".to_owned());
     }
+    if topic.role == Role::Changelog {
+        let lag = millis(settings.changelog_compaction_lag).to_string();
+        new.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
+        // What was committed stays readable under what was not, until a worker has set that right.
+        new.configs.insert("min.compaction.lag.ms".to_owned(), lag);
+        // Nothing in it has the events' times, which may be old enough to be swept away.
+        new.configs.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
+        new.configs.insert("max.message.bytes".to_owned(), DEAD_LETTER_MAX.to_string());
+    }
     new
 }
 
@@ -158,6 +168,17 @@ fn check(plan: &Plan) -> Result<(), Error> {
         if let Some(needed) = like.filter(|&needed| topic.follows && needed != have) {
             let sources = topic.like.join("`, `");
             faults.push(format!("topic `{name}` has {have} partitions, but `{sources}` has {needed}; delete `{name}` when it is empty, it is created again with {needed}"));
+        }
+    }
+    for set in plan.sets().iter().filter(|set| !set.tables.is_empty()) {
+        let counts: BTreeSet<_> = set.topics.iter().filter_map(|topic| count(plan, topic)).collect();
+        if counts.len() > 1 {
+            let tables = set.tables.iter().map(|table| format!("`{table}`")).collect::<Vec<_>>().join(", ");
+            let sources = set.topics.iter().filter_map(|topic| Some(format!("`{topic}` has {}", count(plan, topic)?)));
+            faults.push(format!(
+                "table {tables} is used with topics of different partition counts: {}; create them with the same count, or put a `group_by` before the table",
+                sources.collect::<Vec<_>>().join(", ")
+            ));
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }

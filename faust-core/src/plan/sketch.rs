@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::agent::TopicDecl;
 use crate::error::Error;
 use crate::stream::hop::{Forwarder, Target};
+use crate::table::spec::TableFactory;
 
 /// Filled by the planning run of one agent. Its stream, topics and operators write into it.
 #[derive(Default)]
 pub(crate) struct Sketch {
     agent: String,
+    /// The app with its version: internal topics begin with it.
+    group: String,
     drawn: Mutex<Drawn>,
 }
 
@@ -24,6 +27,8 @@ pub(crate) struct Drawn {
     pub(crate) hops: Vec<(Target, Arc<dyn Forwarder>)>,
     /// The hop whose stream was polled: the agent has come to its loop.
     pub(crate) polled: Option<usize>,
+    /// The tables it takes.
+    pub(crate) tables: Vec<Arc<dyn TableFactory>>,
     /// What it did that planning cannot allow.
     pub(crate) faults: Vec<String>,
 }
@@ -36,8 +41,17 @@ pub(crate) struct Output {
 }
 
 impl Sketch {
-    pub(crate) fn new(agent: &str) -> Arc<Self> {
-        Arc::new(Self { agent: agent.to_owned(), drawn: Mutex::default() })
+    pub(crate) fn new(agent: &str, group: &str) -> Arc<Self> {
+        Arc::new(Self { agent: agent.to_owned(), group: group.to_owned(), drawn: Mutex::default() })
+    }
+
+    pub(crate) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The agent takes a table.
+    pub(crate) fn table(&self, table: Arc<dyn TableFactory>) {
+        self.drawn().tables.push(table);
     }
 
     /// The agent asks for its stream.

@@ -83,8 +83,18 @@ impl SealedBuilder {
     ///
     /// # Errors
     /// That of the closure; the entry is then left out.
-    pub(crate) fn remove<E>(&mut self, key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-        self.append(false, true, key, |_| Ok(()))
+    pub(crate) fn remove<E>(&mut self, is_new: bool, key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        self.append(is_new, true, key, |_| Ok(()))
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sealed.len()
+    }
+
+    /// The bytes they take so far.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.sealed.bytes.len()
     }
 
     /// No more will come.
@@ -131,7 +141,7 @@ mod tests {
         let mut builder = SealedBuilder::with_capacity(4, 16);
         builder.push(true, text("a"), text("1")).expect("neither fails");
         builder.push(false, text(""), text("")).expect("neither fails");
-        builder.remove(text("b")).expect("it does not fail");
+        builder.remove(false, text("b")).expect("it does not fail");
         let sealed = builder.finish();
         let entry = |key: &'static str, value: Option<&'static str>, is_new| SealedEntry {
             key: key.as_bytes(),

@@ -88,6 +88,10 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<Event<V, K>>>> {
+        if let (true, Origin::Agent(Run::Live(stage))) = (self.out, &self.stream.origin) {
+            stage.cursor.pass_batch();
+        }
+        ready!(self.stream.poll_closing(cx));
         self.finish_batch();
         loop {
             match self.stream.poll_unacked(cx) {

@@ -26,7 +26,7 @@ use super::{
     TopicPartition, Transport, TransportError, TransportErrorKind, Watermarks, topic_id_text,
 };
 use crate::delivery::Delivery;
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 /// A Kafka of one node in memory. Clones are the same Kafka.
 #[derive(Clone)]
@@ -203,6 +203,11 @@ fn refused(what: &str, code: ErrorCode) -> TransportError {
 impl Transport for MemoryCluster {
     fn describe(&self) -> String {
         "memory://".to_owned()
+    }
+
+    fn clock(&self) -> Clock {
+        let cluster = self.clone();
+        Clock::new(move || cluster.time())
     }
 
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::partition::task::{Command, Cut, Resolution};
+use crate::partition::task::{Command, Cut, Resolution, TaskCx};
 use crate::stats::Stats;
 use crate::transport::{Committed, Group, TopicPartition, TransportErrorKind};
 
@@ -14,11 +14,7 @@ use crate::transport::{Committed, Group, TopicPartition, TransportErrorKind};
 pub(super) type Outcome = BTreeMap<TopicPartition, Committed>;
 
 /// Takes a cut of every task and commits them together.
-pub(super) async fn commit(
-    tasks: Vec<mpsc::UnboundedSender<Command>>,
-    group: Arc<dyn Group>,
-    stats: Arc<Stats>,
-) -> Outcome {
+pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<TaskCx>) -> Outcome {
     let cuts = join_all(tasks.into_iter().map(|commands| async move {
         let (reply, cut) = oneshot::channel();
         commands.send(Command::Cut(reply)).ok()?;
@@ -26,7 +22,7 @@ pub(super) async fn commit(
     }));
     let cuts: Vec<_> = cuts.await.into_iter().flatten().collect();
     let (tasks, cuts): (Vec<_>, Vec<_>) = cuts.into_iter().unzip();
-    let (outcome, resolutions) = finish(cuts, &*group, &stats).await;
+    let (outcome, resolutions) = finish(cuts, &cx).await;
     for (task, resolution) in tasks.iter().zip(resolutions) {
         // A task that has gone needs no answer.
         drop(task.send(Command::Resolved(resolution)));
@@ -35,7 +31,8 @@ pub(super) async fn commit(
 }
 
 /// Waits for what the cuts have sent, then commits those for which all arrived. One resolution per cut.
-pub(super) async fn finish(cuts: Vec<Cut>, group: &dyn Group, stats: &Stats) -> (Outcome, Vec<Resolution>) {
+pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (Outcome, Vec<Resolution>) {
+    let TaskCx { group, stats, failed, .. } = cx;
     let arrived = join_all(cuts.iter().map(async |cut| {
         for delivery in &cut.deliveries {
             delivery.all().await?;
@@ -43,9 +40,21 @@ pub(super) async fn finish(cuts: Vec<Cut>, group: &dyn Group, stats: &Stats) -> 
         Ok(())
     }));
     let arrived: Vec<Result<(), _>> = arrived.await;
-    let good = cuts.into_iter().zip(&arrived).filter(|(_, arrived)| arrived.is_ok());
-    let offsets: Outcome = good.flat_map(|(cut, _)| cut.offsets).collect();
-    let committed = request(offsets, group, stats).await;
+    let good: Vec<Cut> = cuts.into_iter().zip(&arrived).filter(|(_, a)| a.is_ok()).map(|(cut, _)| cut).collect();
+    let mut offsets = Outcome::new();
+    for cut in &good {
+        match cut.to_commit() {
+            Ok(of_cut) => offsets.extend(of_cut),
+            Err(error) => {
+                drop(failed.send(error));
+                return (Outcome::new(), arrived.iter().map(|_| Resolution::Unconfirmed).collect());
+            }
+        }
+    }
+    let committed = request(offsets, &**group, stats).await;
+    if committed.is_some() {
+        good.into_iter().for_each(Cut::committed);
+    }
     let resolutions = arrived.into_iter().map(|arrived| match arrived {
         Err(error) => Resolution::Undelivered(error),
         Ok(()) if committed.is_some() => Resolution::Committed,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout_at};
 
 use super::commit::{self, Outcome};
 use super::group::GroupEvent;
@@ -16,7 +16,8 @@ use super::{Phase, Shared, WorkerOptions};
 use crate::embedded::{Connection, WorkerDir};
 use crate::error::Error;
 use crate::partition::task::{Command, Drained, Part, Resolution, Task, TaskCx, TaskHandle};
-use crate::plan::{Plan, Stage};
+use crate::plan::{Plan, Role, Stage};
+use crate::recovery::{Preparation, Wanted};
 use crate::transport::{Assigned, Group, TopicPartition};
 
 /// The worker's inside. One task owns all of it.
@@ -27,6 +28,8 @@ pub(super) struct Control {
     shared: Arc<Shared>,
     options: WorkerOptions,
     tasks: BTreeMap<Key, TaskHandle>,
+    /// A look at the topics that is under way.
+    looking: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
     /// The commit that is under way: one at a time.
     commit: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     idle: IdleWatch,
@@ -40,6 +43,8 @@ type Key = (usize, i32);
 
 /// How often a worker that ends when idle looks whether it is.
 const IDLE_LOOK: Duration = Duration::from_millis(50);
+/// How often a worker looks whether topics still have as many partitions as at its start.
+const TOPICS_LOOK: Duration = Duration::from_secs(30);
 /// The part of a budget that agents may use to return; the rest is for what they sent, and the commit.
 const AGENTS_SHARE: f64 = 0.6;
 
@@ -59,6 +64,7 @@ impl Control {
             shared,
             options,
             tasks: BTreeMap::new(),
+            looking: None,
             commit: None,
             idle,
             stuck,
@@ -80,6 +86,10 @@ impl Control {
         }
         self.shared.advance(Phase::Stopping);
         self.end(&mut events).await;
+        let left = (self.shared.stopping_since() + self.cx.settings.shutdown_timeout)
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(100));
+        self.cx.recovery.close(left).await;
         if let Some((connection, directory)) = home {
             let closed = connection.close(Some(&directory), self.cx.settings.shutdown_timeout).await;
             if let Err(error) = closed {
@@ -102,6 +112,8 @@ impl Control {
         commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = interval((self.cx.settings.stream_processing_timeout / 4).max(Duration::from_millis(20)));
         let mut idle = interval(IDLE_LOOK);
+        let mut topics = interval_at(Instant::now() + TOPICS_LOOK, TOPICS_LOOK);
+        let recovery = Arc::clone(&self.cx.recovery);
         let gone = gone(home);
         tokio::pin!(gone);
         loop {
@@ -117,6 +129,12 @@ impl Control {
                 outcome = finished(&mut self.commit) => self.committed(&outcome),
                 // The next commit is due.
                 _ = commits.tick(), if self.commit.is_none() => self.begin_commit(),
+                // A table has so many changed keys that the commit should not wait.
+                () = recovery.commit_soon().notified(), if self.commit.is_none() => self.begin_commit(),
+                // Time to see whether topics are still as they were.
+                _ = topics.tick(), if self.looking.is_none() => self.look_at_topics(),
+                // That look is over.
+                looked = finished(&mut self.looking) => looked?,
                 // Time to look for agents that do not move.
                 _ = watch.tick() => self.watch(),
                 // Time to look whether there is anything left to do.
@@ -153,6 +171,7 @@ impl Control {
         self.cx.stats.rebalanced();
         let mut tasks: BTreeMap<Key, Vec<Part>> = BTreeMap::new();
         for assigned in partitions {
+            self.check_count(&assigned.partition);
             let Some(set) = self.plan.set_of(&assigned.partition.topic) else { continue };
             let key = (set, assigned.partition.partition);
             tasks.entry(key).or_default().push(Part::new(assigned, &self.cx.settings));
@@ -163,7 +182,7 @@ impl Control {
         for (key, parts) in self.drain(&grown, deadline).await.0 {
             tasks.entry(key).or_default().extend(parts);
         }
-        tasks.into_iter().for_each(|(key, parts)| self.spawn(key, parts));
+        self.spawn_all(tasks);
         self.assigned_once = true;
         self.report_assignment();
         self.shared.advance(Phase::Ready);
@@ -180,21 +199,74 @@ impl Control {
         } else {
             self.drain(&hit, Instant::now() + budget).await.0
         };
-        for (key, mut parts) in rest {
+        let stay = |(key, mut parts): (Key, Vec<Part>)| {
             parts.retain(|part| !gone.contains(part.feed.partition()));
-            if !parts.is_empty() {
-                self.spawn(key, parts);
-            }
-        }
+            (!parts.is_empty()).then_some((key, parts))
+        };
+        self.spawn_all(rest.into_iter().filter_map(stay));
         self.report_assignment();
     }
 
-    fn spawn(&mut self, key: Key, parts: Vec<Part>) {
-        let stages = self.plan.sets().get(key.0).map_or_else(Vec::new, |set| set.stages.clone());
-        let reads = |stage: &&Stage| parts.iter().any(|part| stage.reads.contains(&part.feed.partition().topic));
-        let stages =
-            stages.into_iter().filter_map(|index| self.plan.stages().get(index)).filter(reads).cloned().collect();
-        self.tasks.insert(key, Task::spawn(Arc::clone(&self.cx), stages, parts));
+    /// Starts tasks; those with tables restore them first, all by one reader.
+    fn spawn_all(&mut self, tasks: impl IntoIterator<Item = (Key, Vec<Part>)>) {
+        let mut wanted = Vec::new();
+        for (key, parts) in tasks {
+            let stages = self.plan.sets().get(key.0).map_or_else(Vec::new, |set| set.stages.clone());
+            let reads = |stage: &&Stage| parts.iter().any(|part| stage.reads.contains(&part.feed.partition().topic));
+            let stages: Vec<_> =
+                stages.into_iter().filter_map(|index| self.plan.stages().get(index)).filter(reads).cloned().collect();
+            let preparation = self.want(key, &stages, &parts).map(|(want, preparation)| {
+                wanted.push(want);
+                preparation
+            });
+            self.tasks.insert(key, Task::spawn(Arc::clone(&self.cx), stages, parts, preparation));
+        }
+        if !wanted.is_empty() {
+            tokio::spawn(Arc::clone(&self.cx.recovery).prepare(wanted));
+        }
+    }
+
+    /// The tables of a task, and where it hears of them.
+    fn want(&self, (_, partition): Key, stages: &[Stage], parts: &[Part]) -> Option<(Wanted, Preparation)> {
+        let names: BTreeSet<&str> = stages.iter().flat_map(Stage::tables).collect();
+        let tables: Vec<_> = names
+            .into_iter()
+            .filter_map(|name| {
+                let table = self.plan.table(name)?;
+                let partitions = self.plan.topics().find(|topic| topic.name() == table.changelog())?.partitions()?;
+                Some((Arc::clone(&table.factory), partitions))
+            })
+            .collect();
+        let (reply, preparation) = oneshot::channel();
+        let mark = parts.iter().filter_map(Part::mark).max_by_key(|mark| mark.cut);
+        (!tables.is_empty()).then_some((Wanted { partition, tables, mark, reply }, preparation))
+    }
+
+    /// A partition that was not there at the start: its keys would lie where the tables of others do not look.
+    fn check_count(&self, partition: &TopicPartition) {
+        let known =
+            self.plan.topics().find(|topic| *topic.name() == *partition.topic).and_then(|topic| topic.partitions());
+        if let Some(known) = known.filter(|known| partition.partition >= *known) {
+            drop(self.cx.failed.send(changed_count(&partition.topic, known, partition.partition + 1)));
+        }
+    }
+
+    fn look_at_topics(&mut self) {
+        let (cx, plan) = (Arc::clone(&self.cx), Arc::clone(&self.plan));
+        self.looking = Some(Box::pin(async move {
+            let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
+            // A broker that is away says nothing about counts.
+            let Ok(found) = cx.recovery.topics(names).await else { return Ok(()) };
+            for topic in plan.topics().filter(|topic| topic.role() != Role::Output && topic.role() != Role::DeadLetter)
+            {
+                if let (Some(known), Some(&now)) = (topic.partitions(), found.get(topic.name()))
+                    && now != known
+                {
+                    return Err(changed_count(topic.name(), known, now));
+                }
+            }
+            Ok(())
+        }));
     }
 
     fn abort(&mut self, key: Key) -> Option<(Key, Vec<Part>)> {
@@ -216,7 +288,7 @@ impl Control {
         let drained = join_all(tasks.iter().map(|(_, task)| drain_task(task, agents, answers))).await;
         let in_order = drained.iter().all(|drained| drained.in_order);
         let cuts = drained.into_iter().filter_map(|drained| drained.cut).collect();
-        let finish = commit::finish(cuts, &*self.group, &self.cx.stats);
+        let finish = commit::finish(cuts, &self.cx);
         let committed = match timeout_at(deadline, finish).await {
             Ok((committed, _)) => committed,
             Err(_) => {
@@ -244,7 +316,7 @@ impl Control {
     fn begin_commit(&mut self) {
         let tasks: Vec<_> = self.tasks.values().map(|task| task.commands.clone()).collect();
         if !tasks.is_empty() {
-            self.commit = Some(Box::pin(commit::commit(tasks, Arc::clone(&self.group), Arc::clone(&self.cx.stats))));
+            self.commit = Some(Box::pin(commit::commit(tasks, Arc::clone(&self.cx))));
         }
     }
 
@@ -345,12 +417,18 @@ async fn drain_task(task: &TaskHandle, agents: Instant, deadline: Instant) -> Dr
     }
 }
 
-/// The commit's outcome, or never.
-async fn finished(commit: &mut Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>) -> Outcome {
-    let Some(running) = commit else { return std::future::pending().await };
+/// The outcome of what is under way, or never.
+async fn finished<T>(under_way: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
+    let Some(running) = under_way else { return std::future::pending().await };
     let outcome = running.await;
-    *commit = None;
+    *under_way = None;
     outcome
+}
+
+fn changed_count(topic: &str, known: i32, now: i32) -> Error {
+    Error::Misuse(format!(
+        "topic `{topic}` has {now} partitions now, and had {known} when the worker started: keys lie elsewhere from now on, and tables would be wrong; start the workers again, and where tables depend on it, raise the app's `version` to build them anew"
+    ))
 }
 
 /// Why the hosting worker has gone, or never.

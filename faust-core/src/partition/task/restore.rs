@@ -1,0 +1,292 @@
+//! Before a task runs: its tables are restored to the last commit.
+//!
+//! What a changelog holds of cuts that were never committed is skipped, and what does hold is written over it with the
+//! next cut, which is numbered above all that were seen: later commits must not make it true.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{Command, Drained, Task};
+use crate::changelog::{ChangelogRecord, ChangelogWriter, Cut};
+use crate::error::Error;
+use crate::offsets::CutMark;
+use crate::partition::tables::TaskTables;
+use crate::recovery::{Preparation, PreparedTable, Progress, Recovery};
+use crate::store::SealedBuilder;
+use crate::transport::{Committed, PartitionQueue, TransportError, TransportErrorKind};
+
+/// Records read at a time.
+const READ: usize = 512;
+/// Records, and bytes, that are handed to the store at a time.
+const BATCH: usize = 10_000;
+const BATCH_BYTES: usize = 1 << 20;
+/// The pause after a broker that did not answer.
+const RETRY: Duration = Duration::from_millis(500);
+
+impl Task {
+    /// Restores the tables, if there are any. False when the worker takes the partition away meanwhile, or it failed.
+    pub(super) async fn restore(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
+        let Some(preparation) = self.preparation.take() else { return true };
+        let committed = self.parts.iter().filter_map(super::Part::mark).map(|mark| mark.cut).max();
+        let recovery = Arc::clone(&self.cx.recovery);
+        let restoring = restore(&recovery, preparation, committed);
+        tokio::pin!(restoring);
+        let restored = loop {
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    None => return false,
+                    // There is nothing to commit yet.
+                    Some(Command::Cut(reply)) => drop(reply.send(None)),
+                    Some(Command::Resolved(_)) => {}
+                    Some(Command::Drain(_, reply)) => {
+                        drop(reply.send(Drained { cut: None, in_order: true }));
+                        return false;
+                    }
+                },
+                restored = &mut restoring => break restored,
+            }
+        };
+        match restored {
+            Ok(Restored { tables, seen }) => {
+                self.cuts = self.cuts.max(seen);
+                self.tables = tables;
+                let (sink, stats) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats));
+                self.changelog = Some(ChangelogWriter::spawn(sink, stats));
+                self.first_mark().await;
+                true
+            }
+            Err(error) => {
+                drop(self.cx.failed.send(error));
+                self.pause_until_drained(commands).await;
+                false
+            }
+        }
+    }
+
+    /// Commits where a new task begins, before anything is written to a changelog: from then on, a commit that is
+    /// missing means that somebody took it away.
+    async fn first_mark(&self) {
+        if self.parts.iter().all(|part| part.mark().is_some()) {
+            return;
+        }
+        let logs = self.tables.logs();
+        let offsets = self.offsets(&self.start);
+        let offsets: BTreeMap<_, _> = offsets
+            .into_iter()
+            .map(|(partition, (offset, mark))| {
+                let metadata = CutMark { cut: self.cuts, logs: logs.clone(), ..mark }.to_text();
+                (partition, Committed { offset, metadata })
+            })
+            .collect();
+        loop {
+            match self.cx.group.commit(offsets.clone()).await {
+                Err(error) if error.is_retriable() => tokio::time::sleep(RETRY).await,
+                Err(error) => {
+                    tracing::info!("the first commit came too late for a rebalance: {error}");
+                    return;
+                }
+                Ok(()) => return,
+            }
+        }
+    }
+}
+
+/// Tables that are ready.
+struct Restored {
+    tables: Arc<TaskTables>,
+    /// The highest number of a cut that anybody has left in a changelog.
+    seen: u64,
+}
+
+async fn restore(recovery: &Recovery, preparation: Preparation, committed: Option<u64>) -> Result<Restored, Error> {
+    // Nobody answers when the worker is over; then nobody waits for this either.
+    let Ok(prepared) = preparation.await else { return std::future::pending().await };
+    let mut seen = committed.unwrap_or(0);
+    let mut tables = Vec::new();
+    for prepared in prepared? {
+        let (restored, highest) = TableRestore::new(recovery, prepared, committed).run().await?;
+        seen = seen.max(highest);
+        recovery.publish(&restored);
+        tables.push(restored);
+    }
+    Ok(Restored { tables: TaskTables::new(tables), seen })
+}
+
+/// The restore of one table.
+struct TableRestore<'a> {
+    recovery: &'a Recovery,
+    prepared: PreparedTable,
+    committed: Option<u64>,
+    batch: SealedBuilder,
+    /// The next offset.
+    position: i64,
+    /// The first record that was skipped: the store must not be marked as having it.
+    skipped_at: Option<i64>,
+    /// Keys of which something was skipped, and whether the first such record says that it had no value before.
+    skipped: BTreeMap<Vec<u8>, bool>,
+    highest: u64,
+    records: u64,
+    buffer: Vec<u8>,
+    fault: Option<Error>,
+}
+
+impl<'a> TableRestore<'a> {
+    fn new(recovery: &'a Recovery, prepared: PreparedTable, committed: Option<u64>) -> Self {
+        Self {
+            recovery,
+            committed,
+            batch: SealedBuilder::default(),
+            position: prepared.from,
+            skipped_at: None,
+            skipped: BTreeMap::new(),
+            highest: prepared.cut,
+            records: 0,
+            buffer: Vec::new(),
+            fault: None,
+            prepared,
+        }
+    }
+
+    async fn run(mut self) -> Result<(crate::partition::tables::TaskTable, u64), Error> {
+        let (from, end, full) = (self.prepared.from, self.prepared.end, self.prepared.full);
+        let table = &self.prepared.table;
+        let mut progress = Progress::start(self.recovery, table.cell.info(), table.partition, (from, end), full);
+        let mut queue = self.prepared.queue.take();
+        while let Some(queue) = queue.as_mut().filter(|_| self.position < end) {
+            let more = self.read(&mut **queue).await?;
+            progress.advance(self.position, std::mem::take(&mut self.records));
+            if self.batch.len() >= BATCH || self.batch.size_bytes() >= BATCH_BYTES {
+                self.flush();
+                // A table larger than what may wait for the store is taken up as fast as the store takes it.
+                self.recovery.writer().room().await;
+            }
+            if !more {
+                break;
+            }
+            // Reading never waits while there is something; the task's neighbours want a turn.
+            tokio::task::yield_now().await;
+        }
+        self.flush();
+        self.prepared.table.cell.repair(&self.skipped)?;
+        let told = progress.end();
+        self.recovery.stats().restored(told.records);
+        if !self.skipped.is_empty() {
+            tracing::info!(table = %told.table, partition = told.partition, "{} keys had changes that were never committed; what holds is written over them", self.skipped.len());
+        }
+        Ok((self.prepared.table, self.highest))
+    }
+
+    /// Reads what is there; false when the end was seen.
+    async fn read(&mut self, queue: &mut dyn PartitionQueue) -> Result<bool, Error> {
+        let polled = std::future::poll_fn(|cx| {
+            let polled = queue.poll_batch(cx, READ, &mut |message| {
+                if self.fault.is_none() {
+                    self.take(&message).unwrap_or_else(|error| self.fault = Some(error));
+                }
+            });
+            match polled {
+                Poll::Ready(Ok(_)) => Poll::Ready(Ok(true)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                // The end may lie behind the last record, where compaction or a transaction left nothing to read.
+                Poll::Pending if queue.at_end() => Poll::Ready(Ok(false)),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let polled = polled.await;
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        match polled {
+            Ok(more) => Ok(more),
+            Err(error) if error.is_retriable() => {
+                tracing::warn!("{error}; the restore goes on");
+                tokio::time::sleep(RETRY).await;
+                Ok(true)
+            }
+            Err(error) => Err(self.unreadable(error)),
+        }
+    }
+
+    fn unreadable(&self, error: TransportError) -> Error {
+        if error.kind != TransportErrorKind::OffsetOutOfRange {
+            return error.into();
+        }
+        let table = &self.prepared.table;
+        Error::State {
+            table: table.cell.info().name.to_string(),
+            partition: table.partition,
+            why: format!(
+                "its changelog `{}` was truncated while it was read ({error}); start the worker again",
+                table.cell.info().changelog
+            ),
+        }
+    }
+
+    fn take(&mut self, message: &crate::message::RawMessage<'_>) -> Result<(), Error> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let taken = self.take_record(message, &mut buffer);
+        self.buffer = buffer;
+        taken
+    }
+
+    fn take_record(&mut self, message: &crate::message::RawMessage<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        let table = &self.prepared.table;
+        let record = ChangelogRecord::read(table.cell.info(), message, buffer)?;
+        self.records += 1;
+        if let Some(Cut { number, is_new }) = record.cut {
+            self.highest = self.highest.max(number);
+            let Some(committed) = self.committed else { return Err(self.uncommitted(number)) };
+            if number > committed {
+                self.skipped_at.get_or_insert(message.offset);
+                // The first of them was written over what holds; the later ones perhaps over the first.
+                self.skipped.entry(record.key.to_vec()).or_insert(is_new);
+                self.position = message.offset + 1;
+                return Ok(());
+            }
+            // What was skipped before it was never committed, and this was: it is what holds.
+            self.skipped.remove(record.key);
+        }
+        let key = |out: &mut Vec<u8>| {
+            out.extend_from_slice(record.key);
+            Ok::<_, Error>(())
+        };
+        match record.value {
+            Some(value) => self.batch.push(false, key, |out| {
+                out.extend_from_slice(value);
+                Ok(())
+            })?,
+            None => self.batch.remove(false, key)?,
+        }
+        self.position = message.offset + 1;
+        Ok(())
+    }
+
+    fn uncommitted(&self, cut: u64) -> Error {
+        let table = &self.prepared.table;
+        Error::State {
+            table: table.cell.info().name.to_string(),
+            partition: table.partition,
+            why: format!(
+                "its changelog `{}` holds cut {cut}, but there is no commit of this app: somebody deleted or moved the group's offsets, or they expired while no worker ran; run `reset --topics` to start over",
+                table.cell.info().changelog
+            ),
+        }
+    }
+
+    /// Hands what was read to the table and its store.
+    fn flush(&mut self) {
+        let batch = std::mem::take(&mut self.batch).finish();
+        let table = &self.prepared.table;
+        if batch.is_empty() && self.position == self.prepared.from {
+            return;
+        }
+        let next = self.skipped_at.unwrap_or(self.position);
+        let mark = table.marking.mark(next, self.committed.unwrap_or(0));
+        table.cell.apply(Arc::new(batch), mark, &table.writer);
+    }
+}

@@ -1,0 +1,337 @@
+//! How tables come back: opens stores, decides from where each changelog has to be read, and watches it being read.
+
+mod check;
+mod listener;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use self::check::{Found, Source};
+use crate::config::Settings;
+use crate::error::Error;
+use crate::offsets::CutMark;
+use crate::partition::tables::{Marking, TaskTable};
+use crate::stats::Stats;
+use crate::store::{Store, StoreError, StoreName, StoreSet, StoreWriter};
+use crate::table::cell::{AnyCell, CellCx};
+use crate::table::overlay::CacheBudget;
+use crate::table::spec::TableFactory;
+use crate::time::Clock;
+use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, TransportError};
+
+pub(crate) use self::listener::{Progress, log_listener};
+pub use self::listener::{RestoreListener, RestoreProgress};
+
+/// Everything that a worker's tables have in common.
+pub(crate) struct Recovery {
+    transport: Arc<dyn Transport>,
+    sink: Arc<dyn Sink>,
+    stores: Option<Arc<dyn StoreSet>>,
+    writer: StoreWriter,
+    budget: Arc<CacheBudget>,
+    /// The app with its version.
+    group: String,
+    clock: Clock,
+    stats: Arc<Stats>,
+    /// Wakes the control loop when a table has many changed keys.
+    commit_soon: Arc<tokio::sync::Notify>,
+    pub(crate) listener: Arc<dyn RestoreListener>,
+    /// Calls to stores that are under way on other threads.
+    #[cfg(feature = "testing")]
+    calls: std::sync::atomic::AtomicUsize,
+    /// The tables that are here now, for whoever looks in from outside.
+    cells: Mutex<BTreeMap<(Arc<str>, i32), Weak<dyn AnyCell>>>,
+}
+
+/// What a task is told when its tables can be restored.
+pub(crate) type Preparation = oneshot::Receiver<Result<Vec<PreparedTable>, Error>>;
+
+/// A table that can be restored.
+pub(crate) struct PreparedTable {
+    pub(crate) table: TaskTable,
+    /// Where the rest of the changelog is read; `None` if there is nothing to read.
+    pub(crate) queue: Option<Box<dyn PartitionQueue>>,
+    /// The first offset to read.
+    pub(crate) from: i64,
+    /// The end as it was when the restore began.
+    pub(crate) end: i64,
+    /// Whether the changelog is read from its beginning.
+    pub(crate) full: bool,
+    /// The last cut that is in the store.
+    pub(crate) cut: u64,
+}
+
+/// A task whose tables are wanted.
+pub(crate) struct Wanted {
+    pub(crate) partition: i32,
+    pub(crate) tables: Vec<(Arc<dyn TableFactory>, i32)>,
+    /// What the last commit says; `None` without a commit, or with one that is not ours.
+    pub(crate) mark: Option<CutMark>,
+    pub(crate) reply: oneshot::Sender<Result<Vec<PreparedTable>, Error>>,
+}
+
+/// The pause between two attempts to reach a broker.
+const RETRY: Duration = Duration::from_millis(500);
+
+impl Recovery {
+    pub(crate) fn new(
+        transport: Arc<dyn Transport>,
+        sink: Arc<dyn Sink>,
+        stores: Option<Arc<dyn StoreSet>>,
+        group: String,
+        settings: &Settings,
+        stats: Arc<Stats>,
+        listener: Arc<dyn RestoreListener>,
+    ) -> Result<Self, Error> {
+        let writer = StoreWriter::spawn(settings.state_memory.0)
+            .map_err(|error| Error::Misuse(format!("cannot start the store writer's thread: {error}")))?;
+        let clock = transport.clock();
+        if let Some(stores) = &stores {
+            stats.stores_set_aside(stores.set_aside());
+        }
+        Ok(Self {
+            transport,
+            sink,
+            stores,
+            writer,
+            budget: CacheBudget::new(settings.table_cache_memory.0),
+            group,
+            clock,
+            stats,
+            commit_soon: Arc::default(),
+            listener,
+            #[cfg(feature = "testing")]
+            calls: Default::default(),
+            cells: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn writer(&self) -> &StoreWriter {
+        &self.writer
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Notified when a table has many changed keys.
+    pub(crate) fn commit_soon(&self) -> &tokio::sync::Notify {
+        &self.commit_soon
+    }
+
+    /// The table's cell in a partition, if it is here.
+    pub(crate) fn cell(&self, table: &str, partition: i32) -> Option<Arc<dyn AnyCell>> {
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.get(&(Arc::from(table), partition)).and_then(Weak::upgrade)
+    }
+
+    /// The partitions of a table that are here.
+    pub(crate) fn cells(&self, table: &str) -> Vec<Arc<dyn AnyCell>> {
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.iter().filter(|((name, _), _)| **name == *table).filter_map(|(_, cell)| cell.upgrade()).collect()
+    }
+
+    /// The numbers of a table's partitions that are here.
+    pub(crate) fn partitions(&self, table: &str) -> Vec<i32> {
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells
+            .iter()
+            .filter(|((name, _), cell)| **name == *table && cell.strong_count() > 0)
+            .map(|((_, p), _)| *p)
+            .collect()
+    }
+
+    /// A table can be looked at from outside now.
+    pub(crate) fn publish(&self, table: &TaskTable) {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.retain(|_, cell| cell.strong_count() > 0);
+        let name = Arc::clone(&table.cell.info().name);
+        cells.insert((name, table.partition), Arc::downgrade(&table.cell));
+    }
+
+    /// The partition counts of topics.
+    pub(crate) async fn topics(&self, names: Vec<String>) -> Result<BTreeMap<String, i32>, TransportError> {
+        self.transport.admin()?.topics(Some(names)).await
+    }
+
+    /// Waits for what the stores have yet to take, and lets go of them.
+    pub(crate) async fn close(&self, within: Duration) {
+        if let Err(unwritten) = self.writer.clone().close(within).await {
+            tracing::warn!("the stores do not have everything: {unwritten}; it is read from the changelogs again");
+        }
+    }
+
+    /// Finds out for each task how its tables are restored, and opens one reader for all.
+    pub(crate) async fn prepare(self: Arc<Self>, wanted: Vec<Wanted>) {
+        let mut tasks = Vec::new();
+        for task in wanted {
+            // Each task hears of its own faults; the others go on.
+            match self.look(&task).await {
+                Ok(found) => tasks.push((task, found)),
+                Err(error) => drop(task.reply.send(Err(error))),
+            }
+        }
+        let from: Vec<_> = tasks.iter().flat_map(|(_, found)| found).filter_map(Found::start).collect();
+        let mut queues = match self.tail(from).await {
+            Ok(queues) => queues.into_iter(),
+            Err(error) => {
+                for (task, _) in tasks {
+                    drop(task.reply.send(Err(error.clone().into())));
+                }
+                return;
+            }
+        };
+        for (task, found) in tasks {
+            let prepared: Result<Vec<_>, Error> = found
+                .into_iter()
+                .map(|found| {
+                    let queue = if found.start().is_some() { queues.next() } else { None };
+                    self.prepared(task.partition, found, queue)
+                })
+                .collect();
+            drop(task.reply.send(prepared));
+        }
+    }
+
+    async fn tail(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Vec<Box<dyn PartitionQueue>>, TransportError> {
+        if from.is_empty() {
+            return Ok(Vec::new());
+        }
+        loop {
+            match self.transport.tail(from.clone()).await {
+                Err(error) if error.is_retriable() => self.wait("read the changelogs", &error).await,
+                other => return other,
+            }
+        }
+    }
+
+    /// Looks at the stores and changelogs of one task.
+    async fn look(&self, task: &Wanted) -> Result<Vec<Found>, Error> {
+        let admin = self.transport.admin()?;
+        let partition =
+            |factory: &Arc<dyn TableFactory>| TopicPartition::new(factory.info().changelog.as_str(), task.partition);
+        let changelogs: Vec<_> = task.tables.iter().map(|(factory, _)| partition(factory)).collect();
+        let topics: Vec<_> = changelogs.iter().map(|changelog| changelog.topic.to_string()).collect();
+        let ids = loop {
+            match admin.topic_ids(topics.clone()).await {
+                Err(error) if error.is_retriable() => self.wait("look up the changelogs", &error).await,
+                other => break other?,
+            }
+        };
+        let bounds = loop {
+            match admin.watermarks(changelogs.clone()).await {
+                Err(error) if error.is_retriable() => self.wait("look up the changelogs' ends", &error).await,
+                other => break other?,
+            }
+        };
+        let mut found = Vec::new();
+        for ((factory, partitions), changelog) in task.tables.iter().zip(changelogs) {
+            let marking = Marking {
+                group: self.group.clone(),
+                kind: factory.info().kind(),
+                topic_id: ids.get(&*changelog.topic).cloned().unwrap_or_default(),
+                clock: self.clock.clone(),
+            };
+            let (low, high) = bounds.get(&changelog).copied().unwrap_or((0, 0));
+            let name = StoreName::new(factory.info().name.to_string(), task.partition);
+            let mut store = self.open_store(&name).await.map_err(|error| fault(factory, task.partition, &error))?;
+            let held = match &store {
+                Some(store) => store.mark().map_err(|error| fault(factory, task.partition, &error))?,
+                None => None,
+            };
+            let facts =
+                check::Facts { marking: &marking, held, commit: task.mark.as_ref(), low, high, changelog: &changelog };
+            let source = check::check(factory.info(), task.partition, facts)?;
+            if source.is_stale && store.is_some() {
+                store = self.fresh_store(&name).await.map_err(|error| fault(factory, task.partition, &error))?;
+            }
+            let Source { from, full, cut, .. } = source;
+            let (factory, partitions) = (Arc::clone(factory), *partitions);
+            found.push(Found { factory, partitions, changelog, store, marking, from, end: high, full, cut });
+        }
+        Ok(found)
+    }
+
+    /// Opens a store, once what was on its way there before has been written.
+    async fn open_store(&self, name: &StoreName) -> Result<Option<Arc<dyn Store>>, StoreError> {
+        let Some(stores) = self.stores.clone() else { return Ok(None) };
+        self.writer.flushed(name).await;
+        let name = name.clone();
+        self.blocking(move || stores.open(&name)).await.map(Some)
+    }
+
+    /// Empties a store that the changelog has left too far behind.
+    async fn fresh_store(&self, name: &StoreName) -> Result<Option<Arc<dyn Store>>, StoreError> {
+        let Some(stores) = self.stores.clone() else { return Ok(None) };
+        let name = name.clone();
+        let fresh = move || {
+            stores.destroy(&name)?;
+            stores.open(&name)
+        };
+        self.blocking(fresh).await.map(Some)
+    }
+
+    fn prepared(
+        &self,
+        partition: i32,
+        found: Found,
+        queue: Option<Box<dyn PartitionQueue>>,
+    ) -> Result<PreparedTable, Error> {
+        let Found { factory, partitions, changelog, store, marking, from, end, full, cut } = found;
+        let cx = CellCx {
+            partition,
+            partitions,
+            store,
+            budget: Arc::clone(&self.budget),
+            stats: Arc::clone(&self.stats),
+            commit_soon: Arc::clone(&self.commit_soon),
+        };
+        let cell = factory.make(cx);
+        if full {
+            cell.begin_whole();
+        }
+        let topic = self.sink.topic(&changelog.topic)?;
+        let table = TaskTable::new(cell, partition, topic, self.writer.clone(), marking, end);
+        Ok(PreparedTable { table, queue, from, end, full, cut })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        #[cfg(feature = "testing")]
+        self.calls.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        let called = tokio::task::spawn_blocking(call).await;
+        #[cfg(feature = "testing")]
+        self.calls.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
+        match called {
+            Ok(result) => result,
+            // The runtime ends only with the worker.
+            Err(join) => std::panic::resume_unwind(join.into_panic()),
+        }
+    }
+
+    /// Whether other threads work for the stores, whose time is not the test driver's.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_storing(&self) -> bool {
+        self.calls.load(std::sync::atomic::Ordering::Acquire) > 0 || self.writer.backlog() > 0
+    }
+
+    async fn wait(&self, what: &str, error: &TransportError) {
+        tracing::warn!("waiting for the broker to {what}: {error}");
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn fault(factory: &Arc<dyn TableFactory>, partition: i32, error: &StoreError) -> Error {
+    Error::State { table: factory.info().name.to_string(), partition, why: error.to_string() }
+}
+
+impl std::fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recovery").field("group", &self.group).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,155 @@
+//! Whether a store, its changelog and the last commit fit together. What does not is never guessed at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::offsets::CutMark;
+use crate::partition::tables::{Marking, STORE_VERSION, StoreMark};
+use crate::store::Store;
+use crate::table::spec::{TableFactory, TableInfo};
+use crate::time::millis;
+use crate::transport::{StartAt, TopicPartition};
+
+/// A table of a task, looked at.
+pub(super) struct Found {
+    pub(super) factory: Arc<dyn TableFactory>,
+    pub(super) partitions: i32,
+    pub(super) changelog: TopicPartition,
+    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) marking: Marking,
+    pub(super) from: i64,
+    pub(super) end: i64,
+    pub(super) full: bool,
+    pub(super) cut: u64,
+}
+
+impl Found {
+    /// Where its changelog has to be read, if there is anything to read.
+    pub(super) fn start(&self) -> Option<(TopicPartition, StartAt)> {
+        (self.from < self.end).then(|| (self.changelog.clone(), StartAt::Offset(self.from)))
+    }
+}
+
+/// What is known of a table before it is restored.
+pub(super) struct Facts<'a> {
+    pub(super) marking: &'a Marking,
+    /// The mark in the store.
+    pub(super) held: Option<Vec<u8>>,
+    pub(super) commit: Option<&'a CutMark>,
+    /// The changelog's first offset, and the one after its last.
+    pub(super) low: i64,
+    pub(super) high: i64,
+    pub(super) changelog: &'a TopicPartition,
+}
+
+/// From where a table is restored.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) from: i64,
+    pub(super) full: bool,
+    /// The last cut that is in the store.
+    pub(super) cut: u64,
+    /// The store has missed removals that the changelog may have forgotten by now.
+    pub(super) is_stale: bool,
+}
+
+/// How old a store may be that has to catch up: half of Kafka's default `delete.retention.ms`, after which a changelog
+/// forgets that a key was removed.
+const STALE_AFTER: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Decides from where to restore.
+///
+/// # Errors
+/// What does not fit, and how to start over.
+pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Result<Source, Error> {
+    let Facts { marking, held, commit, low, high, changelog } = facts;
+    let fault = |why: String| Error::State { table: info.name.to_string(), partition, why };
+    if let Some(&log) = commit.and_then(|commit| commit.logs.get(&*info.name))
+        && log > high
+    {
+        return Err(fault(format!(
+            "the last commit knows its changelog {changelog} up to offset {log}, but it ends at {high}: somebody deleted or truncated it, and what it held is gone; create it anew from a backup, or run `reset --topics` to start over"
+        )));
+    }
+    let Some(mark) = held.map(|held| read(marking, &held).map_err(&fault)).transpose()? else {
+        if low > 0 && high > low {
+            return Err(fault(format!(
+                "its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; changelogs need `cleanup.policy=compact` alone. Run `reset --topics` to start over"
+            )));
+        }
+        return Ok(Source { from: low, full: true, cut: 0, is_stale: false });
+    };
+    if mark.topic_id != marking.topic_id {
+        return Err(fault(format!(
+            "its changelog `{}` was deleted and created again since the store was written (topic id {} then, {} now); run `reset` to take what the changelog holds now, or `reset --topics` to start over",
+            changelog.topic, mark.topic_id, marking.topic_id
+        )));
+    }
+    if mark.next > high {
+        return Err(fault(format!(
+            "its store holds its changelog {changelog} up to offset {}, but that ends at {high}: it was truncated; run `reset` to take what the changelog holds now, or `reset --topics` to start over",
+            mark.next
+        )));
+    }
+    let committed = commit.map(|commit| commit.cut);
+    if committed.is_none_or(|committed| committed < mark.cut) {
+        let says = committed
+            .map_or_else(|| "there is no commit of this app".to_owned(), |cut| format!("the last commit is cut {cut}"));
+        return Err(fault(format!(
+            "its store holds cut {}, but {says}: somebody moved or deleted the group's offsets; run `reset --topics` to start over",
+            mark.cut
+        )));
+    }
+    let age = marking.clock.now().0.saturating_sub(mark.time);
+    if mark.next < high && (age > millis(STALE_AFTER) || mark.next < low) && low == 0 {
+        tracing::info!(table = %info.name, partition, "the store is too old to catch up, because the changelog forgets removals after a day: it is restored from the beginning");
+        return Ok(Source { from: low, full: true, cut: mark.cut, is_stale: true });
+    }
+    if mark.next < low {
+        return Err(fault(format!(
+            "its store holds its changelog {changelog} up to offset {}, but that begins at {low}: records between were deleted; run `reset --topics` to start over",
+            mark.next
+        )));
+    }
+    Ok(Source { from: mark.next, full: false, cut: mark.cut, is_stale: false })
+}
+
+/// Reads a store's mark and holds it against the table it is wanted for.
+fn read(marking: &Marking, held: &[u8]) -> Result<StoreMark, String> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        v: u8,
+    }
+    let version: Option<Version> = serde_json::from_slice(held).ok();
+    let mark: Option<StoreMark> = serde_json::from_slice(held).ok();
+    let mark = match (version, mark) {
+        (Some(Version { v: STORE_VERSION }), Some(mark)) => mark,
+        (Some(Version { v }), _) if v != STORE_VERSION => {
+            return Err(format!(
+                "its store was written in form {v}, and this program knows form {STORE_VERSION}; run `reset`, it is restored from the changelog"
+            ));
+        }
+        _ => {
+            return Err(
+                "its store has a mark that cannot be read; run `reset`, it is restored from the changelog".to_owned()
+            );
+        }
+    };
+    if mark.group != marking.group {
+        return Err(format!(
+            "its store was written by the app `{}`, and this is `{}`; give each app a `datadir` of its own, or run `clean-versions` if that was an older version of it",
+            mark.group, marking.group
+        ));
+    }
+    if mark.kind != marking.kind {
+        return Err(format!(
+            "its store holds {}, and the program wants {}; raise the app's `version` to start over, give the table another name, or go back to the old types",
+            mark.kind, marking.kind
+        ));
+    }
+    Ok(mark)
+}
+
+#[cfg(test)]
+mod tests;

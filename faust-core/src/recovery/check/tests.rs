@@ -1,0 +1,88 @@
+#![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
+//! Which stores, changelogs and commits fit together, and what is said of those that do not.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::table::TableDecl;
+use crate::table::spec::TableSpec;
+use crate::time::{Clock, Timestamp};
+
+const NOW: i64 = 1_767_225_600_000;
+
+fn marking() -> Marking {
+    let kind = "String by raw -> i64 by json".to_owned();
+    Marking { group: "shop".to_owned(), kind, topic_id: "id-1".to_owned(), clock: Clock::new(|| Timestamp(NOW)) }
+}
+
+fn mark(change: impl FnOnce(&mut StoreMark)) -> Option<Vec<u8>> {
+    let mut mark = StoreMark {
+        v: STORE_VERSION,
+        group: "shop".to_owned(),
+        kind: marking().kind,
+        topic_id: "id-1".to_owned(),
+        next: 50,
+        cut: 7,
+        time: NOW - 1000,
+    };
+    change(&mut mark);
+    Some(serde_json::to_vec(&mark).unwrap())
+}
+
+fn commit(cut: u64, log: i64) -> CutMark {
+    CutMark { logs: BTreeMap::from([("counts".to_owned(), log)]), ..CutMark::new(cut) }
+}
+
+fn look(held: Option<Vec<u8>>, commit: Option<&CutMark>, low: i64, high: i64) -> Result<Source, String> {
+    let info = TableSpec::<i64>::new::<String>(&TableDecl::new(), "counts", "count", "shop").unwrap().info;
+    let changelog = TopicPartition::new("shop-counts-changelog", 3);
+    let marking = marking();
+    let facts = Facts { marking: &marking, held, commit, low, high, changelog: &changelog };
+    check(&info, 3, facts).map_err(|error| error.to_string())
+}
+
+fn source(from: i64, full: bool, cut: u64) -> Source {
+    Source { from, full, cut, is_stale: false }
+}
+
+#[test]
+fn what_fits_is_restored_from_where_the_store_is() {
+    let commit = commit(9, 80);
+    assert_eq!(look(None, None, 0, 0), Ok(source(0, true, 0)), "everything is new");
+    assert_eq!(look(None, Some(&commit), 0, 80), Ok(source(0, true, 0)), "the store is gone");
+    assert_eq!(look(mark(|_| ()), Some(&commit), 0, 80), Ok(source(50, false, 7)), "the store lags");
+    let caught_up = mark(|mark| (mark.next, mark.cut) = (80, 9));
+    assert_eq!(look(caught_up, Some(&commit), 0, 80), Ok(source(80, false, 9)));
+    assert_eq!(look(mark(|_| ()), Some(&commit), 50, 80), Ok(source(50, false, 7)), "what was deleted it has");
+}
+
+#[test]
+fn a_store_that_has_missed_removals_for_too_long_is_not_trusted() {
+    let commit = commit(9, 80);
+    let old = mark(|mark| mark.time = NOW - millis(STALE_AFTER) - 1);
+    assert_eq!(look(old.clone(), Some(&commit), 0, 80), Ok(Source { is_stale: true, ..source(0, true, 7) }));
+    assert_eq!(look(old, Some(&commit), 0, 50), Ok(source(50, false, 7)), "it has missed nothing");
+}
+
+#[test]
+fn what_does_not_fit_is_told_with_the_way_out() {
+    let good = commit(9, 80);
+    let cases = [
+        (None, Some(&good), 0, 79, "knows its changelog shop-counts-changelog[3] up to offset 80, but it ends at 79"),
+        (None, Some(&good), 10, 80, "begins at offset 10: records before it were deleted"),
+        (mark(|mark| mark.topic_id = "id-0".to_owned()), Some(&good), 0, 80, "deleted and created again"),
+        (mark(|mark| mark.next = 90), Some(&good), 0, 80, "up to offset 90, but that ends at 80: it was truncated"),
+        (mark(|mark| mark.cut = 10), Some(&good), 0, 80, "holds cut 10, but the last commit is cut 9"),
+        (mark(|_| ()), None, 0, 80, "holds cut 7, but there is no commit of this app"),
+        (mark(|_| ()), Some(&good), 60, 80, "up to offset 50, but that begins at 60"),
+        (mark(|mark| mark.group = "stock".to_owned()), Some(&good), 0, 80, "written by the app `stock`"),
+        (mark(|mark| mark.kind = "u8".to_owned()), Some(&good), 0, 80, "its store holds u8, and the program wants"),
+        (mark(|mark| mark.v = 9), Some(&good), 0, 80, "written in form 9"),
+        (Some(b"{".to_vec()), Some(&good), 0, 80, "a mark that cannot be read"),
+    ];
+    for (held, commit, low, high, expected) in cases {
+        let told = look(held, commit, low, high).unwrap_err();
+        assert!(told.starts_with("table `counts`, partition 3: ") && told.contains(expected), "{expected}: {told}");
+        assert!(told.contains("reset") || told.contains("clean-versions") || told.contains("version"), "{told}");
+    }
+}

@@ -1,0 +1,386 @@
+//! One table in one partition: its overlay, and its store behind it. All agents of the partition's task share it.
+
+mod expiry;
+mod restore;
+pub(crate) mod scan;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::overlay::{CacheBudget, DirtyKey, Held, Overlay};
+use super::spec::{TableInfo, TableSpec};
+use crate::codec::{Data, EncodeError};
+use tokio::sync::Notify;
+
+use crate::error::Error;
+use crate::partitioner::partition_of;
+use crate::stats::Stats;
+use crate::store::{Job, Sealed, SealedBuilder, Store, StoreName, StoreWriter};
+
+pub(crate) use self::expiry::Closed;
+
+/// A type that a table can hold: what messages can carry, and can be copied, so that a write can be taken back.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the value of a table",
+    label = "not a table value",
+    note = "annotate it with `#[record]` and `#[derive(Clone)]`"
+)]
+pub trait TableValue: Data + Clone {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Data + Clone> TableValue for T {}
+
+/// What a cell is made with.
+#[derive(Clone)]
+pub(crate) struct CellCx {
+    pub(crate) partition: i32,
+    /// How many partitions the table's topics have.
+    pub(crate) partitions: i32,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) budget: Arc<CacheBudget>,
+    pub(crate) stats: Arc<Stats>,
+    /// Told when there are so many changed keys that a commit should not wait.
+    pub(crate) commit_soon: Arc<Notify>,
+}
+
+/// Changed keys of one table in one partition with which a commit is due: what is to be sent at once stays short.
+const COMMIT_SOON: usize = 50_000;
+/// How many entries are looked at for one that may go, for each that comes.
+const EVICT_LOOKS: usize = 16;
+
+/// A table's state in one partition.
+pub(crate) struct Cell<V> {
+    spec: Arc<TableSpec<V>>,
+    cx: CellCx,
+    /// The lock is free nearly always: only the partition's task takes it, the store writer after a batch, and whoever
+    /// looks in from outside. It is never held while code of the user's runs.
+    state: Mutex<State<V>>,
+    /// The stream time at which the next window may close; `i64::MIN` when nobody has looked yet.
+    due: AtomicI64,
+    warned: AtomicBool,
+    /// For the store writer's report, which may come after the cell has gone.
+    this: Weak<Self>,
+}
+
+struct State<V> {
+    overlay: Overlay<V>,
+    /// The overlay holds everything: what is not in it is nowhere.
+    whole: bool,
+    /// Windows that start before this are gone.
+    closed_to: Option<i64>,
+    /// Without a store, the entries of each window, by its start.
+    starts: BTreeMap<i64, Vec<u32>>,
+}
+
+impl<V: TableValue> Cell<V> {
+    pub(crate) fn new(spec: Arc<TableSpec<V>>, cx: CellCx) -> Arc<Self> {
+        let overlay = Overlay::new(Arc::clone(&cx.budget));
+        let state = State { overlay, whole: cx.store.is_none(), closed_to: None, starts: BTreeMap::new() };
+        Arc::new_cyclic(|this| Self {
+            spec,
+            cx,
+            state: Mutex::new(state),
+            due: AtomicI64::new(i64::MIN),
+            warned: AtomicBool::new(false),
+            this: this.clone(),
+        })
+    }
+
+    pub(crate) fn spec(&self) -> &TableSpec<V> {
+        &self.spec
+    }
+
+    /// Looks at the value of a key.
+    pub(crate) fn with<R>(&self, key: &[u8], look: impl FnOnce(Option<&V>) -> R) -> Result<R, Error> {
+        let mut state = self.state();
+        let Some(at) = self.load(&mut state, key)? else { return Ok(look(None)) };
+        match self.decoded(&mut state, at)? {
+            Held::Value(value) => Ok(look(Some(value))),
+            Held::Taken => Err(self.misuse("is read inside its own update; use what the closure is given")),
+            Held::Absent | Held::Bytes(_) => Ok(look(None)),
+        }
+    }
+
+    /// Takes the value of a key out to be changed; [`give_back`](Self::give_back) must follow, whatever happens.
+    pub(crate) fn take_out(&self, key: &[u8]) -> Result<(u32, Option<V>), Error> {
+        let mut state = self.state();
+        let at = self.load_or_insert(&mut state, key)?;
+        if let Held::Taken = self.decoded(&mut state, at)? {
+            return Err(self.misuse("is changed inside its own update; change what the closure is given"));
+        }
+        state.overlay.write(at);
+        if state.overlay.dirty() == COMMIT_SOON {
+            self.cx.commit_soon.notify_one();
+        }
+        match state.overlay.put(at, Held::Taken) {
+            Held::Value(value) => Ok((at, Some(value))),
+            _ => Ok((at, None)),
+        }
+    }
+
+    pub(crate) fn give_back(&self, at: u32, value: Option<V>) {
+        self.state().overlay.put(at, value.map_or(Held::Absent, Held::Value));
+    }
+
+    /// Replaces the value of a key; `None` removes it. What was there comes back.
+    pub(crate) fn set(&self, key: &[u8], value: Option<V>) -> Result<Option<V>, Error> {
+        let (at, before) = self.take_out(key)?;
+        self.give_back(at, value);
+        Ok(before)
+    }
+
+    /// The entry of a key, if it has or had a value.
+    fn load(&self, state: &mut State<V>, key: &[u8]) -> Result<Option<u32>, Error> {
+        if let Some(at) = state.overlay.find(key) {
+            return Ok(Some(at));
+        }
+        let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) else { return Ok(None) };
+        match store.get(key).map_err(|error| self.broken(&error))? {
+            Some(bytes) => Ok(Some(self.insert(state, key, Held::Bytes(bytes.as_ref().into())))),
+            None => Ok(None),
+        }
+    }
+
+    fn load_or_insert(&self, state: &mut State<V>, key: &[u8]) -> Result<u32, Error> {
+        if let Some(at) = self.load(state, key)? {
+            return Ok(at);
+        }
+        self.check_place(key);
+        Ok(self.insert(state, key, Held::Absent))
+    }
+
+    fn insert(&self, state: &mut State<V>, key: &[u8], held: Held<V>) -> u32 {
+        // Before the entry comes, so that it cannot be the one to go.
+        if self.cx.store.is_some() && state.overlay.evict(EVICT_LOOKS) {
+            state.whole = false;
+        }
+        let at = state.overlay.insert(key, held);
+        self.note_start(state, key, at);
+        at
+    }
+
+    fn decoded<'a>(&self, state: &'a mut State<V>, at: u32) -> Result<&'a Held<V>, Error> {
+        if let Held::Bytes(bytes) = state.overlay.held(at) {
+            let value = self.spec.value.decode(Some(bytes)).map_err(|why| self.undecodable(&why.to_string()))?;
+            *state.overlay.held_mut(at) = Held::Value(value);
+        }
+        Ok(state.overlay.held(at))
+    }
+
+    /// A key that its bytes would place elsewhere was written by a stream that is not grouped by it: the commonest
+    /// mistake with tables.
+    fn check_place(&self, key: &[u8]) {
+        let info = &self.spec.info;
+        let key = info.plain_key(key);
+        if info.partition_by_source || partition_of(key, self.cx.partitions) == self.cx.partition {
+            return;
+        }
+        self.cx.stats.misplaced_key();
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                table = %info.name,
+                partition = self.cx.partition,
+                "key {:?} belongs to partition {}: other partitions may hold a value for it too; put a `group_by` before the table, or say `#[table(partition_by_source)]` if another partitioner placed it",
+                String::from_utf8_lossy(key),
+                partition_of(key, self.cx.partitions),
+            );
+        }
+    }
+
+    fn misuse(&self, what: &str) -> Error {
+        Error::Misuse(format!("table `{}`: a key {what}", self.spec.info.name))
+    }
+
+    fn broken(&self, error: &(dyn std::error::Error + 'static)) -> Error {
+        self.state_error(format!("its store cannot be read: {}", crate::error::chain(error)))
+    }
+
+    fn undecodable(&self, why: &str) -> Error {
+        let codec = self.spec.value.name();
+        self.state_error(format!(
+            "a value is not what codec `{codec}` and type `{}` expect: {why}; raise the app's `version` or write a new table",
+            self.spec.info.value_type
+        ))
+    }
+
+    fn state_error(&self, why: String) -> Error {
+        Error::State { table: self.spec.info.name.to_string(), partition: self.cx.partition, why }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<V>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A cell whose value type does not matter: what a task does with its tables.
+pub(crate) trait AnyCell: Send + Sync {
+    fn info(&self) -> &TableInfo;
+
+    /// Whether a cut has something to write.
+    fn is_dirty(&self) -> bool;
+
+    /// Ends what was written until now; `None` when that is nothing.
+    ///
+    /// # Errors
+    /// A value its codec refuses; then nothing was sealed.
+    fn seal(&self) -> Result<Option<Arc<Sealed>>, Error>;
+
+    /// What was sealed is committed: the store may have it, with this mark.
+    fn committed(&self, sealed: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter);
+
+    /// The commit of what was sealed is not certain: the next cut covers it too.
+    fn unseal(&self);
+
+    /// Takes back what was written since the last cut.
+    fn roll_back_open(&self);
+
+    /// Takes back what was sealed as well.
+    fn roll_back_sealed(&self);
+
+    /// What a restore read, in order; the store gets it with the mark.
+    fn apply(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter);
+
+    /// A restore begins from nothing: what is not applied is nowhere.
+    fn begin_whole(&self);
+
+    /// Ends a restore: these keys have something in the changelog that was never committed.
+    ///
+    /// # Errors
+    /// What they had before is gone.
+    fn repair(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error>;
+
+    /// Removes windows that stream time has left behind, some at a time, the oldest first. Empty when there is no more.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error>;
+
+    /// The stream time at which it is worth to call [`expire`](Self::expire).
+    fn due(&self) -> i64;
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+impl<V: TableValue> AnyCell for Cell<V> {
+    fn info(&self) -> &TableInfo {
+        &self.spec.info
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.state().overlay.is_dirty()
+    }
+
+    fn seal(&self) -> Result<Option<Arc<Sealed>>, Error> {
+        let mut state = self.state();
+        if !state.overlay.is_dirty() {
+            return Ok(None);
+        }
+        let mut sealed = SealedBuilder::with_capacity(state.overlay.dirty(), 0);
+        let info = &self.spec.info;
+        state.overlay.seal(|DirtyKey { key, held, is_new }| {
+            let key = |out: &mut Vec<u8>| {
+                out.extend_from_slice(key);
+                Ok::<_, Error>(())
+            };
+            let mut written = 0;
+            match held {
+                Held::Absent => sealed.remove(is_new, key)?,
+                Held::Bytes(bytes) => sealed.push(is_new, key, |out| {
+                    written = bytes.len();
+                    out.extend_from_slice(bytes);
+                    Ok(())
+                })?,
+                Held::Value(value) => sealed.push(is_new, key, |out| {
+                    let start = out.len();
+                    let refused = |why: EncodeError| Error::Encode {
+                        topic: info.changelog.clone(),
+                        part: "value",
+                        why: why.to_string(),
+                    };
+                    self.spec.value.encode(value, out).map_err(refused)?;
+                    written = out.len() - start;
+                    Ok(())
+                })?,
+                Held::Taken => return Err(self.misuse("is still being changed at the end of its event")),
+            }
+            Ok(u32::try_from(written).unwrap_or(u32::MAX))
+        })?;
+        Ok(Some(Arc::new(sealed.finish())))
+    }
+
+    fn committed(&self, sealed: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
+        let number = self.state().overlay.committed();
+        self.hand_over(number, sealed, mark, writer);
+    }
+
+    fn unseal(&self) {
+        self.state().overlay.unseal();
+    }
+
+    fn roll_back_open(&self) {
+        let mut state = self.state();
+        state.overlay.roll_back_open();
+        self.reindex(&mut state);
+    }
+
+    fn roll_back_sealed(&self) {
+        let mut state = self.state();
+        state.overlay.roll_back_sealed();
+        self.reindex(&mut state);
+    }
+
+    fn apply(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
+        self.apply_batch(batch, mark, writer);
+    }
+
+    fn begin_whole(&self) {
+        self.state().whole = true;
+    }
+
+    fn repair(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error> {
+        self.repair_keys(keys)
+    }
+
+    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error> {
+        self.expire_some(stream_time, with_values)
+    }
+
+    fn due(&self) -> i64 {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl<V: TableValue> Cell<V> {
+    /// Gives a batch to the store writer; without a store there is nobody to wait for.
+    fn hand_over(&self, number: u64, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
+        let Some(store) = &self.cx.store else {
+            self.state().overlay.stored(number);
+            return;
+        };
+        let (this, stats) = (self.this.clone(), Arc::clone(&self.cx.stats));
+        let entries = batch.len() as u64;
+        let done = Box::new(move |written: Result<(), crate::store::StoreError>| {
+            // The writer tries until it succeeds or ends; what is not written then is in the changelog.
+            if written.is_ok() {
+                stats.stored(entries);
+                if let Some(cell) = this.upgrade() {
+                    cell.state().overlay.stored(number);
+                }
+            }
+        });
+        let name = StoreName { table: self.spec.info.name.to_string(), partition: self.cx.partition };
+        writer.submit(Job { store: Arc::clone(store), name, batch, mark, done });
+    }
+}
+
+impl<V> std::fmt::Debug for Cell<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cell({}[{}])", self.spec.info.name, self.cx.partition)
+    }
+}

@@ -1,0 +1,47 @@
+//! How a cell takes in what a restore reads from its changelog.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Cell, Held, TableValue};
+use crate::error::Error;
+use crate::store::{Sealed, StoreWriter};
+
+impl<V: TableValue> Cell<V> {
+    pub(super) fn apply_batch(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
+        let mut state = self.state();
+        let mut slots = Vec::with_capacity(batch.len());
+        for entry in batch.iter() {
+            let at = state.overlay.apply(entry.key, entry.value);
+            self.note_start(&mut state, entry.key, at);
+            slots.push(at);
+        }
+        // A table larger than the memory it may take: what the store has already makes room.
+        if self.cx.store.is_some() && state.overlay.evict(2 * slots.len()) {
+            state.whole = false;
+        }
+        let number = state.overlay.applied(slots);
+        drop(state);
+        self.hand_over(number, batch, mark, writer);
+    }
+
+    pub(super) fn repair_keys(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error> {
+        let mut state = self.state();
+        for (key, is_new) in keys {
+            let at = match self.load(&mut state, key)? {
+                Some(at) => at,
+                None if *is_new => self.insert(&mut state, key, Held::Absent),
+                // The changelog was compacted while something uncommitted lay on top of it.
+                None => {
+                    let shown = String::from_utf8_lossy(self.spec.info.plain_key(key)).into_owned();
+                    return Err(self.state_error(format!(
+                        "the committed value of key {shown:?} is gone from `{}`: it was compacted away under one that was never committed, because no worker ran for longer than the topic's `min.compaction.lag.ms` after a crash; run `reset --topics` to start over",
+                        self.spec.info.changelog
+                    )));
+                }
+            };
+            state.overlay.repair(at);
+        }
+        Ok(())
+    }
+}

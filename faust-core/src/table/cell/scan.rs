@@ -1,0 +1,87 @@
+//! Going over many keys of a cell: what the overlay holds, laid over what the store holds.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::{Cell, Held, TableValue};
+use crate::error::Error;
+
+/// Bounds of encoded keys.
+pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+impl<V: TableValue> Cell<V> {
+    /// Copies of the entries between the bounds, in the order of their encoded keys.
+    pub(crate) fn scan(&self, bounds: KeyBounds<'_>) -> Result<Vec<(Vec<u8>, V)>, Error> {
+        let state = self.state();
+        let mut found: BTreeMap<Vec<u8>, Held<V>> = BTreeMap::new();
+        if let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) {
+            let mut each = |key: &[u8], value: &[u8]| {
+                found.insert(key.to_vec(), Held::Bytes(value.into()));
+                true
+            };
+            store.range(bounds.0, bounds.1, &mut each).map_err(|error| self.broken(&error))?;
+        }
+        let within = |key: &[u8]| contains(bounds, key);
+        for (_, key, held) in state.overlay.entries().filter(|(_, key, _)| within(key)) {
+            match held {
+                Held::Absent => {
+                    found.remove(key);
+                }
+                Held::Taken => return Err(self.misuse("is being changed while the table is gone over")),
+                held => {
+                    found.insert(key.to_vec(), held.clone());
+                }
+            }
+        }
+        // Decoding takes its time, and the lock may be wanted.
+        drop(state);
+        let decode = |(key, held): (Vec<u8>, Held<V>)| match held {
+            Held::Value(value) => Ok(Some((key, value))),
+            Held::Bytes(bytes) => {
+                let value = self.spec.value.decode(Some(&bytes)).map_err(|why| self.undecodable(&why.to_string()))?;
+                Ok(Some((key, value)))
+            }
+            Held::Absent | Held::Taken => Ok(None),
+        };
+        found.into_iter().map(decode).filter_map(Result::transpose).collect()
+    }
+
+    /// How many keys between the bounds have a value. With a store this goes over all of them.
+    pub(crate) fn count(&self, bounds: KeyBounds<'_>) -> Result<usize, Error> {
+        let state = self.state();
+        let all = matches!(bounds, (Bound::Unbounded, Bound::Unbounded));
+        if state.whole && all {
+            return Ok(usize::try_from(state.overlay.live()).unwrap_or(0));
+        }
+        let mut keys = std::collections::BTreeSet::new();
+        if let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) {
+            let mut each = |key: &[u8], _: &[u8]| {
+                keys.insert(key.to_vec());
+                true
+            };
+            store.range(bounds.0, bounds.1, &mut each).map_err(|error| self.broken(&error))?;
+        }
+        for (_, key, held) in state.overlay.entries().filter(|(_, key, _)| contains(bounds, key)) {
+            if held.is_there() {
+                keys.insert(key.to_vec());
+            } else {
+                keys.remove(key);
+            }
+        }
+        Ok(keys.len())
+    }
+}
+
+fn contains(bounds: KeyBounds<'_>, key: &[u8]) -> bool {
+    let above = match bounds.0 {
+        Bound::Included(low) => key >= low,
+        Bound::Excluded(low) => key > low,
+        Bound::Unbounded => true,
+    };
+    let below = match bounds.1 {
+        Bound::Included(high) => key <= high,
+        Bound::Excluded(high) => key < high,
+        Bound::Unbounded => true,
+    };
+    above && below
+}

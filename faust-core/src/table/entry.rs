@@ -1,0 +1,106 @@
+//! The place of one key, to be changed in steps.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use super::cell::TableValue;
+use super::handle::{Handle, TakenOut};
+use crate::codec::Data;
+
+/// The place of a key in a table, from [`Table::entry`](super::Table::entry).
+#[must_use = "an entry does nothing until it is filled or changed"]
+pub struct Entry<'a, K, V> {
+    handle: &'a Handle<K, V>,
+    key: Vec<u8>,
+    /// Not to be sent, so that an agent cannot keep it over an `await`.
+    here: PhantomData<*const ()>,
+}
+
+impl<'a, K: Data, V: TableValue> Entry<'a, K, V> {
+    pub(super) fn new(handle: &'a Handle<K, V>, key: Vec<u8>) -> Self {
+        Self { handle, key, here: PhantomData }
+    }
+
+    /// The value, or this one, which is then the key's.
+    pub fn or_insert(self, value: V) -> ValueMut<'a, K, V> {
+        self.or_insert_with(|| value)
+    }
+
+    /// The value, or what the closure makes, which is then the key's.
+    pub fn or_insert_with(self, make: impl FnOnce() -> V) -> ValueMut<'a, K, V> {
+        ValueMut::new(self.handle, self.handle.take_out(&self.key), make)
+    }
+
+    /// Changes the value if there is one.
+    pub fn and_modify(self, change: impl FnOnce(&mut V)) -> Self {
+        if self.handle.with(&self.key, |value| value.is_some())
+            && let Some(TakenOut { place, value: Some(value) }) = self.handle.take_out(&self.key)
+        {
+            let mut guard = ValueMut::new(self.handle, Some(TakenOut { place, value: None }), || value);
+            change(&mut guard);
+        }
+        self
+    }
+
+    /// The value, or the table's default, which is then the key's.
+    pub fn or_default(self) -> ValueMut<'a, K, V>
+    where
+        V: Default,
+    {
+        let handle = self.handle;
+        self.or_insert_with(|| handle.default())
+    }
+}
+
+/// A value that is being changed; the table has it again when this is dropped.
+pub struct ValueMut<'a, K: Data, V: TableValue> {
+    handle: &'a Handle<K, V>,
+    place: Option<u32>,
+    value: Option<V>,
+    here: PhantomData<*const ()>,
+}
+
+impl<'a, K: Data, V: TableValue> ValueMut<'a, K, V> {
+    /// With nothing taken out the agent has failed: it may go on with a value that nobody keeps.
+    pub(super) fn new(handle: &'a Handle<K, V>, taken: Option<TakenOut<V>>, make: impl FnOnce() -> V) -> Self {
+        let (place, value) = taken.map_or((None, None), |TakenOut { place, value }| (Some(place), value));
+        let mut guard = Self { handle, place, value, here: PhantomData };
+        // Inside the guard, so that a panic gives the place back.
+        guard.value.get_or_insert_with(make);
+        guard
+    }
+}
+
+impl<K: Data, V: TableValue> Deref for ValueMut<'_, K, V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        self.value.as_ref().expect("it is there until the guard is dropped")
+    }
+}
+
+impl<K: Data, V: TableValue> DerefMut for ValueMut<'_, K, V> {
+    fn deref_mut(&mut self) -> &mut V {
+        self.value.as_mut().expect("it is there until the guard is dropped")
+    }
+}
+
+impl<K: Data, V: TableValue> Drop for ValueMut<'_, K, V> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.handle.give_back(place, self.value.take());
+        }
+    }
+}
+
+impl<K, V> std::fmt::Debug for Entry<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("table", &self.handle.name()).finish_non_exhaustive()
+    }
+}
+
+impl<K: Data, V: TableValue + std::fmt::Debug> std::fmt::Debug for ValueMut<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.value.fmt(f)
+    }
+}

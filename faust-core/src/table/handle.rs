@@ -1,0 +1,252 @@
+//! What stands behind the handles of a table: where its keys and values are, and whom to tell when something goes wrong.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::cell::scan::KeyBounds;
+use super::cell::{AnyCell, Cell, CellCx, TableValue};
+use super::decl::TableDecl;
+use super::overlay::CacheBudget;
+use super::spec::{Shared, TableSpec};
+use crate::agent::{AgentCx, ArgSpec, Run};
+use crate::codec::{Coder, Data, Role};
+use crate::error::Error;
+use crate::partition::stage::LiveStage;
+use crate::plan::sketch::Sketch;
+
+/// A table as one agent holds it.
+pub(super) struct Handle<K, V> {
+    name: Arc<str>,
+    key: Coder<K>,
+    way: Way<V>,
+}
+
+/// Where the table is.
+enum Way<V> {
+    /// Nowhere yet: the agent is being planned.
+    Planning(Arc<Sketch>, Option<fn() -> Box<dyn Any + Send>>),
+    /// In the partition's task.
+    Live(Arc<Cell<V>>, Arc<LiveStage>),
+    /// By itself: in a unit test, or looked at from outside the agents.
+    Alone(Arc<Cell<V>>),
+}
+
+/// A value that was taken out of its table, to be given back at its place.
+pub(super) struct TakenOut<V> {
+    pub(super) place: u32,
+    pub(super) value: Option<V>,
+}
+
+impl<K: Data, V: TableValue> Handle<K, V> {
+    /// Makes an agent's handle, and in planning notes the table.
+    pub(super) fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
+        let decl = spec.table.unwrap_or(TableDecl::new());
+        let name = decl.name.unwrap_or(spec.name);
+        let fault = |why: String| Error::setup(vec![why]);
+        let key = Coder::resolve(decl.key_codec, Role::Key);
+        let key = key.map_err(|why| fault(format!("agent `{}`, table `{name}`: {why}", cx.agent)))?;
+        let way = match &cx.run {
+            Run::Planning(sketch) => {
+                let spec = TableSpec::<V>::new::<K>(&decl, name, cx.agent, sketch.group()).map_err(fault)?;
+                sketch.table(Arc::new(Shared(Arc::new(spec))));
+                Way::Planning(Arc::clone(sketch), decl.default)
+            }
+            Run::Live(stage) => {
+                let cell = stage.tables.cell(name).and_then(|cell| cell.as_any().downcast::<Cell<V>>().ok());
+                let missing = || Error::Misuse(format!("table `{name}` is not part of the plan"));
+                Way::Live(cell.ok_or_else(missing)?, Arc::clone(stage))
+            }
+        };
+        Ok(Self { name: name.into(), key, way })
+    }
+
+    /// A table of its own, without changelog or store.
+    pub(super) fn detached(decl: &TableDecl, name: &str) -> Self {
+        let spec = TableSpec::<V>::new::<K>(decl, name, "a test", "test").expect("the types of a table have codecs");
+        let key = Coder::resolve(decl.key_codec, Role::Key).expect("the key of a table has a codec");
+        let cx = CellCx {
+            partition: 0,
+            partitions: 1,
+            store: None,
+            budget: CacheBudget::new(u64::MAX),
+            stats: Arc::default(),
+            commit_soon: Arc::default(),
+        };
+        Self { name: name.into(), key, way: Way::Alone(Cell::new(Arc::new(spec), cx)) }
+    }
+
+    /// A handle of a cell, for whoever looks in from outside the agents.
+    pub(super) fn of_cell(cell: Arc<dyn AnyCell>) -> Option<Self> {
+        let info = cell.info().clone();
+        let cell = cell.as_any().downcast::<Cell<V>>().ok()?;
+        let key = Coder::resolve(Some(&info.key_codec), Role::Key).ok()?;
+        (info.key_type == std::any::type_name::<K>()).then_some(Self { name: info.name, key, way: Way::Alone(cell) })
+    }
+
+    pub(super) fn stage(&self) -> Option<&Arc<LiveStage>> {
+        match &self.way {
+            Way::Live(_, stage) => Some(stage),
+            Way::Planning(..) | Way::Alone(_) => None,
+        }
+    }
+
+    pub(super) fn cell(&self) -> Option<&Arc<Cell<V>>> {
+        match &self.way {
+            Way::Live(cell, _) | Way::Alone(cell) => Some(cell),
+            Way::Planning(..) => None,
+        }
+    }
+
+    /// The bytes of a key, in a buffer that this thread reuses.
+    pub(super) fn keyed<R>(&self, key: &K, then: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        thread_local! {
+            static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        // Taken out rather than borrowed: what is done with the key may come here again.
+        let mut bytes = BUFFER.take();
+        bytes.clear();
+        if let Err(why) = self.key.encode(key, &mut bytes) {
+            let topic = self.cell().map_or_else(String::new, |cell| cell.info().changelog.clone());
+            self.fail(Error::Encode { topic, part: "key", why: why.to_string() });
+        }
+        let result = then(&mut bytes);
+        BUFFER.set(bytes);
+        result
+    }
+
+    pub(super) fn encode(&self, key: &K) -> Vec<u8> {
+        self.keyed(key, |bytes| bytes.clone())
+    }
+
+    pub(super) fn decode_key(&self, bytes: &[u8]) -> Option<K> {
+        let decoded = self.key.decode(Some(bytes));
+        decoded.map_err(|why| self.fail(Error::Misuse(format!("table `{}`, key {bytes:?}: {why}", self.name)))).ok()
+    }
+
+    /// Whether keys are stored as the plain bytes of their type.
+    pub(super) fn keys_are_raw(&self) -> bool {
+        self.key.name() == "raw"
+    }
+
+    pub(super) fn with<R>(&self, key: &[u8], look: impl FnOnce(Option<&V>) -> R) -> R {
+        let mut look = Some(look);
+        if let Some(cell) = self.readable() {
+            let looked = cell.with(key, |value| look.take().map(|look| look(value)));
+            match looked {
+                Ok(Some(result)) => return result,
+                Ok(None) => {}
+                Err(error) => self.fail(error),
+            }
+        }
+        // The agent has failed already: what it makes of this is dropped.
+        let look = look.expect("it is used up only where its result was returned");
+        look(None)
+    }
+
+    pub(super) fn set(&self, key: &[u8], value: Option<V>) -> Option<V> {
+        let set = self.writable()?.set(key, value);
+        set.map_err(|error| self.fail(error)).ok().flatten()
+    }
+
+    /// `None` when the agent has failed with this.
+    pub(super) fn take_out(&self, key: &[u8]) -> Option<TakenOut<V>> {
+        let taken = self.writable()?.take_out(key);
+        let (place, value) = taken.map_err(|error| self.fail(error)).ok()?;
+        Some(TakenOut { place, value })
+    }
+
+    pub(super) fn give_back(&self, place: u32, value: Option<V>) {
+        if let Some(cell) = self.cell() {
+            cell.give_back(place, value);
+        }
+    }
+
+    pub(super) fn scan_bytes(&self, bounds: KeyBounds<'_>) -> Vec<(Vec<u8>, V)> {
+        let Some(cell) = self.readable() else { return Vec::new() };
+        cell.scan(bounds).unwrap_or_else(|error| {
+            self.fail(error);
+            Vec::new()
+        })
+    }
+
+    pub(super) fn scan(&self, bounds: KeyBounds<'_>) -> impl Iterator<Item = (K, V)> + use<K, V> {
+        let found = self.scan_bytes(bounds);
+        let decoded: Vec<_> =
+            found.into_iter().filter_map(|(key, value)| Some((self.decode_key(&key)?, value))).collect();
+        decoded.into_iter()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        let Some(cell) = self.readable() else { return 0 };
+        cell.count((Bound::Unbounded, Bound::Unbounded)).unwrap_or_else(|error| {
+            self.fail(error);
+            0
+        })
+    }
+
+    /// What a missing key reads as.
+    pub(super) fn default(&self) -> V
+    where
+        V: Default,
+    {
+        let declared = match &self.way {
+            Way::Planning(_, default) => default.and_then(|make| make().downcast().ok()).map(|value| *value),
+            Way::Live(cell, _) | Way::Alone(cell) => cell.spec().declared_default(),
+        };
+        declared.unwrap_or_default()
+    }
+
+    /// The agent cannot go on.
+    pub(super) fn fail(&self, error: Error) {
+        match &self.way {
+            Way::Planning(sketch, _) => sketch.fault(error.to_string()),
+            Way::Live(_, stage) => stage.cursor.fail(error),
+            Way::Alone(_) => tracing::error!("{error}"),
+        }
+    }
+
+    fn readable(&self) -> Option<&Arc<Cell<V>>> {
+        if let Way::Planning(sketch, _) = &self.way {
+            sketch.violation(&format!("uses table `{}`", self.name));
+        }
+        self.cell()
+    }
+
+    /// A cut may come whenever no event is with the agent, and must not find half of one.
+    fn writable(&self) -> Option<&Arc<Cell<V>>> {
+        if let Way::Live(_, stage) = &self.way
+            && !stage.cursor.is_busy()
+        {
+            self.fail(Error::Misuse(format!(
+                "table `{}` is changed outside of an event, where a commit may come at any time; change it between `next()` and the following `next()` (streams of `events()` cannot change tables: use `next_event()` or `take()`)",
+                self.name
+            )));
+            return None;
+        }
+        self.readable()
+    }
+}
+
+impl<K, V> Handle<K, V> {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl<K, V> Clone for Handle<K, V> {
+    fn clone(&self) -> Self {
+        Self { name: Arc::clone(&self.name), key: self.key.clone(), way: self.way.clone() }
+    }
+}
+
+impl<V> Clone for Way<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Planning(sketch, default) => Self::Planning(Arc::clone(sketch), *default),
+            Self::Live(cell, stage) => Self::Live(Arc::clone(cell), Arc::clone(stage)),
+            Self::Alone(cell) => Self::Alone(Arc::clone(cell)),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the plan knows of a table, and how it makes one for a partition.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::cell::{AnyCell, Cell, CellCx, TableValue};
+use super::decl::{RelativeTo, TableDecl};
+use crate::codec::{Coder, Data, Role};
+use crate::window::WindowSpec;
+use crate::window::key::split_store_key;
+
+/// A table as all its agents agree on it, whatever its types are.
+#[derive(Clone, Debug)]
+pub(crate) struct TableInfo {
+    pub(crate) name: Arc<str>,
+    /// The agent that declared it first, for messages to people.
+    pub(crate) agent: String,
+    pub(crate) key_type: &'static str,
+    pub(crate) value_type: &'static str,
+    pub(crate) key_codec: String,
+    pub(crate) value_codec: String,
+    pub(crate) window: Option<WindowSpec>,
+    pub(crate) relative_to: RelativeTo,
+    /// The changelog topic: `<app>-<table>-changelog` unless the user names one.
+    pub(crate) changelog: String,
+    pub(crate) help: &'static str,
+    pub(crate) partition_by_source: bool,
+}
+
+impl TableInfo {
+    /// The key codec's bytes in a key of the overlay: those of a windowed table begin with the window's start.
+    pub(crate) fn plain_key<'a>(&self, key: &'a [u8]) -> &'a [u8] {
+        match self.window {
+            Some(_) => split_store_key(key).map_or(key, |(_, key)| key),
+            None => key,
+        }
+    }
+
+    /// What a store of it has to have been written for.
+    pub(crate) fn kind(&self) -> String {
+        let window = self.window.map_or_else(String::new, |window| format!(", {window}"));
+        format!("{} by {} -> {} by {}{window}", self.key_type, self.key_codec, self.value_type, self.value_codec)
+    }
+
+    /// How two declarations of one table differ, if they do.
+    pub(crate) fn differs_from(&self, other: &Self) -> Option<String> {
+        let window = |info: &Self| info.window.map_or_else(|| "no window".to_owned(), |window| window.to_string());
+        let pairs = [
+            ("keys of type", self.key_type.to_owned(), other.key_type.to_owned()),
+            ("values of type", self.value_type.to_owned(), other.value_type.to_owned()),
+            ("key codec", self.key_codec.clone(), other.key_codec.clone()),
+            ("value codec", self.value_codec.clone(), other.value_codec.clone()),
+            ("window", window(self), window(other)),
+            ("changelog topic", self.changelog.clone(), other.changelog.clone()),
+        ];
+        let differing = pairs.into_iter().find(|(_, mine, others)| mine != others);
+        differing.map(|(what, mine, others)| format!("{what} `{mine}` in one and `{others}` in the other"))
+    }
+}
+
+/// A table with the type of its values.
+pub(crate) struct TableSpec<V> {
+    pub(crate) info: TableInfo,
+    pub(crate) value: Coder<V>,
+    /// From `#[table(default = ..)]`; yields a `V`.
+    pub(crate) default: Option<fn() -> Box<dyn Any + Send>>,
+}
+
+impl<V: TableValue> TableSpec<V> {
+    /// What the declaration says, with all faults found in it.
+    pub(crate) fn new<K: Data>(decl: &TableDecl, name: &str, agent: &str, group: &str) -> Result<Self, String> {
+        let fault = |why: &dyn std::fmt::Display| format!("agent `{agent}`, table `{name}`: {why}");
+        let key: Coder<K> = Coder::resolve(decl.key_codec, Role::Key).map_err(|why| fault(&why))?;
+        let value: Coder<V> = Coder::resolve(decl.value_codec, Role::Value).map_err(|why| fault(&why))?;
+        let window = decl.window.map(|window| window.spec()).transpose().map_err(|why| fault(&why))?;
+        let changelog = decl.changelog_topic.map_or_else(|| format!("{group}-{name}-changelog"), str::to_owned);
+        let info = TableInfo {
+            name: name.into(),
+            agent: agent.to_owned(),
+            key_type: std::any::type_name::<K>(),
+            value_type: std::any::type_name::<V>(),
+            key_codec: key.name().to_owned(),
+            value_codec: value.name().to_owned(),
+            window,
+            relative_to: decl.relative_to,
+            changelog,
+            help: decl.help,
+            partition_by_source: decl.partition_by_source,
+        };
+        Ok(Self { info, value, default: decl.default })
+    }
+
+    /// The declared default, if there is one.
+    pub(crate) fn declared_default(&self) -> Option<V> {
+        // The macro gives it the value's own type.
+        self.default.and_then(|make| make().downcast::<V>().ok()).map(|value| *value)
+    }
+}
+
+/// Makes a table for a partition.
+pub(crate) trait TableFactory: Send + Sync {
+    fn info(&self) -> &TableInfo;
+    fn make(&self, cx: CellCx) -> Arc<dyn AnyCell>;
+}
+
+/// A specification that every partition shares.
+pub(crate) struct Shared<V>(pub(crate) Arc<TableSpec<V>>);
+
+impl<V: TableValue> TableFactory for Shared<V> {
+    fn info(&self) -> &TableInfo {
+        &self.0.info
+    }
+
+    fn make(&self, cx: CellCx) -> Arc<dyn AnyCell> {
+        Cell::new(Arc::clone(&self.0), cx)
+    }
+}

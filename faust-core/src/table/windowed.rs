@@ -1,0 +1,384 @@
+//! Tables by key and window.
+
+use std::any::Any;
+use std::ops::Bound;
+use std::time::Duration;
+
+use super::cell::{AnyCell, TableValue};
+use super::decl::{RelativeTo, TableDecl, WindowDecl};
+use super::entry::ValueMut;
+use super::handle::Handle;
+use crate::agent::{AgentArg, AgentCx, ArgSpec};
+use crate::codec::Data;
+use crate::error::Error;
+use crate::stream::Event;
+use crate::time::{Timestamp, millis};
+use crate::window::key::{split_store_key, store_key};
+use crate::window::{Window, WindowSpec};
+
+/// Values by key and window: `#[table(window = tumbling("10s"))] sums: WindowedTable<String, i64>`.
+///
+/// An update goes to every window that holds the event's time, which is that of the event the stream is in; with
+/// batches, [`at`](Self::at) says which event is meant. A window is removed when stream time has passed its end by
+/// `expires`; what comes for it later is counted, and told to a `#[window_late]` function, but changes nothing.
+pub struct WindowedTable<K, V> {
+    handle: Handle<K, V>,
+    spec: WindowSpec,
+    relative_to: RelativeTo,
+}
+
+impl<K: Data, V: TableValue> WindowedTable<K, V> {
+    /// A table without a changelog or a store, for calling an agent's function in a unit test. The event at hand is
+    /// taken to be of now; [`at_time`](Self::at_time) says otherwise.
+    ///
+    /// # Panics
+    /// The types have no codec, or the windows are none.
+    pub fn in_memory(name: &str, spec: WindowSpec) -> Self {
+        let decl = TableDecl { window: Some(WindowDecl::of(spec)), ..TableDecl::new() };
+        Self { handle: Handle::detached(&decl, name), spec, relative_to: RelativeTo::Stream }
+    }
+
+    /// Gives the key this value in every window that holds the event.
+    pub fn set(&self, key: &K, value: V) {
+        self.here().set(key, value);
+    }
+
+    /// Takes the key's value away from every window that holds the event.
+    pub fn remove(&self, key: &K) {
+        self.here().remove(key);
+    }
+
+    /// Whether the key has a value in the latest window that holds the event.
+    pub fn contains(&self, key: &K) -> bool {
+        self.windows_of(key).find_current().is_some()
+    }
+
+    /// The key's values in its windows, to choose one from.
+    pub fn windows_of(&self, key: &K) -> WindowSet<'_, K, V> {
+        WindowSet { table: self, key: self.handle.encode(key), time: None, value: None }
+    }
+
+    /// The table as of a given event, such as one of a batch.
+    ///
+    /// ```
+    /// # use faust_core::{stream::Stream, table::WindowedTable};
+    /// # async fn example(clicks: Stream<String>, counts: WindowedTable<String, u64>) {
+    /// let mut batches = clicks.take(100, std::time::Duration::from_secs(1));
+    /// while let Some(batch) = batches.next_events().await {
+    ///     for click in &batch {
+    ///         counts.at(click).update(click.value(), |count| *count += 1);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn at<W: 'static, E>(&self, event: &Event<W, E>) -> WindowedAt<'_, K, V> {
+        let value = match self.relative_to {
+            RelativeTo::Field(field) => field(event.value() as &dyn Any),
+            RelativeTo::Stream | RelativeTo::Now => None,
+        };
+        let place = Some((event.input(), event.offset()));
+        WindowedAt { table: self, time: Some(event.timestamp()), value, place }
+    }
+
+    /// The table as of a given time.
+    pub fn at_time(&self, time: Timestamp) -> WindowedAt<'_, K, V> {
+        WindowedAt { table: self, time: Some(time), value: None, place: None }
+    }
+
+    /// The key's windows and their values, the oldest first.
+    pub fn history(&self, key: &K) -> impl Iterator<Item = (Window, V)> + use<K, V> {
+        let encoded = self.handle.encode(key);
+        let all = self.handle.scan_bytes((Bound::Unbounded, Bound::Unbounded)).into_iter();
+        let spec = self.spec;
+        all.filter_map(move |(composite, value)| {
+            let (start, key) = split_store_key(&composite)?;
+            (key == encoded).then(|| (spec.window_at(start), value))
+        })
+    }
+
+    /// All keys that have a value in a window, with their values, in the order of the encoded keys.
+    pub fn in_window(&self, window: Window) -> impl Iterator<Item = (K, V)> + use<K, V> {
+        let prefix = |start: i64| {
+            let mut key = Vec::with_capacity(8);
+            store_key(Timestamp(start), &[], &mut key);
+            key
+        };
+        let (low, high) = (prefix(window.start().0), prefix(window.start().0.saturating_add(1)));
+        let found = self.handle.scan_bytes((Bound::Included(&low), Bound::Excluded(&high)));
+        let keyed = found.into_iter().filter_map(|(composite, value)| {
+            let (_, key) = split_store_key(&composite)?;
+            Some((self.handle.decode_key(key)?, value))
+        });
+        keyed.collect::<Vec<_>>().into_iter()
+    }
+
+    /// Every key, window and value of this partition, the oldest windows first.
+    pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
+        let found = self.handle.scan_bytes((Bound::Unbounded, Bound::Unbounded)).into_iter();
+        let all = found.filter_map(|(composite, value)| {
+            let (start, key) = split_store_key(&composite)?;
+            Some((self.handle.decode_key(key)?, self.spec.window_at(start), value))
+        });
+        all.collect::<Vec<_>>().into_iter()
+    }
+
+    /// How many values there are in all windows of this partition.
+    pub fn len(&self) -> usize {
+        self.handle.count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The table's windows.
+    pub fn spec(&self) -> WindowSpec {
+        self.spec
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        self.handle.name()
+    }
+
+    fn here(&self) -> WindowedAt<'_, K, V> {
+        WindowedAt { table: self, time: None, value: None, place: None }
+    }
+
+    /// The wall clock; on the test driver, the driver's.
+    fn now(&self) -> Timestamp {
+        self.handle.stage().map_or_else(Timestamp::now, |stage| stage.clock.now())
+    }
+
+    /// The time of the event at hand; an agent that is in none, or in many, has failed.
+    fn event_time(&self) -> Option<Timestamp> {
+        let Some(stage) = self.handle.stage() else { return Some(self.now()) };
+        let time = stage.cursor.event_time();
+        if time.is_none() {
+            self.handle.fail(Error::Misuse(format!(
+                "windowed table `{}` is used where it is not clear which event is meant; in a batch, or outside of an event, write `{0}.at(&event)` or `{0}.at_time(time)`",
+                self.handle.name()
+            )));
+        }
+        time
+    }
+}
+
+impl<K: Data, V: TableValue + Default> WindowedTable<K, V> {
+    /// The key's values in its windows, to choose one from: `sums.get(&key).current()`.
+    pub fn get(&self, key: &K) -> WindowSet<'_, K, V> {
+        self.windows_of(key)
+    }
+
+    /// Changes the value of a key in place, in every window that holds the event, beginning with the default.
+    pub fn update(&self, key: &K, change: impl FnMut(&mut V)) {
+        self.here().update(key, change);
+    }
+}
+
+/// A windowed table as of a given time, from [`WindowedTable::at`].
+pub struct WindowedAt<'a, K, V> {
+    table: &'a WindowedTable<K, V>,
+    /// `None` is the time of the event at hand.
+    time: Option<Timestamp>,
+    /// The time that a field of the event holds.
+    value: Option<Timestamp>,
+    place: Option<(u32, i64)>,
+}
+
+impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
+    /// Gives the key this value in every window that holds the time.
+    pub fn set(&self, key: &K, value: V) {
+        self.each_window(key, |handle, composite| drop(handle.set(composite, Some(value.clone()))));
+    }
+
+    /// Takes the key's value away from every window that holds the time.
+    pub fn remove(&self, key: &K) {
+        self.each_window(key, |handle, composite| {
+            if handle.with(composite, |value| value.is_some()) {
+                handle.set(composite, None);
+            }
+        });
+    }
+
+    /// The key's values in its windows, to choose one from.
+    pub fn get(&self, key: &K) -> WindowSet<'a, K, V> {
+        WindowSet { table: self.table, key: self.table.handle.encode(key), time: self.time, value: self.value }
+    }
+
+    /// Changes the value of a key in place, in every window that holds the time, beginning with the default.
+    pub fn update(&self, key: &K, mut change: impl FnMut(&mut V))
+    where
+        V: Default,
+    {
+        self.each_window(key, |handle, composite| {
+            change(&mut ValueMut::new(handle, handle.take_out(composite), || handle.default()));
+        });
+    }
+
+    fn each_window(&self, key: &K, mut each: impl FnMut(&Handle<K, V>, &[u8])) {
+        let WindowedTable { handle, spec, .. } = self.table;
+        let Some(time) = self.time.or_else(|| self.table.event_time()) else { return };
+        let stream_time = handle.stage().and_then(|stage| stage.cursor.stream_time());
+        handle.keyed(key, |bytes| {
+            let mut composite = Vec::with_capacity(bytes.len() + 8);
+            for window in spec.containing(time) {
+                if let Some(stream_time) = stream_time.filter(|now| spec.is_expired(window, *now)) {
+                    self.late(bytes, window, time, stream_time);
+                    continue;
+                }
+                composite.clear();
+                store_key(window.start(), bytes, &mut composite);
+                each(handle, &composite);
+            }
+        });
+    }
+
+    fn late(&self, key: &[u8], window: Window, time: Timestamp, stream_time: Timestamp) {
+        let handle = &self.table.handle;
+        if let (Some(stage), Some(cell)) = (handle.stage(), handle.cell()) {
+            stage.late(&cell.info().name, key, window, (time, stream_time), self.place);
+        }
+    }
+}
+
+/// A key's values in its windows, from [`WindowedTable::get`].
+///
+/// Each read also exists as `find_..`, which is `None` where there is no value, whatever the default.
+pub struct WindowSet<'a, K, V> {
+    table: &'a WindowedTable<K, V>,
+    key: Vec<u8>,
+    /// `None` is the time of the event at hand.
+    time: Option<Timestamp>,
+    value: Option<Timestamp>,
+}
+
+macro_rules! reads {
+    ($($(#[$doc:meta])* $find:ident, $get:ident($($arg:ident: $ty:ty)?) => |$set:ident| $window:expr;)*) => {
+        impl<K: Data, V: TableValue> WindowSet<'_, K, V> {
+            $(
+                $(#[$doc])*
+                #[doc = "\n\n`None` if there is none."]
+                pub fn $find(&self $(, $arg: $ty)?) -> Option<V> {
+                    let $set = self;
+                    let window: Option<Window> = $window;
+                    self.find_in(window?)
+                }
+            )*
+        }
+
+        impl<K: Data, V: TableValue + Default> WindowSet<'_, K, V> {
+            $(
+                $(#[$doc])*
+                pub fn $get(&self $(, $arg: $ty)?) -> V {
+                    self.$find($($arg)?).unwrap_or_else(|| self.table.handle.default())
+                }
+            )*
+        }
+    };
+}
+
+reads! {
+    /// The value in the latest window that holds the event.
+    find_current, current() => |set| Some(set.table.spec.current(set.event_time()?));
+    /// The value in the oldest window that holds the event: with windows of a minute, the last minute so far.
+    find_earliest, earliest() => |set| Some(set.table.spec.earliest(set.event_time()?));
+    /// The value in the latest window that holds this moment by the wall clock.
+    find_now, now() => |set| Some(set.table.spec.current(set.table.now()));
+    /// The value in the latest window that holds a moment so long before the event.
+    find_delta, delta(before: Duration) => |set| Some(set.table.spec.delta(set.event_time()?, before));
+    /// The value in the latest window that holds the time the table is relative to: the event's, the wall clock's, or
+    /// that of a field.
+    find_value, value() => |set| Some(set.table.spec.current(set.relative_time()?));
+    /// The value in a given window.
+    find_window, window(window: Window) => |_set| Some(window);
+}
+
+impl<K: Data, V: TableValue> WindowSet<'_, K, V> {
+    fn find_in(&self, window: Window) -> Option<V> {
+        let mut composite = Vec::with_capacity(self.key.len() + 8);
+        store_key(window.start(), &self.key, &mut composite);
+        self.table.handle.with(&composite, |value| value.cloned())
+    }
+
+    fn event_time(&self) -> Option<Timestamp> {
+        self.time.or_else(|| self.table.event_time())
+    }
+
+    fn relative_time(&self) -> Option<Timestamp> {
+        match self.table.relative_to {
+            RelativeTo::Stream => self.event_time(),
+            RelativeTo::Now => Some(self.table.now()),
+            RelativeTo::Field(_) => {
+                let field = || self.table.handle.stage()?.tables.field_time(self.table.handle.name());
+                let time = self.value.or_else(field);
+                if time.is_none() {
+                    self.table.handle.fail(Error::Misuse(format!(
+                        "windowed table `{}` is relative to a field that the event at hand does not have; `value()` can be used where the stream yields that record, or with `at(&event)`",
+                        self.table.handle.name()
+                    )));
+                }
+                time
+            }
+        }
+    }
+}
+
+impl WindowDecl {
+    /// The windows it declares.
+    ///
+    /// # Errors
+    /// They are none; the text says the fix.
+    pub(crate) fn spec(&self) -> Result<WindowSpec, String> {
+        let duration = |millis: i64| Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+        let spec = WindowSpec::hopping(duration(self.size_ms), duration(self.step_ms))?;
+        self.expires_ms.map_or(Ok(spec), |expires| spec.with_expires(duration(expires)))
+    }
+
+    /// The declaration of these windows.
+    pub(crate) fn of(spec: WindowSpec) -> Self {
+        Self { size_ms: millis(spec.size()), step_ms: millis(spec.step()), expires_ms: Some(millis(spec.expires())) }
+    }
+}
+
+impl<K: Data, V: TableValue> AgentArg for WindowedTable<K, V> {
+    fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
+        let decl = spec.table.unwrap_or(TableDecl::new());
+        let Some(window) = decl.window else {
+            let fault = format!(
+                "agent `{}`: windowed table `{}` does not say which windows; write `#[table(window = tumbling(\"10s\"))] {1}: ..`",
+                cx.agent, spec.name
+            );
+            return Err(Error::setup(vec![fault]));
+        };
+        let windows = window
+            .spec()
+            .map_err(|why| Error::setup(vec![format!("agent `{}`, table `{}`: {why}", cx.agent, spec.name)]))?;
+        Ok(Self { handle: Handle::arg(cx, spec)?, spec: windows, relative_to: decl.relative_to })
+    }
+}
+
+impl<K, V> Clone for WindowedTable<K, V> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), spec: self.spec, relative_to: self.relative_to }
+    }
+}
+
+impl<K, V> std::fmt::Debug for WindowedTable<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WindowedTable({})", self.handle.name())
+    }
+}
+
+impl<K, V> std::fmt::Debug for WindowedAt<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WindowedAt({}, {:?})", self.table.handle.name(), self.time)
+    }
+}
+
+impl<K, V> std::fmt::Debug for WindowSet<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WindowSet({}, {:?})", self.table.handle.name(), self.time)
+    }
+}

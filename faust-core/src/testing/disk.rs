@@ -1,0 +1,72 @@
+//! The disks of a driver's workers: real stores in the app's data directory, which outlive a crash.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::App;
+use crate::config::{Origin, Settings, StoreKind};
+use crate::error::Error;
+use crate::store::{self, StoreErrorKind, StoreSet};
+
+/// Which worker has which disk.
+pub(super) struct Disks {
+    /// `None`: tables are in memory, and restored from their changelogs.
+    kind: Option<StoreKind>,
+    /// For each worker ever started, its disk, and whether it is in use.
+    places: Vec<(usize, bool)>,
+}
+
+/// How often, and with which pause, a database is opened that a thread of a crashed worker still holds.
+const TRIES: u32 = 2000;
+const PAUSE: Duration = Duration::from_millis(5);
+
+impl Disks {
+    /// Disks are used if the test sets `store`; otherwise a driver leaves nothing behind.
+    pub(super) fn new(app: &App) -> Self {
+        let is_set = !matches!(app.resolved().origin("store"), Origin::Default);
+        let kind = Some(app.settings().store).filter(|kind| is_set && *kind != StoreKind::Memory);
+        Self { kind, places: Vec::new() }
+    }
+
+    /// Opens the disk of the next worker: the first that no running one has, as on a machine where it is started anew.
+    pub(super) fn open(&mut self, settings: &Settings) -> Result<Option<Arc<dyn StoreSet>>, Error> {
+        let used = |place: &usize| self.places.contains(&(*place, true));
+        let place = (0..).find(|place| !used(place)).unwrap_or_default();
+        self.places.push((place, true));
+        let Some(kind) = self.kind else { return Ok(None) };
+        let directory = store::directory(&directory(settings, place), kind);
+        for _ in 0..TRIES {
+            match store::open(kind, &directory) {
+                // The last thread of a worker that crashed lets go of it in a moment.
+                Err(error) if error.kind() == StoreErrorKind::Locked => std::thread::park_timeout(PAUSE),
+                opened => return opened.map_err(|error| Error::Misuse(error.to_string())),
+            }
+        }
+        Err(Error::Misuse(format!("{} is still in use", directory.display())))
+    }
+
+    /// A worker has ended.
+    pub(super) fn free(&mut self, worker: usize) {
+        if let Some((_, in_use)) = self.places.get_mut(worker) {
+            *in_use = false;
+        }
+    }
+
+    pub(super) fn lose(&self, worker: usize, settings: &Settings) -> Result<(), Error> {
+        let Some((place, false)) = self.places.get(worker) else {
+            return Err(Error::Misuse("a worker that runs cannot lose its disk".to_owned()));
+        };
+        let directory = directory(settings, *place);
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::Misuse(format!("{}: {error}", directory.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn directory(settings: &Settings, place: usize) -> PathBuf {
+    settings.datadir.join(format!("worker-{}", place + 1))
+}

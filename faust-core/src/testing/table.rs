@@ -1,0 +1,65 @@
+//! A table of an app under test, over all workers of a driver.
+
+use crate::codec::Data;
+use crate::error::Error;
+use crate::table::{TableValue, TableView};
+
+/// A table of an app under test, from [`TestDriver::table`](super::TestDriver::table).
+#[derive(Debug)]
+pub struct TestTable<K, V> {
+    views: Vec<TableView<K, V>>,
+}
+
+impl<K: Data, V: TableValue> TestTable<K, V> {
+    pub(super) fn new(views: Vec<TableView<K, V>>) -> Self {
+        Self { views }
+    }
+
+    /// The value of a key, wherever its partition is; `None` also while no worker has it.
+    pub fn find(&self, key: &K) -> Option<V> {
+        self.views.iter().find_map(|view| view.find(key).ok().flatten())
+    }
+
+    /// Every key and value of all workers.
+    pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V> {
+        let all: Vec<_> = self.views.iter().flat_map(TableView::iter).collect();
+        all.into_iter()
+    }
+
+    /// How many keys have a value.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Gives a key a value, as if an event had.
+    ///
+    /// # Errors
+    /// No worker has the key's partition.
+    pub fn set(&self, key: &K, value: V) -> Result<(), Error> {
+        self.write(key, &mut Some(value))
+    }
+
+    /// Takes a key's value away, as if an event had.
+    ///
+    /// # Errors
+    /// No worker has the key's partition.
+    pub fn remove(&self, key: &K) -> Result<(), Error> {
+        self.write(key, &mut None)
+    }
+
+    fn write(&self, key: &K, value: &mut Option<V>) -> Result<(), Error> {
+        let mut refused = Error::Misuse("no worker runs".to_owned());
+        for view in &self.views {
+            match view.write(key, value) {
+                Ok(()) => return Ok(()),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+}
