@@ -3,6 +3,7 @@
 //! Users depend on the facade crate `faust`, which re-exports what they need from here.
 
 pub mod agent;
+pub mod aggregate;
 pub mod app;
 pub(crate) mod changelog;
 pub mod client;

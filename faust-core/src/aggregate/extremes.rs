@@ -1,0 +1,85 @@
+//! The smallest and the largest value.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! extreme {
+    ($(#[$doc:meta])* $name:ident, $replaces:path, $which:literal) => {
+        $(#[$doc])*
+        ///
+        /// Of equal values the first is kept. What does not compare with itself, like NaN, is passed over. JSON has no
+        /// infinity: an infinite value is written as `null`, and read back as none.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name<T>(Option<T>);
+
+        /// Of no values.
+        impl<T> Default for $name<T> {
+            fn default() -> Self {
+                Self(None)
+            }
+        }
+
+        impl<T: PartialOrd> $name<T> {
+            /// Takes a value in.
+            pub fn add(&mut self, value: T) {
+                let replaces = match &self.0 {
+                    Some(kept) => value.partial_cmp(kept) == Some($replaces),
+                    None => value.partial_cmp(&value).is_some(),
+                };
+                if replaces {
+                    self.0 = Some(value);
+                }
+            }
+
+            #[doc = concat!("The ", $which, "; `None` of no values.")]
+            pub fn value(&self) -> Option<&T> {
+                self.0.as_ref()
+            }
+
+            /// Takes in what the other has.
+            pub fn merge(&mut self, other: &Self)
+            where
+                T: Clone,
+            {
+                if let Some(value) = &other.0 {
+                    self.add(value.clone());
+                }
+            }
+        }
+    };
+}
+
+extreme!(
+    /// The smallest value. In JSON the value, or `null`.
+    ///
+    /// ```
+    /// use faust_core::aggregate::Min;
+    ///
+    /// let mut price = Min::default();
+    /// for value in [2.5, f64::NAN, 1.5] {
+    ///     price.add(value);
+    /// }
+    /// assert_eq!(price.value(), Some(&1.5));
+    /// assert_eq!(serde_json::to_string(&price)?, "1.5");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    Min, Ordering::Less, "smallest"
+);
+
+extreme!(
+    /// The largest value. In JSON the value, or `null`.
+    ///
+    /// ```
+    /// use faust_core::aggregate::Max;
+    ///
+    /// let mut number = Max::default();
+    /// assert_eq!(serde_json::to_string(&number)?, "null");
+    /// number.add(3);
+    /// number.add(7);
+    /// assert_eq!(number.value(), Some(&7));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    Max, Ordering::Greater, "largest"
+);
