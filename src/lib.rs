@@ -26,6 +26,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use faust_core::agent::{AgentArg, AgentDef, AgentHandle, AgentOutput, EventArg};
+pub use faust_core::aggregate;
 pub use faust_core::app::{AgentInfo, App, AppBuilder};
 pub use faust_core::client::Client;
 pub use faust_core::codec::{Codec, Data};
