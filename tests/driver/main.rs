@@ -5,4 +5,5 @@ mod cuts;
 mod failures;
 mod laws;
 mod streams;
+mod tables;
 mod workers;
