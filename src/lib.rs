@@ -35,12 +35,16 @@ pub use faust_core::dead_letter;
 pub use faust_core::error::{BoxError, Error, Result, SetupErrors};
 pub use faust_core::message::{Headers, OwnedMessage, RawKey};
 pub use faust_core::partitioner::partition_of;
-pub use faust_core::plan::Plan;
+pub use faust_core::plan::{Plan, TablePlan};
 pub use faust_core::record::{IntoTimestamp, Record, models};
+pub use faust_core::recovery::{RestoreListener, RestoreProgress};
 pub use faust_core::registry::AgentOptions;
 pub use faust_core::stats::Counts;
 pub use faust_core::stream::{Batches, Enumerated, Event, Events, Items, Stream};
-pub use faust_core::table::{HookDef, HookHandle, HookKind, LateEvent, Table, WindowedTable};
+pub use faust_core::table::{
+    Entry, HookDef, HookHandle, HookKind, LateEvent, OrderedKey, Table, TableValue, TableView, ValueMut, WindowSet,
+    WindowedAt, WindowedTable,
+};
 #[cfg(feature = "testing")]
 pub use faust_core::testing;
 pub use faust_core::time::{Timestamp, parse_duration};

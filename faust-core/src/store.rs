@@ -23,8 +23,8 @@ use bytes::Bytes;
 
 use crate::config::StoreKind;
 
-pub(crate) use sealed::{Sealed, SealedBuilder, SealedEntry};
-pub(crate) use writer::{Job, StoreWriter, Unwritten};
+pub(crate) use sealed::{Sealed, SealedBuilder};
+pub(crate) use writer::{Job, StoreWriter};
 
 /// The stores of one worker: one database, one tree for each table and partition. Every call may block.
 pub(crate) trait StoreSet: Send + Sync {

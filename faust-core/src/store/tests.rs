@@ -42,7 +42,7 @@ pub(super) fn sealed(changes: &[Change]) -> Sealed {
         };
         match value {
             Some(value) => builder.push(false, |out| write(key, out), |out| write(value, out)).unwrap(),
-            None => builder.remove(|out| write(key, out)).unwrap(),
+            None => builder.remove(false, |out| write(key, out)).unwrap(),
         }
     }
     builder.finish()

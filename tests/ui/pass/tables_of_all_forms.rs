@@ -6,6 +6,7 @@ use faust::prelude::*;
 const LOG: &str = "my-log";
 
 #[record]
+#[derive(Clone)]
 pub struct Click {
     pub uri: String,
     pub at: i64,

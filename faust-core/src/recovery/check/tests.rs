@@ -61,7 +61,7 @@ fn a_store_that_has_missed_removals_for_too_long_is_not_trusted() {
     let commit = commit(9, 80);
     let old = mark(|mark| mark.time = NOW - millis(STALE_AFTER) - 1);
     assert_eq!(look(old.clone(), Some(&commit), 0, 80), Ok(Source { is_stale: true, ..source(0, true, 7) }));
-    assert_eq!(look(old, Some(&commit), 0, 50), Ok(source(50, false, 7)), "it has missed nothing");
+    assert_eq!(look(old, Some(&self::commit(9, 50)), 0, 50), Ok(source(50, false, 7)), "it has missed nothing");
 }
 
 #[test]

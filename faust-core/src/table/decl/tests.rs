@@ -54,7 +54,7 @@ async fn count(
 }
 
 fn with_context<R>(agent: &'static str, then: impl FnOnce(&mut AgentCx<'_>) -> R) -> R {
-    then(&mut AgentCx { agent, sinks: &[], run: Run::Planning(Sketch::new(agent)) })
+    then(&mut AgentCx { agent, sinks: &[], run: Run::Planning(Sketch::new(agent, "shop")) })
 }
 
 #[test]
@@ -106,5 +106,5 @@ fn hooks_are_called_with_what_they_take() {
     let hook = with_context("late", late::DEF.start).unwrap();
     let event = LateEvent::new(Timestamp(3), Timestamp(20));
     assert!(hook(HookCall::Late { key: b"12".into(), window, event }).now_or_never().unwrap().is_ok());
-    assert_eq!(*CALLS.lock().unwrap(), ["a [0, 10) 7", "a [0, 10) -1", "12 [0, 10) 3"]);
+    assert_eq!(*CALLS.lock().unwrap(), ["a [1970-01-01T00:00:00.000Z, +10ms) 7", "a [1970-01-01T00:00:00.000Z, +10ms) -1", "12 [1970-01-01T00:00:00.000Z, +10ms) 3"]);
 }
