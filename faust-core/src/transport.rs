@@ -262,6 +262,14 @@ pub trait Admin: Send + Sync {
     /// The oldest kept offset and the high watermark of each.
     fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>>;
 
+    /// The value of one configuration, such as `cleanup.policy`, of each of these topics; those that do not exist, or
+    /// do not tell, are left out.
+    fn configs(
+        &self,
+        topics: Vec<String>,
+        name: &'static str,
+    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>>;
+
     /// What the group has committed; partitions without a commit are left out.
     fn committed(
         &self,

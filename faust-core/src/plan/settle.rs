@@ -31,7 +31,8 @@ pub(crate) async fn settle(plan: &mut Plan, admin: &dyn Admin, settings: &Settin
         }
         let (create, missing) = missing(plan, settings);
         if create.is_empty() && missing.is_empty() {
-            return check(plan);
+            check(plan)?;
+            return check_changelogs(plan, admin, &mut waiting).await;
         }
         if !create.is_empty() {
             for topic in &create {
@@ -47,6 +48,25 @@ pub(crate) async fn settle(plan: &mut Plan, admin: &dyn Admin, settings: &Settin
         ));
         tokio::time::sleep(WAIT).await;
     }
+}
+
+/// A changelog that is not compacted alone loses what the table has: by age, by size.
+async fn check_changelogs(plan: &Plan, admin: &dyn Admin, waiting: &mut Waiting) -> Result<(), Error> {
+    let names: Vec<_> = plan.tables().map(|table| table.changelog().to_owned()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let policies = retry("look up the changelogs", waiting, || admin.configs(names.clone(), "cleanup.policy")).await?;
+    let faults: Vec<_> = policies
+        .into_iter()
+        .filter(|(_, policy)| policy != "compact")
+        .map(|(topic, policy)| {
+            format!(
+                "topic `{topic}` keeps a table and has `cleanup.policy={policy}`, so that what is old is deleted and cannot be restored; set it to `compact`"
+            )
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }
 }
 
 /// The pause between two looks.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::agent::TopicDecl;
+use crate::codec::Role;
 use crate::error::Error;
 use crate::stream::hop::{Forwarder, Target};
 use crate::table::spec::TableFactory;
@@ -29,6 +30,8 @@ pub(crate) struct Drawn {
     pub(crate) polled: Option<usize>,
     /// The tables it takes.
     pub(crate) tables: Vec<Arc<dyn TableFactory>>,
+    /// For a hook, the types by which it takes the table's keys and values.
+    pub(crate) hook_parts: Vec<(Role, &'static str)>,
     /// What it did that planning cannot allow.
     pub(crate) faults: Vec<String>,
 }
@@ -47,6 +50,11 @@ impl Sketch {
 
     pub(crate) fn group(&self) -> &str {
         &self.group
+    }
+
+    /// A hook takes a key or a value of its table as this type.
+    pub(crate) fn hook_part(&self, role: Role, type_name: &'static str) {
+        self.drawn().hook_parts.push((role, type_name));
     }
 
     /// The agent takes a table.

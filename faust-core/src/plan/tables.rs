@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Drawing, Role, StageHook};
+use crate::codec::Role as Half;
 use crate::plan::sketch::Drawn;
 use crate::table::spec::TableFactory;
 use crate::table::{HookDef, HookKind};
@@ -139,6 +140,19 @@ impl Drawing<'_> {
             if table.window().is_none() {
                 self.faults.push(format!("{place} is for table `{}`, which has no windows", def.table));
                 continue;
+            }
+            let info = table.factory.info();
+            for (half, taken) in &drawn.hook_parts {
+                let (part, has) = match half {
+                    Half::Key => ("keys", info.key_type),
+                    Half::Value => ("values", info.value_type),
+                };
+                if has != *taken {
+                    self.faults.push(format!(
+                        "{place} takes {part} of table `{}` as `{taken}`, and the table has `{has}`; take that",
+                        def.table
+                    ));
+                }
             }
             let hook = StageHook { def };
             table.hooks.push(hook);

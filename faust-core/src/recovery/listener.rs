@@ -95,7 +95,11 @@ impl RestoreListener for LogListener {
     }
 
     fn ended(&self, progress: &RestoreProgress) {
-        let RestoreProgress { table, partition, from, records, took, full, .. } = progress;
+        let RestoreProgress { table, partition, from, end, records, took, full, .. } = progress;
+        if from == end {
+            tracing::debug!(%table, partition, "nothing to restore: it is at offset {end} as its changelog is");
+            return;
+        }
         let how =
             if *full { "from the beginning".to_owned() } else { format!("from offset {from}, where its store was") };
         tracing::info!(%table, partition, records, "restored {records} records of its changelog {how}, in {took:.1?}");

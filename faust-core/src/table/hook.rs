@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::agent::{AgentCx, AgentFuture};
+use crate::agent::{AgentCx, AgentFuture, Run};
 use crate::codec::{Coder, Data, Role};
 use crate::error::{BoxError, Error};
 use crate::time::Timestamp;
@@ -131,7 +131,18 @@ pub fn hook_value<V: Data>(cx: &mut AgentCx<'_>, table: &'static str) -> Result<
 }
 
 fn part<T: Data>(cx: &AgentCx<'_>, table: &'static str, role: Role) -> Result<HookPart<T>, Error> {
-    let coder = Coder::<T>::resolve(None, role)
+    let half_type = std::any::type_name::<T>();
+    let codec = match &cx.run {
+        Run::Planning(sketch) => {
+            sketch.hook_part(role, half_type);
+            None
+        }
+        Run::Live(stage) => stage.tables.cell(table).map(|cell| match role {
+            Role::Key => cell.info().key_codec.clone(),
+            Role::Value => cell.info().value_codec.clone(),
+        }),
+    };
+    let coder = Coder::<T>::resolve(codec.as_deref(), role)
         .map_err(|why| Error::setup(vec![format!("hook `{}` of table `{table}`: {why}", cx.agent)]))?;
     let half = match role {
         Role::Key => "key",

@@ -302,6 +302,20 @@ impl Admin for MemoryCluster {
         ready(bounds.collect()).boxed()
     }
 
+    fn configs(
+        &self,
+        topics: Vec<String>,
+        name: &'static str,
+    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+        let state = self.state();
+        let value = |topic: String| {
+            let value = state.broker.topic(&topic)?.configs().get(name)?.clone();
+            Some((topic, value))
+        };
+        let values = topics.into_iter().filter_map(value).collect();
+        futures_util::future::ready(Ok(values)).boxed()
+    }
+
     fn committed(
         &self,
         group: &str,

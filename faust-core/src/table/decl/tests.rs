@@ -106,5 +106,12 @@ fn hooks_are_called_with_what_they_take() {
     let hook = with_context("late", late::DEF.start).unwrap();
     let event = LateEvent::new(Timestamp(3), Timestamp(20));
     assert!(hook(HookCall::Late { key: b"12".into(), window, event }).now_or_never().unwrap().is_ok());
-    assert_eq!(*CALLS.lock().unwrap(), ["a [1970-01-01T00:00:00.000Z, +10ms) 7", "a [1970-01-01T00:00:00.000Z, +10ms) -1", "12 [1970-01-01T00:00:00.000Z, +10ms) 3"]);
+    assert_eq!(
+        *CALLS.lock().unwrap(),
+        [
+            "a [1970-01-01T00:00:00.000Z, +10ms) 7",
+            "a [1970-01-01T00:00:00.000Z, +10ms) -1",
+            "12 [1970-01-01T00:00:00.000Z, +10ms) 3"
+        ]
+    );
 }

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rdkafka::Offset;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as NativeNewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic as NativeNewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
@@ -185,6 +188,27 @@ impl Admin for KafkaAdmin {
 
     fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>> {
         self.look_up("look-up of watermarks", move |lookups, within| offsets::watermarks(lookups, &of, within)).boxed()
+    }
+
+    fn configs(
+        &self,
+        topics: Vec<String>,
+        name: &'static str,
+    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+        async move {
+            let wanted: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+            let described = self
+                .admin
+                .describe_configs(&wanted, &self.options())
+                .await
+                .map_err(|error| failed("look-up of configurations", &error))?;
+            let value = |resource: ConfigResource| {
+                let OwnedResourceSpecifier::Topic(topic) = &resource.specifier else { return None };
+                Some((topic.clone(), resource.get(name)?.value.clone()?))
+            };
+            Ok(described.into_iter().filter_map(Result::ok).filter_map(value).collect())
+        }
+        .boxed()
     }
 
     fn committed(
