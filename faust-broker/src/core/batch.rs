@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::core::ErrorCode;
+use crate::core::records::raw;
 
 /// Bytes from the start of a batch to its first record.
 pub const HEADER_LEN: usize = 61;
@@ -15,6 +16,7 @@ const MAGIC: u8 = 2;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
+const DELETE_HORIZON: i16 = 1 << 6;
 const COMPRESSION: i16 = 0b111;
 
 /// The header of one batch, decoded.
@@ -28,7 +30,7 @@ pub struct Header {
     pub attributes: i16,
     /// Offset of the last record, relative to the first.
     pub last_offset_delta: i32,
-    /// Time of the first record, in milliseconds since 1970.
+    /// Time of the first record, in milliseconds since 1970; after compaction it may be the delete horizon.
     pub base_timestamp: i64,
     /// The highest time among the records, in milliseconds since 1970.
     pub max_timestamp: i64,
@@ -95,6 +97,38 @@ impl Header {
     pub fn has_append_time(&self) -> bool {
         self.attributes & LOG_APPEND_TIME != 0
     }
+
+    /// When the tombstones of a compacted batch may go, in milliseconds since 1970.
+    #[must_use]
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
+    }
+
+    /// The same header with another delete horizon, which Kafka keeps in the field of the base timestamp.
+    pub(crate) fn with_delete_horizon(self, horizon_ms: Option<i64>) -> Self {
+        match horizon_ms {
+            Some(base_timestamp) => Self { attributes: self.attributes | DELETE_HORIZON, base_timestamp, ..self },
+            None => Self { attributes: self.attributes & !DELETE_HORIZON, ..self },
+        }
+    }
+
+    /// The same header for a batch that has lost all its records.
+    pub(crate) fn emptied(self) -> Self {
+        Self { attributes: self.attributes & !(COMPRESSION | DELETE_HORIZON), record_count: 0, ..self }
+    }
+
+    /// Writes what compaction changes over the head of a batch, then its length and checksum.
+    pub(crate) fn finish(&self, batch: &mut [u8]) -> Option<()> {
+        let length = i32::try_from(batch.len().checked_sub(LENGTH_END)?).ok()?;
+        batch[8..LENGTH_END].copy_from_slice(&length.to_be_bytes());
+        batch[21..23].copy_from_slice(&self.attributes.to_be_bytes());
+        batch[27..35].copy_from_slice(&self.base_timestamp.to_be_bytes());
+        batch[35..43].copy_from_slice(&self.max_timestamp.to_be_bytes());
+        batch[57..HEADER_LEN].copy_from_slice(&self.record_count.to_be_bytes());
+        let crc = crc32c::crc32c(&batch[CRC_START..]);
+        batch[17..CRC_START].copy_from_slice(&crc.to_be_bytes());
+        Some(())
+    }
 }
 
 /// One batch whose lengths and checksum have been verified, ready to be appended.
@@ -105,7 +139,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Verifies a batch as a producer sends it: exactly one, version 2, whole, with a right CRC32C, no control batch.
+    /// Verifies a batch as a producer sends it: exactly one, version 2, whole, with a right CRC32C, nothing that only brokers write.
     ///
     /// # Errors
     /// `CorruptMessage`, `UnsupportedForMessageFormat` for older formats, `InvalidRecord` for what clients may not send.
@@ -123,7 +157,7 @@ impl Batch {
             return Err(ErrorCode::CorruptMessage);
         }
         let counts_agree = header.last_offset_delta >= 0 && header.record_count - 1 == header.last_offset_delta;
-        if header.attributes & CONTROL != 0 || !counts_agree {
+        if header.attributes & (CONTROL | DELETE_HORIZON) != 0 || !counts_agree {
             return Err(ErrorCode::InvalidRecord);
         }
         Ok(Self { header, bytes })
@@ -133,6 +167,18 @@ impl Batch {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Whether every record has a key, as a compacted topic demands; compression hides the keys of a batch.
+    ///
+    /// # Errors
+    /// `InvalidRecord` when the records cannot be told apart.
+    pub(crate) fn has_keys(&self) -> Result<bool, ErrorCode> {
+        if self.header.is_compressed() {
+            return Ok(true);
+        }
+        let records = raw::walk(&self.header, &self.bytes).ok_or(ErrorCode::InvalidRecord)?;
+        Ok(records.iter().all(|record| record.key.is_some()))
     }
 
     /// The same batch with every record at the time `now_ms`, as `message.timestamp.type=LogAppendTime` asks for.

@@ -81,6 +81,12 @@ impl Producers {
         });
     }
 
+    /// Whether a repetition of this stored batch would be recognised, so that it must be found after a restart too.
+    pub(crate) fn remember(&self, header: &Header) -> bool {
+        let state = self.by_id.get(&header.producer_id).filter(|state| state.epoch == header.producer_epoch);
+        state.is_some_and(|state| state.batches.iter().any(|written| written.base_offset == header.base_offset))
+    }
+
     /// Forgets producers that have been silent since `time_ms`, so that they do not pile up.
     pub(crate) fn forget_before(&mut self, time_ms: i64) {
         self.by_id.retain(|_, state| state.batches.back().is_some_and(|last| last.timestamp >= time_ms));

@@ -1,5 +1,7 @@
 //! Single records of an uncompressed batch, for those who need to look inside: time lookup, tests, the memory transport.
 
+pub(crate) mod raw;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::core::ErrorCode;
@@ -93,7 +95,7 @@ fn put_blob(body: &mut BytesMut, blob: Option<&[u8]>) {
     }
 }
 
-fn put_varint(out: &mut BytesMut, value: i64) {
+fn put_varint(out: &mut impl BufMut, value: i64) {
     let mut zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while zigzag >= 0x80 {
         out.put_u8(zigzag.to_le_bytes()[0] | 0x80);
@@ -153,7 +155,7 @@ fn take_blob(from: &mut Bytes) -> Option<Option<Bytes>> {
     Some(Some(from.split_to(len)))
 }
 
-fn take_varint(from: &mut Bytes) -> Option<i64> {
+fn take_varint(from: &mut impl Buf) -> Option<i64> {
     let mut zigzag = 0u64;
     for shift in (0..64).step_by(7) {
         let byte = from.try_get_u8().ok()?;
