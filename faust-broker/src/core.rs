@@ -6,6 +6,7 @@
 pub mod batch;
 pub(crate) mod change;
 mod code;
+mod compaction;
 pub(crate) mod config;
 mod group;
 mod log;
@@ -33,6 +34,7 @@ pub use self::topic::{ConfigEdit, Refusal, Topic, TopicSpec};
 
 use self::change::Change;
 use self::group::Groups;
+use self::log::Marks;
 use self::storage::{MemoryStorage, Storage};
 
 /// The leader epoch of every partition: with one node, leadership never moves.
@@ -51,11 +53,18 @@ pub struct CoreConfig {
     pub initial_rebalance_delay_ms: i64,
     /// The session timeouts that members may ask for, in milliseconds.
     pub session_timeout_ms: std::ops::RangeInclusive<i32>,
+    /// What the keys may take that compaction holds in memory, in bytes; a log with more is compacted in several rounds.
+    pub compaction_bytes: usize,
 }
 
 impl Default for CoreConfig {
     fn default() -> Self {
-        Self { seed: 0, initial_rebalance_delay_ms: 0, session_timeout_ms: 1..=1_800_000 }
+        Self {
+            seed: 0,
+            initial_rebalance_delay_ms: 0,
+            session_timeout_ms: 1..=1_800_000,
+            compaction_bytes: 64 * 1024 * 1024,
+        }
     }
 }
 
@@ -79,6 +88,7 @@ pub struct Broker {
     /// Ids below this have been noted as given out.
     noted_producer_ids: i64,
     storage: Box<dyn Storage>,
+    compaction_bytes: usize,
 }
 
 impl Broker {
@@ -91,6 +101,7 @@ impl Broker {
     fn empty(config: CoreConfig, storage: Box<dyn Storage>) -> Self {
         let mut random = Random(config.seed);
         let cluster_id = format!("faust-{:016x}", random.next());
+        let compaction_bytes = config.compaction_bytes;
         let groups = Groups::new(config);
         Self {
             cluster_id,
@@ -101,6 +112,7 @@ impl Broker {
             next_producer_id: 1,
             noted_producer_ids: 1,
             storage,
+            compaction_bytes,
         }
     }
 
@@ -108,20 +120,20 @@ impl Broker {
     pub(crate) fn restore(config: CoreConfig, storage: Box<dyn Storage>, changes: Vec<Change>) -> io::Result<Self> {
         let mut broker = Self::empty(config, storage);
         let is_new = changes.is_empty();
-        let mut log_starts = HashMap::new();
+        let mut marks = HashMap::new();
         for change in changes {
-            broker.apply(change, &mut log_starts);
+            broker.apply(change, &mut marks);
         }
         if is_new {
             broker.storage.record(&Change::Cluster { id: broker.cluster_id.clone() })?;
         }
         for (name, topic) in &mut broker.topics {
-            topic.recover(name, &log_starts, broker.storage.as_mut())?;
+            topic.recover(name, &marks, broker.storage.as_mut())?;
         }
         Ok(broker)
     }
 
-    fn apply(&mut self, change: Change, log_starts: &mut HashMap<(String, i32), i64>) {
+    fn apply(&mut self, change: Change, marks: &mut HashMap<(String, i32), Marks>) {
         match change {
             Change::Cluster { id } => self.cluster_id = id,
             Change::TopicCreated { name, id, partitions, configs } => {
@@ -132,7 +144,7 @@ impl Broker {
                 if let Some(topic) = self.topics.remove(&name) {
                     self.topic_names.remove(&topic.id());
                 }
-                log_starts.retain(|(topic, _), _| *topic != name);
+                marks.retain(|(topic, _), _| *topic != name);
                 self.groups.forget_topic(&name);
             }
             Change::PartitionsAdded { name, partitions } => {
@@ -146,7 +158,10 @@ impl Broker {
                 }
             }
             Change::LogStart { topic, partition, offset } => {
-                log_starts.insert((topic, partition), offset);
+                marks.entry((topic, partition)).or_default().start = offset;
+            }
+            Change::LogCleaned { topic, partition, offset } => {
+                marks.entry((topic, partition)).or_default().clean = offset;
             }
             Change::ProducerIds { next } => {
                 self.next_producer_id = next;
@@ -195,8 +210,16 @@ impl Broker {
         self.groups.tick(now_ms);
     }
 
-    /// What is due now and then: retention, producers that have fallen silent, a shorter journal.
+    /// What is due now and then: retention, compaction, producers that have fallen silent, a shorter journal.
     pub fn clean(&mut self, now_ms: i64) {
+        self.clean_quickly(now_ms);
+        for (topic, partition) in self.dirty_logs(now_ms) {
+            while self.compact_step(&topic, partition, now_ms) {}
+        }
+    }
+
+    /// All of [`clean`](Self::clean) but compaction, which may take long and goes step by step.
+    pub(crate) fn clean_quickly(&mut self, now_ms: i64) {
         self.apply_retention(now_ms);
         if self.storage.wants_snapshot() {
             self.shorten_journal();

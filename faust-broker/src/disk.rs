@@ -5,7 +5,12 @@
 //! DIR/holder                  its process id and address, for whoever finds the lock taken
 //! DIR/journal                 topics, configs, committed offsets, producer ids: one change a line
 //! DIR/logs/TOPIC-ID/P/N.log   the batches of partition P from offset N on, as they came over the wire
+//! DIR/logs/TOPIC-ID/P/N-M.log what compaction has left of the offsets from N to below M
+//! DIR/logs/TOPIC-ID/P/N-M.new the same, not finished
 //! ```
+//!
+//! Compaction writes beside and renames. A file that starts inside of another one's `N-M` is what it was made from, and
+//! goes with the next start if a crash has left it.
 //!
 //! Every write is handed to the system before it is acknowledged, so that it survives the end of the process. Nothing
 //! is forced to the disk, so the loss of power is not covered; Kafka relies on its replicas there.
@@ -18,11 +23,12 @@ use std::{
     collections::HashMap,
     fs, io,
     net::SocketAddr,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use crate::core::change::Change;
-use crate::core::storage::{PartitionId, SegmentData, Storage};
+use crate::core::storage::{PartitionId, SegmentData, Storage, StoredSegment};
 use crate::core::{Broker, CoreConfig};
 use crate::error::Error;
 
@@ -103,20 +109,39 @@ impl Storage for Disk {
         Ok(Box::new(FileSegment::create(segment_path(&directory, base_offset))?))
     }
 
-    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>> {
+    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<StoredSegment>> {
         let directory = self.partition_dir(partition);
         if !directory.exists() {
             return Ok(Vec::new());
         }
-        let mut segments: Vec<(i64, Box<dyn SegmentData>)> = Vec::new();
+        let mut found = Vec::new();
         for entry in fs::read_dir(&directory)? {
             let path = entry?.path();
-            if let Some(base_offset) = base_offset_of(&path) {
-                segments.push((base_offset, Box::new(FileSegment::open(path)?)));
+            if path.extension().is_some_and(|extension| extension == "new") {
+                fs::remove_file(&path)?;
+            } else if let Some((base_offset, end_offset)) = offsets_of(&path) {
+                found.push((base_offset, end_offset, path));
             }
         }
-        segments.sort_by_key(|(base_offset, _)| *base_offset);
+        // The longest first among those with the same start.
+        found.sort_by_key(|(base_offset, end_offset, _)| (*base_offset, std::cmp::Reverse(*end_offset)));
+        let mut segments = Vec::with_capacity(found.len());
+        let mut replaced_below = i64::MIN;
+        for (base_offset, end_offset, path) in found {
+            if base_offset < replaced_below {
+                fs::remove_file(&path)?;
+                continue;
+            }
+            replaced_below = end_offset.unwrap_or(replaced_below);
+            let data = Box::new(FileSegment::open(path)?);
+            segments.push(StoredSegment { base_offset, end_offset, data });
+        }
         Ok(segments)
+    }
+
+    fn rewrite_segment(&mut self, partition: &PartitionId, offsets: Range<i64>) -> io::Result<Box<dyn SegmentData>> {
+        let name = format!("{:020}-{:020}.log", offsets.start, offsets.end);
+        Ok(Box::new(FileSegment::create_beside(self.partition_dir(partition).join(name))?))
     }
 
     fn delete_topic(&mut self, topic_id: u128) -> io::Result<()> {
@@ -144,8 +169,13 @@ fn segment_path(directory: &Path, base_offset: i64) -> PathBuf {
     directory.join(format!("{base_offset:020}.log"))
 }
 
-fn base_offset_of(path: &Path) -> Option<i64> {
-    path.file_name()?.to_str()?.strip_suffix(".log")?.parse().ok()
+/// The offsets in the name of a segment's file: the first one, and the end if compaction has written it.
+fn offsets_of(path: &Path) -> Option<(i64, Option<i64>)> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
+    match name.split_once('-') {
+        Some((base, end)) => Some((base.parse().ok()?, Some(end.parse().ok()?))),
+        None => Some((name.parse().ok()?, None)),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 //! It has two layers. [`core`] is the broker as a state machine, without socket, thread or clock. [`Server`] puts it on
 //! a loopback port, where librdkafka, kcat, Java and Python clients take it for a Kafka.
 //!
-//! What it does not do: replication, transactions, the newer group protocol, compaction, a network.
+//! Topics are kept as Kafka keeps them: `cleanup.policy` may be `delete`, `compact` or both. Compaction looks into
+//! uncompressed batches only; what a producer has compressed stays, and is read as before.
+//!
+//! What it does not do: replication, transactions, the newer group protocol, a network.
 
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -14,6 +14,7 @@ pub(crate) enum Change {
     PartitionsAdded { name: String, partitions: i32 },
     ConfigsSet { name: String, configs: BTreeMap<String, String> },
     LogStart { topic: String, partition: i32, offset: i64 },
+    LogCleaned { topic: String, partition: i32, offset: i64 },
     OffsetCommitted { group: String, topic: String, partition: i32, committed: Committed },
     OffsetDeleted { group: String, topic: String, partition: i32 },
     GroupDeleted { group: String },

@@ -3,16 +3,33 @@
 use std::collections::BTreeMap;
 
 /// What the log needs of a topic's configuration, parsed once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TopicConfig {
     /// Whether old segments go at all; a topic that is only compacted keeps them.
     pub(crate) deletes: bool,
     pub(crate) retention_ms: Option<i64>,
     pub(crate) retention_bytes: Option<u64>,
     pub(crate) segment_bytes: u64,
+    /// How long a segment may grow, in milliseconds.
+    pub(crate) segment_ms: i64,
+    /// What compaction needs, if the topic is compacted.
+    pub(crate) compaction: Option<CompactionConfig>,
     pub(crate) max_message_bytes: usize,
     /// Whether records get the broker's time.
     pub(crate) append_time: bool,
+}
+
+/// When and how a topic is compacted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CompactionConfig {
+    /// How long a tombstone stays after it has become clean, in milliseconds.
+    pub(crate) delete_retention_ms: i64,
+    /// Younger records are not touched, in milliseconds.
+    pub(crate) min_lag_ms: i64,
+    /// Older records must not wait for more dirt, in milliseconds.
+    pub(crate) max_lag_ms: i64,
+    /// The part of the bytes that must be dirty, or it is not worth it.
+    pub(crate) min_dirty_ratio: f64,
 }
 
 /// One configuration a topic can have.
@@ -104,11 +121,20 @@ impl TopicConfig {
     /// Reads configurations that [`check`] has passed.
     pub(crate) fn new(configs: &BTreeMap<String, String>) -> Self {
         let number = |name: &str| value(configs, name).parse::<i64>().unwrap_or(-1);
+        let policy = value(configs, "cleanup.policy");
+        let compaction = CompactionConfig {
+            delete_retention_ms: number("delete.retention.ms"),
+            min_lag_ms: number("min.compaction.lag.ms"),
+            max_lag_ms: number("max.compaction.lag.ms"),
+            min_dirty_ratio: value(configs, "min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
+        };
         Self {
-            deletes: value(configs, "cleanup.policy").contains("delete"),
+            deletes: policy.contains("delete"),
             retention_ms: Some(number("retention.ms")).filter(|ms| *ms >= 0),
             retention_bytes: u64::try_from(number("retention.bytes")).ok(),
             segment_bytes: u64::try_from(number("segment.bytes")).unwrap_or(u64::MAX),
+            segment_ms: number("segment.ms"),
+            compaction: policy.contains("compact").then_some(compaction),
             max_message_bytes: usize::try_from(number("max.message.bytes")).unwrap_or(usize::MAX),
             append_time: value(configs, "message.timestamp.type") == "LogAppendTime",
         }

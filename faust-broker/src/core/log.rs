@@ -1,11 +1,17 @@
 //! The log of one partition: append, read, look up by time, and give up what is too old.
 
+mod compaction;
+mod keys;
+mod sweep;
+
 use std::{collections::VecDeque, io};
 
 use bytes::Bytes;
 
 use crate::core::batch::{Batch, Header};
 use crate::core::config::TopicConfig;
+use crate::core::log::compaction::Pass;
+pub(crate) use crate::core::log::compaction::Step;
 use crate::core::producer_state::Producers;
 use crate::core::records;
 use crate::core::segment::Segment;
@@ -24,6 +30,19 @@ pub(crate) struct Log {
     /// Ascending, without gaps; empty until the first append.
     segments: VecDeque<Segment>,
     producers: Producers,
+    /// Before this offset compaction has been through, and no key is there twice.
+    clean: i64,
+    /// The compaction under way.
+    pass: Option<Pass>,
+}
+
+/// What is known of a log beside its segments.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Marks {
+    /// The first offset that has not been deleted.
+    pub(crate) start: i64,
+    /// Where compaction has come to.
+    pub(crate) clean: i64,
 }
 
 /// Where a batch was stored.
@@ -76,24 +95,22 @@ pub struct FoundOffset {
 
 impl Log {
     pub(crate) fn new(id: PartitionId) -> Self {
-        Self { id, start: 0, end: 0, segments: VecDeque::new(), producers: Producers::default() }
+        let (segments, producers) = (VecDeque::new(), Producers::default());
+        Self { id, start: 0, end: 0, segments, producers, clean: 0, pass: None }
     }
 
     /// Opens the log that an earlier run left in `storage`.
-    pub(crate) fn recover(id: PartitionId, start: i64, storage: &mut dyn Storage) -> io::Result<Self> {
+    pub(crate) fn recover(id: PartitionId, marks: Marks, storage: &mut dyn Storage) -> io::Result<Self> {
         let mut log = Self::new(id);
-        let mut found = storage.load_segments(&id)?;
-        let last = found.pop();
-        for (base_offset, data) in found {
-            let mut segment = Segment::recover(base_offset, data, false, |header| log.producers.note(header))?;
-            segment.seal();
-            log.segments.push_back(segment);
-        }
-        if let Some((base_offset, data)) = last {
-            log.segments.push_back(Segment::recover(base_offset, data, true, |header| log.producers.note(header))?);
+        let start = marks.start;
+        let found = storage.load_segments(&id)?;
+        let last = found.len().saturating_sub(1);
+        for (at, stored) in found.into_iter().enumerate() {
+            log.segments.push_back(Segment::recover(stored, at == last, |header| log.producers.note(header))?);
         }
         log.end = log.segments.back().map_or(start, |segment| segment.end_offset).max(start);
         log.start = log.segments.front().map_or(start, |segment| segment.base_offset).max(start);
+        log.clean = marks.clean.min(log.end);
         // A crash may have come between the note that segments are to go and their going.
         log.drop_segments()?;
         Ok(log)
@@ -105,6 +122,10 @@ impl Log {
 
     pub(crate) fn end(&self) -> i64 {
         self.end
+    }
+
+    pub(crate) fn clean(&self) -> i64 {
+        self.clean
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -122,15 +143,18 @@ impl Log {
             return Err(ErrorCode::MessageTooLarge);
         }
         let append_time_ms = if config.append_time { now_ms } else { -1 };
+        if config.compaction.is_some() && !batch.has_keys()? {
+            return Err(ErrorCode::InvalidRecord);
+        }
         if let Some(written) = self.producers.check(batch.header())? {
             let last_offset = written.base_offset + i64::from(batch.header().last_offset_delta);
             let (base_offset, log_start) = (written.base_offset, self.start);
             return Ok(Appended { base_offset, last_offset, log_start, append_time_ms, is_repeated: true });
         }
         if config.append_time {
-            self.store(&batch.with_append_time(now_ms), config, storage)
+            self.store(&batch.with_append_time(now_ms), config, now_ms, storage)
         } else {
-            self.store(batch, config, storage)
+            self.store(batch, config, now_ms, storage)
         }
         .map_err(|error| storage_error(&error, self.id))?;
         let header = Header { base_offset: self.end, ..*batch.header() };
@@ -140,19 +164,57 @@ impl Log {
         Ok(Appended { base_offset, last_offset, log_start, append_time_ms, is_repeated: false })
     }
 
-    fn store(&mut self, batch: &Batch, config: &TopicConfig, storage: &mut dyn Storage) -> io::Result<()> {
+    fn store(&mut self, batch: &Batch, config: &TopicConfig, now_ms: i64, storage: &mut dyn Storage) -> io::Result<()> {
+        let header = batch.header();
         let room = |segment: &Segment| {
-            segment.end_offset == self.end
-                && (segment.is_empty() || segment.size() + batch.header().size as u64 <= config.segment_bytes)
+            // As in Kafka it is the records' time that counts, so that retention finds old and new ones apart.
+            let is_near = |first: i64| first < 0 || header.max_timestamp.saturating_sub(first) <= config.segment_ms;
+            let fits = segment.size() + header.size as u64 <= config.segment_bytes;
+            let is_active = segment.end_offset == self.end && !segment.is_sealed();
+            is_active && (segment.is_empty() || (fits && segment.first_timestamp.is_none_or(is_near)))
         };
         if !self.segments.back().is_some_and(room) {
-            let data = storage.create_segment(&self.id, self.end)?;
-            if let Some(full) = self.segments.back_mut() {
-                full.seal();
-            }
-            self.segments.push_back(Segment::new(self.end, data));
+            self.begin_segment(storage)?;
         }
-        self.segments.back_mut().expect("one was pushed if there was none").append(batch, LEADER_EPOCH)
+        let active = self.segments.back_mut().expect("one was pushed if there was none");
+        active.append(batch, LEADER_EPOCH)?;
+        active.begun_ms.get_or_insert(now_ms);
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        let data = storage.create_segment(&self.id, self.end)?;
+        if let Some(full) = self.segments.back_mut() {
+            full.seal();
+        }
+        self.segments.push_back(Segment::new(self.end, data));
+        Ok(())
+    }
+
+    /// Ends the active segment, unless nothing is in it.
+    pub(crate) fn roll(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        if self.segments.back().is_some_and(|active| !active.is_sealed() && !active.is_empty()) {
+            self.begin_segment(storage)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the active segment of a compacted log when it is due, so that a topic that has fallen silent is compacted too.
+    pub(crate) fn roll_when_due(
+        &mut self,
+        config: &TopicConfig,
+        now_ms: i64,
+        storage: &mut dyn Storage,
+    ) -> io::Result<()> {
+        let Some(compaction) = &config.compaction else { return Ok(()) };
+        let Some(active) = self.segments.back_mut().filter(|active| !active.is_empty()) else { return Ok(()) };
+        // After a restart the time of the first record stands in for the time it was written.
+        let first_ms = active.first_timestamp.filter(|first| (0..now_ms).contains(first)).unwrap_or(now_ms);
+        let begun_ms = *active.begun_ms.get_or_insert(first_ms);
+        if now_ms.saturating_sub(begun_ms) >= config.segment_ms.min(compaction.max_lag_ms) {
+            self.roll(storage)?;
+        }
+        Ok(())
     }
 
     /// Whole batches from `offset` on: at least one if there is one, else no more than `max_bytes`.
@@ -166,10 +228,14 @@ impl Log {
 
     fn batches(&self, offset: i64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
         let from = self.segments.partition_point(|segment| segment.end_offset <= offset);
-        match self.segments.get(from) {
-            Some(segment) => segment.read(offset, max_bytes),
-            None => Ok(Vec::new()),
+        for segment in self.segments.range(from..) {
+            let batches = segment.read(offset, max_bytes)?;
+            // Compaction may have taken all that this segment had from the offset on.
+            if !batches.is_empty() {
+                return Ok(batches);
+            }
         }
+        Ok(Vec::new())
     }
 
     pub(crate) fn find_offset(&self, spec: OffsetSpec) -> Result<FoundOffset, ErrorCode> {
@@ -217,6 +283,9 @@ impl Log {
         if offset < 0 || offset > self.end {
             return Err(ErrorCode::OffsetOutOfRange);
         }
+        if offset > self.start {
+            self.abandon_compaction();
+        }
         self.start = self.start.max(offset);
         self.drop_segments().map_err(|error| storage_error(&error, self.id))
     }
@@ -238,8 +307,12 @@ impl Log {
         let mut size = self.size();
         for segment in &self.segments {
             let too_old = config.retention_ms.is_some_and(|keep| segment.max_timestamp < now_ms.saturating_sub(keep));
-            let is_active = segment.end_offset == self.end;
+            let is_active = !segment.is_sealed();
             let too_much = config.retention_bytes.is_some_and(|keep| size - segment.size() >= keep) && !is_active;
+            if segment.first_timestamp.is_none() && !is_active {
+                // Compaction has taken its records; it goes with the next one.
+                continue;
+            }
             if segment.is_empty() || !(too_old || too_much) {
                 break;
             }

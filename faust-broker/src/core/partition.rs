@@ -10,7 +10,8 @@ impl Broker {
     /// Appends a batch that [`Batch::parse`] has passed.
     ///
     /// # Errors
-    /// `UnknownTopicOrPartition`, `MessageTooLarge`, `OutOfOrderSequence`, `InvalidProducerEpoch`, `InvalidRecord`, `StorageError`.
+    /// `UnknownTopicOrPartition`, `MessageTooLarge`, `OutOfOrderSequence`, `InvalidProducerEpoch`, `StorageError`;
+    /// `InvalidRecord` in a transaction, and for a record without a key where the topic is compacted.
     pub fn append(&mut self, topic: &str, partition: i32, batch: &Batch, now_ms: i64) -> Result<Appended, ErrorCode> {
         if batch.header().is_transactional() {
             return Err(ErrorCode::InvalidRecord);

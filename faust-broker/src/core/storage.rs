@@ -1,6 +1,6 @@
 //! The port behind which batches and changes are kept: in memory here, on disk in `crate::disk`.
 
-use std::{fmt::Debug, io};
+use std::{fmt::Debug, io, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 
@@ -14,7 +14,12 @@ pub(crate) trait Storage: Send + Debug {
     /// Makes room for a segment that starts at `base_offset`.
     fn create_segment(&mut self, partition: &PartitionId, base_offset: i64) -> io::Result<Box<dyn SegmentData>>;
     /// The segments that an earlier run left, in order of their base offsets.
-    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>>;
+    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<StoredSegment>>;
+    /// Makes room for a segment that is to take the place of those with these offsets.
+    ///
+    /// It counts from [`SegmentData::install`] on. Those that it replaces are deleted afterwards; what of them is still
+    /// there when an earlier run has come to its end is none of what `load_segments` finds.
+    fn rewrite_segment(&mut self, partition: &PartitionId, offsets: Range<i64>) -> io::Result<Box<dyn SegmentData>>;
     /// Drops whatever belongs to the partitions of a deleted topic.
     fn delete_topic(&mut self, topic_id: u128) -> io::Result<()>;
     /// Whether the changes noted so far take much more room than a snapshot would.
@@ -30,6 +35,15 @@ pub(crate) struct PartitionId {
     pub(crate) partition: i32,
 }
 
+/// A segment that an earlier run left.
+#[derive(Debug)]
+pub(crate) struct StoredSegment {
+    pub(crate) base_offset: i64,
+    /// Where it ends, when compaction has written it: its last batches may be gone.
+    pub(crate) end_offset: Option<i64>,
+    pub(crate) data: Box<dyn SegmentData>,
+}
+
 /// The bytes of one segment: batches one after the other.
 pub(crate) trait SegmentData: Send + Debug {
     /// How many bytes there are.
@@ -42,6 +56,8 @@ pub(crate) trait SegmentData: Send + Debug {
     fn read(&self, position: u64, max_bytes: usize) -> io::Result<Vec<Bytes>>;
     /// Says that nothing more will be appended.
     fn seal(&mut self);
+    /// Lets a segment from [`Storage::rewrite_segment`] count: all of it or, after an error or a crash, nothing.
+    fn install(&mut self) -> io::Result<()>;
     /// Cuts off everything from `position` on.
     fn truncate(&mut self, position: u64) -> io::Result<()>;
     /// Gives the room back; the segment is dropped right after.
@@ -61,8 +77,12 @@ impl Storage for MemoryStorage {
         Ok(Box::new(MemorySegment::default()))
     }
 
-    fn load_segments(&mut self, _partition: &PartitionId) -> io::Result<Vec<(i64, Box<dyn SegmentData>)>> {
+    fn load_segments(&mut self, _partition: &PartitionId) -> io::Result<Vec<StoredSegment>> {
         Ok(Vec::new())
+    }
+
+    fn rewrite_segment(&mut self, _: &PartitionId, _: Range<i64>) -> io::Result<Box<dyn SegmentData>> {
+        Ok(Box::new(MemorySegment::default()))
     }
 
     fn delete_topic(&mut self, _topic_id: u128) -> io::Result<()> {
@@ -129,6 +149,10 @@ impl SegmentData for MemorySegment {
 
     fn seal(&mut self) {
         self.batches.shrink_to_fit();
+    }
+
+    fn install(&mut self) -> io::Result<()> {
+        Ok(())
     }
 
     fn truncate(&mut self, position: u64) -> io::Result<()> {

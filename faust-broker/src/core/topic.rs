@@ -5,7 +5,7 @@ use std::io;
 
 use crate::core::change::{Change, Id};
 use crate::core::config::{self, TopicConfig};
-use crate::core::log::Log;
+use crate::core::log::{Log, Marks};
 use crate::core::storage::{PartitionId, Storage};
 use crate::core::{Broker, ErrorCode};
 
@@ -101,17 +101,18 @@ impl Topic {
     pub(crate) fn set_configs(&mut self, configs: BTreeMap<String, String>) {
         self.parsed = TopicConfig::new(&configs);
         self.configs = configs;
+        self.logs.iter_mut().for_each(Log::abandon_compaction);
     }
 
     pub(crate) fn recover(
         &mut self,
         name: &str,
-        starts: &HashMap<(String, i32), i64>,
+        marks: &HashMap<(String, i32), Marks>,
         storage: &mut dyn Storage,
     ) -> io::Result<()> {
         for (partition, log) in (0..).zip(&mut self.logs) {
-            let start = starts.get(&(name.to_owned(), partition)).copied().unwrap_or(0);
-            *log = Log::recover(PartitionId { topic_id: self.id, partition }, start, storage)?;
+            let marks = marks.get(&(name.to_owned(), partition)).copied().unwrap_or_default();
+            *log = Log::recover(PartitionId { topic_id: self.id, partition }, marks, storage)?;
         }
         Ok(())
     }
@@ -126,6 +127,9 @@ impl Topic {
         for (partition, log) in (0..).zip(&self.logs) {
             if log.start() > 0 {
                 changes.push(Change::LogStart { topic: name.to_owned(), partition, offset: log.start() });
+            }
+            if log.clean() > 0 {
+                changes.push(Change::LogCleaned { topic: name.to_owned(), partition, offset: log.clean() });
             }
         }
     }

@@ -19,20 +19,28 @@ pub(crate) struct FileSegment {
     /// have open files.
     file: Option<File>,
     len: u64,
+    /// The name it is to get.
+    destination: Option<PathBuf>,
 }
 
 impl FileSegment {
     /// An empty file. One of the same name is left from a write that was never acknowledged.
     pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
         let file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
-        Ok(Self { path, file: Some(file), len: 0 })
+        Ok(Self { path, file: Some(file), len: 0, destination: None })
+    }
+
+    /// An empty file that gets its name when it is installed.
+    pub(crate) fn create_beside(destination: PathBuf) -> io::Result<Self> {
+        let beside = Self::create(destination.with_extension("new"))?;
+        Ok(Self { destination: Some(destination), ..beside })
     }
 
     /// The file as an earlier run left it.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(&path)?;
         let len = file.metadata()?.len();
-        Ok(Self { path, file: Some(file), len })
+        Ok(Self { path, file: Some(file), len, destination: None })
     }
 
     fn growing(&self) -> io::Result<&File> {
@@ -105,6 +113,20 @@ impl SegmentData for FileSegment {
 
     fn seal(&mut self) {
         self.file = None;
+    }
+
+    fn install(&mut self) -> io::Result<()> {
+        let Some(destination) = self.destination.take() else { return Ok(()) };
+        // IMPORTANT: before the rename. What this file replaces has been safe for long, so a crash of the system must not
+        // leave an empty file in its place.
+        self.growing()?.sync_all()?;
+        fs::rename(&self.path, &destination)?;
+        // For the same reason the name has to be kept before the old files go. Not every system opens directories.
+        if let Some(Ok(directory)) = destination.parent().map(File::open) {
+            directory.sync_all()?;
+        }
+        self.path = destination;
+        Ok(())
     }
 
     fn truncate(&mut self, position: u64) -> io::Result<()> {

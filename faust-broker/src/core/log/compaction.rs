@@ -1,0 +1,258 @@
+//! Compaction of a log: when it is worth it, which part it may touch, and how it goes on step by step.
+//!
+//! A pass has two parts, as in Kafka. First the dirty part is read and the last offset of each key noted; then the
+//! whole log up to there is written anew, some segments at a time, without the records that a later one supersedes.
+//! A pass that is given up in between has done no harm: what it has not said to be clean is looked at again.
+
+use std::io;
+
+use crate::core::config::{CompactionConfig, TopicConfig};
+use crate::core::log::Log;
+use crate::core::log::keys::Keys;
+use crate::core::log::sweep::Sweep;
+use crate::core::records::raw;
+use crate::core::segment::Segment;
+use crate::core::storage::Storage;
+
+/// A pass under way.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    keys: Keys,
+    /// The keys of the records before this offset are known, from where the log was clean.
+    mapped: i64,
+    /// Where the part ends that may be compacted.
+    until: i64,
+    /// The segments before this offset have been written anew.
+    swept: i64,
+    has_hidden: bool,
+}
+
+/// How far a pass has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There is nothing to do.
+    Idle,
+    /// There is more to do.
+    Working,
+    /// The log is clean up to this offset.
+    Clean(i64),
+}
+
+impl Log {
+    /// Goes on with a pass, or begins one if that is worth it; one step takes about as long as reading one segment.
+    pub(crate) fn compact_step(
+        &mut self,
+        config: &TopicConfig,
+        memory: usize,
+        now_ms: i64,
+        storage: &mut dyn Storage,
+    ) -> io::Result<Step> {
+        let Some(compaction) = &config.compaction else {
+            self.pass = None;
+            return Ok(Step::Idle);
+        };
+        // Taken out, so that an error gives the pass up.
+        let pass = match self.pass.take() {
+            Some(pass) => pass,
+            None if self.wants_compaction(compaction, now_ms) => self.begin(compaction, memory, now_ms),
+            None => return Ok(Step::Idle),
+        };
+        self.go_on(pass, compaction, config.segment_bytes, now_ms, storage)
+    }
+
+    /// Compacts all that may be compacted at this time, the active segment included.
+    pub(crate) fn compact_all(
+        &mut self,
+        config: &TopicConfig,
+        compaction: &CompactionConfig,
+        memory: usize,
+        now_ms: i64,
+        storage: &mut dyn Storage,
+    ) -> io::Result<()> {
+        self.roll(storage)?;
+        let until = self.cleanable_end(compaction, now_ms);
+        loop {
+            let mut pass = self.begin(compaction, memory, now_ms);
+            let clean = loop {
+                match self.go_on(pass, compaction, config.segment_bytes, now_ms, storage)? {
+                    Step::Clean(clean) => break clean,
+                    Step::Idle | Step::Working => {}
+                }
+                let Some(next) = self.pass.take() else { return Ok(()) };
+                pass = next;
+            };
+            if clean >= until {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a pass is under way or worth it.
+    pub(crate) fn is_dirty(&self, config: &TopicConfig, now_ms: i64) -> bool {
+        let is_worth_it = |compaction| self.wants_compaction(compaction, now_ms);
+        self.pass.is_some() || config.compaction.as_ref().is_some_and(is_worth_it)
+    }
+
+    /// Gives up a pass whose idea of the log no longer holds.
+    pub(crate) fn abandon_compaction(&mut self) {
+        self.pass = None;
+    }
+
+    fn wants_compaction(&self, config: &CompactionConfig, now_ms: i64) -> bool {
+        let until = self.cleanable_end(config, now_ms);
+        let too_old_ms = now_ms.saturating_sub(config.max_lag_ms);
+        let (mut clean_bytes, mut dirty_bytes, mut is_due) = (0, 0, false);
+        for segment in self.sealed().take_while(|segment| segment.base_offset < until) {
+            if segment.end_offset <= self.clean {
+                clean_bytes += segment.size();
+            } else {
+                dirty_bytes += segment.size();
+                is_due |= segment.first_timestamp.is_some_and(|first| first > 0 && first < too_old_ms);
+            }
+            is_due |= segment.delete_horizon_ms.is_some_and(|horizon_ms| horizon_ms <= now_ms);
+        }
+        is_due || dirty_ratio(dirty_bytes, clean_bytes) > config.min_dirty_ratio
+    }
+
+    /// Where the part ends that may be compacted: at the active segment, or at the first one with a record that is too young.
+    fn cleanable_end(&self, config: &CompactionConfig, now_ms: i64) -> i64 {
+        let young_ms = now_ms.saturating_sub(config.min_lag_ms);
+        let mut until = self.start;
+        for segment in self.sealed() {
+            if config.min_lag_ms > 0 && segment.max_timestamp > young_ms {
+                return segment.base_offset;
+            }
+            until = segment.end_offset;
+        }
+        until
+    }
+
+    fn sealed(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().take_while(|segment| segment.is_sealed())
+    }
+
+    fn begin(&self, config: &CompactionConfig, memory: usize, now_ms: i64) -> Pass {
+        let until = self.cleanable_end(config, now_ms);
+        let first = self.segments.front().map_or(self.start, |segment| segment.base_offset);
+        let mapped = self.clean.max(first).min(until);
+        Pass { keys: Keys::new(memory), mapped, until, swept: first, has_hidden: false }
+    }
+
+    fn go_on(
+        &mut self,
+        mut pass: Pass,
+        config: &CompactionConfig,
+        segment_bytes: u64,
+        now_ms: i64,
+        storage: &mut dyn Storage,
+    ) -> io::Result<Step> {
+        if pass.mapped < pass.until && !pass.keys.is_full() {
+            self.map_keys(&mut pass)?;
+        } else if self
+            .segments
+            .iter()
+            .any(|segment| segment.base_offset >= pass.swept && segment.base_offset < pass.mapped)
+        {
+            self.sweep_group(&mut pass, config, segment_bytes, now_ms, storage)?;
+        } else {
+            self.clean = self.clean.max(pass.mapped);
+            return Ok(Step::Clean(self.clean));
+        }
+        self.pass = Some(pass);
+        Ok(Step::Working)
+    }
+
+    /// Notes the keys of the next segment, or of the part of it that they have room for.
+    fn map_keys(&self, pass: &mut Pass) -> io::Result<()> {
+        let at = self.segments.partition_point(|segment| segment.end_offset <= pass.mapped);
+        let Some(segment) = self.segments.get(at) else {
+            pass.mapped = pass.until;
+            return Ok(());
+        };
+        segment.each_batch(pass.mapped, |header, bytes| {
+            for record in raw::walk(header, bytes).unwrap_or_default() {
+                if let Some(key) = record.key {
+                    pass.keys.note(key, record.offset);
+                }
+            }
+            pass.mapped = header.last_offset() + 1;
+            Ok(!pass.keys.is_full())
+        })?;
+        if !pass.keys.is_full() {
+            pass.mapped = segment.end_offset;
+        }
+        Ok(())
+    }
+
+    /// Writes the next segments anew, as many as fit into one.
+    fn sweep_group(
+        &mut self,
+        pass: &mut Pass,
+        config: &CompactionConfig,
+        segment_bytes: u64,
+        now_ms: i64,
+        storage: &mut dyn Storage,
+    ) -> io::Result<()> {
+        let at = self.segments.partition_point(|segment| segment.base_offset < pass.swept);
+        let group = at..at + self.group_len(at, pass.mapped, segment_bytes);
+        let (base, end) = (self.segments[group.start].base_offset, self.segments[group.end - 1].end_offset);
+        let mut new = Segment::new(base, storage.rewrite_segment(&self.id, base..end)?);
+        let mut sweep = Sweep {
+            config,
+            keys: &pass.keys,
+            producers: &self.producers,
+            start: self.start,
+            target: pass.mapped,
+            last: self.end - 1,
+            now_ms,
+            has_hidden: pass.has_hidden,
+            has_changed: group.len() > 1,
+        };
+        let copied = self.segments.range(group.clone()).try_for_each(|old| sweep.copy(old, &mut new));
+        let (has_hidden, has_changed) = (sweep.has_hidden, sweep.has_changed);
+        match copied {
+            Ok(()) if has_changed => self.replace(group, new, end)?,
+            Ok(()) => new.delete()?,
+            Err(error) => {
+                // Whatever is left of it, the next start takes away.
+                let _ = new.delete();
+                return Err(error);
+            }
+        }
+        pass.has_hidden = has_hidden;
+        pass.swept = end;
+        Ok(())
+    }
+
+    /// How many sealed segments from the one numbered `at` on were no larger than one, up to `target`.
+    fn group_len(&self, at: usize, target: i64, segment_bytes: u64) -> usize {
+        let mut size = 0;
+        let fits = |segment: &&Segment| {
+            size += segment.size();
+            segment.is_sealed() && segment.base_offset < target && size <= segment_bytes
+        };
+        self.segments.range(at..).take_while(fits).count().max(1)
+    }
+
+    fn replace(&mut self, group: std::ops::Range<usize>, mut new: Segment, end: i64) -> io::Result<()> {
+        new.install(end)?;
+        let base = new.base_offset;
+        let old: Vec<Segment> = self.segments.drain(group.clone()).collect();
+        self.segments.insert(group.start, new);
+        for segment in old {
+            if segment.is_rewritten_as(base, end) {
+                // The new one has taken its place already, under the same name.
+                continue;
+            }
+            if let Err(error) = segment.delete() {
+                tracing::warn!(%error, "cannot delete a compacted segment; the next start will");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a ratio of bytes need not be exact")]
+fn dirty_ratio(dirty: u64, clean: u64) -> f64 {
+    if dirty == 0 { 0.0 } else { dirty as f64 / (dirty + clean) as f64 }
+}
