@@ -24,6 +24,9 @@ pub struct BrokerConfig {
     pub max_request_bytes: usize,
     /// How long a new group waits for more members before its first assignment.
     pub initial_rebalance_delay: Duration,
+    /// How often compacted topics are looked through for what a later record supersedes; as Kafka's
+    /// `log.cleaner.backoff.ms`.
+    pub compaction_interval: Duration,
 }
 
 /// Where a broker keeps topics, records and groups.
@@ -59,6 +62,7 @@ impl Default for BrokerConfig {
             auto_create_topics: true,
             max_request_bytes: 100 * 1024 * 1024,
             initial_rebalance_delay: Duration::ZERO,
+            compaction_interval: Duration::from_secs(15),
         }
     }
 }
@@ -102,6 +106,13 @@ impl BrokerConfig {
     #[must_use]
     pub fn with_initial_rebalance_delay(mut self, delay: Duration) -> Self {
         self.initial_rebalance_delay = delay;
+        self
+    }
+
+    /// The same with another time between two looks at compacted topics.
+    #[must_use]
+    pub fn with_compaction_interval(mut self, interval: Duration) -> Self {
+        self.compaction_interval = interval;
         self
     }
 }

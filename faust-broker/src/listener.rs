@@ -16,12 +16,14 @@ use tokio::{sync::oneshot, task::JoinSet, time};
 
 use self::connection::Connection;
 pub(crate) use self::router::answer;
-pub(crate) use self::shared::Shared;
+pub(crate) use self::shared::{Shared, wall_ms};
 
 /// How often members that have fallen silent are looked for: far below any sensible session timeout.
 const TICK: Duration = Duration::from_millis(50);
 /// How often old segments are looked for, and first after the start; as in Kafka.
 const CLEAN: Duration = Duration::from_secs(300);
+/// For others to get at the broker between two steps of a compaction.
+const COMPACT_PAUSE: Duration = Duration::from_millis(1);
 /// How long to wait when the system has no more sockets for us.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -38,6 +40,8 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppe
     let mut connections = JoinSet::new();
     let mut tick = time::interval(TICK);
     let mut clean = time::interval_at(time::Instant::now() + CLEAN, CLEAN);
+    // A task of its own: it may take long, and members that have fallen silent must be missed meanwhile.
+    connections.spawn(compact(Arc::clone(&shared)));
     loop {
         tokio::select! {
             _ = &mut stopped => return,
@@ -55,5 +59,14 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppe
                 }
             },
         }
+    }
+}
+
+/// Compacts logs for as long as it is let live.
+async fn compact(shared: Arc<Shared>) {
+    let every = shared.config.compaction_interval.max(COMPACT_PAUSE);
+    loop {
+        time::sleep(every).await;
+        shared.compact(COMPACT_PAUSE).await;
     }
 }

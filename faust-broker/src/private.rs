@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::config::BrokerConfig;
 use crate::core::{Broker, CoreConfig};
-use crate::listener::{Shared, answer};
+use crate::listener::{Shared, answer, wall_ms};
 
 /// A broker in memory and the code that answers requests.
 #[derive(Debug)]
@@ -58,5 +58,6 @@ impl Handler {
     pub fn tick(&self) {
         self.shared.tick();
         self.shared.clean();
+        self.shared.lock().broker.clean(wall_ms());
     }
 }

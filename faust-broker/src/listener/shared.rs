@@ -4,10 +4,13 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time,
+};
 
 use crate::config::BrokerConfig;
 use crate::core::{Broker, Completed, Token};
@@ -58,11 +61,25 @@ impl Shared {
 
     pub(crate) fn clean(&self) {
         let mut state = self.lock();
-        state.broker.clean(wall_ms());
+        state.broker.clean_quickly(wall_ms());
         state.readers.retain(|_, waiting| {
             waiting.retain(|reader| reader.strong_count() > 0);
             !waiting.is_empty()
         });
+    }
+
+    /// Compacts the logs that need it, with a pause after each step in which others get the lock.
+    pub(crate) async fn compact(&self, pause: Duration) {
+        let dirty = self.lock().broker.dirty_logs(wall_ms());
+        for (topic, partition) in dirty {
+            while self.compact_step(&topic, partition) {
+                time::sleep(pause).await;
+            }
+        }
+    }
+
+    fn compact_step(&self, topic: &str, partition: i32) -> bool {
+        self.lock().broker.compact_step(topic, partition, wall_ms())
     }
 
     /// Runs an operation on a group, then wakes whoever it has brought an answer.
