@@ -1,6 +1,8 @@
 //! Laws of the storage on disk: closing and opening changes nothing.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod compaction;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 

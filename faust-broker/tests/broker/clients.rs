@@ -1,7 +1,7 @@
 //! librdkafka as a client: what the framework itself stands on.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use faust_broker::{BrokerConfig, Server};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -144,4 +144,40 @@ fn transactions_are_refused_and_not_waited_for() {
         config(&server).set("transactional.id", "x").create().unwrap();
     let refused = producer.init_transactions(Duration::from_secs(2)).unwrap_err();
     assert!(!refused.to_string().is_empty());
+}
+
+#[test]
+fn a_compacted_topic_is_read_to_its_end() {
+    let server = Server::start(BrokerConfig::default().with_compaction_interval(Duration::from_millis(5))).unwrap();
+    let admin: AdminClient<DefaultClientContext> = config(&server).create().unwrap();
+    let topic = NewTopic::new("t", 1, TopicReplication::Fixed(1))
+        .set("cleanup.policy", "compact")
+        .set("segment.bytes", "300")
+        .set("min.cleanable.dirty.ratio", "0.01")
+        .set("delete.retention.ms", "0");
+    wait(admin.create_topics([&topic], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
+    // The same ten keys ten times over; compaction runs meanwhile.
+    for _ in 0..10 {
+        send(&server, "t", 0..10);
+    }
+    send(&server, "t", 10..11);
+    // The time at which a reader finds each number once, and the last one, has to come.
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let reader = consumer(&server, "g");
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset("t", 0, Offset::Beginning).unwrap();
+        reader.assign(&partitions).unwrap();
+        let mut seen = Vec::new();
+        while seen.last() != Some(&10) {
+            seen.extend(next(&reader));
+        }
+        assert_eq!(seen.iter().copied().collect::<BTreeSet<_>>(), (0..11).collect());
+        assert_eq!(reader.fetch_watermarks("t", 0, TIMEOUT).unwrap(), (0, 101));
+        // The last segment is not compacted, so a few keys may be there a second time.
+        if seen.len() < 20 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{} records are left", seen.len());
+    }
 }

@@ -3,13 +3,19 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use faust_broker::core::batch::Header;
+use faust_broker::core::records::{self, Producer, Record};
 use faust_broker::{BrokerConfig, Error, Port, Server, Storage};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    DeleteTopicsRequest, GroupId, InitProducerIdRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
-    ProducerId,
+    CreateTopicsRequest, DeleteTopicsRequest, GroupId, InitProducerIdRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, ProduceRequest, ProducerId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -143,4 +149,71 @@ fn a_damaged_journal_is_not_guessed_at() {
     let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any);
     let refused = Server::start(config).unwrap_err();
     assert!(matches!(refused, Error::Journal { line: 2, .. }), "{refused}");
+}
+
+/// A batch of records with keys; no value is a tombstone.
+fn keyed(records: &[(&'static str, Option<&'static str>)]) -> ProduceRequest {
+    let record = |(key, value): &(&'static str, Option<&'static str>)| Record {
+        key: Some(Bytes::from_static(key.as_bytes())),
+        value: value.map(|value| Bytes::from_static(value.as_bytes())),
+        ..Record::default()
+    };
+    let records: Vec<Record> = records.iter().map(record).collect();
+    let batch = records::encode(&records, Producer::NONE).unwrap();
+    let data = PartitionProduceData::default().with_index(0).with_records(Some(batch));
+    let data = TopicProduceData::default().with_name(topic("t")).with_partition_data(vec![data]);
+    ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![data])
+}
+
+#[test]
+fn a_compacted_topic_is_there_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any)
+        .with_compaction_interval(Duration::from_millis(5));
+    let server = Server::start(config.clone()).unwrap();
+    let mut client = Client::new(&server);
+    let settings = [("cleanup.policy", "compact"), ("segment.bytes", "100"), ("min.cleanable.dirty.ratio", "0")];
+    let settings = settings.map(|(name, value)| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_value(Some(StrBytes::from_static_str(value)))
+    });
+    let wanted = CreatableTopic::default()
+        .with_name(topic("t"))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(settings.into());
+    let created = client.call(&CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000), 5);
+    assert_eq!(created.topics[0].error_code, 0);
+    let refused = client.call(&produce("t", &["no key"], -1), 9);
+    assert_eq!(refused.responses[0].partition_responses[0].error_code, 87);
+    for number in ["1", "2", "3"] {
+        client.call(&keyed(&[("a", Some(number)), ("b", Some(number))]), 9);
+    }
+    client.call(&keyed(&[("a", Some("4"))]), 9);
+    let all = |client: &mut Client| {
+        let (mut position, mut found) = (0, Vec::new());
+        while position < 7 {
+            let response = client.call(&fetch("t", position, 0), 12);
+            found.extend(values(&response));
+            let mut batches = response.responses[0].partitions[0].records.clone().unwrap();
+            while let Some(header) = Header::read(&batches) {
+                drop(batches.split_to(header.size));
+                position = header.last_offset() + 1;
+            }
+        }
+        found
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // The last segment is not compacted, and what it supersedes stays as well.
+    while all(&mut client) != ["3", "3", "4"] {
+        assert!(Instant::now() < deadline, "still there: {:?}", all(&mut client));
+    }
+    drop(server);
+
+    let server = Server::start(config).unwrap();
+    let mut client = Client::new(&server);
+    assert_eq!(all(&mut client), ["3", "3", "4"]);
+    let appended = client.call(&keyed(&[("c", Some("5"))]), 9);
+    assert_eq!(appended.responses[0].partition_responses[0].base_offset, 7);
 }

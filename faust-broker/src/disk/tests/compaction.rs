@@ -1,0 +1,299 @@
+//! Laws of compaction, in memory and on disk: only what a later record supersedes goes, and nobody loses count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::core::FoundOffset;
+
+const RETENTION_MS: i64 = 60;
+
+/// A broker with one compacted partition, and all that was ever written to it.
+struct Subject {
+    broker: Option<(Option<Directory>, Broker)>,
+    path: Option<tempfile::TempDir>,
+    core: CoreConfig,
+    written: Vec<Record>,
+    /// The offsets that are still to be seen.
+    left: BTreeSet<i64>,
+    start: i64,
+    lag_ms: i64,
+    has_append_time: bool,
+    now_ms: i64,
+    sequence: i32,
+    last_sent: Option<(Batch, i64)>,
+    /// The partition's files before the last compaction.
+    before: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(Vec<(u8, bool)>, i64),
+    Wait(i64),
+    Delete(i64),
+    Clean,
+    CompactNow,
+    Reopen,
+    /// As if the broker had been killed in its last compaction, before these of the old files were deleted.
+    Crash(u8, bool),
+    Snapshot,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (proptest::collection::vec((0u8..6, proptest::bool::weighted(0.3)), 1..5), 0i64..30).prop_map(|(records, age)| Step::Append(records, age)),
+        2 => (0i64..80).prop_map(Step::Wait),
+        1 => (0i64..4).prop_map(Step::Delete),
+        2 => Just(Step::Clean),
+        2 => Just(Step::CompactNow),
+        1 => Just(Step::Reopen),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(files, forgets)| Step::Crash(files, forgets)),
+        1 => Just(Step::Snapshot),
+    ]
+}
+
+impl Subject {
+    fn new(on_disk: bool, memory: usize, segment_bytes: u32, lag_ms: i64, has_append_time: bool) -> Self {
+        let core = CoreConfig { compaction_bytes: memory, ..CoreConfig::default() };
+        let mut subject = Self {
+            broker: None,
+            path: on_disk.then(|| tempfile::tempdir().unwrap()),
+            core: core.clone(),
+            written: Vec::new(),
+            left: BTreeSet::new(),
+            start: 0,
+            lag_ms,
+            has_append_time,
+            now_ms: 1000,
+            sequence: 0,
+            last_sent: None,
+            before: BTreeMap::new(),
+        };
+        subject.open();
+        let configs = [
+            ("cleanup.policy", "compact".to_owned()),
+            ("segment.bytes", segment_bytes.to_string()),
+            ("segment.ms", "100".to_owned()),
+            ("min.compaction.lag.ms", lag_ms.to_string()),
+            ("delete.retention.ms", RETENTION_MS.to_string()),
+            ("message.timestamp.type", if has_append_time { "LogAppendTime" } else { "CreateTime" }.to_owned()),
+        ];
+        let configs = configs.map(|(name, value)| (name.to_owned(), value)).into();
+        subject.broker().create_topic("t", TopicSpec { partitions: 1, configs }).unwrap();
+        subject
+    }
+
+    fn open(&mut self) {
+        self.broker = None;
+        self.broker = Some(match &self.path {
+            None => (None, Broker::new(self.core.clone())),
+            Some(path) => {
+                let directory = Directory::lock(path.path(), ([127, 0, 0, 1], 9092).into()).unwrap();
+                let broker = directory.open(self.core.clone()).unwrap();
+                (Some(directory), broker)
+            }
+        });
+    }
+
+    fn broker(&mut self) -> &mut Broker {
+        &mut self.broker.as_mut().unwrap().1
+    }
+
+    fn run(&mut self, step: &Step) {
+        match step {
+            Step::Append(records, age) => self.append(records, *age),
+            Step::Wait(ms) => self.now_ms += ms,
+            Step::Delete(more) => {
+                self.start = (self.start + more).min(i64::try_from(self.written.len()).unwrap());
+                let start = self.start;
+                self.broker().delete_records("t", 0, Some(start)).unwrap();
+                self.left = self.left.split_off(&start);
+            }
+            Step::Clean => {
+                self.before = self.files();
+                let now_ms = self.now_ms;
+                self.broker().clean(now_ms);
+            }
+            Step::CompactNow => {
+                self.before = self.files();
+                let now_ms = self.now_ms;
+                self.broker().compact_now("t", 0, now_ms).unwrap();
+                if self.lag_ms == 0 {
+                    self.each_key_is_there_once();
+                }
+            }
+            Step::Reopen if self.path.is_some() => self.open(),
+            Step::Crash(files, forgets) if self.path.is_some() => self.crash(*files, *forgets),
+            Step::Snapshot => self.broker().shorten_journal(),
+            Step::Reopen | Step::Crash(..) => {}
+        }
+        self.check();
+    }
+
+    fn append(&mut self, records: &[(u8, bool)], age: i64) {
+        let first = i64::try_from(self.written.len()).unwrap();
+        let record = |(at, (key, is_tombstone)): (i64, &(u8, bool))| Record {
+            offset: first + at,
+            timestamp: self.now_ms - age + at,
+            key: Some(Bytes::from(vec![*key])),
+            value: (!is_tombstone).then(|| Bytes::from(format!("value {}", first + at))),
+            headers: vec![("h".to_owned(), Some(Bytes::from(vec![*key])))],
+        };
+        let mut records: Vec<Record> = (0..).zip(records).map(record).collect();
+        let producer = Producer { id: 7, epoch: 0, sequence: self.sequence };
+        let batch = Batch::parse(records::encode(&records, producer).unwrap()).unwrap();
+        let now_ms = self.now_ms;
+        assert_eq!(self.broker().append("t", 0, &batch, now_ms).unwrap().base_offset, first);
+        if self.has_append_time {
+            records.iter_mut().for_each(|record| record.timestamp = now_ms);
+        }
+        self.sequence += i32::try_from(records.len()).unwrap();
+        self.last_sent = Some((batch, first));
+        self.left.extend(records.iter().map(|record| record.offset));
+        self.written.extend(records);
+    }
+
+    fn partition_dir(&self) -> Option<PathBuf> {
+        let logs = self.path.as_ref()?.path().join("logs");
+        let topic = fs::read_dir(logs).unwrap().next()?.unwrap().path();
+        Some(topic.join("0")).filter(|directory| directory.exists())
+    }
+
+    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let Some(directory) = self.partition_dir() else { return BTreeMap::new() };
+        let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    }
+
+    fn crash(&mut self, files: u8, forgets: bool) {
+        self.broker = None;
+        for (at, (path, bytes)) in self.before.iter().enumerate() {
+            if !path.exists() && files & (1 << (at % 8)) != 0 {
+                fs::write(path, bytes).unwrap();
+            }
+        }
+        if let Some(directory) = self.partition_dir() {
+            fs::write(directory.join(format!("{:020}-{:020}.new", 0, 9)), "half of a batch").unwrap();
+        }
+        let journal = self.path.as_ref().unwrap().path().join("journal");
+        let text = fs::read_to_string(&journal).unwrap();
+        if let Some((kept, last)) = text.trim_end().rsplit_once('\n')
+            && forgets
+            && last.contains("log_cleaned")
+        {
+            fs::write(&journal, format!("{kept}\n")).unwrap();
+        }
+        self.before.clear();
+        self.open();
+    }
+
+    /// What a reader gets that begins here.
+    fn read(&mut self, from: i64) -> Vec<Record> {
+        let (mut position, mut found) = (from, Vec::new());
+        loop {
+            let read = self.broker().read("t", 0, position, 200).unwrap();
+            let before = position;
+            for mut batches in read.batches {
+                while let Some(header) = crate::core::batch::Header::read(&batches) {
+                    let records = records::decode(&batches.split_to(header.size)).unwrap();
+                    found.extend(records.into_iter().filter(|record| record.offset >= from));
+                    position = position.max(header.last_offset() + 1);
+                }
+            }
+            if position == before {
+                assert_eq!(position, read.high_watermark, "the reader comes to the end");
+                return found;
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        let end = i64::try_from(self.written.len()).unwrap();
+        assert_eq!(self.broker().find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset, self.start);
+        assert_eq!(self.broker().find_offset("t", 0, OffsetSpec::Latest).unwrap().offset, end);
+        let found = self.read(self.start);
+        for record in &found {
+            assert_eq!(record, &self.written[usize::try_from(record.offset).unwrap()]);
+        }
+        let now_left: BTreeSet<i64> = found.iter().map(|record| record.offset).collect();
+        for gone in self.left.difference(&now_left) {
+            let record = &self.written[usize::try_from(*gone).unwrap()];
+            assert!(self.lag_ms == 0 || record.timestamp <= self.now_ms - self.lag_ms, "too young to go: {record:?}");
+            let superseded =
+                self.written[usize::try_from(gone + 1).unwrap()..].iter().any(|later| later.key == record.key);
+            let expired = record.value.is_none() && self.now_ms - record.timestamp >= RETENTION_MS;
+            assert!(superseded || expired, "went without reason: {record:?}");
+        }
+        // What a crash has brought back may go again.
+        self.left = now_left;
+        let from_start = self.written[usize::try_from(self.start).unwrap()..].to_vec();
+        assert_eq!(fold(&found), fold(&from_start));
+        self.places(&found, end);
+        // Who deletes records may delete a producer's last batch: then a restart forgets it, compacted or not.
+        if let Some((batch, base_offset)) = self.last_sent.clone().filter(|(_, base_offset)| *base_offset >= self.start)
+        {
+            let now_ms = self.now_ms;
+            let again = self.broker().append("t", 0, &batch, now_ms).unwrap();
+            assert_eq!((again.base_offset, again.is_repeated), (base_offset, true));
+        }
+    }
+
+    /// Every offset leads to the next record that is there, every time to the first one since.
+    fn places(&mut self, found: &[Record], end: i64) {
+        for from in self.start..end {
+            let next = found.iter().find(|record| record.offset >= from);
+            assert_eq!(self.read(from).first(), next, "from {from}");
+        }
+        for since in [0, self.now_ms - 20, self.now_ms] {
+            let next = found.iter().find(|record| record.timestamp >= since);
+            let expected = next.map_or(-1, |record| record.offset);
+            assert_eq!(self.broker().find_offset("t", 0, OffsetSpec::Since(since)).unwrap().offset, expected);
+        }
+        if self.start == 0 {
+            let latest = found.iter().map(|record| record.timestamp).max().unwrap_or(-1);
+            let offset = found.iter().find(|record| record.timestamp == latest).map_or(-1, |record| record.offset);
+            let expected = FoundOffset { offset, timestamp: latest };
+            assert_eq!(self.broker().find_offset("t", 0, OffsetSpec::MaxTimestamp).unwrap(), expected);
+        }
+    }
+
+    fn each_key_is_there_once(&mut self) {
+        let found = self.read(self.start);
+        let keys: BTreeSet<_> = found.iter().map(|record| record.key.clone()).collect();
+        assert_eq!(keys.len(), found.len(), "{found:?}");
+    }
+}
+
+/// The table that a log tells.
+fn fold(records: &[Record]) -> BTreeMap<Bytes, Bytes> {
+    let mut table = BTreeMap::new();
+    for record in records {
+        let key = record.key.clone().unwrap();
+        match &record.value {
+            Some(value) => drop(table.insert(key, value.clone())),
+            None => drop(table.remove(&key)),
+        }
+    }
+    table
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Law: whatever compaction does and whenever the broker is killed, a log tells the same table, each record left is
+    /// as it was, none younger than the lag has gone, every offset and time leads on, and no producer is forgotten.
+    #[test]
+    fn a_compacted_log_tells_the_same_table(
+        steps in proptest::collection::vec(step(), 1..40),
+        memory in prop_oneof![Just(0usize), Just(150), Just(1 << 20)],
+        segment_bytes in 100u32..1500,
+        lag_ms in prop_oneof![Just(0i64), 1i64..100],
+        has_append_time in any::<bool>(),
+    ) {
+        for on_disk in [false, true] {
+            let mut subject = Subject::new(on_disk, memory, segment_bytes, lag_ms, has_append_time);
+            for step in &steps {
+                subject.run(step);
+            }
+        }
+    }
+}
