@@ -256,3 +256,6 @@ impl Log {
 fn dirty_ratio(dirty: u64, clean: u64) -> f64 {
     if dirty == 0 { 0.0 } else { dirty as f64 / (dirty + clean) as f64 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Compaction by hand: when it begins, what it may not touch, and what becomes of tombstones.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use bytes::Bytes;
+
+use crate::core::records::{self, Producer, Record};
+use crate::core::{Batch, Broker, ConfigEdit, CoreConfig, ErrorCode, OffsetSpec, TopicSpec};
+
+/// A broker with one topic; unless `configs` say otherwise, every batch has a segment of its own and any dirt is enough.
+fn broker(configs: &[(&str, &str)]) -> Broker {
+    let mut broker = Broker::new(CoreConfig::default());
+    let defaults = [("cleanup.policy", "compact"), ("segment.bytes", "14"), ("min.cleanable.dirty.ratio", "0")];
+    let configs =
+        defaults.iter().chain(configs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    broker.create_topic("t", TopicSpec { partitions: 1, configs }).unwrap();
+    broker
+}
+
+fn batch(key: Option<&'static str>, value: Option<&'static str>, timestamp: i64) -> Bytes {
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let record = Record { timestamp, key: key.map(bytes), value: value.map(bytes), ..Record::default() };
+    records::encode(&[record], Producer::NONE).unwrap()
+}
+
+fn append(broker: &mut Broker, key: &'static str, value: Option<&'static str>, now_ms: i64) {
+    let batch = Batch::parse(batch(Some(key), value, now_ms)).unwrap();
+    broker.append("t", 0, &batch, now_ms).unwrap();
+}
+
+/// The same batch as a producer would send it that compresses; here nobody looks inside.
+fn compressed(batch: &Bytes) -> Batch {
+    let mut bytes = batch.to_vec();
+    bytes[22] = 1;
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    Batch::parse(bytes.into()).unwrap()
+}
+
+/// The offsets of the batches that are left.
+fn left(broker: &Broker) -> Vec<i64> {
+    let (mut position, mut found) = (broker.find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset, Vec::new());
+    loop {
+        let read = broker.read("t", 0, position, usize::MAX).unwrap();
+        for batch in &read.batches {
+            let header = crate::core::batch::Header::read(batch).unwrap();
+            found.push(header.base_offset);
+            position = header.last_offset() + 1;
+        }
+        if read.batches.is_empty() {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn only_the_last_record_of_a_key_stays_outside_of_the_active_segment() {
+    let mut broker = broker(&[]);
+    for key in ["a", "b", "a", "b", "a"] {
+        append(&mut broker, key, Some("v"), 0);
+    }
+    broker.clean(0);
+    assert_eq!(left(&broker), [2, 3, 4], "the active segment takes no part");
+    assert_eq!(broker.find_offset("t", 0, OffsetSpec::Latest).unwrap().offset, 5);
+    broker.compact_now("t", 0, 0).unwrap();
+    assert_eq!(left(&broker), [3, 4]);
+    append(&mut broker, "b", Some("v"), 0);
+    assert_eq!(left(&broker), [3, 4, 5]);
+}
+
+#[test]
+fn a_tombstone_stays_for_its_retention() {
+    let mut broker = broker(&[("delete.retention.ms", "100")]);
+    append(&mut broker, "a", Some("v"), 0);
+    append(&mut broker, "a", None, 0);
+    append(&mut broker, "b", Some("v"), 0);
+    append(&mut broker, "b", Some("v"), 0);
+    for (now_ms, expected) in [(50, vec![1, 2, 3]), (149, vec![1, 2, 3]), (150, vec![2, 3])] {
+        broker.clean(now_ms);
+        assert_eq!(left(&broker), expected, "at {now_ms}");
+    }
+}
+
+#[test]
+fn the_tombstone_at_the_end_of_the_log_waits_for_another_record() {
+    let mut broker = broker(&[("delete.retention.ms", "0")]);
+    append(&mut broker, "a", None, 0);
+    for now_ms in [1, 2] {
+        broker.compact_now("t", 0, now_ms).unwrap();
+        assert_eq!(left(&broker), [0], "or nobody would ever read to the end");
+    }
+    append(&mut broker, "b", Some("v"), 3);
+    broker.compact_now("t", 0, 4).unwrap();
+    broker.compact_now("t", 0, 5).unwrap();
+    assert_eq!(left(&broker), [1]);
+}
+
+#[test]
+fn compressed_batches_stay_and_so_do_the_tombstones_behind_them() {
+    let mut broker = broker(&[("delete.retention.ms", "0")]);
+    let hidden = compressed(&batch(Some("a"), Some("v"), 0));
+    broker.append("t", 0, &hidden, 0).unwrap();
+    append(&mut broker, "b", Some("v"), 0);
+    append(&mut broker, "a", None, 0);
+    append(&mut broker, "b", Some("v"), 0);
+    for now_ms in [1, 2, 3] {
+        broker.compact_now("t", 0, now_ms).unwrap();
+        assert_eq!(left(&broker), [0, 2, 3], "without the tombstone the value would rise again");
+    }
+}
+
+#[test]
+fn records_without_a_key_are_refused_and_older_ones_dropped() {
+    let mut broker = broker(&[("cleanup.policy", "delete")]);
+    let keyless = Batch::parse(batch(None, Some("v"), 0)).unwrap();
+    broker.append("t", 0, &keyless, 0).unwrap();
+    assert_eq!(broker.compact_now("t", 0, 0), Err(ErrorCode::InvalidConfig));
+    let edit = ConfigEdit::Set("cleanup.policy".into(), "compact".into());
+    broker.edit_configs("t", &[edit], false).unwrap();
+    assert_eq!(broker.append("t", 0, &keyless, 0), Err(ErrorCode::InvalidRecord));
+    append(&mut broker, "a", Some("v"), 0);
+    broker.compact_now("t", 0, 0).unwrap();
+    assert_eq!(left(&broker), [1]);
+}
+
+#[test]
+fn lags_and_the_ratio_decide_when() {
+    let cases: [(&str, &[(&str, &str)], i64, &[i64]); 6] = [
+        ("half of it is dirty, and more", &[("min.cleanable.dirty.ratio", "0.5")], 1000, &[2, 3]),
+        ("never enough", &[("min.cleanable.dirty.ratio", "1")], 1000, &[0, 1, 2, 3]),
+        ("too young", &[("min.compaction.lag.ms", "1000")], 1000, &[0, 1, 2, 3]),
+        ("old enough up to the third", &[("min.compaction.lag.ms", "980")], 1000, &[1, 2, 3]),
+        ("too old", &[("min.cleanable.dirty.ratio", "1"), ("max.compaction.lag.ms", "900")], 1000, &[3]),
+        ("quiet for long", &[("segment.ms", "500"), ("segment.bytes", "1000")], 1000, &[3]),
+    ];
+    for (name, configs, now_ms, expected) in cases {
+        let mut broker = broker(configs);
+        for timestamp in [10, 20, 30, 40] {
+            append(&mut broker, "a", Some("v"), timestamp);
+        }
+        broker.clean(now_ms);
+        assert_eq!(left(&broker), expected, "{name}");
+    }
+}
+
+#[test]
+fn both_policies_apply() {
+    let mut broker = broker(&[("cleanup.policy", "compact,delete"), ("retention.ms", "100")]);
+    append(&mut broker, "a", Some("v"), 0);
+    append(&mut broker, "a", Some("v"), 10);
+    append(&mut broker, "b", Some("v"), 200);
+    append(&mut broker, "b", Some("v"), 210);
+    broker.clean(100);
+    assert_eq!(left(&broker), [1, 2, 3]);
+    broker.clean(250);
+    assert_eq!(left(&broker), [2, 3]);
+    assert_eq!(broker.find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset, 2);
+}
