@@ -19,8 +19,8 @@ struct Subject {
     lag_ms: i64,
     has_append_time: bool,
     now_ms: i64,
-    sequence: i32,
-    last_sent: Option<(Batch, i64)>,
+    /// By producer: the next number, and the last batch with its offset.
+    producers: BTreeMap<i64, (i32, Batch, i64)>,
     /// The partition's files before the last compaction.
     before: BTreeMap<PathBuf, Vec<u8>>,
 }
@@ -64,8 +64,7 @@ impl Subject {
             lag_ms,
             has_append_time,
             now_ms: 1000,
-            sequence: 0,
-            last_sent: None,
+            producers: BTreeMap::new(),
             before: BTreeMap::new(),
         };
         subject.open();
@@ -139,15 +138,17 @@ impl Subject {
             headers: vec![("h".to_owned(), Some(Bytes::from(vec![*key])))],
         };
         let mut records: Vec<Record> = (0..).zip(records).map(record).collect();
-        let producer = Producer { id: 7, epoch: 0, sequence: self.sequence };
+        // One in four batches comes from a producer that is seldom the last to have written.
+        let id = 7 + i64::from(age % 4 == 0);
+        let sequence = self.producers.get(&id).map_or(0, |(next, ..)| *next);
+        let producer = Producer { id, epoch: 0, sequence };
         let batch = Batch::parse(records::encode(&records, producer).unwrap()).unwrap();
         let now_ms = self.now_ms;
         assert_eq!(self.broker().append("t", 0, &batch, now_ms).unwrap().base_offset, first);
         if self.has_append_time {
             records.iter_mut().for_each(|record| record.timestamp = now_ms);
         }
-        self.sequence += i32::try_from(records.len()).unwrap();
-        self.last_sent = Some((batch, first));
+        self.producers.insert(id, (sequence + i32::try_from(records.len()).unwrap(), batch, first));
         self.left.extend(records.iter().map(|record| record.offset));
         self.written.extend(records);
     }
@@ -229,8 +230,8 @@ impl Subject {
         assert_eq!(fold(&found), fold(&from_start));
         self.places(&found, end);
         // Who deletes records may delete a producer's last batch: then a restart forgets it, compacted or not.
-        if let Some((batch, base_offset)) = self.last_sent.clone().filter(|(_, base_offset)| *base_offset >= self.start)
-        {
+        let known = self.producers.values().filter(|(.., base_offset)| *base_offset >= self.start);
+        for (_, batch, base_offset) in known.cloned().collect::<Vec<_>>() {
             let now_ms = self.now_ms;
             let again = self.broker().append("t", 0, &batch, now_ms).unwrap();
             assert_eq!((again.base_offset, again.is_repeated), (base_offset, true));

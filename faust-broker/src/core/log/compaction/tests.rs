@@ -124,20 +124,20 @@ fn records_without_a_key_are_refused_and_older_ones_dropped() {
 
 #[test]
 fn lags_and_the_ratio_decide_when() {
-    let cases: [(&str, &[(&str, &str)], i64, &[i64]); 6] = [
-        ("half of it is dirty, and more", &[("min.cleanable.dirty.ratio", "0.5")], 1000, &[2, 3]),
-        ("never enough", &[("min.cleanable.dirty.ratio", "1")], 1000, &[0, 1, 2, 3]),
-        ("too young", &[("min.compaction.lag.ms", "1000")], 1000, &[0, 1, 2, 3]),
-        ("old enough up to the third", &[("min.compaction.lag.ms", "980")], 1000, &[1, 2, 3]),
-        ("too old", &[("min.cleanable.dirty.ratio", "1"), ("max.compaction.lag.ms", "900")], 1000, &[3]),
-        ("quiet for long", &[("segment.ms", "500"), ("segment.bytes", "1000")], 1000, &[3]),
+    let cases: [(&str, &[(&str, &str)], &[i64]); 6] = [
+        ("half of it is dirty, and more", &[("min.cleanable.dirty.ratio", "0.5")], &[2, 3]),
+        ("never enough", &[("min.cleanable.dirty.ratio", "1")], &[0, 1, 2, 3]),
+        ("too young", &[("min.compaction.lag.ms", "1000")], &[0, 1, 2, 3]),
+        ("old enough up to the third", &[("min.compaction.lag.ms", "980")], &[1, 2, 3]),
+        ("too old", &[("min.cleanable.dirty.ratio", "1"), ("max.compaction.lag.ms", "900")], &[3]),
+        ("quiet for long", &[("segment.ms", "500"), ("segment.bytes", "1000")], &[3]),
     ];
-    for (name, configs, now_ms, expected) in cases {
+    for (name, configs, expected) in cases {
         let mut broker = broker(configs);
         for timestamp in [10, 20, 30, 40] {
             append(&mut broker, "a", Some("v"), timestamp);
         }
-        broker.clean(now_ms);
+        broker.clean(1000);
         assert_eq!(left(&broker), expected, "{name}");
     }
 }
@@ -154,4 +154,14 @@ fn both_policies_apply() {
     broker.clean(250);
     assert_eq!(left(&broker), [2, 3]);
     assert_eq!(broker.find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset, 2);
+}
+
+#[test]
+fn a_segment_ends_after_its_time() {
+    let mut broker = broker(&[("segment.bytes", "100000"), ("segment.ms", "100")]);
+    for (key, now_ms) in [("a", 0), ("a", 100), ("b", 101), ("a", 102)] {
+        append(&mut broker, key, Some("v"), now_ms);
+    }
+    broker.clean(103);
+    assert_eq!(left(&broker), [1, 2, 3], "the third batch began a new segment");
 }
