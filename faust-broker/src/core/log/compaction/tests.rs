@@ -124,7 +124,8 @@ fn records_without_a_key_are_refused_and_older_ones_dropped() {
 
 #[test]
 fn lags_and_the_ratio_decide_when() {
-    let cases: [(&str, &[(&str, &str)], &[i64]); 6] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [i64]);
+    let cases: [Case<'_>; 6] = [
         ("half of it is dirty, and more", &[("min.cleanable.dirty.ratio", "0.5")], &[2, 3]),
         ("never enough", &[("min.cleanable.dirty.ratio", "1")], &[0, 1, 2, 3]),
         ("too young", &[("min.compaction.lag.ms", "1000")], &[0, 1, 2, 3]),
