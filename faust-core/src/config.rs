@@ -110,6 +110,8 @@ table::settings! {
     topic_partitions: i32 = "8", within "1" "100000", example "12";
     /// Copies of each partition of topics this app creates.
     topic_replication_factor: i16 = "1", within "1" "32767", example "3";
+    /// How often the topics behind `group_by` are trimmed of what is committed.
+    repartition_purge_interval: Duration = "30s", within "100ms" "1d", example "5m";
     /// Whether missing topics are created.
     topic_allow_declare: bool = "true", example "false";
 }

@@ -84,6 +84,8 @@ pub struct TopicPlan {
     pub(crate) like: Vec<Arc<str>>,
     /// Whether any other count is a fault.
     pub(crate) follows: bool,
+    /// Whether what is committed in it is trimmed: only this app reads it.
+    pub(crate) purge: bool,
 }
 
 /// Topics whose partitions of one number are one task, because some stage reads them together.
@@ -171,6 +173,7 @@ impl Plan {
             decl: None,
             like: Vec::new(),
             follows: false,
+            purge: false,
         });
         topic.role = topic.role.min(role);
         topic
@@ -242,6 +245,7 @@ impl Drawing<'_> {
             Target::Internal { partitions: Some(..=0), .. } => fault("has no partitions; give it at least one"),
             Target::Internal { partitions, .. } => {
                 topic.follows = partitions.is_none();
+                topic.purge = true;
                 // Kept whatever the events' own times are: year-old events are new here.
                 topic.decl = Some(TopicDecl {
                     partitions: *partitions,

@@ -157,6 +157,11 @@ impl Recovery {
         self.transport.admin()?.topics(Some(names)).await
     }
 
+    /// Gives up what lies before these offsets.
+    pub(crate) async fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> Result<(), TransportError> {
+        self.transport.admin()?.delete_records(before).await
+    }
+
     /// Waits for what the stores have yet to take, and lets go of them.
     pub(crate) async fn close(&self, within: Duration) {
         if let Err(unwritten) = self.writer.clone().close(within).await {

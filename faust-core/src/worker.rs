@@ -3,6 +3,7 @@
 mod commit;
 mod control;
 mod group;
+mod upkeep;
 mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -207,3 +207,39 @@ fn a_grouping_may_have_partitions_of_its_own_and_a_users_topic_any_number() {
     seen.sort_unstable();
     assert_eq!(seen, (0..100).collect::<Vec<_>>());
 }
+
+#[record(key = page)]
+struct Visit {
+    page: String,
+    seconds: u32,
+}
+
+/// Adds up how long each page was looked at, and trims what it has read of its own topic.
+#[agent(topic = "visits")]
+async fn dwell(visits: Stream<Visit>, seconds: Table<String, u32>) -> Result<()> {
+    let mut visits = visits.group_by_key::<String>("page");
+    while let Some(visit) = visits.next().await {
+        seconds.update(&visit.page, |total| *total += visit.seconds);
+    }
+    Ok(())
+}
+
+#[test]
+fn group_by_key_takes_the_key_the_record_names_and_its_topic_is_trimmed_behind_the_commit() {
+    let app = App::builder("streams").agent::<dwell>().setting("topic_partitions", 2);
+    let mut driver = TestDriver::new(app).unwrap();
+    driver.start_worker().unwrap();
+    for (page, seconds) in [("/", 1), ("/cart", 2), ("/", 3)] {
+        driver.send("visits", &RawKey::NONE, &Visit { page: page.to_owned(), seconds }).unwrap();
+    }
+    driver.run_until_idle();
+    let table = driver.table::<String, u32>("seconds").unwrap();
+    assert_eq!((table.find(&"/".to_owned()), table.find(&"/cart".to_owned())), (Some(4), Some(2)));
+    let repartition = "streams-dwell-page-repartition";
+    assert_eq!(driver.messages(repartition).unwrap().len(), 3);
+    driver.advance(std::time::Duration::from_secs(40));
+    assert_eq!(driver.messages(repartition).unwrap().len(), 0, "what is committed is trimmed");
+    driver.send("visits", &RawKey::NONE, &Visit { page: "/".to_owned(), seconds: 5 }).unwrap();
+    driver.run_until_idle();
+    assert_eq!(table.find(&"/".to_owned()), Some(9), "it goes on behind");
+}

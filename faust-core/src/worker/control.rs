@@ -11,12 +11,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout_at
 
 use super::commit::{self, Outcome};
 use super::group::GroupEvent;
+use super::upkeep::{self, Purge};
 use super::watch::{IdleWatch, StuckWatch};
 use super::{Phase, Shared, WorkerOptions};
 use crate::embedded::{Connection, WorkerDir};
 use crate::error::Error;
 use crate::partition::task::{Command, Drained, Part, Resolution, Task, TaskCx, TaskHandle};
-use crate::plan::{Plan, Role, Stage};
+use crate::plan::{Plan, Stage};
 use crate::recovery::{Preparation, Wanted};
 use crate::transport::{Assigned, Group, TopicPartition};
 
@@ -30,6 +31,9 @@ pub(super) struct Control {
     tasks: BTreeMap<Key, TaskHandle>,
     /// A look at the topics that is under way.
     looking: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
+    purge: Purge,
+    /// A trim that is under way.
+    purging: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The commit that is under way: one at a time.
     commit: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     idle: IdleWatch,
@@ -39,7 +43,7 @@ pub(super) struct Control {
 }
 
 /// A task: its set of topics, and the partition.
-type Key = (usize, i32);
+pub(super) type Key = (usize, i32);
 
 /// How often a worker that ends when idle looks whether it is.
 const IDLE_LOOK: Duration = Duration::from_millis(50);
@@ -65,6 +69,8 @@ impl Control {
             options,
             tasks: BTreeMap::new(),
             looking: None,
+            purge: Purge::default(),
+            purging: None,
             commit: None,
             idle,
             stuck,
@@ -113,6 +119,8 @@ impl Control {
         let mut watch = interval((self.cx.settings.stream_processing_timeout / 4).max(Duration::from_millis(20)));
         let mut idle = interval(IDLE_LOOK);
         let mut topics = interval_at(Instant::now() + TOPICS_LOOK, TOPICS_LOOK);
+        let every = self.cx.settings.repartition_purge_interval;
+        let mut purges = interval_at(Instant::now() + every, every);
         let recovery = Arc::clone(&self.cx.recovery);
         let gone = gone(home);
         tokio::pin!(gone);
@@ -135,6 +143,10 @@ impl Control {
                 _ = topics.tick(), if self.looking.is_none() => self.look_at_topics(),
                 // That look is over.
                 looked = finished(&mut self.looking) => looked?,
+                // Time to trim what nobody reads again.
+                _ = purges.tick(), if self.purging.is_none() => self.begin_purge(),
+                // That is done.
+                () = finished(&mut self.purging) => {}
                 // Time to look for agents that do not move.
                 _ = watch.tick() => self.watch(),
                 // Time to look whether there is anything left to do.
@@ -171,7 +183,9 @@ impl Control {
         self.cx.stats.rebalanced();
         let mut tasks: BTreeMap<Key, Vec<Part>> = BTreeMap::new();
         for assigned in partitions {
-            self.check_count(&assigned.partition);
+            if let Err(error) = upkeep::check_count(&self.plan, &assigned.partition) {
+                drop(self.cx.failed.send(error));
+            }
             let Some(set) = self.plan.set_of(&assigned.partition.topic) else { continue };
             let key = (set, assigned.partition.partition);
             tasks.entry(key).or_default().push(Part::new(assigned, &self.cx.settings));
@@ -242,31 +256,16 @@ impl Control {
         (!tables.is_empty()).then_some((Wanted { partition, tables, mark, reply }, preparation))
     }
 
-    /// A partition that was not there at the start: its keys would lie where the tables of others do not look.
-    fn check_count(&self, partition: &TopicPartition) {
-        let known =
-            self.plan.topics().find(|topic| *topic.name() == *partition.topic).and_then(|topic| topic.partitions());
-        if let Some(known) = known.filter(|known| partition.partition >= *known) {
-            drop(self.cx.failed.send(changed_count(&partition.topic, known, partition.partition + 1)));
-        }
+    fn look_at_topics(&mut self) {
+        let (plan, recovery) = (Arc::clone(&self.plan), Arc::clone(&self.cx.recovery));
+        self.looking = Some(Box::pin(upkeep::look_at_topics(plan, recovery)));
     }
 
-    fn look_at_topics(&mut self) {
-        let (cx, plan) = (Arc::clone(&self.cx), Arc::clone(&self.plan));
-        self.looking = Some(Box::pin(async move {
-            let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
-            // A broker that is away says nothing about counts.
-            let Ok(found) = cx.recovery.topics(names).await else { return Ok(()) };
-            for topic in plan.topics().filter(|topic| topic.role() != Role::Output && topic.role() != Role::DeadLetter)
-            {
-                if let (Some(known), Some(&now)) = (topic.partitions(), found.get(topic.name()))
-                    && now != known
-                {
-                    return Err(changed_count(topic.name(), known, now));
-                }
-            }
-            Ok(())
-        }));
+    fn begin_purge(&mut self) {
+        let due = self.purge.due(&self.plan, &self.tasks);
+        if !due.is_empty() {
+            self.purging = Some(Box::pin(upkeep::purge(Arc::clone(&self.cx.recovery), due)));
+        }
     }
 
     fn abort(&mut self, key: Key) -> Option<(Key, Vec<Part>)> {
@@ -423,12 +422,6 @@ async fn finished<T>(under_way: &mut Option<Pin<Box<dyn Future<Output = T> + Sen
     let outcome = running.await;
     *under_way = None;
     outcome
-}
-
-fn changed_count(topic: &str, known: i32, now: i32) -> Error {
-    Error::Misuse(format!(
-        "topic `{topic}` has {now} partitions now, and had {known} when the worker started: keys lie elsewhere from now on, and tables would be wrong; start the workers again, and where tables depend on it, raise the app's `version` to build them anew"
-    ))
 }
 
 /// Why the hosting worker has gone, or never.
