@@ -3,10 +3,12 @@
 mod check;
 mod listener;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::oneshot;
 
 use self::check::{Found, Source};
@@ -20,7 +22,7 @@ use crate::table::cell::{AnyCell, CellCx};
 use crate::table::overlay::CacheBudget;
 use crate::table::spec::TableFactory;
 use crate::time::Clock;
-use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, TransportError};
+use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, TransportError, Watermarks};
 
 pub(crate) use self::listener::{Progress, log_listener};
 pub use self::listener::{RestoreListener, RestoreProgress};
@@ -39,9 +41,11 @@ pub(crate) struct Recovery {
     /// Wakes the control loop when a table has many changed keys.
     commit_soon: Arc<tokio::sync::Notify>,
     pub(crate) listener: Arc<dyn RestoreListener>,
+    /// Tasks whose tables are not restored yet.
+    restoring: AtomicUsize,
     /// Calls to stores that are under way on other threads.
     #[cfg(feature = "testing")]
-    calls: std::sync::atomic::AtomicUsize,
+    calls: AtomicUsize,
     /// The tables that are here now, for whoever looks in from outside.
     cells: Mutex<BTreeMap<(Arc<str>, i32), Weak<dyn AnyCell>>>,
 }
@@ -71,6 +75,14 @@ pub(crate) struct Wanted {
     /// What the last commit says; `None` without a commit, or with one that is not ours.
     pub(crate) mark: Option<CutMark>,
     pub(crate) reply: oneshot::Sender<Result<Vec<PreparedTable>, Error>>,
+}
+
+/// Changelogs as the broker has them.
+struct Logs {
+    /// The id of each topic.
+    ids: BTreeMap<String, String>,
+    /// The first offset of each partition, and the one after its last.
+    bounds: Watermarks,
 }
 
 /// The pause between two attempts to reach a broker.
@@ -103,6 +115,7 @@ impl Recovery {
             stats,
             commit_soon: Arc::default(),
             listener,
+            restoring: AtomicUsize::new(0),
             #[cfg(feature = "testing")]
             calls: Default::default(),
             cells: Mutex::default(),
@@ -152,6 +165,33 @@ impl Recovery {
         cells.insert((name, table.partition), Arc::downgrade(&table.cell));
     }
 
+    /// A task waits for its tables, until this is dropped.
+    pub(crate) fn begin_restore(&self) -> impl Drop {
+        struct Restoring<'a>(&'a AtomicUsize);
+        impl Drop for Restoring<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+        self.restoring.fetch_add(1, Ordering::AcqRel);
+        Restoring(&self.restoring)
+    }
+
+    /// How many partitions have tables that are being restored.
+    pub(crate) fn restoring(&self) -> usize {
+        self.restoring.load(Ordering::Acquire)
+    }
+
+    /// Bytes that wait for the stores.
+    pub(crate) fn backlog(&self) -> u64 {
+        self.writer.backlog()
+    }
+
+    /// Bytes that the tables hold in memory.
+    pub(crate) fn memory(&self) -> u64 {
+        self.budget.used()
+    }
+
     /// The partition counts of topics.
     pub(crate) async fn topics(&self, names: Vec<String>) -> Result<BTreeMap<String, i32>, TransportError> {
         self.transport.admin()?.topics(Some(names)).await
@@ -171,10 +211,19 @@ impl Recovery {
 
     /// Finds out for each task how its tables are restored, and opens one reader for all.
     pub(crate) async fn prepare(self: Arc<Self>, wanted: Vec<Wanted>) {
+        let changelogs: Vec<_> = wanted.iter().flat_map(Wanted::changelogs).collect();
+        let logs = match self.look_up(changelogs).await {
+            Ok(logs) => logs,
+            Err(error) => return refuse(wanted, &error),
+        };
+        let looks = wanted.into_iter().map(async |task| {
+            let found = self.look(&task, &logs).await;
+            (task, found)
+        });
         let mut tasks = Vec::new();
-        for task in wanted {
+        for (task, found) in join_all(looks).await {
             // Each task hears of its own faults; the others go on.
-            match self.look(&task).await {
+            match found {
                 Ok(found) => tasks.push((task, found)),
                 Err(error) => drop(task.reply.send(Err(error))),
             }
@@ -182,12 +231,7 @@ impl Recovery {
         let from: Vec<_> = tasks.iter().flat_map(|(_, found)| found).filter_map(Found::start).collect();
         let mut queues = match self.tail(from).await {
             Ok(queues) => queues.into_iter(),
-            Err(error) => {
-                for (task, _) in tasks {
-                    drop(task.reply.send(Err(error.clone().into())));
-                }
-                return;
-            }
+            Err(error) => return refuse(tasks.into_iter().map(|(task, _)| task), &error),
         };
         for (task, found) in tasks {
             let prepared: Result<Vec<_>, Error> = found
@@ -205,53 +249,46 @@ impl Recovery {
         if from.is_empty() {
             return Ok(Vec::new());
         }
-        loop {
-            match self.transport.tail(from.clone()).await {
-                Err(error) if error.is_retriable() => self.wait("read the changelogs", &error).await,
-                other => return other,
-            }
-        }
+        retry("read the changelogs", || self.transport.tail(from.clone())).await
     }
 
-    /// Looks at the stores and changelogs of one task.
-    async fn look(&self, task: &Wanted) -> Result<Vec<Found>, Error> {
+    /// What the broker knows of changelogs.
+    async fn look_up(&self, changelogs: Vec<TopicPartition>) -> Result<Logs, TransportError> {
         let admin = self.transport.admin()?;
-        let partition =
-            |factory: &Arc<dyn TableFactory>| TopicPartition::new(factory.info().changelog.as_str(), task.partition);
-        let changelogs: Vec<_> = task.tables.iter().map(|(factory, _)| partition(factory)).collect();
-        let topics: Vec<_> = changelogs.iter().map(|changelog| changelog.topic.to_string()).collect();
-        let ids = loop {
-            match admin.topic_ids(topics.clone()).await {
-                Err(error) if error.is_retriable() => self.wait("look up the changelogs", &error).await,
-                other => break other?,
-            }
-        };
-        let bounds = loop {
-            match admin.watermarks(changelogs.clone()).await {
-                Err(error) if error.is_retriable() => self.wait("look up the changelogs' ends", &error).await,
-                other => break other?,
-            }
-        };
+        let topics: BTreeSet<_> = changelogs.iter().map(|changelog| changelog.topic.to_string()).collect();
+        let topics: Vec<_> = topics.into_iter().collect();
+        let ids = retry("look up the changelogs", || admin.topic_ids(topics.clone())).await?;
+        let bounds = retry("look up the changelogs' ends", || admin.watermarks(changelogs.clone())).await?;
+        Ok(Logs { ids, bounds })
+    }
+
+    /// Looks at the stores of one task, and whether they fit their changelogs and the last commit.
+    async fn look(&self, task: &Wanted, logs: &Logs) -> Result<Vec<Found>, Error> {
         let mut found = Vec::new();
-        for ((factory, partitions), changelog) in task.tables.iter().zip(changelogs) {
+        for ((factory, partitions), changelog) in task.tables.iter().zip(task.changelogs()) {
+            let fault = |error: StoreError| Error::State {
+                table: factory.info().name.to_string(),
+                partition: task.partition,
+                why: error.to_string(),
+            };
             let marking = Marking {
                 group: self.group.clone(),
                 kind: factory.info().kind(),
-                topic_id: ids.get(&*changelog.topic).cloned().unwrap_or_default(),
+                topic_id: logs.ids.get(&*changelog.topic).cloned().unwrap_or_default(),
                 clock: self.clock.clone(),
             };
-            let (low, high) = bounds.get(&changelog).copied().unwrap_or((0, 0));
+            let (low, high) = logs.bounds.get(&changelog).copied().unwrap_or((0, 0));
             let name = StoreName::new(factory.info().name.to_string(), task.partition);
-            let mut store = self.open_store(&name).await.map_err(|error| fault(factory, task.partition, &error))?;
+            let mut store = self.open_store(&name).await.map_err(fault)?;
             let held = match &store {
-                Some(store) => store.mark().map_err(|error| fault(factory, task.partition, &error))?,
+                Some(store) => store.mark().map_err(fault)?,
                 None => None,
             };
-            let facts =
-                check::Facts { marking: &marking, held, commit: task.mark.as_ref(), low, high, changelog: &changelog };
+            let commit = task.mark.as_ref();
+            let facts = check::Facts { marking: &marking, held, commit, low, high, changelog: &changelog };
             let source = check::check(factory.info(), task.partition, facts)?;
             if source.is_stale && store.is_some() {
-                store = self.fresh_store(&name).await.map_err(|error| fault(factory, task.partition, &error))?;
+                store = self.fresh_store(&name).await.map_err(fault)?;
             }
             let Source { from, full, cut, .. } = source;
             let (factory, partitions) = (Arc::clone(factory), *partitions);
@@ -308,10 +345,10 @@ impl Recovery {
         call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         #[cfg(feature = "testing")]
-        self.calls.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        self.calls.fetch_add(1, Ordering::AcqRel);
         let called = tokio::task::spawn_blocking(call).await;
         #[cfg(feature = "testing")]
-        self.calls.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
+        self.calls.fetch_sub(1, Ordering::AcqRel);
         match called {
             Ok(result) => result,
             // The runtime ends only with the worker.
@@ -322,17 +359,38 @@ impl Recovery {
     /// Whether other threads work for the stores, whose time is not the test driver's.
     #[cfg(feature = "testing")]
     pub(crate) fn is_storing(&self) -> bool {
-        self.calls.load(std::sync::atomic::Ordering::Acquire) > 0 || self.writer.backlog() > 0
-    }
-
-    async fn wait(&self, what: &str, error: &TransportError) {
-        tracing::warn!("waiting for the broker to {what}: {error}");
-        tokio::time::sleep(RETRY).await;
+        self.calls.load(Ordering::Acquire) > 0 || self.writer.backlog() > 0
     }
 }
 
-fn fault(factory: &Arc<dyn TableFactory>, partition: i32, error: &StoreError) -> Error {
-    Error::State { table: factory.info().name.to_string(), partition, why: error.to_string() }
+impl Wanted {
+    /// The changelog partition of each of its tables, in their order.
+    fn changelogs(&self) -> impl Iterator<Item = TopicPartition> {
+        let changelog = |(factory, _): &(Arc<dyn TableFactory>, i32)| {
+            TopicPartition::new(factory.info().changelog.as_str(), self.partition)
+        };
+        self.tables.iter().map(changelog)
+    }
+}
+
+fn refuse(tasks: impl IntoIterator<Item = Wanted>, error: &TransportError) {
+    tasks.into_iter().for_each(|task| drop(task.reply.send(Err(error.clone().into()))));
+}
+
+/// Tries until the broker answers (promise P7).
+async fn retry<'a, T>(
+    what: &str,
+    attempt: impl Fn() -> BoxFuture<'a, Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    loop {
+        match attempt().await {
+            Err(error) if error.is_retriable() => {
+                tracing::warn!("waiting for the broker to {what}: {error}");
+                tokio::time::sleep(RETRY).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 impl std::fmt::Debug for Recovery {

@@ -126,8 +126,14 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// Whether it has its partitions, is not stopping, and no agent is stuck.
+    /// Whether it has its partitions with their tables, is not stopping, and no agent is stuck.
     pub ready: bool,
+    /// Partitions whose tables are being restored.
+    pub restoring: usize,
+    /// Bytes of changed entries that wait to be written to the stores of tables.
+    pub state_backlog: u64,
+    /// Bytes that tables hold in memory.
+    pub state_memory: u64,
     /// The partitions it has.
     pub assignment: Vec<TopicPartition>,
     /// Agents that have stayed in one event longer than `stream_processing_timeout`, with the event's place.
@@ -247,7 +253,10 @@ impl Worker {
         let copy = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let stuck = copy(&self.shared.stuck);
         Status {
-            ready: *self.shared.phase.borrow() == Phase::Ready && stuck.is_empty(),
+            ready: *self.shared.phase.borrow() == Phase::Ready && stuck.is_empty() && self.recovery.restoring() == 0,
+            restoring: self.recovery.restoring(),
+            state_backlog: self.recovery.backlog(),
+            state_memory: self.recovery.memory(),
             assignment: self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             stuck,
             counts: self.shared.stats.counts(),

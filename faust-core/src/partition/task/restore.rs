@@ -105,6 +105,7 @@ struct Restored {
 
 async fn restore(recovery: &Recovery, preparation: Preparation, committed: Option<u64>) -> Result<Restored, Error> {
     // Nobody answers when the worker is over; then nobody waits for this either.
+    let _restoring = recovery.begin_restore();
     let Ok(prepared) = preparation.await else { return std::future::pending().await };
     let mut seen = committed.unwrap_or(0);
     let mut tables = Vec::new();
