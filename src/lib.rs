@@ -43,7 +43,7 @@ pub use faust_core::stats::Counts;
 pub use faust_core::stream::{Batches, Enumerated, Event, Events, Items, Stream};
 pub use faust_core::table::{
     Entry, HookDef, HookHandle, HookKind, LateEvent, OrderedKey, Table, TableValue, TableView, ValueMut, WindowSet,
-    WindowedAt, WindowedTable,
+    WindowedAt, WindowedTable, WindowedView,
 };
 #[cfg(feature = "testing")]
 pub use faust_core::testing;

@@ -24,7 +24,7 @@ pub use self::hook::{
     HookCall, HookDef, HookFn, HookHandle, HookKind, HookPart, LateEvent, hook_key, hook_value, window_close,
     window_late,
 };
-pub use self::view::TableView;
+pub use self::view::{TableView, WindowedView};
 pub use self::windowed::{WindowSet, WindowedAt, WindowedTable};
 
 use self::handle::Handle;

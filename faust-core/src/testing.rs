@@ -36,7 +36,7 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use self::disk::Disks;
-pub use self::table::TestTable;
+pub use self::table::{TestTable, TestWindowedTable};
 use crate::app::{App, AppBuilder};
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
@@ -342,6 +342,16 @@ impl TestDriver {
     pub fn table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestTable<K, V>, Error> {
         let views = self.workers.iter().flatten().map(|worker| worker.table(name)).collect::<Result<Vec<_>, _>>()?;
         Ok(TestTable::new(views))
+    }
+
+    /// A windowed table of the app, as [`table`](Self::table).
+    ///
+    /// # Errors
+    /// As [`table`](Self::table).
+    pub fn windowed_table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestWindowedTable<K, V>, Error> {
+        let running = self.workers.iter().flatten();
+        let views = running.map(|worker| worker.windowed_table(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(TestWindowedTable::new(views))
     }
 
     /// Crashes a worker and starts another in its place, once the group has missed the first.

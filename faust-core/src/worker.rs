@@ -24,7 +24,7 @@ use crate::plan::{Plan, settle};
 use crate::recovery::{Recovery, RestoreListener, log_listener};
 use crate::stats::{Counts, Stats};
 use crate::store::StoreSet;
-use crate::table::{TableValue, TableView};
+use crate::table::{TableValue, TableView, WindowedView};
 #[cfg(feature = "testing")]
 use crate::transport::Group;
 use crate::transport::{Subscription, TopicPartition, Transport};
@@ -218,6 +218,17 @@ impl Worker {
     /// There is no such table, or it has other types.
     pub fn table<K: crate::codec::Data, V: TableValue>(&self, name: &str) -> Result<TableView<K, V>, Error> {
         TableView::open(name, &self.plan, &self.recovery)
+    }
+
+    /// A windowed table to read from outside the agents, as [`table`](Self::table).
+    ///
+    /// # Errors
+    /// As [`table`](Self::table).
+    pub fn windowed_table<K: crate::codec::Data, V: TableValue>(
+        &self,
+        name: &str,
+    ) -> Result<WindowedView<K, V>, Error> {
+        WindowedView::open(name, &self.plan, &self.recovery)
     }
 
     /// Waits until the first assignment has been taken up, or the worker has ended.

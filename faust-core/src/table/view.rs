@@ -1,5 +1,7 @@
-//! A table looked at from outside the agents.
+//! Tables looked at from outside the agents.
 
+use std::marker::PhantomData;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::cell::TableValue;
@@ -9,37 +11,39 @@ use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::plan::Plan;
 use crate::recovery::Recovery;
+use crate::window::key::{split_store_key, store_key};
+use crate::window::{Window, WindowSpec};
 
 /// A table to read from outside the agents, as far as its partitions are on this worker.
 ///
 /// What it shows may not be committed yet. It is for pages, status and tests; an agent takes the table as an argument.
 pub struct TableView<K, V> {
+    place: Place<K, V>,
+}
+
+/// A windowed table to read from outside the agents, as [`TableView`].
+pub struct WindowedView<K, V> {
+    place: Place<K, V>,
+    spec: WindowSpec,
+}
+
+/// Where the cells of a table are.
+struct Place<K, V> {
     name: Arc<str>,
     key: Coder<K>,
     partitions: i32,
     by_source: bool,
     recovery: Arc<Recovery>,
-    values: std::marker::PhantomData<fn() -> V>,
+    values: PhantomData<fn() -> V>,
 }
 
 impl<K: Data, V: TableValue> TableView<K, V> {
     pub(crate) fn open(name: &str, plan: &Plan, recovery: &Arc<Recovery>) -> Result<Self, Error> {
-        let known = || plan.tables().map(|table| format!("`{}`", table.name())).collect::<Vec<_>>().join(", ");
-        let table =
-            plan.table(name).ok_or_else(|| Error::Misuse(format!("no table `{name}`; there is {}", known())))?;
-        let info = table.factory.info();
-        let (key_type, value_type) = (std::any::type_name::<K>(), std::any::type_name::<V>());
-        if (key_type, value_type) != (info.key_type, info.value_type) {
-            return Err(Error::Misuse(format!(
-                "table `{name}` is `Table<{}, {}>` and not `Table<{key_type}, {value_type}>`",
-                info.key_type, info.value_type
-            )));
+        let (place, window) = Place::open(name, plan, recovery)?;
+        match window {
+            Some(_) => Err(Error::Misuse(format!("table `{name}` has windows; ask for it with `windowed_table`"))),
+            None => Ok(Self { place }),
         }
-        let key = Coder::resolve(Some(&info.key_codec), Role::Key).map_err(|why| Error::Misuse(why.to_string()))?;
-        let changelog = plan.topics().find(|topic| topic.name() == info.changelog);
-        let partitions = changelog.and_then(|topic| topic.partitions()).unwrap_or(1);
-        let (name, by_source) = (Arc::clone(&info.name), info.partition_by_source);
-        Ok(Self { name, key, partitions, by_source, recovery: Arc::clone(recovery), values: std::marker::PhantomData })
     }
 
     /// A copy of the value of a key; `None` if there is none.
@@ -47,41 +51,128 @@ impl<K: Data, V: TableValue> TableView<K, V> {
     /// # Errors
     /// The key's partition is not on this worker, or not restored yet.
     pub fn find(&self, key: &K) -> Result<Option<V>, Error> {
-        let mut bytes = Vec::new();
-        let encoded = self.key.encode(key, &mut bytes);
-        encoded.map_err(|why| Error::Encode { topic: self.name.to_string(), part: "key", why: why.to_string() })?;
-        if self.by_source {
-            return Ok(self.handles().find_map(|handle| handle.with(&bytes, |value| value.cloned())));
-        }
-        let partition = partition_of(&bytes, self.partitions);
-        let cell = self.recovery.cell(&self.name, partition).and_then(Handle::<K, V>::of_cell);
-        let away = || Error::Misuse(format!("partition {partition} of table `{}` is not on this worker", self.name));
-        Ok(cell.ok_or_else(away)?.with(&bytes, |value| value.cloned()))
-    }
-
-    /// Writes past all agents: for tests.
-    #[cfg(feature = "testing")]
-    pub(crate) fn write(&self, key: &K, value: &mut Option<V>) -> Result<(), Error> {
-        let mut bytes = Vec::new();
-        let encoded = self.key.encode(key, &mut bytes);
-        encoded.map_err(|why| Error::Encode { topic: self.name.to_string(), part: "key", why: why.to_string() })?;
-        let partition = partition_of(&bytes, self.partitions);
-        let cell = self.recovery.cell(&self.name, partition).and_then(Handle::<K, V>::of_cell);
-        let away = || Error::Misuse(format!("partition {partition} of table `{}` is not on this worker", self.name));
-        cell.ok_or_else(away)?.set(&bytes, value.take());
-        Ok(())
+        self.place.find(key, &self.place.encode(key)?)
     }
 
     /// Every key and value of the partitions that are here, partition by partition.
     pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V> {
-        let unbounded = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-        let all: Vec<_> = self.handles().flat_map(|handle| handle.scan(unbounded)).collect();
+        let all: Vec<_> = self.place.handles().flat_map(|handle| handle.scan(ALL)).collect();
         all.into_iter()
     }
 
     /// The partitions that are here.
     pub fn partitions(&self) -> Vec<i32> {
-        self.recovery.partitions(&self.name)
+        self.place.recovery.partitions(&self.place.name)
+    }
+
+    /// Writes past all agents: for tests.
+    #[cfg(feature = "testing")]
+    pub(crate) fn write(&self, key: &K, value: &mut Option<V>) -> Result<(), Error> {
+        self.place.write(key, &self.place.encode(key)?, value)
+    }
+}
+
+impl<K: Data, V: TableValue> WindowedView<K, V> {
+    pub(crate) fn open(name: &str, plan: &Plan, recovery: &Arc<Recovery>) -> Result<Self, Error> {
+        let (place, window) = Place::open(name, plan, recovery)?;
+        let none = || Error::Misuse(format!("table `{name}` has no windows; ask for it with `table`"));
+        Ok(Self { place, spec: window.ok_or_else(none)? })
+    }
+
+    /// A copy of the value of a key in a window; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`TableView::find`].
+    pub fn find(&self, key: &K, window: Window) -> Result<Option<V>, Error> {
+        self.place.find(key, &self.composite(key, window)?)
+    }
+
+    /// Every key, window and value of the partitions that are here, the oldest windows of each first.
+    pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
+        let of_one = |handle: Handle<K, V>| {
+            let found = handle.scan_bytes(ALL);
+            found.into_iter().filter_map(move |(composite, value)| {
+                let (start, key) = split_store_key(&composite)?;
+                Some((handle.decode_key(key)?, self.spec.window_at(start), value))
+            })
+        };
+        let all: Vec<_> = self.place.handles().flat_map(of_one).collect();
+        all.into_iter()
+    }
+
+    /// The table's windows.
+    pub fn spec(&self) -> WindowSpec {
+        self.spec
+    }
+
+    /// Writes past all agents: for tests.
+    #[cfg(feature = "testing")]
+    pub(crate) fn write(&self, key: &K, window: Window, value: &mut Option<V>) -> Result<(), Error> {
+        self.place.write(key, &self.composite(key, window)?, value)
+    }
+
+    fn composite(&self, key: &K, window: Window) -> Result<Vec<u8>, Error> {
+        let mut composite = Vec::new();
+        store_key(window.start(), &self.place.encode(key)?, &mut composite);
+        Ok(composite)
+    }
+}
+
+const ALL: super::cell::scan::KeyBounds<'static> = (Bound::Unbounded, Bound::Unbounded);
+
+impl<K: Data, V: TableValue> Place<K, V> {
+    fn open(name: &str, plan: &Plan, recovery: &Arc<Recovery>) -> Result<(Self, Option<WindowSpec>), Error> {
+        let known = || plan.tables().map(|table| format!("`{}`", table.name())).collect::<Vec<_>>().join(", ");
+        let table =
+            plan.table(name).ok_or_else(|| Error::Misuse(format!("no table `{name}`; there is {}", known())))?;
+        let info = table.factory.info();
+        let (key_type, value_type) = (std::any::type_name::<K>(), std::any::type_name::<V>());
+        if (key_type, value_type) != (info.key_type, info.value_type) {
+            return Err(Error::Misuse(format!(
+                "table `{name}` has keys `{}` and values `{}`, not `{key_type}` and `{value_type}`",
+                info.key_type, info.value_type
+            )));
+        }
+        let key = Coder::resolve(Some(&info.key_codec), Role::Key).map_err(|why| Error::Misuse(why.to_string()))?;
+        let changelog = plan.topics().find(|topic| topic.name() == info.changelog);
+        let place = Self {
+            name: Arc::clone(&info.name),
+            key,
+            partitions: changelog.and_then(|topic| topic.partitions()).unwrap_or(1),
+            by_source: info.partition_by_source,
+            recovery: Arc::clone(recovery),
+            values: PhantomData,
+        };
+        Ok((place, info.window))
+    }
+
+    fn encode(&self, key: &K) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let encoded = self.key.encode(key, &mut bytes);
+        encoded.map_err(|why| Error::Encode { topic: self.name.to_string(), part: "key", why: why.to_string() })?;
+        Ok(bytes)
+    }
+
+    /// `stored` is the key as the cell has it.
+    fn find(&self, key: &K, stored: &[u8]) -> Result<Option<V>, Error> {
+        if self.by_source {
+            return Ok(self.handles().find_map(|handle| handle.with(stored, |value| value.cloned())));
+        }
+        Ok(self.handle(key)?.with(stored, |value| value.cloned()))
+    }
+
+    #[cfg(feature = "testing")]
+    fn write(&self, key: &K, stored: &[u8], value: &mut Option<V>) -> Result<(), Error> {
+        self.handle(key)?.set(stored, value.take());
+        Ok(())
+    }
+
+    /// The cell in the key's own partition.
+    fn handle(&self, key: &K) -> Result<Handle<K, V>, Error> {
+        let partition = partition_of(&self.encode(key)?, self.partitions);
+        let cell = self.recovery.cell(&self.name, partition).and_then(Handle::of_cell);
+        let away = || Error::Misuse(format!("partition {partition} of table `{}` is not on this worker", self.name));
+        cell.ok_or_else(away)
     }
 
     fn handles(&self) -> impl Iterator<Item = Handle<K, V>> {
@@ -91,6 +182,12 @@ impl<K: Data, V: TableValue> TableView<K, V> {
 
 impl<K, V> std::fmt::Debug for TableView<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TableView({})", self.name)
+        write!(f, "TableView({})", self.place.name)
+    }
+}
+
+impl<K, V> std::fmt::Debug for WindowedView<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WindowedView({}, {})", self.place.name, self.spec)
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::codec::Data;
 use crate::error::Error;
-use crate::table::{TableValue, TableView};
+use crate::table::{TableValue, TableView, WindowedView};
+use crate::window::Window;
 
 /// A table of an app under test, from [`TestDriver::table`](super::TestDriver::table).
 #[derive(Debug)]
@@ -53,13 +54,50 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     }
 
     fn write(&self, key: &K, value: &mut Option<V>) -> Result<(), Error> {
-        let mut refused = Error::Misuse("no worker runs".to_owned());
-        for view in &self.views {
-            match view.write(key, value) {
-                Ok(()) => return Ok(()),
-                Err(error) => refused = error,
-            }
-        }
-        Err(refused)
+        first(self.views.iter().map(|view| view.write(key, value)))
     }
+}
+
+/// A windowed table of an app under test, from [`TestDriver::windowed_table`](super::TestDriver::windowed_table).
+#[derive(Debug)]
+pub struct TestWindowedTable<K, V> {
+    views: Vec<WindowedView<K, V>>,
+}
+
+impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
+    pub(super) fn new(views: Vec<WindowedView<K, V>>) -> Self {
+        Self { views }
+    }
+
+    /// The value of a key in a window, wherever its partition is; `None` also while no worker has it.
+    pub fn find(&self, key: &K, window: Window) -> Option<V> {
+        self.views.iter().find_map(|view| view.find(key, window).ok().flatten())
+    }
+
+    /// Every key, window and value of all workers.
+    pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
+        let all: Vec<_> = self.views.iter().flat_map(WindowedView::iter).collect();
+        all.into_iter()
+    }
+
+    /// Gives a key a value in a window, as if an event had; `None` takes it away.
+    ///
+    /// # Errors
+    /// No worker has the key's partition.
+    pub fn set(&self, key: &K, window: Window, value: impl Into<Option<V>>) -> Result<(), Error> {
+        let mut value = value.into();
+        first(self.views.iter().map(|view| view.write(key, window, &mut value)))
+    }
+}
+
+/// The first worker that takes it.
+fn first(tried: impl Iterator<Item = Result<(), Error>>) -> Result<(), Error> {
+    let mut refused = Error::Misuse("no worker runs".to_owned());
+    for outcome in tried {
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }
