@@ -169,10 +169,14 @@ fn creation(topic: &TopicPlan, partitions: i32, settings: &Settings) -> NewTopic
         // Nothing in it has the events' times, which may be old enough to be swept away.
         new.configs.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
         new.configs.insert("max.message.bytes".to_owned(), DEAD_LETTER_MAX.to_string());
+        // Only closed segments are compacted: with Kafka's gigabyte a restore would read most of what was ever written.
+        new.configs.insert("segment.bytes".to_owned(), CHANGELOG_SEGMENT.to_string());
     }
     new
 }
 
+/// A segment of a changelog, in bytes.
+const CHANGELOG_SEGMENT: u32 = 64 << 20;
 /// The largest dead letter, in bytes.
 const DEAD_LETTER_MAX: u32 = 16 << 20;
 

@@ -96,7 +96,7 @@ fn insist(
                 if reported.is_none_or(|at| at.elapsed() >= pace.report_every) {
                     tracing::error!(
                         waiting_bytes = queue.backlog(),
-                        "cannot write tables to their store, trying again since {:?}: {error}",
+                        "cannot write tables to their store, trying again for {:?} now: {error}",
                         began.elapsed(),
                     );
                     reported = Some(Instant::now());
