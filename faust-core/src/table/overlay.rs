@@ -279,12 +279,14 @@ impl<V: Clone> Overlay<V> {
         }
     }
 
-    /// The commit of the sealed generations is not certain: the next cut covers their keys as well.
+    /// The commit of the sealed generations is not certain: the next cut covers their keys as well, whatever becomes of
+    /// them, since the changelog may hold them already.
     pub(crate) fn unseal(&mut self) {
         let Some(mut merged) = self.sealed.pop_front() else { return };
         let later = std::mem::take(&mut self.sealed);
         let open = std::mem::replace(&mut self.open, Generation::new(0));
         let number = open.number;
+        let told: Vec<u32> = later.iter().chain([&merged]).flat_map(|generation| &generation.dirty).copied().collect();
         let mut known: std::collections::HashSet<u32> = merged.dirty.iter().copied().collect();
         for generation in later.into_iter().chain([open]) {
             for (at, undo) in generation.dirty.into_iter().zip(generation.undo) {
@@ -298,15 +300,15 @@ impl<V: Clone> Overlay<V> {
         for &at in &merged.dirty {
             self.slot_mut(at).generation = number;
         }
+        for at in told {
+            self.slot_mut(at).repair = true;
+        }
         self.open = merged;
     }
 
     /// Takes back what was written since the last cut.
     pub(crate) fn roll_back_open(&mut self) {
-        let number = self.open.number + 1;
-        let open = std::mem::replace(&mut self.open, Generation::new(number));
-        let repairs: Vec<_> = open.dirty.iter().copied().filter(|at| self.slot(*at).repair).collect();
-        self.undo(open);
+        let repairs = self.undo_open();
         // What is to be set right in the changelog is so still.
         repairs.into_iter().for_each(|at| self.repair(at));
     }
@@ -314,13 +316,21 @@ impl<V: Clone> Overlay<V> {
     /// Takes back what was sealed and will not be committed. Some of it may lie in the changelog already: the next cut
     /// writes what holds over it.
     pub(crate) fn roll_back_sealed(&mut self) {
-        self.roll_back_open();
-        let mut touched = std::collections::BTreeSet::new();
+        let mut repairs = self.undo_open();
         while let Some(generation) = self.sealed.pop_back() {
-            touched.extend(generation.dirty.iter().copied());
+            repairs.extend(generation.dirty.iter().copied());
             self.undo(generation);
         }
-        touched.into_iter().for_each(|at| self.repair(at));
+        repairs.into_iter().for_each(|at| self.repair(at));
+    }
+
+    /// Undoes the open generation and begins another. Returns the entries that are to be repaired still.
+    fn undo_open(&mut self) -> std::collections::BTreeSet<u32> {
+        let next = Generation::new(self.open.number + 1);
+        let open = std::mem::replace(&mut self.open, next);
+        let repairs = open.dirty.iter().copied().filter(|at| self.slot(*at).repair).collect();
+        self.undo(open);
+        repairs
     }
 
     /// The changelog holds something of this key that never came to be: the next cut writes what does hold.
@@ -437,3 +447,6 @@ impl<V> std::fmt::Debug for Overlay<V> {
         f.debug_struct("Overlay").field("slots", &self.slots.len()).field("live", &self.live).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

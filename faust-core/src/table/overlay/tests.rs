@@ -1,0 +1,264 @@
+//! Random histories of an overlay, held against maps: what is open, sealed, committed, stored, and in the changelog.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::{CacheBudget, DirtyKey, Held, Overlay};
+
+/// What happens to an overlay.
+#[derive(Clone, Debug)]
+enum Step {
+    Read(u8),
+    Write(u8, Option<u16>),
+    Seal,
+    Committed,
+    Unseal,
+    RollBackOpen,
+    RollBackSealed,
+    Stored,
+    Evict(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || 0u8..5;
+    prop_oneof![
+        2 => key().prop_map(Step::Read),
+        8 => (key(), prop::option::weighted(0.7, any::<u16>())).prop_map(|(key, value)| Step::Write(key, value)),
+        4 => Just(Step::Seal),
+        2 => Just(Step::Committed),
+        1 => Just(Step::Unseal),
+        1 => Just(Step::RollBackOpen),
+        1 => Just(Step::RollBackSealed),
+        2 => Just(Step::Stored),
+        2 => (1u8..20).prop_map(Step::Evict),
+    ]
+}
+
+/// A restore: batches of committed entries, then keys of which the changelog holds something that was never committed.
+type Restore = (Vec<BTreeMap<u8, Option<u16>>>, Vec<(u8, Option<u16>)>);
+
+fn restore() -> impl Strategy<Value = Restore> {
+    let value = || prop::option::weighted(0.7, any::<u16>());
+    let batch = prop::collection::btree_map(0u8..5, value(), 0..4);
+    (prop::collection::vec(batch, 0..3), prop::collection::vec((0u8..5, value()), 0..3))
+}
+
+type Values = BTreeMap<u8, u16>;
+
+/// An overlay, used as a cell uses it, and what it should be.
+struct World {
+    overlay: Overlay<u16>,
+    budget: Arc<CacheBudget>,
+    open: Values,
+    sealed: Option<Values>,
+    committed: Values,
+    /// What was handed to the store and has not arrived.
+    jobs: VecDeque<(u64, Vec<(u8, Option<u16>)>)>,
+    /// What was sealed, for the store.
+    sealed_entries: Vec<(u8, Option<u16>)>,
+    store: Values,
+    /// The last record of each key, whether its cut was committed or not.
+    changelog: BTreeMap<u8, Option<u16>>,
+}
+
+fn bytes(value: u16) -> Box<[u8]> {
+    value.to_string().into_bytes().into()
+}
+
+fn value(held: &Held<u16>) -> Option<u16> {
+    match held {
+        Held::Absent => None,
+        Held::Bytes(bytes) => Some(std::str::from_utf8(bytes).unwrap().parse().unwrap()),
+        Held::Value(value) => Some(*value),
+        Held::Taken => panic!("nobody has taken it"),
+    }
+}
+
+fn put(values: &mut Values, key: u8, value: Option<u16>) {
+    match value {
+        Some(value) => values.insert(key, value),
+        None => values.remove(&key),
+    };
+}
+
+impl World {
+    fn new(limit: u64, (batches, uncommitted): &Restore) -> Self {
+        let budget = CacheBudget::new(limit);
+        let mut world = Self {
+            overlay: Overlay::new(Arc::clone(&budget)),
+            budget,
+            open: Values::new(),
+            sealed: None,
+            committed: Values::new(),
+            jobs: VecDeque::new(),
+            sealed_entries: Vec::new(),
+            store: Values::new(),
+            changelog: BTreeMap::new(),
+        };
+        for batch in batches {
+            let mut slots = Vec::new();
+            for (key, value) in batch {
+                slots.push(world.overlay.apply(&[*key], value.map(bytes).as_deref()));
+                put(&mut world.committed, *key, *value);
+                world.changelog.insert(*key, *value);
+            }
+            world.overlay.evict(2 * slots.len());
+            let number = world.overlay.applied(slots);
+            world.jobs.push_back((number, batch.iter().map(|(key, value)| (*key, *value)).collect()));
+        }
+        world.open = world.committed.clone();
+        for (key, value) in uncommitted {
+            world.changelog.insert(*key, *value);
+            let at = world.load_or_insert(*key);
+            world.overlay.repair(at);
+        }
+        world
+    }
+
+    fn load(&mut self, key: u8) -> Option<u32> {
+        if let Some(at) = self.overlay.find(&[key]) {
+            return Some(at);
+        }
+        let stored = self.store.get(&key).copied()?;
+        self.overlay.evict(16);
+        Some(self.overlay.insert(&[key], Held::Bytes(bytes(stored))))
+    }
+
+    fn load_or_insert(&mut self, key: u8) -> u32 {
+        self.load(key).unwrap_or_else(|| {
+            self.overlay.evict(16);
+            self.overlay.insert(&[key], Held::Absent)
+        })
+    }
+
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Read(key) => {
+                let found = self.load(*key).and_then(|at| value(self.overlay.held(at)));
+                assert_eq!(found, self.open.get(key).copied());
+            }
+            Step::Write(key, new) => {
+                let at = self.load_or_insert(*key);
+                self.overlay.write(at);
+                let before = self.overlay.put(at, new.map_or(Held::Absent, Held::Value));
+                assert_eq!(value(&before), self.open.get(key).copied());
+                put(&mut self.open, *key, *new);
+            }
+            // A task has one commit under way at a time.
+            Step::Seal if self.sealed.is_none() => self.seal(),
+            Step::Committed => self.commit(),
+            Step::Unseal => {
+                self.overlay.unseal();
+                self.sealed = None;
+            }
+            Step::RollBackOpen => {
+                self.overlay.roll_back_open();
+                self.open = self.sealed.clone().unwrap_or_else(|| self.committed.clone());
+            }
+            Step::RollBackSealed => {
+                self.overlay.roll_back_sealed();
+                self.sealed = None;
+                self.open = self.committed.clone();
+            }
+            Step::Stored => {
+                if let Some((number, entries)) = self.jobs.pop_front() {
+                    entries.into_iter().for_each(|(key, value)| put(&mut self.store, key, value));
+                    self.overlay.stored(number);
+                }
+            }
+            Step::Evict(looks) => {
+                self.overlay.evict(usize::from(*looks));
+            }
+            Step::Seal => {}
+        }
+    }
+
+    fn seal(&mut self) {
+        let mut entries = BTreeMap::new();
+        let committed = &self.committed;
+        let sealed = self.overlay.seal(|DirtyKey { key, held, is_new }| {
+            assert_eq!(is_new, !committed.contains_key(&key[0]), "whether key {} is new", key[0]);
+            assert_eq!(entries.insert(key[0], value(held)), None, "key {} is told twice", key[0]);
+            Ok::<_, std::convert::Infallible>(4)
+        });
+        sealed.unwrap();
+        self.changelog.extend(&entries);
+        self.sealed_entries = entries.into_iter().collect();
+        self.sealed = Some(self.open.clone());
+    }
+
+    fn commit(&mut self) {
+        let Some(sealed) = self.sealed.take() else { return };
+        self.committed = sealed;
+        let number = self.overlay.committed();
+        self.jobs.push_back((number, std::mem::take(&mut self.sealed_entries)));
+        // A restore trusts every record up to the last cut that was committed, so none may tell of anything else.
+        for (key, logged) in &self.changelog {
+            assert_eq!(*logged, self.committed.get(key).copied(), "what the changelog says of key {key}");
+        }
+        assert!(self.committed.keys().all(|key| self.changelog.contains_key(key)));
+    }
+
+    fn check(&mut self) {
+        let mut here = BTreeMap::new();
+        let mut live = 0;
+        for (_, key, held) in self.overlay.entries() {
+            assert!(here.insert(key[0], value(held)).is_none(), "key {} is here twice", key[0]);
+            live += i64::from(held.is_there());
+        }
+        assert_eq!(self.overlay.live(), live);
+        let unwritten: Vec<_> = self.overlay.unwritten().map(|(_, key, _)| key[0]).collect();
+        for key in 0..5 {
+            let stored = self.store.get(&key).copied();
+            let found = here.get(&key).copied().unwrap_or(stored);
+            assert_eq!(found, self.open.get(&key).copied(), "key {key}");
+            assert!(unwritten.contains(&key) || found == stored, "key {key} differs from the store and is not told");
+        }
+    }
+}
+
+/// How many random cases; `FAUST_TEST_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("FAUST_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    /// Law: whatever is sealed, committed, given up, taken back, stored and evicted, reads give what holds, and the
+    /// changelog, once a cut is committed, says the same as the table.
+    #[test]
+    fn it_is_what_the_maps_say(
+        limit in prop_oneof![Just(0u64), Just(300), Just(u64::MAX)],
+        restore in restore(),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let mut world = World::new(limit, &restore);
+        world.check();
+        for step in &steps {
+            world.apply(step);
+            world.check();
+        }
+        // Everything comes to its end: committed, stored, and only what there is room for stays.
+        world.apply(&Step::Committed);
+        world.seal();
+        world.commit();
+        while !world.jobs.is_empty() {
+            world.apply(&Step::Stored);
+        }
+        world.check();
+        prop_assert_eq!(&world.store, &world.open);
+        prop_assert_eq!(world.overlay.unwritten().count(), 0);
+        if limit == 0 {
+            world.apply(&Step::Evict(200));
+            prop_assert_eq!(world.overlay.entries().count(), 0, "clean entries go when there is no room");
+            prop_assert_eq!(world.budget.used(), 0);
+        }
+        let World { overlay, budget, .. } = world;
+        drop(overlay);
+        prop_assert_eq!(budget.used(), 0);
+    }
+}
