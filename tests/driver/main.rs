@@ -1,9 +1,11 @@
 //! Scenarios on the test driver: the real engine, an in-process Kafka, a clock that only the test moves.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod chaos;
 mod cuts;
 mod failures;
 mod laws;
 mod streams;
 mod tables;
+mod windows;
 mod workers;

@@ -119,7 +119,8 @@ impl<V: TableValue> Cell<V> {
         self.due.store(i64::MIN, Ordering::Relaxed);
         if self.cx.store.is_none() {
             let mut starts: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-            for (at, key, _) in state.overlay.entries().filter(|(_, _, held)| held.is_there()) {
+            // Those without a value too: what is written to them again is written in the same place.
+            for (at, key, _) in state.overlay.entries() {
                 if let Some((start, _)) = split_store_key(key) {
                     starts.entry(start.0).or_default().push(at);
                 }

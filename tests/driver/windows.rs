@@ -1,0 +1,364 @@
+//! Windowed tables against a brute-force oracle: what they hold, what closes, what comes late; whatever crashes.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use faust::__private::{AgentCx, AgentDef, AgentFuture, ArgSpec, TableDecl, TopicDecl, WindowDecl, arg};
+use faust::prelude::*;
+use faust::testing::TestMessage;
+use faust::{AgentHandle, AppBuilder, Error};
+use proptest::prelude::*;
+
+use super::chaos::{Chaos, Disk, Held, Step, base, cases, input, number, step, store, trip};
+
+thread_local! {
+    /// The windowed table of the present case: an agent's declaration is static, and its windows are random here.
+    static TABLE: Cell<&'static ArgSpec> = panic!("a case says which windows");
+}
+
+/// Sums in windows; a value of 7 asks for everything the table holds.
+#[allow(non_camel_case_types)]
+struct windowed;
+
+impl AgentHandle for windowed {
+    const DEF: AgentDef = def("windowed", |cx| {
+        static NUMBERS: ArgSpec = ArgSpec::new("numbers");
+        let numbers: Stream<i64, String> = arg(cx, &NUMBERS)?;
+        start(cx, numbers)
+    });
+}
+
+/// The same behind a `group_by`.
+#[allow(non_camel_case_types)]
+struct grouped;
+
+impl AgentHandle for grouped {
+    const DEF: AgentDef = def("grouped", |cx| {
+        static NUMBERS: ArgSpec = ArgSpec::new("numbers");
+        let numbers: Stream<i64, String> = arg(cx, &NUMBERS)?;
+        start(cx, numbers.group_by("units", |n| format!("g{}", n % 10)))
+    });
+}
+
+const fn def(name: &'static str, start: fn(&mut AgentCx<'_>) -> Result<AgentFuture, Error>) -> AgentDef {
+    AgentDef { name, topics: &["in"], sinks: &[], help: "", module: "", file: file!(), line: line!(), start }
+}
+
+fn start(cx: &mut AgentCx<'_>, numbers: Stream<i64, String>) -> Result<AgentFuture, Error> {
+    static DUMPS: ArgSpec = ArgSpec::new("dumps").with_topic(TopicDecl::new("dumps"));
+    let sums: WindowedTable<String, i64> = arg(cx, TABLE.get())?;
+    let dumps: Topic<(i32, i64), Dump> = arg(cx, &DUMPS)?;
+    Ok(Box::pin(async move { sum(numbers, sums, dumps).await.map_err(Into::into) }))
+}
+
+async fn sum(
+    mut numbers: Stream<i64, String>,
+    sums: WindowedTable<String, i64>,
+    dumps: Topic<(i32, i64), Dump>,
+) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        trip()?;
+        sums.update(event.key(), |sum| *sum += event.value());
+        if event.value() % 10 == 3 {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        trip()?;
+        if *event.value() == REMOVES {
+            sums.remove(event.key());
+        }
+        if event.value() % 10 == DUMPS {
+            let all = sums.iter().map(|(key, window, sum)| (window.start().0, key, sum)).collect();
+            dumps.send(&(event.partition(), event.offset()), &all).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The last digit of values that ask for everything.
+const DUMPS: i64 = 7;
+/// A value that takes its key out of its windows.
+const REMOVES: i64 = 50;
+
+#[window_close(table = "sums")]
+async fn closed(
+    key: String,
+    window: Window,
+    sum: i64,
+    #[topic("closed")] out: Topic<String, (i64, i64)>,
+) -> Result<()> {
+    trip()?;
+    out.send(&key, &(window.start().0, sum)).await?;
+    trip()
+}
+
+#[window_late(table = "sums")]
+async fn late(
+    key: String,
+    window: Window,
+    event: LateEvent,
+    #[topic("late")] out: Topic<String, (i64, i64)>,
+) -> Result<()> {
+    trip()?;
+    out.send(&key, &(window.start().0, event.offset())).await?;
+    trip()
+}
+
+/// Start, key and sum of every window.
+type Dump = Vec<(i64, String, i64)>;
+
+/// Windows as the oracle takes them.
+#[derive(Clone, Copy, Debug)]
+struct Windows {
+    size: i64,
+    step: i64,
+    expires: i64,
+}
+
+/// Sizes and steps of all kinds, and what is kept from nothing to everything that the input's times span.
+fn windows() -> impl Strategy<Value = Windows> {
+    let size = prop_oneof![1i64..10, 1i64..300, 1i64..5000];
+    let expires = prop_oneof![Just(0i64), 0i64..200, 0i64..3000, Just(SPAN)];
+    (size, 1i64..8, 0i64..2, expires).prop_map(|(size, parts, odd, expires)| {
+        let step = (size / parts + odd).clamp(1, size);
+        Windows { size, step, expires }
+    })
+}
+
+/// How far the times of events lie apart, in milliseconds.
+const SPAN: i64 = 3000;
+
+/// What should have come of a partition's messages.
+#[derive(Debug, Default)]
+struct Oracle {
+    sums: BTreeMap<(i64, String), i64>,
+    stream_time: Option<i64>,
+    closed: Vec<(String, (i64, i64))>,
+    late: Vec<(String, (i64, i64))>,
+    dumps: BTreeMap<(i32, i64), Dump>,
+}
+
+impl Oracle {
+    /// Takes one message in, by trying every window there could be.
+    fn take(&mut self, windows: Windows, message: &TestMessage) {
+        let Windows { size, step, expires } = windows;
+        let key = String::from_utf8(message.key.clone().unwrap()).unwrap();
+        let (value, time) = (number(message.payload.as_deref()), message.timestamp.0);
+        let now = self.stream_time.unwrap_or(i64::MIN).max(time);
+        self.stream_time = Some(now);
+        let first = (time - size).div_euclid(step) - 1;
+        for start in (first..).map(|n| n * step).take_while(|start| *start <= time) {
+            if start + size <= time {
+                continue;
+            }
+            if start + size + expires <= now {
+                self.late.push((key.clone(), (start, message.offset)));
+                // The removal that follows comes too late as well.
+                if value == REMOVES {
+                    self.late.push((key.clone(), (start, message.offset)));
+                }
+            } else if value == REMOVES {
+                self.sums.remove(&(start, key.clone()));
+            } else {
+                *self.sums.entry((start, key.clone())).or_default() += value;
+            }
+        }
+        if value % 10 == DUMPS {
+            let all = self.sums.iter().map(|((start, key), sum)| (*start, key.clone(), *sum)).collect();
+            self.dumps.insert((message.partition, message.offset), all);
+        }
+        let (gone, left) =
+            std::mem::take(&mut self.sums).into_iter().partition(|((start, _), _)| start + size + expires <= now);
+        self.sums = left;
+        let gone: BTreeMap<(i64, String), i64> = gone;
+        self.closed.extend(gone.into_iter().map(|((start, key), sum)| (key, (start, sum))));
+    }
+}
+
+/// A cluster whose agent reads `topic`, with these windows.
+struct World {
+    chaos: Chaos,
+    windows: Windows,
+    topic: &'static str,
+}
+
+impl World {
+    fn new(app: AppBuilder, topic: &'static str, windows: Windows, store: &str) -> Self {
+        let Windows { size, step, expires } = windows;
+        let window = Some(WindowDecl { size_ms: size, step_ms: step, expires_ms: Some(expires) });
+        let spec = ArgSpec::new("sums").with_table(TableDecl { window, ..TableDecl::new() });
+        TABLE.set(Box::leak(Box::new(spec)));
+        let partitions = if topic == "in" { 3 } else { 8 };
+        Self { chaos: Chaos::new(app.hook::<closed>().hook::<late>(), partitions, store), windows, topic }
+    }
+
+    fn direct(windows: Windows, store: &str) -> Self {
+        Self::new(App::builder("windows").agent::<windowed>(), "in", windows, store)
+    }
+
+    /// What should have come of everything in the agent's topic.
+    fn oracle(&mut self) -> Oracle {
+        let mut all = Oracle::default();
+        let mut partitions: BTreeMap<i32, Oracle> = BTreeMap::new();
+        for message in self.chaos.driver.messages(self.topic).unwrap() {
+            partitions.entry(message.partition).or_default().take(self.windows, &message);
+        }
+        for oracle in partitions.into_values() {
+            all.sums.extend(oracle.sums);
+            all.closed.extend(oracle.closed);
+            all.late.extend(oracle.late);
+            all.dumps.extend(oracle.dumps);
+        }
+        all.closed.sort();
+        all.late.sort();
+        all
+    }
+
+    fn told(&mut self, topic: &str) -> Vec<(String, (i64, i64))> {
+        let mut told = self.chaos.driver.read::<String, (i64, i64)>(topic).unwrap();
+        told.sort();
+        told
+    }
+
+    /// What the changelog says by itself: the last record of each key.
+    fn logged(&mut self) -> BTreeMap<(i64, String), i64> {
+        let mut logged = BTreeMap::new();
+        for message in self.chaos.driver.messages("windows-sums-changelog").unwrap() {
+            let bytes = message.key.unwrap();
+            let (key, start) = bytes.split_last_chunk::<8>().unwrap();
+            let at = (i64::from_be_bytes(*start), String::from_utf8(key.to_vec()).unwrap());
+            match message.payload {
+                Some(payload) => logged.insert(at, number(Some(&payload))),
+                None => logged.remove(&at),
+            };
+        }
+        logged
+    }
+
+    /// What holds whatever has happened: nothing is missing, nothing is wrong, repeats are true to the letter.
+    fn check_at_least_once(&mut self) {
+        let oracle = self.oracle();
+        assert_eq!(self.logged(), oracle.sums, "the changelog");
+        let set = |all: Vec<(String, (i64, i64))>| all.into_iter().collect::<BTreeSet<_>>();
+        assert_eq!(set(self.told("closed")), set(oracle.closed), "closed windows");
+        assert_eq!(set(self.told("late")), set(oracle.late), "late events");
+        let dumps = self.chaos.driver.read::<(i32, i64), Dump>("dumps").unwrap();
+        for (at, dump) in &dumps {
+            assert_eq!(Some(dump), oracle.dumps.get(at), "the table at {at:?}");
+        }
+        assert_eq!(dumps.iter().map(|(at, _)| *at).collect::<BTreeSet<_>>(), oracle.dumps.into_keys().collect());
+    }
+
+    /// What holds where nothing has crashed or failed.
+    fn check_exactly_once(&mut self) {
+        let oracle = self.oracle();
+        assert_eq!(self.told("closed"), oracle.closed, "closed windows");
+        assert_eq!(self.told("late"), oracle.late, "late events");
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    /// Law: without crashes tables, closings and late counts are the oracle's, each told once; workers may come and go.
+    #[test]
+    fn windows_are_the_oracles(
+        windows in windows(),
+        store in store(),
+        steps in prop::collection::vec(orderly(), 1..24),
+        one_worker in any::<bool>(),
+    ) {
+        let mut world = World::direct(windows, store);
+        for step in steps.iter().filter(|step| !one_worker || !matches!(step, Step::Start | Step::Stop(_))) {
+            world.chaos.apply(step);
+        }
+        world.chaos.finish();
+        world.check_at_least_once();
+        world.check_exactly_once();
+        if one_worker {
+            let oracle = world.oracle();
+            let counts = world.chaos.counts();
+            prop_assert_eq!(counts[0].late_events, oracle.late.len() as u64);
+            prop_assert_eq!(counts[0].windows_closed, oracle.closed.len() as u64);
+        }
+    }
+
+    /// Law: whatever crashes, fails or is lost at any await, nothing but repeats comes of it.
+    #[test]
+    fn windows_survive_everything(
+        windows in windows(),
+        store in store(),
+        steps in prop::collection::vec(step(SPAN), 1..24),
+    ) {
+        let mut world = World::direct(windows, store);
+        steps.iter().for_each(|step| world.chaos.apply(step));
+        world.chaos.finish();
+        world.check_at_least_once();
+        // Each partition's table as a restore finds it, with its disk and without.
+        for disk in [Disk::Kept, Disk::Lost] {
+            world.chaos.crash_all(disk);
+            world.chaos.apply(&Step::Start);
+            let ask = (0..7).map(|key| super::chaos::Input { key, value: DUMPS, time: 0 }).collect();
+            world.chaos.apply(&Step::Send(ask, None));
+            world.chaos.finish();
+            world.check_at_least_once();
+        }
+    }
+
+    /// Law: behind a `group_by` of eight partitions that are replayed at any speeds, windows are those of the order in
+    /// which events arrived there; and where they are kept as long as speeds differ, none is late.
+    #[test]
+    fn windows_behind_a_group_by_are_the_oracles(
+        windows in windows(),
+        kept in any::<bool>(),
+        steps in prop::collection::vec(step(SPAN), 1..16),
+        skewed in prop::collection::vec((0i32..8, prop::collection::vec(input(SPAN), 1..10)), 1..12),
+    ) {
+        let windows = if kept { Windows { expires: SPAN, ..windows } } else { windows };
+        let app = App::builder("windows").agent_with::<grouped>(|agent| agent.name("grouped"));
+        let mut world = World::new(app, "windows-grouped-units-repartition", windows, "memory://");
+        let mut skewed = skewed.iter();
+        for step in &steps {
+            world.chaos.apply(step);
+            // One partition at a time: the others stand still, however old what they hold is.
+            if let Some((partition, input)) = skewed.next() {
+                for input in input {
+                    let time = Timestamp(base().0 + input.time);
+                    let options = |message: faust::SendOptions| message.timestamp(time).partition(*partition);
+                    world.chaos.driver.send_with("in", &format!("k{}", input.key), &input.value, options).unwrap();
+                }
+                world.chaos.driver.run_until_idle();
+            }
+        }
+        world.chaos.finish();
+        world.chaos.restart(Disk::Lost);
+        world.check_at_least_once();
+        if kept {
+            prop_assert_eq!(world.oracle().late, []);
+        }
+    }
+}
+
+/// Steps that break nothing; what is held back is let go before time passes.
+fn orderly() -> impl Strategy<Value = Step> {
+    let breaks = |step: &Step| {
+        matches!(
+            step,
+            Step::Crash(_) | Step::CrashAll(_) | Step::Fail(_) | Step::Hold(Held::Commits | Held::CommitAnswers)
+        )
+    };
+    step(SPAN).prop_filter("orderly", move |step| !breaks(step) && !matches!(step, Step::Hold(_)))
+}
+
+#[test]
+fn a_window_that_is_taken_back_and_written_again_closes() {
+    let windows = Windows { size: 10, step: 10, expires: 0 };
+    let mut world = World::direct(windows, "memory://");
+    let at = |time| super::chaos::Input { key: 0, value: 1, time };
+    // The first event fails after its write, is taken back, and comes again.
+    world.chaos.apply(&Step::Fail(1));
+    world.chaos.apply(&Step::Send(vec![at(0)], None));
+    world.chaos.apply(&Step::Advance(500));
+    world.chaos.apply(&Step::Send(vec![at(10)], None));
+    assert_eq!(world.told("closed"), [("k0".to_owned(), (base().0, 1))]);
+}
