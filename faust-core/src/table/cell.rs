@@ -70,8 +70,16 @@ struct State<V> {
     whole: bool,
     /// Windows that start before this are gone.
     closed_to: Option<i64>,
-    /// Without a store, the entries of each window, by its start.
+    /// While the overlay is whole, the entries of each window, by its start.
     starts: BTreeMap<i64, Vec<u32>>,
+}
+
+impl<V> State<V> {
+    /// Something was evicted: the store has to be asked from now on.
+    fn is_not_whole(&mut self) {
+        self.whole = false;
+        self.starts.clear();
+    }
 }
 
 impl<V: TableValue> Cell<V> {
@@ -154,7 +162,7 @@ impl<V: TableValue> Cell<V> {
     fn insert(&self, state: &mut State<V>, key: &[u8], held: Held<V>) -> u32 {
         // Before the entry comes, so that it cannot be the one to go.
         if self.cx.store.is_some() && state.overlay.evict(EVICT_LOOKS) {
-            state.whole = false;
+            state.is_not_whole();
         }
         let at = state.overlay.insert(key, held);
         self.note_start(state, key, at);

@@ -346,9 +346,10 @@ impl<V: Clone> Overlay<V> {
         }
     }
 
-    /// What a restore reads: it is what holds, and not to be taken back. `None` removes.
-    pub(crate) fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> u32 {
-        let at = self.find(key).unwrap_or_else(|| self.insert(key, Held::Absent));
+    /// What a restore reads: it is what holds, and not to be taken back. `None` removes. Says whether the entry is new.
+    pub(crate) fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> (u32, bool) {
+        let found = self.find(key);
+        let at = found.unwrap_or_else(|| self.insert(key, Held::Absent));
         let weight = u32::try_from(value.map_or(0, <[u8]>::len)).unwrap_or(u32::MAX);
         let before = self.slot(at).weight;
         self.charge(i64::from(weight) - i64::from(before));
@@ -356,7 +357,7 @@ impl<V: Clone> Overlay<V> {
         let number = self.open.number;
         let slot = self.slot_mut(at);
         (slot.weight, slot.generation) = (weight, number);
-        at
+        (at, found.is_none())
     }
 
     /// Ends a batch of [`apply`](Self::apply)s, whose entries these are; returns its number for [`stored`](Self::stored).

@@ -47,12 +47,12 @@ impl<V: TableValue> Cell<V> {
 
     /// The oldest keys whose windows start before `bound`, all of one window or of several.
     fn expired(&self, state: &mut State<V>, from: i64, bound: i64) -> Result<Vec<Vec<u8>>, Error> {
-        if self.cx.store.is_none() {
+        if state.whole {
             return Ok(Self::expired_in_memory(state, bound));
         }
         let (low, high) = (prefix(from), prefix(bound));
         let mut keys = std::collections::BTreeSet::new();
-        if let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) {
+        if let Some(store) = &self.cx.store {
             let overlay = &mut state.overlay;
             let mut each = |key: &[u8], _: &[u8]| {
                 // What was removed already stays in the store until its writer comes to it.
@@ -72,11 +72,7 @@ impl<V: TableValue> Cell<V> {
                 keys.insert(key.to_vec());
             }
         };
-        if state.whole {
-            state.overlay.entries().for_each(|(_, key, held)| take(key, held));
-        } else {
-            state.overlay.unwritten().for_each(|(_, key, held)| take(key, held));
-        }
+        state.overlay.unwritten().for_each(|(_, key, held)| take(key, held));
         Ok(keys.into_iter().take(CLOSE_BATCH).collect())
     }
 
@@ -100,9 +96,9 @@ impl<V: TableValue> Cell<V> {
         keys
     }
 
-    /// Without a store the overlay has to know which entries belong to which window.
+    /// As long as the overlay is all there is, it has to know which entries belong to which window.
     pub(super) fn note_start(&self, state: &mut State<V>, key: &[u8], at: u32) {
-        if self.cx.store.is_none()
+        if state.whole
             && self.spec.info.window.is_some()
             && let Some((start, _)) = split_store_key(key)
         {
@@ -117,7 +113,7 @@ impl<V: TableValue> Cell<V> {
         }
         state.closed_to = None;
         self.due.store(i64::MIN, Ordering::Relaxed);
-        if self.cx.store.is_none() {
+        if state.whole {
             let mut starts: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
             // Those without a value too: what is written to them again is written in the same place.
             for (at, key, _) in state.overlay.entries() {

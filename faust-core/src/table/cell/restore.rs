@@ -12,13 +12,15 @@ impl<V: TableValue> Cell<V> {
         let mut state = self.state();
         let mut slots = Vec::with_capacity(batch.len());
         for entry in batch.iter() {
-            let at = state.overlay.apply(entry.key, entry.value);
-            self.note_start(&mut state, entry.key, at);
+            let (at, is_new) = state.overlay.apply(entry.key, entry.value);
+            if is_new {
+                self.note_start(&mut state, entry.key, at);
+            }
             slots.push(at);
         }
         // A table larger than the memory it may take: what the store has already makes room.
         if self.cx.store.is_some() && state.overlay.evict(2 * slots.len()) {
-            state.whole = false;
+            state.is_not_whole();
         }
         let number = state.overlay.applied(slots);
         drop(state);

@@ -101,7 +101,7 @@ impl World {
         for batch in batches {
             let mut slots = Vec::new();
             for (key, value) in batch {
-                slots.push(world.overlay.apply(&[*key], value.map(bytes).as_deref()));
+                slots.push(world.overlay.apply(&[*key], value.map(bytes).as_deref()).0);
                 put(&mut world.committed, *key, *value);
                 world.changelog.insert(*key, *value);
             }
