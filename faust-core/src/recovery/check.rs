@@ -73,7 +73,8 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
         )));
     }
     let Some(mark) = held.map(|held| read(marking, &held).map_err(&fault)).transpose()? else {
-        if low > 0 && high > low {
+        // Where all of it was deleted there is nothing left to tell that, but a commit of a table that was written to.
+        if low > 0 && (high > low || commit.is_some_and(|commit| commit.cut > 0)) {
             return Err(fault(format!(
                 "its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; changelogs need `cleanup.policy=compact` alone. Run `reset --topics` to start over"
             )));
@@ -102,7 +103,8 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
         )));
     }
     let age = marking.clock.now().0.saturating_sub(mark.time);
-    if mark.next < high && (age > millis(STALE_AFTER) || mark.next < low) && low == 0 {
+    let is_stale = mark.next < high && age > millis(STALE_AFTER);
+    if is_stale && low == 0 {
         tracing::info!(table = %info.name, partition, "the store is too old to catch up, because the changelog forgets removals after a day: it is restored from the beginning");
         return Ok(Source { from: low, full: true, cut: mark.cut, is_stale: true });
     }
@@ -110,6 +112,11 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
         return Err(fault(format!(
             "its store holds its changelog {changelog} up to offset {}, but that begins at {low}: records between were deleted; run `reset --topics` to start over",
             mark.next
+        )));
+    }
+    if is_stale {
+        return Err(fault(format!(
+            "its store is too old to catch up, because the changelog forgets removals after a day, and its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; run `reset --topics` to start over"
         )));
     }
     Ok(Source { from: mark.next, full: false, cut: mark.cut, is_stale: false })

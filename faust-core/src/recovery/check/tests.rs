@@ -50,6 +50,8 @@ fn what_fits_is_restored_from_where_the_store_is() {
     let commit = commit(9, 80);
     assert_eq!(look(None, None, 0, 0), Ok(source(0, true, 0)), "everything is new");
     assert_eq!(look(None, Some(&commit), 0, 80), Ok(source(0, true, 0)), "the store is gone");
+    let new = CutMark::new(0);
+    assert_eq!(look(None, Some(&new), 80, 80), Ok(source(80, true, 0)), "emptied, and not written to since");
     assert_eq!(look(mark(|_| ()), Some(&commit), 0, 80), Ok(source(50, false, 7)), "the store lags");
     let caught_up = mark(|mark| (mark.next, mark.cut) = (80, 9));
     assert_eq!(look(caught_up, Some(&commit), 0, 80), Ok(source(80, false, 9)));
@@ -67,7 +69,10 @@ fn a_store_that_has_missed_removals_for_too_long_is_not_trusted() {
 #[test]
 fn what_does_not_fit_is_told_with_the_way_out() {
     let good = commit(9, 80);
+    let old = mark(|mark| mark.time = NOW - millis(STALE_AFTER) - 1);
     let cases = [
+        (None, Some(&good), 80, 80, "begins at offset 80: records before it were deleted"),
+        (old, Some(&good), 10, 80, "too old to catch up"),
         (None, Some(&good), 0, 79, "knows its changelog shop-counts-changelog[3] up to offset 80, but it ends at 79"),
         (None, Some(&good), 10, 80, "begins at offset 10: records before it were deleted"),
         (mark(|mark| mark.topic_id = "id-0".to_owned()), Some(&good), 0, 80, "deleted and created again"),
