@@ -1,6 +1,10 @@
 //! The lesson's examples as processes, fed by `clicks` and by `send`, their outputs compared with what is to be there.
 
+mod state;
+
 use serde_json::{Value, json};
+
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::harness::{Cluster, Message, Program};
 
@@ -41,9 +45,20 @@ fn sorted(mut values: Vec<Value>) -> Vec<Value> {
 
 struct Lesson {
     cluster: Cluster,
+    /// The topic's name stands in the examples: on a Kafka that tests share, one at a time may have it.
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Lesson {
+    /// A cluster with the lesson's topic, empty.
+    async fn begin(partitions: i32) -> Self {
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let turn = TURN.lock().await;
+        let cluster = Cluster::start().await;
+        cluster.create(CLICKS, partitions).await;
+        Self { cluster, _turn: turn }
+    }
+
     fn example(&self, name: &str) -> Program {
         // On a Kafka that outlives the test, another version is another group.
         let version = std::process::id().to_string();
@@ -95,8 +110,7 @@ impl Lesson {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_example_of_the_lesson_does_its_job() {
-    let lesson = Lesson { cluster: Cluster::start().await };
-    lesson.cluster.create(CLICKS, 4).await;
+    let lesson = Lesson::begin(4).await;
     for output in ["sanitized", "popular", "scored"] {
         lesson.cluster.create(&format!("{CLICKS}.{output}"), 4).await;
     }
