@@ -11,6 +11,7 @@
 //! | `FAUST_TEST_SEED` | the seed of the random moments, printed at the start of each scenario |
 
 mod broker;
+mod counts;
 mod feed;
 mod ledger;
 mod random;
@@ -93,6 +94,48 @@ async fn rebalances_lose_nothing() {
     }
     scenario.interrupt(first).await;
     scenario.finish(kills() * 3 / 4).await;
+}
+
+/// Events that the workers count, when the scenario is as long as it should be.
+const COUNTED: i64 = 500_000;
+
+/// Two workers come and go, most of them by `kill -9`; the table that they share counts each event once.
+async fn counts_are_exact(name: &str, work: Work) {
+    let mut scenario = Scenario::start(name, work, Broker::given_or_embedded().await, RATE).await;
+    // One takes over from itself at once; when the other is killed, its partitions move.
+    let memberships = [Membership::Static, Membership::Dynamic];
+    let mut workers = [None, None];
+    for round in 0..kills() {
+        for (worker, membership) in workers.iter_mut().zip(memberships) {
+            if worker.is_none() {
+                let worker = worker.insert(scenario.worker(membership).await);
+                scenario.await_partitions(worker).await;
+            }
+        }
+        scenario.await_progress().await;
+        let chosen = usize::try_from(scenario.choose(2)).unwrap();
+        if round % 4 == 3 {
+            scenario.interrupt(workers[1 - chosen].take().expect("both run")).await;
+        }
+        scenario.kill(workers[chosen].take().expect("both run"), Victim::Worker).await;
+    }
+    for worker in workers.into_iter().flatten() {
+        scenario.interrupt(worker).await;
+    }
+    if kills() >= 20 {
+        scenario.await_fed(COUNTED).await;
+    }
+    scenario.finish(kills() * 3 / 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_workers_count_exactly_with_stores() {
+    counts_are_exact("counted-sled", Work::CountInSled).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_workers_count_exactly_without_stores() {
+    counts_are_exact("counted-memory", Work::CountInMemory).await;
 }
 
 /// The broker is away when the worker starts; later it is killed and comes back on its port; then it stands still and goes on.

@@ -11,7 +11,10 @@ use super::scenario::PARTITIONS;
 use super::work::Number;
 use crate::harness::LONG;
 
-const GROUPS: u64 = 97;
+/// The group of an event: in every partition there are some of each.
+pub(super) fn group(n: u64) -> String {
+    format!("g{}", n % 97)
+}
 
 /// A feed that runs.
 pub(super) struct Feed {
@@ -32,7 +35,7 @@ impl Feed {
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
                 let due = (began.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
                 while sent < due {
-                    let number = Number { run, n: sent, group: format!("g{}", sent % GROUPS) };
+                    let number = Number { run, n: sent, group: group(sent) };
                     let partition = i32::try_from(sent % PARTITIONS).unwrap();
                     topic.send_with(&sent, &number, |message| message.partition(partition)).await.unwrap();
                     sent += 1;

@@ -137,7 +137,7 @@ pub(super) fn signal(name: &str, pid: u32) {
 fn this_binary(dir: &Path, name: &str, role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "crash::role", "--nocapture"]).env(ROLE, role);
-    command.env("FAUST_TEST_READY", dir.join(format!("{name}.ready"))).env("FAUST_TEST_DATADIR", dir.join(name));
+    command.env("FAUST_TEST_READY", dir.join(format!("{name}.ready"))).env("FAUST_TEST_DATADIR", dir.join("data"));
     command
 }
 
@@ -193,6 +193,9 @@ async fn play_worker() {
     let mut app = work.app(&variable("FAUST_TEST_ID"), &variable("FAUST_TEST_INPUT"));
     if let Ok(instance) = std::env::var("FAUST_TEST_INSTANCE") {
         app = app.setting("consumer_group_instance_id", instance);
+    }
+    if let Some(store) = work.store() {
+        app = app.setting("store", store);
     }
     let (commit_interval, linger) = work.times();
     let app = app

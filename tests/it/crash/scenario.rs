@@ -9,6 +9,7 @@ use faust::transport::{Admin, Committed, NewTopic, TopicPartition, TransportErro
 use tempfile::TempDir;
 
 use super::broker::Broker;
+use super::counts::assert_counts;
 use super::feed::Feed;
 use super::ledger::{Ledger, partitions, watermarks};
 use super::random::Random;
@@ -121,6 +122,16 @@ impl Scenario {
         self.say("the worker has partitions");
     }
 
+    /// Waits until so many events have been fed.
+    pub(super) async fn await_fed(&self, count: i64) {
+        wait_for(&format!("{count} events to be fed"), CATCH_UP, async || self.count(&self.input).await >= count).await;
+    }
+
+    /// A number below `end`.
+    pub(super) fn choose(&mut self, end: u64) -> u64 {
+        self.random.below(end)
+    }
+
     /// Lets a random while pass: the moment of a kill must have nothing to do with what the worker does.
     pub(super) async fn random_pause(&mut self, most: Duration) {
         tokio::time::sleep(self.random.while_below(most)).await;
@@ -220,6 +231,10 @@ impl Scenario {
         self.interrupt(worker).await;
         self.assert_input(fed);
         self.assert_complete(fed);
+        if self.work.store().is_some() {
+            assert_counts(self.work, &self.id, &self.input, self.broker.bootstrap(), fed).await;
+            self.say("each key is counted as often as it was fed");
+        }
         let replayed =
             self.replayed.iter().filter(|left| left.iter().any(|(to, n)| self.ledger.times(to, *n) > 1)).count();
         eprintln!(

@@ -20,6 +20,9 @@ pub(super) enum Work {
     FilterAndGroup,
     TwoPaces,
     Awaiting,
+    /// Counts in a table, beside one other worker.
+    CountInSled,
+    CountInMemory,
 }
 
 /// A law: of every event of `from` that `stage` has finished, `to` holds the output, if `wants` expects one.
@@ -37,11 +40,13 @@ impl Work {
             Self::FilterAndGroup => "filter-and-group",
             Self::TwoPaces => "two-paces",
             Self::Awaiting => "awaiting",
+            Self::CountInSled => "count-in-sled",
+            Self::CountInMemory => "count-in-memory",
         }
     }
 
     pub(super) fn of_name(name: &str) -> Self {
-        let all = [Self::FilterAndGroup, Self::TwoPaces, Self::Awaiting];
+        let all = [Self::FilterAndGroup, Self::TwoPaces, Self::Awaiting, Self::CountInSled, Self::CountInMemory];
         all.into_iter().find(|work| work.name() == name).expect("the parent names one of ours")
     }
 
@@ -55,6 +60,16 @@ impl Work {
             }
             Self::TwoPaces => app.agent_with::<fast>(|a| a.topic(&*input)).agent_with::<slow>(|a| a.topic(&*input)),
             Self::Awaiting => app.agent_with::<ponder>(|a| a.topic(&*input)),
+            Self::CountInSled | Self::CountInMemory => app.agent_with::<count>(|a| a.topic(&*input)),
+        }
+    }
+
+    /// Whether it keeps a table `counts`, and in which store.
+    pub(super) fn store(self) -> Option<&'static str> {
+        match self {
+            Self::CountInSled => Some("sled://"),
+            Self::CountInMemory => Some("memory://"),
+            Self::FilterAndGroup | Self::TwoPaces | Self::Awaiting => None,
         }
     }
 
@@ -62,7 +77,7 @@ impl Work {
     pub(super) fn times(self) -> (&'static str, &'static str) {
         match self {
             // A commit that does not wait for what was sent is ahead of it most of the time.
-            Self::FilterAndGroup | Self::TwoPaces => ("700ms", "300ms"),
+            Self::FilterAndGroup | Self::TwoPaces | Self::CountInSled | Self::CountInMemory => ("700ms", "300ms"),
             // A commit often comes just before an event that takes long: it must not cover those that wait behind it.
             Self::Awaiting => ("100ms", "1ms"),
         }
@@ -81,6 +96,7 @@ impl Work {
             Self::TwoPaces => {
                 vec![link("fast", input, "crash.fast", |_| true), link("slow", input, "crash.slow", |_| true)]
             }
+            Self::CountInSled | Self::CountInMemory => vec![link("count", input, "crash.counted", |_| true)],
             Self::Awaiting => {
                 vec![link("ponder", input, "crash.before", |_| true), link("ponder", input, "crash.after", |_| true)]
             }
@@ -150,6 +166,20 @@ async fn ponder(
             tokio::task::yield_now().await;
         }
         after.send(&number.n, &number).await?;
+    }
+    Ok(())
+}
+
+/// The output tells which events are done, and which are done again; the table must count each once all the same.
+#[agent(topic = "crash.numbers")]
+async fn count(
+    mut numbers: Stream<Number>,
+    #[table(partition_by_source)] counts: Table<String, u64>,
+    #[topic("crash.counted")] counted: Topic<u64, Number>,
+) -> Result<()> {
+    while let Some(number) = numbers.next().await {
+        counts.update(&number.group, |count| *count += 1);
+        counted.send(&number.n, &number).await?;
     }
     Ok(())
 }

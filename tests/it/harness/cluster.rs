@@ -49,6 +49,11 @@ impl Cluster {
         Self { dir, ..Self::connect(Some(server), bootstrap).await }
     }
 
+    /// A broker that somebody else started.
+    pub(crate) async fn at(bootstrap: &str) -> Self {
+        Self::connect(None, bootstrap.to_owned()).await
+    }
+
     async fn embedded(config: BrokerConfig) -> Self {
         let server = Server::start(config).unwrap();
         let bootstrap = server.bootstrap();
