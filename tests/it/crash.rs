@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `FAUST_TEST_KAFKA` | run against this Kafka; otherwise the durable embedded broker, which is killed as well |
 //! | `FAUST_TEST_KILLS` | kills in each scenario, 4 by default; 20 also makes the other scenarios as long as they should be |
+//! | `FAUST_TEST_KEYS` | keys of the table that is restored, 50 000 by default |
 //! | `FAUST_TEST_SEED` | the seed of the random moments, printed at the start of each scenario |
 
 mod broker;
@@ -15,6 +16,7 @@ mod counts;
 mod feed;
 mod ledger;
 mod random;
+mod restore;
 mod role;
 mod scenario;
 mod work;
@@ -100,8 +102,9 @@ async fn rebalances_lose_nothing() {
 const COUNTED: i64 = 500_000;
 
 /// Two workers come and go, most of them by `kill -9`; the table that they share counts each event once.
-async fn counts_are_exact(name: &str, work: Work) {
-    let mut scenario = Scenario::start(name, work, Broker::given_or_embedded().await, RATE).await;
+async fn counts_are_exact(name: &str, store: &'static str) {
+    let broker = Broker::given_or_embedded().await;
+    let mut scenario = Scenario::start(name, Work::Count, broker, RATE).await.storing(store);
     // One takes over from itself at once; when the other is killed, its partitions move.
     let memberships = [Membership::Static, Membership::Dynamic];
     let mut workers = [None, None];
@@ -130,12 +133,12 @@ async fn counts_are_exact(name: &str, work: Work) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_workers_count_exactly_with_stores() {
-    counts_are_exact("counted-sled", Work::CountInSled).await;
+    counts_are_exact("counted-sled", "sled://").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_workers_count_exactly_without_stores() {
-    counts_are_exact("counted-memory", Work::CountInMemory).await;
+    counts_are_exact("counted-memory", "memory://").await;
 }
 
 /// The broker is away when the worker starts; later it is killed and comes back on its port; then it stands still and goes on.

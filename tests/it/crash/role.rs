@@ -40,6 +40,8 @@ pub(super) struct WorkerRole<'a> {
     pub(super) input: &'a str,
     pub(super) bootstrap: &'a str,
     pub(super) membership: Membership,
+    /// Where it keeps tables, if it has any.
+    pub(super) store: Option<&'static str>,
 }
 
 /// A process in a role. Dropping it kills it.
@@ -49,6 +51,8 @@ pub(super) struct Process {
     log: PathBuf,
     /// Exists when a worker has its partitions.
     ready: PathBuf,
+    /// What the table of an interrupted worker held.
+    table: PathBuf,
 }
 
 impl Process {
@@ -57,6 +61,9 @@ impl Process {
         let mut command = this_binary(dir, name, "worker");
         command.env("FAUST_TEST_WORK", role.work.name()).env("FAUST_TEST_ID", role.id);
         command.env("FAUST_TEST_INPUT", role.input).env("FAUST_TEST_BOOTSTRAP", role.bootstrap);
+        if let Some(store) = role.store {
+            command.env("FAUST_TEST_STORE", store);
+        }
         if role.membership == Membership::Static {
             command.env("FAUST_TEST_INSTANCE", "the-one");
         }
@@ -71,11 +78,11 @@ impl Process {
     }
 
     fn spawn(mut command: Command, dir: &Path, name: &str) -> Self {
-        let (log, ready) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.ready")));
+        let [log, ready, table] = ["log", "ready", "table"].map(|what| dir.join(format!("{name}.{what}")));
         let file = File::create(&log).unwrap();
         // The pipe ends with this process, and the child with the pipe, however this process ends.
         command.stdin(Stdio::piped()).stdout(file.try_clone().unwrap()).stderr(file);
-        Self { child: command.spawn().unwrap(), log, ready }
+        Self { child: command.spawn().unwrap(), log, ready, table }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -113,8 +120,20 @@ impl Process {
         assert!(ended.unwrap().success(), "an interrupted worker ended badly:\n{}", self.log_end());
     }
 
+    /// What it has said so far.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Keys and counts of the table `counts`, as far as it was here when the worker was interrupted.
+    pub(super) fn table(&self) -> Vec<(String, u64)> {
+        let text = std::fs::read_to_string(&self.table).unwrap();
+        let pair = |line: &str| line.split_once(' ').map(|(key, count)| (key.to_owned(), count.parse().unwrap()));
+        text.lines().map(|line| pair(line).unwrap()).collect()
+    }
+
     fn log_end(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
@@ -138,6 +157,7 @@ fn this_binary(dir: &Path, name: &str, role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "crash::role", "--nocapture"]).env(ROLE, role);
     command.env("FAUST_TEST_READY", dir.join(format!("{name}.ready"))).env("FAUST_TEST_DATADIR", dir.join("data"));
+    command.env("FAUST_TEST_TABLE", dir.join(format!("{name}.table")));
     command
 }
 
@@ -194,7 +214,7 @@ async fn play_worker() {
     if let Ok(instance) = std::env::var("FAUST_TEST_INSTANCE") {
         app = app.setting("consumer_group_instance_id", instance);
     }
-    if let Some(store) = work.store() {
+    if let Ok(store) = std::env::var("FAUST_TEST_STORE") {
         app = app.setting("store", store);
     }
     let (commit_interval, linger) = work.times();
@@ -216,5 +236,10 @@ async fn play_worker() {
         ended = worker.wait() => panic!("the worker ended by itself: {ended:?}"),
         interrupted = tokio::signal::ctrl_c() => interrupted.unwrap(),
     }
+    if let Ok(table) = worker.table::<String, u64>("counts") {
+        let lines: String = table.iter().map(|(key, count)| format!("{key} {count}\n")).collect();
+        std::fs::write(variable("FAUST_TEST_TABLE"), lines).unwrap();
+    }
+    println!("{:?}", worker.status().counts);
     worker.stop().await.unwrap();
 }

@@ -44,6 +44,8 @@ pub(super) struct Scenario {
     id: String,
     input: String,
     work: Work,
+    /// Where workers keep tables, if they have any.
+    store: Option<&'static str>,
     links: Vec<Link>,
     random: Random,
     dir: TempDir,
@@ -82,6 +84,7 @@ impl Scenario {
             id,
             input,
             work,
+            store: None,
             links,
             random,
             dir,
@@ -97,11 +100,16 @@ impl Scenario {
         }
     }
 
+    /// Workers have the table `counts`, and keep it in this store.
+    pub(super) fn storing(self, store: &'static str) -> Self {
+        Self { store: Some(store), ..self }
+    }
+
     /// Starts a worker.
     pub(super) async fn worker(&mut self, membership: Membership) -> Process {
         self.workers += 1;
-        let Self { id, input, work, broker, .. } = self;
-        let role = WorkerRole { work: *work, id, input, bootstrap: broker.bootstrap(), membership };
+        let Self { id, input, work, broker, store, .. } = self;
+        let role = WorkerRole { work: *work, id, input, bootstrap: broker.bootstrap(), membership, store: *store };
         Process::worker(self.dir.path(), &format!("worker-{}", self.workers), &role)
     }
 
@@ -231,7 +239,7 @@ impl Scenario {
         self.interrupt(worker).await;
         self.assert_input(fed);
         self.assert_complete(fed);
-        if self.work.store().is_some() {
+        if self.store.is_some() {
             assert_counts(self.work, &self.id, &self.input, self.broker.bootstrap(), fed).await;
             self.say("each key is counted as often as it was fed");
         }

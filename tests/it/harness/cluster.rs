@@ -138,6 +138,16 @@ impl Cluster {
         .await;
     }
 
+    /// Creates a topic whose name nobody has used before.
+    pub(crate) async fn declare(&self, topic: &str, partitions: i32) {
+        let new = NewTopic { name: topic.to_owned(), partitions, replication: 1, configs: BTreeMap::new() };
+        wait_for(&format!("topic `{topic}`"), LONG, async || {
+            let created = self.client.transport().admin().unwrap().create(vec![new.clone()]).await;
+            created.is_ok() && self.partitions(topic).await == Some(partitions)
+        })
+        .await;
+    }
+
     /// Deletes the topic, if it exists.
     pub(crate) async fn delete(&self, topic: &str) {
         self.client.transport().admin().unwrap().delete(vec![topic.to_owned()]).await.unwrap();

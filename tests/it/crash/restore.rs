@@ -1,0 +1,277 @@
+//! A table that comes back: from its store after `kill -9`, from its changelog when the store is gone, broken or half there.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
+
+use super::broker::Broker;
+use super::random::Random;
+use super::role::{Membership, Process, WorkerRole};
+use super::scenario::PARTITIONS;
+use super::work::Work;
+use crate::harness::{Cluster, LONG, Message, wait_for};
+
+/// Long enough to write a million keys, without optimisation, on a busy machine.
+const VERY_LONG: Duration = Duration::from_secs(600);
+
+fn keys() -> u64 {
+    let given = std::env::var("FAUST_TEST_KEYS").ok();
+    given.map_or(50_000, |text| text.parse().expect("FAUST_TEST_KEYS is a number"))
+}
+
+/// A worker's table, its store and its changelog.
+struct Tale {
+    id: String,
+    input: String,
+    store: &'static str,
+    random: Random,
+    cluster: Cluster,
+    dir: TempDir,
+    workers: u32,
+    /// What was fed, in all.
+    fed: u64,
+    /// What the table must hold.
+    expected: BTreeMap<String, u64>,
+    broker: Broker,
+}
+
+/// What a worker has said of one partition's restore.
+#[derive(Debug)]
+struct Restored {
+    partition: i32,
+    records: i64,
+    /// The offset at which its store was; none when it began at the beginning.
+    from: Option<i64>,
+}
+
+impl Tale {
+    async fn begin(store: &'static str) -> Self {
+        let name = store.trim_end_matches("://");
+        let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+        let id = format!("restore-{name}-{run}");
+        let random = Random::new(&id);
+        let broker = Broker::given_or_embedded().await;
+        let cluster = Cluster::at(broker.bootstrap()).await;
+        let input = format!("{id}.values");
+        cluster.declare(&input, i32::try_from(PARTITIONS).unwrap()).await;
+        let dir = tempfile::tempdir().unwrap();
+        Self { id, input, store, random, cluster, dir, workers: 0, fed: 0, expected: BTreeMap::new(), broker }
+    }
+
+    /// Adds 1 to each key of the range, which goes round and round.
+    async fn feed(&mut self, range: Range<u64>) {
+        let (count, key) = (range.end - range.start, |n| format!("key-{}", n % keys()));
+        self.cluster.produce(&self.input, range.clone().map(|n| Message::of("1").key(key(n)))).await;
+        for n in range {
+            *self.expected.entry(key(n)).or_insert(0) += 1;
+        }
+        self.fed += count;
+    }
+
+    /// Feeds on until some of it is committed, and kills the worker at a random moment after that.
+    async fn kill_while_fed(&mut self, worker: &mut Process) {
+        let enough = self.done().await + keys() / 20;
+        let mut at = 0;
+        let mut end = None;
+        while end.is_none_or(|end| Instant::now() < end) {
+            self.feed(at..at + 500).await;
+            at += 500;
+            if end.is_none() && self.done().await >= enough {
+                end = Some(Instant::now() + self.random.while_below(Duration::from_millis(700)));
+            }
+        }
+        worker.assert_alive();
+        worker.kill();
+    }
+
+    fn worker(&mut self) -> Process {
+        self.workers += 1;
+        let role = WorkerRole {
+            work: Work::Tally,
+            id: &self.id,
+            input: &self.input,
+            bootstrap: self.broker.bootstrap(),
+            membership: Membership::Static,
+            store: Some(self.store),
+        };
+        Process::worker(self.dir.path(), &format!("worker-{}", self.workers), &role)
+    }
+
+    async fn done(&self) -> u64 {
+        u64::try_from(self.cluster.done(&self.id, &self.input).await).unwrap()
+    }
+
+    async fn await_done(&self, count: u64) {
+        wait_for(&format!("{count} commits"), VERY_LONG, async || self.done().await >= count).await;
+    }
+
+    /// Waits until all that was fed is committed, ends the worker and compares its table.
+    async fn finish(&self, mut worker: Process) -> Process {
+        self.await_done(self.fed).await;
+        worker.interrupt().await;
+        let found: BTreeMap<_, _> = worker.table().into_iter().collect();
+        let wrong: Vec<_> = self.expected.iter().filter(|(key, count)| found.get(*key) != Some(count)).collect();
+        assert!(wrong.is_empty(), "{} of {} keys are wrong, first {:?}", wrong.len(), found.len(), wrong[0]);
+        assert_eq!(found.len(), self.expected.len(), "keys that were never fed");
+        worker
+    }
+
+    /// Waits until the worker has restored every partition; what it says of them.
+    async fn restored(&self, worker: &mut Process) -> Vec<Restored> {
+        wait_for("all partitions to be restored", VERY_LONG, async || {
+            worker.assert_alive();
+            restores(&worker.log()).len() == usize::try_from(PARTITIONS).unwrap()
+        })
+        .await;
+        restores(&worker.log())
+    }
+
+    /// Kills workers that restore, ever later, until one has restored everything; how many had not.
+    async fn crash_loop(&mut self, usual: Duration) -> u32 {
+        let mut hits = 0;
+        for tenths in 2..15 {
+            let mut worker = self.worker();
+            wait_for("partitions", LONG, async || worker.log().contains("assigned: ")).await;
+            tokio::time::sleep(usual * tenths / 10).await;
+            worker.kill();
+            if restores(&worker.log()).len() == usize::try_from(PARTITIONS).unwrap() {
+                break;
+            }
+            hits += 1;
+        }
+        hits
+    }
+
+    /// Where each partition of the changelog begins and ends.
+    async fn changelog(&self) -> BTreeMap<i32, (i64, i64)> {
+        let marks = self.cluster.watermarks(&format!("{}-counts-changelog", self.id)).await;
+        marks.into_iter().map(|(place, bounds)| (place.partition, bounds)).collect()
+    }
+
+    /// The store's directory.
+    fn state(&self) -> PathBuf {
+        let database = self.store.trim_end_matches("://");
+        self.dir.path().join("data/worker-1/state").join(database)
+    }
+}
+
+/// The lines `restored 17 records of its changelog from offset 4, where its store was, in 1ms table=.. partition=0 ..`.
+fn restores(log: &str) -> Vec<Restored> {
+    let number = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next()?.parse::<i64>().ok();
+    let after = |line: &str, word: &str| line.split_once(word).and_then(|(_, rest)| number(rest));
+    let restored = |line: &str| {
+        Some(Restored {
+            records: after(line, "restored ").filter(|_| line.contains("records of its changelog"))?,
+            partition: i32::try_from(after(line, "partition=")?).ok()?,
+            from: after(line, "from offset "),
+        })
+    };
+    log.lines().filter_map(restored).collect()
+}
+
+/// All of the changelog was read.
+fn assert_whole(restored: &[Restored], changelog: &BTreeMap<i32, (i64, i64)>) {
+    for Restored { partition, records, from } in restored {
+        let (low, high) = changelog[partition];
+        assert_eq!((*records, *from), (high - low, None), "partition {partition} of {changelog:?}");
+    }
+}
+
+async fn comes_back(store: &'static str) {
+    let mut tale = Tale::begin(store).await;
+    let first = tale.worker();
+    tale.feed(0..keys()).await;
+    tale.finish(first).await;
+
+    // The store has all of it: nothing is read again.
+    let whole = tale.changelog().await;
+    let mut worker = tale.worker();
+    for Restored { partition, records, from } in tale.restored(&mut worker).await {
+        assert_eq!((records, from), (0, Some(whole[&partition].1)), "after an end in order");
+    }
+
+    // Killed in the midst of changes, it has all up to there, and reads what came after at most.
+    tale.kill_while_fed(&mut worker).await;
+    let left = tale.changelog().await;
+    let mut worker = tale.worker();
+    let (mut replayed, mut outstanding) = (0, 0);
+    for Restored { partition, records, from } in tale.restored(&mut worker).await {
+        let (before, now) = (whole[&partition].1, left[&partition].1);
+        let from = from.unwrap_or_else(|| panic!("partition {partition}: the store was not used"));
+        assert!(from >= before, "partition {partition}: read from {from}, but the store had all up to {before}");
+        assert_eq!(records, now - from, "partition {partition}: what the store had not");
+        replayed += records;
+        outstanding += now - before;
+    }
+    assert!(outstanding > 0, "nothing was committed since the last start: the test proves nothing");
+    eprintln!("{}: after a kill, {replayed} of {outstanding} records since the last start were read again", tale.id);
+    tale.finish(worker).await;
+
+    // Without its store, it reads everything; and no more than once.
+    std::fs::remove_dir_all(tale.state()).unwrap();
+    let mut worker = tale.worker();
+    wait_for("partitions", LONG, async || worker.log().contains("assigned: ")).await;
+    let began = Instant::now();
+    assert_whole(&tale.restored(&mut worker).await, &tale.changelog().await);
+    let usual = began.elapsed();
+    tale.finish(worker).await;
+
+    // Garbage is set aside.
+    spoil(&tale.state());
+    let mut worker = tale.worker();
+    assert_whole(&tale.restored(&mut worker).await, &tale.changelog().await);
+    let aside = tale.state().with_file_name(format!("{}.broken-1", store.trim_end_matches("://")));
+    assert!(aside.is_dir(), "{} is where the garbage goes:\n{}", aside.display(), worker.log());
+    let worker = tale.finish(worker).await;
+    assert!(worker.log().contains("stores_set_aside: 1"), "{}", worker.log());
+
+    killed_while_restoring(&mut tale, usual).await;
+}
+
+/// Spoils every file of a database.
+fn spoil(dir: &std::path::Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            spoil(&path);
+        } else if std::fs::metadata(&path).unwrap().len() > 0 {
+            std::fs::write(path, "this was never a database").unwrap();
+        }
+    }
+}
+
+/// A worker that is killed while it restores, again and again, goes on where its store is.
+async fn killed_while_restoring(tale: &mut Tale, usual: Duration) {
+    for _ in 0..10 {
+        std::fs::remove_dir_all(tale.state()).unwrap();
+        let hits = tale.crash_loop(usual).await;
+        let changelog = tale.changelog().await;
+        let mut worker = tale.worker();
+        let restored = tale.restored(&mut worker).await;
+        let mut kept = 0;
+        for Restored { partition, records, from } in restored {
+            let (low, high) = changelog[&partition];
+            kept += from.map_or(0, |from| from - low);
+            assert_eq!(records, high - from.unwrap_or(low), "partition {partition}, after {hits} kills");
+        }
+        tale.finish(worker).await;
+        eprintln!("{}: {hits} kills within restores of {usual:?}, {kept} records kept", tale.id);
+        if hits > 0 && kept > 0 {
+            return;
+        }
+    }
+    panic!("no kill ever hit a restore that had stored anything: the test proves nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_in_sled_comes_back() {
+    comes_back("sled://").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_in_fjall_comes_back() {
+    comes_back("fjall://").await;
+}
