@@ -5,6 +5,7 @@ mod failure;
 mod restore;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -105,6 +106,14 @@ pub(crate) struct TaskHandle {
     pub(crate) parts: Vec<Part>,
     /// The stages of the present generation, for whoever watches over idle and stuck ones.
     pub(crate) live: Arc<Mutex<Vec<Arc<LiveStage>>>>,
+}
+
+impl TaskHandle {
+    /// Ends the task; its tables and their stores are let go of when this returns, unless an agent holds its thread.
+    pub(crate) async fn end(mut self) {
+        self.join.abort();
+        drop(tokio::time::timeout(Duration::from_millis(100), &mut self.join).await);
+    }
 }
 
 impl Drop for TaskHandle {

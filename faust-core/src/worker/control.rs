@@ -103,7 +103,10 @@ impl Control {
             }
             drop(directory);
         }
-        self.shared.advance(Phase::Done);
+        // Whoever waits for the end may start another worker on the same stores at once.
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        shared.advance(Phase::Done);
     }
 
     /// The main loop, until there is a reason to end.
@@ -297,11 +300,13 @@ impl Control {
                 Outcome::new()
             }
         };
-        let give_back = |(key, mut task): (Key, TaskHandle)| {
+        let end = async |(key, mut task): (Key, TaskHandle)| {
             task.commit(&committed);
-            (key, std::mem::take(&mut task.parts))
+            let parts = std::mem::take(&mut task.parts);
+            task.end().await;
+            (key, parts)
         };
-        (tasks.into_iter().map(give_back).collect(), in_order)
+        (join_all(tasks.into_iter().map(end)).await, in_order)
     }
 
     /// Forgets the commit that is under way: the next cuts cover it, and wait for what it waited for.
@@ -377,7 +382,7 @@ impl Control {
                 }
             }
         }
-        self.tasks.clear();
+        join_all(std::mem::take(&mut self.tasks).into_values().map(TaskHandle::end)).await;
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
         if let Err(error) = self.cx.sink.flush(left).await {
             tracing::warn!("not everything that was sent has arrived: {error}");
