@@ -62,7 +62,9 @@ impl Lesson {
     fn example(&self, name: &str) -> Program {
         // On a Kafka that outlives the test, another version is another group.
         let version = std::process::id().to_string();
-        Program::example(name, self.cluster.dir(name)).on(&self.cluster).setting("version", &version)
+        let program = Program::example(name, self.cluster.dir(name)).on(&self.cluster).setting("version", &version);
+        // What lies behind a `group_by` is read in the end.
+        program.setting("repartition_purge_interval", "1h")
     }
 
     async fn feed(&self) {

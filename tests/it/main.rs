@@ -8,6 +8,7 @@
 mod agents;
 mod away;
 mod bad_input;
+mod changelogs;
 mod cli;
 mod commits;
 mod crash;

@@ -154,6 +154,17 @@ impl Cluster {
         wait_for(&format!("the end of topic `{topic}`"), LONG, async || self.partitions(topic).await.is_none()).await;
     }
 
+    /// Deletes what lies before the offset, also from a compacted topic.
+    pub(crate) async fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        // Kafka deletes nothing from a topic that is only compacted.
+        self.configure(topic, "cleanup.policy", "compact,delete").await;
+        let before = BTreeMap::from([(TopicPartition::new(topic, partition), before)]);
+        let admin = self.client.transport().admin().unwrap();
+        // It sets things behind its answers.
+        wait_for("deleted records", LONG, async || admin.delete_records(before.clone()).await.is_ok()).await;
+        self.configure(topic, "cleanup.policy", "compact").await;
+    }
+
     /// How many partitions the topic has, if it exists.
     pub(crate) async fn partitions(&self, topic: &str) -> Option<i32> {
         let admin = self.client.transport().admin().unwrap();

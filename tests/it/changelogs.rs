@@ -1,0 +1,240 @@
+//! Changelogs in every state that somebody may have left them in: a restore ends, and is right or says what is wrong.
+
+use std::collections::BTreeMap;
+
+use faust::prelude::*;
+use faust::{AppBuilder, Worker};
+
+use crate::harness::{Cluster, End, LONG, Message, wait_for};
+
+/// Adds up the values of each key.
+#[agent(topic = "changelogs")]
+async fn add(mut values: Stream<i64, String>, sums: Table<String, i64>) {
+    while let Some(value) = values.next_event().await {
+        sums.update(value.key(), |sum| *sum += value.value());
+    }
+}
+
+/// An app whose table has one partition, and its changelog.
+struct Case {
+    cluster: Cluster,
+    id: String,
+    topic: String,
+    changelog: String,
+    store: &'static str,
+    fed: usize,
+}
+
+/// Without a store: only what the changelog holds comes back.
+const NO_STORE: &str = "memory://";
+const STORE: &str = "sled://";
+
+impl Case {
+    async fn begin(name: &str, store: &'static str) -> Self {
+        let cluster = Cluster::start().await;
+        let id = format!("{name}-{}", store.trim_end_matches("://"));
+        let topic = format!("changelogs.{id}");
+        cluster.create(&topic, 1).await;
+        let changelog = format!("{}-sums-changelog", cluster.id(&id));
+        Self { cluster, id, topic, changelog, store, fed: 0 }
+    }
+
+    fn app(&self) -> AppBuilder {
+        let topic = self.topic.clone();
+        self.cluster.app(&self.id).agent_with::<add>(|agent| agent.topic(topic)).setting("store", self.store)
+    }
+
+    /// Starts a worker and waits until its table is restored.
+    async fn work(&self) -> Worker {
+        let worker = self.cluster.run(self.app()).await;
+        let table = worker.table::<String, i64>("sums").unwrap();
+        wait_for("the restored table", LONG, async || table.partitions() == [0]).await;
+        worker
+    }
+
+    /// Feeds a running worker, key by key, each with a commit of its own.
+    async fn feed(&mut self, pairs: &[(&str, i64)]) {
+        for (key, value) in pairs {
+            self.cluster.produce(&self.topic, [Message::of(value.to_string()).key(*key)]).await;
+            self.fed += 1;
+            self.cluster.wait_done(&self.cluster.id(&self.id), &self.topic, self.fed).await;
+        }
+    }
+
+    /// A worker that has come and gone, and left these in the table.
+    async fn past(&mut self, pairs: &[(&str, i64)]) {
+        let worker = self.work().await;
+        self.feed(pairs).await;
+        worker.stop().await.unwrap();
+    }
+
+    /// A worker that starts now finds these in its table, and goes on from there.
+    async fn expect(&mut self, expected: &[(&str, i64)]) {
+        let worker = self.work().await;
+        let mut expected: BTreeMap<_, _> = expected.iter().map(|(key, sum)| ((*key).to_owned(), *sum)).collect();
+        assert_eq!(sums(&worker), expected, "restored");
+        self.feed(&[("more", 1)]).await;
+        *expected.entry("more".to_owned()).or_insert(0) += 1;
+        assert_eq!(sums(&worker), expected, "one event later");
+        worker.stop().await.unwrap();
+    }
+
+    /// A worker that starts now ends with an error that holds these words, and says what to do.
+    async fn expect_error(&self, words: &[&str]) {
+        let worker = self.app().build().unwrap().start().await.unwrap();
+        assert_ends(&worker, words).await;
+    }
+
+    /// Somebody deletes the changelog and creates an empty one.
+    async fn replace_changelog(&self) {
+        self.cluster.delete(&self.changelog).await;
+        self.cluster.create_with(&self.changelog, 1, &[("cleanup.policy", "compact")]).await;
+    }
+
+    async fn end(&self) -> i64 {
+        self.cluster.watermarks(&self.changelog).await.into_values().next().unwrap().1
+    }
+}
+
+fn sums(worker: &Worker) -> BTreeMap<String, i64> {
+    worker.table::<String, i64>("sums").unwrap().iter().collect()
+}
+
+async fn assert_ends(worker: &Worker, words: &[&str]) {
+    let ended = tokio::time::timeout(LONG, worker.wait()).await.expect("the worker neither works nor ends");
+    let why = ended.expect_err("the worker must not take the table for right").to_string();
+    for word in words.iter().chain(&["table `sums`, partition 0", "reset"]) {
+        assert!(why.contains(word), "`{word}` is not in: {why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_one_restores_nothing() {
+    for store in [NO_STORE, STORE] {
+        let mut case = Case::begin("empty", store).await;
+        case.past(&[]).await;
+        assert_eq!(case.end().await, 0);
+        case.expect(&[]).await;
+    }
+}
+
+/// What others write in a transaction counts if it was committed, and the markers, which nobody can read, end no restore.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_may_be_transactions_of_others() {
+    for (name, last) in [("committed", End::Commit), ("aborted", End::Abort)] {
+        for store in [NO_STORE, STORE] {
+            let mut case = Case::begin(name, store).await;
+            if !case.cluster.is_real() {
+                return; // The embedded broker has no transactions yet.
+            }
+            case.past(&[("a", 1), ("b", 2)]).await;
+            let end = case.end().await;
+            let others = |key: &str| vec![Message::of("40").key(key)];
+            for (key, end) in [("c", End::Commit), ("x", End::Abort), ("a", last)] {
+                case.cluster.transaction(&case.changelog, others(key), end).await;
+            }
+            assert_eq!(case.end().await, end + 6, "three records, each with its marker");
+            let a = if last == End::Commit { 40 } else { 1 };
+            case.expect(&[("a", a), ("b", 2), ("c", 40)]).await;
+        }
+    }
+}
+
+/// What was written over is gone, and so are removals; gaps and what nobody can read lie behind the last record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compaction_takes_nothing_that_holds() {
+    for store in [NO_STORE, STORE] {
+        let mut case = Case::begin("compacted", store).await;
+        let configs = [
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "500"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("min.compaction.lag.ms", "0"),
+            ("delete.retention.ms", "0"),
+        ];
+        case.cluster.create_with(&case.changelog, 1, &configs).await;
+        case.past(&[("a", 1), ("b", 2), ("a", 3), ("a", 4), ("b", 5)]).await;
+        // A segment ends when something comes after its time.
+        wait_for("compaction", LONG, async || {
+            case.cluster.produce(&case.changelog, [Message::tombstone("x")]).await;
+            let keys: Vec<_> = case.cluster.read(&case.changelog).await.iter().map(Message::key_text).collect();
+            keys.iter().filter(|key| *key != "x").eq(["a", "b"])
+        })
+        .await;
+        if case.cluster.is_real() {
+            // The embedded broker has no transactions yet.
+            case.cluster.transaction(&case.changelog, vec![Message::of("0").key("x")], End::Abort).await;
+        }
+        case.expect(&[("a", 8), ("b", 7)]).await;
+    }
+}
+
+/// A store that had all of it goes on; without one, what is gone is missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_records_are_missed_unless_the_store_has_them() {
+    for all in [false, true] {
+        let name = if all { "deleted-all" } else { "deleted-some" };
+        let mut case = Case::begin(name, STORE).await;
+        case.past(&[("a", 1), ("b", 2), ("c", 3)]).await;
+        let before = if all { case.end().await } else { 2 };
+        case.cluster.delete_records(&case.changelog, 0, before).await;
+        case.expect(&[("a", 1), ("b", 2), ("c", 3)]).await;
+
+        let mut case = Case::begin(name, NO_STORE).await;
+        case.past(&[("a", 1), ("b", 2), ("c", 3)]).await;
+        let before = if all { case.end().await } else { 2 };
+        case.cluster.delete_records(&case.changelog, 0, before).await;
+        case.expect_error(&[&format!("begins at offset {before}"), "records before it were deleted"]).await;
+    }
+}
+
+/// The store was away while records came and went.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_records_that_the_store_never_had_are_missed() {
+    let mut case = Case::begin("behind", STORE).await;
+    case.past(&[("a", 1)]).await;
+    case.store = NO_STORE;
+    case.past(&[("b", 2), ("c", 3)]).await;
+    case.store = STORE;
+    case.cluster.delete_records(&case.changelog, 0, 2).await;
+    case.expect_error(&["up to offset 1, but that begins at 2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_one_of_its_name_is_told_apart() {
+    for store in [NO_STORE, STORE] {
+        let mut case = Case::begin("another", store).await;
+        case.past(&[("a", 1), ("b", 2)]).await;
+        case.replace_changelog().await;
+        case.expect_error(&["up to offset 2, but it ends at 0"]).await;
+        if store == STORE {
+            // As long as before, and yet not what the store knows.
+            case.cluster.produce(&case.changelog, ["a", "b", "x"].map(|key| Message::of("1").key(key))).await;
+            case.expect_error(&["was deleted and created again"]).await;
+        }
+    }
+}
+
+/// Gone, it is created anew and found too short.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_was_deleted_is_missed() {
+    for store in [NO_STORE, STORE] {
+        let mut case = Case::begin("gone", store).await;
+        case.past(&[("a", 1), ("b", 2)]).await;
+        case.cluster.delete(&case.changelog).await;
+        case.expect_error(&["up to offset 2, but it ends at 0"]).await;
+    }
+}
+
+/// It goes while the worker runs, and comes back empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_replaced_under_a_worker_ends_it() {
+    for store in [NO_STORE, STORE] {
+        let mut case = Case::begin("replaced", store).await;
+        let worker = case.work().await;
+        case.feed(&[("a", 1), ("b", 2), ("a", 3)]).await;
+        case.replace_changelog().await;
+        case.cluster.produce(&case.topic, [Message::of("1").key("a")]).await;
+        assert_ends(&worker, &["was at offset 3"]).await;
+    }
+}

@@ -1,0 +1,75 @@
+//! What tests do to a broker past the port, which has no words for it: transactions, configs, more partitions.
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::cluster::Cluster;
+use super::message::Message;
+use super::wait::LONG;
+
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Commit,
+    Abort,
+}
+
+impl Cluster {
+    /// Writes the messages in a transaction of somebody else's.
+    pub(crate) async fn transaction(&self, topic: &str, messages: Vec<Message>, end: End) {
+        let (config, topic) = (self.config(), topic.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let producer: BaseProducer = {
+                let mut config = config;
+                config.set("transactional.id", format!("{topic}-{}", std::process::id())).create().unwrap()
+            };
+            producer.init_transactions(LONG).unwrap();
+            producer.begin_transaction().unwrap();
+            for message in &messages {
+                let record = BaseRecord::<[u8], [u8]>::to(&topic).partition(message.partition.unwrap_or(0));
+                let record = match &message.key {
+                    Some(key) => record.key(key.as_slice()),
+                    None => record,
+                };
+                let record = match &message.value {
+                    Some(value) => record.payload(value.as_slice()),
+                    None => record,
+                };
+                producer.send(record).map_err(|(why, _)| why).unwrap();
+            }
+            producer.flush(LONG).unwrap();
+            match end {
+                End::Commit => producer.commit_transaction(LONG).unwrap(),
+                End::Abort => producer.abort_transaction(LONG).unwrap(),
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Gives the topic this one config, and the defaults for the rest.
+    pub(crate) async fn configure(&self, topic: &str, name: &str, value: &str) {
+        let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+        let altered = self.admin().alter_configs([&config], &AdminOptions::new()).await.unwrap();
+        assert!(altered.iter().all(Result::is_ok), "{altered:?}");
+    }
+
+    /// Gives the topic more partitions.
+    pub(crate) async fn grow(&self, topic: &str, partitions: usize) {
+        let more = NewPartitions::new(topic, partitions);
+        let grown = self.admin().create_partitions([&more], &AdminOptions::new()).await.unwrap();
+        assert!(grown.iter().all(Result::is_ok), "{grown:?}");
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().unwrap()
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.bootstrap());
+        config
+    }
+}
