@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use crate::delivery::{Delivery, NO_OFFSET};
 use crate::error::Error;
 use crate::message::{Headers, RawMessage};
-use crate::stats::Stats;
+use crate::recovery::Recovery;
 use crate::store::Sealed;
 use crate::table::spec::TableInfo;
-use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic};
+use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TopicPartition, TransportError};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
 /// The header with the cut's number, followed by `n` where the key had no value at the last commit.
@@ -31,6 +31,7 @@ const TURN: usize = 64;
 pub(crate) struct ChangelogWriter {
     work: mpsc::UnboundedSender<Work>,
     running: tokio::task::JoinHandle<()>,
+    recovery: Arc<Recovery>,
 }
 
 /// A sealed table on its way.
@@ -41,20 +42,28 @@ struct Work {
     sealed: Arc<Sealed>,
     cut: u64,
     delivery: Arc<Delivery>,
+    outcome: Result<(), TransportError>,
+}
+
+impl Drop for Work {
+    /// Gives back the count that `begin` took, so that nobody thinks all has arrived before all was sent.
+    fn drop(&mut self) {
+        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
+        self.delivery.done(outcome.map(|()| NO_OFFSET));
+    }
 }
 
 impl ChangelogWriter {
-    pub(crate) fn spawn(sink: Arc<dyn Sink>, stats: Arc<Stats>) -> Arc<Self> {
+    pub(crate) fn spawn(sink: Arc<dyn Sink>, recovery: Arc<Recovery>) -> Arc<Self> {
+        let sent_by = Arc::clone(&recovery);
         let (work, mut waiting) = mpsc::unbounded_channel::<Work>();
         let running = tokio::spawn(async move {
-            while let Some(work) = waiting.recv().await {
-                let sent = work.send(&*sink).await;
-                stats.changelog(work.sealed.len() as u64);
-                // The count that `begin` took, so that nobody thinks all has arrived before all was sent.
-                work.delivery.done(sent.map(|()| NO_OFFSET));
+            while let Some(mut work) = waiting.recv().await {
+                work.outcome = work.send(&*sink).await;
+                sent_by.stats().changelog(work.sealed.len() as u64);
             }
         });
-        Arc::new(Self { work, running })
+        Arc::new(Self { work, running, recovery })
     }
 
     /// Begins to send; the delivery is fulfilled when all of it has arrived.
@@ -69,7 +78,11 @@ impl ChangelogWriter {
         let delivery = Delivery::with_offsets();
         delivery.sent();
         let windowed = info.window.is_some();
-        let work = Work { topic, partition, windowed, sealed, cut, delivery: Arc::clone(&delivery) };
+        // A task that is made anew must not look at the changelog before this has arrived there.
+        self.recovery.under_way(TopicPartition::new(info.changelog.as_str(), partition), &delivery);
+        // Until it was sent, it was not: whoever ends the writer before has nothing to wait for.
+        let outcome = Err(TransportError::retriable("changelog", "the task has ended"));
+        let work = Work { topic, partition, windowed, sealed, cut, delivery: Arc::clone(&delivery), outcome };
         // It ends only with its owner, which is calling.
         drop(self.work.send(work));
         delivery
@@ -83,7 +96,7 @@ impl Drop for ChangelogWriter {
 }
 
 impl Work {
-    async fn send(&self, sink: &dyn Sink) -> Result<(), crate::transport::TransportError> {
+    async fn send(&self, sink: &dyn Sink) -> Result<(), TransportError> {
         let [kept, new] = [self.cut.to_string(), format!("{}n", self.cut)].map(|cut| {
             let mut headers = Headers::new();
             headers.push(CUT_HEADER.to_owned(), Some(Bytes::from(cut)));

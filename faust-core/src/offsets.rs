@@ -84,6 +84,9 @@ pub(crate) struct CutMark {
 const METADATA_LIMIT: usize = 4096;
 
 impl CutMark {
+    /// The time of a stage that has seen no event.
+    pub(crate) const NO_TIME: i64 = i64::MIN;
+
     pub(crate) fn new(cut: u64) -> Self {
         Self { v: 1, cut, ..Self::default() }
     }
@@ -95,7 +98,11 @@ impl CutMark {
 
     /// The stream time of one stage at the cut.
     pub(crate) fn stage_time(&self, stage: &str) -> Option<Timestamp> {
-        self.times.get(stage).copied().map(Timestamp).or(self.stream_time())
+        match self.times.get(stage) {
+            Some(&Self::NO_TIME) => None,
+            Some(&own) => Some(Timestamp(own)),
+            None => self.stream_time(),
+        }
     }
 
     /// The text to commit. With too many stages the least needed is left out: first what only guards against damage,

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use self::check::{Found, Source};
 use crate::config::Settings;
+use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::offsets::CutMark;
 use crate::partition::tables::{Marking, TaskTable};
@@ -40,7 +41,11 @@ pub(crate) struct Recovery {
     stats: Arc<Stats>,
     /// Wakes the control loop when a table has many changed keys.
     commit_soon: Arc<tokio::sync::Notify>,
+    /// Tells the worker that a store is broken.
+    failed: mpsc::UnboundedSender<Error>,
     pub(crate) listener: Arc<dyn RestoreListener>,
+    /// What tasks have sent to changelogs and was not acknowledged when it was last looked at.
+    under_way: Mutex<BTreeMap<TopicPartition, Vec<Arc<Delivery>>>>,
     /// Tasks whose tables are not restored yet.
     restoring: AtomicUsize,
     /// Calls to stores that are under way on other threads.
@@ -48,6 +53,15 @@ pub(crate) struct Recovery {
     calls: AtomicUsize,
     /// The tables that are here now, for whoever looks in from outside.
     cells: Mutex<BTreeMap<(Arc<str>, i32), Weak<dyn AnyCell>>>,
+}
+
+/// A task waits for its tables.
+pub(crate) struct Restoring(Arc<Recovery>);
+
+impl Drop for Restoring {
+    fn drop(&mut self) {
+        self.0.restoring.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What a task is told when its tables can be restored.
@@ -97,6 +111,7 @@ impl Recovery {
         settings: &Settings,
         stats: Arc<Stats>,
         listener: Arc<dyn RestoreListener>,
+        failed: mpsc::UnboundedSender<Error>,
     ) -> Result<Self, Error> {
         let writer = StoreWriter::spawn(settings.state_memory.0)
             .map_err(|error| Error::Misuse(format!("cannot start the store writer's thread: {error}")))?;
@@ -114,7 +129,9 @@ impl Recovery {
             clock,
             stats,
             commit_soon: Arc::default(),
+            failed,
             listener,
+            under_way: Mutex::default(),
             restoring: AtomicUsize::new(0),
             #[cfg(feature = "testing")]
             calls: Default::default(),
@@ -166,15 +183,26 @@ impl Recovery {
     }
 
     /// A task waits for its tables, until this is dropped.
-    pub(crate) fn begin_restore(&self) -> impl Drop {
-        struct Restoring<'a>(&'a AtomicUsize);
-        impl Drop for Restoring<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::AcqRel);
-            }
-        }
+    pub(crate) fn begin_restore(self: &Arc<Self>) -> Restoring {
         self.restoring.fetch_add(1, Ordering::AcqRel);
-        Restoring(&self.restoring)
+        Restoring(Arc::clone(self))
+    }
+
+    /// Records are on their way to a changelog.
+    pub(crate) fn under_way(&self, changelog: TopicPartition, delivery: &Arc<Delivery>) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_one = under_way.entry(changelog).or_default();
+        of_one.retain(|delivery| delivery.pending() > 0);
+        of_one.push(Arc::clone(delivery));
+    }
+
+    /// Waits until what former tasks of this worker have sent to a changelog is there, or will never be.
+    async fn arrived(&self, changelog: &TopicPartition) {
+        let sent = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(changelog);
+        for delivery in sent.unwrap_or_default() {
+            // What did not arrive is not in the changelog: nothing to be said of it.
+            drop(delivery.all().await);
+        }
     }
 
     /// How many partitions have tables that are being restored.
@@ -212,6 +240,9 @@ impl Recovery {
     /// Finds out for each task how its tables are restored, and opens one reader for all.
     pub(crate) async fn prepare(self: Arc<Self>, wanted: Vec<Wanted>) {
         let changelogs: Vec<_> = wanted.iter().flat_map(Wanted::changelogs).collect();
+        for changelog in &changelogs {
+            self.arrived(changelog).await;
+        }
         let logs = match self.look_up(changelogs).await {
             Ok(logs) => logs,
             Err(error) => return refuse(wanted, &error),
@@ -330,6 +361,7 @@ impl Recovery {
             budget: Arc::clone(&self.budget),
             stats: Arc::clone(&self.stats),
             commit_soon: Arc::clone(&self.commit_soon),
+            failed: Some(self.failed.clone()),
         };
         let cell = factory.make(cx);
         if full {

@@ -51,7 +51,7 @@ pub struct Counts {
     pub stored: u64,
     /// Records read from changelogs to restore tables.
     pub restored: u64,
-    /// Events that came when one of their windows was gone, once for each such window.
+    /// Writes to a window that was gone when their event came: one for each such window and each call of the agent.
     pub late_events: u64,
     /// Windows that were removed, counted for each key.
     pub windows_closed: u64,

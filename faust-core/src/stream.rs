@@ -113,7 +113,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
                 Poll::Ready(())
             }
             Err(error) => {
-                stage.cursor.fail(error);
+                stage.fail(error);
                 Poll::Pending
             }
         }

@@ -35,7 +35,8 @@ use self::handle::Handle;
 /// that name the same table share it. Writes are committed together with the events they were made in, and go to the
 /// topic `<app>-<table>-changelog`, from which another worker restores the table.
 ///
-/// Every method is synchronous and can be used only where the stream is inside an event, or for reads anywhere. What
+/// Every method is synchronous. Writes are for inside an event, between `next()` and the next `next()`; reads for anywhere
+/// behind the first. What
 /// goes wrong (a store that cannot be read, a value that its codec refuses) fails the agent, as an error would.
 ///
 /// ```
@@ -61,17 +62,17 @@ impl<K: Data, V: TableValue> Table<K, V> {
 
     /// A copy of the value of a key; `None` if there is none, whatever the default.
     pub fn find(&self, key: &K) -> Option<V> {
-        self.with(key, |value| value.cloned())
+        self.handle.keyed(key, |bytes| self.handle.find(bytes))
     }
 
-    /// Looks at the value of a key without copying it.
+    /// Looks at the value of a key without copying it. The closure may use the table, but for this key.
     pub fn with<R>(&self, key: &K, look: impl FnOnce(Option<&V>) -> R) -> R {
         self.handle.keyed(key, |bytes| self.handle.with(bytes, look))
     }
 
     /// Whether the key has a value.
     pub fn contains(&self, key: &K) -> bool {
-        self.with(key, |value| value.is_some())
+        self.handle.keyed(key, |bytes| self.handle.contains(bytes))
     }
 
     /// Gives the key this value.

@@ -183,6 +183,7 @@ impl Worker {
             &settings,
             Arc::clone(&stats),
             listener.map_or_else(log_listener, |listener| listener.0),
+            failed.clone(),
         )?;
         let recovery = Arc::new(recovery);
         let (events, receiver) = mpsc::unbounded_channel();

@@ -120,6 +120,8 @@ impl Chaos {
             .setting("broker_session_timeout", "2s")
             .setting("broker_heartbeat_interval", "500ms")
             .setting("agent_max_attempts", 100)
+            // What lies behind a `group_by` is to be seen to the end.
+            .setting("repartition_purge_interval", "1d")
             .setting("store", store)
             .setting("datadir", directory.path().display());
         let driver = TestDriver::new(app).unwrap();

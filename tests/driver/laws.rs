@@ -66,6 +66,8 @@ impl History {
     fn new() -> Self {
         let app = App::builder("laws").agent::<keep>().agent::<group>();
         let app = app.setting("topic_partitions", 3).setting("broker_commit_interval", "500ms");
+        // What was forwarded is to be seen to the end.
+        let app = app.setting("repartition_purge_interval", "1d");
         let driver =
             TestDriver::new(app.setting("broker_session_timeout", "2s").setting("broker_heartbeat_interval", "500ms"))
                 .unwrap();

@@ -100,8 +100,17 @@ impl StageTables {
         if self.windowed.is_empty() {
             return false;
         }
-        let due = |time: Timestamp| self.windowed.iter().any(|windowed| windowed.table.cell.due() <= time.0);
-        self.has_late.load(Ordering::Acquire) || stream_time.is_some_and(due)
+        // The stage's own time first: that of the table asks all its stages.
+        let is_due = |windowed: &Windowed, time: Timestamp| {
+            let due = windowed.table.cell.due();
+            due <= time.0 && windowed.table.stream_time().is_some_and(|time| due <= time.0)
+        };
+        self.has_late() || stream_time.is_some_and(|time| self.windowed.iter().any(|windowed| is_due(windowed, time)))
+    }
+
+    /// Whether late events wait for their hook.
+    pub(crate) fn has_late(&self) -> bool {
+        self.has_late.load(Ordering::Acquire)
     }
 
     fn take_late(&self) -> Vec<(Arc<str>, HookCall)> {

@@ -256,6 +256,11 @@ impl Cursor {
         }
     }
 
+    /// Whether an operator, or the closing of windows, has begun something and not ended it.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
     /// Whether a cut is due.
     pub(crate) fn is_held(&self) -> bool {
         self.control.hold.load(Ordering::Acquire)
@@ -340,6 +345,7 @@ impl Cursor {
 
     /// The agent has returned well: the event it was in is finished, and with `ended` every event it holds.
     pub(crate) fn returned(&self, ended: bool) {
+        self.pass_batch();
         let (input, offset) = self.at();
         let mut state = self.state();
         if self.busy.swap(false, Ordering::AcqRel) {

@@ -107,13 +107,15 @@ impl Generation {
 
     fn poll_news(&mut self, holding: bool, cx: &mut Context<'_>) -> Poll<News> {
         self.control.register_driver(cx.waker());
-        if let Poll::Ready(Some((index, returned))) = self.running.poll_next_unpin(cx) {
-            return Poll::Ready(News::Returned(index, returned));
-        }
+        let polled = self.running.poll_next_unpin(cx);
+        // A fault first: an agent whose table failed may return as if nothing had happened.
         for (index, stage) in self.stages.iter().enumerate() {
             if let Some(error) = stage.cursor.take_failure() {
                 return Poll::Ready(News::Faulted(index, error));
             }
+        }
+        if let Poll::Ready(Some((index, returned))) = polled {
+            return Poll::Ready(News::Returned(index, returned));
         }
         if holding && self.is_at_rest() {
             return Poll::Ready(News::AtRest);

@@ -1,7 +1,7 @@
 //! What a running stage of a partition task has at hand: its inputs, its place in them, and the way out.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -72,6 +72,18 @@ impl LiveStage {
         self.place_of(input, offset)
     }
 
+    /// Between its events it has something to do for its tables that is not done: windows are half closed, late events
+    /// have not been told of.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.cursor.is_in_flight() || self.tables.has_late()
+    }
+
+    /// The stage cannot go on: its stream stays silent, and nothing that it makes of this leaves the worker.
+    pub(crate) fn fail(&self, error: Error) {
+        self.outputs.refuse();
+        self.cursor.fail(error);
+    }
+
     /// An event came for a window that is gone: its time and the stream's; `at` says which, where it is not the present.
     pub(crate) fn late(
         &self,
@@ -117,6 +129,8 @@ pub(crate) struct Outputs {
     topics: Mutex<BTreeMap<String, Arc<dyn SinkTopic>>>,
     /// Messages sent that the worker's count does not have yet.
     untold: AtomicU64,
+    /// A stage has failed on its tables and its agent may not know: what it sends would be made of wrong values.
+    refuses: AtomicBool,
 }
 
 /// Messages after which the worker's count is brought up to date, if no cut comes before.
@@ -138,6 +152,7 @@ impl Outputs {
             ended: Mutex::default(),
             topics: Mutex::default(),
             untold: AtomicU64::new(0),
+            refuses: AtomicBool::new(false),
         })
     }
 
@@ -154,6 +169,9 @@ impl Outputs {
 
     /// Sends without waiting for room.
     pub(crate) fn try_send(&self, topic: &Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Result<(), SendRefused> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(SendRefused::Failed(TransportError::fatal("send", "a table of this agent has failed")));
+        }
         topic.try_send(message, &self.current.load())?;
         // Told in lumps: the worker's counter is everybody's, and this is done for every message.
         let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
@@ -161,6 +179,11 @@ impl Outputs {
             self.tell();
         }
         Ok(())
+    }
+
+    /// Nothing more is sent by these stages.
+    fn refuse(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
     }
 
     /// Sends, waiting for room as long as it takes.

@@ -150,6 +150,11 @@ impl TaskTables {
         self.cells().any(|cell| cell.is_dirty())
     }
 
+    /// Gives up some of what is only kept to be read faster, if all tables together hold more than they may.
+    pub(crate) fn trim(&self) {
+        self.cells().for_each(|cell| cell.trim());
+    }
+
     /// Seals every table that was written to, and begins to send what was.
     ///
     /// # Errors

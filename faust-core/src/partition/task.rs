@@ -4,7 +4,7 @@ mod cut;
 mod failure;
 mod restore;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +23,7 @@ use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::offsets::CutMark;
 use crate::plan::Stage;
-use crate::recovery::{Preparation, Recovery};
+use crate::recovery::{Preparation, Recovery, Restoring};
 use crate::stats::Stats;
 use crate::time::Clock;
 use crate::transport::{Assigned, Committed, Group, Sink, TransportError};
@@ -77,18 +77,37 @@ pub(crate) struct TaskCx {
 pub(crate) struct Part {
     pub(crate) feed: Arc<Feed>,
     pub(crate) start: i64,
-    pub(crate) committed: Option<Committed>,
+    committed: Option<Committed>,
+    /// What its first task committed before it began.
+    marked: Arc<OnceLock<Committed>>,
 }
 
 impl Part {
     pub(crate) fn new(assigned: Assigned, settings: &Settings) -> Self {
         let Assigned { partition, committed, start, queue } = assigned;
-        Self { feed: Arc::new(Feed::new(partition, queue, start, settings.stream_buffer_maxsize)), start, committed }
+        Self {
+            feed: Arc::new(Feed::new(partition, queue, start, settings.stream_buffer_maxsize)),
+            start,
+            committed,
+            marked: Arc::default(),
+        }
     }
 
     /// What the last commit says beside the offset, if it was one of ours.
     pub(crate) fn mark(&self) -> Option<CutMark> {
-        CutMark::from_text(&self.committed.as_ref()?.metadata)
+        CutMark::from_text(&self.committed()?.metadata)
+    }
+
+    /// The last commit, as far as this worker knows.
+    pub(crate) fn committed(&self) -> Option<&Committed> {
+        let is_ours = |committed: &&Committed| CutMark::from_text(&committed.metadata).is_some();
+        self.committed.as_ref().filter(is_ours).or(self.marked.get()).or(self.committed.as_ref())
+    }
+
+    /// The first task of this partition has committed where it begins. All its copies hear of it.
+    pub(crate) fn marked(&self, committed: Committed) {
+        // There is one first commit.
+        drop(self.marked.set(committed));
     }
 
     /// A commit has gone through.
@@ -144,6 +163,8 @@ pub(crate) struct Task {
     parts: Vec<Part>,
     /// How the tables come about, until they are there.
     preparation: Option<Preparation>,
+    /// The worker is not ready while this is here.
+    restoring: Option<Restoring>,
     tables: Arc<TaskTables>,
     /// Writes what cuts seal, if there are tables.
     changelog: Option<Arc<ChangelogWriter>>,
@@ -172,6 +193,7 @@ impl Task {
         let feeds: Vec<_> = parts.iter().map(|part| Arc::clone(&part.feed)).collect();
         let inputs = stages.iter().map(|stage| inputs_of(stage, &feeds)).collect();
         let live = Arc::default();
+        let restoring = preparation.is_some().then(|| cx.recovery.begin_restore());
         let (commands, receiver) = mpsc::unbounded_channel();
         let task = Self {
             cx,
@@ -184,6 +206,7 @@ impl Task {
             carried: Vec::new(),
             pending: None,
             parts: parts.clone(),
+            restoring,
             preparation,
             tables: Arc::default(),
             changelog: None,
@@ -260,6 +283,7 @@ impl Task {
                 command = commands.recv() => match command {
                     None => return Over::Done,
                     Some(Command::Cut(reply)) => {
+                        self.tables.trim();
                         generation.hold();
                         cutting = Some((reply, Instant::now() + self.cx.settings.commit_cut_timeout));
                     }
@@ -297,7 +321,7 @@ impl Task {
                         if let Some((reply, _)) = cutting.take() {
                             match self.take_cut(generation) {
                                 Ok(cut) => self.answer(reply, cut),
-                                Err(error) => return Over::Failed(Failure::start(&self.stages, error)),
+                                Err(error) => return Over::Failed(Failure::commit(&self.stages, error)),
                             }
                         }
                         choked = !self.tables.is_empty() && !recovery.writer().has_room();
@@ -326,10 +350,11 @@ impl Task {
             return Failure::start(&self.stages, Error::Misuse("a stage is missing".to_owned()));
         };
         if let Returned::Result(Ok(())) = returned {
+            let is_done = !stage.is_closing();
             stage.cursor.returned(false);
             // It finished the event it was in, and what was finished stays so: begin again right there. But with tables,
             // what another agent has written in an event that it is still in must go.
-            if self.tables.is_empty() || generation.is_at_rest() {
+            if self.tables.is_empty() || (is_done && generation.is_at_rest()) {
                 self.start = self.positions(generation);
                 self.carried.extend(generation.outputs.cut());
             } else {
@@ -361,6 +386,8 @@ impl Task {
                 news = generation.news(false) => match news {
                     News::Returned(index, Returned::Result(Ok(()))) => {
                         if let Some(stage) = generation.stages.get(index) {
+                            // Windows that are half closed, and late events nobody was told of, are not done.
+                            finished &= !stage.is_closing();
                             stage.cursor.returned(stage.cursor.has_ended());
                         }
                     }
@@ -372,8 +399,9 @@ impl Task {
                         finished = false;
                     }
                     News::Faulted(_, error) => {
+                        // Its stream stays silent, so it will not return; the others have been told to.
                         tracing::error!("{error}");
-                        finished = false;
+                        return Some(false);
                     }
                     News::AtRest => {}
                 },

@@ -5,19 +5,19 @@ mod restore;
 pub(crate) mod scan;
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::overlay::{CacheBudget, DirtyKey, Held, Overlay};
 use super::spec::{TableInfo, TableSpec};
 use crate::codec::{Data, EncodeError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;
-use crate::store::{Job, Sealed, SealedBuilder, Store, StoreName, StoreWriter};
+use crate::store::{Job, Sealed, SealedBuilder, Store, StoreError, StoreErrorKind, StoreName, StoreWriter};
 
 pub(crate) use self::expiry::Closed;
 
@@ -43,6 +43,8 @@ pub(crate) struct CellCx {
     pub(crate) stats: Arc<Stats>,
     /// Told when there are so many changed keys that a commit should not wait.
     pub(crate) commit_soon: Arc<Notify>,
+    /// Told when the store is broken; a table without a store has nobody to tell.
+    pub(crate) failed: Option<mpsc::UnboundedSender<Error>>,
 }
 
 /// Changed keys of one table in one partition with which a commit is due: what is to be sent at once stays short.
@@ -50,15 +52,20 @@ const COMMIT_SOON: usize = 50_000;
 /// How many entries are looked at for one that may go, for each that comes.
 const EVICT_LOOKS: usize = 16;
 
+/// How many are looked at with each cut, for tables that are not written to.
+const TRIM_LOOKS: usize = 4096;
+
 /// A table's state in one partition.
 pub(crate) struct Cell<V> {
     spec: Arc<TableSpec<V>>,
     cx: CellCx,
     /// The lock is free nearly always: only the partition's task takes it, the store writer after a batch, and whoever
-    /// looks in from outside. It is never held while code of the user's runs.
+    /// looks in from outside. No closure of the user's runs under it: values are taken out meanwhile.
     state: Mutex<State<V>>,
     /// The stream time at which the next window may close; `i64::MIN` when nobody has looked yet.
     due: AtomicI64,
+    /// As the state has it, to be seen without its lock; `i64::MIN` before any window has closed.
+    closed_to: AtomicI64,
     warned: AtomicBool,
     /// For the store writer's report, which may come after the cell has gone.
     this: Weak<Self>,
@@ -70,6 +77,8 @@ struct State<V> {
     whole: bool,
     /// Windows that start before this are gone.
     closed_to: Option<i64>,
+    /// Keys of closed windows that are still to be removed, in order.
+    closing: VecDeque<Vec<u8>>,
     /// While the overlay is whole, the entries of each window, by its start.
     starts: BTreeMap<i64, Vec<u32>>,
 }
@@ -85,12 +94,19 @@ impl<V> State<V> {
 impl<V: TableValue> Cell<V> {
     pub(crate) fn new(spec: Arc<TableSpec<V>>, cx: CellCx) -> Arc<Self> {
         let overlay = Overlay::new(Arc::clone(&cx.budget));
-        let state = State { overlay, whole: cx.store.is_none(), closed_to: None, starts: BTreeMap::new() };
+        let state = State {
+            overlay,
+            whole: cx.store.is_none(),
+            closed_to: None,
+            closing: VecDeque::new(),
+            starts: BTreeMap::new(),
+        };
         Arc::new_cyclic(|this| Self {
             spec,
             cx,
             state: Mutex::new(state),
             due: AtomicI64::new(i64::MIN),
+            closed_to: AtomicI64::new(i64::MIN),
             warned: AtomicBool::new(false),
             this: this.clone(),
         })
@@ -100,14 +116,51 @@ impl<V: TableValue> Cell<V> {
         &self.spec
     }
 
-    /// Looks at the value of a key.
-    pub(crate) fn with<R>(&self, key: &[u8], look: impl FnOnce(Option<&V>) -> R) -> Result<R, Error> {
+    /// A copy of the value of a key.
+    pub(crate) fn find(&self, key: &[u8]) -> Result<Option<V>, Error> {
+        let found = self.try_find(key)?;
+        found.ok_or_else(|| self.misuse("is read inside its own update; use what the closure is given"))
+    }
+
+    /// A copy of the value of a key, for those outside the task: they wait while an agent changes it.
+    pub(crate) fn find_from_outside(&self, key: &[u8]) -> Result<Option<V>, Error> {
+        loop {
+            if let Some(found) = self.try_find(key)? {
+                return Ok(found);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// `None` while a closure has the value.
+    fn try_find(&self, key: &[u8]) -> Result<Option<Option<V>>, Error> {
         let mut state = self.state();
-        let Some(at) = self.load(&mut state, key)? else { return Ok(look(None)) };
+        let Some(at) = self.load(&mut state, key)? else { return Ok(Some(None)) };
+        Ok(match self.decoded(&mut state, at)? {
+            Held::Value(value) => Some(Some(value.clone())),
+            Held::Taken => None,
+            Held::Absent | Held::Bytes(_) => Some(None),
+        })
+    }
+
+    /// Whether a key has a value.
+    pub(crate) fn contains(&self, key: &[u8]) -> Result<bool, Error> {
+        let mut state = self.state();
+        let at = self.load(&mut state, key)?;
+        Ok(at.is_some_and(|at| state.overlay.held(at).is_there()))
+    }
+
+    /// Takes the value of a key out to be looked at; [`give_back`](Self::give_back) must follow if there is a place.
+    pub(crate) fn take_to_look(&self, key: &[u8]) -> Result<Option<(u32, V)>, Error> {
+        let mut state = self.state();
+        let Some(at) = self.load(&mut state, key)? else { return Ok(None) };
         match self.decoded(&mut state, at)? {
-            Held::Value(value) => Ok(look(Some(value))),
             Held::Taken => Err(self.misuse("is read inside its own update; use what the closure is given")),
-            Held::Absent | Held::Bytes(_) => Ok(look(None)),
+            Held::Absent | Held::Bytes(_) => Ok(None),
+            Held::Value(_) => match state.overlay.put(at, Held::Taken) {
+                Held::Value(value) => Ok(Some((at, value))),
+                _ => Ok(None),
+            },
         }
     }
 
@@ -119,7 +172,7 @@ impl<V: TableValue> Cell<V> {
             return Err(self.misuse("is changed inside its own update; change what the closure is given"));
         }
         state.overlay.write(at);
-        if state.overlay.dirty() == COMMIT_SOON {
+        if state.overlay.dirty().is_multiple_of(COMMIT_SOON) {
             self.cx.commit_soon.notify_one();
         }
         match state.overlay.put(at, Held::Taken) {
@@ -265,6 +318,12 @@ pub(crate) trait AnyCell: Send + Sync {
     /// The store cannot be read.
     fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error>;
 
+    /// Drops some clean entries if all tables together hold more than they may.
+    fn trim(&self);
+
+    /// Windows that start before this are gone, and do not come back.
+    fn closed_to(&self) -> i64;
+
     /// The stream time at which it is worth to call [`expire`](Self::expire).
     fn due(&self) -> i64;
 
@@ -355,6 +414,17 @@ impl<V: TableValue> AnyCell for Cell<V> {
         self.expire_some(stream_time, with_values)
     }
 
+    fn trim(&self) {
+        let mut state = self.state();
+        if self.cx.store.is_some() && state.overlay.evict(TRIM_LOOKS) {
+            state.is_not_whole();
+        }
+    }
+
+    fn closed_to(&self) -> i64 {
+        self.closed_to.load(Ordering::Relaxed)
+    }
+
     fn due(&self) -> i64 {
         self.due.load(Ordering::Relaxed)
     }
@@ -373,17 +443,38 @@ impl<V: TableValue> Cell<V> {
         };
         let (this, stats) = (self.this.clone(), Arc::clone(&self.cx.stats));
         let entries = batch.len() as u64;
-        let done = Box::new(move |written: Result<(), crate::store::StoreError>| {
-            // The writer tries until it succeeds or ends; what is not written then is in the changelog.
-            if written.is_ok() {
-                stats.stored(entries);
-                if let Some(cell) = this.upgrade() {
-                    cell.state().overlay.stored(number);
+        let done = Box::new(move |written: Result<(), StoreError>| {
+            match written {
+                Ok(()) => {
+                    stats.stored(entries);
+                    if let Some(cell) = this.upgrade() {
+                        cell.state().overlay.stored(number);
+                    }
+                }
+                // The worker has ended; what is not written is in the changelog.
+                Err(error) if error.kind() == StoreErrorKind::Gone => {}
+                Err(error) => {
+                    if let Some(cell) = this.upgrade() {
+                        cell.store_is_broken(&error);
+                    }
                 }
             }
         });
         let name = StoreName { table: self.spec.info.name.to_string(), partition: self.cx.partition };
         writer.submit(Job { store: Arc::clone(store), name, batch, mark, done });
+    }
+}
+
+impl<V: TableValue> Cell<V> {
+    /// Nothing more would reach the store, and memory would fill: the worker ends, and sets it aside when it starts again.
+    fn store_is_broken(&self, error: &StoreError) {
+        if let Some(failed) = &self.cx.failed {
+            let why = format!(
+                "its store cannot be written: {error}; start the worker again: the store is set aside, and the table restored from its changelog"
+            );
+            // Nobody hears it when the worker has ended already.
+            drop(failed.send(self.state_error(why)));
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl<'a, K: Data, V: TableValue> Entry<'a, K, V> {
 
     /// Changes the value if there is one.
     pub fn and_modify(self, change: impl FnOnce(&mut V)) -> Self {
-        if self.handle.with(&self.key, |value| value.is_some())
+        if self.handle.contains(&self.key)
             && let Some(TakenOut { place, value: Some(value) }) = self.handle.take_out(&self.key)
         {
             let mut guard = ValueMut::new(self.handle, Some(TakenOut { place, value: None }), || value);

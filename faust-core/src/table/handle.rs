@@ -33,6 +33,19 @@ enum Way<V> {
     Alone(Arc<Cell<V>>),
 }
 
+/// A value that is being looked at; the table has it again when this is dropped, whatever the looker does.
+struct Looked<'a, V: TableValue> {
+    cell: &'a Cell<V>,
+    place: u32,
+    value: Option<V>,
+}
+
+impl<V: TableValue> Drop for Looked<'_, V> {
+    fn drop(&mut self) {
+        self.cell.give_back(self.place, self.value.take());
+    }
+}
+
 /// A value that was taken out of its table, to be given back at its place.
 pub(super) struct TakenOut<V> {
     pub(super) place: u32,
@@ -73,16 +86,9 @@ impl<K: Data, V: TableValue> Handle<K, V> {
             budget: CacheBudget::new(u64::MAX),
             stats: Arc::default(),
             commit_soon: Arc::default(),
+            failed: None,
         };
         Self { name: name.into(), key, way: Way::Alone(Cell::new(Arc::new(spec), cx)) }
-    }
-
-    /// A handle of a cell, for whoever looks in from outside the agents.
-    pub(super) fn of_cell(cell: Arc<dyn AnyCell>) -> Option<Self> {
-        let info = cell.info().clone();
-        let cell = cell.as_any().downcast::<Cell<V>>().ok()?;
-        let key = Coder::resolve(Some(&info.key_codec), Role::Key).ok()?;
-        (info.key_type == std::any::type_name::<K>()).then_some(Self { name: info.name, key, way: Way::Alone(cell) })
     }
 
     pub(super) fn stage(&self) -> Option<&Arc<LiveStage>> {
@@ -130,19 +136,31 @@ impl<K: Data, V: TableValue> Handle<K, V> {
         self.key.name() == "raw"
     }
 
+    pub(super) fn find(&self, key: &[u8]) -> Option<V> {
+        let found = self.readable()?.find(key);
+        found.map_err(|error| self.fail(error)).ok().flatten()
+    }
+
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        let Some(cell) = self.readable() else { return false };
+        cell.contains(key).map_err(|error| self.fail(error)).unwrap_or_default()
+    }
+
+    /// Looks at a value without copying it. The table may be used meanwhile, but for this key.
     pub(super) fn with<R>(&self, key: &[u8], look: impl FnOnce(Option<&V>) -> R) -> R {
-        let mut look = Some(look);
-        if let Some(cell) = self.readable() {
-            let looked = cell.with(key, |value| look.take().map(|look| look(value)));
-            match looked {
-                Ok(Some(result)) => return result,
-                Ok(None) => {}
-                Err(error) => self.fail(error),
+        let Some(cell) = self.readable() else { return look(None) };
+        match cell.take_to_look(key) {
+            Ok(Some((place, value))) => {
+                let taken = Looked { cell, place, value: Some(value) };
+                look(taken.value.as_ref())
+            }
+            Ok(None) => look(None),
+            // The agent has failed, and what it sends from now on goes nowhere.
+            Err(error) => {
+                self.fail(error);
+                look(None)
             }
         }
-        // The agent has failed already: what it makes of this is dropped.
-        let look = look.expect("it is used up only where its result was returned");
-        look(None)
     }
 
     pub(super) fn set(&self, key: &[u8], value: Option<V>) -> Option<V> {
@@ -165,7 +183,16 @@ impl<K: Data, V: TableValue> Handle<K, V> {
 
     pub(super) fn scan_bytes(&self, bounds: KeyBounds<'_>) -> Vec<(Vec<u8>, V)> {
         let Some(cell) = self.readable() else { return Vec::new() };
-        cell.scan(bounds).unwrap_or_else(|error| {
+        cell.scan(bounds, &|_| true).unwrap_or_else(|error| {
+            self.fail(error);
+            Vec::new()
+        })
+    }
+
+    /// Entries of all keys for which `keep` is true.
+    pub(super) fn scan_for(&self, keep: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, V)> {
+        let Some(cell) = self.readable() else { return Vec::new() };
+        cell.scan((Bound::Unbounded, Bound::Unbounded), keep).unwrap_or_else(|error| {
             self.fail(error);
             Vec::new()
         })
@@ -180,7 +207,7 @@ impl<K: Data, V: TableValue> Handle<K, V> {
 
     pub(super) fn count(&self) -> usize {
         let Some(cell) = self.readable() else { return 0 };
-        cell.count((Bound::Unbounded, Bound::Unbounded)).unwrap_or_else(|error| {
+        cell.count().unwrap_or_else(|error| {
             self.fail(error);
             0
         })
@@ -202,7 +229,7 @@ impl<K: Data, V: TableValue> Handle<K, V> {
     pub(super) fn fail(&self, error: Error) {
         match &self.way {
             Way::Planning(sketch, _) => sketch.fault(error.to_string()),
-            Way::Live(_, stage) => stage.cursor.fail(error),
+            Way::Live(_, stage) => stage.fail(error),
             Way::Alone(_) => tracing::error!("{error}"),
         }
     }

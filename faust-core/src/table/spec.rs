@@ -25,6 +25,8 @@ pub(crate) struct TableInfo {
     pub(crate) changelog: String,
     pub(crate) help: &'static str,
     pub(crate) partition_by_source: bool,
+    /// What `default = ..` makes, as the value codec writes it.
+    default: Option<Vec<u8>>,
 }
 
 impl TableInfo {
@@ -52,9 +54,24 @@ impl TableInfo {
             ("value codec", self.value_codec.clone(), other.value_codec.clone()),
             ("window", window(self), window(other)),
             ("changelog topic", self.changelog.clone(), other.changelog.clone()),
+            ("default", self.shown_default(), other.shown_default()),
+            ("relative_to", self.shown_relative(), other.shown_relative()),
+            ("partition_by_source", self.partition_by_source.to_string(), other.partition_by_source.to_string()),
         ];
         let differing = pairs.into_iter().find(|(_, mine, others)| mine != others);
         differing.map(|(what, mine, others)| format!("{what} `{mine}` in one and `{others}` in the other"))
+    }
+
+    fn shown_default(&self) -> String {
+        self.default.as_ref().map_or_else(|| "none".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    fn shown_relative(&self) -> String {
+        match self.relative_to {
+            RelativeTo::Stream => "stream".to_owned(),
+            RelativeTo::Now => "now".to_owned(),
+            RelativeTo::Field(_) => "field(..)".to_owned(),
+        }
     }
 }
 
@@ -74,7 +91,12 @@ impl<V: TableValue> TableSpec<V> {
         let value: Coder<V> = Coder::resolve(decl.value_codec, Role::Value).map_err(|why| fault(&why))?;
         let window = decl.window.map(|window| window.spec()).transpose().map_err(|why| fault(&why))?;
         let changelog = decl.changelog_topic.map_or_else(|| format!("{group}-{name}-changelog"), str::to_owned);
+        let default = decl.default.and_then(|make| make().downcast::<V>().ok()).map(|default| {
+            let mut bytes = Vec::new();
+            value.encode(&default, &mut bytes).map(|_| bytes).map_err(|why| fault(&why))
+        });
         let info = TableInfo {
+            default: default.transpose()?,
             name: name.into(),
             agent: agent.to_owned(),
             key_type: std::any::type_name::<K>(),

@@ -4,8 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::cell::TableValue;
-use super::handle::Handle;
+use super::cell::{Cell, TableValue};
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
 use crate::partitioner::partition_of;
@@ -55,9 +54,12 @@ impl<K: Data, V: TableValue> TableView<K, V> {
     }
 
     /// Every key and value of the partitions that are here, partition by partition.
-    pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V> {
-        let all: Vec<_> = self.place.handles().flat_map(|handle| handle.scan(ALL)).collect();
-        all.into_iter()
+    ///
+    /// # Errors
+    /// A store cannot be read, or holds what is no key or value of the table.
+    pub fn iter(&self) -> Result<impl Iterator<Item = (K, V)> + use<K, V>, Error> {
+        let decoded = self.place.scan()?.into_iter().map(|(key, value)| Ok((self.place.decode(&key)?, value)));
+        Ok(decoded.collect::<Result<Vec<_>, Error>>()?.into_iter())
     }
 
     /// The partitions that are here.
@@ -88,16 +90,15 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
     }
 
     /// Every key, window and value of the partitions that are here, the oldest windows of each first.
-    pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
-        let of_one = |handle: Handle<K, V>| {
-            let found = handle.scan_bytes(ALL);
-            found.into_iter().filter_map(move |(composite, value)| {
-                let (start, key) = split_store_key(&composite)?;
-                Some((handle.decode_key(key)?, self.spec.window_at(start), value))
-            })
-        };
-        let all: Vec<_> = self.place.handles().flat_map(of_one).collect();
-        all.into_iter()
+    ///
+    /// # Errors
+    /// As [`TableView::iter`].
+    pub fn iter(&self) -> Result<impl Iterator<Item = (K, Window, V)> + use<K, V>, Error> {
+        let decoded = self.place.scan()?.into_iter().filter_map(|(composite, value)| {
+            let (start, key) = split_store_key(&composite)?;
+            Some(self.place.decode(key).map(|key| (key, self.spec.window_at(start), value)))
+        });
+        Ok(decoded.collect::<Result<Vec<_>, Error>>()?.into_iter())
     }
 
     /// The table's windows.
@@ -117,8 +118,6 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
         Ok(composite)
     }
 }
-
-const ALL: super::cell::scan::KeyBounds<'static> = (Bound::Unbounded, Bound::Unbounded);
 
 impl<K: Data, V: TableValue> Place<K, V> {
     fn open(name: &str, plan: &Plan, recovery: &Arc<Recovery>) -> Result<(Self, Option<WindowSpec>), Error> {
@@ -153,30 +152,48 @@ impl<K: Data, V: TableValue> Place<K, V> {
         Ok(bytes)
     }
 
+    fn decode(&self, bytes: &[u8]) -> Result<K, Error> {
+        let decoded = self.key.decode(Some(bytes));
+        decoded.map_err(|why| Error::Misuse(format!("table `{}`, key {bytes:?}: {why}", self.name)))
+    }
+
     /// `stored` is the key as the cell has it.
     fn find(&self, key: &K, stored: &[u8]) -> Result<Option<V>, Error> {
-        if self.by_source {
-            return Ok(self.handles().find_map(|handle| handle.with(stored, |value| value.cloned())));
+        if !self.by_source {
+            return self.cell(key)?.find_from_outside(stored);
         }
-        Ok(self.handle(key)?.with(stored, |value| value.cloned()))
+        for cell in self.cells() {
+            if let Some(found) = cell.find_from_outside(stored)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     #[cfg(feature = "testing")]
     fn write(&self, key: &K, stored: &[u8], value: &mut Option<V>) -> Result<(), Error> {
-        self.handle(key)?.set(stored, value.take());
-        Ok(())
+        self.cell(key)?.set(stored, value.take()).map(drop)
     }
 
     /// The cell in the key's own partition.
-    fn handle(&self, key: &K) -> Result<Handle<K, V>, Error> {
+    fn cell(&self, key: &K) -> Result<Arc<Cell<V>>, Error> {
         let partition = partition_of(&self.encode(key)?, self.partitions);
-        let cell = self.recovery.cell(&self.name, partition).and_then(Handle::of_cell);
+        let cell = self.recovery.cell(&self.name, partition).and_then(|cell| cell.as_any().downcast().ok());
         let away = || Error::Misuse(format!("partition {partition} of table `{}` is not on this worker", self.name));
         cell.ok_or_else(away)
     }
 
-    fn handles(&self) -> impl Iterator<Item = Handle<K, V>> {
-        self.recovery.cells(&self.name).into_iter().filter_map(Handle::of_cell)
+    fn cells(&self) -> impl Iterator<Item = Arc<Cell<V>>> {
+        self.recovery.cells(&self.name).into_iter().filter_map(|cell| cell.as_any().downcast().ok())
+    }
+
+    /// Every entry, as the cells have them.
+    fn scan(&self) -> Result<Vec<(Vec<u8>, V)>, Error> {
+        let mut all = Vec::new();
+        for cell in self.cells() {
+            all.extend(cell.scan_from_outside((Bound::Unbounded, Bound::Unbounded))?);
+        }
+        Ok(all)
     }
 }
 

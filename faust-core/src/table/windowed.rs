@@ -88,12 +88,10 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     /// The key's windows and their values, the oldest first.
     pub fn history(&self, key: &K) -> impl Iterator<Item = (Window, V)> + use<K, V> {
         let encoded = self.handle.encode(key);
-        let all = self.handle.scan_bytes((Bound::Unbounded, Bound::Unbounded)).into_iter();
         let spec = self.spec;
-        all.filter_map(move |(composite, value)| {
-            let (start, key) = split_store_key(&composite)?;
-            (key == encoded).then(|| (spec.window_at(start), value))
-        })
+        let is_its = |composite: &[u8]| split_store_key(composite).is_some_and(|(_, key)| key == encoded);
+        let found = self.handle.scan_for(&is_its).into_iter();
+        found.filter_map(move |(composite, value)| Some((spec.window_at(split_store_key(&composite)?.0), value)))
     }
 
     /// All keys that have a value in a window, with their values, in the order of the encoded keys.
@@ -196,7 +194,7 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     /// Takes the key's value away from every window that holds the time.
     pub fn remove(&self, key: &K) {
         self.each_window(key, |handle, composite| {
-            if handle.with(composite, |value| value.is_some()) {
+            if handle.contains(composite) {
                 handle.set(composite, None);
             }
         });
@@ -221,10 +219,13 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
         let WindowedTable { handle, spec, .. } = self.table;
         let Some(time) = self.time.or_else(|| self.table.event_time()) else { return };
         let stream_time = handle.stage().and_then(|stage| stage.cursor.stream_time());
+        let closed_to = handle.cell().map_or(i64::MIN, |cell| cell.closed_to());
         handle.keyed(key, |bytes| {
             let mut composite = Vec::with_capacity(bytes.len() + 8);
             for window in spec.containing(time) {
-                if let Some(stream_time) = stream_time.filter(|now| spec.is_expired(window, *now)) {
+                // By its own stream's time; or another agent's, which is further, has closed it.
+                let is_late = |now: &Timestamp| spec.is_expired(window, *now) || window.start().0 < closed_to;
+                if let Some(stream_time) = stream_time.filter(is_late) {
                     self.late(bytes, window, time, stream_time);
                     continue;
                 }
@@ -299,7 +300,7 @@ impl<K: Data, V: TableValue> WindowSet<'_, K, V> {
     fn find_in(&self, window: Window) -> Option<V> {
         let mut composite = Vec::with_capacity(self.key.len() + 8);
         store_key(window.start(), &self.key, &mut composite);
-        self.table.handle.with(&composite, |value| value.cloned())
+        self.table.handle.find(&composite)
     }
 
     fn event_time(&self) -> Option<Timestamp> {

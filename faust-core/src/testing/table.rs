@@ -23,7 +23,7 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
 
     /// Every key and value of all workers.
     pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V> {
-        let all: Vec<_> = self.views.iter().flat_map(TableView::iter).collect();
+        let all: Vec<_> = self.views.iter().filter_map(|view| view.iter().ok()).flatten().collect();
         all.into_iter()
     }
 
@@ -76,7 +76,7 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
 
     /// Every key, window and value of all workers.
     pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
-        let all: Vec<_> = self.views.iter().flat_map(WindowedView::iter).collect();
+        let all: Vec<_> = self.views.iter().filter_map(|view| view.iter().ok()).flatten().collect();
         all.into_iter()
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Control {
     looking: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
     purge: Purge,
     /// A trim that is under way.
-    purging: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    purging: Option<Pin<Box<dyn Future<Output = BTreeMap<TopicPartition, i64>> + Send>>>,
     /// The commit that is under way: one at a time.
     commit: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     idle: IdleWatch,
@@ -149,7 +149,7 @@ impl Control {
                 // Time to trim what nobody reads again.
                 _ = purges.tick(), if self.purging.is_none() => self.begin_purge(),
                 // That is done.
-                () = finished(&mut self.purging) => {}
+                trimmed = finished(&mut self.purging) => self.purge.done(trimmed),
                 // Time to look for agents that do not move.
                 _ = watch.tick() => self.watch(),
                 // Time to look whether there is anything left to do.

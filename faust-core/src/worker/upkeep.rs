@@ -54,7 +54,7 @@ pub(super) struct Purge {
 
 impl Purge {
     /// What is committed and was not trimmed yet.
-    pub(super) fn due(&mut self, plan: &Plan, tasks: &BTreeMap<Key, TaskHandle>) -> BTreeMap<TopicPartition, i64> {
+    pub(super) fn due(&self, plan: &Plan, tasks: &BTreeMap<Key, TaskHandle>) -> BTreeMap<TopicPartition, i64> {
         let purged: Vec<_> = plan.topics().filter(|topic| topic.purge).map(|topic| topic.name()).collect();
         if purged.is_empty() {
             return BTreeMap::new();
@@ -62,18 +62,28 @@ impl Purge {
         let parts = tasks.values().flat_map(|task| &task.parts);
         let committed: BTreeMap<_, _> = parts
             .filter(|part| purged.contains(&&*part.feed.partition().topic))
-            .filter_map(|part| Some((part.feed.partition().clone(), part.committed.as_ref()?.offset)))
+            .filter_map(|part| Some((part.feed.partition().clone(), part.committed()?.offset)))
             .collect();
         let due = committed.iter().filter(|(partition, offset)| self.done.get(partition).unwrap_or(&0) < offset);
-        let due = due.map(|(partition, offset)| (partition.clone(), *offset)).collect();
-        self.done = committed;
-        due
+        due.map(|(partition, offset)| (partition.clone(), *offset)).collect()
+    }
+
+    /// These were trimmed.
+    pub(super) fn done(&mut self, trimmed: BTreeMap<TopicPartition, i64>) {
+        self.done.extend(trimmed);
     }
 }
 
-/// Trims. What does not succeed is tried again with the next trim.
-pub(super) async fn purge(recovery: Arc<Recovery>, before: BTreeMap<TopicPartition, i64>) {
-    if let Err(error) = recovery.delete_records(before).await {
-        tracing::debug!("topics behind a `group_by` were not trimmed: {error}");
+/// Trims; gives back what was trimmed. What does not succeed is tried again with the next trim.
+pub(super) async fn purge(
+    recovery: Arc<Recovery>,
+    before: BTreeMap<TopicPartition, i64>,
+) -> BTreeMap<TopicPartition, i64> {
+    match recovery.delete_records(before.clone()).await {
+        Ok(()) => before,
+        Err(error) => {
+            tracing::debug!("topics behind a `group_by` were not trimmed: {error}");
+            BTreeMap::new()
+        }
     }
 }

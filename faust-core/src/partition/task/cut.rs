@@ -155,8 +155,8 @@ impl Task {
             .iter()
             .zip(&positions.times)
             .filter_map(|(stage, stage_time)| {
-                let own = stage_time.filter(|own| Some(*own) != time)?;
-                Some((stage.name.to_string(), own.0))
+                let own = stage_time.map_or(CutMark::NO_TIME, Timestamp::as_millis);
+                (*stage_time != time).then(|| (stage.name.to_string(), own))
             })
             .collect();
         let mut offsets = BTreeMap::new();

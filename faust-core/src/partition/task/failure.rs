@@ -62,6 +62,11 @@ impl Failure {
         Self { agent: agents(stages), place: "its start".to_owned(), at: (0, -1), why }
     }
 
+    /// What the tables hold cannot be written.
+    pub(super) fn commit(stages: &[Stage], error: Error) -> Self {
+        Self { place: "the commit of its tables".to_owned(), ..Self::start(stages, error) }
+    }
+
     /// What was sent since the last commit did not arrive.
     pub(super) fn undelivered(stages: &[Stage], error: TransportError) -> Self {
         let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Agent(error.to_string()) };

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Command, Drained, Task};
+use super::{Command, Drained, Part, Task};
 use crate::changelog::{ChangelogRecord, ChangelogWriter, Cut};
 use crate::error::Error;
 use crate::offsets::CutMark;
 use crate::partition::tables::TaskTables;
 use crate::recovery::{Preparation, PreparedTable, Progress, Recovery};
 use crate::store::SealedBuilder;
-use crate::transport::{Committed, PartitionQueue, TransportError, TransportErrorKind};
+use crate::transport::{Committed, Group, PartitionQueue, TopicPartition, TransportError, TransportErrorKind};
 
 /// Records read at a time.
 const READ: usize = 512;
@@ -31,9 +31,10 @@ impl Task {
     /// Restores the tables, if there are any. False when the worker takes the partition away meanwhile, or it failed.
     pub(super) async fn restore(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
         let Some(preparation) = self.preparation.take() else { return true };
-        let committed = self.parts.iter().filter_map(super::Part::mark).map(|mark| mark.cut).max();
+        let committed = self.parts.iter().filter_map(Part::mark).map(|mark| mark.cut).max();
         let recovery = Arc::clone(&self.cx.recovery);
-        let restoring = restore(&recovery, preparation, committed);
+        let start = FirstMark::of(self);
+        let restoring = restore(&recovery, preparation, committed, start);
         tokio::pin!(restoring);
         let restored = loop {
             tokio::select! {
@@ -51,13 +52,13 @@ impl Task {
                 restored = &mut restoring => break restored,
             }
         };
+        self.restoring = None;
         match restored {
             Ok(Restored { tables, seen }) => {
                 self.cuts = self.cuts.max(seen);
                 self.tables = tables;
-                let (sink, stats) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats));
-                self.changelog = Some(ChangelogWriter::spawn(sink, stats));
-                self.first_mark().await;
+                let (sink, recovery) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.recovery));
+                self.changelog = Some(ChangelogWriter::spawn(sink, recovery));
                 true
             }
             Err(error) => {
@@ -67,32 +68,51 @@ impl Task {
             }
         }
     }
+}
 
-    /// Commits where a new task begins, before anything is written to a changelog: from then on, a commit that is
-    /// missing means that somebody took it away.
-    async fn first_mark(&self) {
-        if self.parts.iter().all(|part| part.mark().is_some()) {
-            return;
+/// Where a task begins that no commit of ours says anything of yet.
+///
+/// It is committed before anything is written to a changelog: from then on, a commit that is missing means that somebody
+/// took it away.
+struct FirstMark {
+    offsets: BTreeMap<TopicPartition, (i64, CutMark)>,
+    parts: Vec<Part>,
+    group: Arc<dyn Group>,
+}
+
+impl FirstMark {
+    /// `None` if every partition has a mark.
+    fn of(task: &Task) -> Option<Self> {
+        let is_marked = task.parts.iter().all(|part| part.mark().is_some());
+        (!is_marked).then(|| Self {
+            offsets: task.offsets(&task.start),
+            parts: task.parts.clone(),
+            group: Arc::clone(&task.cx.group),
+        })
+    }
+
+    /// Tries until it is committed. A rebalance that takes the partition away ends the task, and this with it; one that
+    /// does not lets the next attempt through.
+    async fn commit(self, tables: &TaskTables) -> Result<(), Error> {
+        let logs = tables.logs();
+        let committed = |(partition, (offset, mark)): (TopicPartition, (i64, CutMark))| {
+            let metadata = CutMark { logs: logs.clone(), ..mark }.to_text();
+            (partition, Committed { offset, metadata })
+        };
+        let offsets: BTreeMap<_, _> = self.offsets.into_iter().map(committed).collect();
+        while let Err(error) = self.group.commit(offsets.clone()).await {
+            if error.kind == TransportErrorKind::Fatal {
+                return Err(error.into());
+            }
+            tracing::info!("the first commit did not go through and is tried again: {error}");
+            tokio::time::sleep(RETRY).await;
         }
-        let logs = self.tables.logs();
-        let offsets = self.offsets(&self.start);
-        let offsets: BTreeMap<_, _> = offsets
-            .into_iter()
-            .map(|(partition, (offset, mark))| {
-                let metadata = CutMark { cut: self.cuts, logs: logs.clone(), ..mark }.to_text();
-                (partition, Committed { offset, metadata })
-            })
-            .collect();
-        loop {
-            match self.cx.group.commit(offsets.clone()).await {
-                Err(error) if error.is_retriable() => tokio::time::sleep(RETRY).await,
-                Err(error) => {
-                    tracing::info!("the first commit came too late for a rebalance: {error}");
-                    return;
-                }
-                Ok(()) => return,
+        for part in &self.parts {
+            if let Some(committed) = offsets.get(part.feed.partition()) {
+                part.marked(committed.clone());
             }
         }
+        Ok(())
     }
 }
 
@@ -103,10 +123,14 @@ struct Restored {
     seen: u64,
 }
 
-async fn restore(recovery: &Recovery, preparation: Preparation, committed: Option<u64>) -> Result<Restored, Error> {
-    // Nobody answers when the worker is over; then nobody waits for this either.
-    let _restoring = recovery.begin_restore();
-    let Ok(prepared) = preparation.await else { return std::future::pending().await };
+async fn restore(
+    recovery: &Recovery,
+    preparation: Preparation,
+    committed: Option<u64>,
+    first: Option<FirstMark>,
+) -> Result<Restored, Error> {
+    let lost = || Error::Misuse("the tables could not be prepared; the log says why".to_owned());
+    let prepared = preparation.await.map_err(|_| lost())?;
     let mut seen = committed.unwrap_or(0);
     let mut tables = Vec::new();
     for prepared in prepared? {
@@ -115,7 +139,11 @@ async fn restore(recovery: &Recovery, preparation: Preparation, committed: Optio
         recovery.publish(&restored);
         tables.push(restored);
     }
-    Ok(Restored { tables: TaskTables::new(tables), seen })
+    let tables = TaskTables::new(tables);
+    if let Some(first) = first {
+        first.commit(&tables).await?;
+    }
+    Ok(Restored { tables, seen })
 }
 
 /// The restore of one table.

@@ -1,11 +1,12 @@
 //! How windows end: once stream time is past their end and grace, they leave the table, oldest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
 use super::{Cell, Held, State, TableValue};
 use crate::error::Error;
+use crate::time::millis;
 use crate::window::key::{split_store_key, store_key};
 use crate::window::{Window, WindowSpec};
 
@@ -24,73 +25,74 @@ const CLOSE_BATCH: usize = 256;
 impl<V: TableValue> Cell<V> {
     pub(super) fn expire_some(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error> {
         let Some(spec) = self.spec.info.window else { return Ok(Vec::new()) };
-        let bound = spec.has_closed_before(stream_time.into());
         let mut state = self.state();
-        let from = state.closed_to.unwrap_or(i64::MIN);
-        let keys = if bound > from { self.expired(&mut state, from, bound)? } else { Vec::new() };
-        let mut closed = Vec::with_capacity(keys.len());
-        for composite in &keys {
-            let Some(at) = self.load(&mut state, composite)? else { continue };
-            let Some((start, key)) = split_store_key(composite) else { continue };
+        if state.closing.is_empty() {
+            let bound = spec.has_closed_before(stream_time.into());
+            let from = state.closed_to.unwrap_or(i64::MIN);
+            if bound > from {
+                state.closing = self.expired(&mut state, from, bound)?;
+                state.closed_to = Some(bound);
+                self.closed_to.store(bound, Ordering::Relaxed);
+            }
+            if state.closing.is_empty() {
+                self.due.store(next_due(&spec, bound.max(from)), Ordering::Relaxed);
+                return Ok(Vec::new());
+            }
+        }
+        let mut closed = Vec::new();
+        while closed.len() < CLOSE_BATCH {
+            let Some(composite) = state.closing.pop_front() else { break };
+            let Some(at) = self.load(&mut state, &composite)? else { continue };
+            let Some((start, key)) = split_store_key(&composite).filter(|_| state.overlay.held(at).is_there()) else {
+                continue;
+            };
             let window = spec.window_at(start);
             let value = if with_values { self.encoded(&state, at)? } else { Vec::new() };
             closed.push(Closed { key: key.to_vec(), window, value });
             state.overlay.write(at);
             state.overlay.put(at, Held::Absent);
         }
-        if keys.is_empty() {
-            state.closed_to = Some(bound.max(from));
-            self.due.store(next_due(&spec, bound.max(from)), Ordering::Relaxed);
-        }
         Ok(closed)
     }
 
-    /// The oldest keys whose windows start before `bound`, all of one window or of several.
-    fn expired(&self, state: &mut State<V>, from: i64, bound: i64) -> Result<Vec<Vec<u8>>, Error> {
+    /// The keys whose windows start before `bound`, the oldest windows first.
+    fn expired(&self, state: &mut State<V>, from: i64, bound: i64) -> Result<VecDeque<Vec<u8>>, Error> {
         if state.whole {
             return Ok(Self::expired_in_memory(state, bound));
         }
         let (low, high) = (prefix(from), prefix(bound));
-        let mut keys = std::collections::BTreeSet::new();
+        let mut keys = BTreeSet::new();
         if let Some(store) = &self.cx.store {
             let overlay = &mut state.overlay;
             let mut each = |key: &[u8], _: &[u8]| {
                 // What was removed already stays in the store until its writer comes to it.
-                let is_there = overlay.find(key).is_none_or(|at| overlay.held(at).is_there());
-                if is_there {
+                if overlay.find(key).is_none_or(|at| overlay.held(at).is_there()) {
                     keys.insert(key.to_vec());
                 }
-                keys.len() < CLOSE_BATCH
+                true
             };
             store
                 .range(Bound::Included(&low), Bound::Excluded(&high), &mut each)
                 .map_err(|error| self.broken(&error))?;
         }
         let within = |key: &[u8]| (&*low..&*high).contains(&key);
-        let mut take = |key: &[u8], held: &Held<V>| {
-            if held.is_there() && within(key) {
-                keys.insert(key.to_vec());
-            }
-        };
-        state.overlay.unwritten().for_each(|(_, key, held)| take(key, held));
-        Ok(keys.into_iter().take(CLOSE_BATCH).collect())
+        let unwritten = state.overlay.unwritten().filter(|(_, key, held)| held.is_there() && within(key));
+        keys.extend(unwritten.map(|(_, key, _)| key.to_vec()));
+        Ok(keys.into_iter().collect())
     }
 
-    fn expired_in_memory(state: &mut State<V>, bound: i64) -> Vec<Vec<u8>> {
-        let mut keys = Vec::new();
-        while keys.len() < CLOSE_BATCH {
-            let Some(first) = state.starts.first_entry().filter(|first| *first.key() < bound) else { break };
+    fn expired_in_memory(state: &mut State<V>, bound: i64) -> VecDeque<Vec<u8>> {
+        let mut keys = VecDeque::new();
+        while let Some(first) = state.starts.first_entry().filter(|first| *first.key() < bound) {
             let start = *first.key();
             // A slot may have been given to another key since.
             let overlay = &state.overlay;
             let is_of_window = |at: &&u32| {
                 overlay.held(**at).is_there() && split_store_key(overlay.key(**at)).is_some_and(|(at, _)| at.0 == start)
             };
-            let mut of_window: Vec<_> =
+            let of_window: BTreeSet<_> =
                 first.get().iter().filter(is_of_window).map(|at| overlay.key(*at).to_vec()).collect();
-            of_window.sort_unstable();
-            of_window.dedup();
-            keys.append(&mut of_window);
+            keys.extend(of_window);
             first.remove();
         }
         keys
@@ -112,6 +114,8 @@ impl<V: TableValue> Cell<V> {
             return;
         }
         state.closed_to = None;
+        state.closing.clear();
+        self.closed_to.store(i64::MIN, Ordering::Relaxed);
         self.due.store(i64::MIN, Ordering::Relaxed);
         if state.whole {
             let mut starts: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
@@ -146,7 +150,10 @@ fn prefix(start: i64) -> Vec<u8> {
     key
 }
 
-/// When the window after those that are gone closes.
+/// When the first window closes of those that are not gone.
 fn next_due(spec: &WindowSpec, closed_to: i64) -> i64 {
-    spec.closes_at(spec.window_at(closed_to.into())).0
+    let step = millis(spec.step());
+    let past = closed_to.rem_euclid(step);
+    let start = if past == 0 { closed_to } else { closed_to.saturating_add(step - past) };
+    spec.closes_at(spec.window_at(start.into())).0
 }
