@@ -276,6 +276,15 @@ pub trait Admin: Send + Sync {
         group: &str,
         of: Vec<TopicPartition>,
     ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>>;
+
+    /// Every consumer group, by name, with the number of its members. A group of KIP-848's protocol may be told as empty.
+    fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>>;
+
+    /// Deletes a group with all that it has committed; one that does not exist is no error.
+    ///
+    /// # Errors
+    /// [`Fatal`](TransportErrorKind::Fatal) for a group that has members.
+    fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>>;
 }
 
 /// A topic to create.

@@ -326,6 +326,29 @@ impl Admin for MemoryCluster {
             of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
         ready(Ok(committed.collect())).boxed()
     }
+
+    fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>> {
+        let state = self.state();
+        let mut groups: BTreeMap<_, _> = state.broker.groups().map(|group| (group.to_owned(), 0)).collect();
+        for member in state.members.values() {
+            *groups.entry(member.group().to_owned()).or_default() += 1;
+        }
+        ready(Ok(groups)).boxed()
+    }
+
+    fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
+        let mut state = self.state();
+        state.active();
+        let deleted = match state.members.values().any(|member| member.group() == group) {
+            true => Err(ErrorCode::NonEmptyGroup),
+            false => state.broker.delete_group(group),
+        };
+        ready(match deleted {
+            Ok(()) | Err(ErrorCode::GroupIdNotFound) => Ok(()),
+            Err(code) => Err(refused(&format!("deletion of group `{group}`"), code)),
+        })
+        .boxed()
+    }
 }
 
 impl std::fmt::Debug for MemoryCluster {

@@ -225,6 +225,29 @@ impl Admin for KafkaAdmin {
         })
         .boxed()
     }
+
+    fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>> {
+        let what = "look-up of groups";
+        self.look_up(what, move |lookups, within| {
+            let listed = lookups.fetch_group_list(None, within).map_err(|error| failed(what, &error))?;
+            Ok(listed.groups().iter().map(|group| (group.name().to_owned(), group.members().len())).collect())
+        })
+        .boxed()
+    }
+
+    fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
+        let group = group.to_owned();
+        async move {
+            let what = format!("deletion of group `{group}`");
+            let deleted = self.admin.delete_groups(&[&group], &self.options()).await;
+            let deleted = deleted.map_err(|error| failed(what.as_str(), &error))?;
+            match deleted.into_iter().find_map(Result::err) {
+                None | Some((_, RDKafkaErrorCode::GroupIdNotFound)) => Ok(()),
+                Some((_, code)) => Err(refused(what, code)),
+            }
+        }
+        .boxed()
+    }
 }
 
 /// How many partitions a topic has; `None` when it does not exist.

@@ -22,6 +22,12 @@ pub(super) struct Member {
     crashed: bool,
 }
 
+impl Member {
+    pub(super) fn group(&self) -> &str {
+        &self.subscription.group
+    }
+}
+
 pub(super) struct Membership {
     cluster: MemoryCluster,
     group: String,
@@ -140,7 +146,7 @@ async fn revoke(cluster: &MemoryCluster, members: &[u64]) {
 async fn rebalance(cluster: MemoryCluster, group: String) {
     let _turn = cluster.inner.rebalancing.lock().await;
     let of_group = |state: &State| -> Vec<u64> {
-        state.members.iter().filter(|(_, member)| member.subscription.group == group).map(|(id, _)| *id).collect()
+        state.members.iter().filter(|(_, member)| member.group() == group).map(|(id, _)| *id).collect()
     };
     let members = of_group(&cluster.state());
     revoke(&cluster, &members).await;

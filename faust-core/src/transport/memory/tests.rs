@@ -175,3 +175,18 @@ async fn a_held_commit_of_a_worker_that_crashed_is_gone() {
     assert_eq!(held.await.unwrap_err().kind, TransportErrorKind::Rebalanced);
     assert_eq!(committed(&cluster).await, None);
 }
+
+#[tokio::test]
+async fn a_group_is_deleted_once_its_members_have_left() {
+    let cluster = cluster().await;
+    let group = member(&cluster).await;
+    commit(&group, 2).await.unwrap();
+    assert_eq!(cluster.groups().await.unwrap(), BTreeMap::from([("g".to_owned(), 1)]));
+    let error = cluster.delete_group("g").await.unwrap_err();
+    assert_eq!((error.kind, committed(&cluster).await), (TransportErrorKind::Fatal, Some(2)), "{error}");
+    group.leave().await;
+    assert_eq!(cluster.groups().await.unwrap(), BTreeMap::from([("g".to_owned(), 0)]));
+    cluster.delete_group("g").await.unwrap();
+    cluster.delete_group("g").await.unwrap();
+    assert_eq!((cluster.groups().await.unwrap(), committed(&cluster).await), (BTreeMap::new(), None));
+}

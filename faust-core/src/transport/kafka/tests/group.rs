@@ -47,6 +47,29 @@ async fn a_member_reads_commits_and_goes_on_where_it_left_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_deleted_once_its_members_have_left() {
+    for cluster in Cluster::kafkas(1).await {
+        cluster.fill(0, 0..10).await;
+        let admin = cluster.transport().admin().unwrap();
+        let members = async || admin.groups().await.unwrap().get(&cluster.group).copied();
+        let (group, mut events) = cluster.join();
+        let assigned = events.assigned().await.remove(0);
+        let partition = assigned.partition.clone();
+        group.commit(BTreeMap::from([(partition.clone(), at(3, ""))])).await.unwrap();
+        assert_eq!(members().await, Some(1));
+        let error = admin.delete_group(&cluster.group).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Fatal, "{error}");
+        drop(assigned);
+        within("leaving", group.leave()).await;
+        assert_eq!(members().await, Some(0));
+        admin.delete_group(&cluster.group).await.unwrap();
+        admin.delete_group(&cluster.group).await.unwrap();
+        assert_eq!(members().await, None);
+        assert_eq!(admin.committed(&cluster.group, vec![partition]).await.unwrap(), BTreeMap::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sleeping_queue_wakes_when_something_comes() {
     for cluster in Cluster::each(1).await {
         let (group, mut events) = cluster.join();
