@@ -152,7 +152,8 @@ impl App {
         if plan.tables().next().is_none() {
             return Ok(None);
         }
-        let (kind, directory) = (self.settings().store, store::directory(directory, self.settings().store));
+        let Settings { version, store: kind, .. } = *self.settings();
+        let directory = store::directory(directory, version, kind);
         let opened = tokio::task::spawn_blocking(move || store::open(kind, &directory)).await;
         let opened = opened.map_err(|error| Error::Misuse(format!("the stores could not be opened: {error}")))?;
         opened.map_err(|error| Error::Misuse(error.to_string()))

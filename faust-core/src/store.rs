@@ -95,13 +95,22 @@ pub(crate) fn open(kind: StoreKind, dir: &Path) -> Result<Option<Arc<dyn StoreSe
     }
 }
 
-/// Where the database of a kind lies in a worker's directory.
-pub(crate) fn directory(worker: &Path, kind: StoreKind) -> PathBuf {
-    worker.join("state").join(match kind {
+/// Where the database of a kind lies in a worker's directory. Each version of an app has its own: it begins with empty
+/// tables, and the one before it may still run.
+pub(crate) fn directory(worker: &Path, version: u32, kind: StoreKind) -> PathBuf {
+    worker.join(state_name(version)).join(match kind {
         StoreKind::Memory => "memory",
         StoreKind::Sled => "sled",
         StoreKind::Fjall => "fjall",
     })
+}
+
+/// The directory of all that a worker keeps for one version of its app: `state`, `state-v2` and so on.
+pub(crate) fn state_name(version: u32) -> String {
+    match version {
+        1 => "state".to_owned(),
+        version => format!("state-v{version}"),
+    }
 }
 
 /// Which store: a table's name and a partition.

@@ -145,7 +145,7 @@ fn read(marking: &Marking, held: &[u8]) -> Result<StoreMark, String> {
     };
     if mark.group != marking.group {
         return Err(format!(
-            "its store was written by the app `{}`, and this is `{}`; give each app a `datadir` of its own, or run `clean-versions` if that was an older version of it",
+            "its store was written by the app `{}`, and this is `{}`; give each app a `datadir` of its own, or run `reset`, then this one's is restored from the changelog",
             mark.group, marking.group
         ));
     }

@@ -35,7 +35,7 @@ impl Disks {
         let place = (0..).find(|place| !used(place)).unwrap_or_default();
         self.places.push((place, true));
         let Some(kind) = self.kind else { return Ok(None) };
-        let directory = store::directory(&directory(settings, place), kind);
+        let directory = store::directory(&directory(settings, place), settings.version, kind);
         for _ in 0..TRIES {
             match store::open(kind, &directory) {
                 // The last thread of a worker that crashed lets go of it in a moment.
