@@ -12,6 +12,7 @@ pub mod config;
 pub mod delivery;
 pub mod embedded;
 pub mod error;
+pub mod leftovers;
 pub mod message;
 pub(crate) mod offsets;
 pub(crate) mod partition;

@@ -27,7 +27,7 @@ const LAYERS: [(&str, &[&str]); 4] = [
         "streams",
         &["stream", "topic", "table", "changelog", "recovery", "agent", "plan", "partition", "registry", "embedded"],
     ),
-    ("app", &["worker", "app", "client", "testing"]),
+    ("app", &["worker", "app", "client", "leftovers", "testing"]),
 ];
 
 /// Imports against the layers that are meant, each with its reason.

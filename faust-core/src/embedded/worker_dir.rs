@@ -1,11 +1,13 @@
 //! A directory for each worker of an app on this machine: `worker-1`, `worker-2` and so on.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::transport::TransportError;
 
+const NAME: &str = "worker-";
 const LOCK: &str = "worker.lock";
 
 /// The directory of one worker, its own for as long as this value lives.
@@ -22,21 +24,47 @@ impl WorkerDir {
     /// # Errors
     /// The data directory cannot be written.
     pub fn take(datadir: &Path) -> Result<Self, Error> {
-        let failed = |path: &Path, error: std::io::Error| {
-            TransportError::fatal(format!("use of the data directory `{}`", path.display()), error)
-        };
         for number in 1.. {
-            let path = datadir.join(format!("worker-{number}"));
+            let path = datadir.join(format!("{NAME}{number}"));
             std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
-            let open = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
-            let lock = open.map_err(|error| failed(&path, error))?;
-            match lock.try_lock() {
-                Ok(()) => return Ok(Self { number, path, _lock: lock }),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => return Err(failed(&path, error).into()),
+            if let Some(lock) = try_lock(&path.join(LOCK)).map_err(|error| failed(&path, error))? {
+                return Ok(Self { number, path, _lock: lock });
             }
         }
         unreachable!("there are more numbers than workers")
+    }
+
+    /// Takes every directory that there is, so that nothing else touches them meanwhile.
+    ///
+    /// # Errors
+    /// A worker of this app runs on this machine; the data directory cannot be used.
+    pub fn take_all(datadir: &Path) -> Result<Vec<Self>, Error> {
+        let failed = |path: &Path, error: std::io::Error| failed(path, error).into();
+        let found = Self::existing(datadir).map_err(|error| failed(datadir, error))?;
+        let take = |(number, path): (u32, PathBuf)| match try_lock(&path.join(LOCK)) {
+            Ok(Some(lock)) => Ok(Self { number, path, _lock: lock }),
+            Ok(None) => Err(Error::Misuse(format!("a worker runs in `{}`: stop it first", path.display()))),
+            Err(error) => Err(failed(&path, error)),
+        };
+        found.into_iter().map(take).collect()
+    }
+
+    /// The directories that workers have left or are using, by number.
+    pub(crate) fn existing(datadir: &Path) -> std::io::Result<BTreeMap<u32, PathBuf>> {
+        let entries = match std::fs::read_dir(datadir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            entries => entries?,
+        };
+        let mut found = BTreeMap::new();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(NAME)?.parse().ok());
+            if let Some(number) = number.filter(|_| entry.path().is_dir()) {
+                found.insert(number, entry.path());
+            }
+        }
+        Ok(found)
     }
 
     /// Counted from 1.
@@ -50,9 +78,23 @@ impl WorkerDir {
     }
 }
 
+fn failed(path: &Path, error: std::io::Error) -> TransportError {
+    TransportError::fatal(format!("use of the data directory `{}`", path.display()), error)
+}
+
+/// Locks the file, which is made when it is missing; `None` when another process holds it.
+fn try_lock(path: &Path) -> std::io::Result<Option<File>> {
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// How many workers of this data directory run now, `own` not counted.
 pub(super) fn others(datadir: &Path, own: Option<&WorkerDir>) -> usize {
-    let numbers = (1..).map(|number| (number, datadir.join(format!("worker-{number}")).join(LOCK)));
+    let numbers = (1..).map(|number| (number, datadir.join(format!("{NAME}{number}")).join(LOCK)));
     let locks = numbers.map_while(|(number, path)| File::open(path).ok().map(|lock| (number, lock)));
     let others = locks.filter(|(number, _)| own.is_none_or(|own| own.number != *number));
     others.filter(|(_, lock)| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))).count()
@@ -75,5 +117,19 @@ mod tests {
         assert_eq!(others(datadir.path(), Some(&second)), 0);
         let third = take();
         assert_eq!((third.number(), third.path()), (1, datadir.path().join("worker-1").as_path()));
+    }
+
+    #[test]
+    fn all_are_taken_unless_one_is_in_use() {
+        let datadir = tempfile::tempdir().unwrap();
+        assert!(WorkerDir::take_all(&datadir.path().join("none")).unwrap().is_empty());
+        let (first, second) = (WorkerDir::take(datadir.path()).unwrap(), WorkerDir::take(datadir.path()).unwrap());
+        drop(first);
+        std::fs::create_dir(datadir.path().join("broker")).unwrap();
+        let error = WorkerDir::take_all(datadir.path()).unwrap_err().to_string();
+        assert!(error.contains("worker-2") && error.contains("stop it first"), "{error}");
+        drop(second);
+        let all = WorkerDir::take_all(datadir.path()).unwrap();
+        assert_eq!(all.iter().map(WorkerDir::number).collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -1,0 +1,224 @@
+//! What workers of an app have left: the state of its tables on this machine, and the names its versions give things.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::embedded::WorkerDir;
+use crate::error::Error;
+use crate::store::state_name;
+use crate::transport::TransportError;
+
+/// The tables of one worker on this machine, as one version of the app keeps them. They are a cache of the changelogs:
+/// without them the next worker restores, which costs time and loses nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalState {
+    version: u32,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl LocalState {
+    /// What there is below the data directory, by worker and version.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn find(datadir: &Path) -> Result<Vec<Self>, Error> {
+        let mut found = Vec::new();
+        for worker in WorkerDir::existing(datadir).map_err(|error| failed(datadir, error))?.into_values() {
+            found.extend(Self::of_worker(&worker).map_err(|error| failed(&worker, error))?);
+        }
+        Ok(found)
+    }
+
+    fn of_worker(worker: &Path) -> io::Result<Vec<Self>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(worker)? {
+            let entry = entry?;
+            let (name, path) = (entry.file_name(), entry.path());
+            if let Some(version) = name.to_str().and_then(version_of_state).filter(|_| path.is_dir()) {
+                found.push(Self { version, bytes: size(&path)?, path });
+            }
+        }
+        found.sort_by(|one, other| (one.version, &one.path).cmp(&(other.version, &other.path)));
+        Ok(found)
+    }
+
+    /// The version of the app that wrote it.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of all its files.
+    pub fn size_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// A running worker uses it; the files cannot be removed.
+    pub fn remove(&self) -> Result<(), Error> {
+        let failed = |error| failed(&self.path, error);
+        // A worker that starts in this moment would find its store locked, and end with that error.
+        let locks = self.lock().map_err(failed)?;
+        let Some(_locks) = locks else {
+            return Err(Error::Misuse(format!("a worker uses `{}`: stop it first", self.path.display())));
+        };
+        // What is half removed must not be taken for a store.
+        let mut doomed = self.path.clone();
+        if doomed.extension().is_none_or(|extension| extension != REMOVED) {
+            doomed.as_mut_os_string().push(format!(".{REMOVED}"));
+            match std::fs::remove_dir_all(&doomed) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => std::fs::rename(&self.path, &doomed).map_err(failed)?,
+            }
+        }
+        std::fs::remove_dir_all(&doomed).map_err(failed)
+    }
+
+    /// The locks of all its databases; `None` when a worker holds one.
+    fn lock(&self) -> io::Result<Option<Vec<File>>> {
+        let mut locks = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let lock = match File::open(entry?.path().join("lock")) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+                lock => lock?,
+            };
+            match lock.try_lock() {
+                Ok(()) => locks.push(lock),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Ok(Some(locks))
+    }
+}
+
+/// Whose version a name is: that of a group by itself, that of a topic by its beginning.
+///
+/// ```
+/// use faust_core::leftovers::{version_of_group, version_of_topic};
+///
+/// assert_eq!(version_of_group("shop", "shop-v3"), Some(3));
+/// assert_eq!(version_of_group("shop", "shop-vault"), None);
+/// assert_eq!(version_of_topic("shop", "shop-v3-totals-changelog"), Some(3));
+/// ```
+pub fn version_of_group(id: &str, group: &str) -> Option<u32> {
+    let rest = group.strip_prefix(id)?;
+    if rest.is_empty() { Some(1) } else { number(rest.strip_prefix("-v")?) }
+}
+
+/// Whose changelog or repartition topic it is by its name: those of version 1 are `<id>-..`, later ones `<id>-v2-..`. What
+/// looks like one of version 1 may belong to another app whose id begins in the same way.
+pub fn version_of_topic(id: &str, topic: &str) -> Option<u32> {
+    let rest = topic.strip_prefix(id)?.strip_prefix('-')?;
+    if !OWN_ENDS.iter().any(|end| rest.ends_with(end)) {
+        return None;
+    }
+    let version = rest.split_once('-').and_then(|(first, _)| number(first.strip_prefix('v')?));
+    Some(version.unwrap_or(1))
+}
+
+/// How the names of topics end that an app makes for itself.
+const OWN_ENDS: [&str; 2] = ["-changelog", "-repartition"];
+/// What the name of a directory ends with that is being removed.
+const REMOVED: &str = "removed";
+
+fn version_of_state(name: &str) -> Option<u32> {
+    let name = name.strip_suffix(REMOVED).and_then(|name| name.strip_suffix('.')).unwrap_or(name);
+    let version = name.strip_prefix("state-v").map_or(Some(1), number)?;
+    (name == state_name(version)).then_some(version)
+}
+
+/// A version from 2 on, as it stands in names.
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|version: &u32| *version >= 2 && version.to_string() == text)
+}
+
+fn size(path: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        // A running worker of another version may remove files meanwhile.
+        let counted = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => size(&entry.path()),
+            Ok(_) => entry.metadata().map(|file| file.len()),
+            Err(error) => Err(error),
+        };
+        match counted {
+            Ok(size) => bytes += size,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
+fn failed(path: &Path, error: io::Error) -> Error {
+    TransportError::fatal(format!("use of `{}`", path.display()), error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use super::*;
+    use crate::config::StoreKind;
+    use crate::store;
+
+    #[test]
+    fn names_tell_versions() {
+        let groups = [("shop", Some(1)), ("shop-v2", Some(2)), ("shop-v1", None), ("shop-v02", None), ("shops", None)];
+        for (group, version) in groups {
+            assert_eq!(version_of_group("shop", group), version, "{group}");
+        }
+        let topics = [
+            ("shop-totals-changelog", Some(1)),
+            ("shop-v2-totals-changelog", Some(2)),
+            ("shop-v12-count-uri-repartition", Some(12)),
+            ("shop-vault-changelog", Some(1)),
+            ("shop-v2-dead-letter", None),
+            ("shop-orders", None),
+            ("shops-totals-changelog", None),
+        ];
+        for (topic, version) in topics {
+            assert_eq!(version_of_topic("shop", topic), version, "{topic}");
+        }
+        let states = [("state", Some(1)), ("state-v2", Some(2)), ("state-v2.removed", Some(2)), ("state-v1", None)];
+        for (state, version) in states.into_iter().chain([("estate", None), ("state-vx", None)]) {
+            assert_eq!(version_of_state(state), version, "{state}");
+        }
+    }
+
+    #[test]
+    fn state_is_found_by_version_and_removed_unless_it_is_used() {
+        let datadir = tempfile::tempdir().unwrap();
+        let worker = WorkerDir::take(datadir.path()).unwrap();
+        assert_eq!(LocalState::find(datadir.path()).unwrap(), []);
+        let open = |version| store::open(StoreKind::Sled, &store::directory(worker.path(), version, StoreKind::Sled));
+        drop(open(1).unwrap());
+        let used = open(2).unwrap();
+        let found = LocalState::find(datadir.path()).unwrap();
+        assert_eq!(found.iter().map(LocalState::version).collect::<Vec<_>>(), [1, 2]);
+        assert!(found.iter().all(|state| state.size_bytes() > 0), "{found:?}");
+        let error = found[1].remove().unwrap_err().to_string();
+        assert!(error.contains("state-v2") && error.contains("stop it first"), "{error}");
+        drop(used);
+        for state in found {
+            state.remove().unwrap();
+        }
+        // What an earlier removal has left half done goes as well.
+        std::fs::create_dir_all(worker.path().join("state.removed").join("sled")).unwrap();
+        let left = LocalState::find(datadir.path()).unwrap();
+        assert_eq!((left.len(), left[0].version()), (1, 1));
+        left[0].remove().unwrap();
+        assert_eq!(LocalState::find(datadir.path()).unwrap(), []);
+    }
+}
