@@ -141,6 +141,14 @@ impl Plan {
         self.tables.values()
     }
 
+    /// The topics that hold what the app has made for itself, so that without them it starts over: the changelogs of its
+    /// tables, and the ways of its `group_by`. Not what it only passes through, and not its dead letters.
+    pub fn own_topics(&self) -> BTreeSet<&str> {
+        let changelogs = self.tables().map(TablePlan::changelog);
+        let hops = self.stages.iter().filter(|stage| stage.is_forward()).flat_map(|stage| &stage.writes);
+        hops.map(String::as_str).filter(|topic| is_repartition(&self.group, topic)).chain(changelogs).collect()
+    }
+
     pub(crate) fn table(&self, name: &str) -> Option<&TablePlan> {
         self.tables.get(name)
     }
@@ -257,6 +265,11 @@ impl Drawing<'_> {
         topic.like.extend(reads.iter().cloned());
         name
     }
+}
+
+/// Whether a topic is named as [`Drawing::hop`] names the way of a `group_by`, and not by the user.
+fn is_repartition(group: &str, topic: &str) -> bool {
+    topic.strip_prefix(group).is_some_and(|rest| rest.starts_with('-') && rest.ends_with("-repartition"))
 }
 
 /// Groups stages that share a topic or a table: partition `p` of all their topics is one task.

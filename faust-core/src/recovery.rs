@@ -25,8 +25,8 @@ use crate::table::spec::TableFactory;
 use crate::time::Clock;
 use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, TransportError, Watermarks};
 
-pub(crate) use self::listener::{Progress, log_listener};
-pub use self::listener::{RestoreListener, RestoreProgress};
+pub(crate) use self::listener::Progress;
+pub use self::listener::{RestoreListener, RestoreProgress, log_listener};
 
 /// Everything that a worker's tables have in common.
 pub(crate) struct Recovery {

@@ -92,6 +92,8 @@ pub struct Description {
     pub broker: String,
     /// This worker's own directory.
     pub directory: Option<std::path::PathBuf>,
+    /// Where tables are kept; nothing for an app without tables.
+    pub store: Option<String>,
     /// What people should be told, one line each.
     pub notices: Vec<String>,
 }
@@ -158,7 +160,7 @@ impl Worker {
     /// Settles topics, joins the group and runs in the background.
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { settings, mut plan, transport, stores, home, options } = parts;
-        let description = describe(&plan, &*transport, home.as_ref());
+        let description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
         let admin = transport.admin()?;
         settle::settle(&mut plan, &*admin, &settings).await?;
         let plan = Arc::new(plan);
@@ -360,11 +362,18 @@ fn subscription(plan: &Plan) -> Subscription {
     Subscription { group: plan.group.clone(), topics, partitions }
 }
 
-fn describe(plan: &Plan, transport: &dyn Transport, home: Option<&(Connection, WorkerDir)>) -> Description {
+fn describe(
+    plan: &Plan,
+    transport: &dyn Transport,
+    stores: Option<&dyn StoreSet>,
+    home: Option<&(Connection, WorkerDir)>,
+) -> Description {
+    let store = || stores.map_or_else(|| "memory".to_owned(), StoreSet::describe);
     Description {
         group: plan.group.clone(),
         broker: home.map_or_else(|| transport.describe(), |(connection, _)| connection.describe()),
         directory: home.map(|(_, directory)| directory.path().to_owned()),
+        store: plan.tables().next().map(|_| store()),
         notices: home.map_or_else(Vec::new, |(connection, _)| connection.notices().to_vec()),
     }
 }

@@ -71,8 +71,8 @@ struct LogListener {
 /// The time between two lines about one table's partition.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// The listener of a worker that was given no other.
-pub(crate) fn log_listener() -> Arc<dyn RestoreListener> {
+/// The listener of a worker that was given no other: one that shows more can pass on to it what it hears.
+pub fn log_listener() -> Arc<dyn RestoreListener> {
     Arc::new(LogListener::default())
 }
 
