@@ -1,11 +1,13 @@
 //! The way to the broker for commands that are no workers: none of them ever starts one.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use faust_core::config::{Resolved, Settings};
 use faust_core::embedded::Connection;
 use faust_core::transport::kafka::KafkaTransport;
-use faust_core::transport::{Transport, TransportError};
+use faust_core::transport::{TopicPartition, Transport, TransportError};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
@@ -34,6 +36,40 @@ impl Client {
         let address = connection.bootstrap().to_owned();
         let patience = Patience { address, deadline: timeout.map(|timeout| Instant::now() + timeout), told: false };
         Ok(Self { settings, transport, patience })
+    }
+}
+
+/// Does `$attempt` until it succeeds or patience ends.
+macro_rules! patiently {
+    ($client:expr, $out:expr, $attempt:expr) => {
+        loop {
+            match $client.patience.attempt($attempt).await {
+                Ok(value) => break value,
+                Err(error) => $client.patience.after($out, error).await?,
+            }
+        }
+    };
+}
+
+impl Client {
+    /// How many messages each of these topics holds, by their partition counts.
+    pub(crate) async fn messages(
+        &mut self,
+        out: &Output,
+        topics: &BTreeMap<String, i32>,
+    ) -> Result<BTreeMap<String, i64>, Failure> {
+        let admin = self.transport.admin()?;
+        let partitions = |(name, count): (&String, &i32)| {
+            let topic: Arc<str> = name.as_str().into();
+            (0..*count).map(move |number| TopicPartition::new(Arc::clone(&topic), number))
+        };
+        let every: Vec<TopicPartition> = topics.iter().flat_map(partitions).collect();
+        let marks = patiently!(self, out, admin.watermarks(every.clone()));
+        let mut messages: BTreeMap<String, i64> = topics.keys().map(|name| (name.clone(), 0)).collect();
+        for (partition, (low, high)) in &marks {
+            *messages.entry(partition.topic.to_string()).or_default() += high - low;
+        }
+        Ok(messages)
     }
 }
 
@@ -74,18 +110,6 @@ impl Patience {
         tokio::time::sleep(PAUSE).await;
         Ok(())
     }
-}
-
-/// Does `$attempt` until it succeeds or patience ends.
-macro_rules! patiently {
-    ($client:expr, $out:expr, $attempt:expr) => {
-        loop {
-            match $client.patience.attempt($attempt).await {
-                Ok(value) => break value,
-                Err(error) => $client.patience.after($out, error).await?,
-            }
-        }
-    };
 }
 
 pub(crate) use patiently;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use faust_core::app::AppBuilder;
 use faust_core::time::parse_duration;
-use faust_core::transport::TopicPartition;
 use serde::Serialize;
 
 use crate::client::{Client, patiently};
@@ -34,21 +33,13 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
     let (app, mut out) = context.unchecked();
     let admin = client.transport.admin()?;
     let topics = patiently!(client, &out, admin.topics(None));
-    let every: Vec<TopicPartition> = topics
-        .iter()
-        .flat_map(|(name, count)| (0..*count).map(|number| TopicPartition::new(name.as_str(), number)))
-        .collect();
-    let marks = patiently!(client, &out, admin.watermarks(every.clone()));
-    let mut messages = BTreeMap::<&str, i64>::new();
-    for (partition, (low, high)) in &marks {
-        *messages.entry(&partition.topic).or_default() += high - low;
-    }
+    let messages = client.messages(&out, &topics).await?;
     let roles = roles(app, &out).await;
     let names: BTreeSet<&String> = topics.keys().chain(roles.keys()).collect();
     let row = |name: &String| Row {
         topic: name.clone(),
         partitions: topics.get(name).copied(),
-        messages: topics.contains_key(name).then(|| messages.get(name.as_str()).copied().unwrap_or(0)),
+        messages: messages.get(name).copied(),
         role: roles.get(name).cloned(),
     };
     let rows: Vec<Row> = names.into_iter().map(row).collect();
