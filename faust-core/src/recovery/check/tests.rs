@@ -1,5 +1,5 @@
-#![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 //! Which stores, changelogs and commits fit together, and what is said of those that do not.
+#![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
 use std::collections::BTreeMap;
 
