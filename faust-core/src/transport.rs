@@ -300,6 +300,11 @@ pub struct NewTopic {
     pub configs: BTreeMap<String, String>,
 }
 
+/// A group that cannot be deleted yet.
+fn has_members(group: &str) -> TransportError {
+    TransportError::fatal(format!("deletion of group `{group}`"), "it has members: stop its workers first")
+}
+
 /// A topic's id (KIP-516) as text.
 fn topic_id_text(id: u128) -> String {
     if id == 0 { String::new() } else { BASE64_URL_SAFE_NO_PAD.encode(id.to_be_bytes()) }

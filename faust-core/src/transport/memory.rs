@@ -23,7 +23,7 @@ use self::reader::MemoryReader;
 use self::sink::MemorySink;
 use super::{
     Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
-    TopicPartition, Transport, TransportError, TransportErrorKind, Watermarks, topic_id_text,
+    TopicPartition, Transport, TransportError, TransportErrorKind, Watermarks, has_members, topic_id_text,
 };
 use crate::delivery::Delivery;
 use crate::time::{Clock, Timestamp};
@@ -339,11 +339,11 @@ impl Admin for MemoryCluster {
     fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
         let mut state = self.state();
         state.active();
-        let deleted = match state.members.values().any(|member| member.group() == group) {
-            true => Err(ErrorCode::NonEmptyGroup),
-            false => state.broker.delete_group(group),
-        };
-        ready(match deleted {
+        // Membership is ours to know, as for commits.
+        if state.members.values().any(|member| member.group() == group) {
+            return ready(Err(has_members(group))).boxed();
+        }
+        ready(match state.broker.delete_group(group) {
             Ok(()) | Err(ErrorCode::GroupIdNotFound) => Ok(()),
             Err(code) => Err(refused(&format!("deletion of group `{group}`"), code)),
         })

@@ -23,7 +23,9 @@ use super::connection::Bystander;
 use super::errors::{failed, refused, unusable};
 use super::native::{answers, topic_ids};
 use super::offsets;
-use crate::transport::{Admin, Committed, NewTopic, TopicPartition, TransportError, Watermarks, topic_id_text};
+use crate::transport::{
+    Admin, Committed, NewTopic, TopicPartition, TransportError, Watermarks, has_members, topic_id_text,
+};
 
 /// How long a topic that was created may take to be seen by all.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
@@ -243,6 +245,7 @@ impl Admin for KafkaAdmin {
             let deleted = deleted.map_err(|error| failed(what.as_str(), &error))?;
             match deleted.into_iter().find_map(Result::err) {
                 None | Some((_, RDKafkaErrorCode::GroupIdNotFound)) => Ok(()),
+                Some((_, RDKafkaErrorCode::NonEmptyGroup)) => Err(has_members(&group)),
                 Some((_, code)) => Err(refused(what, code)),
             }
         }
