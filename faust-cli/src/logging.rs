@@ -8,6 +8,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Global, LogFormat, LogLevel};
+use crate::output::LogLine;
 
 /// Starts logging, unless the program has installed a subscriber of its own: then that one wins. Returns, for the
 /// start-up table, where the log goes.
@@ -17,10 +18,10 @@ pub(crate) fn install(global: &Global, worker: bool) -> String {
         LogFormat::Pretty => {
             let colour =
                 io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            Some(fmt::layer().with_writer(io::stderr).with_ansi(colour).with_target(false).compact())
+            Some(fmt::layer().with_writer(|| LogLine).with_ansi(colour).with_target(false).compact())
         }
     };
-    let json = layer.is_none().then(|| fmt::layer().json().flatten_event(true).with_writer(io::stderr));
+    let json = layer.is_none().then(|| fmt::layer().json().flatten_event(true).with_writer(|| LogLine));
     let filter = filter(global, worker);
     let level = filter.max_level_hint().map_or("by RUST_LOG".to_owned(), |level| level.to_string());
     match tracing_subscriber::registry().with(filter).with(layer).with(json).try_init() {

@@ -6,12 +6,17 @@ use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
-use anstream::{eprintln, stderr};
+use anstream::{eprint, eprintln, stderr};
 use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
 use crate::failure::Failure;
+
+mod progress;
+
+use progress::above_the_bar;
+pub(crate) use progress::{LogLine, RestoreBar};
 
 /// Where a command's results go.
 #[derive(Debug)]
@@ -66,14 +71,35 @@ impl Output {
     /// Something to know that is no data.
     pub(crate) fn note(&self, text: impl Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            above_the_bar(|| eprintln!("{text}"));
         }
+    }
+
+    /// Asks a person; only a yes is a yes.
+    ///
+    /// # Errors
+    /// Nobody sits there.
+    pub(crate) fn confirm(&self, question: &str) -> Result<bool, Failure> {
+        if !io::stdin().is_terminal() {
+            return Err(Failure::error("there is no terminal to ask on: say `--yes` if that is what you want"));
+        }
+        eprint!("{question} [y/N] ");
+        stderr().flush()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(is_yes(&answer))
+    }
+
+    /// What shows how a restore goes, if somebody is there to see it.
+    pub(crate) fn restore_bar(&self) -> Option<RestoreBar> {
+        (!self.quiet && io::stderr().is_terminal()).then(RestoreBar::default)
     }
 
     /// A table that is no data: the worker's at its start.
     pub(crate) fn banner(&self, title: &str, rows: Vec<Vec<String>>) {
         if !self.quiet {
-            eprintln!("{}", table(title, None, rows.into_iter(), io::stderr().is_terminal()));
+            let table = table(title, None, rows.into_iter(), io::stderr().is_terminal());
+            above_the_bar(|| eprintln!("{table}"));
         }
     }
 }
@@ -108,6 +134,10 @@ fn entitle(table: &str, title: &str) -> String {
     let corner: String = border.by_ref().take(1).collect();
     let line: String = border.skip(title.chars().count()).collect();
     format!("{corner}{title}{line}\n{rest}")
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// How wide the terminal is.
@@ -164,6 +194,12 @@ mod tests {
 | @count | words |
 +--------+-------+";
         assert_eq!(table("Agents", Some(header), rows.into_iter(), false), expected);
+    }
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        let yes = ["y\n", "Y", " yes\r\n"];
+        assert!(yes.into_iter().all(is_yes) && ["", "\n", "n\n", "yeah\n"].iter().all(|no| !is_yes(no)));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `worker`: runs the app until it is stopped, has failed, or has nothing left to read.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use faust_core::app::App;
-use faust_core::plan::{Role, TopicPlan};
+use faust_core::plan::{Role, TablePlan, TopicPlan};
 use faust_core::time::parse_duration;
 use faust_core::worker::{Worker, WorkerOptions};
 
@@ -24,8 +25,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let ToRun { app, beside, log, out } = context.build_to_run()?;
-    let options =
+    let mut options =
         args.until_idle.map_or_else(WorkerOptions::default, |quiet| WorkerOptions::default().until_idle(quiet));
+    if let Some(bar) = out.restore_bar() {
+        options = options.restore_listener(Arc::new(bar));
+    }
     let worker = tokio::select! {
         worker = app.start_with(options) => worker?,
         // Nothing has begun that would have to be finished.
@@ -68,6 +72,8 @@ fn banner(app: &App, worker: &Worker, log: String) -> Vec<Vec<String>> {
         worker.plan().topics().filter(|topic| topic.role() == Role::Source).map(TopicPlan::name).collect();
     let directory = description.directory.as_deref().unwrap_or(&settings.datadir);
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let tables: Vec<&str> = worker.plan().tables().map(TablePlan::name).collect();
+    let tables = description.store.clone().map(|store| [("tables", tables.join(", ")), ("store", store)]);
     let rows = [
         ("id", description.group.clone()),
         ("broker", description.broker.clone()),
@@ -75,9 +81,12 @@ fn banner(app: &App, worker: &Worker, log: String) -> Vec<Vec<String>> {
         ("datadir", directory.display().to_string()),
         ("agents", agents.join(", ")),
         ("reads", sources.join(", ")),
+    ];
+    let process = [
         ("pid", std::process::id().to_string()),
         ("hostname", hostname.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())),
         ("platform", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
     ];
-    rows.map(|(name, value)| vec![name.to_owned(), value]).into()
+    let rows = rows.into_iter().chain(tables.into_iter().flatten()).chain(process);
+    rows.map(|(name, value)| vec![name.to_owned(), value]).collect()
 }
