@@ -23,7 +23,15 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Topology {
     topics: Vec<Topic>,
+    tables: Vec<Table>,
     stages: Vec<Stage>,
+}
+
+#[derive(Serialize)]
+struct Table {
+    name: String,
+    window: Option<String>,
+    changelog: String,
 }
 
 #[derive(Serialize)]
@@ -39,6 +47,7 @@ struct Stage {
     kind: &'static str,
     from: Vec<String>,
     to: Vec<String>,
+    tables: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
@@ -64,8 +73,14 @@ fn topology(plan: &Plan) -> Topology {
         kind: if stage.is_forward() { "forward" } else { "agent" },
         from: stage.reads().map(str::to_owned).collect(),
         to: stage.writes().to_vec(),
+        tables: stage.tables().map(str::to_owned).collect(),
     });
-    Topology { topics: topics.collect(), stages: stages.collect() }
+    let tables = plan.tables().map(|table| Table {
+        name: table.name().to_owned(),
+        window: table.window().map(|window| window.to_string()),
+        changelog: table.changelog().to_owned(),
+    });
+    Topology { topics: topics.collect(), tables: tables.collect(), stages: stages.collect() }
 }
 
 /// For people: the dead-letter topic, to which every stage may write, would only be in the way.
@@ -103,6 +118,11 @@ fn branch<'a>(topology: &'a Topology, topic: &'a str, indent: &str, seen: &mut B
         let name =
             if stage.kind == "forward" { format!("{} (forwards)", stage.name) } else { format!("@{}", stage.name) };
         _ = writeln!(text, "{indent}{twig}{name}");
+        let tables = topology.tables.iter().filter(|table| stage.tables.contains(&table.name));
+        for (index, table) in tables.enumerate() {
+            let (leaf, _) = limb(index + 1 == stage.tables.len() + stage.to.len());
+            _ = writeln!(text, "{indent}{deeper}{leaf}{}", table.title("table ", ", "));
+        }
         for (index, to) in stage.to.iter().enumerate() {
             let (leaf, below) = limb(index + 1 == stage.to.len());
             _ = writeln!(text, "{indent}{deeper}{leaf}{to}");
@@ -121,11 +141,18 @@ fn dot(topology: &Topology) -> String {
     for Topic { name, role } in &topology.topics {
         _ = writeln!(text, "  {:?} [shape=cylinder, label={:?}];", format!("topic:{name}"), format!("{name}\n{role}"));
     }
+    for table in &topology.tables {
+        let (node, label) = (format!("table:{}", table.name), table.title("", "\n"));
+        _ = writeln!(text, "  {node:?} [shape=box3d, label={label:?}];");
+        _ = writeln!(text, "  {node:?} -> {:?} [style=dashed];", format!("topic:{}", table.changelog));
+    }
     for stage in &topology.stages {
         let node = format!("stage:{}", stage.name);
         _ = writeln!(text, "  {node:?} [shape=box, label={:?}];", stage.name);
         stage.from.iter().for_each(|topic| _ = writeln!(text, "  {:?} -> {node:?};", format!("topic:{topic}")));
         stage.to.iter().for_each(|topic| _ = writeln!(text, "  {node:?} -> {:?};", format!("topic:{topic}")));
+        let edge = |table: &String| format!("  {node:?} -> {:?} [dir=both];\n", format!("table:{table}"));
+        text.extend(stage.tables.iter().map(edge));
     }
     text + "}\n"
 }
@@ -136,12 +163,29 @@ fn mermaid(topology: &Topology) -> String {
     for (number, Topic { name, role }) in topology.topics.iter().enumerate() {
         _ = writeln!(text, "  t{number}[(\"{name}<br>{role}\")]");
     }
+    let table = |name: &str| topology.tables.iter().position(|table| table.name == name);
+    for (number, table) in topology.tables.iter().enumerate() {
+        _ = writeln!(text, "  b{number}[[\"{}\"]]", table.title("", "<br>"));
+        topic(&table.changelog).into_iter().for_each(|to| _ = writeln!(text, "  b{number} -.-> t{to}"));
+    }
     for (number, stage) in topology.stages.iter().enumerate() {
         _ = writeln!(text, "  s{number}[\"{}\"]", stage.name);
         stage.from.iter().filter_map(|name| topic(name)).for_each(|from| _ = writeln!(text, "  t{from} --> s{number}"));
         stage.to.iter().filter_map(|name| topic(name)).for_each(|to| _ = writeln!(text, "  s{number} --> t{to}"));
+        let tables = stage.tables.iter().filter_map(|name| table(name));
+        tables.for_each(|table| _ = writeln!(text, "  s{number} <--> b{table}"));
     }
     text
+}
+
+impl Table {
+    /// Its name, and its windows if it has any.
+    fn title(&self, before: &str, between: &str) -> String {
+        match &self.window {
+            Some(window) => format!("{before}{}{between}{window}", self.name),
+            None => format!("{before}{}", self.name),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -156,9 +200,14 @@ mod tests {
             kind,
             from: vec![from.to_owned()],
             to: to.iter().map(|topic| (*topic).to_owned()).collect(),
+            tables: if kind == "agent" && to.is_empty() { vec!["counts".to_owned()] } else { Vec::new() },
         };
-        let topics = [("clicks", Role::Source), ("by-uri", Role::Internal), ("popular", Role::Output)];
+        let topics =
+            [("clicks", Role::Source), ("by-uri", Role::Internal), ("popular", Role::Output), ("log", Role::Changelog)];
+        let table =
+            Table { name: "counts".to_owned(), window: Some("tumbling 10s".to_owned()), changelog: "log".to_owned() };
         Topology {
+            tables: vec![table],
             topics: topics.map(|(name, role)| topic(name, role)).into(),
             stages: vec![
                 stage("count/0", "forward", "clicks", &["by-uri"]),
@@ -175,6 +224,7 @@ clicks
 ├─ count/0 (forwards)
 │  └─ by-uri
 │     └─ @count
+│        └─ table counts, tumbling 10s
 └─ @filter
    ├─ popular
    └─ clicks
@@ -186,12 +236,12 @@ clicks
         example.topics.push(Topic { name: "more".to_owned(), role: Role::Source.to_string() });
         example.stages.push(Stage { from: vec!["more".to_owned()], to: vec![], ..example_stage("last") });
         assert!(tree(&example).ends_with(
-            "│     └─ @count\n│        └─ more\n│           └─ @last\n└─ @filter\n   ├─ popular\n   └─ clicks\n"
+            "│     └─ @count\n│        ├─ table counts, tumbling 10s\n│        └─ more\n│           └─ @last\n└─ @filter\n   ├─ popular\n   └─ clicks\n"
         ));
     }
 
     fn example_stage(name: &str) -> Stage {
-        Stage { name: name.to_owned(), agent: name.to_owned(), kind: "agent", from: vec![], to: vec![] }
+        Stage { name: name.to_owned(), agent: name.to_owned(), kind: "agent", from: vec![], to: vec![], tables: vec![] }
     }
 
     #[test]
@@ -203,7 +253,11 @@ clicks
         );
         assert!(dot.contains(r#"[shape=cylinder, label="popular\noutput"]"#), "{dot}");
         let mermaid = mermaid(&example());
-        assert_eq!(mermaid.matches("-->").count(), 6);
+        assert!(dot.contains(r#""table:counts" -> "topic:log" [style=dashed];"#), "{dot}");
+        assert!(dot.contains(r#""stage:count" -> "table:counts" [dir=both];"#), "{dot}");
+        assert_eq!(mermaid.matches(" --> ").count(), 6);
+        assert!(mermaid.contains("b0[[\"counts<br>tumbling 10s\"]]\n  b0 -.-> t3\n"), "{mermaid}");
+        assert!(mermaid.contains("  s1 <--> b0\n"), "{mermaid}");
         assert!(mermaid.contains("  t0 --> s0\n  s0 --> t1\n"), "{mermaid}");
     }
 }
