@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use faust_core::app::AppBuilder;
 use faust_core::message::OwnedMessage;
-use faust_core::time::parse_duration;
+use faust_core::time::{Timestamp, parse_duration};
 use faust_core::transport::{Read, StartAt, TopicPartition};
+use faust_core::window::key::split_changelog_key;
+use faust_core::window::{Window, WindowSpec};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -30,7 +33,7 @@ pub(crate) struct Args {
     /// End after so many messages
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// Print each message's key and a tab before it
+    /// Print each message's key and a tab before it; for a windowed table's changelog, the window is behind the key
     #[arg(long)]
     keys: bool,
     /// End when no message has come for this long; with -n and fewer messages that is a failure
@@ -46,15 +49,19 @@ struct Line<'a> {
     offset: i64,
     timestamp: i64,
     key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<Window>,
     value: Option<String>,
     headers: Vec<(String, Option<String>)>,
 }
 
 pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
     let mut client = Client::find(context.resolve()?, args.timeout).await?;
-    let Some(partitions) = partitions(&args, &mut client, &context.out).await? else {
+    let (app, mut out) = context.unchecked();
+    let Some(partitions) = partitions(&args, &mut client, &out).await? else {
         return over(&args, 0);
     };
+    let windows = if args.keys || out.json { windows(&args.topic, app).await } else { None };
     let start = if args.from_beginning { StartAt::Earliest } else { StartAt::Latest };
     let from = (0..partitions).map(|partition| (TopicPartition::new(args.topic.as_str(), partition), start)).collect();
     let mut reader = client.transport.read(from)?;
@@ -63,7 +70,7 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
         // Printed lines are kept back only while more are already there.
         let read = match reader.next(Duration::from_millis(1)).await {
             Ok(None) => {
-                context.out.flush()?;
+                out.flush()?;
                 match silence.left() {
                     Some(Duration::ZERO) => return over(&args, printed),
                     left => reader.next(left.map_or(LOOK, |left| left.min(LOOK))).await,
@@ -73,16 +80,23 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
         };
         match read {
             Ok(Some(Read::Message(partition, message))) => {
-                print(&mut context.out, &args, &partition, &message)?;
+                print(&mut out, &args, windows, &partition, &message)?;
                 printed += 1;
                 silence.broken();
             }
             Ok(Some(Read::End(partition))) => silence.end_of(partition.partition),
             Ok(None) => {}
-            Err(error) => client.patience.after(&context.out, error).await?,
+            Err(error) => client.patience.after(&out, error).await?,
         }
     }
-    context.out.flush()
+    out.flush()
+}
+
+/// The windows of the table that the topic keeps, if it does: they are part of its keys. An app with faults still wants
+/// to see its topics, so then there are none.
+async fn windows(topic: &str, app: AppBuilder) -> Option<WindowSpec> {
+    let plan = app.build().ok()?.plan().await.ok()?;
+    plan.tables().find(|table| table.changelog() == topic)?.window()
 }
 
 /// How long no message has come. Counts from when all partitions have been read to their ends: a broker that takes its
@@ -147,8 +161,15 @@ fn over(args: &Args, printed: u64) -> Result<(), Failure> {
     }
 }
 
-fn print(out: &mut Output, args: &Args, partition: &TopicPartition, message: &OwnedMessage) -> Result<(), Failure> {
+fn print(
+    out: &mut Output,
+    args: &Args,
+    windows: Option<WindowSpec>,
+    partition: &TopicPartition,
+    message: &OwnedMessage,
+) -> Result<(), Failure> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (key, window) = key_and_window(message.key.as_deref(), windows);
     if out.json {
         let headers = message.headers.iter().map(|(name, value)| (name.to_owned(), value.map(text)));
         return out.object(&Line {
@@ -156,14 +177,29 @@ fn print(out: &mut Output, args: &Args, partition: &TopicPartition, message: &Ow
             partition: partition.partition,
             offset: message.offset,
             timestamp: message.timestamp.as_millis(),
-            key: message.key.as_deref().map(text),
+            key: key.map(text),
+            window,
             value: message.payload.as_deref().map(text),
             headers: headers.collect(),
         });
     }
     let value = message.payload.as_deref().unwrap_or(b"null");
     match args.keys {
-        true => out.line(&[message.key.as_deref().unwrap_or(b"null"), b"\t", value]),
+        true => {
+            let window = window.map_or_else(String::new, |window| format!(" {window}"));
+            out.line(&[key.unwrap_or(b"null"), window.as_bytes(), b"\t", value])
+        }
         false => out.line(&[value]),
+    }
+}
+
+/// A key of a windowed table's changelog ends with the start of its window.
+fn key_and_window(key: Option<&[u8]>, windows: Option<WindowSpec>) -> (Option<&[u8]>, Option<Window>) {
+    match (windows, key.and_then(split_changelog_key)) {
+        (Some(windows), Some((key, start))) => {
+            let size = i64::try_from(windows.size().as_millis()).unwrap_or(i64::MAX);
+            (Some(key), Some(Window::new(start, Timestamp(start.0.saturating_add(size)))))
+        }
+        _ => (key, None),
     }
 }
