@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{agents, broker, completion, consume, model, models, send, settings, topics, topology, worker};
+use crate::commands::{
+    agents, broker, clean_versions, completion, consume, model, models, reset, send, settings, tables, topics,
+    topology, worker,
+};
 
 const STYLES: Styles =
     Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default().bold());
@@ -88,6 +91,8 @@ pub(crate) enum Command {
     Topics(topics::Args),
     /// List the agents
     Agents(agents::Args),
+    /// List the tables
+    Tables(tables::Args),
     /// List the records
     Models(models::Args),
     /// Show the fields of a record
@@ -96,6 +101,10 @@ pub(crate) enum Command {
     Topology(topology::Args),
     /// Show the settings and where each came from
     Settings(settings::Args),
+    /// Remove the tables that this machine keeps; the next worker restores them
+    Reset(reset::Args),
+    /// Remove what older versions of the app have left: tables, topics and groups
+    CleanVersions(clean_versions::Args),
     /// Run the embedded broker alone, until stopped
     Broker(broker::Args),
     /// Print a script that completes this command line in a shell
@@ -139,15 +148,28 @@ mod tests {
             "consume",
             "topics",
             "agents",
+            "tables",
             "models",
             "model",
             "topology",
             "settings",
+            "reset",
+            "clean-versions",
             "broker",
             "completion",
         ];
-        let options =
-            ["--until-idle", "--from-beginning", "--timestamp", "--repeat", "--keys", "--mermaid", "--set", "--json"];
+        let options = [
+            "--until-idle",
+            "--from-beginning",
+            "--timestamp",
+            "--repeat",
+            "--keys",
+            "--mermaid",
+            "--topics",
+            "--yes",
+            "--set",
+            "--json",
+        ];
         for word in commands.iter().chain(&options) {
             assert!(help.contains(word), "{word} is missing in:\n{help}");
         }

@@ -9,6 +9,7 @@ mod context;
 mod failure;
 mod logging;
 mod output;
+mod removal;
 mod signals;
 
 use std::path::PathBuf;

@@ -1,0 +1,176 @@
+//! What a command is about to remove: told first, asked for, and removed in an order that may be broken off anywhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use faust_core::config::Settings;
+use faust_core::leftovers::LocalState;
+use serde::Serialize;
+
+use crate::client::{Client, patiently};
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Whether somebody has to say yes first.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Consent {
+    /// Remove without asking, for scripts
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Things to remove, each with the version of the app that it belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct Removal {
+    pub(crate) groups: Vec<(u32, String)>,
+    pub(crate) state: Vec<LocalState>,
+    pub(crate) topics: Vec<(u32, String)>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    what: &'static str,
+    name: String,
+    version: u32,
+    bytes: Option<u64>,
+    records: Option<i64>,
+}
+
+impl Removal {
+    /// Shows it, asks, and removes it. Groups and topics need a client.
+    pub(crate) async fn carry_out(
+        self,
+        consent: &Consent,
+        mut client: Option<Client>,
+        out: &mut Output,
+    ) -> Result<(), Failure> {
+        let records = match &mut client {
+            Some(client) => self.records(client, out).await?,
+            None => BTreeMap::new(),
+        };
+        let rows = self.rows(&records);
+        if rows.is_empty() && !out.json {
+            out.note("there is nothing to remove");
+            return Ok(());
+        }
+        out.list(
+            "To be removed",
+            &rows,
+            &[
+                ("what", |row| row.what.to_owned()),
+                ("name", |row| row.name.clone()),
+                ("version", |row| row.version.to_string()),
+                ("size", |row| row.bytes.map_or(String::new(), megabytes)),
+                ("records", |row| row.records.map_or(String::new(), |records| records.to_string())),
+            ],
+        )?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if !consent.yes && !out.confirm("Remove all of this?")? {
+            return Err(Failure::error("nothing was removed"));
+        }
+        // IMPORTANT: the groups first. A broker refuses while one has members. And a worker that finds state or
+        // changelogs without the commits that belong to them does not go on with them, and names `reset --topics`.
+        if let Some(client) = &mut client {
+            for (_, group) in &self.groups {
+                let admin = client.transport.admin()?;
+                patiently!(client, out, admin.delete_group(group));
+            }
+        }
+        for state in &self.state {
+            state.remove()?;
+        }
+        if let Some(client) = &mut client {
+            self.remove_topics(client, out).await?;
+        }
+        out.note(format!("removed {}", self.summary()));
+        Ok(())
+    }
+
+    async fn records(&self, client: &mut Client, out: &Output) -> Result<BTreeMap<String, i64>, Failure> {
+        let admin = client.transport.admin()?;
+        let names: Vec<String> = self.topics.iter().map(|(_, topic)| topic.clone()).collect();
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let topics = patiently!(client, out, admin.topics(Some(names.clone())));
+        client.messages(out, &topics).await
+    }
+
+    fn rows(&self, records: &BTreeMap<String, i64>) -> Vec<Row> {
+        let group = |(version, name): &(u32, String)| Row {
+            what: "group",
+            name: name.clone(),
+            version: *version,
+            bytes: None,
+            records: None,
+        };
+        let state = |state: &LocalState| Row {
+            what: "state",
+            name: state.path().display().to_string(),
+            version: state.version(),
+            bytes: Some(state.size_bytes()),
+            records: None,
+        };
+        let topic = |(version, name): &(u32, String)| Row {
+            what: "topic",
+            name: name.clone(),
+            version: *version,
+            bytes: None,
+            records: records.get(name).copied(),
+        };
+        let (groups, states) = (self.groups.iter().map(group), self.state.iter().map(state));
+        groups.chain(states).chain(self.topics.iter().map(topic)).collect()
+    }
+
+    /// A broker deletes behind its answer; whoever starts a worker next should not meet a topic that is about to go.
+    async fn remove_topics(&self, client: &mut Client, out: &Output) -> Result<(), Failure> {
+        let names: Vec<String> = self.topics.iter().map(|(_, topic)| topic.clone()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let admin = client.transport.admin()?;
+        patiently!(client, out, admin.delete(names.clone()));
+        while !patiently!(client, out, admin.topics(Some(names.clone()))).is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    fn summary(&self) -> String {
+        let count = |count: usize, one: &str, many: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            count => Some(format!("{count} {many}")),
+        };
+        let counts = [
+            count(self.groups.len(), "group", "groups"),
+            count(self.state.len(), "state directory", "state directories"),
+            count(self.topics.len(), "topic", "topics"),
+        ];
+        counts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// An error if the group has members; how many there are is in `groups`.
+pub(crate) fn without_members(
+    group: &str,
+    groups: &BTreeMap<String, usize>,
+    settings: &Settings,
+) -> Result<(), Failure> {
+    let members = match groups.get(group).copied().unwrap_or(0) {
+        0 => return Ok(()),
+        1 => "a member: stop that worker".to_owned(),
+        count => format!("{count} members: stop those workers"),
+    };
+    let patience = settings.broker_session_timeout;
+    Err(Failure::error(format!(
+        "group `{group}` has {members} first; one that was killed counts until it was silent for `broker_session_timeout`, {patience:?}"
+    )))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "it is shown with one digit after the point")]
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
