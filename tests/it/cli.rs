@@ -195,3 +195,60 @@ async fn logs_are_json_on_demand_and_data_stays_apart() {
         assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
     }
 }
+
+/// An example with tables, on the cluster.
+fn tables(cluster: &Cluster, version: u32) -> Program {
+    let version = version.to_string();
+    Program::example("tables", cluster.dir("tables")).on(cluster).setting("version", &version)
+}
+
+/// Runs its worker until all is read, and returns what it printed, in an order of its own.
+async fn sum_up(cluster: &Cluster, version: u32) -> Vec<String> {
+    let ended = tables(cluster, version).args(["worker", "--until-idle", "1s"]).run().await.success();
+    let mut lines = ended.stdout;
+    lines.sort();
+    lines
+}
+
+async fn rows(program: Program, args: &[&str]) -> Vec<String> {
+    let ended = program.args(args.iter().copied()).args(["--yes", "--json"]).run().await.success();
+    let row = |row: &Value| format!("{} {}", row["what"].as_str().unwrap(), row["name"].as_str().unwrap());
+    ended.json().as_array().unwrap().iter().map(row).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_state_is_reset_started_over_and_cleaned_of_older_versions() {
+    // On a Kafka that others use, all they have of the example would be an older version.
+    let cluster = Cluster::durable().await;
+    let clicks = "com.udacity.streams.clickevents";
+    cluster.create(clicks, 2).await;
+    let click = |n: i64| Message::of(json!({"email": "", "timestamp": "", "uri": "/", "number": n}).to_string()).to(0);
+    cluster.produce(clicks, [1, 2].map(click)).await;
+    let (version, group) = (2, "tables-v2");
+    assert_eq!(sum_up(&cluster, version).await, ["/: 1", "/: 3"]);
+    let state = "state tables-data/worker-1/state-v2";
+    assert_eq!(rows(tables(&cluster, version), &["reset"]).await, [state]);
+    cluster.produce(clicks, [click(4)]).await;
+    assert_eq!(sum_up(&cluster, version).await, ["/: 7"]);
+
+    let mut worker = tables(&cluster, version).args(["worker"]).spawn();
+    worker.wait_for_line("assigned: ").await;
+    let elsewhere = tables(&cluster, version).args(["reset", "--topics", "--yes", "--datadir", "elsewhere"]);
+    let refused = elsewhere.run().await.expect_code(1).errors();
+    assert!(refused.contains("group `tables-v2` has a member"), "{refused}");
+    worker.interrupt();
+    worker.wait().await.success();
+    let expected = [
+        "group tables-v2",
+        state,
+        "topic tables-v2-clickevent-uri-repartition",
+        "topic tables-v2-uri_summary-changelog",
+    ];
+    assert_eq!(rows(tables(&cluster, version), &["reset", "--topics"]).await, expected);
+    assert_eq!(cluster.committed(group, clicks).await.len(), 0);
+    assert_eq!(sum_up(&cluster, version).await, ["/: 1", "/: 3", "/: 7"]);
+
+    assert_eq!(sum_up(&cluster, 3).await, ["/: 1", "/: 3", "/: 7"]);
+    assert_eq!(rows(tables(&cluster, 3), &["clean-versions"]).await, expected);
+    assert_eq!(sum_up(&cluster, 3).await, [""; 0]);
+}

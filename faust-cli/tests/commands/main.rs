@@ -2,86 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod harness;
+mod tables;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Stdio;
 
-/// A directory of its own for each test, in which the app runs.
-struct Shop {
-    directory: tempfile::TempDir,
-}
-
-impl Shop {
-    fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
-    }
-
-    fn command(&self, line: &[&str]) -> Command {
-        // This test lies in `target/<profile>/deps`, the app in `target/<profile>/examples`.
-        let mut app: PathBuf = std::env::current_exe().unwrap();
-        app.pop();
-        app.pop();
-        let app = app.join("examples").join(format!("shop{}", std::env::consts::EXE_SUFFIX));
-        assert!(app.exists(), "the app of these tests is missing: cargo build -p faust-cli --examples");
-        let mut command = Command::new(app);
-        command.args(line).current_dir(&self.directory).env("FAUST_EMBEDDED_PORT", "0").env_remove("FAUST_BROKER");
-        command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, line: &[&str]) -> Output {
-        self.command(line).output().unwrap()
-    }
-
-    /// The standard output of a command that succeeds.
-    fn ok(&self, line: &[&str]) -> String {
-        let output = self.run(line);
-        assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// The standard error of a command that fails with this exit code and prints no data.
-    fn fails(&self, code: i32, line: &[&str]) -> String {
-        let output = self.run(line);
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(
-            (output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()),
-            (Some(code), ""),
-            "{error}"
-        );
-        error
-    }
-
-    /// The command `broker`, answering.
-    fn broker(&self) -> Running {
-        let mut child = self.command(&["broker"]).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut address = String::new();
-        stdout.read_line(&mut address).unwrap();
-        Running { child, address: address.trim().to_owned() }
-    }
-}
-
-/// A process that runs until it is told to end; killed if the test fails before.
-struct Running {
-    child: Child,
-    address: String,
-}
-
-impl Running {
-    /// Sends a signal by name.
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
-        assert!(sent.success());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
+use harness::Shop;
 
 #[test]
 fn without_arguments_the_help_is_printed() {
@@ -224,13 +151,7 @@ fn commands_find_the_broker_of_a_worker_and_start_none() {
         let error = shop.fails(1, line);
         assert!(error.contains("no broker runs for app `shop`") && error.contains("FAUST_BROKER"), "{error}");
     }
-    let mut worker = Running { child: shop.command(&["worker"]).spawn().unwrap(), address: String::new() };
-    let mut log = BufReader::new(worker.child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("it is for one machine") {
-        line.clear();
-        assert_ne!(log.read_line(&mut line).unwrap(), 0, "the worker has ended");
-    }
+    let (mut worker, mut log) = shop.worker(&[], "it is for one machine");
     shop.ok(&["send", "orders", r#"{"item":"tea"}"#]);
     assert_eq!(shop.ok(&["consume", "copies", "--from-beginning", "-n", "1"]), "{\"item\":\"tea\",\"count\":1}\n");
     let error = shop.fails(1, &["broker"]);

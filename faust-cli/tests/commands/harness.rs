@@ -1,0 +1,107 @@
+//! The programs of these tests, and where they run.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+/// A directory of its own for each test, in which the app runs.
+pub(crate) struct Shop {
+    app: &'static str,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Shop {
+    pub(crate) fn new() -> Self {
+        Self::of("shop")
+    }
+
+    /// A directory for another of the examples.
+    pub(crate) fn of(app: &'static str) -> Self {
+        Self { app, directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn command(&self, line: &[&str]) -> Command {
+        // This test lies in `target/<profile>/deps`, the app in `target/<profile>/examples`.
+        let mut app: PathBuf = std::env::current_exe().unwrap();
+        app.pop();
+        app.pop();
+        let app = app.join("examples").join(format!("{}{}", self.app, std::env::consts::EXE_SUFFIX));
+        assert!(app.exists(), "the app of these tests is missing: cargo build -p faust-cli --examples");
+        let mut command = Command::new(app);
+        command.args(line).current_dir(&self.directory).env("FAUST_EMBEDDED_PORT", "0").env_remove("FAUST_BROKER");
+        command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn run(&self, line: &[&str]) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// The standard output of a command that succeeds.
+    pub(crate) fn ok(&self, line: &[&str]) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The standard error of a command that fails with this exit code and prints no data.
+    pub(crate) fn fails(&self, code: i32, line: &[&str]) -> String {
+        let output = self.run(line);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()),
+            (Some(code), ""),
+            "{error}"
+        );
+        error
+    }
+
+    /// The command `broker`, answering.
+    pub(crate) fn broker(&self) -> Running {
+        let mut child = self.command(&["broker"]).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut address = String::new();
+        stdout.read_line(&mut address).unwrap();
+        Running { child, address: address.trim().to_owned() }
+    }
+
+    /// The command `worker`, once its standard error has said this; and what else that says.
+    pub(crate) fn worker(&self, options: &[&str], said: &str) -> (Running, BufReader<ChildStderr>) {
+        let line = [&["worker"], options].concat();
+        let mut worker = Running { child: self.command(&line).spawn().unwrap(), address: String::new() };
+        let mut log = BufReader::new(worker.child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(said) {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the worker has ended");
+        }
+        (worker, log)
+    }
+}
+
+/// A process that runs until it is told to end; killed if the test fails before.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) address: String,
+}
+
+impl Running {
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Ends it as Ctrl-C does, and waits until it has ended well.
+    pub(crate) fn interrupt(mut self) {
+        self.signal("INT");
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
