@@ -97,7 +97,7 @@ impl Case {
 }
 
 fn sums(worker: &Worker) -> BTreeMap<String, i64> {
-    worker.table::<String, i64>("sums").unwrap().iter().collect()
+    worker.table::<String, i64>("sums").unwrap().iter().unwrap().collect()
 }
 
 async fn assert_ends(worker: &Worker, words: &[&str]) {

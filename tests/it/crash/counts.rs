@@ -29,7 +29,7 @@ pub(super) async fn assert_counts(work: Work, id: &str, input: &str, bootstrap: 
     let all = usize::try_from(PARTITIONS).unwrap();
     wait_for("the restored table", LONG, async || table.partitions().len() == all).await;
     let (mut restored, mut by_key) = (BTreeMap::new(), BTreeMap::new());
-    for (key, count) in table.iter() {
+    for (key, count) in table.iter().unwrap() {
         *restored.entry(key).or_insert(0) += count;
     }
     for ((_, key), count) in expected {
