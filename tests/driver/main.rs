@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod chaos;
+mod crashes;
 mod cuts;
 mod failures;
 mod laws;
