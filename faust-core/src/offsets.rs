@@ -69,9 +69,9 @@ pub(crate) struct CutMark {
     /// The largest event time seen by any stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) time: Option<i64>,
-    /// The largest event time seen, of each stage for which it is another.
+    /// The largest event time seen, of each stage for which it is another; none of one that has seen no event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) times: BTreeMap<String, i64>,
+    pub(crate) times: BTreeMap<String, Option<i64>>,
     /// The next offset of each stage that is ahead of the committed one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) ahead: BTreeMap<String, i64>,
@@ -84,25 +84,13 @@ pub(crate) struct CutMark {
 const METADATA_LIMIT: usize = 4096;
 
 impl CutMark {
-    /// The time of a stage that has seen no event.
-    pub(crate) const NO_TIME: i64 = i64::MIN;
-
     pub(crate) fn new(cut: u64) -> Self {
         Self { v: 1, cut, ..Self::default() }
     }
 
-    /// The stream time at the cut.
-    pub(crate) fn stream_time(&self) -> Option<Timestamp> {
-        self.time.map(Timestamp)
-    }
-
     /// The stream time of one stage at the cut.
     pub(crate) fn stage_time(&self, stage: &str) -> Option<Timestamp> {
-        match self.times.get(stage) {
-            Some(&Self::NO_TIME) => None,
-            Some(&own) => Some(Timestamp(own)),
-            None => self.stream_time(),
-        }
+        self.times.get(stage).map_or(self.time, |own| *own).map(Timestamp)
     }
 
     /// The text to commit. With too many stages the least needed is left out: first what only guards against damage,
@@ -164,7 +152,7 @@ mod tests {
             let text = mark.to_text();
             prop_assert!(text.len() <= METADATA_LIMIT);
             let back = CutMark::from_text(&text).expect("own text");
-            prop_assert_eq!((back.cut, back.stream_time()), (cut, time.map(Timestamp)));
+            prop_assert_eq!((back.cut, back.stage_time("any")), (cut, time.map(Timestamp)));
             prop_assert!(back.ahead == ahead || back.ahead.is_empty());
         }
     }

@@ -362,3 +362,43 @@ fn a_window_that_is_taken_back_and_written_again_closes() {
     world.chaos.apply(&Step::Send(vec![at(10)], None));
     assert_eq!(world.told("closed"), [("k0".to_owned(), (base().0, 1))]);
 }
+
+/// Is ahead of [`gathers`], which shares its input.
+#[agent(topic = "in")]
+async fn runs_ahead(mut numbers: Stream<i64, String>) -> Result<()> {
+    while numbers.next().await.is_some() {}
+    Ok(())
+}
+
+/// Takes its time before it has a batch.
+#[agent(topic = "in")]
+async fn gathers(
+    numbers: Stream<i64, String>,
+    #[table(window = tumbling("10ms"), expires = "0s")] gathered: WindowedTable<String, i64>,
+    #[topic("gathered-late")] late: Topic<String, i64>,
+) -> Result<()> {
+    let mut batches = numbers.take(2, Duration::from_secs(5));
+    while let Some(batch) = batches.next_events().await {
+        for event in &batch {
+            gathered.at(event).update(event.key(), |sum| *sum += event.value());
+            if gathered.at(event).get(event.key()).find_current().is_none() {
+                late.send(event.key(), event.value()).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_has_seen_nothing_has_no_time_after_a_restart() {
+    let app = App::builder("windows").agent::<runs_ahead>().agent::<gathers>();
+    let mut chaos = Chaos::new(app, 1, "memory://");
+    let at = |key, time| super::chaos::Input { key, value: 1, time };
+    // One agent has come to 100 when the offsets are committed, the other has half a batch.
+    chaos.apply(&Step::Send(vec![at(0, 100)], None));
+    chaos.apply(&Step::Commit);
+    chaos.apply(&Step::CrashAll(Disk::Kept));
+    chaos.apply(&Step::Start);
+    chaos.apply(&Step::Send(vec![at(1, 0)], None));
+    assert_eq!(chaos.driver.read::<String, i64>("gathered-late").unwrap(), [], "its first batch is not late");
+}

@@ -154,10 +154,8 @@ impl Task {
             .stages
             .iter()
             .zip(&positions.times)
-            .filter_map(|(stage, stage_time)| {
-                let own = stage_time.map_or(CutMark::NO_TIME, Timestamp::as_millis);
-                (*stage_time != time).then(|| (stage.name.to_string(), own))
-            })
+            .filter(|(_, own)| **own != time)
+            .map(|(stage, own)| (stage.name.to_string(), own.map(Timestamp::as_millis)))
             .collect();
         let mut offsets = BTreeMap::new();
         for (index, feed) in self.feeds.iter().enumerate() {
