@@ -402,3 +402,53 @@ fn an_agent_that_has_seen_nothing_has_no_time_after_a_restart() {
     chaos.apply(&Step::Send(vec![at(1, 0)], None));
     assert_eq!(chaos.driver.read::<String, i64>("gathered-late").unwrap(), [], "its first batch is not late");
 }
+
+/// Shares a table with [`behind`].
+#[agent(topic = "in")]
+async fn in_front(
+    mut numbers: Stream<i64, String>,
+    #[table(window = tumbling("10ms"), expires = "0s")] both: WindowedTable<String, i64>,
+) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        both.update(event.key(), |sum| *sum += event.value());
+    }
+    Ok(())
+}
+
+#[agent(topic = "in")]
+async fn behind(
+    numbers: Stream<i64, String>,
+    #[table(window = tumbling("10ms"), expires = "0s")] both: WindowedTable<String, i64>,
+) -> Result<()> {
+    let mut batches = numbers.take(2, Duration::from_millis(100));
+    while let Some(batch) = batches.next_events().await {
+        for event in &batch {
+            both.at(event).update(event.key(), |sum| *sum += 1000 * event.value());
+        }
+    }
+    Ok(())
+}
+
+#[window_close(table = "both")]
+async fn both_closed(
+    key: String,
+    window: Window,
+    sum: i64,
+    #[topic("closed")] out: Topic<String, (i64, i64)>,
+) -> Result<()> {
+    out.send(&key, &(window.start().0 - base().0, sum)).await?;
+    Ok(())
+}
+
+#[test]
+fn a_window_closes_when_every_agent_of_its_input_is_past_it() {
+    let app = App::builder("windows").agent::<in_front>().agent::<behind>().hook::<both_closed>();
+    let mut chaos = Chaos::new(app, 1, "memory://");
+    for time in [0, 10, 20, 30] {
+        chaos.apply(&Step::Send(vec![super::chaos::Input { key: 0, value: 1, time }], None));
+    }
+    // Not before the second has had its first batch, and with what both have added.
+    let closed: Vec<_> =
+        chaos.driver.read::<String, (i64, i64)>("closed").unwrap().into_iter().map(|(_, c)| c).collect();
+    assert_eq!(closed, [(0, 1001), (10, 1001), (20, 1001)]);
+}

@@ -87,7 +87,7 @@ impl Generation {
                 tables: StageTables::new(start.tables, &stage.tables),
                 clock: start.clock.clone(),
             });
-            stage.tables.iter().for_each(|table| start.tables.add_clock(table, &live.cursor));
+            stage.tables.iter().for_each(|table| start.tables.add_clock(table, &live.cursor, &live.inputs));
             StageTables::start_hooks(&live, &stage.hooks)?;
             let future = begin(stage, &live)?;
             let guarded = AssertUnwindSafe(future).catch_unwind().map(move |ended| match ended {

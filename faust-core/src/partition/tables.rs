@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
+use super::stage::Input;
 use crate::changelog::ChangelogWriter;
 use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::store::{Sealed, StoreWriter};
 use crate::table::cell::AnyCell;
 use crate::time::{Clock, Timestamp};
-use crate::transport::SinkTopic;
+use crate::transport::{SinkTopic, TopicPartition};
 
 /// All tables of a task.
 #[derive(Default)]
@@ -31,7 +32,13 @@ pub(crate) struct TaskTable {
     /// Where the changelog goes on, as far as this task knows.
     next: AtomicI64,
     /// The places of the stages that use it, for its stream time; of the present generation.
-    clocks: Mutex<Vec<Arc<Cursor>>>,
+    clocks: Mutex<Vec<StageClock>>,
+}
+
+/// The place of a stage, and what it reads.
+struct StageClock {
+    cursor: Arc<Cursor>,
+    inputs: Vec<TopicPartition>,
 }
 
 /// What every mark of a store says.
@@ -102,10 +109,20 @@ impl TaskTable {
         Self { cell, partition, topic, writer, marking, next: AtomicI64::new(next), clocks }
     }
 
-    /// The stream time of its windows: that of the stage that is furthest behind, of those that have seen any event.
+    /// The stream time of its windows: that of the stage that is furthest behind. One that has seen no event counts only
+    /// if another has had events of the same partition: those it has still before it, while another partition may stay
+    /// empty for ever.
     pub(crate) fn stream_time(&self) -> Option<Timestamp> {
         let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
-        clocks.iter().filter_map(|cursor| cursor.stream_time()).min()
+        let (begun, waiting): (Vec<_>, Vec<_>) =
+            clocks.iter().map(|clock| (clock, clock.cursor.stream_time())).partition(|(_, time)| time.is_some());
+        let is_behind = |waiting: &StageClock| {
+            begun.iter().any(|(clock, _)| clock.inputs.iter().any(|input| waiting.inputs.contains(input)))
+        };
+        if waiting.iter().any(|(clock, _)| is_behind(clock)) {
+            return None;
+        }
+        begun.into_iter().filter_map(|(_, time)| time).min()
     }
 }
 
@@ -139,9 +156,11 @@ impl TaskTables {
     }
 
     /// A stage uses this table.
-    pub(crate) fn add_clock(&self, name: &str, cursor: &Arc<Cursor>) {
+    pub(crate) fn add_clock(&self, name: &str, cursor: &Arc<Cursor>, inputs: &[Input]) {
         if let Some(table) = self.tables.get(name) {
-            table.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(cursor));
+            let inputs = inputs.iter().map(|input| input.feed.partition().clone()).collect();
+            let clock = StageClock { cursor: Arc::clone(cursor), inputs };
+            table.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock);
         }
     }
 
