@@ -140,13 +140,7 @@ impl Chaos {
             Step::Commit => self.driver.commit(),
             Step::Start if self.workers.len() < 3 => self.start(),
             Step::Start => {}
-            Step::Stop(index) if !self.workers.is_empty() => {
-                // A worker cannot end in order while what it sent is held back.
-                self.release();
-                let worker = self.workers.remove(index.index(self.workers.len()));
-                self.driver.stop(worker).unwrap();
-                self.ended.push(worker);
-            }
+            Step::Stop(index) if !self.workers.is_empty() => self.stop(index.index(self.workers.len())),
             Step::Crash(index) if !self.workers.is_empty() => {
                 let worker = self.workers.remove(index.index(self.workers.len()));
                 self.driver.crash(worker);
@@ -163,6 +157,15 @@ impl Chaos {
             }
             Step::Fail(after) => FUSE.set(u32::from(*after) + 1),
         }
+    }
+
+    /// Stops a worker in order, within its time.
+    pub(crate) fn stop(&mut self, worker: usize) {
+        // It cannot end in order while what it sent is held back.
+        self.release();
+        let worker = self.workers.remove(worker);
+        self.driver.stop(worker).unwrap();
+        self.ended.push(worker);
     }
 
     fn send(&mut self, Input { key, value, time }: Input) {

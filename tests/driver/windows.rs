@@ -10,7 +10,7 @@ use faust::testing::TestMessage;
 use faust::{AgentHandle, AppBuilder, Error};
 use proptest::prelude::*;
 
-use super::chaos::{Chaos, Disk, Held, Step, base, cases, input, number, step, store, trip};
+use super::chaos::{Chaos, Disk, Held, Input, Step, base, cases, input, number, step, store, trip};
 
 thread_local! {
     /// The windowed table of the present case: an agent's declaration is static, and its windows are random here.
@@ -298,7 +298,7 @@ proptest! {
         for disk in [Disk::Kept, Disk::Lost] {
             world.chaos.crash_all(disk);
             world.chaos.apply(&Step::Start);
-            let ask = (0..7).map(|key| super::chaos::Input { key, value: DUMPS, time: 0 }).collect();
+            let ask = (0..7).map(|key| Input { key, value: DUMPS, time: 0 }).collect();
             world.chaos.apply(&Step::Send(ask, None));
             world.chaos.finish();
             world.check_at_least_once();
@@ -354,13 +354,26 @@ fn orderly() -> impl Strategy<Value = Step> {
 fn a_window_that_is_taken_back_and_written_again_closes() {
     let windows = Windows { size: 10, step: 10, expires: 0 };
     let mut world = World::direct(windows, "memory://");
-    let at = |time| super::chaos::Input { key: 0, value: 1, time };
+    let at = |time| Input { key: 0, value: 1, time };
     // The first event fails after its write, is taken back, and comes again.
     world.chaos.apply(&Step::Fail(1));
     world.chaos.apply(&Step::Send(vec![at(0)], None));
     world.chaos.apply(&Step::Advance(500));
     world.chaos.apply(&Step::Send(vec![at(10)], None));
     assert_eq!(world.told("closed"), [("k0".to_owned(), (base().0, 1))]);
+}
+
+#[test]
+fn a_hook_that_fails_while_its_worker_stops_keeps_nobody_waiting() {
+    let mut world = World::direct(Windows { size: 10, step: 10, expires: 0 }, "memory://");
+    let at = |value, time| Input { key: 0, value, time };
+    // The second event is late, and takes its time; its hook is called when the worker has begun to stop.
+    world.chaos.apply(&Step::Send(vec![at(1, 100), at(3, 0)], None));
+    world.chaos.apply(&Step::Fail(1));
+    // Over its time, this would be an error.
+    world.chaos.stop(0);
+    world.chaos.finish();
+    world.check_at_least_once();
 }
 
 /// Is ahead of [`gathers`], which shares its input.
@@ -393,7 +406,7 @@ async fn gathers(
 fn an_agent_that_has_seen_nothing_has_no_time_after_a_restart() {
     let app = App::builder("windows").agent::<runs_ahead>().agent::<gathers>();
     let mut chaos = Chaos::new(app, 1, "memory://");
-    let at = |key, time| super::chaos::Input { key, value: 1, time };
+    let at = |key, time| Input { key, value: 1, time };
     // One agent has come to 100 when the offsets are committed, the other has half a batch.
     chaos.apply(&Step::Send(vec![at(0, 100)], None));
     chaos.apply(&Step::Commit);
@@ -445,7 +458,7 @@ fn a_window_closes_when_every_agent_of_its_input_is_past_it() {
     let app = App::builder("windows").agent::<in_front>().agent::<behind>().hook::<both_closed>();
     let mut chaos = Chaos::new(app, 1, "memory://");
     for time in [0, 10, 20, 30] {
-        chaos.apply(&Step::Send(vec![super::chaos::Input { key: 0, value: 1, time }], None));
+        chaos.apply(&Step::Send(vec![Input { key: 0, value: 1, time }], None));
     }
     // Not before the second has had its first batch, and with what both have added.
     let closed: Vec<_> =

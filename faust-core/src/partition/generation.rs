@@ -141,9 +141,9 @@ impl Generation {
         self.wake();
     }
 
-    /// Whether every stage has returned.
-    pub(crate) fn is_over(&self) -> bool {
-        self.running.is_empty()
+    /// How many stages have not returned.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
     }
 
     /// No stage is inside an event.

@@ -375,8 +375,10 @@ impl Task {
     /// have finished what they were in.
     async fn drain(&self, generation: &mut Generation, deadline: Instant) -> Option<bool> {
         let mut finished = true;
+        // Their streams stay silent, so that they will not return.
+        let mut faulted = std::collections::BTreeSet::new();
         generation.drain();
-        while !generation.is_over() {
+        while generation.running() > faulted.len() {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(deadline) => {
@@ -385,6 +387,7 @@ impl Task {
                 }
                 news = generation.news(false) => match news {
                     News::Returned(index, Returned::Result(Ok(()))) => {
+                        faulted.remove(&index);
                         if let Some(stage) = generation.stages.get(index) {
                             // Windows that are half closed, and late events nobody was told of, are not done.
                             finished &= !stage.is_closing();
@@ -392,16 +395,17 @@ impl Task {
                         }
                     }
                     News::Returned(index, returned) => {
+                        faulted.remove(&index);
                         if let Some(stage) = generation.stages.get(index) {
                             let failure = Failure::returned(stage, returned);
                             tracing::error!(agent = %failure.agent, place = %failure.place, "{} while it was ended; the event will be read again", failure.what());
                         }
                         finished = false;
                     }
-                    News::Faulted(_, error) => {
-                        // Its stream stays silent, so it will not return; the others have been told to.
+                    News::Faulted(index, error) => {
                         tracing::error!("{error}");
-                        return Some(false);
+                        faulted.insert(index);
+                        finished = false;
                     }
                     News::AtRest => {}
                 },
