@@ -125,7 +125,8 @@ impl TestDriver {
     }
 
     fn start(&mut self) -> Result<Worker, Error> {
-        let stores = self.disks.open(self.app.settings())?;
+        let turn = || self.runtime.block_on(tokio::task::yield_now());
+        let stores = self.disks.open(self.app.settings(), turn)?;
         self.runtime.block_on(async {
             let start = self.app.start_on(Arc::new(self.cluster.clone()), stores);
             tokio::pin!(start);

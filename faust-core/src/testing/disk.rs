@@ -30,7 +30,8 @@ impl Disks {
     }
 
     /// Opens the disk of the next worker: the first that no running one has, as on a machine where it is started anew.
-    pub(super) fn open(&mut self, settings: &Settings) -> Result<Option<Arc<dyn StoreSet>>, Error> {
+    /// `turn` lets what is left of one that crashed come to its end.
+    pub(super) fn open(&mut self, settings: &Settings, turn: impl Fn()) -> Result<Option<Arc<dyn StoreSet>>, Error> {
         let used = |place: &usize| self.places.contains(&(*place, true));
         let place = (0..).find(|place| !used(place)).unwrap_or_default();
         self.places.push((place, true));
@@ -38,8 +39,11 @@ impl Disks {
         let directory = store::directory(&directory(settings, place), settings.version, kind);
         for _ in 0..TRIES {
             match store::open(kind, &directory) {
-                // The last thread of a worker that crashed lets go of it in a moment.
-                Err(error) if error.kind() == StoreErrorKind::Locked => std::thread::park_timeout(PAUSE),
+                // The last thread or task of a worker that crashed lets go of it in a moment.
+                Err(error) if error.kind() == StoreErrorKind::Locked => {
+                    std::thread::park_timeout(PAUSE);
+                    turn();
+                }
                 opened => return opened.map_err(|error| Error::Misuse(error.to_string())),
             }
         }
