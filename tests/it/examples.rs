@@ -1,5 +1,6 @@
 //! The lesson's examples as processes, fed by `clicks` and by `send`, their outputs compared with what is to be there.
 
+mod classics;
 mod state;
 
 use serde_json::{Value, json};
