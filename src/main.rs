@@ -4,7 +4,6 @@
 //! second terminal can look on (`cargo run --release -- topics`, `-- consume tour.popular --keys`) or help: a second
 //! `-- worker` takes half of the partitions.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -56,19 +55,29 @@ async fn announce(page: PopularPage) {
     println!("popular   {} is open {} times", page.uri, page.number);
 }
 
-/// Brings the clicks on one page together on one partition, whoever made them, and counts them.
+/// Brings the clicks on one page together on one partition, whoever made them, and counts them: in all, and of late.
 #[agent(topic = "tour.clicks")]
-async fn per_page(clicks: Stream<Click>) {
+async fn per_page(
+    clicks: Stream<Click>,
+    counts: Table<String, u64>,
+    #[table(window = tumbling("10s"), expires = "1s")] lately: WindowedTable<String, u64>,
+) {
     let mut clicks = clicks.group_by("uri", |click| click.uri.clone());
-    // Per partition: each has its own run of this function. A table would survive a restart.
-    let mut counts = BTreeMap::<String, u32>::new();
     while let Some(click) = clicks.next().await {
-        let count = counts.entry(click.uri.clone()).or_default();
-        *count += 1;
+        lately.update(&click.uri, |count| *count += 1);
+        counts.update(&click.uri, |count| *count += 1);
+        // Whoever worked on this page before, and however that ended: the table is as it was committed.
+        let count = counts.get(&click.uri);
         if count.is_multiple_of(20) {
             println!("per page  {} has had {count} clicks", click.uri);
         }
     }
+}
+
+/// Prints how many clicks each page had, when a window of ten seconds is over.
+#[window_close(table = "lately")]
+async fn over(uri: String, window: Window, count: u64) {
+    println!("lately    {uri} had {count} clicks in {window}");
 }
 
 /// Makes clicks for as long as the worker runs. One in a hundred is wrong, to show where such go.

@@ -65,9 +65,9 @@ async fn embedded_a_broker_of_its_own_outlives_the_workers_and_keeps_the_data() 
     let mut broker = tour(dir.path(), &["broker"]).spawn();
     broker.wait_for_line("127.0.0.1:").await;
     let mut worker = tour(dir.path(), &["worker"]).spawn();
-    worker.wait_for_line(" is open ").await;
+    worker.wait_for_line("per page ").await;
     worker.interrupt();
-    worker.wait().await.success();
+    let worker = worker.wait().await.success();
     let read = ["consume", "tour.clicks", "--from-beginning", "--timeout", "1s"];
     let before = tour(dir.path(), &read).run().await.success().stdout;
     assert!(!before.is_empty());
@@ -76,8 +76,21 @@ async fn embedded_a_broker_of_its_own_outlives_the_workers_and_keeps_the_data() 
     let mut broker = tour(dir.path(), &["broker"]).spawn();
     broker.wait_for_line("127.0.0.1:").await;
     assert_eq!(tour(dir.path(), &read).run().await.success().stdout, before);
+    // So is what was counted: a page that has had 20 clicks goes on to 40.
+    let counted = counts(&worker.stdout);
+    let mut worker = tour(dir.path(), &["worker"]).spawn();
+    worker.wait_for_line("lately ").await;
+    worker.wait_for_line("has had 40 clicks").await;
+    worker.interrupt();
+    let later = counts(&worker.wait().await.success().stdout);
+    assert!(later.iter().all(|count| !counted.contains(count)), "{later:?} after {counted:?}");
     broker.interrupt();
     broker.wait().await.success();
+}
+
+/// What the tour has printed of pages and their clicks.
+fn counts(printed: &[String]) -> Vec<String> {
+    printed.iter().filter(|line| line.starts_with("per page ")).cloned().collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
