@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout_at};
 
 use super::commit::{self, Outcome};
@@ -29,6 +30,8 @@ pub(super) struct Control {
     shared: Arc<Shared>,
     options: WorkerOptions,
     tasks: BTreeMap<Key, TaskHandle>,
+    /// Looks for the tables of new tasks. One waits for the broker as long as it takes, but not longer than the worker.
+    preparing: JoinSet<()>,
     /// A look at the topics that is under way.
     looking: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
     purge: Purge,
@@ -68,6 +71,7 @@ impl Control {
             shared,
             options,
             tasks: BTreeMap::new(),
+            preparing: JoinSet::new(),
             looking: None,
             purge: Purge::default(),
             purging: None,
@@ -239,7 +243,8 @@ impl Control {
             self.tasks.insert(key, Task::spawn(Arc::clone(&self.cx), stages, parts, preparation));
         }
         if !wanted.is_empty() {
-            tokio::spawn(Arc::clone(&self.cx.recovery).prepare(wanted));
+            while self.preparing.try_join_next().is_some() {}
+            self.preparing.spawn(Arc::clone(&self.cx.recovery).prepare(wanted));
         }
     }
 
@@ -383,6 +388,7 @@ impl Control {
             }
         }
         join_all(std::mem::take(&mut self.tasks).into_values().map(TaskHandle::end)).await;
+        self.preparing.shutdown().await;
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
         if let Err(error) = self.cx.sink.flush(left).await {
             tracing::warn!("not everything that was sent has arrived: {error}");
