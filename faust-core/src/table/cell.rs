@@ -6,7 +6,7 @@ pub(crate) mod scan;
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::overlay::{CacheBudget, DirtyKey, Held, Overlay};
@@ -66,7 +66,6 @@ pub(crate) struct Cell<V> {
     due: AtomicI64,
     /// As the state has it, to be seen without its lock; `i64::MIN` before any window has closed.
     closed_to: AtomicI64,
-    warned: AtomicBool,
     /// For the store writer's report, which may come after the cell has gone.
     this: Weak<Self>,
 }
@@ -107,7 +106,6 @@ impl<V: TableValue> Cell<V> {
             state: Mutex::new(state),
             due: AtomicI64::new(i64::MIN),
             closed_to: AtomicI64::new(i64::MIN),
-            warned: AtomicBool::new(false),
             this: this.clone(),
         })
     }
@@ -239,7 +237,7 @@ impl<V: TableValue> Cell<V> {
             return;
         }
         self.cx.stats.misplaced_key();
-        if !self.warned.swap(true, Ordering::Relaxed) {
+        if !self.spec.has_misplaced.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 table = %info.name,
                 partition = self.cx.partition,

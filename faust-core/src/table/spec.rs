@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::cell::{AnyCell, Cell, CellCx, TableValue};
 use super::decl::{RelativeTo, TableDecl};
@@ -81,6 +82,8 @@ pub(crate) struct TableSpec<V> {
     pub(crate) value: Coder<V>,
     /// From `#[table(default = ..)]`; yields a `V`.
     pub(crate) default: Option<fn() -> Box<dyn Any + Send>>,
+    /// Whether a key was found in a partition that is not its own: told once, whichever partition it is.
+    pub(crate) has_misplaced: AtomicBool,
 }
 
 impl<V: TableValue> TableSpec<V> {
@@ -109,7 +112,7 @@ impl<V: TableValue> TableSpec<V> {
             help: decl.help,
             partition_by_source: decl.partition_by_source,
         };
-        Ok(Self { info, value, default: decl.default })
+        Ok(Self { info, value, default: decl.default, has_misplaced: AtomicBool::new(false) })
     }
 
     /// The declared default, if there is one.
