@@ -20,5 +20,6 @@ mod harness;
 mod layering;
 mod operators;
 mod planning;
+mod tables;
 mod topics;
 mod tour;
