@@ -103,7 +103,7 @@ async fn agents_share_a_table_and_others_look_in() {
         assert_eq!((sums.find(&key).unwrap(), doubles.find(&key).unwrap()), (Some(sum), Some(double)), "{key}");
     }
     assert_eq!(sums.find(&"z".to_owned()).unwrap(), None);
-    let all: BTreeMap<_, _> = sums.iter().collect();
+    let all: BTreeMap<_, _> = sums.iter().unwrap().collect();
     assert_eq!(all.into_values().collect::<Vec<_>>(), [205, 102, 103, 105]);
 
     // What is asked for wrongly is told.

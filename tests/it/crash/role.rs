@@ -238,7 +238,7 @@ async fn play_worker() {
         interrupted = tokio::signal::ctrl_c() => interrupted.unwrap(),
     }
     if let Ok(table) = worker.table::<String, u64>("counts") {
-        let lines: String = table.iter().map(|(key, count)| format!("{key} {count}\n")).collect();
+        let lines: String = table.iter().unwrap().map(|(key, count)| format!("{key} {count}\n")).collect();
         std::fs::write(variable("FAUST_TEST_TABLE"), lines).unwrap();
     }
     println!("{:?}", worker.status().counts);
