@@ -28,6 +28,23 @@ use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport,
 pub(crate) use self::listener::Progress;
 pub use self::listener::{RestoreListener, RestoreProgress, log_listener};
 
+/// What a worker's tables need of it.
+pub(crate) struct Needs {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) sink: Arc<dyn Sink>,
+    /// Where tables are kept on disk, if anywhere.
+    pub(crate) stores: Option<Arc<dyn StoreSet>>,
+    /// The app with its version.
+    pub(crate) group: String,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) listener: Arc<dyn RestoreListener>,
+    /// Tells the worker that a store is broken.
+    pub(crate) failed: mpsc::UnboundedSender<Error>,
+}
+
+/// The tables that are here, by name and partition.
+type Cells = BTreeMap<(Arc<str>, i32), Weak<dyn AnyCell>>;
+
 /// Everything that a worker's tables have in common.
 pub(crate) struct Recovery {
     transport: Arc<dyn Transport>,
@@ -52,7 +69,7 @@ pub(crate) struct Recovery {
     #[cfg(feature = "testing")]
     calls: AtomicUsize,
     /// The tables that are here now, for whoever looks in from outside.
-    cells: Mutex<BTreeMap<(Arc<str>, i32), Weak<dyn AnyCell>>>,
+    cells: Mutex<Cells>,
 }
 
 /// A task waits for its tables.
@@ -103,16 +120,8 @@ struct Logs {
 const RETRY: Duration = Duration::from_millis(500);
 
 impl Recovery {
-    pub(crate) fn new(
-        transport: Arc<dyn Transport>,
-        sink: Arc<dyn Sink>,
-        stores: Option<Arc<dyn StoreSet>>,
-        group: String,
-        settings: &Settings,
-        stats: Arc<Stats>,
-        listener: Arc<dyn RestoreListener>,
-        failed: mpsc::UnboundedSender<Error>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(needs: Needs, settings: &Settings) -> Result<Self, Error> {
+        let Needs { transport, sink, stores, group, stats, listener, failed } = needs;
         let writer = StoreWriter::spawn(settings.state_memory.0)
             .map_err(|error| Error::Misuse(format!("cannot start the store writer's thread: {error}")))?;
         let clock = transport.clock();
@@ -208,6 +217,13 @@ impl Recovery {
     /// How many partitions have tables that are being restored.
     pub(crate) fn restoring(&self) -> usize {
         self.restoring.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the stores on disk; `None` without any.
+    pub(crate) async fn on_disk(&self) -> Result<Option<u64>, Error> {
+        let Some(stores) = self.stores.clone() else { return Ok(None) };
+        let size = self.blocking(move || stores.size_on_disk()).await;
+        size.map(Some).map_err(|error| Error::Misuse(error.to_string()))
     }
 
     /// Bytes that wait for the stores.

@@ -36,6 +36,7 @@ pub(crate) trait StoreSet: Send + Sync {
     fn destroy(&self, name: &StoreName) -> Result<(), StoreError>;
 
     /// Every store there is, open or not, in order.
+    #[cfg(test)]
     fn names(&self) -> Result<Vec<StoreName>, StoreError>;
 
     /// Bytes of all stores together.

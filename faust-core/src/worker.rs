@@ -21,7 +21,7 @@ use crate::partition::dead_letter;
 use crate::partition::stage::Outputs;
 use crate::partition::task::TaskCx;
 use crate::plan::{Plan, settle};
-use crate::recovery::{Recovery, RestoreListener, log_listener};
+use crate::recovery::{Needs, Recovery, RestoreListener, log_listener};
 use crate::stats::{Counts, Stats};
 use crate::store::StoreSet;
 use crate::table::{TableValue, TableView, WindowedView};
@@ -177,16 +177,16 @@ impl Worker {
         let outputs = Outputs::new(Arc::clone(&sink), Arc::clone(&shared.stats), dead_letter.clone());
         let (failed, failures) = mpsc::unbounded_channel();
         let (listener, stats) = (options.restore_listener.clone(), Arc::clone(&shared.stats));
-        let recovery = Recovery::new(
-            Arc::clone(&transport),
-            Arc::clone(&sink),
+        let needs = Needs {
+            transport: Arc::clone(&transport),
+            sink: Arc::clone(&sink),
             stores,
-            plan.group.clone(),
-            &settings,
-            Arc::clone(&stats),
-            listener.map_or_else(log_listener, |listener| listener.0),
-            failed.clone(),
-        )?;
+            group: plan.group.clone(),
+            stats: Arc::clone(&stats),
+            listener: listener.map_or_else(log_listener, |listener| listener.0),
+            failed: failed.clone(),
+        };
+        let recovery = Recovery::new(needs, &settings)?;
         let recovery = Arc::new(recovery);
         let (events, receiver) = mpsc::unbounded_channel();
         let group = transport.join(subscription(&plan), Arc::new(Listener::new(events)))?;
@@ -213,6 +213,14 @@ impl Worker {
             failed,
             recovery,
         })
+    }
+
+    /// Bytes that the stores of its tables take on disk; `None` if tables are in memory, or there are none.
+    ///
+    /// # Errors
+    /// The stores cannot say.
+    pub async fn state_on_disk(&self) -> Result<Option<u64>, Error> {
+        self.recovery.on_disk().await
     }
 
     /// A table to read from outside the agents, as far as its partitions are on this worker.

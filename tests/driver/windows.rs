@@ -49,7 +49,7 @@ fn start(cx: &mut AgentCx<'_>, numbers: Stream<i64, String>) -> Result<AgentFutu
     static DUMPS: ArgSpec = ArgSpec::new("dumps").with_topic(TopicDecl::new("dumps"));
     let sums: WindowedTable<String, i64> = arg(cx, TABLE.get())?;
     let dumps: Topic<(i32, i64), Dump> = arg(cx, &DUMPS)?;
-    Ok(Box::pin(async move { sum(numbers, sums, dumps).await.map_err(Into::into) }))
+    Ok(Box::pin(async move { sum(numbers, sums, dumps).await }))
 }
 
 async fn sum(

@@ -165,6 +165,7 @@ impl<E: Engine> StoreSet for Stores<E> {
         })
     }
 
+    #[cfg(test)]
     fn names(&self) -> Result<Vec<StoreName>, StoreError> {
         self.on_engine(|state| {
             let names = state.engine.as_ref().map_or(Ok(Vec::new()), E::names)?;

@@ -55,7 +55,7 @@ pub(super) struct TakenOut<V> {
 impl<K: Data, V: TableValue> Handle<K, V> {
     /// Makes an agent's handle, and in planning notes the table.
     pub(super) fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
-        let decl = spec.table.unwrap_or(TableDecl::new());
+        let decl = spec.table.unwrap_or_default();
         let name = decl.name.unwrap_or(spec.name);
         let fault = |why: String| Error::setup(vec![why]);
         let key = Coder::resolve(decl.key_codec, Role::Key);

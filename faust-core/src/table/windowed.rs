@@ -345,7 +345,7 @@ impl WindowDecl {
 
 impl<K: Data, V: TableValue> AgentArg for WindowedTable<K, V> {
     fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
-        let decl = spec.table.unwrap_or(TableDecl::new());
+        let decl = spec.table.unwrap_or_default();
         let Some(window) = decl.window else {
             let fault = format!(
                 "agent `{}`: windowed table `{}` does not say which windows; write `#[table(window = tumbling(\"10s\"))] {1}: ..`",

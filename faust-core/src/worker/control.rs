@@ -33,17 +33,20 @@ pub(super) struct Control {
     /// Looks for the tables of new tasks. One waits for the broker as long as it takes, but not longer than the worker.
     preparing: JoinSet<()>,
     /// A look at the topics that is under way.
-    looking: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
+    looking: UnderWay<Result<(), Error>>,
     purge: Purge,
     /// A trim that is under way.
-    purging: Option<Pin<Box<dyn Future<Output = BTreeMap<TopicPartition, i64>> + Send>>>,
+    purging: UnderWay<BTreeMap<TopicPartition, i64>>,
     /// The commit that is under way: one at a time.
-    commit: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    commit: UnderWay<Outcome>,
     idle: IdleWatch,
     stuck: StuckWatch,
     assigned_once: bool,
     broker_is_away: bool,
 }
+
+/// Something that is under way beside the loop, at most one of its kind.
+type UnderWay<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 /// A task: its set of topics, and the partition.
 pub(super) type Key = (usize, i32);
@@ -428,7 +431,7 @@ async fn drain_task(task: &TaskHandle, agents: Instant, deadline: Instant) -> Dr
 }
 
 /// The outcome of what is under way, or never.
-async fn finished<T>(under_way: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
+async fn finished<T>(under_way: &mut UnderWay<T>) -> T {
     let Some(running) = under_way else { return std::future::pending().await };
     let outcome = running.await;
     *under_way = None;

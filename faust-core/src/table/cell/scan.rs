@@ -9,15 +9,18 @@ use crate::error::Error;
 /// Bounds of encoded keys.
 pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
+/// Encoded keys with their values.
+pub(crate) type Entries<V> = Vec<(Vec<u8>, V)>;
+
 impl<V: TableValue> Cell<V> {
     /// Copies of the entries between the bounds for whose keys `keep` is true, in the order of their encoded keys.
-    pub(crate) fn scan(&self, bounds: KeyBounds<'_>, keep: &dyn Fn(&[u8]) -> bool) -> Result<Vec<(Vec<u8>, V)>, Error> {
+    pub(crate) fn scan(&self, bounds: KeyBounds<'_>, keep: &dyn Fn(&[u8]) -> bool) -> Result<Entries<V>, Error> {
         let found = self.try_scan(bounds, keep)?;
         found.ok_or_else(|| self.misuse("is being changed while the table is gone over"))
     }
 
     /// The same for those outside the task: they wait while an agent changes a value.
-    pub(crate) fn scan_from_outside(&self, bounds: KeyBounds<'_>) -> Result<Vec<(Vec<u8>, V)>, Error> {
+    pub(crate) fn scan_from_outside(&self, bounds: KeyBounds<'_>) -> Result<Entries<V>, Error> {
         loop {
             if let Some(found) = self.try_scan(bounds, &|_| true)? {
                 return Ok(found);
@@ -27,11 +30,7 @@ impl<V: TableValue> Cell<V> {
     }
 
     /// `None` while a closure has one of the values.
-    fn try_scan(
-        &self,
-        bounds: KeyBounds<'_>,
-        keep: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Option<Vec<(Vec<u8>, V)>>, Error> {
+    fn try_scan(&self, bounds: KeyBounds<'_>, keep: &dyn Fn(&[u8]) -> bool) -> Result<Option<Entries<V>>, Error> {
         let state = self.state();
         let mut found: BTreeMap<Vec<u8>, Held<V>> = BTreeMap::new();
         if let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) {

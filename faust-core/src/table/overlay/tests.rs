@@ -8,6 +8,9 @@ use proptest::prelude::*;
 
 use super::{CacheBudget, DirtyKey, Held, Overlay};
 
+/// Keys and what was written to them.
+type Batch = Vec<(u8, Option<u16>)>;
+
 /// What happens to an overlay.
 #[derive(Clone, Debug)]
 enum Step {
@@ -56,7 +59,7 @@ struct World {
     sealed: Option<Values>,
     committed: Values,
     /// What was handed to the store and has not arrived.
-    jobs: VecDeque<(u64, Vec<(u8, Option<u16>)>)>,
+    jobs: VecDeque<(u64, Batch)>,
     /// What was sealed, for the store.
     sealed_entries: Vec<(u8, Option<u16>)>,
     store: Values,
