@@ -7,7 +7,7 @@ import tempfile
 
 from .brokers import ROOT, fetch_jars
 
-EXAMPLES = ["clicks", "deserialization", "filter", "hello_world", "processors", "serialization"]
+EXAMPLES = ["clicks", "deserialization", "filter", "hello_world", "processors", "serialization", "tables"]
 
 
 def build():

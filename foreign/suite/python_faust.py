@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -72,3 +73,26 @@ def answers_read(broker, programs, topic, count, process):
             return answers
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"{len(answers)} of {count} answers")
+
+
+def shown(broker, topic, count):
+    """Keys and numbers of a topic as an agent of Python Faust gets them, so many of them."""
+    with tempfile.TemporaryDirectory() as directory, open(os.path.join(directory, "log"), "w+") as log:
+        command = [sys.executable, str(APP), "show", broker, topic, directory]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                log.seek(0)
+                text = log.read()
+                # Faust puts words of its own before what a worker prints.
+                items = [json.loads(line) for line in re.findall(r'{"page": .*?}', text)]
+                if len(items) >= count:
+                    return [(item["page"], item["total"]) for item in items]
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{len(items)} of {count} items; Python Faust said:\n{text[-3000:]}")
+                time.sleep(0.2)
+        finally:
+            # Its own way of ending is not what is checked here.
+            process.kill()
+            process.wait()

@@ -1,4 +1,4 @@
-"""A program of Python Faust: `send BROKER TOPIC` and `worker BROKER SOURCE ANSWERS DIRECTORY`."""
+"""A program of Python Faust: `send BROKER TOPIC`, `worker BROKER SOURCE ANSWERS DIRECTORY`, `show BROKER TOPIC DIRECTORY`."""
 
 import asyncio
 import json
@@ -18,8 +18,8 @@ class ClickEvent(faust.Record, validation=True):
     number: int
 
 
-def app(**settings):
-    return faust.App("theirs", broker=f"kafka://{BROKER}", store="memory://", topic_partitions=4, web_enabled=False, **settings)
+def app(name="theirs", **settings):
+    return faust.App(name, broker=f"kafka://{BROKER}", store="memory://", topic_partitions=4, web_enabled=False, **settings)
 
 
 async def send(topic):
@@ -45,7 +45,21 @@ def work(source, answers, directory):
     theirs.main()
 
 
+def show(topic, directory):
+    theirs = app("theirs-show", datadir=directory)
+
+    @theirs.agent(theirs.topic(topic, key_type=str, value_type=int))
+    async def show_items(sums):
+        async for page, total in sums.items():
+            print(json.dumps({"page": page, "total": total}), flush=True)
+
+    sys.argv[1:] = ["worker", "--without-web", "-l", "warn"]
+    theirs.main()
+
+
 if MODE == "send":
     asyncio.run(send(sys.argv[3]))
+elif MODE == "show":
+    show(*sys.argv[3:5])
 else:
     work(*sys.argv[3:6])

@@ -1,0 +1,59 @@
+"""The changelog of a table is read by every client there is: the last value of each key is the table's."""
+
+import json
+from functools import partial
+
+from . import ours, python_faust
+from .clients import assert_same, placed
+from .lesson import CLICKS, PARTITIONS, click
+from .tools import FEEDERS, READERS, java, reader_ours
+
+CHANGELOG = "tables-uri_summary-changelog"
+
+
+def checks(broker, programs):
+    sums = {}
+    yield partial(sums_clicks, "tables", broker, programs, sums)
+    for reader, read in (READERS | {"consume": reader_ours(programs["tables"])}).items():
+        yield partial(reads, reader, read, broker, sums)
+    yield partial(their_agent_reads, "Python Faust", broker, sums)
+
+
+def sums_clicks(example, broker, programs, sums):
+    """{0} prints the sum of each page, over two workers one after the other."""
+    for who in ("kcat", "confluent-kafka"):
+        made = [click(n, who) for n in range(25)]
+        FEEDERS[who](broker, CLICKS, [(made["uri"], json.dumps(made)) for made in made])
+        printed = ours.run(programs[example], broker, "worker", "--until-idle", "2s").splitlines()
+        sums.update((page, int(total)) for page, total in (line.rsplit(": ", 1) for line in printed if line))
+    read = ours.run(programs[example], broker, "consume", CLICKS, "--from-beginning", "--timeout", "3s")
+    expected = {}
+    for made in map(json.loads, read.splitlines()):
+        expected[made["uri"]] = expected.get(made["uri"], 0) + made["number"]
+    assert sums == expected, f"{sums} instead of {expected}"
+
+
+def reads(reader, read, broker, sums):
+    """{0} reads the table's changelog."""
+    records = read(broker, CHANGELOG, count(broker))
+    for partition, key, _ in records:
+        assert partition == placed(key, PARTITIONS), f"{key} lies in {partition}"
+    assert_last(reader, [(key, int(value)) for _, key, value in records], sums)
+
+
+def their_agent_reads(who, broker, sums):
+    """{0} has an agent that reads the table's changelog."""
+    assert_last(who, python_faust.shown(broker, CHANGELOG, count(broker)), sums)
+
+
+def count(broker):
+    ends = java(broker, "offsets", "--topic", CHANGELOG).split()
+    return sum(int(end.rsplit(":", 1)[1]) for end in ends)
+
+
+def assert_last(who, pairs, sums):
+    """The readers sort what they read; as numbers of clicks are not negative, the last sum of a key is its largest."""
+    last = {}
+    for key, value in pairs:
+        last[key] = max(last.get(key, 0), value)
+    assert_same(f"the changelog as {who} reads it", last.items(), sums.items())
