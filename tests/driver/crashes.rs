@@ -310,7 +310,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(cases(20))]
+    #![proptest_config(cases(16))]
 
     /// Law: whatever crashes, fails, moves or is lost, the tables are the fold of the input; what is restored is what was
     /// there; and the changelog says the same by itself.

@@ -49,7 +49,7 @@ fn start(cx: &mut AgentCx<'_>, numbers: Stream<i64, String>) -> Result<AgentFutu
     static DUMPS: ArgSpec = ArgSpec::new("dumps").with_topic(TopicDecl::new("dumps"));
     let sums: WindowedTable<String, i64> = arg(cx, TABLE.get())?;
     let dumps: Topic<(i32, i64), Dump> = arg(cx, &DUMPS)?;
-    Ok(Box::pin(async move { sum(numbers, sums, dumps).await }))
+    Ok(Box::pin(sum(numbers, sums, dumps)))
 }
 
 async fn sum(
@@ -258,7 +258,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(cases(24))]
+    #![proptest_config(cases(16))]
 
     /// Law: without crashes tables, closings and late counts are the oracle's, each told once; workers may come and go.
     #[test]

@@ -8,9 +8,6 @@ use proptest::prelude::*;
 
 use super::{CacheBudget, DirtyKey, Held, Overlay};
 
-/// Keys and what was written to them.
-type Batch = Vec<(u8, Option<u16>)>;
-
 /// What happens to an overlay.
 #[derive(Clone, Debug)]
 enum Step {
@@ -50,6 +47,7 @@ fn restore() -> impl Strategy<Value = Restore> {
 }
 
 type Values = BTreeMap<u8, u16>;
+type Changes = Vec<(u8, Option<u16>)>;
 
 /// An overlay, used as a cell uses it, and what it should be.
 struct World {
@@ -59,9 +57,9 @@ struct World {
     sealed: Option<Values>,
     committed: Values,
     /// What was handed to the store and has not arrived.
-    jobs: VecDeque<(u64, Batch)>,
+    jobs: VecDeque<(u64, Changes)>,
     /// What was sealed, for the store.
-    sealed_entries: Vec<(u8, Option<u16>)>,
+    sealed_entries: Changes,
     store: Values,
     /// The last record of each key, whether its cut was committed or not.
     changelog: BTreeMap<u8, Option<u16>>,
