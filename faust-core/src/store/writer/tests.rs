@@ -280,6 +280,21 @@ fn an_error_that_stays_is_reported_and_the_next_store_written() {
 }
 
 #[test]
+fn a_store_that_has_refused_something_gets_no_later_mark() {
+    let (store, log) = (Arc::new(Gated::default()), Log::default());
+    let writer = writer(1 << 20);
+    store.set(Gate::Fails(StoreErrorKind::Unfit));
+    writer.submit(job(&store, "t", &[change("too-long", "1")], "1", &log));
+    run(writer.flushed(&name("t")));
+    store.set(Gate::Open);
+    writer.submit(job(&store, "t", &[change("a", "1")], "2", &log));
+    run(writer.close(LONG)).unwrap();
+    let unfit = |mark: &str| (mark.to_owned(), Err(StoreErrorKind::Unfit));
+    assert_eq!(*log.lock().unwrap(), [unfit("1"), unfit("2")]);
+    assert_eq!(store.mark().unwrap(), None, "a restore reads again what is missing");
+}
+
+#[test]
 fn a_close_ends_in_time_whatever_the_disk_does() {
     for gate in [Gate::Fails(StoreErrorKind::Io), Gate::Shut] {
         let (store, log) = (Arc::new(Gated::default()), Log::default());

@@ -1,6 +1,7 @@
 //! The thread of the store writer: takes what waits, store by store, and does not give up on a disk that refuses.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::super::merge::merge;
@@ -36,8 +37,9 @@ impl Default for Pace {
 pub(super) fn run(queue: &Queue, pace: Pace) {
     // Whatever happens here, the queue must hear of the end, or a close would wait in vain.
     let ran = catch_unwind(AssertUnwindSafe(|| {
+        let mut refused = Refused::default();
         while let Some(jobs) = queue.take() {
-            by_store(jobs).into_iter().for_each(|jobs| write(queue, jobs, pace));
+            by_store(jobs).into_iter().for_each(|jobs| write(queue, jobs, pace, &mut refused));
         }
     }));
     queue.ended();
@@ -58,9 +60,31 @@ fn by_store(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     groups
 }
 
+/// Stores that did not take something, whatever was tried. What comes later must not be written either: its mark would say
+/// that all before it is there, and a restore would never learn of what is missing.
+#[derive(Default)]
+struct Refused(Vec<(Weak<dyn Store>, StoreError)>);
+
+impl Refused {
+    fn by(&mut self, store: &Arc<dyn Store>) -> Option<StoreError> {
+        self.0.retain(|(refused, _)| refused.strong_count() > 0);
+        let same =
+            |(refused, _): &&(Weak<dyn Store>, StoreError)| std::ptr::addr_eq(refused.as_ptr(), Arc::as_ptr(store));
+        self.0.iter().find(same).map(|(_, error)| error.clone())
+    }
+
+    fn note(&mut self, store: &Arc<dyn Store>, error: &StoreError) {
+        self.0.push((Arc::downgrade(store), error.clone()));
+    }
+}
+
 /// Writes the jobs of one store, which are all done together.
-fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace) {
+fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
     let Some(last) = jobs.last() else { return };
+    if let Some(error) = refused.by(&last.store) {
+        jobs.into_iter().for_each(|job| queue.finish(job, Err(error.clone())));
+        return;
+    }
     let entries = merge(jobs.iter().map(|job| &*job.batch));
     let (most, rest) = entries.split_at(entries.len().saturating_sub(1) / CHUNK * CHUNK);
     // IMPORTANT: the mark of the last job, with the last chunk; what came before it would not be read again.
@@ -72,6 +96,7 @@ fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace) {
         && error.kind() != StoreErrorKind::Gone
     {
         tracing::error!(store = %last.name, "cannot write a table to its store, and trying again is of no use: {error}");
+        refused.note(&last.store, error);
     }
     drop(entries);
     jobs.into_iter().for_each(|job| queue.finish(job, result.clone()));
