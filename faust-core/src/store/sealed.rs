@@ -20,7 +20,7 @@ struct Slot {
 /// One changed key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SealedEntry<'a> {
-    /// As the key codec wrote it.
+    /// As the key codec wrote it, behind its window's start if the table has windows.
     pub(crate) key: &'a [u8],
     /// As the value codec wrote it; none when the key was removed.
     pub(crate) value: Option<&'a [u8]>,

@@ -122,8 +122,8 @@ impl Queue {
 
     /// Lets time pass, but not after the thread was told to end at once.
     pub(super) fn pause(&self, pause: Duration) {
-        let abandoned = |inner: &mut Inner| inner.end != Some(End::Abandoned);
-        let waited = self.changed.wait_timeout_while(self.inner(), pause, abandoned);
+        let goes_on = |inner: &mut Inner| inner.end != Some(End::Abandoned);
+        let waited = self.changed.wait_timeout_while(self.inner(), pause, goes_on);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
