@@ -169,6 +169,11 @@ impl TaskTables {
         self.cells().any(|cell| cell.is_dirty())
     }
 
+    /// Keys written since the last cut, of the table with the most.
+    pub(crate) fn dirty(&self) -> usize {
+        self.cells().map(|cell| cell.dirty()).max().unwrap_or(0)
+    }
+
     /// Gives up some of what is only kept to be read faster, if all tables together hold more than they may.
     pub(crate) fn trim(&self) {
         self.cells().for_each(|cell| cell.trim());

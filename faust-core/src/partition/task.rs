@@ -174,6 +174,11 @@ pub(crate) struct Task {
     live: Arc<Mutex<Vec<Arc<LiveStage>>>>,
 }
 
+/// How often a task looks at what its tables hold beside a commit that is under way.
+const PRESSURE_LOOK: Duration = Duration::from_secs(1);
+/// Changed keys of one table with which its streams wait for such a commit.
+const PRESSURE: usize = 1_000_000;
+
 /// Why a generation is over.
 enum Over {
     Failed(Failure),
@@ -274,6 +279,8 @@ impl Task {
         let recovery = Arc::clone(&self.cx.recovery);
         // The stores have more waiting than they may: nothing is read until they have caught up.
         let mut choked = false;
+        // Or a commit does not end, and too much has been written since.
+        let mut pressed = false;
         loop {
             let deadline = cutting.as_ref().map(|(_, deadline)| *deadline);
             tokio::select! {
@@ -290,6 +297,9 @@ impl Task {
                     Some(Command::Resolved(resolution)) => {
                         if let Some(error) = self.resolve(resolution) {
                             return Over::Failed(Failure::undelivered(&self.stages, error));
+                        }
+                        if std::mem::take(&mut pressed) && cutting.is_none() && !choked {
+                            generation.release();
                         }
                     }
                     Some(Command::Drain(deadline, reply)) => {
@@ -308,10 +318,18 @@ impl Task {
                     choked = false;
                     generation.release();
                 }
+                // Time to see what has been written since a commit began that does not end.
+                () = tokio::time::sleep(PRESSURE_LOOK), if self.pending.is_some() && !pressed => {
+                    pressed = self.tables.dirty() >= PRESSURE;
+                    if pressed {
+                        tracing::warn!("a commit does not end, and tables hold {PRESSURE} changes since it began: their streams wait for it");
+                        generation.hold();
+                    }
+                }
                 // The stores have caught up.
                 () = recovery.writer().room(), if choked => {
                     choked = false;
-                    if cutting.is_none() {
+                    if cutting.is_none() && !pressed {
                         generation.release();
                     }
                 }

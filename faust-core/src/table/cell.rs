@@ -280,6 +280,9 @@ pub(crate) trait AnyCell: Send + Sync {
     /// Whether a cut has something to write.
     fn is_dirty(&self) -> bool;
 
+    /// Keys written since the last cut.
+    fn dirty(&self) -> usize;
+
     /// Ends what was written until now; `None` when that is nothing.
     ///
     /// # Errors
@@ -335,6 +338,10 @@ impl<V: TableValue> AnyCell for Cell<V> {
 
     fn is_dirty(&self) -> bool {
         self.state().overlay.is_dirty()
+    }
+
+    fn dirty(&self) -> usize {
+        self.state().overlay.dirty()
     }
 
     fn seal(&self) -> Result<Option<Arc<Sealed>>, Error> {

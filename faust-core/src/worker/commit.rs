@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
@@ -39,7 +40,7 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (Outcome, Vec<Resolut
         }
         Ok(())
     }));
-    let arrived: Vec<Result<(), _>> = arrived.await;
+    let arrived: Vec<Result<(), _>> = patiently(arrived, &cuts).await;
     let good: Vec<Cut> = cuts.into_iter().zip(&arrived).filter(|(_, a)| a.is_ok()).map(|(cut, _)| cut).collect();
     let mut offsets = Outcome::new();
     for cut in &good {
@@ -62,6 +63,24 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (Outcome, Vec<Resolut
     });
     (committed.clone().unwrap_or_default(), resolutions.collect())
 }
+
+/// Waits, and says every so often that it still does.
+async fn patiently<T>(arrived: impl Future<Output = T>, cuts: &[Cut]) -> T {
+    tokio::pin!(arrived);
+    loop {
+        tokio::select! {
+            biased;
+            arrived = &mut arrived => return arrived,
+            () = tokio::time::sleep(SILENCE) => {
+                let left: u64 = cuts.iter().flat_map(|cut| &cut.deliveries).map(|delivery| delivery.pending()).sum();
+                tracing::warn!("the commit waits for {left} messages that the brokers have not acknowledged");
+            }
+        }
+    }
+}
+
+/// How long a commit may wait without a word.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// One request for all; `None` if the broker does not have them.
 async fn request(offsets: Outcome, group: &dyn Group, stats: &Stats) -> Option<Outcome> {
