@@ -205,7 +205,8 @@ impl TestDriver {
         options: impl FnOnce(SendOptions) -> SendOptions,
     ) -> Result<(), Error> {
         let topic = Topic::<K, V>::outside(topic, &self.outputs)?;
-        self.runtime.block_on(topic.send_with(key, value, options))
+        // Inside, where the clock is the driver's.
+        self.runtime.block_on(async { topic.send_with(key, value, options).await })
     }
 
     /// Everything in a topic, decoded, partition by partition.

@@ -109,3 +109,40 @@ fn a_commit_that_was_never_made_does_not_count() {
         expect(&driver, &[("a", 11), ("b", 1), ("c", 10)]);
     }
 }
+
+/// Takes every number into windows of a second.
+#[agent(topic = "numbers")]
+async fn every(
+    mut numbers: Stream<i64, String>,
+    #[table(window = tumbling("1s"), expires = "0s")] seconds: WindowedTable<String, i64>,
+) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        seconds.update(event.key(), |sum| *sum += event.value());
+    }
+    Ok(())
+}
+
+/// Would take negative numbers into the same windows.
+#[agent(topic = "numbers")]
+async fn negative(
+    numbers: Stream<i64, String>,
+    #[table(window = tumbling("1s"), expires = "0s")] seconds: WindowedTable<String, i64>,
+) -> Result<()> {
+    let mut numbers = numbers.filter(|number| *number < 0);
+    while let Some(event) = numbers.next_event().await {
+        seconds.update(event.key(), |sum| *sum -= event.value());
+    }
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_drops_all_its_events_does_not_keep_windows_open() {
+    let mut driver = driver(App::builder("tables").agent::<every>().agent::<negative>().setting("topic_partitions", 1));
+    let worker = driver.start_worker().unwrap();
+    for _ in 0..5 {
+        send(&mut driver, &[("a", 1)]);
+        driver.advance(Duration::from_secs(1));
+    }
+    assert_eq!(driver.windowed_table::<String, i64>("seconds").unwrap().iter().count(), 1, "the last");
+    assert_eq!(driver.status(worker).unwrap().counts.windows_closed, 4);
+}

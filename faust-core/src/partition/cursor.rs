@@ -77,6 +77,8 @@ pub(crate) struct Cursor {
     event_time: AtomicI64,
     /// The largest event time the stage has seen. It only grows, and a batch counts when it is finished.
     stream_time: AtomicI64,
+    /// An operator has dropped an event: the stage has come past the beginning, though it may never see one.
+    has_dropped: AtomicBool,
     /// Counts events begun, so that a watcher sees whether the stage moves.
     begun: AtomicU64,
     /// The stream has said `None`.
@@ -127,6 +129,7 @@ impl Cursor {
             at_offset: AtomicI64::new(-1),
             event_time: AtomicI64::new(NO_TIME),
             stream_time: AtomicI64::new(stream_time.map_or(NO_TIME, |time| time.0)),
+            has_dropped: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         })
@@ -283,6 +286,17 @@ impl Cursor {
         if let Some(tracker) = self.state().trackers.get_mut(input as usize) {
             tracker.ack(offset);
         }
+    }
+
+    /// An operator will not pass this event on.
+    pub(crate) fn drop_event(&self, input: u32, offset: i64) {
+        self.has_dropped.store(true, Ordering::Relaxed);
+        self.ack(input, offset);
+    }
+
+    /// Whether an operator has dropped an event.
+    pub(crate) fn has_dropped(&self) -> bool {
+        self.has_dropped.load(Ordering::Relaxed)
     }
 
     /// An event is handed out whose `ack()` is the user's.

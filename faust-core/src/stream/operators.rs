@@ -160,7 +160,7 @@ impl Origin {
     /// An operator will not pass this event on: it is finished.
     pub(super) fn drop_event(&self, meta: &Meta) {
         if let Self::Agent(Run::Live(stage)) = self {
-            stage.cursor.ack(meta.input, meta.offset);
+            stage.cursor.drop_event(meta.input, meta.offset);
         }
     }
 }
