@@ -53,6 +53,8 @@ pub(super) struct Process {
     ready: PathBuf,
     /// What the table of an interrupted worker held.
     table: PathBuf,
+    /// Exists when a worker's store has got anything.
+    stored: PathBuf,
 }
 
 impl Process {
@@ -78,11 +80,12 @@ impl Process {
     }
 
     fn spawn(mut command: Command, dir: &Path, name: &str) -> Self {
-        let [log, ready, table] = ["log", "ready", "table"].map(|what| dir.join(format!("{name}.{what}")));
+        let [log, ready, table, stored] =
+            ["log", "ready", "table", "stored"].map(|what| dir.join(format!("{name}.{what}")));
         let file = File::create(&log).unwrap();
         // The pipe ends with this process, and the child with the pipe, however this process ends.
         command.stdin(Stdio::piped()).stdout(file.try_clone().unwrap()).stderr(file);
-        Self { child: command.spawn().unwrap(), log, ready, table }
+        Self { child: command.spawn().unwrap(), log, ready, table, stored }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -93,6 +96,12 @@ impl Process {
     pub(super) fn is_ready(&mut self) -> bool {
         self.assert_alive();
         self.ready.exists()
+    }
+
+    /// Whether its store has got anything since it was started.
+    pub(super) fn has_stored(&mut self) -> bool {
+        self.assert_alive();
+        self.stored.exists()
     }
 
     /// Panics with the end of its log if it has ended by itself.
@@ -158,6 +167,7 @@ fn this_binary(dir: &Path, name: &str, role: &str) -> Command {
     command.args(["--exact", "crash::role", "--nocapture"]).env(ROLE, role);
     command.env("FAUST_TEST_READY", dir.join(format!("{name}.ready"))).env("FAUST_TEST_DATADIR", dir.join("data"));
     command.env("FAUST_TEST_TABLE", dir.join(format!("{name}.table")));
+    command.env("FAUST_TEST_STORED", dir.join(format!("{name}.stored")));
     command
 }
 
@@ -218,6 +228,10 @@ async fn play_worker() {
     if let Ok(store) = std::env::var("FAUST_TEST_STORE") {
         app = app.setting("store", store);
     }
+    if work == Work::Tally {
+        // A restore does not get far ahead of the store.
+        app = app.setting("state_memory", "1MiB");
+    }
     let (commit_interval, linger) = work.times();
     let app = app
         .setting("broker_commit_interval", commit_interval)
@@ -233,8 +247,16 @@ async fn play_worker() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     std::fs::write(variable("FAUST_TEST_READY"), "").unwrap();
+    let stored = async {
+        while worker.status().counts.stored == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        std::fs::write(variable("FAUST_TEST_STORED"), "").unwrap();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         ended = worker.wait() => panic!("the worker ended by itself: {ended:?}"),
+        () = stored => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.unwrap(),
     }
     if let Ok(table) = worker.table::<String, u64>("counts") {

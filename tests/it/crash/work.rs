@@ -15,7 +15,7 @@ pub(super) struct Number {
 }
 
 /// A set of agents.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     FilterAndGroup,
     TwoPaces,
