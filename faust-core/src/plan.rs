@@ -38,14 +38,8 @@ pub struct Stage {
     /// The tables it uses.
     pub(crate) tables: Vec<Arc<str>>,
     /// What hears of the windows of those.
-    pub(crate) hooks: Vec<StageHook>,
+    pub(crate) hooks: Vec<HookDef>,
     pub(crate) run: StageRun,
-}
-
-/// A function that hears of windows, as a stage runs it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StageHook {
-    pub(crate) def: HookDef,
 }
 
 /// What a stage executes.

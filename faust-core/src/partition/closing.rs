@@ -9,10 +9,9 @@ use super::stage::LiveStage;
 use super::tables::{TaskTable, TaskTables};
 use crate::agent::{AgentCx, Run};
 use crate::error::{BoxError, Error, chain};
-use crate::plan::StageHook;
 use crate::table::cell::{AnyCell, Closed};
 use crate::table::decl::RelativeTo;
-use crate::table::{HookCall, HookFn, HookKind, LateEvent};
+use crate::table::{HookCall, HookDef, HookFn, HookKind, LateEvent};
 use crate::time::Timestamp;
 use crate::window::Window;
 
@@ -53,12 +52,12 @@ impl StageTables {
     }
 
     /// Makes the hooks of the stage's tables, which may take topics of their own.
-    pub(crate) fn start_hooks(stage: &Arc<LiveStage>, hooks: &[StageHook]) -> Result<(), Error> {
+    pub(crate) fn start_hooks(stage: &Arc<LiveStage>, hooks: &[HookDef]) -> Result<(), Error> {
         for hook in hooks {
-            let Some(windowed) = stage.tables.windowed(hook.def.table) else { continue };
-            let mut cx = AgentCx { agent: hook.def.name, sinks: &[], run: Run::Live(Arc::clone(stage)) };
-            let started = (hook.def.start)(&mut cx)?;
-            let slot = if hook.def.kind == HookKind::Close { &windowed.close } else { &windowed.late };
+            let Some(windowed) = stage.tables.windowed(hook.table) else { continue };
+            let mut cx = AgentCx { agent: hook.name, sinks: &[], run: Run::Live(Arc::clone(stage)) };
+            let started = (hook.start)(&mut cx)?;
+            let slot = if hook.kind == HookKind::Close { &windowed.close } else { &windowed.late };
             // There is one of each kind for a table: the plan has checked it.
             drop(slot.set(started));
         }

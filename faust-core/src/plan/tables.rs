@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Drawing, Role, StageHook};
+use super::{Drawing, Role};
 use crate::codec::Role as Half;
 use crate::plan::sketch::Drawn;
 use crate::table::spec::TableFactory;
@@ -15,7 +15,7 @@ use crate::window::WindowSpec;
 pub struct TablePlan {
     pub(crate) factory: Arc<dyn TableFactory>,
     agents: Vec<String>,
-    hooks: Vec<StageHook>,
+    hooks: Vec<HookDef>,
 }
 
 impl TablePlan {
@@ -56,7 +56,7 @@ impl TablePlan {
 
     /// The functions that hear of its windows: their names.
     pub fn hooks(&self) -> impl Iterator<Item = &str> {
-        self.hooks.iter().map(|hook| hook.def.name)
+        self.hooks.iter().map(|hook| hook.name)
     }
 }
 
@@ -154,8 +154,7 @@ impl Drawing<'_> {
                     ));
                 }
             }
-            let hook = StageHook { def };
-            table.hooks.push(hook);
+            table.hooks.push(def);
             for output in drawn.outputs {
                 let topic = self.plan.topic(&output.name, Role::Output);
                 topic.decl = topic.decl.or(output.decl);
@@ -167,7 +166,7 @@ impl Drawing<'_> {
                 }
             }
             for stage in self.plan.stages.iter_mut().filter(|stage| stage.tables.iter().any(|t| **t == *def.table)) {
-                stage.hooks.push(hook);
+                stage.hooks.push(def);
             }
         }
     }
