@@ -108,7 +108,7 @@ async fn agents_share_a_table_and_others_look_in() {
 
     // What is asked for wrongly is told.
     let told = worker.table::<String, u8>("sums").unwrap_err().to_string();
-    assert!(told.contains("`Table<alloc::string::String, i64>`"), "{told}");
+    assert!(told.contains("values `i64`, not `alloc::string::String` and `u8`"), "{told}");
     let told = worker.table::<String, i64>("some").unwrap_err().to_string();
     assert!(told.contains("`doubles`, `sums`"), "{told}");
 
