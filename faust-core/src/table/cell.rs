@@ -80,6 +80,8 @@ struct State<V> {
     closing: VecDeque<Vec<u8>>,
     /// While the overlay is whole, the entries of each window, by its start.
     starts: BTreeMap<i64, Vec<u32>>,
+    /// About what an entry took when the last cut was sealed, so that the next need not move what it has written.
+    entry_bytes: usize,
 }
 
 impl<V> State<V> {
@@ -98,6 +100,7 @@ impl<V: TableValue> Cell<V> {
             whole: cx.store.is_none(),
             closed_to: None,
             closing: VecDeque::new(),
+            entry_bytes: 0,
             starts: BTreeMap::new(),
         };
         Arc::new_cyclic(|this| Self {
@@ -349,7 +352,8 @@ impl<V: TableValue> AnyCell for Cell<V> {
         if !state.overlay.is_dirty() {
             return Ok(None);
         }
-        let mut sealed = SealedBuilder::with_capacity(state.overlay.dirty(), 0);
+        let dirty = state.overlay.dirty();
+        let mut sealed = SealedBuilder::with_capacity(dirty, dirty * state.entry_bytes);
         let info = &self.spec.info;
         state.overlay.seal(|DirtyKey { key, held, is_new }| {
             let key = |out: &mut Vec<u8>| {
@@ -379,6 +383,8 @@ impl<V: TableValue> AnyCell for Cell<V> {
             }
             Ok(u32::try_from(written).unwrap_or(u32::MAX))
         })?;
+        // A little more, since counts and the like grow.
+        state.entry_bytes = sealed.size_bytes().div_ceil(sealed.len().max(1)) + 2;
         Ok(Some(Arc::new(sealed.finish())))
     }
 

@@ -3,6 +3,8 @@
 //! Writes belong to a *generation*, which a cut seals. Until the commit of a sealed generation is known, each of its
 //! keys can be taken back to what it was: every generation keeps, for each key it wrote first, what was there before.
 
+mod slab;
+
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -10,11 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use self::slab::Slab;
+
 /// Keys and values of one table in one partition, by their encoded keys.
 pub(crate) struct Overlay<V> {
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    slots: Vec<Slot<V>>,
+    slots: Slab<Slot<V>>,
     free: Vec<u32>,
     /// What is being written.
     open: Generation<V>,
@@ -30,6 +34,8 @@ pub(crate) struct Overlay<V> {
     hand: usize,
     budget: Arc<CacheBudget>,
     used: u64,
+    /// The part of `used` that the budget knows of.
+    told: u64,
 }
 
 struct Slot<V> {
@@ -74,6 +80,12 @@ impl<V> Generation<V> {
     fn new(number: u64) -> Self {
         Self { number, dirty: Vec::new(), undo: Vec::new() }
     }
+
+    /// One that is taken to become about as large.
+    fn after(last: &Self) -> Self {
+        let room = last.dirty.len();
+        Self { number: last.number + 1, dirty: Vec::with_capacity(room), undo: Vec::with_capacity(room) }
+    }
 }
 
 struct Undo<V> {
@@ -93,12 +105,14 @@ pub(crate) struct DirtyKey<'a, V> {
 #[derive(Debug)]
 pub(crate) struct CacheBudget {
     limit: u64,
+    /// Changes smaller than this need not be told: all partitions write to `used`.
+    grain: u64,
     used: AtomicU64,
 }
 
 impl CacheBudget {
     pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
+        Arc::new(Self { limit, grain: GRAIN.min(limit / 64), used: AtomicU64::new(0) })
     }
 
     /// Bytes held by all tables.
@@ -116,7 +130,7 @@ impl<V: Clone> Overlay<V> {
         Self {
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
-            slots: Vec::new(),
+            slots: Slab::new(),
             free: Vec::new(),
             open: Generation::new(1),
             sealed: VecDeque::new(),
@@ -126,6 +140,7 @@ impl<V: Clone> Overlay<V> {
             hand: 0,
             budget,
             used: 0,
+            told: 0,
         }
     }
 
@@ -133,7 +148,7 @@ impl<V: Clone> Overlay<V> {
     pub(crate) fn find(&mut self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
         let Self { index, slots, .. } = self;
-        let same = |&at: &u32| slots.get(at as usize).is_some_and(|slot| slot.hash == hash && *slot.key == *key);
+        let same = |&at: &u32| slots.get(at).is_some_and(|slot| slot.hash == hash && *slot.key == *key);
         let at = index.find(hash, same).copied()?;
         self.slot_mut(at).hot = true;
         Some(at)
@@ -166,13 +181,10 @@ impl<V: Clone> Overlay<V> {
                 *self.slot_mut(at) = slot;
                 at
             }
-            None => {
-                self.slots.push(slot);
-                u32::try_from(self.slots.len() - 1).expect("a partition of a table has fewer than 2^32 keys in memory")
-            }
+            None => self.slots.push(slot),
         };
         let Self { index, slots, .. } = self;
-        let hash_of = |&at: &u32| slots.get(at as usize).map_or(0, |slot| slot.hash);
+        let hash_of = |&at: &u32| slots.get(at).map_or(0, |slot| slot.hash);
         index.insert_unique(hash, at, hash_of);
         at
     }
@@ -216,7 +228,7 @@ impl<V: Clone> Overlay<V> {
 
     /// Everything that is here, in no order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, &[u8], &Held<V>)> {
-        let filled = (0u32..).zip(&self.slots).filter(|(_, slot)| !slot.key.is_empty() || slot.hash != VACANT);
+        let filled = (0u32..).zip(self.slots.iter()).filter(|(_, slot)| !slot.key.is_empty() || slot.hash != VACANT);
         filled.map(|(at, slot)| (at, &*slot.key, &slot.held))
     }
 
@@ -248,7 +260,7 @@ impl<V: Clone> Overlay<V> {
             before.weight = weight;
             self.charge(change);
         }
-        let next = Generation::new(self.open.number + 1);
+        let next = Generation::after(&self.open);
         self.sealed.push_back(std::mem::replace(&mut self.open, next));
         Ok(())
     }
@@ -373,7 +385,7 @@ impl<V: Clone> Overlay<V> {
     pub(crate) fn evict(&mut self, looks: usize) -> bool {
         let mut evicted = false;
         for _ in 0..looks {
-            if !self.budget.is_over() || self.slots.is_empty() {
+            if !self.budget.is_over() || self.slots.len() == 0 {
                 break;
             }
             let at = self.hand % self.slots.len();
@@ -418,28 +430,31 @@ impl<V: Clone> Overlay<V> {
 
     fn charge(&mut self, bytes: i64) {
         self.used = self.used.saturating_add_signed(bytes);
-        if bytes >= 0 {
-            self.budget.used.fetch_add(bytes.unsigned_abs(), Ordering::Relaxed);
-        } else {
-            self.budget.used.fetch_sub(bytes.unsigned_abs(), Ordering::Relaxed);
+        if self.used.abs_diff(self.told) >= self.budget.grain {
+            // Wraps where it became less, as the counter does.
+            self.budget.used.fetch_add(self.used.wrapping_sub(self.told), Ordering::Relaxed);
+            self.told = self.used;
         }
     }
 
     fn slot(&self, at: u32) -> &Slot<V> {
-        self.slots.get(at as usize).expect("slots are never taken away")
+        self.slots.get(at).expect("slots are never taken away")
     }
 
     fn slot_mut(&mut self, at: u32) -> &mut Slot<V> {
-        self.slots.get_mut(at as usize).expect("slots are never taken away")
+        self.slots.get_mut(at).expect("slots are never taken away")
     }
 }
+
+/// The most that one partition of a table may use without telling.
+const GRAIN: u64 = 16 << 10;
 
 /// Marks a slot that nothing is in, together with an empty key.
 const VACANT: u64 = u64::MAX;
 
 impl<V> Drop for Overlay<V> {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.used, Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.told, Ordering::Relaxed);
     }
 }
 

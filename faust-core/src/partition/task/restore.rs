@@ -309,7 +309,8 @@ impl<'a> TableRestore<'a> {
 
     /// Hands what was read to the table and its store.
     fn flush(&mut self) {
-        let batch = std::mem::take(&mut self.batch).finish();
+        let next = SealedBuilder::with_capacity(self.batch.len(), self.batch.size_bytes());
+        let batch = std::mem::replace(&mut self.batch, next).finish();
         let table = &self.prepared.table;
         if batch.is_empty() && self.position == self.prepared.from {
             return;
