@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::offsets::CutMark;
 use crate::partition::tables::{Marking, TaskTable};
 use crate::stats::Stats;
-use crate::store::{Store, StoreError, StoreName, StoreSet, StoreWriter};
+use crate::store::{Store, StoreError, StoreName, StoreSet, StoreWriter, Wish};
 use crate::table::cell::{AnyCell, CellCx};
 use crate::table::overlay::CacheBudget;
 use crate::table::spec::TableFactory;
@@ -73,11 +73,14 @@ pub(crate) struct Recovery {
 }
 
 /// A task waits for its tables.
-pub(crate) struct Restoring(Arc<Recovery>);
+pub(crate) struct Restoring {
+    recovery: Arc<Recovery>,
+    _rest: Wish,
+}
 
 impl Drop for Restoring {
     fn drop(&mut self) {
-        self.0.restoring.fetch_sub(1, Ordering::AcqRel);
+        self.recovery.restoring.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -194,7 +197,7 @@ impl Recovery {
     /// A task waits for its tables, until this is dropped.
     pub(crate) fn begin_restore(self: &Arc<Self>) -> Restoring {
         self.restoring.fetch_add(1, Ordering::AcqRel);
-        Restoring(Arc::clone(self))
+        Restoring { recovery: Arc::clone(self), _rest: self.writer.rest() }
     }
 
     /// Records are on their way to a changelog.

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::config::StoreKind;
 
 pub(crate) use sealed::{Sealed, SealedBuilder};
-pub(crate) use writer::{Job, StoreWriter};
+pub(crate) use writer::{Job, StoreWriter, Wish};
 
 /// The stores of one worker: one database, one tree for each table and partition. Every call may block.
 pub(crate) trait StoreSet: Send + Sync {

@@ -92,7 +92,16 @@ impl StoreWriter {
     /// Waits until every job submitted for this store before the call is written, or has failed.
     pub(crate) async fn flushed(&self, store: &StoreName) {
         let submitted = self.queue().submitted(store);
+        self.queue().wish(|_, awaited| *awaited += 1);
+        let _awaiting = Wish { queue: Arc::clone(self.queue()), take_back: |_, awaited| *awaited -= 1 };
         self.queue().until(|queue| queue.has_finished(store, submitted)).await;
+    }
+
+    /// Until this is dropped, jobs wait for company: somebody restores, and tables that can be read come before stores
+    /// that have them. Not when much waits already, or for long.
+    pub(crate) fn rest(&self) -> Wish {
+        self.queue().wish(|rests, _| *rests += 1);
+        Wish { queue: Arc::clone(self.queue()), take_back: |rests, _| *rests -= 1 }
     }
 
     /// Writes what waits, takes no more, and ends the thread. Jobs that are left fail with kind `Gone`.
@@ -112,6 +121,18 @@ impl StoreWriter {
 
     fn queue(&self) -> &Arc<Queue> {
         &self.handle.queue
+    }
+}
+
+/// Holds as long as it lives.
+pub(crate) struct Wish {
+    queue: Arc<Queue>,
+    take_back: fn(&mut usize, &mut usize),
+}
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        self.queue.wish(self.take_back);
     }
 }
 

@@ -24,9 +24,18 @@ pub(super) struct Queue {
     full: AtomicBool,
 }
 
+/// A restore that takes longer does not keep the stores of other partitions behind.
+const LONGEST_REST: Duration = Duration::from_secs(3);
+
 #[derive(Default)]
 struct Inner {
     jobs: Vec<Job>,
+    /// When the oldest of them came.
+    since: Option<Instant>,
+    /// How many wish that jobs wait.
+    rests: usize,
+    /// How many wait for a store.
+    awaited: usize,
     end: Option<End>,
     /// The thread has gone.
     ended: bool,
@@ -74,6 +83,9 @@ impl Queue {
         if backlog > self.limit {
             self.full.store(true, Ordering::Relaxed);
         }
+        if inner.jobs.is_empty() {
+            inner.since = Some(Instant::now());
+        }
         inner.jobs.push(job);
         drop(inner);
         self.changed.notify_all();
@@ -86,10 +98,32 @@ impl Queue {
             match inner.end {
                 Some(End::Abandoned) => return None,
                 Some(End::Drained) if inner.jobs.is_empty() => return None,
-                _ if !inner.jobs.is_empty() => return Some(std::mem::take(&mut inner.jobs)),
-                _ => inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                _ if inner.jobs.is_empty() => inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                _ => match self.rest(&inner) {
+                    None => return Some(std::mem::take(&mut inner.jobs)),
+                    Some(rest) => {
+                        let waited = self.changed.wait_timeout(inner, rest);
+                        inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    }
+                },
             }
         }
+    }
+
+    /// How long what waits may wait yet, if anybody wishes it to.
+    fn rest(&self, inner: &Inner) -> Option<Duration> {
+        let wished = inner.rests > 0 && inner.awaited == 0 && inner.end.is_none();
+        let waited = inner.since.filter(|_| wished && self.backlog() < self.limit / 4 * 3)?.elapsed();
+        LONGEST_REST.checked_sub(waited).filter(|rest| !rest.is_zero())
+    }
+
+    /// Changes how many wish that jobs wait, and how many wait for a store.
+    pub(super) fn wish(&self, change: impl FnOnce(&mut usize, &mut usize)) {
+        let mut inner = self.inner();
+        let Inner { rests, awaited, .. } = &mut *inner;
+        change(rests, awaited);
+        drop(inner);
+        self.changed.notify_all();
     }
 
     /// A job is over.

@@ -332,6 +332,27 @@ fn the_last_handle_takes_the_thread_with_it() {
 }
 
 #[test]
+fn while_somebody_restores_jobs_wait_for_company() {
+    let (store, log) = (Arc::new(Gated::default()), Log::default());
+    let writer = writer(4 << 10);
+    let rest = writer.rest();
+    writer.submit(job(&store, "t", &[change("a", "1")], "1", &log));
+    writer.submit(job(&store, "t", &[change("b", "2")], "2", &log));
+    drop(rest);
+    store.wait_for_attempts(1);
+    run(writer.flushed(&name("t")));
+    assert_eq!(store.with(|state| state.writes.clone()), [2]);
+    // Who waits for a store does not wait for others' restores, and what waits stays bounded.
+    let _rest = writer.rest();
+    writer.submit(job(&store, "t", &[change("a", "3")], "3", &log));
+    run(writer.flushed(&name("t")));
+    writer.submit(job(&store, "t", &[change("a", &"4".repeat(3 << 10))], "4", &log));
+    store.wait_for_attempts(3);
+    assert!(run(writer.close(LONG)).is_ok());
+    assert_eq!(log.lock().unwrap().len(), 4);
+}
+
+#[test]
 fn a_done_that_panics_stops_nobody() {
     let (store, log) = (Arc::new(Gated::default()), Log::default());
     let writer = writer(1 << 20);
