@@ -55,7 +55,9 @@ pub(super) type Key = (usize, i32);
 const IDLE_LOOK: Duration = Duration::from_millis(50);
 /// How often a worker looks whether topics still have as many partitions as at its start.
 const TOPICS_LOOK: Duration = Duration::from_secs(30);
-/// The part of a budget that agents may use to return; the rest is for what they sent, and the commit.
+/// The part of a budget that a commit may still use which had begun before.
+const COMMIT_SHARE: f64 = 0.2;
+/// The part of what is left then that agents may use to return; the rest is for what they sent, and the commit.
 const AGENTS_SHARE: f64 = 0.6;
 
 impl Control {
@@ -290,7 +292,7 @@ impl Control {
         if keys.is_empty() {
             return (Vec::new(), true);
         }
-        self.give_up_commit();
+        self.end_commit(deadline).await;
         let tasks: Vec<_> = keys.iter().filter_map(|key| Some((*key, self.tasks.remove(key)?))).collect();
         let agents = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(AGENTS_SHARE);
         // One that does not even answer holds its thread; the rest of the time is for the others' commit.
@@ -315,6 +317,18 @@ impl Control {
             (key, parts)
         };
         (join_all(tasks.into_iter().map(end)).await, in_order)
+    }
+
+    /// Lets the commit that is under way come to its end, or gives it up: what it has sealed would be sent again.
+    async fn end_commit(&mut self, deadline: Instant) {
+        if self.commit.is_none() {
+            return;
+        }
+        let patience = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(COMMIT_SHARE);
+        match timeout_at(patience, finished(&mut self.commit)).await {
+            Ok(outcome) => self.committed(&outcome),
+            Err(_) => self.give_up_commit(),
+        }
     }
 
     /// Forgets the commit that is under way: the next cuts cover it, and wait for what it waited for.
