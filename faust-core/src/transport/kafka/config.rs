@@ -28,7 +28,8 @@ pub struct KafkaConfig {
     pub auto_offset_reset: OffsetReset,
     /// Bytes of messages read ahead, of all partitions together.
     pub fetch_memory: usize,
-    /// How long a broker may hold a fetch for which it has no data; also the delay until an end is noticed.
+    /// How long a broker may hold a fetch for which it has no data; also the delay until an end is noticed. librdkafka
+    /// has one fetch at a time, and leaves out partitions whose queue is full: those wait for one that is at its end.
     pub fetch_wait: Duration,
     /// The largest batch a request to write may carry, in bytes.
     pub max_message_bytes: usize,
@@ -84,7 +85,7 @@ impl KafkaConfig {
             request_timeout: Duration::from_secs(30),
             auto_offset_reset: OffsetReset::Earliest,
             fetch_memory: 64 << 20,
-            fetch_wait: Duration::from_millis(500),
+            fetch_wait: Duration::from_millis(50),
             max_message_bytes: 1 << 20,
             linger: Duration::from_millis(5),
             producer_memory: 64 << 20,
