@@ -412,6 +412,12 @@ impl Recovery {
     pub(crate) fn is_storing(&self) -> bool {
         self.calls.load(Ordering::Acquire) > 0 || self.writer.backlog() > 0
     }
+
+    /// Until this is dropped, stores do not wait for restores, which wait for the test driver's time.
+    #[cfg(feature = "testing")]
+    pub(crate) fn hurry_stores(&self) -> Wish {
+        self.writer.hurry()
+    }
 }
 
 impl Wanted {

@@ -312,6 +312,12 @@ impl Worker {
         self.recovery.is_storing()
     }
 
+    /// Until this is dropped, its stores wait for nothing.
+    #[cfg(feature = "testing")]
+    pub(crate) fn hurry_stores(&self) -> crate::store::Wish {
+        self.recovery.hurry_stores()
+    }
+
     /// Dies as a process dies: nothing is drained, nothing committed, the group is not told.
     #[cfg(feature = "testing")]
     pub(crate) fn crash(&self) {

@@ -92,8 +92,7 @@ impl StoreWriter {
     /// Waits until every job submitted for this store before the call is written, or has failed.
     pub(crate) async fn flushed(&self, store: &StoreName) {
         let submitted = self.queue().submitted(store);
-        self.queue().wish(|_, awaited| *awaited += 1);
-        let _awaiting = Wish { queue: Arc::clone(self.queue()), take_back: |_, awaited| *awaited -= 1 };
+        let _awaiting = self.hurry();
         self.queue().until(|queue| queue.has_finished(store, submitted)).await;
     }
 
@@ -102,6 +101,12 @@ impl StoreWriter {
     pub(crate) fn rest(&self) -> Wish {
         self.queue().wish(|rests, _| *rests += 1);
         Wish { queue: Arc::clone(self.queue()), take_back: |rests, _| *rests -= 1 }
+    }
+
+    /// Until this is dropped, nothing [rests](Self::rest): somebody waits for a store.
+    pub(crate) fn hurry(&self) -> Wish {
+        self.queue().wish(|_, awaited| *awaited += 1);
+        Wish { queue: Arc::clone(self.queue()), take_back: |_, awaited| *awaited -= 1 }
     }
 
     /// Writes what waits, takes no more, and ends the thread. Jobs that are left fail with kind `Gone`.

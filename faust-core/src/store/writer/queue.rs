@@ -24,9 +24,6 @@ pub(super) struct Queue {
     full: AtomicBool,
 }
 
-/// A restore that takes longer does not keep the stores of other partitions behind.
-const LONGEST_REST: Duration = Duration::from_secs(3);
-
 #[derive(Default)]
 struct Inner {
     jobs: Vec<Job>,
@@ -91,15 +88,16 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits for jobs and takes all of them; none when the thread is to end.
-    pub(super) fn take(&self) -> Option<Vec<Job>> {
+    /// Waits for jobs, and with them for restores while the oldest is younger than `rest`; takes all of them. None when
+    /// the thread is to end.
+    pub(super) fn take(&self, rest: Duration) -> Option<Vec<Job>> {
         let mut inner = self.inner();
         loop {
             match inner.end {
                 Some(End::Abandoned) => return None,
                 Some(End::Drained) if inner.jobs.is_empty() => return None,
                 _ if inner.jobs.is_empty() => inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                _ => match self.rest(&inner) {
+                _ => match self.rest(&inner, rest) {
                     None => return Some(std::mem::take(&mut inner.jobs)),
                     Some(rest) => {
                         let waited = self.changed.wait_timeout(inner, rest);
@@ -111,10 +109,10 @@ impl Queue {
     }
 
     /// How long what waits may wait yet, if anybody wishes it to.
-    fn rest(&self, inner: &Inner) -> Option<Duration> {
+    fn rest(&self, inner: &Inner, longest: Duration) -> Option<Duration> {
         let wished = inner.rests > 0 && inner.awaited == 0 && inner.end.is_none();
         let waited = inner.since.filter(|_| wished && self.backlog() < self.limit / 4 * 3)?.elapsed();
-        LONGEST_REST.checked_sub(waited).filter(|rest| !rest.is_zero())
+        longest.checked_sub(waited).filter(|rest| !rest.is_zero())
     }
 
     /// Changes how many wish that jobs wait, and how many wait for a store.

@@ -121,7 +121,12 @@ fn change(key: &str, value: &str) -> Change {
 }
 
 fn pace() -> Pace {
-    Pace { first: Duration::from_millis(1), longest: Duration::from_millis(4), report_every: Duration::from_secs(10) }
+    Pace {
+        rest: LONG,
+        first: Duration::from_millis(1),
+        longest: Duration::from_millis(4),
+        report_every: Duration::from_secs(10),
+    }
 }
 
 fn writer(limit: u64) -> StoreWriter {
@@ -346,10 +351,14 @@ fn while_somebody_restores_jobs_wait_for_company() {
     let _rest = writer.rest();
     writer.submit(job(&store, "t", &[change("a", "3")], "3", &log));
     run(writer.flushed(&name("t")));
-    writer.submit(job(&store, "t", &[change("a", &"4".repeat(3 << 10))], "4", &log));
+    writer.submit(job(&store, "t", &[change("a", "3")], "3", &log));
+    let hurry = writer.hurry();
     store.wait_for_attempts(3);
+    drop(hurry);
+    writer.submit(job(&store, "t", &[change("a", &"4".repeat(3 << 10))], "4", &log));
+    store.wait_for_attempts(4);
     assert!(run(writer.close(LONG)).is_ok());
-    assert_eq!(log.lock().unwrap().len(), 4);
+    assert_eq!(log.lock().unwrap().len(), 5);
 }
 
 #[test]

@@ -12,9 +12,11 @@ use super::queue::{Queue, gone};
 /// Entries written at once: enough for fjall to write files directly, and few enough to end soon when told to.
 const CHUNK: usize = 50_000;
 
-/// How to go on after a failure.
+/// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
+    /// The longest that jobs wait for a restore: one that takes longer does not keep the stores of others behind.
+    pub(super) rest: Duration,
     /// The pause after the first failure; it doubles each time.
     pub(super) first: Duration,
     /// The longest pause.
@@ -26,6 +28,7 @@ pub(super) struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
+            rest: Duration::from_secs(3),
             first: Duration::from_millis(50),
             longest: Duration::from_secs(5),
             report_every: Duration::from_secs(10),
@@ -38,7 +41,7 @@ pub(super) fn run(queue: &Queue, pace: Pace) {
     // Whatever happens here, the queue must hear of the end, or a close would wait in vain.
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut refused = Refused::default();
-        while let Some(jobs) = queue.take() {
+        while let Some(jobs) = queue.take(pace.rest) {
             by_store(jobs).into_iter().for_each(|jobs| write(queue, jobs, pace, &mut refused));
         }
     }));
