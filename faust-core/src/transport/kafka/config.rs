@@ -104,6 +104,14 @@ impl KafkaConfig {
         client.set("group.id", group);
         client.set("max.poll.interval.ms", ms(self.max_poll_interval));
         client.set("enable.partition.eof", self.partition_eof.to_string());
+        // For what retention deletes before it is read. librdkafka says so in the log; a queue could not go on by itself,
+        // since a member that has stopped fetching starts again only with the next assignment.
+        let reset = match self.auto_offset_reset {
+            OffsetReset::Earliest => "earliest",
+            OffsetReset::Latest => "latest",
+            OffsetReset::None => "error",
+        };
+        client.set("auto.offset.reset", reset);
         match self.group_protocol {
             GroupProtocol::Classic => {
                 client.set("partition.assignment.strategy", "range");
@@ -167,7 +175,7 @@ impl KafkaConfig {
         client.set("enable.auto.commit", "false");
         client.set("enable.auto.offset.store", "false");
         client.set("isolation.level", "read_committed");
-        // An offset that is gone is for us to see: our queues resolve it by `auto_offset_reset`, loudly.
+        // An offset that is gone is for us to see, outside a group.
         client.set("auto.offset.reset", "error");
         client.set("queued.max.messages.kbytes", (share >> 10).to_string());
         client.set("fetch.message.max.bytes", share.min(1 << 20).to_string());

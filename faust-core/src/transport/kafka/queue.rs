@@ -8,10 +8,8 @@ use rdkafka::Offset;
 use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use tracing::warn;
 
-use super::config::OffsetReset;
-use super::errors::{failed, kind, refused};
+use super::errors::{failed, refused};
 use super::native::{Fetched, Member, PartitionReader, Reading};
 use super::offsets::listed_at;
 use crate::message::RawMessage;
@@ -26,7 +24,6 @@ pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     partition: TopicPartition,
     reader: Arc<PartitionReader>,
     member: Arc<Member<C>>,
-    reset: OffsetReset,
     /// The offset after the last one handed out: where reading goes on after a fault.
     next: i64,
     at_end: bool,
@@ -71,10 +68,9 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         partition: TopicPartition,
         reader: Arc<PartitionReader>,
         member: Arc<Member<C>>,
-        reset: OffsetReset,
         next: i64,
     ) -> Self {
-        Self { partition, reader, member, reset, next, at_end: false, stopped: false }
+        Self { partition, reader, member, next, at_end: false, stopped: false }
     }
 
     fn read(&mut self, max: usize, each: &mut dyn FnMut(RawMessage<'_>)) -> Result<usize, TransportError> {
@@ -92,32 +88,21 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         (self.next, self.at_end) = (next, at_end);
         match fault {
             None => Ok(count),
-            Some(code) => self.recover(code).map(|()| count),
+            Some(code) => self.fault(code),
         }
     }
 
-    fn recover(&mut self, code: RDKafkaErrorCode) -> Result<(), TransportError> {
-        let what = || format!("reading of {} at offset {}", self.partition, self.next);
-        if kind(code) != TransportErrorKind::OffsetOutOfRange {
-            let error = refused(what(), code);
+    /// What is wrong, with the queue made ready to go on if it may pass.
+    fn fault(&mut self, code: RDKafkaErrorCode) -> Result<usize, TransportError> {
+        let what = format!("reading of {} at offset {}", self.partition, self.next);
+        let error = refused(what, code);
+        if error.kind == TransportErrorKind::OffsetOutOfRange {
+            self.stopped = true;
+        } else if error.is_retriable() {
             // Behind an error in a batch, librdkafka's own position is one too far.
-            if error.is_retriable() {
-                self.seek_to(Offset::Offset(self.next))?;
-            }
-            return Err(error);
+            self.seek_to(Offset::Offset(self.next))?;
         }
-        self.stopped = true;
-        let to = match self.reset {
-            OffsetReset::Earliest => Offset::Beginning,
-            OffsetReset::Latest => Offset::End,
-            OffsetReset::None => return Err(refused(what(), code)),
-        };
-        warn!(
-            target: "faust::kafka",
-            "offset {} of {} is no longer in its log: reading on from {}; what lay between is missed",
-            self.next, self.partition, if to == Offset::End { "the end" } else { "the oldest message kept" },
-        );
-        self.seek_to(to)
+        Err(error)
     }
 
     fn seek_to(&mut self, offset: Offset) -> Result<(), TransportError> {

@@ -83,8 +83,7 @@ impl GroupContext {
         let assigned = found.into_iter().zip(readers).map(|((partition, committed, start), reader)| {
             let reader = Arc::new(reader);
             self.readers().insert(partition.clone(), reader.clone());
-            let reset = self.config.auto_offset_reset;
-            let queue = KafkaQueue::new(partition.clone(), reader, member.clone(), reset, start);
+            let queue = KafkaQueue::new(partition.clone(), reader, member.clone(), start);
             Assigned { partition, committed, start, queue: Box::new(queue) }
         });
         self.listener.assigned(assigned.collect());

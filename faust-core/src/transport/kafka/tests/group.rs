@@ -200,3 +200,21 @@ async fn a_worker_that_starts_without_brokers_waits_and_may_leave() {
     events.until("bad news", |event| matches!(event, Event::Connection(false)).then_some(())).await;
     within("leaving", group.leave()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_behind_what_is_kept_goes_on_where_its_policy_says() {
+    for cluster in Cluster::kafkas(1).await {
+        cluster.fill(0, 0..1000).await;
+        let (group, mut events) = cluster.join();
+        let mut assigned = events.assigned().await.remove(0);
+        read_numbers(&mut assigned, 1000).await;
+        let admin = cluster.transport().admin().unwrap();
+        admin.delete_records(BTreeMap::from([(assigned.partition.clone(), 600)])).await.unwrap();
+        for gone in [599, 10] {
+            assigned.queue.seek(gone).unwrap();
+            assert_eq!(read_numbers(&mut assigned, 400).await, (600..1000).collect::<Vec<_>>());
+        }
+        drop(assigned);
+        within("leaving", group.leave()).await;
+    }
+}
