@@ -1,9 +1,11 @@
 //! Changelogs in every state that somebody may have left them in: a restore ends, and is right or says what is wrong.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, mpsc};
 
 use faust::prelude::*;
-use faust::{AppBuilder, Worker};
+use faust::{AppBuilder, RestoreListener, RestoreProgress, Worker, WorkerOptions};
+use tokio::sync::mpsc as tasks;
 
 use crate::harness::{Cluster, End, LONG, Message, wait_for};
 
@@ -237,4 +239,50 @@ async fn one_that_is_replaced_under_a_worker_ends_it() {
         case.cluster.produce(&case.topic, [Message::of("1").key("a")]).await;
         assert_ends(&worker, &["was at offset 3"]).await;
     }
+}
+
+/// Keeps the last text of each key.
+#[agent(topic = "changelogs")]
+async fn keep(mut texts: Stream<String, String>, sums: Table<String, String>) {
+    while let Some(text) = texts.next_event().await {
+        sums.set(text.key(), text.value().clone());
+    }
+}
+
+/// Holds a restore when it begins, until it is told to go on.
+struct Held {
+    begun: tasks::UnboundedSender<()>,
+    go_on: Mutex<mpsc::Receiver<()>>,
+}
+
+impl RestoreListener for Held {
+    fn started(&self, _: &RestoreProgress) {
+        self.begun.send(()).unwrap();
+        self.go_on.lock().unwrap().recv().unwrap();
+    }
+}
+
+/// More of it is deleted than was read ahead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn records_that_are_deleted_while_it_is_read_are_missed() {
+    let mut case = Case::begin("while-read", NO_STORE).await;
+    let topic = case.topic.clone();
+    let app = case.cluster.app(&case.id).agent_with::<keep>(|agent| agent.topic(topic));
+    let app = app.setting("store", NO_STORE).setting("fetch_memory", "1MiB").build().unwrap();
+    let worker = app.start().await.unwrap();
+    let text = format!("{:?}", "x".repeat(100_000));
+    let keys = (0..60).map(|key| Message::of(&*text).key(format!("k{key}")));
+    case.cluster.produce(&case.topic, keys).await;
+    case.fed = 60;
+    case.cluster.wait_done(&case.cluster.id(&case.id), &case.topic, case.fed).await;
+    worker.stop().await.unwrap();
+
+    let (begun, mut has_begun) = tasks::unbounded_channel();
+    let (go_on, goes_on) = mpsc::channel();
+    let held = Arc::new(Held { begun, go_on: Mutex::new(goes_on) });
+    let worker = app.start_with(WorkerOptions::default().restore_listener(held)).await.unwrap();
+    has_begun.recv().await.unwrap();
+    case.cluster.delete_records(&case.changelog, 0, 59).await;
+    go_on.send(()).unwrap();
+    assert_ends(&worker, &["was truncated while it was read"]).await;
 }
