@@ -6,18 +6,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use faust_bench::{BoxError, Click, hash, send};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-type BoxError = Box<dyn std::error::Error>;
 
 const WITHIN: Duration = Duration::from_secs(60);
 const USAGE: &str = "usage: bench-topics BOOTSTRAP COMMAND
@@ -37,30 +34,6 @@ fn main() -> ExitCode {
     finish(done)
 }
 
-#[derive(Serialize)]
-struct Click {
-    email: String,
-    timestamp: String,
-    uri: String,
-    number: u64,
-}
-
-impl Click {
-    fn numbered(index: u64) -> Self {
-        // SplitMix64: well mixed, and the same for the same index.
-        let mut mixed = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        Self {
-            email: format!("reader{}@example.com", mixed % 10_000),
-            timestamp: format!("2026-11-23T{:02}:{:02}:{:02}", index / 3600 % 24, index / 60 % 60, index % 60),
-            uri: format!("https://www.example.com/pages/{}", (mixed >> 16) % 1000),
-            number: (mixed >> 32) % 200,
-        }
-    }
-}
-
 fn fill(bootstrap: &str, topic: &str, events: &str) -> Result<Value, BoxError> {
     let producer: BaseProducer = client(bootstrap).set("enable.idempotence", "true").set("linger.ms", "20").create()?;
     let partitions = u64::try_from(partitions(producer.client().fetch_metadata(Some(topic), WITHIN)?.topics()))?;
@@ -73,14 +46,7 @@ fn fill(bootstrap: &str, topic: &str, events: &str) -> Result<Value, BoxError> {
             checksum = checksum.wrapping_add(hash(click.uri.as_bytes(), &payload));
         }
         let partition = i32::try_from(index % partitions)?;
-        let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(&payload);
-        while let Err((error, refused)) = producer.send(record) {
-            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
-                return Err(error.into());
-            }
-            producer.poll(Duration::from_millis(10));
-            record = refused;
-        }
+        send(&producer, BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(&payload))?;
     }
     producer.flush(WITHIN)?;
     Ok(json!({ "count": passed, "checksum": checksum.to_string() }))
@@ -127,12 +93,6 @@ fn sum(bootstrap: &str, topic: &str, ends: &str) -> Result<Value, BoxError> {
     Ok(
         json!({ "count": count, "checksum": total, "counts": counts, "checksums": checksums, "first_ms": first, "last_ms": last }),
     )
-}
-
-/// FNV-1a of key and payload, set apart by a byte that JSON does not hold.
-fn hash(key: &[u8], payload: &[u8]) -> u64 {
-    let bytes = key.iter().chain(&[0xff]).chain(payload);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn partitions(topics: &[rdkafka::metadata::MetadataTopic]) -> usize {

@@ -1,0 +1,63 @@
+//! What hand-written loops on rdkafka have in common.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::ToBytes;
+use rdkafka::producer::{BaseProducer, BaseRecord};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::BoxError;
+
+/// The framework's, where they bear on speed: faust-core/src/transport/kafka/config.rs. `wait` is how long a broker may
+/// hold a fetch.
+pub fn consumer_settings(bootstrap: &str, wait: &str) -> ClientConfig {
+    let settings = [
+        ("bootstrap.servers", bootstrap),
+        ("group.id", "bench-loop"),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("isolation.level", "read_committed"),
+        ("enable.partition.eof", "true"),
+        ("queued.max.messages.kbytes", "16384"),
+        ("fetch.message.max.bytes", "1048576"),
+        ("fetch.wait.max.ms", wait),
+        ("fetch.queue.backoff.ms", "10"),
+    ];
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Reads all partitions of a topic from their beginnings; says how many there are.
+///
+/// # Errors
+/// The brokers do not answer.
+pub fn assign(consumer: &BaseConsumer, topic: &str) -> Result<usize, BoxError> {
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
+    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    let mut list = TopicPartitionList::new();
+    for partition in 0..i32::try_from(partitions)? {
+        list.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&list)?;
+    Ok(partitions)
+}
+
+/// Sends a message, waiting for room.
+///
+/// # Errors
+/// The producer refuses it for another reason.
+pub fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
+    producer: &BaseProducer,
+    mut record: BaseRecord<'_, K, P>,
+) -> Result<(), BoxError> {
+    while let Err((error, refused)) = producer.send(record) {
+        if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+            return Err(error.into());
+        }
+        producer.poll(Duration::from_millis(10));
+        record = refused;
+    }
+    Ok(())
+}
