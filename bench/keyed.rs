@@ -1,0 +1,192 @@
+//! Makes and removes the topics of the workloads with tables, fills them, and says what changelogs hold.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use faust_bench::{BoxError, Click, Tally, WINDOW_MS, assign, consumer_settings, mix, send};
+use rdkafka::ClientConfig;
+use rdkafka::Message;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::{Value, json};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const WITHIN: Duration = Duration::from_secs(60);
+const USAGE: &str = "usage: bench-keyed BOOTSTRAP COMMAND
+  create TOPIC PARTITIONS [CONFIG=VALUE..]
+  delete PREFIX              removes all topics whose names begin so
+  fill TOPIC EVENTS KEYS ORDER
+                             clicks, the same for the same numbers, keyed by their URI; ORDER is `uniform`, or `in-turn`:
+                             every key once, shuffled, then every key once more. Prints what counts of them come to
+  tally CHANGELOG keyed|tumbling
+                             prints what a changelog of counts comes to";
+
+/// The time of the first event; the others follow a millisecond apart. A multiple of every window.
+const EPOCH: i64 = 1_700_000_000_000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [bootstrap, "create", topic, partitions, ref config @ ..] => create(bootstrap, topic, partitions, config),
+        [bootstrap, "delete", prefix] => delete(bootstrap, prefix),
+        [bootstrap, "fill", topic, events, keys, order] => {
+            Order::named(order, events, keys).and_then(|order| fill(bootstrap, topic, order))
+        }
+        [bootstrap, "tally", changelog, "keyed"] => tally(bootstrap, changelog, |key| Ok((key, 0))),
+        [bootstrap, "tally", changelog, "tumbling"] => tally(bootstrap, changelog, split_window),
+        _ => Err(USAGE.into()),
+    };
+    finish(done)
+}
+
+fn create(bootstrap: &str, topic: &str, partitions: &str, config: &[&str]) -> Result<Value, BoxError> {
+    let mut new = NewTopic::new(topic, partitions.parse()?, TopicReplication::Fixed(1));
+    for pair in config {
+        let (name, value) = pair.split_once('=').ok_or(USAGE)?;
+        new = new.set(name, value);
+    }
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create()?;
+    let created = wait(admin.create_topics([&new], &AdminOptions::new()))??;
+    check(created)
+}
+
+fn delete(bootstrap: &str, prefix: &str) -> Result<Value, BoxError> {
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create()?;
+    let metadata = admin.inner().fetch_metadata(None, WITHIN)?;
+    let names = metadata.topics().iter().map(|topic| topic.name());
+    let names: Vec<_> = names.filter(|name| name.starts_with(prefix)).collect();
+    if names.is_empty() {
+        return Ok(json!({}));
+    }
+    let deleted = wait(admin.delete_topics(&names, &AdminOptions::new()))??;
+    check(deleted)
+}
+
+fn check(results: Vec<rdkafka::admin::TopicResult>) -> Result<Value, BoxError> {
+    for result in results {
+        result.map_err(|(topic, error)| format!("topic `{topic}`: {error}"))?;
+    }
+    Ok(json!({}))
+}
+
+fn wait<T>(answer: impl Future<Output = T>) -> Result<T, BoxError> {
+    Ok(tokio::runtime::Builder::new_current_thread().build()?.block_on(answer))
+}
+
+/// Which key each event has.
+enum Order {
+    Uniform { events: u64, keys: u64 },
+    InTurn { events: u64, keys: Vec<u64> },
+}
+
+impl Order {
+    fn named(order: &str, events: &str, keys: &str) -> Result<Self, BoxError> {
+        let (events, keys) = (events.parse()?, keys.parse()?);
+        match order {
+            "uniform" => Ok(Self::Uniform { events, keys }),
+            "in-turn" => Ok(Self::InTurn { events, keys: (0..keys).collect() }),
+            _ => Err(USAGE.into()),
+        }
+    }
+
+    /// Calls this with the number and the key of each event.
+    fn each(self, mut event: impl FnMut(u64, u64) -> Result<(), BoxError>) -> Result<(), BoxError> {
+        match self {
+            Self::Uniform { events, keys } => (0..events).try_for_each(|index| event(index, mix(!index) % keys)),
+            Self::InTurn { events, mut keys } => {
+                let count = keys.len() as u64;
+                for index in 0..events {
+                    // Fisher and Yates: each key of this turn is drawn from those that are left.
+                    let turn = (index % count) as usize;
+                    let drawn = turn as u64 + mix(!index) % (count - turn as u64);
+                    keys.swap(turn, drawn as usize);
+                    event(index, keys[turn])?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn fill(bootstrap: &str, topic: &str, order: Order) -> Result<Value, BoxError> {
+    let mut config = client(bootstrap);
+    config.set("enable.idempotence", "true").set("linger.ms", "20").set("partitioner", "murmur2_random");
+    let producer: BaseProducer = config.create()?;
+    let mut counts: HashMap<(u64, i64), i64> = HashMap::new();
+    order.each(|index, page| {
+        let time = EPOCH + i64::try_from(index)?;
+        *counts.entry((page, time - time % WINDOW_MS)).or_default() += 1;
+        let click = Click::on_page(index, page);
+        let payload = serde_json::to_vec(&click)?;
+        send(&producer, BaseRecord::to(topic).key(&click.uri).payload(&payload).timestamp(time))
+    })?;
+    producer.flush(WITHIN)?;
+    let (mut keyed, mut tumbling) = (Tally::default(), Tally::default());
+    let mut totals: HashMap<u64, i64> = HashMap::new();
+    for ((page, window), count) in counts {
+        *totals.entry(page).or_default() += count;
+        tumbling.add(Click::on_page(0, page).uri.as_bytes(), window, count);
+    }
+    totals.into_iter().for_each(|(page, count)| keyed.add(Click::on_page(0, page).uri.as_bytes(), 0, count));
+    Ok(json!({ "keyed": keyed.to_json(), "tumbling": tumbling.to_json() }))
+}
+
+/// Splits a changelog's key into the table's key and the start of its window.
+type Split = fn(&[u8]) -> Result<(&[u8], i64), BoxError>;
+
+fn tally(bootstrap: &str, changelog: &str, split: Split) -> Result<Value, BoxError> {
+    let consumer: BaseConsumer = consumer_settings(bootstrap, "10").create()?;
+    let mut left = assign(&consumer, changelog)?;
+    let mut counts: HashMap<Vec<u8>, i64> = HashMap::new();
+    while left > 0 {
+        match consumer.poll(WITHIN).ok_or("no answer from the brokers")? {
+            Err(KafkaError::PartitionEOF(_)) => left -= 1,
+            message => {
+                let message = message?;
+                let key = message.key().unwrap_or_default();
+                match message.payload() {
+                    None => drop(counts.remove(key)),
+                    Some(value) => drop(counts.insert(key.to_vec(), std::str::from_utf8(value)?.parse()?)),
+                }
+            }
+        }
+    }
+    let mut tally = Tally::default();
+    for (key, count) in &counts {
+        let (key, window) = split(key)?;
+        tally.add(key, window, *count);
+    }
+    Ok(tally.to_json())
+}
+
+fn split_window(key: &[u8]) -> Result<(&[u8], i64), BoxError> {
+    let (key, window) = faust::window::key::split_changelog_key(key).ok_or("a key without a window")?;
+    Ok((key, window.as_millis()))
+}
+
+fn client(bootstrap: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", bootstrap);
+    client
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+fn finish(done: Result<Value, BoxError>) -> ExitCode {
+    match done {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bench-keyed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

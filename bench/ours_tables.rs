@@ -1,0 +1,227 @@
+//! The framework's side of the workloads with tables: counting as a user writes it, in a worker inside this program.
+//!
+//! Broker, data directory and store come from the environment, as for every app; what else there is to set is at its
+//! default, but for the time that an end may take: a store that is behind is waited for.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use faust::prelude::*;
+use faust::{Counts, RestoreListener, RestoreProgress, Status, Worker, WorkerOptions};
+use faust_bench::{BoxError, Meter, Tally, Usage};
+use serde_json::json;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+static METER: Meter = Meter::new();
+
+const USAGE: &str = "usage: bench-ours-tables COMMAND
+  keyed TOPIC EVENTS      counts that many events by key
+  tumbling TOPIC EVENTS   counts them by key and window of ten seconds
+  restore TOPIC           restores the counts of `keyed`, run before under the same BENCH_RUN
+The environment: BENCH_RUN names the app; FAUST_BROKER, FAUST_DATADIR, FAUST_STORE.";
+
+/// How often the worker is looked at, once there is something to wait for.
+const LOOK: Duration = Duration::from_millis(2);
+
+#[record]
+struct Click {
+    email: String,
+    timestamp: String,
+    uri: String,
+    number: i64,
+}
+
+/// Counts by key.
+#[agent]
+async fn keyed(mut clicks: Stream<Click, String>, counts: Table<String, i64>) -> Result<()> {
+    while let Some(event) = clicks.next_event().await {
+        METER.event(event.partition());
+        counts.update(event.key(), |count| *count += 1);
+    }
+    Ok(())
+}
+
+/// Counts by key and window.
+#[agent]
+async fn tumbling(
+    mut clicks: Stream<Click, String>,
+    #[table(window = tumbling("10s"))] counts: WindowedTable<String, i64>,
+) -> Result<()> {
+    while let Some(event) = clicks.next_event().await {
+        METER.event(event.partition());
+        counts.update(event.key(), |count| *count += 1);
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
+    log.init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // As `main()` of an app has it.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime.map_err(BoxError::from).and_then(|runtime| runtime.block_on(run(&arguments)));
+    finish(done)
+}
+
+async fn run(arguments: &[&str]) -> Result<Value, BoxError> {
+    let name = format!("bench-{}", std::env::var("BENCH_RUN").unwrap_or_default());
+    let app = App::builder(name).from_process().setting("shutdown_timeout", "10m");
+    match *arguments {
+        ["keyed", topic, events] => {
+            let app = app.agent_with::<keyed>(|options| options.topic(topic)).build()?;
+            count(&app.start().await?, events.parse()?).await
+        }
+        ["tumbling", topic, events] => {
+            let app = app.agent_with::<tumbling>(|options| options.topic(topic)).build()?;
+            count(&app.start().await?, events.parse()?).await
+        }
+        ["restore", topic] => restore(&app.agent_with::<keyed>(|options| options.topic(topic)).build()?).await,
+        _ => Err(USAGE.into()),
+    }
+}
+
+/// Until all events are handled; then the worker is asked to end, so that the last commit comes at once.
+async fn count(worker: &Worker, events: u64) -> Result<Value, BoxError> {
+    until(worker, Duration::from_millis(5), |_| METER.seen() >= events).await?;
+    let measured = METER.measured().ok_or("no events")?;
+    let mut busy = Busy::new(worker.status());
+    worker.begin_stop();
+    until_ended(worker, |status| busy.look(status)).await?;
+    if busy.status.state_backlog > 0 {
+        return Err("the store has not caught up".into());
+    }
+    let usage = Usage::now()?;
+    Ok(json!({
+        "processed_s": measured.took.as_secs_f64(),
+        "sustained_s": busy.last.duration_since(measured.first).max(measured.took).as_secs_f64(),
+        "max_stall_ms": measured.max_stall.as_secs_f64() * 1e3,
+        "cpu_s": usage.cpu_s,
+        "peak_rss_mb": usage.peak_rss_mb,
+    }))
+}
+
+/// Knows when a worker last had something to commit or to store.
+struct Busy {
+    last: Instant,
+    status: Status,
+}
+
+impl Busy {
+    fn new(status: Status) -> Self {
+        Self { last: Instant::now(), status }
+    }
+
+    fn look(&mut self, status: Status) {
+        let work = |counts: &Counts| (counts.commits, counts.changelog, counts.stored);
+        if work(&status.counts) != work(&self.status.counts) || self.status.state_backlog > 0 {
+            self.last = Instant::now();
+        }
+        self.status = status;
+    }
+}
+
+/// Starts with nothing on disk; waits until the tables can be read, then until the store has them.
+async fn restore(app: &App) -> Result<Value, BoxError> {
+    let heard = Arc::new(Heard::default());
+    let worker = app.start_with(WorkerOptions::default().restore_listener(heard.clone())).await?;
+    until(&worker, LOOK, |status| status.ready).await?;
+    until(&worker, LOOK, |status| status.state_backlog == 0).await?;
+    let (caught_up, stored) = (Instant::now(), worker.status().counts.stored);
+    let usage = Usage::now()?;
+    let (began, readable, records) = heard.so_far().ok_or("nothing was restored")?;
+    let mut tally = Tally::default();
+    for (key, count) in worker.table::<String, i64>("counts")?.iter()? {
+        tally.add(key.as_bytes(), 0, count);
+    }
+    worker.stop().await?;
+    if stored < tally.keys() {
+        return Err(format!("the store has {stored} entries of {}", tally.keys()).into());
+    }
+    Ok(json!({
+        "records": records,
+        "readable_s": readable.duration_since(began).as_secs_f64(),
+        "caught_up_s": caught_up.duration_since(began).as_secs_f64(),
+        "cpu_s": usage.cpu_s,
+        "peak_rss_mb": usage.peak_rss_mb,
+        "tally": tally.to_json(),
+    }))
+}
+
+/// When restores began, when tables became readable, and of how many records.
+#[derive(Default)]
+struct Heard {
+    began: Mutex<Vec<Instant>>,
+    ended: Mutex<Vec<(Instant, u64)>>,
+}
+
+impl Heard {
+    /// The first beginning, the last end, all records.
+    fn so_far(&self) -> Option<(Instant, Instant, u64)> {
+        let (began, ended) = (hold(&self.began), hold(&self.ended));
+        let last = ended.iter().map(|(at, _)| *at).max()?;
+        Some((*began.iter().min()?, last, ended.iter().map(|(_, records)| records).sum()))
+    }
+}
+
+impl RestoreListener for Heard {
+    fn started(&self, _: &RestoreProgress) {
+        hold(&self.began).push(Instant::now());
+    }
+
+    fn ended(&self, progress: &RestoreProgress) {
+        hold(&self.ended).push((Instant::now(), progress.records));
+    }
+}
+
+fn hold<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until this holds.
+async fn until(worker: &Worker, every: Duration, mut holds: impl FnMut(&Status) -> bool) -> Result<(), BoxError> {
+    let ended = worker.wait();
+    tokio::pin!(ended);
+    while !holds(&worker.status()) {
+        tokio::select! {
+            ended = &mut ended => return Err(ended.map_or_else(BoxError::from, |()| "the worker has ended".into())),
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the worker's end, looking at it all the while.
+async fn until_ended(worker: &Worker, mut look: impl FnMut(Status)) -> Result<(), BoxError> {
+    let ended = worker.wait();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            ended = &mut ended => {
+                look(worker.status());
+                return Ok(ended?);
+            }
+            () = tokio::time::sleep(LOOK) => look(worker.status()),
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+fn finish(done: Result<Value, BoxError>) -> ExitCode {
+    match done {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bench-ours-tables: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

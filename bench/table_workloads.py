@@ -1,0 +1,162 @@
+"""W2, W4 and W6: counts in tables, timed inside the processes by the same meter."""
+
+import json
+import shutil
+import statistics
+import time
+
+from kafka import KAFKA_HOME, PARTITIONS, TARGET, ask, measure, once, say
+
+STORES = ("memory", "sled", "fjall")
+MILLION = 1_000_000
+
+
+def count(workload, bootstrap, options):
+    size, what = {"W2-1k": ("1k", "keyed"), "W2-100k": ("100k", "keyed"), "W2-1M": ("1M", "keyed"), "W4-tumbling": ("1k", "tumbling")}[workload]
+    topic, expected = filled(bootstrap, size, options.events)
+
+    def one(system, number):
+        if system == "loop":
+            return answer([TARGET / "bench-loop-tables", bootstrap, what, topic, options.events])
+        run = name(workload, number)
+        try:
+            measured = ours(bootstrap, run, system, [what, topic, options.events])
+            measured["tally"] = ask("bench-keyed", bootstrap, "tally", f"bench-{run}-counts-changelog", what)
+        finally:
+            clean(bootstrap, run)
+        return measured
+
+    def told(measured):
+        stored = f", {options.events / measured['sustained_s']:,.0f} sustained" if "sustained_s" in measured else ""
+        return f"{options.events / measured['processed_s']:,.0f} events/s{stored}"
+
+    def row(measured):
+        yield "events_per_s", round(options.events / median(measured, "processed_s"))
+        if "sustained_s" in measured[0]:
+            yield "sustained_per_s", round(options.events / median(measured, "sustained_s"))
+        yield "cpu_s_per_million", round(median(measured, "cpu_s") / options.events * MILLION, 3)
+        yield "max_stall_ms", round(median(measured, "max_stall_ms"), 1)
+
+    return alternate(workload, options.rounds, ("loop", *ours_with(STORES)), one, told, row, expected[what])
+
+
+def restore(workload, bootstrap, options):
+    topic, expected = filled(bootstrap, "1M", options.events)
+    run = once("restore", options.events, lambda: changelog(bootstrap, topic, options.events))["run"]
+
+    def one(system, _):
+        if system == "loop":
+            return answer([TARGET / "bench-loop-tables", bootstrap, "restore", f"bench-{run}-counts-changelog"])
+        try:
+            return ours(bootstrap, run, system, ["restore", topic])
+        finally:
+            forget_data()
+
+    def told(measured):
+        stored = f", caught up after {measured['caught_up_s']:.1f} s" if "caught_up_s" in measured else ""
+        return f"{measured['records'] / measured['readable_s']:,.0f} records/s{stored}"
+
+    def row(measured):
+        records = median(measured, "records")
+        yield "records_per_s", round(records / median(measured, "readable_s"))
+        if "caught_up_s" in measured[0]:
+            yield "caught_up_s", round(median(measured, "caught_up_s"), 2)
+            yield "sustained_per_s", round(records / median(measured, "caught_up_s"))
+        yield "records", round(records)
+        yield "cpu_s_per_million", round(median(measured, "cpu_s") / records * MILLION, 3)
+
+    # Every system has to have read the same records.
+    systems = ("loop", *ours_with(STORES[1:]))
+    return alternate(workload, options.rounds, systems, one, told, row, expected["keyed"], same="records")
+
+
+def alternate(workload, rounds, systems, one, told, row, expected, same=None):
+    """The rounds of the systems alternate; a row of medians for each."""
+    measured = {system: [] for system in systems}
+    for number in range(rounds):
+        for system in systems:
+            latest = one(system, number)
+            measured[system].append(latest)
+            wrong = "" if latest["tally"] == expected else f"; WRONG: {latest['tally']}, expected {expected}"
+            say(f"{workload} {system} round {number + 1}: {told(latest)}, {latest['cpu_s']:.1f} CPU s{wrong}")
+    reference = measured["loop"][0]
+
+    def correct(each):
+        return each["tally"] == expected == reference["tally"] and (same is None or each[same] == reference[same])
+
+    return [
+        {
+            "workload": workload,
+            "system": system,
+            **dict(row(of_system)),
+            "peak_rss_mb": round(median(of_system, "peak_rss_mb"), 1),
+            "correct": all(correct(each) for each in of_system),
+        }
+        for system, of_system in measured.items()
+    ]
+
+
+def median(measured, field):
+    return statistics.median(each[field] for each in measured)
+
+
+def ours_with(stores):
+    return [f"ours-{store}" for store in stores]
+
+
+def ours(bootstrap, run, system, command):
+    environment = {
+        "FAUST_BROKER": f"kafka://{bootstrap}",
+        "FAUST_DATADIR": str(data()),
+        "FAUST_STORE": f"{system.removeprefix('ours-')}://",
+        "BENCH_RUN": run,
+    }
+    return answer([TARGET / "bench-ours-tables", *command], environment)
+
+
+def answer(command, environment=None):
+    return json.loads(measure(command, environment or {})[0])
+
+
+def filled(bootstrap, size, events):
+    """A topic of clicks keyed by their page, and what counts of them come to."""
+    topic = f"bench.keyed-{size}"
+    # Of the million keys, each comes twice.
+    keys, order = {"1k": (1000, "uniform"), "100k": (100_000, "uniform"), "1M": (min(MILLION, max(events // 2, 1)), "in-turn")}[size]
+
+    def fill():
+        say(f"filling `{topic}` with {events:,} events over {keys:,} keys")
+        # The events' times are long ago, on purpose.
+        ask("bench-keyed", bootstrap, "create", topic, PARTITIONS, "retention.ms=-1")
+        return ask("bench-keyed", bootstrap, "fill", topic, events, keys, order)
+
+    return topic, once(topic, events, fill)
+
+
+def changelog(bootstrap, topic, events):
+    """Lets our own worker write the changelog that is restored, with all its offsets committed."""
+    run = name("restore", 0)
+    say(f"writing the changelog of {events:,} events")
+    try:
+        ours(bootstrap, run, "ours-memory", ["keyed", topic, events])
+    finally:
+        forget_data()
+    return {"run": run}
+
+
+def name(workload, number):
+    return f"{workload}-{number}-{time.time_ns()}"
+
+
+def clean(bootstrap, run):
+    """Neither Kafka's disk nor ours should grow from round to round."""
+    forget_data()
+    ask("bench-keyed", bootstrap, "delete", f"bench-{run}-")
+
+
+def data():
+    return KAFKA_HOME / "ours-data"
+
+
+def forget_data():
+    shutil.rmtree(data(), ignore_errors=True)
