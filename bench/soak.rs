@@ -1,0 +1,120 @@
+//! The programs behind `bench/soak`: a feeder with ever new keys, and a worker that counts them in windows.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use faust::prelude::*;
+use faust_bench::{BoxError, Click, send};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord};
+use serde_json::json;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const USAGE: &str = "usage: bench-soak COMMAND
+  feed BOOTSTRAP TOPIC RATE   sends that many clicks a second; every page comes twice, and never again
+  work TOPIC                  counts them by page and window of ten seconds; a line of JSON every five seconds";
+
+/// The feeder's beat.
+const BEAT: Duration = Duration::from_millis(10);
+const REPORT: Duration = Duration::from_secs(5);
+
+#[record]
+struct Visit {
+    email: String,
+    uri: String,
+}
+
+/// Counts by page and window.
+#[agent]
+async fn count(
+    mut visits: Stream<Visit, String>,
+    #[table(window = tumbling("10s"), expires = "30s")] counts: WindowedTable<String, i64>,
+) -> Result<()> {
+    while let Some(event) = visits.next_event().await {
+        counts.update(event.key(), |count| *count += 1);
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["feed", bootstrap, topic, rate] => feed(bootstrap, topic, rate),
+        ["work", topic] => work(topic),
+        _ => Err(USAGE.into()),
+    };
+    finish(done)
+}
+
+/// Until it is killed.
+fn feed(bootstrap: &str, topic: &str, rate: &str) -> Result<(), BoxError> {
+    let rate: f64 = rate.parse()?;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("partitioner", "murmur2_random").set("linger.ms", "5");
+    let producer: BaseProducer = config.create()?;
+    let (began, mut index) = (Instant::now(), 0);
+    loop {
+        // By the clock since the beginning, so that a late beat is made up for.
+        let due = (began.elapsed().as_secs_f64() * rate) as u64;
+        while index < due {
+            let click = Click::on_page(index, index / 2);
+            let payload = serde_json::to_vec(&click)?;
+            send(&producer, BaseRecord::to(topic).key(&click.uri).payload(&payload))?;
+            index += 1;
+        }
+        producer.poll(BEAT);
+        std::thread::sleep(BEAT);
+    }
+}
+
+/// Until Ctrl-C.
+fn work(topic: &str) -> Result<(), BoxError> {
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    log.with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let app = App::builder("soak").from_process().agent_with::<count>(|options| options.topic(topic)).build()?;
+        let worker = app.start().await?;
+        let mut reports = tokio::time::interval(REPORT);
+        loop {
+            tokio::select! {
+                ended = worker.wait() => return Ok(ended?),
+                interrupted = tokio::signal::ctrl_c() => {
+                    interrupted?;
+                    return Ok(worker.stop().await?);
+                }
+                _ = reports.tick() => report(&worker.status()),
+            }
+        }
+    })
+}
+
+#[allow(clippy::print_stdout, reason = "a program for another program")]
+fn report(status: &faust::Status) {
+    let counts = &status.counts;
+    println!(
+        "{}",
+        json!({
+            "events": counts.events,
+            "windows_closed": counts.windows_closed,
+            "late": counts.late_events,
+            "commits": counts.commits,
+            "backlog": status.state_backlog,
+            "memory": status.state_memory,
+        })
+    );
+}
+
+#[allow(clippy::print_stderr, reason = "a program for the terminal")]
+fn finish(done: Result<(), BoxError>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-soak: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
