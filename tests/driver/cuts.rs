@@ -60,6 +60,17 @@ fn a_commit_waits_for_the_event_the_agent_is_in() {
 }
 
 #[test]
+fn a_stop_begins_no_event_though_a_commit_is_under_way() {
+    let mut driver = TestDriver::new(App::builder("cuts").agent::<slow>().setting("topic_partitions", 1)).unwrap();
+    let worker = driver.start_worker().unwrap();
+    send(&mut driver, &[4000, 1, 1]);
+    // The commit waits for the event, and so does the end.
+    driver.advance(Duration::from_millis(3000));
+    driver.stop(worker).unwrap();
+    assert_eq!((committed(&mut driver), sent(&mut driver, "done")), (Some(1), vec![4000]));
+}
+
+#[test]
 fn a_commit_that_would_wait_too_long_is_left_out() {
     let app = App::builder("cuts").agent::<slow>().setting("commit_cut_timeout", "1s");
     let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();

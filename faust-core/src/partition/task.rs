@@ -303,8 +303,11 @@ impl Task {
                         }
                     }
                     Some(Command::Drain(deadline, reply)) => {
+                        // The commit that waits for it goes without: the last cut has all of it.
+                        cutting = None;
                         let in_order = self.drain(generation, deadline).await;
-                        drop(reply.send(Drained { cut: self.last_cut(generation, in_order), in_order: in_order.is_some() }));
+                        let cut = if self.settle(commands).await { self.last_cut(generation, in_order) } else { None };
+                        drop(reply.send(Drained { cut, in_order: in_order.is_some() }));
                         return Over::Done;
                     }
                 },
@@ -432,6 +435,24 @@ impl Task {
         Some(finished)
     }
 
+    /// Waits for the commit that is under way to be resolved. False if what it covers is to be done again, or if nobody
+    /// is left to tell.
+    async fn settle(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
+        while self.pending.is_some() {
+            match commands.recv().await {
+                None => return false,
+                Some(Command::Resolved(resolution)) => {
+                    if self.resolve(resolution).is_some() {
+                        return false;
+                    }
+                }
+                // It has been told to end, and the next commit is not for it.
+                Some(Command::Cut(_) | Command::Drain(..)) => {}
+            }
+        }
+        true
+    }
+
     /// The cut of a generation that was drained. An event that was begun and not finished may have written to tables:
     /// then there is nothing to commit, and what was done since the last commit is done again.
     fn last_cut(&mut self, generation: &Generation, in_order: Option<bool>) -> Option<Cut> {
@@ -504,6 +525,8 @@ impl Task {
                     }
                     Some(Command::Resolved(resolution)) => drop(self.resolve(resolution)),
                     Some(Command::Drain(_, reply)) => {
+                        // Undelivered or not: what stands then is what holds.
+                        self.settle(commands).await;
                         let cut = self.standing_cut().unwrap_or_default();
                         drop(reply.send(Drained { cut, in_order: true }));
                         return false;

@@ -57,7 +57,7 @@ const IDLE_LOOK: Duration = Duration::from_millis(50);
 const TOPICS_LOOK: Duration = Duration::from_secs(30);
 /// The part of a budget that a commit may still use which had begun before.
 const COMMIT_SHARE: f64 = 0.2;
-/// The part of what is left then that agents may use to return; the rest is for what they sent, and the commit.
+/// The part of it that agents may use to return; the rest is for what they sent, and the commit.
 const AGENTS_SHARE: f64 = 0.6;
 
 impl Control {
@@ -292,12 +292,17 @@ impl Control {
         if keys.is_empty() {
             return (Vec::new(), true);
         }
-        self.end_commit(deadline).await;
-        let tasks: Vec<_> = keys.iter().filter_map(|key| Some((*key, self.tasks.remove(key)?))).collect();
         let agents = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(AGENTS_SHARE);
         // One that does not even answer holds its thread; the rest of the time is for the others' commit.
         let answers = agents + deadline.saturating_duration_since(agents).mul_f64(0.25);
-        let drained = join_all(tasks.iter().map(|(_, task)| drain_task(task, agents, answers))).await;
+        // Before anything is waited for: no agent begins another event.
+        let drains: Vec<_> =
+            keys.iter().filter_map(|key| Some((*key, begin_drain(self.tasks.get(key)?, agents)))).collect();
+        // What that has sealed is not sent again; a task's last cut waits for the word of it.
+        self.end_commit(deadline).await;
+        let drained = join_all(drains.into_iter().map(async |(key, drain)| (key, drained(drain, answers).await)));
+        let (keys, drained): (Vec<_>, Vec<_>) = drained.await.into_iter().unzip();
+        let tasks: Vec<_> = keys.into_iter().filter_map(|key| Some((key, self.tasks.remove(&key)?))).collect();
         let in_order = drained.iter().all(|drained| drained.in_order);
         let cuts = drained.into_iter().filter_map(|drained| drained.cut).collect();
         let finish = commit::finish(cuts, &self.cx);
@@ -430,17 +435,19 @@ async fn stopping(phase: &mut watch::Receiver<Phase>) {
     drop(phase.wait_for(|phase| *phase >= Phase::Stopping).await);
 }
 
-/// Ends one task. One that does not answer has an agent that holds its thread.
-async fn drain_task(task: &TaskHandle, agents: Instant, deadline: Instant) -> Drained {
+/// Tells a task to end; it answers when its agents have returned. No answer will come of one that has given up.
+fn begin_drain(task: &TaskHandle, agents: Instant) -> oneshot::Receiver<Drained> {
     let (reply, drained) = oneshot::channel();
-    // A task that has given up has nothing to commit.
-    let gone = Drained { cut: None, in_order: true };
-    if task.commands.send(Command::Drain(agents, reply)).is_err() {
-        return gone;
-    }
-    match timeout_at(deadline, drained).await {
-        Ok(drained) => drained.unwrap_or(gone),
-        Err(_) => Drained { in_order: false, ..gone },
+    drop(task.commands.send(Command::Drain(agents, reply)));
+    drained
+}
+
+/// How a task has ended. One that does not answer has an agent that holds its thread.
+async fn drained(drain: oneshot::Receiver<Drained>, deadline: Instant) -> Drained {
+    match timeout_at(deadline, drain).await {
+        // A task that has given up has nothing to commit.
+        Ok(drained) => drained.unwrap_or(Drained { cut: None, in_order: true }),
+        Err(_) => Drained { cut: None, in_order: false },
     }
 }
 
