@@ -21,7 +21,7 @@ use crate::window::key::{changelog_key, split_changelog_key, split_store_key, st
 /// The header with the cut's number, followed by `n` where the key had no value at the last commit.
 pub(crate) const CUT_HEADER: &str = "faust-cut";
 /// Records sent before others get a turn.
-const TURN: usize = 64;
+const TURN: usize = 256;
 
 /// Sends sealed tables of one task to their changelogs, in the order they were sealed.
 ///

@@ -48,7 +48,7 @@ pub(crate) struct CellCx {
 }
 
 /// Changed keys of one table in one partition with which a commit is due: what is to be sent at once stays short.
-const COMMIT_SOON: usize = 50_000;
+const COMMIT_SOON: usize = 250_000;
 /// How many entries are looked at for one that may go, for each that comes.
 const EVICT_LOOKS: usize = 16;
 
