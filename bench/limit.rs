@@ -6,25 +6,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use faust_bench::{BoxError, Click, assign, consumer_settings, send};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use serde::{Deserialize, Serialize};
+use rdkafka::{ClientConfig, Message};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-#[derive(Serialize, Deserialize)]
-struct ClickEvent {
-    email: String,
-    timestamp: String,
-    uri: String,
-    number: i64,
-}
-
-type BoxError = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn run(bootstrap: &str, input: &str, output: &str) -> Result<(), BoxError> {
-    let consumer: BaseConsumer = consumer_settings(bootstrap).create()?;
+    let consumer: BaseConsumer = consumer_settings(bootstrap, "50").create()?;
     let producer: BaseProducer = producer_settings(bootstrap).create()?;
     let mut left = assign(&consumer, input)?;
     let mut buffer = Vec::new();
@@ -52,58 +41,18 @@ fn run(bootstrap: &str, input: &str, output: &str) -> Result<(), BoxError> {
             }
             Some(message) => message?,
         };
-        let click: ClickEvent = serde_json::from_str(std::str::from_utf8(message.payload().unwrap_or_default())?)?;
+        let click: Click = serde_json::from_str(std::str::from_utf8(message.payload().unwrap_or_default())?)?;
         if click.number >= 100 {
             buffer.clear();
             serde_json::to_writer(&mut buffer, &click)?;
-            send(&producer, output, &click.uri, &buffer)?;
+            send(&producer, BaseRecord::to(output).key(&click.uri).payload(&buffer))?;
         }
     }
     producer.flush(Duration::from_secs(60))?;
     Ok(())
 }
 
-fn send(producer: &BaseProducer, topic: &str, key: &str, payload: &[u8]) -> Result<(), BoxError> {
-    let mut record = BaseRecord::to(topic).key(key).payload(payload);
-    loop {
-        match producer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
-                producer.poll(Duration::from_millis(1));
-                record = refused;
-            }
-            Err((error, _)) => return Err(error.into()),
-        }
-    }
-}
-
-fn assign(consumer: &BaseConsumer, topic: &str) -> Result<usize, BoxError> {
-    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
-    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-    let mut list = TopicPartitionList::new();
-    for partition in 0..i32::try_from(partitions)? {
-        list.add_partition_offset(topic, partition, Offset::Beginning)?;
-    }
-    consumer.assign(&list)?;
-    Ok(partitions)
-}
-
 // The framework's, where they bear on speed: faust-core/src/transport/kafka/config.rs.
-fn consumer_settings(bootstrap: &str) -> ClientConfig {
-    let settings = [
-        ("bootstrap.servers", bootstrap),
-        ("group.id", "bench-limit"),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("isolation.level", "read_committed"),
-        ("enable.partition.eof", "true"),
-        ("queued.max.messages.kbytes", "16384"),
-        ("fetch.message.max.bytes", "1048576"),
-        ("fetch.queue.backoff.ms", "10"),
-    ];
-    settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 fn producer_settings(bootstrap: &str) -> ClientConfig {
     let settings = [
         ("bootstrap.servers", bootstrap),

@@ -304,7 +304,7 @@ impl Task {
                     }
                     Some(Command::Drain(deadline, reply)) => {
                         // The commit that waits for it goes without: the last cut has all of it.
-                        cutting = None;
+                        drop(cutting.take());
                         let in_order = self.drain(generation, deadline).await;
                         let cut = if self.settle(commands).await { self.last_cut(generation, in_order) } else { None };
                         drop(reply.send(Drained { cut, in_order: in_order.is_some() }));
