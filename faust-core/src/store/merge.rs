@@ -7,21 +7,23 @@ pub(super) fn merge<'a>(batches: impl Iterator<Item = &'a Sealed> + Clone) -> Ve
     let mut all: Vec<Write<'a>> = Vec::with_capacity(batches.clone().map(Sealed::len).sum());
     all.extend(batches.flat_map(Sealed::iter).map(|entry| (entry.key, entry.value)));
     let mut merged: Vec<Write<'a>> = Vec::with_capacity(all.len());
-    for index in order(&all) {
+    let mut last = None;
+    for (head, index) in order(&all) {
         let write = all[index];
         match merged.last_mut() {
-            Some(kept) if kept.0 == write.0 => *kept = write,
+            Some(kept) if last == Some(head) && kept.0 == write.0 => *kept = write,
             _ => merged.push(write),
         }
+        last = Some(head);
     }
     merged
 }
 
-/// The indices of the writes by key, and of equal keys as they came.
+/// The heads and indices of the writes, by key, and of equal keys as they came.
 ///
 /// Keys lie all over memory, and to compare two costs two misses of the cache. So what is sorted are their heads, the
 /// first eight bytes after those that all have in common; the keys decide only where heads are equal.
-fn order(writes: &[Write<'_>]) -> impl Iterator<Item = usize> {
+fn order(writes: &[Write<'_>]) -> Vec<(u64, usize)> {
     let common = writes.iter().fold(writes.first().map_or(0, |first| first.0.len()), |common, (key, _)| {
         let first = &writes[0].0[..common];
         first.iter().zip(*key).take_while(|(ours, theirs)| ours == theirs).count()
@@ -31,7 +33,7 @@ fn order(writes: &[Write<'_>]) -> impl Iterator<Item = usize> {
         let keys = || writes[*index].0.cmp(writes[*other].0);
         head.cmp(other_head).then_with(keys).then_with(|| index.cmp(other))
     });
-    heads.into_iter().map(|(_, index)| index)
+    heads
 }
 
 /// Of two keys with different heads, that with the smaller head is the smaller. A short key is filled up with zeros.
