@@ -46,7 +46,7 @@ impl Engine for Fjall {
     fn open(dir: &Path) -> Result<Self, Fault> {
         let began = Instant::now();
         let db = loop {
-            match Database::builder(dir).cache_size(CACHE).worker_threads(2).open() {
+            match Database::builder(dir).cache_size(CACHE).worker_threads(threads()).open() {
                 Ok(db) => break db,
                 Err(fjall::Error::Locked) if began.elapsed() > CLOSING => return Err(Fault::Locked),
                 Err(fjall::Error::Locked) => std::thread::sleep(Duration::from_millis(5)),
@@ -85,6 +85,12 @@ impl Engine for Fjall {
     fn size_on_disk(&self) -> Result<u64, Fault> {
         self.db.disk_space().map_err(|error| fault(&error))
     }
+}
+
+/// For flushes and compactions. They run beside the agents and pass messages to each other while there is little to do:
+/// with two on two cores, half of their time was nothing else.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 2))
 }
 
 fn options() -> KeyspaceCreateOptions {
