@@ -70,7 +70,7 @@ table::settings! {
     /// A name that stays the same over restarts, so that a quick restart moves no partitions.
     consumer_group_instance_id: Option<String> = "", example "orders-1";
     /// Memory for messages fetched ahead, all partitions of a worker together.
-    fetch_memory: ByteSize = "64MiB", within "1MiB" "64GiB", example "256MiB";
+    fetch_memory: ByteSize = "32MiB", within "1MiB" "64GiB", example "256MiB";
 
     /// How messages are packed: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     producer_compression_type: Compression = "none", example "zstd";

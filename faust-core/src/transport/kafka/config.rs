@@ -84,7 +84,7 @@ impl KafkaConfig {
             rebalance_budget: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             auto_offset_reset: OffsetReset::Earliest,
-            fetch_memory: 64 << 20,
+            fetch_memory: 32 << 20,
             fetch_wait: Duration::from_millis(50),
             max_message_bytes: 1 << 20,
             linger: Duration::from_millis(5),
