@@ -110,6 +110,31 @@ fn a_commit_that_was_never_made_does_not_count() {
     }
 }
 
+/// Keeps a long text for each key.
+#[agent(topic = "numbers")]
+async fn long(mut numbers: Stream<i64, String>, texts: Table<String, String>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        texts.set(event.key(), "x".repeat(64 << 10));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_commit_comes_early_when_much_has_changed() {
+    let mut driver = TestDriver::new(App::builder("tables").agent::<long>().setting("topic_partitions", 1)).unwrap();
+    driver.start_worker().unwrap();
+    send(&mut driver, &[("first", 1)]);
+    driver.commit();
+    let committed = |driver: &mut TestDriver| driver.committed("numbers").unwrap()[&0];
+    assert_eq!(committed(&mut driver), 1);
+    let keys: Vec<String> = (0..300).map(|key| format!("k{key}")).collect();
+    let pairs: Vec<_> = keys.iter().map(|key| (key.as_str(), 1)).collect();
+    send(&mut driver, &pairs[..200]);
+    assert_eq!(committed(&mut driver), 1, "12.5 MiB wait for the interval");
+    send(&mut driver, &pairs[200..]);
+    assert!(committed(&mut driver) > 1, "the clock has not moved, but 16 MiB are many");
+}
+
 /// Takes every number into windows of a second.
 #[agent(topic = "numbers")]
 async fn every(

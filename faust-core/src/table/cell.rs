@@ -47,8 +47,10 @@ pub(crate) struct CellCx {
     pub(crate) failed: Option<mpsc::UnboundedSender<Error>>,
 }
 
-/// Changed keys of one table in one partition with which a commit is due: what is to be sent at once stays short.
+/// Changed keys of one table in one partition, and about how many bytes of them, with which a commit is due: what is to be
+/// sent at once stays short. Earlier, a key that is changed again and again would be sent more often.
 const COMMIT_SOON: usize = 250_000;
+const COMMIT_SOON_BYTES: usize = 16 << 20;
 /// How many entries are looked at for one that may go, for each that comes.
 const EVICT_LOOKS: usize = 16;
 
@@ -84,7 +86,13 @@ struct State<V> {
     entry_bytes: usize,
 }
 
-impl<V> State<V> {
+impl<V: Clone> State<V> {
+    /// So much was changed that a commit is due, and due again with twice as much.
+    fn is_commit_due(&self) -> bool {
+        let keys = (COMMIT_SOON_BYTES / self.entry_bytes.max(1)).clamp(1, COMMIT_SOON);
+        self.overlay.dirty().is_multiple_of(keys)
+    }
+
     /// Something was evicted: the store has to be asked from now on.
     fn is_not_whole(&mut self) {
         self.whole = false;
@@ -173,7 +181,7 @@ impl<V: TableValue> Cell<V> {
             return Err(self.misuse("is changed inside its own update; change what the closure is given"));
         }
         state.overlay.write(at);
-        if state.overlay.dirty().is_multiple_of(COMMIT_SOON) {
+        if state.is_commit_due() {
             self.cx.commit_soon.notify_one();
         }
         match state.overlay.put(at, Held::Taken) {
