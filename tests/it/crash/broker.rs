@@ -152,5 +152,7 @@ fn run_script(home: &Path, command: &str) -> io::Result<Output> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let libs = std::env::var_os("FAUST_KAFKA_LIBS").map_or_else(|| root.join(".kafka/libs"), PathBuf::from);
     let mut script = Command::new(root.join("scripts/kafka"));
+    // Other scenarios may keep the machine busy meanwhile.
+    script.env("FAUST_KAFKA_READY_WITHIN", "180");
     script.arg(command).env("FAUST_KAFKA_HOME", home).env("FAUST_KAFKA_LIBS", libs).output()
 }
