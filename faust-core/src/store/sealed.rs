@@ -7,12 +7,11 @@ pub(crate) struct Sealed {
     slots: Vec<Slot>,
 }
 
-/// Where an entry lies: the key from `start` to `middle`, the value from there to `end`.
+/// Where an entry lies: from the end of the one before, first the key.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    start: usize,
-    middle: usize,
     end: usize,
+    key_bytes: u32,
     removed: bool,
     is_new: bool,
 }
@@ -31,10 +30,11 @@ pub(crate) struct SealedEntry<'a> {
 impl Sealed {
     /// The entries in the order they were pushed.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = SealedEntry<'_>> {
-        self.slots.iter().map(|slot| SealedEntry {
-            key: &self.bytes[slot.start..slot.middle],
-            value: (!slot.removed).then(|| &self.bytes[slot.middle..slot.end]),
-            is_new: slot.is_new,
+        let mut start = 0;
+        self.slots.iter().map(move |slot| {
+            let (key, value) = self.bytes[start..slot.end].split_at(slot.key_bytes as usize);
+            start = slot.end;
+            SealedEntry { key, value: (!slot.removed).then_some(value), is_new: slot.is_new }
         })
     }
 
@@ -114,7 +114,9 @@ impl SealedBuilder {
         let middle = key(bytes).map(|()| bytes.len());
         match middle.and_then(|middle| value(bytes).map(|()| middle)) {
             Ok(middle) => {
-                slots.push(Slot { start, middle, end: bytes.len(), removed, is_new });
+                // No store takes a key of more than 64 KiB.
+                let key_bytes = u32::try_from(middle - start).expect("a key is shorter than 4 GiB");
+                slots.push(Slot { end: bytes.len(), key_bytes, removed, is_new });
                 Ok(())
             }
             Err(error) => {
