@@ -84,13 +84,23 @@ struct State<V> {
     starts: BTreeMap<i64, Vec<u32>>,
     /// About what an entry took when the last cut was sealed, so that the next need not move what it has written.
     entry_bytes: usize,
+    /// Changed keys with which a commit is due.
+    commit_due: usize,
 }
 
 impl<V: Clone> State<V> {
-    /// So much was changed that a commit is due, and due again with twice as much.
-    fn is_commit_due(&self) -> bool {
-        let keys = (COMMIT_SOON_BYTES / self.entry_bytes.max(1)).clamp(1, COMMIT_SOON);
-        self.overlay.dirty().is_multiple_of(keys)
+    /// Whether so much was changed that a commit is due; once, and again with as much more.
+    fn is_commit_due(&mut self) -> bool {
+        let dirty = self.overlay.dirty();
+        let is_due = dirty >= self.commit_due;
+        if is_due {
+            self.commit_due = dirty + self.commit_step();
+        }
+        is_due
+    }
+
+    fn commit_step(&self) -> usize {
+        (COMMIT_SOON_BYTES / self.entry_bytes.max(1)).clamp(1, COMMIT_SOON)
     }
 
     /// Something was evicted: the store has to be asked from now on.
@@ -109,6 +119,7 @@ impl<V: TableValue> Cell<V> {
             closed_to: None,
             closing: VecDeque::new(),
             entry_bytes: 0,
+            commit_due: COMMIT_SOON,
             starts: BTreeMap::new(),
         };
         Arc::new_cyclic(|this| Self {
@@ -393,6 +404,7 @@ impl<V: TableValue> AnyCell for Cell<V> {
         })?;
         // A little more, since counts and the like grow.
         state.entry_bytes = sealed.size_bytes().div_ceil(sealed.len().max(1)) + 2;
+        state.commit_due = state.commit_step();
         Ok(Some(Arc::new(sealed.finish())))
     }
 
