@@ -114,7 +114,7 @@ impl SealedBuilder {
         let middle = key(bytes).map(|()| bytes.len());
         match middle.and_then(|middle| value(bytes).map(|()| middle)) {
             Ok(middle) => {
-                // No store takes a key of more than 64 KiB.
+                // No broker takes such a key.
                 let key_bytes = u32::try_from(middle - start).expect("a key is shorter than 4 GiB");
                 slots.push(Slot { end: bytes.len(), key_bytes, removed, is_new });
                 Ok(())

@@ -309,7 +309,10 @@ impl<'a> TableRestore<'a> {
 
     /// Hands what was read to the table and its store.
     fn flush(&mut self) {
-        let next = SealedBuilder::with_capacity(self.batch.len(), self.batch.size_bytes());
+        // A little more than the last took: a buffer that is too short by a byte becomes one of twice the size, and what
+        // waits for the store is counted by that.
+        let bytes = self.batch.size_bytes();
+        let next = SealedBuilder::with_capacity(self.batch.len(), bytes + bytes / 16);
         let batch = std::mem::replace(&mut self.batch, next).finish();
         let table = &self.prepared.table;
         if batch.is_empty() && self.position == self.prepared.from {
