@@ -2,22 +2,20 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use faust_bench::{BoxError, Click, Tally, WINDOW_MS, assign, consumer_settings, mix, send};
-use rdkafka::ClientConfig;
+use faust_bench::{
+    BoxError, Click, Tally, WINDOW_MS, WITHIN, assign, client, consumer_settings, finish, mix, send, to_the_ends,
+};
 use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const WITHIN: Duration = Duration::from_secs(60);
 const USAGE: &str = "usage: bench-keyed BOOTSTRAP COMMAND
   create TOPIC PARTITIONS [CONFIG=VALUE..]
   delete PREFIX              removes all topics whose names begin so
@@ -43,7 +41,7 @@ fn main() -> ExitCode {
         [bootstrap, "tally", changelog, "tumbling"] => tally(bootstrap, changelog, split_window),
         _ => Err(USAGE.into()),
     };
-    finish(done)
+    finish("bench-keyed", done)
 }
 
 fn create(bootstrap: &str, topic: &str, partitions: &str, config: &[&str]) -> Result<Value, BoxError> {
@@ -143,21 +141,16 @@ type Split = fn(&[u8]) -> Result<(&[u8], i64), BoxError>;
 
 fn tally(bootstrap: &str, changelog: &str, split: Split) -> Result<Value, BoxError> {
     let consumer: BaseConsumer = consumer_settings(bootstrap, "10").create()?;
-    let mut left = assign(&consumer, changelog)?;
+    let partitions = assign(&consumer, changelog)?;
     let mut counts: HashMap<Vec<u8>, i64> = HashMap::new();
-    while left > 0 {
-        match consumer.poll(WITHIN).ok_or("no answer from the brokers")? {
-            Err(KafkaError::PartitionEOF(_)) => left -= 1,
-            message => {
-                let message = message?;
-                let key = message.key().unwrap_or_default();
-                match message.payload() {
-                    None => drop(counts.remove(key)),
-                    Some(value) => drop(counts.insert(key.to_vec(), std::str::from_utf8(value)?.parse()?)),
-                }
-            }
+    to_the_ends(&consumer, partitions, |message| {
+        let key = message.key().unwrap_or_default();
+        match message.payload() {
+            None => drop(counts.remove(key)),
+            Some(value) => drop(counts.insert(key.to_vec(), std::str::from_utf8(value)?.parse()?)),
         }
-    }
+        Ok(())
+    })?;
     let mut tally = Tally::default();
     for (key, count) in &counts {
         let (key, window) = split(key)?;
@@ -169,24 +162,4 @@ fn tally(bootstrap: &str, changelog: &str, split: Split) -> Result<Value, BoxErr
 fn split_window(key: &[u8]) -> Result<(&[u8], i64), BoxError> {
     let (key, window) = faust::window::key::split_changelog_key(key).ok_or("a key without a window")?;
     Ok((key, window.as_millis()))
-}
-
-fn client(bootstrap: &str) -> ClientConfig {
-    let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", bootstrap);
-    client
-}
-
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
-fn finish(done: Result<Value, BoxError>) -> ExitCode {
-    match done {
-        Ok(answer) => {
-            println!("{answer}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("bench-keyed: {error}");
-            ExitCode::FAILURE
-        }
-    }
 }

@@ -6,9 +6,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use faust_bench::{BoxError, Click, assign, consumer_settings, send};
+use faust_bench::{BoxError, Click, WITHIN, assign, consumer_settings, send, to_the_ends};
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message};
 
@@ -29,26 +28,19 @@ fn main() -> ExitCode {
 fn run(bootstrap: &str, input: &str, output: &str) -> Result<(), BoxError> {
     let consumer: BaseConsumer = consumer_settings(bootstrap, "50").create()?;
     let producer: BaseProducer = producer_settings(bootstrap).create()?;
-    let mut left = assign(&consumer, input)?;
+    let partitions = assign(&consumer, input)?;
     let mut buffer = Vec::new();
-    while left > 0 {
+    to_the_ends(&consumer, partitions, |message| {
         producer.poll(Duration::ZERO);
-        let message = match consumer.poll(Duration::from_millis(100)) {
-            None => continue,
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                left -= 1;
-                continue;
-            }
-            Some(message) => message?,
-        };
         let click: Click = serde_json::from_str(std::str::from_utf8(message.payload().unwrap_or_default())?)?;
         if click.number >= 100 {
             buffer.clear();
             serde_json::to_writer(&mut buffer, &click)?;
             send(&producer, BaseRecord::to(output).key(&click.uri).payload(&buffer))?;
         }
-    }
-    producer.flush(Duration::from_secs(60))?;
+        Ok(())
+    })?;
+    producer.flush(WITHIN)?;
     Ok(())
 }
 

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use faust_bench::{BoxError, Click, Measured, Meter, Tally, Usage, WINDOW_MS, assign, consumer_settings};
+use faust_bench::{
+    BoxError, Click, Measured, Meter, Tally, Usage, WINDOW_MS, assign, consumer_settings, finish, to_the_ends,
+};
 use rdkafka::Message;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
         [bootstrap, "restore", changelog] => restore(bootstrap, changelog),
         _ => Err(USAGE.into()),
     };
-    finish(done)
+    finish("bench-loop-tables", done)
 }
 
 fn keyed(bootstrap: &str, topic: &str, events: &str) -> Result<Value, BoxError> {
@@ -92,23 +94,16 @@ fn restore(bootstrap: &str, changelog: &str) -> Result<Value, BoxError> {
     let mut counts: HashMap<String, i64> = HashMap::new();
     let mut records = 0_u64;
     let began = Instant::now();
-    let mut left = assign(&consumer, changelog)?;
-    while left > 0 {
-        let message = match consumer.poll(Duration::from_millis(100)) {
-            None => continue,
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                left -= 1;
-                continue;
-            }
-            Some(message) => message?,
-        };
+    let partitions = assign(&consumer, changelog)?;
+    to_the_ends(&consumer, partitions, |message| {
         records += 1;
         let key = std::str::from_utf8(message.key().unwrap_or_default())?;
         match message.payload() {
             None => drop(counts.remove(key)),
             Some(value) => drop(counts.insert(key.to_owned(), std::str::from_utf8(value)?.parse()?)),
         }
-    }
+        Ok(())
+    })?;
     let took = began.elapsed();
     let usage = Usage::now()?;
     let mut tally = Tally::default();
@@ -137,18 +132,4 @@ fn report(measured: Measured, usage: Usage, tally: Tally) -> Value {
         "peak_rss_mb": usage.peak_rss_mb,
         "tally": tally.to_json(),
     })
-}
-
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
-fn finish(done: Result<Value, BoxError>) -> ExitCode {
-    match done {
-        Ok(answer) => {
-            println!("{answer}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("bench-loop-tables: {error}");
-            ExitCode::FAILURE
-        }
-    }
 }

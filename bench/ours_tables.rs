@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use faust::prelude::*;
 use faust::{Counts, RestoreListener, RestoreProgress, Status, Worker, WorkerOptions};
-use faust_bench::{BoxError, Meter, Tally, Usage};
+use faust_bench::{BoxError, Meter, Tally, Usage, finish};
 use serde_json::json;
 
 #[global_allocator]
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     // As `main()` of an app has it.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = runtime.map_err(BoxError::from).and_then(|runtime| runtime.block_on(run(&arguments)));
-    finish(done)
+    finish("bench-ours-tables", done)
 }
 
 async fn run(arguments: &[&str]) -> Result<Value, BoxError> {
@@ -208,20 +208,6 @@ async fn until_ended(worker: &Worker, mut look: impl FnMut(Status)) -> Result<()
                 return Ok(ended?);
             }
             () = tokio::time::sleep(LOOK) => look(worker.status()),
-        }
-    }
-}
-
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
-fn finish(done: Result<Value, BoxError>) -> ExitCode {
-    match done {
-        Ok(answer) => {
-            println!("{answer}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("bench-ours-tables: {error}");
-            ExitCode::FAILURE
         }
     }
 }

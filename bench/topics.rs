@@ -4,19 +4,16 @@
 //! and are timed by the broker's clock, so that no system has to measure itself.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use faust_bench::{BoxError, Click, hash, send};
+use faust_bench::{BoxError, Click, WITHIN, client, finish, hash, send, to_the_ends};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const WITHIN: Duration = Duration::from_secs(60);
 const USAGE: &str = "usage: bench-topics BOOTSTRAP COMMAND
   fill TOPIC EVENTS     clicks, the same for the same number; prints what a filter for 100 and above lets pass
   ends TOPIC            prints the end offset of each partition
@@ -31,7 +28,7 @@ fn main() -> ExitCode {
         [bootstrap, "sum", topic, ends] => sum(bootstrap, topic, ends),
         _ => Err(USAGE.into()),
     };
-    finish(done)
+    finish("bench-topics", done)
 }
 
 fn fill(bootstrap: &str, topic: &str, events: &str) -> Result<Value, BoxError> {
@@ -72,21 +69,16 @@ fn sum(bootstrap: &str, topic: &str, ends: &str) -> Result<Value, BoxError> {
     }
     consumer.assign(&list)?;
     let (mut counts, mut checksums) = (vec![0_u64; starts.len()], vec![0_u64; starts.len()]);
-    let (mut left, mut first, mut last) = (starts.len(), i64::MAX, i64::MIN);
-    while left > 0 {
-        match consumer.poll(WITHIN).ok_or("no answer from the brokers")? {
-            Err(KafkaError::PartitionEOF(_)) => left -= 1,
-            message => {
-                let message = message?;
-                let partition = usize::try_from(message.partition())?;
-                let hash = hash(message.key().unwrap_or_default(), message.payload().unwrap_or_default());
-                checksums[partition] = checksums[partition].wrapping_add(hash);
-                counts[partition] += 1;
-                let at = message.timestamp().to_millis().ok_or("a message without a time")?;
-                (first, last) = (first.min(at), last.max(at));
-            }
-        }
-    }
+    let (mut first, mut last) = (i64::MAX, i64::MIN);
+    to_the_ends(&consumer, starts.len(), |message| {
+        let partition = usize::try_from(message.partition())?;
+        let hash = hash(message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+        checksums[partition] = checksums[partition].wrapping_add(hash);
+        counts[partition] += 1;
+        let at = message.timestamp().to_millis().ok_or("a message without a time")?;
+        (first, last) = (first.min(at), last.max(at));
+        Ok(())
+    })?;
     let total = checksums.iter().fold(0_u64, |sum, each| sum.wrapping_add(*each)).to_string();
     let checksums: Vec<_> = checksums.iter().map(u64::to_string).collect();
     let count: u64 = counts.iter().sum();
@@ -97,24 +89,4 @@ fn sum(bootstrap: &str, topic: &str, ends: &str) -> Result<Value, BoxError> {
 
 fn partitions(topics: &[rdkafka::metadata::MetadataTopic]) -> usize {
     topics.first().map_or(0, |topic| topic.partitions().len())
-}
-
-fn client(bootstrap: &str) -> ClientConfig {
-    let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", bootstrap);
-    client
-}
-
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
-fn finish(done: Result<Value, BoxError>) -> ExitCode {
-    match done {
-        Ok(answer) => {
-            println!("{answer}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("bench-topics: {error}");
-            ExitCode::FAILURE
-        }
-    }
 }

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::ToBytes;
+use rdkafka::message::{BorrowedMessage, ToBytes};
 use rdkafka::producer::{BaseProducer, BaseRecord};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::BoxError;
+
+/// How long brokers may take to answer.
+pub const WITHIN: Duration = Duration::from_secs(60);
 
 /// The framework's, where they bear on speed: faust-core/src/transport/kafka/config.rs. `wait` is how long a broker may
 /// hold a fetch.
@@ -29,6 +32,13 @@ pub fn consumer_settings(bootstrap: &str, wait: &str) -> ClientConfig {
     settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+/// For what needs no settings.
+pub fn client(bootstrap: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", bootstrap);
+    client
+}
+
 /// Reads all partitions of a topic from their beginnings; says how many there are.
 ///
 /// # Errors
@@ -42,6 +52,24 @@ pub fn assign(consumer: &BaseConsumer, topic: &str) -> Result<usize, BoxError> {
     }
     consumer.assign(&list)?;
     Ok(partitions)
+}
+
+/// Reads what is assigned to the ends of its `partitions`.
+///
+/// # Errors
+/// The brokers do not answer, or `each` says so.
+pub fn to_the_ends(
+    consumer: &BaseConsumer,
+    mut partitions: usize,
+    mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<(), BoxError>,
+) -> Result<(), BoxError> {
+    while partitions > 0 {
+        match consumer.poll(WITHIN).ok_or("no answer from the brokers")? {
+            Err(KafkaError::PartitionEOF(_)) => partitions -= 1,
+            message => each(&message?)?,
+        }
+    }
+    Ok(())
 }
 
 /// Sends a message, waiting for room.
