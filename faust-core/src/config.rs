@@ -65,7 +65,7 @@ table::settings! {
     /// The private key of `broker_ssl_certificate` (PEM).
     broker_ssl_key: Option<PathBuf> = "", example "/etc/ssl/orders.key";
 
-    /// Where a group without a committed offset begins: `earliest`, `latest`, or `none` to stop with an error.
+    /// Where to read without a committed offset, or when it is deleted: `earliest`, `latest`, or `none` to stop with an error.
     consumer_auto_offset_reset: OffsetReset = "earliest", example "latest";
     /// A name that stays the same over restarts, so that a quick restart moves no partitions.
     consumer_group_instance_id: Option<String> = "", example "orders-1";
