@@ -277,20 +277,27 @@ impl TestDriver {
     /// # Errors
     /// Why it had ended before, if it had.
     pub fn stop(&mut self, worker: WorkerId) -> Result<(), Error> {
-        let id = worker;
-        let Some(worker) = self.workers.get(id.0).and_then(Option::as_ref) else { return Ok(()) };
-        {
+        if self.status(worker).is_none() {
+            return Ok(());
+        }
+        self.begin_stop(worker);
+        let outcome = self.outcome(worker);
+        self.disks.free(worker.0);
+        if let Some(worker) = self.workers.get_mut(worker.0) {
+            *worker = None;
+        }
+        outcome
+    }
+
+    /// Asks a worker to end, and runs what that sets in motion without time passing: to do something in the middle of its
+    /// end. [`stop`](Self::stop) must follow.
+    pub fn begin_stop(&mut self, worker: WorkerId) {
+        if let Some(Some(worker)) = self.workers.get(worker.0) {
             // On the driver's clock: the time it has to end is counted from now.
             let _inside = self.runtime.enter();
             worker.begin_stop();
         }
         self.run_until_idle();
-        let outcome = self.outcome(id);
-        self.disks.free(id.0);
-        if let Some(worker) = self.workers.get_mut(id.0) {
-            *worker = None;
-        }
-        outcome
     }
 
     /// Why a worker has ended by itself; `None` while it runs.

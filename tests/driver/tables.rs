@@ -110,6 +110,51 @@ fn a_commit_that_was_never_made_does_not_count() {
     }
 }
 
+#[test]
+fn a_stop_outlasts_a_commit_that_is_not_answered() {
+    for answers in [false, true] {
+        let mut driver = driver(App::builder("tables").agent::<sum>());
+        let worker = driver.start_worker().unwrap();
+        send(&mut driver, &[("a", 1), ("b", 1)]);
+        driver.commit();
+        if answers {
+            driver.cluster().hold_commit_answers()
+        } else {
+            driver.cluster().hold_commits()
+        }
+        send(&mut driver, &[("a", 10), ("c", 10)]);
+        driver.commit();
+        // Not sealed yet when the end is asked for; the commit before it is given up, and the last one not answered either.
+        send(&mut driver, &[("b", 20)]);
+        driver.stop(worker).unwrap();
+        assert!(driver.status(worker).is_none());
+        driver.cluster().release_commits();
+        driver.advance(Duration::from_secs(60));
+        let worker = driver.start_worker().unwrap();
+        expect(&driver, &[("a", 11), ("b", 21), ("c", 10)]);
+        driver.commit();
+        driver.restart(worker).unwrap();
+        expect(&driver, &[("a", 11), ("b", 21), ("c", 10)]);
+    }
+}
+
+#[test]
+fn what_a_commit_under_way_has_sealed_is_not_sent_again_at_a_stop() {
+    let mut driver = driver(App::builder("tables").agent::<sum>().setting("topic_partitions", 1));
+    let worker = driver.start_worker().unwrap();
+    driver.cluster().hold_commits();
+    send(&mut driver, &[("a", 1)]);
+    driver.commit();
+    send(&mut driver, &[("b", 2)]);
+    driver.begin_stop(worker);
+    // The word of the commit comes within its part of the time.
+    driver.advance(Duration::from_secs(1));
+    driver.cluster().release_commits();
+    driver.stop(worker).unwrap();
+    let changelog = driver.read::<String, i64>("tables-sums-changelog").unwrap();
+    assert_eq!(changelog, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+}
+
 /// Keeps a long text for each key.
 #[agent(topic = "numbers")]
 async fn long(mut numbers: Stream<i64, String>, texts: Table<String, String>) -> Result<()> {
