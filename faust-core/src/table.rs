@@ -1,5 +1,6 @@
 //! Tables: local state by key, kept in a changelog topic, changed by the agents of one partition.
 
+pub(crate) mod ahead;
 pub(crate) mod cell;
 pub(crate) mod decl;
 mod entry;

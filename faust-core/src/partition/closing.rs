@@ -9,6 +9,7 @@ use super::stage::LiveStage;
 use super::tables::{TaskTable, TaskTables};
 use crate::agent::{AgentCx, Run};
 use crate::error::{BoxError, Error, chain};
+use crate::table::ahead::LookAhead;
 use crate::table::cell::{AnyCell, Closed};
 use crate::table::decl::RelativeTo;
 use crate::table::{HookCall, HookDef, HookFn, HookKind, LateEvent};
@@ -21,6 +22,8 @@ pub(crate) struct StageTables {
     task: Arc<TaskTables>,
     /// Those with windows.
     windowed: Vec<Windowed>,
+    /// Those without.
+    plain: Vec<Arc<dyn AnyCell>>,
     /// Late events whose hooks have not run yet.
     late: Mutex<Vec<(Arc<str>, HookCall)>>,
     has_late: AtomicBool,
@@ -39,16 +42,25 @@ impl StageTables {
     /// The tables of these names, for a stage.
     pub(crate) fn new(task: &Arc<TaskTables>, used: &[Arc<str>]) -> Self {
         let tables = used.iter().filter_map(|name| task.get(name));
-        let windowed: Vec<_> = tables
-            .filter(|table| table.cell.info().window.is_some())
-            .map(|table| Windowed { table: Arc::clone(table), close: OnceLock::new(), late: OnceLock::new() })
-            .collect();
+        let (windowed, plain): (Vec<_>, Vec<_>) = tables.partition(|table| table.cell.info().window.is_some());
+        let windowed = windowed.into_iter().map(|table| Windowed {
+            table: Arc::clone(table),
+            close: OnceLock::new(),
+            late: OnceLock::new(),
+        });
+        let windowed: Vec<_> = windowed.collect();
+        let plain = plain.into_iter().map(|table| Arc::clone(&table.cell)).collect();
         let has_fields = windowed.iter().any(|windowed| windowed.field().is_some());
-        Self { task: Arc::clone(task), windowed, has_fields, ..Self::default() }
+        Self { task: Arc::clone(task), windowed, plain, has_fields, ..Self::default() }
     }
 
     pub(crate) fn cell(&self, name: &str) -> Option<Arc<dyn AnyCell>> {
         self.task.cell(name)
+    }
+
+    /// For the tables that are keyed as messages may be.
+    pub(crate) fn look_ahead(&self) -> LookAhead {
+        LookAhead::new(self.plain.clone())
     }
 
     /// Makes the hooks of the stage's tables, which may take topics of their own.

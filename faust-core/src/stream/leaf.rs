@@ -17,6 +17,7 @@ use crate::partition::cursor::Gate;
 use crate::partition::dead_letter;
 use crate::partition::stage::LiveStage;
 use crate::record::{TimestampFn, timestamp_of};
+use crate::table::ahead::LookAhead;
 use crate::transport::TransportErrorKind;
 
 /// Messages read at a time. 16 to 512 measure alike; 1 does not.
@@ -49,6 +50,7 @@ impl<V: Data, K: Data> Blueprint<V, K> for SourceBlueprint<V, K> {
         let decoder = Decoder { value: self.value.clone(), key: self.key.clone(), timestamp: self.timestamp };
         Ok(Box::new(Leaf {
             stage: Arc::clone(stage),
+            ahead: stage.tables.look_ahead(),
             decoder,
             buffer: VecDeque::with_capacity(BATCH),
             turn: 0,
@@ -68,6 +70,7 @@ struct Leaf<V, K> {
     stage: Arc<LiveStage>,
     decoder: Decoder<V, K>,
     buffer: VecDeque<Entry<V, K>>,
+    ahead: LookAhead,
     /// The input to read first next time, so that none starves.
     turn: usize,
     /// A dead letter that waits for room in the producer.
@@ -131,12 +134,17 @@ impl<V: Data, K: Data> Leaf<V, K> {
 
     /// Reads and decodes the next batch into the buffer.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { stage, decoder, buffer, turn, .. } = self;
+        let Self { stage, decoder, buffer, ahead, turn, .. } = self;
         for step in 0..stage.inputs.len() {
             let index = (*turn + step) % stage.inputs.len();
             let Some(input) = stage.inputs.get(index) else { continue };
             let number = u32::try_from(index).expect("an agent has few topics");
-            let polled = input.poll_batch(cx, BATCH, &mut |message| buffer.push_back(decoder.decode(number, &message)));
+            ahead.begin();
+            let polled = input.poll_batch(cx, BATCH, &mut |message| {
+                ahead.note(message.key);
+                buffer.push_back(decoder.decode(number, &message));
+            });
+            ahead.end();
             // Whatever else the poll says: what has come is this stage's to finish.
             if !buffer.is_empty() {
                 stage.cursor.delivered(number, buffer.iter().map(Entry::offset));

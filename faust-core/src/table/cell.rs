@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::ahead::{Foresight, KeyBatch};
 use super::overlay::{CacheBudget, DirtyKey, Held, Overlay};
 use super::spec::{TableInfo, TableSpec};
 use crate::codec::{Data, EncodeError};
@@ -86,6 +87,7 @@ struct State<V> {
     entry_bytes: usize,
     /// Changed keys with which a commit is due.
     commit_due: usize,
+    foresight: Foresight,
 }
 
 impl<V: Clone> State<V> {
@@ -121,6 +123,7 @@ impl<V: TableValue> Cell<V> {
             entry_bytes: 0,
             commit_due: COMMIT_SOON,
             starts: BTreeMap::new(),
+            foresight: Foresight::default(),
         };
         Arc::new_cyclic(|this| Self {
             spec,
@@ -305,6 +308,12 @@ pub(crate) trait AnyCell: Send + Sync {
     /// Keys written since the last cut.
     fn dirty(&self) -> usize;
 
+    /// Whether the keys of the next messages should be [looked up](Self::look_ahead) beforehand.
+    fn looks_ahead(&self) -> bool;
+
+    /// These are the keys of messages that come soon.
+    fn look_ahead(&self, keys: &KeyBatch);
+
     /// Ends what was written until now; `None` when that is nothing.
     ///
     /// # Errors
@@ -364,6 +373,18 @@ impl<V: TableValue> AnyCell for Cell<V> {
 
     fn dirty(&self) -> usize {
         self.state().overlay.dirty()
+    }
+
+    fn looks_ahead(&self) -> bool {
+        let mut state = self.state();
+        let entries = state.overlay.len();
+        state.foresight.is_worth_it(entries)
+    }
+
+    fn look_ahead(&self, keys: &KeyBatch) {
+        let mut state = self.state();
+        let here = state.overlay.look_ahead(keys);
+        state.foresight.learn(here, keys);
     }
 
     fn seal(&self) -> Result<Option<Arc<Sealed>>, Error> {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use self::slab::Slab;
+use super::ahead::KeyBatch;
 
 /// Keys and values of one table in one partition, by their encoded keys.
 pub(crate) struct Overlay<V> {
@@ -152,6 +153,33 @@ impl<V: Clone> Overlay<V> {
         let at = index.find(hash, same).copied()?;
         self.slot_mut(at).hot = true;
         Some(at)
+    }
+
+    /// Looks up keys that are likely to be asked for soon, so that their entries are near by then. Returns how many are
+    /// here.
+    ///
+    /// Nothing in a loop depends on the round before: the processor waits for the memory of several at a time.
+    pub(crate) fn look_ahead(&self, keys: &KeyBatch) -> usize {
+        const TOGETHER: usize = 32;
+        let (mut keys, mut left, mut here) = (keys.iter(), keys.len(), 0);
+        while left > 0 {
+            let together = left.min(TOGETHER);
+            let mut found = [None; TOGETHER];
+            for (found, key) in found.iter_mut().zip(keys.by_ref().take(together)) {
+                let hash = self.hasher.hash_one(key);
+                let same = |&at: &u32| self.slots.get(at).is_some_and(|slot| slot.hash == hash);
+                *found = self.index.find(hash, same).map(|&at| (at, key));
+            }
+            let is_here = |&(at, key): &(u32, &[u8])| *self.slot(at).key == *key;
+            here += found.iter().flatten().filter(|found| is_here(found)).count();
+            left -= together;
+        }
+        here
+    }
+
+    /// Entries that are here, those of removed keys among them.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
     }
 
     /// What an entry holds.

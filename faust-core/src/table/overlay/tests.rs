@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::super::ahead::KeyBatch;
 use super::{CacheBudget, DirtyKey, Held, Overlay};
 
 /// What happens to an overlay.
@@ -211,6 +212,9 @@ impl World {
             live += i64::from(held.is_there());
         }
         assert_eq!(self.overlay.live(), live);
+        let mut keys = KeyBatch::default();
+        (0..5).for_each(|key| keys.push(&[key]));
+        assert_eq!((self.overlay.look_ahead(&keys), self.overlay.len()), (here.len(), here.len()));
         let unwritten: Vec<_> = self.overlay.unwritten().map(|(_, key, _)| key[0]).collect();
         for key in 0..5 {
             let stored = self.store.get(&key).copied();
@@ -262,4 +266,19 @@ proptest! {
         drop(overlay);
         prop_assert_eq!(budget.used(), 0);
     }
+}
+
+#[test]
+fn looking_ahead_finds_what_is_here_of_any_number_of_keys() {
+    let mut overlay = Overlay::<u16>::new(CacheBudget::new(u64::MAX));
+    let mut keys = KeyBatch::default();
+    assert_eq!(overlay.look_ahead(&keys), 0);
+    for number in 0..300_u32 {
+        let key = number.to_be_bytes();
+        if number % 3 == 0 {
+            overlay.insert(&key, Held::Value(1));
+        }
+        keys.push(&key);
+    }
+    assert_eq!(overlay.look_ahead(&keys), 100);
 }

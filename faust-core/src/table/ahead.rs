@@ -1,0 +1,132 @@
+//! Looking keys up before they are asked for.
+//!
+//! In a table of a million keys a look-up is four reads of memory, each of which waits for the one before: a place in the
+//! index, the number there, the entry, its key. An agent asks for one key after the other, and the processor can do
+//! nothing meanwhile. The keys of a batch of messages are known when it has been read, and a table is mostly asked for
+//! those: looked up together, in a loop without anything else, they wait at the same time.
+
+use std::sync::Arc;
+
+use super::cell::AnyCell;
+
+/// Keys of messages that have been read and not been handed out.
+#[derive(Debug, Default)]
+pub(crate) struct KeyBatch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl KeyBatch {
+    pub(crate) fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// One key after the other.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| self.bytes.get(start..end).unwrap_or_default())
+    }
+}
+
+/// Entries below which a table stays near the processor anyway.
+const LARGE: usize = 8192;
+/// Batches for which a table is left alone when its keys were others.
+const REST: u32 = 256;
+
+/// Whether a table's keys are those of the messages: seen from whether it has them.
+#[derive(Debug, Default)]
+pub(crate) struct Foresight {
+    rest: u32,
+}
+
+impl Foresight {
+    /// Whether to look the next batch up, in a table of so many entries.
+    pub(crate) fn is_worth_it(&mut self, entries: usize) -> bool {
+        if self.rest > 0 {
+            self.rest -= 1;
+            return false;
+        }
+        entries >= LARGE
+    }
+
+    /// So many of the batch's keys are in the table.
+    pub(crate) fn learn(&mut self, found: usize, batch: &KeyBatch) {
+        if found < batch.len().div_ceil(4) {
+            self.rest = REST;
+        }
+    }
+}
+
+/// What the beginning of a stream does for the tables of its stage, with each batch that it reads.
+#[derive(Default)]
+pub(crate) struct LookAhead {
+    tables: Vec<Arc<dyn AnyCell>>,
+    /// Those for which the present batch is to be looked up.
+    eager: Vec<Arc<dyn AnyCell>>,
+    keys: KeyBatch,
+}
+
+impl LookAhead {
+    pub(crate) fn new(tables: Vec<Arc<dyn AnyCell>>) -> Self {
+        Self { tables, ..Self::default() }
+    }
+
+    /// A batch is about to be read.
+    pub(crate) fn begin(&mut self) {
+        self.keys.clear();
+        self.eager.clear();
+        self.eager.extend(self.tables.iter().filter(|table| table.looks_ahead()).cloned());
+    }
+
+    /// A message of the batch has this key.
+    pub(crate) fn note(&mut self, key: Option<&[u8]>) {
+        if let (Some(key), false) = (key, self.eager.is_empty()) {
+            self.keys.push(key);
+        }
+    }
+
+    /// The batch has been read.
+    pub(crate) fn end(&self) {
+        self.eager.iter().for_each(|table| table.look_ahead(&self.keys));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_gives_its_keys_back() {
+        let mut batch = KeyBatch::default();
+        for key in ["one", "", "three"] {
+            batch.push(key.as_bytes());
+        }
+        let keys: Vec<&[u8]> = batch.iter().collect();
+        assert_eq!((keys, batch.len()), (vec![&b"one"[..], b"", b"three"], 3));
+        batch.clear();
+        assert_eq!((batch.iter().count(), batch.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_table_of_other_keys_is_left_alone_for_a_while() {
+        let (mut foresight, mut batch) = (Foresight::default(), KeyBatch::default());
+        (0..8).for_each(|_| batch.push(b"key"));
+        assert!(!foresight.is_worth_it(LARGE - 1), "a small table is near anyway");
+        assert!(foresight.is_worth_it(LARGE));
+        foresight.learn(2, &batch);
+        assert!(foresight.is_worth_it(LARGE), "a quarter is enough");
+        foresight.learn(1, &batch);
+        assert!((0..REST).all(|_| !foresight.is_worth_it(LARGE)));
+        assert!(foresight.is_worth_it(LARGE), "it may have got them since");
+    }
+}
