@@ -172,12 +172,12 @@ fn a_commit_comes_early_when_much_has_changed() {
     driver.commit();
     let committed = |driver: &mut TestDriver| driver.committed("numbers").unwrap()[&0];
     assert_eq!(committed(&mut driver), 1);
-    let keys: Vec<String> = (0..300).map(|key| format!("k{key}")).collect();
+    let keys: Vec<String> = (0..600).map(|key| format!("k{key}")).collect();
     let pairs: Vec<_> = keys.iter().map(|key| (key.as_str(), 1)).collect();
-    send(&mut driver, &pairs[..200]);
-    assert_eq!(committed(&mut driver), 1, "12.5 MiB wait for the interval");
-    send(&mut driver, &pairs[200..]);
-    assert!(committed(&mut driver) > 1, "the clock has not moved, but 16 MiB are many");
+    send(&mut driver, &pairs[..400]);
+    assert_eq!(committed(&mut driver), 1, "25 MiB wait for the interval");
+    send(&mut driver, &pairs[400..]);
+    assert!(committed(&mut driver) > 1, "the clock has not moved, but 32 MiB are many");
 }
 
 /// Takes every number into windows of a second.

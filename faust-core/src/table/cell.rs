@@ -50,8 +50,8 @@ pub(crate) struct CellCx {
 
 /// Changed keys of one table in one partition, and about how many bytes of them, with which a commit is due: what is to be
 /// sent at once stays short. Earlier, a key that is changed again and again would be sent more often.
-const COMMIT_SOON: usize = 250_000;
-const COMMIT_SOON_BYTES: usize = 16 << 20;
+const COMMIT_SOON: usize = 500_000;
+const COMMIT_SOON_BYTES: usize = 32 << 20;
 /// How many entries are looked at for one that may go, for each that comes.
 const EVICT_LOOKS: usize = 16;
 
