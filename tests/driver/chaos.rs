@@ -72,9 +72,12 @@ pub(crate) fn step(span: i64) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Where tables are kept; a database on disk costs a case ten times the time.
-pub(crate) fn store() -> impl Strategy<Value = &'static str> {
-    prop_oneof![6 => Just("memory://"), 1 => Just("sled://"), 1 => Just("fjall://")]
+/// Where tables are kept, if `FAUST_TEST_STORE` does not say it; a database on disk costs a case ten times the time.
+pub(crate) fn store() -> BoxedStrategy<&'static str> {
+    if let Ok(given) = std::env::var("FAUST_TEST_STORE") {
+        return Just(&*given.leak()).boxed();
+    }
+    prop_oneof![6 => Just("memory://"), 1 => Just("sled://"), 1 => Just("fjall://")].boxed()
 }
 
 /// How many random cases a property gets; `FAUST_TEST_CASES` asks for more.
