@@ -30,6 +30,11 @@ const MEMTABLE: u64 = 16 << 20;
 /// Blocks of files kept in memory; hot keys are in the tables' own cache.
 const CACHE: u64 = 64 << 20;
 
+/// Bytes of full journals with which those trees are written to files that journals are still kept for: the marks alone,
+/// few and always in memory, would keep them for ever. fjall's default is 512 MiB of disk, read again whenever the store is
+/// opened; this is the least that it takes.
+const JOURNALS: u64 = 64 << 20;
+
 /// fjall's own threads may hold the lock for a moment after it was closed in this process.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -46,7 +51,8 @@ impl Engine for Fjall {
     fn open(dir: &Path) -> Result<Self, Fault> {
         let began = Instant::now();
         let db = loop {
-            match Database::builder(dir).cache_size(CACHE).worker_threads(threads()).open() {
+            let builder = Database::builder(dir).cache_size(CACHE).max_journaling_size(JOURNALS);
+            match builder.worker_threads(threads()).open() {
                 Ok(db) => break db,
                 Err(fjall::Error::Locked) if began.elapsed() > CLOSING => return Err(Fault::Locked),
                 Err(fjall::Error::Locked) => std::thread::sleep(Duration::from_millis(5)),
