@@ -38,6 +38,8 @@ impl KeyBatch {
     }
 }
 
+/// Bytes of a key above which it is not worth the copy.
+const LONGEST: usize = 1024;
 /// Entries below which a table stays near the processor anyway.
 const LARGE: usize = 8192;
 /// Batches for which a table is left alone when its keys were others.
@@ -90,6 +92,7 @@ impl LookAhead {
 
     /// A message of the batch has this key.
     pub(crate) fn note(&mut self, key: Option<&[u8]>) {
+        let key = key.filter(|key| key.len() <= LONGEST);
         if let (Some(key), false) = (key, self.eager.is_empty()) {
             self.keys.push(key);
         }
