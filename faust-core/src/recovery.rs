@@ -67,7 +67,7 @@ pub(crate) struct Recovery {
     restoring: AtomicUsize,
     /// Calls to stores that are under way on other threads.
     #[cfg(feature = "testing")]
-    calls: AtomicUsize,
+    calls: Arc<AtomicUsize>,
     /// The tables that are here now, for whoever looks in from outside.
     cells: Mutex<Cells>,
 }
@@ -395,11 +395,20 @@ impl Recovery {
         &self,
         call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        // IMPORTANT: held by the call as well as by who waits for it, who may be gone before it is over.
         #[cfg(feature = "testing")]
-        self.calls.fetch_add(1, Ordering::AcqRel);
+        let calling = Calling::begin(&self.calls);
+        #[cfg(feature = "testing")]
+        let call = {
+            let calling = Arc::clone(&calling);
+            move || {
+                let _until_over = calling;
+                call()
+            }
+        };
         let called = tokio::task::spawn_blocking(call).await;
         #[cfg(feature = "testing")]
-        self.calls.fetch_sub(1, Ordering::AcqRel);
+        drop(calling);
         match called {
             Ok(result) => result,
             // The runtime ends only with the worker.
@@ -417,6 +426,25 @@ impl Recovery {
     #[cfg(feature = "testing")]
     pub(crate) fn hurry_stores(&self) -> Wish {
         self.writer.hurry()
+    }
+}
+
+/// Work for the stores on another thread, counted until it is over and heard of.
+#[cfg(feature = "testing")]
+struct Calling(Arc<AtomicUsize>);
+
+#[cfg(feature = "testing")]
+impl Calling {
+    fn begin(calls: &Arc<AtomicUsize>) -> Arc<Self> {
+        calls.fetch_add(1, Ordering::AcqRel);
+        Arc::new(Self(Arc::clone(calls)))
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Drop for Calling {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
