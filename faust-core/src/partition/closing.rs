@@ -43,12 +43,9 @@ impl StageTables {
     pub(crate) fn new(task: &Arc<TaskTables>, used: &[Arc<str>]) -> Self {
         let tables = used.iter().filter_map(|name| task.get(name));
         let (windowed, plain): (Vec<_>, Vec<_>) = tables.partition(|table| table.cell.info().window.is_some());
-        let windowed = windowed.into_iter().map(|table| Windowed {
-            table: Arc::clone(table),
-            close: OnceLock::new(),
-            late: OnceLock::new(),
-        });
-        let windowed: Vec<_> = windowed.collect();
+        let with_hooks =
+            |table: &Arc<_>| Windowed { table: Arc::clone(table), close: OnceLock::new(), late: OnceLock::new() };
+        let windowed: Vec<_> = windowed.into_iter().map(with_hooks).collect();
         let plain = plain.into_iter().map(|table| Arc::clone(&table.cell)).collect();
         let has_fields = windowed.iter().any(|windowed| windowed.field().is_some());
         Self { task: Arc::clone(task), windowed, plain, has_fields, ..Self::default() }
@@ -58,7 +55,7 @@ impl StageTables {
         self.task.cell(name)
     }
 
-    /// For the tables that are keyed as messages may be.
+    /// For the tables whose keys may be those of messages.
     pub(crate) fn look_ahead(&self) -> LookAhead {
         LookAhead::new(self.plain.clone())
     }

@@ -30,9 +30,10 @@ const MEMTABLE: u64 = 16 << 20;
 /// Blocks of files kept in memory; hot keys are in the tables' own cache.
 const CACHE: u64 = 64 << 20;
 
-/// Bytes of full journals with which those trees are written to files that journals are still kept for: the marks alone,
-/// few and always in memory, would keep them for ever. fjall's default is 512 MiB of disk, read again whenever the store is
-/// opened; this is the least that it takes.
+/// Bytes of full journals from which on trees are written to files for the sake of the journals. One is kept as long as
+/// something in it is in memory only, and the tree of the marks never becomes large enough to leave it by itself: without
+/// this, journals stay until there are 512 MiB, fjall's default, all of which is read whenever the store is opened. This is
+/// the least that fjall takes.
 const JOURNALS: u64 = 64 << 20;
 
 /// fjall's own threads may hold the lock for a moment after it was closed in this process.

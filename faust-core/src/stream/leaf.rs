@@ -139,14 +139,13 @@ impl<V: Data, K: Data> Leaf<V, K> {
             let index = (*turn + step) % stage.inputs.len();
             let Some(input) = stage.inputs.get(index) else { continue };
             let number = u32::try_from(index).expect("an agent has few topics");
-            ahead.begin();
             let polled = input.poll_batch(cx, BATCH, &mut |message| {
                 ahead.note(message.key);
                 buffer.push_back(decoder.decode(number, &message));
             });
-            ahead.end();
             // Whatever else the poll says: what has come is this stage's to finish.
             if !buffer.is_empty() {
+                ahead.look();
                 stage.cursor.delivered(number, buffer.iter().map(Entry::offset));
                 stage.outputs.stats.events(buffer.len() as u64);
             }

@@ -52,7 +52,7 @@ pub(crate) struct Foresight {
 }
 
 impl Foresight {
-    /// Whether to look the next batch up, in a table of so many entries.
+    /// Whether to look a batch up, in a table of so many entries. Asked once for each batch.
     pub(crate) fn is_worth_it(&mut self, entries: usize) -> bool {
         if self.rest > 0 {
             self.rest -= 1;
@@ -70,42 +70,41 @@ impl Foresight {
 }
 
 /// What the beginning of a stream does for the tables of its stage, with each batch that it reads.
-#[derive(Default)]
 pub(crate) struct LookAhead {
     tables: Vec<Arc<dyn AnyCell>>,
-    /// Those for which the present batch is to be looked up.
-    eager: Vec<Arc<dyn AnyCell>>,
+    /// Some table wanted the keys of the batch before, and so will have those of the present one.
+    wanted: bool,
     keys: KeyBatch,
 }
 
 impl LookAhead {
     pub(crate) fn new(tables: Vec<Arc<dyn AnyCell>>) -> Self {
-        Self { tables, ..Self::default() }
+        Self { tables, wanted: false, keys: KeyBatch::default() }
     }
 
-    /// A batch is about to be read.
-    pub(crate) fn begin(&mut self) {
-        self.keys.clear();
-        self.eager.clear();
-        self.eager.extend(self.tables.iter().filter(|table| table.looks_ahead()).cloned());
-    }
-
-    /// A message of the batch has this key.
+    /// A message has this key.
     pub(crate) fn note(&mut self, key: Option<&[u8]>) {
-        let key = key.filter(|key| key.len() <= LONGEST);
-        if let (Some(key), false) = (key, self.eager.is_empty()) {
+        if !self.wanted {
+            return;
+        }
+        if let Some(key) = key.filter(|key| key.len() <= LONGEST) {
             self.keys.push(key);
         }
     }
 
-    /// The batch has been read.
-    pub(crate) fn end(&self) {
-        self.eager.iter().for_each(|table| table.look_ahead(&self.keys));
+    /// A batch has been read, and none of it handed out.
+    pub(crate) fn look(&mut self) {
+        let wanting = self.tables.iter().filter(|table| table.look_ahead(&self.keys)).count();
+        self.wanted = wanting > 0;
+        self.keys.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::cell::{Cell, CellCx};
+    use super::super::decl::TableDecl;
+    use super::super::spec::TableSpec;
     use super::*;
 
     #[test]
@@ -118,6 +117,28 @@ mod tests {
         assert_eq!((keys, batch.len()), (vec![&b"one"[..], b"", b"three"], 3));
         batch.clear();
         assert_eq!((batch.iter().count(), batch.len()), (0, 0));
+    }
+
+    #[test]
+    fn keys_are_looked_up_for_large_tables_that_have_them() {
+        let spec = TableSpec::<u64>::new::<String>(&TableDecl::default(), "counts", "a test", "test");
+        let cell = Cell::new(Arc::new(spec.expect("both types have codecs")), CellCx::alone());
+        let mut ahead = LookAhead::new(vec![Arc::clone(&cell) as Arc<dyn AnyCell>]);
+        let mut batch = |keys: std::ops::Range<usize>| {
+            keys.for_each(|key| ahead.note(Some(&key.to_be_bytes())));
+            let noted = ahead.keys.len();
+            ahead.look();
+            (noted, ahead.wanted)
+        };
+        assert_eq!(batch(0..9), (0, false), "it is small");
+        for key in 0..LARGE {
+            cell.set(&key.to_be_bytes(), Some(1)).expect("it is nobody else's");
+        }
+        assert_eq!(batch(0..9), (0, true), "it is large now");
+        assert_eq!(batch(0..9), (9, true));
+        assert_eq!(batch(LARGE..LARGE + 9), (9, true));
+        assert_eq!(batch(0..9), (9, false), "its keys were others");
+        assert_eq!(batch(0..9), (0, false));
     }
 
     #[test]

@@ -48,6 +48,21 @@ pub(crate) struct CellCx {
     pub(crate) failed: Option<mpsc::UnboundedSender<Error>>,
 }
 
+impl CellCx {
+    /// For a table by itself: the only partition, without changelog or store.
+    pub(crate) fn alone() -> Self {
+        Self {
+            partition: 0,
+            partitions: 1,
+            store: None,
+            budget: CacheBudget::new(u64::MAX),
+            stats: Arc::default(),
+            commit_soon: Arc::default(),
+            failed: None,
+        }
+    }
+}
+
 /// Changed keys of one table in one partition, and about how many bytes of them, with which a commit is due: what is to be
 /// sent at once stays short. Earlier, a key that is changed again and again would be sent more often.
 const COMMIT_SOON: usize = 500_000;
@@ -308,11 +323,8 @@ pub(crate) trait AnyCell: Send + Sync {
     /// Keys written since the last cut.
     fn dirty(&self) -> usize;
 
-    /// Whether the keys of the next messages should be [looked up](Self::look_ahead) beforehand.
-    fn looks_ahead(&self) -> bool;
-
-    /// These are the keys of messages that come soon.
-    fn look_ahead(&self, keys: &KeyBatch);
+    /// These are the keys of messages that come soon, as far as somebody wanted them. Says whether this table does.
+    fn look_ahead(&self, keys: &KeyBatch) -> bool;
 
     /// Ends what was written until now; `None` when that is nothing.
     ///
@@ -375,16 +387,14 @@ impl<V: TableValue> AnyCell for Cell<V> {
         self.state().overlay.dirty()
     }
 
-    fn looks_ahead(&self) -> bool {
+    fn look_ahead(&self, keys: &KeyBatch) -> bool {
         let mut state = self.state();
-        let entries = state.overlay.len();
-        state.foresight.is_worth_it(entries)
-    }
-
-    fn look_ahead(&self, keys: &KeyBatch) {
-        let mut state = self.state();
-        let here = state.overlay.look_ahead(keys);
-        state.foresight.learn(here, keys);
+        let State { overlay, foresight, .. } = &mut *state;
+        let wants = foresight.is_worth_it(overlay.len());
+        if wants {
+            foresight.learn(overlay.look_ahead(keys), keys);
+        }
+        wants
     }
 
     fn seal(&self) -> Result<Option<Arc<Sealed>>, Error> {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::cell::scan::KeyBounds;
 use super::cell::{AnyCell, Cell, CellCx, TableValue};
 use super::decl::TableDecl;
-use super::overlay::CacheBudget;
 use super::spec::{Shared, TableSpec};
 use crate::agent::{AgentCx, ArgSpec, Run};
 use crate::codec::{Coder, Data, Role};
@@ -79,16 +78,7 @@ impl<K: Data, V: TableValue> Handle<K, V> {
     pub(super) fn detached(decl: &TableDecl, name: &str) -> Self {
         let spec = TableSpec::<V>::new::<K>(decl, name, "a test", "test").expect("the types of a table have codecs");
         let key = Coder::resolve(decl.key_codec, Role::Key).expect("the key of a table has a codec");
-        let cx = CellCx {
-            partition: 0,
-            partitions: 1,
-            store: None,
-            budget: CacheBudget::new(u64::MAX),
-            stats: Arc::default(),
-            commit_soon: Arc::default(),
-            failed: None,
-        };
-        Self { name: name.into(), key, way: Way::Alone(Cell::new(Arc::new(spec), cx)) }
+        Self { name: name.into(), key, way: Way::Alone(Cell::new(Arc::new(spec), CellCx::alone())) }
     }
 
     pub(super) fn stage(&self) -> Option<&Arc<LiveStage>> {

@@ -163,16 +163,16 @@ impl<V: Clone> Overlay<V> {
         const TOGETHER: usize = 32;
         let (mut keys, mut left, mut here) = (keys.iter(), keys.len(), 0);
         while left > 0 {
-            let together = left.min(TOGETHER);
             let mut found = [None; TOGETHER];
-            for (found, key) in found.iter_mut().zip(keys.by_ref().take(together)) {
+            // In this order: a key that is taken and has no place would be lost.
+            for (found, key) in found.iter_mut().zip(keys.by_ref()) {
                 let hash = self.hasher.hash_one(key);
                 let same = |&at: &u32| self.slots.get(at).is_some_and(|slot| slot.hash == hash);
                 *found = self.index.find(hash, same).map(|&at| (at, key));
             }
             let is_here = |&(at, key): &(u32, &[u8])| *self.slot(at).key == *key;
             here += found.iter().flatten().filter(|found| is_here(found)).count();
-            left -= together;
+            left = left.saturating_sub(TOGETHER);
         }
         here
     }
