@@ -88,6 +88,9 @@ pub const START: Timestamp = Timestamp(1_767_225_600_000);
 /// Turns without anything happening after which a driver is idle: more than any hand-over in the engine takes.
 const QUIET_TURNS: u32 = 40;
 
+/// How long a store may be at work while nothing else happens, by the system's clock.
+const STORING: Duration = Duration::from_secs(180);
+
 impl TestDriver {
     /// Builds the app; nothing runs yet.
     ///
@@ -393,17 +396,28 @@ async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
     let _hurried: Vec<_> = workers.iter().map(|worker| worker.hurry_stores()).collect();
     let mut seen = cluster.activity();
     let mut quiet = 0;
+    let mut storing_since = None;
     while quiet < QUIET_TURNS {
         // The runtime never sleeps while this yields, so the paused clock stands still.
         tokio::task::yield_now().await;
         let now = cluster.activity();
-        quiet = if now == seen { quiet + 1 } else { 0 };
+        if now == seen {
+            quiet += 1;
+        } else {
+            (quiet, storing_since) = (0, None);
+        }
         seen = now;
         // Stores work on threads of their own, which only the system's clock moves.
-        while quiet + 1 >= QUIET_TURNS && workers.iter().any(|worker| worker.is_storing()) {
-            std::thread::yield_now();
-            quiet = 0;
+        if quiet + 1 < QUIET_TURNS || !workers.iter().any(|worker| worker.is_storing()) {
+            continue;
         }
+        let since = *storing_since.get_or_insert_with(std::time::Instant::now);
+        assert!(
+            since.elapsed() < STORING,
+            "a store has been at work for {STORING:?} of the system's time: the disk stands still, or this is a mistake in the driver, to be reported"
+        );
+        std::thread::yield_now();
+        quiet = 0;
     }
 }
 

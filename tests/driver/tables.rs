@@ -216,3 +216,28 @@ fn an_agent_that_drops_all_its_events_does_not_keep_windows_open() {
     assert_eq!(driver.windowed_table::<String, i64>("seconds").unwrap().iter().count(), 1, "the last");
     assert_eq!(driver.status(worker).unwrap().counts.windows_closed, 4);
 }
+
+/// A restore is cut off in the middle of a call to its store, wherever it has come to.
+#[test]
+fn a_stop_in_the_middle_of_a_restore_ends() {
+    for turns in 0..8 {
+        let directory = tempfile::tempdir().unwrap();
+        let app = App::builder("tables").agent::<sum>().setting("store", "fjall://");
+        let mut driver = driver(app.setting("datadir", directory.path().display()));
+        let first = driver.start_worker().unwrap();
+        send(&mut driver, &[("a", 1), ("b", 2), ("c", 3)]);
+        driver.commit();
+        // It cannot give its partitions away while a commit is not answered.
+        driver.cluster().hold_commit_answers();
+        send(&mut driver, &[("a", 10)]);
+        driver.commit();
+        let second = driver.start_worker().unwrap();
+        driver.cluster().release_commits();
+        driver.run_turns(turns);
+        driver.stop(second).unwrap();
+        driver.advance(Duration::from_secs(60));
+        driver.commit();
+        driver.restart(first).unwrap();
+        expect(&driver, &[("a", 11), ("b", 2), ("c", 3)]);
+    }
+}
