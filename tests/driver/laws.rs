@@ -7,6 +7,8 @@ use faust::prelude::*;
 use faust::testing::{TestDriver, WorkerId};
 use proptest::prelude::*;
 
+use super::chaos::cases;
+
 /// Straight through.
 #[agent(topic = "in")]
 async fn keep(numbers: Stream<i64, String>, #[topic("kept")] kept: Topic<String, i64>) -> Result<()> {
@@ -165,7 +167,7 @@ fn assert_ordered(values: &[i64], key: impl Fn(i64) -> i64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: std::env::var("FAUST_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(20), ..ProptestConfig::default() })]
+    #![proptest_config(cases(20))]
 
     /// Law: nothing is lost, nothing is committed before it is done, keys stay in order; whatever crashes.
     #[test]

@@ -311,12 +311,13 @@ proptest! {
     fn windows_behind_a_group_by_are_the_oracles(
         windows in windows(),
         kept in any::<bool>(),
+        store in store(),
         steps in prop::collection::vec(step(SPAN), 1..16),
         skewed in prop::collection::vec((0i32..8, prop::collection::vec(input(SPAN), 1..10)), 1..12),
     ) {
         let windows = if kept { Windows { expires: SPAN, ..windows } } else { windows };
         let app = App::builder("windows").agent_with::<grouped>(|agent| agent.name("grouped"));
-        let mut world = World::new(app, "windows-grouped-units-repartition", windows, "memory://");
+        let mut world = World::new(app, "windows-grouped-units-repartition", windows, store);
         let mut skewed = skewed.iter();
         for step in &steps {
             world.chaos.apply(step);
