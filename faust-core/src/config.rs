@@ -34,7 +34,7 @@ table::settings! {
     embedded_port: u16 = "9092", example "19092";
     /// How this program names itself to the brokers.
     broker_client_id: String = "faust", example "orders-service";
-    /// How often finished work is committed.
+    /// How often finished work is committed; sooner when very many keys of a table have changed.
     broker_commit_interval: Duration = "2.8s", within "10ms" "1h", example "500ms";
     /// How long a commit waits for agents to come out of the event they are in, before it is left to the next interval.
     commit_cut_timeout: Duration = "10s", within "10ms" "1h", example "30s";
