@@ -9,13 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::delivery::{Delivery, NO_OFFSET};
+use crate::transport::{Delivery, NO_OFFSET};
 use crate::error::Error;
 use crate::message::{Headers, RawMessage};
 use crate::recovery::Recovery;
 use crate::store::Sealed;
 use crate::table::spec::TableInfo;
-use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TopicPartition, TransportError};
+use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
+use crate::error::TransportError;
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
 /// The header with the cut's number, followed by `n` where the key had no value at the last commit.

@@ -1,6 +1,7 @@
 //! Codecs: how the values of a type become the bytes of a message, and back.
 
 mod chain;
+pub(crate) mod encode;
 mod error;
 mod json;
 mod option;

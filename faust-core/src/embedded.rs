@@ -22,7 +22,7 @@ pub use worker_dir::WorkerDir;
 
 use crate::config::{BrokerUrl, Settings};
 use crate::error::Error;
-use crate::transport::TransportError;
+use crate::error::TransportError;
 use address::Address;
 
 /// How long a broker that another process is just starting may take to answer.

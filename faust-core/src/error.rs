@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::transport::TransportError;
-
 /// Any error, as agents return it with `?`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -131,4 +129,46 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// What a broker or the way to it refused.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct TransportError {
+    /// The attempt, such as ``commit of group `app` ``.
+    pub what: String,
+    /// The reason as the broker or the client gave it.
+    pub why: String,
+    /// What the engine can do about it.
+    pub kind: TransportErrorKind,
+}
+
+/// What can be done about a [`TransportError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportErrorKind {
+    /// The broker is away or busy: the same attempt may succeed later.
+    Retriable,
+    /// The group has moved on: the partitions are no longer ours, the work is another member's.
+    Rebalanced,
+    /// The start offset no longer exists in the log.
+    OffsetOutOfRange,
+    /// It will not succeed however often it is tried.
+    Fatal,
+}
+
+impl TransportError {
+    /// A fault that later attempts may not meet.
+    pub fn retriable(what: impl Into<String>, why: impl ToString) -> Self {
+        Self { what: what.into(), why: why.to_string(), kind: TransportErrorKind::Retriable }
+    }
+
+    /// A fault that stays.
+    pub fn fatal(what: impl Into<String>, why: impl ToString) -> Self {
+        Self { what: what.into(), why: why.to_string(), kind: TransportErrorKind::Fatal }
+    }
+
+    /// Whether waiting may help.
+    pub fn is_retriable(&self) -> bool {
+        self.kind == TransportErrorKind::Retriable
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::embedded::WorkerDir;
 use crate::error::Error;
 use crate::store::state_name;
-use crate::transport::TransportError;
+use crate::error::TransportError;
 
 /// The tables of one worker on this machine, as one version of the app keeps them. They are a cache of the changelogs:
 /// without them the next worker restores, which costs time and loses nothing.

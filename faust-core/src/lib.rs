@@ -9,7 +9,6 @@ pub(crate) mod changelog;
 pub mod client;
 pub mod codec;
 pub mod config;
-pub mod delivery;
 pub mod embedded;
 pub mod error;
 pub mod leftovers;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::check::{Found, Source};
 use crate::config::Settings;
-use crate::delivery::Delivery;
+use crate::transport::Delivery;
 use crate::error::Error;
 use crate::offsets::CutMark;
 use crate::partition::tables::{Marking, TaskTable};
@@ -23,7 +23,8 @@ use crate::table::cell::{AnyCell, CellCx};
 use crate::table::overlay::CacheBudget;
 use crate::table::spec::TableFactory;
 use crate::time::Clock;
-use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, TransportError, Watermarks};
+use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, Watermarks};
+use crate::error::TransportError;
 
 pub(crate) use self::listener::Progress;
 pub use self::listener::{RestoreListener, RestoreProgress, log_listener};

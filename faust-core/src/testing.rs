@@ -46,7 +46,8 @@ use crate::table::TableValue;
 use crate::time::{Timestamp, millis};
 use crate::topic::{SendOptions, Topic};
 use crate::transport::memory::MemoryCluster;
-use crate::transport::{NewTopic, Read, StartAt, TopicPartition, Transport, TransportError};
+use crate::transport::{NewTopic, Read, StartAt, TopicPartition, Transport};
+use crate::error::TransportError;
 use crate::worker::{Status, Worker};
 
 /// An app under test, with its own Kafka and clock.

@@ -16,6 +16,10 @@ use crate::plan::sketch::Sketch;
 use crate::record::{KeyFn, TimestampFn, key_of, timestamp_of};
 use crate::time::Timestamp;
 use crate::transport::{NewTopic, Outgoing, SendRefused, SinkTopic};
+use crate::codec::encode::encode_parts;
+use crate::codec::encode::encode_error;
+use crate::transport::Owned;
+use crate::codec::encode::encode;
 
 /// A topic to send to, with keys `K` and values `V`.
 ///
@@ -289,103 +293,6 @@ impl SendOptions {
         self.headers = self.headers.with(name, value);
         self
     }
-}
-
-/// A message that waits for room, out of the buffers it was encoded in.
-pub(crate) struct Owned {
-    partition: Option<i32>,
-    key: Option<Bytes>,
-    payload: Option<Bytes>,
-    headers: Headers,
-    timestamp: Option<Timestamp>,
-}
-
-impl Owned {
-    pub(crate) fn of(message: &Outgoing<'_>) -> Self {
-        Self {
-            partition: message.partition,
-            key: message.key.map(Bytes::copy_from_slice),
-            payload: message.payload.map(Bytes::copy_from_slice),
-            headers: message.headers.clone(),
-            timestamp: message.timestamp,
-        }
-    }
-
-    pub(crate) fn as_outgoing(&self) -> Outgoing<'_> {
-        Outgoing {
-            partition: self.partition,
-            key: self.key.as_deref(),
-            payload: self.payload.as_deref(),
-            headers: self.headers.clone(),
-            timestamp: self.timestamp,
-        }
-    }
-
-    fn into_message(self, offset: i64) -> OwnedMessage {
-        let timestamp = self.timestamp.unwrap_or_else(Timestamp::now);
-        OwnedMessage { offset, timestamp, key: self.key, payload: self.payload, headers: self.headers }
-    }
-}
-
-/// What a topic is created with: its own declaration first, then the settings.
-pub(crate) fn new_topic(decl: &TopicDecl, partitions: i32, replication: i16) -> NewTopic {
-    let mut configs = BTreeMap::new();
-    if let Some(ms) = decl.retention_ms {
-        configs.insert("retention.ms".to_owned(), ms.to_string());
-    }
-    if let Some(compacting) = decl.compacting {
-        let policy = match (compacting, decl.retention_ms) {
-            (true, Some(_)) => "compact,delete",
-            (true, None) => "compact",
-            (false, _) => "delete",
-        };
-        configs.insert("cleanup.policy".to_owned(), policy.to_owned());
-    }
-    NewTopic {
-        name: decl.name.to_owned(),
-        partitions: decl.partitions.unwrap_or(partitions),
-        replication: decl.replication.unwrap_or(replication),
-        configs,
-    }
-}
-
-/// Encodes key and value into buffers that this thread reuses, and hands them to `then`.
-pub(crate) fn encode<K: Data, V: Data, R>(
-    topic: &str,
-    key_coder: &Coder<K>,
-    key: &K,
-    value_coder: &Coder<V>,
-    value: &V,
-    then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R,
-) -> Result<R, Error> {
-    encode_parts(
-        |out| key_coder.encode(key, out).map_err(|why| encode_error(topic, "key", &why)),
-        |out| value_coder.encode(value, out).map_err(|why| encode_error(topic, "value", &why)),
-        then,
-    )
-}
-
-fn encode_parts<R>(
-    key: impl FnOnce(&mut Vec<u8>) -> Result<bool, Error>,
-    value: impl FnOnce(&mut Vec<u8>) -> Result<bool, Error>,
-    then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R,
-) -> Result<R, Error> {
-    thread_local! {
-        static BUFFERS: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
-    }
-    // Taken out rather than borrowed: a codec of the user's may itself send.
-    let (mut key_bytes, mut value_bytes) = BUFFERS.take();
-    key_bytes.clear();
-    value_bytes.clear();
-    let has_key = key(&mut key_bytes)?;
-    let has_value = value(&mut value_bytes)?;
-    let result = then(has_key.then_some(&key_bytes), has_value.then_some(&value_bytes));
-    BUFFERS.set((key_bytes, value_bytes));
-    Ok(result)
-}
-
-fn encode_error(topic: &str, part: &'static str, why: &impl ToString) -> Error {
-    Error::Encode { topic: topic.to_owned(), part, why: why.to_string() }
 }
 
 /// A key that was not decoded is sent as it came.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Count, Sum, Summand};
+use super::count::Count;
+use super::sum::Sum;
+use super::summand::Summand;
 
 /// The mean of the values. In JSON `{"sum":7,"count":2}`: a mean alone could not take another value.
 ///

@@ -4,7 +4,8 @@ use std::any::type_name;
 
 use super::raw::passes_through;
 use super::registry::{known_names, transform};
-use super::{Coder, Data, Form, Role, Step, UnknownCodec};
+use crate::codec::{Coder, Data, Form, Role, Step};
+use super::error::UnknownCodec;
 use crate::record::model_of;
 
 /// See [`Coder::resolve`].

@@ -3,7 +3,8 @@
 use serde_json::error::Category;
 
 use super::option;
-use super::{Data, DecodeError, EncodeError, Form};
+use crate::codec::{Data, Form};
+use super::error::{DecodeError, EncodeError};
 
 impl<T: Data> Form<T> {
     /// JSON for any type; an optional one is absent where it is `None`.

@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use super::{Data, DecodeError, EncodeError, Form, Role};
+use crate::codec::{Data, Form, Role};
+use super::error::{DecodeError, EncodeError};
 use crate::message::RawKey;
 
 impl<T: Data> Form<T> {

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Secret, SettingDef, Settings, check, file, suggest};
+use super::value::Secret;
+use super::table::SettingDef;
+use crate::config::{check, file, suggest, Settings};
 
 /// Names of the environment that begin like settings and are none; with `_` at the end, all that begin so.
 ///

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::transport::TransportError;
+use crate::error::TransportError;
 
 const NAME: &str = "worker-";
 const LOCK: &str = "worker.lock";

@@ -11,7 +11,7 @@ use crate::agent::{AgentCx, Run};
 use crate::error::{BoxError, Error, chain};
 use crate::table::ahead::LookAhead;
 use crate::table::cell::{AnyCell, Closed};
-use crate::table::decl::RelativeTo;
+use crate::table::RelativeTo;
 use crate::table::{HookCall, HookDef, HookFn, HookKind, LateEvent};
 use crate::time::Timestamp;
 use crate::window::Window;

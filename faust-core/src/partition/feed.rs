@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::message::{OwnedMessage, RawMessage};
-use crate::transport::{PartitionQueue, TopicPartition, TransportError};
+use crate::transport::{PartitionQueue, TopicPartition};
+use crate::error::TransportError;
 
 /// The queue of one partition and a seat for each stage that reads it.
 ///

@@ -12,13 +12,14 @@ use super::closing::StageTables;
 use super::cursor::Cursor;
 use super::feed::Feed;
 use crate::config::DecodePolicy;
-use crate::delivery::Delivery;
+use crate::transport::Delivery;
 use crate::error::Error;
 use crate::message::RawMessage;
 use crate::stats::Stats;
 use crate::table::LateEvent;
 use crate::time::{Clock, Timestamp};
-use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TransportError};
+use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic};
+use crate::error::TransportError;
 use crate::window::Window;
 
 /// One stage of one partition, alive. Streams and topics of its agent hold it.

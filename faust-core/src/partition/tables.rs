@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cursor::Cursor;
 use super::stage::Input;
 use crate::changelog::ChangelogWriter;
-use crate::delivery::Delivery;
+use crate::transport::Delivery;
 use crate::error::Error;
 use crate::store::{Sealed, StoreWriter};
 use crate::table::cell::AnyCell;

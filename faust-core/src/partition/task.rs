@@ -19,14 +19,15 @@ use super::stage::{LiveStage, Outputs};
 use super::tables::TaskTables;
 use crate::changelog::ChangelogWriter;
 use crate::config::Settings;
-use crate::delivery::Delivery;
+use crate::transport::Delivery;
 use crate::error::Error;
 use crate::offsets::CutMark;
 use crate::plan::Stage;
 use crate::recovery::{Preparation, Recovery, Restoring};
 use crate::stats::Stats;
 use crate::time::Clock;
-use crate::transport::{Assigned, Committed, Group, Sink, TransportError};
+use crate::transport::{Assigned, Committed, Group, Sink};
+use crate::error::TransportError;
 
 /// What a task is asked to do.
 pub(crate) enum Command {

@@ -11,8 +11,8 @@ use crate::agent::TopicDecl;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::time::millis;
-use crate::topic::new_topic;
-use crate::transport::{Admin, NewTopic, TransportError};
+use crate::transport::{Admin, NewTopic};
+use crate::error::TransportError;
 
 /// Settles every topic of the plan and fills in partition counts.
 ///
@@ -206,4 +206,26 @@ fn check(plan: &Plan) -> Result<(), Error> {
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }
+}
+
+/// What a topic is created with: its own declaration first, then the settings.
+fn new_topic(decl: &TopicDecl, partitions: i32, replication: i16) -> NewTopic {
+    let mut configs = BTreeMap::new();
+    if let Some(ms) = decl.retention_ms {
+        configs.insert("retention.ms".to_owned(), ms.to_string());
+    }
+    if let Some(compacting) = decl.compacting {
+        let policy = match (compacting, decl.retention_ms) {
+            (true, Some(_)) => "compact,delete",
+            (true, None) => "compact",
+            (false, _) => "delete",
+        };
+        configs.insert("cleanup.policy".to_owned(), policy.to_owned());
+    }
+    NewTopic {
+        name: decl.name.to_owned(),
+        partitions: decl.partitions.unwrap_or(partitions),
+        replication: decl.replication.unwrap_or(replication),
+        configs,
+    }
 }

@@ -12,7 +12,8 @@ use serde::de::Error;
 pub use inventory;
 pub use serde;
 
-pub use super::{FieldDef, IntoTimestamp, ModelDef, Record, VariantDef};
+pub use crate::record::{FieldDef, ModelDef, Record, VariantDef};
+pub use super::timestamp::IntoTimestamp;
 pub use crate::codec::CodecDef;
 use crate::codec::{Coder, Data, EncodeError, Role};
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use self::queue::{End, Queue};
 use self::thread::Pace;
-use super::{Sealed, Store, StoreError, StoreName};
+use super::sealed::Sealed;
+use crate::store::{Store, StoreError, StoreName};
 
 /// A handle to the thread. It ends when the last handle is dropped; what waits then is not written.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use crate::agent::Run;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
 use crate::partition::stage::LiveStage;
-use crate::topic::encode;
+use crate::codec::encode::encode;
 use crate::transport::{Outgoing, SendRefused, SinkTopic};
 
 impl<V: Data, K: Data> Stream<V, K> {
@@ -110,7 +110,7 @@ impl<V: Data, K: Data> EchoPull<V, K> {
                 Err(SendRefused::Failed(error)) => Err(error.into()),
                 Err(SendRefused::Full) => {
                     let (stage, topic, owned) =
-                        (Arc::clone(&self.stage), Arc::clone(&self.topic), crate::topic::Owned::of(&message));
+                        (Arc::clone(&self.stage), Arc::clone(&self.topic), crate::transport::owned::Owned::of(&message));
                     Ok(Some(
                         Box::pin(async move { Ok(stage.outputs.send(&topic, &owned.as_outgoing()).await?) }) as Sending
                     ))

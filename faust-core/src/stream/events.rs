@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::{Event, Origin, Stream};
+use super::event::Event;
+use crate::stream::{Origin, Stream};
 use crate::agent::Run;
 use crate::message::RawKey;
 

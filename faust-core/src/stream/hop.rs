@@ -15,7 +15,8 @@ use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::error::Error;
 use crate::partition::stage::LiveStage;
 use crate::record::key_of;
-use crate::topic::{Owned, encode};
+use crate::transport::Owned;
+use crate::codec::encode::encode;
 use crate::transport::{Outgoing, SendRefused};
 
 impl<V: Data, K: Send + 'static> Stream<V, K> {

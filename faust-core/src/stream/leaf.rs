@@ -18,7 +18,7 @@ use crate::partition::dead_letter;
 use crate::partition::stage::LiveStage;
 use crate::record::{TimestampFn, timestamp_of};
 use crate::table::ahead::LookAhead;
-use crate::transport::TransportErrorKind;
+use crate::error::TransportErrorKind;
 
 /// Messages read at a time. 16 to 512 measure alike; 1 does not.
 const BATCH: usize = 128;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use super::{Event, Origin, Stream};
+use super::event::Event;
+use crate::stream::{Origin, Stream};
 use crate::agent::Run;
 use crate::message::RawKey;
 

@@ -26,10 +26,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::{
-    Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport,
-    TransportError,
-};
+use super::port::{Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport};
+use crate::error::TransportError;
 
 pub use config::{GroupProtocol, KafkaConfig, OffsetReset};
 

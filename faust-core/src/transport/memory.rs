@@ -21,11 +21,9 @@ use self::group::{Member, Membership};
 use self::queue::MemoryQueue;
 use self::reader::MemoryReader;
 use self::sink::MemorySink;
-use super::{
-    Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
-    TopicPartition, Transport, TransportError, TransportErrorKind, Watermarks, has_members, topic_id_text,
-};
-use crate::delivery::Delivery;
+use super::port::{has_members, topic_id_text, Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport, Watermarks};
+use crate::error::{TransportError, TransportErrorKind};
+use super::delivery::Delivery;
 use crate::time::{Clock, Timestamp};
 
 /// A Kafka of one node in memory. Clones are the same Kafka.

@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::partition::task::{Command, Cut, Resolution, TaskCx};
 use crate::stats::Stats;
-use crate::transport::{Committed, Group, TopicPartition, TransportErrorKind};
+use crate::transport::{Committed, Group, TopicPartition};
+use crate::error::TransportErrorKind;
 
 /// What became of a commit: the offsets the broker has now.
 pub(super) type Outcome = BTreeMap<TopicPartition, Committed>;

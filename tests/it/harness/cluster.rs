@@ -10,7 +10,7 @@ use faust::transport::{
 };
 use faust::{App, AppBuilder, Client, Worker};
 use faust_broker::{BrokerConfig, Port, Server, Storage};
-use faust_core::delivery::Delivery;
+use faust_core::transport::Delivery;
 use tempfile::TempDir;
 
 use super::message::Message;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Part, Task};
 use crate::changelog::ChangelogWriter;
-use crate::delivery::Delivery;
+use crate::transport::Delivery;
 use crate::error::Error;
 use crate::offsets::CutMark;
 use crate::partition::generation::Generation;

@@ -9,7 +9,7 @@ use crate::error::{Error, chain};
 use crate::partition::generation::Returned;
 use crate::partition::stage::LiveStage;
 use crate::plan::Stage;
-use crate::transport::TransportError;
+use crate::error::TransportError;
 
 /// A failure of a task, told in terms of the agent.
 #[derive(Debug)]

@@ -17,7 +17,8 @@ use crate::offsets::CutMark;
 use crate::partition::tables::TaskTables;
 use crate::recovery::{Preparation, PreparedTable, Progress, Recovery};
 use crate::store::SealedBuilder;
-use crate::transport::{Committed, Group, PartitionQueue, TopicPartition, TransportError, TransportErrorKind};
+use crate::transport::{Committed, Group, PartitionQueue, TopicPartition};
+use crate::error::{TransportError, TransportErrorKind};
 
 /// Records read at a time.
 const READ: usize = 512;

@@ -59,7 +59,7 @@ pub enum OffsetReset {
     Earliest,
     /// With what comes from now on.
     Latest,
-    /// Nowhere: it is an error, [`OffsetOutOfRange`](crate::transport::TransportErrorKind::OffsetOutOfRange).
+    /// Nowhere: it is an error, [`OffsetOutOfRange`](crate::error::TransportErrorKind::OffsetOutOfRange).
     None,
 }
 

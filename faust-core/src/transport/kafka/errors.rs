@@ -3,7 +3,7 @@
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::transport::{TransportError, TransportErrorKind};
+use crate::error::{TransportError, TransportErrorKind};
 
 /// A failed attempt at `what`.
 pub(super) fn failed(what: impl Into<String>, error: &KafkaError) -> TransportError {

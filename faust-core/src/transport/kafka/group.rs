@@ -22,9 +22,8 @@ use super::connection::Connection;
 use super::errors::{failed, unusable};
 use super::native::Member;
 use super::rebalance::GroupContext;
-use crate::transport::{
-    Committed, Group, GroupListener, Subscription, TopicPartition, TransportError, TransportErrorKind,
-};
+use crate::transport::port::{Committed, Group, GroupListener, Subscription, TopicPartition};
+use crate::error::{TransportError, TransportErrorKind};
 
 /// How long one poll may wait: what a request to leave waits for at most.
 const POLL: Duration = Duration::from_millis(100);

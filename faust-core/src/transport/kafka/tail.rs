@@ -14,7 +14,8 @@ use super::errors::{failed, unusable};
 use super::native::{Member, PartitionReader, Reading};
 use super::offsets::{listed, watermarks};
 use super::queue::{KafkaQueue, split};
-use crate::transport::{PartitionQueue, StartAt, TopicPartition, TransportError};
+use crate::transport::port::{PartitionQueue, StartAt, TopicPartition};
+use crate::error::TransportError;
 
 /// How often sleeping queues are made to look again, should a wake-up have been lost, and queues that are gone are
 /// noticed.

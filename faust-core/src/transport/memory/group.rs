@@ -9,9 +9,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
 use super::{Commits, MemoryCluster, State};
-use crate::transport::{
-    Assigned, Committed, Group, GroupListener, Subscription, TopicPartition, TransportError, TransportErrorKind,
-};
+use crate::transport::port::{Assigned, Committed, Group, GroupListener, Subscription, TopicPartition};
+use crate::error::{TransportError, TransportErrorKind};
 
 /// A worker in a group.
 pub(super) struct Member {

@@ -9,7 +9,8 @@ use faust_broker::core::{ErrorCode, records};
 use super::{MemoryCluster, refused};
 use crate::message::{Headers, OwnedMessage, RawMessage};
 use crate::time::Timestamp;
-use crate::transport::{PartitionQueue, TopicPartition, TransportError};
+use crate::transport::port::{PartitionQueue, TopicPartition};
+use crate::error::TransportError;
 
 /// Bytes taken from the log at a time.
 const CHUNK: usize = 1 << 20;

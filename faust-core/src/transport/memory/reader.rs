@@ -9,7 +9,8 @@ use futures_util::future::BoxFuture;
 
 use super::queue::MemoryQueue;
 use crate::message::RawMessage;
-use crate::transport::{PartitionQueue, Read, Reader, TransportError};
+use crate::transport::port::{PartitionQueue, Read, Reader};
+use crate::error::TransportError;
 
 pub(super) struct MemoryReader {
     /// Each with whether its end has been told since its last message.

@@ -8,9 +8,10 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::{MemoryCluster, refused};
-use crate::delivery::Delivery;
+use crate::transport::delivery::Delivery;
 use crate::partitioner::partition_of;
-use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TransportError};
+use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
+use crate::error::TransportError;
 
 pub(super) struct MemorySink {
     cluster: MemoryCluster,

@@ -10,9 +10,11 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::MemoryCluster;
-use crate::delivery::Delivery;
+use crate::transport::Delivery;
 use crate::time::Timestamp;
-use crate::transport::*;
+use crate::transport::port::*;
+use crate::error::TransportError;
+use crate::error::TransportErrorKind;
 
 const SESSION: Duration = Duration::from_secs(10);
 

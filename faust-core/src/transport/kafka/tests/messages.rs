@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cluster::{Cluster, within};
-use crate::delivery::Delivery;
+use crate::transport::Delivery;
 use crate::message::{Headers, OwnedMessage};
 use crate::time::Timestamp;
-use crate::transport::*;
+use crate::transport::port::*;
+use crate::error::TransportErrorKind;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -158,8 +159,8 @@ async fn a_delivery_tells_the_last_offset_that_arrived() {
 
 #[test]
 fn an_unknown_setting_is_named() {
-    let mut config = kafka::KafkaConfig::new("localhost:1");
+    let mut config = crate::transport::kafka::KafkaConfig::new("localhost:1");
     config.settings.insert("fetch.minimum".to_owned(), "1".to_owned());
-    let error = kafka::KafkaTransport::new(config).sink().err().unwrap();
+    let error = crate::transport::kafka::KafkaTransport::new(config).sink().err().unwrap();
     assert!(error.to_string().contains("fetch.minimum"), "{error}");
 }

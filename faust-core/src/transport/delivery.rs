@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
-use crate::transport::TransportError;
+use crate::error::TransportError;
 
 /// The messages sent in one generation of one task, between two cuts.
 ///
