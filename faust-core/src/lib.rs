@@ -17,7 +17,6 @@ pub(crate) mod offsets;
 pub(crate) mod partition;
 pub mod partitioner;
 pub mod plan;
-pub mod record;
 pub mod recovery;
 pub mod registry;
 pub mod stats;
@@ -40,7 +39,7 @@ pub mod __private {
     pub use crate::agent::{
         AgentCx, AgentDef, AgentFuture, ArgSpec, SourceDecl, TopicDecl, arg, output, per_event, per_event_to_sinks,
     };
-    pub use crate::record::support;
+    pub use crate::codec::record::support;
     pub use crate::table::{
         HookDef, HookKind, RelativeTo, TableDecl, WindowDecl, hook_key, hook_value, window_close, window_late,
     };

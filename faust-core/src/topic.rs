@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::message::{Headers, OwnedMessage, RawKey};
 use crate::partition::stage::Outputs;
 use crate::plan::sketch::Sketch;
-use crate::record::{KeyFn, TimestampFn, key_of, timestamp_of};
+use crate::codec::record::{key_of, timestamp_of, KeyFn, TimestampFn};
 use crate::time::Timestamp;
 use crate::transport::{NewTopic, Outgoing, SendRefused, SinkTopic};
 use crate::codec::encode::encode_parts;

@@ -4,9 +4,10 @@ use std::any::type_name;
 
 use super::raw::passes_through;
 use super::registry::{known_names, transform};
-use crate::codec::{Coder, Data, Form, Role, Step};
+use super::coder::{Coder, Data, Role};
+use super::coder::{Form, Step};
 use super::error::UnknownCodec;
-use crate::record::model_of;
+use super::record::model_of;
 
 /// See [`Coder::resolve`].
 pub(super) fn resolve<T: Data>(codec: Option<&str>, role: Role) -> Result<Coder<T>, UnknownCodec> {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::codec::{Coder, Data};
+use super::coder::{Coder, Data};
 use crate::error::Error;
 
 /// Encodes key and value into buffers that this thread reuses, and hands them to `then`.

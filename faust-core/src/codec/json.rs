@@ -3,7 +3,8 @@
 use serde_json::error::Category;
 
 use super::option;
-use crate::codec::{Data, Form};
+use super::coder::Data;
+use super::coder::Form;
 use super::error::{DecodeError, EncodeError};
 
 impl<T: Data> Form<T> {

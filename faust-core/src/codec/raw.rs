@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use crate::codec::{Data, Form, Role};
+use super::coder::{Data, Role};
+use super::coder::Form;
 use super::error::{DecodeError, EncodeError};
 use crate::message::RawKey;
 

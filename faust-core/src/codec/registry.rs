@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Step;
+use super::coder::Step;
 use crate::error::BoxError;
 
 /// A transform of bytes that a chain can name, like compression or a signature.

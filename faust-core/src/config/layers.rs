@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::value::Secret;
-use super::table::SettingDef;
+use super::settings::SettingDef;
 use crate::config::{check, file, suggest, Settings};
 
 /// Names of the environment that begin like settings and are none; with `_` at the end, all that begin so.

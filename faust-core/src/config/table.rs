@@ -1,39 +1,5 @@
 //! Makes the struct [`Settings`](super::Settings) and the list of its fields from one table.
 
-use super::Settings;
-
-/// One setting: what `faust settings` shows, and how texts become its value.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct SettingDef {
-    /// The name in code, files and on the command line.
-    pub name: &'static str,
-    /// The default, as one would write it; empty means unset.
-    pub default: &'static str,
-    /// One or two sentences.
-    pub doc: &'static str,
-    /// A value somebody might want.
-    pub example: &'static str,
-    /// What may be written, such as ``a duration like `10s` ``.
-    pub form: &'static str,
-    /// The smallest and largest value allowed.
-    pub within: Option<(&'static str, &'static str)>,
-    pub(super) set: fn(&mut Settings, &str) -> Result<(), String>,
-    pub(super) show: fn(&Settings) -> String,
-}
-
-impl SettingDef {
-    /// The name of the environment variable: `FAUST_BROKER` for `broker`.
-    pub fn env(&self) -> String {
-        format!("FAUST_{}", self.name.to_ascii_uppercase())
-    }
-
-    /// The value as one would write it, secrets masked; empty means unset.
-    pub fn show(&self, settings: &Settings) -> String {
-        (self.show)(settings)
-    }
-}
-
 macro_rules! settings {
     ($(
         #[doc = $doc:literal]

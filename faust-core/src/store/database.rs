@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 
 use bytes::Bytes;
 
-use super::aside::Place;
+use super::directory::Place;
 use super::engine::{Engine, Fault, Tree, guarded};
-use super::{Store, StoreError, StoreErrorKind, StoreName, StoreSet, Write};
+use super::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet, Write};
 
 /// Opens the database in this directory; a broken one is set aside for a fresh one.
 pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<Stores<E>>, StoreError> {

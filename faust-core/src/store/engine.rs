@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::Write;
+use super::port::Write;
 
 /// A database with named trees. Dropping it and its trees closes it.
 pub(super) trait Engine: Sized + Send + 'static {
@@ -32,7 +32,7 @@ pub(super) trait Engine: Sized + Send + 'static {
     fn size_on_disk(&self) -> Result<u64, Fault>;
 }
 
-/// The promises are those of [`Store`](super::Store).
+/// The promises are those of [`Store`](super::port::Store).
 pub(super) trait Tree: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault>;
 

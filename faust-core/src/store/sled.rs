@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Write;
+use super::port::Write;
 use super::engine::{Engine, Fault, Tree};
 
 /// The tree that holds the marks of all others. No store has such a name, since it lacks a partition.

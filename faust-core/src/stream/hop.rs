@@ -14,7 +14,7 @@ use crate::agent::{AgentFuture, Run};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::error::Error;
 use crate::partition::stage::LiveStage;
-use crate::record::key_of;
+use crate::codec::record::key_of;
 use crate::transport::Owned;
 use crate::codec::encode::encode;
 use crate::transport::{Outgoing, SendRefused};

@@ -16,7 +16,7 @@ use crate::message::{OwnedMessage, RawMessage};
 use crate::partition::cursor::Gate;
 use crate::partition::dead_letter;
 use crate::partition::stage::LiveStage;
-use crate::record::{TimestampFn, timestamp_of};
+use crate::codec::record::{timestamp_of, TimestampFn};
 use crate::table::ahead::LookAhead;
 use crate::error::TransportErrorKind;
 

@@ -19,74 +19,7 @@ mod sink;
 mod tail;
 #[cfg(test)]
 mod tests;
-
-use std::fmt;
-use std::sync::Arc;
-
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-
-use super::port::{Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport};
-use crate::error::TransportError;
+mod cluster;
 
 pub use config::{GroupProtocol, KafkaConfig, OffsetReset};
-
-/// A Kafka cluster reached through librdkafka.
-pub struct KafkaTransport {
-    config: Arc<KafkaConfig>,
-}
-
-impl KafkaTransport {
-    /// Nothing is connected yet: that is for the parts opened from it.
-    pub fn new(config: KafkaConfig) -> Self {
-        Self { config: Arc::new(config) }
-    }
-}
-
-impl fmt::Debug for KafkaTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaTransport").field("bootstrap", &self.config.bootstrap).finish()
-    }
-}
-
-impl Transport for KafkaTransport {
-    fn describe(&self) -> String {
-        format!("kafka://{}", self.config.bootstrap)
-    }
-
-    fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {
-        Ok(Arc::new(sink::KafkaSink::open(&self.config)?))
-    }
-
-    fn admin(&self) -> Result<Arc<dyn Admin>, TransportError> {
-        Ok(Arc::new(admin::KafkaAdmin::open(&self.config)?))
-    }
-
-    fn join(
-        &self,
-        subscription: Subscription,
-        listener: Arc<dyn GroupListener>,
-    ) -> Result<Arc<dyn Group>, TransportError> {
-        Ok(Arc::new(group::KafkaGroup::join(&self.config, subscription, listener)?))
-    }
-
-    fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError> {
-        Ok(Box::new(reader::KafkaReader::open(&self.config, from)?))
-    }
-
-    fn tail(
-        &self,
-        from: Vec<(TopicPartition, StartAt)>,
-    ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
-        let config = self.config.clone();
-        beside("opening of a tail", move || tail::open(&config, from)).boxed()
-    }
-}
-
-/// Makes a blocking call beside the runtime.
-async fn beside<T: Send + 'static>(
-    what: &str,
-    call: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
-) -> Result<T, TransportError> {
-    tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| Err(TransportError::fatal(what, error)))
-}
+pub use self::cluster::{KafkaTransport};

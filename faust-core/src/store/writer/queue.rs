@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::super::{StoreError, StoreErrorKind, StoreName};
-use super::Job;
+use crate::store::port::{StoreError, StoreErrorKind, StoreName};
+use super::handle::Job;
 
 /// The jobs and their counts.
 pub(super) struct Queue {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::super::merge::merge;
-use super::super::{Store, StoreError, StoreErrorKind, Write};
-use super::Job;
+use crate::store::port::{Store, StoreError, StoreErrorKind, Write};
+use super::handle::Job;
 use super::queue::{Queue, gone};
 
 /// Entries written at once: enough for fjall to write files directly, and few enough to end soon when told to.

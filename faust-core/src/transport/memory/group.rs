@@ -8,9 +8,11 @@ use faust_broker::core::OffsetSpec;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
-use super::{Commits, MemoryCluster, State};
+use super::cluster::{Commits, State};
+use super::cluster::MemoryCluster;
 use crate::transport::port::{Assigned, Committed, Group, GroupListener, Subscription, TopicPartition};
 use crate::error::{TransportError, TransportErrorKind};
+use super::queue::MemoryQueue;
 
 /// A worker in a group.
 pub(super) struct Member {
@@ -194,6 +196,6 @@ fn give(cluster: &MemoryCluster, state: &State, group: &str, partition: &TopicPa
         Some(committed) => committed.offset,
         None => state.end(partition, OffsetSpec::Earliest).ok()?,
     };
-    let queue = super::MemoryQueue::new(cluster.clone(), partition.clone(), start);
+    let queue = super::queue::MemoryQueue::new(cluster.clone(), partition.clone(), start);
     Some(Assigned { partition: partition.clone(), committed, start, queue: Box::new(queue) })
 }

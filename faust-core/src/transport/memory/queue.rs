@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use faust_broker::core::batch::Header;
 use faust_broker::core::{ErrorCode, records};
 
-use super::{MemoryCluster, refused};
+use super::cluster::MemoryCluster;
+use super::cluster::refused;
 use crate::message::{Headers, OwnedMessage, RawMessage};
 use crate::time::Timestamp;
 use crate::transport::port::{PartitionQueue, TopicPartition};

@@ -7,7 +7,8 @@ use faust_broker::core::{Batch, Producer, Record, records};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{MemoryCluster, refused};
+use super::cluster::MemoryCluster;
+use super::cluster::refused;
 use crate::transport::delivery::Delivery;
 use crate::partitioner::partition_of;
 use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};

@@ -1,16 +1,11 @@
-//! Records: what `#[record]` says about a type, and how the engine asks for it.
-
-#[doc(hidden)]
-pub mod support;
-mod timestamp;
+//! The description of a record type, as `#[record]` generates it.
 
 use std::any::{Any, TypeId};
 use std::fmt;
 
-use crate::codec::{Data, EncodeError};
+use crate::codec::coder::Data;
+use crate::codec::error::EncodeError;
 use crate::time::Timestamp;
-
-pub use timestamp::IntoTimestamp;
 
 /// A message type of the user's, as `#[record]` makes it; not implemented by hand.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a record", note = "annotate it with `#[record]`")]

@@ -12,10 +12,11 @@ use serde::de::Error;
 pub use inventory;
 pub use serde;
 
-pub use crate::record::{FieldDef, ModelDef, Record, VariantDef};
+pub use super::model::{FieldDef, ModelDef, Record, VariantDef};
 pub use super::timestamp::IntoTimestamp;
-pub use crate::codec::CodecDef;
-use crate::codec::{Coder, Data, EncodeError, Role};
+pub use crate::codec::registry::CodecDef;
+use crate::codec::coder::{Coder, Data, Role};
+use crate::codec::error::EncodeError;
 
 /// The value behind `any`, which is a `T` or an `Option<T>`.
 pub fn record_in<T: 'static>(any: &dyn Any) -> Option<&T> {

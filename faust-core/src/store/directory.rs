@@ -1,10 +1,11 @@
-//! The directory of a database: its lock, the note that it is broken, and putting it out of the way.
+//! The directory of a database: its path, its lock, the note that it is broken, and moving it aside.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::engine::Fault;
+use crate::config::StoreKind;
 
 /// Where a database lives. Only the engine writes below `data`; the rest is ours.
 ///
@@ -72,5 +73,23 @@ impl Place {
 
     fn note(&self) -> PathBuf {
         self.dir.join("broken")
+    }
+}
+
+/// Where the database of a kind lies in a worker's directory. Each version of an app has its own: it begins with empty
+/// tables, and the one before it may still run.
+pub(crate) fn directory(worker: &Path, version: u32, kind: StoreKind) -> PathBuf {
+    worker.join(state_name(version)).join(match kind {
+        StoreKind::Memory => "memory",
+        StoreKind::Sled => "sled",
+        StoreKind::Fjall => "fjall",
+    })
+}
+
+/// The directory of all that a worker keeps for one version of its app: `state`, `state-v2` and so on.
+pub(crate) fn state_name(version: u32) -> String {
+    match version {
+        1 => "state".to_owned(),
+        version => format!("state-v{version}"),
     }
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::message::RawKey;
+use crate::codec::registry::Codec;
+use crate::codec::registry::CodecDef;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Page {

@@ -1,0 +1,150 @@
+//! The coder of a type: resolved once per topic, then called once per message.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use super::error::DecodeError;
+use super::error::EncodeError;
+use super::registry::Codec;
+use super::error::UnknownCodec;
+use crate::error::chain;
+
+/// A type that messages can carry: anything serde can write and read.
+///
+/// Every such type has it already; `#[record]` derives what is needed and adds a name, validation and a place in
+/// `models`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message type",
+    label = "not a message type",
+    note = "annotate it with `#[record]`, or derive serde's `Serialize` and `Deserialize`"
+)]
+pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
+
+/// Which half of a message a coder is for: integers are text as keys and JSON as values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The message's key, which places it.
+    Key,
+    /// The message's payload, whose absence is a tombstone.
+    Value,
+}
+
+/// How the values of `T` become bytes: resolved once per topic, then called once per message.
+pub struct Coder<T> {
+    pub(super) form: Form<T>,
+    /// Applied in this order after encoding, undone in reverse before decoding; empty for nearly every topic.
+    pub(super) steps: Arc<[Step]>,
+    pub(super) name: Arc<str>,
+    pub(super) role: Role,
+}
+
+/// The serializer of one type as plain functions, so that a message costs an indirect call and no allocation of ours.
+pub(super) struct Form<T> {
+    pub(super) decode: fn(&[u8]) -> Result<T, DecodeError>,
+    /// What an absent key or payload reads as; `None` where the type has no such value.
+    pub(super) absent: fn() -> Option<T>,
+    /// Appends the bytes; false means there is nothing to send.
+    pub(super) encode: fn(&T, &mut Vec<u8>) -> Result<bool, EncodeError>,
+}
+
+/// One byte transform of a chain.
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) codec: &'static dyn Codec,
+}
+
+impl<T: Data> Coder<T> {
+    /// Chooses the codec: the one named, else the record's `serializer`, else by type.
+    ///
+    /// By type, `String`, `Vec<u8>`, `Bytes` and, as keys, integers are `raw`; everything else is `json`.
+    /// A [`RawKey`](crate::message::RawKey) is never encoded, whatever the name says, so that a key can be sent on as it came.
+    ///
+    /// # Errors
+    /// A name nobody registered (the error lists those known), a chain of two serializers, `raw` for a type that has
+    /// no plain form.
+    pub fn resolve(codec: Option<&str>, role: Role) -> Result<Self, UnknownCodec> {
+        super::chain::resolve(codec, role)
+    }
+
+    /// Reads a key or payload; `None` is one that is absent.
+    ///
+    /// # Errors
+    /// Says where in the value the bytes do not fit the type; the caller adds topic, partition and offset.
+    pub fn decode(&self, bytes: Option<&[u8]>) -> Result<T, DecodeError> {
+        match bytes {
+            Some(bytes) if self.steps.is_empty() => (self.form.decode)(bytes),
+            Some(bytes) => self.decode_chain(bytes),
+            None => (self.form.absent)().ok_or_else(|| DecodeError::absent(self.role)),
+        }
+    }
+
+    /// Appends the bytes of `value` to `out`; false, and nothing appended, when there is no key or the value is a tombstone.
+    ///
+    /// # Errors
+    /// What serde or a codec of the chain said; `out` is then as it was.
+    pub fn encode(&self, value: &T, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
+        if !self.steps.is_empty() {
+            return self.encode_chain(value, out);
+        }
+        let start = out.len();
+        (self.form.encode)(value, out).inspect_err(|_| out.truncate(start))
+    }
+
+    /// The chain as it was resolved, like `json` or `binary|json`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[inline(never)] // Keeps the plain path, which is inlined, small.
+    fn decode_chain(&self, bytes: &[u8]) -> Result<T, DecodeError> {
+        let mut bytes = std::borrow::Cow::Borrowed(bytes);
+        for step in self.steps.iter().rev() {
+            let plain = step.codec.decode(&bytes).map_err(|error| DecodeError::codec(step.name, error.as_ref()))?;
+            bytes = plain.into();
+        }
+        (self.form.decode)(&bytes)
+    }
+
+    #[inline(never)] // Keeps the plain path, which is inlined, small.
+    fn encode_chain(&self, value: &T, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
+        let mut bytes = Vec::new();
+        if !(self.form.encode)(value, &mut bytes)? {
+            return Ok(false);
+        }
+        for step in self.steps.iter() {
+            bytes = step.codec.encode(bytes).map_err(|error| EncodeError::codec(step.name, error.as_ref()))?;
+        }
+        out.extend_from_slice(&bytes);
+        Ok(true)
+    }
+}
+
+// Not derived: a derive would ask for `T: Clone`, and no value of `T` is in here.
+impl<T> Clone for Coder<T> {
+    fn clone(&self) -> Self {
+        Self { form: self.form, steps: self.steps.clone(), name: self.name.clone(), role: self.role }
+    }
+}
+
+impl<T> Clone for Form<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Form<T> {}
+
+impl<T> fmt::Debug for Coder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coder").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! A Kafka of one node in memory.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use faust_broker::core::{Broker, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use tokio::sync::watch;
+
+use super::group::{Member, Membership};
+use super::queue::MemoryQueue;
+use super::reader::MemoryReader;
+use super::sink::MemorySink;
+use crate::transport::port::{has_members, topic_id_text, Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport, Watermarks};
+use crate::error::{TransportError, TransportErrorKind};
+use crate::transport::delivery::Delivery;
+use crate::time::{Clock, Timestamp};
+
+/// A Kafka of one node in memory. Clones are the same Kafka.
+#[derive(Clone)]
+pub struct MemoryCluster {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    state: Mutex<State>,
+    /// Serializes rebalances: one ends before the next begins.
+    pub(super) rebalancing: tokio::sync::Mutex<()>,
+    /// What becomes of commits; those that are held back watch it.
+    pub(super) commits: watch::Sender<Commits>,
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    pub(super) session_timeout: Duration,
+}
+
+/// What becomes of commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Commits {
+    Answered,
+    /// They are on their way to the cluster.
+    Held,
+    /// They take effect, and the answers are on their way.
+    Unanswered,
+}
+
+pub(super) struct State {
+    pub(super) broker: Broker,
+    pub(super) members: BTreeMap<u64, Member>,
+    pub(super) next_member: u64,
+    /// Whoever waits for messages.
+    pub(super) wakers: Vec<Waker>,
+    /// Counts everything that happens, so that a driver sees when nothing does.
+    pub(super) activity: u64,
+    /// While set, messages stay under way: they are in the log, and not acknowledged.
+    pub(super) held: Option<Vec<(Arc<Delivery>, i64)>>,
+    /// Places messages without a key by turns.
+    pub(super) turn: i32,
+}
+
+impl MemoryCluster {
+    /// An empty cluster whose time is `clock`; a member that crashes is missed after `session_timeout`.
+    pub fn new(seed: u64, session_timeout: Duration, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let state = State {
+            broker: Broker::new(CoreConfig::seeded(seed)),
+            members: BTreeMap::new(),
+            next_member: 0,
+            wakers: Vec::new(),
+            activity: 0,
+            held: None,
+            turn: 0,
+        };
+        let inner = Inner {
+            state: Mutex::new(state),
+            rebalancing: tokio::sync::Mutex::new(()),
+            commits: watch::Sender::new(Commits::Answered),
+            clock: Box::new(clock),
+            session_timeout,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A number that grows with everything that happens.
+    pub fn activity(&self) -> u64 {
+        self.state().activity
+    }
+
+    /// From now on messages are written and not acknowledged, until [`release_deliveries`](Self::release_deliveries).
+    pub fn hold_deliveries(&self) {
+        self.state().held.get_or_insert_default();
+    }
+
+    /// Acknowledges what was held back.
+    pub fn release_deliveries(&self) {
+        let held = self.state().held.take().unwrap_or_default();
+        held.into_iter().for_each(|(delivery, offset)| delivery.done(Ok(offset)));
+    }
+
+    /// From now on commits wait: they take effect, and are answered, after
+    /// [`release_commits`](Self::release_commits), unless the worker has crashed or lost the partitions by then.
+    pub fn hold_commits(&self) {
+        self.inner.commits.send_replace(Commits::Held);
+    }
+
+    /// From now on commits take effect and are not answered, until [`release_commits`](Self::release_commits). What
+    /// [`hold_commits`](Self::hold_commits) holds stays held.
+    pub fn hold_commit_answers(&self) {
+        self.inner.commits.send_replace(Commits::Unanswered);
+    }
+
+    /// Lets go of what was held back; commits are answered at once again.
+    pub fn release_commits(&self) {
+        self.state().active();
+        self.inner.commits.send_replace(Commits::Answered);
+    }
+
+    /// The cluster's time.
+    pub fn time(&self) -> Timestamp {
+        (self.inner.clock)()
+    }
+
+    fn queues(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Vec<MemoryQueue>, TransportError> {
+        let queue = |(partition, start)| {
+            let offset = match start {
+                StartAt::Offset(offset) => offset,
+                StartAt::Earliest => self.state().end(&partition, OffsetSpec::Earliest)?,
+                StartAt::Latest => self.state().end(&partition, OffsetSpec::Latest)?,
+            };
+            Ok(MemoryQueue::new(self.clone(), partition, offset))
+        };
+        from.into_iter().map(queue).collect()
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(super) fn active(&mut self) {
+        self.activity += 1;
+    }
+
+    /// Partition counts of the topics that exist.
+    pub(super) fn topics(&self) -> BTreeMap<String, i32> {
+        self.broker.topics().map(|(name, topic)| (name.to_owned(), topic.partitions())).collect()
+    }
+
+    pub(super) fn end(&self, partition: &TopicPartition, spec: OffsetSpec) -> Result<i64, TransportError> {
+        let found = self.broker.find_offset(&partition.topic, partition.partition, spec);
+        found.map(|found| found.offset).map_err(|code| refused(&format!("offsets of {partition}"), code))
+    }
+
+    pub(super) fn committed(&self, group: &str, partition: &TopicPartition) -> Option<Committed> {
+        let committed = self.broker.committed_offset(group, &partition.topic, partition.partition)?;
+        Some(Committed { offset: committed.offset, metadata: committed.metadata.clone() })
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        group: &str,
+        offsets: BTreeMap<TopicPartition, Committed>,
+        now: Timestamp,
+    ) -> Result<(), TransportError> {
+        let offsets = offsets.into_iter().map(|(partition, committed)| OffsetToCommit {
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            offset: committed.offset,
+            leader_epoch: -1,
+            metadata: committed.metadata,
+        });
+        // Membership is ours to know: the core sees a program that commits without being a member.
+        let what = format!("commit of group `{group}`");
+        let results = self.broker.commit_offsets(
+            group,
+            &MemberRef { generation: -1, ..MemberRef::default() },
+            offsets.collect(),
+            now.0,
+        );
+        let results = results.map_err(|code| refused(&what, code))?;
+        results.into_iter().collect::<Result<Vec<_>, _>>().map(drop).map_err(|code| refused(&what, code))
+    }
+}
+
+pub(super) fn refused(what: &str, code: ErrorCode) -> TransportError {
+    let kind = match code {
+        ErrorCode::OffsetOutOfRange => TransportErrorKind::OffsetOutOfRange,
+        _ => TransportErrorKind::Fatal,
+    };
+    TransportError { what: what.to_owned(), why: format!("{code:?}"), kind }
+}
+
+impl Transport for MemoryCluster {
+    fn describe(&self) -> String {
+        "memory://".to_owned()
+    }
+
+    fn clock(&self) -> Clock {
+        let cluster = self.clone();
+        Clock::new(move || cluster.time())
+    }
+
+    fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {
+        Ok(Arc::new(MemorySink::new(self.clone())))
+    }
+
+    fn admin(&self) -> Result<Arc<dyn Admin>, TransportError> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn join(
+        &self,
+        subscription: Subscription,
+        listener: Arc<dyn GroupListener>,
+    ) -> Result<Arc<dyn Group>, TransportError> {
+        Ok(Membership::join(self, subscription, listener))
+    }
+
+    fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError> {
+        Ok(Box::new(MemoryReader::new(self.queues(from)?)))
+    }
+
+    fn tail(
+        &self,
+        from: Vec<(TopicPartition, StartAt)>,
+    ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
+        let boxed = |queue| Box::new(queue) as Box<dyn PartitionQueue>;
+        ready(self.queues(from).map(|queues| queues.into_iter().map(boxed).collect())).boxed()
+    }
+}
+
+impl Admin for MemoryCluster {
+    fn topics(&self, names: Option<Vec<String>>) -> BoxFuture<'_, Result<BTreeMap<String, i32>, TransportError>> {
+        let mut topics = self.state().topics();
+        if let Some(names) = names {
+            topics.retain(|name, _| names.contains(name));
+        }
+        ready(Ok(topics)).boxed()
+    }
+
+    fn create(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<(), TransportError>> {
+        let mut state = self.state();
+        state.active();
+        let created = topics.into_iter().filter(|topic| state.broker.topic(&topic.name).is_none()).collect::<Vec<_>>();
+        let results = created.into_iter().map(|topic| {
+            let spec = TopicSpec { partitions: topic.partitions, configs: topic.configs };
+            let created = state.broker.create_topic(&topic.name, spec);
+            created
+                .map(drop)
+                .map_err(|refusal| TransportError::fatal(format!("create topic `{}`", topic.name), refusal.message))
+        });
+        let result: Result<Vec<()>, _> = results.collect();
+        ready(result.map(drop)).boxed()
+    }
+
+    fn delete(&self, topics: Vec<String>) -> BoxFuture<'_, Result<(), TransportError>> {
+        let mut state = self.state();
+        state.active();
+        for topic in topics {
+            // One that is not there is deleted already.
+            let _ = state.broker.delete_topic(&topic);
+        }
+        ready(Ok(())).boxed()
+    }
+
+    fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>> {
+        let mut state = self.state();
+        state.active();
+        let deleted = before.into_iter().try_for_each(|(of, offset)| {
+            let deleted = state.broker.delete_records(&of.topic, of.partition, Some(offset));
+            deleted.map(drop).map_err(|code| refused(&format!("deletion of records of {of}"), code))
+        });
+        ready(deleted).boxed()
+    }
+
+    fn topic_ids(&self, names: Vec<String>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+        let state = self.state();
+        let ids = names.into_iter().filter_map(|name| {
+            let id = topic_id_text(state.broker.topic(&name)?.id());
+            Some((name, id))
+        });
+        ready(Ok(ids.collect())).boxed()
+    }
+
+    fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>> {
+        let state = self.state();
+        let bounds = of.into_iter().map(|partition| {
+            let low = state.end(&partition, OffsetSpec::Earliest)?;
+            let high = state.end(&partition, OffsetSpec::Latest)?;
+            Ok((partition, (low, high)))
+        });
+        ready(bounds.collect()).boxed()
+    }
+
+    fn configs(
+        &self,
+        topics: Vec<String>,
+        name: &'static str,
+    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+        let state = self.state();
+        let value = |topic: String| {
+            let value = state.broker.topic(&topic)?.configs().get(name)?.clone();
+            Some((topic, value))
+        };
+        let values = topics.into_iter().filter_map(value).collect();
+        futures_util::future::ready(Ok(values)).boxed()
+    }
+
+    fn committed(
+        &self,
+        group: &str,
+        of: Vec<TopicPartition>,
+    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
+        let state = self.state();
+        let committed =
+            of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
+        ready(Ok(committed.collect())).boxed()
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>> {
+        let state = self.state();
+        let mut groups: BTreeMap<_, _> = state.broker.groups().map(|group| (group.to_owned(), 0)).collect();
+        for member in state.members.values() {
+            *groups.entry(member.group().to_owned()).or_default() += 1;
+        }
+        ready(Ok(groups)).boxed()
+    }
+
+    fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
+        let mut state = self.state();
+        state.active();
+        // Membership is ours to know, as for commits.
+        if state.members.values().any(|member| member.group() == group) {
+            return ready(Err(has_members(group))).boxed();
+        }
+        ready(match state.broker.delete_group(group) {
+            Ok(()) | Err(ErrorCode::GroupIdNotFound) => Ok(()),
+            Err(code) => Err(refused(&format!("deletion of group `{group}`"), code)),
+        })
+        .boxed()
+    }
+}
+
+impl std::fmt::Debug for MemoryCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryCluster").finish_non_exhaustive()
+    }
+}
