@@ -9,8 +9,8 @@ use crate::error::{BoxError, Error};
 use crate::partition::stage::LiveStage;
 use crate::plan::sketch::Sketch;
 use crate::stream::{Event, Stream};
-use crate::table::TableDecl;
 use crate::topic::Topic;
+use crate::declare::argument::ArgSpec;
 
 /// A running agent.
 pub type AgentFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'static>>;
@@ -42,90 +42,6 @@ inventory::collect!(AgentDef);
 pub trait AgentHandle {
     /// The definition.
     const DEF: AgentDef;
-}
-
-/// What `#[agent]` read from one argument: its name and its attribute.
-#[derive(Clone, Copy, Debug)]
-pub struct ArgSpec {
-    /// The argument's name; a table takes its own from it.
-    pub name: &'static str,
-    /// From `#[topic(..)]`.
-    pub topic: Option<TopicDecl>,
-    /// From `#[table(..)]`; a table needs none.
-    pub table: Option<TableDecl>,
-    /// From the agent's own options: how its stream is decoded.
-    pub source: SourceDecl,
-}
-
-impl ArgSpec {
-    /// An argument without an attribute.
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, topic: None, table: None, source: SourceDecl { key_codec: None, value_codec: None } }
-    }
-
-    /// An argument with `#[topic(..)]`.
-    #[must_use]
-    pub const fn with_topic(mut self, topic: TopicDecl) -> Self {
-        self.topic = Some(topic);
-        self
-    }
-
-    /// An argument with `#[table(..)]`.
-    #[must_use]
-    pub const fn with_table(mut self, table: TableDecl) -> Self {
-        self.table = Some(table);
-        self
-    }
-
-    /// The stream, with codecs other than its types' own.
-    #[must_use]
-    pub const fn with_source(mut self, source: SourceDecl) -> Self {
-        self.source = source;
-        self
-    }
-}
-
-/// How a stream is decoded when the types' own codecs are not meant.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SourceDecl {
-    /// A codec's name or a chain of them.
-    pub key_codec: Option<&'static str>,
-    /// A codec's name or a chain of them.
-    pub value_codec: Option<&'static str>,
-}
-
-/// A topic as `#[topic("name", ..)]` declares it; what is not said is the setting's or the broker's.
-#[derive(Clone, Copy, Debug)]
-pub struct TopicDecl {
-    /// Its name.
-    pub name: &'static str,
-    /// How many partitions, when it has to be created.
-    pub partitions: Option<i32>,
-    /// Copies of each partition, when it has to be created.
-    pub replication: Option<i16>,
-    /// How long messages are kept, in milliseconds, when it has to be created.
-    pub retention_ms: Option<i64>,
-    /// Whether only the last message of each key is kept, when it has to be created.
-    pub compacting: Option<bool>,
-    /// A codec's name or a chain of them.
-    pub key_codec: Option<&'static str>,
-    /// A codec's name or a chain of them.
-    pub value_codec: Option<&'static str>,
-}
-
-impl TopicDecl {
-    /// A topic of that name, everything else by default.
-    pub const fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            partitions: None,
-            replication: None,
-            retention_ms: None,
-            compacting: None,
-            key_codec: None,
-            value_codec: None,
-        }
-    }
 }
 
 /// What an argument is made from: the planning run, or a live stage of a partition task.

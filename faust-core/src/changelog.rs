@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::message::{Headers, RawMessage};
 use crate::recovery::Recovery;
 use crate::store::Sealed;
-use crate::table::spec::TableInfo;
+use crate::table_state::TableInfo;
 use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
 use crate::error::TransportError;
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};

@@ -9,6 +9,7 @@ pub(crate) mod changelog;
 pub mod client;
 pub mod codec;
 pub mod config;
+pub mod declare;
 pub mod embedded;
 pub mod error;
 pub mod leftovers;
@@ -23,6 +24,7 @@ pub mod stats;
 pub(crate) mod store;
 pub mod stream;
 pub mod table;
+pub(crate) mod table_state;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
@@ -36,13 +38,11 @@ pub use partition::dead_letter;
 /// What the macros emit by name. Not public API: it may change in a patch release.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::agent::{
-        AgentCx, AgentDef, AgentFuture, ArgSpec, SourceDecl, TopicDecl, arg, output, per_event, per_event_to_sinks,
-    };
+    pub use crate::agent::{arg, output, per_event, per_event_to_sinks, AgentCx, AgentDef, AgentFuture};
+    pub use crate::declare::{ArgSpec, SourceDecl, TopicDecl};
     pub use crate::codec::record::support;
-    pub use crate::table::{
-        HookDef, HookKind, RelativeTo, TableDecl, WindowDecl, hook_key, hook_value, window_close, window_late,
-    };
+    pub use crate::table::{hook_key, hook_value, window_close, window_late, HookDef, HookKind};
+    pub use crate::declare::{RelativeTo, TableDecl, WindowDecl};
     pub use ::inventory;
     pub use ::serde;
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use self::sketch::Drawn;
 pub use self::tables::TablePlan;
-use crate::agent::TopicDecl;
+use crate::declare::TopicDecl;
 use crate::partition::dead_letter;
 use crate::registry::AgentEntry;
 use crate::stream::hop::{Forwarder, Target};

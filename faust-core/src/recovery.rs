@@ -19,9 +19,10 @@ use crate::offsets::CutMark;
 use crate::partition::tables::{Marking, TaskTable};
 use crate::stats::Stats;
 use crate::store::{Store, StoreError, StoreName, StoreSet, StoreWriter, Wish};
-use crate::table::cell::{AnyCell, CellCx};
-use crate::table::overlay::CacheBudget;
-use crate::table::spec::TableFactory;
+use crate::table_state::AnyTablePartition;
+use crate::table_state::PartitionCx;
+use crate::table_state::CacheBudget;
+use crate::table_state::TableFactory;
 use crate::time::Clock;
 use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, Watermarks};
 use crate::error::TransportError;
@@ -44,7 +45,7 @@ pub(crate) struct Needs {
 }
 
 /// The tables that are here, by name and partition.
-type Cells = BTreeMap<(Arc<str>, i32), Weak<dyn AnyCell>>;
+type Cells = BTreeMap<(Arc<str>, i32), Weak<dyn AnyTablePartition>>;
 
 /// Everything that a worker's tables have in common.
 pub(crate) struct Recovery {
@@ -166,13 +167,13 @@ impl Recovery {
     }
 
     /// The table's cell in a partition, if it is here.
-    pub(crate) fn cell(&self, table: &str, partition: i32) -> Option<Arc<dyn AnyCell>> {
+    pub(crate) fn cell(&self, table: &str, partition: i32) -> Option<Arc<dyn AnyTablePartition>> {
         let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.get(&(Arc::from(table), partition)).and_then(Weak::upgrade)
     }
 
     /// The partitions of a table that are here.
-    pub(crate) fn cells(&self, table: &str) -> Vec<Arc<dyn AnyCell>> {
+    pub(crate) fn cells(&self, table: &str) -> Vec<Arc<dyn AnyTablePartition>> {
         let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.iter().filter(|((name, _), _)| **name == *table).filter_map(|(_, cell)| cell.upgrade()).collect()
     }
@@ -374,7 +375,7 @@ impl Recovery {
         queue: Option<Box<dyn PartitionQueue>>,
     ) -> Result<PreparedTable, Error> {
         let Found { factory, partitions, changelog, store, marking, from, end, full, cut } = found;
-        let cx = CellCx {
+        let cx = PartitionCx {
             partition,
             partitions,
             store,

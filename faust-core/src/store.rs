@@ -19,7 +19,7 @@ mod tests;
 
 pub(crate) use sealed::{Sealed, SealedBuilder};
 pub(crate) use writer::{Job, StoreWriter, Wish};
-pub(crate) use self::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet, Write};
+pub(crate) use self::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet};
 pub(crate) use self::directory::{directory, state_name};
 
 use std::path::Path;

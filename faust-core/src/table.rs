@@ -1,25 +1,21 @@
 //! Tables: local state by key, kept in a changelog topic, changed by the agents of one partition.
 
-pub(crate) mod ahead;
-pub(crate) mod cell;
-pub(crate) mod decl;
 mod entry;
 mod handle;
 pub(crate) mod hook;
-pub(crate) mod overlay;
-pub(crate) mod spec;
 mod view;
 mod windowed;
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
-use crate::agent::{AgentArg, AgentCx, ArgSpec};
+use crate::agent::{AgentArg, AgentCx};
+use crate::declare::ArgSpec;
 use crate::codec::Data;
 use crate::error::Error;
 
-pub use self::cell::TableValue;
-pub use self::decl::{RelativeTo, TableDecl, WindowDecl};
+pub use crate::table_state::TableValue;
+pub use crate::declare::{RelativeTo, TableDecl, WindowDecl};
 pub use self::entry::{Entry, ValueMut};
 pub use self::hook::{
     HookCall, HookDef, HookFn, HookHandle, HookKind, HookPart, LateEvent, hook_key, hook_value, window_close,
@@ -226,3 +222,6 @@ impl<K, V> std::fmt::Debug for Table<K, V> {
         write!(f, "Table({})", self.handle.name())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
 use crate::message::{Headers, OwnedMessage};
 use crate::partition::stage::Outputs;
-use crate::table::TableValue;
+use crate::table_state::TableValue;
 use crate::time::{Timestamp, millis};
 use crate::topic::{SendOptions, Topic};
 use crate::transport::memory::MemoryCluster;

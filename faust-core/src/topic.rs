@@ -1,13 +1,12 @@
 //! Topics that an agent sends to.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::agent::{AgentArg, AgentCx, ArgSpec, Run, TopicDecl};
+use crate::agent::{AgentArg, AgentCx, Run};
+use crate::declare::{ArgSpec, TopicDecl};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::error::Error;
 use crate::message::{Headers, OwnedMessage, RawKey};
@@ -15,7 +14,7 @@ use crate::partition::stage::Outputs;
 use crate::plan::sketch::Sketch;
 use crate::codec::record::{key_of, timestamp_of, KeyFn, TimestampFn};
 use crate::time::Timestamp;
-use crate::transport::{NewTopic, Outgoing, SendRefused, SinkTopic};
+use crate::transport::{Outgoing, SendRefused, SinkTopic};
 use crate::codec::encode::encode_parts;
 use crate::codec::encode::encode_error;
 use crate::transport::Owned;

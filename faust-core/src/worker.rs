@@ -24,7 +24,8 @@ use crate::plan::{Plan, settle};
 use crate::recovery::{Needs, Recovery, RestoreListener, log_listener};
 use crate::stats::{Counts, Stats};
 use crate::store::StoreSet;
-use crate::table::{TableValue, TableView, WindowedView};
+use crate::table_state::TableValue;
+use crate::table::{TableView, WindowedView};
 #[cfg(feature = "testing")]
 use crate::transport::Group;
 use crate::transport::{Subscription, TopicPartition, Transport};

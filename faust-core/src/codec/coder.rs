@@ -9,7 +9,6 @@ use super::error::DecodeError;
 use super::error::EncodeError;
 use super::registry::Codec;
 use super::error::UnknownCodec;
-use crate::error::chain;
 
 /// A type that messages can carry: anything serde can write and read.
 ///

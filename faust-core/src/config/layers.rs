@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::value::Secret;
 use super::settings::SettingDef;
-use crate::config::{check, file, suggest, Settings};
+use crate::config::{check, file, suggest};
+use super::settings::Settings;
 
 /// Names of the environment that begin like settings and are none; with `_` at the end, all that begin so.
 ///

@@ -1,4 +1,4 @@
-//! Makes the struct [`Settings`](super::Settings) and the list of its fields from one table.
+//! Makes the struct [`Settings`](super::settings::Settings) and the list of its fields from one table.
 
 macro_rules! settings {
     ($(

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::stage::LiveStage;
 use super::tables::{TaskTable, TaskTables};
+use crate::table_state::Prefetch;
 use crate::agent::{AgentCx, Run};
 use crate::error::{BoxError, Error, chain};
-use crate::table::ahead::LookAhead;
-use crate::table::cell::{AnyCell, Closed};
-use crate::table::RelativeTo;
+use crate::table_state::Prefetcher;
+use crate::table_state::{AnyTablePartition, Closed};
+use crate::declare::RelativeTo;
 use crate::table::{HookCall, HookDef, HookFn, HookKind, LateEvent};
 use crate::time::Timestamp;
 use crate::window::Window;
@@ -23,7 +24,7 @@ pub(crate) struct StageTables {
     /// Those with windows.
     windowed: Vec<Windowed>,
     /// Those without.
-    plain: Vec<Arc<dyn AnyCell>>,
+    plain: Vec<Arc<dyn AnyTablePartition>>,
     /// Late events whose hooks have not run yet.
     late: Mutex<Vec<(Arc<str>, HookCall)>>,
     has_late: AtomicBool,
@@ -51,13 +52,13 @@ impl StageTables {
         Self { task: Arc::clone(task), windowed, plain, has_fields, ..Self::default() }
     }
 
-    pub(crate) fn cell(&self, name: &str) -> Option<Arc<dyn AnyCell>> {
+    pub(crate) fn cell(&self, name: &str) -> Option<Arc<dyn AnyTablePartition>> {
         self.task.cell(name)
     }
 
     /// For the tables whose keys may be those of messages.
-    pub(crate) fn look_ahead(&self) -> LookAhead {
-        LookAhead::new(self.plain.clone())
+    pub(crate) fn look_ahead(&self) -> Prefetcher {
+        Prefetcher::new(self.plain.iter().map(|table| Arc::clone(table) as Arc<dyn Prefetch>).collect())
     }
 
     /// Makes the hooks of the stage's tables, which may take topics of their own.

@@ -12,7 +12,7 @@ use crate::changelog::ChangelogWriter;
 use crate::transport::Delivery;
 use crate::error::Error;
 use crate::store::{Sealed, StoreWriter};
-use crate::table::cell::AnyCell;
+use crate::table_state::AnyTablePartition;
 use crate::time::{Clock, Timestamp};
 use crate::transport::{SinkTopic, TopicPartition};
 
@@ -24,7 +24,7 @@ pub(crate) struct TaskTables {
 
 /// A table of a task, with its way out.
 pub(crate) struct TaskTable {
-    pub(crate) cell: Arc<dyn AnyCell>,
+    pub(crate) cell: Arc<dyn AnyTablePartition>,
     pub(crate) partition: i32,
     pub(crate) topic: Arc<dyn SinkTopic>,
     pub(crate) writer: StoreWriter,
@@ -98,7 +98,7 @@ pub(crate) struct SealedTable {
 
 impl TaskTable {
     pub(crate) fn new(
-        cell: Arc<dyn AnyCell>,
+        cell: Arc<dyn AnyTablePartition>,
         partition: i32,
         topic: Arc<dyn SinkTopic>,
         writer: StoreWriter,
@@ -137,7 +137,7 @@ impl TaskTables {
         self.tables.is_empty()
     }
 
-    pub(crate) fn cell(&self, name: &str) -> Option<Arc<dyn AnyCell>> {
+    pub(crate) fn cell(&self, name: &str) -> Option<Arc<dyn AnyTablePartition>> {
         self.tables.get(name).map(|table| Arc::clone(&table.cell))
     }
 
@@ -145,7 +145,7 @@ impl TaskTables {
         self.tables.get(name)
     }
 
-    pub(crate) fn cells(&self) -> impl Iterator<Item = &Arc<dyn AnyCell>> {
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &Arc<dyn AnyTablePartition>> {
         self.tables.values().map(|table| &table.cell)
     }
 

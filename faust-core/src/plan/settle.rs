@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{Plan, Role, TopicPlan};
-use crate::agent::TopicDecl;
+use crate::declare::TopicDecl;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::time::millis;

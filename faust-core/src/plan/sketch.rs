@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::agent::TopicDecl;
+use crate::declare::TopicDecl;
 use crate::codec::Role;
 use crate::error::Error;
 use crate::stream::hop::{Forwarder, Target};
-use crate::table::spec::TableFactory;
+use crate::table_state::TableFactory;
 
 /// Filled by the planning run of one agent. Its stream, topics and operators write into it.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Drawing, Role};
 use crate::codec::Role as Half;
 use crate::plan::sketch::Drawn;
-use crate::table::spec::TableFactory;
+use crate::table_state::TableFactory;
 use crate::table::{HookDef, HookKind};
 use crate::window::WindowSpec;
 

@@ -7,7 +7,8 @@ use crate::error::Error;
 use crate::offsets::CutMark;
 use crate::partition::tables::{Marking, STORE_VERSION, StoreMark};
 use crate::store::Store;
-use crate::table::spec::{TableFactory, TableInfo};
+use crate::table_state::TableFactory;
+use crate::table_state::TableInfo;
 use crate::time::millis;
 use crate::transport::{StartAt, TopicPartition};
 

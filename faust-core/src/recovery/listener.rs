@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Recovery;
-use crate::table::spec::TableInfo;
+use crate::table_state::TableInfo;
 
 /// Hears of restores. Called from the partition's task: it must not block.
 pub trait RestoreListener: Send + Sync {

@@ -2,12 +2,10 @@
 
 use std::fmt;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config::StoreKind;
 
 /// The stores of one worker: one database, one tree for each table and partition. Every call may block.
 pub(crate) trait StoreSet: Send + Sync {

@@ -6,4 +6,4 @@
 mod queue;
 mod thread;
 mod handle;
-pub(crate) use self::handle::{Job, StoreWriter, Unwritten, Wish};
+pub(crate) use self::handle::{Job, StoreWriter, Wish};

@@ -17,7 +17,7 @@ use crate::partition::cursor::Gate;
 use crate::partition::dead_letter;
 use crate::partition::stage::LiveStage;
 use crate::codec::record::{timestamp_of, TimestampFn};
-use crate::table::ahead::LookAhead;
+use crate::table_state::Prefetcher;
 use crate::error::TransportErrorKind;
 
 /// Messages read at a time. 16 to 512 measure alike; 1 does not.
@@ -70,7 +70,7 @@ struct Leaf<V, K> {
     stage: Arc<LiveStage>,
     decoder: Decoder<V, K>,
     buffer: VecDeque<Entry<V, K>>,
-    ahead: LookAhead,
+    ahead: Prefetcher,
     /// The input to read first next time, so that none starves.
     turn: usize,
     /// A dead letter that waits for room in the producer.

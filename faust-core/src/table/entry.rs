@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use super::cell::TableValue;
+use crate::table_state::TableValue;
 use super::handle::{Handle, TakenOut};
 use crate::codec::Data;
 

@@ -5,11 +5,15 @@ use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::cell::scan::KeyBounds;
-use super::cell::{AnyCell, Cell, CellCx, TableValue};
-use super::decl::TableDecl;
-use super::spec::{Shared, TableSpec};
-use crate::agent::{AgentCx, ArgSpec, Run};
+use crate::table_state::KeyBounds;
+use crate::table_state::AnyTablePartition;
+use crate::table_state::{PartitionCx, TablePartition};
+use crate::table_state::TableValue;
+use crate::declare::TableDecl;
+use crate::table_state::SharedSpec;
+use crate::table_state::TableSpec;
+use crate::agent::{AgentCx, Run};
+use crate::declare::ArgSpec;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
 use crate::partition::stage::LiveStage;
@@ -27,14 +31,14 @@ enum Way<V> {
     /// Nowhere yet: the agent is being planned.
     Planning(Arc<Sketch>, Option<fn() -> Box<dyn Any + Send>>),
     /// In the partition's task.
-    Live(Arc<Cell<V>>, Arc<LiveStage>),
+    Live(Arc<TablePartition<V>>, Arc<LiveStage>),
     /// By itself: in a unit test, or looked at from outside the agents.
-    Alone(Arc<Cell<V>>),
+    Alone(Arc<TablePartition<V>>),
 }
 
 /// A value that is being looked at; the table has it again when this is dropped, whatever the looker does.
 struct Looked<'a, V: TableValue> {
-    cell: &'a Cell<V>,
+    cell: &'a TablePartition<V>,
     place: u32,
     value: Option<V>,
 }
@@ -62,11 +66,11 @@ impl<K: Data, V: TableValue> Handle<K, V> {
         let way = match &cx.run {
             Run::Planning(sketch) => {
                 let spec = TableSpec::<V>::new::<K>(&decl, name, cx.agent, sketch.group()).map_err(fault)?;
-                sketch.table(Arc::new(Shared(Arc::new(spec))));
+                sketch.table(Arc::new(SharedSpec(Arc::new(spec))));
                 Way::Planning(Arc::clone(sketch), decl.default)
             }
             Run::Live(stage) => {
-                let cell = stage.tables.cell(name).and_then(|cell| cell.as_any().downcast::<Cell<V>>().ok());
+                let cell = stage.tables.cell(name).and_then(|cell| cell.as_any().downcast::<TablePartition<V>>().ok());
                 let missing = || Error::Misuse(format!("table `{name}` is not part of the plan"));
                 Way::Live(cell.ok_or_else(missing)?, Arc::clone(stage))
             }
@@ -78,7 +82,7 @@ impl<K: Data, V: TableValue> Handle<K, V> {
     pub(super) fn detached(decl: &TableDecl, name: &str) -> Self {
         let spec = TableSpec::<V>::new::<K>(decl, name, "a test", "test").expect("the types of a table have codecs");
         let key = Coder::resolve(decl.key_codec, Role::Key).expect("the key of a table has a codec");
-        Self { name: name.into(), key, way: Way::Alone(Cell::new(Arc::new(spec), CellCx::alone())) }
+        Self { name: name.into(), key, way: Way::Alone(TablePartition::new(Arc::new(spec), PartitionCx::alone())) }
     }
 
     pub(super) fn stage(&self) -> Option<&Arc<LiveStage>> {
@@ -88,7 +92,7 @@ impl<K: Data, V: TableValue> Handle<K, V> {
         }
     }
 
-    pub(super) fn cell(&self) -> Option<&Arc<Cell<V>>> {
+    pub(super) fn cell(&self) -> Option<&Arc<TablePartition<V>>> {
         match &self.way {
             Way::Live(cell, _) | Way::Alone(cell) => Some(cell),
             Way::Planning(..) => None,
@@ -224,7 +228,7 @@ impl<K: Data, V: TableValue> Handle<K, V> {
         }
     }
 
-    fn readable(&self) -> Option<&Arc<Cell<V>>> {
+    fn readable(&self) -> Option<&Arc<TablePartition<V>>> {
         if let Way::Planning(sketch, _) = &self.way {
             sketch.violation(&format!("uses table `{}`", self.name));
         }
@@ -232,7 +236,7 @@ impl<K: Data, V: TableValue> Handle<K, V> {
     }
 
     /// A cut may come whenever no event is with the agent, and must not find half of one.
-    fn writable(&self) -> Option<&Arc<Cell<V>>> {
+    fn writable(&self) -> Option<&Arc<TablePartition<V>>> {
         if let Way::Live(_, stage) = &self.way
             && !stage.cursor.is_busy()
         {

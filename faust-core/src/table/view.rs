@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::cell::{Cell, TableValue};
+use crate::table_state::TablePartition;
+use crate::table_state::TableValue;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
 use crate::partitioner::partition_of;
@@ -176,14 +177,14 @@ impl<K: Data, V: TableValue> Place<K, V> {
     }
 
     /// The cell in the key's own partition.
-    fn cell(&self, key: &K) -> Result<Arc<Cell<V>>, Error> {
+    fn cell(&self, key: &K) -> Result<Arc<TablePartition<V>>, Error> {
         let partition = partition_of(&self.encode(key)?, self.partitions);
         let cell = self.recovery.cell(&self.name, partition).and_then(|cell| cell.as_any().downcast().ok());
         let away = || Error::Misuse(format!("partition {partition} of table `{}` is not on this worker", self.name));
         cell.ok_or_else(away)
     }
 
-    fn cells(&self) -> impl Iterator<Item = Arc<Cell<V>>> {
+    fn cells(&self) -> impl Iterator<Item = Arc<TablePartition<V>>> {
         self.recovery.cells(&self.name).into_iter().filter_map(|cell| cell.as_any().downcast().ok())
     }
 

@@ -4,15 +4,18 @@ use std::any::Any;
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::cell::{AnyCell, TableValue};
-use super::decl::{RelativeTo, TableDecl, WindowDecl};
+use crate::table_state::AnyTablePartition;
+use crate::table_state::TableValue;
+use crate::declare::{RelativeTo, TableDecl, WindowDecl};
 use super::entry::ValueMut;
 use super::handle::Handle;
-use crate::agent::{AgentArg, AgentCx, ArgSpec};
+use crate::agent::{AgentArg, AgentCx};
+use crate::declare::ArgSpec;
 use crate::codec::Data;
+use crate::table_state::ExpireWindows;
 use crate::error::Error;
 use crate::stream::Event;
-use crate::time::{Timestamp, millis};
+use crate::time::Timestamp;
 use crate::window::key::{split_store_key, store_key};
 use crate::window::{Window, WindowSpec};
 
@@ -323,23 +326,6 @@ impl<K: Data, V: TableValue> WindowSet<'_, K, V> {
                 time
             }
         }
-    }
-}
-
-impl WindowDecl {
-    /// The windows it declares.
-    ///
-    /// # Errors
-    /// They are none; the text says the fix.
-    pub(crate) fn spec(&self) -> Result<WindowSpec, String> {
-        let duration = |millis: i64| Duration::from_millis(u64::try_from(millis).unwrap_or(0));
-        let spec = WindowSpec::hopping(duration(self.size_ms), duration(self.step_ms))?;
-        self.expires_ms.map_or(Ok(spec), |expires| spec.with_expires(duration(expires)))
-    }
-
-    /// The declaration of these windows.
-    pub(crate) fn of(spec: WindowSpec) -> Self {
-        Self { size_ms: millis(spec.size()), step_ms: millis(spec.step()), expires_ms: Some(millis(spec.expires())) }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::codec::Data;
 use crate::error::Error;
-use crate::table::{TableValue, TableView, WindowedView};
+use crate::table_state::TableValue;
+use crate::table::{TableView, WindowedView};
 use crate::window::Window;
 
 /// A table of an app under test, from [`TestDriver::table`](super::TestDriver::table).

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::table::TableDecl;
-use crate::table::spec::TableSpec;
+use crate::declare::TableDecl;
+use crate::table_state::TableSpec;
 use crate::time::{Clock, Timestamp};
 
 const NOW: i64 = 1_767_225_600_000;

@@ -9,10 +9,6 @@ use futures_util::future::BoxFuture;
 use crate::transport::port::{Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport};
 use crate::error::TransportError;
 use super::config::KafkaConfig;
-use super::sink::KafkaSink;
-use super::admin::KafkaAdmin;
-use super::group::KafkaGroup;
-use super::reader::KafkaReader;
 use crate::transport::kafka::tail;
 
 /// A Kafka cluster reached through librdkafka.

@@ -12,7 +12,6 @@ use super::cluster::{Commits, State};
 use super::cluster::MemoryCluster;
 use crate::transport::port::{Assigned, Committed, Group, GroupListener, Subscription, TopicPartition};
 use crate::error::{TransportError, TransportErrorKind};
-use super::queue::MemoryQueue;
 
 /// A worker in a group.
 pub(super) struct Member {

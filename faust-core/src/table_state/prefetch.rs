@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use super::cell::AnyCell;
-
 /// Keys of messages that have been read and not been handed out.
 #[derive(Debug, Default)]
 pub(crate) struct KeyBatch {
@@ -69,16 +67,22 @@ impl Foresight {
     }
 }
 
+/// A table that can look up keys before they are asked for.
+pub(crate) trait Prefetch: Send + Sync {
+    /// Looks up the keys of a batch of messages, as far as some table wanted them. Returns whether this table does.
+    fn look_ahead(&self, keys: &KeyBatch) -> bool;
+}
+
 /// What the beginning of a stream does for the tables of its stage, with each batch that it reads.
-pub(crate) struct LookAhead {
-    tables: Vec<Arc<dyn AnyCell>>,
+pub(crate) struct Prefetcher {
+    tables: Vec<Arc<dyn Prefetch>>,
     /// Some table wanted the keys of the batch before, and so will have those of the present one.
     wanted: bool,
     keys: KeyBatch,
 }
 
-impl LookAhead {
-    pub(crate) fn new(tables: Vec<Arc<dyn AnyCell>>) -> Self {
+impl Prefetcher {
+    pub(crate) fn new(tables: Vec<Arc<dyn Prefetch>>) -> Self {
         Self { tables, wanted: false, keys: KeyBatch::default() }
     }
 
@@ -102,8 +106,9 @@ impl LookAhead {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cell::{Cell, CellCx};
-    use super::super::decl::TableDecl;
+    use crate::table_state::roles::AnyTablePartition;
+    use super::super::partition::{PartitionCx, TablePartition};
+    use crate::declare::TableDecl;
     use super::super::spec::TableSpec;
     use super::*;
 
@@ -122,8 +127,8 @@ mod tests {
     #[test]
     fn keys_are_looked_up_for_large_tables_that_have_them() {
         let spec = TableSpec::<u64>::new::<String>(&TableDecl::default(), "counts", "a test", "test");
-        let cell = Cell::new(Arc::new(spec.expect("both types have codecs")), CellCx::alone());
-        let mut ahead = LookAhead::new(vec![Arc::clone(&cell) as Arc<dyn AnyCell>]);
+        let cell = TablePartition::new(Arc::new(spec.expect("both types have codecs")), PartitionCx::alone());
+        let mut ahead = Prefetcher::new(vec![Arc::clone(&cell) as Arc<dyn AnyTablePartition>]);
         let mut batch = |keys: std::ops::Range<usize>| {
             keys.for_each(|key| ahead.note(Some(&key.to_be_bytes())));
             let noted = ahead.keys.len();

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::{Cell, Held, TableValue};
+use super::held::Held;
+use super::partition::TablePartition;
+use super::spec::TableValue;
 use crate::error::Error;
 
 /// Bounds of encoded keys.
@@ -12,7 +14,7 @@ pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 /// Encoded keys with their values.
 pub(crate) type Entries<V> = Vec<(Vec<u8>, V)>;
 
-impl<V: TableValue> Cell<V> {
+impl<V: TableValue> TablePartition<V> {
     /// Copies of the entries between the bounds for whose keys `keep` is true, in the order of their encoded keys.
     pub(crate) fn scan(&self, bounds: KeyBounds<'_>, keep: &dyn Fn(&[u8]) -> bool) -> Result<Entries<V>, Error> {
         let found = self.try_scan(bounds, keep)?;

@@ -4,26 +4,21 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
-use super::{Cell, Held, State, TableValue};
+use super::held::Held;
+use super::partition::{State, TablePartition};
+use super::spec::TableValue;
 use crate::error::Error;
 use crate::time::millis;
 use crate::window::key::{split_store_key, store_key};
-use crate::window::{Window, WindowSpec};
-
-/// A window of one key that has ended.
-#[derive(Debug)]
-pub(crate) struct Closed {
-    pub(crate) key: Vec<u8>,
-    pub(crate) window: Window,
-    /// Its last value as the codec writes it; empty if nobody asked.
-    pub(crate) value: Vec<u8>,
-}
+use crate::window::WindowSpec;
+use super::roles::ExpireWindows;
+use super::roles::Closed;
 
 /// Windows that are closed at a time, between two looks at everything else.
 const CLOSE_BATCH: usize = 256;
 
-impl<V: TableValue> Cell<V> {
-    pub(super) fn expire_some(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error> {
+impl<V: TableValue> ExpireWindows for TablePartition<V> {
+    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error> {
         let Some(spec) = self.spec.info.window else { return Ok(Vec::new()) };
         let mut state = self.state();
         if state.closing.is_empty() {
@@ -55,6 +50,16 @@ impl<V: TableValue> Cell<V> {
         Ok(closed)
     }
 
+    fn closed_to(&self) -> i64 {
+        self.closed_to.load(Ordering::Relaxed)
+    }
+
+    fn due(&self) -> i64 {
+        self.due.load(Ordering::Relaxed)
+    }
+}
+
+impl<V: TableValue> TablePartition<V> {
     /// The keys whose windows start before `bound`, the oldest windows first.
     fn expired(&self, state: &mut State<V>, from: i64, bound: i64) -> Result<VecDeque<Vec<u8>>, Error> {
         if state.whole {

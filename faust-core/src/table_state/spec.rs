@@ -4,8 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::cell::{AnyCell, Cell, CellCx, TableValue};
-use super::decl::{RelativeTo, TableDecl};
+use crate::declare::{RelativeTo, TableDecl};
 use crate::codec::{Coder, Data, Role};
 use crate::window::WindowSpec;
 use crate::window::key::split_store_key;
@@ -122,21 +121,13 @@ impl<V: TableValue> TableSpec<V> {
     }
 }
 
-/// Makes a table for a partition.
-pub(crate) trait TableFactory: Send + Sync {
-    fn info(&self) -> &TableInfo;
-    fn make(&self, cx: CellCx) -> Arc<dyn AnyCell>;
-}
+/// A type that a table can hold: what messages can carry, and can be copied, so that a write can be taken back.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the value of a table",
+    label = "not a table value",
+    note = "annotate it with `#[record]` and `#[derive(Clone)]`"
+)]
+pub trait TableValue: Data + Clone {}
 
-/// A specification that every partition shares.
-pub(crate) struct Shared<V>(pub(crate) Arc<TableSpec<V>>);
-
-impl<V: TableValue> TableFactory for Shared<V> {
-    fn info(&self) -> &TableInfo {
-        &self.0.info
-    }
-
-    fn make(&self, cx: CellCx) -> Arc<dyn AnyCell> {
-        Cell::new(Arc::clone(&self.0), cx)
-    }
-}
+#[diagnostic::do_not_recommend]
+impl<T: Data + Clone> TableValue for T {}

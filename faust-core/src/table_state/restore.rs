@@ -3,12 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Cell, Held, TableValue};
+use super::held::Held;
+use super::partition::TablePartition;
+use super::spec::TableValue;
 use crate::error::Error;
 use crate::store::{Sealed, StoreWriter};
+use super::roles::RestoreState;
 
-impl<V: TableValue> Cell<V> {
-    pub(super) fn apply_batch(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
+impl<V: TableValue> RestoreState for TablePartition<V> {
+    fn begin_whole(&self) {
+        self.state().whole = true;
+    }
+
+
+    fn apply(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
         let mut state = self.state();
         let mut slots = Vec::with_capacity(batch.len());
         for entry in batch.iter() {
@@ -27,7 +35,7 @@ impl<V: TableValue> Cell<V> {
         self.hand_over(number, batch, mark, writer);
     }
 
-    pub(super) fn repair_keys(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error> {
+    fn repair(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error> {
         let mut state = self.state();
         for (key, is_new) in keys {
             let at = match self.load(&mut state, key)? {

@@ -3,17 +3,19 @@
 //! Writes belong to a *generation*, which a cut seals. Until the commit of a sealed generation is known, each of its
 //! keys can be taken back to what it was: every generation keeps, for each key it wrote first, what was there before.
 
-mod slab;
-
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use self::slab::Slab;
-use super::ahead::KeyBatch;
+use super::slab::Slab;
+use super::prefetch::KeyBatch;
+use super::undo::Epoch;
+use super::budget::CacheBudget;
+use super::held::Held;
+use super::undo::Undo;
 
 /// Keys and values of one table in one partition, by their encoded keys.
 pub(crate) struct Overlay<V> {
@@ -22,9 +24,9 @@ pub(crate) struct Overlay<V> {
     slots: Slab<Slot<V>>,
     free: Vec<u32>,
     /// What is being written.
-    open: Generation<V>,
+    open: Epoch<V>,
     /// What was sealed and not heard of since; the oldest first.
-    sealed: VecDeque<Generation<V>>,
+    sealed: VecDeque<Epoch<V>>,
     /// What was committed and is not in the store yet; the oldest first.
     unwritten: VecDeque<(u64, Vec<u32>)>,
     /// Everything up to this generation is in the store.
@@ -53,77 +55,12 @@ struct Slot<V> {
     weight: u32,
 }
 
-/// A value, decoded when it is first asked for.
-#[derive(Clone, Debug)]
-pub(crate) enum Held<V> {
-    /// There is none; the key was removed.
-    Absent,
-    Bytes(Box<[u8]>),
-    Value(V),
-    /// A closure has it at the moment.
-    Taken,
-}
-
-impl<V> Held<V> {
-    pub(crate) fn is_there(&self) -> bool {
-        !matches!(self, Self::Absent)
-    }
-}
-
-struct Generation<V> {
-    number: u64,
-    dirty: Vec<u32>,
-    /// What was there before, for each of `dirty`.
-    undo: Vec<Undo<V>>,
-}
-
-impl<V> Generation<V> {
-    fn new(number: u64) -> Self {
-        Self { number, dirty: Vec::new(), undo: Vec::new() }
-    }
-
-    /// One that is taken to become about as large.
-    fn after(last: &Self) -> Self {
-        let room = last.dirty.len();
-        Self { number: last.number + 1, dirty: Vec::with_capacity(room), undo: Vec::with_capacity(room) }
-    }
-}
-
-struct Undo<V> {
-    held: Held<V>,
-    generation: u64,
-}
-
 /// A key of a generation that is being sealed.
 pub(crate) struct DirtyKey<'a, V> {
     pub(crate) key: &'a [u8],
     pub(crate) held: &'a Held<V>,
     /// The key had no value at the last commit.
     pub(crate) is_new: bool,
-}
-
-/// The memory that clean entries of all tables of a worker may take together.
-#[derive(Debug)]
-pub(crate) struct CacheBudget {
-    limit: u64,
-    /// Changes smaller than this need not be told: all partitions write to `used`.
-    grain: u64,
-    used: AtomicU64,
-}
-
-impl CacheBudget {
-    pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, grain: GRAIN.min(limit / 64), used: AtomicU64::new(0) })
-    }
-
-    /// Bytes held by all tables.
-    pub(crate) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn is_over(&self) -> bool {
-        self.used() > self.limit
-    }
 }
 
 impl<V: Clone> Overlay<V> {
@@ -133,7 +70,7 @@ impl<V: Clone> Overlay<V> {
             hasher: DefaultHashBuilder::default(),
             slots: Slab::new(),
             free: Vec::new(),
-            open: Generation::new(1),
+            open: Epoch::new(1),
             sealed: VecDeque::new(),
             unwritten: VecDeque::new(),
             written: 0,
@@ -288,7 +225,7 @@ impl<V: Clone> Overlay<V> {
             before.weight = weight;
             self.charge(change);
         }
-        let next = Generation::after(&self.open);
+        let next = Epoch::after(&self.open);
         self.sealed.push_back(std::mem::replace(&mut self.open, next));
         Ok(())
     }
@@ -324,7 +261,7 @@ impl<V: Clone> Overlay<V> {
     pub(crate) fn unseal(&mut self) {
         let Some(mut merged) = self.sealed.pop_front() else { return };
         let later = std::mem::take(&mut self.sealed);
-        let open = std::mem::replace(&mut self.open, Generation::new(0));
+        let open = std::mem::replace(&mut self.open, Epoch::new(0));
         let number = open.number;
         let told: Vec<u32> = later.iter().chain([&merged]).flat_map(|generation| &generation.dirty).copied().collect();
         let mut known: std::collections::HashSet<u32> = merged.dirty.iter().copied().collect();
@@ -366,7 +303,7 @@ impl<V: Clone> Overlay<V> {
 
     /// Undoes the open generation and begins another. Returns the entries that are to be repaired still.
     fn undo_open(&mut self) -> std::collections::BTreeSet<u32> {
-        let next = Generation::new(self.open.number + 1);
+        let next = Epoch::new(self.open.number + 1);
         let open = std::mem::replace(&mut self.open, next);
         let repairs = open.dirty.iter().copied().filter(|at| self.slot(*at).repair).collect();
         self.undo(open);
@@ -379,7 +316,7 @@ impl<V: Clone> Overlay<V> {
         self.slot_mut(at).repair = true;
     }
 
-    fn undo(&mut self, generation: Generation<V>) {
+    fn undo(&mut self, generation: Epoch<V>) {
         for (at, undo) in generation.dirty.into_iter().zip(generation.undo) {
             self.put(at, undo.held);
             self.slot_mut(at).generation = undo.generation;
@@ -473,9 +410,6 @@ impl<V: Clone> Overlay<V> {
         self.slots.get_mut(at).expect("slots are never taken away")
     }
 }
-
-/// The most that one partition of a table may use without telling.
-const GRAIN: u64 = 16 << 10;
 
 /// Marks a slot that nothing is in, together with an empty key.
 const VACANT: u64 = u64::MAX;

@@ -7,12 +7,14 @@ use faust_macros::{agent, record, window_close, window_late};
 use futures_util::FutureExt;
 
 use super::*;
-use crate::agent::{AgentArg, AgentCx, AgentHandle, ArgSpec, Run};
+use crate::agent::{AgentArg, AgentCx, AgentHandle, Run};
+use crate::declare::ArgSpec;
 use crate::error::{BoxError, Error};
 use crate::plan::sketch::Sketch;
 use crate::stream::Stream;
 use crate::table::{HookCall, HookHandle, HookKind, LateEvent};
 use crate::window::Window;
+use crate::time::Timestamp;
 
 /// Where the macros look for the facade.
 mod facade {

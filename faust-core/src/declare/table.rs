@@ -1,7 +1,8 @@
-//! What `#[table(..)]` says, as plain data.
+//! The declaration of a table, as `#[table(..)]` makes it.
 
 use std::any::Any;
 
+use super::window::WindowDecl;
 use crate::time::Timestamp;
 
 /// What `#[table(..)]` says; what it does not say is left to the engine and the settings.
@@ -51,17 +52,6 @@ impl Default for TableDecl {
     }
 }
 
-/// Windows of one size that begin at multiples of a step; all in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WindowDecl {
-    /// How long a window is; above zero.
-    pub size_ms: i64,
-    /// From one window's start to the next's: the size itself for tumbling windows, never more.
-    pub step_ms: i64,
-    /// How long after its end a window still takes late events, when that is not the default.
-    pub expires_ms: Option<i64>,
-}
-
 /// Which time chooses the window of a plain read of a windowed table.
 #[derive(Clone, Copy, Debug)]
 pub enum RelativeTo {
@@ -72,6 +62,3 @@ pub enum RelativeTo {
     /// A field of the event at hand; `None` where it is of another type or holds no time.
     Field(fn(&dyn Any) -> Option<Timestamp>),
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::ahead::KeyBatch;
-use super::{CacheBudget, DirtyKey, Held, Overlay};
+use crate::table_state::prefetch::KeyBatch;
+use crate::table_state::budget::CacheBudget;
+use crate::table_state::overlay::{DirtyKey, Overlay};
+use crate::table_state::held::Held;
 
 /// What happens to an overlay.
 #[derive(Clone, Debug)]

@@ -1,41 +1,30 @@
 //! One table in one partition: its overlay, and its store behind it. All agents of the partition's task share it.
 
-mod expiry;
-mod restore;
-pub(crate) mod scan;
-
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::ahead::{Foresight, KeyBatch};
-use super::overlay::{CacheBudget, DirtyKey, Held, Overlay};
+use super::prefetch::{Foresight, KeyBatch};
+use super::budget::CacheBudget;
+use super::overlay::{DirtyKey, Overlay};
+use super::held::Held;
 use super::spec::{TableInfo, TableSpec};
-use crate::codec::{Data, EncodeError};
+use crate::codec::EncodeError;
 use tokio::sync::{Notify, mpsc};
 
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;
 use crate::store::{Job, Sealed, SealedBuilder, Store, StoreError, StoreErrorKind, StoreName, StoreWriter};
-
-pub(crate) use self::expiry::Closed;
-
-/// A type that a table can hold: what messages can carry, and can be copied, so that a write can be taken back.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the value of a table",
-    label = "not a table value",
-    note = "annotate it with `#[record]` and `#[derive(Clone)]`"
-)]
-pub trait TableValue: Data + Clone {}
-
-#[diagnostic::do_not_recommend]
-impl<T: Data + Clone> TableValue for T {}
+use super::spec::TableValue;
+use super::roles::AnyTablePartition;
+use super::roles::CommitState;
+use super::prefetch::Prefetch;
 
 /// What a cell is made with.
 #[derive(Clone)]
-pub(crate) struct CellCx {
+pub(crate) struct PartitionCx {
     pub(crate) partition: i32,
     /// How many partitions the table's topics have.
     pub(crate) partitions: i32,
@@ -48,7 +37,7 @@ pub(crate) struct CellCx {
     pub(crate) failed: Option<mpsc::UnboundedSender<Error>>,
 }
 
-impl CellCx {
+impl PartitionCx {
     /// For a table by itself: the only partition, without changelog or store.
     pub(crate) fn alone() -> Self {
         Self {
@@ -74,30 +63,30 @@ const EVICT_LOOKS: usize = 16;
 const TRIM_LOOKS: usize = 4096;
 
 /// A table's state in one partition.
-pub(crate) struct Cell<V> {
-    spec: Arc<TableSpec<V>>,
-    cx: CellCx,
+pub(crate) struct TablePartition<V> {
+    pub(super) spec: Arc<TableSpec<V>>,
+    pub(super) cx: PartitionCx,
     /// The lock is free nearly always: only the partition's task takes it, the store writer after a batch, and whoever
     /// looks in from outside. No closure of the user's runs under it: values are taken out meanwhile.
     state: Mutex<State<V>>,
     /// The stream time at which the next window may close; `i64::MIN` when nobody has looked yet.
-    due: AtomicI64,
+    pub(super) due: AtomicI64,
     /// As the state has it, to be seen without its lock; `i64::MIN` before any window has closed.
-    closed_to: AtomicI64,
+    pub(super) closed_to: AtomicI64,
     /// For the store writer's report, which may come after the cell has gone.
     this: Weak<Self>,
 }
 
-struct State<V> {
-    overlay: Overlay<V>,
+pub(super) struct State<V> {
+    pub(super) overlay: Overlay<V>,
     /// The overlay holds everything: what is not in it is nowhere.
-    whole: bool,
+    pub(super) whole: bool,
     /// Windows that start before this are gone.
-    closed_to: Option<i64>,
+    pub(super) closed_to: Option<i64>,
     /// Keys of closed windows that are still to be removed, in order.
-    closing: VecDeque<Vec<u8>>,
+    pub(super) closing: VecDeque<Vec<u8>>,
     /// While the overlay is whole, the entries of each window, by its start.
-    starts: BTreeMap<i64, Vec<u32>>,
+    pub(super) starts: BTreeMap<i64, Vec<u32>>,
     /// About what an entry took when the last cut was sealed, so that the next need not move what it has written.
     entry_bytes: usize,
     /// Changed keys with which a commit is due.
@@ -121,14 +110,14 @@ impl<V: Clone> State<V> {
     }
 
     /// Something was evicted: the store has to be asked from now on.
-    fn is_not_whole(&mut self) {
+    pub(super) fn is_not_whole(&mut self) {
         self.whole = false;
         self.starts.clear();
     }
 }
 
-impl<V: TableValue> Cell<V> {
-    pub(crate) fn new(spec: Arc<TableSpec<V>>, cx: CellCx) -> Arc<Self> {
+impl<V: TableValue> TablePartition<V> {
+    pub(crate) fn new(spec: Arc<TableSpec<V>>, cx: PartitionCx) -> Arc<Self> {
         let overlay = Overlay::new(Arc::clone(&cx.budget));
         let state = State {
             overlay,
@@ -231,7 +220,7 @@ impl<V: TableValue> Cell<V> {
     }
 
     /// The entry of a key, if it has or had a value.
-    fn load(&self, state: &mut State<V>, key: &[u8]) -> Result<Option<u32>, Error> {
+    pub(super) fn load(&self, state: &mut State<V>, key: &[u8]) -> Result<Option<u32>, Error> {
         if let Some(at) = state.overlay.find(key) {
             return Ok(Some(at));
         }
@@ -250,7 +239,7 @@ impl<V: TableValue> Cell<V> {
         Ok(self.insert(state, key, Held::Absent))
     }
 
-    fn insert(&self, state: &mut State<V>, key: &[u8], held: Held<V>) -> u32 {
+    pub(super) fn insert(&self, state: &mut State<V>, key: &[u8], held: Held<V>) -> u32 {
         // Before the entry comes, so that it cannot be the one to go.
         if self.cx.store.is_some() && state.overlay.evict(EVICT_LOOKS) {
             state.is_not_whole();
@@ -288,15 +277,15 @@ impl<V: TableValue> Cell<V> {
         }
     }
 
-    fn misuse(&self, what: &str) -> Error {
+    pub(super) fn misuse(&self, what: &str) -> Error {
         Error::Misuse(format!("table `{}`: a key {what}", self.spec.info.name))
     }
 
-    fn broken(&self, error: &(dyn std::error::Error + 'static)) -> Error {
+    pub(super) fn broken(&self, error: &(dyn std::error::Error + 'static)) -> Error {
         self.state_error(format!("its store cannot be read: {}", crate::error::chain(error)))
     }
 
-    fn undecodable(&self, why: &str) -> Error {
+    pub(super) fn undecodable(&self, why: &str) -> Error {
         let codec = self.spec.value.name();
         self.state_error(format!(
             "a value is not what codec `{codec}` and type `{}` expect: {why}; raise the app's `version` or write a new table",
@@ -304,97 +293,32 @@ impl<V: TableValue> Cell<V> {
         ))
     }
 
-    fn state_error(&self, why: String) -> Error {
+    pub(super) fn state_error(&self, why: String) -> Error {
         Error::State { table: self.spec.info.name.to_string(), partition: self.cx.partition, why }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<V>> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A cell whose value type does not matter: what a task does with its tables.
-pub(crate) trait AnyCell: Send + Sync {
-    fn info(&self) -> &TableInfo;
-
-    /// Whether a cut has something to write.
-    fn is_dirty(&self) -> bool;
-
-    /// Keys written since the last cut.
-    fn dirty(&self) -> usize;
-
-    /// These are the keys of messages that come soon, as far as somebody wanted them. Says whether this table does.
-    fn look_ahead(&self, keys: &KeyBatch) -> bool;
-
-    /// Ends what was written until now; `None` when that is nothing.
-    ///
-    /// # Errors
-    /// A value its codec refuses; then nothing was sealed.
-    fn seal(&self) -> Result<Option<Arc<Sealed>>, Error>;
-
-    /// What was sealed is committed: the store may have it, with this mark.
-    fn committed(&self, sealed: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter);
-
-    /// The commit of what was sealed is not certain: the next cut covers it too.
-    fn unseal(&self);
-
-    /// Takes back what was written since the last cut.
-    fn roll_back_open(&self);
-
-    /// Takes back what was sealed as well.
-    fn roll_back_sealed(&self);
-
-    /// What a restore read, in order; the store gets it with the mark.
-    fn apply(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter);
-
-    /// A restore begins from nothing: what is not applied is nowhere.
-    fn begin_whole(&self);
-
-    /// Ends a restore: these keys have something in the changelog that was never committed.
-    ///
-    /// # Errors
-    /// What they had before is gone.
-    fn repair(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error>;
-
-    /// Removes windows that stream time has left behind, some at a time, the oldest first. Empty when there is no more.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error>;
-
-    /// Drops some clean entries if all tables together hold more than they may.
-    fn trim(&self);
-
-    /// Windows that start before this are gone, and do not come back.
-    fn closed_to(&self) -> i64;
-
-    /// The stream time at which it is worth to call [`expire`](Self::expire).
-    fn due(&self) -> i64;
-
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
-}
-
-impl<V: TableValue> AnyCell for Cell<V> {
+impl<V: TableValue> AnyTablePartition for TablePartition<V> {
     fn info(&self) -> &TableInfo {
         &self.spec.info
     }
 
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl<V: TableValue> CommitState for TablePartition<V> {
     fn is_dirty(&self) -> bool {
         self.state().overlay.is_dirty()
     }
 
     fn dirty(&self) -> usize {
         self.state().overlay.dirty()
-    }
-
-    fn look_ahead(&self, keys: &KeyBatch) -> bool {
-        let mut state = self.state();
-        let State { overlay, foresight, .. } = &mut *state;
-        let wants = foresight.is_worth_it(overlay.len());
-        if wants {
-            foresight.learn(overlay.look_ahead(keys), keys);
-        }
-        wants
     }
 
     fn seal(&self) -> Result<Option<Arc<Sealed>>, Error> {
@@ -460,45 +384,29 @@ impl<V: TableValue> AnyCell for Cell<V> {
         self.reindex(&mut state);
     }
 
-    fn apply(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
-        self.apply_batch(batch, mark, writer);
-    }
-
-    fn begin_whole(&self) {
-        self.state().whole = true;
-    }
-
-    fn repair(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error> {
-        self.repair_keys(keys)
-    }
-
-    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error> {
-        self.expire_some(stream_time, with_values)
-    }
-
     fn trim(&self) {
         let mut state = self.state();
         if self.cx.store.is_some() && state.overlay.evict(TRIM_LOOKS) {
             state.is_not_whole();
         }
     }
+}
 
-    fn closed_to(&self) -> i64 {
-        self.closed_to.load(Ordering::Relaxed)
-    }
-
-    fn due(&self) -> i64 {
-        self.due.load(Ordering::Relaxed)
-    }
-
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
+impl<V: TableValue> Prefetch for TablePartition<V> {
+    fn look_ahead(&self, keys: &KeyBatch) -> bool {
+        let mut state = self.state();
+        let State { overlay, foresight, .. } = &mut *state;
+        let wants = foresight.is_worth_it(overlay.len());
+        if wants {
+            foresight.learn(overlay.look_ahead(keys), keys);
+        }
+        wants
     }
 }
 
-impl<V: TableValue> Cell<V> {
+impl<V: TableValue> TablePartition<V> {
     /// Gives a batch to the store writer; without a store there is nobody to wait for.
-    fn hand_over(&self, number: u64, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
+    pub(super) fn hand_over(&self, number: u64, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
         let Some(store) = &self.cx.store else {
             self.state().overlay.stored(number);
             return;
@@ -527,7 +435,7 @@ impl<V: TableValue> Cell<V> {
     }
 }
 
-impl<V: TableValue> Cell<V> {
+impl<V: TableValue> TablePartition<V> {
     /// Nothing more would reach the store, and memory would fill: the worker ends, and sets it aside when it starts again.
     fn store_is_broken(&self, error: &StoreError) {
         if let Some(failed) = &self.cx.failed {
@@ -540,8 +448,8 @@ impl<V: TableValue> Cell<V> {
     }
 }
 
-impl<V> std::fmt::Debug for Cell<V> {
+impl<V> std::fmt::Debug for TablePartition<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Cell({}[{}])", self.spec.info.name, self.cx.partition)
+        write!(f, "TablePartition({}[{}])", self.spec.info.name, self.cx.partition)
     }
 }

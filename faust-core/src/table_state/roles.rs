@@ -1,0 +1,87 @@
+//! The roles of a table's partition towards the rest of the engine, whatever the type of its values.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::prefetch::Prefetch;
+use super::spec::TableInfo;
+use crate::error::Error;
+use crate::store::{Sealed, StoreWriter};
+use crate::window::Window;
+
+/// A partition of a table, whatever the type of its values.
+pub(crate) trait AnyTablePartition: CommitState + RestoreState + ExpireWindows + Prefetch {
+    fn info(&self) -> &TableInfo;
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// Sealing, committing and rolling back the changes of a table's partition.
+pub(crate) trait CommitState: Send + Sync {
+    /// Returns whether there is something to seal.
+    fn is_dirty(&self) -> bool;
+
+    /// Returns the number of keys written since the last seal.
+    fn dirty(&self) -> usize;
+
+    /// Ends the current epoch and encodes its changes; `None` if there are none.
+    ///
+    /// # Errors
+    /// The codec rejects a value; then nothing is sealed.
+    fn seal(&self) -> Result<Option<Arc<Sealed>>, Error>;
+
+    /// Hands sealed changes to the store, with this checkpoint, once they are committed.
+    fn committed(&self, sealed: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter);
+
+    /// Makes the next seal cover the sealed changes again, because their commit is uncertain.
+    fn unseal(&self);
+
+    /// Rolls back the changes made since the last seal.
+    fn roll_back_open(&self);
+
+    /// Rolls back the sealed changes as well.
+    fn roll_back_sealed(&self);
+
+    /// Evicts some clean entries if all tables together exceed their memory budget.
+    fn trim(&self);
+}
+
+/// Taking up the records of a changelog.
+pub(crate) trait RestoreState: Send + Sync {
+    /// Starts a restore from an empty table: a key that is not applied does not exist.
+    fn begin_whole(&self);
+
+    /// Applies a batch of records in order, and hands it to the store with this checkpoint.
+    fn apply(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter);
+
+    /// Ends a restore: marks keys whose latest changelog record was never committed, so that the next seal rewrites them.
+    ///
+    /// # Errors
+    /// The committed value of such a key is lost.
+    fn repair(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error>;
+}
+
+/// Removing windows that stream time has passed.
+pub(crate) trait ExpireWindows: Send + Sync {
+    /// Removes a bounded number of expired windows, oldest first. Returns an empty list when none is left.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error>;
+
+    /// Returns the time before which windows have been removed permanently, by their start.
+    fn closed_to(&self) -> i64;
+
+    /// Returns the stream time from which [`expire`](Self::expire) has work to do.
+    fn due(&self) -> i64;
+}
+
+/// An expired window of one key.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) key: Vec<u8>,
+    pub(crate) window: Window,
+    /// The last value, encoded; empty if it was not requested.
+    pub(crate) value: Vec<u8>,
+}
