@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::codec::Data;
 use crate::error::{BoxError, Error};
-use crate::partition::stage::LiveStage;
-use crate::plan::sketch::Sketch;
+use crate::stage::running::LiveStage;
+use crate::stage::recorder::Sketch;
 use crate::stream::{Event, Stream};
 use crate::topic::Topic;
-use crate::declare::argument::ArgSpec;
-
-/// A running agent.
-pub type AgentFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'static>>;
+use crate::declare::ArgSpec;
+use crate::stage::context::AgentCx;
+use crate::stage::future::AgentFuture;
+use crate::stage::context::arg;
 
 /// Everything `#[agent]` knows at compile time: plain data and one function pointer.
 #[derive(Clone, Copy, Debug)]
@@ -42,51 +42,6 @@ inventory::collect!(AgentDef);
 pub trait AgentHandle {
     /// The definition.
     const DEF: AgentDef;
-}
-
-/// What an argument is made from: the planning run, or a live stage of a partition task.
-pub struct AgentCx<'a> {
-    /// The agent that is started.
-    pub(crate) agent: &'a str,
-    /// The topics its values go to.
-    pub(crate) sinks: &'a [Arc<str>],
-    /// Which of the two runs this is.
-    pub(crate) run: Run,
-}
-
-/// The two ways an agent is run.
-#[derive(Clone)]
-pub(crate) enum Run {
-    /// To learn what it declares; dropped when its stream is first polled.
-    Planning(Arc<Sketch>),
-    /// To process events.
-    Live(Arc<LiveStage>),
-}
-
-impl std::fmt::Debug for AgentCx<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AgentCx").field("agent", &self.agent).finish_non_exhaustive()
-    }
-}
-
-/// A type an agent or a hook can take as an argument.
-#[diagnostic::on_unimplemented(
-    message = "agents and hooks cannot take an argument of type `{Self}`",
-    label = "not something the framework can inject",
-    note = "an agent takes `Stream<V>` or `Stream<V, K>` as its source; agents and hooks take `#[topic(\"..\")] out: Topic<K, V>` as outputs, and `Table<K, V>` or `#[table(window = tumbling(\"10s\"))] sums: WindowedTable<K, V>` as state"
-)]
-pub trait AgentArg: Sized {
-    /// Makes the argument, and in planning notes what it declares.
-    ///
-    /// # Errors
-    /// What is wrong with the declaration, such as an unknown codec.
-    fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error>;
-}
-
-/// Makes one argument; the macro calls it with the span of the argument's type.
-#[doc(hidden)]
-pub fn arg<T: AgentArg>(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<T, Error> {
-    T::arg(cx, spec)
 }
 
 /// What an agent or a hook may return.

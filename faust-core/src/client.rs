@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::codec::Data;
 use crate::config::Settings;
-use crate::embedded::Connection;
+use crate::local::Connection;
 use crate::error::Error;
-use crate::partition::dead_letter;
-use crate::partition::stage::Outputs;
+use crate::stage::dead_letter;
+use crate::stage::outbox::Outputs;
 use crate::topic::Topic;
 use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;

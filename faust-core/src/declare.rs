@@ -1,7 +1,7 @@
 //! Declarations that the macros make from attributes: plain data, read by streams, tables, topics and the plan.
 
 mod window;
-mod table;
+pub(super) mod table;
 mod topic;
 mod source;
 pub(super) mod argument;

@@ -10,9 +10,8 @@ pub mod client;
 pub mod codec;
 pub mod config;
 pub mod declare;
-pub mod embedded;
 pub mod error;
-pub mod leftovers;
+pub mod local;
 pub mod message;
 pub(crate) mod offsets;
 pub(crate) mod partition;
@@ -20,6 +19,7 @@ pub mod partitioner;
 pub mod plan;
 pub mod recovery;
 pub mod registry;
+pub mod stage;
 pub mod stats;
 pub(crate) mod store;
 pub mod stream;
@@ -33,15 +33,18 @@ pub mod transport;
 pub mod window;
 pub mod worker;
 
-pub use partition::dead_letter;
+pub use stage::dead_letter;
 
 /// What the macros emit by name. Not public API: it may change in a patch release.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::agent::{arg, output, per_event, per_event_to_sinks, AgentCx, AgentDef, AgentFuture};
+    pub use crate::stage::context::{arg, AgentCx};
+    pub use crate::agent::{output, per_event, per_event_to_sinks, AgentDef};
+    pub use crate::stage::future::AgentFuture;
     pub use crate::declare::{ArgSpec, SourceDecl, TopicDecl};
     pub use crate::codec::record::support;
-    pub use crate::table::{hook_key, hook_value, window_close, window_late, HookDef, HookKind};
+    pub use crate::stage::hook::{hook_key, hook_value, window_close, window_late, HookDef};
+    pub use crate::stage::hook_call::HookKind;
     pub use crate::declare::{RelativeTo, TableDecl, WindowDecl};
     pub use ::inventory;
     pub use ::serde;

@@ -2,20 +2,19 @@
 
 pub(crate) mod planner;
 pub(crate) mod settle;
-pub(crate) mod sketch;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use self::sketch::Drawn;
+use crate::stage::recorder::Drawn;
 pub use self::tables::TablePlan;
 use crate::declare::TopicDecl;
-use crate::partition::dead_letter;
+use crate::stage::dead_letter;
 use crate::registry::AgentEntry;
-use crate::stream::hop::{Forwarder, Target};
-use crate::table::HookDef;
+use crate::stage::recorder::{Forwarder, Target};
+use crate::stage::HookDef;
 
 /// What an app reads, does and writes. Immutable once drawn.
 #[derive(Clone, Debug)]
@@ -379,7 +378,7 @@ mod tests {
     use crate::agent::AgentDef;
 
     fn agent(name: &'static str, topics: &'static [&'static str]) -> (AgentEntry, Drawn) {
-        let start: fn(&mut crate::agent::AgentCx<'_>) -> _ = |_| Ok(Box::pin(async { Ok(()) }) as _);
+        let start: fn(&mut crate::stage::AgentCx<'_>) -> _ = |_| Ok(Box::pin(async { Ok(()) }) as _);
         let def = AgentDef { name, topics, sinks: &[], help: "", module: "m", file: "f.rs", line: 1, start };
         (AgentEntry::new(def), Drawn::default())
     }

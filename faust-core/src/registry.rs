@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::agent::AgentDef;
-use crate::table::HookDef;
+use crate::stage::HookDef;
 
 /// An agent as an app runs it: the definition, with what the app changed.
 #[derive(Clone, Debug)]

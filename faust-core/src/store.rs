@@ -5,6 +5,7 @@
 //! the entries, since a restore goes on from the mark and would never learn of those that are missing.
 
 mod port;
+pub(super) mod mark;
 mod sealed;
 mod merge;
 mod directory;
@@ -13,7 +14,7 @@ mod engine;
 #[cfg(feature = "fjall")]
 mod fjall;
 mod sled;
-mod writer;
+pub(super) mod writer;
 #[cfg(test)]
 mod tests;
 

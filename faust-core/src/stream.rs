@@ -20,14 +20,15 @@ pub use self::views::{Batches, Enumerated, Items};
 
 use self::event::Item;
 use self::leaf::SourceBlueprint;
-pub(crate) use self::leaf::Undecodable;
+pub(crate) use crate::stage::dead_letter::Undecodable;
 use self::pull::{Blueprint, Pull};
-use crate::agent::{AgentArg, AgentCx, Run};
+use crate::stage::{AgentArg, AgentCx};
+use crate::stage::context::Run;
 use crate::declare::ArgSpec;
 use crate::codec::Data;
 use crate::error::Error;
 use crate::message::RawKey;
-use crate::partition::closing::close;
+use crate::stage::window_close::close;
 
 /// The events of an agent's partition, in order.
 ///

@@ -2,14 +2,13 @@
 
 mod entry;
 mod handle;
-pub(crate) mod hook;
 mod view;
 mod windowed;
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
-use crate::agent::{AgentArg, AgentCx};
+use crate::stage::{AgentArg, AgentCx};
 use crate::declare::ArgSpec;
 use crate::codec::Data;
 use crate::error::Error;
@@ -17,10 +16,6 @@ use crate::error::Error;
 pub use crate::table_state::TableValue;
 pub use crate::declare::{RelativeTo, TableDecl, WindowDecl};
 pub use self::entry::{Entry, ValueMut};
-pub use self::hook::{
-    HookCall, HookDef, HookFn, HookHandle, HookKind, HookPart, LateEvent, hook_key, hook_value, window_close,
-    window_late,
-};
 pub use self::view::{TableView, WindowedView};
 pub use self::windowed::{WindowSet, WindowedAt, WindowedTable};
 

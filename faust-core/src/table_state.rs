@@ -2,12 +2,12 @@
 
 mod budget;
 mod spec;
-mod prefetch;
+pub(super) mod prefetch;
 mod held;
 mod undo;
 mod slab;
 mod overlay;
-mod roles;
+pub(super) mod roles;
 mod partition;
 mod expiry;
 mod restore;

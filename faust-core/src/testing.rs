@@ -41,7 +41,7 @@ use crate::app::{App, AppBuilder};
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
 use crate::message::{Headers, OwnedMessage};
-use crate::partition::stage::Outputs;
+use crate::stage::outbox::Outputs;
 use crate::table_state::TableValue;
 use crate::time::{Timestamp, millis};
 use crate::topic::{SendOptions, Topic};

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::agent::{AgentArg, AgentCx, Run};
+use crate::stage::{AgentArg, AgentCx};
+use crate::stage::context::Run;
 use crate::declare::{ArgSpec, TopicDecl};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::error::Error;
 use crate::message::{Headers, OwnedMessage, RawKey};
-use crate::partition::stage::Outputs;
-use crate::plan::sketch::Sketch;
+use crate::stage::outbox::Outputs;
+use crate::stage::recorder::Sketch;
 use crate::codec::record::{key_of, timestamp_of, KeyFn, TimestampFn};
 use crate::time::Timestamp;
 use crate::transport::{Outgoing, SendRefused, SinkTopic};

@@ -4,8 +4,8 @@
 //! a [`Group`] is this worker's membership in the consumer group; a [`PartitionQueue`] reads one assigned partition;
 //! [`Admin`] declares and describes topics. Adapters: `kafka` (rdkafka) for production, `memory` for the test driver.
 
-mod delivery;
-mod port;
+pub(super) mod delivery;
+pub(super) mod port;
 pub(super) mod owned;
 pub mod kafka;
 #[cfg(feature = "testing")]

@@ -4,5 +4,5 @@
 //! millisecond, and starts are multiples of the step whatever the size.
 
 pub mod key;
-mod spec;
+pub(super) mod spec;
 pub use self::spec::{Window, WindowSpec};

@@ -8,12 +8,16 @@ use std::task::{Context, Poll};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
-use super::closing::StageTables;
-use super::cursor::{Control, Cursor};
-use super::feed::Feed;
-use super::stage::{Input, LiveStage, Outputs};
+use crate::stage::tables::StageTables;
+use crate::stage::window_close;
+use crate::stage::cursor::{Control, Cursor};
+use crate::stage::reader::Feed;
+use crate::stage::input::Input;
+use crate::stage::running::LiveStage;
+use crate::stage::outbox::Outputs;
 use super::tables::TaskTables;
-use crate::agent::{AgentCx, Run};
+use crate::stage::AgentCx;
+use crate::stage::context::Run;
 use crate::config::Settings;
 use crate::error::{BoxError, Error};
 use crate::plan::planner::panic_text;
@@ -76,6 +80,7 @@ impl Generation {
         for (index, stage) in start.stages.iter().enumerate() {
             let starts = start.starts.get(index).map(Vec::as_slice).unwrap_or_default();
             let stream_time = start.stream_times.get(index).copied().flatten();
+            let tables: Vec<_> = stage.tables.iter().filter_map(|name| start.tables.get(name)).cloned().collect();
             let live = Arc::new(LiveStage {
                 agent: Arc::clone(&stage.agent),
                 hop: stage.hop,
@@ -84,11 +89,11 @@ impl Generation {
                 outputs: Arc::clone(&start.outputs),
                 on_decode_error: start.settings.on_decode_error,
                 buffer_maxsize: start.settings.stream_buffer_maxsize,
-                tables: StageTables::new(start.tables, &stage.tables),
+                tables: StageTables::new(tables.clone()),
                 clock: start.clock.clone(),
             });
-            stage.tables.iter().for_each(|table| start.tables.add_clock(table, &live.cursor, &live.inputs));
-            StageTables::start_hooks(&live, &stage.hooks)?;
+            tables.iter().for_each(|table| table.add_clock(&live.cursor, &live.inputs));
+            window_close::start_hooks(&live, &stage.hooks)?;
             let future = begin(stage, &live)?;
             let guarded = AssertUnwindSafe(future).catch_unwind().map(move |ended| match ended {
                 Ok(result) => (index, Returned::Result(result)),
@@ -184,7 +189,7 @@ fn take_seats(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
     Ok(seats)
 }
 
-fn begin(stage: &Stage, live: &Arc<LiveStage>) -> Result<crate::agent::AgentFuture, Error> {
+fn begin(stage: &Stage, live: &Arc<LiveStage>) -> Result<crate::stage::AgentFuture, Error> {
     match &stage.run {
         StageRun::Forward(forwarder, to) => forwarder.start(Arc::clone(live), to),
         StageRun::Agent(entry) => {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::cursor::Cursor;
-use super::stage::Input;
+use crate::stage::cursor::Cursor;
+use crate::stage::input::Input;
 use crate::changelog::ChangelogWriter;
 use crate::transport::Delivery;
 use crate::error::Error;
@@ -15,77 +15,12 @@ use crate::store::{Sealed, StoreWriter};
 use crate::table_state::AnyTablePartition;
 use crate::time::{Clock, Timestamp};
 use crate::transport::{SinkTopic, TopicPartition};
+use crate::stage::tables::TaskTable;
 
 /// All tables of a task.
 #[derive(Default)]
 pub(crate) struct TaskTables {
     tables: BTreeMap<Arc<str>, Arc<TaskTable>>,
-}
-
-/// A table of a task, with its way out.
-pub(crate) struct TaskTable {
-    pub(crate) cell: Arc<dyn AnyTablePartition>,
-    pub(crate) partition: i32,
-    pub(crate) topic: Arc<dyn SinkTopic>,
-    pub(crate) writer: StoreWriter,
-    pub(crate) marking: Marking,
-    /// Where the changelog goes on, as far as this task knows.
-    next: AtomicI64,
-    /// The places of the stages that use it, for its stream time; of the present generation.
-    clocks: Mutex<Vec<StageClock>>,
-}
-
-/// The place of a stage, and what it reads.
-struct StageClock {
-    cursor: Arc<Cursor>,
-    inputs: Vec<TopicPartition>,
-}
-
-/// What every mark of a store says.
-#[derive(Clone)]
-pub(crate) struct Marking {
-    /// The app with its version.
-    pub(crate) group: String,
-    /// The types, codecs and windows it is written for.
-    pub(crate) kind: String,
-    /// The id of the changelog topic, which another topic of its name does not have.
-    pub(crate) topic_id: String,
-    pub(crate) clock: Clock,
-}
-
-/// How far a store is, and whose it is. Kept in the store, as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StoreMark {
-    /// Version of the form of stores.
-    pub(crate) v: u8,
-    pub(crate) group: String,
-    pub(crate) kind: String,
-    pub(crate) topic_id: String,
-    /// Everything before this offset of the changelog is in the store.
-    pub(crate) next: i64,
-    /// The last cut that is in the store.
-    pub(crate) cut: u64,
-    /// When it was written, by the wall clock: removals are forgotten by the changelog in time.
-    pub(crate) time: i64,
-}
-
-/// The form of stores that this release writes.
-pub(crate) const STORE_VERSION: u8 = 1;
-
-impl Marking {
-    /// The bytes of a mark.
-    pub(crate) fn mark(&self, next: i64, cut: u64) -> Vec<u8> {
-        let mark = StoreMark {
-            v: STORE_VERSION,
-            group: self.group.clone(),
-            kind: self.kind.clone(),
-            topic_id: self.topic_id.clone(),
-            next,
-            cut,
-            time: self.clock.now().0,
-        };
-        serde_json::to_vec(&mark).expect("numbers and strings are always JSON")
-    }
 }
 
 /// A table at a cut, on its way to the changelog.
@@ -94,37 +29,6 @@ pub(crate) struct SealedTable {
     sealed: Arc<Sealed>,
     pub(crate) delivery: Arc<Delivery>,
     cut: u64,
-}
-
-impl TaskTable {
-    pub(crate) fn new(
-        cell: Arc<dyn AnyTablePartition>,
-        partition: i32,
-        topic: Arc<dyn SinkTopic>,
-        writer: StoreWriter,
-        marking: Marking,
-        next: i64,
-    ) -> Self {
-        let clocks = Mutex::default();
-        Self { cell, partition, topic, writer, marking, next: AtomicI64::new(next), clocks }
-    }
-
-    /// The stream time of its windows: that of the stage that is furthest behind. One that has seen no event counts only
-    /// if another has had events of the same partition: those it has still before it, while another partition may stay
-    /// empty for ever.
-    pub(crate) fn stream_time(&self) -> Option<Timestamp> {
-        let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
-        let (begun, waiting): (Vec<_>, Vec<_>) =
-            clocks.iter().map(|clock| (clock, clock.cursor.stream_time())).partition(|(_, time)| time.is_some());
-        let is_behind = |waiting: &StageClock| {
-            begun.iter().any(|(clock, _)| clock.inputs.iter().any(|input| waiting.inputs.contains(input)))
-        };
-        // One whose operators have dropped what came so far may never see an event.
-        if waiting.iter().any(|(clock, _)| !clock.cursor.has_dropped() && is_behind(clock)) {
-            return None;
-        }
-        begun.into_iter().filter_map(|(_, time)| time).min()
-    }
 }
 
 impl TaskTables {
@@ -149,20 +53,9 @@ impl TaskTables {
         self.tables.values().map(|table| &table.cell)
     }
 
-    /// A new generation: nobody's place counts until its stage is there.
+    /// Forgets the stages of the former run.
     pub(crate) fn forget_clocks(&self) {
-        for table in self.tables.values() {
-            table.clocks.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
-    }
-
-    /// A stage uses this table.
-    pub(crate) fn add_clock(&self, name: &str, cursor: &Arc<Cursor>, inputs: &[Input]) {
-        if let Some(table) = self.tables.get(name) {
-            let inputs = inputs.iter().map(|input| input.feed.partition().clone()).collect();
-            let clock = StageClock { cursor: Arc::clone(cursor), inputs };
-            table.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock);
-        }
+        self.tables.values().for_each(|table| table.forget_clocks());
     }
 
     /// Whether a cut has something to write.
@@ -206,7 +99,7 @@ impl TaskTables {
 
     /// Where each changelog goes on, for the mark of a commit.
     pub(crate) fn logs(&self) -> BTreeMap<String, i64> {
-        self.tables.iter().map(|(name, table)| (name.to_string(), table.next.load(Ordering::Acquire))).collect()
+        self.tables.iter().map(|(name, table)| (name.to_string(), table.changelog_end())).collect()
     }
 
     /// The commit of what was sealed is not certain: the next cut covers it too.
@@ -232,7 +125,7 @@ impl SealedTable {
     /// It has become shorter, so it is another topic than before.
     pub(crate) fn arrived(&self) -> Result<(), Error> {
         let Some(last) = self.delivery.last_offset() else { return Ok(()) };
-        let before = self.table.next.fetch_max(last + 1, Ordering::AcqRel);
+        let before = self.table.note_changelog(last);
         if last >= before {
             return Ok(());
         }
@@ -249,7 +142,7 @@ impl SealedTable {
 
     /// The commit went through: the store may have it.
     pub(crate) fn committed(self) {
-        let mark = self.table.marking.mark(self.table.next.load(Ordering::Acquire), self.cut);
+        let mark = self.table.marking.mark(self.table.changelog_end(), self.cut);
         self.table.cell.committed(self.sealed, mark, &self.table.writer);
     }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::Plan;
-use super::sketch::{Drawn, Sketch};
-use crate::agent::{AgentCx, Run};
+use crate::stage::recorder::{Drawn, Sketch};
+use crate::stage::AgentCx;
+use crate::stage::context::Run;
 use crate::error::{BoxError, Error, chain};
 use crate::registry::AgentEntry;
-use crate::table::HookDef;
+use crate::stage::HookDef;
 
 /// Plans an app.
 ///

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::{Drawing, Role};
 use crate::codec::Role as Half;
-use crate::plan::sketch::Drawn;
+use crate::stage::recorder::Drawn;
 use crate::table_state::TableFactory;
-use crate::table::{HookDef, HookKind};
+use crate::stage::HookDef;
+use crate::stage::HookKind;
 use crate::window::WindowSpec;
 
 /// A table of an app.

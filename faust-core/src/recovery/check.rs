@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::offsets::CutMark;
-use crate::partition::tables::{Marking, STORE_VERSION, StoreMark};
+use crate::store::mark::{Marking, STORE_VERSION, StoreMark};
 use crate::store::Store;
 use crate::table_state::TableFactory;
 use crate::table_state::TableInfo;

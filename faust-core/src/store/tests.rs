@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use super::port::Write;
 
 /// A key and its new value, owned.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);

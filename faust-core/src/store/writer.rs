@@ -5,5 +5,5 @@
 
 mod queue;
 mod thread;
-mod handle;
+pub(super) mod handle;
 pub(crate) use self::handle::{Job, StoreWriter, Wish};

@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 use super::event::Item;
 use super::pull::{Blueprint, Pull};
 use super::{Origin, Stream, poll_slot};
-use crate::agent::Run;
+use crate::stage::context::Run;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
-use crate::partition::stage::LiveStage;
+use crate::stage::running::LiveStage;
 use crate::codec::encode::encode;
 use crate::transport::{Outgoing, SendRefused, SinkTopic};
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Origin;
-use crate::agent::Run;
+use crate::stage::context::Run;
 use crate::message::{Headers, RawKey};
-use crate::partition::stage::LiveStage;
+use crate::stage::running::LiveStage;
 use crate::time::Timestamp;
 
 /// What travels through the operators.

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use super::event::Event;
 use crate::stream::{Origin, Stream};
-use crate::agent::Run;
+use crate::stage::context::Run;
 use crate::message::RawKey;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {

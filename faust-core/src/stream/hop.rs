@@ -10,14 +10,17 @@ use super::event::Item;
 use super::leaf::SourceBlueprint;
 use super::pull::{Blueprint, Pull};
 use super::{Origin, Stream};
-use crate::agent::{AgentFuture, Run};
+use crate::stage::AgentFuture;
+use crate::stage::context::Run;
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::error::Error;
-use crate::partition::stage::LiveStage;
+use crate::stage::running::LiveStage;
 use crate::codec::record::key_of;
 use crate::transport::Owned;
 use crate::codec::encode::encode;
 use crate::transport::{Outgoing, SendRefused};
+use crate::stage::recorder::Target;
+use crate::stage::recorder::Forwarder;
 
 impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// Goes on in the partition that `key` belongs to: every event travels through an internal topic, keyed anew.
@@ -111,30 +114,6 @@ impl<V: Data, K: Data + Clone> Stream<V, K> {
 
 /// How the key of a forwarded event comes about, or why it does not.
 type Rekey<V, K, G> = Arc<dyn Fn(&V, &K) -> Result<G, String> + Send + Sync>;
-
-/// Where a hop leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// An internal topic, named after app, agent and this; with as many partitions as the source unless said.
-    Internal { name: String, partitions: Option<i32> },
-    /// The user's own topic.
-    Named(String),
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Internal { name, .. } => write!(f, "group_by `{name}`"),
-            Self::Named(name) => write!(f, "through `{name}`"),
-        }
-    }
-}
-
-/// The stage before a hop: reads, applies the recorded operators, sends on.
-pub(crate) trait Forwarder: Send + Sync {
-    /// Runs in one partition until its stream ends.
-    fn start(&self, stage: Arc<LiveStage>, to: &str) -> Result<AgentFuture, Error>;
-}
 
 struct Hop<V, K, G> {
     blueprint: Arc<dyn Blueprint<V, K>>,

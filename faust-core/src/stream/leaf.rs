@@ -8,17 +8,18 @@ use std::task::{Context, Poll, ready};
 use super::event::{Item, Meta};
 use super::pull::{Blueprint, Pull};
 use super::{Origin, poll_slot};
-use crate::agent::Run;
+use crate::stage::context::Run;
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::config::DecodePolicy;
 use crate::error::Error;
 use crate::message::{OwnedMessage, RawMessage};
-use crate::partition::cursor::Gate;
-use crate::partition::dead_letter;
-use crate::partition::stage::LiveStage;
+use crate::stage::cursor::Gate;
+use crate::stage::dead_letter;
+use crate::stage::running::LiveStage;
 use crate::codec::record::{timestamp_of, TimestampFn};
 use crate::table_state::Prefetcher;
 use crate::error::TransportErrorKind;
+use crate::stage::dead_letter::Undecodable;
 
 /// Messages read at a time. 16 to 512 measure alike; 1 does not.
 const BATCH: usize = 128;
@@ -86,13 +87,6 @@ enum Entry<V, K> {
     Good(Item<V, K>),
     /// Kept in its place, so that what is before it is processed first. Boxed: rare and large.
     Bad(Box<Undecodable>),
-}
-
-/// A message that could not be decoded, and why.
-pub(crate) struct Undecodable {
-    pub(crate) input: u32,
-    pub(crate) message: OwnedMessage,
-    pub(crate) why: String,
 }
 
 impl<V: Data, K: Data> Pull<V, K> for Leaf<V, K> {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use super::event::{Item, Meta};
 use super::pull::{Blueprint, Pull};
 use super::{Origin, Stream};
-use crate::agent::Run;
+use crate::stage::context::Run;
 use crate::error::Error;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {

@@ -12,12 +12,13 @@ use crate::table_state::TableValue;
 use crate::declare::TableDecl;
 use crate::table_state::SharedSpec;
 use crate::table_state::TableSpec;
-use crate::agent::{AgentCx, Run};
+use crate::stage::AgentCx;
+use crate::stage::context::Run;
 use crate::declare::ArgSpec;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
-use crate::partition::stage::LiveStage;
-use crate::plan::sketch::Sketch;
+use crate::stage::running::LiveStage;
+use crate::stage::recorder::Sketch;
 
 /// A table as one agent holds it.
 pub(super) struct Handle<K, V> {

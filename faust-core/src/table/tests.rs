@@ -7,12 +7,15 @@ use faust_macros::{agent, record, window_close, window_late};
 use futures_util::FutureExt;
 
 use super::*;
-use crate::agent::{AgentArg, AgentCx, AgentHandle, Run};
+use crate::stage::{AgentArg, AgentCx};
+use crate::stage::context::Run;
+use crate::agent::AgentHandle;
 use crate::declare::ArgSpec;
 use crate::error::{BoxError, Error};
-use crate::plan::sketch::Sketch;
+use crate::stage::recorder::Sketch;
 use crate::stream::Stream;
-use crate::table::{HookCall, HookHandle, HookKind, LateEvent};
+use crate::stage::{HookCall, HookKind, LateEvent};
+use crate::stage::HookHandle;
 use crate::window::Window;
 use crate::time::Timestamp;
 
@@ -20,7 +23,7 @@ use crate::time::Timestamp;
 mod facade {
     pub(super) use crate::__private;
     pub(super) use crate::agent::AgentHandle;
-    pub(super) use crate::table::HookHandle;
+    pub(super) use crate::stage::HookHandle;
 }
 
 /// An argument that keeps what was declared of it. The generics are there for the macro to read.
@@ -97,7 +100,7 @@ async fn late(key: u32, window: Window, event: LateEvent) {
 fn hooks_are_called_with_what_they_take() {
     assert_eq!((closed::DEF.kind, closed::DEF.table, closed::DEF.name), (HookKind::Close, "sums", "closed"));
     assert_eq!((closed::DEF.help, late::DEF.kind), ("Notes the total.", HookKind::Late));
-    let listed = inventory::iter::<crate::table::HookDef>.into_iter().filter(|def| def.module == module_path!());
+    let listed = inventory::iter::<crate::stage::HookDef>.into_iter().filter(|def| def.module == module_path!());
     assert_eq!(listed.count(), 2);
 
     let window = Window::new(Timestamp(0), Timestamp(10));

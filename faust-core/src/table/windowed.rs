@@ -9,7 +9,7 @@ use crate::table_state::TableValue;
 use crate::declare::{RelativeTo, TableDecl, WindowDecl};
 use super::entry::ValueMut;
 use super::handle::Handle;
-use crate::agent::{AgentArg, AgentCx};
+use crate::stage::{AgentArg, AgentCx};
 use crate::declare::ArgSpec;
 use crate::codec::Data;
 use crate::table_state::ExpireWindows;

@@ -15,7 +15,7 @@ use super::group::GroupEvent;
 use super::upkeep::{self, Purge};
 use super::watch::{IdleWatch, StuckWatch};
 use super::{Phase, Shared, WorkerOptions};
-use crate::embedded::{Connection, WorkerDir};
+use crate::local::{Connection, WorkerDir};
 use crate::error::Error;
 use crate::partition::task::{Command, Drained, Part, Resolution, Task, TaskCx, TaskHandle};
 use crate::plan::{Plan, Stage};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::partition::stage::LiveStage;
+use crate::stage::running::LiveStage;
 use crate::partition::task::TaskHandle;
 
 /// The stages that run now.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::config::Settings;
 use crate::error::{Error, chain};
 use crate::partition::generation::Returned;
-use crate::partition::stage::LiveStage;
+use crate::stage::running::LiveStage;
 use crate::plan::Stage;
 use crate::error::TransportError;
 

@@ -182,7 +182,7 @@ impl<'a> TableRestore<'a> {
         }
     }
 
-    async fn run(mut self) -> Result<(crate::partition::tables::TaskTable, u64), Error> {
+    pub(super) async fn run(mut self) -> Result<(crate::stage::tables::TaskTable, u64), Error> {
         let (from, end, full) = (self.prepared.from, self.prepared.end, self.prepared.full);
         let table = &self.prepared.table;
         let mut progress = Progress::start(self.recovery, table.cell.info(), table.partition, (from, end), full);

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::*;
+use crate::store::port::Write;
 
 const ROLE: &str = "FAUST_TEST_STORE";
 const KEYS: u64 = 40_000;

@@ -6,6 +6,7 @@ use std::sync::{LazyLock, Mutex};
 use super::super::database;
 use super::super::engine::{Engine, Fault, Tree};
 use super::*;
+use crate::store::port::Write;
 use bytes::Bytes;
 
 /// An engine in memory that, as the real ones, refuses all writes after one has failed.

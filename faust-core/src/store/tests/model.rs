@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::port::Write;
 
 #[derive(Clone, Debug)]
 enum Step {

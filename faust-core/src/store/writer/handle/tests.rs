@@ -12,7 +12,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::tests::{Change, Contents, contents, sealed};
-use crate::store::{StoreErrorKind, Write};
+use crate::store::StoreErrorKind;
+use crate::store::port::Write;
 
 /// A store in memory with a gate before each write.
 #[derive(Default)]

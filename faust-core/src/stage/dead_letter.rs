@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::stage::LiveStage;
+use super::running::LiveStage;
 use crate::error::Error;
 use crate::message::Headers;
-use crate::stream::Undecodable;
 use crate::transport::Outgoing;
+use crate::message::OwnedMessage;
 
 /// Header: what was wrong, with the path to the field.
 pub const ERROR: &str = "faust-error";
@@ -51,4 +51,11 @@ fn headers(stage: &LiveStage, bad: &Undecodable) -> Headers {
     }
     add(OFFSET, bad.message.offset.to_string());
     headers
+}
+
+/// A message that could not be decoded, and why.
+pub(crate) struct Undecodable {
+    pub(crate) input: u32,
+    pub(crate) message: OwnedMessage,
+    pub(crate) why: String,
 }

@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::embedded::WorkerDir;
+use super::worker_dir::WorkerDir;
 use crate::error::Error;
 use crate::store::state_name;
 use crate::error::TransportError;
@@ -104,7 +104,7 @@ impl LocalState {
 /// Whose version a name is: that of a group by itself, that of a topic by its beginning.
 ///
 /// ```
-/// use faust_core::leftovers::{version_of_group, version_of_topic};
+/// use faust_core::local::{version_of_group, version_of_topic};
 ///
 /// assert_eq!(version_of_group("shop", "shop-v3"), Some(3));
 /// assert_eq!(version_of_group("shop", "shop-vault"), None);

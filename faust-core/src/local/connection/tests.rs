@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use super::*;
+use crate::local::connection::*;
 use crate::config::Layers;
+use crate::local::address::HostKind;
+use crate::local::worker_dir::WorkerDir;
+use crate::local::probe;
 
 fn settings(datadir: &Path, broker: &str) -> Settings {
     let mut layers = Layers::default();

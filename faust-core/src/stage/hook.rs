@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::agent::{AgentCx, AgentFuture, Run};
+use super::context::{AgentCx, Run};
+use super::future::AgentFuture;
 use crate::codec::{Coder, Data, Role};
 use crate::error::{BoxError, Error};
 use crate::time::Timestamp;
 use crate::window::Window;
+use super::hook_call::HookKind;
+use super::hook_call::HookFn;
+use super::hook_call::HookCall;
+use super::hook_call::LateEvent;
 
 /// Everything `#[window_close]` and `#[window_late]` know at compile time: plain data and one function pointer.
 #[derive(Clone, Copy, Debug)]
@@ -31,88 +36,11 @@ pub struct HookDef {
 
 inventory::collect!(HookDef);
 
-/// What a hook is called for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HookKind {
-    /// A window has expired.
-    Close,
-    /// An event has come for a window that has expired.
-    Late,
-}
-
 /// The type that `#[window_close]` and `#[window_late]` make beside the function, under the same name: how to register
 /// it by hand.
 pub trait HookHandle {
     /// The definition.
     const DEF: HookDef;
-}
-
-/// A hook with its injected arguments, to be called as often as need be.
-pub type HookFn = Arc<dyn Fn(HookCall) -> AgentFuture + Send + Sync>;
-
-/// One call; keys and values are as the table's codecs wrote them.
-#[derive(Clone, Debug)]
-pub enum HookCall {
-    /// For [`HookKind::Close`].
-    Close {
-        /// The key.
-        key: Vec<u8>,
-        /// The window that has expired.
-        window: Window,
-        /// The key's last value in it.
-        value: Vec<u8>,
-    },
-    /// For [`HookKind::Late`].
-    Late {
-        /// The key.
-        key: Vec<u8>,
-        /// The window that had expired.
-        window: Window,
-        /// What came late.
-        event: LateEvent,
-    },
-}
-
-/// An event that came when its window had expired.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LateEvent {
-    pub(crate) timestamp: Timestamp,
-    pub(crate) stream_time: Timestamp,
-    pub(crate) topic: Arc<str>,
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-}
-
-impl LateEvent {
-    /// An event of that time, of no topic: for calling a hook in a unit test.
-    pub fn new(timestamp: Timestamp, stream_time: Timestamp) -> Self {
-        Self { timestamp, stream_time, topic: Arc::from(""), partition: 0, offset: 0 }
-    }
-
-    /// The event's own time.
-    pub fn timestamp(&self) -> Timestamp {
-        self.timestamp
-    }
-
-    /// How far the stream's time had come: the largest time of an event before.
-    pub fn stream_time(&self) -> Timestamp {
-        self.stream_time
-    }
-
-    /// The topic it came from.
-    pub fn topic(&self) -> &str {
-        &self.topic
-    }
-
-    /// Its partition.
-    pub fn partition(&self) -> i32 {
-        self.partition
-    }
-
-    /// Its offset.
-    pub fn offset(&self) -> i64 {
-        self.offset
-    }
 }
 
 /// Reads a key or value of the table from its bytes.
@@ -196,11 +124,14 @@ fn failed(error: BoxError) -> AgentFuture {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
+    use crate::stage::hook_call::LateEvent;
+    use crate::stage::hook_call::HookCall;
+    use crate::stage::hook_call::HookFn;
     use std::sync::Mutex;
 
     use super::*;
-    use crate::agent::Run;
-    use crate::plan::sketch::Sketch;
+    use crate::stage::context::Run;
+    use crate::stage::recorder::Sketch;
 
     fn call(hook: &HookFn, call: HookCall) -> Result<(), String> {
         futures_util::FutureExt::now_or_never(hook(call)).unwrap().map_err(|error| error.to_string())

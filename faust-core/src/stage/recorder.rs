@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::declare::TopicDecl;
 use crate::codec::Role;
 use crate::error::Error;
-use crate::stream::hop::{Forwarder, Target};
 use crate::table_state::TableFactory;
+use super::running::LiveStage;
+use super::future::AgentFuture;
 
 /// Filled by the planning run of one agent. Its stream, topics and operators write into it.
 #[derive(Default)]
@@ -130,4 +131,28 @@ impl std::fmt::Debug for Sketch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sketch").field("agent", &self.agent).finish_non_exhaustive()
     }
+}
+
+/// Where a hop leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// An internal topic, named after app, agent and this; with as many partitions as the source unless said.
+    Internal { name: String, partitions: Option<i32> },
+    /// The user's own topic.
+    Named(String),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Internal { name, .. } => write!(f, "group_by `{name}`"),
+            Self::Named(name) => write!(f, "through `{name}`"),
+        }
+    }
+}
+
+/// The stage before a hop: reads, applies the recorded operators, sends on.
+pub(crate) trait Forwarder: Send + Sync {
+    /// Runs in one partition until its stream ends.
+    fn start(&self, stage: Arc<LiveStage>, to: &str) -> Result<AgentFuture, Error>;
 }

@@ -1,6 +1,6 @@
 //! What the settings mean to the adapter for Kafka.
 
-use super::Connection;
+use super::connection::Connection;
 use crate::config::{self, Settings};
 use crate::transport::kafka::{GroupProtocol, KafkaConfig, OffsetReset};
 
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
     use crate::config::Layers;
-    use crate::embedded::Role;
+    use crate::local::connection::Role;
 
     fn kafka(given: &[(&str, &str)]) -> KafkaConfig {
         let mut layers = Layers::default();

@@ -1,14 +1,4 @@
-//! Where to connect: the Kafka that is set, the embedded broker that runs already, or one that this worker starts.
-//!
-//! The life of an embedded broker hangs on two files in its directory. Whoever holds the lock of `host.lock` is its
-//! host; the host alone writes `address.json`, where everybody else of the app finds it. A worker that ends in order
-//! says so in that file first, and its guests end too. A worker that was killed leaves the file behind, as the command
-//! `broker` does, and the guests wait for the next host as they would for any Kafka that is away.
-
-mod address;
-mod kafka;
-mod probe;
-mod worker_dir;
+//! The way to the broker of an app: the Kafka that is set, or the embedded broker, found or started.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -17,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use faust_broker::{BrokerConfig, Port, Server, Storage};
 
-pub use address::HostKind;
-pub use worker_dir::WorkerDir;
-
 use crate::config::{BrokerUrl, Settings};
 use crate::error::Error;
 use crate::error::TransportError;
-use address::Address;
+use super::address::HostKind;
+use super::worker_dir::WorkerDir;
+use super::address::Address;
 
 /// How long a broker that another process is just starting may take to answer.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -33,13 +22,13 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A way to a broker, and the broker itself if this process hosts it.
 #[derive(Debug)]
 pub struct Connection {
-    bootstrap: String,
-    role: Role,
-    notices: Vec<String>,
+    pub(super) bootstrap: String,
+    pub(super) role: Role,
+    pub(super) notices: Vec<String>,
 }
 
 #[derive(Debug)]
-enum Role {
+pub(super) enum Role {
     /// The broker was set: a Kafka with a life of its own.
     Client,
     /// This process runs the embedded broker.
@@ -124,7 +113,7 @@ impl Connection {
         let Role::Host(mut host) = self.role else { return Ok(()) };
         host.announce_end();
         let deadline = Instant::now() + within;
-        while host.kind == HostKind::Worker && worker_dir::others(&host.datadir, own) > 0 && Instant::now() < deadline {
+        while host.kind == HostKind::Worker && super::worker_dir::others(&host.datadir, own) > 0 && Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
         }
         tokio::task::spawn_blocking(move || host.stop()).await.map_err(interrupted)?
@@ -211,7 +200,7 @@ fn host(settings: &Settings, kind: HostKind) -> Result<Connection, Error> {
         if let Some(connection) = running(&dir) {
             return Ok(connection);
         }
-        if let Some(lock) = address::take_lock(&dir).map_err(|error| failed(error.to_string()))? {
+        if let Some(lock) = super::address::take_lock(&dir).map_err(|error| failed(error.to_string()))? {
             return start(settings, kind, dir.clone(), lock).map_err(|why| failed(why).into());
         }
         if Instant::now() > deadline {
@@ -229,7 +218,7 @@ fn client(brokers: &[String]) -> Connection {
 /// The broker that runs on this directory, if it can be reached.
 fn running(dir: &Path) -> Option<Connection> {
     let address = Address::read(dir).filter(|address| !address.is_ending())?;
-    let alive = address::is_locked(dir) && probe::connects(&address.address);
+    let alive = super::address::is_locked(dir) && super::probe::connects(&address.address);
     alive.then(|| Connection {
         bootstrap: address.address.clone(),
         role: Role::Guest { dir: dir.to_owned(), address },
@@ -244,7 +233,7 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Resul
     config.storage = if in_memory { Storage::Memory } else { Storage::Directory(dir.clone()) };
     config.port = next_free(wanted);
     config.default_partitions = settings.topic_partitions;
-    let neighbour = (wanted != 0).then(|| probe::neighbour(wanted)).flatten();
+    let neighbour = (wanted != 0).then(|| super::probe::neighbour(wanted)).flatten();
     let server = Server::start(config).map_err(|error| error.to_string())?;
     let address = Address::new(server.bootstrap(), kind);
     address.write(&dir).map_err(|error| format!("its address cannot be written: {error}"))?;
@@ -267,7 +256,7 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Resul
 /// no port was asked for. A worker that was killed alone leaves nobody, and the next is found at the usual port.
 fn former_port(settings: &Settings, dir: &Path) -> Option<u16> {
     let waited_for = |old: &Address| {
-        old.kind == HostKind::Broker || settings.embedded_port == 0 || worker_dir::others(&settings.datadir, None) > 0
+        old.kind == HostKind::Broker || settings.embedded_port == 0 || super::worker_dir::others(&settings.datadir, None) > 0
     };
     Address::read(dir).filter(waited_for).and_then(|old| old.port())
 }

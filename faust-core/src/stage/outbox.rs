@@ -1,121 +1,20 @@
-//! What a running stage of a partition task has at hand: its inputs, its place in them, and the way out.
+//! The outbox of a task: the worker's producer, and the count of messages in flight.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::closing::StageTables;
-use super::cursor::Cursor;
-use super::feed::Feed;
-use crate::config::DecodePolicy;
-use crate::transport::Delivery;
-use crate::error::Error;
-use crate::message::RawMessage;
+use crate::transport::port::Sink;
 use crate::stats::Stats;
-use crate::table::LateEvent;
-use crate::time::{Clock, Timestamp};
-use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic};
+use crate::transport::delivery::Delivery;
+use crate::transport::port::SinkTopic;
+use crate::error::Error;
+use crate::transport::port::Outgoing;
+use crate::transport::port::SendRefused;
 use crate::error::TransportError;
-use crate::window::Window;
-
-/// One stage of one partition, alive. Streams and topics of its agent hold it.
-#[derive(Debug)]
-pub(crate) struct LiveStage {
-    /// The agent it belongs to.
-    pub(crate) agent: Arc<str>,
-    /// Which of the agent's streams it reads: 0 is the source, 1 what the first `group_by` or `through` wrote.
-    pub(crate) hop: usize,
-    /// The partitions it reads.
-    pub(crate) inputs: Vec<Input>,
-    /// Where it stands in them.
-    pub(crate) cursor: Arc<Cursor>,
-    /// Where what it sends goes.
-    pub(crate) outputs: Arc<Outputs>,
-    /// What to do with a message that cannot be decoded.
-    pub(crate) on_decode_error: DecodePolicy,
-    /// How many events may be handed out and not acked.
-    pub(crate) buffer_maxsize: usize,
-    /// The task's tables, as this stage uses them.
-    pub(crate) tables: StageTables,
-    /// The wall clock.
-    pub(crate) clock: Clock,
-}
-
-/// One partition a stage reads, and its seat there.
-#[derive(Clone, Debug)]
-pub(crate) struct Input {
-    pub(crate) feed: Arc<Feed>,
-    pub(crate) seat: usize,
-    /// The feed's epoch when this stage was started.
-    pub(crate) epoch: u64,
-}
-
-impl Input {
-    /// See [`Feed::poll_batch`].
-    pub(crate) fn poll_batch(
-        &self,
-        cx: &mut Context<'_>,
-        max: usize,
-        each: &mut dyn FnMut(RawMessage<'_>),
-    ) -> Poll<Result<usize, TransportError>> {
-        self.feed.poll_batch((self.epoch, self.seat), cx, max, each)
-    }
-}
-
-impl LiveStage {
-    /// `topic[partition] @ offset` of the event the stage is in, for messages to people.
-    pub(crate) fn place(&self) -> String {
-        let (input, offset) = self.cursor.at();
-        self.place_of(input, offset)
-    }
-
-    /// Between its events it has something to do for its tables that is not done: windows are half closed, late events
-    /// have not been told of.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.cursor.is_in_flight() || self.tables.has_late()
-    }
-
-    /// The stage cannot go on: its stream stays silent, and nothing that it makes of this leaves the worker.
-    pub(crate) fn fail(&self, error: Error) {
-        self.outputs.refuse();
-        self.cursor.fail(error);
-    }
-
-    /// An event came for a window that is gone: its time and the stream's; `at` says which, where it is not the present.
-    pub(crate) fn late(
-        &self,
-        table: &str,
-        key: &[u8],
-        window: Window,
-        (timestamp, stream_time): (Timestamp, Timestamp),
-        at: Option<(u32, i64)>,
-    ) {
-        self.outputs.stats.late_event();
-        let (input, offset) = at.unwrap_or_else(|| self.cursor.at());
-        let partition = self.inputs.get(input as usize).map(|input| input.feed.partition());
-        let event = LateEvent {
-            timestamp,
-            stream_time,
-            topic: partition.map_or_else(|| Arc::from(""), |partition| Arc::clone(&partition.topic)),
-            partition: partition.map_or(0, |partition| partition.partition),
-            offset,
-        };
-        self.tables.note_late(table, key, window, event);
-    }
-
-    /// The same for another of its messages.
-    pub(crate) fn place_of(&self, input: u32, offset: i64) -> String {
-        match self.inputs.get(input as usize) {
-            Some(input) if offset >= 0 => format!("{} offset {offset}", input.feed.partition()),
-            Some(input) => format!("{}, before its first event", input.feed.partition()),
-            None => "no partition".to_owned(),
-        }
-    }
-}
 
 /// The way out of a task: the worker's producer, and the count of what is under way.
 pub(crate) struct Outputs {
@@ -183,7 +82,7 @@ impl Outputs {
     }
 
     /// Nothing more is sent by these stages.
-    fn refuse(&self) {
+    pub(super) fn refuse(&self) {
         self.refuses.store(true, Ordering::Relaxed);
     }
 

@@ -1,0 +1,29 @@
+//! One input of a stage: a partition, and the stage's place among its readers.
+
+use std::task::{Context, Poll};
+use std::sync::Arc;
+
+use super::reader::Feed;
+use crate::message::RawMessage;
+use crate::error::TransportError;
+
+/// One partition a stage reads, and its seat there.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) seat: usize,
+    /// The feed's epoch when this stage was started.
+    pub(crate) epoch: u64,
+}
+
+impl Input {
+    /// See [`Feed::poll_batch`].
+    pub(crate) fn poll_batch(
+        &self,
+        cx: &mut Context<'_>,
+        max: usize,
+        each: &mut dyn FnMut(RawMessage<'_>),
+    ) -> Poll<Result<usize, TransportError>> {
+        self.feed.poll_batch((self.epoch, self.seat), cx, max, each)
+    }
+}

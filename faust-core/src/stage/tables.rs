@@ -1,0 +1,207 @@
+//! The tables of a task, and how one stage uses them.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::table_state::roles::AnyTablePartition;
+use crate::transport::port::SinkTopic;
+use crate::store::StoreWriter;
+use crate::store::mark::Marking;
+use super::cursor::Cursor;
+use crate::transport::port::TopicPartition;
+use crate::time::Timestamp;
+use super::hook_call::HookCall;
+use super::hook_call::HookFn;
+use crate::table_state::prefetch::Prefetcher;
+use crate::table_state::prefetch::Prefetch;
+use crate::window::spec::Window;
+use super::hook_call::LateEvent;
+use crate::declare::table::RelativeTo;
+use super::input::Input;
+
+/// A table of a task, with its changelog and its store.
+pub(crate) struct TaskTable {
+    pub(crate) cell: Arc<dyn AnyTablePartition>,
+    pub(crate) partition: i32,
+    pub(crate) topic: Arc<dyn SinkTopic>,
+    pub(crate) writer: StoreWriter,
+    pub(crate) marking: Marking,
+    /// Where the changelog goes on, as far as this task knows.
+    pub(super) next: AtomicI64,
+    /// The places of the stages that use it, for its stream time; of the present generation.
+    pub(super) clocks: Mutex<Vec<StageClock>>,
+}
+
+/// The place of a stage, and what it reads.
+pub(super) struct StageClock {
+    cursor: Arc<Cursor>,
+    inputs: Vec<TopicPartition>,
+}
+
+impl TaskTable {
+    pub(crate) fn new(
+        cell: Arc<dyn AnyTablePartition>,
+        partition: i32,
+        topic: Arc<dyn SinkTopic>,
+        writer: StoreWriter,
+        marking: Marking,
+        next: i64,
+    ) -> Self {
+        let clocks = Mutex::default();
+        Self { cell, partition, topic, writer, marking, next: AtomicI64::new(next), clocks }
+    }
+
+    /// Returns the next offset of the changelog, as far as this task knows.
+    pub(crate) fn changelog_end(&self) -> i64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// Notes that the changelog holds a record at this offset. Returns the end known before.
+    pub(crate) fn note_changelog(&self, last: i64) -> i64 {
+        self.next.fetch_max(last + 1, Ordering::AcqRel)
+    }
+
+    /// Forgets the stages that use the table: a new run of the task begins.
+    pub(crate) fn forget_clocks(&self) {
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Adds a stage that uses the table: its progress counts for the table's stream time.
+    pub(crate) fn add_clock(&self, cursor: &Arc<Cursor>, inputs: &[Input]) {
+        let inputs = inputs.iter().map(|input| input.feed.partition().clone()).collect();
+        let clock = StageClock { cursor: Arc::clone(cursor), inputs };
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock);
+    }
+
+    /// The stream time of its windows: that of the stage that is furthest behind. One that has seen no event counts only
+    /// if another has had events of the same partition: those it has still before it, while another partition may stay
+    /// empty for ever.
+    pub(crate) fn stream_time(&self) -> Option<Timestamp> {
+        let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let (begun, waiting): (Vec<_>, Vec<_>) =
+            clocks.iter().map(|clock| (clock, clock.cursor.stream_time())).partition(|(_, time)| time.is_some());
+        let is_behind = |waiting: &StageClock| {
+            begun.iter().any(|(clock, _)| clock.inputs.iter().any(|input| waiting.inputs.contains(input)))
+        };
+        // One whose operators have dropped what came so far may never see an event.
+        if waiting.iter().any(|(clock, _)| !clock.cursor.has_dropped() && is_behind(clock)) {
+            return None;
+        }
+        begun.into_iter().filter_map(|(_, time)| time).min()
+    }
+}
+
+/// The tables of a task as one stage uses them.
+#[derive(Default)]
+pub(crate) struct StageTables {
+    /// All of them.
+    all: Vec<Arc<TaskTable>>,
+    /// Those with windows.
+    pub(super) windowed: Vec<Windowed>,
+    /// Those without.
+    plain: Vec<Arc<dyn AnyTablePartition>>,
+    /// Late events whose hooks have not run yet.
+    late: Mutex<Vec<(Arc<str>, HookCall)>>,
+    has_late: AtomicBool,
+    /// The times that fields of the present event hold, of the tables that are relative to one.
+    field_times: Mutex<BTreeMap<Arc<str>, Option<Timestamp>>>,
+    has_fields: bool,
+}
+
+pub(super) struct Windowed {
+    pub(super) table: Arc<TaskTable>,
+    pub(super) close: OnceLock<HookFn>,
+    pub(super) late: OnceLock<HookFn>,
+}
+
+impl StageTables {
+    /// Creates the view of a stage that uses these tables of its task.
+    pub(crate) fn new(all: Vec<Arc<TaskTable>>) -> Self {
+        let (windowed, plain): (Vec<_>, Vec<_>) =
+            all.iter().cloned().partition(|table| table.cell.info().window.is_some());
+        let with_hooks = |table| Windowed { table, close: OnceLock::new(), late: OnceLock::new() };
+        let windowed: Vec<_> = windowed.into_iter().map(with_hooks).collect();
+        let plain = plain.iter().map(|table| Arc::clone(&table.cell)).collect();
+        let has_fields = windowed.iter().any(|windowed| windowed.field().is_some());
+        Self { all, windowed, plain, has_fields, ..Self::default() }
+    }
+
+    pub(crate) fn cell(&self, name: &str) -> Option<Arc<dyn AnyTablePartition>> {
+        self.all.iter().find(|table| *table.cell.info().name == *name).map(|table| Arc::clone(&table.cell))
+    }
+
+    /// For the tables whose keys may be those of messages.
+    pub(crate) fn look_ahead(&self) -> Prefetcher {
+        Prefetcher::new(self.plain.iter().map(|table| Arc::clone(table) as Arc<dyn Prefetch>).collect())
+    }
+
+    pub(super) fn windowed(&self, table: &str) -> Option<&Windowed> {
+        self.windowed.iter().find(|windowed| *windowed.table.cell.info().name == *table)
+    }
+
+    /// Notes the times that fields of an event hold.
+    pub(crate) fn note_fields(&self, value: &dyn Any) {
+        if !self.has_fields {
+            return;
+        }
+        let mut times = self.field_times.lock().unwrap_or_else(PoisonError::into_inner);
+        for windowed in &self.windowed {
+            if let Some(field) = windowed.field() {
+                times.insert(Arc::clone(&windowed.table.cell.info().name), field(value));
+            }
+        }
+    }
+
+    pub(crate) fn field_time(&self, table: &str) -> Option<Timestamp> {
+        self.field_times.lock().unwrap_or_else(PoisonError::into_inner).get(table).copied().flatten()
+    }
+
+    /// An event came for a window that is gone. Its hook runs when the event is over.
+    pub(crate) fn note_late(&self, table: &str, key: &[u8], window: Window, event: LateEvent) {
+        let Some(windowed) = self.windowed(table).filter(|windowed| windowed.late.get().is_some()) else { return };
+        let call = HookCall::Late { key: key.to_vec(), window, event };
+        let name = Arc::clone(&windowed.table.cell.info().name);
+        self.late.lock().unwrap_or_else(PoisonError::into_inner).push((name, call));
+        self.has_late.store(true, Ordering::Release);
+    }
+
+    /// Whether [`close`] has anything to do at this stream time of the stage.
+    pub(crate) fn has_work(&self, stream_time: Option<Timestamp>) -> bool {
+        if self.windowed.is_empty() {
+            return false;
+        }
+        // The stage's own time first: that of the table asks all its stages.
+        let is_due = |windowed: &Windowed, time: Timestamp| {
+            let due = windowed.table.cell.due();
+            due <= time.0 && windowed.table.stream_time().is_some_and(|time| due <= time.0)
+        };
+        self.has_late() || stream_time.is_some_and(|time| self.windowed.iter().any(|windowed| is_due(windowed, time)))
+    }
+
+    /// Whether late events wait for their hook.
+    pub(crate) fn has_late(&self) -> bool {
+        self.has_late.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take_late(&self) -> Vec<(Arc<str>, HookCall)> {
+        self.has_late.store(false, Ordering::Release);
+        std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Windowed {
+    fn field(&self) -> Option<fn(&dyn Any) -> Option<Timestamp>> {
+        match self.table.cell.info().relative_to {
+            RelativeTo::Field(field) => Some(field),
+            RelativeTo::Stream | RelativeTo::Now => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for StageTables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.all.iter().map(|table| &table.cell.info().name)).finish()
+    }
+}

@@ -1,0 +1,74 @@
+//! What a stage does for windowed tables besides its events: windows that close, events that come late.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::running::LiveStage;
+use super::tables::TaskTable;
+use crate::partition::tables::TaskTables;
+use crate::table_state::Prefetch;
+use super::context::{AgentCx, Run};
+use crate::error::{BoxError, Error, chain};
+use crate::table_state::Prefetcher;
+use crate::table_state::{AnyTablePartition, Closed};
+use crate::declare::RelativeTo;
+use super::hook_call::{HookCall, HookFn, HookKind, LateEvent};
+use super::hook::HookDef;
+use crate::time::Timestamp;
+use crate::window::Window;
+
+/// Between two events, as part of the first: tells of late events, then removes the windows that stream time has left
+/// behind and tells of those.
+pub(crate) async fn close(stage: Arc<LiveStage>) -> Result<(), Error> {
+    for (table, call) in stage.tables.take_late() {
+        if let Some(hook) = stage.tables.windowed(&table).and_then(|windowed| windowed.late.get()) {
+            run(hook, call, &table).await?;
+        }
+    }
+    for windowed in &stage.tables.windowed {
+        let Some(stream_time) = windowed.table.stream_time() else { continue };
+        let cell = &windowed.table.cell;
+        if cell.due() > stream_time.0 {
+            continue;
+        }
+        loop {
+            let closed = cell.expire(stream_time.0, windowed.close.get().is_some())?;
+            if closed.is_empty() {
+                break;
+            }
+            stage.outputs.stats.windows_closed(closed.len() as u64);
+            if let Some(hook) = windowed.close.get() {
+                for Closed { key, window, value } in closed {
+                    run(hook, HookCall::Close { key, window, value }, &cell.info().name).await?;
+                }
+            }
+            // Many windows may close at once; the task's own commands and its neighbours want a turn meanwhile.
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+async fn run(hook: &HookFn, call: HookCall, table: &str) -> Result<(), Error> {
+    let name = match &call {
+        HookCall::Close { window, .. } => format!("window_close for {window}"),
+        HookCall::Late { window, .. } => format!("window_late for {window}"),
+    };
+    let failed = |error: BoxError| Error::Hook { table: table.to_owned(), hook: name, why: chain(&*error) };
+    hook(call).await.map_err(failed)
+}
+
+/// Makes the hooks of the stage's tables, which may take topics of their own.
+pub(crate) fn start_hooks(stage: &Arc<LiveStage>, hooks: &[HookDef]) -> Result<(), Error> {
+    for hook in hooks {
+        let Some(windowed) = stage.tables.windowed(hook.table) else { continue };
+        let mut cx = AgentCx { agent: hook.name, sinks: &[], run: Run::Live(Arc::clone(stage)) };
+        let started = (hook.start)(&mut cx)?;
+        let slot = if hook.kind == HookKind::Close { &windowed.close } else { &windowed.late };
+        // There is one of each kind for a table: the plan has checked it.
+        drop(slot.set(started));
+    }
+    Ok(())
+}
