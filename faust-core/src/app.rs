@@ -9,7 +9,8 @@ use crate::config::{Layers, Resolved, Settings};
 use crate::local::{Connection, HostKind, WorkerDir};
 use crate::error::Error;
 use crate::plan::{Plan, planner, settle};
-use crate::registry::{self, AgentEntry, AgentOptions};
+use crate::agent;
+use crate::agent::{AgentEntry, AgentOptions};
 use crate::store::{self, StoreSet};
 use crate::stage::{HookDef, HookHandle};
 use crate::transport::Transport;
@@ -240,11 +241,11 @@ impl AppBuilder {
     pub fn build(self) -> Result<App, Error> {
         let Self { id, layers, mut agents, mut hooks, discover } = self;
         if let Some(module) = discover {
-            agents.extend(registry::discover(module));
-            hooks.extend(registry::discover_hooks(module));
+            agents.extend(agent::discover(module));
+            hooks.extend(agent::discover_hooks(module));
         }
-        registry::sort_hooks(&mut hooks);
-        let (agents, mut faults) = registry::check(agents);
+        agent::sort_hooks(&mut hooks);
+        let (agents, mut faults) = agent::check(agents);
         faults.extend(codec::faults());
         match layers.resolve(&id) {
             Ok(resolved) if faults.is_empty() => Ok(App { resolved, agents, hooks }),

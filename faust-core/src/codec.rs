@@ -8,7 +8,7 @@ mod option;
 mod raw;
 pub mod record;
 mod registry;
-mod coder;
+pub(super) mod coder;
 
 pub use error::{DecodeError, EncodeError, UnknownCodec};
 pub use registry::{Codec, CodecDef, faults, names};

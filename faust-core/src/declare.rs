@@ -1,6 +1,6 @@
 //! Declarations that the macros make from attributes: plain data, read by streams, tables, topics and the plan.
 
-mod window;
+pub(super) mod window;
 pub(super) mod table;
 mod topic;
 mod source;

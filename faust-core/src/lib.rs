@@ -18,7 +18,6 @@ pub(crate) mod partition;
 pub mod partitioner;
 pub mod plan;
 pub mod recovery;
-pub mod registry;
 pub mod stage;
 pub mod stats;
 pub(crate) mod store;

@@ -12,7 +12,7 @@ use crate::stage::recorder::Drawn;
 pub use self::tables::TablePlan;
 use crate::declare::TopicDecl;
 use crate::stage::dead_letter;
-use crate::registry::AgentEntry;
+use crate::agent::AgentEntry;
 use crate::stage::recorder::{Forwarder, Target};
 use crate::stage::HookDef;
 

@@ -1,7 +1,7 @@
 //! The state of a table in one partition: an overlay in memory over a store on disk.
 
 mod budget;
-mod spec;
+pub(super) mod spec;
 pub(super) mod prefetch;
 mod held;
 mod undo;

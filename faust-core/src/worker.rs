@@ -4,6 +4,7 @@ mod commit;
 mod control;
 mod group;
 mod upkeep;
+pub(crate) mod view;
 mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -25,7 +26,7 @@ use crate::recovery::{Needs, Recovery, RestoreListener, log_listener};
 use crate::stats::{Counts, Stats};
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
-use crate::table::{TableView, WindowedView};
+pub use self::view::{TableView, WindowedView};
 #[cfg(feature = "testing")]
 use crate::transport::Group;
 use crate::transport::{Subscription, TopicPartition, Transport};

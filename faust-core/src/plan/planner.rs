@@ -12,7 +12,7 @@ use crate::stage::recorder::{Drawn, Sketch};
 use crate::stage::AgentCx;
 use crate::stage::context::Run;
 use crate::error::{BoxError, Error, chain};
-use crate::registry::AgentEntry;
+use crate::agent::AgentEntry;
 use crate::stage::HookDef;
 
 /// Plans an app.

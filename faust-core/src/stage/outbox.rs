@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::transport::port::Sink;
+use crate::transport::Sink;
 use crate::stats::Stats;
-use crate::transport::delivery::Delivery;
-use crate::transport::port::SinkTopic;
+use crate::transport::Delivery;
+use crate::transport::SinkTopic;
 use crate::error::Error;
-use crate::transport::port::Outgoing;
-use crate::transport::port::SendRefused;
+use crate::transport::Outgoing;
+use crate::transport::SendRefused;
 use crate::error::TransportError;
 
 /// The way out of a task: the worker's producer, and the count of what is under way.

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::table_state::roles::AnyTablePartition;
-use crate::transport::port::SinkTopic;
+use crate::table_state::AnyTablePartition;
+use crate::transport::SinkTopic;
 use crate::store::StoreWriter;
 use crate::store::mark::Marking;
 use super::cursor::Cursor;
-use crate::transport::port::TopicPartition;
+use crate::transport::TopicPartition;
 use crate::time::Timestamp;
 use super::hook_call::HookCall;
 use super::hook_call::HookFn;
-use crate::table_state::prefetch::Prefetcher;
-use crate::table_state::prefetch::Prefetch;
-use crate::window::spec::Window;
+use crate::table_state::Prefetcher;
+use crate::table_state::Prefetch;
+use crate::window::Window;
 use super::hook_call::LateEvent;
-use crate::declare::table::RelativeTo;
+use crate::declare::RelativeTo;
 use super::input::Input;
 
 /// A table of a task, with its changelog and its store.

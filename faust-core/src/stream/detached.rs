@@ -5,7 +5,8 @@ use std::task::{Context, Poll};
 
 use super::event::{Item, Meta};
 use super::pull::{Blueprint, Pull};
-use super::{Origin, Stream};
+use super::origin::Origin;
+use super::handle::Stream;
 use crate::error::Error;
 use crate::message::{Headers, RawKey};
 use crate::time::Timestamp;

@@ -6,7 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use super::event::Item;
 use super::pull::{Blueprint, Pull};
-use super::{Origin, Stream, poll_slot};
+use super::origin::Origin;
+use super::handle::Stream;
+use super::pull::poll_slot;
 use crate::stage::context::Run;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;

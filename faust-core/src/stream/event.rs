@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Origin;
+use super::origin::Origin;
 use crate::stage::context::Run;
 use crate::message::{Headers, RawKey};
 use crate::stage::running::LiveStage;

@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::event::Event;
-use crate::stream::{Origin, Stream};
+use super::origin::Origin;
+use super::handle::Stream;
 use crate::stage::context::Run;
 use crate::message::RawKey;
 

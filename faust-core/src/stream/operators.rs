@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use super::event::{Item, Meta};
 use super::pull::{Blueprint, Pull};
-use super::{Origin, Stream};
+use super::origin::Origin;
+use super::handle::Stream;
 use crate::stage::context::Run;
 use crate::error::Error;
 

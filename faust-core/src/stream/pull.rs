@@ -1,8 +1,9 @@
 //! How operators are made: a blueprint that any task can bring to life, and the living thing that is pulled.
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::Origin;
+use super::origin::Origin;
 use super::event::Item;
 use crate::error::Error;
 
@@ -19,4 +20,17 @@ pub(crate) trait Pull<V, K>: Send {
 pub(crate) trait Blueprint<V, K>: Send + Sync {
     /// Brings it to life for one stage.
     fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<V, K>>, Error>;
+}
+
+/// Polls a boxed future that is there, and forgets it when it is done.
+pub(crate) fn poll_slot<T>(
+    slot: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<T>> {
+    let Some(future) = slot else { return Poll::Ready(None) };
+    let polled = future.as_mut().poll(cx).map(Some);
+    if polled.is_ready() {
+        *slot = None;
+    }
+    polled
 }

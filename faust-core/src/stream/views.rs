@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 use super::event::Event;
-use crate::stream::{Origin, Stream};
+use super::origin::Origin;
+use super::handle::Stream;
 use crate::stage::context::Run;
 use crate::message::RawKey;
 

@@ -18,6 +18,8 @@ use crate::stage::{HookCall, HookKind, LateEvent};
 use crate::stage::HookHandle;
 use crate::window::Window;
 use crate::time::Timestamp;
+use crate::declare::window::WindowDecl;
+use crate::declare::table::RelativeTo;
 
 /// Where the macros look for the facade.
 mod facade {

@@ -3,7 +3,7 @@
 use crate::codec::Data;
 use crate::error::Error;
 use crate::table_state::TableValue;
-use crate::table::{TableView, WindowedView};
+use crate::worker::view::{TableView, WindowedView};
 use crate::window::Window;
 
 /// A table of an app under test, from [`TestDriver::table`](super::TestDriver::table).

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use super::event::{Item, Meta};
 use super::pull::{Blueprint, Pull};
-use super::{Origin, poll_slot};
+use super::origin::Origin;
+use super::pull::poll_slot;
 use crate::stage::context::Run;
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::config::DecodePolicy;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::event::Item;
-use super::leaf::SourceBlueprint;
+use super::source::SourceBlueprint;
 use super::pull::{Blueprint, Pull};
-use super::{Origin, Stream};
+use super::origin::Origin;
+use super::handle::Stream;
 use crate::stage::AgentFuture;
 use crate::stage::context::Run;
 use crate::codec::{Coder, Data, Role, UnknownCodec};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::agent::AgentDef;
+use super::def::AgentDef;
 use crate::stage::HookDef;
 
 /// An agent as an app runs it: the definition, with what the app changed.
