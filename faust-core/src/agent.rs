@@ -3,7 +3,7 @@
 mod def;
 mod output;
 mod per_event;
-mod registry;
+pub(super) mod registry;
 
 pub use self::def::{AgentDef, AgentHandle};
 pub use self::output::{AgentOutput, output};

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use crate::agent;
 use crate::agent::AgentHandle;
+use crate::agent::{AgentEntry, AgentOptions};
 use crate::client::Client;
 use crate::codec;
 use crate::config::{Layers, Resolved, Settings};
-use crate::local::{Connection, HostKind, WorkerDir};
 use crate::error::Error;
-use crate::plan::{Plan, planner, settle};
-use crate::agent;
-use crate::agent::{AgentEntry, AgentOptions};
-use crate::store::{self, StoreSet};
+use crate::local::{Connection, HostKind, WorkerDir};
+use crate::plan::ensure_topics;
+use crate::plan::{Plan, planner};
 use crate::stage::{HookDef, HookHandle};
+use crate::store::{self, StoreSet};
 use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;
 use crate::worker::{Parts, Worker, WorkerOptions};
@@ -174,7 +175,7 @@ impl App {
     /// As [`start`](Self::start).
     pub async fn declare(&self, client: &Client) -> Result<Plan, Error> {
         let mut plan = self.plan().await?;
-        settle::settle(&mut plan, &*client.transport().admin()?, self.settings()).await?;
+        ensure_topics(&mut plan, &*client.transport().admin()?, self.settings()).await?;
         Ok(plan)
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::codec::Data;
 use crate::config::Settings;
-use crate::local::Connection;
 use crate::error::Error;
+use crate::local::Connection;
 use crate::stage::dead_letter;
 use crate::stage::outbox::Outputs;
 use crate::topic::Topic;

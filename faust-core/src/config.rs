@@ -7,14 +7,14 @@
 mod check;
 mod file;
 mod layers;
+mod settings;
 mod suggest;
 mod table;
 mod value;
-mod settings;
 
+pub use self::settings::{SettingDef, Settings};
 pub use layers::{Explained, Layers, Origin, Resolved};
 pub use suggest::closest;
 pub use value::{
     BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol, StoreKind,
 };
-pub use self::settings::{SettingDef, Settings};

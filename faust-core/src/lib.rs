@@ -5,7 +5,6 @@
 pub mod agent;
 pub mod aggregate;
 pub mod app;
-pub(crate) mod changelog;
 pub mod client;
 pub mod codec;
 pub mod config;
@@ -14,16 +13,15 @@ pub mod error;
 pub mod local;
 pub mod message;
 pub(crate) mod offsets;
-pub(crate) mod partition;
 pub mod partitioner;
 pub mod plan;
-pub mod recovery;
 pub mod stage;
 pub mod stats;
 pub(crate) mod store;
 pub mod stream;
 pub mod table;
 pub(crate) mod table_state;
+pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
@@ -37,14 +35,14 @@ pub use stage::dead_letter;
 /// What the macros emit by name. Not public API: it may change in a patch release.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::stage::context::{arg, AgentCx};
-    pub use crate::agent::{output, per_event, per_event_to_sinks, AgentDef};
-    pub use crate::stage::future::AgentFuture;
-    pub use crate::declare::{ArgSpec, SourceDecl, TopicDecl};
+    pub use crate::agent::{AgentDef, output, per_event, per_event_to_sinks};
     pub use crate::codec::record::support;
-    pub use crate::stage::hook::{hook_key, hook_value, window_close, window_late, HookDef};
-    pub use crate::stage::hook_call::HookKind;
+    pub use crate::declare::{ArgSpec, SourceDecl, TopicDecl};
     pub use crate::declare::{RelativeTo, TableDecl, WindowDecl};
+    pub use crate::stage::context::{AgentCx, arg};
+    pub use crate::stage::future::AgentFuture;
+    pub use crate::stage::hook::{HookDef, hook_key, hook_value, window_close, window_late};
+    pub use crate::stage::hook_call::HookKind;
     pub use ::inventory;
     pub use ::serde;
 }

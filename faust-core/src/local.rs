@@ -5,12 +5,12 @@
 //! worker that shuts down marks that file first, and its guests shut down too. A killed worker leaves the file behind, as
 //! the command `broker` does, and the guests wait for the next host as they would for any unavailable Kafka.
 
-mod worker_dir;
-mod state;
 mod address;
-mod probe;
 mod connection;
 mod kafka;
+mod probe;
+mod state;
+mod worker_dir;
 
 pub use self::address::HostKind;
 pub use self::connection::Connection;

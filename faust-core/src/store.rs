@@ -4,24 +4,24 @@
 //! says how far in the changelog it is. Losing a store costs time, never data; what must not happen is a mark ahead of
 //! the entries, since a restore goes on from the mark and would never learn of those that are missing.
 
-mod port;
-pub(super) mod mark;
-mod sealed;
-mod merge;
-mod directory;
 mod database;
+mod directory;
 mod engine;
 #[cfg(feature = "fjall")]
 mod fjall;
+pub(super) mod mark;
+mod merge;
+mod port;
+mod sealed;
 mod sled;
-pub(super) mod writer;
 #[cfg(test)]
 mod tests;
+pub(super) mod writer;
 
+pub(crate) use self::directory::{directory, state_name};
+pub(crate) use self::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet};
 pub(crate) use sealed::{Sealed, SealedBuilder};
 pub(crate) use writer::{Job, StoreWriter, Wish};
-pub(crate) use self::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet};
-pub(crate) use self::directory::{directory, state_name};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,16 +1,16 @@
 //! The stream of events that an agent reads: its own `next()`, and Faust's operators as methods.
 
-mod origin;
+mod detached;
+mod echo;
 pub(super) mod event;
-mod pull;
-mod source;
+mod events;
 pub(super) mod handle;
 mod operators;
-mod echo;
+mod origin;
+mod pull;
 mod repartition;
+mod source;
 mod views;
-mod events;
-mod detached;
 
 pub use self::event::Event;
 pub use self::events::Events;

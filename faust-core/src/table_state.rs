@@ -1,18 +1,18 @@
 //! The state of a table in one partition: an overlay in memory over a store on disk.
 
 mod budget;
-pub(super) mod spec;
-pub(super) mod prefetch;
-mod held;
-mod undo;
-mod slab;
-mod overlay;
-pub(super) mod roles;
-mod partition;
 mod expiry;
+pub(super) mod factory;
+mod held;
+mod overlay;
+mod partition;
+pub(super) mod prefetch;
 mod restore;
+pub(super) mod roles;
 mod scan;
-mod factory;
+mod slab;
+pub(super) mod spec;
+mod undo;
 
 pub(crate) use self::budget::CacheBudget;
 pub(crate) use self::factory::{SharedSpec, TableFactory};

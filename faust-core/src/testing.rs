@@ -40,6 +40,7 @@ pub use self::table::{TestTable, TestWindowedTable};
 use crate::app::{App, AppBuilder};
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
+use crate::error::TransportError;
 use crate::message::{Headers, OwnedMessage};
 use crate::stage::outbox::Outputs;
 use crate::table_state::TableValue;
@@ -47,7 +48,6 @@ use crate::time::{Timestamp, millis};
 use crate::topic::{SendOptions, Topic};
 use crate::transport::memory::MemoryCluster;
 use crate::transport::{NewTopic, Read, StartAt, TopicPartition, Transport};
-use crate::error::TransportError;
 use crate::worker::{Status, Worker};
 
 /// An app under test, with its own Kafka and clock.

@@ -5,21 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::stage::{AgentArg, AgentCx};
-use crate::stage::context::Run;
-use crate::declare::{ArgSpec, TopicDecl};
+use crate::codec::encode::encode;
+use crate::codec::encode::encode_error;
+use crate::codec::encode::encode_parts;
+use crate::codec::record::{KeyFn, TimestampFn, key_of, timestamp_of};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
+use crate::declare::{ArgSpec, TopicDecl};
 use crate::error::Error;
 use crate::message::{Headers, OwnedMessage, RawKey};
+use crate::stage::context::Run;
 use crate::stage::outbox::Outputs;
 use crate::stage::recorder::Sketch;
-use crate::codec::record::{key_of, timestamp_of, KeyFn, TimestampFn};
+use crate::stage::{AgentArg, AgentCx};
 use crate::time::Timestamp;
-use crate::transport::{Outgoing, SendRefused, SinkTopic};
-use crate::codec::encode::encode_parts;
-use crate::codec::encode::encode_error;
 use crate::transport::Owned;
-use crate::codec::encode::encode;
+use crate::transport::{Outgoing, SendRefused, SinkTopic};
 
 /// A topic to send to, with keys `K` and values `V`.
 ///

@@ -4,7 +4,7 @@ mod commit;
 mod control;
 mod group;
 mod upkeep;
-pub(crate) mod view;
+mod view;
 mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,18 +15,20 @@ use tokio::time::Instant;
 
 use self::control::Control;
 use self::group::Listener;
+pub use self::view::{TableView, WindowedView};
 use crate::config::Settings;
-use crate::local::{Connection, WorkerDir};
 use crate::error::Error;
+use crate::local::{Connection, WorkerDir};
+use crate::plan::Plan;
+use crate::plan::ensure_topics;
 use crate::stage::dead_letter;
 use crate::stage::outbox::Outputs;
-use crate::partition::task::TaskCx;
-use crate::plan::{Plan, settle};
-use crate::recovery::{Needs, Recovery, RestoreListener, log_listener};
 use crate::stats::{Counts, Stats};
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
-pub use self::view::{TableView, WindowedView};
+use crate::task::TaskCx;
+use crate::task::{Needs, Recovery};
+use crate::task::{RestoreListener, log_listener};
 #[cfg(feature = "testing")]
 use crate::transport::Group;
 use crate::transport::{Subscription, TopicPartition, Transport};
@@ -164,7 +166,7 @@ impl Worker {
         let Parts { settings, mut plan, transport, stores, home, options } = parts;
         let description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
         let admin = transport.admin()?;
-        settle::settle(&mut plan, &*admin, &settings).await?;
+        ensure_topics(&mut plan, &*admin, &settings).await?;
         let plan = Arc::new(plan);
         let shared = Arc::new(Shared {
             stats: Arc::default(),
@@ -194,6 +196,7 @@ impl Worker {
         let group = transport.join(subscription(&plan), Arc::new(Listener::new(events)))?;
         let cx = TaskCx {
             settings,
+            transport: Arc::clone(&transport),
             sink,
             stats,
             dead_letter,
@@ -222,7 +225,7 @@ impl Worker {
     /// # Errors
     /// The stores cannot say.
     pub async fn state_on_disk(&self) -> Result<Option<u64>, Error> {
-        self.recovery.on_disk().await
+        self.recovery.stores.on_disk().await
     }
 
     /// A table to read from outside the agents, as far as its partitions are on this worker.
@@ -230,7 +233,7 @@ impl Worker {
     /// # Errors
     /// There is no such table, or it has other types.
     pub fn table<K: crate::codec::Data, V: TableValue>(&self, name: &str) -> Result<TableView<K, V>, Error> {
-        TableView::open(name, &self.plan, &self.recovery)
+        TableView::open(name, &self.plan, &self.recovery.published)
     }
 
     /// A windowed table to read from outside the agents, as [`table`](Self::table).
@@ -241,7 +244,7 @@ impl Worker {
         &self,
         name: &str,
     ) -> Result<WindowedView<K, V>, Error> {
-        WindowedView::open(name, &self.plan, &self.recovery)
+        WindowedView::open(name, &self.plan, &self.recovery.published)
     }
 
     /// Waits until the first assignment has been taken up, or the worker has ended.
@@ -279,8 +282,8 @@ impl Worker {
         Status {
             ready: *self.shared.phase.borrow() == Phase::Ready && stuck.is_empty() && self.recovery.restoring() == 0,
             restoring: self.recovery.restoring(),
-            state_backlog: self.recovery.backlog(),
-            state_memory: self.recovery.memory(),
+            state_backlog: self.recovery.stores.backlog(),
+            state_memory: self.recovery.stores.memory(),
             assignment: self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             stuck,
             counts: self.shared.stats.counts(),
@@ -311,13 +314,13 @@ impl Worker {
     /// Whether its stores are at work.
     #[cfg(feature = "testing")]
     pub(crate) fn is_storing(&self) -> bool {
-        self.recovery.is_storing()
+        self.recovery.stores.is_busy()
     }
 
     /// Until this is dropped, its stores wait for nothing.
     #[cfg(feature = "testing")]
     pub(crate) fn hurry_stores(&self) -> crate::store::Wish {
-        self.recovery.hurry_stores()
+        self.recovery.stores.hurry()
     }
 
     /// Dies as a process dies: nothing is drained, nothing committed, the group is not told.

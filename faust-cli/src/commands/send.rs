@@ -4,9 +4,9 @@ use std::io::BufRead;
 use std::sync::Arc;
 use std::time::Duration;
 
-use faust_core::transport::Delivery;
 use faust_core::message::Headers;
 use faust_core::time::{Timestamp, parse_duration};
+use faust_core::transport::Delivery;
 use faust_core::transport::{NewTopic, Outgoing, SendRefused, Sink, SinkTopic};
 
 use crate::args::pair;

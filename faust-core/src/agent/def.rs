@@ -1,19 +1,8 @@
 //! The definition of an agent, as `#[agent]` makes it.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-
-use crate::codec::Data;
-use crate::error::{BoxError, Error};
-use crate::stage::running::LiveStage;
-use crate::stage::recorder::Sketch;
-use crate::stream::{Event, Stream};
-use crate::topic::Topic;
-use crate::declare::ArgSpec;
+use crate::error::Error;
 use crate::stage::AgentCx;
 use crate::stage::AgentFuture;
-use crate::stage::arg;
 
 /// Everything `#[agent]` knows at compile time: plain data and one function pointer.
 #[derive(Clone, Copy, Debug)]

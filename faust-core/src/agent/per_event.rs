@@ -1,14 +1,14 @@
 //! Per-event agents: functions that take one event and may return a value.
 
-use crate::codec::coder::Data;
-use crate::stream::event::Event;
+use crate::codec::Data;
+use crate::declare::ArgSpec;
 use crate::error::BoxError;
-use crate::stage::context::AgentCx;
-use crate::declare::argument::ArgSpec;
-use crate::stage::future::AgentFuture;
 use crate::error::Error;
-use crate::stream::handle::Stream;
-use crate::stage::context::arg;
+use crate::stage::AgentCx;
+use crate::stage::AgentFuture;
+use crate::stage::arg;
+use crate::stream::Event;
+use crate::stream::Stream;
 use crate::topic::Topic;
 
 /// What the first argument of a per-event agent may be: a message's value, or its [`Event`].

@@ -2,12 +2,12 @@
 
 use std::any::type_name;
 
-use super::raw::passes_through;
-use super::registry::{known_names, transform};
 use super::coder::{Coder, Data, Role};
 use super::coder::{Form, Step};
 use super::error::UnknownCodec;
+use super::raw::passes_through;
 use super::record::model_of;
+use super::registry::{known_names, transform};
 
 /// See [`Coder::resolve`].
 pub(super) fn resolve<T: Data>(codec: Option<&str>, role: Role) -> Result<Coder<T>, UnknownCodec> {

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use super::error::DecodeError;
 use super::error::EncodeError;
-use super::registry::Codec;
 use super::error::UnknownCodec;
+use super::registry::Codec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A type that messages can carry: anything serde can write and read.
 ///

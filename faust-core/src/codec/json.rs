@@ -2,10 +2,10 @@
 
 use serde_json::error::Category;
 
-use super::option;
 use super::coder::Data;
 use super::coder::Form;
 use super::error::{DecodeError, EncodeError};
+use super::option;
 
 impl<T: Data> Form<T> {
     /// JSON for any type; an optional one is absent where it is `None`.

@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use super::coder::{Data, Role};
 use super::coder::Form;
+use super::coder::{Data, Role};
 use super::error::{DecodeError, EncodeError};
 use crate::message::RawKey;
 

@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::value::Secret;
 use super::settings::SettingDef;
-use crate::config::{check, file, suggest};
 use super::settings::Settings;
+use super::value::Secret;
+use crate::config::{check, file, suggest};
 
 /// Names of the environment that begin like settings and are none; with `_` at the end, all that begin so.
 ///

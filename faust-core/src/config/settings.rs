@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{
-    self, BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol, StoreKind,
-};
 use super::table;
+use super::value::{
+    self, BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol,
+    StoreKind,
+};
 
 table::settings! {
     /// Raise it to start over: it becomes part of the consumer group and of the names of internal topics (`orders-v2`).

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use faust_broker::{BrokerConfig, Port, Server, Storage};
 
+use super::address::Address;
+use super::address::HostKind;
+use super::worker_dir::WorkerDir;
 use crate::config::{BrokerUrl, Settings};
 use crate::error::Error;
 use crate::error::TransportError;
-use super::address::HostKind;
-use super::worker_dir::WorkerDir;
-use super::address::Address;
 
 /// How long a broker that another process is just starting may take to answer.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -113,7 +113,10 @@ impl Connection {
         let Role::Host(mut host) = self.role else { return Ok(()) };
         host.announce_end();
         let deadline = Instant::now() + within;
-        while host.kind == HostKind::Worker && super::worker_dir::others(&host.datadir, own) > 0 && Instant::now() < deadline {
+        while host.kind == HostKind::Worker
+            && super::worker_dir::others(&host.datadir, own) > 0
+            && Instant::now() < deadline
+        {
             tokio::time::sleep(LOOK).await;
         }
         tokio::task::spawn_blocking(move || host.stop()).await.map_err(interrupted)?
@@ -256,7 +259,9 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Resul
 /// no port was asked for. A worker that was killed alone leaves nobody, and the next is found at the usual port.
 fn former_port(settings: &Settings, dir: &Path) -> Option<u16> {
     let waited_for = |old: &Address| {
-        old.kind == HostKind::Broker || settings.embedded_port == 0 || super::worker_dir::others(&settings.datadir, None) > 0
+        old.kind == HostKind::Broker
+            || settings.embedded_port == 0
+            || super::worker_dir::others(&settings.datadir, None) > 0
     };
     Address::read(dir).filter(waited_for).and_then(|old| old.port())
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::worker_dir::WorkerDir;
 use crate::error::Error;
-use crate::store::state_name;
 use crate::error::TransportError;
+use crate::store::state_name;
 
 /// The tables of one worker on this machine, as one version of the app keeps them. They are a cache of the changelogs:
 /// without them the next worker restores, which costs time and loses nothing.

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::Plan;
-use crate::stage::recorder::{Drawn, Sketch};
-use crate::stage::AgentCx;
-use crate::stage::context::Run;
-use crate::error::{BoxError, Error, chain};
+use super::model::Plan;
 use crate::agent::AgentEntry;
+use crate::error::{BoxError, Error, chain};
+use crate::stage::AgentCx;
 use crate::stage::HookDef;
+use crate::stage::context::Run;
+use crate::stage::recorder::{Drawn, Sketch};
 
 /// Plans an app.
 ///

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::running::LiveStage;
 use crate::error::Error;
 use crate::message::Headers;
-use crate::transport::Outgoing;
 use crate::message::OwnedMessage;
+use crate::transport::Outgoing;
 
 /// Header: what was wrong, with the path to the field.
 pub const ERROR: &str = "faust-error";

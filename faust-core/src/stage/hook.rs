@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::context::{AgentCx, Run};
 use super::future::AgentFuture;
+use super::hook_call::HookCall;
+use super::hook_call::HookFn;
+use super::hook_call::HookKind;
+use super::hook_call::LateEvent;
 use crate::codec::{Coder, Data, Role};
 use crate::error::{BoxError, Error};
 use crate::time::Timestamp;
 use crate::window::Window;
-use super::hook_call::HookKind;
-use super::hook_call::HookFn;
-use super::hook_call::HookCall;
-use super::hook_call::LateEvent;
 
 /// Everything `#[window_close]` and `#[window_late]` know at compile time: plain data and one function pointer.
 #[derive(Clone, Copy, Debug)]
@@ -124,9 +124,9 @@ fn failed(error: BoxError) -> AgentFuture {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
-    use crate::stage::hook_call::LateEvent;
     use crate::stage::hook_call::HookCall;
     use crate::stage::hook_call::HookFn;
+    use crate::stage::hook_call::LateEvent;
     use std::sync::Mutex;
 
     use super::*;

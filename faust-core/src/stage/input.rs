@@ -1,11 +1,11 @@
 //! One input of a stage: a partition, and the stage's place among its readers.
 
-use std::task::{Context, Poll};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use super::reader::Feed;
-use crate::message::RawMessage;
 use crate::error::TransportError;
+use crate::message::RawMessage;
 
 /// One partition a stage reads, and its seat there.
 #[derive(Clone, Debug)]

@@ -1,20 +1,20 @@
 //! The outbox of a task: the worker's producer, and the count of messages in flight.
 
-use std::time::Duration;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::transport::Sink;
+use crate::error::Error;
+use crate::error::TransportError;
 use crate::stats::Stats;
 use crate::transport::Delivery;
-use crate::transport::SinkTopic;
-use crate::error::Error;
 use crate::transport::Outgoing;
 use crate::transport::SendRefused;
-use crate::error::TransportError;
+use crate::transport::Sink;
+use crate::transport::SinkTopic;
 
 /// The way out of a task: the worker's producer, and the count of what is under way.
 pub(crate) struct Outputs {

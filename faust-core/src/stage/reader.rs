@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::error::TransportError;
 use crate::message::{OwnedMessage, RawMessage};
 use crate::transport::{PartitionQueue, TopicPartition};
-use crate::error::TransportError;
 
 /// The queue of one partition and a seat for each stage that reads it.
 ///

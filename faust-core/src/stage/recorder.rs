@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::declare::TopicDecl;
+use super::future::AgentFuture;
+use super::running::LiveStage;
 use crate::codec::Role;
+use crate::declare::TopicDecl;
 use crate::error::Error;
 use crate::table_state::TableFactory;
-use super::running::LiveStage;
-use super::future::AgentFuture;
 
 /// Filled by the planning run of one agent. Its stream, topics and operators write into it.
 #[derive(Default)]

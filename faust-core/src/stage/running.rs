@@ -1,28 +1,16 @@
 //! What a running stage of a partition task has at hand: its inputs, its place in them, and the way out.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
-use super::tables::StageTables;
 use super::cursor::Cursor;
-use super::reader::Feed;
-use crate::config::DecodePolicy;
-use crate::transport::Delivery;
-use crate::error::Error;
-use crate::message::RawMessage;
-use crate::stats::Stats;
 use super::hook_call::LateEvent;
-use crate::time::{Clock, Timestamp};
-use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic};
-use crate::error::TransportError;
-use crate::window::Window;
 use super::input::Input;
 use super::outbox::Outputs;
+use super::tables::StageTables;
+use crate::config::DecodePolicy;
+use crate::error::Error;
+use crate::time::{Clock, Timestamp};
+use crate::window::Window;
 
 /// One stage of one partition, alive. Streams and topics of its agent hold it.
 #[derive(Debug)]

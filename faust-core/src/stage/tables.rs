@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::table_state::AnyTablePartition;
-use crate::transport::SinkTopic;
-use crate::store::StoreWriter;
-use crate::store::mark::Marking;
 use super::cursor::Cursor;
-use crate::transport::TopicPartition;
-use crate::time::Timestamp;
 use super::hook_call::HookCall;
 use super::hook_call::HookFn;
-use crate::table_state::Prefetcher;
-use crate::table_state::Prefetch;
-use crate::window::Window;
 use super::hook_call::LateEvent;
-use crate::declare::RelativeTo;
 use super::input::Input;
+use crate::declare::RelativeTo;
+use crate::store::StoreWriter;
+use crate::store::mark::Marking;
+use crate::table_state::AnyTablePartition;
+use crate::table_state::Prefetch;
+use crate::table_state::Prefetcher;
+use crate::time::Timestamp;
+use crate::transport::SinkTopic;
+use crate::transport::TopicPartition;
+use crate::window::Window;
 
 /// A table of a task, with its changelog and its store.
 pub(crate) struct TaskTable {

@@ -1,23 +1,13 @@
 //! What a stage does for windowed tables besides its events: windows that close, events that come late.
 
-use std::any::Any;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
-use super::running::LiveStage;
-use super::tables::TaskTable;
-use crate::partition::tables::TaskTables;
-use crate::table_state::Prefetch;
 use super::context::{AgentCx, Run};
-use crate::error::{BoxError, Error, chain};
-use crate::table_state::Prefetcher;
-use crate::table_state::{AnyTablePartition, Closed};
-use crate::declare::RelativeTo;
-use super::hook_call::{HookCall, HookFn, HookKind, LateEvent};
 use super::hook::HookDef;
-use crate::time::Timestamp;
-use crate::window::Window;
+use super::hook_call::{HookCall, HookFn, HookKind};
+use super::running::LiveStage;
+use crate::error::{BoxError, Error, chain};
+use crate::table_state::Closed;
 
 /// Between two events, as part of the first: tells of late events, then removes the windows that stream time has left
 /// behind and tells of those.

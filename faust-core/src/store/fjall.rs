@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
-use super::port::Write;
 use super::engine::{Engine, Fault, Tree};
+use super::port::Write;
 
 /// The tree that holds the marks of all others. No store has such a name, since it lacks a partition.
 const MARKS: &str = "marks";

@@ -1,7 +1,7 @@
 //! Makes one write of many batches: the newest value of each key, in the order of the keys.
 
-use super::sealed::Sealed;
 use super::port::Write;
+use super::sealed::Sealed;
 
 /// The batches come oldest first.
 pub(super) fn merge<'a>(batches: impl Iterator<Item = &'a Sealed> + Clone) -> Vec<Write<'a>> {

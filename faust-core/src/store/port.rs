@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-
 /// The stores of one worker: one database, one tree for each table and partition. Every call may block.
 pub(crate) trait StoreSet: Send + Sync {
     /// The store of this name, made when it is missing. A store without a mark is empty: what a restore that was
@@ -115,4 +114,3 @@ impl StoreError {
         self.kind
     }
 }
-

@@ -12,8 +12,8 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::*;
 use super::port::Write;
+use super::*;
 
 /// A key and its new value, owned.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);

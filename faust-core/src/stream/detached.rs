@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use super::event::{Item, Meta};
-use super::pull::{Blueprint, Pull};
-use super::origin::Origin;
 use super::handle::Stream;
+use super::origin::Origin;
+use super::pull::{Blueprint, Pull};
 use crate::error::Error;
 use crate::message::{Headers, RawKey};
 use crate::time::Timestamp;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::event::Item;
-use super::pull::{Blueprint, Pull};
-use super::origin::Origin;
 use super::handle::Stream;
+use super::origin::Origin;
 use super::pull::poll_slot;
-use crate::stage::context::Run;
+use super::pull::{Blueprint, Pull};
+use crate::codec::encode::encode;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
+use crate::stage::context::Run;
 use crate::stage::running::LiveStage;
-use crate::codec::encode::encode;
 use crate::transport::{Outgoing, SendRefused, SinkTopic};
 
 impl<V: Data, K: Data> Stream<V, K> {
@@ -111,8 +111,11 @@ impl<V: Data, K: Data> EchoPull<V, K> {
                 Ok(()) => Ok(None),
                 Err(SendRefused::Failed(error)) => Err(error.into()),
                 Err(SendRefused::Full) => {
-                    let (stage, topic, owned) =
-                        (Arc::clone(&self.stage), Arc::clone(&self.topic), crate::transport::owned::Owned::of(&message));
+                    let (stage, topic, owned) = (
+                        Arc::clone(&self.stage),
+                        Arc::clone(&self.topic),
+                        crate::transport::owned::Owned::of(&message),
+                    );
                     Ok(Some(
                         Box::pin(async move { Ok(stage.outputs.send(&topic, &owned.as_outgoing()).await?) }) as Sending
                     ))

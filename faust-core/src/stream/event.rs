@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::origin::Origin;
-use crate::stage::context::Run;
 use crate::message::{Headers, RawKey};
+use crate::stage::context::Run;
 use crate::stage::running::LiveStage;
 use crate::time::Timestamp;
 

@@ -4,10 +4,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::event::Event;
-use super::origin::Origin;
 use super::handle::Stream;
-use crate::stage::context::Run;
+use super::origin::Origin;
 use crate::message::RawKey;
+use crate::stage::context::Run;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Yields events that are finished when their [`ack`](Event::ack) is called, not when the next one is asked for.

@@ -7,17 +7,17 @@ use std::task::{Context, Poll, ready};
 use super::event::Item;
 use super::source::SourceBlueprint;
 
+use super::event::Event;
+use super::origin::Origin;
+use super::pull::poll_slot;
 use super::pull::{Blueprint, Pull};
-use crate::stage::{AgentArg, AgentCx};
-use crate::stage::context::Run;
-use crate::declare::ArgSpec;
 use crate::codec::Data;
+use crate::declare::ArgSpec;
 use crate::error::Error;
 use crate::message::RawKey;
+use crate::stage::context::Run;
 use crate::stage::window_close::close;
-use super::origin::Origin;
-use super::event::Event;
-use super::pull::poll_slot;
+use crate::stage::{AgentArg, AgentCx};
 
 /// The events of an agent's partition, in order.
 ///

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::event::{Item, Meta};
-use super::pull::{Blueprint, Pull};
-use super::origin::Origin;
 use super::handle::Stream;
-use crate::stage::context::Run;
+use super::origin::Origin;
+use super::pull::{Blueprint, Pull};
 use crate::error::Error;
+use crate::stage::context::Run;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Keeps the events for which `keep` is true; the others are acked here.

@@ -1,7 +1,7 @@
 //! The origin of a stream's events.
 
-use crate::stage::context::Run;
 use crate::error::Error;
+use crate::stage::context::Run;
 
 /// Where a stream's messages come from.
 #[derive(Clone)]

@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::origin::Origin;
 use super::event::Item;
+use super::origin::Origin;
 use crate::error::Error;
 
 /// A chain of operators, alive in one stage of one partition.

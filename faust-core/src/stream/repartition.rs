@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::event::Item;
-use super::source::SourceBlueprint;
-use super::pull::{Blueprint, Pull};
-use super::origin::Origin;
 use super::handle::Stream;
-use crate::stage::AgentFuture;
-use crate::stage::context::Run;
+use super::origin::Origin;
+use super::pull::{Blueprint, Pull};
+use super::source::SourceBlueprint;
+use crate::codec::encode::encode;
+use crate::codec::record::key_of;
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::error::Error;
-use crate::stage::running::LiveStage;
-use crate::codec::record::key_of;
-use crate::transport::Owned;
-use crate::codec::encode::encode;
-use crate::transport::{Outgoing, SendRefused};
-use crate::stage::recorder::Target;
+use crate::stage::AgentFuture;
+use crate::stage::context::Run;
 use crate::stage::recorder::Forwarder;
+use crate::stage::recorder::Target;
+use crate::stage::running::LiveStage;
+use crate::transport::Owned;
+use crate::transport::{Outgoing, SendRefused};
 
 impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// Goes on in the partition that `key` belongs to: every event travels through an internal topic, keyed anew.

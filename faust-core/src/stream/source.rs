@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::event::{Item, Meta};
-use super::pull::{Blueprint, Pull};
 use super::origin::Origin;
 use super::pull::poll_slot;
-use crate::stage::context::Run;
+use super::pull::{Blueprint, Pull};
+use crate::codec::record::{TimestampFn, timestamp_of};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::config::DecodePolicy;
 use crate::error::Error;
-use crate::message::{OwnedMessage, RawMessage};
+use crate::error::TransportErrorKind;
+use crate::message::RawMessage;
+use crate::stage::context::Run;
 use crate::stage::cursor::Gate;
 use crate::stage::dead_letter;
-use crate::stage::running::LiveStage;
-use crate::codec::record::{timestamp_of, TimestampFn};
-use crate::table_state::Prefetcher;
-use crate::error::TransportErrorKind;
 use crate::stage::dead_letter::Undecodable;
+use crate::stage::running::LiveStage;
+use crate::table_state::Prefetcher;
 
 /// Messages read at a time. 16 to 512 measure alike; 1 does not.
 const BATCH: usize = 128;

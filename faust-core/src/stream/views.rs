@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 use super::event::Event;
-use super::origin::Origin;
 use super::handle::Stream;
-use crate::stage::context::Run;
+use super::origin::Origin;
 use crate::message::RawKey;
+use crate::stage::context::Run;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Yields key and value.

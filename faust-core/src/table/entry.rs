@@ -3,9 +3,9 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use crate::table_state::TableValue;
 use super::handle::{Handle, TakenOut};
 use crate::codec::Data;
+use crate::table_state::TableValue;
 
 /// The place of a key in a table, from [`Table::entry`](super::Table::entry).
 #[must_use = "an entry does nothing until it is filled or changed"]

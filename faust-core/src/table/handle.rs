@@ -5,20 +5,20 @@ use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::table_state::KeyBounds;
-use crate::table_state::AnyTablePartition;
-use crate::table_state::{PartitionCx, TablePartition};
-use crate::table_state::TableValue;
+use crate::codec::{Coder, Data, Role};
+use crate::declare::ArgSpec;
 use crate::declare::TableDecl;
-use crate::table_state::SharedSpec;
-use crate::table_state::TableSpec;
+use crate::error::Error;
 use crate::stage::AgentCx;
 use crate::stage::context::Run;
-use crate::declare::ArgSpec;
-use crate::codec::{Coder, Data, Role};
-use crate::error::Error;
-use crate::stage::running::LiveStage;
 use crate::stage::recorder::Sketch;
+use crate::stage::running::LiveStage;
+use crate::table_state::AnyTablePartition;
+use crate::table_state::KeyBounds;
+use crate::table_state::SharedSpec;
+use crate::table_state::TableSpec;
+use crate::table_state::TableValue;
+use crate::table_state::{PartitionCx, TablePartition};
 
 /// A table as one agent holds it.
 pub(super) struct Handle<K, V> {

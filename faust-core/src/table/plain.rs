@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
-use crate::stage::{AgentArg, AgentCx};
-use crate::declare::ArgSpec;
 use crate::codec::Data;
+use crate::declare::ArgSpec;
 use crate::error::Error;
+use crate::stage::{AgentArg, AgentCx};
 
-use super::handle::Handle;
-use crate::table_state::spec::TableValue;
-use crate::declare::table::TableDecl;
 use super::entry::Entry;
 use super::entry::ValueMut;
+use super::handle::Handle;
+use crate::declare::TableDecl;
+use crate::table_state::TableValue;
 
 /// Values by key, as far as they belong to this agent's partition.
 ///
@@ -210,4 +210,3 @@ impl<K, V> std::fmt::Debug for Table<K, V> {
         write!(f, "Table({})", self.handle.name())
     }
 }
-

@@ -6,20 +6,19 @@ use std::sync::Mutex;
 use faust_macros::{agent, record, window_close, window_late};
 use futures_util::FutureExt;
 
-use super::*;
-use crate::stage::{AgentArg, AgentCx};
-use crate::stage::context::Run;
 use crate::agent::AgentHandle;
 use crate::declare::ArgSpec;
+use crate::declare::RelativeTo;
+use crate::declare::WindowDecl;
 use crate::error::{BoxError, Error};
-use crate::stage::recorder::Sketch;
-use crate::stream::Stream;
-use crate::stage::{HookCall, HookKind, LateEvent};
 use crate::stage::HookHandle;
-use crate::window::Window;
+use crate::stage::context::Run;
+use crate::stage::recorder::Sketch;
+use crate::stage::{AgentArg, AgentCx};
+use crate::stage::{HookCall, HookKind, LateEvent};
+use crate::stream::Stream;
 use crate::time::Timestamp;
-use crate::declare::window::WindowDecl;
-use crate::declare::table::RelativeTo;
+use crate::window::Window;
 
 /// Where the macros look for the facade.
 mod facade {

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 
 use super::held::Held;
 use super::partition::{State, TablePartition};
+use super::roles::Closed;
+use super::roles::ExpireWindows;
 use super::spec::TableValue;
 use crate::error::Error;
 use crate::time::millis;
-use crate::window::key::{split_store_key, store_key};
 use crate::window::WindowSpec;
-use super::roles::ExpireWindows;
-use super::roles::Closed;
+use crate::window::key::{split_store_key, store_key};
 
 /// Windows that are closed at a time, between two looks at everything else.
 const CLOSE_BATCH: usize = 256;

@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::slab::Slab;
-use super::prefetch::KeyBatch;
-use super::undo::Epoch;
 use super::budget::CacheBudget;
 use super::held::Held;
+use super::prefetch::KeyBatch;
+use super::slab::Slab;
+use super::undo::Epoch;
 use super::undo::Undo;
 
 /// Keys and values of one table in one partition, by their encoded keys.

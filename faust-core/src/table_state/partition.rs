@@ -5,22 +5,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::prefetch::{Foresight, KeyBatch};
 use super::budget::CacheBudget;
-use super::overlay::{DirtyKey, Overlay};
 use super::held::Held;
+use super::overlay::{DirtyKey, Overlay};
+use super::prefetch::{Foresight, KeyBatch};
 use super::spec::{TableInfo, TableSpec};
 use crate::codec::EncodeError;
 use tokio::sync::{Notify, mpsc};
 
+use super::prefetch::Prefetch;
+use super::roles::AnyTablePartition;
+use super::roles::CommitState;
+use super::spec::TableValue;
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;
 use crate::store::{Job, Sealed, SealedBuilder, Store, StoreError, StoreErrorKind, StoreName, StoreWriter};
-use super::spec::TableValue;
-use super::roles::AnyTablePartition;
-use super::roles::CommitState;
-use super::prefetch::Prefetch;
 
 /// What a cell is made with.
 #[derive(Clone)]

@@ -106,11 +106,11 @@ impl Prefetcher {
 
 #[cfg(test)]
 mod tests {
-    use crate::table_state::roles::AnyTablePartition;
     use super::super::partition::{PartitionCx, TablePartition};
-    use crate::declare::TableDecl;
     use super::super::spec::TableSpec;
     use super::*;
+    use crate::declare::TableDecl;
+    use crate::table_state::roles::AnyTablePartition;
 
     #[test]
     fn a_batch_gives_its_keys_back() {

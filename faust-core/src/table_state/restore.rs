@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use super::held::Held;
 use super::partition::TablePartition;
+use super::roles::RestoreState;
 use super::spec::TableValue;
 use crate::error::Error;
 use crate::store::{Sealed, StoreWriter};
-use super::roles::RestoreState;
 
 impl<V: TableValue> RestoreState for TablePartition<V> {
     fn begin_whole(&self) {
         self.state().whole = true;
     }
-
 
     fn apply(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
         let mut state = self.state();

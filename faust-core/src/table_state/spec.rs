@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::declare::{RelativeTo, TableDecl};
 use crate::codec::{Coder, Data, Role};
+use crate::declare::{RelativeTo, TableDecl};
 use crate::window::WindowSpec;
 use crate::window::key::split_store_key;
 

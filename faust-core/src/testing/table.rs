@@ -3,8 +3,8 @@
 use crate::codec::Data;
 use crate::error::Error;
 use crate::table_state::TableValue;
-use crate::worker::view::{TableView, WindowedView};
 use crate::window::Window;
+use crate::worker::{TableView, WindowedView};
 
 /// A table of an app under test, from [`TestDriver::table`](super::TestDriver::table).
 #[derive(Debug)]

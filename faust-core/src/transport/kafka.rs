@@ -6,6 +6,7 @@
 //! and the order in which the others must come, are noted where they are made.
 
 mod admin;
+mod cluster;
 mod config;
 mod connection;
 mod errors;
@@ -19,7 +20,6 @@ mod sink;
 mod tail;
 #[cfg(test)]
 mod tests;
-mod cluster;
 
+pub use self::cluster::KafkaTransport;
 pub use config::{GroupProtocol, KafkaConfig, OffsetReset};
-pub use self::cluster::{KafkaTransport};

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
+use super::port::Outgoing;
 use crate::message::{Headers, OwnedMessage};
 use crate::time::Timestamp;
-use super::port::Outgoing;
 
 /// A message that waits for room, out of the buffers it was encoded in.
 pub(crate) struct Owned {

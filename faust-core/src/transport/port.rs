@@ -11,9 +11,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 
 use super::delivery::Delivery;
+use crate::error::TransportError;
 use crate::message::{Headers, OwnedMessage, RawMessage};
 use crate::time::{Clock, Timestamp};
-use crate::error::TransportError;
 
 /// A cluster of brokers, real or embedded.
 pub trait Transport: Send + Sync + 'static {

@@ -7,10 +7,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::partition::task::{Command, Cut, Resolution, TaskCx};
-use crate::stats::Stats;
-use crate::transport::{Committed, Group, TopicPartition};
 use crate::error::TransportErrorKind;
+use crate::stats::Stats;
+use crate::task::Cut;
+use crate::task::TaskCx;
+use crate::task::{Command, Resolution};
+use crate::transport::{Committed, Group, TopicPartition};
 
 /// What became of a commit: the offsets the broker has now.
 pub(super) type Outcome = BTreeMap<TopicPartition, Committed>;

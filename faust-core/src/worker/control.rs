@@ -15,11 +15,15 @@ use super::group::GroupEvent;
 use super::upkeep::{self, Purge};
 use super::watch::{IdleWatch, StuckWatch};
 use super::{Phase, Shared, WorkerOptions};
-use crate::local::{Connection, WorkerDir};
 use crate::error::Error;
-use crate::partition::task::{Command, Drained, Part, Resolution, Task, TaskCx, TaskHandle};
+use crate::local::{Connection, WorkerDir};
 use crate::plan::{Plan, Stage};
-use crate::recovery::{Preparation, Wanted};
+use crate::task::Part;
+use crate::task::Task;
+use crate::task::TaskCx;
+use crate::task::TaskHandle;
+use crate::task::{Command, Drained, Resolution};
+use crate::task::{Preparation, Wanted};
 use crate::transport::{Assigned, Group, TopicPartition};
 
 /// The worker's inside. One task owns all of it.
@@ -104,7 +108,7 @@ impl Control {
         let left = (self.shared.stopping_since() + self.cx.settings.shutdown_timeout)
             .saturating_duration_since(Instant::now())
             .max(Duration::from_millis(100));
-        self.cx.recovery.close(left).await;
+        self.cx.recovery.stores.close(left).await;
         if let Some((connection, directory)) = home {
             let closed = connection.close(Some(&directory), self.cx.settings.shutdown_timeout).await;
             if let Err(error) = closed {
@@ -270,14 +274,14 @@ impl Control {
     }
 
     fn look_at_topics(&mut self) {
-        let (plan, recovery) = (Arc::clone(&self.plan), Arc::clone(&self.cx.recovery));
-        self.looking = Some(Box::pin(upkeep::look_at_topics(plan, recovery)));
+        let (plan, transport) = (Arc::clone(&self.plan), Arc::clone(&self.cx.transport));
+        self.looking = Some(Box::pin(upkeep::look_at_topics(plan, transport)));
     }
 
     fn begin_purge(&mut self) {
         let due = self.purge.due(&self.plan, &self.tasks);
         if !due.is_empty() {
-            self.purging = Some(Box::pin(upkeep::purge(Arc::clone(&self.cx.recovery), due)));
+            self.purging = Some(Box::pin(upkeep::purge(Arc::clone(&self.cx.transport), due)));
         }
     }
 

@@ -4,8 +4,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::transport::{Assigned, GroupListener, TopicPartition};
 use crate::error::TransportError;
+use crate::transport::{Assigned, GroupListener, TopicPartition};
 
 /// What has happened to the worker's membership.
 pub(super) enum GroupEvent {

@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use super::control::Key;
 use crate::error::Error;
-use crate::partition::task::TaskHandle;
+use crate::error::TransportError;
 use crate::plan::{Plan, Role};
-use crate::recovery::Recovery;
+use crate::task::TaskHandle;
 use crate::transport::TopicPartition;
+use crate::transport::Transport;
 
 /// Looks whether the topics that tasks read still have as many partitions as at the start.
 ///
 /// # Errors
 /// One has not.
-pub(super) async fn look_at_topics(plan: Arc<Plan>, recovery: Arc<Recovery>) -> Result<(), Error> {
+pub(super) async fn look_at_topics(plan: Arc<Plan>, transport: Arc<dyn Transport>) -> Result<(), Error> {
     let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
     // A broker that is away says nothing about counts.
-    let Ok(found) = recovery.topics(names).await else { return Ok(()) };
+    let Ok(found) = topics(&*transport, names).await else { return Ok(()) };
     for topic in plan.topics().filter(|topic| !matches!(topic.role(), Role::Output | Role::DeadLetter)) {
         if let (Some(known), Some(&now)) = (topic.partitions(), found.get(topic.name()))
             && now != known
@@ -76,14 +77,25 @@ impl Purge {
 
 /// Trims; gives back what was trimmed. What does not succeed is tried again with the next trim.
 pub(super) async fn purge(
-    recovery: Arc<Recovery>,
+    transport: Arc<dyn Transport>,
     before: BTreeMap<TopicPartition, i64>,
 ) -> BTreeMap<TopicPartition, i64> {
-    match recovery.delete_records(before.clone()).await {
+    match delete_records(&*transport, before.clone()).await {
         Ok(()) => before,
         Err(error) => {
             tracing::debug!("topics behind a `group_by` were not trimmed: {error}");
             BTreeMap::new()
         }
     }
+}
+
+async fn topics(transport: &dyn Transport, names: Vec<String>) -> Result<BTreeMap<String, i32>, TransportError> {
+    transport.admin()?.topics(Some(names)).await
+}
+
+async fn delete_records(
+    transport: &dyn Transport,
+    before: BTreeMap<TopicPartition, i64>,
+) -> Result<(), TransportError> {
+    transport.admin()?.delete_records(before).await
 }

@@ -4,13 +4,13 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::table_state::TablePartition;
-use crate::table_state::TableValue;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::plan::Plan;
-use crate::recovery::Recovery;
+use crate::table_state::TablePartition;
+use crate::table_state::TableValue;
+use crate::task::published::PublishedTables;
 use crate::window::key::{split_store_key, store_key};
 use crate::window::{Window, WindowSpec};
 
@@ -33,13 +33,13 @@ struct Place<K, V> {
     key: Coder<K>,
     partitions: i32,
     by_source: bool,
-    recovery: Arc<Recovery>,
+    tables: Arc<PublishedTables>,
     values: PhantomData<fn() -> V>,
 }
 
 impl<K: Data, V: TableValue> TableView<K, V> {
-    pub(crate) fn open(name: &str, plan: &Plan, recovery: &Arc<Recovery>) -> Result<Self, Error> {
-        let (place, window) = Place::open(name, plan, recovery)?;
+    pub(crate) fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<Self, Error> {
+        let (place, window) = Place::open(name, plan, tables)?;
         match window {
             Some(_) => Err(Error::Misuse(format!("table `{name}` has windows; ask for it with `windowed_table`"))),
             None => Ok(Self { place }),
@@ -65,7 +65,7 @@ impl<K: Data, V: TableValue> TableView<K, V> {
 
     /// The partitions that are here.
     pub fn partitions(&self) -> Vec<i32> {
-        self.place.recovery.partitions(&self.place.name)
+        self.place.tables.numbers(&self.place.name)
     }
 
     /// Writes past all agents: for tests.
@@ -76,8 +76,8 @@ impl<K: Data, V: TableValue> TableView<K, V> {
 }
 
 impl<K: Data, V: TableValue> WindowedView<K, V> {
-    pub(crate) fn open(name: &str, plan: &Plan, recovery: &Arc<Recovery>) -> Result<Self, Error> {
-        let (place, window) = Place::open(name, plan, recovery)?;
+    pub(crate) fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<Self, Error> {
+        let (place, window) = Place::open(name, plan, tables)?;
         let none = || Error::Misuse(format!("table `{name}` has no windows; ask for it with `table`"));
         Ok(Self { place, spec: window.ok_or_else(none)? })
     }
@@ -121,7 +121,7 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
 }
 
 impl<K: Data, V: TableValue> Place<K, V> {
-    fn open(name: &str, plan: &Plan, recovery: &Arc<Recovery>) -> Result<(Self, Option<WindowSpec>), Error> {
+    fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<(Self, Option<WindowSpec>), Error> {
         let known = || plan.tables().map(|table| format!("`{}`", table.name())).collect::<Vec<_>>().join(", ");
         let table =
             plan.table(name).ok_or_else(|| Error::Misuse(format!("no table `{name}`; there is {}", known())))?;
@@ -140,7 +140,7 @@ impl<K: Data, V: TableValue> Place<K, V> {
             key,
             partitions: changelog.and_then(|topic| topic.partitions()).unwrap_or(1),
             by_source: info.partition_by_source,
-            recovery: Arc::clone(recovery),
+            tables: Arc::clone(tables),
             values: PhantomData,
         };
         Ok((place, info.window))
@@ -179,13 +179,13 @@ impl<K: Data, V: TableValue> Place<K, V> {
     /// The cell in the key's own partition.
     fn cell(&self, key: &K) -> Result<Arc<TablePartition<V>>, Error> {
         let partition = partition_of(&self.encode(key)?, self.partitions);
-        let cell = self.recovery.cell(&self.name, partition).and_then(|cell| cell.as_any().downcast().ok());
+        let cell = self.tables.partition(&self.name, partition).and_then(|cell| cell.as_any().downcast().ok());
         let away = || Error::Misuse(format!("partition {partition} of table `{}` is not on this worker", self.name));
         cell.ok_or_else(away)
     }
 
     fn cells(&self) -> impl Iterator<Item = Arc<TablePartition<V>>> {
-        self.recovery.cells(&self.name).into_iter().filter_map(|cell| cell.as_any().downcast().ok())
+        self.tables.partitions(&self.name).into_iter().filter_map(|cell| cell.as_any().downcast().ok())
     }
 
     /// Every entry, as the cells have them.

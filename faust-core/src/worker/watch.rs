@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::stage::running::LiveStage;
-use crate::partition::task::TaskHandle;
+use crate::task::TaskHandle;
 
 /// The stages that run now.
 fn live(tasks: &BTreeMap<(usize, i32), TaskHandle>) -> Vec<Arc<LiveStage>> {

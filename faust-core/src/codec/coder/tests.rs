@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::message::RawKey;
 use crate::codec::registry::Codec;
 use crate::codec::registry::CodecDef;
+use crate::message::RawKey;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Page {

@@ -14,9 +14,9 @@ pub use serde;
 
 pub use super::model::{FieldDef, ModelDef, Record, VariantDef};
 pub use super::timestamp::IntoTimestamp;
-pub use crate::codec::registry::CodecDef;
 use crate::codec::coder::{Coder, Data, Role};
 use crate::codec::error::EncodeError;
+pub use crate::codec::registry::CodecDef;
 
 /// The value behind `any`, which is a `T` or an `Option<T>`.
 pub fn record_in<T: 'static>(any: &dyn Any) -> Option<&T> {

@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::layers::Layers;
-use crate::config::layers::Resolved;
-use crate::config::layers::Origin;
-use crate::config::value::Secret;
-use crate::config::value::BrokerUrl;
 use crate::config::StoreKind;
+use crate::config::layers::Layers;
+use crate::config::layers::Origin;
+use crate::config::layers::Resolved;
+use crate::config::value::BrokerUrl;
 use crate::config::value::ByteSize;
+use crate::config::value::Secret;
 
 fn resolve(fill: impl FnOnce(&mut Layers)) -> Result<Resolved, Vec<String>> {
     let mut layers = Layers::default();

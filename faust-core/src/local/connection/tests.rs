@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use crate::local::connection::*;
 use crate::config::Layers;
 use crate::local::address::HostKind;
-use crate::local::worker_dir::WorkerDir;
+use crate::local::connection::*;
 use crate::local::probe;
+use crate::local::worker_dir::WorkerDir;
 
 fn settings(datadir: &Path, broker: &str) -> Settings {
     let mut layers = Layers::default();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::queue::{End, Queue};
 use super::thread::Pace;
-use crate::store::sealed::Sealed;
 use crate::store::port::{Store, StoreError, StoreName};
+use crate::store::sealed::Sealed;
 use crate::store::writer::thread;
 
 /// A handle to the thread. It ends when the last handle is dropped; what waits then is not written.

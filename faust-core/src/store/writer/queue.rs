@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::store::port::{StoreError, StoreErrorKind, StoreName};
 use super::handle::Job;
+use crate::store::port::{StoreError, StoreErrorKind, StoreName};
 
 /// The jobs and their counts.
 pub(super) struct Queue {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::super::merge::merge;
-use crate::store::port::{Store, StoreError, StoreErrorKind, Write};
 use super::handle::Job;
 use super::queue::{Queue, gone};
+use crate::store::port::{Store, StoreError, StoreErrorKind, Write};
 
 /// Entries written at once: enough for fjall to write files directly, and few enough to end soon when told to.
 const CHUNK: usize = 50_000;

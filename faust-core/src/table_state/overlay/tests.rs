@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::table_state::prefetch::KeyBatch;
 use crate::table_state::budget::CacheBudget;
-use crate::table_state::overlay::{DirtyKey, Overlay};
 use crate::table_state::held::Held;
+use crate::table_state::overlay::{DirtyKey, Overlay};
+use crate::table_state::prefetch::KeyBatch;
 
 /// What happens to an overlay.
 #[derive(Clone, Debug)]

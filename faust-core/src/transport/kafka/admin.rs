@@ -23,8 +23,8 @@ use super::connection::Bystander;
 use super::errors::{failed, refused, unusable};
 use super::native::{answers, topic_ids};
 use super::offsets;
-use crate::transport::port::{has_members, topic_id_text, Admin, Committed, NewTopic, TopicPartition, Watermarks};
 use crate::error::TransportError;
+use crate::transport::port::{Admin, Committed, NewTopic, TopicPartition, Watermarks, has_members, topic_id_text};
 
 /// How long a topic that was created may take to be seen by all.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(15);

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::transport::port::{Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport};
-use crate::error::TransportError;
 use super::config::KafkaConfig;
+use crate::error::TransportError;
 use crate::transport::kafka::tail;
+use crate::transport::port::{
+    Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport,
+};
 
 /// A Kafka cluster reached through librdkafka.
 pub struct KafkaTransport {

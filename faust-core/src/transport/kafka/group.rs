@@ -22,8 +22,8 @@ use super::connection::Connection;
 use super::errors::{failed, unusable};
 use super::native::Member;
 use super::rebalance::GroupContext;
-use crate::transport::port::{Committed, Group, GroupListener, Subscription, TopicPartition};
 use crate::error::{TransportError, TransportErrorKind};
+use crate::transport::port::{Committed, Group, GroupListener, Subscription, TopicPartition};
 
 /// How long one poll may wait: what a request to leave waits for at most.
 const POLL: Duration = Duration::from_millis(100);

@@ -26,9 +26,9 @@ use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 pub(super) use self::describe::topic_ids;
-use crate::transport::delivery::Delivery;
 use crate::message::{Headers, RawMessage};
 use crate::time::Timestamp;
+use crate::transport::delivery::Delivery;
 use crate::transport::port::{Committed, Outgoing};
 
 /// How many messages one call takes from a queue at most; 16 to 512 measured equally good.

@@ -12,8 +12,8 @@ use tracing::warn;
 use super::config::OffsetReset;
 use super::errors::{failed, refused};
 use super::native::{PartitionAnswer, answers};
-use crate::transport::port::{Committed, TopicPartition, Watermarks};
 use crate::error::{TransportError, TransportErrorKind};
+use crate::transport::port::{Committed, TopicPartition, Watermarks};
 
 /// What the consumer's group has committed; partitions without a commit are left out.
 ///

@@ -12,9 +12,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::errors::{failed, refused};
 use super::native::{Fetched, Member, PartitionReader, Reading};
 use super::offsets::listed_at;
+use crate::error::{TransportError, TransportErrorKind};
 use crate::message::RawMessage;
 use crate::transport::port::{PartitionQueue, TopicPartition};
-use crate::error::{TransportError, TransportErrorKind};
 
 /// How long librdkafka's main thread may take for a seek: it only moves a position.
 const SEEK_WITHIN: Duration = Duration::from_secs(5);

@@ -18,8 +18,8 @@ use super::errors::{failed, refused, unusable};
 use super::native::{BATCH, Fetched, Member, PartitionReader, Reading};
 use super::offsets::watermarks;
 use super::queue::split;
-use crate::transport::port::{Read, Reader, StartAt, TopicPartition};
 use crate::error::TransportError;
+use crate::transport::port::{Read, Reader, StartAt, TopicPartition};
 
 /// How often the consumer's own events are served and every queue is looked at, should a wake-up have been lost.
 const TICK: Duration = Duration::from_millis(100);

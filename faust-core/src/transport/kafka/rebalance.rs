@@ -20,8 +20,8 @@ use super::errors::failed;
 use super::native::{Member, PartitionReader, Reading, answers};
 use super::offsets;
 use super::queue::{KafkaQueue, split};
-use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition};
 use crate::error::TransportError;
+use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition};
 
 /// How long one look-up may take before it is tried again.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);

@@ -21,9 +21,9 @@ use super::config::KafkaConfig;
 use super::connection::{self, Connection};
 use super::errors::{failed, refused, unusable};
 use super::native::{TopicHandle, flush};
+use crate::error::TransportError;
 use crate::transport::delivery::{Delivery, NO_OFFSET};
 use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
-use crate::error::TransportError;
 
 /// The longest wait for room: a report may free some between the refusal and the wait.
 const ROOM_WITHIN: Duration = Duration::from_millis(20);

@@ -14,8 +14,8 @@ use super::errors::{failed, unusable};
 use super::native::{Member, PartitionReader, Reading};
 use super::offsets::{listed, watermarks};
 use super::queue::{KafkaQueue, split};
-use crate::transport::port::{PartitionQueue, StartAt, TopicPartition};
 use crate::error::TransportError;
+use crate::transport::port::{PartitionQueue, StartAt, TopicPartition};
 
 /// How often sleeping queues are made to look again, should a wake-up have been lost, and queues that are gone are
 /// noticed.

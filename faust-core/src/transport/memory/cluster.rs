@@ -17,10 +17,13 @@ use super::group::{Member, Membership};
 use super::queue::MemoryQueue;
 use super::reader::MemoryReader;
 use super::sink::MemorySink;
-use crate::transport::port::{has_members, topic_id_text, Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport, Watermarks};
 use crate::error::{TransportError, TransportErrorKind};
-use crate::transport::delivery::Delivery;
 use crate::time::{Clock, Timestamp};
+use crate::transport::delivery::Delivery;
+use crate::transport::port::{
+    Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
+    TopicPartition, Transport, Watermarks, has_members, topic_id_text,
+};
 
 /// A Kafka of one node in memory. Clones are the same Kafka.
 #[derive(Clone)]

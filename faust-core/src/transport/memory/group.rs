@@ -8,10 +8,10 @@ use faust_broker::core::OffsetSpec;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
-use super::cluster::{Commits, State};
 use super::cluster::MemoryCluster;
-use crate::transport::port::{Assigned, Committed, Group, GroupListener, Subscription, TopicPartition};
+use super::cluster::{Commits, State};
 use crate::error::{TransportError, TransportErrorKind};
+use crate::transport::port::{Assigned, Committed, Group, GroupListener, Subscription, TopicPartition};
 
 /// A worker in a group.
 pub(super) struct Member {

@@ -8,10 +8,10 @@ use faust_broker::core::{ErrorCode, records};
 
 use super::cluster::MemoryCluster;
 use super::cluster::refused;
+use crate::error::TransportError;
 use crate::message::{Headers, OwnedMessage, RawMessage};
 use crate::time::Timestamp;
 use crate::transport::port::{PartitionQueue, TopicPartition};
-use crate::error::TransportError;
 
 /// Bytes taken from the log at a time.
 const CHUNK: usize = 1 << 20;

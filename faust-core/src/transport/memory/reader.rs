@@ -8,9 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::queue::MemoryQueue;
+use crate::error::TransportError;
 use crate::message::RawMessage;
 use crate::transport::port::{PartitionQueue, Read, Reader};
-use crate::error::TransportError;
 
 pub(super) struct MemoryReader {
     /// Each with whether its end has been told since its last message.

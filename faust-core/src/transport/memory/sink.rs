@@ -9,10 +9,10 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::cluster::MemoryCluster;
 use super::cluster::refused;
-use crate::transport::delivery::Delivery;
-use crate::partitioner::partition_of;
-use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
 use crate::error::TransportError;
+use crate::partitioner::partition_of;
+use crate::transport::delivery::Delivery;
+use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
 
 pub(super) struct MemorySink {
     cluster: MemoryCluster,

@@ -6,10 +6,10 @@ use std::fmt::Debug;
 
 use faust_macros::record;
 
+use crate::codec::coder::Data;
 use crate::codec::record::*;
 use crate::codec::{Coder, Role};
 use crate::message::RawKey;
-use crate::codec::coder::Data;
 use crate::time::Timestamp;
 
 /// A click on a page.

@@ -11,9 +11,9 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::tests::{Change, Contents, contents, sealed};
 use crate::store::StoreErrorKind;
 use crate::store::port::Write;
+use crate::store::tests::{Change, Contents, contents, sealed};
 
 /// A store in memory with a gate before each write.
 #[derive(Default)]

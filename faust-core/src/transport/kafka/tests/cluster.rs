@@ -13,10 +13,10 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::error::TransportError;
 use crate::transport::Delivery;
 use crate::transport::kafka::{KafkaConfig, KafkaTransport};
 use crate::transport::port::*;
-use crate::error::TransportError;
 
 const WITHIN: Duration = Duration::from_secs(60);
 

@@ -11,10 +11,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::cluster::{Cluster, at, within};
+use crate::error::TransportError;
 use crate::transport::Delivery;
 use crate::transport::kafka::GroupProtocol;
 use crate::transport::port::*;
-use crate::error::TransportError;
 
 const PARTITIONS: i32 = 4;
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::cluster::{Cluster, Event, at, read_numbers, within};
+use crate::error::TransportErrorKind;
 use crate::transport::Delivery;
 use crate::transport::kafka::OffsetReset;
 use crate::transport::port::*;
-use crate::error::TransportErrorKind;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_reads_commits_and_goes_on_where_it_left_off() {

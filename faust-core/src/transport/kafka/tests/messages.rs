@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cluster::{Cluster, within};
-use crate::transport::Delivery;
+use crate::error::TransportErrorKind;
 use crate::message::{Headers, OwnedMessage};
 use crate::time::Timestamp;
+use crate::transport::Delivery;
 use crate::transport::port::*;
-use crate::error::TransportErrorKind;
 
 const WITHIN: Duration = Duration::from_secs(20);
 

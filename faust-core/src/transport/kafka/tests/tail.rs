@@ -8,10 +8,10 @@ use std::task::Poll;
 use futures_util::future::join_all;
 
 use super::cluster::{Cluster, within};
-use crate::transport::Delivery;
-use crate::transport::port::*;
 use crate::error::TransportError;
 use crate::error::TransportErrorKind;
+use crate::transport::Delivery;
+use crate::transport::port::*;
 
 /// The offsets that come before the partition's end does.
 async fn to_the_end(queue: &mut dyn PartitionQueue) -> Result<Vec<i64>, TransportError> {

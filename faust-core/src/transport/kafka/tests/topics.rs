@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::cluster::Cluster;
-use crate::transport::port::*;
 use crate::error::TransportErrorKind;
+use crate::transport::port::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_created_once_found_and_deleted() {

@@ -10,11 +10,11 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::MemoryCluster;
-use crate::transport::Delivery;
-use crate::time::Timestamp;
-use crate::transport::port::*;
 use crate::error::TransportError;
 use crate::error::TransportErrorKind;
+use crate::time::Timestamp;
+use crate::transport::Delivery;
+use crate::transport::port::*;
 
 const SESSION: Duration = Duration::from_secs(10);
 

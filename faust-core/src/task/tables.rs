@@ -1,21 +1,14 @@
 //! The tables of one task: sealed together at a cut, committed or taken back together.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::stage::cursor::Cursor;
-use crate::stage::input::Input;
-use crate::changelog::ChangelogWriter;
-use crate::transport::Delivery;
+use super::changelog::ChangelogWriter;
 use crate::error::Error;
-use crate::store::{Sealed, StoreWriter};
-use crate::table_state::AnyTablePartition;
-use crate::time::{Clock, Timestamp};
-use crate::transport::{SinkTopic, TopicPartition};
 use crate::stage::tables::TaskTable;
+use crate::store::Sealed;
+use crate::table_state::AnyTablePartition;
+use crate::transport::Delivery;
 
 /// All tables of a task.
 #[derive(Default)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::offsets::CutMark;
-use crate::store::mark::{Marking, STORE_VERSION, StoreMark};
 use crate::store::Store;
+use crate::store::mark::{Marking, STORE_VERSION, StoreMark};
 use crate::table_state::TableFactory;
 use crate::table_state::TableInfo;
 use crate::time::millis;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Recovery;
 use crate::table_state::TableInfo;
 
 /// Hears of restores. Called from the partition's task: it must not block.
@@ -123,7 +122,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn start(
-        recovery: &Recovery,
+        listener: &Arc<dyn RestoreListener>,
         info: &TableInfo,
         partition: i32,
         (from, end): (i64, i64),
@@ -140,8 +139,8 @@ impl Progress {
             took: Duration::ZERO,
             full,
         };
-        recovery.listener.started(&now);
-        let listener = Arc::clone(&recovery.listener);
+        listener.started(&now);
+        let listener = Arc::clone(listener);
         Self { listener, now, since, told: since, every: Duration::from_millis(250), open: true }
     }
 

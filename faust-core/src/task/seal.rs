@@ -3,105 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Part, Task};
-use crate::changelog::ChangelogWriter;
-use crate::transport::Delivery;
+use super::partition_task::Task;
+use super::positions::Positions;
+use super::run::Generation;
 use crate::error::Error;
 use crate::offsets::CutMark;
-use crate::partition::generation::Generation;
-use crate::partition::tables::{SealedTable, TaskTables};
-use crate::plan::Stage;
+use crate::task::Cut;
 use crate::time::Timestamp;
-use crate::transport::{Committed, TopicPartition};
-
-/// What to commit, and what must have arrived before.
-#[derive(Debug)]
-pub(crate) struct Cut {
-    offsets: BTreeMap<TopicPartition, (i64, CutMark)>,
-    pub(crate) deliveries: Vec<Arc<Delivery>>,
-    sealed: Vec<SealedTable>,
-    tables: Arc<TaskTables>,
-    /// Goes on sending what was sealed, should the task end before.
-    _changelog: Option<Arc<ChangelogWriter>>,
-}
-
-impl Cut {
-    /// What a commit has to carry, once everything has arrived.
-    ///
-    /// # Errors
-    /// A changelog is not what it was.
-    pub(crate) fn to_commit(&self) -> Result<BTreeMap<TopicPartition, Committed>, Error> {
-        self.sealed.iter().try_for_each(SealedTable::arrived)?;
-        let logs = self.tables.logs();
-        let committed = |(partition, (offset, mark)): (&TopicPartition, &(i64, CutMark))| {
-            let metadata = CutMark { logs: logs.clone(), ..mark.clone() }.to_text();
-            (partition.clone(), Committed { offset: *offset, metadata })
-        };
-        Ok(self.offsets.iter().map(committed).collect())
-    }
-
-    /// The broker has it: the stores may have what was sealed.
-    pub(crate) fn committed(self) {
-        self.sealed.into_iter().for_each(SealedTable::committed);
-    }
-}
-
-/// Where each stage stands in each of its inputs.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Positions {
-    stages: Vec<Vec<i64>>,
-    /// The stream time of each stage.
-    times: Vec<Option<Timestamp>>,
-    cut: u64,
-}
-
-impl Positions {
-    /// From what a former owner committed: each stage at its own offset, the others at the committed one.
-    pub(super) fn restore(stages: &[Stage], parts: &[Part]) -> Self {
-        let marks: Vec<_> = parts.iter().map(Part::mark).collect();
-        let starts = |stage: &Stage| {
-            let reads = |part: &Part| stage.reads.contains(&part.feed.partition().topic);
-            let inputs = parts.iter().zip(&marks).filter(|(part, _)| reads(part));
-            inputs
-                .map(|(part, mark)| {
-                    let ahead = mark.as_ref().and_then(|mark| mark.ahead.get(&*stage.name)).copied();
-                    ahead.map_or(part.start, |ahead| ahead.max(part.start))
-                })
-                .collect()
-        };
-        let known = || marks.iter().flatten();
-        let time = |stage: &Stage| known().filter_map(|mark| mark.stage_time(&stage.name)).max();
-        Self {
-            stages: stages.iter().map(starts).collect(),
-            times: stages.iter().map(time).collect(),
-            cut: known().map(|mark| mark.cut).max().unwrap_or(0),
-        }
-    }
-
-    pub(super) fn starts(&self) -> &[Vec<i64>] {
-        &self.stages
-    }
-
-    pub(super) fn times(&self) -> &[Option<Timestamp>] {
-        &self.times
-    }
-
-    /// The number of the cut.
-    pub(super) fn cut(&self) -> u64 {
-        self.cut
-    }
-
-    /// Moves every stage that stands before `other` up to it.
-    pub(super) fn raise_to(&mut self, other: &Self) {
-        for (mine, others) in self.stages.iter_mut().flatten().zip(other.stages.iter().flatten()) {
-            *mine = (*mine).max(*others);
-        }
-        for (mine, others) in self.times.iter_mut().zip(&other.times) {
-            *mine = (*mine).max(*others);
-        }
-        self.cut = self.cut.max(other.cut);
-    }
-}
+use crate::transport::Delivery;
+use crate::transport::TopicPartition;
 
 impl Task {
     /// Takes the cut; the generation goes on at once. `None` when nothing has moved.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
 use crate::declare::TableDecl;
 use crate::table_state::TableSpec;
+use crate::task::check::*;
 use crate::time::{Clock, Timestamp};
 
 const NOW: i64 = 1_767_225_600_000;

@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Command, Drained, Part, Task};
-use crate::changelog::{ChangelogRecord, ChangelogWriter, Cut};
+use super::changelog::{ChangelogRecord, ChangelogWriter, Cut};
+use super::command::{Command, Drained};
+use super::partition::Part;
+use super::partition_task::Task;
+use super::progress::Progress;
+use super::recovery::{Preparation, PreparedTable, Recovery};
+use super::tables::TaskTables;
 use crate::error::Error;
+use crate::error::{TransportError, TransportErrorKind};
 use crate::offsets::CutMark;
-use crate::partition::tables::TaskTables;
-use crate::recovery::{Preparation, PreparedTable, Progress, Recovery};
 use crate::store::SealedBuilder;
 use crate::transport::{Committed, Group, PartitionQueue, TopicPartition};
-use crate::error::{TransportError, TransportErrorKind};
 
 /// Records read at a time.
 const READ: usize = 512;
@@ -58,8 +61,9 @@ impl Task {
             Ok(Restored { tables, seen }) => {
                 self.cuts = self.cuts.max(seen);
                 self.tables = tables;
-                let (sink, recovery) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.recovery));
-                self.changelog = Some(ChangelogWriter::spawn(sink, recovery));
+                let (sink, stats) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats));
+                let in_flight = Arc::clone(&self.cx.recovery.in_flight);
+                self.changelog = Some(ChangelogWriter::spawn(sink, stats, in_flight));
                 true
             }
             Err(error) => {
@@ -137,7 +141,7 @@ async fn restore(
     for prepared in prepared? {
         let (restored, highest) = TableRestore::new(recovery, prepared, committed).run().await?;
         seen = seen.max(highest);
-        recovery.publish(&restored);
+        recovery.published.publish(&restored);
         tables.push(restored);
     }
     let tables = TaskTables::new(tables);
@@ -185,7 +189,8 @@ impl<'a> TableRestore<'a> {
     pub(super) async fn run(mut self) -> Result<(crate::stage::tables::TaskTable, u64), Error> {
         let (from, end, full) = (self.prepared.from, self.prepared.end, self.prepared.full);
         let table = &self.prepared.table;
-        let mut progress = Progress::start(self.recovery, table.cell.info(), table.partition, (from, end), full);
+        let mut progress =
+            Progress::start(&self.recovery.listener, table.cell.info(), table.partition, (from, end), full);
         let mut queue = self.prepared.queue.take();
         while let Some(queue) = queue.as_mut().filter(|_| self.position < end) {
             let more = self.read(&mut **queue).await?;
@@ -193,7 +198,7 @@ impl<'a> TableRestore<'a> {
             if self.batch.len() >= BATCH || self.batch.size_bytes() >= BATCH_BYTES {
                 self.flush();
                 // A table larger than what may wait for the store is taken up as fast as the store takes it.
-                self.recovery.writer().room().await;
+                self.recovery.stores.writer().room().await;
             }
             if !more {
                 break;

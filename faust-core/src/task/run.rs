@@ -8,20 +8,20 @@ use std::task::{Context, Poll};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
-use crate::stage::tables::StageTables;
-use crate::stage::window_close;
-use crate::stage::cursor::{Control, Cursor};
-use crate::stage::reader::Feed;
-use crate::stage::input::Input;
-use crate::stage::running::LiveStage;
-use crate::stage::outbox::Outputs;
 use super::tables::TaskTables;
-use crate::stage::AgentCx;
-use crate::stage::context::Run;
 use crate::config::Settings;
 use crate::error::{BoxError, Error};
-use crate::plan::planner::panic_text;
+use crate::plan::panic_text;
 use crate::plan::{Stage, StageRun};
+use crate::stage::AgentCx;
+use crate::stage::context::Run;
+use crate::stage::cursor::{Control, Cursor};
+use crate::stage::input::Input;
+use crate::stage::outbox::Outputs;
+use crate::stage::reader::Feed;
+use crate::stage::running::LiveStage;
+use crate::stage::tables::StageTables;
+use crate::stage::window_close;
 use crate::time::{Clock, Timestamp};
 
 /// Running stages and what they share.

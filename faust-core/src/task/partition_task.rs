@@ -1,175 +1,58 @@
 //! The task of one partition: runs its stages, takes cuts, starts again from the last commit when an agent fails.
 
-mod cut;
-mod failure;
-mod restore;
-
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-pub(crate) use self::cut::Cut;
-use self::cut::Positions;
-use self::failure::{Attempts, Failure};
-use crate::stage::reader::Feed;
-use super::generation::{Generation, News, Returned, Start};
-use crate::stage::running::LiveStage;
-use crate::stage::outbox::Outputs;
+use super::changelog::ChangelogWriter;
+use super::command::Command;
+use super::command::Drained;
+use super::command::Resolution;
+use super::context::TaskCx;
+use super::failure::{Attempts, Failure};
+use super::handle::TaskHandle;
+use super::partition::Part;
+use super::positions::Positions;
+use super::recovery::{Preparation, Restoring};
+use super::run::{Generation, News, Returned, Start};
 use super::tables::TaskTables;
-use crate::changelog::ChangelogWriter;
-use crate::config::Settings;
-use crate::transport::Delivery;
 use crate::error::Error;
-use crate::offsets::CutMark;
-use crate::plan::Stage;
-use crate::recovery::{Preparation, Recovery, Restoring};
-use crate::stats::Stats;
-use crate::time::Clock;
-use crate::transport::{Assigned, Committed, Group, Sink};
 use crate::error::TransportError;
-
-/// What a task is asked to do.
-pub(crate) enum Command {
-    /// Take a cut. The answer is `None` when there is nothing to commit or no rest in time.
-    Cut(oneshot::Sender<Option<Cut>>),
-    /// What became of the commit of the last cut.
-    Resolved(Resolution),
-    /// End the streams, let the stages return until the deadline, then take the last cut and end.
-    Drain(Instant, oneshot::Sender<Drained>),
-}
-
-/// How a task has ended.
-#[derive(Debug)]
-pub(crate) struct Drained {
-    /// What there is to commit.
-    pub(crate) cut: Option<Cut>,
-    /// Whether every agent returned; otherwise it was dropped in the middle of something.
-    pub(crate) in_order: bool,
-}
-
-/// What became of a commit.
-#[derive(Debug)]
-pub(crate) enum Resolution {
-    /// The broker has it.
-    Committed,
-    /// The broker was away or the group has moved on: the next commit covers it.
-    Unconfirmed,
-    /// Something this task had sent will never arrive.
-    Undelivered(TransportError),
-}
-
-/// What all tasks of a worker share.
-pub(crate) struct TaskCx {
-    pub(crate) settings: Settings,
-    pub(crate) sink: Arc<dyn Sink>,
-    pub(crate) stats: Arc<Stats>,
-    pub(crate) dead_letter: String,
-    /// Tells the worker that a task has given up.
-    pub(crate) failed: mpsc::UnboundedSender<Error>,
-    pub(crate) clock: Clock,
-    /// Where tables come from.
-    pub(crate) recovery: Arc<Recovery>,
-    pub(crate) group: Arc<dyn Group>,
-}
-
-/// One partition of a task: where it is read, and what was last committed for it.
-#[derive(Clone, Debug)]
-pub(crate) struct Part {
-    pub(crate) feed: Arc<Feed>,
-    pub(crate) start: i64,
-    committed: Option<Committed>,
-    /// What its first task committed before it began.
-    marked: Arc<OnceLock<Committed>>,
-}
-
-impl Part {
-    pub(crate) fn new(assigned: Assigned, settings: &Settings) -> Self {
-        let Assigned { partition, committed, start, queue } = assigned;
-        Self {
-            feed: Arc::new(Feed::new(partition, queue, start, settings.stream_buffer_maxsize)),
-            start,
-            committed,
-            marked: Arc::default(),
-        }
-    }
-
-    /// What the last commit says beside the offset, if it was one of ours.
-    pub(crate) fn mark(&self) -> Option<CutMark> {
-        CutMark::from_text(&self.committed()?.metadata)
-    }
-
-    /// The last commit, as far as this worker knows.
-    pub(crate) fn committed(&self) -> Option<&Committed> {
-        let is_ours = |committed: &&Committed| CutMark::from_text(&committed.metadata).is_some();
-        self.committed.as_ref().filter(is_ours).or(self.marked.get()).or(self.committed.as_ref())
-    }
-
-    /// The first task of this partition has committed where it begins. All its copies hear of it.
-    pub(crate) fn marked(&self, committed: Committed) {
-        // There is one first commit.
-        drop(self.marked.set(committed));
-    }
-
-    /// A commit has gone through.
-    pub(crate) fn commit(&mut self, committed: Committed) {
-        self.start = committed.offset;
-        self.committed = Some(committed);
-    }
-}
-
-/// The worker's handle of a running task.
-pub(crate) struct TaskHandle {
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
-    pub(crate) join: tokio::task::JoinHandle<()>,
-    /// Outlive the task, so that another can be made of them when partitions come or go.
-    pub(crate) parts: Vec<Part>,
-    /// The stages of the present generation, for whoever watches over idle and stuck ones.
-    pub(crate) live: Arc<Mutex<Vec<Arc<LiveStage>>>>,
-}
-
-impl TaskHandle {
-    /// Ends the task; its tables and their stores are let go of when this returns, unless an agent holds its thread.
-    pub(crate) async fn end(mut self) {
-        self.join.abort();
-        drop(tokio::time::timeout(Duration::from_millis(100), &mut self.join).await);
-    }
-}
-
-impl Drop for TaskHandle {
-    /// A task does not outlive its worker, whichever way that ends.
-    fn drop(&mut self) {
-        self.join.abort();
-    }
-}
+use crate::plan::Stage;
+use crate::stage::outbox::Outputs;
+use crate::stage::reader::Feed;
+use crate::stage::running::LiveStage;
+use crate::task::Cut;
+use crate::transport::Delivery;
 
 /// The task of one partition of one set of topics.
 pub(crate) struct Task {
-    cx: Arc<TaskCx>,
-    stages: Vec<Stage>,
-    feeds: Vec<Arc<Feed>>,
+    pub(super) cx: Arc<TaskCx>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) feeds: Vec<Arc<Feed>>,
     /// For each stage, the feeds it reads.
-    inputs: Vec<Vec<usize>>,
+    pub(super) inputs: Vec<Vec<usize>>,
     /// What is committed.
-    committed: Positions,
+    pub(super) committed: Positions,
     /// Where the next generation begins: there, or further on if an agent returned early.
-    start: Positions,
+    pub(super) start: Positions,
     /// What was sent up to `start` and must arrive before that is committed.
-    carried: Vec<Arc<Delivery>>,
+    pub(super) carried: Vec<Arc<Delivery>>,
     /// What the commit that is under way covers.
-    pending: Option<Positions>,
+    pub(super) pending: Option<Positions>,
     /// The number of the last cut, or of the last that anybody has left in a changelog.
-    cuts: u64,
+    pub(super) cuts: u64,
     /// What was last committed for each partition.
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// How the tables come about, until they are there.
-    preparation: Option<Preparation>,
+    pub(super) preparation: Option<Preparation>,
     /// The worker is not ready while this is here.
-    restoring: Option<Restoring>,
-    tables: Arc<TaskTables>,
+    pub(super) restoring: Option<Restoring>,
+    pub(super) tables: Arc<TaskTables>,
     /// Writes what cuts seal, if there are tables.
-    changelog: Option<Arc<ChangelogWriter>>,
+    pub(super) changelog: Option<Arc<ChangelogWriter>>,
     /// The last generation was given up, and the next has not begun.
     fallen: bool,
     attempts: Attempts,
@@ -332,7 +215,7 @@ impl Task {
                     }
                 }
                 // The stores have caught up.
-                () = recovery.writer().room(), if choked => {
+                () = recovery.stores.writer().room(), if choked => {
                     choked = false;
                     if cutting.is_none() && !pressed {
                         generation.release();
@@ -347,7 +230,7 @@ impl Task {
                                 Err(error) => return Over::Failed(Failure::commit(&self.stages, error)),
                             }
                         }
-                        choked = !self.tables.is_empty() && !recovery.writer().has_room();
+                        choked = !self.tables.is_empty() && !recovery.stores.writer().has_room();
                         if !choked {
                             generation.release();
                         }
@@ -539,7 +422,7 @@ impl Task {
         }
     }
 
-    async fn pause_until_drained(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
+    pub(super) async fn pause_until_drained(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
         // Whether it ends by a drain or by the worker's end makes no difference.
         while self.pause(Instant::now() + std::time::Duration::from_secs(3600), commands).await {}
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::{Plan, Role, TopicPlan};
-use crate::declare::TopicDecl;
+use super::model::{Plan, Role, TopicPlan};
 use crate::config::Settings;
+use crate::declare::TopicDecl;
 use crate::error::Error;
+use crate::error::TransportError;
 use crate::time::millis;
 use crate::transport::{Admin, NewTopic};
-use crate::error::TransportError;
 
 /// Settles every topic of the plan and fills in partition counts.
 ///
@@ -20,7 +20,7 @@ use crate::error::TransportError;
 ///
 /// # Errors
 /// Topics that do not fit, all together; what a broker refuses for good.
-pub(crate) async fn settle(plan: &mut Plan, admin: &dyn Admin, settings: &Settings) -> Result<(), Error> {
+pub(crate) async fn ensure_topics(plan: &mut Plan, admin: &dyn Admin, settings: &Settings) -> Result<(), Error> {
     let mut waiting = Waiting::default();
     loop {
         let existing = look(admin, plan, &mut waiting).await?;

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::transport::{Delivery, NO_OFFSET};
+use super::in_flight::InFlight;
 use crate::error::Error;
+use crate::error::TransportError;
 use crate::message::{Headers, RawMessage};
-use crate::recovery::Recovery;
+use crate::stats::Stats;
 use crate::store::Sealed;
 use crate::table_state::TableInfo;
+use crate::transport::{Delivery, NO_OFFSET};
 use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
-use crate::error::TransportError;
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
 /// The header with the cut's number, followed by `n` where the key had no value at the last commit.
@@ -32,7 +33,7 @@ const TURN: usize = 256;
 pub(crate) struct ChangelogWriter {
     work: mpsc::UnboundedSender<Work>,
     running: tokio::task::JoinHandle<()>,
-    recovery: Arc<Recovery>,
+    in_flight: Arc<InFlight>,
 }
 
 /// A sealed table on its way.
@@ -55,16 +56,15 @@ impl Drop for Work {
 }
 
 impl ChangelogWriter {
-    pub(crate) fn spawn(sink: Arc<dyn Sink>, recovery: Arc<Recovery>) -> Arc<Self> {
-        let sent_by = Arc::clone(&recovery);
+    pub(crate) fn spawn(sink: Arc<dyn Sink>, stats: Arc<Stats>, in_flight: Arc<InFlight>) -> Arc<Self> {
         let (work, mut waiting) = mpsc::unbounded_channel::<Work>();
         let running = tokio::spawn(async move {
             while let Some(mut work) = waiting.recv().await {
                 work.outcome = work.send(&*sink).await;
-                sent_by.stats().changelog(work.sealed.len() as u64);
+                stats.changelog(work.sealed.len() as u64);
             }
         });
-        Arc::new(Self { work, running, recovery })
+        Arc::new(Self { work, running, in_flight })
     }
 
     /// Begins to send; the delivery is fulfilled when all of it has arrived.
@@ -80,7 +80,7 @@ impl ChangelogWriter {
         delivery.sent();
         let windowed = info.window.is_some();
         // A task that is made anew must not look at the changelog before this has arrived there.
-        self.recovery.under_way(TopicPartition::new(info.changelog.as_str(), partition), &delivery);
+        self.in_flight.add(TopicPartition::new(info.changelog.as_str(), partition), &delivery);
         // Until it was sent, it was not: whoever ends the writer before has nothing to wait for.
         let outcome = Err(TransportError::retriable("changelog", "the task has ended"));
         let work = Work { topic, partition, windowed, sealed, cut, delivery: Arc::clone(&delivery), outcome };

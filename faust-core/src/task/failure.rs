@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::run::Returned;
 use crate::config::Settings;
-use crate::error::{Error, chain};
-use crate::partition::generation::Returned;
-use crate::stage::running::LiveStage;
-use crate::plan::Stage;
 use crate::error::TransportError;
+use crate::error::{Error, chain};
+use crate::plan::Stage;
+use crate::stage::running::LiveStage;
 
 /// A failure of a task, told in terms of the agent.
 #[derive(Debug)]

@@ -1,0 +1,179 @@
+//! Builds the plan from the declarations of every agent and hook.
+
+use super::model::Plan;
+use super::model::Role;
+use super::model::Stage;
+use super::model::StageRun;
+use super::model::TaskSet;
+use crate::agent::registry::AgentEntry;
+use crate::dead_letter;
+use crate::declare::topic::TopicDecl;
+use crate::stage::hook::HookDef;
+use crate::stage::recorder::Drawn;
+use crate::stage::recorder::Target;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+impl Plan {
+    /// Draws the plan from what each agent declared.
+    ///
+    /// # Errors
+    /// All faults of the topology together.
+    pub(crate) fn draw(
+        group: &str,
+        agents: Vec<(AgentEntry, Drawn)>,
+        hooks: Vec<(HookDef, Drawn)>,
+    ) -> Result<Self, Vec<String>> {
+        let plan = Self {
+            group: group.to_owned(),
+            stages: Vec::new(),
+            topics: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            sets: Vec::new(),
+        };
+        let mut drawing = Drawing { group, plan, faults: Vec::new() };
+        for (entry, drawn) in agents {
+            drawing.agent(entry, drawn);
+        }
+        drawing.hooks(hooks);
+        drawing.plan.topic(&dead_letter::topic(group), Role::DeadLetter);
+        let Drawing { mut plan, faults, .. } = drawing;
+        plan.sets = task_sets(&plan.stages);
+        if faults.is_empty() { Ok(plan) } else { Err(faults) }
+    }
+}
+
+/// A plan while it is drawn.
+pub(super) struct Drawing<'a> {
+    group: &'a str,
+    pub(super) plan: Plan,
+    pub(super) faults: Vec<String>,
+}
+
+impl Drawing<'_> {
+    fn agent(&mut self, entry: AgentEntry, drawn: Drawn) {
+        let agent = Arc::clone(&entry.name);
+        for output in &drawn.outputs {
+            let topic = self.plan.topic(&output.name, Role::Output);
+            topic.decl = topic.decl.or(output.decl);
+        }
+        for sink in &entry.sinks {
+            self.plan.topic(sink, Role::Output);
+        }
+        for source in &entry.topics {
+            self.plan.topic(source, Role::Source);
+        }
+        let mut reads = entry.topics.clone();
+        for (hop, (target, forwarder)) in drawn.hops.into_iter().enumerate() {
+            let to = self.hop(&agent, &target, &reads);
+            let name = format!("{agent}/{hop}").into();
+            let run = StageRun::Forward(forwarder, to.clone());
+            let (tables, hooks) = (Vec::new(), Vec::new());
+            let agent = Arc::clone(&agent);
+            self.plan.stages.push(Stage { name, agent, hop, reads, writes: vec![to.clone()], tables, hooks, run });
+            reads = vec![to.into()];
+        }
+        let hop = self.plan.stages.iter().filter(|stage| stage.agent == agent).count();
+        let writes: BTreeSet<_> = drawn.outputs.into_iter().map(|output| output.name).collect();
+        let writes = writes.into_iter().chain(entry.sinks.iter().map(|sink| sink.to_string())).collect();
+        let tables = self.tables(&agent, &reads, drawn.tables);
+        self.plan.stages.push(Stage {
+            name: Arc::clone(&agent),
+            agent,
+            hop,
+            reads,
+            writes,
+            tables,
+            hooks: Vec::new(),
+            run: StageRun::Agent(entry),
+        });
+    }
+
+    /// The topic a hop leads to, with its faults noted.
+    fn hop(&mut self, agent: &str, target: &Target, reads: &[Arc<str>]) -> String {
+        let mut fault = |what: &str| self.faults.push(format!("agent `{agent}`: {target} {what}"));
+        let name = match target {
+            Target::Internal { name, .. } => format!("{}-{agent}-{name}-repartition", self.group),
+            Target::Named(name) => name.clone(),
+        };
+        let topic = self.plan.topic(&name, Role::Internal);
+        match target {
+            Target::Named(_) if reads.iter().any(|source| **source == *name) => {
+                fault("leads back to the topic it reads; name another topic");
+            }
+            Target::Named(_) => {}
+            Target::Internal { .. } if !topic.like.is_empty() => {
+                fault("occurs twice; give each `group_by` a name of its own");
+            }
+            Target::Internal { partitions: Some(..=0), .. } => fault("has no partitions; give it at least one"),
+            Target::Internal { partitions, .. } => {
+                topic.follows = partitions.is_none();
+                topic.purge = true;
+                // Kept whatever the events' own times are: year-old events are new here.
+                topic.decl = Some(TopicDecl {
+                    partitions: *partitions,
+                    retention_ms: Some(-1),
+                    ..TopicDecl::new("repartition")
+                });
+            }
+        }
+        topic.like.extend(reads.iter().cloned());
+        name
+    }
+}
+
+/// Whether a topic is named as [`Drawing::hop`] names the way of a `group_by`, and not by the user.
+pub(super) fn is_repartition(group: &str, topic: &str) -> bool {
+    topic.strip_prefix(group).is_some_and(|rest| rest.starts_with('-') && rest.ends_with("-repartition"))
+}
+
+/// Groups stages that share a topic or a table: partition `p` of all their topics is one task.
+fn task_sets(stages: &[Stage]) -> Vec<TaskSet> {
+    let mut sets: Vec<TaskSet> = Vec::new();
+    for (index, stage) in stages.iter().enumerate() {
+        let topics = stage.reads.iter().cloned().collect();
+        let mut merged = TaskSet { topics, tables: stage.tables.iter().cloned().collect(), stages: vec![index] };
+        let (joined, apart): (Vec<_>, Vec<_>) = sets
+            .into_iter()
+            .partition(|set| !set.topics.is_disjoint(&merged.topics) || !set.tables.is_disjoint(&merged.tables));
+        for set in joined {
+            merged.topics.extend(set.topics);
+            merged.tables.extend(set.tables);
+            merged.stages.extend(set.stages);
+        }
+        merged.stages.sort_unstable();
+        sets = apart;
+        sets.push(merged);
+    }
+    sets.sort_by_key(|set| set.stages.first().copied());
+    sets
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::agent::AgentDef;
+    use crate::agent::registry::AgentEntry;
+    use crate::plan::model::Plan;
+    use crate::stage::recorder::Drawn;
+
+    fn agent(name: &'static str, topics: &'static [&'static str]) -> (AgentEntry, Drawn) {
+        let start: fn(&mut crate::stage::AgentCx<'_>) -> _ = |_| Ok(Box::pin(async { Ok(()) }) as _);
+        let def = AgentDef { name, topics, sinks: &[], help: "", module: "m", file: "f.rs", line: 1, start };
+        (AgentEntry::new(def), Drawn::default())
+    }
+
+    #[test]
+    fn stages_that_share_a_topic_are_one_set() {
+        let agents = vec![agent("a", &["x"]), agent("b", &["y"]), agent("c", &["z"]), agent("d", &["x", "z"])];
+        let plan = Plan::draw("app", agents, Vec::new()).expect("no faults");
+        let sets: Vec<_> = plan
+            .sets()
+            .iter()
+            .map(|set| set.topics.iter().map(|t| t.to_string()).collect::<Vec<_>>().join(","))
+            .collect();
+        assert_eq!(sets, ["x,z", "y"]);
+        assert_eq!(plan.set_of("z"), Some(0));
+        let roles: Vec<_> = plan.topics().map(|t| format!("{} {}", t.name(), t.role())).collect();
+        assert_eq!(roles, ["app-dead-letter dead-letter", "x source", "y source", "z source"]);
+    }
+}

@@ -1,0 +1,29 @@
+//! The state that all tasks of a worker share.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::recovery::Recovery;
+use crate::config::Settings;
+use crate::error::Error;
+use crate::stats::Stats;
+use crate::time::Clock;
+use crate::transport::port::Group;
+use crate::transport::port::Sink;
+use crate::transport::port::Transport;
+
+/// What all tasks of a worker share.
+pub(crate) struct TaskCx {
+    pub(crate) settings: Settings,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) dead_letter: String,
+    /// Tells the worker that a task has given up.
+    pub(crate) failed: mpsc::UnboundedSender<Error>,
+    pub(crate) clock: Clock,
+    /// Where tables come from.
+    pub(crate) recovery: Arc<Recovery>,
+    pub(crate) group: Arc<dyn Group>,
+}

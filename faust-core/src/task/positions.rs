@@ -1,0 +1,62 @@
+//! The positions of the stages of a task.
+
+use super::partition::Part;
+use crate::plan::model::Stage;
+use crate::time::Timestamp;
+
+/// Where each stage stands in each of its inputs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Positions {
+    pub(super) stages: Vec<Vec<i64>>,
+    /// The stream time of each stage.
+    pub(super) times: Vec<Option<Timestamp>>,
+    pub(super) cut: u64,
+}
+
+impl Positions {
+    /// From what a former owner committed: each stage at its own offset, the others at the committed one.
+    pub(super) fn restore(stages: &[Stage], parts: &[Part]) -> Self {
+        let marks: Vec<_> = parts.iter().map(Part::mark).collect();
+        let starts = |stage: &Stage| {
+            let reads = |part: &Part| stage.reads.contains(&part.feed.partition().topic);
+            let inputs = parts.iter().zip(&marks).filter(|(part, _)| reads(part));
+            inputs
+                .map(|(part, mark)| {
+                    let ahead = mark.as_ref().and_then(|mark| mark.ahead.get(&*stage.name)).copied();
+                    ahead.map_or(part.start, |ahead| ahead.max(part.start))
+                })
+                .collect()
+        };
+        let known = || marks.iter().flatten();
+        let time = |stage: &Stage| known().filter_map(|mark| mark.stage_time(&stage.name)).max();
+        Self {
+            stages: stages.iter().map(starts).collect(),
+            times: stages.iter().map(time).collect(),
+            cut: known().map(|mark| mark.cut).max().unwrap_or(0),
+        }
+    }
+
+    pub(super) fn starts(&self) -> &[Vec<i64>] {
+        &self.stages
+    }
+
+    pub(super) fn times(&self) -> &[Option<Timestamp>] {
+        &self.times
+    }
+
+    /// The number of the cut.
+    pub(super) fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    /// Moves every stage that stands before `other` up to it.
+    pub(super) fn raise_to(&mut self, other: &Self) {
+        for (mine, others) in self.stages.iter_mut().flatten().zip(other.stages.iter().flatten()) {
+            *mine = (*mine).max(*others);
+        }
+        for (mine, others) in self.times.iter_mut().zip(&other.times) {
+            *mine = (*mine).max(*others);
+        }
+        self.cut = self.cut.max(other.cut);
+    }
+}
