@@ -25,10 +25,11 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-pub use faust_core::agent::{AgentArg, AgentDef, AgentHandle, AgentOutput, EventArg};
+pub use faust_core::agent::{AgentArg, AgentDef, AgentHandle, AgentOptions, AgentOutput, EventArg};
 pub use faust_core::aggregate;
 pub use faust_core::app::{AgentInfo, App, AppBuilder};
 pub use faust_core::client::Client;
+pub use faust_core::codec::record::{IntoTimestamp, Record, models};
 pub use faust_core::codec::{Codec, Data};
 pub use faust_core::config::Settings;
 pub use faust_core::dead_letter;
@@ -36,22 +37,18 @@ pub use faust_core::error::{BoxError, Error, Result, SetupErrors};
 pub use faust_core::message::{Headers, OwnedMessage, RawKey};
 pub use faust_core::partitioner::partition_of;
 pub use faust_core::plan::{Plan, TablePlan};
-pub use faust_core::record::{IntoTimestamp, Record, models};
-pub use faust_core::recovery::{RestoreListener, RestoreProgress};
-pub use faust_core::registry::AgentOptions;
+pub use faust_core::stage::{HookDef, HookHandle, HookKind, LateEvent};
 pub use faust_core::stats::Counts;
 pub use faust_core::stream::{Batches, Enumerated, Event, Events, Items, Stream};
-pub use faust_core::table::{
-    Entry, HookDef, HookHandle, HookKind, LateEvent, OrderedKey, Table, TableValue, TableView, ValueMut, WindowSet,
-    WindowedAt, WindowedTable, WindowedView,
-};
+pub use faust_core::table::{Entry, OrderedKey, Table, TableValue, ValueMut, WindowSet, WindowedAt, WindowedTable};
+pub use faust_core::task::{RestoreListener, RestoreProgress};
 #[cfg(feature = "testing")]
 pub use faust_core::testing;
 pub use faust_core::time::{Timestamp, parse_duration};
 pub use faust_core::topic::{RawTopic, Recorded, SendOptions, Topic};
 pub use faust_core::transport;
 pub use faust_core::window::{self, Window, WindowSpec};
-pub use faust_core::worker::{Status, Worker, WorkerOptions};
+pub use faust_core::worker::{Status, TableView, WindowedView, Worker, WorkerOptions};
 pub use faust_macros::{agent, codec, record, window_close, window_late};
 pub use serde_json::{self, Value};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faust_core::config::{Resolved, Settings};
-use faust_core::embedded::Connection;
+use faust_core::local::Connection;
 use faust_core::transport::kafka::KafkaTransport;
 use faust_core::transport::{TopicPartition, Transport, TransportError};
 use tokio::time::Instant;

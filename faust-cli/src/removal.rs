@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use faust_core::config::Settings;
-use faust_core::leftovers::LocalState;
+use faust_core::local::LocalState;
 use serde::Serialize;
 
 use crate::client::{Client, patiently};

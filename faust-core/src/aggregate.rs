@@ -4,15 +4,15 @@
 //! `merge`. The result does not depend on the order of the values nor on how they were grouped (sums of floats: but for
 //! rounding), so partitions and windows can be merged. In JSON they are what a foreign consumer expects.
 
-mod average;
 mod count;
 mod distinct;
 mod extremes;
-mod sum;
 mod summand;
+mod sum;
+mod average;
+mod top;
 #[cfg(test)]
 mod tests;
-mod top;
 
 pub use average::Average;
 pub use count::Count;

@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::agent;
-use crate::agent::AgentHandle;
-use crate::agent::{AgentEntry, AgentOptions};
+use crate::agent::{AgentEntry, AgentHandle, AgentOptions};
 use crate::client::Client;
-use crate::codec;
 use crate::config::{Layers, Resolved, Settings};
 use crate::error::Error;
 use crate::local::{Connection, HostKind, WorkerDir};
-use crate::plan::ensure_topics;
-use crate::plan::{Plan, planner};
+use crate::plan::{Plan, ensure_topics, planner};
 use crate::stage::{HookDef, HookHandle};
 use crate::store::{self, StoreSet};
 use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;
 use crate::worker::{Parts, Worker, WorkerOptions};
+use crate::{agent, codec};
 
 /// A set of agents with settings, checked: what a worker runs.
 #[derive(Debug)]

@@ -1,15 +1,18 @@
 //! Codecs: how the values of a type become the bytes of a message, and back.
 
-mod chain;
+mod data;
+mod error;
+mod form;
+mod option;
+mod json;
+mod raw;
+mod registry;
 pub(super) mod coder;
 pub(crate) mod encode;
-mod error;
-mod json;
-mod option;
-mod raw;
 pub mod record;
-mod registry;
+mod chain;
 
-pub use self::coder::{Coder, Data, Role};
+pub use self::coder::Coder;
+pub use self::data::{Data, Role};
 pub use error::{DecodeError, EncodeError, UnknownCodec};
 pub use registry::{Codec, CodecDef, faults, names};

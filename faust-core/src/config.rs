@@ -4,16 +4,20 @@
 //! (`faust.toml`), builder, default. [`Layers`] collects them, [`Layers::resolve`] checks all of them together and
 //! yields [`Settings`] with, for each, where it came from.
 
-mod check;
+mod origin;
 mod file;
-mod layers;
-mod settings;
 mod suggest;
 mod table;
 mod value;
+mod settings;
+mod resolved;
+mod check;
+mod layers;
 
+pub use self::layers::Layers;
+pub use self::origin::Origin;
+pub use self::resolved::{Explained, Resolved};
 pub use self::settings::{SettingDef, Settings};
-pub use layers::{Explained, Layers, Origin, Resolved};
 pub use suggest::closest;
 pub use value::{
     BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol, StoreKind,

@@ -1,10 +1,10 @@
 //! Declarations that the macros make from attributes: plain data, read by streams, tables, topics and the plan.
 
-pub(super) mod argument;
 mod source;
-pub(super) mod table;
 pub(super) mod topic;
 pub(super) mod window;
+pub(super) mod table;
+pub(super) mod argument;
 
 pub use self::argument::ArgSpec;
 pub use self::source::SourceDecl;

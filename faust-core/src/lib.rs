@@ -2,33 +2,33 @@
 //!
 //! Users depend on the facade crate `faust`, which re-exports what they need from here.
 
-pub mod agent;
-pub mod aggregate;
-pub mod app;
-pub mod client;
-pub mod codec;
-pub mod config;
-pub mod declare;
-pub mod error;
-pub mod local;
+pub mod time;
 pub mod message;
 pub(crate) mod offsets;
 pub mod partitioner;
-pub mod plan;
-pub mod stage;
 pub mod stats;
+pub mod error;
+pub mod aggregate;
+pub mod window;
+pub mod declare;
+pub mod config;
+pub mod codec;
+pub mod transport;
 pub(crate) mod store;
+pub(crate) mod table_state;
+pub mod local;
+pub mod stage;
+pub mod topic;
 pub mod stream;
 pub mod table;
-pub(crate) mod table_state;
+pub mod agent;
+pub mod plan;
 pub mod task;
+pub mod worker;
+pub mod client;
+pub mod app;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod time;
-pub mod topic;
-pub mod transport;
-pub mod window;
-pub mod worker;
 
 pub use stage::dead_letter;
 

@@ -6,11 +6,11 @@
 //! the command `broker` does, and the guests wait for the next host as they would for any unavailable Kafka.
 
 mod address;
+mod probe;
+mod worker_dir;
 mod connection;
 mod kafka;
-mod probe;
 mod state;
-mod worker_dir;
 
 pub use self::address::HostKind;
 pub use self::connection::Connection;

@@ -1,10 +1,10 @@
 //! The plan of an app: which stages read which topics and write which. It is built before anything is subscribed.
 
-mod builder;
+mod tables;
 pub(super) mod model;
+mod builder;
 pub(super) mod planner;
 mod table_builder;
-mod tables;
 pub(super) mod topics;
 
 pub(crate) use self::model::StageRun;

@@ -1,17 +1,17 @@
 //! A running stage of a partition's task: its inputs, its progress, its tables, its outbox, and the context of its arguments.
 
-pub(super) mod context;
 pub(super) mod cursor;
-pub mod dead_letter;
 pub(super) mod future;
-pub(super) mod hook;
 pub(super) mod hook_call;
-pub(super) mod input;
 pub(super) mod outbox;
 pub(super) mod reader;
-pub(super) mod recorder;
-pub(super) mod running;
+pub(super) mod input;
 pub(super) mod tables;
+pub(super) mod running;
+pub mod dead_letter;
+pub(super) mod recorder;
+pub(super) mod context;
+pub(super) mod hook;
 pub(super) mod window_close;
 
 pub use self::context::{AgentArg, AgentCx, arg};

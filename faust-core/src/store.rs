@@ -4,19 +4,19 @@
 //! says how far in the changelog it is. Losing a store costs time, never data; what must not happen is a mark ahead of
 //! the entries, since a restore goes on from the mark and would never learn of those that are missing.
 
-mod database;
-mod directory;
+pub(super) mod mark;
+mod port;
 mod engine;
+mod directory;
+mod database;
 #[cfg(feature = "fjall")]
 mod fjall;
-pub(super) mod mark;
-mod merge;
-mod port;
 mod sealed;
+mod merge;
 mod sled;
+pub(super) mod writer;
 #[cfg(test)]
 mod tests;
-pub(super) mod writer;
 
 pub(crate) use self::directory::{directory, state_name};
 pub(crate) use self::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet};

@@ -1,15 +1,15 @@
 //! The stream of events that an agent reads: its own `next()`, and Faust's operators as methods.
 
+mod origin;
+pub(super) mod event;
+mod pull;
+mod source;
+pub(super) mod handle;
 mod detached;
 mod echo;
-pub(super) mod event;
 mod events;
-pub(super) mod handle;
 mod operators;
-mod origin;
-mod pull;
 mod repartition;
-mod source;
 mod views;
 
 pub use self::event::Event;

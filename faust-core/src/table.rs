@@ -1,11 +1,11 @@
 //! Tables: local state by key, kept in a changelog topic, changed by the agents of one partition.
 
-mod entry;
 mod handle;
+mod entry;
 mod plain;
+mod windowed;
 #[cfg(test)]
 mod tests;
-mod windowed;
 
 pub use self::entry::{Entry, ValueMut};
 pub use self::plain::{OrderedKey, Table};

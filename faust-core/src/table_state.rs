@@ -1,18 +1,18 @@
 //! The state of a table in one partition: an overlay in memory over a store on disk.
 
 mod budget;
-mod expiry;
-pub(super) mod factory;
 mod held;
-mod overlay;
-mod partition;
 pub(super) mod prefetch;
-mod restore;
-pub(super) mod roles;
-mod scan;
 mod slab;
 pub(super) mod spec;
+pub(super) mod roles;
 mod undo;
+mod overlay;
+mod partition;
+mod expiry;
+pub(super) mod factory;
+mod restore;
+mod scan;
 
 pub(crate) use self::budget::CacheBudget;
 pub(crate) use self::factory::{SharedSpec, TableFactory};

@@ -1,24 +1,24 @@
 //! The task of one partition of each set of topics. A task owns its queues, its stages, its tables and its commits.
 
-mod changelog;
 mod check;
-mod command;
-mod context;
-mod cut;
-mod failure;
-mod handle;
 mod in_flight;
+mod changelog;
 mod partition;
-mod partition_task;
 mod positions;
-mod progress;
+pub(super) mod progress;
 pub(super) mod published;
-mod recovery;
-mod restore;
-mod run;
-mod seal;
 mod stores;
+mod recovery;
+mod context;
 pub(super) mod tables;
+mod cut;
+mod command;
+mod handle;
+mod run;
+mod failure;
+mod partition_task;
+mod restore;
+mod seal;
 
 pub(crate) use self::command::{Command, Drained, Resolution};
 pub(crate) use self::context::TaskCx;

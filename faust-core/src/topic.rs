@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::codec::encode::encode;
-use crate::codec::encode::encode_error;
-use crate::codec::encode::encode_parts;
+use crate::codec::encode::{encode, encode_error, encode_parts};
 use crate::codec::record::{KeyFn, TimestampFn, key_of, timestamp_of};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::declare::{ArgSpec, TopicDecl};
@@ -18,8 +16,7 @@ use crate::stage::outbox::Outputs;
 use crate::stage::recorder::Sketch;
 use crate::stage::{AgentArg, AgentCx};
 use crate::time::Timestamp;
-use crate::transport::Owned;
-use crate::transport::{Outgoing, SendRefused, SinkTopic};
+use crate::transport::{Outgoing, Owned, SendRefused, SinkTopic};
 
 /// A topic to send to, with keys `K` and values `V`.
 ///

@@ -5,11 +5,11 @@
 //! [`Admin`] declares and describes topics. Adapters: `kafka` (rdkafka) for production, `memory` for the test driver.
 
 pub(super) mod delivery;
+pub(super) mod port;
 pub mod kafka;
 #[cfg(feature = "testing")]
 pub mod memory;
 pub(super) mod owned;
-pub(super) mod port;
 
 pub use self::delivery::{Delivery, NO_OFFSET};
 pub(crate) use self::owned::Owned;

@@ -1,109 +1,180 @@
-//! The shape of the source: which way imports point, what each file begins with, how long it may be, who prints.
+//! The order of modules: imports point one way, between the modules of a crate and inside every folder.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-/// The modules of faust-core by layer: each may import from its own and from those before it.
-const LAYERS: [(&str, &[&str]); 4] = [
-    (
-        "pure",
-        &[
-            "error",
-            "time",
-            "offsets",
-            "message",
-            "delivery",
-            "codec",
-            "record",
-            "config",
-            "stats",
-            "partitioner",
-            "window",
-            "aggregate",
-        ],
-    ),
-    ("port", &["transport", "store"]),
-    (
-        "streams",
-        &["stream", "topic", "table", "changelog", "recovery", "agent", "plan", "partition", "registry", "embedded"],
-    ),
-    ("app", &["worker", "app", "client", "leftovers", "testing"]),
+use crate::sources::{CRATES, Source, paths, root, sources};
+
+/// The modules of `faust-core` in one total order: each imports only from those before it.
+const ORDER: [&str; 26] = [
+    // Plain values.
+    "time",
+    "message",
+    "offsets",
+    "partitioner",
+    "stats",
+    "error",
+    // Plain declarations and rules.
+    "aggregate",
+    "window",
+    "declare",
+    // Settings and byte formats.
+    "config",
+    "codec",
+    // The ports and their adapters.
+    "transport",
+    "store",
+    // A table's partition.
+    "table_state",
+    // This machine's disk and ports.
+    "local",
+    // A running stage.
+    "stage",
+    // The handles of an agent's function.
+    "topic",
+    "stream",
+    "table",
+    // Definitions of agents.
+    "agent",
+    // Which stages run on which partitions.
+    "plan",
+    // One partition.
+    "task",
+    // One process.
+    "worker",
+    // Entry points.
+    "client",
+    "app",
+    "testing",
 ];
 
-/// Imports against the layers that are meant, each with its reason.
-const EXCEPTIONS: [(&str, &str); 3] = [
-    // The one error type holds the transport's, and counters of messages hear of it.
-    ("error", "transport"),
-    ("delivery", "transport"),
-    // `Settings` speak of what the adapter of the port understands.
-    ("config", "transport"),
-];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The module tree of a crate, with the imports of each module.
+struct Tree {
+    name: &'static str,
+    /// Imports by module; the root is left out.
+    imports: BTreeMap<Vec<String>, BTreeSet<Vec<String>>>,
+    /// The `mod` lines of each module, in order; of the root too.
+    children: BTreeMap<Vec<String>, Vec<String>>,
 }
 
-/// Every source file of the workspace below these folders, with its text.
-fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
-    let mut waiting: Vec<_> = folders.iter().map(|folder| root().join(folder)).collect();
-    let mut files = Vec::new();
-    while let Some(path) = waiting.pop() {
-        if path.is_dir() {
-            waiting.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push((path.strip_prefix(root()).unwrap().to_owned(), std::fs::read_to_string(&path).unwrap()));
+impl Tree {
+    fn of(name: &'static str) -> Self {
+        let folder = Path::new(name).join("src");
+        let mut tree = Self { name, imports: BTreeMap::new(), children: BTreeMap::new() };
+        for source in sources(&[folder.to_str().unwrap()]).iter().filter(|source| !source.is_test()) {
+            let module = source.module(&folder);
+            let is_root = module == ["lib"];
+            let module = if is_root { Vec::new() } else { module };
+            tree.children.insert(module.clone(), declared_modules(source));
+            if !is_root {
+                let imports = paths(&source.tokens(), &module).into_iter().collect();
+                tree.imports.insert(module, imports);
+            }
         }
+        tree
     }
-    assert!(!files.is_empty(), "{folders:?} hold no sources");
-    files.sort();
-    files
+
+    /// Cuts a path at the last module in it.
+    fn module_in<'a>(&self, path: &'a [String]) -> &'a [String] {
+        (0..=path.len()).rev().map(|end| &path[..end]).find(|start| self.children.contains_key(*start)).unwrap_or(&[])
+    }
+
+    /// Every import between the children of one folder: importer, imported, and the file that does it.
+    fn between(&self, folder: &[String]) -> Vec<(String, String, String)> {
+        let mut found = Vec::new();
+        for (module, imports) in self.imports.iter().filter(|(module, _)| module.starts_with(folder)) {
+            let Some(own) = module.get(folder.len()) else { continue };
+            for import in imports {
+                let target = self.module_in(import);
+                if let Some(other) =
+                    target.get(folder.len()).filter(|other| target.starts_with(folder) && *other != own)
+                {
+                    found.push((own.clone(), other.clone(), module.join("/")));
+                }
+            }
+        }
+        found
+    }
 }
 
-fn all_sources() -> Vec<(PathBuf, String)> {
-    let crates = ["src", "examples", "tests", "bench", "faust-core", "faust-macros", "faust-cli", "faust-broker"];
-    sources(&crates.into_iter().filter(|folder| root().join(folder).exists()).collect::<Vec<_>>())
-}
-
-/// The part of a file that is compiled into the library.
-fn without_tests(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod ").next().unwrap_or_default()
-}
-
-/// The first names after `crate::`, in code.
-fn imports(text: &str) -> BTreeSet<String> {
-    let lines = without_tests(text).lines().filter(|line| !line.trim_start().starts_with("//"));
-    let after = |line: &str| -> Vec<String> {
-        let names = line.match_indices("crate::").filter(|(at, _)| !line[..*at].ends_with('$'));
-        let name = |(at, found): (usize, &str)| {
-            let rest = &line[at + found.len()..];
-            rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-        };
-        names.map(name).collect()
+/// The names of `mod a;` lines, in order.
+fn declared_modules(source: &Source) -> Vec<String> {
+    let lines = source.text.lines().filter(|line| !line.starts_with(' '));
+    let name = |line: &str| {
+        let (_, rest) = line.split_once("mod ").filter(|(start, _)| start.is_empty() || start.starts_with("pub"))?;
+        rest.strip_suffix(';').map(str::to_owned)
     };
-    lines.flat_map(after).filter(|name| !name.is_empty()).collect()
+    lines.filter_map(name).filter(|name| name != "tests").collect()
 }
 
 #[test]
+fn the_modules_of_the_core_are_declared_in_their_order() {
+    assert_eq!(Tree::of("faust-core").children[&Vec::new()], ORDER);
+}
+
+#[test]
+fn architecture_shows_the_same_order() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, block) =
+        text.split_once("```text\ntime ").expect("ARCHITECTURE shows the module order in a block of its own");
+    let (block, _) = block.split_once("```").unwrap();
+    let shown = block.lines().flat_map(|line| line.split("  ").next().unwrap_or_default().split_whitespace());
+    let shown: Vec<_> = std::iter::once("time").chain(shown).collect();
+    assert_eq!(shown, ORDER);
+}
+
+/// In every folder of the core, as at its top: a module imports only from its siblings that are declared before it.
+#[test]
 fn imports_of_the_core_point_one_way() {
-    let layer = |module: &str| LAYERS.iter().position(|(_, modules)| modules.contains(&module));
+    let tree = Tree::of("faust-core");
     let mut faults = Vec::new();
-    for (path, text) in sources(&["faust-core/src"]) {
-        let inside = path.strip_prefix("faust-core/src").unwrap();
-        let module = inside.components().next().unwrap().as_os_str().to_string_lossy();
-        let module = module.trim_end_matches(".rs");
-        // Tests may stand on anything; the root names everything; the adapters are what the port is for.
-        if module == "lib" || inside.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests")) {
+    for (folder, children) in &tree.children {
+        let place = |name: &str| children.iter().position(|child| child == name);
+        for (own, other, file) in tree.between(folder) {
+            if place(&other) > place(&own) {
+                faults.push(format!("{file}.rs: `{own}` imports `{other}`, which is declared after it"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// A parent imports its children: what children share is a child of its own.
+#[test]
+fn no_module_of_the_core_imports_its_parent() {
+    let tree = Tree::of("faust-core");
+    let mut faults = Vec::new();
+    for (module, imports) in &tree.imports {
+        for import in imports {
+            let target = tree.module_in(import);
+            if target.len() < module.len() && module.starts_with(target) && import.len() > target.len() {
+                // A module inside the file itself, such as `mod sealed`, is no file.
+                let is_own = import.get(target.len()).is_some_and(|name| name == &module[target.len()]);
+                if !is_own {
+                    faults.push(format!("{}.rs imports `crate::{}`", module.join("/"), import.join("::")));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// `x.rs` beside a folder `x` holds its documentation, its modules, its re-exports, and at most the function that selects
+/// an adapter.
+#[test]
+fn a_folder_s_root_defines_nothing() {
+    let mut faults = Vec::new();
+    for source in sources(&["faust-core/src"]).iter().filter(|source| !declared_modules(source).is_empty()) {
+        if source.path.ends_with("lib.rs") {
             continue;
         }
-        let Some(own) = layer(module) else {
-            faults.push(format!("module `{module}` stands in no layer: add it in {}", file!()));
-            continue;
-        };
-        for import in imports(&text) {
-            let excepted = EXCEPTIONS.contains(&(module, &*import));
-            if layer(&import).is_some_and(|other| other > own) && !excepted {
-                let (from, to) = (LAYERS[own].0, LAYERS[layer(&import).unwrap()].0);
-                faults.push(format!("{}: `{module}` ({from}) imports `{import}` ({to})", path.display()));
+        for line in source.text.lines() {
+            let code = line.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
+            if ["struct ", "enum ", "trait ", "impl", "const ", "static ", "type "]
+                .iter()
+                .any(|item| code.starts_with(item))
+            {
+                faults.push(format!("{}: {line}", source.path.display()));
             }
         }
     }
@@ -111,57 +182,64 @@ fn imports_of_the_core_point_one_way() {
 }
 
 #[test]
-fn only_the_kafka_adapter_names_rdkafka_and_only_the_broker_s_door_opens_it() {
-    let names = |text: &str, word: &str| {
-        without_tests(text).lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word))
-    };
-    for (path, text) in sources(&["src", "faust-core/src", "faust-cli/src", "faust-macros/src", "faust-broker/src"]) {
-        let shown = path.to_string_lossy();
-        if shown.contains("/tests") {
-            continue;
+fn no_crate_has_a_cycle_between_its_modules() {
+    for name in CRATES {
+        let tree = Tree::of(name);
+        let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (own, other, _) in tree.between(&[]) {
+            edges.entry(own).or_default().insert(other);
         }
+        // Modules that import nothing of the rest are taken away until none is left, or the rest is a cycle.
+        let mut rest: BTreeSet<String> = edges.keys().cloned().collect();
+        loop {
+            let before = rest.len();
+            let is_free = |module: &String| edges[module].is_disjoint(&rest);
+            let free: Vec<_> = rest.iter().filter(|module| is_free(module)).cloned().collect();
+            free.iter().for_each(|module| drop(rest.remove(module)));
+            if rest.len() == before {
+                break;
+            }
+        }
+        assert!(rest.is_empty(), "{}: these modules import each other in a circle: {rest:?}", tree.name);
+    }
+}
+
+#[test]
+fn only_the_kafka_adapter_names_rdkafka_and_only_three_modules_host_the_broker() {
+    let names =
+        |text: &str, word: &str| text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+    let folders = ["src", "faust-core/src", "faust-cli/src", "faust-macros/src", "faust-broker/src"];
+    for source in sources(&folders).iter().filter(|source| !source.is_test()) {
+        let shown = source.path.to_string_lossy();
         let is_adapter = shown.starts_with("faust-core/src/transport/kafka");
-        assert!(is_adapter || !names(&text, "rdkafka::"), "{shown} names rdkafka");
-        let may_host = ["faust-core/src/embedded", "faust-core/src/transport/memory", "faust-core/src/testing"];
-        let is_host = shown.starts_with("faust-broker") || may_host.iter().any(|start| shown.starts_with(start));
-        assert!(is_host || !names(&text, "faust_broker::"), "{shown} names the broker");
+        assert!(is_adapter || !names(&source.text, "rdkafka::"), "{shown} names rdkafka");
+        let may_host =
+            ["faust-broker", "faust-core/src/local", "faust-core/src/transport/memory", "faust-core/src/testing"];
+        let is_host = may_host.iter().any(|start| shown.starts_with(start));
+        assert!(is_host || !names(&source.text, "faust_broker::"), "{shown} names the broker");
     }
 }
 
 #[test]
 fn macros_know_no_crate_of_the_workspace_and_the_broker_none_of_the_framework() {
-    for (path, text) in sources(&["faust-macros/src", "faust-broker/src"]) {
-        for line in without_tests(&text).lines().filter(|line| line.starts_with("use ") || line.starts_with("pub use "))
-        {
-            assert!(!line.contains("faust_core") && !line.contains("faust_cli"), "{}: {line}", path.display());
+    for source in sources(&["faust-macros/src", "faust-broker/src"]) {
+        for line in source.text.lines().filter(|line| line.starts_with("use ") || line.starts_with("pub use ")) {
+            assert!(!line.contains("faust_core") && !line.contains("faust_cli"), "{}: {line}", source.path.display());
         }
-    }
-}
-
-#[test]
-fn every_file_says_first_what_it_is_for_and_is_about_one_thing() {
-    for (path, text) in all_sources() {
-        let shown = path.display();
-        // What the compiler is to say about a file, or what a macro is to make of it, is no source.
-        let is_expected = shown.to_string().contains("tests/golden");
-        assert!(is_expected || text.starts_with("//! "), "{shown} does not begin with what it is for");
-        let lines = text.lines().count();
-        assert!(lines <= 600, "{shown} has {lines} lines: it is about more than one thing");
-        assert!(path.file_name().unwrap() != "mod.rs", "{shown}: name it after its folder");
     }
 }
 
 #[test]
 fn only_the_output_of_the_command_line_prints() {
-    for (path, text) in sources(&["faust-core/src", "faust-cli/src", "faust-broker/src", "faust-macros/src"]) {
-        if path.ends_with("faust-cli/src/output.rs") {
+    for source in sources(&["faust-core/src", "faust-cli/src", "faust-broker/src", "faust-macros/src"]) {
+        if source.is_test() || source.path.ends_with("faust-cli/src/output.rs") {
             continue;
         }
-        let code = without_tests(&text).lines().filter(|line| !line.trim_start().starts_with("//"));
-        for line in code {
+        let (code, _) = source.text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&source.text, ""));
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
             let prints = ["println!(", "print!(", "eprintln!(", "eprint!(", "io::stdout()"];
             let printed = prints.iter().find(|call| line.contains(*call));
-            assert!(printed.is_none(), "{}: {}", path.display(), line.trim());
+            assert!(printed.is_none(), "{}: {}", source.path.display(), line.trim());
         }
     }
 }

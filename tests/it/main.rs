@@ -20,6 +20,7 @@ mod harness;
 mod layering;
 mod operators;
 mod planning;
+mod sources;
 mod tables;
 mod topics;
 mod tour;

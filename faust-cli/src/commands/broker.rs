@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use faust_core::config::BrokerUrl;
-use faust_core::embedded::{Connection, HostKind};
+use faust_core::local::{Connection, HostKind};
 
 use crate::context::Context;
 use crate::failure::Failure;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use faust_core::config::Settings;
-use faust_core::leftovers::{LocalState, version_of_group, version_of_topic};
+use faust_core::local::{LocalState, version_of_group, version_of_topic};
 use faust_core::plan::{Plan, TopicPlan};
 use faust_core::time::parse_duration;
 

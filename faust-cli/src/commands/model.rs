@@ -1,7 +1,7 @@
 //! `model NAME`: the fields of a record, their types and defaults.
 
+use faust_core::codec::record::{FieldDef, ModelDef, models};
 use faust_core::config::closest;
-use faust_core::record::{FieldDef, ModelDef, models};
 use serde::Serialize;
 
 use crate::context::Context;

@@ -1,6 +1,6 @@
 //! `models`: the records of the program.
 
-use faust_core::record::{ModelDef, models};
+use faust_core::codec::record::{ModelDef, models};
 use serde::Serialize;
 
 use crate::context::Context;

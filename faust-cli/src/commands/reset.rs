@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use faust_core::app::AppBuilder;
 use faust_core::config::Settings;
-use faust_core::embedded::WorkerDir;
-use faust_core::leftovers::LocalState;
+use faust_core::local::LocalState;
+use faust_core::local::WorkerDir;
 use faust_core::time::parse_duration;
 
 use crate::client::{Client, patiently};

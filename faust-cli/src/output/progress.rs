@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use faust_core::recovery::{RestoreListener, RestoreProgress, log_listener};
+use faust_core::task::{RestoreListener, RestoreProgress, log_listener};
 use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 /// The foot of the terminal. One for the process, as the log is, which has to get out of its way.

@@ -1,8 +1,7 @@
 //! The definition of an agent, as `#[agent]` makes it.
 
 use crate::error::Error;
-use crate::stage::AgentCx;
-use crate::stage::AgentFuture;
+use crate::stage::{AgentCx, AgentFuture};
 
 /// Everything `#[agent]` knows at compile time: plain data and one function pointer.
 #[derive(Clone, Copy, Debug)]

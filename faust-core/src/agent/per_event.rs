@@ -2,13 +2,9 @@
 
 use crate::codec::Data;
 use crate::declare::ArgSpec;
-use crate::error::BoxError;
-use crate::error::Error;
-use crate::stage::AgentCx;
-use crate::stage::AgentFuture;
-use crate::stage::arg;
-use crate::stream::Event;
-use crate::stream::Stream;
+use crate::error::{BoxError, Error};
+use crate::stage::{AgentCx, AgentFuture, arg};
+use crate::stream::{Event, Stream};
 use crate::topic::Topic;
 
 /// What the first argument of a per-event agent may be: a message's value, or its [`Event`].

@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::summand::{Summand, sealed::Total};
+use super::summand::Summand;
+use super::summand::sealed::Total;
 
 /// The sum of the values. In JSON a number.
 ///

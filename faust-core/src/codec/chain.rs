@@ -2,15 +2,29 @@
 
 use std::any::type_name;
 
-use super::coder::{Coder, Data, Role};
-use super::coder::{Form, Step};
+use super::coder::Coder;
+use super::data::{Data, Role};
 use super::error::UnknownCodec;
+use super::form::Form;
 use super::raw::passes_through;
 use super::record::model_of;
-use super::registry::{known_names, transform};
+use super::registry::{Step, known_names, transform};
 
-/// See [`Coder::resolve`].
-pub(super) fn resolve<T: Data>(codec: Option<&str>, role: Role) -> Result<Coder<T>, UnknownCodec> {
+impl<T: Data> Coder<T> {
+    /// Chooses the codec: the one named, else the record's `serializer`, else by type.
+    ///
+    /// By type, `String`, `Vec<u8>`, `Bytes` and, as keys, integers are `raw`; everything else is `json`.
+    /// A [`RawKey`](crate::message::RawKey) is never encoded, whatever the name says, so that a key can be sent on as it came.
+    ///
+    /// # Errors
+    /// A name nobody registered (the error lists those known), a chain of two serializers, `raw` for a type that has
+    /// no plain form.
+    pub fn resolve(codec: Option<&str>, role: Role) -> Result<Self, UnknownCodec> {
+        resolve(codec, role)
+    }
+}
+
+fn resolve<T: Data>(codec: Option<&str>, role: Role) -> Result<Coder<T>, UnknownCodec> {
     let codec = codec.or_else(|| model_of::<T>().and_then(|model| model.codec));
     let Chain { serializer, steps } = codec.map(parse).transpose()?.unwrap_or_default();
     if passes_through::<T>() {

@@ -3,35 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::error::DecodeError;
-use super::error::EncodeError;
-use super::error::UnknownCodec;
-use super::registry::Codec;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-/// A type that messages can carry: anything serde can write and read.
-///
-/// Every such type has it already; `#[record]` derives what is needed and adds a name, validation and a place in
-/// `models`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a message type",
-    label = "not a message type",
-    note = "annotate it with `#[record]`, or derive serde's `Serialize` and `Deserialize`"
-)]
-pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
-
-#[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
-
-/// Which half of a message a coder is for: integers are text as keys and JSON as values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The message's key, which places it.
-    Key,
-    /// The message's payload, whose absence is a tombstone.
-    Value,
-}
+use super::data::{Data, Role};
+use super::error::{DecodeError, EncodeError};
+use super::form::Form;
+use super::registry::Step;
 
 /// How the values of `T` become bytes: resolved once per topic, then called once per message.
 pub struct Coder<T> {
@@ -42,35 +17,7 @@ pub struct Coder<T> {
     pub(super) role: Role,
 }
 
-/// The serializer of one type as plain functions, so that a message costs an indirect call and no allocation of ours.
-pub(super) struct Form<T> {
-    pub(super) decode: fn(&[u8]) -> Result<T, DecodeError>,
-    /// What an absent key or payload reads as; `None` where the type has no such value.
-    pub(super) absent: fn() -> Option<T>,
-    /// Appends the bytes; false means there is nothing to send.
-    pub(super) encode: fn(&T, &mut Vec<u8>) -> Result<bool, EncodeError>,
-}
-
-/// One byte transform of a chain.
-#[derive(Clone, Copy)]
-pub(super) struct Step {
-    pub(super) name: &'static str,
-    pub(super) codec: &'static dyn Codec,
-}
-
 impl<T: Data> Coder<T> {
-    /// Chooses the codec: the one named, else the record's `serializer`, else by type.
-    ///
-    /// By type, `String`, `Vec<u8>`, `Bytes` and, as keys, integers are `raw`; everything else is `json`.
-    /// A [`RawKey`](crate::message::RawKey) is never encoded, whatever the name says, so that a key can be sent on as it came.
-    ///
-    /// # Errors
-    /// A name nobody registered (the error lists those known), a chain of two serializers, `raw` for a type that has
-    /// no plain form.
-    pub fn resolve(codec: Option<&str>, role: Role) -> Result<Self, UnknownCodec> {
-        super::chain::resolve(codec, role)
-    }
-
     /// Reads a key or payload; `None` is one that is absent.
     ///
     /// # Errors
@@ -130,14 +77,6 @@ impl<T> Clone for Coder<T> {
         Self { form: self.form, steps: self.steps.clone(), name: self.name.clone(), role: self.role }
     }
 }
-
-impl<T> Clone for Form<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Form<T> {}
 
 impl<T> fmt::Debug for Coder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

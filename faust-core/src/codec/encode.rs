@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 
-use super::coder::{Coder, Data};
+use super::coder::Coder;
+use super::data::Data;
 use crate::error::Error;
 
 /// Encodes key and value into buffers that this thread reuses, and hands them to `then`.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::coder::Role;
+use super::data::Role;
 
 /// Longer texts come from hostile values (a megabyte where a number should be) and would fill the log.
 const LONGEST_TEXT: usize = 240;

@@ -2,9 +2,9 @@
 
 use serde_json::error::Category;
 
-use super::coder::Data;
-use super::coder::Form;
+use super::data::Data;
 use super::error::{DecodeError, EncodeError};
+use super::form::Form;
 use super::option;
 
 impl<T: Data> Form<T> {

@@ -4,7 +4,7 @@ use serde::de::value::Error;
 use serde::de::{Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::coder::Data;
+use super::data::Data;
 
 /// Whether `T` is an `Option`, or a transparent wrapper of one: the types whose `None` is sent as an absent value.
 ///

@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use super::coder::Form;
-use super::coder::{Data, Role};
+use super::data::{Data, Role};
 use super::error::{DecodeError, EncodeError};
+use super::form::Form;
 use crate::message::RawKey;
 
 impl<T: Data> Form<T> {

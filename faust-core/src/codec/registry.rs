@@ -3,7 +3,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::coder::Step;
 use crate::error::BoxError;
 
 /// A transform of bytes that a chain can name, like compression or a signature.
@@ -116,6 +115,13 @@ impl Codec for Base64 {
     fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, BoxError> {
         STANDARD.decode(bytes).map_err(|error| format!("invalid base64: {}", error.to_string().to_lowercase()).into())
     }
+}
+
+/// One byte transform of a chain.
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) codec: &'static dyn Codec,
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Rules that no single value can break: names, and settings against each other.
 
-use super::layers::{Origin, Resolved};
-use super::value::SettingValue;
-use super::value::{GroupProtocol, SecurityProtocol};
+use super::origin::Origin;
+use super::resolved::Resolved;
+use super::value::{GroupProtocol, SecurityProtocol, SettingValue};
 
 /// Settings of librdkafka that the engine's promises rest on, and what to use instead.
 const OWNED: [(&str, &str); 18] = [

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::layers::{Given, Origin};
+use super::origin::{Given, Origin};
 
 /// A file as it was read: its values, and what was wrong with it.
 #[derive(Clone)]

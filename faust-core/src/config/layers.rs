@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::settings::SettingDef;
+use super::origin::{Given, Origin};
+use super::resolved::{Resolved, is_secret};
 use super::settings::Settings;
-use super::value::Secret;
 use crate::config::{check, file, suggest};
 
 /// Names of the environment that begin like settings and are none; with `_` at the end, all that begin so.
@@ -30,99 +30,6 @@ pub struct Layers {
     file: Option<file::FileLayer>,
     environment: Vec<Given>,
     command_line: Vec<Given>,
-}
-
-/// One value for one setting.
-#[derive(Clone)]
-pub(super) struct Given {
-    pub(super) name: String,
-    pub(super) value: String,
-    pub(super) origin: Origin,
-}
-
-/// Where a setting's value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Origin {
-    /// Nobody gave one.
-    Default,
-    /// The program's own code.
-    Builder,
-    /// A settings file.
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-    },
-    /// An environment variable of this name.
-    Environment(String),
-    /// The command line.
-    CommandLine,
-}
-
-impl Origin {
-    /// The layer alone, without the place in it.
-    pub fn layer(&self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Builder => "builder",
-            Self::File { .. } => "file",
-            Self::Environment(_) => "environment",
-            Self::CommandLine => "command line",
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Environment(name) => f.write_str(name),
-            _ => f.write_str(self.layer()),
-        }
-    }
-}
-
-/// The settings, and where each came from.
-#[derive(Clone, Debug)]
-pub struct Resolved {
-    /// What is in force.
-    pub settings: Settings,
-    origins: BTreeMap<String, Origin>,
-}
-
-/// One line of an explanation of the settings.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Explained {
-    /// The setting; those of librdkafka begin with `kafka.`.
-    pub name: String,
-    /// The value in force, secrets masked; empty means unset.
-    pub value: String,
-    /// Where it came from.
-    pub origin: Origin,
-    /// What is known about it; nothing for those of librdkafka.
-    pub def: Option<&'static SettingDef>,
-}
-
-impl Resolved {
-    /// Where the value of `name` came from.
-    pub fn origin(&self, name: &str) -> &Origin {
-        self.origins.get(name).unwrap_or(&Origin::Default)
-    }
-
-    /// Every setting with its value and origin, in the table's order, librdkafka's last.
-    pub fn explain(&self) -> Vec<Explained> {
-        let own = Settings::table().iter().map(|def| (def.name.to_owned(), def.show(&self.settings), Some(def)));
-        let kafka = self.settings.kafka.iter().map(|(name, value)| {
-            let value = if is_secret(name) { Secret::MASK.to_owned() } else { value.clone() };
-            (format!("kafka.{name}"), value, None)
-        });
-        own.chain(kafka)
-            .map(|(name, value, def)| Explained { origin: self.origin(&name).clone(), name, value, def })
-            .collect()
-    }
 }
 
 impl Layers {
@@ -241,8 +148,4 @@ fn setting_of(variable: &str) -> String {
         Some(native) => format!("kafka.{}", native.replace('_', ".")),
         None => name,
     }
-}
-
-fn is_secret(name: &str) -> bool {
-    ["password", "secret", "key.pem"].iter().any(|part| name.contains(part))
 }

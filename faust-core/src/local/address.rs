@@ -1,9 +1,8 @@
 //! The files by which a host tells the processes of its app where its broker is: `address.json` and `host.lock`.
 
-use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
 use std::path::Path;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 

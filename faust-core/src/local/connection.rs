@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 use faust_broker::{BrokerConfig, Port, Server, Storage};
 
-use super::address::Address;
-use super::address::HostKind;
+use super::address::{Address, HostKind};
 use super::worker_dir::WorkerDir;
 use crate::config::{BrokerUrl, Settings};
-use crate::error::Error;
-use crate::error::TransportError;
+use crate::error::{Error, TransportError};
 
 /// How long a broker that another process is just starting may take to answer.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -125,7 +123,7 @@ impl Connection {
 
 /// The running broker and what says to others that it runs.
 #[derive(Debug)]
-struct Host {
+pub(super) struct Host {
     kind: HostKind,
     dir: PathBuf,
     /// Where the numbered directories of the workers lie.

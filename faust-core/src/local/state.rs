@@ -5,8 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::worker_dir::WorkerDir;
-use crate::error::Error;
-use crate::error::TransportError;
+use crate::error::{Error, TransportError};
 use crate::store::state_name;
 
 /// The tables of one worker on this machine, as one version of the app keeps them. They are a cache of the changelogs:

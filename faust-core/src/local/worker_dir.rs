@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
-use crate::error::TransportError;
+use crate::error::{Error, TransportError};
 
 const NAME: &str = "worker-";
 const LOCK: &str = "worker.lock";

@@ -1,18 +1,13 @@
 //! Builds the plan from the declarations of every agent and hook.
 
-use super::model::Plan;
-use super::model::Role;
-use super::model::Stage;
-use super::model::StageRun;
-use super::model::TaskSet;
-use crate::agent::registry::AgentEntry;
-use crate::dead_letter;
-use crate::declare::topic::TopicDecl;
-use crate::stage::hook::HookDef;
-use crate::stage::recorder::Drawn;
-use crate::stage::recorder::Target;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use super::model::{Plan, Role, Stage, StageRun, TaskSet};
+use crate::agent::AgentEntry;
+use crate::declare::TopicDecl;
+use crate::stage::recorder::{Drawn, Target};
+use crate::stage::{HookDef, dead_letter};
 
 impl Plan {
     /// Draws the plan from what each agent declared.
@@ -122,11 +117,6 @@ impl Drawing<'_> {
     }
 }
 
-/// Whether a topic is named as [`Drawing::hop`] names the way of a `group_by`, and not by the user.
-pub(super) fn is_repartition(group: &str, topic: &str) -> bool {
-    topic.strip_prefix(group).is_some_and(|rest| rest.starts_with('-') && rest.ends_with("-repartition"))
-}
-
 /// Groups stages that share a topic or a table: partition `p` of all their topics is one task.
 fn task_sets(stages: &[Stage]) -> Vec<TaskSet> {
     let mut sets: Vec<TaskSet> = Vec::new();
@@ -152,7 +142,7 @@ fn task_sets(stages: &[Stage]) -> Vec<TaskSet> {
 #[cfg(test)]
 mod tests {
     use crate::agent::AgentDef;
-    use crate::agent::registry::AgentEntry;
+    use crate::agent::AgentEntry;
     use crate::plan::model::Plan;
     use crate::stage::recorder::Drawn;
 

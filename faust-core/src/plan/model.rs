@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::builder::is_repartition;
 use super::tables::TablePlan;
 use crate::agent::AgentEntry;
 use crate::declare::TopicDecl;
@@ -232,4 +231,9 @@ impl fmt::Display for Plan {
         }
         Ok(())
     }
+}
+
+/// Whether a topic is named as [`Drawing::hop`] names the way of a `group_by`, and not by the user.
+fn is_repartition(group: &str, topic: &str) -> bool {
+    topic.strip_prefix(group).is_some_and(|rest| rest.starts_with('-') && rest.ends_with("-repartition"))
 }

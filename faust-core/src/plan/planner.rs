@@ -10,10 +10,9 @@ use futures_util::FutureExt;
 use super::model::Plan;
 use crate::agent::AgentEntry;
 use crate::error::{BoxError, Error, chain};
-use crate::stage::AgentCx;
-use crate::stage::HookDef;
 use crate::stage::context::Run;
 use crate::stage::recorder::{Drawn, Sketch};
+use crate::stage::{AgentCx, HookDef};
 
 /// Plans an app.
 ///

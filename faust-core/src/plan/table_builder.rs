@@ -7,10 +7,9 @@ use super::builder::Drawing;
 use super::model::Role;
 use super::tables::TablePlan;
 use crate::codec::Role as Half;
-use crate::stage::hook::HookDef;
-use crate::stage::hook_call::HookKind;
 use crate::stage::recorder::Drawn;
-use crate::table_state::factory::TableFactory;
+use crate::stage::{HookDef, HookKind};
+use crate::table_state::TableFactory;
 
 impl Drawing<'_> {
     /// Notes the tables of an agent's last stage; their names, for the stage.

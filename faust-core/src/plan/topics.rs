@@ -9,8 +9,7 @@ use futures_util::future::BoxFuture;
 use super::model::{Plan, Role, TopicPlan};
 use crate::config::Settings;
 use crate::declare::TopicDecl;
-use crate::error::Error;
-use crate::error::TransportError;
+use crate::error::{Error, TransportError};
 use crate::time::millis;
 use crate::transport::{Admin, NewTopic};
 

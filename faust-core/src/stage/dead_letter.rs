@@ -4,8 +4,7 @@ use bytes::Bytes;
 
 use super::running::LiveStage;
 use crate::error::Error;
-use crate::message::Headers;
-use crate::message::OwnedMessage;
+use crate::message::{Headers, OwnedMessage};
 use crate::transport::Outgoing;
 
 /// Header: what was wrong, with the path to the field.

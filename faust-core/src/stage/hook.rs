@@ -4,13 +4,9 @@ use std::sync::Arc;
 
 use super::context::{AgentCx, Run};
 use super::future::AgentFuture;
-use super::hook_call::HookCall;
-use super::hook_call::HookFn;
-use super::hook_call::HookKind;
-use super::hook_call::LateEvent;
+use super::hook_call::{HookCall, HookFn, HookKind, LateEvent};
 use crate::codec::{Coder, Data, Role};
 use crate::error::{BoxError, Error};
-use crate::time::Timestamp;
 use crate::window::Window;
 
 /// Everything `#[window_close]` and `#[window_late]` know at compile time: plain data and one function pointer.
@@ -124,14 +120,12 @@ fn failed(error: BoxError) -> AgentFuture {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
-    use crate::stage::hook_call::HookCall;
-    use crate::stage::hook_call::HookFn;
-    use crate::stage::hook_call::LateEvent;
     use std::sync::Mutex;
 
     use super::*;
     use crate::stage::context::Run;
     use crate::stage::recorder::Sketch;
+    use crate::time::Timestamp;
 
     fn call(hook: &HookFn, call: HookCall) -> Result<(), String> {
         futures_util::FutureExt::now_or_never(hook(call)).unwrap().map_err(|error| error.to_string())

@@ -7,14 +7,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::error::Error;
-use crate::error::TransportError;
+use crate::error::{Error, TransportError};
 use crate::stats::Stats;
-use crate::transport::Delivery;
-use crate::transport::Outgoing;
-use crate::transport::SendRefused;
-use crate::transport::Sink;
-use crate::transport::SinkTopic;
+use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic};
 
 /// The way out of a task: the worker's producer, and the count of what is under way.
 pub(crate) struct Outputs {

@@ -6,19 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::cursor::Cursor;
-use super::hook_call::HookCall;
-use super::hook_call::HookFn;
-use super::hook_call::LateEvent;
+use super::hook_call::{HookCall, HookFn, LateEvent};
 use super::input::Input;
 use crate::declare::RelativeTo;
 use crate::store::StoreWriter;
 use crate::store::mark::Marking;
-use crate::table_state::AnyTablePartition;
-use crate::table_state::Prefetch;
-use crate::table_state::Prefetcher;
+use crate::table_state::{AnyTablePartition, Prefetch, Prefetcher};
 use crate::time::Timestamp;
-use crate::transport::SinkTopic;
-use crate::transport::TopicPartition;
+use crate::transport::{SinkTopic, TopicPartition};
 use crate::window::Window;
 
 /// A table of a task, with its changelog and its store.

@@ -3,7 +3,9 @@
 //! It may lag behind the commits, so a slow disk costs neither latency nor the event loop: all that waits is merged and
 //! written at once. What waits is bounded by bytes; who sends jobs asks for [`room`](StoreWriter::room) first.
 
-pub(super) mod handle;
+mod job;
 mod queue;
 mod thread;
-pub(crate) use self::handle::{Job, StoreWriter, Wish};
+pub(super) mod handle;
+pub(crate) use self::handle::{StoreWriter, Wish};
+pub(crate) use self::job::Job;

@@ -4,13 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::event::Item;
-use super::source::SourceBlueprint;
-
-use super::event::Event;
+use super::event::{Event, Item};
 use super::origin::Origin;
-use super::pull::poll_slot;
-use super::pull::{Blueprint, Pull};
+use super::pull::{Blueprint, Pull, poll_slot};
+use super::source::SourceBlueprint;
 use crate::codec::Data;
 use crate::declare::ArgSpec;
 use crate::error::Error;

@@ -17,11 +17,9 @@ use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::error::Error;
 use crate::stage::AgentFuture;
 use crate::stage::context::Run;
-use crate::stage::recorder::Forwarder;
-use crate::stage::recorder::Target;
+use crate::stage::recorder::{Forwarder, Target};
 use crate::stage::running::LiveStage;
-use crate::transport::Owned;
-use crate::transport::{Outgoing, SendRefused};
+use crate::transport::{Outgoing, Owned, SendRefused};
 
 impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// Goes on in the partition that `key` belongs to: every event travels through an internal topic, keyed anew.

@@ -7,13 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use super::event::{Item, Meta};
 use super::origin::Origin;
-use super::pull::poll_slot;
-use super::pull::{Blueprint, Pull};
+use super::pull::{Blueprint, Pull, poll_slot};
 use crate::codec::record::{TimestampFn, timestamp_of};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::config::DecodePolicy;
-use crate::error::Error;
-use crate::error::TransportErrorKind;
+use crate::error::{Error, TransportErrorKind};
 use crate::message::RawMessage;
 use crate::stage::context::Run;
 use crate::stage::cursor::Gate;

@@ -6,19 +6,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::codec::{Coder, Data, Role};
-use crate::declare::ArgSpec;
-use crate::declare::TableDecl;
+use crate::declare::{ArgSpec, TableDecl};
 use crate::error::Error;
 use crate::stage::AgentCx;
 use crate::stage::context::Run;
 use crate::stage::recorder::Sketch;
 use crate::stage::running::LiveStage;
-use crate::table_state::AnyTablePartition;
-use crate::table_state::KeyBounds;
-use crate::table_state::SharedSpec;
-use crate::table_state::TableSpec;
-use crate::table_state::TableValue;
-use crate::table_state::{PartitionCx, TablePartition};
+use crate::table_state::{
+    AnyTablePartition, KeyBounds, PartitionCx, SharedSpec, TablePartition, TableSpec, TableValue,
+};
 
 /// A table as one agent holds it.
 pub(super) struct Handle<K, V> {

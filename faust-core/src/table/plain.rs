@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
+use super::entry::{Entry, ValueMut};
+use super::handle::Handle;
 use crate::codec::Data;
-use crate::declare::ArgSpec;
+use crate::declare::{ArgSpec, TableDecl};
 use crate::error::Error;
 use crate::stage::{AgentArg, AgentCx};
-
-use super::entry::Entry;
-use super::entry::ValueMut;
-use super::handle::Handle;
-use crate::declare::TableDecl;
 use crate::table_state::TableValue;
 
 /// Values by key, as far as they belong to this agent's partition.

@@ -7,15 +7,11 @@ use faust_macros::{agent, record, window_close, window_late};
 use futures_util::FutureExt;
 
 use crate::agent::AgentHandle;
-use crate::declare::ArgSpec;
-use crate::declare::RelativeTo;
-use crate::declare::WindowDecl;
+use crate::declare::{ArgSpec, RelativeTo, WindowDecl};
 use crate::error::{BoxError, Error};
-use crate::stage::HookHandle;
 use crate::stage::context::Run;
 use crate::stage::recorder::Sketch;
-use crate::stage::{AgentArg, AgentCx};
-use crate::stage::{HookCall, HookKind, LateEvent};
+use crate::stage::{AgentArg, AgentCx, HookCall, HookHandle, HookKind, LateEvent};
 use crate::stream::Stream;
 use crate::time::Timestamp;
 use crate::window::Window;

@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::held::Held;
 use super::partition::{State, TablePartition};
-use super::roles::Closed;
-use super::roles::ExpireWindows;
+use super::roles::{Closed, ExpireWindows};
 use super::spec::TableValue;
 use crate::error::Error;
 use crate::time::millis;

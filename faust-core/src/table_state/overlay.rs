@@ -14,8 +14,7 @@ use super::budget::CacheBudget;
 use super::held::Held;
 use super::prefetch::KeyBatch;
 use super::slab::Slab;
-use super::undo::Epoch;
-use super::undo::Undo;
+use super::undo::{Epoch, Undo};
 
 /// Keys and values of one table in one partition, by their encoded keys.
 pub(crate) struct Overlay<V> {

@@ -5,18 +5,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use tokio::sync::{Notify, mpsc};
+
 use super::budget::CacheBudget;
 use super::held::Held;
 use super::overlay::{DirtyKey, Overlay};
-use super::prefetch::{Foresight, KeyBatch};
-use super::spec::{TableInfo, TableSpec};
+use super::prefetch::{Foresight, KeyBatch, Prefetch};
+use super::roles::{AnyTablePartition, CommitState};
+use super::spec::{TableInfo, TableSpec, TableValue};
 use crate::codec::EncodeError;
-use tokio::sync::{Notify, mpsc};
-
-use super::prefetch::Prefetch;
-use super::roles::AnyTablePartition;
-use super::roles::CommitState;
-use super::spec::TableValue;
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;

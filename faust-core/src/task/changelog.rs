@@ -10,14 +10,12 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::in_flight::InFlight;
-use crate::error::Error;
-use crate::error::TransportError;
+use crate::error::{Error, TransportError};
 use crate::message::{Headers, RawMessage};
 use crate::stats::Stats;
 use crate::store::Sealed;
 use crate::table_state::TableInfo;
-use crate::transport::{Delivery, NO_OFFSET};
-use crate::transport::{Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
+use crate::transport::{Delivery, NO_OFFSET, Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
 /// The header with the cut's number, followed by `n` where the key had no value at the last commit.

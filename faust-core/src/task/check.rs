@@ -7,8 +7,7 @@ use crate::error::Error;
 use crate::offsets::CutMark;
 use crate::store::Store;
 use crate::store::mark::{Marking, STORE_VERSION, StoreMark};
-use crate::table_state::TableFactory;
-use crate::table_state::TableInfo;
+use crate::table_state::{TableFactory, TableInfo};
 use crate::time::millis;
 use crate::transport::{StartAt, TopicPartition};
 

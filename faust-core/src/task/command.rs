@@ -1,11 +1,10 @@
 //! The commands of the worker to a task, and their answers.
 
 use tokio::sync::oneshot;
-
 use tokio::time::Instant;
 
+use super::cut::Cut;
 use crate::error::TransportError;
-use crate::task::Cut;
 
 /// What a task is asked to do.
 pub(crate) enum Command {

@@ -9,9 +9,7 @@ use crate::config::Settings;
 use crate::error::Error;
 use crate::stats::Stats;
 use crate::time::Clock;
-use crate::transport::port::Group;
-use crate::transport::port::Sink;
-use crate::transport::port::Transport;
+use crate::transport::{Group, Sink, Transport};
 
 /// What all tasks of a worker share.
 pub(crate) struct TaskCx {

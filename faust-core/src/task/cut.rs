@@ -1,15 +1,13 @@
 //! A cut: the positions of every stage of a task at one moment between events, in the form that a commit takes.
 
-use super::changelog::ChangelogWriter;
-use super::tables::SealedTable;
-use super::tables::TaskTables;
-use crate::error::Error;
-use crate::offsets::CutMark;
-use crate::transport::delivery::Delivery;
-use crate::transport::port::Committed;
-use crate::transport::port::TopicPartition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use super::changelog::ChangelogWriter;
+use super::tables::{SealedTable, TaskTables};
+use crate::error::Error;
+use crate::offsets::CutMark;
+use crate::transport::{Committed, Delivery, TopicPartition};
 
 /// What to commit, and what must have arrived before.
 #[derive(Debug)]

@@ -6,8 +6,7 @@ use tokio::time::Instant;
 
 use super::run::Returned;
 use crate::config::Settings;
-use crate::error::TransportError;
-use crate::error::{Error, chain};
+use crate::error::{Error, TransportError, chain};
 use crate::plan::Stage;
 use crate::stage::running::LiveStage;
 

@@ -1,11 +1,11 @@
 //! One partition of a task: its reader, and its last commit.
 
+use std::sync::{Arc, OnceLock};
+
 use crate::config::Settings;
 use crate::offsets::CutMark;
 use crate::stage::reader::Feed;
-use crate::transport::port::Assigned;
-use crate::transport::port::Committed;
-use std::sync::{Arc, OnceLock};
+use crate::transport::{Assigned, Committed};
 
 /// One partition of a task: where it is read, and what was last committed for it.
 #[derive(Clone, Debug)]

@@ -7,10 +7,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::changelog::ChangelogWriter;
-use super::command::Command;
-use super::command::Drained;
-use super::command::Resolution;
+use super::command::{Command, Drained, Resolution};
 use super::context::TaskCx;
+use super::cut::Cut;
 use super::failure::{Attempts, Failure};
 use super::handle::TaskHandle;
 use super::partition::Part;
@@ -18,13 +17,11 @@ use super::positions::Positions;
 use super::recovery::{Preparation, Restoring};
 use super::run::{Generation, News, Returned, Start};
 use super::tables::TaskTables;
-use crate::error::Error;
-use crate::error::TransportError;
+use crate::error::{Error, TransportError};
 use crate::plan::Stage;
 use crate::stage::outbox::Outputs;
 use crate::stage::reader::Feed;
 use crate::stage::running::LiveStage;
-use crate::task::Cut;
 use crate::transport::Delivery;
 
 /// The task of one partition of one set of topics.

@@ -1,7 +1,7 @@
 //! The positions of the stages of a task.
 
 use super::partition::Part;
-use crate::plan::model::Stage;
+use crate::plan::Stage;
 use crate::time::Timestamp;
 
 /// Where each stage stands in each of its inputs.

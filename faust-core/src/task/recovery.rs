@@ -14,15 +14,13 @@ use super::progress::RestoreListener;
 use super::published::PublishedTables;
 use super::stores::Stores;
 use crate::config::Settings;
-use crate::error::Error;
-use crate::error::TransportError;
+use crate::error::{Error, TransportError};
 use crate::offsets::CutMark;
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::mark::Marking;
 use crate::store::{StoreError, StoreName, StoreSet, Wish};
-use crate::table_state::PartitionCx;
-use crate::table_state::TableFactory;
+use crate::table_state::{PartitionCx, TableFactory};
 use crate::time::Clock;
 use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, Watermarks};
 

@@ -11,9 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use super::tables::TaskTables;
 use crate::config::Settings;
 use crate::error::{BoxError, Error};
-use crate::plan::panic_text;
-use crate::plan::{Stage, StageRun};
-use crate::stage::AgentCx;
+use crate::plan::{Stage, StageRun, panic_text};
 use crate::stage::context::Run;
 use crate::stage::cursor::{Control, Cursor};
 use crate::stage::input::Input;
@@ -21,7 +19,7 @@ use crate::stage::outbox::Outputs;
 use crate::stage::reader::Feed;
 use crate::stage::running::LiveStage;
 use crate::stage::tables::StageTables;
-use crate::stage::window_close;
+use crate::stage::{AgentCx, window_close};
 use crate::time::{Clock, Timestamp};
 
 /// Running stages and what they share.

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::cut::Cut;
 use super::partition_task::Task;
 use super::positions::Positions;
 use super::run::Generation;
 use crate::error::Error;
 use crate::offsets::CutMark;
-use crate::task::Cut;
 use crate::time::Timestamp;
-use crate::transport::Delivery;
-use crate::transport::TopicPartition;
+use crate::transport::{Delivery, TopicPartition};
 
 impl Task {
     /// Takes the cut; the generation goes on at once. `None` when nothing has moved.

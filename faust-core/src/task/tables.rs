@@ -34,10 +34,6 @@ impl TaskTables {
         self.tables.is_empty()
     }
 
-    pub(crate) fn cell(&self, name: &str) -> Option<Arc<dyn AnyTablePartition>> {
-        self.tables.get(name).map(|table| Arc::clone(&table.cell))
-    }
-
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<TaskTable>> {
         self.tables.get(name)
     }

@@ -5,19 +5,20 @@
 //! the other as fast as it goes; `admin` declares topics and looks things up. The calls that librdkafka has faults in,
 //! and the order in which the others must come, are noted where they are made.
 
-mod admin;
-mod cluster;
+mod blocking;
 mod config;
 mod connection;
 mod errors;
-mod group;
 mod native;
 mod offsets;
+mod admin;
 mod queue;
 mod reader;
 mod rebalance;
+mod group;
 mod sink;
 mod tail;
+mod cluster;
 #[cfg(test)]
 mod tests;
 

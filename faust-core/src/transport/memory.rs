@@ -1,8 +1,10 @@
 //! The transport of the test driver: the broker's core in this process, without socket, thread or clock of its own.
 
+mod member;
 mod cluster;
-mod group;
 mod queue;
+mod group;
 mod reader;
 mod sink;
+mod adapter;
 pub use self::cluster::MemoryCluster;

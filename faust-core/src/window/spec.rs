@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-#[cfg(test)]
-mod tests;
-
 /// How long a window stays after its end, unless `expires` says otherwise: the stages before a table may lag by hours.
 const DEFAULT_EXPIRES_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -266,3 +263,6 @@ fn length(what: &str, duration: Duration) -> Result<i64, String> {
     }
     Ok(millis)
 }
+
+#[cfg(test)]
+mod tests;

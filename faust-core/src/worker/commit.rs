@@ -9,9 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::TransportErrorKind;
 use crate::stats::Stats;
-use crate::task::Cut;
-use crate::task::TaskCx;
-use crate::task::{Command, Resolution};
+use crate::task::{Command, Cut, Resolution, TaskCx};
 use crate::transport::{Committed, Group, TopicPartition};
 
 /// What became of a commit: the offsets the broker has now.

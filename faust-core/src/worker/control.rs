@@ -12,18 +12,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout_at
 
 use super::commit::{self, Outcome};
 use super::group::GroupEvent;
+use super::options::WorkerOptions;
+use super::shared::{Key, Phase, Shared};
 use super::upkeep::{self, Purge};
 use super::watch::{IdleWatch, StuckWatch};
-use super::{Phase, Shared, WorkerOptions};
 use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::plan::{Plan, Stage};
-use crate::task::Part;
-use crate::task::Task;
-use crate::task::TaskCx;
-use crate::task::TaskHandle;
-use crate::task::{Command, Drained, Resolution};
-use crate::task::{Preparation, Wanted};
+use crate::task::{Command, Drained, Part, Preparation, Resolution, Task, TaskCx, TaskHandle, Wanted};
 use crate::transport::{Assigned, Group, TopicPartition};
 
 /// The worker's inside. One task owns all of it.
@@ -51,9 +47,6 @@ pub(super) struct Control {
 
 /// Something that is under way beside the loop, at most one of its kind.
 type UnderWay<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
-
-/// A task: its set of topics, and the partition.
-pub(super) type Key = (usize, i32);
 
 /// How often a worker that ends when idle looks whether it is.
 const IDLE_LOOK: Duration = Duration::from_millis(50);

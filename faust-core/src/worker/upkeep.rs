@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::control::Key;
-use crate::error::Error;
-use crate::error::TransportError;
+use super::shared::Key;
+use crate::error::{Error, TransportError};
 use crate::plan::{Plan, Role};
 use crate::task::TaskHandle;
-use crate::transport::TopicPartition;
-use crate::transport::Transport;
+use crate::transport::{TopicPartition, Transport};
 
 /// Looks whether the topics that tasks read still have as many partitions as at the start.
 ///

@@ -218,7 +218,7 @@ fn play_broker() {
 async fn play_worker() {
     end_with_parent();
     let log = tracing_subscriber::EnvFilter::try_from_env("FAUST_TEST_LOG");
-    let log = log.unwrap_or_else(|_| "info,faust_core::recovery=debug".into());
+    let log = log.unwrap_or_else(|_| "info,faust_core::task=debug".into());
     tracing_subscriber::fmt().with_env_filter(log).with_ansi(false).init();
     let work = Work::of_name(&variable("FAUST_TEST_WORK"));
     let mut app = work.app(&variable("FAUST_TEST_ID"), &variable("FAUST_TEST_INPUT"));

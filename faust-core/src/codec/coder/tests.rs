@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::codec::registry::Codec;
-use crate::codec::registry::CodecDef;
+use crate::codec::data::{Data, Role};
+use crate::codec::registry::{Codec, CodecDef};
 use crate::message::RawKey;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

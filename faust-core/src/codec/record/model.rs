@@ -3,7 +3,7 @@
 use std::any::{Any, TypeId};
 use std::fmt;
 
-use crate::codec::coder::Data;
+use crate::codec::data::Data;
 use crate::codec::error::EncodeError;
 use crate::time::Timestamp;
 

@@ -9,13 +9,15 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde::de::Error;
 
+use crate::codec::coder::Coder;
+use crate::codec::data::{Data, Role};
+use crate::codec::error::EncodeError;
+
 pub use inventory;
 pub use serde;
 
 pub use super::model::{FieldDef, ModelDef, Record, VariantDef};
 pub use super::timestamp::IntoTimestamp;
-use crate::codec::coder::{Coder, Data, Role};
-use crate::codec::error::EncodeError;
 pub use crate::codec::registry::CodecDef;
 
 /// The value behind `any`, which is a `T` or an `Option<T>`.

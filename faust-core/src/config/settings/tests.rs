@@ -7,11 +7,9 @@ use std::time::Duration;
 use super::*;
 use crate::config::StoreKind;
 use crate::config::layers::Layers;
-use crate::config::layers::Origin;
-use crate::config::layers::Resolved;
-use crate::config::value::BrokerUrl;
-use crate::config::value::ByteSize;
-use crate::config::value::Secret;
+use crate::config::origin::Origin;
+use crate::config::resolved::Resolved;
+use crate::config::value::{BrokerUrl, ByteSize, Secret};
 
 fn resolve(fill: impl FnOnce(&mut Layers)) -> Result<Resolved, Vec<String>> {
     let mut layers = Layers::default();

@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
+use bytes::Bytes;
+
 use super::super::database;
 use super::super::engine::{Engine, Fault, Tree};
 use super::*;
 use crate::store::port::Write;
-use bytes::Bytes;
 
 /// An engine in memory that, as the real ones, refuses all writes after one has failed.
 struct Fragile {

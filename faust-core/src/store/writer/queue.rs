@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::handle::Job;
+use super::job::Job;
 use crate::store::port::{StoreError, StoreErrorKind, StoreName};
 
 /// The jobs and their counts.

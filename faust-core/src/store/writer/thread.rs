@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::super::merge::merge;
-use super::handle::Job;
+use super::job::Job;
 use super::queue::{Queue, gone};
 use crate::store::port::{Store, StoreError, StoreErrorKind, Write};
 

@@ -17,7 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::cluster::beside;
+use super::blocking::beside;
 use super::config::KafkaConfig;
 use super::connection::Bystander;
 use super::errors::{failed, refused, unusable};

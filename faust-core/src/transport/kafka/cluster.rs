@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::blocking::beside;
 use super::config::KafkaConfig;
 use crate::error::TransportError;
 use crate::transport::kafka::tail;
@@ -63,12 +64,4 @@ impl Transport for KafkaTransport {
         let config = self.config.clone();
         beside("opening of a tail", move || tail::open(&config, from)).boxed()
     }
-}
-
-/// Makes a blocking call beside the runtime.
-pub(super) async fn beside<T: Send + 'static>(
-    what: &str,
-    call: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
-) -> Result<T, TransportError> {
-    tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| Err(TransportError::fatal(what, error)))
 }

@@ -1,29 +1,18 @@
 //! A Kafka of one node in memory.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use faust_broker::core::{Broker, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
+use faust_broker::core::{Broker, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit};
 use tokio::sync::watch;
 
-use super::group::{Member, Membership};
-use super::queue::MemoryQueue;
-use super::reader::MemoryReader;
-use super::sink::MemorySink;
+use super::member::Member;
 use crate::error::{TransportError, TransportErrorKind};
-use crate::time::{Clock, Timestamp};
+use crate::time::Timestamp;
 use crate::transport::delivery::Delivery;
-use crate::transport::port::{
-    Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
-    TopicPartition, Transport, Watermarks, has_members, topic_id_text,
-};
+use crate::transport::port::{Committed, TopicPartition};
 
 /// A Kafka of one node in memory. Clones are the same Kafka.
 #[derive(Clone)]
@@ -126,18 +115,6 @@ impl MemoryCluster {
         (self.inner.clock)()
     }
 
-    fn queues(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Vec<MemoryQueue>, TransportError> {
-        let queue = |(partition, start)| {
-            let offset = match start {
-                StartAt::Offset(offset) => offset,
-                StartAt::Earliest => self.state().end(&partition, OffsetSpec::Earliest)?,
-                StartAt::Latest => self.state().end(&partition, OffsetSpec::Latest)?,
-            };
-            Ok(MemoryQueue::new(self.clone(), partition, offset))
-        };
-        from.into_iter().map(queue).collect()
-    }
-
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -197,159 +174,11 @@ pub(super) fn refused(what: &str, code: ErrorCode) -> TransportError {
     TransportError { what: what.to_owned(), why: format!("{code:?}"), kind }
 }
 
-impl Transport for MemoryCluster {
-    fn describe(&self) -> String {
-        "memory://".to_owned()
-    }
-
-    fn clock(&self) -> Clock {
-        let cluster = self.clone();
-        Clock::new(move || cluster.time())
-    }
-
-    fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {
-        Ok(Arc::new(MemorySink::new(self.clone())))
-    }
-
-    fn admin(&self) -> Result<Arc<dyn Admin>, TransportError> {
-        Ok(Arc::new(self.clone()))
-    }
-
-    fn join(
-        &self,
-        subscription: Subscription,
-        listener: Arc<dyn GroupListener>,
-    ) -> Result<Arc<dyn Group>, TransportError> {
-        Ok(Membership::join(self, subscription, listener))
-    }
-
-    fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError> {
-        Ok(Box::new(MemoryReader::new(self.queues(from)?)))
-    }
-
-    fn tail(
-        &self,
-        from: Vec<(TopicPartition, StartAt)>,
-    ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
-        let boxed = |queue| Box::new(queue) as Box<dyn PartitionQueue>;
-        ready(self.queues(from).map(|queues| queues.into_iter().map(boxed).collect())).boxed()
-    }
-}
-
-impl Admin for MemoryCluster {
-    fn topics(&self, names: Option<Vec<String>>) -> BoxFuture<'_, Result<BTreeMap<String, i32>, TransportError>> {
-        let mut topics = self.state().topics();
-        if let Some(names) = names {
-            topics.retain(|name, _| names.contains(name));
-        }
-        ready(Ok(topics)).boxed()
-    }
-
-    fn create(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<(), TransportError>> {
-        let mut state = self.state();
-        state.active();
-        let created = topics.into_iter().filter(|topic| state.broker.topic(&topic.name).is_none()).collect::<Vec<_>>();
-        let results = created.into_iter().map(|topic| {
-            let spec = TopicSpec { partitions: topic.partitions, configs: topic.configs };
-            let created = state.broker.create_topic(&topic.name, spec);
-            created
-                .map(drop)
-                .map_err(|refusal| TransportError::fatal(format!("create topic `{}`", topic.name), refusal.message))
-        });
-        let result: Result<Vec<()>, _> = results.collect();
-        ready(result.map(drop)).boxed()
-    }
-
-    fn delete(&self, topics: Vec<String>) -> BoxFuture<'_, Result<(), TransportError>> {
-        let mut state = self.state();
-        state.active();
-        for topic in topics {
-            // One that is not there is deleted already.
-            let _ = state.broker.delete_topic(&topic);
-        }
-        ready(Ok(())).boxed()
-    }
-
-    fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>> {
-        let mut state = self.state();
-        state.active();
-        let deleted = before.into_iter().try_for_each(|(of, offset)| {
-            let deleted = state.broker.delete_records(&of.topic, of.partition, Some(offset));
-            deleted.map(drop).map_err(|code| refused(&format!("deletion of records of {of}"), code))
-        });
-        ready(deleted).boxed()
-    }
-
-    fn topic_ids(&self, names: Vec<String>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
-        let state = self.state();
-        let ids = names.into_iter().filter_map(|name| {
-            let id = topic_id_text(state.broker.topic(&name)?.id());
-            Some((name, id))
-        });
-        ready(Ok(ids.collect())).boxed()
-    }
-
-    fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>> {
-        let state = self.state();
-        let bounds = of.into_iter().map(|partition| {
-            let low = state.end(&partition, OffsetSpec::Earliest)?;
-            let high = state.end(&partition, OffsetSpec::Latest)?;
-            Ok((partition, (low, high)))
-        });
-        ready(bounds.collect()).boxed()
-    }
-
-    fn configs(
-        &self,
-        topics: Vec<String>,
-        name: &'static str,
-    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
-        let state = self.state();
-        let value = |topic: String| {
-            let value = state.broker.topic(&topic)?.configs().get(name)?.clone();
-            Some((topic, value))
-        };
-        let values = topics.into_iter().filter_map(value).collect();
-        futures_util::future::ready(Ok(values)).boxed()
-    }
-
-    fn committed(
-        &self,
-        group: &str,
-        of: Vec<TopicPartition>,
-    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
-        let state = self.state();
-        let committed =
-            of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
-        ready(Ok(committed.collect())).boxed()
-    }
-
-    fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>> {
-        let state = self.state();
-        let mut groups: BTreeMap<_, _> = state.broker.groups().map(|group| (group.to_owned(), 0)).collect();
-        for member in state.members.values() {
-            *groups.entry(member.group().to_owned()).or_default() += 1;
-        }
-        ready(Ok(groups)).boxed()
-    }
-
-    fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
-        let mut state = self.state();
-        state.active();
-        // Membership is ours to know, as for commits.
-        if state.members.values().any(|member| member.group() == group) {
-            return ready(Err(has_members(group))).boxed();
-        }
-        ready(match state.broker.delete_group(group) {
-            Ok(()) | Err(ErrorCode::GroupIdNotFound) => Ok(()),
-            Err(code) => Err(refused(&format!("deletion of group `{group}`"), code)),
-        })
-        .boxed()
-    }
-}
-
 impl std::fmt::Debug for MemoryCluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MemoryCluster").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

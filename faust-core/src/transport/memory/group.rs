@@ -8,25 +8,10 @@ use faust_broker::core::OffsetSpec;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
-use super::cluster::MemoryCluster;
-use super::cluster::{Commits, State};
+use super::cluster::{Commits, MemoryCluster, State};
+use super::member::Member;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::port::{Assigned, Committed, Group, GroupListener, Subscription, TopicPartition};
-
-/// A worker in a group.
-pub(super) struct Member {
-    subscription: Subscription,
-    listener: Arc<dyn GroupListener>,
-    assigned: Vec<TopicPartition>,
-    /// A crashed member keeps its partitions until the group misses it.
-    crashed: bool,
-}
-
-impl Member {
-    pub(super) fn group(&self) -> &str {
-        &self.subscription.group
-    }
-}
 
 pub(super) struct Membership {
     cluster: MemoryCluster,

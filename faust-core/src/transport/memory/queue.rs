@@ -6,8 +6,7 @@ use std::task::{Context, Poll};
 use faust_broker::core::batch::Header;
 use faust_broker::core::{ErrorCode, records};
 
-use super::cluster::MemoryCluster;
-use super::cluster::refused;
+use super::cluster::{MemoryCluster, refused};
 use crate::error::TransportError;
 use crate::message::{Headers, OwnedMessage, RawMessage};
 use crate::time::Timestamp;

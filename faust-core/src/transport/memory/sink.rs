@@ -7,8 +7,7 @@ use faust_broker::core::{Batch, Producer, Record, records};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
-use super::cluster::MemoryCluster;
-use super::cluster::refused;
+use super::cluster::{MemoryCluster, refused};
 use crate::error::TransportError;
 use crate::partitioner::partition_of;
 use crate::transport::delivery::Delivery;

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use faust_macros::record;
 
-use crate::codec::coder::Data;
+use crate::codec::data::Data;
 use crate::codec::record::*;
 use crate::codec::{Coder, Role};
 use crate::message::RawKey;
@@ -106,7 +106,7 @@ fn what_may_be_left_out_reads_as_its_default() {
 fn the_model_shows_what_was_written() {
     let model = Click::MODEL;
     assert_eq!((model.name, model.help, Click::NAME), ("Click", "A click on a page.", "Click"));
-    assert!(model.file.ends_with("record/tests.rs") && model.line > 0);
+    assert!(model.file.ends_with("record/model/tests.rs") && model.line > 0);
     let fields: Vec<_> = model.fields.iter().map(|f| (f.name, f.type_name, f.required, f.default, f.rule)).collect();
     assert_eq!(
         fields,

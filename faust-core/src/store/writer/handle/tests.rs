@@ -12,8 +12,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::StoreErrorKind;
-use crate::store::port::Write;
+use crate::store::port::{Store, StoreError, Write};
 use crate::store::tests::{Change, Contents, contents, sealed};
+use crate::store::writer::job::Job;
 
 /// A store in memory with a gate before each write.
 #[derive(Default)]

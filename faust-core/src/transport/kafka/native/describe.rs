@@ -5,16 +5,15 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::bindings as rd;
 use rdkafka::client::Client;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::{ClientContext, bindings as rd};
 
 /// librdkafka answers within its own timeout; only if it failed to would this be waited for as well.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// Each topic's id, or why there is none; 0 is the id of brokers that know no ids. Blocks.
-pub(in crate::transport::kafka) fn topic_ids<C: ClientContext>(
+pub(crate) fn topic_ids<C: ClientContext>(
     client: &Client<C>,
     names: &BTreeSet<String>,
     within: Duration,
@@ -43,7 +42,7 @@ pub(in crate::transport::kafka) fn topic_ids<C: ClientContext>(
 }
 
 /// A topic's name with its id or its error.
-pub(in crate::transport::kafka) type TopicId = (String, Result<u128, RDKafkaErrorCode>);
+pub(crate) type TopicId = (String, Result<u128, RDKafkaErrorCode>);
 
 // SAFETY: for callers: `event` is the valid answer to a description of topics.
 unsafe fn described(event: *mut rd::rd_kafka_event_t) -> Vec<TopicId> {

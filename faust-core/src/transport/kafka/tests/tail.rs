@@ -8,8 +8,7 @@ use std::task::Poll;
 use futures_util::future::join_all;
 
 use super::cluster::{Cluster, within};
-use crate::error::TransportError;
-use crate::error::TransportErrorKind;
+use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::Delivery;
 use crate::transport::port::*;
 

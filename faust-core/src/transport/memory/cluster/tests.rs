@@ -10,8 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::MemoryCluster;
-use crate::error::TransportError;
-use crate::error::TransportErrorKind;
+use crate::error::{TransportError, TransportErrorKind};
 use crate::time::Timestamp;
 use crate::transport::Delivery;
 use crate::transport::port::*;

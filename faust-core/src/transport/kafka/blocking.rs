@@ -1,0 +1,11 @@
+//! Blocking calls of librdkafka, made beside the runtime.
+
+use crate::error::TransportError;
+
+/// Makes a blocking call beside the runtime.
+pub(super) async fn beside<T: Send + 'static>(
+    what: &str,
+    call: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
+) -> Result<T, TransportError> {
+    tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| Err(TransportError::fatal(what, error)))
+}

@@ -1,0 +1,216 @@
+//! Reading of one partition's queue, many messages a call.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr;
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use rdkafka::bindings as rd;
+use rdkafka::consumer::{Consumer, ConsumerContext};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use super::member::Member;
+use crate::message::{Headers, RawMessage};
+use crate::time::Timestamp;
+
+/// How many messages one call takes from a queue at most; 16 to 512 measured equally good.
+pub(crate) const BATCH: usize = 128;
+
+/// One partition's queue, split from the consumer's.
+pub(crate) struct PartitionReader {
+    queue: *mut rd::rd_kafka_queue_t,
+    // Boxed because librdkafka's callback holds its address.
+    waker: Box<AtomicWaker>,
+    reading: Reading,
+    _consumer: Arc<dyn Send + Sync>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread; the rest is Send and Sync.
+unsafe impl Send for PartitionReader {}
+
+// SAFETY: as above.
+unsafe impl Sync for PartitionReader {}
+
+/// How a queue is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Many messages a call. Behind an end or an error in a batch, librdkafka 2.12.1's own position is one too far
+    /// (fixed in 2.13.2), which matters only where librdkafka itself pauses partitions.
+    Batches,
+    /// One message a call: for partitions that stay assigned through a rebalance, for which librdkafka pauses them.
+    Singly,
+}
+
+/// What lies in a partition's queue.
+pub(crate) enum Fetched<'a> {
+    Message(RawMessage<'a>),
+    /// The partition's end, at this offset.
+    End,
+    Failed(RDKafkaErrorCode),
+}
+
+impl PartitionReader {
+    /// Splits the queue of an assigned partition from the consumer's; `None` for a topic's name with a NUL.
+    pub(crate) fn split<C: ConsumerContext + 'static>(
+        member: &Arc<Member<C>>,
+        topic: &str,
+        partition: i32,
+        reading: Reading,
+    ) -> Option<Self> {
+        let topic = CString::new(topic).ok()?;
+        // SAFETY: the handle lives as long as `member`, which the reader keeps; the topic's name outlives the call.
+        let queue = unsafe {
+            rd::rd_kafka_queue_get_partition(member.consumer().client().native_ptr(), topic.as_ptr(), partition)
+        };
+        if queue.is_null() {
+            return None;
+        }
+        let waker = Box::new(AtomicWaker::new());
+        // SAFETY: `queue` is valid; the waker's address stays until `drop` has switched the callback off.
+        unsafe {
+            rd::rd_kafka_queue_forward(queue, ptr::null_mut());
+            rd::rd_kafka_queue_cb_event_enable(queue, Some(nonempty), ptr::from_ref(&*waker).cast_mut().cast());
+        }
+        Some(Self { queue, waker, reading, _consumer: member.clone() })
+    }
+
+    /// Hands over what is there, at most `max` and [`BATCH`]; how many there were.
+    pub(crate) fn read(&self, max: usize, each: &mut dyn FnMut(Fetched<'_>)) -> usize {
+        let mut batch = Batch { messages: [ptr::null_mut(); BATCH], next: 0, len: 0 };
+        let max = max.min(BATCH);
+        match self.reading {
+            Reading::Batches => {
+                let first = batch.messages.as_mut_ptr();
+                // SAFETY: the queue is valid, the array has room for as many as are asked for.
+                let got = unsafe { rd::rd_kafka_consume_batch_queue(self.queue, 0, first, max) };
+                batch.len = usize::try_from(got).unwrap_or(0);
+            }
+            Reading::Singly => {
+                while batch.len < max {
+                    // SAFETY: the queue is valid.
+                    let message = unsafe { rd::rd_kafka_consume_queue(self.queue, 0) };
+                    if message.is_null() {
+                        break;
+                    }
+                    batch.messages[batch.len] = message;
+                    batch.len += 1;
+                }
+            }
+        }
+        while let Some(message) = batch.pop() {
+            each(message.view());
+        }
+        batch.len
+    }
+
+    /// Wakes when the queue turns from empty to not empty: look again after this.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Wakes whoever waits, as if something had come.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+}
+
+impl Drop for PartitionReader {
+    fn drop(&mut self) {
+        // SAFETY: switching the callback off takes the queue's lock, under which librdkafka calls it, so it does not
+        // run any more when the waker goes. The queue is destroyed once, before the consumer that is still held.
+        unsafe {
+            rd::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
+            rd::rd_kafka_queue_destroy(self.queue);
+        }
+    }
+}
+
+unsafe extern "C" fn nonempty(_: *mut rd::rd_kafka_t, waker: *mut c_void) {
+    // SAFETY: `split` passed the address of a waker that lives until the callback is off.
+    unsafe { (*waker.cast_const().cast::<AtomicWaker>()).wake() }
+}
+
+/// Messages taken from a queue; those not handed over, because a callback panicked, are freed as well.
+struct Batch {
+    messages: [*mut rd::rd_kafka_message_t; BATCH],
+    next: usize,
+    len: usize,
+}
+
+impl Batch {
+    fn pop(&mut self) -> Option<NativeMessage> {
+        if self.next == self.len {
+            return None;
+        }
+        self.next += 1;
+        Some(NativeMessage(self.messages[self.next - 1]))
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
+
+struct NativeMessage(*mut rd::rd_kafka_message_t);
+
+impl NativeMessage {
+    fn view(&self) -> Fetched<'_> {
+        // SAFETY: the message is valid until `drop`; key and payload are null or as long as said.
+        let message = unsafe { &*self.0 };
+        match message.err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => return Fetched::End,
+            error => return Fetched::Failed(error.into()),
+        }
+        let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: as above.
+        unsafe {
+            Fetched::Message(RawMessage {
+                offset: message.offset,
+                timestamp: Timestamp(rd::rd_kafka_message_timestamp(self.0, &mut kind).max(0)),
+                key: bytes_at(message.key, message.key_len),
+                payload: bytes_at(message.payload, message.len),
+                headers: headers_of(self.0),
+            })
+        }
+    }
+}
+
+impl Drop for NativeMessage {
+    fn drop(&mut self) {
+        // SAFETY: taken from the queue by us, destroyed once.
+        unsafe { rd::rd_kafka_message_destroy(self.0) }
+    }
+}
+
+// SAFETY: for callers: `pointer` is null, or points to `len` bytes that live for 'a.
+pub(super) unsafe fn bytes_at<'a>(pointer: *const c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: as promised by the caller.
+    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast(), len) })
+}
+
+// SAFETY: for callers: `message` is valid.
+unsafe fn headers_of(message: *const rd::rd_kafka_message_t) -> Headers {
+    let mut headers = Headers::new();
+    let mut list = ptr::null_mut();
+    // SAFETY: the message is valid, and owns the list, whose names end with a NUL and whose values are as long as said.
+    unsafe {
+        if rd::rd_kafka_message_headers(message, &mut list) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return headers;
+        }
+        let (mut name, mut value, mut len): (*const c_char, *const c_void, usize) = (ptr::null(), ptr::null(), 0);
+        let mut index = 0;
+        while rd::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut len)
+            == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            let name = CStr::from_ptr(name).to_string_lossy().into_owned();
+            headers.push(name, bytes_at(value, len).map(Bytes::copy_from_slice));
+            index += 1;
+        }
+    }
+    headers
+}

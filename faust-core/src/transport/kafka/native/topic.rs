@@ -1,0 +1,144 @@
+//! Sending to one topic through a cached handle.
+
+use std::ffi::{CString, c_int, c_void};
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::bindings as rd;
+use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use crate::message::Headers;
+use crate::time::Timestamp;
+use crate::transport::delivery::Delivery;
+use crate::transport::port::Outgoing;
+
+/// librdkafka's word for "placed by the partitioner".
+const ANY_PARTITION: i32 = -1;
+
+/// A topic to write to, looked up once.
+pub(crate) struct TopicHandle<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> {
+    topic: *mut rd::rd_kafka_topic_t,
+    producer: Arc<ThreadedProducer<C>>,
+}
+
+// SAFETY: librdkafka's topic handles may be used from any thread.
+unsafe impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>>> Send for TopicHandle<C> {}
+
+// SAFETY: as above.
+unsafe impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>>> Sync for TopicHandle<C> {}
+
+impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> TopicHandle<C> {
+    /// `Err` for a name that no topic can have.
+    pub(crate) fn open(producer: &Arc<ThreadedProducer<C>>, name: &str) -> Result<Self, RDKafkaErrorCode> {
+        let name = CString::new(name).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
+        // SAFETY: the handle lives as long as `producer`, which is kept; without settings the producer's own hold.
+        let topic = unsafe { rd::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
+        if topic.is_null() {
+            // SAFETY: reads a thread-local.
+            return Err(unsafe { rd::rd_kafka_last_error() }.into());
+        }
+        Ok(Self { topic, producer: producer.clone() })
+    }
+
+    /// Copies a message into the producer's buffer. `delivery` comes back in the producer's context.
+    pub(crate) fn send(&self, message: &Outgoing<'_>, delivery: Arc<Delivery>) -> Result<(), RDKafkaErrorCode> {
+        let opaque = Arc::into_raw(delivery).cast_mut().cast::<c_void>();
+        let error = if message.headers.is_empty() && message.timestamp.is_none() {
+            self.produce(message, opaque)
+        } else {
+            self.produce_in_full(message, opaque)
+        };
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(());
+        }
+        // SAFETY: refused, so there will be no report that takes this count back.
+        drop(unsafe { Arc::from_raw(opaque.cast_const().cast::<Delivery>()) });
+        Err(error.into())
+    }
+
+    fn produce(&self, message: &Outgoing<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
+        let ((payload, len), (key, key_len)) = (raw(message.payload), raw(message.key));
+        let partition = message.partition.unwrap_or(ANY_PARTITION);
+        // SAFETY: the topic is valid; the bytes are copied before the call returns.
+        unsafe {
+            let flags = rd::RD_KAFKA_MSG_F_COPY as c_int;
+            match rd::rd_kafka_produce(self.topic, partition, flags, payload, len, key, key_len, opaque) {
+                0 => RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
+                _ => rd::rd_kafka_last_error(),
+            }
+        }
+    }
+
+    fn produce_in_full(&self, message: &Outgoing<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
+        use rd::rd_kafka_vtype_t as tag;
+        let ((payload, len), (key, key_len)) = (raw(message.payload), raw(message.key));
+        // SAFETY: the arguments are pairs of a tag and what librdkafka's manual says belongs to it, closed by the end
+        // tag; bytes are copied before the call returns, and it owns the headers unless it refuses.
+        unsafe {
+            let headers = native_headers(&message.headers);
+            let error = rd::rd_kafka_producev(
+                self.producer.client().native_ptr(),
+                tag::RD_KAFKA_VTYPE_RKT,
+                self.topic,
+                tag::RD_KAFKA_VTYPE_PARTITION,
+                message.partition.unwrap_or(ANY_PARTITION),
+                tag::RD_KAFKA_VTYPE_MSGFLAGS,
+                rd::RD_KAFKA_MSG_F_COPY as c_int,
+                tag::RD_KAFKA_VTYPE_VALUE,
+                payload,
+                len,
+                tag::RD_KAFKA_VTYPE_KEY,
+                key,
+                key_len,
+                tag::RD_KAFKA_VTYPE_OPAQUE,
+                opaque,
+                tag::RD_KAFKA_VTYPE_TIMESTAMP,
+                message.timestamp.map_or(0, Timestamp::as_millis),
+                tag::RD_KAFKA_VTYPE_HEADERS,
+                headers,
+                tag::RD_KAFKA_VTYPE_END,
+            );
+            if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && !headers.is_null() {
+                rd::rd_kafka_headers_destroy(headers);
+            }
+            error
+        }
+    }
+}
+
+impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> Drop for TopicHandle<C> {
+    fn drop(&mut self) {
+        // SAFETY: created by us, destroyed once, before the producer that is still held.
+        unsafe { rd::rd_kafka_topic_destroy(self.topic) }
+    }
+}
+
+fn raw(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
+    bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
+}
+
+// A list that the caller must destroy or give away; null when there are none.
+fn native_headers(headers: &Headers) -> *mut rd::rd_kafka_headers_t {
+    if headers.is_empty() {
+        return ptr::null_mut();
+    }
+    // SAFETY: names and values are copied into a list that is ours.
+    unsafe {
+        let list = rd::rd_kafka_headers_new(headers.len());
+        for (name, value) in headers.iter() {
+            let (bytes, len) = raw(value);
+            rd::rd_kafka_header_add(list, name.as_ptr().cast(), name.len().cast_signed(), bytes, len.cast_signed());
+        }
+        list
+    }
+}
+
+/// Sends what is buffered now and waits for its reports; rdkafka's own flush takes at least 100 ms. Whether all is out.
+pub(crate) fn flush<C: ProducerContext + 'static>(producer: &ThreadedProducer<C>, within: Duration) -> bool {
+    let within = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: the handle is valid for as long as `producer` is borrowed.
+    let error = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), within) };
+    error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+}

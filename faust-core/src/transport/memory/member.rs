@@ -1,0 +1,20 @@
+//! A member of a consumer group of the in-memory cluster.
+
+use std::sync::Arc;
+
+use crate::transport::port::{GroupListener, Subscription, TopicPartition};
+
+/// A worker in a group.
+pub(super) struct Member {
+    pub(super) subscription: Subscription,
+    pub(super) listener: Arc<dyn GroupListener>,
+    pub(super) assigned: Vec<TopicPartition>,
+    /// A crashed member keeps its partitions until the group misses it.
+    pub(super) crashed: bool,
+}
+
+impl Member {
+    pub(super) fn group(&self) -> &str {
+        &self.subscription.group
+    }
+}
