@@ -1,8 +1,9 @@
-//! Ready-made table values: what one keeps per key to count, sum, average, or remember extremes.
+//! Ready-made aggregates for use as table values: counts, sums, averages, extremes, top lists and distinct values.
 //!
-//! Each begins with `Default`, takes values with `add`, says its result with `value`, and joins another of its kind with
-//! `merge`. The result does not depend on the order of the values nor on how they were grouped (sums of floats: but for
-//! rounding), so partitions and windows can be merged. In JSON they are what a foreign consumer expects.
+//! An aggregate starts as `Default`, receives values through `add`, returns its result from `value`, and combines with
+//! another of its type through `merge`. The result depends neither on the order of the values nor on their grouping
+//! (sums of floats: except for rounding), so partitions and windows can be merged. The JSON form is the one that a
+//! consumer written in another language expects.
 
 mod count;
 mod distinct;

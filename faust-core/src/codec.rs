@@ -1,4 +1,4 @@
-//! Codecs: how the values of a type become the bytes of a message, and back.
+//! Codecs: conversion between the values of a type and the bytes of a message.
 
 mod data;
 mod error;

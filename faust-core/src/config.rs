@@ -1,8 +1,8 @@
-//! The settings: one table of names, types and defaults, and the layers a value may come from.
+//! Settings: one table of names, types and defaults, and the layers that provide values.
 //!
-//! A value is taken from the first of these that has it: command line, environment (`FAUST_<NAME>`), file
-//! (`faust.toml`), builder, default. [`Layers`] collects them, [`Layers::resolve`] checks all of them together and
-//! yields [`Settings`] with, for each, where it came from.
+//! A value is taken from the first of these layers that provides it: command line, environment (`FAUST_<NAME>`), file
+//! (`faust.toml`), builder, default. [`Layers`] collects the values. [`Layers::resolve`] checks all of them together
+//! and returns the [`Settings`] with the origin of each.
 
 mod origin;
 mod file;

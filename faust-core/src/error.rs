@@ -1,92 +1,92 @@
-//! What can go wrong, sorted by what the reader can do about it.
+//! Errors of the framework, grouped by the action they call for.
 
 use std::fmt;
 
-/// Any error, as agents return it with `?`.
+/// Any error, as returned by agents with `?`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// The result of agents and of everything else a user of the framework writes.
+/// The result of agents and of other functions written by users of the framework.
 pub type Result<T = (), E = BoxError> = std::result::Result<T, E>;
 
 /// An error of the framework itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The app cannot be built or planned: all its faults together, each with its fix.
+    /// The app cannot be built or planned. The error lists all faults, each with its fix.
     #[error("{0}")]
     Setup(SetupErrors),
-    /// A broker refused something, or cannot be reached.
+    /// A broker rejected a request or cannot be reached.
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// A value could not be encoded for a topic.
     #[error("cannot encode the {part} for topic `{topic}`: {why}")]
     Encode {
-        /// Where it was to go.
+        /// Destination topic of the value.
         topic: String,
-        /// Key or value.
+        /// The part of the message: key or value.
         part: &'static str,
-        /// The codec's own words.
+        /// Error of the codec.
         why: String,
     },
-    /// A message could not be decoded and the policy says to stop.
+    /// A message could not be decoded and the policy is to stop.
     #[error(
-        "agent `{agent}` cannot read {place}: {why}; mend the producer, or set `on_decode_error` to `dead_letter` or `skip`"
+        "agent `{agent}` cannot read {place}: {why}; fix the producer, or set `on_decode_error` to `dead_letter` or `skip`"
     )]
     Decode {
-        /// The agent whose stream it was.
+        /// Agent whose stream received the message.
         agent: String,
-        /// Topic, partition and offset.
+        /// Topic, partition and offset of the message.
         place: String,
-        /// What was wrong, with the path to the field.
+        /// Decoding error, with the path to the field.
         why: String,
     },
-    /// An agent failed as often as `agent_max_attempts` allows.
-    #[error("agent `{agent}` failed {attempts} times at {place}: {why}; nothing of that event is committed")]
+    /// An agent failed `agent_max_attempts` times.
+    #[error("agent `{agent}` failed {attempts} times at {place}: {why}; no effects of that event are committed")]
     Agent {
-        /// The agent.
+        /// Name of the agent.
         agent: String,
-        /// Topic, partition and offset of the event it was in.
+        /// Topic, partition and offset of the event that was being processed.
         place: String,
-        /// How often it was tried.
+        /// Number of attempts.
         attempts: u32,
         /// The last failure, with its chain of causes.
         why: String,
     },
-    /// The state of a table is not what it must be: nothing is guessed, the worker stops.
+    /// The state of a table is inconsistent. The worker stops instead of guessing the correct state.
     #[error("table `{table}`, partition {partition}: {why}")]
     State {
-        /// The table.
+        /// Name of the table.
         table: String,
-        /// Its partition.
+        /// Partition of the table.
         partition: i32,
-        /// What is wrong and how to mend it.
+        /// Description of the fault and its fix.
         why: String,
     },
     /// A function of `#[window_close]` or `#[window_late]` failed.
     #[error("the hook `{hook}` of table `{table}` failed: {why}")]
     Hook {
-        /// The windowed table.
+        /// Name of the windowed table.
         table: String,
-        /// The function, and what it was called for.
+        /// Kind of the hook, and the window it was called for.
         hook: String,
-        /// Its error, with its chain of causes.
+        /// Error of the function, with its chain of causes.
         why: String,
     },
-    /// Something was done at a time when it cannot be done.
+    /// An operation was invalid in the current state.
     #[error("{0}")]
     Misuse(String),
-    /// The worker could not finish in time what it was asked to end.
+    /// The worker could not finish its current events within the shutdown timeout.
     #[error(
-        "the worker was not done within the shutdown timeout of {0:?} and was ended: unfinished events will be read again"
+        "the worker did not finish within the shutdown timeout of {0:?} and was stopped: unfinished events will be read again"
     )]
     ShutdownTimeout(std::time::Duration),
-    /// The worker that hosted the embedded broker has gone.
+    /// The worker that hosted the embedded broker has shut down.
     #[error("{0}")]
     BrokerGone(String),
 }
 
 impl Error {
-    /// Setup errors from a list; at least one.
+    /// Creates a setup error from a list of at least one fault.
     pub(crate) fn setup(faults: Vec<String>) -> Self {
         Self::Setup(SetupErrors(faults))
     }
@@ -97,7 +97,7 @@ impl Error {
 pub struct SetupErrors(Vec<String>);
 
 impl SetupErrors {
-    /// One sentence each, with the fix.
+    /// Returns the faults, each as one sentence that includes the fix.
     pub fn faults(&self) -> &[String] {
         &self.0
     }
@@ -115,12 +115,12 @@ impl fmt::Display for SetupErrors {
     }
 }
 
-/// An error and its causes on one line.
+/// Formats an error and its causes on one line.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        // Many libraries repeat the cause in their own text.
+        // Many libraries include the cause in their own text.
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {
             text.push_str(": ");

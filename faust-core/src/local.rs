@@ -1,9 +1,10 @@
 //! The app on this machine: its embedded broker, the directories of its workers, and the state they keep.
 //!
-//! Two files in the broker's directory control the life of an embedded broker. The process that holds the lock on
-//! `host.lock` is its host; only the host writes `address.json`, where the other processes of the app find the broker. A
-//! worker that shuts down marks that file first, and its guests shut down too. A killed worker leaves the file behind, as
-//! the command `broker` does, and the guests wait for the next host as they would for any unavailable Kafka.
+//! Two files in the broker's directory control an embedded broker. The process that holds the lock on `host.lock` is the
+//! host. Only the host writes `address.json`, in which the other processes of the app, the guests, find the broker.
+//! Before a worker shuts down, it records this in the file, so that its guests shut down too. A killed worker leaves the
+//! file behind, and so does the command `broker`; the guests then wait for the next host, as they wait for any
+//! unavailable broker.
 
 mod address;
 mod probe;

@@ -1,4 +1,4 @@
-//! Messages as bytes: what comes from a broker, what goes to one, and their headers.
+//! Messages as bytes, with their headers and raw keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// A message as it lies in the transport's buffer: borrowed, so that decoding copies nothing it does not need.
+/// A message borrowed from the transport's buffer, so that decoding copies only what it needs.
 #[derive(Clone, Debug)]
 pub struct RawMessage<'a> {
-    /// Position in its partition.
+    /// Offset in the partition.
     pub offset: i64,
-    /// The message's own time; 0 when the producer sent none.
+    /// Timestamp of the message; 0 if the producer sent none.
     pub timestamp: Timestamp,
-    /// Absent and empty differ: an absent key is placed anywhere.
+    /// The key. An absent key differs from an empty one: the message may be in any partition.
     pub key: Option<&'a [u8]>,
-    /// Absent means a tombstone.
+    /// The payload; if absent, the message is a tombstone.
     pub payload: Option<&'a [u8]>,
-    /// Empty for most messages, and then without an allocation.
+    /// The headers; most messages have none, which needs no allocation.
     pub headers: Headers,
 }
 
-/// A message that outlives the transport's buffer: kept for an agent that is behind, or for the dead-letter topic.
+/// A message that outlives the transport's buffer: buffered for an agent that is behind, or for the dead-letter topic.
 #[derive(Clone, Debug)]
 pub struct OwnedMessage {
     /// See [`RawMessage::offset`].
@@ -52,7 +52,7 @@ impl RawMessage<'_> {
 }
 
 impl OwnedMessage {
-    /// The borrowed view that decoders read.
+    /// Returns a borrowed view of the message, for decoders.
     pub fn as_raw(&self) -> RawMessage<'_> {
         RawMessage {
             offset: self.offset,
@@ -64,51 +64,51 @@ impl OwnedMessage {
     }
 }
 
-/// The headers of a message, in order; names may repeat, values may be absent. Cheap to clone.
+/// The headers of a message, in order. Names may repeat, and values may be absent. Cloning is cheap.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Option<Arc<Vec<Header>>>);
 
 type Header = (String, Option<Bytes>);
 
 impl Headers {
-    /// No headers, no allocation.
+    /// Creates an empty list without an allocation.
     pub const fn new() -> Self {
         Self(None)
     }
 
-    /// Adds one at the end; the same name may occur again.
+    /// Appends a header; names may repeat.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.push(name.into(), Some(value.into()));
         self
     }
 
-    /// Adds one at the end, whose value may be absent.
+    /// Appends a header, whose value may be absent.
     pub fn push(&mut self, name: String, value: Option<Bytes>) {
         Arc::make_mut(self.0.get_or_insert_with(Arc::default)).push((name, value));
     }
 
-    /// The last value of that name, as Kafka's own clients resolve repeats.
+    /// Returns the last value of that name, as Kafka clients do for repeated names.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().filter(|(n, _)| *n == name).last().and_then(|(_, value)| value)
     }
 
-    /// The last value of that name, if it is UTF-8.
+    /// Returns the last value of that name, if it is valid UTF-8.
     pub fn get_str(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// All headers in order.
+    /// Returns all headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         self.0.iter().flat_map(|list| list.iter().map(|(name, value)| (name.as_str(), value.as_deref())))
     }
 
-    /// How many there are.
+    /// Returns the number of headers.
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |list| list.len())
     }
 
-    /// Whether there are none.
+    /// Returns `true` if there are no headers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -120,18 +120,18 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// A key nobody asked to decode: the bytes as they came, or none.
+/// A key that is not decoded: its bytes, or none.
 ///
-/// It is the default key of a stream, so that an event can be sent on under the very key it came with.
+/// It is the default key type of a stream, so that an event can be forwarded with its key unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RawKey(pub Option<Vec<u8>>);
 
 impl RawKey {
-    /// No key: the message goes to any partition.
+    /// The absent key: the message may go to any partition.
     pub const NONE: RawKey = RawKey(None);
 
-    /// The bytes, if there are any.
+    /// Returns the bytes, or `None` for an absent key.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         self.0.as_deref()
     }

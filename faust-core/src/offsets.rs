@@ -1,4 +1,4 @@
-//! Which offset may be committed: the tracker of finished events, and the text that travels with a commit.
+//! Offsets to commit: the tracker of finished events, and the metadata of a commit.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,34 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// Follows one reader of one partition: what it was given, what it has finished.
+/// A tracker of the delivered and the finished events of one reader of one partition.
 ///
-/// The law (promise P1): [`next`](Self::next) never passes an offset that was delivered and not acked. Offsets may have
-/// gaps, as compaction and transaction markers leave them, so the tracker knows only what was delivered.
+/// Invariant (promise P1): [`next`](Self::next) never passes an offset that was delivered and not acked. Compaction and
+/// transaction markers leave gaps between offsets, so the tracker considers delivered offsets only.
 #[derive(Clone, Debug)]
 pub(crate) struct OffsetTracker {
-    /// One past the last delivered offset: what is next when nothing is open.
+    /// One past the last delivered offset: the offset to commit if no event is open.
     position: i64,
-    /// Delivered and not yet passed by the committed offset, in order, with whether each is acked.
+    /// Delivered offsets from the first unacked one on, in order, each with a flag that is true once it is acked.
     open: VecDeque<(i64, bool)>,
 }
 
 impl OffsetTracker {
-    /// Starts before `start`, the first offset that may be delivered.
+    /// Creates a tracker. `start` is the first offset that may be delivered.
     pub(crate) fn new(start: i64) -> Self {
         Self { position: start, open: VecDeque::new() }
     }
 
-    /// An event is handed out. Offsets must grow.
+    /// Records that an event is delivered. Offsets must increase.
     pub(crate) fn deliver(&mut self, offset: i64) {
         debug_assert!(offset >= self.position, "offset {offset} was delivered before");
         self.open.push_back((offset, false));
         self.position = offset + 1;
     }
 
-    /// An event is finished. False if it is not open: acked twice, or from before a restart.
+    /// Records that an event is finished. Returns `false` if it is not open because it was acked before or was
+    /// delivered before a restart.
     pub(crate) fn ack(&mut self, offset: i64) -> bool {
-        // In order is the common case, and then this is a pop.
+        // Fast path: acks usually arrive in order.
         if self.open.front().is_some_and(|&(first, _)| first == offset) {
             self.open.pop_front();
             while self.open.front().is_some_and(|&(_, acked)| acked) {
@@ -45,42 +46,44 @@ impl OffsetTracker {
         self.open.get_mut(index).is_some_and(|entry| !std::mem::replace(&mut entry.1, true))
     }
 
-    /// The offset to commit: the first that is not finished.
+    /// Returns the offset to commit: the first unfinished one.
     pub(crate) fn next(&self) -> i64 {
         self.open.front().map_or(self.position, |&(first, _)| first)
     }
 
-    /// One past the last delivered offset.
+    /// Returns one past the last delivered offset.
     pub(crate) fn position(&self) -> i64 {
         self.position
     }
 }
 
-/// What a cut writes into the metadata of a committed offset.
+/// The metadata that a cut writes with a committed offset.
 ///
-/// The committed offset is the lowest of the stages that read the partition; after a restart each stage goes on at its
-/// own. Kept as JSON, so that other tools can show it, and short: brokers accept 4096 bytes.
+/// The committed offset is the lowest of the stages that read the partition; after a restart, each stage resumes at its
+/// own offset. The metadata is JSON, so that other tools can display it, and short, because brokers accept at most 4096
+/// bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CutMark {
-    /// Version of this form.
+    /// Version of this format.
     pub(crate) v: u8,
-    /// The number of the cut; grows with each.
+    /// Number of the cut, which increases with each cut.
     pub(crate) cut: u64,
-    /// The largest event time seen by any stage.
+    /// Largest event time seen by any stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) time: Option<i64>,
-    /// The largest event time seen, of each stage for which it is another; none of one that has seen no event.
+    /// Largest event time seen by each stage for which it differs from `time`; `None` for a stage that has seen no
+    /// event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) times: BTreeMap<String, Option<i64>>,
-    /// The next offset of each stage that is ahead of the committed one.
+    /// Next offset of each stage that is ahead of the committed offset.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) ahead: BTreeMap<String, i64>,
-    /// Where the changelog of each table goes on after this cut: it must never be found shorter.
+    /// End offset of each table's changelog at this cut. A restore must never find a changelog that ends earlier.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) logs: BTreeMap<String, i64>,
 }
 
-/// The broker's default limit of `offset.metadata.max.bytes`.
+/// Default of the broker setting `offset.metadata.max.bytes`.
 const METADATA_LIMIT: usize = 4096;
 
 impl CutMark {
@@ -88,13 +91,14 @@ impl CutMark {
         Self { v: 1, cut, ..Self::default() }
     }
 
-    /// The stream time of one stage at the cut.
+    /// Returns the stream time of one stage at the cut.
     pub(crate) fn stage_time(&self, stage: &str) -> Option<Timestamp> {
         self.times.get(stage).map_or(self.time, |own| *own).map(Timestamp)
     }
 
-    /// The text to commit. With too many stages the least needed is left out: first what only guards against damage,
-    /// then the times, then the leads, and those stages read their lead again.
+    /// Returns the text to commit. If it exceeds the limit because there are too many stages, fields are left out in
+    /// order of increasing importance: first `logs`, which only detects damage, then `times`, then `ahead`. Without
+    /// `ahead`, stages that were ahead read those events again.
     pub(crate) fn to_text(&self) -> String {
         let text = |mark: &Self| serde_json::to_string(mark).expect("numbers and strings are always JSON");
         let mut mark = self.clone();
@@ -110,7 +114,7 @@ impl CutMark {
         text(&mark)
     }
 
-    /// Reads it back; another program's metadata, or none, is no mark.
+    /// Parses a committed text. Returns `None` for empty metadata and for that of other programs.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok().filter(|mark: &Self| mark.v == 1)
     }
@@ -122,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Law: the committed offset never passes a delivered event that is not acked, and is the first such.
+        /// Law: the offset to commit is that of the first delivered event that is not acked, and never passes it.
         #[test]
         fn never_commits_past_an_unacked_event(gaps in prop::collection::vec(1i64..4, 1..60), acks in prop::collection::vec(any::<prop::sample::Index>(), 0..120)) {
             let mut tracker = OffsetTracker::new(0);
@@ -131,7 +135,7 @@ mod tests {
             let mut offset = -1;
             let mut gaps = gaps.into_iter();
             for ack in acks {
-                // Deliver and ack by turns, the latter anywhere in what was delivered.
+                // Alternate between delivering an event and acking any delivered one.
                 if let Some(gap) = gaps.next() {
                     offset += gap;
                     tracker.deliver(offset);
@@ -145,9 +149,9 @@ mod tests {
             }
         }
 
-        /// Law: what a commit carries is what a restart reads, and it always fits the broker's limit.
+        /// Law: a restart reads the metadata that a commit wrote, and the text never exceeds the broker's limit.
         #[test]
-        fn a_mark_survives_the_broker(cut in any::<u64>(), time in prop::option::of(any::<i64>()), ahead in prop::collection::btree_map("[a-z\"/é]{1,40}", any::<i64>(), 0..200)) {
+        fn a_mark_round_trips_within_the_limit(cut in any::<u64>(), time in prop::option::of(any::<i64>()), ahead in prop::collection::btree_map("[a-z\"/é]{1,40}", any::<i64>(), 0..200)) {
             let mark = CutMark { time, ahead: ahead.clone(), ..CutMark::new(cut) };
             let text = mark.to_text();
             prop_assert!(text.len() <= METADATA_LIMIT);
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_others_is_no_mark() {
+    fn metadata_of_other_programs_is_ignored() {
         for text in ["", "consumer-1", "{\"v\":2,\"cut\":1}", "{}"] {
             assert_eq!(CutMark::from_text(text), None, "{text}");
         }

@@ -1,9 +1,9 @@
-//! Where a key goes: murmur2 as in Kafka's Java clients, so that everybody agrees.
+//! Partitioning of keys by murmur2, as in Kafka's Java clients, so that all clients choose the same partition.
 
-/// The partition of a key among `count`.
+/// Returns the partition of a key among `count` partitions.
 ///
-/// The same as `Utils.toPositive(Utils.murmur2(key)) % count` of Kafka's `BuiltInPartitioner`, and as librdkafka's
-/// `murmur2_random`.
+/// The result equals `Utils.toPositive(Utils.murmur2(key)) % count` in Kafka's `BuiltInPartitioner`, and that of
+/// librdkafka's `murmur2_random`.
 ///
 /// ```
 /// assert_eq!(faust_core::partitioner::partition_of(b"foobar", 8), 6);
@@ -13,7 +13,7 @@ pub fn partition_of(key: &[u8], count: i32) -> i32 {
     i32::try_from(positive).unwrap_or(0) % count.max(1)
 }
 
-/// Kafka's `Utils.murmur2`: Austin Appleby's MurmurHash2 with seed 0x9747b28c.
+/// Returns the hash of Kafka's `Utils.murmur2`: Austin Appleby's MurmurHash2 with seed 0x9747b28c.
 fn murmur2(key: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_are_those_of_kafkas_own_tests() {
+    fn hashes_match_those_in_kafkas_tests() {
         let golden: [(&str, i32); 5] = [
             ("21", -973_932_308),
             ("foobar", -790_332_482),

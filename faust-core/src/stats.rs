@@ -1,8 +1,8 @@
-//! Counts of what a worker has done, for its log, its status and its tests.
+//! Counters of a worker, for its log, its status and tests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The worker's counters. All of them only grow.
+/// The counters of a worker. They never decrease.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     events: AtomicU64,
@@ -23,7 +23,7 @@ pub(crate) struct Stats {
     stores_set_aside: AtomicU64,
 }
 
-/// The counters at one moment.
+/// A snapshot of a worker's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -31,33 +31,33 @@ pub struct Counts {
     pub events: u64,
     /// Messages sent.
     pub sent: u64,
-    /// Messages that could not be decoded and went to the dead-letter topic.
+    /// Messages that could not be decoded and were sent to the dead-letter topic.
     pub dead_letters: u64,
-    /// Messages that could not be decoded and were left out, as the policy says.
+    /// Messages that could not be decoded and were skipped, according to the policy.
     pub skipped: u64,
-    /// Commits that the broker has accepted.
+    /// Commits accepted by the broker.
     pub commits: u64,
-    /// Commits left out because a task did not come to rest in time.
+    /// Commits skipped because the agents of a task did not finish their events in time.
     pub cuts_missed: u64,
-    /// Agents that failed, each time one did.
+    /// Failures of agents.
     pub agent_failures: u64,
     /// Assignments received.
     pub rebalances: u64,
-    /// Times the brokers went away.
+    /// Times the connection to the brokers was lost.
     pub disconnects: u64,
     /// Records written to changelogs of tables.
     pub changelog: u64,
-    /// Entries that reached the stores of tables.
+    /// Entries written to the stores of tables.
     pub stored: u64,
     /// Records read from changelogs to restore tables.
     pub restored: u64,
-    /// Writes to a window that was gone when their event came: one for each such window and each call of the agent.
+    /// Writes to a window that had expired when the event arrived, counted once per window and call of the agent.
     pub late_events: u64,
-    /// Windows that were removed, counted for each key.
+    /// Windows that were removed, counted per key.
     pub windows_closed: u64,
-    /// Keys written to a table in a partition that is not theirs by their bytes.
+    /// Keys written to a table in another partition than the one their bytes hash to.
     pub misplaced_keys: u64,
-    /// Stores that could not be opened, were put aside and restored.
+    /// Stores that could not be opened, were set aside and restored.
     pub stores_set_aside: u64,
 }
 
@@ -80,37 +80,37 @@ impl Stats {
         misplaced_key => misplaced_keys,
     }
 
-    /// Records went to a changelog.
+    /// Adds records written to a changelog.
     pub(crate) fn changelog(&self, count: u64) {
         self.changelog.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Entries are in a store.
+    /// Adds entries written to a store.
     pub(crate) fn stored(&self, count: u64) {
         self.stored.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Records of a changelog were read.
+    /// Adds records read from a changelog.
     pub(crate) fn restored(&self, count: u64) {
         self.restored.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Windows were removed.
+    /// Adds removed windows.
     pub(crate) fn windows_closed(&self, count: u64) {
         self.windows_closed.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Stores were put aside.
+    /// Adds stores that were set aside.
     pub(crate) fn stores_set_aside(&self, count: u64) {
         self.stores_set_aside.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Messages were sent.
+    /// Adds sent messages.
     pub(crate) fn sent(&self, count: u64) {
         self.sent.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// A batch of messages was read.
+    /// Adds the messages of a batch.
     pub(crate) fn events(&self, count: u64) {
         self.events.fetch_add(count, Ordering::Relaxed);
     }

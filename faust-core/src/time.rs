@@ -1,21 +1,21 @@
-//! Points in time as Kafka counts them: milliseconds since the Unix epoch.
+//! Timestamps in the format of Kafka: milliseconds since the Unix epoch.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the Unix epoch; what Kafka stamps messages with.
+/// A point in time in milliseconds since the Unix epoch, as in Kafka messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The wall clock. Pure code takes a `Timestamp` as an argument instead.
+    /// Returns the time of the wall clock. Pure code takes a `Timestamp` as an argument instead.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self(millis(since))
     }
 
-    /// The milliseconds themselves.
+    /// Returns the number of milliseconds.
     pub fn as_millis(self) -> i64 {
         self.0
     }
@@ -33,17 +33,17 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where the wall clock is read: the system's, or the test driver's.
+/// A wall clock: that of the system, or that of the test driver.
 #[derive(Clone, Default)]
 pub struct Clock(Option<Arc<dyn Fn() -> Timestamp + Send + Sync>>);
 
 impl Clock {
-    /// A clock of its own.
+    /// Creates a clock that is read through `read`.
     pub fn new(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(read)))
     }
 
-    /// The time now.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         self.0.as_ref().map_or_else(Timestamp::now, |read| read())
     }
@@ -55,19 +55,20 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A duration in Kafka's unit; one too long for it saturates.
+/// Converts a duration to milliseconds, the unit of Kafka; a duration that is too long saturates.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Reads `10s`, `1m30s`, `250ms`, `1h`, `7d`; a bare number is refused because its unit is a guess.
+/// Parses a duration such as `10s`, `1m30s`, `250ms`, `1h` or `7d`. A number without a unit is rejected because it is
+/// ambiguous.
 ///
 /// # Errors
-/// A text that names the input and the forms understood.
+/// Fails if the text is not a duration. The error names the text and the accepted forms.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let bad =
-        || format!("`{text}` is no duration: write a number and a unit, like `250ms`, `10s`, `1m30s`, `1h` or `7d`");
-    // humantime also knows months and years, which have no fixed length, and spells month `M`.
+        || format!("`{text}` is not a duration: write a number and a unit, like `250ms`, `10s`, `1m30s`, `1h` or `7d`");
+    // humantime also accepts months and years, which have no fixed length, and abbreviates month as `M`.
     let unit_is_vague = |unit: &str| unit.starts_with('M') || unit.starts_with("mon") || unit.starts_with('y');
     let mut units = text.split(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace());
     if units.any(unit_is_vague) {

@@ -154,7 +154,7 @@ async fn the_policy_stop_ends_the_worker_with_place_and_reason_and_commits_what_
         let error = worker.wait().await.unwrap_err();
         assert!(matches!(error, faust::Error::Decode { .. }), "{error:?}");
         let expected = "agent `stopping` cannot read bad-stop[0] offset 1: value: number: expected i64, found string \"x\"; \
-                        mend the producer, or set `on_decode_error` to `dead_letter` or `skip`";
+                        fix the producer, or set `on_decode_error` to `dead_letter` or `skip`";
         assert_eq!(error.to_string(), expected);
         assert!(cluster.done(&group, "bad-stop").await <= 1);
     }

@@ -117,17 +117,17 @@ async fn mistakes_are_told_in_one_line_and_by_the_exit_code() {
         (
             &["topics"],
             1,
-            "error: no broker runs for app `filter` (looked in `filter-data/broker`): start `worker` or `broker`, or set FAUST_BROKER",
+            "error: no broker is running for app `filter` (looked in `filter-data/broker`): start `worker` or `broker`, or set FAUST_BROKER",
         ),
         (
             &["send", "t", "v"],
             1,
-            "error: no broker runs for app `filter` (looked in `filter-data/broker`): start `worker` or `broker`, or set FAUST_BROKER",
+            "error: no broker is running for app `filter` (looked in `filter-data/broker`): start `worker` or `broker`, or set FAUST_BROKER",
         ),
         (
             &["consume", "t"],
             1,
-            "error: no broker runs for app `filter` (looked in `filter-data/broker`): start `worker` or `broker`, or set FAUST_BROKER",
+            "error: no broker is running for app `filter` (looked in `filter-data/broker`): start `worker` or `broker`, or set FAUST_BROKER",
         ),
         (&["--set", "borker=x", "agents"], 1, "error: unknown setting `borker` (command line): did you mean `broker`?"),
         (&["model", "Clack"], 1, "error: no model `Clack`: the command `models` lists them all"),

@@ -39,7 +39,7 @@ async fn an_error_is_tried_five_times_with_growing_pauses_then_stops_the_worker(
     let error = worker.wait().await.unwrap_err();
     assert!(matches!(error, faust::Error::Agent { attempts: 5, .. }), "{error:?}");
     let expected = "agent `erring` failed 5 times at fa-error[0] offset 7: no receipt: the disk is full; \
-                    nothing of that event is committed";
+                    no effects of that event are committed";
     assert_eq!(error.to_string(), expected);
     assert_eq!(worker.status().counts.agent_failures, 5);
     assert!(cluster.done(&group, "fa-error").await <= 7);
@@ -73,7 +73,7 @@ async fn a_panic_is_a_failure_as_any_other() {
     let worker = cluster.run(cluster.app("fa-panic").agent::<panicking>().setting("agent_max_attempts", "3")).await;
     let error = worker.wait().await.unwrap_err().to_string();
     let expected = "agent `panicking` failed 3 times at fa-panic[0] offset 2: it panicked: a stone in the works: 2; \
-                    nothing of that event is committed";
+                    no effects of that event are committed";
     assert_eq!(error, expected);
     assert_eq!(ROUNDS.load(Ordering::SeqCst), 3);
     assert!(cluster.done(&cluster.id("fa-panic"), "fa-panic").await <= 2);
@@ -138,7 +138,7 @@ async fn an_agent_that_returns_while_its_stream_is_open_has_failed_but_keeps_wha
     let worker = cluster.run(cluster.app("fa-return").agent::<returning>()).await;
     let error = worker.wait().await.unwrap_err().to_string();
     let expected = "agent `returning` failed 5 times at fa-return[0] offset 4: agent ended while its stream is open; \
-                    let it return only when `next()` gives `None`; nothing of that event is committed";
+                    let it return only when `next()` gives `None`; no effects of that event are committed";
     assert_eq!(error, expected);
     assert_eq!(*HANDLED.lock().unwrap(), [0, 1, 2, 3, 4]);
 }

@@ -23,7 +23,7 @@ fn partitions(worker: &Process) -> usize {
 async fn embedded_a_second_worker_finds_the_broker_and_shares_the_partitions() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = tour(dir.path(), &["worker"]).spawn();
-    first.wait_for_line("the embedded broker runs at").await;
+    first.wait_for_line("the embedded broker is running at").await;
     first.wait_for_line(" is open ").await;
     assert_eq!(partitions(&first), 8);
     let mut second = tour(dir.path(), &["worker"]).spawn();
@@ -43,7 +43,7 @@ async fn embedded_a_second_worker_finds_the_broker_and_shares_the_partitions() {
     first.interrupt();
     first.wait().await.success();
     let gone = tour(dir.path(), &["topics"]).run().await.expect_code(1);
-    assert!(gone.errors().contains("no broker runs for app `tour`"), "{}", gone.errors());
+    assert!(gone.errors().contains("no broker is running for app `tour`"), "{}", gone.errors());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

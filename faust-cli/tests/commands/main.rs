@@ -149,7 +149,7 @@ fn commands_find_the_broker_of_a_worker_and_start_none() {
     let shop = Shop::new();
     for line in [&["send", "t", "x"][..], &["consume", "t"], &["topics"]] {
         let error = shop.fails(1, line);
-        assert!(error.contains("no broker runs for app `shop`") && error.contains("FAUST_BROKER"), "{error}");
+        assert!(error.contains("no broker is running for app `shop`") && error.contains("FAUST_BROKER"), "{error}");
     }
     let (mut worker, mut log) = shop.worker(&[], "it is for one machine");
     shop.ok(&["send", "orders", r#"{"item":"tea"}"#]);
@@ -161,7 +161,7 @@ fn commands_find_the_broker_of_a_worker_and_start_none() {
     log.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("draining; press again to end at once"), "{rest}");
     assert!(worker.child.wait().unwrap().success());
-    assert!(shop.fails(1, &["topics"]).contains("no broker runs"));
+    assert!(shop.fails(1, &["topics"]).contains("no broker is running"));
 }
 
 #[test]

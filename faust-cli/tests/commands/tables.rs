@@ -86,7 +86,7 @@ fn a_reset_is_refused_while_a_worker_runs_and_asked_for() {
     let till = Shop::of("till");
     let (worker, _log) = till.worker(&[], "assigned: ");
     let error = till.fails(1, &["reset", "--yes"]);
-    assert!(error.contains("a worker runs in `till-data/worker-1`: stop it first"), "{error}");
+    assert!(error.contains("a worker is running in `till-data/worker-1`: stop it first"), "{error}");
     worker.interrupt();
     let state = till.directory.path().join("till-data/worker-1/state");
     assert!(state.is_dir());
@@ -96,7 +96,7 @@ fn a_reset_is_refused_while_a_worker_runs_and_asked_for() {
     assert!(listed.contains("state | till-data/worker-1/state | 1") && listed.contains(" MB "), "{listed}");
     assert!(error.contains("`--yes`") && state.is_dir(), "{error}");
     let error = till.fails(1, &["reset", "--topics", "--yes"]);
-    assert!(error.contains("no broker runs for app `till`") && state.is_dir(), "{error}");
+    assert!(error.contains("no broker is running for app `till`") && state.is_dir(), "{error}");
     till.ok(&["reset", "--yes"]);
     assert!(!state.exists());
     assert_eq!(till.ok(&["reset"]), "");

@@ -1,4 +1,4 @@
-//! The mean of values.
+//! Arithmetic mean.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,10 +6,10 @@ use super::count::Count;
 use super::sum::Sum;
 use super::summand::Summand;
 
-/// The mean of the values. In JSON `{"sum":7,"count":2}`: a mean alone could not take another value.
+/// The arithmetic mean of the values. Its JSON is `{"sum":7,"count":2}`, because no value can be added to a mean alone.
 ///
-/// The sum is kept as [`Sum`] keeps it, so that of integers is exact until it is divided, as `f64`; that of floats has
-/// the rounding of their additions, as any sum of `f64` has.
+/// The sum is a [`Sum`]: for integers it is exact until it is divided as `f64`; for floats each addition rounds, as in
+/// any sum of `f64`.
 ///
 /// ```
 /// use faust_core::aggregate::Average;
@@ -30,28 +30,28 @@ pub struct Average<T: Summand = f64> {
 }
 
 impl<T: Summand> Average<T> {
-    /// Takes a value in.
+    /// Adds a value.
     pub fn add(&mut self, value: T) {
         self.sum.add(value);
         self.count.observe();
     }
 
-    /// The mean; `None` of no values.
+    /// Returns the mean, or `None` if there are no values.
     pub fn value(&self) -> Option<f64> {
         (self.count.value() > 0).then(|| self.sum.to_f64() / self.count.value() as f64)
     }
 
-    /// The sum of the values.
+    /// Returns the sum of the values.
     pub fn sum(&self) -> Sum<T> {
         self.sum
     }
 
-    /// How many values there were.
+    /// Returns the number of values.
     pub fn count(&self) -> u64 {
         self.count.value()
     }
 
-    /// Takes in what the other has.
+    /// Adds the values of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.sum.merge(&other.sum);
         self.count.merge(&other.count);

@@ -1,10 +1,10 @@
-//! How many.
+//! Number of values.
 
 use serde::{Deserialize, Serialize};
 
-/// How many values there were. In JSON a number.
+/// The number of values. Its JSON is a number.
 ///
-/// It saturates at `u64::MAX`, which counting does not reach: a million a second need 584,000 years.
+/// The count saturates at `u64::MAX`, which one million values per second reach only after 584,000 years.
 ///
 /// ```
 /// use faust_core::aggregate::Count;
@@ -21,22 +21,22 @@ use serde::{Deserialize, Serialize};
 pub struct Count(u64);
 
 impl Count {
-    /// Counts one.
+    /// Counts one value.
     pub fn observe(&mut self) {
         self.add(1);
     }
 
-    /// Counts as many at once.
+    /// Counts `many` values at once.
     pub fn add(&mut self, many: u64) {
         self.0 = self.0.saturating_add(many);
     }
 
-    /// How many there were.
+    /// Returns the count.
     pub fn value(&self) -> u64 {
         self.0
     }
 
-    /// Adds what the other has counted.
+    /// Adds the count of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.add(other.0);
     }

@@ -1,13 +1,13 @@
-//! The set of values.
+//! Set of distinct values.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// Every distinct value, exactly. In JSON a sorted list.
+/// The exact set of distinct values. Its JSON is a sorted list.
 ///
-/// It grows with the values, and a table writes it as a whole at each change: it is for hundreds, like the pages that
-/// a visitor has seen, not for every visitor of a page.
+/// The set grows with the number of distinct values, and a table writes the whole set at each change. Use it for
+/// hundreds of values, such as the pages a visitor has seen, not for all visitors of a page.
 ///
 /// ```
 /// use faust_core::aggregate::Distinct;
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent, bound(deserialize = "T: Ord + Deserialize<'de>"))]
 pub struct Distinct<T>(BTreeSet<T>);
 
-/// Of no values.
+/// The empty set.
 impl<T> Default for Distinct<T> {
     fn default() -> Self {
         Self(BTreeSet::new())
@@ -32,27 +32,27 @@ impl<T> Default for Distinct<T> {
 }
 
 impl<T: Ord> Distinct<T> {
-    /// Takes a value in; true if it is new.
+    /// Adds a value. Returns `true` if it is new.
     pub fn add(&mut self, value: T) -> bool {
         self.0.insert(value)
     }
 
-    /// The values.
+    /// Returns the distinct values.
     pub fn value(&self) -> &BTreeSet<T> {
         &self.0
     }
 
-    /// How many distinct values there were.
+    /// Returns the number of distinct values.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there were none.
+    /// Returns `true` if there are no values.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes in what the other has.
+    /// Adds the values of `other`.
     pub fn merge(&mut self, other: &Self)
     where
         T: Clone,

@@ -1,4 +1,4 @@
-//! The smallest and the largest value.
+//! Smallest and largest value.
 
 use std::cmp::Ordering;
 
@@ -8,13 +8,13 @@ macro_rules! extreme {
     ($(#[$doc:meta])* $name:ident, $replaces:path, $which:literal) => {
         $(#[$doc])*
         ///
-        /// Of equal values the first is kept. What does not compare with itself, like NaN, is passed over. JSON has no
-        /// infinity: an infinite value is written as `null`, and read back as none.
+        /// Of equal values, the first is kept. A value that does not compare with itself, such as NaN, is ignored. JSON
+        /// has no infinity: an infinite value is written as `null` and read back as no value.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name<T>(Option<T>);
 
-        /// Of no values.
+        /// No value.
         impl<T> Default for $name<T> {
             fn default() -> Self {
                 Self(None)
@@ -22,7 +22,7 @@ macro_rules! extreme {
         }
 
         impl<T: PartialOrd> $name<T> {
-            /// Takes a value in.
+            /// Adds a value.
             pub fn add(&mut self, value: T) {
                 let replaces = match &self.0 {
                     Some(kept) => value.partial_cmp(kept) == Some($replaces),
@@ -33,12 +33,12 @@ macro_rules! extreme {
                 }
             }
 
-            #[doc = concat!("The ", $which, "; `None` of no values.")]
+            #[doc = concat!("Returns the ", $which, " value, or `None` if there are no values.")]
             pub fn value(&self) -> Option<&T> {
                 self.0.as_ref()
             }
 
-            /// Takes in what the other has.
+            /// Adds the value of `other`.
             pub fn merge(&mut self, other: &Self)
             where
                 T: Clone,
@@ -52,7 +52,7 @@ macro_rules! extreme {
 }
 
 extreme!(
-    /// The smallest value. In JSON the value, or `null`.
+    /// The smallest value. Its JSON is the value, or `null`.
     ///
     /// ```
     /// use faust_core::aggregate::Min;
@@ -69,7 +69,7 @@ extreme!(
 );
 
 extreme!(
-    /// The largest value. In JSON the value, or `null`.
+    /// The largest value. Its JSON is the value, or `null`.
     ///
     /// ```
     /// use faust_core::aggregate::Max;

@@ -1,4 +1,4 @@
-//! Sums that no order of their values makes overflow.
+//! Sum that does not overflow, whatever the order of the values.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::summand::Summand;
 use super::summand::sealed::Total;
 
-/// The sum of the values. In JSON a number.
+/// The sum of the values. Its JSON is a number.
 ///
-/// **Integers** up to 64 bits are added in 128 bits, so nothing overflows on the way, in whatever order values come.
-/// [`value`](Sum::value) saturates where the sum does not fit its type, [`checked`](Sum::checked) says so. JSON has a sum that
-/// fits neither an `i64` nor a `u64` as text, so that no reader takes a cut number for it.
+/// **Integers** up to 64 bits are added in 128 bits, so no intermediate sum overflows, in whatever order the values
+/// arrive. If the sum is out of the range of `T`, [`value`](Sum::value) saturates and [`checked`](Sum::checked) returns
+/// `None`. A sum that fits neither an `i64` nor a `u64` is written to JSON as a string, so that no reader truncates it.
 ///
-/// **Floats** are added as `f64`: another order may change the last digits, and so may each reading from JSON, unless
-/// `serde_json` has its feature `float_roundtrip`. Whole numbers up to 2^53 are exact. NaN and infinities, which JSON has
-/// not, are written as text.
+/// **Floats** are added as `f64`: the order of the values may change the last digits, and so may each read from JSON,
+/// unless the feature `float_roundtrip` of `serde_json` is enabled. Whole numbers up to 2^53 are exact. NaN and
+/// infinities, which JSON does not have, are written as strings.
 ///
 /// ```
 /// use faust_core::aggregate::Sum;
@@ -40,22 +40,22 @@ impl<T: Summand> Sum<T> {
         self.total = self.total.plus(value.into());
     }
 
-    /// The sum; the nearest number that `T` has, if it does not fit.
+    /// Returns the sum, saturated at the limits of `T`.
     pub fn value(&self) -> T {
         T::nearest(self.total)
     }
 
-    /// The sum, unless it is out of the range of `T`. Floats are never.
+    /// Returns the sum, or `None` if it is out of the range of `T`. A float is never out of range.
     pub fn checked(&self) -> Option<T> {
         T::exact(self.total)
     }
 
-    /// Adds the sum of the other.
+    /// Adds the sum of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.total = self.total.plus(other.total);
     }
 
-    /// For averages: the sum as a float, rounded once.
+    /// Returns the sum as a float, rounded once; used by averages.
     pub(super) fn to_f64(self) -> f64 {
         self.total.to_f64()
     }
@@ -69,19 +69,19 @@ impl<T: Summand> Serialize for Sum<T> {
 
 impl<'de, T: Summand> Deserialize<'de> for Sum<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        // Not as an `i128`: serde cannot carry one through tagged enums and flattened fields.
+        // Not `deserialize_i128`: serde does not support `i128` inside tagged enums and flattened fields.
         input.deserialize_any(Number(PhantomData)).map(|total| Self { total })
     }
 }
 
-/// Reads a total from a number or from text.
+/// Visitor that reads a total from a number or a string.
 struct Number<T>(PhantomData<T>);
 
 impl<T: Total> de::Visitor<'_> for Number<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sum: a number, or text of one")
+        f.write_str("a sum: a number or a numeric string")
     }
 
     fn visit_i64<E>(self, integer: i64) -> Result<T, E> {

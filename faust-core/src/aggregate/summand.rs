@@ -1,12 +1,12 @@
-//! What can be summed, and the number that its sum is kept in.
+//! Types that can be summed, and the number types that hold their sums.
 
 use std::fmt;
 
 use serde::Serializer;
 
-/// What can be summed: integers up to 64 bits, and floats. Sealed.
+/// A type that can be summed: an integer of up to 64 bits, or a float. This trait is sealed.
 pub trait Summand: Copy + Into<Self::Total> {
-    /// What the sum is kept in.
+    /// Type that holds the sum.
     #[doc(hidden)]
     type Total: sealed::Total;
 
@@ -56,20 +56,21 @@ floats!(f32 f64);
 pub(super) mod sealed {
     use super::*;
 
-    /// The number that a sum is kept in, and how it is written.
+    /// A number type that holds a sum, with its serialized form.
     pub trait Total: Copy + fmt::Debug + Default + PartialEq + fmt::Display + std::str::FromStr {
         fn plus(self, other: Self) -> Self;
         fn to_f64(self) -> f64;
-        /// As a number of 64 bits; text where there is none.
+        /// Serializes the total as a 64-bit number, or as a string if it does not fit.
         fn write<S: Serializer>(self, out: S) -> Result<S::Ok, S::Error>;
-        /// A number as a format may hand it over; none if it is of another kind.
+        /// Converts an integer that was read from a serialized form.
         fn from_integer(integer: i128) -> Self;
+        /// Converts a float that was read from a serialized form, or returns `None` if it has no exact value of this type.
         fn from_float(float: f64) -> Option<Self>;
     }
 
     impl Total for i128 {
         fn plus(self, other: Self) -> Self {
-            // Of values of 64 bits, no stream is long enough to get here.
+            // No stream of 64-bit values is long enough to saturate this.
             self.saturating_add(other)
         }
 
@@ -90,7 +91,7 @@ pub(super) mod sealed {
         }
 
         fn from_float(float: f64) -> Option<Self> {
-            // Some writers have no integers; up to 2^53 theirs are exact.
+            // Some writers have only floats; whole numbers up to 2^53 are exact in them.
             (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0).then_some(float as i128)
         }
     }

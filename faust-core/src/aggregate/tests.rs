@@ -1,4 +1,4 @@
-//! The laws of aggregates: each is the plain expression over all values, however they were ordered, grouped and stored.
+//! Laws of aggregates: each equals the plain expression over all values, however they are ordered, grouped and stored.
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
 use std::collections::BTreeSet;
@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
-/// Law: an aggregate is a commutative monoid that JSON keeps. `values` cut anywhere and merged in either order is the
-/// aggregate of them all, as is that of them backwards; an empty one changes nothing; what is read is what was written.
+/// Law: an aggregate is a commutative monoid that JSON preserves. `values` split anywhere and merged in either order,
+/// and `values` in reverse order, have the same aggregate as all of them in order. Merging an empty aggregate changes
+/// nothing. An aggregate that was written reads back unchanged.
 fn check<A, T>(values: &[T], cut: usize, add: impl Fn(&mut A, T)) -> A
 where
     A: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Merge,
@@ -34,9 +35,9 @@ where
     assert_eq!(of(&mut values.iter().rev()), whole);
     assert_eq!(merged(whole.clone(), &A::default()), whole);
     assert_eq!(merged(A::default(), &whole), whole);
-    // Three parts, grouped from the other side.
+    // Associativity: three parts, grouped from the right and from the left.
     assert_eq!(merged(whole.clone(), &merged(left.clone(), &right)), merged(merged(whole.clone(), &left), &right));
-    // As a table does: written and read between any two values.
+    // As in a table: written and read back after every value.
     let stored = values.iter().fold(A::default(), |mut aggregate, value| {
         add(&mut aggregate, value.clone());
         serde_json::from_str(&serde_json::to_string(&aggregate).unwrap()).unwrap()
@@ -45,7 +46,7 @@ where
     whole
 }
 
-/// So that one `check` is for all of them.
+/// Common interface of the aggregates' `merge`, so that one `check` serves all of them.
 trait Merge {
     fn join(&mut self, other: &Self);
 }
@@ -70,22 +71,22 @@ merge! {
     [T: Ord + Clone] Distinct<T>;
 }
 
-/// Many of them equal, some at the limits.
+/// Generates integers, many of them equal and some at the limits.
 fn integers() -> impl Strategy<Value = Vec<i64>> {
     let one = prop_oneof![4 => -5..5i64, 2 => any::<i64>(), 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
     prop::collection::vec(one, 0..30)
 }
 
 proptest! {
-    /// Law: a count is the sum of what was counted, up to the largest number.
+    /// Law: a count is the sum of the numbers added, saturated at the largest number.
     #[test]
-    fn count_is_how_many(values in prop::collection::vec(prop_oneof![0..9u64, any::<u64>()], 0..20), cut in 0..20usize) {
+    fn count_saturates(values in prop::collection::vec(prop_oneof![0..9u64, any::<u64>()], 0..20), cut in 0..20usize) {
         let all = values.iter().map(|n| u128::from(*n)).sum::<u128>();
         let count = check(&values, cut, Count::add);
         prop_assert_eq!(u128::from(count.value()), all.min(u64::MAX.into()));
     }
 
-    /// Law: a sum of integers is exact, and saturates only where it is read.
+    /// Law: a sum of integers is exact, and saturates only when it is read.
     #[test]
     fn sum_is_the_sum(values in integers(), cut in 0..30usize) {
         let all = values.iter().map(|n| i128::from(*n)).sum::<i128>();
@@ -97,7 +98,7 @@ proptest! {
         prop_assert_eq!(u64::from(check(&small, cut, Sum::<u8>::add).value()), all.min(255));
     }
 
-    /// Law: a sum of floats is exact where floats are, and else within the rounding of its additions.
+    /// Law: a sum of floats is exact for whole numbers, and otherwise within the rounding of its additions.
     #[test]
     fn sum_of_floats_is_near(values in prop::collection::vec(-1e9..1e9f64, 0..30), cut in 0..30usize) {
         let whole: Vec<f64> = values.iter().map(|x| x.round()).collect();
@@ -112,12 +113,12 @@ proptest! {
         merged.merge(&of(left));
         let size = values.iter().map(|x| x.abs()).sum::<f64>();
         prop_assert!((merged.value() - of(&values).value()).abs() <= 60.0 * f64::EPSILON * size);
-        // Without its feature `float_roundtrip`, serde_json may miss the last bit of a float.
+        // Without the feature `float_roundtrip`, serde_json may change the last bit of a float.
         let read: Sum<f64> = serde_json::from_str(&json(&merged)).unwrap();
         prop_assert!((read.value() - merged.value()).abs() <= f64::EPSILON * size);
     }
 
-    /// Law: an average is the exact sum by the count.
+    /// Law: an average is the exact sum divided by the count.
     #[test]
     fn average_is_the_mean(values in integers(), cut in 0..30usize) {
         let all = values.iter().map(|n| i128::from(*n)).sum::<i128>();
@@ -126,7 +127,7 @@ proptest! {
         prop_assert_eq!(average.value(), (!values.is_empty()).then(|| all as f64 / values.len() as f64));
     }
 
-    /// Law: extremes are those of the values, and NaN is none.
+    /// Law: the extremes are the smallest and the largest of the values; NaN is ignored.
     #[test]
     fn extremes_are_the_ends(values in integers(), cut in 0..30usize) {
         prop_assert_eq!(check(&values, cut, Min::add).value().copied(), values.iter().min().copied());
@@ -137,7 +138,7 @@ proptest! {
         prop_assert_eq!(check(&floats, cut, Max::add).value().copied(), numbers().reduce(f64::max));
     }
 
-    /// Law: the top is the end of the sorted distinct values; a value that comes twice changes nothing.
+    /// Law: the top list is the end of the sorted distinct values; adding a value twice changes nothing.
     #[test]
     fn top_is_the_end_of_the_sorted(values in integers(), cut in 0..30usize) {
         let mut sorted: Vec<i64> = values.iter().copied().collect::<BTreeSet<_>>().into_iter().rev().collect();
@@ -149,12 +150,12 @@ proptest! {
         top.merge(&top.clone());
         prop_assert_eq!(top.value(), &sorted[..]);
         prop_assert_eq!(check(&values, cut, TopN::<i64, 1>::add).value().first().copied(), values.iter().max().copied());
-        // Written when N was 40, or by somebody else in any order.
+        // The list may have been written when N was 40, or by another program in any order.
         let text = serde_json::to_string(&values).unwrap();
         prop_assert_eq!(serde_json::from_str::<TopN<i64, 3>>(&text).unwrap(), top);
     }
 
-    /// Law: the distinct values are the set of them.
+    /// Law: the distinct values are the set of the values.
     #[test]
     fn distinct_is_the_set(values in integers(), cut in 0..30usize) {
         let set: BTreeSet<i64> = values.iter().copied().collect();
@@ -169,7 +170,7 @@ fn json(value: &impl Serialize) -> String {
 }
 
 #[test]
-fn sums_beyond_64_bits_and_floats_that_json_has_not_are_text() {
+fn sums_beyond_64_bits_and_non_finite_floats_are_strings() {
     let sum = |values: &[u64]| {
         let mut sum = Sum::<u64>::default();
         values.iter().for_each(|value| sum.add(*value));
@@ -184,7 +185,7 @@ fn sums_beyond_64_bits_and_floats_that_json_has_not_are_text() {
         assert_eq!(json(&sum), text);
         assert_eq!(json(&serde_json::from_str::<Sum<f64>>(text).unwrap()), text);
     }
-    // Writers without integers write these.
+    // Writers without an integer type write these.
     assert_eq!(serde_json::from_str::<Sum<i64>>("3.0").unwrap().value(), 3);
     assert_eq!(serde_json::from_str::<Sum<f64>>("3").unwrap().value(), 3.0);
     for text in ["3.5", "1e300", "\"many\"", "null"] {
@@ -193,9 +194,9 @@ fn sums_beyond_64_bits_and_floats_that_json_has_not_are_text() {
     }
 }
 
-/// Serde hands the fields of such a type over in a form of its own, which knows no number of 128 bits.
+/// Serde buffers the fields of such a type in an internal form that has no 128-bit numbers.
 #[test]
-fn aggregates_lie_in_tagged_enums_and_flattened_fields() {
+fn aggregates_work_in_tagged_enums_and_flattened_fields() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "kind")]
     enum Summary {

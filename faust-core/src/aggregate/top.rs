@@ -1,12 +1,12 @@
-//! The largest few.
+//! Largest distinct values.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The `N` largest distinct values. In JSON a list, largest first.
+/// The `N` largest distinct values. Its JSON is a list, largest first.
 ///
-/// Values compare by their order and nothing else: of equal ones the first is kept, so that a message that comes twice
-/// changes nothing. For the pages with most clicks take tuples, `(clicks, page)`: ties go to the greater page. Floats
-/// have no total order; sum in cents, or give a type of your own an `Ord`.
+/// Values are compared by `Ord` only. Of equal values the first is kept, so that a message that is processed twice
+/// changes nothing. For the pages with the most clicks, use tuples `(clicks, page)`: among pages with equal clicks, the
+/// greater page comes first. Floats have no total order: count in cents, or implement `Ord` for a type of your own.
 ///
 /// ```
 /// use faust_core::aggregate::TopN;
@@ -22,11 +22,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct TopN<T, const N: usize> {
-    /// Largest first, no two equal, at most `N`.
+    /// At most `N` distinct values, largest first.
     largest: Vec<T>,
 }
 
-/// Of no values.
+/// The empty list.
 impl<T, const N: usize> Default for TopN<T, N> {
     fn default() -> Self {
         const { assert!(N > 0, "a TopN of 0 keeps nothing: make N at least 1") };
@@ -35,7 +35,7 @@ impl<T, const N: usize> Default for TopN<T, N> {
 }
 
 impl<T: Ord, const N: usize> TopN<T, N> {
-    /// Takes a value in, if it is one of the largest.
+    /// Adds a value if it is one of the `N` largest.
     pub fn add(&mut self, value: T) {
         let place = self.largest.binary_search_by(|kept| value.cmp(kept));
         if let Err(place) = place
@@ -46,12 +46,12 @@ impl<T: Ord, const N: usize> TopN<T, N> {
         }
     }
 
-    /// The largest, largest first; fewer than `N` where there were fewer.
+    /// Returns the largest values, largest first; fewer than `N` if fewer distinct values were added.
     pub fn value(&self) -> &[T] {
         &self.largest
     }
 
-    /// Takes in what the other has.
+    /// Adds the values of `other`.
     pub fn merge(&mut self, other: &Self)
     where
         T: Clone,
@@ -62,7 +62,7 @@ impl<T: Ord, const N: usize> TopN<T, N> {
     }
 }
 
-/// A list of another order, or a longer one from when `N` was greater, is put right.
+/// Accepts a list in any order, and one that is longer because `N` was greater when it was written.
 impl<'de, T: Ord + Deserialize<'de>, const N: usize> Deserialize<'de> for TopN<T, N> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let mut top = Self::default();

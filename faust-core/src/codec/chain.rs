@@ -1,4 +1,4 @@
-//! Resolves a chain of codec names, like `binary|json`, for one type.
+//! Resolution of a chain of codec names, such as `binary|json`, for one type.
 
 use std::any::type_name;
 
@@ -11,14 +11,15 @@ use super::record::model_of;
 use super::registry::{Step, known_names, transform};
 
 impl<T: Data> Coder<T> {
-    /// Chooses the codec: the one named, else the record's `serializer`, else by type.
+    /// Resolves the codec: the given one, else the record's `serializer`, else the default of the type.
     ///
-    /// By type, `String`, `Vec<u8>`, `Bytes` and, as keys, integers are `raw`; everything else is `json`.
-    /// A [`RawKey`](crate::message::RawKey) is never encoded, whatever the name says, so that a key can be sent on as it came.
+    /// The default of `String`, `Vec<u8>`, `Bytes` and, as keys, integers is `raw`; that of all other types is `json`.
+    /// A [`RawKey`](crate::message::RawKey) is never encoded, whatever codec is given, so that a key can be forwarded
+    /// unchanged.
     ///
     /// # Errors
-    /// A name nobody registered (the error lists those known), a chain of two serializers, `raw` for a type that has
-    /// no plain form.
+    /// Fails for a name that is not registered (the error lists the registered ones), for a malformed chain, such as
+    /// one with two serializers, and for `raw` with a type that it does not support.
     pub fn resolve(codec: Option<&str>, role: Role) -> Result<Self, UnknownCodec> {
         resolve(codec, role)
     }
@@ -39,7 +40,7 @@ fn resolve<T: Data>(codec: Option<&str>, role: Role) -> Result<Coder<T>, Unknown
             None => ("json", Form::json()),
         },
     };
-    // As it is written, or else what was chosen.
+    // The chain as written, with the serializer added if the chain does not name one.
     let name = match codec {
         Some(chain) if chain.split('|').any(|name| name.trim() == serializer) => chain.into(),
         Some(chain) => format!("{serializer}|{chain}").into(),
@@ -48,7 +49,7 @@ fn resolve<T: Data>(codec: Option<&str>, role: Role) -> Result<Coder<T>, Unknown
     Ok(Coder { form, steps: steps.into(), name, role })
 }
 
-/// A chain taken apart: what makes bytes of a value, then what is done to those bytes, in that order.
+/// A parsed chain: the serializer, and the transforms in the order in which they are applied to its bytes.
 #[derive(Default)]
 struct Chain {
     serializer: Option<Serializer>,
@@ -61,8 +62,8 @@ enum Serializer {
     Raw,
 }
 
-/// A serializer may stand at either end: `binary|json` and `json|binary` mean the same, as the transforms are applied
-/// in the order that leads away from it.
+/// Parses a chain. The serializer may be at either end: `binary|json` and `json|binary` are equivalent, because the
+/// transforms are applied in order of their distance from the serializer.
 fn parse(chain: &str) -> Result<Chain, UnknownCodec> {
     let fault = |fault| UnknownCodec::Chain { chain: chain.to_owned(), fault };
     let mut serializer = None;
@@ -85,7 +86,7 @@ fn parse(chain: &str) -> Result<Chain, UnknownCodec> {
         steps_before = steps.len();
     }
     if serializer.is_some() && steps_before > 0 && steps_before < steps.len() {
-        return Err(fault("the serializer stands between two codecs; put it first or last"));
+        return Err(fault("the serializer is between two codecs; put it first or last"));
     }
     if steps_before > 0 {
         steps.reverse();
@@ -98,7 +99,7 @@ fn unknown(name: &str) -> UnknownCodec {
 }
 
 fn not_raw<T>() -> UnknownCodec {
-    // `alloc::vec::Vec<my::Click>` reads as `Vec<Click>`.
+    // Shortens `alloc::vec::Vec<my::Click>` to `Vec<Click>`.
     let short = type_name::<T>()
         .split_inclusive(['<', '>', ',', ' ', '(', ')'])
         .map(|part| part.rsplit("::").next().unwrap_or(part));

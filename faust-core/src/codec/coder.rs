@@ -8,20 +8,22 @@ use super::error::{DecodeError, EncodeError};
 use super::form::Form;
 use super::registry::Step;
 
-/// How the values of `T` become bytes: resolved once per topic, then called once per message.
+/// The resolved codec of the values of `T`: resolved once per topic, then called once per message.
 pub struct Coder<T> {
     pub(super) form: Form<T>,
-    /// Applied in this order after encoding, undone in reverse before decoding; empty for nearly every topic.
+    /// Transforms, applied in this order after encoding and undone in reverse order before decoding. Nearly every topic
+    /// has none.
     pub(super) steps: Arc<[Step]>,
     pub(super) name: Arc<str>,
     pub(super) role: Role,
 }
 
 impl<T: Data> Coder<T> {
-    /// Reads a key or payload; `None` is one that is absent.
+    /// Decodes a key or payload; `None` stands for an absent one.
     ///
     /// # Errors
-    /// Says where in the value the bytes do not fit the type; the caller adds topic, partition and offset.
+    /// Fails if the bytes do not match the type. The error names the place in the value; the caller adds topic,
+    /// partition and offset.
     pub fn decode(&self, bytes: Option<&[u8]>) -> Result<T, DecodeError> {
         match bytes {
             Some(bytes) if self.steps.is_empty() => (self.form.decode)(bytes),
@@ -30,10 +32,11 @@ impl<T: Data> Coder<T> {
         }
     }
 
-    /// Appends the bytes of `value` to `out`; false, and nothing appended, when there is no key or the value is a tombstone.
+    /// Appends the bytes of `value` to `out`. Returns `false`, with nothing appended, if there is no key or the value
+    /// is a tombstone.
     ///
     /// # Errors
-    /// What serde or a codec of the chain said; `out` is then as it was.
+    /// Fails if serde or a codec of the chain fails; `out` is then unchanged.
     pub fn encode(&self, value: &T, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
         if !self.steps.is_empty() {
             return self.encode_chain(value, out);
@@ -42,12 +45,12 @@ impl<T: Data> Coder<T> {
         (self.form.encode)(value, out).inspect_err(|_| out.truncate(start))
     }
 
-    /// The chain as it was resolved, like `json` or `binary|json`.
+    /// Returns the resolved chain, such as `json` or `binary|json`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    #[inline(never)] // Keeps the plain path, which is inlined, small.
+    #[inline(never)] // Keeps the inlined path without transforms small.
     fn decode_chain(&self, bytes: &[u8]) -> Result<T, DecodeError> {
         let mut bytes = std::borrow::Cow::Borrowed(bytes);
         for step in self.steps.iter().rev() {
@@ -57,7 +60,7 @@ impl<T: Data> Coder<T> {
         (self.form.decode)(&bytes)
     }
 
-    #[inline(never)] // Keeps the plain path, which is inlined, small.
+    #[inline(never)] // Keeps the inlined path without transforms small.
     fn encode_chain(&self, value: &T, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
         let mut bytes = Vec::new();
         if !(self.form.encode)(value, &mut bytes)? {
@@ -71,7 +74,7 @@ impl<T: Data> Coder<T> {
     }
 }
 
-// Not derived: a derive would ask for `T: Clone`, and no value of `T` is in here.
+// Not derived: a derive would require `T: Clone`, but a coder contains no value of `T`.
 impl<T> Clone for Coder<T> {
     fn clone(&self) -> Self {
         Self { form: self.form, steps: self.steps.clone(), name: self.name.clone(), role: self.role }

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A type that messages can carry: anything serde can write and read.
+/// A type whose values can be message keys or payloads: any type that serde can serialize and deserialize.
 ///
-/// Every such type has it already; `#[record]` derives what is needed and adds a name, validation and a place in
-/// `models`.
+/// The trait is implemented for every such type. `#[record]` derives the serde traits and adds a name, validation and
+/// an entry in `models`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a message type",
     label = "not a message type",
@@ -17,11 +17,12 @@ pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
 
-/// Which half of a message a coder is for: integers are text as keys and JSON as values.
+/// The part of a message that a coder encodes. It selects the default codec: integers are `raw` as keys and `json` as
+/// values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The message's key, which places it.
+    /// The message's key, which determines its partition.
     Key,
-    /// The message's payload, whose absence is a tombstone.
+    /// The message's payload; a message without one is a tombstone.
     Value,
 }

@@ -1,22 +1,22 @@
-//! What can be wrong with bytes, with a value, and with the name of a codec, in words that name the place.
+//! Errors of decoding, of encoding, and of resolving a codec. Each names the place of the fault.
 
 use std::error::Error;
 use std::fmt;
 
 use super::data::Role;
 
-/// Longer texts come from hostile values (a megabyte where a number should be) and would fill the log.
+/// Maximum length of an error text. A hostile value (a megabyte in place of a number) would otherwise fill the log.
 const LONGEST_TEXT: usize = 240;
 
-/// Bytes that do not fit the type: `clicks[3].number: expected i64, found string "x"`.
+/// The error for bytes that do not match the type: `clicks[3].number: expected i64, found string "x"`.
 ///
-/// Boxed, so that the `Result` of the hot path stays as small as its value.
+/// The content is boxed to keep the `Result` of the hot path small.
 #[derive(Debug)]
 pub struct DecodeError(Box<Fault>);
 
 #[derive(Debug)]
 struct Fault {
-    /// `clicks[3].number`; empty for the value as a whole.
+    /// Path to the invalid part, such as `clicks[3].number`; empty if the value as a whole is invalid.
     path: String,
     what: String,
 }
@@ -40,12 +40,12 @@ impl DecodeError {
 
     pub(super) fn absent(role: Role) -> Self {
         Self::new(match role {
-            Role::Key => "the message has no key; take `Option<K>` or `RawKey` as the key",
-            Role::Value => "the value is null (a tombstone); take `Option<T>` to receive it",
+            Role::Key => "the message has no key; use `Option<K>` or `RawKey` as the key type",
+            Role::Value => "the value is null (a tombstone); use `Option<T>` as the value type to receive it",
         })
     }
 
-    /// The way to the value that is wrong, like `clicks[3].number`; empty when it is the whole.
+    /// Returns the path to the invalid part, such as `clicks[3].number`; empty if the value as a whole is invalid.
     pub fn path(&self) -> &str {
         &self.0.path
     }
@@ -62,7 +62,7 @@ impl fmt::Display for DecodeError {
 
 impl Error for DecodeError {}
 
-/// A value that has no bytes under its codec, such as a JSON object whose keys are not text.
+/// The error for a value that its codec cannot encode, such as a map whose keys are not strings in JSON.
 #[derive(Debug)]
 pub struct EncodeError(String);
 
@@ -84,25 +84,25 @@ impl fmt::Display for EncodeError {
 
 impl Error for EncodeError {}
 
-/// A chain of codecs that cannot be resolved for a type; found when the app is built.
+/// The error for a codec chain that cannot be resolved for a type. It is reported when the app is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownCodec {
-    /// Nobody registered that name.
+    /// No codec of that name is registered.
     Name {
-        /// The name as it was written.
+        /// The unknown name.
         name: String,
-        /// What could have been written, sorted.
+        /// The registered names, sorted.
         known: Vec<String>,
     },
-    /// The chain's form is wrong: an empty name, two serializers, or one between two transforms.
+    /// The chain is malformed: an empty name, two serializers, or a serializer between two transforms.
     Chain {
-        /// The chain as it was written.
+        /// The malformed chain.
         chain: String,
-        /// What is wrong with it and what to write instead.
+        /// Description of the fault and its fix.
         fault: &'static str,
     },
-    /// `raw` for a type that has no plain form.
+    /// The codec `raw` does not support the type.
     NotRaw {
         /// The type's name without its path.
         type_name: String,
@@ -122,7 +122,7 @@ impl fmt::Display for UnknownCodec {
             Self::Chain { chain, fault } => write!(f, "codec `{chain}`: {fault}"),
             Self::NotRaw { type_name } => write!(
                 f,
-                "codec `raw` cannot carry `{type_name}`: it is for `String`, `Vec<u8>`, `Bytes` and integers; use `json`"
+                "codec `raw` does not support `{type_name}`, only `String`, `Vec<u8>`, `Bytes` and integers; use `json`"
             ),
         }
     }
@@ -134,14 +134,14 @@ fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The known name at most two edits away, if one is.
+/// Returns the known name closest to `name` if it is at most two edits away and longer than two bytes.
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let distance = |candidate: &&String| edits(name, candidate);
     let best = known.iter().min_by_key(distance)?;
     (edits(name, best) <= 2 && best.len() > 2).then_some(best)
 }
 
-/// The Levenshtein distance.
+/// Returns the Levenshtein distance.
 fn edits(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_and_the_nearest() {
+    fn an_unknown_name_is_reported_with_the_known_and_the_nearest_names() {
         let known = ["binary", "json", "raw"].map(String::from).to_vec();
         let text = |name: &str| UnknownCodec::Name { name: name.into(), known: known.clone() }.to_string();
         assert_eq!(text("jsn"), "unknown codec `jsn`: the codecs are `binary`, `json`, `raw`; did you mean `json`?");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_megabyte_in_the_place_of_a_number_does_not_fill_the_log() {
+    fn long_error_texts_are_truncated() {
         let error = DecodeError::new("é".repeat(1 << 20));
         assert!(error.to_string().chars().count() < LONGEST_TEXT + 4);
     }

@@ -2,12 +2,12 @@
 
 use super::error::{DecodeError, EncodeError};
 
-/// The serializer of one type as plain functions, so that a message costs an indirect call and no allocation of ours.
+/// The serializer of one type, as function pointers: a message costs one indirect call and no allocation by the coder.
 pub(super) struct Form<T> {
     pub(super) decode: fn(&[u8]) -> Result<T, DecodeError>,
-    /// What an absent key or payload reads as; `None` where the type has no such value.
+    /// Returns the value of an absent key or payload, or `None` if the type has no such value.
     pub(super) absent: fn() -> Option<T>,
-    /// Appends the bytes; false means there is nothing to send.
+    /// Appends the bytes. Returns `false` if the key or payload is absent.
     pub(super) encode: fn(&T, &mut Vec<u8>) -> Result<bool, EncodeError>,
 }
 

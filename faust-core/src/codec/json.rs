@@ -1,4 +1,4 @@
-//! The `json` serializer: fast on good bytes, precise about bad ones.
+//! The `json` serializer: fast on valid bytes, with precise errors for invalid ones.
 
 use serde_json::error::Category;
 
@@ -8,7 +8,7 @@ use super::form::Form;
 use super::option;
 
 impl<T: Data> Form<T> {
-    /// JSON for any type; an optional one is absent where it is `None`.
+    /// Returns the JSON form of any type. The `None` of an optional type is encoded as absent.
     pub(super) fn json() -> Self {
         let encode = if option::is_optional::<T>() { encode_optional } else { encode };
         Self { decode, absent: || serde_json::from_str("null").ok(), encode }
@@ -16,7 +16,7 @@ impl<T: Data> Form<T> {
 }
 
 fn decode<T: Data>(bytes: &[u8]) -> Result<T, DecodeError> {
-    // Validating the whole first is a fifth faster than `from_slice`, which validates string by string.
+    // Validating all bytes first is a fifth faster than `from_slice`, which validates string by string.
     let text = std::str::from_utf8(bytes).map_err(DecodeError::utf8)?;
     serde_json::from_str(text).map_err(|error| explain::<T>(text, &error))
 }
@@ -36,7 +36,8 @@ fn encode_optional<T: Data>(value: &T, out: &mut Vec<u8>) -> Result<bool, Encode
     Ok(!absent)
 }
 
-/// Decodes once more, keeping track of the path: that costs as much again, so only bad input pays it.
+/// Decodes again while tracking the path to the error. This costs as much as the first attempt, so it is done only for
+/// invalid input.
 #[cold]
 fn explain<T: Data>(text: &str, error: &serde_json::Error) -> DecodeError {
     if error.classify() != Category::Data {
@@ -51,21 +52,22 @@ fn explain<T: Data>(text: &str, error: &serde_json::Error) -> DecodeError {
     reworded(path, &without_place(error))
 }
 
-/// serde_json ends its texts with ` at line 1 column 14`, where the path says more.
+/// Returns the error text without the ` at line 1 column 14` that serde_json appends; the path is more useful.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     text.strip_suffix(&place).map(str::to_owned).unwrap_or(text)
 }
 
-/// Puts what was expected before what was found, and a missing field into the path.
+/// Rewords an error text of serde_json: puts the expected type before the found one, and adds a missing field to the
+/// path.
 fn reworded(path: String, text: &str) -> DecodeError {
     if let Some(field) = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         let path = if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
         return DecodeError::at(path, "missing field".to_owned());
     }
     let mismatch = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
-    // The found text may be a string that itself contains the separator; what is expected never does.
+    // The found part may be a string that contains the separator; the expected part never contains it.
     match mismatch.and_then(|rest| rest.rsplit_once(", expected ")) {
         Some((found, expected)) => DecodeError::at(path, format!("expected {expected}, found {found}")),
         None => DecodeError::at(path, text.to_owned()),

@@ -1,4 +1,4 @@
-//! Finds out whether a type is optional, by asking it to read an absent value.
+//! Detection of optional types, by deserializing an absent value.
 
 use serde::de::value::Error;
 use serde::de::{Deserializer, Error as _, Visitor};
@@ -6,14 +6,15 @@ use serde::forward_to_deserialize_any;
 
 use super::data::Data;
 
-/// Whether `T` is an `Option`, or a transparent wrapper of one: the types whose `None` is sent as an absent value.
+/// Returns `true` if `T` is an `Option`, or a transparent wrapper of one: the `None` of these types is sent as an
+/// absent value.
 ///
-/// A `serde_json::Value` is not: its `Null` is JSON's own and stays on the wire.
+/// A `serde_json::Value` is not optional: its `Null` is sent as JSON `null`.
 pub(super) fn is_optional<T: Data>() -> bool {
     T::deserialize(Absent).is_ok()
 }
 
-/// Answers only those who ask for an option.
+/// A deserializer that supports options only, and returns `None` for them.
 struct Absent;
 
 impl<'de> Deserializer<'de> for Absent {

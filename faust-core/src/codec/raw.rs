@@ -1,4 +1,4 @@
-//! The `raw` serializer: text, bytes and integers as they are.
+//! The `raw` serializer: strings and bytes unchanged, integers as decimal text.
 
 use std::any::{Any, TypeId};
 use std::fmt::Display;
@@ -13,19 +13,19 @@ use super::form::Form;
 use crate::message::RawKey;
 
 impl<T: Data> Form<T> {
-    /// The plain form of `T`, if it has one.
+    /// Returns the raw form of `T`, if it has one.
     pub(super) fn raw() -> Option<Self> {
         text_or_bytes().or_else(integer)
     }
 
-    /// The plain form where it is also the default: text and bytes always, integers only as keys.
+    /// Returns the raw form of `T` if it is the default: always for strings and bytes, for integers only as keys.
     pub(super) fn raw_by_default(role: Role) -> Option<Self> {
         let integer = || if role == Role::Key { integer() } else { None };
         text_or_bytes().or_else(integer)
     }
 }
 
-/// Whether values of `T` are sent on as they came, past every codec.
+/// Returns `true` if values of `T` bypass every codec and are sent unchanged.
 pub(super) fn passes_through<T: 'static>() -> bool {
     TypeId::of::<T>() == TypeId::of::<RawKey>()
 }
@@ -49,13 +49,13 @@ fn integer<T: Data>() -> Option<Form<T>> {
     first_of!(i64 u64 i32 u32 i16 u16 i8 u8 i128 u128 isize usize)
 }
 
-/// A type with a plain form. Absence is that type's own business.
+/// A type with a raw form. Each type defines whether it has an absent value.
 trait Plain: Sized + 'static {
     fn read(bytes: &[u8]) -> Result<Self, DecodeError>;
     fn absent() -> Option<Self> {
         None
     }
-    /// False when there is nothing to send.
+    /// Appends the bytes. Returns `false` if the key or payload is absent.
     fn write(&self, out: &mut Vec<u8>) -> bool;
 }
 
@@ -144,22 +144,23 @@ fn parse<A: FromStr>(bytes: &[u8], expected: &str) -> Result<A, DecodeError> {
 }
 
 fn print(value: &impl Display, out: &mut Vec<u8>) {
-    write!(out, "{value}").expect("a vector takes all that is written to it");
+    write!(out, "{value}").expect("writing to a vector cannot fail");
 }
 
-/// The functions of `A` as those of `T`, if they are the same type.
+/// Returns the functions of `A` as those of `T`, if they are the same type.
 fn form_of<A: Plain, T: Data>() -> Option<Form<T>> {
     (TypeId::of::<A>() == TypeId::of::<T>()).then_some(Form {
         decode: |bytes| A::read(bytes).map(|value| same(value).expect("both are one type")),
         absent: || A::absent().and_then(same),
         encode: |value, out| match (value as &dyn Any).downcast_ref::<A>() {
             Some(plain) => Ok(plain.write(out)),
-            None => Err(EncodeError::new("the value is not of its coder's type")),
+            None => Err(EncodeError::new("the value does not have the type of its coder")),
         },
     })
 }
 
-/// Moves a value into a type that is its own, which only the caller knows; no box, no copy of what it points to.
+/// Converts a value of `A` to `T`, or returns `None` if they are different types. It allocates nothing and copies no
+/// heap data.
 fn same<A: 'static, T: 'static>(value: A) -> Option<T> {
     let mut slot = Some(value);
     (&mut slot as &mut dyn Any).downcast_mut::<Option<T>>().and_then(Option::take)

@@ -1,4 +1,4 @@
-//! Records: what `#[record]` says about a type, and how the engine asks for it.
+//! Records: the metadata that `#[record]` attaches to a type, and its lookup by the engine.
 
 mod model;
 mod timestamp;

@@ -1,11 +1,11 @@
-//! The codecs there are: those built in, and the user's own, found at link time.
+//! Registry of codecs: the built-in ones, and those of the user, which are registered at link time.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::error::BoxError;
 
-/// A transform of bytes that a chain can name, like compression or a signature.
+/// A transform of bytes that a chain can name, such as compression or a signature.
 ///
 /// ```text
 /// #[codec(name = "rot13")]
@@ -19,28 +19,28 @@ use crate::error::BoxError;
     note = "write `impl faust::Codec for {Self}` with its `encode` and `decode`"
 )]
 pub trait Codec: Send + Sync {
-    /// What goes on the wire for these bytes.
+    /// Transforms the bytes of the serializer, or of the previous codec of the chain.
     ///
     /// # Errors
-    /// The send fails with it.
+    /// An error makes the send fail.
     fn encode(&self, bytes: Vec<u8>) -> Result<Vec<u8>, BoxError>;
 
-    /// Undoes [`encode`](Codec::encode).
+    /// Reverses [`encode`](Codec::encode).
     ///
     /// # Errors
-    /// The message is undecodable: the bytes are not what `encode` makes.
+    /// Fails if `encode` cannot have produced these bytes. The message then counts as undecodable.
     fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, BoxError>;
 }
 
-/// A codec of the user's, as `#[codec(name = "..")]` registers it.
+/// A codec registered with `#[codec(name = "..")]`.
 pub struct CodecDef {
-    /// What chains call it.
+    /// Name of the codec in chains.
     pub name: &'static str,
     /// The codec itself, a unit struct.
     pub codec: &'static dyn Codec,
-    /// Where it is declared, for the error about two of one name.
+    /// Source file of the declaration, for the error about duplicate names.
     pub file: &'static str,
-    /// See `file`.
+    /// Line of the declaration.
     pub line: u32,
 }
 
@@ -54,7 +54,7 @@ impl std::fmt::Debug for CodecDef {
 
 const BUILT_IN: [&str; 3] = ["binary", "json", "raw"];
 
-/// Every name a chain may use, sorted.
+/// Returns every name that a chain may use, sorted.
 pub fn names() -> Vec<String> {
     known_names()
 }
@@ -74,16 +74,17 @@ pub(super) fn transform(name: &str) -> Option<Step> {
     definitions().find(|def| def.name == name).map(|def| Step { name: def.name, codec: def.codec })
 }
 
-/// What is wrong with the codecs that were linked: each name given twice, with both places.
+/// Returns the faults of the linked codecs: each name that is used twice or is built in, with its places.
 ///
-/// Two records may share a name: it is for people to read, and stands in no message.
+/// Records are not checked: two of them may share a name, because record names are only displayed and not written to
+/// messages.
 pub fn faults() -> Vec<String> {
     let mut codecs: Vec<_> = definitions().map(|def| (def.name, def.file, def.line)).collect();
     codecs.sort_unstable();
     let built_in = |(name, file, line): &(&str, &str, u32)| {
         BUILT_IN
             .contains(name)
-            .then(|| format!("codec `{name}` at {file}:{line} has the name of a built-in one; rename it"))
+            .then(|| format!("codec `{name}` at {file}:{line} has the name of a built-in codec; rename it"))
     };
     let mut faults: Vec<String> = codecs.iter().filter_map(built_in).collect();
     faults.extend(twice(&codecs));
@@ -94,17 +95,17 @@ fn definitions() -> impl Iterator<Item = &'static CodecDef> {
     inventory::iter::<CodecDef>.into_iter()
 }
 
-/// `sorted` by name, so that those of one name are neighbours.
+/// Returns a fault for each name that occurs twice. `sorted` must be sorted by name.
 fn twice<'a>(sorted: &'a [(&str, &str, u32)]) -> impl Iterator<Item = String> + use<'a> {
     sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(move |pair| {
         let [(name, file, line), (_, other_file, other_line)] = [pair[0], pair[1]];
         format!(
-            "two codecs are named `{name}`: {file}:{line} and {other_file}:{other_line}; give one another name with `name = \"..\"`"
+            "two codecs are named `{name}`: {file}:{line} and {other_file}:{other_line}; rename one of them with `name = \"..\"`"
         )
     })
 }
 
-/// `binary`: base64 with padding, as Python Faust writes it.
+/// The codec `binary`: base64 with padding, as in Python Faust.
 struct Base64;
 
 impl Codec for Base64 {
@@ -129,9 +130,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_of_one_name_are_reported_with_both_places() {
+    fn duplicate_names_are_reported_with_both_places() {
         let sorted = [("a", "x.rs", 1), ("b", "x.rs", 2), ("b", "y.rs", 3)];
         let faults: Vec<_> = twice(&sorted).collect();
-        assert_eq!(faults, ["two codecs are named `b`: x.rs:2 and y.rs:3; give one another name with `name = \"..\"`"]);
+        assert_eq!(faults, ["two codecs are named `b`: x.rs:2 and y.rs:3; rename one of them with `name = \"..\"`"]);
     }
 }

@@ -1,14 +1,14 @@
-//! Rules that no single value can break: names, and settings against each other.
+//! Rules beyond single values: the app's id, librdkafka settings, and conflicts between settings.
 
 use super::origin::Origin;
 use super::resolved::Resolved;
 use super::value::{GroupProtocol, SecurityProtocol, SettingValue};
 
-/// Settings of librdkafka that the engine's promises rest on, and what to use instead.
+/// librdkafka settings that the engine's guarantees depend on, each with its replacement or the reason it is fixed.
 const OWNED: [(&str, &str); 18] = [
     ("bootstrap.servers", "set `broker`"),
     ("metadata.broker.list", "set `broker`"),
-    ("group.id", "it follows from the app's id and `version`"),
+    ("group.id", "it is derived from the app's id and `version`"),
     ("client.id", "set `broker_client_id`"),
     ("session.timeout.ms", "set `broker_session_timeout`"),
     ("heartbeat.interval.ms", "set `broker_heartbeat_interval`"),
@@ -17,37 +17,37 @@ const OWNED: [(&str, &str); 18] = [
     ("group.instance.id", "set `consumer_group_instance_id`"),
     ("group.protocol", "set `group_protocol`"),
     ("queued.max.messages.kbytes", "set `fetch_memory`"),
-    ("enable.auto.commit", "commits are made when work is done, never by a clock"),
-    ("enable.auto.offset.store", "commits are made when work is done, never by a clock"),
-    ("enable.partition.eof", "the engine needs it to know the ends"),
+    ("enable.auto.commit", "offsets are committed when events are processed, never on a timer"),
+    ("enable.auto.offset.store", "offsets are committed when events are processed, never on a timer"),
+    ("enable.partition.eof", "the engine needs it to detect the end of a partition"),
     ("isolation.level", "aborted transactions must not be processed"),
-    ("enable.idempotence", "without it a retry may repeat or reorder messages"),
-    ("partition.assignment.strategy", "topics that are joined must be assigned alike, which `range` does"),
-    ("partitioner", "keys must be placed as in Java, or tables are read on the wrong partition"),
+    ("enable.idempotence", "without it, a retry may duplicate or reorder messages"),
+    ("partition.assignment.strategy", "co-partitioned topics must be assigned together, as `range` does"),
+    ("partitioner", "keys must be partitioned as by Java clients, or tables are read on the wrong partition"),
 ];
 
-/// The id is the consumer group and part of topic names, so it must be good for both.
+/// Checks the app's id, which must be valid both as a consumer group and in topic names.
 pub(super) fn app_id(id: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if id.is_empty() || id.len() > 150 || !id.chars().all(fits) || id.chars().all(|c| c == '.') {
         return Err(format!(
-            "app id `{id}` is no name for a consumer group: use 1 to 150 letters, digits, `.`, `_` and `-`"
+            "app id `{id}` is not a valid consumer group name: use 1 to 150 letters, digits, `.`, `_` and `-`"
         ));
     }
     Ok(())
 }
 
-/// Whether a setting of librdkafka may be passed on. One that begins with `consumer.` or `producer.` is for that side.
+/// Checks that a librdkafka setting may be passed on. A prefix `consumer.` or `producer.` limits it to that client.
 pub(super) fn native(name: &str) -> Result<(), String> {
     let name = name.strip_prefix("consumer.").or_else(|| name.strip_prefix("producer.")).unwrap_or(name);
     match OWNED.iter().find(|(owned, _)| *owned == name) {
         Some((_, instead)) => Err(format!("cannot be set directly: {instead}")),
-        None if name.is_empty() => Err("names no setting of librdkafka".to_owned()),
+        None if name.is_empty() => Err("the name of the librdkafka setting is missing".to_owned()),
         None => Ok(()),
     }
 }
 
-/// What contradicts each other.
+/// Returns the conflicts between settings.
 pub(super) fn together(resolved: &Resolved) -> Vec<String> {
     let s = &resolved.settings;
     let mut faults = Vec::new();
@@ -69,10 +69,10 @@ pub(super) fn together(resolved: &Resolved) -> Vec<String> {
     let request = ("broker_request_timeout", s.broker_request_timeout);
     let rebalance = ("broker_rebalance_timeout", s.broker_rebalance_timeout);
     let max_poll = ("broker_max_poll_interval", s.broker_max_poll_interval);
-    order(heartbeat, session, "or every worker looks dead between two heartbeats");
-    order(session, request, "or a worker is counted out while it waits for an answer");
-    order(session, max_poll, "as the brokers demand");
-    order(rebalance, max_poll, "or the brokers give up the worker before it has committed");
+    order(heartbeat, session, "or every worker's session expires between two heartbeats");
+    order(session, request, "or a worker is removed from the group while it waits for a response");
+    order(session, max_poll, "as the brokers require");
+    order(rebalance, max_poll, "or the brokers remove the worker from the group before it has committed");
     if s.agent_backoff_min > s.agent_backoff_max {
         faults.push(format!(
             "settings `agent_backoff_min` ({}) and `agent_backoff_max` ({}): the first is above the second",
@@ -85,7 +85,7 @@ pub(super) fn together(resolved: &Resolved) -> Vec<String> {
     faults
 }
 
-/// Under KIP-848 two timeouts are the brokers' business, and librdkafka refuses them.
+/// Rejects two timeouts that the brokers decide under KIP-848; librdkafka does not accept them there.
 fn group_protocol(resolved: &Resolved) -> Vec<String> {
     if resolved.settings.group_protocol != GroupProtocol::Consumer {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! The settings file: TOML with the settings' names at the top level and librdkafka's under `[kafka]`.
+//! The settings file: TOML with settings at the top level and librdkafka settings under `[kafka]`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::origin::{Given, Origin};
 
-/// A file as it was read: its values, and what was wrong with it.
+/// The contents of a settings file: its values and its faults.
 #[derive(Clone)]
 pub(super) struct FileLayer {
     given: Vec<Given>,
@@ -14,7 +14,7 @@ pub(super) struct FileLayer {
 }
 
 impl FileLayer {
-    /// Reads and parses; faults are kept, because all are to be reported together.
+    /// Reads and parses a file. Faults are kept, because the faults of all layers are reported together.
     pub(super) fn read(path: PathBuf) -> Self {
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::parse(&path, &text),
@@ -42,14 +42,14 @@ impl FileLayer {
             let name = format!("{prefix}{}", key.get_ref());
             let origin = Origin::File { path: place.path.to_owned(), line: line_of(place.text, key.span().start) };
             match value.get_ref() {
-                // Without quotes TOML reads `fetch.min.bytes = 1` as tables within tables.
+                // Without quotes, TOML reads `fetch.min.bytes = 1` as nested tables.
                 DeValue::Table(inner) if name == "kafka" || name.starts_with("kafka.") => {
                     self.take(&format!("{name}."), inner, place);
                 }
                 value => match text_of(value) {
                     Some(value) => self.given.push(Given { name, value, origin }),
                     None => self.faults.push(format!(
-                        "setting `{name}` ({origin}): a {} is no value; write a text, a number, `true` or `false`",
+                        "setting `{name}` ({origin}): a {} is not allowed; write a string, a number, `true` or `false`",
                         value.type_str()
                     )),
                 },
@@ -57,7 +57,7 @@ impl FileLayer {
         }
     }
 
-    /// What was found, and what was wrong.
+    /// Returns the values and the faults.
     pub(super) fn parts(&self) -> (&[Given], &[String]) {
         (&self.given, &self.faults)
     }
@@ -68,7 +68,7 @@ struct Place<'a> {
     text: &'a str,
 }
 
-/// The text that the other layers would have given; a list of texts is joined, for `broker`.
+/// Returns a value as the other layers would have written it. An array of strings is joined with commas, for `broker`.
 fn text_of(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),

@@ -1,4 +1,4 @@
-//! Where values come from, and which of them wins.
+//! Layers of settings, and their precedence.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,9 +10,9 @@ use super::resolved::{Resolved, is_secret};
 use super::settings::Settings;
 use crate::config::{check, file, suggest};
 
-/// Names of the environment that begin like settings and are none; with `_` at the end, all that begin so.
+/// Environment variables that start with `FAUST_` but are not settings. A name that ends with `_` is a prefix.
 ///
-/// `FAUST_CONFIG` names the file; the rest belongs to tests and scripts beside a program, not to the program.
+/// `FAUST_CONFIG` names the settings file; the others configure tests and scripts, not the program.
 const NOT_SETTINGS: [&str; 7] = [
     "FAUST_CONFIG",
     "FAUST_BLESS",
@@ -23,7 +23,7 @@ const NOT_SETTINGS: [&str; 7] = [
     "FAUST_KAFKA_READY_WITHIN",
 ];
 
-/// Values for settings, by the layer they were given in. Later layers win: builder, file, environment, command line.
+/// Values for settings, by layer. In order of increasing precedence: builder, file, environment, command line.
 #[derive(Clone, Default)]
 pub struct Layers {
     builder: Vec<Given>,
@@ -33,20 +33,20 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// A value from the program's own code.
+    /// Adds a value set by the program itself.
     pub fn builder(&mut self, name: impl Into<String>, value: impl ToString) -> &mut Self {
         self.builder.push(Given { name: name.into(), value: value.to_string(), origin: Origin::Builder });
         self
     }
 
-    /// A value from the command line.
+    /// Adds a value from the command line.
     pub fn command_line(&mut self, name: impl Into<String>, value: impl ToString) -> &mut Self {
         self.command_line.push(Given { name: name.into(), value: value.to_string(), origin: Origin::CommandLine });
         self
     }
 
-    /// Takes what begins with `FAUST_` from these variables. An empty one counts as unset, and `FAUST_CONFIG` names
-    /// the settings file unless [`file`](Self::file) was called before.
+    /// Adds the variables that start with `FAUST_`. An empty variable counts as unset. `FAUST_CONFIG` names the
+    /// settings file, unless [`file`](Self::file) was called before.
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) -> &mut Self {
         for (variable, value) in variables {
             if !variable.starts_with("FAUST_") || value.is_empty() {
@@ -68,13 +68,13 @@ impl Layers {
         self
     }
 
-    /// Reads a settings file (TOML); what is wrong with it is reported by [`resolve`](Self::resolve).
+    /// Reads a settings file (TOML). Its faults are reported by [`resolve`](Self::resolve).
     pub fn file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.file = Some(file::FileLayer::read(path.into()));
         self
     }
 
-    /// Takes the environment of this process and, if no file was named, `faust.toml` of the working directory.
+    /// Adds the environment of this process and, if no settings file was named, `faust.toml` in the working directory.
     pub fn process(&mut self) -> &mut Self {
         let text = |text: OsString| text.to_string_lossy().into_owned();
         self.environment(std::env::vars_os().map(|(name, value)| (text(name), text(value))));
@@ -88,8 +88,8 @@ impl Layers {
     /// Merges the layers and checks the result.
     ///
     /// # Errors
-    /// Every fault found: unknown names with the likeliest meant one, values that are no such value, values out of
-    /// range, and values that contradict each other; each names the setting, the value and its layer.
+    /// Returns every fault found: unknown names with the closest known name, invalid values, values out of range, and
+    /// conflicting values. Each fault names the setting, the value and its layer.
     pub fn resolve(&self, app_id: &str) -> Result<Resolved, Vec<String>> {
         let mut faults = check::app_id(app_id).err().into_iter().collect::<Vec<_>>();
         let mut resolved = Resolved { settings: Settings::defaults(app_id), origins: BTreeMap::new() };
@@ -103,14 +103,14 @@ impl Layers {
         }
         let datadir = resolved.settings.datadir.to_string_lossy().replace("{id}", app_id);
         resolved.settings.datadir = PathBuf::from(datadir);
-        // Values that are wrong by themselves were left out; what remains may not contradict itself either.
+        // Invalid values have been left out; the remaining ones must not conflict.
         faults.extend(check::together(&resolved));
         if faults.is_empty() { Ok(resolved) } else { Err(faults) }
     }
 }
 
 impl fmt::Debug for Layers {
-    /// Names only: the values may hold a password.
+    /// Formats names and origins only, because a value may be a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (in_file, _) = self.file.as_ref().map_or((&[][..], &[][..]), file::FileLayer::parts);
         let given = self.builder.iter().chain(in_file).chain(&self.environment).chain(&self.command_line);
@@ -137,11 +137,12 @@ fn apply(settings: &mut Settings, given: &Given) -> Result<(), String> {
     };
     (def.set)(settings, value).map_err(|why| {
         let why = if is_secret(name) { "bad value".to_owned() } else { why };
-        format!("setting `{name}` ({origin}): {why}; wanted: {}, such as `{}`", def.form, def.example)
+        format!("setting `{name}` ({origin}): {why}; expected {}, such as `{}`", def.form, def.example)
     })
 }
 
-/// `FAUST_TOPIC_PARTITIONS` is `topic_partitions`; `FAUST_KAFKA_FETCH_MIN_BYTES` is librdkafka's `fetch.min.bytes`.
+/// Returns the setting of a variable: `FAUST_TOPIC_PARTITIONS` is `topic_partitions`, and `FAUST_KAFKA_FETCH_MIN_BYTES`
+/// is `kafka.fetch.min.bytes`.
 fn setting_of(variable: &str) -> String {
     let name = variable.trim_start_matches("FAUST_").to_ascii_lowercase();
     match name.strip_prefix("kafka_") {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// One value for one setting.
+/// A value given for a setting.
 #[derive(Clone)]
 pub(super) struct Given {
     pub(super) name: String,
@@ -11,29 +11,29 @@ pub(super) struct Given {
     pub(super) origin: Origin,
 }
 
-/// Where a setting's value came from.
+/// The origin of a setting's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// Nobody gave one.
+    /// No layer gives a value.
     Default,
-    /// The program's own code.
+    /// The program itself.
     Builder,
     /// A settings file.
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Counted from 1.
+        /// Line of the value, counted from 1.
         line: usize,
     },
-    /// An environment variable of this name.
+    /// The environment variable with this name.
     Environment(String),
     /// The command line.
     CommandLine,
 }
 
 impl Origin {
-    /// The layer alone, without the place in it.
+    /// Returns the name of the layer, without the place in it.
     pub fn layer(&self) -> &'static str {
         match self {
             Self::Default => "default",

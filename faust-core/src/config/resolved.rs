@@ -6,35 +6,35 @@ use super::origin::Origin;
 use super::settings::{SettingDef, Settings};
 use super::value::Secret;
 
-/// The settings, and where each came from.
+/// The resolved settings with their origins.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// What is in force.
+    /// The effective settings.
     pub settings: Settings,
     pub(super) origins: BTreeMap<String, Origin>,
 }
 
-/// One line of an explanation of the settings.
+/// A setting as listed by [`Resolved::explain`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Explained {
-    /// The setting; those of librdkafka begin with `kafka.`.
+    /// Name of the setting; names of librdkafka settings start with `kafka.`.
     pub name: String,
-    /// The value in force, secrets masked; empty means unset.
+    /// The effective value, with secrets masked; empty if unset.
     pub value: String,
-    /// Where it came from.
+    /// Origin of the value.
     pub origin: Origin,
-    /// What is known about it; nothing for those of librdkafka.
+    /// Definition of the setting; `None` for librdkafka settings.
     pub def: Option<&'static SettingDef>,
 }
 
 impl Resolved {
-    /// Where the value of `name` came from.
+    /// Returns the origin of the value of `name`.
     pub fn origin(&self, name: &str) -> &Origin {
         self.origins.get(name).unwrap_or(&Origin::Default)
     }
 
-    /// Every setting with its value and origin, in the table's order, librdkafka's last.
+    /// Returns every setting with its value and origin, in the order of the table, followed by the librdkafka settings.
     pub fn explain(&self) -> Vec<Explained> {
         let own = Settings::table().iter().map(|def| (def.name.to_owned(), def.show(&self.settings), Some(def)));
         let kafka = self.settings.kafka.iter().map(|(name, value)| {

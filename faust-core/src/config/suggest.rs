@@ -1,6 +1,6 @@
-//! "Did you mean": the known name closest to a misspelt one.
+//! "Did you mean" suggestions: the known name closest to a misspelt one.
 
-/// The closest of `known`, if it is close enough to be what was meant.
+/// Returns the closest of `known`, if it is close enough for a suggestion.
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let limit = (word.chars().count() / 3).max(1);
@@ -9,12 +9,12 @@ pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     near.min().map(|(_, name)| name)
 }
 
-/// Whether one is the other with words left out, as `commit_interval` is of `broker_commit_interval`.
+/// Returns `true` if one name is the end of the other after a `_`, as `commit_interval` is of `broker_commit_interval`.
 fn same_words(word: &str, name: &str) -> bool {
     word.len() >= 5 && (name.ends_with(&format!("_{word}")) || word.ends_with(&format!("_{name}")))
 }
 
-/// Insertions, removals, replacements and swaps of neighbours that make one text of the other.
+/// Returns the number of insertions, deletions, replacements and swaps of adjacent characters that turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_recognised_and_another_word_is_not() {
+    fn a_misspelt_name_is_recognised_and_another_name_is_not() {
         let known = ["broker", "broker_commit_interval", "datadir", "topic_partitions"];
         let cases = [
             ("brokr", Some("broker")),

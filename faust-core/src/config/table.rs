@@ -11,7 +11,7 @@ macro_rules! settings {
         pub struct Settings {
             /// The app's id.
             pub id: String,
-            /// Settings of librdkafka itself, by its own names, passed on as they are.
+            /// librdkafka settings by their own names, passed on unchanged.
             pub kafka: BTreeMap<String, String>,
             $(
                 #[doc = $doc]
@@ -21,7 +21,7 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// Every setting, in the order in which they are best read.
+            /// Returns every setting, in reading order.
             pub fn table() -> &'static [SettingDef] {
                 const TABLE: &[SettingDef] = &[$(SettingDef {
                     name: stringify!($name),
@@ -39,7 +39,7 @@ macro_rules! settings {
                 TABLE
             }
 
-            /// Every setting at its default.
+            /// Returns every setting at its default.
             pub(crate) fn defaults(id: &str) -> Self {
                 Self {
                     id: id.to_owned(),

@@ -1,4 +1,4 @@
-//! The types of settings: how each is written, read and shown.
+//! Types of settings, with parsing and formatting.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use crate::time::parse_duration;
 
-/// A type that a setting can have. Settings come as text from every layer.
+/// A type that a setting can have. All layers provide settings as text.
 pub(super) trait SettingValue: Sized + PartialOrd {
-    /// What may be written, completing "wanted: ..".
+    /// Description of the written form, which completes "expected ..".
     const FORM: &'static str;
 
-    /// Reads it.
+    /// Parses a value.
     ///
     /// # Errors
-    /// Why not, naming the text.
+    /// Returns the reason, which names the text.
     fn parse(text: &str) -> Result<Self, String>;
 
-    /// Writes it so that [`parse`](Self::parse) reads it back, except secrets.
+    /// Formats the value in a form that [`parse`](Self::parse) accepts; secrets are masked.
     fn show(&self) -> String;
 }
 
-/// Reads a value and holds it to its limits, which are written like values.
+/// Parses a value and checks its limits, which are written like values.
 pub(super) fn parse<T: SettingValue>(text: &str, within: Option<(&str, &str)>) -> Result<T, String> {
     let value = T::parse(text.trim())?;
     if let Some((low, high)) = within {
@@ -33,7 +33,7 @@ pub(super) fn parse<T: SettingValue>(text: &str, within: Option<(&str, &str)>) -
     Ok(value)
 }
 
-/// An amount of memory, in bytes. Written `64MiB`, `1.5GB`, `500KB` or `1000000B`.
+/// An amount of memory in bytes, written as `64MiB`, `1.5GB`, `500KB` or `1000000B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
@@ -53,11 +53,11 @@ impl SettingValue for ByteSize {
     const FORM: &'static str = "a size like `64MiB`, `1GB` or `1000000B`";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is no size: write a number and a unit, like `64MiB`, `1GB` or `1000000B`");
+        let bad = || format!("`{text}` is not a size: write a number and a unit, like `64MiB`, `1GB` or `1000000B`");
         let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
         let (number, unit) = text.split_at(digits);
         let (_, factor) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim())).ok_or_else(bad)?;
-        // Whole numbers stay exact; a fraction is a convenience and may be rounded to a byte.
+        // Whole numbers stay exact; a fraction may be rounded to a byte.
         if let Ok(whole) = number.parse::<u64>() {
             return whole.checked_mul(*factor).map(Self).ok_or_else(bad);
         }
@@ -78,14 +78,14 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Where to find a Kafka.
+/// The address of a Kafka cluster or of the embedded broker.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BrokerUrl {
-    /// Brokers to ask first, as `host:port`.
+    /// Bootstrap brokers, as `host:port`.
     Kafka(Vec<String>),
-    /// The embedded broker, keeping its data in this directory.
+    /// The embedded broker with its data in this directory.
     Embedded(PathBuf),
-    /// The embedded broker, keeping nothing.
+    /// The embedded broker with its data in memory.
     Memory,
 }
 
@@ -97,7 +97,7 @@ impl SettingValue for BrokerUrl {
     const FORM: &'static str = "`host:port[,host:port]`, `embedded://DIR` or `memory://`";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is no broker: write {}", Self::FORM);
+        let bad = || format!("`{text}` is not a broker address: write {}", Self::FORM);
         if let Some(dir) = text.strip_prefix("embedded://") {
             return if dir.is_empty() { Err(bad()) } else { Ok(Self::Embedded(PathBuf::from(dir))) };
         }
@@ -119,7 +119,7 @@ impl SettingValue for BrokerUrl {
     }
 }
 
-/// `host`, `host:port`, `[::1]` or `[::1]:port`, with the port filled in.
+/// Parses `host`, `host:port`, `[::1]` or `[::1]:port`, and adds the default port if there is none.
 fn host_port(text: &str) -> Option<String> {
     let text = text.strip_suffix('/').unwrap_or(text);
     if text.contains("://") || text.contains(char::is_whitespace) {
@@ -142,22 +142,22 @@ impl fmt::Display for BrokerUrl {
     }
 }
 
-/// A text that is never shown, in logs or elsewhere.
+/// A string that is never shown in logs or elsewhere.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Secret(String);
 
 impl Secret {
-    /// What is shown instead.
+    /// Text shown in place of a secret.
     pub(crate) const MASK: &'static str = "********";
 
-    /// The text itself, for the one place that needs it.
+    /// Returns the secret string, for the one place that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 }
 
 impl SettingValue for Secret {
-    const FORM: &'static str = "a text, never shown";
+    const FORM: &'static str = "a string, never shown";
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
@@ -186,7 +186,7 @@ impl SettingValue for Duration {
     }
 }
 
-/// `2.8s`, `90s`, `250ms`, `5m`, and what is longer and does not fit one unit as `1h30m`.
+/// Formats a duration: `2.8s`, `90s`, `250ms` or `5m`; a longer one that is not a multiple of one unit as `1h30m`.
 fn show_duration(duration: Duration) -> String {
     let mut millis = duration.as_millis();
     if (1_000..120_000).contains(&millis) && !millis.is_multiple_of(60_000) {
@@ -216,7 +216,7 @@ impl SettingValue for PathBuf {
 }
 
 impl SettingValue for String {
-    const FORM: &'static str = "a text";
+    const FORM: &'static str = "a string";
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.to_owned())
@@ -230,7 +230,7 @@ impl SettingValue for String {
 impl SettingValue for bool {
     const FORM: &'static str = "`true` or `false`";
 
-    /// Faust's words, in any case.
+    /// Accepts the same words as Python Faust, in any case.
     fn parse(text: &str) -> Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(true),
@@ -259,10 +259,10 @@ impl<T: SettingValue> SettingValue for Option<T> {
 macro_rules! whole_numbers {
     ($($type:ty)*) => {$(
         impl SettingValue for $type {
-            const FORM: &'static str = "a whole number";
+            const FORM: &'static str = "an integer";
 
             fn parse(text: &str) -> Result<Self, String> {
-                let number: i128 = text.replace('_', "").parse().map_err(|_| format!("`{text}` is no whole number"))?;
+                let number: i128 = text.replace('_', "").parse().map_err(|_| format!("`{text}` is not an integer"))?;
                 number.try_into().map_err(|_| format!("`{text}` is out of range: from {} to {}", <$type>::MIN, <$type>::MAX))
             }
 
@@ -275,7 +275,7 @@ macro_rules! whole_numbers {
 
 whole_numbers! { u16 i16 u32 i32 usize }
 
-/// An enum whose variants are chosen by name.
+/// Defines enums whose variants are selected by name.
 macro_rules! choices {
     ($($(#[doc = $doc:literal])+ $type:ident { $($(#[doc = $variant_doc:literal])+ $variant:ident = $text:literal,)+ } form $form:literal)*) => {$(
         $(#[doc = $doc])+
@@ -286,7 +286,7 @@ macro_rules! choices {
         }
 
         impl $type {
-            /// The name as it is written in settings.
+            /// Returns the name used in settings.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)+
@@ -300,7 +300,7 @@ macro_rules! choices {
             fn parse(text: &str) -> Result<Self, String> {
                 match text.to_ascii_lowercase().as_str() {
                     $($text => Ok(Self::$variant),)+
-                    _ => Err(format!("`{text}` is none of {}", $form)),
+                    _ => Err(format!("`{text}` is not one of {}", $form)),
                 }
             }
 
@@ -318,67 +318,67 @@ macro_rules! choices {
 }
 
 choices! {
-    /// What keeps tables on disk.
+    /// The store of tables.
     StoreKind {
-        /// Nothing: tables live in memory and are restored from their changelogs at every start.
+    /// No store on disk: tables are in memory and are restored from their changelogs at every start.
         Memory = "memory://",
-        /// sled.
+    /// The sled engine.
         Sled = "sled://",
-        /// fjall, for tables larger than memory.
+    /// The fjall engine, for tables larger than memory.
         Fjall = "fjall://",
     } form "`memory://`, `sled://`, `fjall://`"
 
-    /// Where to begin without a committed offset, or when it no longer exists.
+    /// Policy for a partition without a committed offset, or whose committed offset no longer exists.
     OffsetReset {
-        /// At the oldest message kept.
+    /// Start at the log start offset.
         Earliest = "earliest",
-        /// At what comes from now on.
+    /// Start at the end of the log.
         Latest = "latest",
-        /// Nowhere: stop with an error.
+    /// Stop with an error.
         None = "none",
     } form "`earliest`, `latest`, `none`"
 
-    /// How the members of a group agree on who reads what.
+    /// The protocol by which the partitions of a consumer group are assigned.
     GroupProtocol {
-        /// The members do, since Kafka 0.9.
+    /// The members assign partitions; since Kafka 0.9.
         Classic = "classic",
-        /// The brokers do: KIP-848, since Kafka 4.
+    /// The brokers assign partitions (KIP-848); since Kafka 4.
         Consumer = "consumer",
     } form "`classic`, `consumer`"
 
-    /// Encryption and authentication of the connection.
+    /// Encryption and authentication of the connections to the brokers.
     SecurityProtocol {
-        /// Neither.
+    /// Neither encryption nor SASL authentication.
         Plaintext = "plaintext",
-        /// Encrypted.
+    /// TLS encryption.
         Ssl = "ssl",
-        /// Authenticated only.
+    /// SASL authentication without encryption.
         SaslPlaintext = "sasl_plaintext",
-        /// Both.
+    /// TLS encryption and SASL authentication.
         SaslSsl = "sasl_ssl",
     } form "`plaintext`, `ssl`, `sasl_plaintext`, `sasl_ssl`"
 
-    /// What becomes of a message that cannot be decoded.
+    /// The handling of messages that cannot be decoded.
     DecodePolicy {
-        /// It goes to `<app>-dead-letter` with the reason in its headers.
+    /// The message is sent to `<app>-dead-letter` with the reason in its headers.
         DeadLetter = "dead_letter",
-        /// It is counted, logged and passed over.
+    /// The message is counted, logged and skipped.
         Skip = "skip",
-        /// The worker stops with an error that names it.
+    /// The worker stops with an error that names the message.
         Stop = "stop",
     } form "`dead_letter`, `skip`, `stop`"
 
-    /// How batches of messages are packed.
+    /// The compression of message batches.
     Compression {
-        /// Not at all.
+    /// No compression.
         None = "none",
-        /// By deflate.
+    /// Deflate.
         Gzip = "gzip",
-        /// By Snappy.
+    /// Snappy.
         Snappy = "snappy",
-        /// By LZ4: the fastest.
+    /// LZ4, the fastest.
         Lz4 = "lz4",
-        /// By Zstandard: the smallest.
+    /// Zstandard, the smallest result.
         Zstd = "zstd",
     } form "`none`, `gzip`, `snappy`, `lz4`, `zstd`"
 }

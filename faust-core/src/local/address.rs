@@ -1,4 +1,4 @@
-//! The files by which a host tells the processes of its app where its broker is: `address.json` and `host.lock`.
+//! The files through which a host publishes the address of its broker to its app: `address.json` and `host.lock`.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 const ADDRESS: &str = "address.json";
 const LOCK: &str = "host.lock";
 
-/// What kind of process hosts an embedded broker.
+/// The kind of process that hosts an embedded broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostKind {
-    /// A worker: when it drains, its broker and the other workers end.
+    /// A worker. When it drains, its broker and the other workers shut down.
     Worker,
-    /// The command `broker`, which outlives the workers; they wait for it to come back.
+    /// The command `broker`, which outlives the workers. If it stops, they wait for it to restart.
     Broker,
 }
 
@@ -28,16 +28,16 @@ impl fmt::Display for HostKind {
     }
 }
 
-/// Where the broker is, and whose it is.
+/// The address of the broker, and the process that hosts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Address {
-    /// `host:port`.
+    /// Address as `host:port`.
     pub(super) address: String,
-    /// What hosts it.
+    /// Kind of the host.
     pub(super) kind: HostKind,
-    /// The process, for people to find.
+    /// Process id of the host, shown in messages.
     pub(super) pid: u32,
-    /// Set when the host has begun to end.
+    /// True once the host has begun to shut down.
     #[serde(default)]
     ending: bool,
 }
@@ -59,41 +59,42 @@ impl Address {
         self.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok())
     }
 
-    /// What the file says; nothing if there is none, or none that this version understands.
+    /// Reads the file. Returns `None` if there is none, or if its format is unknown to this version.
     pub(super) fn read(dir: &Path) -> Option<Self> {
         let text = std::fs::read(dir.join(ADDRESS)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    /// Replaces the file in one step: a reader sees the old or the new one.
+    /// Replaces the file atomically: a reader sees either the old or the new one.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
         let new = dir.join(format!("{ADDRESS}.{}", self.pid));
         std::fs::write(&new, serde_json::to_vec(self)?)?;
         std::fs::rename(new, dir.join(ADDRESS))
     }
 
-    /// Takes the file away; that it was not there is what was wanted.
+    /// Removes the file, ignoring errors such as a missing file.
     pub(super) fn remove(dir: &Path) {
         _ = std::fs::remove_file(dir.join(ADDRESS));
     }
 
-    /// Why a guest of this broker should end, if it should. A host that was killed has not departed, nor has the
-    /// command `broker`: both may come back.
+    /// Returns the reason for a guest of this broker to shut down, if there is one. A killed host and a stopped command
+    /// `broker` are no reason, because both may restart.
     pub(super) fn departure(&self, dir: &Path) -> Option<String> {
         let Self { address, kind, pid, .. } = self;
         match Self::read(dir) {
             Some(now) if now.address != *address => Some(format!(
-                "the embedded broker has moved from {address} to {}: start this worker again to follow it",
+                "the embedded broker has moved from {address} to {}: restart this worker to connect to it",
                 now.address
             )),
             Some(now) if !now.ending => None,
             None if *kind == HostKind::Broker => None,
-            _ => Some(format!("the worker that hosts the embedded broker (process {pid}, {address}) is ending")),
+            _ => Some(format!("the worker that hosts the embedded broker (process {pid}, {address}) is shutting down")),
         }
     }
 }
 
-/// Becomes the host of this directory, for as long as the file is kept; nothing if another process is.
+/// Makes this process the host of the directory for as long as the file is open. Returns `None` if another process is
+/// the host.
 pub(super) fn take_lock(dir: &Path) -> io::Result<Option<File>> {
     let file = open_lock(dir)?;
     match file.try_lock() {
@@ -103,9 +104,9 @@ pub(super) fn take_lock(dir: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Whether some process is the host of this directory.
+/// Returns `true` if a process is the host of this directory.
 pub(super) fn is_locked(dir: &Path) -> bool {
-    // Shared, so that two who look do not take each other for a host.
+    // A shared lock, so that two processes that check at once do not take each other for a host.
     open_lock(dir).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 

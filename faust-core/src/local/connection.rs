@@ -12,12 +12,12 @@ use super::worker_dir::WorkerDir;
 use crate::config::{BrokerUrl, Settings};
 use crate::error::{Error, TransportError};
 
-/// How long a broker that another process is just starting may take to answer.
+/// Maximum time to wait for a broker that another process is starting.
 const START_PATIENCE: Duration = Duration::from_secs(20);
-/// How often files that other processes change are looked at.
+/// Poll interval for files that other processes change.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A way to a broker, and the broker itself if this process hosts it.
+/// A connection to a broker, including the broker itself if this process hosts it.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) bootstrap: String,
@@ -27,50 +27,51 @@ pub struct Connection {
 
 #[derive(Debug)]
 pub(super) enum Role {
-    /// The broker was set: a Kafka with a life of its own.
+    /// The broker is configured: an external Kafka cluster.
     Client,
     /// This process runs the embedded broker.
     Host(Host),
-    /// Another process of this machine runs it.
+    /// Another process on this machine runs the embedded broker.
     Guest { dir: PathBuf, address: Address },
 }
 
 impl Connection {
-    /// Finds the broker of this app, and starts the embedded one if there is none. For `worker` and `broker`.
+    /// Finds the broker of this app, or starts the embedded broker if none is running. Used by the commands `worker`
+    /// and `broker`.
     ///
     /// # Errors
-    /// The embedded broker cannot start, or another process holds its directory and does not answer.
+    /// Fails if the embedded broker cannot start, or if another process holds its directory but does not respond.
     pub async fn host(settings: &Settings, kind: HostKind) -> Result<Self, Error> {
         let settings = settings.clone();
-        // Files, locks and the start of a server: nothing of it is asynchronous.
+        // File access, locking and starting a server all block.
         tokio::task::spawn_blocking(move || host(&settings, kind)).await.map_err(interrupted)?
     }
 
-    /// Finds the broker of this app. For commands, which never start one.
+    /// Finds the broker of this app without starting one. Used by the other commands.
     ///
     /// # Errors
-    /// No broker is set, and none runs.
+    /// Fails if no broker is configured and none is running.
     pub async fn find(settings: &Settings) -> Result<Self, Error> {
         let settings = settings.clone();
         tokio::task::spawn_blocking(move || find(&settings)).await.map_err(interrupted)?
     }
 
-    /// What a Kafka client connects to: `host:port`, several separated by commas.
+    /// Returns the bootstrap servers: `host:port`, separated by commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// Whether the embedded broker runs in this process.
+    /// Returns `true` if the embedded broker runs in this process.
     pub fn is_host(&self) -> bool {
         matches!(self.role, Role::Host(_))
     }
 
-    /// What people should be told at start, one line each.
+    /// Returns the notices to print at start-up, one line each.
     pub fn notices(&self) -> &[String] {
         &self.notices
     }
 
-    /// For the start-up table: the address, and whose broker it is.
+    /// Describes the broker for the start-up table: its address and its host.
     pub fn describe(&self) -> String {
         let bootstrap = &self.bootstrap;
         match &self.role {
@@ -83,8 +84,8 @@ impl Connection {
         }
     }
 
-    /// Resolves with the reason when the worker that hosts the broker ends in order, or the broker has moved; never, if
-    /// no other process hosts it.
+    /// Waits until the worker that hosts the broker shuts down or the broker has moved, and returns the reason. Never
+    /// resolves if no other process hosts the broker.
     pub async fn gone(&self) -> String {
         let Role::Guest { dir, address } = &self.role else { return std::future::pending().await };
         loop {
@@ -95,18 +96,20 @@ impl Connection {
         }
     }
 
-    /// Tells the guests of a broker hosted here that it is about to end, so that they can finish while it still runs.
+    /// Announces to the guests that the broker hosted here is about to stop, so that they can finish while it is still
+    /// running.
     pub fn announce_end(&self) {
         if let Role::Host(host) = &self.role {
             host.announce_end();
         }
     }
 
-    /// Ends a broker hosted here: tells the other workers, gives them `within` to leave, stops it. Otherwise nothing.
-    /// `own` is this worker's directory, which does not count as another's.
+    /// Stops a broker hosted here: notifies the other workers, waits up to `within` for them to exit, and stops the
+    /// broker. Does nothing if the broker is not hosted here. `own` is the directory of this worker, which is not
+    /// waited for.
     ///
     /// # Errors
-    /// The broker could not write what it still had to.
+    /// Fails if the broker cannot write its remaining data.
     pub async fn close(self, own: Option<&WorkerDir>, within: Duration) -> Result<(), Error> {
         let Role::Host(mut host) = self.role else { return Ok(()) };
         host.announce_end();
@@ -121,33 +124,35 @@ impl Connection {
     }
 }
 
-/// The running broker and what says to others that it runs.
+/// The running broker, with the address and lock files that make it known to other processes.
 #[derive(Debug)]
 pub(super) struct Host {
     kind: HostKind,
     dir: PathBuf,
-    /// Where the numbered directories of the workers lie.
+    /// Parent of the numbered worker directories.
     datadir: PathBuf,
     address: Address,
     in_memory: bool,
-    /// Taken when it is stopped.
+    /// The server; `None` once it is stopped.
     server: Option<Server>,
-    /// Held for as long as the broker runs; the system releases it even after `kill -9`.
+    /// Lock held while the broker runs. The operating system releases it even after `kill -9`.
     _lock: File,
 }
 
 impl Host {
-    /// Only a worker takes its guests with it. For those of the command `broker` it is away, as any Kafka may be.
+    /// Marks the address as ending if the host is a worker: its guests shut down with it. Guests of the command
+    /// `broker` wait for it instead, as for any unavailable broker.
     fn announce_end(&self) {
         if self.kind == HostKind::Broker {
             return;
         }
         if let Err(error) = self.address.clone().ending().write(&self.dir) {
-            tracing::warn!(target: "faust::broker", "the other workers cannot be told that this one ends: {error}");
+            tracing::warn!(target: "faust::broker", "cannot notify the other workers of the shutdown: {error}");
         }
     }
 
-    /// A worker's address goes with it; that of the command `broker` stays, so that its next start takes the same port.
+    /// Removes the address file if the host is a worker. The command `broker` keeps it, so that its next start uses the
+    /// same port.
     fn withdraw(&self) {
         if self.kind == HostKind::Worker {
             Address::remove(&self.dir);
@@ -163,7 +168,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // A host dropped without `close` ends its broker just the same, and nobody may look for it.
+        // A host dropped without `close` stops its broker too, so its address must be removed.
         if self.server.take().is_some() {
             self.withdraw();
         }
@@ -181,7 +186,7 @@ fn find(settings: &Settings) -> Result<Connection, Error> {
     let dir = settings.broker_dir();
     running(&dir).ok_or_else(|| {
         Error::Misuse(format!(
-            "no broker runs for app `{}` (looked in `{}`): start `worker` or `broker`, or set FAUST_BROKER",
+            "no broker is running for app `{}` (looked in `{}`): start `worker` or `broker`, or set FAUST_BROKER",
             settings.id,
             dir.display()
         ))
@@ -205,9 +210,9 @@ fn host(settings: &Settings, kind: HostKind) -> Result<Connection, Error> {
             return start(settings, kind, dir.clone(), lock).map_err(|why| failed(why).into());
         }
         if Instant::now() > deadline {
-            return Err(failed("another process holds it and does not answer; end that one first".to_owned()).into());
+            return Err(failed("another process holds it but does not respond; stop that one first".to_owned()).into());
         }
-        // Another process has won the race and is starting; or a command has just looked whether one runs.
+        // Another process has won the race and is starting, or a command is checking whether a broker is running.
         std::thread::sleep(LOOK);
     }
 }
@@ -216,7 +221,7 @@ fn client(brokers: &[String]) -> Connection {
     Connection { bootstrap: brokers.join(","), role: Role::Client, notices: Vec::new() }
 }
 
-/// The broker that runs on this directory, if it can be reached.
+/// Returns a connection to the broker that is running in this directory, if it can be reached.
 fn running(dir: &Path) -> Option<Connection> {
     let address = Address::read(dir).filter(|address| !address.is_ending())?;
     let alive = super::address::is_locked(dir) && super::probe::connects(&address.address);
@@ -239,13 +244,13 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Resul
     let address = Address::new(server.bootstrap(), kind);
     address.write(&dir).map_err(|error| format!("its address cannot be written: {error}"))?;
     let mut notices = vec![format!(
-        "the embedded broker runs at {}; it is for one machine: set FAUST_BROKER to use a Kafka",
+        "the embedded broker is running at {}; it is for one machine: set FAUST_BROKER to use a Kafka cluster",
         address.address
     )];
     if let (Some(neighbour), Some(taken)) = (neighbour, address.port().filter(|port| *port != wanted)) {
         notices.push(neighbour.notice(wanted, taken));
     } else if ![0, wanted].contains(&settings.embedded_port) {
-        notices.push(format!("it keeps port {wanted}, which it had before, instead of {}", settings.embedded_port));
+        notices.push(format!("it keeps its previous port {wanted} instead of {}", settings.embedded_port));
     }
     let bootstrap = address.address.clone();
     let host =
@@ -253,8 +258,9 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Resul
     Ok(Connection { bootstrap, role: Role::Host(host), notices })
 }
 
-/// The port that somebody may wait for: that of the command `broker`, that of a host whose guests still run, and any if
-/// no port was asked for. A worker that was killed alone leaves nobody, and the next is found at the usual port.
+/// Returns the previous port if it should be used again: if the previous host was the command `broker`, if guests are
+/// still running, or if any port is allowed. If a worker without guests was killed, no process waits for its port, and
+/// the next host uses the configured port.
 fn former_port(settings: &Settings, dir: &Path) -> Option<u16> {
     let waited_for = |old: &Address| {
         old.kind == HostKind::Broker
@@ -264,7 +270,8 @@ fn former_port(settings: &Settings, dir: &Path) -> Option<u16> {
     Address::read(dir).filter(waited_for).and_then(|old| old.port())
 }
 
-/// The wanted port or one of the next, so that people find the same one again; 0 wants any.
+/// Returns the wanted port, or one of the next 99 if it is in use, so that the port is usually the same. 0 stands for
+/// any port.
 fn next_free(wanted: u16) -> Port {
     let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     match (wanted..=wanted.saturating_add(99)).find(free) {

@@ -1,12 +1,12 @@
-//! What the settings mean to the adapter for Kafka.
+//! Conversion of the settings to the configuration of the Kafka adapter.
 
 use super::connection::Connection;
 use crate::config::{self, Settings};
 use crate::transport::kafka::{GroupProtocol, KafkaConfig, OffsetReset};
 
 impl Connection {
-    /// How to reach the broker of this connection and how to behave there. `partition_eof` makes queues notice the ends
-    /// of partitions, as `--until-idle` needs.
+    /// Returns the configuration of the Kafka adapter for this connection. With `partition_eof`, queues detect the ends
+    /// of partitions, as needed by `--until-idle`.
     pub fn kafka(&self, settings: &Settings, partition_eof: bool) -> KafkaConfig {
         let bytes = |size: config::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
         let mut kafka = KafkaConfig::new(self.bootstrap());
@@ -31,14 +31,14 @@ impl Connection {
         kafka.linger = settings.producer_linger;
         kafka.compression = settings.producer_compression_type.to_string();
         kafka.partition_eof = partition_eof;
-        // Security first, so that librdkafka's own names win over ours.
+        // The security settings come first, so that settings given by librdkafka's names override them.
         kafka.settings.extend(security(settings));
         kafka.settings.extend(settings.kafka.clone());
         kafka
     }
 }
 
-/// The security settings under librdkafka's names; the embedded broker, on loopback, has none.
+/// Returns the security settings under librdkafka's names. The embedded broker, on loopback, has none.
 fn security(settings: &Settings) -> Vec<(String, String)> {
     let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let sasl = settings.broker_security_protocol.as_str().starts_with("sasl");
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn security_goes_by_the_names_of_librdkafka_which_win_over_ours() {
+    fn librdkafka_settings_override_security_settings() {
         let kafka = kafka(&[
             ("broker_security_protocol", "sasl_ssl"),
             ("broker_username", "me"),

@@ -1,53 +1,53 @@
-//! Who listens on a port of this machine.
+//! Detection of programs that listen on a port of this machine.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// Everything here is on loopback: who does not answer in this time does not answer.
+/// Timeout for connecting, reading and writing. All addresses are on loopback, so a longer wait is useless.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Who has the port that the embedded broker would have liked.
+/// The kind of program that uses the preferred port of the embedded broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Neighbour {
-    /// Something that speaks Kafka's protocol.
+    /// A program that speaks the Kafka protocol.
     Kafka,
-    /// Something else.
+    /// Any other program.
     Other,
 }
 
 impl Neighbour {
-    /// What to tell the user, who may have meant that one.
+    /// Returns the notice for the user, who may have intended to use that broker.
     pub(super) fn notice(self, wanted: u16, taken: u16) -> String {
         match self {
             Self::Kafka => format!(
-                "port {wanted} answers as a Kafka, which is not this app's: the embedded broker took port {taken}; \
-                 set FAUST_BROKER=localhost:{wanted} to use that Kafka instead"
+                "port {wanted} is in use by a Kafka broker that is not this app's: the embedded broker uses port {taken}; \
+                 set FAUST_BROKER=localhost:{wanted} to use that broker instead"
             ),
-            Self::Other => format!("port {wanted} belongs to another program: the embedded broker took port {taken}"),
+            Self::Other => format!("port {wanted} is in use by another program: the embedded broker uses port {taken}"),
         }
     }
 }
 
-/// Whether something listens at this address.
+/// Returns `true` if a program listens at this address.
 pub(super) fn connects(address: &str) -> bool {
     let Ok(addresses) = address.to_socket_addrs() else { return false };
     addresses.into_iter().any(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok())
 }
 
-/// Who listens on this port of loopback, if anybody does.
+/// Returns the kind of program that listens on this loopback port, if there is one.
 pub(super) fn neighbour(port: u16) -> Option<Neighbour> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
     Some(if speaks_kafka(stream).unwrap_or(false) { Neighbour::Kafka } else { Neighbour::Other })
 }
 
-/// Asks for the versions of the protocol, which every Kafka answers, and looks for the request's own number.
+/// Sends an `ApiVersions` request, which every Kafka broker answers, and checks the correlation id of the response.
 fn speaks_kafka(mut stream: TcpStream) -> std::io::Result<bool> {
     const NUMBER: [u8; 4] = [0x0f, 0xa0, 0x05, 0x17];
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    // Length 10, api 18 (ApiVersions), version 0, the number, no client id.
+    // Length 10, API key 18 (ApiVersions), version 0; then the correlation id and a null client id.
     let mut request = vec![0, 0, 0, 10, 0, 18, 0, 0];
     request.extend(NUMBER);
     request.extend([0xff, 0xff]);
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// A listener that gives this answer to whoever asks.
+    /// Starts a listener that sends this response to the first request, and returns its port.
     fn listener(answer: &'static [u8]) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kafka_is_told_from_other_programs() {
+    fn a_kafka_broker_is_distinguished_from_other_programs() {
         assert_eq!(neighbour(listener(&[0, 0, 0, 6, 0x0f, 0xa0, 0x05, 0x17, 0, 0])), Some(Neighbour::Kafka));
         assert_eq!(neighbour(listener(b"HTTP/1.1 400 Bad Request")), Some(Neighbour::Other));
         assert_eq!(neighbour(listener(b"")), Some(Neighbour::Other));

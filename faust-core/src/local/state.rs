@@ -1,4 +1,4 @@
-//! What workers of an app have left: the state of its tables on this machine, and the names its versions give things.
+//! Leftovers of an app's workers: local table state, and the names of groups and topics by version of the app.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -8,8 +8,8 @@ use super::worker_dir::WorkerDir;
 use crate::error::{Error, TransportError};
 use crate::store::state_name;
 
-/// The tables of one worker on this machine, as one version of the app keeps them. They are a cache of the changelogs:
-/// without them the next worker restores, which costs time and loses nothing.
+/// The table state of one worker on this machine, for one version of the app. It is a cache of the changelogs: it can
+/// be removed safely, and the next worker restores it from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalState {
     version: u32,
@@ -18,10 +18,10 @@ pub struct LocalState {
 }
 
 impl LocalState {
-    /// What there is below the data directory, by worker and version.
+    /// Finds the state in the data directory, ordered by worker and version.
     ///
     /// # Errors
-    /// A directory cannot be read.
+    /// Fails if a directory cannot be read.
     pub fn find(datadir: &Path) -> Result<Vec<Self>, Error> {
         let mut found = Vec::new();
         for worker in WorkerDir::existing(datadir).map_err(|error| failed(datadir, error))?.into_values() {
@@ -43,33 +43,33 @@ impl LocalState {
         Ok(found)
     }
 
-    /// The version of the app that wrote it.
+    /// Returns the version of the app that wrote the state.
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// The directory.
+    /// Returns the directory of the state.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of all its files.
+    /// Returns the total size of the files in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Removes it.
+    /// Removes the state.
     ///
     /// # Errors
-    /// A running worker uses it; the files cannot be removed.
+    /// Fails if a running worker uses the state, or if the files cannot be removed.
     pub fn remove(&self) -> Result<(), Error> {
         let failed = |error| failed(&self.path, error);
-        // A worker that starts in this moment would find its store locked, and end with that error.
+        // A worker that starts at this moment finds its store locked and stops with an error.
         let locks = self.lock().map_err(failed)?;
         let Some(_locks) = locks else {
-            return Err(Error::Misuse(format!("a worker uses `{}`: stop it first", self.path.display())));
+            return Err(Error::Misuse(format!("a worker is using `{}`: stop it first", self.path.display())));
         };
-        // What is half removed must not be taken for a store.
+        // A partially removed directory must not be mistaken for a store.
         let mut doomed = self.path.clone();
         if doomed.extension().is_none_or(|extension| extension != REMOVED) {
             doomed.as_mut_os_string().push(format!(".{REMOVED}"));
@@ -81,7 +81,7 @@ impl LocalState {
         std::fs::remove_dir_all(&doomed).map_err(failed)
     }
 
-    /// The locks of all its databases; `None` when a worker holds one.
+    /// Locks all databases of the state. Returns `None` if a worker holds one of the locks.
     fn lock(&self) -> io::Result<Option<Vec<File>>> {
         let mut locks = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
@@ -100,7 +100,7 @@ impl LocalState {
     }
 }
 
-/// Whose version a name is: that of a group by itself, that of a topic by its beginning.
+/// Returns the version of the app with this id that uses the group, or `None` if the group belongs to another app.
 ///
 /// ```
 /// use faust_core::local::{version_of_group, version_of_topic};
@@ -114,8 +114,9 @@ pub fn version_of_group(id: &str, group: &str) -> Option<u32> {
     if rest.is_empty() { Some(1) } else { number(rest.strip_prefix("-v")?) }
 }
 
-/// Whose changelog or repartition topic it is by its name: those of version 1 are `<id>-..`, later ones `<id>-v2-..`. What
-/// looks like one of version 1 may belong to another app whose id begins in the same way.
+/// Returns the version of the app with this id that owns a changelog or repartition topic, or `None` for any other
+/// topic. The names are `<id>-..` for version 1 and `<id>-v2-..` and so on for later ones. A topic that appears to
+/// belong to version 1 may belong to another app whose id starts with this one.
 pub fn version_of_topic(id: &str, topic: &str) -> Option<u32> {
     let rest = topic.strip_prefix(id)?.strip_prefix('-')?;
     if !OWN_ENDS.iter().any(|end| rest.ends_with(end)) {
@@ -125,9 +126,9 @@ pub fn version_of_topic(id: &str, topic: &str) -> Option<u32> {
     Some(version.unwrap_or(1))
 }
 
-/// How the names of topics end that an app makes for itself.
+/// Suffixes of the topics that an app creates for itself.
 const OWN_ENDS: [&str; 2] = ["-changelog", "-repartition"];
-/// What the name of a directory ends with that is being removed.
+/// Extension of a directory that is being removed.
 const REMOVED: &str = "removed";
 
 fn version_of_state(name: &str) -> Option<u32> {
@@ -136,7 +137,7 @@ fn version_of_state(name: &str) -> Option<u32> {
     (name == state_name(version)).then_some(version)
 }
 
-/// A version from 2 on, as it stands in names.
+/// Parses a version in a name, which is at least 2 and has no leading zeros.
 fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|version: &u32| *version >= 2 && version.to_string() == text)
 }
@@ -145,7 +146,7 @@ fn size(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
-        // A running worker of another version may remove files meanwhile.
+        // A running worker of another version may remove files concurrently.
         let counted = match entry.file_type() {
             Ok(kind) if kind.is_dir() => size(&entry.path()),
             Ok(_) => entry.metadata().map(|file| file.len()),
@@ -173,7 +174,7 @@ mod tests {
     use crate::store;
 
     #[test]
-    fn names_tell_versions() {
+    fn versions_are_parsed_from_names() {
         let groups = [("shop", Some(1)), ("shop-v2", Some(2)), ("shop-v1", None), ("shop-v02", None), ("shops", None)];
         for (group, version) in groups {
             assert_eq!(version_of_group("shop", group), version, "{group}");
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn state_is_found_by_version_and_removed_unless_it_is_used() {
+    fn state_is_found_by_version_and_removed_unless_in_use() {
         let datadir = tempfile::tempdir().unwrap();
         let worker = WorkerDir::take(datadir.path()).unwrap();
         assert_eq!(LocalState::find(datadir.path()).unwrap(), []);
@@ -213,7 +214,7 @@ mod tests {
         for state in found {
             state.remove().unwrap();
         }
-        // What an earlier removal has left half done goes as well.
+        // State that an earlier removal left incomplete is removed too.
         std::fs::create_dir_all(worker.path().join("state.removed").join("sled")).unwrap();
         let left = LocalState::find(datadir.path()).unwrap();
         assert_eq!((left.len(), left[0].version()), (1, 1));

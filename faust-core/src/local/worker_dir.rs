@@ -1,4 +1,4 @@
-//! A directory for each worker of an app on this machine: `worker-1`, `worker-2` and so on.
+//! Directories of an app's workers on this machine: `worker-1`, `worker-2` and so on.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -9,7 +9,7 @@ use crate::error::{Error, TransportError};
 const NAME: &str = "worker-";
 const LOCK: &str = "worker.lock";
 
-/// The directory of one worker, its own for as long as this value lives.
+/// The directory of one worker, locked while this value is alive.
 #[derive(Debug)]
 pub struct WorkerDir {
     number: u32,
@@ -18,10 +18,10 @@ pub struct WorkerDir {
 }
 
 impl WorkerDir {
-    /// Takes the lowest number that no running worker has.
+    /// Takes the directory with the lowest number that no running worker uses.
     ///
     /// # Errors
-    /// The data directory cannot be written.
+    /// Fails if the data directory cannot be written.
     pub fn take(datadir: &Path) -> Result<Self, Error> {
         for number in 1.. {
             let path = datadir.join(format!("{NAME}{number}"));
@@ -33,22 +33,22 @@ impl WorkerDir {
         unreachable!("there are more numbers than workers")
     }
 
-    /// Takes every directory that there is, so that nothing else touches them meanwhile.
+    /// Takes all existing directories, so that no other process uses them meanwhile.
     ///
     /// # Errors
-    /// A worker of this app runs on this machine; the data directory cannot be used.
+    /// Fails if a worker of this app is running on this machine, or if the data directory cannot be used.
     pub fn take_all(datadir: &Path) -> Result<Vec<Self>, Error> {
         let failed = |path: &Path, error: std::io::Error| failed(path, error).into();
         let found = Self::existing(datadir).map_err(|error| failed(datadir, error))?;
         let take = |(number, path): (u32, PathBuf)| match try_lock(&path.join(LOCK)) {
             Ok(Some(lock)) => Ok(Self { number, path, _lock: lock }),
-            Ok(None) => Err(Error::Misuse(format!("a worker runs in `{}`: stop it first", path.display()))),
+            Ok(None) => Err(Error::Misuse(format!("a worker is running in `{}`: stop it first", path.display()))),
             Err(error) => Err(failed(&path, error)),
         };
         found.into_iter().map(take).collect()
     }
 
-    /// The directories that workers have left or are using, by number.
+    /// Returns the existing worker directories by number, whether in use or not.
     pub(crate) fn existing(datadir: &Path) -> std::io::Result<BTreeMap<u32, PathBuf>> {
         let entries = match std::fs::read_dir(datadir) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -66,12 +66,12 @@ impl WorkerDir {
         Ok(found)
     }
 
-    /// Counted from 1.
+    /// Returns the number of the directory, counted from 1.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// Where this worker keeps its stores.
+    /// Returns the path of the directory, in which the worker keeps its stores.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -81,7 +81,7 @@ fn failed(path: &Path, error: std::io::Error) -> TransportError {
     TransportError::fatal(format!("use of the data directory `{}`", path.display()), error)
 }
 
-/// Locks the file, which is made when it is missing; `None` when another process holds it.
+/// Locks the file, creating it if it does not exist. Returns `None` if another process holds the lock.
 fn try_lock(path: &Path) -> std::io::Result<Option<File>> {
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     match lock.try_lock() {
@@ -91,7 +91,7 @@ fn try_lock(path: &Path) -> std::io::Result<Option<File>> {
     }
 }
 
-/// How many workers of this data directory run now, `own` not counted.
+/// Returns the number of running workers in this data directory, not counting `own`.
 pub(super) fn others(datadir: &Path, own: Option<&WorkerDir>) -> usize {
     let numbers = (1..).map(|number| (number, datadir.join(format!("{NAME}{number}")).join(LOCK)));
     let locks = numbers.map_while(|(number, path)| File::open(path).ok().map(|lock| (number, lock)));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_taken_unless_one_is_in_use() {
+    fn take_all_fails_if_a_directory_is_in_use() {
         let datadir = tempfile::tempdir().unwrap();
         assert!(WorkerDir::take_all(&datadir.path().join("none")).unwrap().is_empty());
         let (first, second) = (WorkerDir::take(datadir.path()).unwrap(), WorkerDir::take(datadir.path()).unwrap());

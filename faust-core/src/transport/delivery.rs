@@ -1,4 +1,4 @@
-//! Counts the messages a task has sent and the broker has not yet acknowledged.
+//! Counters of the messages that a task has sent and the broker has not yet acknowledged.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,11 +8,12 @@ use crate::error::TransportError;
 
 /// The messages sent in one generation of one task, between two cuts.
 ///
-/// A commit waits for exactly these, instead of a flush that would wait for everybody's.
+/// A commit waits for exactly these messages. A flush would also wait for those of other tasks.
 #[derive(Debug, Default)]
 pub struct Delivery {
     pending: AtomicU64,
-    /// The highest offset among what has arrived. Few ask for it, and the others' sends should not pay for it.
+    /// Highest offset of the acknowledged messages. It is optional because few users need it, and it costs an atomic
+    /// operation per message.
     last_offset: Option<AtomicI64>,
     outcome: Mutex<Outcome>,
 }
@@ -20,63 +21,67 @@ pub struct Delivery {
 #[derive(Debug, Default)]
 struct Outcome {
     failed: Option<TransportError>,
-    /// A commit and a drain may wait for the same messages.
+    /// Wakers of the waiting tasks: a commit and a drain may wait for the same messages.
     wakers: Vec<Waker>,
 }
 
-/// In the place of an offset that is not known.
+/// Sentinel for an unknown offset.
 pub const NO_OFFSET: i64 = -1;
 
 impl Delivery {
-    /// Counts nothing yet.
+    /// Creates a counter without messages.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Counts nothing yet, and will know the [`last_offset`](Self::last_offset): for messages to one partition.
+    /// Creates a counter that also tracks the [`last_offset`](Self::last_offset), for messages to one partition.
     pub fn with_offsets() -> Arc<Self> {
         Arc::new(Self { last_offset: Some(AtomicI64::new(NO_OFFSET)), ..Self::default() })
     }
 
-    /// A message has entered the producer's buffer.
+    /// Records that a message was added to the producer's buffer.
     pub fn sent(&self) {
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A message counted by [`sent`](Self::sent) has arrived at this offset, or has failed for good.
+    /// Records that a message counted by [`sent`](Self::sent) was acknowledged with this offset, or has failed
+    /// permanently.
     ///
-    /// [`NO_OFFSET`] stands for a message that did arrive but whose offset is not known, and for one taken back.
+    /// [`NO_OFFSET`] stands for a message that was acknowledged with an unknown offset, and for one that was withdrawn.
     pub fn done(&self, result: Result<i64, TransportError>) {
         match (result, &self.last_offset) {
             (Ok(offset), Some(last)) => _ = last.fetch_max(offset, Ordering::Relaxed),
             (Ok(_), None) => {}
             (Err(error), _) => _ = self.outcome().failed.get_or_insert(error),
         }
-        // Release pairs with the Acquire in `pending`: whoever sees zero also sees the failure and the last offset.
+        // Release pairs with the Acquire in `pending`: a thread that reads zero also sees the failure and the last
+        // offset.
         if self.pending.fetch_sub(1, Ordering::Release) == 1 {
             let wakers = std::mem::take(&mut self.outcome().wakers);
             wakers.into_iter().for_each(Waker::wake);
         }
     }
 
-    /// How many are under way.
+    /// Returns the number of unacknowledged messages.
     pub fn pending(&self) -> u64 {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// The highest offset that is known of what has arrived; final once nothing is [`pending`](Self::pending).
+    /// Returns the highest known offset of the acknowledged messages. It is final once no message is
+    /// [`pending`](Self::pending).
     ///
-    /// `None` before the first, and if this was not made by [`with_offsets`](Self::with_offsets). It may be too low
-    /// where the broker could not tell an offset any more, as after a retry long ago, and is never too high.
+    /// The result is `None` before the first known offset, and for a counter that was not created by
+    /// [`with_offsets`](Self::with_offsets). It may be too low if the broker no longer knew an offset, as after a late
+    /// retry, and is never too high.
     pub fn last_offset(&self) -> Option<i64> {
         let last = self.last_offset.as_ref()?.load(Ordering::Relaxed);
         (last > NO_OFFSET).then_some(last)
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until no message is pending.
     ///
     /// # Errors
-    /// The first failure among the messages counted here.
+    /// Returns the first failure among the counted messages.
     pub async fn all(&self) -> Result<(), TransportError> {
         std::future::poll_fn(|cx| {
             let mut outcome = self.outcome();
@@ -84,7 +89,7 @@ impl Delivery {
                 if !outcome.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
                     outcome.wakers.push(cx.waker().clone());
                 }
-                // The last report may have come between the look and the registration.
+                // The last acknowledgement may have arrived between the check and the registration.
                 if self.pending() > 0 {
                     return Poll::Pending;
                 }
@@ -94,7 +99,7 @@ impl Delivery {
         .await
     }
 
-    /// Whether nothing is under way and nothing has failed.
+    /// Returns `true` if no message is pending and none has failed.
     pub fn is_fulfilled(&self) -> bool {
         self.pending() == 0 && self.outcome().failed.is_none()
     }
@@ -110,7 +115,7 @@ mod tests {
     use futures_util::FutureExt;
 
     #[test]
-    fn everybody_who_waits_is_woken() {
+    fn all_waiting_tasks_are_woken() {
         let delivery = Delivery::new();
         delivery.sent();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -128,18 +133,18 @@ mod tests {
     #[test]
     fn all_waits_for_every_message_and_reports_the_first_failure() {
         let delivery = Delivery::new();
-        assert!(delivery.all().now_or_never().expect("nothing is under way").is_ok());
+        assert!(delivery.all().now_or_never().expect("no message is pending").is_ok());
         delivery.sent();
         delivery.sent();
         delivery.done(Err(TransportError::fatal("send", "too large")));
-        assert!(delivery.all().now_or_never().is_none(), "one message is still under way");
+        assert!(delivery.all().now_or_never().is_none(), "one message is still pending");
         delivery.done(Ok(NO_OFFSET));
-        let error = delivery.all().now_or_never().expect("all have reported").expect_err("one failed");
+        let error = delivery.all().now_or_never().expect("all messages are done").expect_err("one failed");
         assert_eq!(error.to_string(), "send: too large");
     }
 
     #[test]
-    fn the_last_offset_is_the_highest_that_is_known() {
+    fn the_last_offset_is_the_highest_known_offset() {
         let (delivery, ordinary) = (Delivery::with_offsets(), Delivery::new());
         assert_eq!(delivery.last_offset(), None);
         for offset in [4, 7, NO_OFFSET, 5] {

@@ -1,12 +1,12 @@
-//! The keys of a windowed table: in its store, ordered by time, and in its changelog, as Kafka Streams writes them.
+//! Keys of a windowed table: ordered by time in its store, and in the format of Kafka Streams in its changelog.
 
 use crate::time::Timestamp;
 
-/// Both forms carry the window's start in as many bytes.
+/// Number of bytes of the window's start in both forms.
 const START: usize = size_of::<i64>();
 
-/// Appends the store's key: the start, then the key. The order of the bytes is that of the starts, and within one start
-/// that of the keys, so that windows that have expired are one range at the beginning.
+/// Appends the store key: the start, then the key. Store keys are ordered by start, and by key within one start, so
+/// that expired windows form one range at the beginning.
 ///
 /// ```
 /// use faust_core::{time::Timestamp, window::key::{split_store_key, store_key}};
@@ -20,26 +20,26 @@ pub fn store_key(start: Timestamp, key: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(key);
 }
 
-/// The start and the key of a store's key; `None` if it is too short to be one.
+/// Splits a store key into the start and the key. Returns `None` if it is too short.
 pub fn split_store_key(stored: &[u8]) -> Option<(Timestamp, &[u8])> {
     let (start, key) = stored.split_first_chunk::<START>()?;
     Some((Timestamp(flipped(i64::from_be_bytes(*start))), key))
 }
 
-/// Appends the changelog's key: the key, then the start as a big-endian `i64`. Kafka Streams' `TimeWindowedSerializer` writes
-/// the same, so its `TimeWindowedDeserializer`, told the size of the windows, reads it.
+/// Appends the changelog key: the key, then the start as a big-endian `i64`. The `TimeWindowedSerializer` of Kafka
+/// Streams writes the same format, so its `TimeWindowedDeserializer`, configured with the window size, can read it.
 pub fn changelog_key(key: &[u8], start: Timestamp, out: &mut Vec<u8>) {
     out.extend_from_slice(key);
     out.extend_from_slice(&start.0.to_be_bytes());
 }
 
-/// The key and the start of a changelog's key; `None` if it is too short to be one.
+/// Splits a changelog key into the key and the start. Returns `None` if it is too short.
 pub fn split_changelog_key(logged: &[u8]) -> Option<(&[u8], Timestamp)> {
     let (key, start) = logged.split_last_chunk::<START>()?;
     Some((key, Timestamp(i64::from_be_bytes(*start))))
 }
 
-/// With the sign bit flipped, times before 1970 sort before those after it. It is its own inverse.
+/// Flips the sign bit, so that times before 1970 sort before later ones. The function is its own inverse.
 fn flipped(start: i64) -> i64 {
     start ^ i64::MIN
 }
@@ -56,20 +56,20 @@ mod tests {
     }
 
     proptest! {
-        /// Law: stored keys sort as (start, key) do.
+        /// Law: store keys sort like (start, key).
         #[test]
-        fn the_order_of_bytes_is_the_order_of_time(a in any::<(i64, Vec<u8>)>(), b in any::<(i64, Vec<u8>)>(), near in -2i64..=2) {
+        fn store_keys_sort_by_start_and_key(a in any::<(i64, Vec<u8>)>(), b in any::<(i64, Vec<u8>)>(), near in -2i64..=2) {
             prop_assert_eq!(stored(&a).cmp(&stored(&b)), a.cmp(&b));
-            // Neighbours, and those around the epoch, where the sign changes.
+            // Adjacent starts, and starts around the epoch, where the sign changes.
             let c = (near, b.1.clone());
             let d = (a.0.saturating_add(near), b.1);
             prop_assert_eq!(stored(&a).cmp(&stored(&c)), a.cmp(&c));
             prop_assert_eq!(stored(&a).cmp(&stored(&d)), a.cmp(&d));
         }
 
-        /// Law: what was put together comes apart the same, in both forms.
+        /// Law: splitting a key returns its parts, in both forms.
         #[test]
-        fn keys_come_back(start in any::<i64>(), key in any::<Vec<u8>>()) {
+        fn keys_round_trip(start in any::<i64>(), key in any::<Vec<u8>>()) {
             let stored = stored(&(start, key.clone()));
             prop_assert_eq!(split_store_key(&stored), Some((Timestamp(start), &key[..])));
             let mut logged = Vec::new();
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layouts_are_these_bytes() {
+    fn keys_have_the_documented_layout() {
         let mut logged = Vec::new();
         changelog_key(b"uri", Timestamp(0x0102_0304_0506), &mut logged);
         assert_eq!(logged, b"uri\x00\x00\x01\x02\x03\x04\x05\x06");
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_is_no_key() {
+    fn short_keys_are_rejected() {
         for bytes in [&b""[..], b"1234567"] {
             assert_eq!(split_store_key(bytes), None);
             assert_eq!(split_changelog_key(bytes), None);

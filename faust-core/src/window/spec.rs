@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// How long a window stays after its end, unless `expires` says otherwise: the stages before a table may lag by hours.
+/// Default of `expires`, the time a window is kept after its end. The stages before a table may lag by hours.
 const DEFAULT_EXPIRES_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// A span of time: from `start`, up to but without `end`.
+/// A span of time from `start` (inclusive) to `end` (exclusive).
 ///
 /// ```
 /// use faust_core::{time::Timestamp, window::WindowSpec};
@@ -29,22 +29,22 @@ pub struct Window {
 }
 
 impl Window {
-    /// From `start` up to, and not including, `end`; for calling a hook in a unit test.
+    /// Creates the window from `start` (inclusive) to `end` (exclusive), for calling a hook in a unit test.
     pub const fn new(start: Timestamp, end: Timestamp) -> Self {
         Self { start, end }
     }
 
-    /// The first millisecond of it.
+    /// Returns the first millisecond of the window.
     pub fn start(self) -> Timestamp {
         self.start
     }
 
-    /// The first millisecond after it.
+    /// Returns the first millisecond after the window.
     pub fn end(self) -> Timestamp {
         self.end
     }
 
-    /// Whether an event of this time belongs to it.
+    /// Returns `true` if an event with this timestamp belongs to the window.
     pub fn contains(self, time: Timestamp) -> bool {
         self.start <= time && time < self.end
     }
@@ -54,7 +54,7 @@ impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.start.0) {
             Ok(start) => write!(f, "[{start:.3}, +")?,
-            // Beyond the year 9999 there is no date to write.
+            // Dates beyond the year 9999 cannot be formatted.
             Err(_) => write!(f, "[{} ms, +", self.start)?,
         }
         write_length(f, self.end.0.abs_diff(self.start.0))?;
@@ -62,7 +62,7 @@ impl fmt::Display for Window {
     }
 }
 
-/// A length of so many milliseconds, as `parse_duration` reads it: `1m30s`.
+/// Writes a number of milliseconds in the form that `parse_duration` reads: `1m30s`.
 fn write_length(f: &mut fmt::Formatter<'_>, mut millis: u64) -> fmt::Result {
     for (unit, name) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")] {
         if millis >= unit {
@@ -73,7 +73,7 @@ fn write_length(f: &mut fmt::Formatter<'_>, mut millis: u64) -> fmt::Result {
     Ok(())
 }
 
-/// A window in JSON: `{"start":1767225600000,"end":1767225610000}`, in milliseconds.
+/// JSON form of a window, in milliseconds: `{"start":1767225600000,"end":1767225610000}`.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Window")]
 struct Wire {
@@ -92,19 +92,19 @@ impl TryFrom<Wire> for Window {
 
     fn try_from(Wire { start, end }: Wire) -> Result<Self, String> {
         if start >= end {
-            return Err(format!("a window from {start} to {end} is none: its end has to be after its start"));
+            return Err(format!("invalid window from {start} to {end}: its end must be after its start"));
         }
         Ok(Self { start: Timestamp(start), end: Timestamp(end) })
     }
 }
 
-/// Which windows there are, how long they are, and how long they stay.
+/// The size, step and expiry of windows.
 ///
 /// Windows start at multiples of the step, counted from the Unix epoch. An event belongs to every window that contains
-/// its time: to one if windows tumble, to about size / step if they hop.
+/// its timestamp: to one if windows tumble, to about size / step if they hop.
 ///
-/// Times nearer to the limits of `i64` than one size count as the nearest time that is not, so that every time has windows.
-/// (Those are 292 million years away, but a message may claim anything.)
+/// A timestamp less than one size away from the limits of `i64` is treated as the nearest one that is not, so that
+/// every timestamp has windows. (The limits are 292 million years away, but a message may carry any timestamp.)
 ///
 /// ```
 /// use faust_core::{time::Timestamp, window::WindowSpec};
@@ -117,11 +117,11 @@ impl TryFrom<Wire> for Window {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSpec {
-    /// At least one step, and at most half of what an `i64` holds.
+    /// Size; at least one step, and at most half of `i64::MAX`.
     size_ms: i64,
-    /// At least 1.
+    /// Step; at least 1.
     step_ms: i64,
-    /// Not negative.
+    /// Time a window is kept after its end; not negative.
     expires_ms: i64,
 }
 
@@ -138,127 +138,129 @@ impl fmt::Display for WindowSpec {
 }
 
 impl WindowSpec {
-    /// Windows that follow each other without a gap.
+    /// Creates windows that follow each other without a gap.
     ///
     /// # Errors
-    /// The size is zero, longer than half of what an `i64` of milliseconds holds, or no whole number of milliseconds.
+    /// Fails if the size is zero, more than half of `i64::MAX` milliseconds, or not a whole number of milliseconds.
     pub fn tumbling(size: Duration) -> Result<Self, String> {
         let size_ms = length("size", size)?;
         Ok(Self { size_ms, step_ms: size_ms, expires_ms: DEFAULT_EXPIRES_MS })
     }
 
-    /// Windows of this size, one begun every step. Each event costs size / step updates of a table.
+    /// Creates windows of this size, one starting at every step. Each event costs size / step updates of a table.
     ///
     /// # Errors
-    /// As of [`WindowSpec::tumbling`], for size and step; or the step is longer than the size.
+    /// Fails if the size or the step is invalid as in [`WindowSpec::tumbling`], or if the step is longer than the size.
     pub fn hopping(size: Duration, step: Duration) -> Result<Self, String> {
         let (size_ms, step_ms) = (length("size", size)?, length("step", step)?);
         if step_ms > size_ms {
             return Err(format!(
-                "the step {step:?} is longer than the size {size:?}: events between windows would belong to none; \
+                "the step {step:?} is longer than the size {size:?}: events between two windows would be in neither; \
                  make the step at most {size:?}, or the size at least {step:?}"
             ));
         }
         Ok(Self { size_ms, step_ms, expires_ms: DEFAULT_EXPIRES_MS })
     }
 
-    /// How long a window stays after its end, in stream time; 24 hours by default. Zero lets it go at its end.
+    /// Sets the time a window is kept after its end, in stream time. The default is 24 hours; with zero, a window
+    /// expires at its end.
     ///
     /// # Errors
-    /// As of [`WindowSpec::tumbling`], but zero is allowed.
+    /// Fails if `expires` is invalid as in [`WindowSpec::tumbling`], except that zero is allowed.
     pub fn with_expires(self, expires: Duration) -> Result<Self, String> {
         let expires_ms = if expires.is_zero() { 0 } else { length("expires", expires)? };
         Ok(Self { expires_ms, ..self })
     }
 
-    /// How long a window is.
+    /// Returns the length of a window.
     pub fn size(self) -> Duration {
         Duration::from_millis(self.size_ms.unsigned_abs())
     }
 
-    /// How long after one window the next begins.
+    /// Returns the time between the starts of two consecutive windows.
     pub fn step(self) -> Duration {
         Duration::from_millis(self.step_ms.unsigned_abs())
     }
 
-    /// How long a window stays after its end.
+    /// Returns the time a window is kept after its end.
     pub fn expires(self) -> Duration {
         Duration::from_millis(self.expires_ms.unsigned_abs())
     }
 
-    /// The window that starts here; for starts that were stored, which are multiples of the step.
+    /// Returns the window with this start. It is meant for stored starts, which are multiples of the step.
     pub fn window_at(self, start: Timestamp) -> Window {
-        // No window is longer than its size: one at the limit moves as a whole.
+        // A window at the limit is moved as a whole, so that it keeps its size.
         let start = start.0.min(i64::MAX - self.size_ms);
         Window { start: Timestamp(start), end: Timestamp(start + self.size_ms) }
     }
 
-    /// Every window that contains the time, oldest first.
+    /// Returns every window that contains `time`, oldest first.
     pub fn containing(self, time: Timestamp) -> impl DoubleEndedIterator<Item = Window> + Clone {
         let (first, last) = (self.earliest(time).start.0, self.current(time).start.0);
         (0..=(last - first) / self.step_ms).map(move |n| self.window_at(Timestamp(first + n * self.step_ms)))
     }
 
-    /// The window that starts last of those that contain the time.
+    /// Returns the window with the latest start among those that contain `time`.
     pub fn current(self, time: Timestamp) -> Window {
         let time = self.clamped(time);
         self.window_at(Timestamp(time - time.rem_euclid(self.step_ms)))
     }
 
-    /// The window that starts first of those that contain the time.
+    /// Returns the window with the earliest start among those that contain `time`.
     pub fn earliest(self, time: Timestamp) -> Window {
-        // The first multiple of the step after `before`, where a window would end just before the time.
+        // A window that starts at `before` ends just before the time: the start is the next multiple of the step.
         let before = self.clamped(time) - self.size_ms;
         self.window_at(Timestamp(before + (self.step_ms - before.rem_euclid(self.step_ms))))
     }
 
-    /// The current window of so long before the time.
+    /// Returns the current window of the time `before` earlier than `time`.
     pub fn delta(self, time: Timestamp, before: Duration) -> Window {
         self.current(Timestamp(time.0.saturating_sub(crate::time::millis(before))))
     }
 
-    /// How many windows an event belongs to, at most. It is exact if the size is a multiple of the step; else events later
-    /// than size mod step after a start belong to one fewer.
+    /// Returns the maximum number of windows that an event belongs to. It is exact if the size is a multiple of the
+    /// step; otherwise, events later than size mod step after a start belong to one window fewer.
     pub fn count_per_event(self) -> u64 {
         self.size_ms.unsigned_abs().div_ceil(self.step_ms.unsigned_abs())
     }
 
-    /// The stream time at which the window may go: its end and what it stays, or the largest time there is.
+    /// Returns the stream time at which the window expires: its end plus `expires`, saturated at the largest timestamp.
     pub fn closes_at(self, window: Window) -> Timestamp {
         Timestamp(window.end.0.saturating_add(self.expires_ms))
     }
 
-    /// Whether the window may go. Python Faust asks the wall clock, so that a replay closes windows which its events
-    /// have not yet reached; here it is the time of the stream.
+    /// Returns `true` if the window has expired at this stream time. Python Faust uses the wall clock instead, so that
+    /// a replay closes windows that its events have not yet reached.
     pub fn is_expired(self, window: Window, stream_time: Timestamp) -> bool {
         window.start.0 < self.has_closed_before(stream_time)
     }
 
-    /// All windows that start before this, in milliseconds, have expired, and no others.
+    /// Returns the start, in milliseconds, before which all windows have expired; no others have.
     pub fn has_closed_before(self, stream_time: Timestamp) -> i64 {
         // start + size + expires <= stream time. The largest bound is below i64::MAX, as the size is at least 1.
         let bound = i128::from(stream_time.0) - i128::from(self.size_ms) - i128::from(self.expires_ms) + 1;
         i64::try_from(bound).unwrap_or(i64::MIN)
     }
 
-    /// Far enough from the limits for every window that contains the time to have a start and an end.
+    /// Clamps `time` so that every window that contains it has a representable start and end.
     fn clamped(self, time: Timestamp) -> i64 {
         time.0.clamp(i64::MIN + self.size_ms, i64::MAX - self.size_ms)
     }
 }
 
-/// A length that windows can have, in milliseconds.
+/// Converts a duration to milliseconds, rejecting lengths that windows cannot have.
 fn length(what: &str, duration: Duration) -> Result<i64, String> {
     if duration.is_zero() {
         return Err(format!("the {what} of windows is zero: make it at least 1ms"));
     }
     let limit = i64::MAX / 2;
     let millis = i64::try_from(duration.as_millis()).ok().filter(|millis| *millis <= limit);
-    let millis = millis
-        .ok_or_else(|| format!("the {what} {duration:?} is longer than time is in Kafka: make it at most {limit}ms"))?;
+    let millis = millis.ok_or_else(|| {
+        format!("the {what} {duration:?} is too long for Kafka timestamps: make it at most {limit}ms")
+    })?;
     if !duration.subsec_nanos().is_multiple_of(1_000_000) {
         return Err(format!(
-            "the {what} {duration:?} is no whole number of milliseconds, the unit of Kafka's time: round it"
+            "the {what} {duration:?} is not a whole number of milliseconds, the unit of Kafka timestamps: round it"
         ));
     }
     Ok(millis)

@@ -1,4 +1,4 @@
-//! The laws of codecs: what is encoded decodes to itself, and bad bytes are answered with the place.
+//! Laws of codecs: an encoded value decodes to itself, and the error for invalid bytes names the place.
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ fn encoded<T: Data>(coder: &Coder<T>, value: &T) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn the_type_chooses_the_codec() {
+fn the_type_determines_the_default_codec() {
     fn check<T: Data>(key: &str, value: &str) {
         let name = |role| coder::<T>(None, role).name().to_owned();
         assert_eq!(
@@ -56,7 +56,7 @@ fn the_type_chooses_the_codec() {
 }
 
 #[test]
-fn bad_json_is_answered_with_the_path() {
+fn invalid_json_is_reported_with_its_path() {
     fn check(json: &str, expected: &str) {
         let error = coder::<Page>(None, Role::Value).decode(Some(json.as_bytes())).unwrap_err();
         assert_eq!(error.to_string(), expected, "{json}");
@@ -88,7 +88,7 @@ fn unknown_fields_are_ignored() {
 }
 
 #[test]
-fn absent_is_none_both_ways_and_else_an_error() {
+fn absent_values_are_none_for_optional_types_and_errors_otherwise() {
     fn both_ways<T: Data + PartialEq + fmt::Debug>(none: T, role: Role) {
         let coder = coder::<T>(None, role);
         assert_eq!(encoded(&coder, &none), None);
@@ -99,18 +99,18 @@ fn absent_is_none_both_ways_and_else_an_error() {
     both_ways(None::<String>, Role::Key);
     both_ways(None::<i64>, Role::Value);
     let error = coder::<Click>(None, Role::Value).decode(None).unwrap_err();
-    assert_eq!(error.to_string(), "the value is null (a tombstone); take `Option<T>` to receive it");
+    assert_eq!(error.to_string(), "the value is null (a tombstone); use `Option<T>` as the value type to receive it");
     assert!(coder::<String>(None, Role::Key).decode(None).is_err());
 }
 
 #[test]
-fn json_null_that_is_no_option_stays_on_the_wire() {
+fn null_of_a_type_that_is_not_optional_is_sent_as_json() {
     assert_eq!(encoded(&coder(None, Role::Value), &serde_json::Value::Null).unwrap(), b"null");
     assert_eq!(encoded(&coder(None, Role::Value), &()).unwrap(), b"null");
 }
 
 #[test]
-fn a_chain_reads_the_same_from_either_end() {
+fn the_serializer_may_be_at_either_end_of_a_chain() {
     let click = Click { number: 7 };
     for chain in ["binary|json", "json|binary", "binary", " binary | json "] {
         let coder = coder::<Click>(Some(chain), Role::Value);
@@ -122,7 +122,7 @@ fn a_chain_reads_the_same_from_either_end() {
     assert_eq!(error.to_string(), "codec `binary`: invalid base64: invalid symbol 123, offset 0.");
 }
 
-/// Puts a letter before the bytes, so that the order of a chain can be read off.
+/// A codec that prepends a letter to the bytes, so that the order of a chain is visible.
 struct Mark(u8);
 
 impl Codec for Mark {
@@ -143,7 +143,7 @@ inventory::submit! { CodecDef { name: "mark_a", codec: &Mark(b'a'), file: file!(
 inventory::submit! { CodecDef { name: "mark_b", codec: &Mark(b'b'), file: file!(), line: line!() } }
 
 #[test]
-fn transforms_are_applied_away_from_the_serializer() {
+fn transforms_are_applied_in_order_of_distance_from_the_serializer() {
     fn check(chain: &str, expected: &str) {
         let coder = coder::<u8>(Some(chain), Role::Value);
         let bytes = encoded(&coder, &1).unwrap();
@@ -157,14 +157,14 @@ fn transforms_are_applied_away_from_the_serializer() {
 }
 
 #[test]
-fn a_wrong_chain_says_what_to_write() {
+fn errors_of_malformed_chains_name_the_fix() {
     fn check<T: Data>(chain: &str, expected: &str) {
         assert_eq!(Coder::<T>::resolve(Some(chain), Role::Value).unwrap_err().to_string(), expected);
     }
     check::<Click>("json|raw", "codec `json|raw`: it names two serializers; keep either `json` or `raw`");
     check::<Click>(
         "mark_a|json|mark_b",
-        "codec `mark_a|json|mark_b`: the serializer stands between two codecs; put it first or last",
+        "codec `mark_a|json|mark_b`: the serializer is between two codecs; put it first or last",
     );
     check::<Click>(
         "binary|",
@@ -172,7 +172,7 @@ fn a_wrong_chain_says_what_to_write() {
     );
     check::<Vec<Click>>(
         "raw",
-        "codec `raw` cannot carry `Vec<Click>`: it is for `String`, `Vec<u8>`, `Bytes` and integers; use `json`",
+        "codec `raw` does not support `Vec<Click>`, only `String`, `Vec<u8>`, `Bytes` and integers; use `json`",
     );
     check::<Click>(
         "binry|json",
@@ -181,7 +181,7 @@ fn a_wrong_chain_says_what_to_write() {
 }
 
 #[test]
-fn a_value_that_fails_to_encode_leaves_no_bytes_behind() {
+fn a_failed_encode_leaves_the_output_unchanged() {
     let map = HashMap::from([(Some(1), 1), (None, 2)]);
     let mut out = b"before".to_vec();
     let error = coder(None, Role::Value).encode(&map, &mut out).unwrap_err();
@@ -190,7 +190,7 @@ fn a_value_that_fails_to_encode_leaves_no_bytes_behind() {
 
 proptest! {
     #[test]
-    fn every_chain_gives_back_what_it_took(number: i64, uri: String, chain in "(binary\\|){0,3}(json|binary)") {
+    fn every_chain_round_trips(number: i64, uri: String, chain in "(binary\\|){0,3}(json|binary)") {
         let page = Page { uri, clicks: vec![Click { number }] };
         let coder = coder(Some(&chain), Role::Value);
         prop_assert_eq!(coder.decode(encoded(&coder, &page).as_deref()).unwrap(), page);
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_decode_or_are_refused(bytes: Vec<u8>) {
+    fn any_bytes_decode_or_fail_with_an_error(bytes: Vec<u8>) {
         if let Err(error) = coder::<Page>(Some("binary|json"), Role::Value).decode(Some(&bytes)) {
             prop_assert!(!error.to_string().is_empty());
         }

@@ -7,78 +7,79 @@ use crate::codec::data::Data;
 use crate::codec::error::EncodeError;
 use crate::time::Timestamp;
 
-/// A message type of the user's, as `#[record]` makes it; not implemented by hand.
+/// A message type annotated with `#[record]`. Do not implement it by hand.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a record", note = "annotate it with `#[record]`")]
 pub trait Record: Data {
-    /// The record's name: that of the type, or the one the attribute gives.
+    /// Name of the record: the name of the type, or the one given to the attribute.
     const NAME: &'static str;
-    /// What the attribute said, for `models` and for the engine.
+    /// Metadata from the attribute, for `models` and for the engine.
     const MODEL: ModelDef;
 }
 
-/// What is known of a record without a value of it.
+/// Metadata of a record type.
 #[derive(Clone, Copy)]
 pub struct ModelDef {
     /// See [`Record::NAME`].
     pub name: &'static str,
-    /// The doc comment's first paragraph; may be empty.
+    /// First paragraph of the doc comment; may be empty.
     pub help: &'static str,
-    /// The fields of a struct in order; empty for an enum.
+    /// Fields of a struct in order; empty for an enum.
     pub fields: &'static [FieldDef],
-    /// The variants of an enum in order; empty for a struct.
+    /// Variants of an enum in order; empty for a struct.
     pub variants: &'static [VariantDef],
-    /// The codec of `serializer = ".."`.
+    /// Codec given with `serializer = ".."`.
     pub codec: Option<&'static str>,
-    /// The types that are this record: itself, and `Option` of it.
+    /// The types this metadata applies to: the record and `Option` of it.
     pub types: fn() -> [TypeId; 2],
-    /// Reads the field of `timestamp = field` from a value of one of those types.
+    /// Reads the field named by `timestamp = field` from a value of one of those types.
     pub timestamp: Option<TimestampFn>,
-    /// Appends the bytes of the field of `key = field`.
+    /// Appends the bytes of the field named by `key = field`.
     pub key: Option<KeyFn>,
-    /// Where the record is declared, for the error about two of one name.
+    /// Source file of the declaration.
     pub file: &'static str,
-    /// See `file`.
+    /// Line of the declaration.
     pub line: u32,
 }
 
 inventory::collect!(ModelDef);
 
-/// Reads an event's time from a record; `None` leaves it the time of its message.
+/// Function that reads an event's timestamp from a record. If it returns `None`, the event has the timestamp of its
+/// message.
 pub type TimestampFn = fn(&dyn Any) -> Option<Timestamp>;
 
-/// Appends the key of a record; false means the message has none.
+/// Function that appends the key of a record. It returns `false` if the message has no key.
 pub type KeyFn = fn(&dyn Any, &mut Vec<u8>) -> Result<bool, EncodeError>;
 
 /// One field of a record.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldDef {
-    /// Its name on the wire; for a tuple struct, its position.
+    /// Serialized name of the field; for a tuple struct, its position.
     pub name: &'static str,
-    /// Its type as it is written.
+    /// Type of the field, as written in the source.
     pub type_name: &'static str,
-    /// Whether a message without it is an error.
+    /// If true, a message without the field is an error.
     pub required: bool,
-    /// The expression of its default, as it is written.
+    /// Default expression, as written in the source.
     pub default: Option<&'static str>,
-    /// Its doc comment's first paragraph; may be empty.
+    /// First paragraph of the doc comment; may be empty.
     pub help: &'static str,
-    /// What its values must fulfil, like `0..=100` or `len 1..=20`.
+    /// Validation rule, such as `in 0..=100` or `length in 1..=20`.
     pub rule: Option<&'static str>,
 }
 
 /// One variant of an enum.
 #[derive(Clone, Copy, Debug)]
 pub struct VariantDef {
-    /// Its name on the wire.
+    /// Serialized name of the variant.
     pub name: &'static str,
-    /// What it carries.
+    /// Fields of the variant.
     pub fields: &'static [FieldDef],
-    /// Its doc comment's first paragraph; may be empty.
+    /// First paragraph of the doc comment; may be empty.
     pub help: &'static str,
 }
 
 impl ModelDef {
-    /// A record with nothing but its name; `#[record]` fills in the rest.
+    /// Creates the metadata of a record without options; `#[record]` sets the other fields.
     #[doc(hidden)]
     pub const fn new(name: &'static str, types: fn() -> [TypeId; 2], file: &'static str, line: u32) -> Self {
         Self { name, help: "", fields: &[], variants: &[], codec: None, types, timestamp: None, key: None, file, line }
@@ -91,25 +92,28 @@ impl fmt::Debug for ModelDef {
     }
 }
 
-/// All records that are linked, sorted by name.
+/// Returns the metadata of all linked records, sorted by name.
 pub fn models() -> Vec<&'static ModelDef> {
     let mut models: Vec<_> = inventory::iter::<ModelDef>.into_iter().collect();
     models.sort_by_key(|model| (model.name, model.file, model.line));
     models
 }
 
-/// What `#[record]` said about `T`, or about the `U` of `T = Option<U>`. A search: once per stream, not per event.
+/// Returns the metadata of `T`, or of `U` for `T = Option<U>`. It searches all records: call it once per stream, not
+/// per event.
 pub(crate) fn model_of<T: 'static>() -> Option<&'static ModelDef> {
     let wanted = TypeId::of::<T>();
     inventory::iter::<ModelDef>.into_iter().find(|model| (model.types)().contains(&wanted))
 }
 
-/// How to read an event's time from a `T`, if its record names a field; looked up once, called per event.
+/// Returns the function that reads an event's timestamp from a `T`, if its record names a field. It is looked up once
+/// and called per event.
 pub(crate) fn timestamp_of<T: 'static>() -> Option<TimestampFn> {
     model_of::<T>().and_then(|model| model.timestamp)
 }
 
-/// How to read a key from a `T`, if its record names a field; looked up once, called per event.
+/// Returns the function that reads the key from a `T`, if its record names a field. It is looked up once and called per
+/// event.
 pub(crate) fn key_of<T: 'static>() -> Option<KeyFn> {
     model_of::<T>().and_then(|model| model.key)
 }

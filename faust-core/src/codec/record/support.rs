@@ -1,4 +1,5 @@
-//! What the code that `#[record]` and `#[codec]` generate names; not public API, reached through `__private`.
+//! Items used by the code that `#[record]` and `#[codec]` generate. Not public API: they are reached through
+//! `__private`.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -20,27 +21,27 @@ pub use super::model::{FieldDef, ModelDef, Record, VariantDef};
 pub use super::timestamp::IntoTimestamp;
 pub use crate::codec::registry::CodecDef;
 
-/// The value behind `any`, which is a `T` or an `Option<T>`.
+/// Returns the value of `any`, which is a `T` or an `Option<T>`.
 pub fn record_in<T: 'static>(any: &dyn Any) -> Option<&T> {
     any.downcast_ref::<T>().or_else(|| any.downcast_ref::<Option<T>>().and_then(Option::as_ref))
 }
 
-/// The coder of a record's key field: resolved at its first use, as a static cannot be.
+/// The coder of a record's key field. It is a static, so it is resolved at its first use.
 #[derive(Debug)]
 pub struct KeyCoder<K>(OnceLock<Result<Coder<K>, String>>);
 
 impl<K> KeyCoder<K> {
-    /// Not resolved yet.
-    #[allow(clippy::new_without_default)] // Only ever a static.
+    /// Creates an unresolved coder.
+    #[allow(clippy::new_without_default)] // A coder is only used as a static.
     pub const fn new() -> Self {
         Self(OnceLock::new())
     }
 }
 
-/// Appends a key. A function, as a bound on a method is reported less clearly.
+/// Appends a key. This is a function because rustc reports an unmet bound on a method less clearly.
 ///
 /// # Errors
-/// As [`Coder::encode`]; also when the key is itself a record whose `serializer` nobody registered.
+/// Fails as [`Coder::encode`] does, and if the key is itself a record whose `serializer` is not registered.
 pub fn encode_key<K: Data>(coder: &KeyCoder<K>, key: &K, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
     let coder = coder.0.get_or_init(|| Coder::resolve(None, Role::Key).map_err(|error| error.to_string()));
     match coder {
@@ -49,10 +50,10 @@ pub fn encode_key<K: Data>(coder: &KeyCoder<K>, key: &K, out: &mut Vec<u8>) -> R
     }
 }
 
-/// For `#[field(range = ..)]`.
+/// Checks a value against `#[field(range = ..)]`.
 ///
 /// # Errors
-/// `must be in 0..=100, got 200`.
+/// Fails if the value is out of range: `must be in 0..=100, got 200`.
 pub fn check_range<V, E>(value: &V, range: impl RangeBounds<V>, written: &str) -> Result<(), E>
 where
     V: PartialOrd + Display,
@@ -61,10 +62,10 @@ where
     if range.contains(value) { Ok(()) } else { Err(E::custom(format_args!("must be in {written}, got {value}"))) }
 }
 
-/// For `#[field(len = ..)]`.
+/// Checks a length against `#[field(len = ..)]`.
 ///
 /// # Errors
-/// `must have a length in 1..=20, got 0`.
+/// Fails if the length is out of range: `must have a length in 1..=20, got 0`.
 pub fn check_len<V, E>(value: &V, range: impl RangeBounds<usize>, written: &str) -> Result<(), E>
 where
     V: Length + ?Sized,
@@ -78,14 +79,14 @@ where
     }
 }
 
-/// A value that has a length: text counts its characters, collections their elements.
+/// A value that has a length: the number of characters of a string, or of elements of a collection.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no length",
     label = "no length to check",
     note = "`len` is for text and collections; for numbers use `range`, for anything else `check = path::to::function`"
 )]
 pub trait Length {
-    /// Characters or elements.
+    /// Returns the number of characters or elements.
     fn length(&self) -> usize;
 }
 

@@ -1,18 +1,18 @@
-//! Which field types can be an event's time.
+//! Field types that can hold an event's timestamp.
 
 use crate::time::Timestamp;
 
-/// A field that can be an event's time, for `#[record(timestamp = field)]`.
+/// A type of the field in `#[record(timestamp = field)]`, which holds an event's timestamp.
 ///
-/// Integers count milliseconds since the Unix epoch, as Kafka does; floats count seconds, as Python does; text is
-/// RFC 3339, in UTC where it names no offset (so writes Python's `isoformat`).
+/// Integers are milliseconds since the Unix epoch, as in Kafka; floats are seconds, as in Python; strings are RFC 3339,
+/// in UTC if they have no offset (as written by Python's `isoformat`).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the time of an event",
     label = "not a time",
     note = "use an integer of milliseconds, an `f64` of seconds, RFC 3339 text, a `Timestamp`, or an `Option` of these"
 )]
 pub trait IntoTimestamp {
-    /// The time; `None` where there is none or it cannot be read: the event then has the time of its message.
+    /// Returns the timestamp, or `None` if it is absent or invalid. The event then has the timestamp of its message.
     fn to_timestamp(&self) -> Option<Timestamp>;
 }
 
@@ -37,7 +37,7 @@ impl IntoTimestamp for u64 {
 impl IntoTimestamp for f64 {
     fn to_timestamp(&self) -> Option<Timestamp> {
         let millis = (self * 1000.0).round();
-        // Beyond 2^53 milliseconds a float has no millisecond left; that is the year 287396.
+        // Beyond 2^53 milliseconds, which is the year 287396, a float cannot represent single milliseconds.
         (millis.abs() < 9.0e15).then_some(Timestamp(millis as i64))
     }
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_rfc_3339_and_utc_where_it_names_no_offset() {
+    fn strings_are_rfc_3339_and_utc_without_an_offset() {
         let cases = [
             ("1970-01-01T00:00:01Z", Some(1000)),
             ("1970-01-01T01:00:00.5+01:00", Some(500)),

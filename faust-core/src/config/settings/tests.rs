@@ -1,4 +1,4 @@
-//! What the layers promise: who wins, and what is said when something is wrong.
+//! Tests of the layers: precedence of values, and reported faults.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -17,7 +17,7 @@ fn resolve(fill: impl FnOnce(&mut Layers)) -> Result<Resolved, Vec<String>> {
     layers.resolve("orders")
 }
 
-/// Resolves and expects exactly these faults, each recognised by the parts it must contain.
+/// Resolves the settings and expects exactly these faults, each identified by the parts that it must contain.
 fn faults(fill: impl FnOnce(&mut Layers), expected: &[&[&str]]) {
     let faults = resolve(fill).unwrap_err();
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");
@@ -52,7 +52,7 @@ fn every_default_limit_and_example_is_well_formed() {
 }
 
 #[test]
-fn a_default_is_shown_as_it_is_written() {
+fn a_default_is_shown_in_its_written_form() {
     let settings = Settings::defaults("orders");
     for def in Settings::table() {
         let same = match def.name {
@@ -64,7 +64,7 @@ fn a_default_is_shown_as_it_is_written() {
 }
 
 #[test]
-fn the_nearest_layer_wins_and_is_remembered() {
+fn the_layer_of_highest_precedence_wins_and_is_recorded() {
     let file = file("topic_partitions = 3\nbroker_commit_interval = \"1s\"\nversion = 2\n");
     let resolved = resolve(|layers| {
         layers.command_line("topic_partitions", 5).file(file.path());
@@ -104,7 +104,7 @@ fn an_unknown_name_is_a_fault_in_every_layer() {
         &[
             &["`topic_partition`", "builder", "did you mean `topic_partitions`?"],
             &["`brokr`", ":1)", "did you mean `broker`?"],
-            &["`web`", ":2)", "a table is no value"],
+            &["`web`", ":2)", "a table is not allowed"],
             &["`data_dir`", "command line", "did you mean `datadir`?"],
             &["FAUST_BROKRE", "did you mean FAUST_BROKER?"],
         ],
@@ -121,17 +121,17 @@ fn a_bad_value_names_setting_layer_value_and_form() {
         },
         &[
             &["`topic_partitions`", "builder", "`0` is out of range: from `1` to `100000`"],
-            &["`shutdown_timeout`", "`10` is no duration", "wanted: a duration like"],
-            &["`fetch_memory`", "command line", "`64` is no size"],
-            &["`on_decode_error`", "`ignore` is none of `dead_letter`, `skip`, `stop`"],
-            &["`broker`", "FAUST_BROKER", "`http://x` is no broker", "such as `kafka://"],
+            &["`shutdown_timeout`", "`10` is not a duration", "expected a duration like"],
+            &["`fetch_memory`", "command line", "`64` is not a size"],
+            &["`on_decode_error`", "`ignore` is not one of `dead_letter`, `skip`, `stop`"],
+            &["`broker`", "FAUST_BROKER", "`http://x` is not a broker address", "such as `kafka://"],
             &["FAUST_TOPIC_ALLOW_DECLARE", "`maybe` is neither"],
         ],
     );
 }
 
 #[test]
-fn settings_that_contradict_each_other_are_named_together() {
+fn conflicting_settings_are_named_together() {
     faults(
         |layers| {
             layers.builder("broker_session_timeout", "3s").builder("broker_rebalance_timeout", "5m");
@@ -152,7 +152,7 @@ fn settings_that_contradict_each_other_are_named_together() {
 }
 
 #[test]
-fn settings_of_librdkafka_pass_through_by_their_own_names() {
+fn librdkafka_settings_are_passed_on_by_their_own_names() {
     let file = file(
         "[kafka]\nfetch.min.bytes = 1\n\"socket.keepalive.enable\" = true\n\"sasl.oauthbearer.client.secret\" = \"s\"\n",
     );
@@ -173,7 +173,7 @@ fn settings_of_librdkafka_pass_through_by_their_own_names() {
 }
 
 #[test]
-fn the_environment_may_name_the_file_and_leave_values_empty() {
+fn the_environment_may_name_the_file_and_empty_variables_are_unset() {
     let (named, asked) = (file("version = 3"), file("version = 4"));
     let path = named.path().to_str().unwrap().to_owned();
     let others = [("FAUST_TEST_KAFKA", "localhost:1"), ("FAUST_KAFKA_HOME", "/kafka"), ("FAUST_FUZZ_CASES", "9")];
@@ -205,7 +205,7 @@ fn a_password_is_never_shown() {
 }
 
 #[test]
-fn brokers_are_written_in_many_ways() {
+fn broker_addresses_have_many_forms() {
     let kafka = |list: &[&str]| Some(BrokerUrl::Kafka(list.iter().map(|text| (*text).to_owned()).collect()));
     let cases = [
         ("localhost", kafka(&["localhost:9092"])),
@@ -238,9 +238,9 @@ fn stores_are_chosen_by_url() {
 }
 
 proptest::proptest! {
-    /// Law: what is shown of a size or a duration is read back as the same.
+    /// Law: a size or a duration that is shown reads back unchanged.
     #[test]
-    fn what_is_shown_is_read_back(bytes: u64, short in 0_u64..130_000, long in 0_u64..10_000_000_000) {
+    fn sizes_and_durations_round_trip(bytes: u64, short in 0_u64..130_000, long in 0_u64..10_000_000_000) {
         use super::value::{SettingValue, parse};
         proptest::prop_assert_eq!(parse(&ByteSize(bytes).show(), None), Ok(ByteSize(bytes)));
         for duration in [short, long].map(Duration::from_millis) {
@@ -248,7 +248,7 @@ proptest::proptest! {
         }
     }
 
-    /// Law: no text, however strange, is more than a fault.
+    /// Law: no text causes more than a fault.
     #[test]
     fn no_text_panics(text: String) {
         for def in Settings::table() {

@@ -1,4 +1,4 @@
-//! Who hosts, who is a guest, and how both learn of an end.
+//! Tests of hosts and guests: election, shutdown, crashes and ports.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -15,7 +15,7 @@ fn settings(datadir: &Path, broker: &str) -> Settings {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_set_is_used_as_it_is() {
+async fn a_configured_broker_is_used_unchanged() {
     let datadir = tempfile::tempdir().unwrap();
     let settings = settings(&datadir.path().join("untouched"), "a:1,b:2");
     for connection in
@@ -31,7 +31,7 @@ async fn a_command_finds_the_broker_of_a_worker_and_never_starts_one() {
     let datadir = tempfile::tempdir().unwrap();
     let settings = settings(datadir.path(), "memory://");
     let error = Connection::find(&settings).await.unwrap_err().to_string();
-    assert!(error.starts_with("no broker runs for app `orders`") && error.contains("FAUST_BROKER"), "{error}");
+    assert!(error.starts_with("no broker is running for app `orders`") && error.contains("FAUST_BROKER"), "{error}");
 
     let host = Connection::host(&settings, HostKind::Worker).await.unwrap();
     let found = Connection::find(&settings).await.unwrap();
@@ -40,11 +40,11 @@ async fn a_command_finds_the_broker_of_a_worker_and_never_starts_one() {
     assert!(host.notices()[0].contains("one machine"), "{:?}", host.notices());
 
     host.close(None, Duration::ZERO).await.unwrap();
-    assert!(Connection::find(&settings).await.is_err(), "its address outlived it");
+    assert!(Connection::find(&settings).await.is_err(), "the address was not removed");
 }
 
 #[tokio::test]
-async fn of_workers_that_start_at_once_one_hosts_and_the_others_connect() {
+async fn one_of_several_workers_started_at_once_hosts_and_the_others_connect() {
     let datadir = tempfile::tempdir().unwrap();
     let settings = settings(datadir.path(), "memory://");
     let racers: Vec<_> = (0..8)
@@ -62,7 +62,7 @@ async fn of_workers_that_start_at_once_one_hosts_and_the_others_connect() {
 }
 
 #[tokio::test]
-async fn guests_are_told_of_the_end_while_the_broker_still_runs() {
+async fn guests_are_notified_of_the_shutdown_while_the_broker_still_runs() {
     let datadir = tempfile::tempdir().unwrap();
     let settings = settings(datadir.path(), "memory://");
     let host = Connection::host(&settings, HostKind::Worker).await.unwrap();
@@ -73,7 +73,7 @@ async fn guests_are_told_of_the_end_while_the_broker_still_runs() {
     let closing = tokio::spawn(async move { host.close(Some(&own), Duration::from_secs(60)).await });
     let reason = guest.gone().await;
     assert!(reason.contains("the worker that hosts the embedded broker") && reason.contains(&bootstrap), "{reason}");
-    assert!(probe::connects(&bootstrap), "the broker went before its guests");
+    assert!(probe::connects(&bootstrap), "the broker stopped before its guests");
     drop(other);
     closing.await.unwrap().unwrap();
     assert!(!probe::connects(&bootstrap));
@@ -87,17 +87,17 @@ async fn after_a_crash_the_next_host_takes_the_same_port() {
     let (dir, bootstrap) = (settings.broker_dir(), first.bootstrap().to_owned());
     let address = Address::read(&dir).unwrap();
     drop(first);
-    // What `kill -9` leaves behind: the address, but no lock.
+    // `kill -9` leaves the address behind, but no lock.
     address.write(&dir).unwrap();
-    assert!(Connection::find(&settings).await.is_err(), "an address without a host was believed");
-    assert_eq!(address.departure(&dir), None, "a crash is no departure");
+    assert!(Connection::find(&settings).await.is_err(), "an address without a host was used");
+    assert_eq!(address.departure(&dir), None, "a crash is not a departure");
 
     let second = Connection::host(&settings, HostKind::Broker).await.unwrap();
     assert_eq!((second.bootstrap(), second.is_host()), (bootstrap.as_str(), true));
 }
 
 #[test]
-fn a_port_is_kept_only_while_somebody_may_wait_for_it() {
+fn a_port_is_kept_only_while_other_processes_may_wait_for_it() {
     let datadir = tempfile::tempdir().unwrap();
     let mut settings = settings(datadir.path(), "memory://");
     let dir = settings.broker_dir();
@@ -118,18 +118,18 @@ fn a_guest_ends_when_its_host_departs_or_moves() {
     let dir = tempfile::tempdir().unwrap();
     let of = |kind| Address::new("127.0.0.1:9092".to_owned(), kind);
     let address = of(HostKind::Worker);
-    assert!(address.departure(dir.path()).unwrap().contains("is ending"));
+    assert!(address.departure(dir.path()).unwrap().contains("is shutting down"));
     assert_eq!(of(HostKind::Broker).departure(dir.path()), None);
     address.write(dir.path()).unwrap();
     assert_eq!(address.departure(dir.path()), None);
     address.clone().ending().write(dir.path()).unwrap();
-    assert!(address.departure(dir.path()).unwrap().contains("is ending"));
+    assert!(address.departure(dir.path()).unwrap().contains("is shutting down"));
     Address::new("127.0.0.1:9093".to_owned(), HostKind::Worker).write(dir.path()).unwrap();
     assert!(address.departure(dir.path()).unwrap().contains("moved from 127.0.0.1:9092 to 127.0.0.1:9093"));
 }
 
 #[tokio::test]
-async fn a_directory_of_its_own_is_shared_by_apps_that_name_it() {
+async fn apps_share_a_broker_by_naming_its_directory() {
     let (one, two, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let url = format!("embedded://{}", shared.path().display());
     let host = Connection::host(&settings(one.path(), &url), HostKind::Worker).await.unwrap();
@@ -140,13 +140,13 @@ async fn a_directory_of_its_own_is_shared_by_apps_that_name_it() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named_with_the_one_taken_instead() {
+async fn a_port_in_use_is_reported_with_its_replacement() {
     let datadir = tempfile::tempdir().unwrap();
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = other.local_addr().unwrap().port();
     let mut settings = settings(datadir.path(), "memory://");
     settings.embedded_port = taken;
     let host = Connection::host(&settings, HostKind::Worker).await.unwrap();
-    let notice = format!("port {taken} belongs to another program: the embedded broker took port ");
+    let notice = format!("port {taken} is in use by another program: the embedded broker uses port ");
     assert!(host.notices().iter().any(|line| line.starts_with(&notice)), "{:?}", host.notices());
 }

@@ -1,4 +1,4 @@
-//! The laws of windows, for any size and step, before and after the epoch, and at the limits of time.
+//! Laws of windows, for any size and step, before and after the epoch, and at the limits of time.
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn ms(millis: i64) -> Duration {
     Duration::from_millis(millis.try_into().unwrap())
 }
 
-/// Specs of up to 40 windows for an event: small ones, and some as long as they may be.
+/// Generates specs with up to 40 windows per event: mostly small sizes, and some close to the maximum.
 fn specs() -> impl Strategy<Value = WindowSpec> {
     let small =
         (1..=200i64, 0..40i64, 0..=199i64).prop_map(|(step, more, rest)| (step, step * (1 + more) + rest % step));
@@ -22,7 +22,7 @@ fn specs() -> impl Strategy<Value = WindowSpec> {
     })
 }
 
-/// Most around the epoch, some anywhere, some at the limits.
+/// Generates timestamps, most around the epoch, some anywhere, some at the limits.
 fn times() -> impl Strategy<Value = i64> {
     prop_oneof![4 => -10_000..10_000i64, 2 => any::<i64>(), 1 => prop::sample::select(&LIMITS[..])]
 }
@@ -32,8 +32,8 @@ fn all(spec: WindowSpec, time: i64) -> Vec<Window> {
 }
 
 proptest! {
-    /// Law: a time is in exactly size / step windows, rounded down, and in one more if it is less than size mod step after
-    /// a start; they are those, of all that start at multiples of the step from the epoch, that contain it.
+    /// Law: a time is in exactly size / step windows, rounded down, and in one more if it is less than size mod step
+    /// after a start. They are exactly the windows starting at multiples of the step that contain the time.
     #[test]
     fn a_time_is_in_exactly_these_windows(spec in specs(), time in times()) {
         let time = spec.clamped(Timestamp(time));
@@ -48,13 +48,13 @@ proptest! {
             prop_assert!(window.contains(Timestamp(time)));
         }
         prop_assert!(windows.windows(2).all(|pair| pair[1].start.0 - pair[0].start.0 == step), "oldest first, none left out");
-        // The neighbours on both sides, if there are such, contain it no more.
+        // The adjacent windows on both sides, if they exist, do not contain the time.
         let (first, last) = (windows[0].start.0, windows[windows.len() - 1].start.0);
         prop_assert!(first.checked_sub(step).is_none_or(|start| start + size <= time));
         prop_assert!(last.checked_add(step).is_none_or(|start| start > time));
     }
 
-    /// Law: windows cover every time, so that no event is in none, and they agree about who contains whom.
+    /// Law: every time is in at least one window, and `containing`, `contains` and `window_at` agree.
     #[test]
     fn windows_cover_every_time(spec in specs(), time in times()) {
         let windows = all(spec, time);
@@ -62,14 +62,15 @@ proptest! {
         let inside = spec.clamped(Timestamp(time));
         prop_assert!(windows.iter().all(|window| window.contains(Timestamp(inside))));
         let apart = i128::from(time) - i128::from(inside);
-        prop_assert!(apart.abs() <= i128::from(spec.size_ms), "a time at the limit moves by a size at most");
+        prop_assert!(apart.abs() <= i128::from(spec.size_ms), "a time at the limit moves by at most one size");
         for window in windows {
             prop_assert!(all(spec, window.start.0).contains(&window) || spec.clamped(window.start) != window.start.0);
             prop_assert_eq!(spec.window_at(window.start), window);
         }
     }
 
-    /// Law: `earliest` and `current` are the first and the last of `containing`; `delta` is the current of before.
+    /// Law: `earliest` and `current` are the first and the last of `containing`; `delta` is `current` of the earlier
+    /// time.
     #[test]
     fn earliest_and_current_are_the_ends(spec in specs(), time in times(), before in 0..i64::MAX) {
         let windows = all(spec, time);
@@ -79,7 +80,8 @@ proptest! {
         prop_assert_eq!(spec.delta(Timestamp(time), ms(before)), spec.current(then));
     }
 
-    /// Law: what has expired stays so as stream time grows, never does before its end, and is what starts before the bound.
+    /// Law: an expired window stays expired as stream time advances, no window expires before its end, and the expired
+    /// windows are exactly those that start before the bound.
     #[test]
     fn expiry_is_monotone(spec in specs(), time in times(), stream in times(), later in 0..i64::MAX) {
         let window = spec.current(Timestamp(time));
@@ -96,9 +98,9 @@ proptest! {
         prop_assert_eq!(i128::from(spec.closes_at(window).0), closes_at.min(i64::MAX.into()));
     }
 
-    /// Law: a window survives JSON.
+    /// Law: a window written to JSON reads back unchanged.
     #[test]
-    fn windows_survive_json(spec in specs(), time in times()) {
+    fn windows_round_trip_through_json(spec in specs(), time in times()) {
         let window = spec.current(Timestamp(time));
         let json = serde_json::to_string(&window).unwrap();
         prop_assert_eq!(serde_json::from_str::<Window>(&json).unwrap(), window);
@@ -106,7 +108,7 @@ proptest! {
 }
 
 #[test]
-fn windows_are_where_they_should_be() {
+fn windows_start_at_multiples_of_the_step() {
     let starts = |size, step, time| -> Vec<i64> {
         all(WindowSpec::hopping(ms(size), ms(step)).unwrap(), time).iter().map(|window| window.start.0).collect()
     };
@@ -115,10 +117,10 @@ fn windows_are_where_they_should_be() {
         (10, 10, 10, &[10]),
         (10, 10, -1, &[-10]),
         (10, 5, -1, &[-10, -5]),
-        // Python Faust has 14, 18 and 22, and then 14 and 18: its starts depend on the size.
+        // Python Faust returns 14, 18 and 22 here, and 14 and 18 in the next case: its starts depend on the size.
         (10, 4, 23, &[16, 20]),
         (10, 4, 21, &[12, 16, 20]),
-        // Steps below a second are an error there.
+        // Python Faust rejects steps below a second.
         (3, 1, 5, &[3, 4, 5]),
         (1, 1, 5, &[5]),
     ];
@@ -128,21 +130,21 @@ fn windows_are_where_they_should_be() {
 }
 
 #[test]
-fn a_wrong_spec_says_the_fix() {
+fn errors_of_invalid_specs_name_the_fix() {
     let error = |spec: Result<WindowSpec, String>| spec.unwrap_err();
     let tumbling = WindowSpec::tumbling;
     assert!(error(tumbling(Duration::ZERO)).contains("size of windows is zero: make it at least 1ms"));
     assert!(error(WindowSpec::hopping(ms(1), Duration::ZERO)).contains("step of windows is zero"));
-    assert!(error(tumbling(Duration::from_micros(1500))).contains("size 1.5ms is no whole number of milliseconds"));
+    assert!(error(tumbling(Duration::from_micros(1500))).contains("size 1.5ms is not a whole number of milliseconds"));
     assert!(error(tumbling(Duration::MAX)).contains("make it at most 4611686018427387903ms"));
-    assert!(error(tumbling(ms(i64::MAX / 2 + 1))).contains("longer than time"));
+    assert!(error(tumbling(ms(i64::MAX / 2 + 1))).contains("too long for Kafka timestamps"));
     let gap = error(WindowSpec::hopping(ms(5000), ms(10_000)));
     assert!(gap.contains("step 10s is longer than the size 5s") && gap.contains("make the step at most 5s"), "{gap}");
     assert!(error(tumbling(ms(1)).unwrap().with_expires(Duration::MAX)).contains("expires"));
 }
 
 #[test]
-fn windows_show_and_serialize() {
+fn windows_display_and_serialize() {
     let spec = WindowSpec::tumbling(ms(90_500)).unwrap();
     assert_eq!(spec.window_at(Timestamp(0)).to_string(), "[1970-01-01T00:00:00.000Z, +1m30s500ms)");
     let days = WindowSpec::tumbling(ms(2 * 86_400_000)).unwrap();

@@ -1,4 +1,4 @@
-//! What `#[record]` makes of a type, as the engine and the decoder see it.
+//! Tests of `#[record]`: decoding, validation and the metadata that the engine reads.
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 #[record(crate = crate, key = uri, timestamp = at)]
 #[derive(Clone, Debug, PartialEq)]
 struct Click {
-    /// Where.
+    /// Address of the page.
     uri: String,
     #[field(range = 0..=100)]
     number: i64,
@@ -36,7 +36,7 @@ struct Click {
 #[derive(Clone, Debug, PartialEq)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
-    /// Of the left button.
+    /// A press of the left button.
     LeftButton,
     Wheel {
         #[field(range = -5..=5)]
@@ -66,7 +66,7 @@ fn decode<T: Data>(json: &str) -> Result<T, String> {
 }
 
 #[test]
-fn a_value_that_breaks_a_rule_is_refused_with_its_path() {
+fn an_invalid_value_is_rejected_with_its_path() {
     fn check(json: &str, expected: &str) {
         assert_eq!(decode::<Pages>(json).unwrap_err(), expected, "{json}");
     }
@@ -95,7 +95,7 @@ fn a_value_that_breaks_a_rule_is_refused_with_its_path() {
 }
 
 #[test]
-fn what_may_be_left_out_reads_as_its_default() {
+fn missing_optional_fields_have_their_defaults() {
     let click: Click = decode(r#"{"uri":"/","number":1,"__faust":{"ns":"app.Click"}}"#).unwrap();
     let expected = Click { uri: "/".into(), number: 1, tag: "none".into(), parity: None, at: 0.0, kind: None };
     assert_eq!(click, expected);
@@ -103,7 +103,7 @@ fn what_may_be_left_out_reads_as_its_default() {
 }
 
 #[test]
-fn the_model_shows_what_was_written() {
+fn the_model_describes_the_declaration() {
     let model = Click::MODEL;
     assert_eq!((model.name, model.help, Click::NAME), ("Click", "A click on a page.", "Click"));
     assert!(model.file.ends_with("record/model/tests.rs") && model.line > 0);
@@ -119,9 +119,9 @@ fn the_model_shows_what_was_written() {
             ("type", "Option<Kind>", false, None, None),
         ]
     );
-    assert_eq!(model.fields[0].help, "Where.");
+    assert_eq!(model.fields[0].help, "Address of the page.");
     let variants: Vec<_> = Kind::MODEL.variants.iter().map(|v| (v.name, v.help, v.fields.len())).collect();
-    assert_eq!(variants, [("left_button", "Of the left button.", 0), ("wheel", "", 1), ("key", "", 1)]);
+    assert_eq!(variants, [("left_button", "A press of the left button.", 0), ("wheel", "", 1), ("key", "", 1)]);
 }
 
 #[test]
