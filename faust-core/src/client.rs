@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::error::Error;
 use crate::local::Connection;
 use crate::stage::dead_letter;
-use crate::stage::outbox::Outputs;
+use crate::stage::outbox::Outbox;
 use crate::topic::Topic;
 use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;
@@ -17,7 +17,7 @@ use crate::transport::kafka::KafkaTransport;
 pub struct Client {
     connection: Connection,
     transport: Arc<dyn Transport>,
-    outputs: Arc<Outputs>,
+    outbox: Arc<Outbox>,
 }
 
 impl Client {
@@ -25,8 +25,8 @@ impl Client {
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
         let connection = Connection::find(settings).await?;
         let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(connection.kafka(settings, true)));
-        let outputs = Outputs::new(transport.sink()?, Arc::default(), dead_letter::topic(&settings.group()));
-        Ok(Self { connection, transport, outputs })
+        let outbox = Outbox::new(transport.sink()?, Arc::default(), dead_letter::topic(&settings.group()));
+        Ok(Self { connection, transport, outbox })
     }
 
     /// The port to the broker, for everything that is not typed sending.
@@ -44,7 +44,7 @@ impl Client {
     /// # Errors
     /// A type without a codec, a name the producer refuses.
     pub fn topic<K: Data, V: Data>(&self, name: &str) -> Result<Topic<K, V>, Error> {
-        Topic::outside(name, &self.outputs)
+        Topic::outside(name, &self.outbox)
     }
 
     /// Waits until everything sent has arrived.
@@ -52,8 +52,8 @@ impl Client {
     /// # Errors
     /// The first message that did not, or that `within` was not enough.
     pub async fn flush(&self, within: Duration) -> Result<(), Error> {
-        self.outputs.sink.flush(within).await?;
-        Ok(self.outputs.settle(within).await?)
+        self.outbox.sink.flush(within).await?;
+        Ok(self.outbox.settle(within).await?)
     }
 }
 

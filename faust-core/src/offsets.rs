@@ -63,7 +63,7 @@ impl OffsetTracker {
 /// own offset. The metadata is JSON, so that other tools can display it, and short, because brokers accept at most 4096
 /// bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CutMark {
+pub(crate) struct CommitMetadata {
     /// Version of this format.
     pub(crate) v: u8,
     /// Number of the cut, which increases with each cut.
@@ -86,7 +86,7 @@ pub(crate) struct CutMark {
 /// Default of the broker setting `offset.metadata.max.bytes`.
 const METADATA_LIMIT: usize = 4096;
 
-impl CutMark {
+impl CommitMetadata {
     pub(crate) fn new(cut: u64) -> Self {
         Self { v: 1, cut, ..Self::default() }
     }
@@ -152,10 +152,10 @@ mod tests {
         /// Law: a restart reads the metadata that a commit wrote, and the text never exceeds the broker's limit.
         #[test]
         fn a_mark_round_trips_within_the_limit(cut in any::<u64>(), time in prop::option::of(any::<i64>()), ahead in prop::collection::btree_map("[a-z\"/é]{1,40}", any::<i64>(), 0..200)) {
-            let mark = CutMark { time, ahead: ahead.clone(), ..CutMark::new(cut) };
+            let mark = CommitMetadata { time, ahead: ahead.clone(), ..CommitMetadata::new(cut) };
             let text = mark.to_text();
             prop_assert!(text.len() <= METADATA_LIMIT);
-            let back = CutMark::from_text(&text).expect("own text");
+            let back = CommitMetadata::from_text(&text).expect("own text");
             prop_assert_eq!((back.cut, back.stage_time("any")), (cut, time.map(Timestamp)));
             prop_assert!(back.ahead == ahead || back.ahead.is_empty());
         }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn metadata_of_other_programs_is_ignored() {
         for text in ["", "consumer-1", "{\"v\":2,\"cut\":1}", "{}"] {
-            assert_eq!(CutMark::from_text(text), None, "{text}");
+            assert_eq!(CommitMetadata::from_text(text), None, "{text}");
         }
     }
 }

@@ -11,6 +11,7 @@ pub(super) mod running;
 pub mod dead_letter;
 pub(super) mod recorder;
 pub(super) mod context;
+pub(crate) mod binding;
 pub(super) mod hook;
 pub(super) mod window_close;
 

@@ -11,9 +11,9 @@ use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::declare::{ArgSpec, TopicDecl};
 use crate::error::Error;
 use crate::message::{Headers, OwnedMessage, RawKey};
-use crate::stage::context::Run;
-use crate::stage::outbox::Outputs;
-use crate::stage::recorder::Sketch;
+use crate::stage::binding::Binding;
+use crate::stage::context::StageMode;
+use crate::stage::outbox::Outbox;
 use crate::stage::{AgentArg, AgentCx};
 use crate::time::Timestamp;
 use crate::transport::{Outgoing, Owned, SendRefused, SinkTopic};
@@ -32,18 +32,11 @@ struct Inner<K, V> {
     /// From the record's `key = field` and `timestamp = field`.
     key_of: Option<KeyFn>,
     timestamp_of: Option<TimestampFn>,
-    way: Way,
+    binding: TopicBinding,
 }
 
-/// Where what is sent goes.
-enum Way {
-    /// Nowhere yet: the agent is being planned.
-    Planning(Arc<Sketch>),
-    /// To the broker.
-    Live(Arc<Outputs>, Arc<dyn SinkTopic>),
-    /// Into a list, for tests.
-    Recorded(Arc<Mutex<Vec<OwnedMessage>>>),
-}
+/// The outbox of a stage with the topic in it, or the list of a test.
+type TopicBinding = Binding<(Arc<Outbox>, Arc<dyn SinkTopic>), Arc<Mutex<Vec<OwnedMessage>>>>;
 
 impl<K: Data, V: Data> Topic<K, V> {
     /// Sends a message. The key places it, by murmur2 as in Java.
@@ -94,8 +87,10 @@ impl<K: Data, V: Data> Topic<K, V> {
     ) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
         let offered = self.offer(key, value, options);
         async move {
-            match (offered?, &self.inner.way) {
-                (Some(message), Way::Live(outputs, topic)) => Ok(outputs.send(topic, &message.as_outgoing()).await?),
+            match (offered?, &self.inner.binding) {
+                (Some(message), Binding::Live((outbox, topic))) => {
+                    Ok(outbox.send(topic, &message.as_outgoing()).await?)
+                }
                 _ => Ok(()),
             }
         }
@@ -103,14 +98,14 @@ impl<K: Data, V: Data> Topic<K, V> {
 
     /// `Some` is a message for which there was no room.
     fn offer(&self, key: Option<&K>, value: &V, options: SendOptions) -> Result<Option<Owned>, Error> {
-        let Inner { name, way, .. } = &*self.inner;
-        if let Way::Planning(sketch) = way {
-            return Err(sketch.violation(&format!("sends to topic `{name}`")));
+        let Inner { name, binding, .. } = &*self.inner;
+        if let Binding::Planning(recorder) = binding {
+            return Err(recorder.violation(&format!("sends to topic `{name}`")));
         }
         let timestamp = options.timestamp.or_else(|| self.inner.timestamp_of.and_then(|of| of(value)));
         self.encode(key, value, |key, payload| {
             let message = Outgoing { partition: options.partition, key, payload, headers: options.headers, timestamp };
-            way.offer(&message)
+            offer(binding, &message)
         })?
     }
 
@@ -142,26 +137,26 @@ impl<K: Data, V: Data> Topic<K, V> {
     /// A type without a codec.
     pub fn recorded(name: &str) -> Result<(Self, Recorded<K, V>), Error> {
         let messages = Arc::default();
-        let topic = Self::new(&TopicDecl::new(""), name, Way::Recorded(Arc::clone(&messages)))?;
+        let topic = Self::new(&TopicDecl::new(""), name, Binding::Detached(Arc::clone(&messages)))?;
         let recorded = Recorded { topic: topic.clone(), messages };
         Ok((topic, recorded))
     }
 
     /// Opens a topic by name for an agent: its sinks.
     pub(crate) fn open(cx: &mut AgentCx<'_>, name: &str) -> Result<Self, Error> {
-        if let Run::Planning(sketch) = &cx.run {
-            sketch.writes(name);
+        if let StageMode::Planning(recorder) = &cx.mode {
+            recorder.writes(name);
         }
-        Self::new(&TopicDecl::new(""), name, Way::of(&cx.run, name)?)
+        Self::new(&TopicDecl::new(""), name, bind(&cx.mode, name)?)
     }
 
     /// Opens a topic for use outside agents.
-    pub(crate) fn outside(name: &str, outputs: &Arc<Outputs>) -> Result<Self, Error> {
-        let topic = outputs.topic(name)?;
-        Self::new(&TopicDecl::new(""), name, Way::Live(Arc::clone(outputs), topic))
+    pub(crate) fn outside(name: &str, outbox: &Arc<Outbox>) -> Result<Self, Error> {
+        let topic = outbox.topic(name)?;
+        Self::new(&TopicDecl::new(""), name, Binding::Live((Arc::clone(outbox), topic)))
     }
 
-    fn new(decl: &TopicDecl, name: &str, way: Way) -> Result<Self, Error> {
+    fn new(decl: &TopicDecl, name: &str, binding: TopicBinding) -> Result<Self, Error> {
         let fault = |why: UnknownCodec| Error::setup(vec![format!("topic `{name}`: {why}")]);
         let inner = Inner {
             name: name.to_owned(),
@@ -169,35 +164,35 @@ impl<K: Data, V: Data> Topic<K, V> {
             value: Coder::resolve(decl.value_codec, Role::Value).map_err(fault)?,
             key_of: key_of::<V>(),
             timestamp_of: timestamp_of::<V>(),
-            way,
+            binding,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
 
-impl Way {
-    fn of(run: &Run, name: &str) -> Result<Self, Error> {
-        Ok(match run {
-            Run::Planning(sketch) => Self::Planning(Arc::clone(sketch)),
-            Run::Live(stage) => Self::Live(Arc::clone(&stage.outputs), stage.outputs.topic(name)?),
-        })
-    }
+/// Binds a topic for an agent or a hook.
+fn bind(mode: &StageMode, name: &str) -> Result<TopicBinding, Error> {
+    Ok(match mode {
+        StageMode::Planning(recorder) => Binding::Planning(Arc::clone(recorder)),
+        StageMode::Live(stage) => Binding::Live((Arc::clone(&stage.outbox), stage.outbox.topic(name)?)),
+    })
+}
 
-    fn offer(&self, message: &Outgoing<'_>) -> Result<Option<Owned>, Error> {
-        match self {
-            Self::Live(outputs, topic) => match outputs.try_send(topic, message) {
-                Ok(()) => Ok(None),
-                Err(SendRefused::Full) => Ok(Some(Owned::of(message))),
-                Err(SendRefused::Failed(error)) => Err(error.into()),
-            },
-            Self::Recorded(messages) => {
-                let mut messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
-                let offset = i64::try_from(messages.len()).unwrap_or(i64::MAX);
-                messages.push(Owned::of(message).into_message(offset));
-                Ok(None)
-            }
-            Self::Planning(_) => Ok(None),
+/// Offers a message; `Some` is a message for which the producer had no room.
+fn offer(binding: &TopicBinding, message: &Outgoing<'_>) -> Result<Option<Owned>, Error> {
+    match binding {
+        Binding::Live((outbox, topic)) => match outbox.try_send(topic, message) {
+            Ok(()) => Ok(None),
+            Err(SendRefused::Full) => Ok(Some(Owned::of(message))),
+            Err(SendRefused::Failed(error)) => Err(error.into()),
+        },
+        Binding::Detached(messages) => {
+            let mut messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
+            let offset = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+            messages.push(Owned::of(message).into_message(offset));
+            Ok(None)
         }
+        Binding::Planning(_) => Ok(None),
     }
 }
 
@@ -210,10 +205,10 @@ impl<K: Data, V: Data> AgentArg for Topic<K, V> {
             );
             return Err(Error::setup(vec![fault]));
         };
-        if let Run::Planning(sketch) = &cx.run {
-            sketch.declares(decl);
+        if let StageMode::Planning(recorder) = &cx.mode {
+            recorder.declares(decl);
         }
-        Self::new(decl, decl.name, Way::of(&cx.run, decl.name)?)
+        Self::new(decl, decl.name, bind(&cx.mode, decl.name)?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use faust_core::plan::{Plan, Role};
+use faust_core::plan::{Plan, TopicRole};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -86,7 +86,7 @@ fn topology(plan: &Plan) -> Topology {
 /// For people: the dead-letter topic, to which every stage may write, would only be in the way.
 fn shown(plan: &Plan) -> Topology {
     let mut shown = topology(plan);
-    shown.topics.retain(|topic| topic.role != Role::DeadLetter.to_string());
+    shown.topics.retain(|topic| topic.role != TopicRole::DeadLetter.to_string());
     shown
 }
 
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     fn example() -> Topology {
-        let topic = |name: &str, role: Role| Topic { name: name.to_owned(), role: role.to_string() };
+        let topic = |name: &str, role: TopicRole| Topic { name: name.to_owned(), role: role.to_string() };
         let stage = |name: &str, kind, from: &str, to: &[&str]| Stage {
             name: name.to_owned(),
             agent: name.to_owned(),
@@ -202,8 +202,12 @@ mod tests {
             to: to.iter().map(|topic| (*topic).to_owned()).collect(),
             tables: if kind == "agent" && to.is_empty() { vec!["counts".to_owned()] } else { Vec::new() },
         };
-        let topics =
-            [("clicks", Role::Source), ("by-uri", Role::Internal), ("popular", Role::Output), ("log", Role::Changelog)];
+        let topics = [
+            ("clicks", TopicRole::Source),
+            ("by-uri", TopicRole::Internal),
+            ("popular", TopicRole::Output),
+            ("log", TopicRole::Changelog),
+        ];
         let table =
             Table { name: "counts".to_owned(), window: Some("tumbling 10s".to_owned()), changelog: "log".to_owned() };
         Topology {
@@ -233,7 +237,7 @@ clicks
         assert_eq!(tree(&example), expected);
         // A topic of the app's own is drawn below its writer, and not again at the top.
         example.stages[1].to.push("more".to_owned());
-        example.topics.push(Topic { name: "more".to_owned(), role: Role::Source.to_string() });
+        example.topics.push(Topic { name: "more".to_owned(), role: TopicRole::Source.to_string() });
         example.stages.push(Stage { from: vec!["more".to_owned()], to: vec![], ..example_stage("last") });
         assert!(tree(&example).ends_with(
             "│     └─ @count\n│        ├─ table counts, tumbling 10s\n│        └─ more\n│           └─ @last\n└─ @filter\n   ├─ popular\n   └─ clicks\n"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faust_core::app::App;
-use faust_core::plan::{Role, TablePlan, TopicPlan};
+use faust_core::plan::{TablePlan, TopicPlan, TopicRole};
 use faust_core::time::parse_duration;
 use faust_core::worker::{Worker, WorkerOptions};
 
@@ -69,7 +69,7 @@ fn banner(app: &App, worker: &Worker, log: String) -> Vec<Vec<String>> {
     let description = worker.description();
     let agents: Vec<String> = app.agents().iter().map(|agent| format!("@{}", agent.name)).collect();
     let sources: Vec<&str> =
-        worker.plan().topics().filter(|topic| topic.role() == Role::Source).map(TopicPlan::name).collect();
+        worker.plan().topics().filter(|topic| topic.role() == TopicRole::Source).map(TopicPlan::name).collect();
     let directory = description.directory.as_deref().unwrap_or(&settings.datadir);
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let tables: Vec<&str> = worker.plan().tables().map(TablePlan::name).collect();

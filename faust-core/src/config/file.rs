@@ -28,7 +28,7 @@ impl FileLayer {
     fn parse(path: &Path, text: &str) -> Self {
         let mut layer = Self { given: Vec::new(), faults: Vec::new() };
         match DeTable::parse(text) {
-            Ok(table) => layer.take("", table.get_ref(), &Place { path, text }),
+            Ok(table) => layer.take("", table.get_ref(), &TextPosition { path, text }),
             Err(error) => {
                 let line = error.span().map_or(1, |span| line_of(text, span.start));
                 layer.faults.push(format!("{}:{line}: {}", path.display(), error.message()));
@@ -37,7 +37,7 @@ impl FileLayer {
         layer
     }
 
-    fn take(&mut self, prefix: &str, table: &DeTable<'_>, place: &Place<'_>) {
+    fn take(&mut self, prefix: &str, table: &DeTable<'_>, place: &TextPosition<'_>) {
         for (key, value) in table {
             let name = format!("{prefix}{}", key.get_ref());
             let origin = Origin::File { path: place.path.to_owned(), line: line_of(place.text, key.span().start) };
@@ -63,7 +63,7 @@ impl FileLayer {
     }
 }
 
-struct Place<'a> {
+struct TextPosition<'a> {
     path: &'a Path,
     text: &'a str,
 }

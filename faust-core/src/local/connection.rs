@@ -21,12 +21,12 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Connection {
     pub(super) bootstrap: String,
-    pub(super) role: Role,
+    pub(super) role: BrokerRole,
     pub(super) notices: Vec<String>,
 }
 
 #[derive(Debug)]
-pub(super) enum Role {
+pub(super) enum BrokerRole {
     /// The broker is configured: an external Kafka cluster.
     Client,
     /// This process runs the embedded broker.
@@ -63,7 +63,7 @@ impl Connection {
 
     /// Returns `true` if the embedded broker runs in this process.
     pub fn is_host(&self) -> bool {
-        matches!(self.role, Role::Host(_))
+        matches!(self.role, BrokerRole::Host(_))
     }
 
     /// Returns the notices to print at start-up, one line each.
@@ -75,10 +75,10 @@ impl Connection {
     pub fn describe(&self) -> String {
         let bootstrap = &self.bootstrap;
         match &self.role {
-            Role::Client => format!("kafka://{bootstrap}"),
-            Role::Host(host) if host.in_memory => format!("kafka://{bootstrap} (embedded, in memory)"),
-            Role::Host(host) => format!("kafka://{bootstrap} (embedded, data in {})", host.dir.display()),
-            Role::Guest { address, .. } => {
+            BrokerRole::Client => format!("kafka://{bootstrap}"),
+            BrokerRole::Host(host) if host.in_memory => format!("kafka://{bootstrap} (embedded, in memory)"),
+            BrokerRole::Host(host) => format!("kafka://{bootstrap} (embedded, data in {})", host.dir.display()),
+            BrokerRole::Guest { address, .. } => {
                 format!("kafka://{bootstrap} (embedded in {} {})", address.kind, address.pid)
             }
         }
@@ -87,7 +87,7 @@ impl Connection {
     /// Waits until the worker that hosts the broker shuts down or the broker has moved, and returns the reason. Never
     /// resolves if no other process hosts the broker.
     pub async fn gone(&self) -> String {
-        let Role::Guest { dir, address } = &self.role else { return std::future::pending().await };
+        let BrokerRole::Guest { dir, address } = &self.role else { return std::future::pending().await };
         loop {
             if let Some(reason) = address.departure(dir) {
                 return reason;
@@ -99,7 +99,7 @@ impl Connection {
     /// Announces to the guests that the broker hosted here is about to stop, so that they can finish while it is still
     /// running.
     pub fn announce_end(&self) {
-        if let Role::Host(host) = &self.role {
+        if let BrokerRole::Host(host) = &self.role {
             host.announce_end();
         }
     }
@@ -111,7 +111,7 @@ impl Connection {
     /// # Errors
     /// Fails if the broker cannot write its remaining data.
     pub async fn close(self, own: Option<&WorkerDir>, within: Duration) -> Result<(), Error> {
-        let Role::Host(mut host) = self.role else { return Ok(()) };
+        let BrokerRole::Host(mut host) = self.role else { return Ok(()) };
         host.announce_end();
         let deadline = Instant::now() + within;
         while host.kind == HostKind::Worker
@@ -218,7 +218,7 @@ fn host(settings: &Settings, kind: HostKind) -> Result<Connection, Error> {
 }
 
 fn client(brokers: &[String]) -> Connection {
-    Connection { bootstrap: brokers.join(","), role: Role::Client, notices: Vec::new() }
+    Connection { bootstrap: brokers.join(","), role: BrokerRole::Client, notices: Vec::new() }
 }
 
 /// Returns a connection to the broker that is running in this directory, if it can be reached.
@@ -227,7 +227,7 @@ fn running(dir: &Path) -> Option<Connection> {
     let alive = super::address::is_locked(dir) && super::probe::connects(&address.address);
     alive.then(|| Connection {
         bootstrap: address.address.clone(),
-        role: Role::Guest { dir: dir.to_owned(), address },
+        role: BrokerRole::Guest { dir: dir.to_owned(), address },
         notices: Vec::new(),
     })
 }
@@ -255,7 +255,7 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Resul
     let bootstrap = address.address.clone();
     let host =
         Host { kind, dir, datadir: settings.datadir.clone(), address, in_memory, server: Some(server), _lock: lock };
-    Ok(Connection { bootstrap, role: Role::Host(host), notices })
+    Ok(Connection { bootstrap, role: BrokerRole::Host(host), notices })
 }
 
 /// Returns the previous port if it should be used again: if the previous host was the command `broker`, if guests are

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::model::{Plan, Role, Stage, StageRun, TaskSet};
+use super::model::{Plan, PlannedStage, StageRun, TaskSet, TopicRole};
 use crate::agent::AgentEntry;
 use crate::declare::TopicDecl;
-use crate::stage::recorder::{Drawn, Target};
+use crate::stage::recorder::{Declared, RepartitionTarget};
 use crate::stage::{HookDef, dead_letter};
 
 impl Plan {
@@ -14,10 +14,10 @@ impl Plan {
     ///
     /// # Errors
     /// All faults of the topology together.
-    pub(crate) fn draw(
+    pub(crate) fn build(
         group: &str,
-        agents: Vec<(AgentEntry, Drawn)>,
-        hooks: Vec<(HookDef, Drawn)>,
+        agents: Vec<(AgentEntry, Declared)>,
+        hooks: Vec<(HookDef, Declared)>,
     ) -> Result<Self, Vec<String>> {
         let plan = Self {
             group: group.to_owned(),
@@ -26,53 +26,62 @@ impl Plan {
             tables: BTreeMap::new(),
             sets: Vec::new(),
         };
-        let mut drawing = Drawing { group, plan, faults: Vec::new() };
-        for (entry, drawn) in agents {
-            drawing.agent(entry, drawn);
+        let mut builder = PlanBuilder { group, plan, faults: Vec::new() };
+        for (entry, declared) in agents {
+            builder.agent(entry, declared);
         }
-        drawing.hooks(hooks);
-        drawing.plan.topic(&dead_letter::topic(group), Role::DeadLetter);
-        let Drawing { mut plan, faults, .. } = drawing;
+        builder.hooks(hooks);
+        builder.plan.topic(&dead_letter::topic(group), TopicRole::DeadLetter);
+        let PlanBuilder { mut plan, faults, .. } = builder;
         plan.sets = task_sets(&plan.stages);
         if faults.is_empty() { Ok(plan) } else { Err(faults) }
     }
 }
 
-/// A plan while it is drawn.
-pub(super) struct Drawing<'a> {
+/// A plan while it is declared.
+pub(super) struct PlanBuilder<'a> {
     group: &'a str,
     pub(super) plan: Plan,
     pub(super) faults: Vec<String>,
 }
 
-impl Drawing<'_> {
-    fn agent(&mut self, entry: AgentEntry, drawn: Drawn) {
+impl PlanBuilder<'_> {
+    fn agent(&mut self, entry: AgentEntry, declared: Declared) {
         let agent = Arc::clone(&entry.name);
-        for output in &drawn.outputs {
-            let topic = self.plan.topic(&output.name, Role::Output);
+        for output in &declared.outputs {
+            let topic = self.plan.topic(&output.name, TopicRole::Output);
             topic.decl = topic.decl.or(output.decl);
         }
         for sink in &entry.sinks {
-            self.plan.topic(sink, Role::Output);
+            self.plan.topic(sink, TopicRole::Output);
         }
         for source in &entry.topics {
-            self.plan.topic(source, Role::Source);
+            self.plan.topic(source, TopicRole::Source);
         }
         let mut reads = entry.topics.clone();
-        for (hop, (target, forwarder)) in drawn.hops.into_iter().enumerate() {
+        for (hop, (target, forwarder)) in declared.hops.into_iter().enumerate() {
             let to = self.hop(&agent, &target, &reads);
             let name = format!("{agent}/{hop}").into();
             let run = StageRun::Forward(forwarder, to.clone());
             let (tables, hooks) = (Vec::new(), Vec::new());
             let agent = Arc::clone(&agent);
-            self.plan.stages.push(Stage { name, agent, hop, reads, writes: vec![to.clone()], tables, hooks, run });
+            self.plan.stages.push(PlannedStage {
+                name,
+                agent,
+                hop,
+                reads,
+                writes: vec![to.clone()],
+                tables,
+                hooks,
+                run,
+            });
             reads = vec![to.into()];
         }
         let hop = self.plan.stages.iter().filter(|stage| stage.agent == agent).count();
-        let writes: BTreeSet<_> = drawn.outputs.into_iter().map(|output| output.name).collect();
+        let writes: BTreeSet<_> = declared.outputs.into_iter().map(|output| output.name).collect();
         let writes = writes.into_iter().chain(entry.sinks.iter().map(|sink| sink.to_string())).collect();
-        let tables = self.tables(&agent, &reads, drawn.tables);
-        self.plan.stages.push(Stage {
+        let tables = self.tables(&agent, &reads, declared.tables);
+        self.plan.stages.push(PlannedStage {
             name: Arc::clone(&agent),
             agent,
             hop,
@@ -85,23 +94,25 @@ impl Drawing<'_> {
     }
 
     /// The topic a hop leads to, with its faults noted.
-    fn hop(&mut self, agent: &str, target: &Target, reads: &[Arc<str>]) -> String {
+    fn hop(&mut self, agent: &str, target: &RepartitionTarget, reads: &[Arc<str>]) -> String {
         let mut fault = |what: &str| self.faults.push(format!("agent `{agent}`: {target} {what}"));
         let name = match target {
-            Target::Internal { name, .. } => format!("{}-{agent}-{name}-repartition", self.group),
-            Target::Named(name) => name.clone(),
+            RepartitionTarget::Internal { name, .. } => format!("{}-{agent}-{name}-repartition", self.group),
+            RepartitionTarget::Named(name) => name.clone(),
         };
-        let topic = self.plan.topic(&name, Role::Internal);
+        let topic = self.plan.topic(&name, TopicRole::Internal);
         match target {
-            Target::Named(_) if reads.iter().any(|source| **source == *name) => {
+            RepartitionTarget::Named(_) if reads.iter().any(|source| **source == *name) => {
                 fault("leads back to the topic it reads; name another topic");
             }
-            Target::Named(_) => {}
-            Target::Internal { .. } if !topic.like.is_empty() => {
+            RepartitionTarget::Named(_) => {}
+            RepartitionTarget::Internal { .. } if !topic.like.is_empty() => {
                 fault("occurs twice; give each `group_by` a name of its own");
             }
-            Target::Internal { partitions: Some(..=0), .. } => fault("has no partitions; give it at least one"),
-            Target::Internal { partitions, .. } => {
+            RepartitionTarget::Internal { partitions: Some(..=0), .. } => {
+                fault("has no partitions; give it at least one")
+            }
+            RepartitionTarget::Internal { partitions, .. } => {
                 topic.follows = partitions.is_none();
                 topic.purge = true;
                 // Kept whatever the events' own times are: year-old events are new here.
@@ -118,7 +129,7 @@ impl Drawing<'_> {
 }
 
 /// Groups stages that share a topic or a table: partition `p` of all their topics is one task.
-fn task_sets(stages: &[Stage]) -> Vec<TaskSet> {
+fn task_sets(stages: &[PlannedStage]) -> Vec<TaskSet> {
     let mut sets: Vec<TaskSet> = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
         let topics = stage.reads.iter().cloned().collect();
@@ -144,18 +155,18 @@ mod tests {
     use crate::agent::AgentDef;
     use crate::agent::AgentEntry;
     use crate::plan::model::Plan;
-    use crate::stage::recorder::Drawn;
+    use crate::stage::recorder::Declared;
 
-    fn agent(name: &'static str, topics: &'static [&'static str]) -> (AgentEntry, Drawn) {
+    fn agent(name: &'static str, topics: &'static [&'static str]) -> (AgentEntry, Declared) {
         let start: fn(&mut crate::stage::AgentCx<'_>) -> _ = |_| Ok(Box::pin(async { Ok(()) }) as _);
         let def = AgentDef { name, topics, sinks: &[], help: "", module: "m", file: "f.rs", line: 1, start };
-        (AgentEntry::new(def), Drawn::default())
+        (AgentEntry::new(def), Declared::default())
     }
 
     #[test]
     fn stages_that_share_a_topic_are_one_set() {
         let agents = vec![agent("a", &["x"]), agent("b", &["y"]), agent("c", &["z"]), agent("d", &["x", "z"])];
-        let plan = Plan::draw("app", agents, Vec::new()).expect("no faults");
+        let plan = Plan::build("app", agents, Vec::new()).expect("no faults");
         let sets: Vec<_> = plan
             .sets()
             .iter()

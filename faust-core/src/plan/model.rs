@@ -10,11 +10,11 @@ use crate::declare::TopicDecl;
 use crate::stage::HookDef;
 use crate::stage::recorder::Forwarder;
 
-/// What an app reads, does and writes. Immutable once drawn.
+/// What an app reads, does and writes. Immutable once declared.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) group: String,
-    pub(super) stages: Vec<Stage>,
+    pub(super) stages: Vec<PlannedStage>,
     pub(super) topics: BTreeMap<String, TopicPlan>,
     pub(super) tables: BTreeMap<Arc<str>, TablePlan>,
     pub(super) sets: Vec<TaskSet>,
@@ -22,7 +22,7 @@ pub struct Plan {
 
 /// One step of an agent: all of it, or a part between two topics.
 #[derive(Clone)]
-pub struct Stage {
+pub struct PlannedStage {
     pub(crate) name: Arc<str>,
     pub(crate) agent: Arc<str>,
     pub(crate) hop: usize,
@@ -46,7 +46,7 @@ pub(crate) enum StageRun {
 
 /// What a topic is to the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum TopicRole {
     /// An agent reads it.
     Source,
     /// The app fills and reads it: the way of a `group_by` or `through`.
@@ -63,7 +63,7 @@ pub enum Role {
 #[derive(Clone, Debug)]
 pub struct TopicPlan {
     name: String,
-    pub(super) role: Role,
+    pub(super) role: TopicRole,
     /// How many partitions it has; known once the broker was asked.
     pub(crate) partitions: Option<i32>,
     pub(crate) decl: Option<TopicDecl>,
@@ -87,7 +87,7 @@ pub(crate) struct TaskSet {
 
 impl Plan {
     /// The stages, agents in order of name, each from its source to its function.
-    pub fn stages(&self) -> &[Stage] {
+    pub fn stages(&self) -> &[PlannedStage] {
         &self.stages
     }
 
@@ -133,7 +133,7 @@ impl Plan {
     }
 
     /// Notes a topic; reading outweighs writing.
-    pub(super) fn topic(&mut self, name: &str, role: Role) -> &mut TopicPlan {
+    pub(super) fn topic(&mut self, name: &str, role: TopicRole) -> &mut TopicPlan {
         let topic = self.topics.entry(name.to_owned()).or_insert_with(|| TopicPlan {
             name: name.to_owned(),
             role,
@@ -148,7 +148,7 @@ impl Plan {
     }
 }
 
-impl Stage {
+impl PlannedStage {
     /// The stage's name: the agent's, with `/0`, `/1` and so on for what runs before a `group_by` or `through`.
     pub fn name(&self) -> &str {
         &self.name
@@ -187,7 +187,7 @@ impl TopicPlan {
     }
 
     /// What it is to the app.
-    pub fn role(&self) -> Role {
+    pub fn role(&self) -> TopicRole {
         self.role
     }
 
@@ -197,7 +197,7 @@ impl TopicPlan {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for TopicRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Source => "source",
@@ -209,9 +209,9 @@ impl fmt::Display for Role {
     }
 }
 
-impl fmt::Debug for Stage {
+impl fmt::Debug for PlannedStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stage")
+        f.debug_struct("PlannedStage")
             .field("name", &self.name)
             .field("reads", &self.reads)
             .field("writes", &self.writes)
@@ -233,7 +233,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Whether a topic is named as [`Drawing::hop`] names the way of a `group_by`, and not by the user.
+/// Whether a topic is named as [`PlanBuilder::hop`] names the way of a `group_by`, and not by the user.
 fn is_repartition(group: &str, topic: &str) -> bool {
     topic.strip_prefix(group).is_some_and(|rest| rest.starts_with('-') && rest.ends_with("-repartition"))
 }

@@ -10,8 +10,8 @@ use futures_util::FutureExt;
 use super::model::Plan;
 use crate::agent::AgentEntry;
 use crate::error::{BoxError, Error, chain};
-use crate::stage::context::Run;
-use crate::stage::recorder::{Drawn, Sketch};
+use crate::stage::context::StageMode;
+use crate::stage::recorder::{Declared, PlanRecorder};
 use crate::stage::{AgentCx, HookDef};
 
 /// Plans an app.
@@ -27,20 +27,20 @@ pub(crate) async fn plan(
     let mut planned = Vec::new();
     let mut faults = Vec::new();
     for entry in agents {
-        match sketch(group, entry, timeout).await {
-            Ok(drawn) => planned.push((entry.clone(), drawn)),
+        match record_agent(group, entry, timeout).await {
+            Ok(declared) => planned.push((entry.clone(), declared)),
             Err(more) => faults.extend(more),
         }
     }
     let mut planned_hooks = Vec::new();
     for def in hooks {
-        match sketch_hook(group, def) {
-            Ok(drawn) => planned_hooks.push((*def, drawn)),
+        match record_hook(group, def) {
+            Ok(declared) => planned_hooks.push((*def, declared)),
             Err(more) => faults.extend(more),
         }
     }
     // Faults of the topology are told with the others, from the agents that could be planned.
-    match Plan::draw(group, planned, planned_hooks) {
+    match Plan::build(group, planned, planned_hooks) {
         Ok(plan) if faults.is_empty() => Ok(plan),
         Ok(_) => Err(Error::setup(faults)),
         Err(more) => {
@@ -51,49 +51,49 @@ pub(crate) async fn plan(
 }
 
 /// A hook declares all it has to by its arguments.
-fn sketch_hook(group: &str, def: &HookDef) -> Result<Drawn, Vec<String>> {
-    let sketch = Sketch::new(def.name, group);
-    let mut cx = AgentCx { agent: def.name, sinks: &[], run: Run::Planning(Arc::clone(&sketch)) };
+fn record_hook(group: &str, def: &HookDef) -> Result<Declared, Vec<String>> {
+    let recorder = PlanRecorder::new(def.name, group);
+    let mut cx = AgentCx { agent: def.name, sinks: &[], mode: StageMode::Planning(Arc::clone(&recorder)) };
     let started = (def.start)(&mut cx);
-    let mut drawn = sketch.take();
+    let mut declared = recorder.take();
     match started {
         Ok(_) => {}
-        Err(Error::Setup(errors)) => drawn.faults.extend(errors.faults().to_vec()),
-        Err(error) => drawn.faults.push(format!("hook `{}`: {error}", def.name)),
+        Err(Error::Setup(errors)) => declared.faults.extend(errors.faults().to_vec()),
+        Err(error) => declared.faults.push(format!("hook `{}`: {error}", def.name)),
     }
-    if let Some(table) = drawn.tables.first() {
+    if let Some(table) = declared.tables.first() {
         let name = &table.info().name;
-        drawn.faults.push(format!(
+        declared.faults.push(format!(
             "hook `{}` takes table `{name}`; hooks send to topics, and an agent keeps tables: let one read what it sends",
             def.name
         ));
     }
-    if drawn.faults.is_empty() { Ok(drawn) } else { Err(drawn.faults) }
+    if declared.faults.is_empty() { Ok(declared) } else { Err(declared.faults) }
 }
 
 /// The planning run of one agent.
-async fn sketch(group: &str, entry: &AgentEntry, timeout: Duration) -> Result<Drawn, Vec<String>> {
+async fn record_agent(group: &str, entry: &AgentEntry, timeout: Duration) -> Result<Declared, Vec<String>> {
     let agent = &entry.name;
-    let sketch = Sketch::new(agent, group);
+    let recorder = PlanRecorder::new(agent, group);
     // In a task of its own, so that an agent that blocks its thread does not block the planner.
-    let run = tokio::spawn(run_to_stream(entry.clone(), Arc::clone(&sketch)));
+    let run = tokio::spawn(run_to_stream(entry.clone(), Arc::clone(&recorder)));
     let abort = run.abort_handle();
     let outcome = tokio::time::timeout(timeout, run).await;
     abort.abort();
-    let mut drawn = sketch.take();
+    let mut declared = recorder.take();
     match outcome {
-        Ok(Ok(Ok(()))) if drawn.polled.is_some() => {}
+        Ok(Ok(Ok(()))) if declared.polled.is_some() => {}
         // What a fault noted on the way explains needs no second error.
-        _ if !drawn.faults.is_empty() => {}
-        Ok(Ok(Ok(()))) => drawn.faults.push(format!("agent `{agent}` returned before it read its stream; read it with `while let Some(event) = stream.next().await`")),
-        Ok(Ok(Err(StartError::Setup(Error::Setup(errors))))) => drawn.faults.extend(errors.faults().to_vec()),
-        Ok(Ok(Err(error))) => drawn.faults.push(format!("agent `{agent}` failed before it read its stream: {error}")),
-        Ok(Err(join)) => drawn.faults.push(format!("agent `{agent}` failed before it read its stream: {join}")),
-        Err(_) => drawn.faults.push(format!(
+        _ if !declared.faults.is_empty() => {}
+        Ok(Ok(Ok(()))) => declared.faults.push(format!("agent `{agent}` returned before it read its stream; read it with `while let Some(event) = stream.next().await`")),
+        Ok(Ok(Err(StartError::Setup(Error::Setup(errors))))) => declared.faults.extend(errors.faults().to_vec()),
+        Ok(Ok(Err(error))) => declared.faults.push(format!("agent `{agent}` failed before it read its stream: {error}")),
+        Ok(Err(join)) => declared.faults.push(format!("agent `{agent}` failed before it read its stream: {join}")),
+        Err(_) => declared.faults.push(format!(
             "agent `{agent}` did not come to its stream within {timeout:?}; what takes long belongs after the first event (or raise `plan_timeout`)"
         )),
     }
-    if drawn.faults.is_empty() { Ok(drawn) } else { Err(drawn.faults) }
+    if declared.faults.is_empty() { Ok(declared) } else { Err(declared.faults) }
 }
 
 /// Why a planning run ended early.
@@ -108,13 +108,13 @@ enum StartError {
 }
 
 /// Starts the agent and polls it until its stream was polled, then drops it.
-async fn run_to_stream(entry: AgentEntry, sketch: Arc<Sketch>) -> Result<(), StartError> {
-    let mut cx = AgentCx { agent: &entry.name, sinks: &entry.sinks, run: Run::Planning(Arc::clone(&sketch)) };
+async fn run_to_stream(entry: AgentEntry, recorder: Arc<PlanRecorder>) -> Result<(), StartError> {
+    let mut cx = AgentCx { agent: &entry.name, sinks: &entry.sinks, mode: StageMode::Planning(Arc::clone(&recorder)) };
     let future = (entry.def.start)(&mut cx).map_err(StartError::Setup)?;
     let mut future = AssertUnwindSafe(future).catch_unwind();
     std::future::poll_fn(|cx| {
         let polled = future.poll_unpin(cx);
-        if sketch.is_complete() {
+        if recorder.is_complete() {
             return Poll::Ready(Ok(()));
         }
         polled.map(|result| match result {

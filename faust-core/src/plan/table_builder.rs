@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::builder::Drawing;
-use super::model::Role;
+use super::builder::PlanBuilder;
+use super::model::TopicRole;
 use super::tables::TablePlan;
-use crate::codec::Role as Half;
-use crate::stage::recorder::Drawn;
+use crate::codec::Role;
+use crate::stage::recorder::Declared;
 use crate::stage::{HookDef, HookKind};
 use crate::table_state::TableFactory;
 
-impl Drawing<'_> {
+impl PlanBuilder<'_> {
     /// Notes the tables of an agent's last stage; their names, for the stage.
     pub(super) fn tables(
         &mut self,
@@ -43,7 +43,7 @@ impl Drawing<'_> {
                 let plan = TablePlan { factory, agents: vec![agent.to_owned()], hooks: Vec::new() };
                 self.plan.tables.insert(Arc::clone(&info.name), plan);
             }
-            let topic = self.plan.topic(&info.changelog, Role::Changelog);
+            let topic = self.plan.topic(&info.changelog, TopicRole::Changelog);
             topic.follows = true;
             topic.like.extend(reads.iter().cloned());
         }
@@ -61,9 +61,9 @@ impl Drawing<'_> {
     }
 
     /// Gives each hook to its table and the stages that use it.
-    pub(super) fn hooks(&mut self, hooks: Vec<(HookDef, Drawn)>) {
+    pub(super) fn hooks(&mut self, hooks: Vec<(HookDef, Declared)>) {
         let mut taken: BTreeMap<(&str, bool), HookDef> = BTreeMap::new();
-        for (def, drawn) in hooks {
+        for (def, declared) in hooks {
             let place = format!("hook `{}` ({}:{})", def.name, def.file, def.line);
             let kind = (def.table, def.kind == HookKind::Close);
             if let Some(first) = taken.insert(kind, def) {
@@ -87,10 +87,10 @@ impl Drawing<'_> {
                 continue;
             }
             let info = table.factory.info();
-            for (half, taken) in &drawn.hook_parts {
+            for (half, taken) in &declared.hook_parts {
                 let (part, has) = match half {
-                    Half::Key => ("keys", info.key_type),
-                    Half::Value => ("values", info.value_type),
+                    Role::Key => ("keys", info.key_type),
+                    Role::Value => ("values", info.value_type),
                 };
                 if has != *taken {
                     self.faults.push(format!(
@@ -100,8 +100,8 @@ impl Drawing<'_> {
                 }
             }
             table.hooks.push(def);
-            for output in drawn.outputs {
-                let topic = self.plan.topic(&output.name, Role::Output);
+            for output in declared.outputs {
+                let topic = self.plan.topic(&output.name, TopicRole::Output);
                 topic.decl = topic.decl.or(output.decl);
                 for stage in self.plan.stages.iter_mut().filter(|stage| stage.tables.iter().any(|t| **t == *def.table))
                 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::model::{Plan, Role, TopicPlan};
+use super::model::{Plan, TopicPlan, TopicRole};
 use crate::config::Settings;
 use crate::declare::TopicDecl;
 use crate::error::{Error, TransportError};
@@ -130,7 +130,7 @@ fn missing(plan: &Plan, settings: &Settings) -> (Vec<NewTopic>, Vec<String>) {
     for topic in plan.topics().filter(|topic| topic.partitions.is_none()) {
         let Some(partitions) = partitions_for(plan, topic, settings) else { continue };
         // Internal topics are the app's own: without them it cannot run, so the setting does not cover them.
-        if settings.topic_allow_declare || matches!(topic.role, Role::Internal | Role::Changelog) {
+        if settings.topic_allow_declare || matches!(topic.role, TopicRole::Internal | TopicRole::Changelog) {
             create.push(creation(topic, partitions, settings));
         } else {
             wait.push(topic.name().to_owned());
@@ -155,12 +155,12 @@ fn creation(topic: &TopicPlan, partitions: i32, settings: &Settings) -> NewTopic
     let decl = topic.decl.unwrap_or(TopicDecl::new(""));
     let mut new = new_topic(&decl, partitions, settings.topic_replication_factor);
     new.name = topic.name().to_owned();
-    if topic.role == Role::DeadLetter {
+    if topic.role == TopicRole::DeadLetter {
         // A message at the size limit must still fit when our headers are added, and must not be swept away unseen.
         new.configs.insert("max.message.bytes".to_owned(), DEAD_LETTER_MAX.to_string());
         new.configs.insert("retention.ms".to_owned(), "-1".to_owned());
     }
-    if topic.role == Role::Changelog {
+    if topic.role == TopicRole::Changelog {
         let lag = millis(settings.changelog_compaction_lag).to_string();
         new.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
         // What was committed stays readable under what was not, until a worker has set that right.

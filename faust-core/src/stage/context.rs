@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::recorder::Sketch;
-use super::running::LiveStage;
+use super::recorder::PlanRecorder;
+use super::running::RunningStage;
 use crate::declare::ArgSpec;
 use crate::error::Error;
 
@@ -14,16 +14,16 @@ pub struct AgentCx<'a> {
     /// The topics its values go to.
     pub(crate) sinks: &'a [Arc<str>],
     /// Which of the two runs this is.
-    pub(crate) run: Run,
+    pub(crate) mode: StageMode,
 }
 
 /// The two ways an agent is run.
 #[derive(Clone)]
-pub(crate) enum Run {
+pub(crate) enum StageMode {
     /// To learn what it declares; dropped when its stream is first polled.
-    Planning(Arc<Sketch>),
+    Planning(Arc<PlanRecorder>),
     /// To process events.
-    Live(Arc<LiveStage>),
+    Live(Arc<RunningStage>),
 }
 
 impl std::fmt::Debug for AgentCx<'_> {

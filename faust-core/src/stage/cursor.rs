@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 
 /// What the task tells all its stages, and how they wake it.
 #[derive(Debug, Default)]
-pub(crate) struct Control {
+pub(crate) struct StageControl {
     /// A cut is due: streams yield nothing until it is taken.
     hold: AtomicBool,
     /// The partition goes or the worker stops: streams end.
@@ -22,7 +22,7 @@ pub(crate) struct Control {
     driver: AtomicWaker,
 }
 
-impl Control {
+impl StageControl {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
@@ -60,7 +60,7 @@ pub(crate) enum Gate {
 /// One stage's place in the partitions it reads. Shared by its stream, its events and its task.
 #[derive(Debug)]
 pub(crate) struct Cursor {
-    control: Arc<Control>,
+    control: Arc<StageControl>,
     /// One tracker per input. The lock is taken once per event and is free: only this stage and its own events use it,
     /// and the task at a cut.
     state: Mutex<State>,
@@ -111,7 +111,7 @@ impl State {
 
 impl Cursor {
     /// Starts before the given offset of each input, with the time that a former owner had seen.
-    pub(crate) fn new(control: Arc<Control>, starts: &[i64], stream_time: Option<Timestamp>) -> Arc<Self> {
+    pub(crate) fn new(control: Arc<StageControl>, starts: &[i64], stream_time: Option<Timestamp>) -> Arc<Self> {
         Arc::new(Self {
             control,
             state: Mutex::new(State {
@@ -248,12 +248,12 @@ impl Cursor {
     }
 
     /// An operator begins something that takes its time.
-    pub(crate) fn take_off(&self) {
+    pub(crate) fn begin_flight(&self) {
         self.in_flight.store(true, Ordering::Release);
     }
 
     /// It has ended; its event goes on in the same poll.
-    pub(crate) fn land(&self) {
+    pub(crate) fn end_flight(&self) {
         if self.in_flight.swap(false, Ordering::AcqRel) && self.control.hold.load(Ordering::Acquire) {
             self.control.driver.wake();
         }

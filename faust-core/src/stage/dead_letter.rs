@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::running::LiveStage;
+use super::running::RunningStage;
 use crate::error::Error;
 use crate::message::{Headers, OwnedMessage};
 use crate::transport::Outgoing;
@@ -24,9 +24,9 @@ pub fn topic(app: &str) -> String {
 }
 
 /// Sends the message as it came, under its own key, headers and time, with ours added.
-pub(crate) async fn send(stage: &LiveStage, bad: &Undecodable) -> Result<(), Error> {
-    let outputs = &stage.outputs;
-    let topic = outputs.topic(&outputs.dead_letter)?;
+pub(crate) async fn send(stage: &RunningStage, bad: &Undecodable) -> Result<(), Error> {
+    let outbox = &stage.outbox;
+    let topic = outbox.topic(&outbox.dead_letter)?;
     let message = Outgoing {
         partition: None,
         key: bad.message.key.as_deref(),
@@ -34,19 +34,19 @@ pub(crate) async fn send(stage: &LiveStage, bad: &Undecodable) -> Result<(), Err
         headers: headers(stage, bad),
         timestamp: Some(bad.message.timestamp),
     };
-    outputs.send(&topic, &message).await?;
-    outputs.stats.dead_letter();
+    outbox.send(&topic, &message).await?;
+    outbox.stats.dead_letter();
     Ok(())
 }
 
-fn headers(stage: &LiveStage, bad: &Undecodable) -> Headers {
+fn headers(stage: &RunningStage, bad: &Undecodable) -> Headers {
     let mut headers = bad.message.headers.clone();
     let mut add = |name: &str, value: String| headers.push(name.to_owned(), Some(Bytes::from(value)));
     add(ERROR, bad.why.clone());
     add(AGENT, stage.agent.to_string());
     if let Some(input) = stage.inputs.get(bad.input as usize) {
-        add(TOPIC, input.feed.partition().topic.to_string());
-        add(PARTITION, input.feed.partition().partition.to_string());
+        add(TOPIC, input.reader.partition().topic.to_string());
+        add(PARTITION, input.reader.partition().partition.to_string());
     }
     add(OFFSET, bad.message.offset.to_string());
     headers

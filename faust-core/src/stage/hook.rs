@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::context::{AgentCx, Run};
+use super::context::{AgentCx, StageMode};
 use super::future::AgentFuture;
 use super::hook_call::{HookCall, HookFn, HookKind, LateEvent};
 use crate::codec::{Coder, Data, Role};
@@ -56,14 +56,14 @@ pub fn hook_value<V: Data>(cx: &mut AgentCx<'_>, table: &'static str) -> Result<
 
 fn part<T: Data>(cx: &AgentCx<'_>, table: &'static str, role: Role) -> Result<HookPart<T>, Error> {
     let half_type = std::any::type_name::<T>();
-    let codec = match &cx.run {
-        Run::Planning(sketch) => {
-            sketch.hook_part(role, half_type);
+    let codec = match &cx.mode {
+        StageMode::Planning(recorder) => {
+            recorder.hook_part(role, half_type);
             None
         }
-        Run::Live(stage) => stage.tables.cell(table).map(|cell| match role {
-            Role::Key => cell.info().key_codec.clone(),
-            Role::Value => cell.info().value_codec.clone(),
+        StageMode::Live(stage) => stage.tables.state(table).map(|state| match role {
+            Role::Key => state.info().key_codec.clone(),
+            Role::Value => state.info().value_codec.clone(),
         }),
     };
     let coder = Coder::<T>::resolve(codec.as_deref(), role)
@@ -123,8 +123,8 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::stage::context::Run;
-    use crate::stage::recorder::Sketch;
+    use crate::stage::context::StageMode;
+    use crate::stage::recorder::PlanRecorder;
     use crate::time::Timestamp;
 
     fn call(hook: &HookFn, call: HookCall) -> Result<(), String> {
@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn bytes_become_what_the_function_takes() {
-        let mut cx = AgentCx { agent: "closed", sinks: &[], run: Run::Planning(Arc::new(Sketch::default())) };
+        let mut cx =
+            AgentCx { agent: "closed", sinks: &[], mode: StageMode::Planning(Arc::new(PlanRecorder::default())) };
         let seen = Arc::new(Mutex::new(Vec::new()));
         let note = Arc::clone(&seen);
         let key = hook_key::<String>(&mut cx, "sums").unwrap();

@@ -3,27 +3,27 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::reader::Feed;
+use super::reader::StageReader;
 use crate::error::TransportError;
 use crate::message::RawMessage;
 
-/// One partition a stage reads, and its seat there.
+/// One partition a stage reads, and its subscriber there.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
-    pub(crate) feed: Arc<Feed>,
-    pub(crate) seat: usize,
-    /// The feed's epoch when this stage was started.
+    pub(crate) reader: Arc<StageReader>,
+    pub(crate) subscriber: usize,
+    /// The reader's epoch when this stage was started.
     pub(crate) epoch: u64,
 }
 
 impl Input {
-    /// See [`Feed::poll_batch`].
+    /// See [`StageReader::poll_batch`].
     pub(crate) fn poll_batch(
         &self,
         cx: &mut Context<'_>,
         max: usize,
         each: &mut dyn FnMut(RawMessage<'_>),
     ) -> Poll<Result<usize, TransportError>> {
-        self.feed.poll_batch((self.epoch, self.seat), cx, max, each)
+        self.reader.poll_batch((self.epoch, self.subscriber), cx, max, each)
     }
 }

@@ -12,7 +12,7 @@ use crate::stats::Stats;
 use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic};
 
 /// The way out of a task: the worker's producer, and the count of what is under way.
-pub(crate) struct Outputs {
+pub(crate) struct Outbox {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) stats: Arc<Stats>,
     /// Where messages go that cannot be decoded.
@@ -31,13 +31,13 @@ pub(crate) struct Outputs {
 /// Messages after which the worker's count is brought up to date, if no cut comes before.
 const TELL_EVERY: u64 = 64;
 
-impl Drop for Outputs {
+impl Drop for Outbox {
     fn drop(&mut self) {
         self.tell();
     }
 }
 
-impl Outputs {
+impl Outbox {
     pub(crate) fn new(sink: Arc<dyn Sink>, stats: Arc<Stats>, dead_letter: String) -> Arc<Self> {
         Arc::new(Self {
             sink,
@@ -123,8 +123,8 @@ impl Outputs {
     }
 }
 
-impl std::fmt::Debug for Outputs {
+impl std::fmt::Debug for Outbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outputs").field("current", &self.current).finish_non_exhaustive()
+        f.debug_struct("Outbox").field("current", &self.current).finish_non_exhaustive()
     }
 }

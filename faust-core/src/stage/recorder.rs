@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::future::AgentFuture;
-use super::running::LiveStage;
+use super::running::RunningStage;
 use crate::codec::Role;
 use crate::declare::TopicDecl;
 use crate::error::Error;
@@ -11,22 +11,22 @@ use crate::table_state::TableFactory;
 
 /// Filled by the planning run of one agent. Its stream, topics and operators write into it.
 #[derive(Default)]
-pub(crate) struct Sketch {
+pub(crate) struct PlanRecorder {
     agent: String,
     /// The app with its version: internal topics begin with it.
     group: String,
-    drawn: Mutex<Drawn>,
+    declared: Mutex<Declared>,
 }
 
 /// What has been declared so far.
 #[derive(Default)]
-pub(crate) struct Drawn {
+pub(crate) struct Declared {
     /// The argument that is the stream.
     pub(crate) stream: Option<&'static str>,
     /// Topics written to, with what was declared of them.
     pub(crate) outputs: Vec<Output>,
     /// `group_by` and `through`, in order.
-    pub(crate) hops: Vec<(Target, Arc<dyn Forwarder>)>,
+    pub(crate) hops: Vec<(RepartitionTarget, Arc<dyn Forwarder>)>,
     /// The hop whose stream was polled: the agent has come to its loop.
     pub(crate) polled: Option<usize>,
     /// The tables it takes.
@@ -44,9 +44,9 @@ pub(crate) struct Output {
     pub(crate) decl: Option<TopicDecl>,
 }
 
-impl Sketch {
+impl PlanRecorder {
     pub(crate) fn new(agent: &str, group: &str) -> Arc<Self> {
-        Arc::new(Self { agent: agent.to_owned(), group: group.to_owned(), drawn: Mutex::default() })
+        Arc::new(Self { agent: agent.to_owned(), group: group.to_owned(), declared: Mutex::default() })
     }
 
     pub(crate) fn group(&self) -> &str {
@@ -55,18 +55,18 @@ impl Sketch {
 
     /// A hook takes a key or a value of its table as this type.
     pub(crate) fn hook_part(&self, role: Role, type_name: &'static str) {
-        self.drawn().hook_parts.push((role, type_name));
+        self.declared().hook_parts.push((role, type_name));
     }
 
     /// The agent takes a table.
     pub(crate) fn table(&self, table: Arc<dyn TableFactory>) {
-        self.drawn().tables.push(table);
+        self.declared().tables.push(table);
     }
 
     /// The agent asks for its stream.
     pub(crate) fn stream(&self, name: &'static str, value: &str) -> Result<(), Error> {
-        let mut drawn = self.drawn();
-        if let Some(first) = drawn.stream.replace(name) {
+        let mut declared = self.declared();
+        if let Some(first) = declared.stream.replace(name) {
             let fault = format!(
                 "agent `{}` takes two streams, `{first}` and `{name}` (of `{value}`); give it `topics = [..]` or split it in two",
                 self.agent
@@ -78,27 +78,27 @@ impl Sketch {
 
     /// A topic is written to.
     pub(crate) fn writes(&self, topic: &str) {
-        self.drawn().outputs.push(Output { name: topic.to_owned(), decl: None });
+        self.declared().outputs.push(Output { name: topic.to_owned(), decl: None });
     }
 
     /// A topic is written to and declared.
     pub(crate) fn declares(&self, decl: &TopicDecl) {
-        self.drawn().outputs.push(Output { name: decl.name.to_owned(), decl: Some(*decl) });
+        self.declared().outputs.push(Output { name: decl.name.to_owned(), decl: Some(*decl) });
     }
 
     /// The stream goes on elsewhere.
-    pub(crate) fn hop(&self, target: Target, forwarder: Arc<dyn Forwarder>) {
-        self.drawn().hops.push((target, forwarder));
+    pub(crate) fn hop(&self, target: RepartitionTarget, forwarder: Arc<dyn Forwarder>) {
+        self.declared().hops.push((target, forwarder));
     }
 
     /// The stream of this hop was polled: all is declared.
     pub(crate) fn polled(&self, hop: usize) {
-        self.drawn().polled.get_or_insert(hop);
+        self.declared().polled.get_or_insert(hop);
     }
 
     /// The agent has come to its stream.
     pub(crate) fn is_complete(&self) -> bool {
-        self.drawn().polled.is_some()
+        self.declared().polled.is_some()
     }
 
     /// The agent did what it can do only once it runs. The caller gets the error too.
@@ -107,42 +107,42 @@ impl Sketch {
             "agent `{}` {what} before it reads its stream; move that into the loop (every agent is started once to learn its topology)",
             self.agent
         );
-        self.drawn().faults.push(fault.clone());
+        self.declared().faults.push(fault.clone());
         Error::Misuse(fault)
     }
 
     /// A declaration is wrong.
     pub(crate) fn fault(&self, what: String) {
         let fault = format!("agent `{}`: {what}", self.agent);
-        self.drawn().faults.push(fault);
+        self.declared().faults.push(fault);
     }
 
     /// Everything, once the planning run is over.
-    pub(crate) fn take(&self) -> Drawn {
-        std::mem::take(&mut *self.drawn())
+    pub(crate) fn take(&self) -> Declared {
+        std::mem::take(&mut *self.declared())
     }
 
-    fn drawn(&self) -> MutexGuard<'_, Drawn> {
-        self.drawn.lock().unwrap_or_else(PoisonError::into_inner)
+    fn declared(&self) -> MutexGuard<'_, Declared> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl std::fmt::Debug for Sketch {
+impl std::fmt::Debug for PlanRecorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sketch").field("agent", &self.agent).finish_non_exhaustive()
+        f.debug_struct("PlanRecorder").field("agent", &self.agent).finish_non_exhaustive()
     }
 }
 
 /// Where a hop leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum RepartitionTarget {
     /// An internal topic, named after app, agent and this; with as many partitions as the source unless said.
     Internal { name: String, partitions: Option<i32> },
     /// The user's own topic.
     Named(String),
 }
 
-impl std::fmt::Display for Target {
+impl std::fmt::Display for RepartitionTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Internal { name, .. } => write!(f, "group_by `{name}`"),
@@ -154,5 +154,5 @@ impl std::fmt::Display for Target {
 /// The stage before a hop: reads, applies the recorded operators, sends on.
 pub(crate) trait Forwarder: Send + Sync {
     /// Runs in one partition until its stream ends.
-    fn start(&self, stage: Arc<LiveStage>, to: &str) -> Result<AgentFuture, Error>;
+    fn start(&self, stage: Arc<RunningStage>, to: &str) -> Result<AgentFuture, Error>;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cursor::Cursor;
 use super::hook_call::LateEvent;
 use super::input::Input;
-use super::outbox::Outputs;
+use super::outbox::Outbox;
 use super::tables::StageTables;
 use crate::config::DecodePolicy;
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::window::Window;
 
 /// One stage of one partition, alive. Streams and topics of its agent hold it.
 #[derive(Debug)]
-pub(crate) struct LiveStage {
+pub(crate) struct RunningStage {
     /// The agent it belongs to.
     pub(crate) agent: Arc<str>,
     /// Which of the agent's streams it reads: 0 is the source, 1 what the first `group_by` or `through` wrote.
@@ -24,7 +24,7 @@ pub(crate) struct LiveStage {
     /// Where it stands in them.
     pub(crate) cursor: Arc<Cursor>,
     /// Where what it sends goes.
-    pub(crate) outputs: Arc<Outputs>,
+    pub(crate) outbox: Arc<Outbox>,
     /// What to do with a message that cannot be decoded.
     pub(crate) on_decode_error: DecodePolicy,
     /// How many events may be handed out and not acked.
@@ -35,7 +35,7 @@ pub(crate) struct LiveStage {
     pub(crate) clock: Clock,
 }
 
-impl LiveStage {
+impl RunningStage {
     /// `topic[partition] @ offset` of the event the stage is in, for messages to people.
     pub(crate) fn place(&self) -> String {
         let (input, offset) = self.cursor.at();
@@ -50,7 +50,7 @@ impl LiveStage {
 
     /// The stage cannot go on: its stream stays silent, and nothing that it makes of this leaves the worker.
     pub(crate) fn fail(&self, error: Error) {
-        self.outputs.refuse();
+        self.outbox.refuse();
         self.cursor.fail(error);
     }
 
@@ -63,9 +63,9 @@ impl LiveStage {
         (timestamp, stream_time): (Timestamp, Timestamp),
         at: Option<(u32, i64)>,
     ) {
-        self.outputs.stats.late_event();
+        self.outbox.stats.late_event();
         let (input, offset) = at.unwrap_or_else(|| self.cursor.at());
-        let partition = self.inputs.get(input as usize).map(|input| input.feed.partition());
+        let partition = self.inputs.get(input as usize).map(|input| input.reader.partition());
         let event = LateEvent {
             timestamp,
             stream_time,
@@ -79,8 +79,8 @@ impl LiveStage {
     /// The same for another of its messages.
     pub(crate) fn place_of(&self, input: u32, offset: i64) -> String {
         match self.inputs.get(input as usize) {
-            Some(input) if offset >= 0 => format!("{} offset {offset}", input.feed.partition()),
-            Some(input) => format!("{}, before its first event", input.feed.partition()),
+            Some(input) if offset >= 0 => format!("{} offset {offset}", input.reader.partition()),
+            Some(input) => format!("{}, before its first event", input.reader.partition()),
             None => "no partition".to_owned(),
         }
     }

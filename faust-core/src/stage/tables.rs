@@ -10,19 +10,19 @@ use super::hook_call::{HookCall, HookFn, LateEvent};
 use super::input::Input;
 use crate::declare::RelativeTo;
 use crate::store::StoreWriter;
-use crate::store::mark::Marking;
-use crate::table_state::{AnyTablePartition, Prefetch, Prefetcher};
+use crate::store::mark::StoreIdentity;
+use crate::table_state::{AnyTablePartition, Prefetchable, Prefetcher};
 use crate::time::Timestamp;
 use crate::transport::{SinkTopic, TopicPartition};
 use crate::window::Window;
 
 /// A table of a task, with its changelog and its store.
 pub(crate) struct TaskTable {
-    pub(crate) cell: Arc<dyn AnyTablePartition>,
+    pub(crate) state: Arc<dyn AnyTablePartition>,
     pub(crate) partition: i32,
     pub(crate) topic: Arc<dyn SinkTopic>,
     pub(crate) writer: StoreWriter,
-    pub(crate) marking: Marking,
+    pub(crate) identity: StoreIdentity,
     /// Where the changelog goes on, as far as this task knows.
     pub(super) next: AtomicI64,
     /// The places of the stages that use it, for its stream time; of the present generation.
@@ -37,15 +37,15 @@ pub(super) struct StageClock {
 
 impl TaskTable {
     pub(crate) fn new(
-        cell: Arc<dyn AnyTablePartition>,
+        state: Arc<dyn AnyTablePartition>,
         partition: i32,
         topic: Arc<dyn SinkTopic>,
         writer: StoreWriter,
-        marking: Marking,
+        identity: StoreIdentity,
         next: i64,
     ) -> Self {
         let clocks = Mutex::default();
-        Self { cell, partition, topic, writer, marking, next: AtomicI64::new(next), clocks }
+        Self { state, partition, topic, writer, identity, next: AtomicI64::new(next), clocks }
     }
 
     /// Returns the next offset of the changelog, as far as this task knows.
@@ -65,7 +65,7 @@ impl TaskTable {
 
     /// Adds a stage that uses the table: its progress counts for the table's stream time.
     pub(crate) fn add_clock(&self, cursor: &Arc<Cursor>, inputs: &[Input]) {
-        let inputs = inputs.iter().map(|input| input.feed.partition().clone()).collect();
+        let inputs = inputs.iter().map(|input| input.reader.partition().clone()).collect();
         let clock = StageClock { cursor: Arc::clone(cursor), inputs };
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock);
     }
@@ -115,25 +115,25 @@ impl StageTables {
     /// Creates the view of a stage that uses these tables of its task.
     pub(crate) fn new(all: Vec<Arc<TaskTable>>) -> Self {
         let (windowed, plain): (Vec<_>, Vec<_>) =
-            all.iter().cloned().partition(|table| table.cell.info().window.is_some());
+            all.iter().cloned().partition(|table| table.state.info().window.is_some());
         let with_hooks = |table| Windowed { table, close: OnceLock::new(), late: OnceLock::new() };
         let windowed: Vec<_> = windowed.into_iter().map(with_hooks).collect();
-        let plain = plain.iter().map(|table| Arc::clone(&table.cell)).collect();
+        let plain = plain.iter().map(|table| Arc::clone(&table.state)).collect();
         let has_fields = windowed.iter().any(|windowed| windowed.field().is_some());
         Self { all, windowed, plain, has_fields, ..Self::default() }
     }
 
-    pub(crate) fn cell(&self, name: &str) -> Option<Arc<dyn AnyTablePartition>> {
-        self.all.iter().find(|table| *table.cell.info().name == *name).map(|table| Arc::clone(&table.cell))
+    pub(crate) fn state(&self, name: &str) -> Option<Arc<dyn AnyTablePartition>> {
+        self.all.iter().find(|table| *table.state.info().name == *name).map(|table| Arc::clone(&table.state))
     }
 
     /// For the tables whose keys may be those of messages.
-    pub(crate) fn look_ahead(&self) -> Prefetcher {
-        Prefetcher::new(self.plain.iter().map(|table| Arc::clone(table) as Arc<dyn Prefetch>).collect())
+    pub(crate) fn prefetcher(&self) -> Prefetcher {
+        Prefetcher::new(self.plain.iter().map(|table| Arc::clone(table) as Arc<dyn Prefetchable>).collect())
     }
 
     pub(super) fn windowed(&self, table: &str) -> Option<&Windowed> {
-        self.windowed.iter().find(|windowed| *windowed.table.cell.info().name == *table)
+        self.windowed.iter().find(|windowed| *windowed.table.state.info().name == *table)
     }
 
     /// Notes the times that fields of an event hold.
@@ -144,7 +144,7 @@ impl StageTables {
         let mut times = self.field_times.lock().unwrap_or_else(PoisonError::into_inner);
         for windowed in &self.windowed {
             if let Some(field) = windowed.field() {
-                times.insert(Arc::clone(&windowed.table.cell.info().name), field(value));
+                times.insert(Arc::clone(&windowed.table.state.info().name), field(value));
             }
         }
     }
@@ -157,7 +157,7 @@ impl StageTables {
     pub(crate) fn note_late(&self, table: &str, key: &[u8], window: Window, event: LateEvent) {
         let Some(windowed) = self.windowed(table).filter(|windowed| windowed.late.get().is_some()) else { return };
         let call = HookCall::Late { key: key.to_vec(), window, event };
-        let name = Arc::clone(&windowed.table.cell.info().name);
+        let name = Arc::clone(&windowed.table.state.info().name);
         self.late.lock().unwrap_or_else(PoisonError::into_inner).push((name, call));
         self.has_late.store(true, Ordering::Release);
     }
@@ -169,7 +169,7 @@ impl StageTables {
         }
         // The stage's own time first: that of the table asks all its stages.
         let is_due = |windowed: &Windowed, time: Timestamp| {
-            let due = windowed.table.cell.due();
+            let due = windowed.table.state.due();
             due <= time.0 && windowed.table.stream_time().is_some_and(|time| due <= time.0)
         };
         self.has_late() || stream_time.is_some_and(|time| self.windowed.iter().any(|windowed| is_due(windowed, time)))
@@ -188,7 +188,7 @@ impl StageTables {
 
 impl Windowed {
     fn field(&self) -> Option<fn(&dyn Any) -> Option<Timestamp>> {
-        match self.table.cell.info().relative_to {
+        match self.table.state.info().relative_to {
             RelativeTo::Field(field) => Some(field),
             RelativeTo::Stream | RelativeTo::Now => None,
         }
@@ -197,6 +197,6 @@ impl Windowed {
 
 impl std::fmt::Debug for StageTables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.all.iter().map(|table| &table.cell.info().name)).finish()
+        f.debug_set().entries(self.all.iter().map(|table| &table.state.info().name)).finish()
     }
 }

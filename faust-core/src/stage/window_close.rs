@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::context::{AgentCx, Run};
+use super::context::{AgentCx, StageMode};
 use super::hook::HookDef;
 use super::hook_call::{HookCall, HookFn, HookKind};
-use super::running::LiveStage;
+use super::running::RunningStage;
 use crate::error::{BoxError, Error, chain};
-use crate::table_state::Closed;
+use crate::table_state::ClosedWindow;
 
 /// Between two events, as part of the first: tells of late events, then removes the windows that stream time has left
 /// behind and tells of those.
-pub(crate) async fn close(stage: Arc<LiveStage>) -> Result<(), Error> {
+pub(crate) async fn close(stage: Arc<RunningStage>) -> Result<(), Error> {
     for (table, call) in stage.tables.take_late() {
         if let Some(hook) = stage.tables.windowed(&table).and_then(|windowed| windowed.late.get()) {
             run(hook, call, &table).await?;
@@ -19,19 +19,19 @@ pub(crate) async fn close(stage: Arc<LiveStage>) -> Result<(), Error> {
     }
     for windowed in &stage.tables.windowed {
         let Some(stream_time) = windowed.table.stream_time() else { continue };
-        let cell = &windowed.table.cell;
-        if cell.due() > stream_time.0 {
+        let state = &windowed.table.state;
+        if state.due() > stream_time.0 {
             continue;
         }
         loop {
-            let closed = cell.expire(stream_time.0, windowed.close.get().is_some())?;
+            let closed = state.expire(stream_time.0, windowed.close.get().is_some())?;
             if closed.is_empty() {
                 break;
             }
-            stage.outputs.stats.windows_closed(closed.len() as u64);
+            stage.outbox.stats.windows_closed(closed.len() as u64);
             if let Some(hook) = windowed.close.get() {
-                for Closed { key, window, value } in closed {
-                    run(hook, HookCall::Close { key, window, value }, &cell.info().name).await?;
+                for ClosedWindow { key, window, value } in closed {
+                    run(hook, HookCall::Close { key, window, value }, &state.info().name).await?;
                 }
             }
             // Many windows may close at once; the task's own commands and its neighbours want a turn meanwhile.
@@ -51,10 +51,10 @@ async fn run(hook: &HookFn, call: HookCall, table: &str) -> Result<(), Error> {
 }
 
 /// Makes the hooks of the stage's tables, which may take topics of their own.
-pub(crate) fn start_hooks(stage: &Arc<LiveStage>, hooks: &[HookDef]) -> Result<(), Error> {
+pub(crate) fn start_hooks(stage: &Arc<RunningStage>, hooks: &[HookDef]) -> Result<(), Error> {
     for hook in hooks {
         let Some(windowed) = stage.tables.windowed(hook.table) else { continue };
-        let mut cx = AgentCx { agent: hook.name, sinks: &[], run: Run::Live(Arc::clone(stage)) };
+        let mut cx = AgentCx { agent: hook.name, sinks: &[], mode: StageMode::Live(Arc::clone(stage)) };
         let started = (hook.start)(&mut cx)?;
         let slot = if hook.kind == HookKind::Close { &windowed.close } else { &windowed.late };
         // There is one of each kind for a table: the plan has checked it.

@@ -6,7 +6,7 @@ use crate::time::Clock;
 
 /// What every mark of a store says.
 #[derive(Clone)]
-pub(crate) struct Marking {
+pub(crate) struct StoreIdentity {
     /// The app with its version.
     pub(crate) group: String,
     /// The types, codecs and windows it is written for.
@@ -18,7 +18,7 @@ pub(crate) struct Marking {
 
 /// How far a store is, and whose it is. Kept in the store, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StoreMark {
+pub(crate) struct StoreCheckpoint {
     /// Version of the form of stores.
     pub(crate) v: u8,
     pub(crate) group: String,
@@ -35,10 +35,10 @@ pub(crate) struct StoreMark {
 /// The form of stores that this release writes.
 pub(crate) const STORE_VERSION: u8 = 1;
 
-impl Marking {
+impl StoreIdentity {
     /// The bytes of a mark.
     pub(crate) fn mark(&self, next: i64, cut: u64) -> Vec<u8> {
-        let mark = StoreMark {
+        let mark = StoreCheckpoint {
             v: STORE_VERSION,
             group: self.group.clone(),
             kind: self.kind.clone(),

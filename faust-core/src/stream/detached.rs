@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::event::{Item, Meta};
 use super::handle::Stream;
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use super::pull::{Blueprint, Pull};
 use crate::error::Error;
 use crate::message::{Headers, RawKey};
@@ -41,20 +41,20 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         I::IntoIter: Send + 'static,
     {
         let pairs: Box<dyn Iterator<Item = (K, V)> + Send> = Box::new(pairs.into_iter());
-        let blueprint = Given { pairs: Mutex::new(Some(pairs)) };
-        Self::from_blueprint(Arc::new(blueprint), Origin::Detached, 0)
+        let blueprint = GivenSource { pairs: Mutex::new(Some(pairs)) };
+        Self::from_blueprint(Arc::new(blueprint), StreamOrigin::Detached, 0)
     }
 }
 
 type Pairs<V, K> = Box<dyn Iterator<Item = (K, V)> + Send>;
 
-struct Given<V, K> {
+struct GivenSource<V, K> {
     /// Taken when the stream is first read: there is only one reader.
     pairs: Mutex<Option<Pairs<V, K>>>,
 }
 
-impl<V: Send + 'static, K: Send + 'static> Blueprint<V, K> for Given<V, K> {
-    fn build(&self, _: &Origin) -> Result<Box<dyn Pull<V, K>>, Error> {
+impl<V: Send + 'static, K: Send + 'static> Blueprint<V, K> for GivenSource<V, K> {
+    fn build(&self, _: &StreamOrigin) -> Result<Box<dyn Pull<V, K>>, Error> {
         let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let pairs = pairs.ok_or_else(|| Error::Misuse("a stream of given values can be read once".to_owned()))?;
         Ok(Box::new(GivenPull { pairs, offset: 0 }))

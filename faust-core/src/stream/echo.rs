@@ -6,21 +6,21 @@ use std::task::{Context, Poll, ready};
 
 use super::event::Item;
 use super::handle::Stream;
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use super::pull::{Blueprint, Pull, poll_slot};
 use crate::codec::encode::encode;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
-use crate::stage::context::Run;
-use crate::stage::running::LiveStage;
+use crate::stage::context::StageMode;
+use crate::stage::running::RunningStage;
 use crate::transport::{Outgoing, SendRefused, SinkTopic};
 
 impl<V: Data, K: Data> Stream<V, K> {
     /// Sends every value, as the operators before have made it, to `topic` under the event's key, headers and time,
     /// and passes it on.
     pub fn echo(self, topic: &str) -> Self {
-        if let Origin::Agent(Run::Planning(sketch)) = &self.origin {
-            sketch.writes(topic);
+        if let StreamOrigin::Agent(StageMode::Planning(recorder)) = &self.origin {
+            recorder.writes(topic);
         }
         self.adapt(|inner| Arc::new(Echo { inner, topic: topic.to_owned() }))
     }
@@ -32,15 +32,15 @@ struct Echo<V, K> {
 }
 
 impl<V: Data, K: Data> Blueprint<V, K> for Echo<V, K> {
-    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<V, K>>, Error> {
+    fn build(&self, origin: &StreamOrigin) -> Result<Box<dyn Pull<V, K>>, Error> {
         let inner = self.inner.build(origin)?;
         // A test's stream has no broker: the values only pass on.
-        let Origin::Agent(Run::Live(stage)) = origin else { return Ok(inner) };
+        let StreamOrigin::Agent(StageMode::Live(stage)) = origin else { return Ok(inner) };
         let coders = (Coder::resolve(None, Role::Key), Coder::resolve(None, Role::Value));
         let (Ok(key), Ok(value)) = coders else {
             return Err(Error::Misuse(format!("echo to `{}`: its key or value type has no codec", self.topic)));
         };
-        let topic = stage.outputs.topic(&self.topic)?;
+        let topic = stage.outbox.topic(&self.topic)?;
         let name = self.topic.clone();
         Ok(Box::new(EchoPull {
             inner,
@@ -57,7 +57,7 @@ impl<V: Data, K: Data> Blueprint<V, K> for Echo<V, K> {
 
 struct EchoPull<V, K> {
     inner: Box<dyn Pull<V, K>>,
-    stage: Arc<LiveStage>,
+    stage: Arc<RunningStage>,
     name: String,
     topic: Arc<dyn SinkTopic>,
     key: Coder<K>,
@@ -70,7 +70,7 @@ struct EchoPull<V, K> {
 impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
     fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
         if let Some(sent) = ready!(poll_slot(&mut self.sending, cx)) {
-            self.stage.cursor.land();
+            self.stage.cursor.end_flight();
             if let Err(error) = sent {
                 self.stage.cursor.fail(error);
                 return Poll::Pending;
@@ -84,7 +84,7 @@ impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
             Ok(None) => Poll::Ready(Some(item)),
             Ok(Some(sending)) => {
                 self.sending = Some(sending);
-                self.stage.cursor.take_off();
+                self.stage.cursor.begin_flight();
                 self.waiting = Some(item);
                 // Polled at once, so that it can register its waker.
                 self.poll_pull(cx)
@@ -106,7 +106,7 @@ impl<V: Data, K: Data> EchoPull<V, K> {
         encode(&self.name, &self.key, &item.key, &self.value, &item.value, |key, payload| {
             let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));
             let message = Outgoing { partition: None, key, payload, headers, timestamp };
-            match self.stage.outputs.try_send(&self.topic, &message) {
+            match self.stage.outbox.try_send(&self.topic, &message) {
                 Ok(()) => Ok(None),
                 Err(SendRefused::Failed(error)) => Err(error.into()),
                 Err(SendRefused::Full) => {
@@ -116,7 +116,7 @@ impl<V: Data, K: Data> EchoPull<V, K> {
                         crate::transport::owned::Owned::of(&message),
                     );
                     Ok(Some(
-                        Box::pin(async move { Ok(stage.outputs.send(&topic, &owned.as_outgoing()).await?) }) as Sending
+                        Box::pin(async move { Ok(stage.outbox.send(&topic, &owned.as_outgoing()).await?) }) as Sending
                     ))
                 }
             }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use crate::message::{Headers, RawKey};
-use crate::stage::context::Run;
-use crate::stage::running::LiveStage;
+use crate::stage::context::StageMode;
+use crate::stage::running::RunningStage;
 use crate::time::Timestamp;
 
 /// What travels through the operators.
@@ -31,15 +31,15 @@ pub(crate) struct Meta {
 #[derive(Debug)]
 pub struct Event<V, K = RawKey> {
     item: Item<V, K>,
-    stage: Option<Arc<LiveStage>>,
+    stage: Option<Arc<RunningStage>>,
     /// Set where the ack is the user's to give: whether it has come.
     acked: Option<AtomicBool>,
 }
 
 impl<V, K> Event<V, K> {
-    pub(crate) fn new(item: Item<V, K>, origin: &Origin, explicit_ack: bool) -> Self {
+    pub(crate) fn new(item: Item<V, K>, origin: &StreamOrigin, explicit_ack: bool) -> Self {
         let stage = match origin {
-            Origin::Agent(Run::Live(stage)) => Some(Arc::clone(stage)),
+            StreamOrigin::Agent(StageMode::Live(stage)) => Some(Arc::clone(stage)),
             _ => None,
         };
         Self { item, stage, acked: explicit_ack.then(AtomicBool::default) }
@@ -100,6 +100,6 @@ impl<V, K> Event<V, K> {
     }
 
     fn place(&self) -> Option<&crate::transport::TopicPartition> {
-        self.stage.as_ref()?.inputs.get(self.item.meta.input as usize).map(|input| input.feed.partition())
+        self.stage.as_ref()?.inputs.get(self.item.meta.input as usize).map(|input| input.reader.partition())
     }
 }

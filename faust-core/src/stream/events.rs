@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 
 use super::event::Event;
 use super::handle::Stream;
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use crate::message::RawKey;
-use crate::stage::context::Run;
+use crate::stage::context::StageMode;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Yields events that are finished when their [`ack`](Event::ack) is called, not when the next one is asked for.
@@ -43,13 +43,13 @@ impl<V: Send + 'static, K: Send + 'static> Events<V, K> {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<V, K>>> {
-        if let Origin::Agent(Run::Live(stage)) = &self.stream.origin
+        if let StreamOrigin::Agent(StageMode::Live(stage)) = &self.stream.origin
             && !stage.cursor.is_draining()
         {
             ready!(stage.cursor.poll_room(cx, stage.buffer_maxsize));
         }
         let Some(item) = ready!(self.stream.poll_unacked(cx)) else { return Poll::Ready(None) };
-        if let Origin::Agent(Run::Live(stage)) = &self.stream.origin {
+        if let StreamOrigin::Agent(StageMode::Live(stage)) = &self.stream.origin {
             stage.cursor.hand_out(item.meta.input, item.meta.offset);
             stage.cursor.passed(item.meta.input, item.meta.offset, item.meta.timestamp);
         }

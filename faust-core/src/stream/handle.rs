@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::event::{Event, Item};
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use super::pull::{Blueprint, Pull, poll_slot};
 use super::source::SourceBlueprint;
 use crate::codec::Data;
 use crate::declare::ArgSpec;
 use crate::error::Error;
 use crate::message::RawKey;
-use crate::stage::context::Run;
+use crate::stage::context::StageMode;
 use crate::stage::window_close::close;
 use crate::stage::{AgentArg, AgentCx};
 
@@ -28,7 +28,7 @@ pub struct Stream<V, K = RawKey> {
     pub(super) blueprint: Arc<dyn Blueprint<V, K>>,
     /// The blueprint brought to life in this partition, at the first `next()`.
     pull: Option<Box<dyn Pull<V, K>>>,
-    pub(crate) origin: Origin,
+    pub(crate) origin: StreamOrigin,
     /// How many `group_by` and `through` lie behind.
     pub(crate) hop: usize,
     /// The event that the next `next()` acks.
@@ -41,7 +41,7 @@ pub struct Stream<V, K = RawKey> {
 type Closing = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
-    pub(crate) fn from_blueprint(blueprint: Arc<dyn Blueprint<V, K>>, origin: Origin, hop: usize) -> Self {
+    pub(crate) fn from_blueprint(blueprint: Arc<dyn Blueprint<V, K>>, origin: StreamOrigin, hop: usize) -> Self {
         Self { blueprint, pull: None, origin, hop, current: None, closing: None }
     }
 
@@ -66,7 +66,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         ready!(self.poll_closing(cx));
         self.finish_current();
         let polled = self.poll_unacked(cx);
-        if let (Poll::Ready(Some(item)), Origin::Agent(Run::Live(stage))) = (&polled, &self.origin) {
+        if let (Poll::Ready(Some(item)), StreamOrigin::Agent(StageMode::Live(stage))) = (&polled, &self.origin) {
             stage.tables.note_fields(&item.value);
             stage.cursor.begin(item.meta.input, item.meta.offset, item.meta.timestamp);
             self.current = Some((item.meta.input, item.meta.offset));
@@ -77,18 +77,18 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Closes the windows that the event before has left behind, while a cut still takes that event for unfinished: its
     /// ack and what is closed are committed together.
     pub(crate) fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Origin::Agent(Run::Live(stage)) = &self.origin else { return Poll::Ready(()) };
+        let StreamOrigin::Agent(StageMode::Live(stage)) = &self.origin else { return Poll::Ready(()) };
         if self.closing.is_none() {
             if !stage.tables.has_work(stage.cursor.stream_time()) {
                 return Poll::Ready(());
             }
-            stage.cursor.take_off();
+            stage.cursor.begin_flight();
             self.closing = Some(Box::pin(close(Arc::clone(stage))));
         }
         let Some(closed) = ready!(poll_slot(&mut self.closing, cx)) else { return Poll::Ready(()) };
         match closed {
             Ok(()) => {
-                stage.cursor.land();
+                stage.cursor.end_flight();
                 Poll::Ready(())
             }
             Err(error) => {
@@ -100,7 +100,9 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
 
     /// The event that was yielded last is done.
     pub(crate) fn finish_current(&mut self) {
-        if let (Some((input, offset)), Origin::Agent(Run::Live(stage))) = (self.current.take(), &self.origin) {
+        if let (Some((input, offset)), StreamOrigin::Agent(StageMode::Live(stage))) =
+            (self.current.take(), &self.origin)
+        {
             stage.cursor.finish(input, offset);
         }
     }
@@ -124,11 +126,11 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// The next item, neither begun nor acked: `take` and `events` do that themselves.
     pub(crate) fn poll_unacked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
         match &self.origin {
-            Origin::Agent(Run::Planning(sketch)) => {
-                sketch.polled(self.hop);
+            StreamOrigin::Agent(StageMode::Planning(recorder)) => {
+                recorder.polled(self.hop);
                 return Poll::Pending;
             }
-            Origin::Agent(Run::Live(_)) | Origin::Detached => {}
+            StreamOrigin::Agent(StageMode::Live(_)) | StreamOrigin::Detached => {}
         }
         if self.pull.is_none() {
             match self.blueprint.build(&self.origin) {
@@ -137,7 +139,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
             }
         }
         let polled = self.pull.as_mut().map_or(Poll::Pending, |pull| pull.poll_pull(cx));
-        if let (true, Origin::Agent(Run::Live(stage))) = (polled.is_pending(), &self.origin) {
+        if let (true, StreamOrigin::Agent(StageMode::Live(stage))) = (polled.is_pending(), &self.origin) {
             stage.cursor.park(cx);
         }
         polled
@@ -148,10 +150,10 @@ impl<V: Data, K: Data> AgentArg for Stream<V, K> {
     fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
         let blueprint = SourceBlueprint::<V, K>::new(spec.source.key_codec, spec.source.value_codec)
             .map_err(|why| Error::setup(vec![format!("agent `{}`, stream `{}`: {why}", cx.agent, spec.name)]))?;
-        if let Run::Planning(sketch) = &cx.run {
-            sketch.stream(spec.name, std::any::type_name::<V>())?;
+        if let StageMode::Planning(recorder) = &cx.mode {
+            recorder.stream(spec.name, std::any::type_name::<V>())?;
         }
-        Ok(Self::from_blueprint(Arc::new(blueprint), Origin::Agent(cx.run.clone()), 0))
+        Ok(Self::from_blueprint(Arc::new(blueprint), StreamOrigin::Agent(cx.mode.clone()), 0))
     }
 }
 

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use super::event::{Item, Meta};
 use super::handle::Stream;
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use super::pull::{Blueprint, Pull};
 use crate::error::Error;
-use crate::stage::context::Run;
+use crate::stage::context::StageMode;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Keeps the events for which `keep` is true; the others are acked here.
@@ -63,23 +63,23 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
 }
 
 /// A closure shared by all partitions.
-type Shared<V, R> = Arc<dyn Fn(V) -> R + Send + Sync>;
+type SharedFn<V, R> = Arc<dyn Fn(V) -> R + Send + Sync>;
 
 struct FilterMap<V, W, K> {
     inner: Arc<dyn Blueprint<V, K>>,
-    f: Shared<V, Option<W>>,
+    f: SharedFn<V, Option<W>>,
 }
 
 impl<V: Send + 'static, W: Send + 'static, K: Send + 'static> Blueprint<W, K> for FilterMap<V, W, K> {
-    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<W, K>>, Error> {
+    fn build(&self, origin: &StreamOrigin) -> Result<Box<dyn Pull<W, K>>, Error> {
         Ok(Box::new(FilterMapPull { inner: self.inner.build(origin)?, f: Arc::clone(&self.f), origin: origin.clone() }))
     }
 }
 
 struct FilterMapPull<V, W, K> {
     inner: Box<dyn Pull<V, K>>,
-    f: Shared<V, Option<W>>,
-    origin: Origin,
+    f: SharedFn<V, Option<W>>,
+    origin: StreamOrigin,
 }
 
 impl<V: Send, W: Send, K: Send> Pull<W, K> for FilterMapPull<V, W, K> {
@@ -96,11 +96,11 @@ impl<V: Send, W: Send, K: Send> Pull<W, K> for FilterMapPull<V, W, K> {
 
 struct AsyncFilterMap<V, W, K> {
     inner: Arc<dyn Blueprint<V, K>>,
-    f: Shared<V, Pin<Box<dyn Future<Output = Option<W>> + Send>>>,
+    f: SharedFn<V, Pin<Box<dyn Future<Output = Option<W>> + Send>>>,
 }
 
 impl<V: Send + 'static, W: Send + 'static, K: Send + 'static> Blueprint<W, K> for AsyncFilterMap<V, W, K> {
-    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<W, K>>, Error> {
+    fn build(&self, origin: &StreamOrigin) -> Result<Box<dyn Pull<W, K>>, Error> {
         Ok(Box::new(AsyncPull {
             inner: self.inner.build(origin)?,
             f: Arc::clone(&self.f),
@@ -112,8 +112,8 @@ impl<V: Send + 'static, W: Send + 'static, K: Send + 'static> Blueprint<W, K> fo
 
 struct AsyncPull<V, W, K> {
     inner: Box<dyn Pull<V, K>>,
-    f: Shared<V, Pin<Box<dyn Future<Output = Option<W>> + Send>>>,
-    origin: Origin,
+    f: SharedFn<V, Pin<Box<dyn Future<Output = Option<W>> + Send>>>,
+    origin: StreamOrigin,
     running: Option<Running<W, K>>,
 }
 
@@ -129,7 +129,7 @@ impl<V: Send, W: Send, K: Send> Pull<W, K> for AsyncPull<V, W, K> {
         loop {
             if let Some(running) = &mut self.running {
                 let result = ready!(running.future.as_mut().poll(cx));
-                self.origin.land();
+                self.origin.end_flight();
                 let Some(Running { key, meta, .. }) = self.running.take() else { continue };
                 match result {
                     Some(value) => return Poll::Ready(Some(Item { value, key, meta })),
@@ -138,29 +138,29 @@ impl<V: Send, W: Send, K: Send> Pull<W, K> for AsyncPull<V, W, K> {
             }
             let Some(Item { value, key, meta }) = ready!(self.inner.poll_pull(cx)) else { return Poll::Ready(None) };
             self.running = Some(Running { future: (self.f)(value), key, meta });
-            self.origin.take_off();
+            self.origin.begin_flight();
         }
     }
 }
 
-impl Origin {
+impl StreamOrigin {
     /// An operator begins something that a cut and a drain wait for.
-    pub(super) fn take_off(&self) {
-        if let Self::Agent(Run::Live(stage)) = self {
-            stage.cursor.take_off();
+    pub(super) fn begin_flight(&self) {
+        if let Self::Agent(StageMode::Live(stage)) = self {
+            stage.cursor.begin_flight();
         }
     }
 
     /// It has ended.
-    pub(super) fn land(&self) {
-        if let Self::Agent(Run::Live(stage)) = self {
-            stage.cursor.land();
+    pub(super) fn end_flight(&self) {
+        if let Self::Agent(StageMode::Live(stage)) = self {
+            stage.cursor.end_flight();
         }
     }
 
     /// An operator will not pass this event on: it is finished.
     pub(super) fn drop_event(&self, meta: &Meta) {
-        if let Self::Agent(Run::Live(stage)) = self {
+        if let Self::Agent(StageMode::Live(stage)) = self {
             stage.cursor.drop_event(meta.input, meta.offset);
         }
     }

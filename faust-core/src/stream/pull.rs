@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::event::Item;
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use crate::error::Error;
 
 /// A chain of operators, alive in one stage of one partition.
@@ -19,7 +19,7 @@ pub(crate) trait Pull<V, K>: Send {
 /// A chain of operators as the agent declared it, shared by all partitions and by the stages of a repartition.
 pub(crate) trait Blueprint<V, K>: Send + Sync {
     /// Brings it to life for one stage.
-    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<V, K>>, Error>;
+    fn build(&self, origin: &StreamOrigin) -> Result<Box<dyn Pull<V, K>>, Error>;
 }
 
 /// Polls a boxed future that is there, and forgets it when it is done.

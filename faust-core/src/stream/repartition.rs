@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use super::event::Item;
 use super::handle::Stream;
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use super::pull::{Blueprint, Pull};
 use super::source::SourceBlueprint;
 use crate::codec::encode::encode;
@@ -16,9 +16,9 @@ use crate::codec::record::key_of;
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::error::Error;
 use crate::stage::AgentFuture;
-use crate::stage::context::Run;
-use crate::stage::recorder::{Forwarder, Target};
-use crate::stage::running::LiveStage;
+use crate::stage::context::StageMode;
+use crate::stage::recorder::{Forwarder, RepartitionTarget};
+use crate::stage::running::RunningStage;
 use crate::transport::{Outgoing, Owned, SendRefused};
 
 impl<V: Data, K: Send + 'static> Stream<V, K> {
@@ -29,7 +29,7 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// Events that a later filter would drop are cheaper dropped before.
     pub fn group_by<G: Data>(self, name: &str, key: impl Fn(&V) -> G + Send + Sync + 'static) -> Stream<V, G> {
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| Ok(key(value)));
-        self.hop(Target::Internal { name: name.to_owned(), partitions: None }, rekey)
+        self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, rekey)
     }
 
     /// As [`group_by`](Self::group_by), by the field that the record names with `key = field`, read as `G`.
@@ -50,14 +50,14 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
                 std::any::type_name::<G>()
             )));
             let never: Rekey<V, K, G> = Arc::new(|_, _| Err("there is no key".to_owned()));
-            return self.hop(Target::Internal { name: name.to_owned(), partitions: None }, never);
+            return self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, never);
         };
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| {
             let mut bytes = Vec::new();
             let has_key = of(value, &mut bytes).map_err(|why| why.to_string())?;
             coder.decode(has_key.then_some(&*bytes)).map_err(|why| why.to_string())
         });
-        self.hop(Target::Internal { name: name.to_owned(), partitions: None }, rekey)
+        self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, rekey)
     }
 
     /// As [`group_by`](Self::group_by), through a topic of `partitions` partitions instead of as many as the source has:
@@ -69,23 +69,23 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
         key: impl Fn(&V) -> G + Send + Sync + 'static,
     ) -> Stream<V, G> {
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| Ok(key(value)));
-        self.hop(Target::Internal { name: name.to_owned(), partitions: Some(partitions) }, rekey)
+        self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: Some(partitions) }, rekey)
     }
 
-    fn hop<G: Data>(self, target: Target, rekey: Rekey<V, K, G>) -> Stream<V, G> {
+    fn hop<G: Data>(self, target: RepartitionTarget, rekey: Rekey<V, K, G>) -> Stream<V, G> {
         let next = self.hop + 1;
-        if let Origin::Detached = self.origin {
+        if let StreamOrigin::Detached = self.origin {
             let rekeyed = Rekeyed { inner: self.blueprint, rekey };
             return Stream::from_blueprint(Arc::new(rekeyed), self.origin, next);
         }
         match SourceBlueprint::<V, G>::new(None, None) {
             Ok(source) => {
                 match &self.origin {
-                    Origin::Agent(Run::Planning(sketch)) => {
-                        let forwarder = Hop { blueprint: self.blueprint, rekey, hop: self.hop };
-                        sketch.hop(target, Arc::new(forwarder));
+                    StreamOrigin::Agent(StageMode::Planning(recorder)) => {
+                        let forwarder = Repartition { blueprint: self.blueprint, rekey, hop: self.hop };
+                        recorder.hop(target, Arc::new(forwarder));
                     }
-                    Origin::Agent(Run::Live(stage)) if next > stage.hop => self.origin.fail(Error::Misuse(format!(
+                    StreamOrigin::Agent(StageMode::Live(stage)) if next > stage.hop => self.origin.fail(Error::Misuse(format!(
                         "agent `{}`: {target} comes after the first event, when the topology is fixed; move it before the first `next()`",
                         stage.agent
                     ))),
@@ -107,27 +107,27 @@ impl<V: Data, K: Data + Clone> Stream<V, K> {
     ///
     /// The topic is declared at start, with the source's partition count if it does not exist.
     pub fn through(self, topic: &str) -> Stream<V, K> {
-        self.hop(Target::Named(topic.to_owned()), Arc::new(|_, key: &K| Ok(key.clone())))
+        self.hop(RepartitionTarget::Named(topic.to_owned()), Arc::new(|_, key: &K| Ok(key.clone())))
     }
 }
 
 /// How the key of a forwarded event comes about, or why it does not.
 type Rekey<V, K, G> = Arc<dyn Fn(&V, &K) -> Result<G, String> + Send + Sync>;
 
-struct Hop<V, K, G> {
+struct Repartition<V, K, G> {
     blueprint: Arc<dyn Blueprint<V, K>>,
     rekey: Rekey<V, K, G>,
     hop: usize,
 }
 
-impl<V: Data, K: Send + 'static, G: Data> Forwarder for Hop<V, K, G> {
-    fn start(&self, stage: Arc<LiveStage>, to: &str) -> Result<AgentFuture, Error> {
+impl<V: Data, K: Send + 'static, G: Data> Forwarder for Repartition<V, K, G> {
+    fn start(&self, stage: Arc<RunningStage>, to: &str) -> Result<AgentFuture, Error> {
         let misfit = |why: UnknownCodec| Error::Misuse(format!("topic `{to}`: {why}"));
         let key_coder: Coder<G> = Coder::resolve(None, Role::Key).map_err(misfit)?;
         let value_coder: Coder<V> = Coder::resolve(None, Role::Value).map_err(misfit)?;
-        let topic = stage.outputs.topic(to)?;
+        let topic = stage.outbox.topic(to)?;
         let (to, rekey) = (to.to_owned(), Arc::clone(&self.rekey));
-        let origin = Origin::Agent(Run::Live(Arc::clone(&stage)));
+        let origin = StreamOrigin::Agent(StageMode::Live(Arc::clone(&stage)));
         let mut stream = Stream::from_blueprint(Arc::clone(&self.blueprint), origin, self.hop);
         Ok(Box::pin(async move {
             while let Some(item) = stream.next_item().await {
@@ -135,14 +135,14 @@ impl<V: Data, K: Send + 'static, G: Data> Forwarder for Hop<V, K, G> {
                 let full = encode(&to, &key_coder, &key, &value_coder, &item.value, |key, payload| {
                     let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));
                     let message = Outgoing { partition: None, key, payload, headers, timestamp };
-                    match stage.outputs.try_send(&topic, &message) {
+                    match stage.outbox.try_send(&topic, &message) {
                         Ok(()) => Ok(None),
                         Err(SendRefused::Full) => Ok(Some(Owned::of(&message))),
                         Err(SendRefused::Failed(error)) => Err(error),
                     }
                 })??;
                 if let Some(message) = full {
-                    stage.outputs.send(&topic, &message.as_outgoing()).await?;
+                    stage.outbox.send(&topic, &message.as_outgoing()).await?;
                 }
             }
             Ok(())
@@ -154,7 +154,7 @@ impl<V: Data, K: Send + 'static, G: Data> Forwarder for Hop<V, K, G> {
 struct Failed(String);
 
 impl<V, K> Blueprint<V, K> for Failed {
-    fn build(&self, _: &Origin) -> Result<Box<dyn Pull<V, K>>, Error> {
+    fn build(&self, _: &StreamOrigin) -> Result<Box<dyn Pull<V, K>>, Error> {
         Err(Error::Misuse(self.0.clone()))
     }
 }
@@ -166,7 +166,7 @@ struct Rekeyed<V, K, G> {
 }
 
 impl<V: Send + 'static, K: Send + 'static, G: Send + 'static> Blueprint<V, G> for Rekeyed<V, K, G> {
-    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<V, G>>, Error> {
+    fn build(&self, origin: &StreamOrigin) -> Result<Box<dyn Pull<V, G>>, Error> {
         Ok(Box::new(RekeyedPull { inner: self.inner.build(origin)?, rekey: Arc::clone(&self.rekey) }))
     }
 }

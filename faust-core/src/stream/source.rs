@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::event::{Item, Meta};
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use super::pull::{Blueprint, Pull, poll_slot};
 use crate::codec::record::{TimestampFn, timestamp_of};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::config::DecodePolicy;
 use crate::error::{Error, TransportErrorKind};
 use crate::message::RawMessage;
-use crate::stage::context::Run;
+use crate::stage::context::StageMode;
 use crate::stage::cursor::Gate;
 use crate::stage::dead_letter;
 use crate::stage::dead_letter::Undecodable;
-use crate::stage::running::LiveStage;
+use crate::stage::running::RunningStage;
 use crate::table_state::Prefetcher;
 
 /// Messages read at a time. 16 to 512 measure alike; 1 does not.
@@ -43,14 +43,14 @@ impl<V: Data, K: Data> SourceBlueprint<V, K> {
 }
 
 impl<V: Data, K: Data> Blueprint<V, K> for SourceBlueprint<V, K> {
-    fn build(&self, origin: &Origin) -> Result<Box<dyn Pull<V, K>>, Error> {
-        let Origin::Agent(Run::Live(stage)) = origin else {
+    fn build(&self, origin: &StreamOrigin) -> Result<Box<dyn Pull<V, K>>, Error> {
+        let StreamOrigin::Agent(StageMode::Live(stage)) = origin else {
             return Err(Error::Misuse("a stream can be read only inside an agent".to_owned()));
         };
         let decoder = Decoder { value: self.value.clone(), key: self.key.clone(), timestamp: self.timestamp };
-        Ok(Box::new(Leaf {
+        Ok(Box::new(SourcePull {
             stage: Arc::clone(stage),
-            ahead: stage.tables.look_ahead(),
+            prefetcher: stage.tables.prefetcher(),
             decoder,
             buffer: VecDeque::with_capacity(BATCH),
             turn: 0,
@@ -66,11 +66,11 @@ struct Decoder<V, K> {
     timestamp: Option<TimestampFn>,
 }
 
-struct Leaf<V, K> {
-    stage: Arc<LiveStage>,
+struct SourcePull<V, K> {
+    stage: Arc<RunningStage>,
     decoder: Decoder<V, K>,
-    buffer: VecDeque<Entry<V, K>>,
-    ahead: Prefetcher,
+    buffer: VecDeque<Buffered<V, K>>,
+    prefetcher: Prefetcher,
     /// The input to read first next time, so that none starves.
     turn: usize,
     /// A dead letter that waits for room in the producer.
@@ -82,17 +82,17 @@ struct Leaf<V, K> {
 /// Input, offset, and whether the dead letter could be sent.
 type Rejecting = Pin<Box<dyn Future<Output = (u32, i64, Result<(), Error>)> + Send>>;
 
-enum Entry<V, K> {
+enum Buffered<V, K> {
     Good(Item<V, K>),
     /// Kept in its place, so that what is before it is processed first. Boxed: rare and large.
     Bad(Box<Undecodable>),
 }
 
-impl<V: Data, K: Data> Pull<V, K> for Leaf<V, K> {
+impl<V: Data, K: Data> Pull<V, K> for SourcePull<V, K> {
     fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
         loop {
             if let Some((input, offset, sent)) = ready!(poll_slot(&mut self.rejecting, cx)) {
-                self.stage.cursor.land();
+                self.stage.cursor.end_flight();
                 match sent {
                     Ok(()) => self.stage.cursor.ack(input, offset),
                     Err(error) => self.stage.cursor.fail(error),
@@ -106,15 +106,15 @@ impl<V: Data, K: Data> Pull<V, K> for Leaf<V, K> {
             }
             ready!(self.poll_turn(cx));
             match self.buffer.pop_front() {
-                Some(Entry::Good(item)) => return Poll::Ready(Some(item)),
-                Some(Entry::Bad(bad)) => self.reject(*bad),
+                Some(Buffered::Good(item)) => return Poll::Ready(Some(item)),
+                Some(Buffered::Bad(bad)) => self.reject(*bad),
                 None => ready!(self.poll_fill(cx)),
             }
         }
     }
 }
 
-impl<V: Data, K: Data> Leaf<V, K> {
+impl<V: Data, K: Data> SourcePull<V, K> {
     /// Lets the neighbours on this thread, and this task's own commands, have a turn now and then: an agent that awaits
     /// nothing else, on a partition with endless messages, would never yield.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -127,20 +127,20 @@ impl<V: Data, K: Data> Leaf<V, K> {
 
     /// Reads and decodes the next batch into the buffer.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { stage, decoder, buffer, ahead, turn, .. } = self;
+        let Self { stage, decoder, buffer, prefetcher, turn, .. } = self;
         for step in 0..stage.inputs.len() {
             let index = (*turn + step) % stage.inputs.len();
             let Some(input) = stage.inputs.get(index) else { continue };
             let number = u32::try_from(index).expect("an agent has few topics");
             let polled = input.poll_batch(cx, BATCH, &mut |message| {
-                ahead.note(message.key);
+                prefetcher.note(message.key);
                 buffer.push_back(decoder.decode(number, &message));
             });
             // Whatever else the poll says: what has come is this stage's to finish.
             if !buffer.is_empty() {
-                ahead.look();
-                stage.cursor.delivered(number, buffer.iter().map(Entry::offset));
-                stage.outputs.stats.events(buffer.len() as u64);
+                prefetcher.look();
+                stage.cursor.delivered(number, buffer.iter().map(Buffered::offset));
+                stage.outbox.stats.events(buffer.len() as u64);
             }
             match polled {
                 Poll::Pending => {}
@@ -149,7 +149,7 @@ impl<V: Data, K: Data> Leaf<V, K> {
                     return Poll::Ready(());
                 }
                 Poll::Ready(Err(error)) if error.kind == TransportErrorKind::Retriable => {
-                    tracing::warn!(partition = %input.feed.partition(), "{error}; reading goes on");
+                    tracing::warn!(partition = %input.reader.partition(), "{error}; reading goes on");
                     cx.waker().wake_by_ref();
                 }
                 Poll::Ready(Err(error)) => stage.cursor.fail(error.into()),
@@ -168,9 +168,9 @@ impl<V: Data, K: Data> Leaf<V, K> {
         let agent = &self.stage.agent;
         match self.stage.on_decode_error {
             DecodePolicy::DeadLetter => {
-                tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it goes to `{}`", self.stage.outputs.dead_letter);
+                tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it goes to `{}`", self.stage.outbox.dead_letter);
                 let stage = Arc::clone(&self.stage);
-                stage.cursor.take_off();
+                stage.cursor.begin_flight();
                 self.rejecting = Some(Box::pin(async move {
                     let sent = dead_letter::send(&stage, &bad).await;
                     (input, offset, sent)
@@ -178,7 +178,7 @@ impl<V: Data, K: Data> Leaf<V, K> {
             }
             DecodePolicy::Skip => {
                 tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it is skipped");
-                self.stage.outputs.stats.skipped();
+                self.stage.outbox.stats.skipped();
                 self.stage.cursor.ack(input, offset);
             }
             DecodePolicy::Stop => {
@@ -189,22 +189,22 @@ impl<V: Data, K: Data> Leaf<V, K> {
 }
 
 impl<V: Data, K: Data> Decoder<V, K> {
-    fn decode(&self, input: u32, message: &RawMessage<'_>) -> Entry<V, K> {
+    fn decode(&self, input: u32, message: &RawMessage<'_>) -> Buffered<V, K> {
         let value = match self.value.decode(message.payload) {
             Ok(value) => value,
-            Err(why) => return Entry::bad(input, message, format!("value: {why}")),
+            Err(why) => return Buffered::bad(input, message, format!("value: {why}")),
         };
         let key = match self.key.decode(message.key) {
             Ok(key) => key,
-            Err(why) => return Entry::bad(input, message, format!("key: {why}")),
+            Err(why) => return Buffered::bad(input, message, format!("key: {why}")),
         };
         let timestamp = self.timestamp.and_then(|of| of(&value)).unwrap_or(message.timestamp);
         let meta = Meta { offset: message.offset, timestamp, input, headers: message.headers.clone() };
-        Entry::Good(Item { value, key, meta })
+        Buffered::Good(Item { value, key, meta })
     }
 }
 
-impl<V, K> Entry<V, K> {
+impl<V, K> Buffered<V, K> {
     fn bad(input: u32, message: &RawMessage<'_>, why: String) -> Self {
         Self::Bad(Box::new(Undecodable { input, message: message.to_owned(), why }))
     }

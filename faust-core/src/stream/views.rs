@@ -8,9 +8,9 @@ use tokio::time::Sleep;
 
 use super::event::Event;
 use super::handle::Stream;
-use super::origin::Origin;
+use super::origin::StreamOrigin;
 use crate::message::RawKey;
-use crate::stage::context::Run;
+use crate::stage::context::StageMode;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Yields key and value.
@@ -90,7 +90,7 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<Event<V, K>>>> {
-        if let (true, Origin::Agent(Run::Live(stage))) = (self.out, &self.stream.origin) {
+        if let (true, StreamOrigin::Agent(StageMode::Live(stage))) = (self.out, &self.stream.origin) {
             stage.cursor.pass_batch();
         }
         ready!(self.stream.poll_closing(cx));
@@ -125,23 +125,25 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
     fn hand_out(&mut self) -> Vec<Event<V, K>> {
         self.deadline = None;
         self.out = true;
-        if let Origin::Agent(Run::Live(stage)) = &self.stream.origin {
+        if let StreamOrigin::Agent(StageMode::Live(stage)) = &self.stream.origin {
             stage.cursor.begin_batch(self.batch.iter().map(|event| (event.input(), event.offset(), event.timestamp())));
         }
         std::mem::take(&mut self.batch)
     }
 
     fn finish_batch(&mut self) {
-        if let (true, Origin::Agent(Run::Live(stage))) = (std::mem::take(&mut self.out), &self.stream.origin) {
+        if let (true, StreamOrigin::Agent(StageMode::Live(stage))) =
+            (std::mem::take(&mut self.out), &self.stream.origin)
+        {
             stage.cursor.finish_batch();
         }
     }
 
     fn held(&self) -> bool {
-        matches!(&self.stream.origin, Origin::Agent(Run::Live(stage)) if stage.cursor.is_held())
+        matches!(&self.stream.origin, StreamOrigin::Agent(StageMode::Live(stage)) if stage.cursor.is_held())
     }
 
     fn live(&self) -> bool {
-        matches!(&self.stream.origin, Origin::Agent(Run::Live(_)))
+        matches!(&self.stream.origin, StreamOrigin::Agent(StageMode::Live(_)))
     }
 }

@@ -3,21 +3,21 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use super::handle::{Handle, TakenOut};
+use super::handle::{TableHandle, TakenOut};
 use crate::codec::Data;
 use crate::table_state::TableValue;
 
 /// The place of a key in a table, from [`Table::entry`](super::Table::entry).
 #[must_use = "an entry does nothing until it is filled or changed"]
 pub struct Entry<'a, K, V> {
-    handle: &'a Handle<K, V>,
+    handle: &'a TableHandle<K, V>,
     key: Vec<u8>,
     /// Not to be sent, so that an agent cannot keep it over an `await`.
     here: PhantomData<*const ()>,
 }
 
 impl<'a, K: Data, V: TableValue> Entry<'a, K, V> {
-    pub(super) fn new(handle: &'a Handle<K, V>, key: Vec<u8>) -> Self {
+    pub(super) fn new(handle: &'a TableHandle<K, V>, key: Vec<u8>) -> Self {
         Self { handle, key, here: PhantomData }
     }
 
@@ -54,7 +54,7 @@ impl<'a, K: Data, V: TableValue> Entry<'a, K, V> {
 
 /// A value that is being changed; the table has it again when this is dropped.
 pub struct ValueMut<'a, K: Data, V: TableValue> {
-    handle: &'a Handle<K, V>,
+    handle: &'a TableHandle<K, V>,
     place: Option<u32>,
     value: Option<V>,
     here: PhantomData<*const ()>,
@@ -62,7 +62,7 @@ pub struct ValueMut<'a, K: Data, V: TableValue> {
 
 impl<'a, K: Data, V: TableValue> ValueMut<'a, K, V> {
     /// With nothing taken out the agent has failed: it may go on with a value that nobody keeps.
-    pub(super) fn new(handle: &'a Handle<K, V>, taken: Option<TakenOut<V>>, make: impl FnOnce() -> V) -> Self {
+    pub(super) fn new(handle: &'a TableHandle<K, V>, taken: Option<TakenOut<V>>, make: impl FnOnce() -> V) -> Self {
         let (place, value) = taken.map_or((None, None), |TakenOut { place, value }| (Some(place), value));
         let mut guard = Self { handle, place, value, here: PhantomData };
         // Inside the guard, so that a panic gives the place back.

@@ -9,40 +9,35 @@ use crate::codec::{Coder, Data, Role};
 use crate::declare::{ArgSpec, TableDecl};
 use crate::error::Error;
 use crate::stage::AgentCx;
-use crate::stage::context::Run;
-use crate::stage::recorder::Sketch;
-use crate::stage::running::LiveStage;
+use crate::stage::binding::Binding;
+use crate::stage::context::StageMode;
+use crate::stage::running::RunningStage;
 use crate::table_state::{
     AnyTablePartition, KeyBounds, PartitionCx, SharedSpec, TablePartition, TableSpec, TableValue,
 };
 
 /// A table as one agent holds it.
-pub(super) struct Handle<K, V> {
+pub(super) struct TableHandle<K, V> {
     name: Arc<str>,
     key: Coder<K>,
-    way: Way<V>,
+    /// From `#[table(default = ..)]`, for as long as the table itself is only planned.
+    planned_default: Option<fn() -> Box<dyn Any + Send>>,
+    binding: TableBinding<V>,
 }
 
-/// Where the table is.
-enum Way<V> {
-    /// Nowhere yet: the agent is being planned.
-    Planning(Arc<Sketch>, Option<fn() -> Box<dyn Any + Send>>),
-    /// In the partition's task.
-    Live(Arc<TablePartition<V>>, Arc<LiveStage>),
-    /// By itself: in a unit test, or looked at from outside the agents.
-    Alone(Arc<TablePartition<V>>),
-}
+/// The table's partition, with the stage that uses it.
+type TableBinding<V> = Binding<(Arc<TablePartition<V>>, Arc<RunningStage>), Arc<TablePartition<V>>>;
 
 /// A value that is being looked at; the table has it again when this is dropped, whatever the looker does.
 struct Looked<'a, V: TableValue> {
-    cell: &'a TablePartition<V>,
+    partition: &'a TablePartition<V>,
     place: u32,
     value: Option<V>,
 }
 
 impl<V: TableValue> Drop for Looked<'_, V> {
     fn drop(&mut self) {
-        self.cell.give_back(self.place, self.value.take());
+        self.partition.give_back(self.place, self.value.take());
     }
 }
 
@@ -52,7 +47,7 @@ pub(super) struct TakenOut<V> {
     pub(super) value: Option<V>,
 }
 
-impl<K: Data, V: TableValue> Handle<K, V> {
+impl<K: Data, V: TableValue> TableHandle<K, V> {
     /// Makes an agent's handle, and in planning notes the table.
     pub(super) fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
         let decl = spec.table.unwrap_or_default();
@@ -60,39 +55,41 @@ impl<K: Data, V: TableValue> Handle<K, V> {
         let fault = |why: String| Error::setup(vec![why]);
         let key = Coder::resolve(decl.key_codec, Role::Key);
         let key = key.map_err(|why| fault(format!("agent `{}`, table `{name}`: {why}", cx.agent)))?;
-        let way = match &cx.run {
-            Run::Planning(sketch) => {
-                let spec = TableSpec::<V>::new::<K>(&decl, name, cx.agent, sketch.group()).map_err(fault)?;
-                sketch.table(Arc::new(SharedSpec(Arc::new(spec))));
-                Way::Planning(Arc::clone(sketch), decl.default)
+        let binding = match &cx.mode {
+            StageMode::Planning(recorder) => {
+                let spec = TableSpec::<V>::new::<K>(&decl, name, cx.agent, recorder.group()).map_err(fault)?;
+                recorder.table(Arc::new(SharedSpec(Arc::new(spec))));
+                Binding::Planning(Arc::clone(recorder))
             }
-            Run::Live(stage) => {
-                let cell = stage.tables.cell(name).and_then(|cell| cell.as_any().downcast::<TablePartition<V>>().ok());
+            StageMode::Live(stage) => {
+                let partition =
+                    stage.tables.state(name).and_then(|state| state.as_any().downcast::<TablePartition<V>>().ok());
                 let missing = || Error::Misuse(format!("table `{name}` is not part of the plan"));
-                Way::Live(cell.ok_or_else(missing)?, Arc::clone(stage))
+                Binding::Live((partition.ok_or_else(missing)?, Arc::clone(stage)))
             }
         };
-        Ok(Self { name: name.into(), key, way })
+        Ok(Self { name: name.into(), key, planned_default: decl.default, binding })
     }
 
     /// A table of its own, without changelog or store.
     pub(super) fn detached(decl: &TableDecl, name: &str) -> Self {
         let spec = TableSpec::<V>::new::<K>(decl, name, "a test", "test").expect("the types of a table have codecs");
         let key = Coder::resolve(decl.key_codec, Role::Key).expect("the key of a table has a codec");
-        Self { name: name.into(), key, way: Way::Alone(TablePartition::new(Arc::new(spec), PartitionCx::alone())) }
+        let partition = TablePartition::new(Arc::new(spec), PartitionCx::alone());
+        Self { name: name.into(), key, planned_default: None, binding: Binding::Detached(partition) }
     }
 
-    pub(super) fn stage(&self) -> Option<&Arc<LiveStage>> {
-        match &self.way {
-            Way::Live(_, stage) => Some(stage),
-            Way::Planning(..) | Way::Alone(_) => None,
+    pub(super) fn stage(&self) -> Option<&Arc<RunningStage>> {
+        match &self.binding {
+            Binding::Live((_, stage)) => Some(stage),
+            Binding::Planning(_) | Binding::Detached(_) => None,
         }
     }
 
-    pub(super) fn cell(&self) -> Option<&Arc<TablePartition<V>>> {
-        match &self.way {
-            Way::Live(cell, _) | Way::Alone(cell) => Some(cell),
-            Way::Planning(..) => None,
+    pub(super) fn partition(&self) -> Option<&Arc<TablePartition<V>>> {
+        match &self.binding {
+            Binding::Live((partition, _)) | Binding::Detached(partition) => Some(partition),
+            Binding::Planning(_) => None,
         }
     }
 
@@ -105,7 +102,7 @@ impl<K: Data, V: TableValue> Handle<K, V> {
         let mut bytes = BUFFER.take();
         bytes.clear();
         if let Err(why) = self.key.encode(key, &mut bytes) {
-            let topic = self.cell().map_or_else(String::new, |cell| cell.info().changelog.clone());
+            let topic = self.partition().map_or_else(String::new, |partition| partition.info().changelog.clone());
             self.fail(Error::Encode { topic, part: "key", why: why.to_string() });
         }
         let result = then(&mut bytes);
@@ -133,16 +130,16 @@ impl<K: Data, V: TableValue> Handle<K, V> {
     }
 
     pub(super) fn contains(&self, key: &[u8]) -> bool {
-        let Some(cell) = self.readable() else { return false };
-        cell.contains(key).map_err(|error| self.fail(error)).unwrap_or_default()
+        let Some(partition) = self.readable() else { return false };
+        partition.contains(key).map_err(|error| self.fail(error)).unwrap_or_default()
     }
 
     /// Looks at a value without copying it. The table may be used meanwhile, but for this key.
     pub(super) fn with<R>(&self, key: &[u8], look: impl FnOnce(Option<&V>) -> R) -> R {
-        let Some(cell) = self.readable() else { return look(None) };
-        match cell.take_to_look(key) {
+        let Some(partition) = self.readable() else { return look(None) };
+        match partition.take_to_look(key) {
             Ok(Some((place, value))) => {
-                let taken = Looked { cell, place, value: Some(value) };
+                let taken = Looked { partition, place, value: Some(value) };
                 look(taken.value.as_ref())
             }
             Ok(None) => look(None),
@@ -167,14 +164,14 @@ impl<K: Data, V: TableValue> Handle<K, V> {
     }
 
     pub(super) fn give_back(&self, place: u32, value: Option<V>) {
-        if let Some(cell) = self.cell() {
-            cell.give_back(place, value);
+        if let Some(partition) = self.partition() {
+            partition.give_back(place, value);
         }
     }
 
     pub(super) fn scan_bytes(&self, bounds: KeyBounds<'_>) -> Vec<(Vec<u8>, V)> {
-        let Some(cell) = self.readable() else { return Vec::new() };
-        cell.scan(bounds, &|_| true).unwrap_or_else(|error| {
+        let Some(partition) = self.readable() else { return Vec::new() };
+        partition.scan(bounds, &|_| true).unwrap_or_else(|error| {
             self.fail(error);
             Vec::new()
         })
@@ -182,8 +179,8 @@ impl<K: Data, V: TableValue> Handle<K, V> {
 
     /// Entries of all keys for which `keep` is true.
     pub(super) fn scan_for(&self, keep: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, V)> {
-        let Some(cell) = self.readable() else { return Vec::new() };
-        cell.scan((Bound::Unbounded, Bound::Unbounded), keep).unwrap_or_else(|error| {
+        let Some(partition) = self.readable() else { return Vec::new() };
+        partition.scan((Bound::Unbounded, Bound::Unbounded), keep).unwrap_or_else(|error| {
             self.fail(error);
             Vec::new()
         })
@@ -197,8 +194,8 @@ impl<K: Data, V: TableValue> Handle<K, V> {
     }
 
     pub(super) fn count(&self) -> usize {
-        let Some(cell) = self.readable() else { return 0 };
-        cell.count().unwrap_or_else(|error| {
+        let Some(partition) = self.readable() else { return 0 };
+        partition.count().unwrap_or_else(|error| {
             self.fail(error);
             0
         })
@@ -209,32 +206,32 @@ impl<K: Data, V: TableValue> Handle<K, V> {
     where
         V: Default,
     {
-        let declared = match &self.way {
-            Way::Planning(_, default) => default.and_then(|make| make().downcast().ok()).map(|value| *value),
-            Way::Live(cell, _) | Way::Alone(cell) => cell.spec().declared_default(),
+        let declared = match &self.binding {
+            Binding::Planning(_) => self.planned_default.and_then(|make| make().downcast().ok()).map(|value| *value),
+            Binding::Live((partition, _)) | Binding::Detached(partition) => partition.spec().declared_default(),
         };
         declared.unwrap_or_default()
     }
 
     /// The agent cannot go on.
     pub(super) fn fail(&self, error: Error) {
-        match &self.way {
-            Way::Planning(sketch, _) => sketch.fault(error.to_string()),
-            Way::Live(_, stage) => stage.fail(error),
-            Way::Alone(_) => tracing::error!("{error}"),
+        match &self.binding {
+            Binding::Planning(recorder) => recorder.fault(error.to_string()),
+            Binding::Live((_, stage)) => stage.fail(error),
+            Binding::Detached(_) => tracing::error!("{error}"),
         }
     }
 
     fn readable(&self) -> Option<&Arc<TablePartition<V>>> {
-        if let Way::Planning(sketch, _) = &self.way {
-            sketch.violation(&format!("uses table `{}`", self.name));
+        if let Binding::Planning(recorder) = &self.binding {
+            recorder.violation(&format!("uses table `{}`", self.name));
         }
-        self.cell()
+        self.partition()
     }
 
     /// A cut may come whenever no event is with the agent, and must not find half of one.
     fn writable(&self) -> Option<&Arc<TablePartition<V>>> {
-        if let Way::Live(_, stage) = &self.way
+        if let Binding::Live((_, stage)) = &self.binding
             && !stage.cursor.is_busy()
         {
             self.fail(Error::Misuse(format!(
@@ -247,24 +244,19 @@ impl<K: Data, V: TableValue> Handle<K, V> {
     }
 }
 
-impl<K, V> Handle<K, V> {
+impl<K, V> TableHandle<K, V> {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 }
 
-impl<K, V> Clone for Handle<K, V> {
+impl<K, V> Clone for TableHandle<K, V> {
     fn clone(&self) -> Self {
-        Self { name: Arc::clone(&self.name), key: self.key.clone(), way: self.way.clone() }
-    }
-}
-
-impl<V> Clone for Way<V> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Planning(sketch, default) => Self::Planning(Arc::clone(sketch), *default),
-            Self::Live(cell, stage) => Self::Live(Arc::clone(cell), Arc::clone(stage)),
-            Self::Alone(cell) => Self::Alone(Arc::clone(cell)),
+        Self {
+            name: Arc::clone(&self.name),
+            key: self.key.clone(),
+            planned_default: self.planned_default,
+            binding: self.binding.clone(),
         }
     }
 }

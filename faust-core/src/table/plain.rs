@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
 use super::entry::{Entry, ValueMut};
-use super::handle::Handle;
+use super::handle::TableHandle;
 use crate::codec::Data;
 use crate::declare::{ArgSpec, TableDecl};
 use crate::error::Error;
@@ -30,7 +30,7 @@ use crate::table_state::TableValue;
 /// assert_eq!((counts.get(&"b".to_owned()), counts.len()), (0, 1), "reading writes nothing");
 /// ```
 pub struct Table<K, V> {
-    handle: Handle<K, V>,
+    handle: TableHandle<K, V>,
 }
 
 impl<K: Data, V: TableValue> Table<K, V> {
@@ -39,7 +39,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
     /// # Panics
     /// The types have no codec.
     pub fn in_memory(name: &str) -> Self {
-        Self { handle: Handle::detached(&TableDecl::new(), name) }
+        Self { handle: TableHandle::detached(&TableDecl::new(), name) }
     }
 
     /// A copy of the value of a key; `None` if there is none, whatever the default.
@@ -192,7 +192,7 @@ impl<K: Data + Ord> OrderedKey for K {}
 
 impl<K: Data, V: TableValue> AgentArg for Table<K, V> {
     fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
-        Handle::arg(cx, spec).map(|handle| Self { handle })
+        TableHandle::arg(cx, spec).map(|handle| Self { handle })
     }
 }
 

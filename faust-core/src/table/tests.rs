@@ -9,8 +9,8 @@ use futures_util::FutureExt;
 use crate::agent::AgentHandle;
 use crate::declare::{ArgSpec, RelativeTo, WindowDecl};
 use crate::error::{BoxError, Error};
-use crate::stage::context::Run;
-use crate::stage::recorder::Sketch;
+use crate::stage::context::StageMode;
+use crate::stage::recorder::PlanRecorder;
 use crate::stage::{AgentArg, AgentCx, HookCall, HookHandle, HookKind, LateEvent};
 use crate::stream::Stream;
 use crate::time::Timestamp;
@@ -56,7 +56,7 @@ async fn count(
 }
 
 fn with_context<R>(agent: &'static str, then: impl FnOnce(&mut AgentCx<'_>) -> R) -> R {
-    then(&mut AgentCx { agent, sinks: &[], run: Run::Planning(Sketch::new(agent, "shop")) })
+    then(&mut AgentCx { agent, sinks: &[], mode: StageMode::Planning(PlanRecorder::new(agent, "shop")) })
 }
 
 #[test]

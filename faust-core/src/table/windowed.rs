@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use super::entry::ValueMut;
-use super::handle::Handle;
+use super::handle::TableHandle;
 use crate::codec::Data;
 use crate::declare::{ArgSpec, RelativeTo, TableDecl, WindowDecl};
 use crate::error::Error;
@@ -22,7 +22,7 @@ use crate::window::{Window, WindowSpec};
 /// batches, [`at`](Self::at) says which event is meant. A window is removed when stream time has passed its end by
 /// `expires`; what comes for it later is counted, and told to a `#[window_late]` function, but changes nothing.
 pub struct WindowedTable<K, V> {
-    handle: Handle<K, V>,
+    handle: TableHandle<K, V>,
     spec: WindowSpec,
     relative_to: RelativeTo,
 }
@@ -35,7 +35,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     /// The types have no codec, or the windows are none.
     pub fn in_memory(name: &str, spec: WindowSpec) -> Self {
         let decl = TableDecl { window: Some(WindowDecl::of(spec)), ..TableDecl::new() };
-        Self { handle: Handle::detached(&decl, name), spec, relative_to: RelativeTo::Stream }
+        Self { handle: TableHandle::detached(&decl, name), spec, relative_to: RelativeTo::Stream }
     }
 
     /// Gives the key this value in every window that holds the event.
@@ -215,11 +215,11 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
         });
     }
 
-    fn each_window(&self, key: &K, mut each: impl FnMut(&Handle<K, V>, &[u8])) {
+    fn each_window(&self, key: &K, mut each: impl FnMut(&TableHandle<K, V>, &[u8])) {
         let WindowedTable { handle, spec, .. } = self.table;
         let Some(time) = self.time.or_else(|| self.table.event_time()) else { return };
         let stream_time = handle.stage().and_then(|stage| stage.cursor.stream_time());
-        let closed_to = handle.cell().map_or(i64::MIN, |cell| cell.closed_to());
+        let closed_to = handle.partition().map_or(i64::MIN, |partition| partition.closed_to());
         handle.keyed(key, |bytes| {
             let mut composite = Vec::with_capacity(bytes.len() + 8);
             for window in spec.containing(time) {
@@ -238,8 +238,8 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
 
     fn late(&self, key: &[u8], window: Window, time: Timestamp, stream_time: Timestamp) {
         let handle = &self.table.handle;
-        if let (Some(stage), Some(cell)) = (handle.stage(), handle.cell()) {
-            stage.late(&cell.info().name, key, window, (time, stream_time), self.place);
+        if let (Some(stage), Some(partition)) = (handle.stage(), handle.partition()) {
+            stage.late(&partition.info().name, key, window, (time, stream_time), self.place);
         }
     }
 }
@@ -339,7 +339,7 @@ impl<K: Data, V: TableValue> AgentArg for WindowedTable<K, V> {
         let windows = window
             .spec()
             .map_err(|why| Error::setup(vec![format!("agent `{}`, table `{}`: {why}", cx.agent, spec.name)]))?;
-        Ok(Self { handle: Handle::arg(cx, spec)?, spec: windows, relative_to: decl.relative_to })
+        Ok(Self { handle: TableHandle::arg(cx, spec)?, spec: windows, relative_to: decl.relative_to })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::held::Held;
 use super::partition::{State, TablePartition};
-use super::roles::{Closed, ExpireWindows};
+use super::roles::{ClosedWindow, ExpireWindows};
 use super::spec::TableValue;
 use crate::error::Error;
 use crate::time::millis;
@@ -17,7 +17,7 @@ use crate::window::key::{split_store_key, store_key};
 const CLOSE_BATCH: usize = 256;
 
 impl<V: TableValue> ExpireWindows for TablePartition<V> {
-    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error> {
+    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<ClosedWindow>, Error> {
         let Some(spec) = self.spec.info.window else { return Ok(Vec::new()) };
         let mut state = self.state();
         if state.closing.is_empty() {
@@ -42,7 +42,7 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
             };
             let window = spec.window_at(start);
             let value = if with_values { self.encoded(&state, at)? } else { Vec::new() };
-            closed.push(Closed { key: key.to_vec(), window, value });
+            closed.push(ClosedWindow { key: key.to_vec(), window, value });
             state.overlay.write(at);
             state.overlay.put(at, Held::Absent);
         }

@@ -95,7 +95,7 @@ impl<V: Clone> Overlay<V> {
     /// here.
     ///
     /// Nothing in a loop depends on the round before: the processor waits for the memory of several at a time.
-    pub(crate) fn look_ahead(&self, keys: &KeyBatch) -> usize {
+    pub(crate) fn prefetch(&self, keys: &KeyBatch) -> usize {
         const TOGETHER: usize = 32;
         let (mut keys, mut left, mut here) = (keys.iter(), keys.len(), 0);
         while left > 0 {

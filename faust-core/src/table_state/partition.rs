@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::budget::CacheBudget;
 use super::held::Held;
 use super::overlay::{DirtyKey, Overlay};
-use super::prefetch::{Foresight, KeyBatch, Prefetch};
+use super::prefetch::{KeyBatch, Prefetch, Prefetchable};
 use super::roles::{AnyTablePartition, CommitState};
 use super::spec::{TableInfo, TableSpec, TableValue};
 use crate::codec::EncodeError;
@@ -19,7 +19,7 @@ use crate::partitioner::partition_of;
 use crate::stats::Stats;
 use crate::store::{Job, Sealed, SealedBuilder, Store, StoreError, StoreErrorKind, StoreName, StoreWriter};
 
-/// What a cell is made with.
+/// What a partition is made with.
 #[derive(Clone)]
 pub(crate) struct PartitionCx {
     pub(crate) partition: i32,
@@ -70,7 +70,7 @@ pub(crate) struct TablePartition<V> {
     pub(super) due: AtomicI64,
     /// As the state has it, to be seen without its lock; `i64::MIN` before any window has closed.
     pub(super) closed_to: AtomicI64,
-    /// For the store writer's report, which may come after the cell has gone.
+    /// For the store writer's report, which may come after the partition has gone.
     this: Weak<Self>,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct State<V> {
     entry_bytes: usize,
     /// Changed keys with which a commit is due.
     commit_due: usize,
-    foresight: Foresight,
+    prefetch: Prefetch,
 }
 
 impl<V: Clone> State<V> {
@@ -124,7 +124,7 @@ impl<V: TableValue> TablePartition<V> {
             entry_bytes: 0,
             commit_due: COMMIT_SOON,
             starts: BTreeMap::new(),
-            foresight: Foresight::default(),
+            prefetch: Prefetch::default(),
         };
         Arc::new_cyclic(|this| Self {
             spec,
@@ -389,13 +389,13 @@ impl<V: TableValue> CommitState for TablePartition<V> {
     }
 }
 
-impl<V: TableValue> Prefetch for TablePartition<V> {
-    fn look_ahead(&self, keys: &KeyBatch) -> bool {
+impl<V: TableValue> Prefetchable for TablePartition<V> {
+    fn prefetch(&self, keys: &KeyBatch) -> bool {
         let mut state = self.state();
-        let State { overlay, foresight, .. } = &mut *state;
-        let wants = foresight.is_worth_it(overlay.len());
+        let State { overlay, prefetch, .. } = &mut *state;
+        let wants = prefetch.is_worth_it(overlay.len());
         if wants {
-            foresight.learn(overlay.look_ahead(keys), keys);
+            prefetch.learn(overlay.prefetch(keys), keys);
         }
         wants
     }
@@ -414,15 +414,15 @@ impl<V: TableValue> TablePartition<V> {
             match written {
                 Ok(()) => {
                     stats.stored(entries);
-                    if let Some(cell) = this.upgrade() {
-                        cell.state().overlay.stored(number);
+                    if let Some(partition) = this.upgrade() {
+                        partition.state().overlay.stored(number);
                     }
                 }
                 // The worker has ended; what is not written is in the changelog.
                 Err(error) if error.kind() == StoreErrorKind::Gone => {}
                 Err(error) => {
-                    if let Some(cell) = this.upgrade() {
-                        cell.store_is_broken(&error);
+                    if let Some(partition) = this.upgrade() {
+                        partition.store_is_broken(&error);
                     }
                 }
             }

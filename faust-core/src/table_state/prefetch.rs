@@ -45,11 +45,11 @@ const REST: u32 = 256;
 
 /// Whether a table's keys are those of the messages: seen from whether it has them.
 #[derive(Debug, Default)]
-pub(crate) struct Foresight {
+pub(crate) struct Prefetch {
     rest: u32,
 }
 
-impl Foresight {
+impl Prefetch {
     /// Whether to look a batch up, in a table of so many entries. Asked once for each batch.
     pub(crate) fn is_worth_it(&mut self, entries: usize) -> bool {
         if self.rest > 0 {
@@ -68,21 +68,21 @@ impl Foresight {
 }
 
 /// A table that can look up keys before they are asked for.
-pub(crate) trait Prefetch: Send + Sync {
+pub(crate) trait Prefetchable: Send + Sync {
     /// Looks up the keys of a batch of messages, as far as some table wanted them. Returns whether this table does.
-    fn look_ahead(&self, keys: &KeyBatch) -> bool;
+    fn prefetch(&self, keys: &KeyBatch) -> bool;
 }
 
 /// What the beginning of a stream does for the tables of its stage, with each batch that it reads.
 pub(crate) struct Prefetcher {
-    tables: Vec<Arc<dyn Prefetch>>,
+    tables: Vec<Arc<dyn Prefetchable>>,
     /// Some table wanted the keys of the batch before, and so will have those of the present one.
     wanted: bool,
     keys: KeyBatch,
 }
 
 impl Prefetcher {
-    pub(crate) fn new(tables: Vec<Arc<dyn Prefetch>>) -> Self {
+    pub(crate) fn new(tables: Vec<Arc<dyn Prefetchable>>) -> Self {
         Self { tables, wanted: false, keys: KeyBatch::default() }
     }
 
@@ -98,7 +98,7 @@ impl Prefetcher {
 
     /// A batch has been read, and none of it handed out.
     pub(crate) fn look(&mut self) {
-        let wanting = self.tables.iter().filter(|table| table.look_ahead(&self.keys)).count();
+        let wanting = self.tables.iter().filter(|table| table.prefetch(&self.keys)).count();
         self.wanted = wanting > 0;
         self.keys.clear();
     }
@@ -127,17 +127,17 @@ mod tests {
     #[test]
     fn keys_are_looked_up_for_large_tables_that_have_them() {
         let spec = TableSpec::<u64>::new::<String>(&TableDecl::default(), "counts", "a test", "test");
-        let cell = TablePartition::new(Arc::new(spec.expect("both types have codecs")), PartitionCx::alone());
-        let mut ahead = Prefetcher::new(vec![Arc::clone(&cell) as Arc<dyn AnyTablePartition>]);
+        let partition = TablePartition::new(Arc::new(spec.expect("both types have codecs")), PartitionCx::alone());
+        let mut prefetcher = Prefetcher::new(vec![Arc::clone(&partition) as Arc<dyn AnyTablePartition>]);
         let mut batch = |keys: std::ops::Range<usize>| {
-            keys.for_each(|key| ahead.note(Some(&key.to_be_bytes())));
-            let noted = ahead.keys.len();
-            ahead.look();
-            (noted, ahead.wanted)
+            keys.for_each(|key| prefetcher.note(Some(&key.to_be_bytes())));
+            let noted = prefetcher.keys.len();
+            prefetcher.look();
+            (noted, prefetcher.wanted)
         };
         assert_eq!(batch(0..9), (0, false), "it is small");
         for key in 0..LARGE {
-            cell.set(&key.to_be_bytes(), Some(1)).expect("it is nobody else's");
+            partition.set(&key.to_be_bytes(), Some(1)).expect("it is nobody else's");
         }
         assert_eq!(batch(0..9), (0, true), "it is large now");
         assert_eq!(batch(0..9), (9, true));
@@ -148,14 +148,14 @@ mod tests {
 
     #[test]
     fn a_table_of_other_keys_is_left_alone_for_a_while() {
-        let (mut foresight, mut batch) = (Foresight::default(), KeyBatch::default());
+        let (mut prefetch, mut batch) = (Prefetch::default(), KeyBatch::default());
         (0..8).for_each(|_| batch.push(b"key"));
-        assert!(!foresight.is_worth_it(LARGE - 1), "a small table is near anyway");
-        assert!(foresight.is_worth_it(LARGE));
-        foresight.learn(2, &batch);
-        assert!(foresight.is_worth_it(LARGE), "a quarter is enough");
-        foresight.learn(1, &batch);
-        assert!((0..REST).all(|_| !foresight.is_worth_it(LARGE)));
-        assert!(foresight.is_worth_it(LARGE), "it may have got them since");
+        assert!(!prefetch.is_worth_it(LARGE - 1), "a small table is near anyway");
+        assert!(prefetch.is_worth_it(LARGE));
+        prefetch.learn(2, &batch);
+        assert!(prefetch.is_worth_it(LARGE), "a quarter is enough");
+        prefetch.learn(1, &batch);
+        assert!((0..REST).all(|_| !prefetch.is_worth_it(LARGE)));
+        assert!(prefetch.is_worth_it(LARGE), "it may have got them since");
     }
 }

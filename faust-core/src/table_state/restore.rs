@@ -1,4 +1,4 @@
-//! How a cell takes in what a restore reads from its changelog.
+//! How a partition takes in what a restore reads from its changelog.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,14 +4,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::prefetch::Prefetch;
+use super::prefetch::Prefetchable;
 use super::spec::TableInfo;
 use crate::error::Error;
 use crate::store::{Sealed, StoreWriter};
 use crate::window::Window;
 
 /// A partition of a table, whatever the type of its values.
-pub(crate) trait AnyTablePartition: CommitState + RestoreState + ExpireWindows + Prefetch {
+pub(crate) trait AnyTablePartition: CommitState + RestoreState + ExpireWindows + Prefetchable {
     fn info(&self) -> &TableInfo;
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -68,7 +68,7 @@ pub(crate) trait ExpireWindows: Send + Sync {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<Closed>, Error>;
+    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<ClosedWindow>, Error>;
 
     /// Returns the time before which windows have been removed permanently, by their start.
     fn closed_to(&self) -> i64;
@@ -79,7 +79,7 @@ pub(crate) trait ExpireWindows: Send + Sync {
 
 /// An expired window of one key.
 #[derive(Debug)]
-pub(crate) struct Closed {
+pub(crate) struct ClosedWindow {
     pub(crate) key: Vec<u8>,
     pub(crate) window: Window,
     /// The last value, encoded; empty if it was not requested.

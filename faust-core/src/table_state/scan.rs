@@ -1,4 +1,4 @@
-//! Going over many keys of a cell: what the overlay holds, laid over what the store holds.
+//! Going over many keys of a partition: what the overlay holds, laid over what the store holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

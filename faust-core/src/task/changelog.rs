@@ -135,7 +135,7 @@ fn rotate<'a>(key: &'a [u8], out: &'a mut Vec<u8>) -> &'a [u8] {
 
 /// A record of a changelog, as a restore reads it.
 pub(crate) struct ChangelogRecord<'a> {
-    pub(crate) cut: Option<Cut>,
+    pub(crate) cut: Option<CutTag>,
     /// In the store's form.
     pub(crate) key: &'a [u8],
     pub(crate) value: Option<&'a [u8]>,
@@ -143,7 +143,7 @@ pub(crate) struct ChangelogRecord<'a> {
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub(crate) struct CutTag {
     pub(crate) number: u64,
     pub(crate) is_new: bool,
 }
@@ -171,10 +171,10 @@ impl<'a> ChangelogRecord<'a> {
     }
 }
 
-fn cut_of(headers: &Headers) -> Option<Cut> {
+fn cut_of(headers: &Headers) -> Option<CutTag> {
     let text = headers.get_str(CUT_HEADER)?;
     let (number, is_new) = text.strip_suffix('n').map_or((text, false), |number| (number, true));
-    Some(Cut { number: number.parse().ok()?, is_new })
+    Some(CutTag { number: number.parse().ok()?, is_new })
 }
 
 #[cfg(test)]
@@ -185,8 +185,8 @@ mod tests {
     fn a_cut_is_read_as_it_was_written() {
         let headers = |text: &str| Headers::new().with(CUT_HEADER, text.to_owned());
         for (text, cut) in [
-            ("17", Some(Cut { number: 17, is_new: false })),
-            ("3n", Some(Cut { number: 3, is_new: true })),
+            ("17", Some(CutTag { number: 17, is_new: false })),
+            ("3n", Some(CutTag { number: 3, is_new: true })),
             ("n", None),
             ("x", None),
         ] {

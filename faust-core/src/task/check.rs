@@ -4,27 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::offsets::CutMark;
+use crate::offsets::CommitMetadata;
 use crate::store::Store;
-use crate::store::mark::{Marking, STORE_VERSION, StoreMark};
+use crate::store::mark::{STORE_VERSION, StoreCheckpoint, StoreIdentity};
 use crate::table_state::{TableFactory, TableInfo};
 use crate::time::millis;
 use crate::transport::{StartAt, TopicPartition};
 
 /// A table of a task, looked at.
-pub(super) struct Found {
+pub(super) struct CheckedTable {
     pub(super) factory: Arc<dyn TableFactory>,
     pub(super) partitions: i32,
     pub(super) changelog: TopicPartition,
     pub(super) store: Option<Arc<dyn Store>>,
-    pub(super) marking: Marking,
+    pub(super) identity: StoreIdentity,
     pub(super) from: i64,
     pub(super) end: i64,
     pub(super) full: bool,
     pub(super) cut: u64,
 }
 
-impl Found {
+impl CheckedTable {
     /// Where its changelog has to be read, if there is anything to read.
     pub(super) fn start(&self) -> Option<(TopicPartition, StartAt)> {
         (self.from < self.end).then(|| (self.changelog.clone(), StartAt::Offset(self.from)))
@@ -33,10 +33,10 @@ impl Found {
 
 /// What is known of a table before it is restored.
 pub(super) struct Facts<'a> {
-    pub(super) marking: &'a Marking,
+    pub(super) identity: &'a StoreIdentity,
     /// The mark in the store.
     pub(super) held: Option<Vec<u8>>,
-    pub(super) commit: Option<&'a CutMark>,
+    pub(super) commit: Option<&'a CommitMetadata>,
     /// The changelog's first offset, and the one after its last.
     pub(super) low: i64,
     pub(super) high: i64,
@@ -45,7 +45,7 @@ pub(super) struct Facts<'a> {
 
 /// From where a table is restored.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct RestoreStart {
     pub(super) from: i64,
     pub(super) full: bool,
     /// The last cut that is in the store.
@@ -62,8 +62,8 @@ const STALE_AFTER: Duration = Duration::from_secs(12 * 60 * 60);
 ///
 /// # Errors
 /// What does not fit, and how to start over.
-pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Result<Source, Error> {
-    let Facts { marking, held, commit, low, high, changelog } = facts;
+pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Result<RestoreStart, Error> {
+    let Facts { identity, held, commit, low, high, changelog } = facts;
     let fault = |why: String| Error::State { table: info.name.to_string(), partition, why };
     if let Some(&log) = commit.and_then(|commit| commit.logs.get(&*info.name))
         && log > high
@@ -72,19 +72,19 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             "the last commit knows its changelog {changelog} up to offset {log}, but it ends at {high}: somebody deleted or truncated it, and what it held is gone; create it anew from a backup, or run `reset --topics` to start over"
         )));
     }
-    let Some(mark) = held.map(|held| read(marking, &held).map_err(&fault)).transpose()? else {
+    let Some(mark) = held.map(|held| read(identity, &held).map_err(&fault)).transpose()? else {
         // Where all of it was deleted there is nothing left to tell that, but a commit of a table that was written to.
         if low > 0 && (high > low || commit.is_some_and(|commit| commit.cut > 0)) {
             return Err(fault(format!(
-                "its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; changelogs need `cleanup.policy=compact` alone. Run `reset --topics` to start over"
+                "its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; changelogs need `cleanup.policy=compact` alone. StageMode `reset --topics` to start over"
             )));
         }
-        return Ok(Source { from: low, full: true, cut: 0, is_stale: false });
+        return Ok(RestoreStart { from: low, full: true, cut: 0, is_stale: false });
     };
-    if mark.topic_id != marking.topic_id {
+    if mark.topic_id != identity.topic_id {
         return Err(fault(format!(
             "its changelog `{}` was deleted and created again since the store was written (topic id {} then, {} now); run `reset` to take what the changelog holds now, or `reset --topics` to start over",
-            changelog.topic, mark.topic_id, marking.topic_id
+            changelog.topic, mark.topic_id, identity.topic_id
         )));
     }
     if mark.next > high {
@@ -102,11 +102,11 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             mark.cut
         )));
     }
-    let age = marking.clock.now().0.saturating_sub(mark.time);
+    let age = identity.clock.now().0.saturating_sub(mark.time);
     let is_stale = mark.next < high && age > millis(STALE_AFTER);
     if is_stale && low == 0 {
         tracing::info!(table = %info.name, partition, "the store is too old to catch up, because the changelog forgets removals after a day: it is restored from the beginning");
-        return Ok(Source { from: low, full: true, cut: mark.cut, is_stale: true });
+        return Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true });
     }
     if mark.next < low {
         return Err(fault(format!(
@@ -119,17 +119,17 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             "its store is too old to catch up, because the changelog forgets removals after a day, and its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; run `reset --topics` to start over"
         )));
     }
-    Ok(Source { from: mark.next, full: false, cut: mark.cut, is_stale: false })
+    Ok(RestoreStart { from: mark.next, full: false, cut: mark.cut, is_stale: false })
 }
 
 /// Reads a store's mark and holds it against the table it is wanted for.
-fn read(marking: &Marking, held: &[u8]) -> Result<StoreMark, String> {
+fn read(identity: &StoreIdentity, held: &[u8]) -> Result<StoreCheckpoint, String> {
     #[derive(serde::Deserialize)]
     struct Version {
         v: u8,
     }
     let version: Option<Version> = serde_json::from_slice(held).ok();
-    let mark: Option<StoreMark> = serde_json::from_slice(held).ok();
+    let mark: Option<StoreCheckpoint> = serde_json::from_slice(held).ok();
     let mark = match (version, mark) {
         (Some(Version { v: STORE_VERSION }), Some(mark)) => mark,
         (Some(Version { v }), _) if v != STORE_VERSION => {
@@ -143,16 +143,16 @@ fn read(marking: &Marking, held: &[u8]) -> Result<StoreMark, String> {
             );
         }
     };
-    if mark.group != marking.group {
+    if mark.group != identity.group {
         return Err(format!(
             "its store was written by the app `{}`, and this is `{}`; give each app a `datadir` of its own, or run `reset`, then this one's is restored from the changelog",
-            mark.group, marking.group
+            mark.group, identity.group
         ));
     }
-    if mark.kind != marking.kind {
+    if mark.kind != identity.kind {
         return Err(format!(
             "its store holds {}, and the program wants {}; raise the app's `version` to start over, give the table another name, or go back to the old types",
-            mark.kind, marking.kind
+            mark.kind, identity.kind
         ));
     }
     Ok(mark)

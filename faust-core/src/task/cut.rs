@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::changelog::ChangelogWriter;
 use super::tables::{SealedTable, TaskTables};
 use crate::error::Error;
-use crate::offsets::CutMark;
+use crate::offsets::CommitMetadata;
 use crate::transport::{Committed, Delivery, TopicPartition};
 
 /// What to commit, and what must have arrived before.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    pub(super) offsets: BTreeMap<TopicPartition, (i64, CutMark)>,
+    pub(super) offsets: BTreeMap<TopicPartition, (i64, CommitMetadata)>,
     pub(crate) deliveries: Vec<Arc<Delivery>>,
     pub(super) sealed: Vec<SealedTable>,
     pub(super) tables: Arc<TaskTables>,
@@ -28,8 +28,8 @@ impl Cut {
     pub(crate) fn to_commit(&self) -> Result<BTreeMap<TopicPartition, Committed>, Error> {
         self.sealed.iter().try_for_each(SealedTable::arrived)?;
         let logs = self.tables.logs();
-        let committed = |(partition, (offset, mark)): (&TopicPartition, &(i64, CutMark))| {
-            let metadata = CutMark { logs: logs.clone(), ..mark.clone() }.to_text();
+        let committed = |(partition, (offset, mark)): (&TopicPartition, &(i64, CommitMetadata))| {
+            let metadata = CommitMetadata { logs: logs.clone(), ..mark.clone() }.to_text();
             (partition.clone(), Committed { offset: *offset, metadata })
         };
         Ok(self.offsets.iter().map(committed).collect())

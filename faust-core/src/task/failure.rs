@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::run::Returned;
 use crate::config::Settings;
 use crate::error::{Error, TransportError, chain};
-use crate::plan::Stage;
-use crate::stage::running::LiveStage;
+use crate::plan::PlannedStage;
+use crate::stage::running::RunningStage;
 
 /// A failure of a task, told in terms of the agent.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ enum Why {
 }
 
 impl Failure {
-    pub(super) fn returned(stage: &LiveStage, returned: Returned) -> Self {
+    pub(super) fn returned(stage: &RunningStage, returned: Returned) -> Self {
         let why = match returned {
             Returned::Result(Ok(())) => Why::Ended,
             Returned::Result(Err(error)) => Why::Agent(chain(&*error)),
@@ -43,7 +43,7 @@ impl Failure {
     }
 
     /// An operator or decoding failed.
-    pub(super) fn fault(stage: &LiveStage, error: Error) -> Self {
+    pub(super) fn fault(stage: &RunningStage, error: Error) -> Self {
         let why = match error {
             Error::Decode { .. } | Error::Misuse(_) => Why::Final(error),
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// The stages could not be started.
-    pub(super) fn start(stages: &[Stage], error: Error) -> Self {
+    pub(super) fn start(stages: &[PlannedStage], error: Error) -> Self {
         let why = match error {
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
             other => Why::Agent(chain(&other)),
@@ -62,17 +62,17 @@ impl Failure {
     }
 
     /// What the tables hold cannot be written.
-    pub(super) fn commit(stages: &[Stage], error: Error) -> Self {
+    pub(super) fn commit(stages: &[PlannedStage], error: Error) -> Self {
         Self { place: "the commit of its tables".to_owned(), ..Self::start(stages, error) }
     }
 
     /// What was sent since the last commit did not arrive.
-    pub(super) fn undelivered(stages: &[Stage], error: TransportError) -> Self {
+    pub(super) fn undelivered(stages: &[PlannedStage], error: TransportError) -> Self {
         let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Agent(error.to_string()) };
         Self { agent: agents(stages), place: "what it sent since the last commit".to_owned(), at: (0, -1), why }
     }
 
-    fn of(stage: &LiveStage, why: Why) -> Self {
+    fn of(stage: &RunningStage, why: Why) -> Self {
         Self { agent: stage.agent.to_string(), place: stage.place(), at: stage.cursor.at(), why }
     }
 
@@ -95,8 +95,8 @@ impl Failure {
 const ENDED: &str = "agent ended while its stream is open; let it return only when `next()` gives `None`";
 
 /// The agents of a task.
-fn agents(stages: &[Stage]) -> String {
-    let mut names: Vec<_> = stages.iter().map(Stage::agent).collect();
+fn agents(stages: &[PlannedStage]) -> String {
+    let mut names: Vec<_> = stages.iter().map(PlannedStage::agent).collect();
     names.dedup();
     names.join("`, `")
 }

@@ -6,17 +6,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::command::Command;
-use super::partition::Part;
-use crate::stage::running::LiveStage;
+use super::partition::TaskPartition;
+use crate::stage::running::RunningStage;
 
 /// The worker's handle of a running task.
 pub(crate) struct TaskHandle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) join: tokio::task::JoinHandle<()>,
     /// Outlive the task, so that another can be made of them when partitions come or go.
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<TaskPartition>,
     /// The stages of the present generation, for whoever watches over idle and stuck ones.
-    pub(crate) live: Arc<Mutex<Vec<Arc<LiveStage>>>>,
+    pub(crate) live: Arc<Mutex<Vec<Arc<RunningStage>>>>,
 }
 
 impl TaskHandle {

@@ -3,25 +3,25 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::config::Settings;
-use crate::offsets::CutMark;
-use crate::stage::reader::Feed;
+use crate::offsets::CommitMetadata;
+use crate::stage::reader::StageReader;
 use crate::transport::{Assigned, Committed};
 
 /// One partition of a task: where it is read, and what was last committed for it.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
-    pub(crate) feed: Arc<Feed>,
+pub(crate) struct TaskPartition {
+    pub(crate) reader: Arc<StageReader>,
     pub(crate) start: i64,
     committed: Option<Committed>,
     /// What its first task committed before it began.
     marked: Arc<OnceLock<Committed>>,
 }
 
-impl Part {
+impl TaskPartition {
     pub(crate) fn new(assigned: Assigned, settings: &Settings) -> Self {
         let Assigned { partition, committed, start, queue } = assigned;
         Self {
-            feed: Arc::new(Feed::new(partition, queue, start, settings.stream_buffer_maxsize)),
+            reader: Arc::new(StageReader::new(partition, queue, start, settings.stream_buffer_maxsize)),
             start,
             committed,
             marked: Arc::default(),
@@ -29,13 +29,13 @@ impl Part {
     }
 
     /// What the last commit says beside the offset, if it was one of ours.
-    pub(crate) fn mark(&self) -> Option<CutMark> {
-        CutMark::from_text(&self.committed()?.metadata)
+    pub(crate) fn mark(&self) -> Option<CommitMetadata> {
+        CommitMetadata::from_text(&self.committed()?.metadata)
     }
 
     /// The last commit, as far as this worker knows.
     pub(crate) fn committed(&self) -> Option<&Committed> {
-        let is_ours = |committed: &&Committed| CutMark::from_text(&committed.metadata).is_some();
+        let is_ours = |committed: &&Committed| CommitMetadata::from_text(&committed.metadata).is_some();
         self.committed.as_ref().filter(is_ours).or(self.marked.get()).or(self.committed.as_ref())
     }
 

@@ -12,28 +12,28 @@ use super::context::TaskCx;
 use super::cut::Cut;
 use super::failure::{Attempts, Failure};
 use super::handle::TaskHandle;
-use super::partition::Part;
+use super::partition::TaskPartition;
 use super::positions::Positions;
 use super::recovery::{Preparation, Restoring};
-use super::run::{Generation, News, Returned, Start};
+use super::run::{Returned, RunEvent, Start, TaskRun};
 use super::tables::TaskTables;
 use crate::error::{Error, TransportError};
-use crate::plan::Stage;
-use crate::stage::outbox::Outputs;
-use crate::stage::reader::Feed;
-use crate::stage::running::LiveStage;
+use crate::plan::PlannedStage;
+use crate::stage::outbox::Outbox;
+use crate::stage::reader::StageReader;
+use crate::stage::running::RunningStage;
 use crate::transport::Delivery;
 
 /// The task of one partition of one set of topics.
 pub(crate) struct Task {
     pub(super) cx: Arc<TaskCx>,
-    pub(super) stages: Vec<Stage>,
-    pub(super) feeds: Vec<Arc<Feed>>,
-    /// For each stage, the feeds it reads.
+    pub(super) stages: Vec<PlannedStage>,
+    pub(super) readers: Vec<Arc<StageReader>>,
+    /// For each stage, the readers it reads.
     pub(super) inputs: Vec<Vec<usize>>,
     /// What is committed.
     pub(super) committed: Positions,
-    /// Where the next generation begins: there, or further on if an agent returned early.
+    /// Where the next run begins: there, or further on if an agent returned early.
     pub(super) start: Positions,
     /// What was sent up to `start` and must arrive before that is committed.
     pub(super) carried: Vec<Arc<Delivery>>,
@@ -42,7 +42,7 @@ pub(crate) struct Task {
     /// The number of the last cut, or of the last that anybody has left in a changelog.
     pub(super) cuts: u64,
     /// What was last committed for each partition.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<TaskPartition>,
     /// How the tables come about, until they are there.
     pub(super) preparation: Option<Preparation>,
     /// The worker is not ready while this is here.
@@ -50,10 +50,10 @@ pub(crate) struct Task {
     pub(super) tables: Arc<TaskTables>,
     /// Writes what cuts seal, if there are tables.
     pub(super) changelog: Option<Arc<ChangelogWriter>>,
-    /// The last generation was given up, and the next has not begun.
+    /// The last run was given up, and the next has not begun.
     fallen: bool,
     attempts: Attempts,
-    live: Arc<Mutex<Vec<Arc<LiveStage>>>>,
+    live: Arc<Mutex<Vec<Arc<RunningStage>>>>,
 }
 
 /// How often a task looks at what its tables hold beside a commit that is under way.
@@ -61,8 +61,8 @@ const PRESSURE_LOOK: Duration = Duration::from_secs(1);
 /// Changed keys of one table with which its streams wait for such a commit.
 const PRESSURE: usize = 1_000_000;
 
-/// Why a generation is over.
-enum Over {
+/// Why a run is over.
+enum RunEnd {
     Failed(Failure),
     /// Drained, and the last cut handed over; or the worker has gone.
     Done,
@@ -72,20 +72,20 @@ impl Task {
     /// Starts a task for partitions that belong together; with a preparation it has tables and restores them first.
     pub(crate) fn spawn(
         cx: Arc<TaskCx>,
-        stages: Vec<Stage>,
-        parts: Vec<Part>,
+        stages: Vec<PlannedStage>,
+        parts: Vec<TaskPartition>,
         preparation: Option<Preparation>,
     ) -> TaskHandle {
         let committed = Positions::restore(&stages, &parts);
-        let feeds: Vec<_> = parts.iter().map(|part| Arc::clone(&part.feed)).collect();
-        let inputs = stages.iter().map(|stage| inputs_of(stage, &feeds)).collect();
+        let readers: Vec<_> = parts.iter().map(|part| Arc::clone(&part.reader)).collect();
+        let inputs = stages.iter().map(|stage| inputs_of(stage, &readers)).collect();
         let live = Arc::default();
         let restoring = preparation.is_some().then(|| cx.recovery.begin_restore());
         let (commands, receiver) = mpsc::unbounded_channel();
         let task = Self {
             cx,
             stages,
-            feeds,
+            readers,
             inputs,
             start: committed.clone(),
             cuts: committed.cut(),
@@ -110,11 +110,11 @@ impl Task {
         }
         loop {
             let over = match self.start() {
-                Ok(mut generation) => self.drive(&mut generation, &mut commands).await,
-                Err(error) => Over::Failed(Failure::start(&self.stages, error)),
+                Ok(mut run) => self.drive(&mut run, &mut commands).await,
+                Err(error) => RunEnd::Failed(Failure::start(&self.stages, error)),
             };
             self.set_live(Vec::new());
-            let Over::Failed(failure) = over else { return };
+            let RunEnd::Failed(failure) = over else { return };
             self.cx.stats.agent_failed();
             if !failure.keeps_what_is_done() {
                 self.fall_back();
@@ -136,26 +136,26 @@ impl Task {
         }
     }
 
-    fn start(&mut self) -> Result<Generation, Error> {
+    fn start(&mut self) -> Result<TaskRun, Error> {
         self.fallen = false;
-        let outputs = Outputs::new(Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats), self.cx.dead_letter.clone());
-        let generation = Generation::start(Start {
+        let outbox = Outbox::new(Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats), self.cx.dead_letter.clone());
+        let run = TaskRun::start(Start {
             stages: &self.stages,
             inputs: &self.inputs,
             starts: self.start.starts(),
-            feeds: &self.feeds,
-            outputs,
+            readers: &self.readers,
+            outbox,
             settings: &self.cx.settings,
             stream_times: self.start.times(),
             tables: &self.tables,
             clock: &self.cx.clock,
         })?;
-        self.set_live(generation.stages.clone());
-        Ok(generation)
+        self.set_live(run.stages.clone());
+        Ok(run)
     }
 
-    /// Runs one generation.
-    async fn drive(&mut self, generation: &mut Generation, commands: &mut mpsc::UnboundedReceiver<Command>) -> Over {
+    /// Runs one run.
+    async fn drive(&mut self, run: &mut TaskRun, commands: &mut mpsc::UnboundedReceiver<Command>) -> RunEnd {
         // The cut that is being taken: whom to tell, and until when to wait for rest.
         let mut cutting: Option<(oneshot::Sender<Option<Cut>>, Instant)> = None;
         let recovery = Arc::clone(&self.cx.recovery);
@@ -170,70 +170,70 @@ impl Task {
                 biased;
                 // The worker asks for a cut, tells of a commit, or takes the partition away.
                 command = commands.recv() => match command {
-                    None => return Over::Done,
+                    None => return RunEnd::Done,
                     Some(Command::Cut(reply)) => {
                         self.tables.trim();
-                        generation.hold();
+                        run.hold();
                         cutting = Some((reply, Instant::now() + self.cx.settings.commit_cut_timeout));
                     }
                     Some(Command::Resolved(resolution)) => {
                         if let Some(error) = self.resolve(resolution) {
-                            return Over::Failed(Failure::undelivered(&self.stages, error));
+                            return RunEnd::Failed(Failure::undelivered(&self.stages, error));
                         }
                         if std::mem::take(&mut pressed) && cutting.is_none() && !choked {
-                            generation.release();
+                            run.release();
                         }
                     }
                     Some(Command::Drain(deadline, reply)) => {
                         // The commit that waits for it goes without: the last cut has all of it.
                         drop(cutting.take());
-                        let in_order = self.drain(generation, deadline).await;
-                        let cut = if self.settle(commands).await { self.last_cut(generation, in_order) } else { None };
+                        let in_order = self.drain(run, deadline).await;
+                        let cut = if self.settle(commands).await { self.last_cut(run, in_order) } else { None };
                         drop(reply.send(Drained { cut, in_order: in_order.is_some() }));
-                        return Over::Done;
+                        return RunEnd::Done;
                     }
                 },
                 // An agent stays in its event: this commit is left out, the event is not cut in two.
                 () = at(deadline) => {
                     if let Some((reply, _)) = cutting.take() {
                         self.cx.stats.cut_missed();
-                        tracing::warn!(place = %busy_place(generation), "no commit: the agent stayed in an event longer than `commit_cut_timeout`");
+                        tracing::warn!(place = %busy_place(run), "no commit: the agent stayed in an event longer than `commit_cut_timeout`");
                         drop(reply.send(None));
                     }
                     choked = false;
-                    generation.release();
+                    run.release();
                 }
                 // Time to see what has been written since a commit began that does not end.
                 () = tokio::time::sleep(PRESSURE_LOOK), if self.pending.is_some() && !pressed => {
                     pressed = self.tables.dirty() >= PRESSURE;
                     if pressed {
                         tracing::warn!("a commit does not end, and tables hold {PRESSURE} changes since it began: their streams wait for it");
-                        generation.hold();
+                        run.hold();
                     }
                 }
                 // The stores have caught up.
                 () = recovery.stores.writer().room(), if choked => {
                     choked = false;
                     if cutting.is_none() && !pressed {
-                        generation.release();
+                        run.release();
                     }
                 }
                 // The stages run inside this arm; it yields when one of them has something to say.
-                news = generation.news(cutting.is_some()) => match news {
-                    News::AtRest => {
+                news = run.news(cutting.is_some()) => match news {
+                    RunEvent::AtRest => {
                         if let Some((reply, _)) = cutting.take() {
-                            match self.take_cut(generation) {
+                            match self.take_cut(run) {
                                 Ok(cut) => self.answer(reply, cut),
-                                Err(error) => return Over::Failed(Failure::commit(&self.stages, error)),
+                                Err(error) => return RunEnd::Failed(Failure::commit(&self.stages, error)),
                             }
                         }
                         choked = !self.tables.is_empty() && !recovery.stores.writer().has_room();
                         if !choked {
-                            generation.release();
+                            run.release();
                         }
                     }
-                    News::Faulted(index, error) => return Over::Failed(self.fault(generation, index, error)),
-                    News::Returned(index, returned) => return Over::Failed(self.returned(generation, index, returned)),
+                    RunEvent::Faulted(index, error) => return RunEnd::Failed(self.fault(run, index, error)),
+                    RunEvent::Returned(index, returned) => return RunEnd::Failed(self.returned(run, index, returned)),
                 },
             }
         }
@@ -248,8 +248,8 @@ impl Task {
     }
 
     /// A stage has returned though its stream was open.
-    fn returned(&mut self, generation: &Generation, index: usize, returned: Returned) -> Failure {
-        let Some(stage) = generation.stages.get(index) else {
+    fn returned(&mut self, run: &TaskRun, index: usize, returned: Returned) -> Failure {
+        let Some(stage) = run.stages.get(index) else {
             return Failure::start(&self.stages, Error::Misuse("a stage is missing".to_owned()));
         };
         if let Returned::Result(Ok(())) = returned {
@@ -257,9 +257,9 @@ impl Task {
             stage.cursor.returned(false);
             // It finished the event it was in, and what was finished stays so: begin again right there. But with tables,
             // what another agent has written in an event that it is still in must go.
-            if self.tables.is_empty() || (is_done && generation.is_at_rest()) {
-                self.start = self.positions(generation);
-                self.carried.extend(generation.outputs.cut());
+            if self.tables.is_empty() || (is_done && run.is_at_rest()) {
+                self.start = self.positions(run);
+                self.carried.extend(run.outbox.cut());
             } else {
                 self.fall_back();
             }
@@ -267,8 +267,8 @@ impl Task {
         Failure::returned(stage, returned)
     }
 
-    fn fault(&self, generation: &Generation, index: usize, error: Error) -> Failure {
-        match generation.stages.get(index) {
+    fn fault(&self, run: &TaskRun, index: usize, error: Error) -> Failure {
+        match run.stages.get(index) {
             Some(stage) => Failure::fault(stage, error),
             None => Failure::start(&self.stages, error),
         }
@@ -276,41 +276,41 @@ impl Task {
 
     /// Ends the streams and waits for the stages to return; `None` if the deadline came first, else whether all of them
     /// have finished what they were in.
-    async fn drain(&self, generation: &mut Generation, deadline: Instant) -> Option<bool> {
+    async fn drain(&self, run: &mut TaskRun, deadline: Instant) -> Option<bool> {
         let mut finished = true;
         // Their streams stay silent, so that they will not return.
         let mut faulted = std::collections::BTreeSet::new();
-        generation.drain();
-        while generation.running() > faulted.len() {
+        run.drain();
+        while run.running() > faulted.len() {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(deadline) => {
-                    tracing::warn!(place = %busy_place(generation), "an agent did not return in time and is dropped; its event will be read again");
+                    tracing::warn!(place = %busy_place(run), "an agent did not return in time and is dropped; its event will be read again");
                     return None;
                 }
-                news = generation.news(false) => match news {
-                    News::Returned(index, Returned::Result(Ok(()))) => {
+                news = run.news(false) => match news {
+                    RunEvent::Returned(index, Returned::Result(Ok(()))) => {
                         faulted.remove(&index);
-                        if let Some(stage) = generation.stages.get(index) {
+                        if let Some(stage) = run.stages.get(index) {
                             // Windows that are half closed, and late events nobody was told of, are not done.
                             finished &= !stage.is_closing();
                             stage.cursor.returned(stage.cursor.has_ended());
                         }
                     }
-                    News::Returned(index, returned) => {
+                    RunEvent::Returned(index, returned) => {
                         faulted.remove(&index);
-                        if let Some(stage) = generation.stages.get(index) {
+                        if let Some(stage) = run.stages.get(index) {
                             let failure = Failure::returned(stage, returned);
                             tracing::error!(agent = %failure.agent, place = %failure.place, "{} while it was ended; the event will be read again", failure.what());
                         }
                         finished = false;
                     }
-                    News::Faulted(index, error) => {
+                    RunEvent::Faulted(index, error) => {
                         tracing::error!("{error}");
                         faulted.insert(index);
                         finished = false;
                     }
-                    News::AtRest => {}
+                    RunEvent::AtRest => {}
                 },
             }
         }
@@ -335,19 +335,19 @@ impl Task {
         true
     }
 
-    /// The cut of a generation that was drained. An event that was begun and not finished may have written to tables:
+    /// The cut of a run that was drained. An event that was begun and not finished may have written to tables:
     /// then there is nothing to commit, and what was done since the last commit is done again.
-    fn last_cut(&mut self, generation: &Generation, in_order: Option<bool>) -> Option<Cut> {
+    fn last_cut(&mut self, run: &TaskRun, in_order: Option<bool>) -> Option<Cut> {
         if in_order != Some(true) && !self.tables.is_empty() {
             return None;
         }
-        self.take_cut(generation).unwrap_or_else(|error| {
+        self.take_cut(run).unwrap_or_else(|error| {
             tracing::error!("{error}; what was done since the last commit will be done again");
             None
         })
     }
 
-    /// The next generation begins at what is committed, with the tables as they were then.
+    /// The next run begins at what is committed, with the tables as they were then.
     fn fall_back(&mut self) {
         self.start = self.committed.clone();
         self.carried.clear();
@@ -424,19 +424,19 @@ impl Task {
         while self.pause(Instant::now() + std::time::Duration::from_secs(3600), commands).await {}
     }
 
-    fn set_live(&self, stages: Vec<Arc<LiveStage>>) {
+    fn set_live(&self, stages: Vec<Arc<RunningStage>>) {
         *self.live.lock().unwrap_or_else(PoisonError::into_inner) = stages;
     }
 }
 
-fn inputs_of(stage: &Stage, feeds: &[Arc<Feed>]) -> Vec<usize> {
-    let reads = |feed: &&Arc<Feed>| stage.reads.contains(&feed.partition().topic);
-    feeds.iter().enumerate().filter(|(_, feed)| reads(feed)).map(|(index, _)| index).collect()
+fn inputs_of(stage: &PlannedStage, readers: &[Arc<StageReader>]) -> Vec<usize> {
+    let reads = |reader: &&Arc<StageReader>| stage.reads.contains(&reader.partition().topic);
+    readers.iter().enumerate().filter(|(_, reader)| reads(reader)).map(|(index, _)| index).collect()
 }
 
 /// The event of the stage that is inside one, for messages to people.
-fn busy_place(generation: &Generation) -> String {
-    let busy = generation.stages.iter().find(|stage| !stage.cursor.at_rest());
+fn busy_place(run: &TaskRun) -> String {
+    let busy = run.stages.iter().find(|stage| !stage.cursor.at_rest());
     busy.map_or_else(|| "between events".to_owned(), |stage| format!("agent `{}` at {}", stage.agent, stage.place()))
 }
 

@@ -1,7 +1,7 @@
 //! The positions of the stages of a task.
 
-use super::partition::Part;
-use crate::plan::Stage;
+use super::partition::TaskPartition;
+use crate::plan::PlannedStage;
 use crate::time::Timestamp;
 
 /// Where each stage stands in each of its inputs.
@@ -15,10 +15,10 @@ pub(super) struct Positions {
 
 impl Positions {
     /// From what a former owner committed: each stage at its own offset, the others at the committed one.
-    pub(super) fn restore(stages: &[Stage], parts: &[Part]) -> Self {
-        let marks: Vec<_> = parts.iter().map(Part::mark).collect();
-        let starts = |stage: &Stage| {
-            let reads = |part: &Part| stage.reads.contains(&part.feed.partition().topic);
+    pub(super) fn restore(stages: &[PlannedStage], parts: &[TaskPartition]) -> Self {
+        let marks: Vec<_> = parts.iter().map(TaskPartition::mark).collect();
+        let starts = |stage: &PlannedStage| {
+            let reads = |part: &TaskPartition| stage.reads.contains(&part.reader.partition().topic);
             let inputs = parts.iter().zip(&marks).filter(|(part, _)| reads(part));
             inputs
                 .map(|(part, mark)| {
@@ -28,7 +28,7 @@ impl Positions {
                 .collect()
         };
         let known = || marks.iter().flatten();
-        let time = |stage: &Stage| known().filter_map(|mark| mark.stage_time(&stage.name)).max();
+        let time = |stage: &PlannedStage| known().filter_map(|mark| mark.stage_time(&stage.name)).max();
         Self {
             stages: stages.iter().map(starts).collect(),
             times: stages.iter().map(time).collect(),

@@ -17,8 +17,8 @@ impl PublishedTables {
     pub(super) fn publish(&self, table: &TaskTable) {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.retain(|_, table| table.strong_count() > 0);
-        let name = Arc::clone(&table.cell.info().name);
-        tables.insert((name, table.partition), Arc::downgrade(&table.cell));
+        let name = Arc::clone(&table.state.info().name);
+        tables.insert((name, table.partition), Arc::downgrade(&table.state));
     }
 
     /// Returns one partition of a table, if it is on this worker.

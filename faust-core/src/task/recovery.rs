@@ -8,24 +8,24 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::{mpsc, oneshot};
 
-use super::check::{Found, Source};
+use super::check::{CheckedTable, RestoreStart};
 use super::in_flight::InFlight;
 use super::progress::RestoreListener;
 use super::published::PublishedTables;
-use super::stores::Stores;
+use super::stores::WorkerStores;
 use crate::config::Settings;
 use crate::error::{Error, TransportError};
-use crate::offsets::CutMark;
+use crate::offsets::CommitMetadata;
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
-use crate::store::mark::Marking;
+use crate::store::mark::StoreIdentity;
 use crate::store::{StoreError, StoreName, StoreSet, Wish};
 use crate::table_state::{PartitionCx, TableFactory};
 use crate::time::Clock;
 use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, Watermarks};
 
 /// What a worker's tables need of it.
-pub(crate) struct Needs {
+pub(crate) struct RecoverySetup {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) sink: Arc<dyn Sink>,
     /// Where tables are kept on disk, if anywhere.
@@ -42,7 +42,7 @@ pub(crate) struct Needs {
 pub(crate) struct Recovery {
     transport: Arc<dyn Transport>,
     sink: Arc<dyn Sink>,
-    pub(crate) stores: Stores,
+    pub(crate) stores: WorkerStores,
     pub(crate) published: Arc<PublishedTables>,
     pub(crate) in_flight: Arc<InFlight>,
     /// The app with its version.
@@ -89,11 +89,11 @@ pub(crate) struct PreparedTable {
 }
 
 /// A task whose tables are wanted.
-pub(crate) struct Wanted {
+pub(crate) struct RestoreRequest {
     pub(crate) partition: i32,
     pub(crate) tables: Vec<(Arc<dyn TableFactory>, i32)>,
     /// What the last commit says; `None` without a commit, or with one that is not ours.
-    pub(crate) mark: Option<CutMark>,
+    pub(crate) mark: Option<CommitMetadata>,
     pub(crate) reply: oneshot::Sender<Result<Vec<PreparedTable>, Error>>,
 }
 
@@ -109,9 +109,9 @@ struct Logs {
 const RETRY: Duration = Duration::from_millis(500);
 
 impl Recovery {
-    pub(crate) fn new(needs: Needs, settings: &Settings) -> Result<Self, Error> {
-        let Needs { transport, sink, stores, group, stats, listener, failed } = needs;
-        let stores = Stores::new(stores, settings)?;
+    pub(crate) fn new(needs: RecoverySetup, settings: &Settings) -> Result<Self, Error> {
+        let RecoverySetup { transport, sink, stores, group, stats, listener, failed } = needs;
+        let stores = WorkerStores::new(stores, settings)?;
         let clock = transport.clock();
         stats.stores_set_aside(stores.set_aside());
         Ok(Self {
@@ -151,8 +151,8 @@ impl Recovery {
     }
 
     /// Finds out for each task how its tables are restored, and opens one reader for all.
-    pub(crate) async fn prepare(self: Arc<Self>, wanted: Vec<Wanted>) {
-        let changelogs: Vec<_> = wanted.iter().flat_map(Wanted::changelogs).collect();
+    pub(crate) async fn prepare(self: Arc<Self>, wanted: Vec<RestoreRequest>) {
+        let changelogs: Vec<_> = wanted.iter().flat_map(RestoreRequest::changelogs).collect();
         for changelog in &changelogs {
             self.in_flight.settled(changelog).await;
         }
@@ -172,7 +172,7 @@ impl Recovery {
                 Err(error) => drop(task.reply.send(Err(error))),
             }
         }
-        let from: Vec<_> = tasks.iter().flat_map(|(_, found)| found).filter_map(Found::start).collect();
+        let from: Vec<_> = tasks.iter().flat_map(|(_, found)| found).filter_map(CheckedTable::start).collect();
         let mut queues = match self.tail(from).await {
             Ok(queues) => queues.into_iter(),
             Err(error) => return refuse(tasks.into_iter().map(|(task, _)| task), &error),
@@ -207,7 +207,7 @@ impl Recovery {
     }
 
     /// Looks at the stores of one task, and whether they fit their changelogs and the last commit.
-    async fn look(&self, task: &Wanted, logs: &Logs) -> Result<Vec<Found>, Error> {
+    async fn look(&self, task: &RestoreRequest, logs: &Logs) -> Result<Vec<CheckedTable>, Error> {
         let mut found = Vec::new();
         for ((factory, partitions), changelog) in task.tables.iter().zip(task.changelogs()) {
             let fault = |error: StoreError| Error::State {
@@ -215,7 +215,7 @@ impl Recovery {
                 partition: task.partition,
                 why: error.to_string(),
             };
-            let marking = Marking {
+            let identity = StoreIdentity {
                 group: self.group.clone(),
                 kind: factory.info().kind(),
                 topic_id: logs.ids.get(&*changelog.topic).cloned().unwrap_or_default(),
@@ -229,14 +229,14 @@ impl Recovery {
                 None => None,
             };
             let commit = task.mark.as_ref();
-            let facts = super::check::Facts { marking: &marking, held, commit, low, high, changelog: &changelog };
+            let facts = super::check::Facts { identity: &identity, held, commit, low, high, changelog: &changelog };
             let source = super::check::check(factory.info(), task.partition, facts)?;
             if source.is_stale && store.is_some() {
                 store = self.stores.recreate(&name).await.map_err(fault)?;
             }
-            let Source { from, full, cut, .. } = source;
+            let RestoreStart { from, full, cut, .. } = source;
             let (factory, partitions) = (Arc::clone(factory), *partitions);
-            found.push(Found { factory, partitions, changelog, store, marking, from, end: high, full, cut });
+            found.push(CheckedTable { factory, partitions, changelog, store, identity, from, end: high, full, cut });
         }
         Ok(found)
     }
@@ -244,10 +244,10 @@ impl Recovery {
     fn prepared(
         &self,
         partition: i32,
-        found: Found,
+        found: CheckedTable,
         queue: Option<Box<dyn PartitionQueue>>,
     ) -> Result<PreparedTable, Error> {
-        let Found { factory, partitions, changelog, store, marking, from, end, full, cut } = found;
+        let CheckedTable { factory, partitions, changelog, store, identity, from, end, full, cut } = found;
         let cx = PartitionCx {
             partition,
             partitions,
@@ -257,17 +257,17 @@ impl Recovery {
             commit_soon: Arc::clone(&self.commit_soon),
             failed: Some(self.failed.clone()),
         };
-        let cell = factory.make(cx);
+        let state = factory.make(cx);
         if full {
-            cell.begin_whole();
+            state.begin_whole();
         }
         let topic = self.sink.topic(&changelog.topic)?;
-        let table = TaskTable::new(cell, partition, topic, self.stores.writer().clone(), marking, end);
+        let table = TaskTable::new(state, partition, topic, self.stores.writer().clone(), identity, end);
         Ok(PreparedTable { table, queue, from, end, full, cut })
     }
 }
 
-impl Wanted {
+impl RestoreRequest {
     /// The changelog partition of each of its tables, in their order.
     fn changelogs(&self) -> impl Iterator<Item = TopicPartition> {
         let changelog = |(factory, _): &(Arc<dyn TableFactory>, i32)| {
@@ -277,7 +277,7 @@ impl Wanted {
     }
 }
 
-fn refuse(tasks: impl IntoIterator<Item = Wanted>, error: &TransportError) {
+fn refuse(tasks: impl IntoIterator<Item = RestoreRequest>, error: &TransportError) {
     tasks.into_iter().for_each(|task| drop(task.reply.send(Err(error.clone().into()))));
 }
 

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::changelog::{ChangelogRecord, ChangelogWriter, Cut};
+use super::changelog::{ChangelogRecord, ChangelogWriter, CutTag};
 use super::command::{Command, Drained};
-use super::partition::Part;
+use super::partition::TaskPartition;
 use super::partition_task::Task;
 use super::progress::Progress;
 use super::recovery::{Preparation, PreparedTable, Recovery};
 use super::tables::TaskTables;
 use crate::error::{Error, TransportError, TransportErrorKind};
-use crate::offsets::CutMark;
+use crate::offsets::CommitMetadata;
 use crate::store::SealedBuilder;
 use crate::transport::{Committed, Group, PartitionQueue, TopicPartition};
 
@@ -34,7 +34,7 @@ impl Task {
     /// Restores the tables, if there are any. False when the worker takes the partition away meanwhile, or it failed.
     pub(super) async fn restore(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
         let Some(preparation) = self.preparation.take() else { return true };
-        let committed = self.parts.iter().filter_map(Part::mark).map(|mark| mark.cut).max();
+        let committed = self.parts.iter().filter_map(TaskPartition::mark).map(|mark| mark.cut).max();
         let recovery = Arc::clone(&self.cx.recovery);
         let start = FirstMark::of(self);
         let restoring = restore(&recovery, preparation, committed, start);
@@ -79,8 +79,8 @@ impl Task {
 /// It is committed before anything is written to a changelog: from then on, a commit that is missing means that somebody
 /// took it away.
 struct FirstMark {
-    offsets: BTreeMap<TopicPartition, (i64, CutMark)>,
-    parts: Vec<Part>,
+    offsets: BTreeMap<TopicPartition, (i64, CommitMetadata)>,
+    parts: Vec<TaskPartition>,
     group: Arc<dyn Group>,
 }
 
@@ -99,8 +99,8 @@ impl FirstMark {
     /// does not lets the next attempt through.
     async fn commit(self, tables: &TaskTables) -> Result<(), Error> {
         let logs = tables.logs();
-        let committed = |(partition, (offset, mark)): (TopicPartition, (i64, CutMark))| {
-            let metadata = CutMark { logs: logs.clone(), ..mark }.to_text();
+        let committed = |(partition, (offset, mark)): (TopicPartition, (i64, CommitMetadata))| {
+            let metadata = CommitMetadata { logs: logs.clone(), ..mark }.to_text();
             (partition, Committed { offset, metadata })
         };
         let offsets: BTreeMap<_, _> = self.offsets.into_iter().map(committed).collect();
@@ -112,7 +112,7 @@ impl FirstMark {
             tokio::time::sleep(RETRY).await;
         }
         for part in &self.parts {
-            if let Some(committed) = offsets.get(part.feed.partition()) {
+            if let Some(committed) = offsets.get(part.reader.partition()) {
                 part.marked(committed.clone());
             }
         }
@@ -189,7 +189,7 @@ impl<'a> TableRestore<'a> {
         let (from, end, full) = (self.prepared.from, self.prepared.end, self.prepared.full);
         let table = &self.prepared.table;
         let mut progress =
-            Progress::start(&self.recovery.listener, table.cell.info(), table.partition, (from, end), full);
+            Progress::start(&self.recovery.listener, table.state.info(), table.partition, (from, end), full);
         let mut queue = self.prepared.queue.take();
         while let Some(queue) = queue.as_mut().filter(|_| self.position < end) {
             let more = self.read(&mut **queue).await?;
@@ -206,7 +206,7 @@ impl<'a> TableRestore<'a> {
             tokio::task::yield_now().await;
         }
         self.flush();
-        self.prepared.table.cell.repair(&self.skipped)?;
+        self.prepared.table.state.repair(&self.skipped)?;
         let told = progress.end();
         self.recovery.stats().restored(told.records);
         if !self.skipped.is_empty() {
@@ -252,11 +252,11 @@ impl<'a> TableRestore<'a> {
         }
         let table = &self.prepared.table;
         Error::State {
-            table: table.cell.info().name.to_string(),
+            table: table.state.info().name.to_string(),
             partition: table.partition,
             why: format!(
                 "its changelog `{}` was truncated while it was read ({error}); start the worker again",
-                table.cell.info().changelog
+                table.state.info().changelog
             ),
         }
     }
@@ -270,9 +270,9 @@ impl<'a> TableRestore<'a> {
 
     fn take_record(&mut self, message: &crate::message::RawMessage<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         let table = &self.prepared.table;
-        let record = ChangelogRecord::read(table.cell.info(), message, buffer)?;
+        let record = ChangelogRecord::read(table.state.info(), message, buffer)?;
         self.records += 1;
-        if let Some(Cut { number, is_new }) = record.cut {
+        if let Some(CutTag { number, is_new }) = record.cut {
             self.highest = self.highest.max(number);
             let Some(committed) = self.committed else { return Err(self.uncommitted(number)) };
             if number > committed {
@@ -303,11 +303,11 @@ impl<'a> TableRestore<'a> {
     fn uncommitted(&self, cut: u64) -> Error {
         let table = &self.prepared.table;
         Error::State {
-            table: table.cell.info().name.to_string(),
+            table: table.state.info().name.to_string(),
             partition: table.partition,
             why: format!(
                 "its changelog `{}` holds cut {cut}, but there is no commit of this app: somebody deleted or moved the group's offsets, or they expired while no worker ran; run `reset --topics` to start over",
-                table.cell.info().changelog
+                table.state.info().changelog
             ),
         }
     }
@@ -324,7 +324,7 @@ impl<'a> TableRestore<'a> {
             return;
         }
         let next = self.skipped_at.unwrap_or(self.position);
-        let mark = table.marking.mark(next, self.committed.unwrap_or(0));
-        table.cell.apply(Arc::new(batch), mark, &table.writer);
+        let mark = table.identity.mark(next, self.committed.unwrap_or(0));
+        table.state.apply(Arc::new(batch), mark, &table.writer);
     }
 }

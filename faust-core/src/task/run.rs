@@ -11,27 +11,27 @@ use futures_util::{FutureExt, StreamExt};
 use super::tables::TaskTables;
 use crate::config::Settings;
 use crate::error::{BoxError, Error};
-use crate::plan::{Stage, StageRun, panic_text};
-use crate::stage::context::Run;
-use crate::stage::cursor::{Control, Cursor};
+use crate::plan::{PlannedStage, StageRun, panic_text};
+use crate::stage::context::StageMode;
+use crate::stage::cursor::{Cursor, StageControl};
 use crate::stage::input::Input;
-use crate::stage::outbox::Outputs;
-use crate::stage::reader::Feed;
-use crate::stage::running::LiveStage;
+use crate::stage::outbox::Outbox;
+use crate::stage::reader::StageReader;
+use crate::stage::running::RunningStage;
 use crate::stage::tables::StageTables;
 use crate::stage::{AgentCx, window_close};
 use crate::time::{Clock, Timestamp};
 
 /// Running stages and what they share.
-pub(crate) struct Generation {
-    running: FuturesUnordered<RunningStage>,
-    pub(crate) stages: Vec<Arc<LiveStage>>,
-    pub(crate) outputs: Arc<Outputs>,
-    control: Arc<Control>,
+pub(crate) struct TaskRun {
+    running: FuturesUnordered<StageFuture>,
+    pub(crate) stages: Vec<Arc<RunningStage>>,
+    pub(crate) outbox: Arc<Outbox>,
+    control: Arc<StageControl>,
 }
 
 /// A stage's function with the stage's number.
-type RunningStage = Pin<Box<dyn Future<Output = (usize, Returned)> + Send>>;
+type StageFuture = Pin<Box<dyn Future<Output = (usize, Returned)> + Send>>;
 
 /// How a stage's function ended.
 pub(crate) enum Returned {
@@ -41,8 +41,8 @@ pub(crate) enum Returned {
     Panic(String),
 }
 
-/// What a generation tells its task.
-pub(crate) enum News {
+/// What a run tells its task.
+pub(crate) enum RunEvent {
     /// A stage has returned.
     Returned(usize, Returned),
     /// An operator, or decoding, has failed in a stage.
@@ -51,15 +51,15 @@ pub(crate) enum News {
     AtRest,
 }
 
-/// What a generation is started with.
+/// What a run is started with.
 pub(crate) struct Start<'a> {
-    pub(crate) stages: &'a [Stage],
-    /// The inputs of each stage, as indexes into `feeds`.
+    pub(crate) stages: &'a [PlannedStage],
+    /// The inputs of each stage, as indexes into `readers`.
     pub(crate) inputs: &'a [Vec<usize>],
     /// Where each stage begins in each of its inputs.
     pub(crate) starts: &'a [Vec<i64>],
-    pub(crate) feeds: &'a [Arc<Feed>],
-    pub(crate) outputs: Arc<Outputs>,
+    pub(crate) readers: &'a [Arc<StageReader>],
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) settings: &'a Settings,
     /// The stream time of each stage.
     pub(crate) stream_times: &'a [Option<Timestamp>],
@@ -67,24 +67,24 @@ pub(crate) struct Start<'a> {
     pub(crate) clock: &'a Clock,
 }
 
-impl Generation {
+impl TaskRun {
     /// Takes the queues back to where the stages begin, and starts all stages.
     pub(crate) fn start(start: Start<'_>) -> Result<Self, Error> {
-        let seats = take_seats(&start)?;
-        let control = Control::new();
+        let subscribers = subscribe_stages(&start)?;
+        let control = StageControl::new();
         start.tables.forget_clocks();
-        let mut generation =
-            Self { running: FuturesUnordered::new(), stages: Vec::new(), outputs: Arc::clone(&start.outputs), control };
+        let mut run =
+            Self { running: FuturesUnordered::new(), stages: Vec::new(), outbox: Arc::clone(&start.outbox), control };
         for (index, stage) in start.stages.iter().enumerate() {
             let starts = start.starts.get(index).map(Vec::as_slice).unwrap_or_default();
             let stream_time = start.stream_times.get(index).copied().flatten();
             let tables: Vec<_> = stage.tables.iter().filter_map(|name| start.tables.get(name)).cloned().collect();
-            let live = Arc::new(LiveStage {
+            let live = Arc::new(RunningStage {
                 agent: Arc::clone(&stage.agent),
                 hop: stage.hop,
-                inputs: seats.get(index).cloned().unwrap_or_default(),
-                cursor: Cursor::new(Arc::clone(&generation.control), starts, stream_time),
-                outputs: Arc::clone(&start.outputs),
+                inputs: subscribers.get(index).cloned().unwrap_or_default(),
+                cursor: Cursor::new(Arc::clone(&run.control), starts, stream_time),
+                outbox: Arc::clone(&start.outbox),
                 on_decode_error: start.settings.on_decode_error,
                 buffer_maxsize: start.settings.stream_buffer_maxsize,
                 tables: StageTables::new(tables.clone()),
@@ -97,31 +97,31 @@ impl Generation {
                 Ok(result) => (index, Returned::Result(result)),
                 Err(panic) => (index, Returned::Panic(panic_text(&*panic))),
             });
-            generation.running.push(Box::pin(guarded));
-            generation.stages.push(live);
+            run.running.push(Box::pin(guarded));
+            run.stages.push(live);
         }
-        Ok(generation)
+        Ok(run)
     }
 
     /// Runs the stages until there is news. With `holding`, their coming to rest is news too.
-    pub(crate) async fn news(&mut self, holding: bool) -> News {
+    pub(crate) async fn news(&mut self, holding: bool) -> RunEvent {
         std::future::poll_fn(|cx| self.poll_news(holding, cx)).await
     }
 
-    fn poll_news(&mut self, holding: bool, cx: &mut Context<'_>) -> Poll<News> {
+    fn poll_news(&mut self, holding: bool, cx: &mut Context<'_>) -> Poll<RunEvent> {
         self.control.register_driver(cx.waker());
         let polled = self.running.poll_next_unpin(cx);
         // A fault first: an agent whose table failed may return as if nothing had happened.
         for (index, stage) in self.stages.iter().enumerate() {
             if let Some(error) = stage.cursor.take_failure() {
-                return Poll::Ready(News::Faulted(index, error));
+                return Poll::Ready(RunEvent::Faulted(index, error));
             }
         }
         if let Poll::Ready(Some((index, returned))) = polled {
-            return Poll::Ready(News::Returned(index, returned));
+            return Poll::Ready(RunEvent::Returned(index, returned));
         }
         if holding && self.is_at_rest() {
-            return Poll::Ready(News::AtRest);
+            return Poll::Ready(RunEvent::AtRest);
         }
         Poll::Pending
     }
@@ -159,39 +159,39 @@ impl Generation {
     }
 }
 
-impl Drop for Generation {
-    /// A stream that its agent gave to another task must not go on reading for a generation that is over.
+impl Drop for TaskRun {
+    /// A stream that its agent gave to another task must not go on reading for a run that is over.
     fn drop(&mut self) {
         self.drain();
     }
 }
 
-/// Gives every stage a seat at each feed it reads, and takes the feeds back to the lowest start.
-fn take_seats(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
-    let mut seats: Vec<Vec<Input>> = vec![Vec::new(); start.stages.len()];
-    let mut feed_starts: Vec<Vec<i64>> = vec![Vec::new(); start.feeds.len()];
-    for ((inputs, starts), seats) in start.inputs.iter().zip(start.starts).zip(&mut seats) {
+/// Gives every stage a subscriber at each reader it reads, and takes the readers back to the lowest start.
+fn subscribe_stages(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
+    let mut subscribers: Vec<Vec<Input>> = vec![Vec::new(); start.stages.len()];
+    let mut reader_starts: Vec<Vec<i64>> = vec![Vec::new(); start.readers.len()];
+    for ((inputs, starts), subscribers) in start.inputs.iter().zip(start.starts).zip(&mut subscribers) {
         for (&input, &at) in inputs.iter().zip(starts) {
-            let (Some(feed), Some(feed_starts)) = (start.feeds.get(input), feed_starts.get_mut(input)) else {
+            let (Some(reader), Some(reader_starts)) = (start.readers.get(input), reader_starts.get_mut(input)) else {
                 continue;
             };
-            seats.push(Input { feed: Arc::clone(feed), seat: feed_starts.len(), epoch: 0 });
-            feed_starts.push(at);
+            subscribers.push(Input { reader: Arc::clone(reader), subscriber: reader_starts.len(), epoch: 0 });
+            reader_starts.push(at);
         }
     }
-    for (feed, starts) in start.feeds.iter().zip(&feed_starts) {
-        let epoch = feed.restart(starts)?;
-        let inputs = seats.iter_mut().flatten().filter(|input| Arc::ptr_eq(&input.feed, feed));
+    for (reader, starts) in start.readers.iter().zip(&reader_starts) {
+        let epoch = reader.restart(starts)?;
+        let inputs = subscribers.iter_mut().flatten().filter(|input| Arc::ptr_eq(&input.reader, reader));
         inputs.for_each(|input| input.epoch = epoch);
     }
-    Ok(seats)
+    Ok(subscribers)
 }
 
-fn begin(stage: &Stage, live: &Arc<LiveStage>) -> Result<crate::stage::AgentFuture, Error> {
+fn begin(stage: &PlannedStage, live: &Arc<RunningStage>) -> Result<crate::stage::AgentFuture, Error> {
     match &stage.run {
         StageRun::Forward(forwarder, to) => forwarder.start(Arc::clone(live), to),
         StageRun::Agent(entry) => {
-            let mut cx = AgentCx { agent: &entry.name, sinks: &entry.sinks, run: Run::Live(Arc::clone(live)) };
+            let mut cx = AgentCx { agent: &entry.name, sinks: &entry.sinks, mode: StageMode::Live(Arc::clone(live)) };
             let start = entry.def.start;
             // A function's synchronous beginning can panic as well as its future can.
             let started = std::panic::catch_unwind(AssertUnwindSafe(|| start(&mut cx)));

@@ -6,23 +6,23 @@ use std::sync::Arc;
 use super::cut::Cut;
 use super::partition_task::Task;
 use super::positions::Positions;
-use super::run::Generation;
+use super::run::TaskRun;
 use crate::error::Error;
-use crate::offsets::CutMark;
+use crate::offsets::CommitMetadata;
 use crate::time::Timestamp;
 use crate::transport::{Delivery, TopicPartition};
 
 impl Task {
-    /// Takes the cut; the generation goes on at once. `None` when nothing has moved.
+    /// Takes the cut; the run goes on at once. `None` when nothing has moved.
     ///
     /// # Errors
     /// A table holds a value that its codec refuses.
-    pub(super) fn take_cut(&mut self, generation: &Generation) -> Result<Option<Cut>, Error> {
-        let positions = self.positions(generation);
-        self.cut_at(positions, generation.outputs.cut())
+    pub(super) fn take_cut(&mut self, run: &TaskRun) -> Result<Option<Cut>, Error> {
+        let positions = self.positions(run);
+        self.cut_at(positions, run.outbox.cut())
     }
 
-    /// The cut of a task whose generation is over: what was finished and not committed.
+    /// The cut of a task whose run is over: what was finished and not committed.
     ///
     /// # Errors
     /// As [`take_cut`](Self::take_cut).
@@ -50,14 +50,14 @@ impl Task {
         Ok(Some(Cut { offsets, deliveries, sealed, tables, _changelog: changelog }))
     }
 
-    pub(super) fn positions(&self, generation: &Generation) -> Positions {
-        let stages = generation.stages.iter().map(|stage| stage.cursor.next_offsets()).collect();
-        let times = generation.stages.iter().map(|stage| stage.cursor.stream_time()).collect();
+    pub(super) fn positions(&self, run: &TaskRun) -> Positions {
+        let stages = run.stages.iter().map(|stage| stage.cursor.next_offsets()).collect();
+        let times = run.stages.iter().map(|stage| stage.cursor.stream_time()).collect();
         Positions { stages, times, cut: self.cuts }
     }
 
     /// For each partition the lowest of its readers, and in the metadata who is ahead of it.
-    pub(super) fn offsets(&self, positions: &Positions) -> BTreeMap<TopicPartition, (i64, CutMark)> {
+    pub(super) fn offsets(&self, positions: &Positions) -> BTreeMap<TopicPartition, (i64, CommitMetadata)> {
         let time = positions.times.iter().copied().flatten().max();
         let times: BTreeMap<_, _> = self
             .stages
@@ -67,7 +67,7 @@ impl Task {
             .map(|(stage, own)| (stage.name.to_string(), own.map(Timestamp::as_millis)))
             .collect();
         let mut offsets = BTreeMap::new();
-        for (index, feed) in self.feeds.iter().enumerate() {
+        for (index, reader) in self.readers.iter().enumerate() {
             let readers =
                 self.stages.iter().zip(&self.inputs).zip(&positions.stages).filter_map(|((stage, inputs), at)| {
                     let slot = inputs.iter().position(|&input| input == index)?;
@@ -77,13 +77,13 @@ impl Task {
             let Some(lowest) = readers.iter().map(|&(_, offset)| offset).min() else { continue };
             let ahead = readers.into_iter().filter(|&(_, offset)| offset > lowest);
             let ahead = ahead.map(|(name, offset)| (name.to_string(), offset)).collect();
-            let mark = CutMark {
+            let mark = CommitMetadata {
                 time: time.map(Timestamp::as_millis),
                 times: times.clone(),
                 ahead,
-                ..CutMark::new(positions.cut)
+                ..CommitMetadata::new(positions.cut)
             };
-            offsets.insert(feed.partition().clone(), (lowest, mark));
+            offsets.insert(reader.partition().clone(), (lowest, mark));
         }
         offsets
     }

@@ -10,7 +10,7 @@ use crate::store::{Store, StoreError, StoreName, StoreSet, StoreWriter, Wish};
 use crate::table_state::CacheBudget;
 
 /// The stores of a worker, shared by its tasks.
-pub(crate) struct Stores {
+pub(crate) struct WorkerStores {
     /// `None` if tables are kept in memory only.
     set: Option<Arc<dyn StoreSet>>,
     writer: StoreWriter,
@@ -19,7 +19,7 @@ pub(crate) struct Stores {
     calls: Arc<AtomicUsize>,
 }
 
-impl Stores {
+impl WorkerStores {
     /// Starts the writer.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub(crate) struct SealedTable {
 
 impl TaskTables {
     pub(crate) fn new(tables: impl IntoIterator<Item = TaskTable>) -> Arc<Self> {
-        let named = |table: TaskTable| (Arc::clone(&table.cell.info().name), Arc::new(table));
+        let named = |table: TaskTable| (Arc::clone(&table.state.info().name), Arc::new(table));
         Arc::new(Self { tables: tables.into_iter().map(named).collect() })
     }
 
@@ -38,8 +38,8 @@ impl TaskTables {
         self.tables.get(name)
     }
 
-    pub(crate) fn cells(&self) -> impl Iterator<Item = &Arc<dyn AnyTablePartition>> {
-        self.tables.values().map(|table| &table.cell)
+    pub(crate) fn states(&self) -> impl Iterator<Item = &Arc<dyn AnyTablePartition>> {
+        self.tables.values().map(|table| &table.state)
     }
 
     /// Forgets the stages of the former run.
@@ -49,17 +49,17 @@ impl TaskTables {
 
     /// Whether a cut has something to write.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.cells().any(|cell| cell.is_dirty())
+        self.states().any(|state| state.is_dirty())
     }
 
     /// Keys written since the last cut, of the table with the most.
     pub(crate) fn dirty(&self) -> usize {
-        self.cells().map(|cell| cell.dirty()).max().unwrap_or(0)
+        self.states().map(|state| state.dirty()).max().unwrap_or(0)
     }
 
     /// Gives up some of what is only kept to be read faster, if all tables together hold more than they may.
     pub(crate) fn trim(&self) {
-        self.cells().for_each(|cell| cell.trim());
+        self.states().for_each(|state| state.trim());
     }
 
     /// Seals every table that was written to, and begins to send what was.
@@ -69,18 +69,18 @@ impl TaskTables {
     pub(crate) fn seal(&self, cut: u64, changelog: &ChangelogWriter) -> Result<Vec<SealedTable>, Error> {
         let mut sealed = Vec::new();
         for table in self.tables.values() {
-            match table.cell.seal() {
+            match table.state.seal() {
                 Ok(Some(part)) => sealed.push((table, part)),
                 Ok(None) => {}
                 Err(error) => {
-                    sealed.iter().for_each(|(table, _)| table.cell.unseal());
+                    sealed.iter().for_each(|(table, _)| table.state.unseal());
                     return Err(error);
                 }
             }
         }
         let begin = |(table, sealed): (&Arc<TaskTable>, Arc<Sealed>)| {
             let topic = Arc::clone(&table.topic);
-            let delivery = changelog.begin(table.cell.info(), topic, table.partition, cut, Arc::clone(&sealed));
+            let delivery = changelog.begin(table.state.info(), topic, table.partition, cut, Arc::clone(&sealed));
             SealedTable { table: Arc::clone(table), sealed, delivery, cut }
         };
         Ok(sealed.into_iter().map(begin).collect())
@@ -93,17 +93,17 @@ impl TaskTables {
 
     /// The commit of what was sealed is not certain: the next cut covers it too.
     pub(crate) fn unseal(&self) {
-        self.cells().for_each(|cell| cell.unseal());
+        self.states().for_each(|state| state.unseal());
     }
 
     /// Takes back what was written since the last cut.
     pub(crate) fn roll_back_open(&self) {
-        self.cells().for_each(|cell| cell.roll_back_open());
+        self.states().for_each(|state| state.roll_back_open());
     }
 
     /// Takes back what was sealed as well.
     pub(crate) fn roll_back_sealed(&self) {
-        self.cells().for_each(|cell| cell.roll_back_sealed());
+        self.states().for_each(|state| state.roll_back_sealed());
     }
 }
 
@@ -118,7 +118,7 @@ impl SealedTable {
         if last >= before {
             return Ok(());
         }
-        let info = self.table.cell.info();
+        let info = self.table.state.info();
         Err(Error::State {
             table: info.name.to_string(),
             partition: self.table.partition,
@@ -131,14 +131,14 @@ impl SealedTable {
 
     /// The commit went through: the store may have it.
     pub(crate) fn committed(self) {
-        let mark = self.table.marking.mark(self.table.changelog_end(), self.cut);
-        self.table.cell.committed(self.sealed, mark, &self.table.writer);
+        let mark = self.table.identity.mark(self.table.changelog_end(), self.cut);
+        self.table.state.committed(self.sealed, mark, &self.table.writer);
     }
 }
 
 impl std::fmt::Debug for SealedTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SealedTable({}, cut {})", self.table.cell.info().name, self.cut)
+        write!(f, "SealedTable({}, cut {})", self.table.state.info().name, self.cut)
     }
 }
 

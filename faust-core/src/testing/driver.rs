@@ -14,7 +14,7 @@ use crate::app::{App, AppBuilder};
 use crate::codec::{Coder, Data, Role};
 use crate::error::{Error, TransportError};
 use crate::message::{Headers, OwnedMessage};
-use crate::stage::outbox::Outputs;
+use crate::stage::outbox::Outbox;
 use crate::table_state::TableValue;
 use crate::time::{Timestamp, millis};
 use crate::topic::{SendOptions, Topic};
@@ -29,7 +29,7 @@ pub struct TestDriver {
     disks: Disks,
     app: App,
     cluster: MemoryCluster,
-    outputs: Arc<Outputs>,
+    outbox: Arc<Outbox>,
     runtime: Runtime,
 }
 
@@ -84,9 +84,9 @@ impl TestDriver {
         let start = runtime.block_on(async { Instant::now() });
         let clock = move || Timestamp(START.0 + millis(start.elapsed()));
         let cluster = MemoryCluster::new(seed, app.settings().broker_session_timeout, clock);
-        let outputs = Outputs::new(cluster.sink()?, Arc::default(), String::new());
+        let outbox = Outbox::new(cluster.sink()?, Arc::default(), String::new());
         let disks = Disks::new(&app);
-        Ok(Self { workers: Vec::new(), disks, app, cluster, outputs, runtime })
+        Ok(Self { workers: Vec::new(), disks, app, cluster, outbox, runtime })
     }
 
     /// Starts a worker of the app and runs until it is idle.
@@ -180,7 +180,7 @@ impl TestDriver {
         value: &V,
         options: impl FnOnce(SendOptions) -> SendOptions,
     ) -> Result<(), Error> {
-        let topic = Topic::<K, V>::outside(topic, &self.outputs)?;
+        let topic = Topic::<K, V>::outside(topic, &self.outbox)?;
         // Inside, where the clock is the driver's.
         self.runtime.block_on(async { topic.send_with(key, value, options).await })
     }

@@ -13,10 +13,10 @@ use crate::task::{Command, Cut, Resolution, TaskCx};
 use crate::transport::{Committed, Group, TopicPartition};
 
 /// What became of a commit: the offsets the broker has now.
-pub(super) type Outcome = BTreeMap<TopicPartition, Committed>;
+pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Committed>;
 
 /// Takes a cut of every task and commits them together.
-pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<TaskCx>) -> Outcome {
+pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<TaskCx>) -> CommittedOffsets {
     let cuts = join_all(tasks.into_iter().map(|commands| async move {
         let (reply, cut) = oneshot::channel();
         commands.send(Command::Cut(reply)).ok()?;
@@ -33,7 +33,7 @@ pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<T
 }
 
 /// Waits for what the cuts have sent, then commits those for which all arrived. One resolution per cut.
-pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (Outcome, Vec<Resolution>) {
+pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Vec<Resolution>) {
     let TaskCx { group, stats, failed, .. } = cx;
     let arrived = join_all(cuts.iter().map(async |cut| {
         for delivery in &cut.deliveries {
@@ -43,13 +43,13 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (Outcome, Vec<Resolut
     }));
     let arrived: Vec<Result<(), _>> = patiently(arrived, &cuts).await;
     let good: Vec<Cut> = cuts.into_iter().zip(&arrived).filter(|(_, a)| a.is_ok()).map(|(cut, _)| cut).collect();
-    let mut offsets = Outcome::new();
+    let mut offsets = CommittedOffsets::new();
     for cut in &good {
         match cut.to_commit() {
             Ok(of_cut) => offsets.extend(of_cut),
             Err(error) => {
                 drop(failed.send(error));
-                return (Outcome::new(), arrived.iter().map(|_| Resolution::Unconfirmed).collect());
+                return (CommittedOffsets::new(), arrived.iter().map(|_| Resolution::Unconfirmed).collect());
             }
         }
     }
@@ -84,7 +84,7 @@ async fn patiently<T>(arrived: impl Future<Output = T>, cuts: &[Cut]) -> T {
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// One request for all; `None` if the broker does not have them.
-async fn request(offsets: Outcome, group: &dyn Group, stats: &Stats) -> Option<Outcome> {
+async fn request(offsets: CommittedOffsets, group: &dyn Group, stats: &Stats) -> Option<CommittedOffsets> {
     if offsets.is_empty() {
         return Some(offsets);
     }

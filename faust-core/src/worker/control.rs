@@ -10,16 +10,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout_at};
 
-use super::commit::{self, Outcome};
+use super::commit::{self, CommittedOffsets};
 use super::group::GroupEvent;
 use super::options::WorkerOptions;
-use super::shared::{Key, Phase, Shared};
+use super::shared::{Key, Phase, WorkerState};
 use super::upkeep::{self, Purge};
 use super::watch::{IdleWatch, StuckWatch};
 use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
-use crate::plan::{Plan, Stage};
-use crate::task::{Command, Drained, Part, Preparation, Resolution, Task, TaskCx, TaskHandle, Wanted};
+use crate::plan::{Plan, PlannedStage};
+use crate::task::{Command, Drained, Preparation, Resolution, RestoreRequest, Task, TaskCx, TaskHandle, TaskPartition};
 use crate::transport::{Assigned, Group, TopicPartition};
 
 /// The worker's inside. One task owns all of it.
@@ -27,7 +27,7 @@ pub(super) struct Control {
     cx: Arc<TaskCx>,
     plan: Arc<Plan>,
     group: Arc<dyn Group>,
-    shared: Arc<Shared>,
+    shared: Arc<WorkerState>,
     options: WorkerOptions,
     tasks: BTreeMap<Key, TaskHandle>,
     /// Looks for the tables of new tasks. One waits for the broker as long as it takes, but not longer than the worker.
@@ -38,7 +38,7 @@ pub(super) struct Control {
     /// A trim that is under way.
     purging: UnderWay<BTreeMap<TopicPartition, i64>>,
     /// The commit that is under way: one at a time.
-    commit: UnderWay<Outcome>,
+    commit: UnderWay<CommittedOffsets>,
     idle: IdleWatch,
     stuck: StuckWatch,
     assigned_once: bool,
@@ -62,7 +62,7 @@ impl Control {
         cx: Arc<TaskCx>,
         plan: Arc<Plan>,
         group: Arc<dyn Group>,
-        shared: Arc<Shared>,
+        shared: Arc<WorkerState>,
         options: WorkerOptions,
     ) -> Self {
         let (idle, stuck) = (IdleWatch::default(), StuckWatch::default());
@@ -190,14 +190,14 @@ impl Control {
 
     async fn assign(&mut self, partitions: Vec<Assigned>) {
         self.cx.stats.rebalanced();
-        let mut tasks: BTreeMap<Key, Vec<Part>> = BTreeMap::new();
+        let mut tasks: BTreeMap<Key, Vec<TaskPartition>> = BTreeMap::new();
         for assigned in partitions {
             if let Err(error) = upkeep::check_count(&self.plan, &assigned.partition) {
                 drop(self.cx.failed.send(error));
             }
             let Some(set) = self.plan.set_of(&assigned.partition.topic) else { continue };
             let key = (set, assigned.partition.partition);
-            tasks.entry(key).or_default().push(Part::new(assigned, &self.cx.settings));
+            tasks.entry(key).or_default().push(TaskPartition::new(assigned, &self.cx.settings));
         }
         // With incremental protocols a partition may join a task that runs already: it is made anew with both.
         let grown: Vec<_> = tasks.keys().filter(|key| self.tasks.contains_key(key)).copied().collect();
@@ -213,7 +213,7 @@ impl Control {
 
     async fn revoke(&mut self, partitions: Vec<TopicPartition>, lost: bool, budget: Duration) {
         let gone: BTreeSet<_> = partitions.into_iter().collect();
-        let is_hit = |task: &TaskHandle| task.parts.iter().any(|part| gone.contains(part.feed.partition()));
+        let is_hit = |task: &TaskHandle| task.parts.iter().any(|part| gone.contains(part.reader.partition()));
         let hit: Vec<_> = self.tasks.iter().filter(|(_, task)| is_hit(task)).map(|(key, _)| *key).collect();
         let rest = if lost {
             self.give_up_commit();
@@ -222,8 +222,8 @@ impl Control {
         } else {
             self.drain(&hit, Instant::now() + budget).await.0
         };
-        let stay = |(key, mut parts): (Key, Vec<Part>)| {
-            parts.retain(|part| !gone.contains(part.feed.partition()));
+        let stay = |(key, mut parts): (Key, Vec<TaskPartition>)| {
+            parts.retain(|part| !gone.contains(part.reader.partition()));
             (!parts.is_empty()).then_some((key, parts))
         };
         self.spawn_all(rest.into_iter().filter_map(stay));
@@ -231,11 +231,12 @@ impl Control {
     }
 
     /// Starts tasks; those with tables restore them first, all by one reader.
-    fn spawn_all(&mut self, tasks: impl IntoIterator<Item = (Key, Vec<Part>)>) {
+    fn spawn_all(&mut self, tasks: impl IntoIterator<Item = (Key, Vec<TaskPartition>)>) {
         let mut wanted = Vec::new();
         for (key, parts) in tasks {
             let stages = self.plan.sets().get(key.0).map_or_else(Vec::new, |set| set.stages.clone());
-            let reads = |stage: &&Stage| parts.iter().any(|part| stage.reads.contains(&part.feed.partition().topic));
+            let reads =
+                |stage: &&PlannedStage| parts.iter().any(|part| stage.reads.contains(&part.reader.partition().topic));
             let stages: Vec<_> =
                 stages.into_iter().filter_map(|index| self.plan.stages().get(index)).filter(reads).cloned().collect();
             let preparation = self.want(key, &stages, &parts).map(|(want, preparation)| {
@@ -251,8 +252,13 @@ impl Control {
     }
 
     /// The tables of a task, and where it hears of them.
-    fn want(&self, (_, partition): Key, stages: &[Stage], parts: &[Part]) -> Option<(Wanted, Preparation)> {
-        let names: BTreeSet<&str> = stages.iter().flat_map(Stage::tables).collect();
+    fn want(
+        &self,
+        (_, partition): Key,
+        stages: &[PlannedStage],
+        parts: &[TaskPartition],
+    ) -> Option<(RestoreRequest, Preparation)> {
+        let names: BTreeSet<&str> = stages.iter().flat_map(PlannedStage::tables).collect();
         let tables: Vec<_> = names
             .into_iter()
             .filter_map(|name| {
@@ -262,8 +268,8 @@ impl Control {
             })
             .collect();
         let (reply, preparation) = oneshot::channel();
-        let mark = parts.iter().filter_map(Part::mark).max_by_key(|mark| mark.cut);
-        (!tables.is_empty()).then_some((Wanted { partition, tables, mark, reply }, preparation))
+        let mark = parts.iter().filter_map(TaskPartition::mark).max_by_key(|mark| mark.cut);
+        (!tables.is_empty()).then_some((RestoreRequest { partition, tables, mark, reply }, preparation))
     }
 
     fn look_at_topics(&mut self) {
@@ -278,14 +284,14 @@ impl Control {
         }
     }
 
-    fn abort(&mut self, key: Key) -> Option<(Key, Vec<Part>)> {
+    fn abort(&mut self, key: Key) -> Option<(Key, Vec<TaskPartition>)> {
         let mut task = self.tasks.remove(&key)?;
         Some((key, std::mem::take(&mut task.parts)))
     }
 
     /// Ends tasks: their streams end, their last cuts are committed. Gives back their partitions, and whether every agent
     /// returned in time.
-    async fn drain(&mut self, keys: &[Key], deadline: Instant) -> (Vec<(Key, Vec<Part>)>, bool) {
+    async fn drain(&mut self, keys: &[Key], deadline: Instant) -> (Vec<(Key, Vec<TaskPartition>)>, bool) {
         if keys.is_empty() {
             return (Vec::new(), true);
         }
@@ -309,7 +315,7 @@ impl Control {
                 tracing::warn!(
                     "the last commit before partitions go was not done in time; its events will be read again"
                 );
-                Outcome::new()
+                CommittedOffsets::new()
             }
         };
         let end = async |(key, mut task): (Key, TaskHandle)| {
@@ -348,7 +354,7 @@ impl Control {
         }
     }
 
-    fn committed(&mut self, outcome: &Outcome) {
+    fn committed(&mut self, outcome: &CommittedOffsets) {
         self.tasks.values_mut().for_each(|task| task.commit(outcome));
     }
 
@@ -364,7 +370,7 @@ impl Control {
 
     fn report_assignment(&self) {
         let mut all: Vec<_> =
-            self.tasks.values().flat_map(|task| &task.parts).map(|part| part.feed.partition().clone()).collect();
+            self.tasks.values().flat_map(|task| &task.parts).map(|part| part.reader.partition().clone()).collect();
         all.sort();
         tracing::info!("assigned: {}", if all.is_empty() { "no partitions".to_owned() } else { summary(&all) });
         *self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner) = all;
@@ -417,9 +423,9 @@ impl Control {
 
 impl TaskHandle {
     /// Notes what the broker has now.
-    fn commit(&mut self, outcome: &Outcome) {
+    fn commit(&mut self, outcome: &CommittedOffsets) {
         for part in &mut self.parts {
-            if let Some(committed) = outcome.get(part.feed.partition()) {
+            if let Some(committed) = outcome.get(part.reader.partition()) {
                 part.commit(committed.clone());
             }
         }

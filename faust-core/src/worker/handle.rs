@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch as channel};
 use super::control::Control;
 use super::group::Listener;
 use super::options::WorkerOptions;
-use super::shared::{Phase, Shared};
+use super::shared::{Phase, WorkerState};
 use super::status::{Description, Status};
 use super::view::{TableView, WindowedView};
 use crate::config::Settings;
@@ -15,19 +15,19 @@ use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::plan::{Plan, ensure_topics};
 use crate::stage::dead_letter;
-use crate::stage::outbox::Outputs;
+use crate::stage::outbox::Outbox;
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
-use crate::task::{Needs, Recovery, TaskCx, log_listener};
+use crate::task::{Recovery, RecoverySetup, TaskCx, log_listener};
 #[cfg(feature = "testing")]
 use crate::transport::Group;
 use crate::transport::{Subscription, Transport};
 
 /// A running worker. Dropping it begins a stop and does not wait for it; [`stop`](Self::stop) does.
 pub struct Worker {
-    shared: Arc<Shared>,
+    shared: Arc<WorkerState>,
     plan: Arc<Plan>,
-    outputs: Arc<Outputs>,
+    outbox: Arc<Outbox>,
     description: Description,
     /// How the test driver kills it.
     #[cfg(feature = "testing")]
@@ -60,7 +60,7 @@ impl Worker {
         let admin = transport.admin()?;
         ensure_topics(&mut plan, &*admin, &settings).await?;
         let plan = Arc::new(plan);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WorkerState {
             stats: Arc::default(),
             phase: channel::Sender::new(Phase::Starting),
             outcome: Mutex::default(),
@@ -70,10 +70,10 @@ impl Worker {
         });
         let sink = transport.sink()?;
         let dead_letter = dead_letter::topic(&plan.group);
-        let outputs = Outputs::new(Arc::clone(&sink), Arc::clone(&shared.stats), dead_letter.clone());
+        let outbox = Outbox::new(Arc::clone(&sink), Arc::clone(&shared.stats), dead_letter.clone());
         let (failed, failures) = mpsc::unbounded_channel();
         let (listener, stats) = (options.restore_listener.clone(), Arc::clone(&shared.stats));
-        let needs = Needs {
+        let needs = RecoverySetup {
             transport: Arc::clone(&transport),
             sink: Arc::clone(&sink),
             stores,
@@ -103,7 +103,7 @@ impl Worker {
         Ok(Self {
             shared,
             plan,
-            outputs,
+            outbox,
             description,
             #[cfg(feature = "testing")]
             lifeline: Mutex::new(Some((group, running))),
@@ -200,7 +200,7 @@ impl Worker {
         &self,
         name: &str,
     ) -> Result<crate::topic::Topic<K, V>, Error> {
-        crate::topic::Topic::outside(name, &self.outputs)
+        crate::topic::Topic::outside(name, &self.outbox)
     }
 
     /// Whether its stores are at work.

@@ -10,7 +10,7 @@ use crate::stats::Stats;
 use crate::transport::port::TopicPartition;
 
 /// What the handle and the control loop share.
-pub(crate) struct Shared {
+pub(crate) struct WorkerState {
     pub(crate) stats: Arc<Stats>,
     pub(crate) phase: channel::Sender<Phase>,
     /// Why it ended, until somebody has asked.
@@ -35,7 +35,7 @@ pub(crate) enum Phase {
     Done,
 }
 
-impl Shared {
+impl WorkerState {
     pub(crate) fn advance(&self, phase: Phase) {
         if phase >= Phase::Stopping {
             self.stopping_since();

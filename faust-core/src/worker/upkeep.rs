@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::shared::Key;
 use crate::error::{Error, TransportError};
-use crate::plan::{Plan, Role};
+use crate::plan::{Plan, TopicRole};
 use crate::task::TaskHandle;
 use crate::transport::{TopicPartition, Transport};
 
@@ -17,7 +17,7 @@ pub(super) async fn look_at_topics(plan: Arc<Plan>, transport: Arc<dyn Transport
     let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
     // A broker that is away says nothing about counts.
     let Ok(found) = topics(&*transport, names).await else { return Ok(()) };
-    for topic in plan.topics().filter(|topic| !matches!(topic.role(), Role::Output | Role::DeadLetter)) {
+    for topic in plan.topics().filter(|topic| !matches!(topic.role(), TopicRole::Output | TopicRole::DeadLetter)) {
         if let (Some(known), Some(&now)) = (topic.partitions(), found.get(topic.name()))
             && now != known
         {
@@ -60,8 +60,8 @@ impl Purge {
         }
         let parts = tasks.values().flat_map(|task| &task.parts);
         let committed: BTreeMap<_, _> = parts
-            .filter(|part| purged.contains(&&*part.feed.partition().topic))
-            .filter_map(|part| Some((part.feed.partition().clone(), part.committed()?.offset)))
+            .filter(|part| purged.contains(&&*part.reader.partition().topic))
+            .filter_map(|part| Some((part.reader.partition().clone(), part.committed()?.offset)))
             .collect();
         let due = committed.iter().filter(|(partition, offset)| self.done.get(partition).unwrap_or(&0) < offset);
         due.map(|(partition, offset)| (partition.clone(), *offset)).collect()

@@ -17,17 +17,17 @@ use crate::window::{Window, WindowSpec};
 ///
 /// What it shows may not be committed yet. It is for pages, status and tests; an agent takes the table as an argument.
 pub struct TableView<K, V> {
-    place: Place<K, V>,
+    source: ViewSource<K, V>,
 }
 
 /// A windowed table to read from outside the agents, as [`TableView`].
 pub struct WindowedView<K, V> {
-    place: Place<K, V>,
+    source: ViewSource<K, V>,
     spec: WindowSpec,
 }
 
-/// Where the cells of a table are.
-struct Place<K, V> {
+/// Where the partitions of a table are.
+struct ViewSource<K, V> {
     name: Arc<str>,
     key: Coder<K>,
     partitions: i32,
@@ -38,10 +38,10 @@ struct Place<K, V> {
 
 impl<K: Data, V: TableValue> TableView<K, V> {
     pub(crate) fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<Self, Error> {
-        let (place, window) = Place::open(name, plan, tables)?;
+        let (source, window) = ViewSource::open(name, plan, tables)?;
         match window {
             Some(_) => Err(Error::Misuse(format!("table `{name}` has windows; ask for it with `windowed_table`"))),
-            None => Ok(Self { place }),
+            None => Ok(Self { source }),
         }
     }
 
@@ -50,7 +50,7 @@ impl<K: Data, V: TableValue> TableView<K, V> {
     /// # Errors
     /// The key's partition is not on this worker, or not restored yet.
     pub fn find(&self, key: &K) -> Result<Option<V>, Error> {
-        self.place.find(key, &self.place.encode(key)?)
+        self.source.find(key, &self.source.encode(key)?)
     }
 
     /// Every key and value of the partitions that are here, partition by partition.
@@ -58,27 +58,27 @@ impl<K: Data, V: TableValue> TableView<K, V> {
     /// # Errors
     /// A store cannot be read, or holds what is no key or value of the table.
     pub fn iter(&self) -> Result<impl Iterator<Item = (K, V)> + use<K, V>, Error> {
-        let decoded = self.place.scan()?.into_iter().map(|(key, value)| Ok((self.place.decode(&key)?, value)));
+        let decoded = self.source.scan()?.into_iter().map(|(key, value)| Ok((self.source.decode(&key)?, value)));
         Ok(decoded.collect::<Result<Vec<_>, Error>>()?.into_iter())
     }
 
     /// The partitions that are here.
     pub fn partitions(&self) -> Vec<i32> {
-        self.place.tables.numbers(&self.place.name)
+        self.source.tables.numbers(&self.source.name)
     }
 
     /// Writes past all agents: for tests.
     #[cfg(feature = "testing")]
     pub(crate) fn write(&self, key: &K, value: &mut Option<V>) -> Result<(), Error> {
-        self.place.write(key, &self.place.encode(key)?, value)
+        self.source.write(key, &self.source.encode(key)?, value)
     }
 }
 
 impl<K: Data, V: TableValue> WindowedView<K, V> {
     pub(crate) fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<Self, Error> {
-        let (place, window) = Place::open(name, plan, tables)?;
+        let (source, window) = ViewSource::open(name, plan, tables)?;
         let none = || Error::Misuse(format!("table `{name}` has no windows; ask for it with `table`"));
-        Ok(Self { place, spec: window.ok_or_else(none)? })
+        Ok(Self { source, spec: window.ok_or_else(none)? })
     }
 
     /// A copy of the value of a key in a window; `None` if there is none.
@@ -86,7 +86,7 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
     /// # Errors
     /// As [`TableView::find`].
     pub fn find(&self, key: &K, window: Window) -> Result<Option<V>, Error> {
-        self.place.find(key, &self.composite(key, window)?)
+        self.source.find(key, &self.composite(key, window)?)
     }
 
     /// Every key, window and value of the partitions that are here, the oldest windows of each first.
@@ -94,9 +94,9 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
     /// # Errors
     /// As [`TableView::iter`].
     pub fn iter(&self) -> Result<impl Iterator<Item = (K, Window, V)> + use<K, V>, Error> {
-        let decoded = self.place.scan()?.into_iter().filter_map(|(composite, value)| {
+        let decoded = self.source.scan()?.into_iter().filter_map(|(composite, value)| {
             let (start, key) = split_store_key(&composite)?;
-            Some(self.place.decode(key).map(|key| (key, self.spec.window_at(start), value)))
+            Some(self.source.decode(key).map(|key| (key, self.spec.window_at(start), value)))
         });
         Ok(decoded.collect::<Result<Vec<_>, Error>>()?.into_iter())
     }
@@ -109,17 +109,17 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
     /// Writes past all agents: for tests.
     #[cfg(feature = "testing")]
     pub(crate) fn write(&self, key: &K, window: Window, value: &mut Option<V>) -> Result<(), Error> {
-        self.place.write(key, &self.composite(key, window)?, value)
+        self.source.write(key, &self.composite(key, window)?, value)
     }
 
     fn composite(&self, key: &K, window: Window) -> Result<Vec<u8>, Error> {
         let mut composite = Vec::new();
-        store_key(window.start(), &self.place.encode(key)?, &mut composite);
+        store_key(window.start(), &self.source.encode(key)?, &mut composite);
         Ok(composite)
     }
 }
 
-impl<K: Data, V: TableValue> Place<K, V> {
+impl<K: Data, V: TableValue> ViewSource<K, V> {
     fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<(Self, Option<WindowSpec>), Error> {
         let known = || plan.tables().map(|table| format!("`{}`", table.name())).collect::<Vec<_>>().join(", ");
         let table =
@@ -134,7 +134,7 @@ impl<K: Data, V: TableValue> Place<K, V> {
         }
         let key = Coder::resolve(Some(&info.key_codec), Role::Key).map_err(|why| Error::Misuse(why.to_string()))?;
         let changelog = plan.topics().find(|topic| topic.name() == info.changelog);
-        let place = Self {
+        let source = Self {
             name: Arc::clone(&info.name),
             key,
             partitions: changelog.and_then(|topic| topic.partitions()).unwrap_or(1),
@@ -142,7 +142,7 @@ impl<K: Data, V: TableValue> Place<K, V> {
             tables: Arc::clone(tables),
             values: PhantomData,
         };
-        Ok((place, info.window))
+        Ok((source, info.window))
     }
 
     fn encode(&self, key: &K) -> Result<Vec<u8>, Error> {
@@ -157,13 +157,13 @@ impl<K: Data, V: TableValue> Place<K, V> {
         decoded.map_err(|why| Error::Misuse(format!("table `{}`, key {bytes:?}: {why}", self.name)))
     }
 
-    /// `stored` is the key as the cell has it.
+    /// `stored` is the key as the part has it.
     fn find(&self, key: &K, stored: &[u8]) -> Result<Option<V>, Error> {
         if !self.by_source {
-            return self.cell(key)?.find_from_outside(stored);
+            return self.part(key)?.find_from_outside(stored);
         }
-        for cell in self.cells() {
-            if let Some(found) = cell.find_from_outside(stored)? {
+        for part in self.parts() {
+            if let Some(found) = part.find_from_outside(stored)? {
                 return Ok(Some(found));
             }
         }
@@ -172,26 +172,26 @@ impl<K: Data, V: TableValue> Place<K, V> {
 
     #[cfg(feature = "testing")]
     fn write(&self, key: &K, stored: &[u8], value: &mut Option<V>) -> Result<(), Error> {
-        self.cell(key)?.set(stored, value.take()).map(drop)
+        self.part(key)?.set(stored, value.take()).map(drop)
     }
 
-    /// The cell in the key's own partition.
-    fn cell(&self, key: &K) -> Result<Arc<TablePartition<V>>, Error> {
+    /// The part in the key's own partition.
+    fn part(&self, key: &K) -> Result<Arc<TablePartition<V>>, Error> {
         let partition = partition_of(&self.encode(key)?, self.partitions);
-        let cell = self.tables.partition(&self.name, partition).and_then(|cell| cell.as_any().downcast().ok());
+        let part = self.tables.partition(&self.name, partition).and_then(|part| part.as_any().downcast().ok());
         let away = || Error::Misuse(format!("partition {partition} of table `{}` is not on this worker", self.name));
-        cell.ok_or_else(away)
+        part.ok_or_else(away)
     }
 
-    fn cells(&self) -> impl Iterator<Item = Arc<TablePartition<V>>> {
-        self.tables.partitions(&self.name).into_iter().filter_map(|cell| cell.as_any().downcast().ok())
+    fn parts(&self) -> impl Iterator<Item = Arc<TablePartition<V>>> {
+        self.tables.partitions(&self.name).into_iter().filter_map(|part| part.as_any().downcast().ok())
     }
 
-    /// Every entry, as the cells have them.
+    /// Every entry, as the partitions have them.
     fn scan(&self) -> Result<Vec<(Vec<u8>, V)>, Error> {
         let mut all = Vec::new();
-        for cell in self.cells() {
-            all.extend(cell.scan_from_outside((Bound::Unbounded, Bound::Unbounded))?);
+        for part in self.parts() {
+            all.extend(part.scan_from_outside((Bound::Unbounded, Bound::Unbounded))?);
         }
         Ok(all)
     }
@@ -199,12 +199,12 @@ impl<K: Data, V: TableValue> Place<K, V> {
 
 impl<K, V> std::fmt::Debug for TableView<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TableView({})", self.place.name)
+        write!(f, "TableView({})", self.source.name)
     }
 }
 
 impl<K, V> std::fmt::Debug for WindowedView<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "WindowedView({}, {})", self.place.name, self.spec)
+        write!(f, "WindowedView({}, {})", self.source.name, self.spec)
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::stage::running::LiveStage;
+use crate::stage::running::RunningStage;
 use crate::task::TaskHandle;
 
 /// The stages that run now.
-fn live(tasks: &BTreeMap<(usize, i32), TaskHandle>) -> Vec<Arc<LiveStage>> {
+fn live(tasks: &BTreeMap<(usize, i32), TaskHandle>) -> Vec<Arc<RunningStage>> {
     tasks.values().flat_map(|task| task.live.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
 }
 
@@ -41,9 +41,13 @@ impl IdleWatch {
 }
 
 /// All its partitions are read to their ends, and everything read is finished.
-fn is_idle(stage: &LiveStage) -> bool {
+fn is_idle(stage: &RunningStage) -> bool {
     let Some(positions) = stage.cursor.settled().filter(|_| stage.cursor.at_rest()) else { return false };
-    stage.inputs.iter().zip(positions).all(|(input, position)| input.feed.idle_at().is_some_and(|end| position >= end))
+    stage
+        .inputs
+        .iter()
+        .zip(positions)
+        .all(|(input, position)| input.reader.idle_at().is_some_and(|end| position >= end))
 }
 
 /// Finds agents that stay in one event: the consumer is polled whatever they do, so Kafka does not notice.

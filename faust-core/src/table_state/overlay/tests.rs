@@ -52,7 +52,7 @@ fn restore() -> impl Strategy<Value = Restore> {
 type Values = BTreeMap<u8, u16>;
 type Changes = Vec<(u8, Option<u16>)>;
 
-/// An overlay, used as a cell uses it, and what it should be.
+/// An overlay, used as a partition uses it, and what it should be.
 struct World {
     overlay: Overlay<u16>,
     budget: Arc<CacheBudget>,
@@ -216,7 +216,7 @@ impl World {
         assert_eq!(self.overlay.live(), live);
         let mut keys = KeyBatch::default();
         (0..5).for_each(|key| keys.push(&[key]));
-        assert_eq!((self.overlay.look_ahead(&keys), self.overlay.len()), (here.len(), here.len()));
+        assert_eq!((self.overlay.prefetch(&keys), self.overlay.len()), (here.len(), here.len()));
         let unwritten: Vec<_> = self.overlay.unwritten().map(|(_, key, _)| key[0]).collect();
         for key in 0..5 {
             let stored = self.store.get(&key).copied();
@@ -274,7 +274,7 @@ proptest! {
 fn looking_ahead_finds_what_is_here_of_any_number_of_keys() {
     let mut overlay = Overlay::<u16>::new(CacheBudget::new(u64::MAX));
     let mut keys = KeyBatch::default();
-    assert_eq!(overlay.look_ahead(&keys), 0);
+    assert_eq!(overlay.prefetch(&keys), 0);
     for number in 0..300_u32 {
         let key = number.to_be_bytes();
         if number % 3 == 0 {
@@ -282,5 +282,5 @@ fn looking_ahead_finds_what_is_here_of_any_number_of_keys() {
         }
         keys.push(&key);
     }
-    assert_eq!(overlay.look_ahead(&keys), 100);
+    assert_eq!(overlay.prefetch(&keys), 100);
 }

@@ -10,16 +10,16 @@ use crate::time::{Clock, Timestamp};
 
 const NOW: i64 = 1_767_225_600_000;
 
-fn marking() -> Marking {
+fn identity() -> StoreIdentity {
     let kind = "String by raw -> i64 by json".to_owned();
-    Marking { group: "shop".to_owned(), kind, topic_id: "id-1".to_owned(), clock: Clock::new(|| Timestamp(NOW)) }
+    StoreIdentity { group: "shop".to_owned(), kind, topic_id: "id-1".to_owned(), clock: Clock::new(|| Timestamp(NOW)) }
 }
 
-fn mark(change: impl FnOnce(&mut StoreMark)) -> Option<Vec<u8>> {
-    let mut mark = StoreMark {
+fn mark(change: impl FnOnce(&mut StoreCheckpoint)) -> Option<Vec<u8>> {
+    let mut mark = StoreCheckpoint {
         v: STORE_VERSION,
         group: "shop".to_owned(),
-        kind: marking().kind,
+        kind: identity().kind,
         topic_id: "id-1".to_owned(),
         next: 50,
         cut: 7,
@@ -29,20 +29,20 @@ fn mark(change: impl FnOnce(&mut StoreMark)) -> Option<Vec<u8>> {
     Some(serde_json::to_vec(&mark).unwrap())
 }
 
-fn commit(cut: u64, log: i64) -> CutMark {
-    CutMark { logs: BTreeMap::from([("counts".to_owned(), log)]), ..CutMark::new(cut) }
+fn commit(cut: u64, log: i64) -> CommitMetadata {
+    CommitMetadata { logs: BTreeMap::from([("counts".to_owned(), log)]), ..CommitMetadata::new(cut) }
 }
 
-fn look(held: Option<Vec<u8>>, commit: Option<&CutMark>, low: i64, high: i64) -> Result<Source, String> {
+fn look(held: Option<Vec<u8>>, commit: Option<&CommitMetadata>, low: i64, high: i64) -> Result<RestoreStart, String> {
     let info = TableSpec::<i64>::new::<String>(&TableDecl::new(), "counts", "count", "shop").unwrap().info;
     let changelog = TopicPartition::new("shop-counts-changelog", 3);
-    let marking = marking();
-    let facts = Facts { marking: &marking, held, commit, low, high, changelog: &changelog };
+    let identity = identity();
+    let facts = Facts { identity: &identity, held, commit, low, high, changelog: &changelog };
     check(&info, 3, facts).map_err(|error| error.to_string())
 }
 
-fn source(from: i64, full: bool, cut: u64) -> Source {
-    Source { from, full, cut, is_stale: false }
+fn source(from: i64, full: bool, cut: u64) -> RestoreStart {
+    RestoreStart { from, full, cut, is_stale: false }
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn what_fits_is_restored_from_where_the_store_is() {
     let commit = commit(9, 80);
     assert_eq!(look(None, None, 0, 0), Ok(source(0, true, 0)), "everything is new");
     assert_eq!(look(None, Some(&commit), 0, 80), Ok(source(0, true, 0)), "the store is gone");
-    let new = CutMark::new(0);
+    let new = CommitMetadata::new(0);
     assert_eq!(look(None, Some(&new), 80, 80), Ok(source(80, true, 0)), "emptied, and not written to since");
     assert_eq!(look(mark(|_| ()), Some(&commit), 0, 80), Ok(source(50, false, 7)), "the store lags");
     let caught_up = mark(|mark| (mark.next, mark.cut) = (80, 9));
@@ -62,7 +62,7 @@ fn what_fits_is_restored_from_where_the_store_is() {
 fn a_store_that_has_missed_removals_for_too_long_is_not_trusted() {
     let commit = commit(9, 80);
     let old = mark(|mark| mark.time = NOW - millis(STALE_AFTER) - 1);
-    assert_eq!(look(old.clone(), Some(&commit), 0, 80), Ok(Source { is_stale: true, ..source(0, true, 7) }));
+    assert_eq!(look(old.clone(), Some(&commit), 0, 80), Ok(RestoreStart { is_stale: true, ..source(0, true, 7) }));
     assert_eq!(look(old, Some(&self::commit(9, 50)), 0, 50), Ok(source(50, false, 7)), "it has missed nothing");
 }
 

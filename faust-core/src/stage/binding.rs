@@ -1,0 +1,25 @@
+//! The binding of a topic's or a table's handle: planned, live in a stage, or detached in a unit test.
+
+use std::sync::Arc;
+
+use super::recorder::PlanRecorder;
+
+/// Where the operations of a handle go: `L` is what it reaches in a running stage, `D` what it reaches without one.
+pub(crate) enum Binding<L, D> {
+    /// The agent is being planned: declarations are recorded, and uses are faults.
+    Planning(Arc<PlanRecorder>),
+    /// The handle belongs to a running stage.
+    Live(L),
+    /// The handle stands alone, as in a unit test.
+    Detached(D),
+}
+
+impl<L: Clone, D: Clone> Clone for Binding<L, D> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Planning(recorder) => Self::Planning(Arc::clone(recorder)),
+            Self::Live(live) => Self::Live(live.clone()),
+            Self::Detached(detached) => Self::Detached(detached.clone()),
+        }
+    }
+}
