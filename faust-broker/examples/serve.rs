@@ -1,5 +1,5 @@
 //! Runs a broker until the process is killed: `serve [PORT [DIRECTORY]]`.
-#![allow(clippy::print_stdout, reason = "an example talks to its user")]
+#![allow(clippy::print_stdout, reason = "the example prints its address")]
 
 use faust_broker::{BrokerConfig, Port, Server, Storage};
 

@@ -1,4 +1,4 @@
-//! How a broker is to be started.
+//! Settings of a broker.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -10,45 +10,44 @@ use std::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerConfig {
-    /// Where everything is kept.
+    /// Storage of topics, records and groups.
     pub storage: Storage,
     /// The address to listen on; only loopback addresses are accepted.
     pub host: IpAddr,
     /// The port to listen on.
     pub port: Port,
-    /// How many partitions a topic gets that is created because somebody uses it.
+    /// Number of partitions of topics that are created on first use.
     pub default_partitions: i32,
-    /// Whether a topic is created when somebody uses it.
+    /// Enables the creation of topics on first use.
     pub auto_create_topics: bool,
-    /// Requests that are longer end the connection. In bytes.
+    /// Maximum size of a request in bytes; a longer request closes the connection.
     pub max_request_bytes: usize,
-    /// How long a new group waits for more members before its first assignment.
+    /// Time for which a new group waits for more members before its first assignment.
     pub initial_rebalance_delay: Duration,
-    /// How often compacted topics are looked through for what a later record supersedes; as Kafka's
-    /// `log.cleaner.backoff.ms`.
+    /// Interval at which compacted topics are checked for compaction, like Kafka's `log.cleaner.backoff.ms`.
     pub compaction_interval: Duration,
 }
 
-/// Where a broker keeps topics, records and groups.
+/// The storage of a broker's topics, records and groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
-    /// In memory: gone with the broker, and never larger than what retention leaves.
+    /// In memory. All data is lost when the broker stops, and its size is bounded by the topics' retention.
     Memory,
     /// In files under this directory.
     ///
-    /// A write that was acknowledged survives the end of the process, however sudden. It does not survive the loss
-    /// of power or a crash of the system: nothing is forced to the disk before it is acknowledged (as in Kafka).
+    /// An acknowledged write survives the end of the process, even if it is killed. It may not survive a power
+    /// failure or a system crash: as in Kafka, writes are acknowledged without waiting for `fsync`.
     Directory(PathBuf),
 }
 
-/// Which port a broker takes.
+/// The port a broker listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
-    /// This one, or starting fails.
+    /// This port; starting fails if it is not available.
     Exact(u16),
-    /// This one if it is free, else any.
+    /// This port if it is free, otherwise any free port.
     Prefer(u16),
-    /// Any free one.
+    /// Any free port.
     Any,
 }
 
@@ -68,48 +67,48 @@ impl Default for BrokerConfig {
 }
 
 impl BrokerConfig {
-    /// The default settings with this storage and port.
+    /// Returns the default settings with this storage and port.
     #[must_use]
     pub fn new(storage: Storage, port: Port) -> Self {
         Self { storage, port, ..Self::default() }
     }
 
-    /// The same with another number of partitions for topics that are created on first use.
+    /// Sets the number of partitions of topics that are created on first use.
     #[must_use]
     pub fn with_default_partitions(mut self, partitions: i32) -> Self {
         self.default_partitions = partitions;
         self
     }
 
-    /// The same, with or without the creation of topics on first use.
+    /// Enables or disables the creation of topics on first use.
     #[must_use]
     pub fn with_auto_create_topics(mut self, auto_create: bool) -> Self {
         self.auto_create_topics = auto_create;
         self
     }
 
-    /// The same with another limit for one request, in bytes.
+    /// Sets the maximum size of a request in bytes.
     #[must_use]
     pub fn with_max_request_bytes(mut self, bytes: usize) -> Self {
         self.max_request_bytes = bytes;
         self
     }
 
-    /// The same with another address to listen on.
+    /// Sets the address to listen on.
     #[must_use]
     pub fn with_host(mut self, host: IpAddr) -> Self {
         self.host = host;
         self
     }
 
-    /// The same with another wait before a new group's first assignment.
+    /// Sets the time for which a new group waits for more members before its first assignment.
     #[must_use]
     pub fn with_initial_rebalance_delay(mut self, delay: Duration) -> Self {
         self.initial_rebalance_delay = delay;
         self
     }
 
-    /// The same with another time between two looks at compacted topics.
+    /// Sets the interval at which compacted topics are checked for compaction.
     #[must_use]
     pub fn with_compaction_interval(mut self, interval: Duration) -> Self {
         self.compaction_interval = interval;

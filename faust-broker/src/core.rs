@@ -1,7 +1,9 @@
-//! The broker as a pure state machine: time is an argument, randomness a seed, waiting the caller's business.
+//! The broker as a pure state machine: time is an argument, randomness comes from a seed, and the caller does the
+//! waiting.
 //!
-//! No socket, no thread, no clock. Times are milliseconds since 1970. Operations return at once; those that Kafka
-//! answers late (`JoinGroup`, `SyncGroup`) return a [`Token`], and [`Broker::take_completed`] says when its answer is there.
+//! It uses no sockets, threads or clocks. Times are milliseconds since the Unix epoch. Operations never block; those
+//! whose response may be delayed (`JoinGroup`, `SyncGroup`) return a [`Token`], and [`Broker::take_completed`] returns
+//! the responses that are ready.
 
 pub mod batch;
 pub(crate) mod change;
@@ -37,23 +39,24 @@ use self::group::Groups;
 use self::log::Marks;
 use self::storage::{MemoryStorage, Storage};
 
-/// The leader epoch of every partition: with one node, leadership never moves.
+/// Leader epoch of every partition. It never changes, because a single node leads all partitions.
 pub const LEADER_EPOCH: i32 = 0;
 
-/// Producer ids are noted in blocks, so that giving one out costs a write only now and then.
+/// Number of producer ids reserved per journal entry, so that most allocations need no write.
 const PRODUCER_ID_BLOCK: i64 = 1000;
 
-/// What a [`Broker`] is started with.
+/// Settings of a [`Broker`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CoreConfig {
-    /// Seeds the ids of topics and members. The same seed and the same calls give the same broker.
+    /// Seed for the ids of topics and members. The same seed and the same calls give the same broker.
     pub seed: u64,
-    /// How long a new group waits for more members before its first assignment, in milliseconds.
+    /// Time for which a new group waits for more members before its first assignment, in milliseconds.
     pub initial_rebalance_delay_ms: i64,
-    /// The session timeouts that members may ask for, in milliseconds.
+    /// Range of allowed session timeouts, in milliseconds.
     pub session_timeout_ms: std::ops::RangeInclusive<i32>,
-    /// What the keys may take that compaction holds in memory, in bytes; a log with more is compacted in several rounds.
+    /// Memory for the keys that compaction collects, in bytes. A log whose keys need more is compacted in several
+    /// passes.
     pub compaction_bytes: usize,
 }
 
@@ -69,14 +72,14 @@ impl Default for CoreConfig {
 }
 
 impl CoreConfig {
-    /// The default settings with a seed.
+    /// Returns the default settings with a seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
 }
 
-/// Topics, groups and producers of one node.
+/// A single-node broker: its topics, groups and producer ids.
 #[derive(Debug)]
 pub struct Broker {
     cluster_id: String,
@@ -85,14 +88,14 @@ pub struct Broker {
     groups: Groups,
     random: Random,
     next_producer_id: i64,
-    /// Ids below this have been noted as given out.
+    /// Ids below this one are reserved in the journal.
     noted_producer_ids: i64,
     storage: Box<dyn Storage>,
     compaction_bytes: usize,
 }
 
 impl Broker {
-    /// An empty broker that keeps everything in memory.
+    /// Creates an empty broker that keeps all data in memory.
     #[must_use]
     pub fn new(config: CoreConfig) -> Self {
         Self::empty(config, Box::new(MemoryStorage))
@@ -116,7 +119,7 @@ impl Broker {
         }
     }
 
-    /// The broker that an earlier run left in `storage`, from the changes it had noted.
+    /// Restores the broker of an earlier run from `storage` and the `changes` recorded there.
     pub(crate) fn restore(config: CoreConfig, storage: Box<dyn Storage>, changes: Vec<Change>) -> io::Result<Self> {
         let mut broker = Self::empty(config, storage);
         let is_new = changes.is_empty();
@@ -171,7 +174,7 @@ impl Broker {
         }
     }
 
-    /// Everything there is to know beside the records, as changes that make it from nothing.
+    /// Returns the whole state except the records, as changes that recreate it from an empty broker.
     fn snapshot(&self) -> Vec<Change> {
         let mut changes = vec![
             Change::Cluster { id: self.cluster_id.clone() },
@@ -184,16 +187,16 @@ impl Broker {
         changes
     }
 
-    /// The name of this cluster of one, kept on disk if there is one.
+    /// Returns the cluster id. It is persistent if the broker is stored on disk.
     #[must_use]
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
     }
 
-    /// Gives an idempotent producer its id; its epoch is 0.
+    /// Allocates an id for an idempotent producer, whose epoch is 0.
     ///
     /// # Errors
-    /// `StorageError` when the id could not be noted.
+    /// `StorageError` if the reservation of ids cannot be recorded.
     pub fn init_producer_id(&mut self) -> Result<i64, ErrorCode> {
         if self.next_producer_id >= self.noted_producer_ids {
             let next = self.next_producer_id + PRODUCER_ID_BLOCK;
@@ -205,12 +208,12 @@ impl Broker {
         Ok(id)
     }
 
-    /// Lets time pass: members that have not been heard of leave their groups, late rebalances complete.
+    /// Advances the time: removes members whose session has expired and completes rebalances that have timed out.
     pub fn tick(&mut self, now_ms: i64) {
         self.groups.tick(now_ms);
     }
 
-    /// What is due now and then: retention, compaction, producers that have fallen silent, a shorter journal.
+    /// Runs the periodic cleanup: retention, expiry of inactive producers, journal snapshots and compaction.
     pub fn clean(&mut self, now_ms: i64) {
         self.clean_quickly(now_ms);
         for (topic, partition) in self.dirty_logs(now_ms) {
@@ -218,7 +221,7 @@ impl Broker {
         }
     }
 
-    /// All of [`clean`](Self::clean) but compaction, which may take long and goes step by step.
+    /// Does the work of [`clean`](Self::clean) except compaction, which may take long and is run in steps.
     pub(crate) fn clean_quickly(&mut self, now_ms: i64) {
         self.apply_retention(now_ms);
         if self.storage.wants_snapshot() {
@@ -229,11 +232,11 @@ impl Broker {
     pub(crate) fn shorten_journal(&mut self) {
         let snapshot = self.snapshot();
         if let Err(error) = self.storage.replace_changes(&snapshot) {
-            tracing::error!(%error, "cannot shorten the journal; it goes on growing");
+            tracing::error!(%error, "cannot shorten the journal; it keeps growing");
         }
     }
 
-    /// Answers to tokens that were given out earlier. Call it after every operation on a group and every tick.
+    /// Takes the responses to earlier tokens that are ready. Call it after every group operation and every tick.
     pub fn take_completed(&mut self) -> Vec<(Token, Completed)> {
         self.groups.take_completed()
     }
@@ -250,7 +253,7 @@ fn note(storage: &mut dyn Storage, change: &Change) -> Result<(), ErrorCode> {
     })
 }
 
-/// SplitMix64: ids must differ, they need not be secret.
+/// A SplitMix64 generator. Ids must be unique, but they need not be secret.
 #[derive(Debug)]
 struct Random(u64);
 
@@ -263,7 +266,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number of the form of a version 4 UUID, never zero.
+    /// Returns a number in the format of a version 4 UUID, which is never zero.
     fn next_uuid(&mut self) -> u128 {
         let number = (u128::from(self.next()) << 64) | u128::from(self.next());
         (number & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62)

@@ -1,19 +1,19 @@
-//! `embedded://DIR`: the storage port on files.
+//! Storage in files, for `embedded://DIR`.
 //!
 //! ```text
-//! DIR/lock                    held by the broker that uses the directory
-//! DIR/holder                  its process id and address, for whoever finds the lock taken
-//! DIR/journal                 topics, configs, committed offsets, producer ids: one change a line
-//! DIR/logs/TOPIC-ID/P/N.log   the batches of partition P from offset N on, as they came over the wire
-//! DIR/logs/TOPIC-ID/P/N-M.log what compaction has left of the offsets from N to below M
-//! DIR/logs/TOPIC-ID/P/N-M.new the same, not finished
+//! DIR/lock                    locked by the broker that uses the directory
+//! DIR/holder                  process id and address of that broker, for the error message of another one
+//! DIR/journal                 topics, configs, committed offsets, producer ids: one change per line
+//! DIR/logs/TOPIC-ID/P/N.log   batches of partition P from offset N on, as received
+//! DIR/logs/TOPIC-ID/P/N-M.log compacted batches of the offsets N (inclusive) to M (exclusive)
+//! DIR/logs/TOPIC-ID/P/N-M.new the same, incomplete
 //! ```
 //!
-//! Compaction writes beside and renames. A file that starts inside of another one's `N-M` is what it was made from, and
-//! goes with the next start if a crash has left it.
+//! Compaction writes a `.new` file and renames it. A file whose first offset is within the `N-M` range of another file
+//! has been replaced by that file; if a crash prevented its deletion, it is deleted at the next start.
 //!
-//! Every write is handed to the system before it is acknowledged, so that it survives the end of the process. Nothing
-//! is forced to the disk, so the loss of power is not covered; Kafka relies on its replicas there.
+//! Every write is passed to the operating system before it is acknowledged, so that it survives the end of the process.
+//! Writes are not flushed to disk first, so a power failure may lose them; Kafka relies on replication in that case.
 
 mod journal;
 mod lock;
@@ -36,7 +36,7 @@ use self::journal::Journal;
 use self::lock::Lock;
 use self::segment::FileSegment;
 
-/// A directory that this process, and no other, uses.
+/// A directory that is locked for this broker.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
@@ -44,13 +44,13 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Takes the directory for a broker that listens on `address`, making it if need be.
+    /// Locks the directory for a broker that listens on `address`, and creates it if necessary.
     pub(crate) fn lock(path: &Path, address: SocketAddr) -> Result<Self, Error> {
         let lock = Lock::take(path, address)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// The broker that was here before, with everything it had acknowledged; a new one in an empty directory.
+    /// Restores the broker stored in the directory, with all acknowledged writes, or creates one in an empty directory.
     pub(crate) fn open(&self, config: CoreConfig) -> Result<Broker, Error> {
         let failed = |source| Error::Directory { directory: self.path.clone(), source };
         let logs = self.path.join("logs");
@@ -62,7 +62,7 @@ impl Directory {
     }
 }
 
-/// The storage port on files.
+/// Storage in files.
 #[derive(Debug)]
 struct Disk {
     logs: PathBuf,
@@ -78,9 +78,10 @@ impl Disk {
         self.logs.join(format!("{topic_id:032x}"))
     }
 
-    /// Finishes what a crash interrupted: the files of topics whose deletion is in the journal.
+    /// Deletes the files of topics whose deletion is in the journal but was interrupted by a crash.
     ///
-    /// Files of which the journal knows nothing stay: better a waste of space than the loss of a damaged journal's topics.
+    /// Files of topics that are not in the journal are kept: they only waste space, whereas deleting them could lose
+    /// the topics of a damaged journal.
     fn drop_deleted(&self, changes: &[Change]) -> io::Result<()> {
         let mut live = HashMap::new();
         for change in changes {
@@ -123,7 +124,7 @@ impl Storage for Disk {
                 found.push((base_offset, end_offset, path));
             }
         }
-        // The longest first among those with the same start.
+        // Of files with the same first offset, the longest one comes first.
         found.sort_by_key(|(base_offset, end_offset, _)| (*base_offset, std::cmp::Reverse(*end_offset)));
         let mut segments = Vec::with_capacity(found.len());
         let mut replaced_below = i64::MIN;
@@ -157,7 +158,7 @@ impl Storage for Disk {
     }
 }
 
-/// A topic to which nothing was ever written has no directory.
+/// Removes a directory if it exists; a topic without any records has none.
 fn remove_if_there(directory: &Path) -> io::Result<()> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -169,7 +170,7 @@ fn segment_path(directory: &Path, base_offset: i64) -> PathBuf {
     directory.join(format!("{base_offset:020}.log"))
 }
 
-/// The offsets in the name of a segment's file: the first one, and the end if compaction has written it.
+/// Parses the base offset of a segment, and the end offset if compaction has written it, from the file name.
 fn offsets_of(path: &Path) -> Option<(i64, Option<i64>)> {
     let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
     match name.split_once('-') {

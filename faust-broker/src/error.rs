@@ -1,8 +1,8 @@
-//! Why a broker could not be started or stopped.
+//! Errors of starting and stopping a broker.
 
 use std::{io, net::IpAddr, path::PathBuf};
 
-/// What goes wrong around a broker, rather than inside of it.
+/// An error of starting or stopping a [`Server`](crate::Server). Errors of requests are reported to the client instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -13,20 +13,21 @@ pub enum Error {
     DirectoryInUse {
         /// The directory.
         directory: PathBuf,
-        /// Process id and address of the broker that has it, as far as it has told.
+        /// Process id and address of the broker that uses the directory, or "another broker" if they are unknown.
         holder: String,
     },
-    /// The port is taken, or the system refuses it.
+    /// The port is in use, or the system rejects it.
     #[error("cannot listen on {host}:{port}; choose another port")]
     Listen {
         /// The address.
         host: IpAddr,
         /// The port.
         port: u16,
-        /// What the system says.
+        /// The system error.
         source: io::Error,
     },
-    /// Others could reach the address, and this broker asks nobody for a password.
+    /// The address is not a loopback address. The broker has no authentication, so it must not be reachable from
+    /// outside.
     #[error(
         "refusing to listen on {host}: the embedded broker serves this machine only, use 127.0.0.1; for a network use Apache Kafka"
     )]
@@ -35,32 +36,32 @@ pub enum Error {
         host: IpAddr,
     },
     /// The directory cannot be read or written.
-    #[error("cannot use the broker directory {directory:?}; check its permissions and the space left")]
+    #[error("cannot use the broker directory {directory:?}; check its permissions and the free disk space")]
     Directory {
         /// The directory.
         directory: PathBuf,
-        /// What the system says.
+        /// The system error.
         source: io::Error,
     },
-    /// The directory holds something that this version does not understand.
+    /// The journal contains a line that this version cannot parse.
     #[error(
-        "the journal {path:?} is damaged at line {line}; restore it from a copy, or delete the directory to start empty"
+        "the journal {path:?} is damaged at line {line}; restore it from a backup, or delete the directory to start empty"
     )]
     Journal {
-        /// The file.
+        /// The journal file.
         path: PathBuf,
-        /// Counted from 1.
+        /// Number of the damaged line, counted from 1.
         line: usize,
-        /// What does not parse.
+        /// The parse error.
         source: serde_json::Error,
     },
-    /// The system gave the broker no thread or no event loop.
+    /// The system could not create the broker's thread or event loop.
     #[error("cannot start the broker's thread; check the limits of this process")]
     Thread {
-        /// What the system says.
+        /// The system error.
         source: io::Error,
     },
-    /// The broker's thread died.
-    #[error("the broker's thread panicked; the message above says where")]
+    /// The broker's thread panicked.
+    #[error("the broker's thread panicked; see the panic message above")]
     Panicked,
 }

@@ -1,12 +1,12 @@
 //! A small single-node broker that speaks the Kafka protocol, for learning, tests and one-machine services.
 //!
-//! It has two layers. [`core`] is the broker as a state machine, without socket, thread or clock. [`Server`] puts it on
-//! a loopback port, where librdkafka, kcat, Java and Python clients take it for a Kafka.
+//! The broker has two layers. [`core`] is a state machine without sockets, threads or a clock. [`Server`] serves it on
+//! a loopback port, where librdkafka, kcat, Java and Python clients can use it like Apache Kafka.
 //!
-//! Topics are kept as Kafka keeps them: `cleanup.policy` may be `delete`, `compact` or both. Compaction looks into
-//! uncompressed batches only; what a producer has compressed stays, and is read as before.
+//! Topics follow Kafka's retention rules: `cleanup.policy` may be `delete`, `compact` or both. Compaction reads
+//! uncompressed batches only; batches compressed by a producer are kept unchanged and remain readable.
 //!
-//! What it does not do: replication, transactions, the newer group protocol, a network.
+//! Replication, transactions, the new consumer group protocol (KIP-848) and non-loopback addresses are not supported.
 
 #[doc(hidden)]
 #[path = "private.rs"]

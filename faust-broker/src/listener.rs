@@ -1,4 +1,4 @@
-//! The broker on a socket: accept, read requests, answer them in order.
+//! The network layer of the broker: accepts connections, and reads and answers requests in order.
 
 mod api;
 mod connection;
@@ -18,36 +18,37 @@ use self::connection::Connection;
 pub(crate) use self::router::answer;
 pub(crate) use self::shared::{Shared, wall_ms};
 
-/// How often members that have fallen silent are looked for: far below any sensible session timeout.
+/// Interval of the checks for expired sessions, far below any reasonable session timeout.
 const TICK: Duration = Duration::from_millis(50);
-/// How often old segments are looked for, and first after the start; as in Kafka.
+/// Interval of the retention checks, Kafka's default of `log.retention.check.interval.ms`. The first check is one
+/// interval after the start.
 const CLEAN: Duration = Duration::from_secs(300);
-/// For others to get at the broker between two steps of a compaction.
+/// Pause between two steps of compaction, in which requests can lock the broker.
 const COMPACT_PAUSE: Duration = Duration::from_millis(1);
-/// How long to wait when the system has no more sockets for us.
+/// Delay after a failed accept, for example because the process has no free file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Serves until `stopped` is dropped.
+/// Serves connections until the sender of `stopped` is dropped.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(%error, "the broker cannot watch its socket");
+            tracing::error!(%error, "cannot register the listening socket");
             return;
         }
     };
-    // Dropping the set ends every connection. All that was acknowledged has been written by then.
+    // Dropping the set closes all connections. Acknowledged writes have been stored by then.
     let mut connections = JoinSet::new();
     let mut tick = time::interval(TICK);
     let mut clean = time::interval_at(time::Instant::now() + CLEAN, CLEAN);
-    // A task of its own: it may take long, and members that have fallen silent must be missed meanwhile.
+    // A separate task, because compaction may take long and session timeouts must be checked meanwhile.
     connections.spawn(compact(Arc::clone(&shared)));
     loop {
         tokio::select! {
             _ = &mut stopped => return,
             _ = tick.tick() => shared.tick(),
             _ = clean.tick() => shared.clean(),
-            // Reaps connections that have ended.
+            // Removes closed connections from the set.
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
@@ -62,7 +63,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppe
     }
 }
 
-/// Compacts logs for as long as it is let live.
+/// Compacts logs periodically until the task is aborted.
 async fn compact(shared: Arc<Shared>) {
     let every = shared.config.compaction_interval.max(COMPACT_PAUSE);
     loop {

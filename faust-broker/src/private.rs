@@ -1,4 +1,4 @@
-//! The listener without its socket, for tests that feed it millions of requests. Not public API.
+//! The listener without its socket, for tests that send it millions of requests. Not public API.
 
 use std::{
     pin::pin,
@@ -12,29 +12,29 @@ use crate::config::BrokerConfig;
 use crate::core::{Broker, CoreConfig};
 use crate::listener::{Shared, answer, wall_ms};
 
-/// A broker in memory and the code that answers requests.
+/// An in-memory broker with its request handlers.
 #[derive(Debug)]
 pub struct Handler {
     shared: Arc<Shared>,
     runtime: tokio::runtime::Runtime,
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// An answer, with its length in front.
+    /// A response, preceded by its length.
     Answered(BytesMut),
-    /// The request wants no answer, or has to wait for something.
+    /// No response: the request does not expect one, or it would have to wait.
     Silent,
-    /// The connection would be closed, for this reason.
+    /// The connection would be closed for this reason.
     Closed(String),
 }
 
 impl Handler {
-    /// An empty broker.
+    /// Creates an empty broker.
     ///
     /// # Errors
-    /// When the system gives no timer.
+    /// Returns an error if the system cannot create a timer.
     pub fn new(config: BrokerConfig, seed: u64) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let broker = Broker::new(CoreConfig::seeded(seed));
@@ -42,7 +42,7 @@ impl Handler {
         Ok(Self { shared, runtime })
     }
 
-    /// Answers one request as if it had come over a connection; one that has to wait is given up.
+    /// Handles one request as if it had arrived over a connection. A request that would have to wait is dropped.
     #[must_use]
     pub fn answer(&self, frame: Bytes) -> Outcome {
         let _entered = self.runtime.enter();
@@ -54,7 +54,7 @@ impl Handler {
         }
     }
 
-    /// Lets the broker's clocks go on, as its server does.
+    /// Runs the broker's periodic work, as its server does.
     pub fn tick(&self) {
         self.shared.tick();
         self.shared.clean();

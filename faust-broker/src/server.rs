@@ -1,4 +1,4 @@
-//! A broker with its own thread, so that a program that is busy or blocked cannot starve it.
+//! A broker with its own threads, so that a busy or blocked program cannot starve it.
 
 use std::{
     hash::{BuildHasher, Hasher},
@@ -16,10 +16,11 @@ use crate::disk::Directory;
 use crate::error::Error;
 use crate::listener::{self, Shared};
 
-/// Two threads keep one client's reads from waiting for another one's writes; more would take cores from the program.
+/// Number of worker threads. Two threads keep one client's reads from waiting for another client's writes; more would
+/// take cores from the program.
 const WORKER_THREADS: usize = 2;
 
-/// A running broker. Dropping it stops it.
+/// A running broker. It stops when it is dropped.
 ///
 /// ```
 /// use faust_broker::{BrokerConfig, Server};
@@ -32,16 +33,17 @@ const WORKER_THREADS: usize = 2;
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    /// Dropped or used to end the thread.
+    /// Dropped to stop the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts a broker; when this returns it answers.
+    /// Starts a broker. It accepts requests as soon as this returns.
     ///
     /// # Errors
-    /// When the directory is in use or damaged, the port is taken, or the address is no loopback address.
+    /// Returns an error if the directory is in use or damaged, the port is in use, the address is not a loopback
+    /// address, or the broker's thread cannot be started.
     pub fn start(config: BrokerConfig) -> Result<Self, Error> {
         let listener = listen(&config)?;
         let address = listener.local_addr().map_err(|source| Error::Thread { source })?;
@@ -56,32 +58,32 @@ impl Server {
             .build()
             .map_err(|source| Error::Thread { source })?;
         let serve = move || {
-            // The lock on the directory is given back when nothing can write to it any more.
+            // The directory's lock is released only after the last write to it.
             let _directory = directory;
             runtime.block_on(listener::serve(listener, shared, stopped));
         };
         let thread = std::thread::Builder::new().name("faust-broker".into()).spawn(serve);
         let thread = thread.map_err(|source| Error::Thread { source })?;
-        tracing::debug!(%address, "the broker listens");
+        tracing::debug!(%address, "the broker is listening");
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// Returns the address the broker listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What clients put into `bootstrap.servers`.
+    /// Returns the value for the clients' `bootstrap.servers` setting.
     #[must_use]
     pub fn bootstrap(&self) -> String {
         self.address.to_string()
     }
 
-    /// Stops the broker and waits until it has let go of its port and its directory.
+    /// Stops the broker and waits until it has released its port and its directory.
     ///
     /// # Errors
-    /// [`Error::Panicked`] when its thread had died before.
+    /// [`Error::Panicked`] if its thread has panicked.
     pub fn stop(mut self) -> Result<(), Error> {
         self.halt()
     }

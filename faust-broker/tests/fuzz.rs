@@ -1,9 +1,9 @@
-//! Hostile bytes: whatever comes, the listener neither panics nor asks for much memory.
+//! Fuzz test: on malformed requests, the listener neither panics nor allocates much memory.
 //!
-//! `FAUST_FUZZ_CASES` says how many requests (20 000 without it), `FAUST_FUZZ_SEED` which ones.
+//! `FAUST_FUZZ_CASES` sets the number of requests (20 000 by default), `FAUST_FUZZ_SEED` the seed that generates them.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![allow(clippy::print_stdout, reason = "the seed and the peak are what one wants to see of a long run")]
-#![allow(unsafe_code, reason = "an allocator that counts can only be written with it")]
+#![allow(clippy::print_stdout, reason = "a long run reports its seed and its peak memory")]
+#![allow(unsafe_code, reason = "a counting allocator implements the unsafe trait `GlobalAlloc`")]
 
 #[path = "support/samples.rs"]
 mod samples;
@@ -21,12 +21,12 @@ use kafka_protocol::protocol::Decodable;
 
 use samples::samples;
 
-/// What one request may make the broker hold at the same time, beside what its topics keep. In bytes.
+/// Maximum number of bytes that one request may allocate in addition to the state that the broker already holds.
 const MAX_FOR_ONE: usize = 64 * 1024 * 1024;
-/// After so many requests a new broker takes over, so that what earlier ones created does not count.
+/// Number of requests after which the broker is replaced, so that topics and groups created earlier do not add up.
 const BROKER_LIFE: usize = 5_000;
 
-/// Counts what is allocated now and at most.
+/// An allocator that counts the currently allocated bytes and their peak.
 struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -35,23 +35,23 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-// SAFETY: every call is handed on to the system's allocator as it came; only numbers are added.
+// SAFETY: every call is forwarded unchanged to the system allocator; only counters are updated.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
         PEAK.fetch_max(now, Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same one.
+        // SAFETY: the caller upholds the contract of `alloc`, which is the same for `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the pointer came from `alloc` above, so from the system's allocator.
+        // SAFETY: the pointer is from `alloc` above and thus from the system allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-/// SplitMix64.
+/// A SplitMix64 generator.
 struct Random(u64);
 
 impl Random {
@@ -69,7 +69,7 @@ impl Random {
 }
 
 #[test]
-fn hostile_requests_neither_panic_nor_take_memory() {
+fn malformed_requests_neither_panic_nor_exhaust_memory() {
     let cases = number("FAUST_FUZZ_CASES", 20_000);
     let seed = number("FAUST_FUZZ_SEED", 1);
     let mut random = Random(seed.try_into().unwrap());
@@ -98,7 +98,7 @@ fn hostile_requests_neither_panic_nor_take_memory() {
         }
     }
     println!("{cases} requests from seed {seed}: {seen:?}, at most {peak} bytes for one");
-    // Otherwise the requests are not what they should be: some get through, some do not.
+    // The generated requests must be a mix: some are answered and some close the connection.
     assert!(seen["answered"] > cases / 50 && seen["closed"] > cases / 50, "{seen:?}");
 }
 
@@ -106,7 +106,7 @@ fn number(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// A new broker, and whole requests for it.
+/// Creates a new broker and valid requests for it.
 fn fresh(seed: usize) -> (Handler, Vec<Bytes>) {
     let handler = Handler::new(BrokerConfig::default(), seed.try_into().unwrap()).unwrap();
     let ranges = ranges(&handler);
@@ -120,7 +120,7 @@ fn fresh(seed: usize) -> (Handler, Vec<Bytes>) {
 fn ranges(handler: &Handler) -> HashMap<i16, (i16, i16)> {
     // ApiVersions, version 0, correlation id 0, no client id.
     let Outcome::Answered(answer) = handler.answer(Bytes::from_static(&[0, 18, 0, 0, 0, 0, 0, 0, 255, 255])) else {
-        panic!("the broker does not say what it speaks");
+        panic!("no response to ApiVersions");
     };
     let mut answer = answer.freeze().slice(4..);
     ResponseHeader::decode(&mut answer, 0).unwrap();
@@ -128,7 +128,7 @@ fn ranges(handler: &Handler) -> HashMap<i16, (i16, i16)> {
     versions.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect()
 }
 
-/// A whole request with some damage, or nothing but noise behind a header that could be one.
+/// Generates a valid request with some damage, or random bytes after the start of a header.
 fn hostile(frames: &[Bytes], random: &mut Random) -> Bytes {
     let mut frame = BytesMut::from(&frames[random.below(frames.len())][..]);
     if random.below(8) == 0 {
@@ -147,7 +147,7 @@ fn damage(frame: &mut BytesMut, random: &mut Random) {
     match random.below(6) {
         0 => frame[at] ^= 1 << random.below(8),
         1 => frame[at] = random.next().to_le_bytes()[0],
-        // The lengths that hurt: the largest, the most negative, and minus one.
+        // Critical lengths: the largest, the most negative and -1, among others.
         2 if at + 4 <= frame.len() => {
             let lengths = [i32::MAX, i32::MIN, -1, 1_000_000, 0x7fff_0000];
             frame[at..at + 4].copy_from_slice(&lengths[random.below(lengths.len())].to_be_bytes());

@@ -1,15 +1,15 @@
-//! A record batch as bytes: its header, its checksum, and the few fields that a broker writes.
+//! A record batch as bytes: its header, its checksum and the fields that a broker writes.
 
 use bytes::Bytes;
 
 use crate::core::ErrorCode;
 use crate::core::records::raw;
 
-/// Bytes from the start of a batch to its first record.
+/// Size of the batch header: the bytes before the first record.
 pub const HEADER_LEN: usize = 61;
-/// Bytes before the part that the length field counts.
+/// Number of bytes that the length field does not count: base offset and length.
 const LENGTH_END: usize = 12;
-/// The bytes a broker may write without touching the checksum: base offset, length, leader epoch.
+/// Number of leading bytes that the checksum does not cover: base offset, length and leader epoch.
 pub(crate) const STAMP_LEN: usize = 16;
 const CRC_START: usize = 21;
 const MAGIC: u8 = 2;
@@ -30,22 +30,24 @@ pub struct Header {
     pub attributes: i16,
     /// Offset of the last record, relative to the first.
     pub last_offset_delta: i32,
-    /// Time of the first record, in milliseconds since 1970; after compaction it may be the delete horizon.
+    /// Timestamp of the first record, in milliseconds since the Unix epoch; after compaction it may be the delete
+    /// horizon.
     pub base_timestamp: i64,
-    /// The highest time among the records, in milliseconds since 1970.
+    /// Highest timestamp of the records, in milliseconds since the Unix epoch.
     pub max_timestamp: i64,
-    /// The idempotent producer that wrote it, or -1.
+    /// Id of the idempotent producer that wrote the batch, or -1.
     pub producer_id: i64,
-    /// The producer's epoch, or -1.
+    /// Epoch of the producer, or -1.
     pub producer_epoch: i16,
-    /// The producer's number of the first record in this partition, or -1.
+    /// Sequence number of the first record, or -1.
     pub base_sequence: i32,
-    /// How many records there are.
+    /// Number of records.
     pub record_count: i32,
 }
 
 impl Header {
-    /// Decodes the header at the start of `bytes`; `None` when it is no batch of version 2 or is cut short.
+    /// Decodes the header at the start of `bytes`. Returns `None` if it is not a version 2 batch or the header is
+    /// incomplete.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let head: &[u8; HEADER_LEN] = bytes.first_chunk()?;
@@ -67,44 +69,45 @@ impl Header {
         })
     }
 
-    /// Offset of the last record.
+    /// Returns the offset of the last record.
     #[must_use]
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 
-    /// The producer's number of the last record; numbers wrap from `i32::MAX` to 0.
+    /// Returns the sequence number of the last record. Sequence numbers wrap from `i32::MAX` to 0.
     #[must_use]
     pub fn last_sequence(&self) -> i32 {
         let last = (i64::from(self.base_sequence) + i64::from(self.last_offset_delta)) & i64::from(i32::MAX);
         i32::try_from(last).expect("31 bits fit")
     }
 
-    /// Whether the records are compressed, which hides them from this broker.
+    /// Returns true if the records are compressed. This broker does not decompress them.
     #[must_use]
     pub fn is_compressed(&self) -> bool {
         self.attributes & COMPRESSION != 0
     }
 
-    /// Whether the batch belongs to a transaction.
+    /// Returns true if the batch belongs to a transaction.
     #[must_use]
     pub fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0
     }
 
-    /// Whether every record has the time at which the broker stored the batch.
+    /// Returns true if the timestamp of every record is the time at which the broker stored the batch.
     #[must_use]
     pub fn has_append_time(&self) -> bool {
         self.attributes & LOG_APPEND_TIME != 0
     }
 
-    /// When the tombstones of a compacted batch may go, in milliseconds since 1970.
+    /// Returns the delete horizon of a compacted batch: the time from which its tombstones may be removed, in
+    /// milliseconds since the Unix epoch.
     #[must_use]
     pub fn delete_horizon_ms(&self) -> Option<i64> {
         (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
 
-    /// The same header with another delete horizon, which Kafka keeps in the field of the base timestamp.
+    /// Returns the header with another delete horizon. As in Kafka, it is stored in place of the base timestamp.
     pub(crate) fn with_delete_horizon(self, horizon_ms: Option<i64>) -> Self {
         match horizon_ms {
             Some(base_timestamp) => Self { attributes: self.attributes | DELETE_HORIZON, base_timestamp, ..self },
@@ -112,12 +115,12 @@ impl Header {
         }
     }
 
-    /// The same header for a batch that has lost all its records.
+    /// Returns the header of the batch without its records.
     pub(crate) fn emptied(self) -> Self {
         Self { attributes: self.attributes & !(COMPRESSION | DELETE_HORIZON), record_count: 0, ..self }
     }
 
-    /// Writes what compaction changes over the head of a batch, then its length and checksum.
+    /// Writes the fields that compaction changes into the header of `batch`, then the length and the checksum.
     pub(crate) fn finish(&self, batch: &mut [u8]) -> Option<()> {
         let length = i32::try_from(batch.len().checked_sub(LENGTH_END)?).ok()?;
         batch[8..LENGTH_END].copy_from_slice(&length.to_be_bytes());
@@ -131,7 +134,7 @@ impl Header {
     }
 }
 
-/// One batch whose lengths and checksum have been verified, ready to be appended.
+/// A batch whose lengths and checksum have been verified, ready to be appended.
 #[derive(Debug, Clone)]
 pub struct Batch {
     header: Header,
@@ -139,10 +142,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Verifies a batch as a producer sends it: exactly one, version 2, whole, with a right CRC32C, nothing that only brokers write.
+    /// Verifies a batch sent by a producer: it must be exactly one complete batch of version 2, with a correct CRC32C
+    /// and without attributes that only brokers set.
     ///
     /// # Errors
-    /// `CorruptMessage`, `UnsupportedForMessageFormat` for older formats, `InvalidRecord` for what clients may not send.
+    /// `CorruptMessage`, `UnsupportedForMessageFormat` for older formats, `InvalidRecord` for content that clients may
+    /// not send.
     pub fn parse(bytes: Bytes) -> Result<Self, ErrorCode> {
         if bytes.get(16).is_some_and(|magic| *magic < MAGIC) {
             return Err(ErrorCode::UnsupportedForMessageFormat);
@@ -163,16 +168,17 @@ impl Batch {
         Ok(Self { header, bytes })
     }
 
-    /// The decoded header.
+    /// Returns the decoded header.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Whether every record has a key, as a compacted topic demands; compression hides the keys of a batch.
+    /// Returns true if every record has a key, as a compacted topic requires. Compressed batches are not checked and
+    /// always pass.
     ///
     /// # Errors
-    /// `InvalidRecord` when the records cannot be told apart.
+    /// `InvalidRecord` if the records cannot be parsed.
     pub(crate) fn has_keys(&self) -> Result<bool, ErrorCode> {
         if self.header.is_compressed() {
             return Ok(true);
@@ -181,7 +187,7 @@ impl Batch {
         Ok(records.iter().all(|record| record.key.is_some()))
     }
 
-    /// The same batch with every record at the time `now_ms`, as `message.timestamp.type=LogAppendTime` asks for.
+    /// Returns the batch with `now_ms` as the timestamp of every record, for `message.timestamp.type=LogAppendTime`.
     pub(crate) fn with_append_time(&self, now_ms: i64) -> Self {
         let mut bytes = self.bytes.to_vec();
         let attributes = self.header.attributes | LOG_APPEND_TIME;
@@ -193,7 +199,7 @@ impl Batch {
         Self { header, bytes: bytes.into() }
     }
 
-    /// The first bytes with offset and leader epoch written in, and all the bytes after them.
+    /// Returns the first bytes with the offset and leader epoch set, and the remaining bytes.
     pub(crate) fn stamped(&self, base_offset: i64, leader_epoch: i32) -> ([u8; STAMP_LEN], &[u8]) {
         let mut stamp = [0; STAMP_LEN];
         stamp[..8].copy_from_slice(&base_offset.to_be_bytes());
@@ -203,7 +209,7 @@ impl Batch {
     }
 }
 
-/// Whether the CRC32C of a whole batch is the one it carries.
+/// Returns true if the CRC32C of a whole batch matches its checksum field.
 pub(crate) fn checksum_holds(batch: &[u8]) -> bool {
     batch.len() >= HEADER_LEN && crc32c::crc32c(&batch[CRC_START..]).to_be_bytes() == batch[17..21]
 }

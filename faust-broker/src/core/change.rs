@@ -1,10 +1,10 @@
-//! What the broker must remember beside records: topics, configs, committed offsets, producer ids.
+//! Changes of the broker's persistent state other than records: topics, configs, committed offsets and producer ids.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One line of the journal. Applying all of them in order gives the state again.
+/// One entry of the journal. Applying all entries in order restores the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Change {
@@ -21,7 +21,7 @@ pub(crate) enum Change {
     ProducerIds { next: i64 },
 }
 
-/// A topic's id; JSON has no number of 128 bits, so it is written as text.
+/// A topic id, serialized as a hexadecimal string because JSON has no 128-bit numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Id(pub(crate) u128);
@@ -40,15 +40,15 @@ impl From<Id> for String {
     }
 }
 
-/// What a group has committed for one partition.
+/// A group's committed offset for one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// The next offset to read.
     pub offset: i64,
-    /// The leader epoch the client saw, or -1.
+    /// The leader epoch reported by the client, or -1.
     pub leader_epoch: i32,
-    /// The client's own text, at most 4096 bytes.
+    /// Metadata set by the client, at most 4096 bytes.
     pub metadata: String,
-    /// When, in milliseconds since 1970.
+    /// Time of the commit, in milliseconds since the Unix epoch.
     pub committed_ms: i64,
 }

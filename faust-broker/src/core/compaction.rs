@@ -1,4 +1,4 @@
-//! Compaction of all logs: which ones need it, a step of one, and all of one at once.
+//! Compaction of the broker's logs, in steps or a whole log at once.
 
 use crate::core::change::Change;
 use crate::core::log::Step;
@@ -6,14 +6,15 @@ use crate::core::{Broker, ErrorCode};
 
 /// Compaction.
 impl Broker {
-    /// Compacts a partition up to the end of its log, however little that gains; the active segment is ended first.
+    /// Compacts a partition up to the end of its log, whatever its dirty ratio. The active segment is rolled first.
     ///
-    /// What `min.compaction.lag.ms` protects stays, and so does the very last record, as in Kafka, where the active
-    /// segment is never empty and never compacted: a tombstone that ends the log goes when something has come behind it.
-    /// The first time that a tombstone is found clean its `delete.retention.ms` begins; only a later call takes it.
+    /// Records younger than `min.compaction.lag.ms` are kept. The last record of the log is kept too, as in Kafka,
+    /// where the active segment is never empty and never compacted: a tombstone at the end of the log can be removed
+    /// only after another record has been appended. The first compaction of a tombstone starts its
+    /// `delete.retention.ms`; only a later call removes it.
     ///
     /// # Errors
-    /// `UnknownTopicOrPartition`, `InvalidConfig` when the topic is not compacted, `StorageError`.
+    /// `UnknownTopicOrPartition`, `InvalidConfig` if the topic is not compacted, `StorageError`.
     pub fn compact_now(&mut self, topic: &str, partition: i32, now_ms: i64) -> Result<(), ErrorCode> {
         let held = self.topics.get_mut(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let (log, config) = held.log_mut(partition)?;
@@ -27,14 +28,15 @@ impl Broker {
         self.note(&Change::LogCleaned { topic: topic.to_owned(), partition, offset })
     }
 
-    /// The logs for which [`compact_step`](Self::compact_step) has something to do. Ends active segments that are due.
+    /// Returns the logs that need compaction with [`compact_step`](Self::compact_step). Rolls active segments that are
+    /// due.
     pub(crate) fn dirty_logs(&mut self, now_ms: i64) -> Vec<(String, i32)> {
         let mut dirty = Vec::new();
         for (name, topic) in &mut self.topics {
             let config = &topic.parsed;
             for (partition, log) in (0..).zip(&mut topic.logs) {
                 if let Err(error) = log.roll_when_due(config, now_ms, self.storage.as_mut()) {
-                    tracing::error!(topic = name, partition, %error, "cannot end a segment");
+                    tracing::error!(topic = name, partition, %error, "cannot roll a segment");
                 }
                 if log.is_dirty(config, now_ms) {
                     dirty.push((name.clone(), partition));
@@ -44,7 +46,8 @@ impl Broker {
         dirty
     }
 
-    /// A piece of the compaction of one log, which takes about as long as reading a segment. Whether there is more to do.
+    /// Runs one step of a log's compaction, which takes about as long as reading a segment. Returns true if more steps
+    /// are needed.
     pub(crate) fn compact_step(&mut self, topic: &str, partition: i32, now_ms: i64) -> bool {
         let Some(held) = self.topics.get_mut(topic) else { return false };
         let Ok((log, config)) = held.log_mut(partition) else { return false };
@@ -52,9 +55,10 @@ impl Broker {
         match log.compact_step(config, self.compaction_bytes, now_ms, self.storage.as_mut()) {
             Ok(Step::Idle) => false,
             Ok(Step::Working) => true,
-            // A pass that came no further than the last one was for the sake of tombstones: another would find nothing.
+            // The pass ended at the same offset as the last one, so it was due for tombstones only: another one would
+            // find nothing.
             Ok(Step::Clean(offset)) if offset == before => false,
-            // Without the note the next run would only look at the same records again.
+            // If this entry is lost, the next run only compacts the same records again.
             Ok(Step::Clean(offset)) => {
                 self.note(&Change::LogCleaned { topic: topic.to_owned(), partition, offset }).is_ok()
             }

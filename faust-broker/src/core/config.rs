@@ -1,60 +1,60 @@
-//! The configuration of a topic: which names there are, what they mean, which values they take.
+//! The configuration of a topic: names, defaults and allowed values.
 
 use std::collections::BTreeMap;
 
-/// What the log needs of a topic's configuration, parsed once.
+/// The parsed part of a topic's configuration that its logs use.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TopicConfig {
-    /// Whether old segments go at all; a topic that is only compacted keeps them.
+    /// True if `cleanup.policy` contains `delete`; without it, retention does not delete segments.
     pub(crate) deletes: bool,
     pub(crate) retention_ms: Option<i64>,
     pub(crate) retention_bytes: Option<u64>,
     pub(crate) segment_bytes: u64,
-    /// How long a segment may grow, in milliseconds.
+    /// Time after which a segment is rolled, in milliseconds.
     pub(crate) segment_ms: i64,
-    /// What compaction needs, if the topic is compacted.
+    /// Settings of compaction, if the topic is compacted.
     pub(crate) compaction: Option<CompactionConfig>,
     pub(crate) max_message_bytes: usize,
-    /// Whether records get the broker's time.
+    /// True if records get the broker's time as their timestamp (`LogAppendTime`).
     pub(crate) append_time: bool,
 }
 
-/// When and how a topic is compacted.
+/// Settings of a topic's compaction.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CompactionConfig {
-    /// How long a tombstone stays after it has become clean, in milliseconds.
+    /// Retention of a tombstone after it has been compacted, in milliseconds.
     pub(crate) delete_retention_ms: i64,
-    /// Younger records are not touched, in milliseconds.
+    /// Minimum age of a record before it is compacted, in milliseconds.
     pub(crate) min_lag_ms: i64,
-    /// Older records must not wait for more dirt, in milliseconds.
+    /// Age in milliseconds at which a record is compacted even if the dirty ratio is low.
     pub(crate) max_lag_ms: i64,
-    /// The part of the bytes that must be dirty, or it is not worth it.
+    /// Fraction of the bytes that must be dirty before a log is compacted.
     pub(crate) min_dirty_ratio: f64,
 }
 
-/// One configuration a topic can have.
+/// A topic configuration key.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigKey {
-    /// Kafka's name.
+    /// Name, as in Kafka.
     pub name: &'static str,
-    /// What it is when the topic does not say.
+    /// Value if the topic does not set one.
     pub default: &'static str,
-    /// Which values it takes.
+    /// Type of the values.
     pub kind: ConfigKind,
 }
 
-/// The type of a configuration's values.
+/// The type of a configuration value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigKind {
     /// `true` or `false`.
     Boolean,
-    /// A whole number, at least this.
+    /// An integer that is at least this.
     Number(i64),
-    /// A fraction between 0 and 1.
+    /// A number between 0 and 1.
     Fraction,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Some of these words, separated by commas.
+    /// A comma-separated list of these words.
     Words(&'static [&'static str]),
     /// Any text.
     Text,
@@ -66,7 +66,7 @@ const fn key(name: &'static str, default: &'static str, kind: ConfigKind) -> Con
     ConfigKey { name, default, kind }
 }
 
-/// Every configuration of a topic, by name. Those that a single node cannot heed are kept and shown, as Kafka would.
+/// All topic configurations, by name. Those without effect on a single node are stored and described, as in Kafka.
 pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("cleanup.policy", "delete", Words(&["delete", "compact"])),
     key("compression.type", "producer", Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"])),
@@ -95,7 +95,7 @@ pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("unclean.leader.election.enable", "false", Boolean),
 ];
 
-/// Says what is wrong with a configuration, if anything is.
+/// Checks the name and value of a configuration; the error is a message for the client.
 pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
     let Some(key) = TOPIC_CONFIGS.iter().find(|key| key.name == name) else {
         return Err(format!("unknown topic config `{name}`"));
@@ -103,7 +103,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
     let expected = match key.kind {
         Boolean if value.parse::<bool>().is_err() => "true or false".to_owned(),
         Number(least) if value.parse::<i64>().map_or(true, |number| number < least) => {
-            format!("a whole number of at least {least}")
+            format!("an integer of at least {least}")
         }
         Fraction if !value.parse::<f64>().is_ok_and(|number| (0.0..=1.0).contains(&number)) => {
             "a number between 0 and 1".to_owned()
@@ -118,7 +118,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
 }
 
 impl TopicConfig {
-    /// Reads configurations that [`check`] has passed.
+    /// Parses configurations that have passed [`check`].
     pub(crate) fn new(configs: &BTreeMap<String, String>) -> Self {
         let number = |name: &str| value(configs, name).parse::<i64>().unwrap_or(-1);
         let policy = value(configs, "cleanup.policy");
@@ -141,7 +141,7 @@ impl TopicConfig {
     }
 }
 
-/// The value a topic has for a name, its own or the default.
+/// Returns the topic's value for a name, or the default.
 fn value<'a>(configs: &'a BTreeMap<String, String>, name: &str) -> &'a str {
     let default = || TOPIC_CONFIGS.iter().find(|key| key.name == name).map_or("", |key| key.default);
     configs.get(name).map_or_else(default, String::as_str)
@@ -159,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named() {
+    fn invalid_configs_are_reported() {
         let cases = [
             ("retention", "1", "unknown topic config `retention`"),
             (
                 "retention.ms",
                 "soon",
-                "invalid value `soon` for topic config `retention.ms`: expected a whole number of at least -1",
+                "invalid value `soon` for topic config `retention.ms`: expected an integer of at least -1",
             ),
             (
                 "cleanup.policy",

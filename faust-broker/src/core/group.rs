@@ -1,4 +1,4 @@
-//! Consumer groups of the classic protocol: who is a member, what each one reads, what has been committed.
+//! Consumer groups of the classic protocol: membership, assignments and committed offsets.
 
 mod join;
 mod member;
@@ -22,34 +22,34 @@ use self::member::Member;
 use crate::core::change::{Change, Committed};
 use crate::core::{Broker, CoreConfig, ErrorCode};
 
-/// Stands for an answer that may come later, through [`Broker::take_completed`].
+/// The identifier of a response that may be delayed. [`Broker::take_completed`] returns the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
-/// An answer that has come.
+/// A completed response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completed {
-    /// To a join.
+    /// Response to a join.
     Join(Result<JoinReply, ErrorCode>),
-    /// To a sync.
+    /// Response to a sync.
     Sync(Result<SyncReply, ErrorCode>),
 }
 
-/// Where a group stands.
+/// The state of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupState {
-    /// No members; perhaps committed offsets.
+    /// The group has no members, but it may have committed offsets.
     Empty,
-    /// Waiting for every member to join again.
+    /// The group waits for all members to rejoin.
     PreparingRebalance,
-    /// Waiting for the leader's assignment.
+    /// The group waits for the leader's assignment.
     CompletingRebalance,
-    /// Every member knows what it reads.
+    /// All members have their assignments.
     Stable,
 }
 
 impl GroupState {
-    /// Kafka's word for it.
+    /// Returns the name of the state, as in Kafka.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ pub(crate) struct Groups {
     outbox: Outbox,
 }
 
-/// Answers on their way to those who wait for them.
+/// Responses that have not been taken yet.
 #[derive(Debug, Default)]
 struct Outbox {
     next_token: u64,
@@ -98,16 +98,16 @@ struct Group {
     generation: i32,
     /// `consumer` or `connect`; empty before the first member.
     protocol_type: String,
-    /// The assignor that every member supports, chosen at the last rebalance.
+    /// The protocol (assignor) chosen at the last rebalance; all members support it.
     protocol: Option<String>,
     leader: String,
-    /// In order of joining.
+    /// The members in the order in which they joined.
     members: Vec<Member>,
-    /// Member ids that were given out and not yet used, with the time they lapse.
+    /// Member ids that were issued with `MemberIdRequired` and not used yet, with the time at which they expire.
     pending: BTreeMap<String, i64>,
-    /// When the present phase of a rebalance ends for those who have not answered.
+    /// Time at which members that have not responded in the current phase of a rebalance are removed.
     deadline_ms: Option<i64>,
-    /// While a new group waits for more members: until when.
+    /// End of the initial rebalance delay, while a new group waits for more members.
     initial_until_ms: Option<i64>,
     offsets: BTreeMap<(String, i32), Committed>,
 }
@@ -140,7 +140,7 @@ impl Group {
         self.members.iter().find(|member| member.instance_id.as_deref() == Some(instance_id))
     }
 
-    /// Whether nothing would be lost if the group were forgotten.
+    /// Returns true if the group can be removed without losing state.
     fn is_blank(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty()
     }
@@ -201,10 +201,10 @@ impl Groups {
 
 /// Membership of groups.
 impl Broker {
-    /// Joins a group. The token's answer comes when every other member has joined too.
+    /// Joins a group. The response for the token is completed once all members have joined.
     ///
     /// # Errors
-    /// `MemberIdRequired` with the id to join with; `InvalidGroupId`, `InvalidSessionTimeout`,
+    /// `MemberIdRequired` with the member id to use, `InvalidGroupId`, `InvalidSessionTimeout`,
     /// `InconsistentGroupProtocol`, `UnknownMemberId`, `FencedInstanceId`.
     pub fn join_group(&mut self, group: &str, request: JoinRequest, now_ms: i64) -> Result<Token, JoinRefusal> {
         if group.is_empty() {
@@ -219,7 +219,8 @@ impl Broker {
         group.join(request, fresh_id, now_ms, config.initial_rebalance_delay_ms, outbox)
     }
 
-    /// Brings the leader's assignment, or asks for it. The token's answer comes when the leader has brought it.
+    /// Submits the assignment of the leader, or requests a member's assignment. The response for the token is completed
+    /// once the leader has submitted it.
     ///
     /// # Errors
     /// `UnknownMemberId`, `IllegalGeneration`, `RebalanceInProgress`, `InconsistentGroupProtocol`, `FencedInstanceId`.
@@ -228,16 +229,16 @@ impl Broker {
         group.sync(request, now_ms, outbox)
     }
 
-    /// Says that a member is alive.
+    /// Renews the session of a member.
     ///
     /// # Errors
-    /// `RebalanceInProgress` asks the member to join again; `UnknownMemberId`, `IllegalGeneration`, `FencedInstanceId`.
+    /// `RebalanceInProgress` if the member must rejoin, `UnknownMemberId`, `IllegalGeneration`, `FencedInstanceId`.
     pub fn heartbeat(&mut self, group: &str, member: &MemberRef, now_ms: i64) -> Result<(), ErrorCode> {
         let (group, _) = self.groups.known(group)?;
         group.heartbeat(member, now_ms)
     }
 
-    /// Takes a member out of its group, by its id or by its instance id.
+    /// Removes a member from its group, by its member id or its instance id.
     ///
     /// # Errors
     /// `UnknownMemberId`, `FencedInstanceId`.
@@ -263,5 +264,5 @@ impl Groups {
     }
 }
 
-/// An assignor's name and what the member tells it.
+/// The name of an assignor and the member's metadata for it.
 pub(crate) type Protocol = (String, Bytes);

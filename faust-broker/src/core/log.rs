@@ -1,4 +1,4 @@
-//! The log of one partition: append, read, look up by time, and give up what is too old.
+//! The log of one partition: append, read, look up by timestamp, delete and apply retention.
 
 mod compaction;
 mod keys;
@@ -18,78 +18,78 @@ use crate::core::segment::Segment;
 use crate::core::storage::{PartitionId, Storage};
 use crate::core::{ErrorCode, LEADER_EPOCH};
 
-/// How long an idempotent producer may be silent before it is forgotten, as in Kafka.
+/// Time after which the state of an inactive idempotent producer expires, as in Kafka.
 const PRODUCER_EXPIRY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// One partition. With a single replica the high watermark is always the end of the log.
+/// The log of a partition. With a single replica, the high watermark is always the log end offset.
 #[derive(Debug)]
 pub(crate) struct Log {
     id: PartitionId,
     start: i64,
     end: i64,
-    /// Ascending, without gaps; empty until the first append.
+    /// Ordered by offset, without gaps; empty until the first append.
     segments: VecDeque<Segment>,
     producers: Producers,
-    /// Before this offset compaction has been through, and no key is there twice.
+    /// The log is compacted up to this offset: no key occurs twice before it.
     clean: i64,
-    /// The compaction under way.
+    /// The compaction pass in progress.
     pass: Option<Pass>,
 }
 
-/// What is known of a log beside its segments.
+/// Persistent state of a log that its segments do not contain.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Marks {
-    /// The first offset that has not been deleted.
+    /// The log start offset.
     pub(crate) start: i64,
-    /// Where compaction has come to.
+    /// The offset up to which the log is compacted.
     pub(crate) clean: i64,
 }
 
-/// Where a batch was stored.
+/// The result of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// Offset of its first record.
+    /// Offset of the first record.
     pub base_offset: i64,
-    /// Offset of its last record.
+    /// Offset of the last record.
     pub last_offset: i64,
-    /// The first offset the partition still has.
+    /// The log start offset.
     pub log_start: i64,
-    /// The broker's time for the records when the topic has `LogAppendTime`, else -1.
+    /// The timestamp set by the broker if the topic uses `LogAppendTime`, otherwise -1.
     pub append_time_ms: i64,
-    /// Whether it had been stored before: a producer's retry, answered with the first outcome.
+    /// True if the batch is a retry of an already stored batch, whose offsets are returned.
     pub is_repeated: bool,
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
-    /// The first offset the partition still has.
+    /// The log start offset.
     pub log_start: i64,
-    /// The offset after the last record.
+    /// The high watermark: the offset after the last record.
     pub high_watermark: i64,
-    /// Whole batches; the first one may start before the offset that was asked for.
+    /// Whole batches; the first one may start before the requested offset.
     pub batches: Vec<Bytes>,
 }
 
-/// Which offset is looked for.
+/// The offset to look up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetSpec {
-    /// The first one that is still there.
+    /// The log start offset.
     Earliest,
-    /// The one after the last record.
+    /// The offset after the last record.
     Latest,
-    /// The record with the highest time.
+    /// The offset of the record with the highest timestamp.
     MaxTimestamp,
-    /// The first record at or after this time, in milliseconds since 1970.
+    /// The offset of the first record at or after this time, in milliseconds since the Unix epoch.
     Since(i64),
 }
 
-/// An offset and the time of its record, each -1 when there is none.
+/// An offset and the timestamp of its record, each -1 if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FoundOffset {
     /// The offset.
     pub offset: i64,
-    /// Milliseconds since 1970.
+    /// Milliseconds since the Unix epoch.
     pub timestamp: i64,
 }
 
@@ -99,7 +99,7 @@ impl Log {
         Self { id, start: 0, end: 0, segments, producers, clean: 0, pass: None }
     }
 
-    /// Opens the log that an earlier run left in `storage`.
+    /// Recovers the log of an earlier run from `storage`.
     pub(crate) fn recover(id: PartitionId, marks: Marks, storage: &mut dyn Storage) -> io::Result<Self> {
         let mut log = Self::new(id);
         let start = marks.start;
@@ -111,7 +111,7 @@ impl Log {
         log.end = log.segments.back().map_or(start, |segment| segment.end_offset).max(start);
         log.start = log.segments.front().map_or(start, |segment| segment.base_offset).max(start);
         log.clean = marks.clean.min(log.end);
-        // A crash may have come between the note that segments are to go and their going.
+        // The process may have crashed after the deletion of segments was recorded and before they were deleted.
         log.drop_segments()?;
         Ok(log)
     }
@@ -167,7 +167,8 @@ impl Log {
     fn store(&mut self, batch: &Batch, config: &TopicConfig, now_ms: i64, storage: &mut dyn Storage) -> io::Result<()> {
         let header = batch.header();
         let room = |segment: &Segment| {
-            // As in Kafka it is the records' time that counts, so that retention finds old and new ones apart.
+            // As in Kafka, segments are rolled by the records' timestamps, so that retention finds old and new records
+            // in different segments.
             let is_near = |first: i64| first < 0 || header.max_timestamp.saturating_sub(first) <= config.segment_ms;
             let fits = segment.size() + header.size as u64 <= config.segment_bytes;
             let is_active = segment.end_offset == self.end && !segment.is_sealed();
@@ -176,7 +177,7 @@ impl Log {
         if !self.segments.back().is_some_and(room) {
             self.begin_segment(storage)?;
         }
-        let active = self.segments.back_mut().expect("one was pushed if there was none");
+        let active = self.segments.back_mut().expect("a segment was just pushed if there was none");
         active.append(batch, LEADER_EPOCH)?;
         active.begun_ms.get_or_insert(now_ms);
         Ok(())
@@ -191,7 +192,7 @@ impl Log {
         Ok(())
     }
 
-    /// Ends the active segment, unless nothing is in it.
+    /// Rolls the active segment unless it is empty.
     pub(crate) fn roll(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
         if self.segments.back().is_some_and(|active| !active.is_sealed() && !active.is_empty()) {
             self.begin_segment(storage)?;
@@ -199,7 +200,8 @@ impl Log {
         Ok(())
     }
 
-    /// Ends the active segment of a compacted log when it is due, so that a topic that has fallen silent is compacted too.
+    /// Rolls the active segment of a compacted log when it is due, so that topics without new records are compacted
+    /// too.
     pub(crate) fn roll_when_due(
         &mut self,
         config: &TopicConfig,
@@ -208,7 +210,7 @@ impl Log {
     ) -> io::Result<()> {
         let Some(compaction) = &config.compaction else { return Ok(()) };
         let Some(active) = self.segments.back_mut().filter(|active| !active.is_empty()) else { return Ok(()) };
-        // After a restart the time of the first record stands in for the time it was written.
+        // After a restart, the timestamp of the first record stands in for the time of its append.
         let first_ms = active.first_timestamp.filter(|first| (0..now_ms).contains(first)).unwrap_or(now_ms);
         let begun_ms = *active.begun_ms.get_or_insert(first_ms);
         if now_ms.saturating_sub(begun_ms) >= config.segment_ms.min(compaction.max_lag_ms) {
@@ -217,7 +219,8 @@ impl Log {
         Ok(())
     }
 
-    /// Whole batches from `offset` on: at least one if there is one, else no more than `max_bytes`.
+    /// Reads whole batches from `offset`, up to `max_bytes`, but at least one batch unless `offset` is the end of the
+    /// log.
     pub(crate) fn read(&self, offset: i64, max_bytes: usize) -> Result<Read, ErrorCode> {
         if offset < self.start || offset > self.end {
             return Err(ErrorCode::OffsetOutOfRange);
@@ -230,7 +233,7 @@ impl Log {
         let from = self.segments.partition_point(|segment| segment.end_offset <= offset);
         for segment in self.segments.range(from..) {
             let batches = segment.read(offset, max_bytes)?;
-            // Compaction may have taken all that this segment had from the offset on.
+            // Compaction may have removed all records of this segment from `offset` on.
             if !batches.is_empty() {
                 return Ok(batches);
             }
@@ -251,10 +254,10 @@ impl Log {
 
     fn record_since(&self, time_ms: i64) -> io::Result<Option<FoundOffset>> {
         let mut from = self.start;
-        // The record that made a batch look right may be one that has been deleted: then the search goes on behind it.
+        // The record that made a batch match may have been deleted; then the search continues after the batch.
         while let Some((header, bytes)) = self.batch_since(time_ms, from)? {
             let Ok(records) = records::decode(&bytes) else {
-                // Compression hides the records: the batch's start is the best there is.
+                // The records of a compressed batch cannot be read; the start of the batch is the best answer.
                 let offset = header.base_offset.max(self.start);
                 return Ok(Some(FoundOffset { offset, timestamp: header.base_timestamp }));
             };
@@ -278,7 +281,7 @@ impl Log {
         Ok(None)
     }
 
-    /// Gives up all records before `offset`; whole segments go at once, the rest is only hidden.
+    /// Deletes all records before `offset`. Whole segments are deleted at once; the remaining records are only hidden.
     pub(crate) fn delete_before(&mut self, offset: i64) -> Result<(), ErrorCode> {
         if offset < 0 || offset > self.end {
             return Err(ErrorCode::OffsetOutOfRange);
@@ -298,7 +301,7 @@ impl Log {
         Ok(())
     }
 
-    /// Where the log would start if retention were applied now; only whole segments go.
+    /// Returns the log start offset after retention at `now_ms`. Retention deletes whole segments only.
     pub(crate) fn start_after_retention(&self, config: &TopicConfig, now_ms: i64) -> i64 {
         if !config.deletes {
             return self.start;
@@ -310,7 +313,7 @@ impl Log {
             let is_active = !segment.is_sealed();
             let too_much = config.retention_bytes.is_some_and(|keep| size - segment.size() >= keep) && !is_active;
             if segment.first_timestamp.is_none() && !is_active {
-                // Compaction has taken its records; it goes with the next one.
+                // Compaction has removed all records of this segment; it is deleted with the next one.
                 continue;
             }
             if segment.is_empty() || !(too_old || too_much) {

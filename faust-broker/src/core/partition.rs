@@ -1,4 +1,4 @@
-//! What is done to one partition: append, read, find, delete, and what retention takes.
+//! Operations on partitions: append, read, look up offsets, delete records and apply retention.
 
 use crate::core::change::Change;
 use crate::core::log::{Appended, FoundOffset, Log, OffsetSpec, Read};
@@ -7,11 +7,11 @@ use crate::core::{Batch, Broker, ErrorCode, note};
 
 /// Partitions.
 impl Broker {
-    /// Appends a batch that [`Batch::parse`] has passed.
+    /// Appends a batch.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `MessageTooLarge`, `OutOfOrderSequence`, `InvalidProducerEpoch`, `StorageError`;
-    /// `InvalidRecord` in a transaction, and for a record without a key where the topic is compacted.
+    /// `InvalidRecord` for a transactional batch, and for a record without a key if the topic is compacted.
     pub fn append(&mut self, topic: &str, partition: i32, batch: &Batch, now_ms: i64) -> Result<Appended, ErrorCode> {
         if batch.header().is_transactional() {
             return Err(ErrorCode::InvalidRecord);
@@ -21,7 +21,8 @@ impl Broker {
         log.append(batch, config, now_ms, self.storage.as_mut())
     }
 
-    /// Whole batches from `offset` on: at least one if there is one, else no more than `max_bytes`.
+    /// Reads whole batches from `offset`, up to `max_bytes`, but at least one batch unless `offset` is the end of the
+    /// log.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `OffsetOutOfRange`, `StorageError`.
@@ -29,9 +30,10 @@ impl Broker {
         self.log(topic, partition)?.read(offset, max_bytes)
     }
 
-    /// Looks for an offset by time or by place.
+    /// Looks up an offset by timestamp or position.
     ///
-    /// By time the record is found exactly, except in a compressed batch: there it is the batch's first record.
+    /// A lookup by timestamp finds the exact record, except in a compressed batch, where it finds the batch's first
+    /// record.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `StorageError`.
@@ -39,7 +41,7 @@ impl Broker {
         self.log(topic, partition)?.find_offset(spec)
     }
 
-    /// The bytes that a partition takes.
+    /// Returns the size of a partition in bytes.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`.
@@ -47,7 +49,7 @@ impl Broker {
         Ok(self.log(topic, partition)?.size())
     }
 
-    /// Gives up the records before `offset` (`None`: all of them) and returns the new start of the log.
+    /// Deletes the records before `offset`, or all records if it is `None`, and returns the new log start offset.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `OffsetOutOfRange`, `StorageError`.
@@ -83,7 +85,8 @@ fn cut(topic: &str, partition: i32, log: &mut Log, offset: i64, storage: &mut dy
     if offset <= log.start() {
         return Ok(());
     }
-    // IMPORTANT: noted before the segments go, or a crash in between would start the log at 0 again.
+    // IMPORTANT: recorded before the segments are deleted; otherwise the log would start at 0 again after a crash in
+    // between.
     note(storage, &Change::LogStart { topic: topic.to_owned(), partition, offset })?;
     log.delete_before(offset)
 }

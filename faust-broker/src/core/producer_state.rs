@@ -1,11 +1,11 @@
-//! What one partition knows of its idempotent producers: a repeated batch is recognised, a gap refused.
+//! The state of a partition's idempotent producers, used to detect duplicate batches and sequence gaps.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::core::ErrorCode;
 use crate::core::batch::Header;
 
-/// Kafka promises to recognise this many batches in flight.
+/// Number of batches kept per producer, as in Kafka, which allows this many in-flight requests.
 const REMEMBERED_BATCHES: usize = 5;
 
 /// The producers that have written to a partition.
@@ -21,7 +21,7 @@ struct State {
     batches: VecDeque<Written>,
 }
 
-/// A batch as it was stored.
+/// Sequence numbers, offset and timestamp of a stored batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Written {
     first_sequence: i32,
@@ -31,7 +31,8 @@ pub(crate) struct Written {
 }
 
 impl Producers {
-    /// What to do with a batch: `Ok(None)` to append it, `Ok(Some)` when it has been stored before.
+    /// Checks the sequence of a batch. Returns `Ok(None)` if it must be appended, `Ok(Some)` if it is a duplicate of a
+    /// stored batch.
     pub(crate) fn check(&self, header: &Header) -> Result<Option<Written>, ErrorCode> {
         if header.producer_id < 0 {
             return Ok(None);
@@ -39,7 +40,7 @@ impl Producers {
         if header.producer_epoch < 0 || header.base_sequence < 0 {
             return Err(ErrorCode::InvalidRecord);
         }
-        // A producer that is not known may start anywhere: its earlier batches may have been deleted with their segment.
+        // An unknown producer may start at any sequence: its earlier batches may have been deleted with their segment.
         let Some(state) = self.by_id.get(&header.producer_id) else {
             return Ok(None);
         };
@@ -59,7 +60,7 @@ impl Producers {
         if follows { Ok(None) } else { Err(ErrorCode::OutOfOrderSequence) }
     }
 
-    /// Remembers a batch that has been stored at `header.base_offset`.
+    /// Records a batch that has been stored at `header.base_offset`.
     pub(crate) fn note(&mut self, header: &Header) {
         if header.producer_id < 0 {
             return;
@@ -81,13 +82,14 @@ impl Producers {
         });
     }
 
-    /// Whether a repetition of this stored batch would be recognised, so that it must be found after a restart too.
+    /// Returns true if a duplicate of this stored batch would be detected. Compaction must keep the header of such a
+    /// batch, so that the duplicate is detected after a restart too.
     pub(crate) fn remember(&self, header: &Header) -> bool {
         let state = self.by_id.get(&header.producer_id).filter(|state| state.epoch == header.producer_epoch);
         state.is_some_and(|state| state.batches.iter().any(|written| written.base_offset == header.base_offset))
     }
 
-    /// Forgets producers that have been silent since `time_ms`, so that they do not pile up.
+    /// Removes producers without a batch since `time_ms`, so that their number does not grow without bound.
     pub(crate) fn forget_before(&mut self, time_ms: i64) {
         self.by_id.retain(|_, state| state.batches.back().is_some_and(|last| last.timestamp >= time_ms));
     }
@@ -154,16 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn silent_producers_are_forgotten() {
+    fn inactive_producers_expire() {
         let mut producers = producers(&[(1, 0, 10, 100)]);
         producers.forget_before(101);
         assert_eq!(producers.check(&header(0, 99, 1, 0)), Ok(None));
     }
 
     proptest! {
-        /// Law: however often a producer repeats its last five batches, each number is stored once and in order.
+        /// Law: however often a producer retries its last five batches, each sequence number is stored once and in
+        /// order.
         #[test]
-        fn repeats_change_nothing(sizes in proptest::collection::vec(1i32..50, 1..30), back in proptest::collection::vec(0usize..5, 30)) {
+        fn retries_change_nothing(sizes in proptest::collection::vec(1i32..50, 1..30), back in proptest::collection::vec(0usize..5, 30)) {
             let mut producers = Producers::default();
             let (mut sequence, mut offset, mut sent) = (0, 0i64, Vec::new());
             for (size, back) in sizes.iter().zip(back) {

@@ -1,4 +1,5 @@
-//! Single records of an uncompressed batch, for those who need to look inside: time lookup, tests, the memory transport.
+//! Encoding and decoding of the records in an uncompressed batch, for timestamp lookups, tests and the memory
+//! transport.
 
 pub(crate) mod raw;
 
@@ -10,38 +11,38 @@ use crate::core::batch::{HEADER_LEN, Header};
 /// One record of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
-    /// Its place in the partition; ignored by [`encode`].
+    /// Offset in the partition; ignored by [`encode`].
     pub offset: i64,
-    /// Milliseconds since 1970.
+    /// Milliseconds since the Unix epoch.
     pub timestamp: i64,
-    /// The key, if it has one.
+    /// The key, if any.
     pub key: Option<Bytes>,
     /// The value; `None` is a tombstone.
     pub value: Option<Bytes>,
-    /// Names and values, in order.
+    /// Header names and values, in order.
     pub headers: Vec<(String, Option<Bytes>)>,
 }
 
-/// Who writes a batch, for idempotence. [`Producer::NONE`] asks for none.
+/// The idempotent producer of a batch, or [`Producer::NONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Producer {
-    /// What `InitProducerId` gave out.
+    /// Producer id allocated by `InitProducerId`.
     pub id: i64,
     /// The producer's epoch.
     pub epoch: i16,
-    /// Number of the batch's first record in its partition.
+    /// Sequence number of the batch's first record in its partition.
     pub sequence: i32,
 }
 
 impl Producer {
-    /// No idempotence.
+    /// A producer without idempotence.
     pub const NONE: Self = Self { id: -1, epoch: -1, sequence: -1 };
 }
 
-/// Encodes records into one uncompressed batch with offsets from 0.
+/// Encodes records into one uncompressed batch, with offsets starting at 0.
 ///
 /// # Errors
-/// `InvalidRecord` when there are no records.
+/// `InvalidRecord` if there are no records, `MessageTooLarge` if the batch would exceed 2 GiB.
 pub fn encode(records: &[Record], producer: Producer) -> Result<Bytes, ErrorCode> {
     let base_timestamp = records.first().ok_or(ErrorCode::InvalidRecord)?.timestamp;
     let max_timestamp = records.iter().map(|record| record.timestamp).max().unwrap_or(base_timestamp);
@@ -108,10 +109,10 @@ fn len_i64(len: usize) -> i64 {
     i64::try_from(len).expect("a length in memory is below 2^63")
 }
 
-/// Decodes every record of one stored batch, sharing its bytes.
+/// Decodes the records of a stored batch without copying their bytes.
 ///
 /// # Errors
-/// `CorruptMessage` when a length does not fit; `UnsupportedForMessageFormat` when the batch is compressed.
+/// `CorruptMessage` if the batch is malformed, `UnsupportedForMessageFormat` if it is compressed.
 pub fn decode(batch: &Bytes) -> Result<Vec<Record>, ErrorCode> {
     let header = Header::read(batch).ok_or(ErrorCode::CorruptMessage)?;
     if header.is_compressed() {
@@ -145,7 +146,7 @@ fn take_record(rest: &mut Bytes, header: &Header) -> Option<Record> {
     Some(Record { offset, timestamp, key, value, headers })
 }
 
-/// The outer `Option` is damage, the inner one a null.
+/// Returns `None` if the bytes are malformed and `Some(None)` for a null.
 fn take_blob(from: &mut Bytes) -> Option<Option<Bytes>> {
     let len = take_varint(from)?;
     if len < 0 {
@@ -180,7 +181,7 @@ mod tests {
     }
 
     proptest! {
-        /// Law: what is encoded is a valid batch, and decodes to the same records with offsets from 0.
+        /// Law: an encoded batch is valid and decodes to the same records, with offsets starting at 0.
         #[test]
         fn encode_then_decode_is_identity(
             input in proptest::collection::vec((0i64..1 << 45, blob(), blob(), proptest::collection::vec(("[a-z]{0,5}", blob()), 0..3)), 1..20)
@@ -191,9 +192,9 @@ mod tests {
             prop_assert_eq!(decode(&bytes).unwrap(), records);
         }
 
-        /// Law: damage anywhere is an error of `parse`, never a panic of `decode`.
+        /// Law: `parse` rejects a batch with any bit flipped from the magic byte on; `decode` does not panic on it.
         #[test]
-        fn damage_is_found(at in 16usize..90, bit in 0u8..8) {
+        fn damage_is_detected(at in 16usize..90, bit in 0u8..8) {
             let record = Record { value: Some(Bytes::from_static(b"some text that is long enough")), ..Record::default() };
             let mut bytes = encode(&[record], Producer::NONE).unwrap().to_vec();
             prop_assume!(at < bytes.len());
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_nothing_is_refused() {
+    fn an_empty_batch_is_rejected() {
         assert_eq!(encode(&[], Producer::NONE), Err(ErrorCode::InvalidRecord));
     }
 }

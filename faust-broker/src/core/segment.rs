@@ -1,4 +1,4 @@
-//! A run of batches of one partition, with a sparse index from offset to position.
+//! A segment of a log: consecutive batches with a sparse index from offset to position.
 
 use std::io;
 
@@ -7,40 +7,41 @@ use bytes::Bytes;
 use crate::core::batch::{self, Batch, Header};
 use crate::core::storage::{SegmentData, StoredSegment};
 
-/// Bytes between two entries of the index: memory against the batches that a lookup walks over.
+/// Minimum distance between two index entries in bytes. A larger value saves memory, but lookups scan more batches.
 const INDEX_INTERVAL: u64 = 8 * 1024;
 
-/// Bytes read at a time when all of a segment is looked at.
+/// Number of bytes per read when a whole segment is scanned.
 const CHUNK: usize = 1024 * 1024;
 
-/// Batches from `base_offset` on.
+/// A segment of a log, starting at `base_offset`.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) base_offset: i64,
-    /// The offset after the last record it has or had.
+    /// The offset after the last record, including records that compaction has removed.
     pub(crate) end_offset: i64,
-    /// The highest time of any record, or -1 without one.
+    /// Highest timestamp of the records, or -1 if there are none.
     pub(crate) max_timestamp: i64,
-    /// The highest time in the first batch.
+    /// Highest timestamp of the first batch that has records.
     pub(crate) first_timestamp: Option<i64>,
-    /// When the first tombstones may go.
+    /// Earliest time at which tombstones of the segment may be removed.
     pub(crate) delete_horizon_ms: Option<i64>,
-    /// When the first batch was written, as far as this run knows.
+    /// Time at which the first batch was appended; an estimate after a restart.
     pub(crate) begun_ms: Option<i64>,
     state: State,
-    /// Ascending; the first entry is the first batch.
+    /// Ordered by offset; the first entry is the first batch.
     index: Vec<Entry>,
     data: Box<dyn SegmentData>,
 }
 
-/// What may still happen to a segment.
+/// The state of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Batches are added, without gaps.
+    /// The active segment: batches are appended without gaps.
     Growing,
-    /// Nothing more is added.
+    /// Nothing more is appended.
     Sealed,
-    /// Written by compaction in place of what was there: it has gaps, and its end is known from elsewhere.
+    /// Written by compaction to replace other segments. It has gaps, and its end offset does not follow from its
+    /// batches.
     Rewritten,
 }
 
@@ -48,7 +49,7 @@ enum State {
 struct Entry {
     offset: i64,
     position: u64,
-    /// The highest time of any record before it, so that a search by time can start here.
+    /// Highest timestamp of the preceding records, so that a lookup by timestamp can start at this entry.
     max_timestamp_before: i64,
 }
 
@@ -67,10 +68,10 @@ impl Segment {
         }
     }
 
-    /// Rebuilds the index of a segment that an earlier run left, telling `seen` of each batch.
+    /// Rebuilds the index of a segment of an earlier run, calling `seen` for each batch.
     ///
-    /// What follows the last whole batch is cut off: the write that a crash tore was never acknowledged. Checksums are
-    /// verified only in the last segment, the only one that can be torn.
+    /// The last segment is truncated after its last whole batch: a write that was interrupted by a crash was never
+    /// acknowledged. Checksums are verified only in the last segment, the only one that can contain such a write.
     pub(crate) fn recover(stored: StoredSegment, is_last: bool, mut seen: impl FnMut(&Header)) -> io::Result<Self> {
         let StoredSegment { base_offset, end_offset, data } = stored;
         let mut segment = Self::new(base_offset, data);
@@ -88,12 +89,12 @@ impl Segment {
                 }
                 None if is_last => {
                     let bytes = segment.data.len() - position;
-                    tracing::warn!(base_offset, position, bytes, "cut off the torn end of a segment");
+                    tracing::warn!(base_offset, position, bytes, "truncated a segment after its last whole batch");
                     segment.data.truncate(position)?;
                 }
                 None => {
                     let text =
-                        format!("segment {base_offset} is damaged at position {position}; restore it from a copy");
+                        format!("segment {base_offset} is damaged at position {position}; restore it from a backup");
                     return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
             }
@@ -133,7 +134,7 @@ impl Segment {
         self.index.is_empty()
     }
 
-    /// Adds a batch behind the last one; its records get offsets from `end_offset` on.
+    /// Appends a batch. Its records get offsets starting at `end_offset`.
     pub(crate) fn append(&mut self, batch: &Batch, leader_epoch: i32) -> io::Result<()> {
         let position = self.data.len();
         let (stamp, rest) = batch.stamped(self.end_offset, leader_epoch);
@@ -142,7 +143,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Adds a batch with the offsets it has, behind a gap if need be.
+    /// Appends a stored batch with its own offsets, which may leave a gap.
     pub(crate) fn append_stored(&mut self, header: &Header, bytes: &[u8]) -> io::Result<()> {
         let position = self.data.len();
         let short = || io::Error::new(io::ErrorKind::InvalidData, "a batch is shorter than its header");
@@ -167,8 +168,8 @@ impl Segment {
         }
     }
 
-    /// Whole batches from the first one on that has records and ends at `offset` or later; see [`SegmentData::read`]
-    /// for the size.
+    /// Reads whole batches, starting with the first batch that has records and ends at `offset` or later. See
+    /// [`SegmentData::read`] for `max_bytes`.
     pub(crate) fn read(&self, offset: i64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
         let wanted = |header: &Header| header.last_offset() >= offset && header.record_count > 0;
         match self.find(self.entry_before(offset), wanted)? {
@@ -177,7 +178,8 @@ impl Segment {
         }
     }
 
-    /// The first batch that may hold a record of `time_ms` or later, at `from` or later.
+    /// Returns the first batch that ends at offset `from` or later and may contain a record with a timestamp of at
+    /// least `time_ms`.
     pub(crate) fn batch_since(&self, time_ms: i64, from: i64) -> io::Result<Option<(Header, Bytes)>> {
         let earlier = self.index.partition_point(|entry| entry.max_timestamp_before < time_ms);
         let start = self.position_before(earlier).max(self.entry_before(from));
@@ -187,7 +189,8 @@ impl Segment {
         Ok(bytes.map(|bytes| (header, bytes.slice(..header.size))))
     }
 
-    /// Hands over the batches from the one that holds `offset` on, until there is an error or `false`.
+    /// Calls `each` for every batch, starting with the one that contains `offset`, until it returns an error or
+    /// `false`.
     pub(crate) fn each_batch(
         &self,
         offset: i64,
@@ -209,7 +212,7 @@ impl Segment {
                     position += header.size as u64;
                 }
                 if !rest.is_empty() || chunk.is_empty() {
-                    let text = format!("no whole batch at position {position}");
+                    let text = format!("incomplete batch at position {position}");
                     return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
             }
@@ -221,7 +224,7 @@ impl Segment {
         self.position_before(self.index.partition_point(|entry| entry.offset <= offset))
     }
 
-    /// Where the entry before the one numbered `at` points to; the start if there is none.
+    /// Returns the position of the index entry before the one with index `at`, or 0 if there is none.
     fn position_before(&self, at: usize) -> u64 {
         at.checked_sub(1).map_or(0, |at| self.index[at].position)
     }
@@ -239,7 +242,7 @@ impl Segment {
         Ok(None)
     }
 
-    /// Says that nothing more will be appended.
+    /// Marks the segment as complete: nothing more will be appended.
     pub(crate) fn seal(&mut self) {
         if self.state == State::Growing {
             self.state = State::Sealed;
@@ -248,12 +251,12 @@ impl Segment {
         self.data.seal();
     }
 
-    /// Whether nothing more will be appended.
+    /// Returns true if nothing more will be appended.
     pub(crate) fn is_sealed(&self) -> bool {
         self.state != State::Growing
     }
 
-    /// Lets a segment that compaction has written count, in the place of all records before `end_offset`.
+    /// Puts a segment written by compaction into effect. It replaces all records before `end_offset`.
     pub(crate) fn install(&mut self, end_offset: i64) -> io::Result<()> {
         self.data.install()?;
         self.state = State::Rewritten;
@@ -262,7 +265,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Whether compaction has written it for exactly these offsets.
+    /// Returns true if the segment was written by compaction for exactly these offsets.
     pub(crate) fn is_rewritten_as(&self, base_offset: i64, end_offset: i64) -> bool {
         self.state == State::Rewritten && self.base_offset == base_offset && self.end_offset == end_offset
     }

@@ -1,4 +1,4 @@
-//! The port behind which batches and changes are kept: in memory here, on disk in `crate::disk`.
+//! The storage interface for batches and changes: in memory here, on disk in `crate::disk`.
 
 use std::{fmt::Debug, io, ops::Range};
 
@@ -7,64 +7,65 @@ use bytes::{Bytes, BytesMut};
 use crate::core::batch::{HEADER_LEN, STAMP_LEN};
 use crate::core::change::Change;
 
-/// Where a broker keeps what must outlive it. Every write is kept before the call returns.
+/// Storage of a broker's batches and changes. Every write is stored before the call returns.
 pub(crate) trait Storage: Send + Debug {
-    /// Notes a change of anything that is not a record.
+    /// Records a change of the state other than records.
     fn record(&mut self, change: &Change) -> io::Result<()>;
-    /// Makes room for a segment that starts at `base_offset`.
+    /// Creates a segment that starts at `base_offset`.
     fn create_segment(&mut self, partition: &PartitionId, base_offset: i64) -> io::Result<Box<dyn SegmentData>>;
-    /// The segments that an earlier run left, in order of their base offsets.
+    /// Loads the segments of an earlier run, ordered by base offset.
     fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<StoredSegment>>;
-    /// Makes room for a segment that is to take the place of those with these offsets.
+    /// Creates a segment that will replace the segments with these offsets.
     ///
-    /// It counts from [`SegmentData::install`] on. Those that it replaces are deleted afterwards; what of them is still
-    /// there when an earlier run has come to its end is none of what `load_segments` finds.
+    /// It takes effect with [`SegmentData::install`]. The replaced segments are deleted afterwards; if a crash prevents
+    /// that, `load_segments` does not return them.
     fn rewrite_segment(&mut self, partition: &PartitionId, offsets: Range<i64>) -> io::Result<Box<dyn SegmentData>>;
-    /// Drops whatever belongs to the partitions of a deleted topic.
+    /// Deletes all segments of a deleted topic.
     fn delete_topic(&mut self, topic_id: u128) -> io::Result<()>;
-    /// Whether the changes noted so far take much more room than a snapshot would.
+    /// Returns true if the recorded changes take much more space than a snapshot would.
     fn wants_snapshot(&self) -> bool;
-    /// Replaces all changes noted so far by these.
+    /// Replaces all recorded changes with these.
     fn replace_changes(&mut self, snapshot: &[Change]) -> io::Result<()>;
 }
 
-/// Names a partition for ever: a topic that is deleted and created again has another id.
+/// A permanently unique partition id: a topic that is deleted and created again gets a new topic id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PartitionId {
     pub(crate) topic_id: u128,
     pub(crate) partition: i32,
 }
 
-/// A segment that an earlier run left.
+/// A segment of an earlier run.
 #[derive(Debug)]
 pub(crate) struct StoredSegment {
     pub(crate) base_offset: i64,
-    /// Where it ends, when compaction has written it: its last batches may be gone.
+    /// The end offset of a segment written by compaction, whose last batches may have been removed.
     pub(crate) end_offset: Option<i64>,
     pub(crate) data: Box<dyn SegmentData>,
 }
 
-/// The bytes of one segment: batches one after the other.
+/// The bytes of one segment, a sequence of batches.
 pub(crate) trait SegmentData: Send + Debug {
-    /// How many bytes there are.
+    /// Returns the size in bytes.
     fn len(&self) -> u64;
-    /// Adds a batch, given as its first bytes and the others; on an error nothing of it stays.
+    /// Appends a batch, given as its first bytes and the rest. If it fails, no part of the batch is stored.
     fn append(&mut self, stamp: &[u8; STAMP_LEN], rest: &[u8]) -> io::Result<()>;
-    /// The header bytes of the batch that starts at `position`.
+    /// Reads the header bytes of the batch that starts at `position`.
     fn header(&self, position: u64) -> io::Result<[u8; HEADER_LEN]>;
-    /// Whole batches from the one at `position` on: at least one, and no more than `max_bytes` if that is enough for one.
+    /// Reads whole batches from `position`, up to `max_bytes`, but at least one batch.
     fn read(&self, position: u64, max_bytes: usize) -> io::Result<Vec<Bytes>>;
-    /// Says that nothing more will be appended.
+    /// Marks the segment as complete: nothing more will be appended.
     fn seal(&mut self);
-    /// Lets a segment from [`Storage::rewrite_segment`] count: all of it or, after an error or a crash, nothing.
+    /// Puts a segment from [`Storage::rewrite_segment`] into effect, atomically even if it fails or the process
+    /// crashes.
     fn install(&mut self) -> io::Result<()>;
-    /// Cuts off everything from `position` on.
+    /// Truncates the segment at `position`.
     fn truncate(&mut self, position: u64) -> io::Result<()>;
-    /// Gives the room back; the segment is dropped right after.
+    /// Deletes the bytes; the segment is dropped afterwards.
     fn delete(&mut self) -> io::Result<()>;
 }
 
-/// Keeps everything in memory, for as long as the broker lives.
+/// Storage that keeps all data in memory until the broker is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStorage;
 
@@ -98,7 +99,7 @@ impl Storage for MemoryStorage {
     }
 }
 
-/// Batches as shared bytes, so that reading copies nothing.
+/// A segment in memory. The batches are reference-counted, so that reads do not copy them.
 #[derive(Debug, Default)]
 struct MemorySegment {
     batches: Vec<(u64, Bytes)>,
@@ -119,7 +120,7 @@ impl SegmentData for MemorySegment {
     }
 
     fn append(&mut self, stamp: &[u8; STAMP_LEN], rest: &[u8]) -> io::Result<()> {
-        // A copy, because a slice of the request would keep all of the request alive.
+        // Copied, because a slice of the request would keep the whole request in memory.
         let mut batch = BytesMut::with_capacity(stamp.len() + rest.len());
         batch.extend_from_slice(stamp);
         batch.extend_from_slice(rest);

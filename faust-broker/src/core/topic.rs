@@ -1,4 +1,4 @@
-//! Topics: create, delete, configure, grow, and everything that goes to one partition.
+//! Topics: create, delete, alter configurations and add partitions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -10,38 +10,39 @@ use crate::core::storage::{PartitionId, Storage};
 use crate::core::{Broker, ErrorCode};
 
 const MAX_NAME_LEN: usize = 249;
-/// More would be a mistake on one node, and a hostile request could ask for billions.
+/// Maximum number of partitions of a topic. More are not useful on one node, and a malicious request could ask for
+/// billions.
 const MAX_PARTITIONS: i32 = 10_000;
 
-/// What a new topic should be like.
+/// The specification of a new topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// How many partitions, from 1 to 10000.
+    /// Number of partitions, from 1 to 10000.
     pub partitions: i32,
-    /// Configurations by Kafka's names; see [`TOPIC_CONFIGS`](crate::core::TOPIC_CONFIGS).
+    /// Configurations by name, as listed in [`TOPIC_CONFIGS`](crate::core::TOPIC_CONFIGS).
     pub configs: BTreeMap<String, String>,
 }
 
-/// One change of a topic's configuration.
+/// A change of a topic's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigEdit {
     /// Sets a value.
     Set(String, String),
-    /// Goes back to the default.
+    /// Resets a value to the default.
     Unset(String),
-    /// Adds a word to a list.
+    /// Appends a word to a list.
     Append(String, String),
-    /// Takes a word from a list.
+    /// Removes a word from a list.
     Subtract(String, String),
 }
 
-/// An error code with a sentence for whoever made the mistake.
+/// An error code with a message for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// The code on the wire.
+    /// The error code in the protocol.
     pub code: ErrorCode,
-    /// What is wrong and how to mend it.
+    /// A description of the error and how to fix it.
     pub message: String,
 }
 
@@ -74,19 +75,19 @@ impl Topic {
         topic
     }
 
-    /// The id, which no other topic ever has.
+    /// Returns the topic id, which is never reused.
     #[must_use]
     pub fn id(&self) -> u128 {
         self.id
     }
 
-    /// How many partitions there are; they are numbered from 0.
+    /// Returns the number of partitions. They are numbered from 0.
     #[must_use]
     pub fn partitions(&self) -> i32 {
         i32::try_from(self.logs.len()).expect("at most 10000 partitions")
     }
 
-    /// The configurations that were set; all others have their defaults.
+    /// Returns the configurations that have been set; all others have their defaults.
     #[must_use]
     pub fn configs(&self) -> &BTreeMap<String, String> {
         &self.configs
@@ -148,27 +149,27 @@ impl Topic {
 
 /// Topics.
 impl Broker {
-    /// All topics, by name.
+    /// Returns all topics, ordered by name.
     pub fn topics(&self) -> impl Iterator<Item = (&str, &Topic)> {
         self.topics.iter().map(|(name, topic)| (name.as_str(), topic))
     }
 
-    /// The topic of this name.
+    /// Returns the topic with this name.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.get(name)
     }
 
-    /// The name of the topic with this id.
+    /// Returns the name of the topic with this id.
     #[must_use]
     pub fn topic_name(&self, id: u128) -> Option<&str> {
         self.topic_names.get(&id).map(String::as_str)
     }
 
-    /// Says what would be wrong with a new topic, if anything.
+    /// Checks whether a topic can be created, without creating it.
     ///
     /// # Errors
-    /// As [`create_topic`](Self::create_topic).
+    /// See [`create_topic`](Self::create_topic).
     pub fn check_topic(&self, name: &str, spec: &TopicSpec) -> Result<(), Refusal> {
         check_name(name)?;
         if self.topics.contains_key(name) {
@@ -178,7 +179,7 @@ impl Broker {
         check_configs(&spec.configs)
     }
 
-    /// Makes a topic.
+    /// Creates a topic.
     ///
     /// # Errors
     /// `TopicAlreadyExists`, `InvalidTopic`, `InvalidPartitions`, `InvalidConfig`, `StorageError`.
@@ -207,15 +208,16 @@ impl Broker {
         })
     }
 
-    /// Raises the number of partitions of a topic to `partitions`; with `validate_only`, says only whether it could.
+    /// Increases the number of partitions of a topic to `partitions`. With `validate_only`, the change is only
+    /// validated.
     ///
     /// # Errors
-    /// `UnknownTopicOrPartition`, `InvalidPartitions` when that would not be more, `StorageError`.
+    /// `UnknownTopicOrPartition`, `InvalidPartitions` if `partitions` is not an increase, `StorageError`.
     pub fn create_partitions(&mut self, name: &str, partitions: i32, validate_only: bool) -> Result<(), Refusal> {
         let topic = self.topics.get(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         check_partitions(partitions)?;
         if partitions <= topic.partitions() {
-            let text = format!("topic `{name}` has {} partitions; {partitions} would not be more", topic.partitions());
+            let text = format!("topic `{name}` has {} partitions; {partitions} is not an increase", topic.partitions());
             return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
         }
         if validate_only {
@@ -228,7 +230,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Changes a topic's configuration, all edits or none; with `validate_only`, says only whether it could.
+    /// Changes a topic's configuration, applying all edits or none. With `validate_only`, the change is only validated.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `InvalidConfig`, `StorageError`.
@@ -237,10 +239,11 @@ impl Broker {
         self.replace_configs(name, edited(configs, edits)?, validate_only)
     }
 
-    /// Puts `configs` in place of all that were set; with `validate_only`, says only whether it could.
+    /// Replaces all configurations that have been set with `configs`. With `validate_only`, the change is only
+    /// validated.
     ///
     /// # Errors
-    /// As [`edit_configs`](Self::edit_configs).
+    /// See [`edit_configs`](Self::edit_configs).
     pub fn replace_configs(
         &mut self,
         name: &str,
@@ -275,7 +278,7 @@ fn edited(mut configs: BTreeMap<String, String>, edits: &[ConfigEdit]) -> Result
                 let is_list =
                     |key: &&config::ConfigKey| key.name == name && matches!(key.kind, config::ConfigKind::Words(_));
                 let Some(key) = config::TOPIC_CONFIGS.iter().find(is_list) else {
-                    let text = format!("topic config `{name}` is no list; set it instead of appending or subtracting");
+                    let text = format!("topic config `{name}` is not a list; set its value instead");
                     return Err(Refusal::new(ErrorCode::InvalidConfig, text));
                 };
                 let present = configs.get(name).map_or(key.default, String::as_str);
@@ -304,7 +307,7 @@ fn check_partitions(partitions: i32) -> Result<(), Refusal> {
     if (1..=MAX_PARTITIONS).contains(&partitions) {
         return Ok(());
     }
-    let text = format!("{partitions} is no valid number of partitions: use 1 to {MAX_PARTITIONS}");
+    let text = format!("invalid number of partitions {partitions}: use 1 to {MAX_PARTITIONS}");
     Err(Refusal::new(ErrorCode::InvalidPartitions, text))
 }
 

@@ -1,4 +1,4 @@
-//! Changes that are no records, one JSON object a line.
+//! The journal of all changes other than records, one JSON object per line.
 
 use std::{
     fs::{self, File},
@@ -9,23 +9,24 @@ use std::{
 use crate::core::change::Change;
 use crate::error::Error;
 
-/// Below this size a journal is not worth shortening. In bytes.
+/// Minimum size in bytes of a journal that is replaced by a snapshot.
 const SMALL: u64 = 4 * 1024 * 1024;
-/// By how much a journal may grow over its last snapshot.
+/// Factor by which a journal may grow over its last snapshot.
 const GROWTH: u64 = 4;
 
-/// The file to which changes are appended.
+/// The journal file, to which changes are appended.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     len: u64,
-    /// Its length right after the last snapshot.
+    /// Length of the last snapshot.
     snapshot_len: u64,
 }
 
 impl Journal {
-    /// Opens or makes the file and reads what is in it; a torn last line was never acknowledged and is cut off.
+    /// Opens or creates the file and reads its changes. An incomplete last line was never acknowledged and is
+    /// truncated.
     pub(crate) fn open(path: PathBuf) -> Result<(Self, Vec<Change>), Error> {
         let failed = |source| Error::Directory { directory: path.clone(), source };
         let mut text = match fs::read(&path) {
@@ -45,7 +46,7 @@ impl Journal {
         let mut line = serde_json::to_vec(change)?;
         line.push(b'\n');
         if let Err(error) = self.file.write_all(&line) {
-            // Half a line would swallow the next one.
+            // The next line must not be appended to an incomplete one.
             self.file.set_len(self.len)?;
             return Err(error);
         }
@@ -53,12 +54,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether a snapshot would be much shorter, as far as one can tell.
+    /// Returns true if a snapshot is likely to be much shorter than the journal.
     pub(crate) fn has_grown(&self) -> bool {
         self.len > SMALL && self.len > self.snapshot_len.saturating_mul(GROWTH)
     }
 
-    /// Writes a new journal beside the old one and puts it in its place.
+    /// Replaces the journal with a snapshot, which is written to a new file and renamed.
     pub(crate) fn replace(&mut self, snapshot: &[Change]) -> io::Result<()> {
         let mut text = Vec::new();
         for change in snapshot {
@@ -67,10 +68,11 @@ impl Journal {
         }
         let beside = self.path.with_extension("new");
         let _ = fs::remove_file(&beside);
-        // Opened before it gets its name: after the rename there must be no step that can fail.
+        // The handle is opened before the rename, because no step after the rename may fail.
         let mut file = File::options().create_new(true).append(true).open(&beside)?;
         file.write_all(&text)?;
-        // IMPORTANT: before the rename, or a crash of the system could leave an empty file in the place of a good one.
+        // IMPORTANT: before the rename; otherwise a system crash could leave an empty file in place of the valid
+        // journal.
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
         self.file = file;

@@ -1,4 +1,4 @@
-//! One broker per directory: the lock, and who holds it.
+//! The lock that allows only one broker per directory.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -8,20 +8,20 @@ use std::{
 
 use crate::error::Error;
 
-/// The system gives the lock back when the file is closed, also when the process is killed.
+/// The lock of a directory. The system releases it when the file is closed, even if the process is killed.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Locks a directory, making it if need be, and writes down who has it.
+    /// Locks a directory, creating it if necessary, and records the process id and address of the broker.
     pub(crate) fn take(directory: &Path, address: SocketAddr) -> Result<Self, Error> {
         let failed = |source| Error::Directory { directory: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(failed)?;
         let file =
             File::options().create(true).truncate(false).write(true).open(directory.join("lock")).map_err(failed)?;
-        // A file of its own, because some systems do not let others read a locked one.
+        // A separate file, because on some systems other processes cannot read a locked file.
         let holder = directory.join("holder");
         match file.try_lock() {
             Ok(()) => {}

@@ -1,4 +1,4 @@
-//! The bytes of one segment in a file that only grows.
+//! The bytes of one segment in an append-only file.
 
 use std::{
     fs::{self, File},
@@ -11,32 +11,32 @@ use bytes::{Bytes, BytesMut};
 use crate::core::batch::{HEADER_LEN, Header, STAMP_LEN};
 use crate::core::storage::SegmentData;
 
-/// One file of batches.
+/// A segment file.
 #[derive(Debug)]
 pub(crate) struct FileSegment {
     path: PathBuf,
-    /// Open while the segment grows. A full one is opened to be read: there can be more of them than a process may
-    /// have open files.
+    /// The open file of the active segment. Sealed segments are opened for each read, because there may be more of them
+    /// than a process may have open files.
     file: Option<File>,
     len: u64,
-    /// The name it is to get.
+    /// The path that the file gets when it is installed.
     destination: Option<PathBuf>,
 }
 
 impl FileSegment {
-    /// An empty file. One of the same name is left from a write that was never acknowledged.
+    /// Creates an empty file. An existing file with this name is truncated: its writes were never acknowledged.
     pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
         let file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
         Ok(Self { path, file: Some(file), len: 0, destination: None })
     }
 
-    /// An empty file that gets its name when it is installed.
+    /// Creates an empty file that is renamed to `destination` when it is installed.
     pub(crate) fn create_beside(destination: PathBuf) -> io::Result<Self> {
         let beside = Self::create(destination.with_extension("new"))?;
         Ok(Self { destination: Some(destination), ..beside })
     }
 
-    /// The file as an earlier run left it.
+    /// Opens the file of an earlier run.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(&path)?;
         let len = file.metadata()?.len();
@@ -44,14 +44,14 @@ impl FileSegment {
     }
 
     fn growing(&self) -> io::Result<&File> {
-        let sealed = || io::Error::new(io::ErrorKind::InvalidInput, format!("{} is full", self.path.display()));
+        let sealed = || io::Error::new(io::ErrorKind::InvalidInput, format!("{} is sealed", self.path.display()));
         self.file.as_ref().ok_or_else(sealed)
     }
 
     fn write(&self, stamp: &[u8], rest: &[u8]) -> io::Result<()> {
         let mut file = self.growing()?;
         file.seek(SeekFrom::Start(self.len))?;
-        // One call for a whole batch in all likelihood.
+        // Usually a single call writes the whole batch.
         let written = file.write_vectored(&[IoSlice::new(stamp), IoSlice::new(rest)])?;
         match stamp.get(written..) {
             Some(missing) => {
@@ -87,7 +87,8 @@ impl SegmentData for FileSegment {
 
     fn append(&mut self, stamp: &[u8; STAMP_LEN], rest: &[u8]) -> io::Result<()> {
         if let Err(error) = self.write(stamp, rest) {
-            // A full disk may have taken half of the batch. The next one must not come behind it.
+            // The batch may have been written in part, for example to a full disk. The next one must not follow that
+            // part.
             self.growing()?.set_len(self.len)?;
             return Err(error);
         }
@@ -117,11 +118,12 @@ impl SegmentData for FileSegment {
 
     fn install(&mut self) -> io::Result<()> {
         let Some(destination) = self.destination.take() else { return Ok(()) };
-        // IMPORTANT: before the rename. What this file replaces has been safe for long, so a crash of the system must not
-        // leave an empty file in its place.
+        // IMPORTANT: before the rename. The replaced files have been on disk for long, so a system crash must not leave
+        // an empty file in their place.
         self.growing()?.sync_all()?;
         fs::rename(&self.path, &destination)?;
-        // For the same reason the name has to be kept before the old files go. Not every system opens directories.
+        // For the same reason, the rename must be on disk before the old files are deleted. Some systems cannot open
+        // directories.
         if let Some(Ok(directory)) = destination.parent().map(File::open) {
             directory.sync_all()?;
         }
@@ -140,7 +142,7 @@ impl SegmentData for FileSegment {
     }
 }
 
-/// How many of these bytes are whole batches.
+/// Returns the length of the whole batches at the start of `bytes`.
 fn whole_batches(bytes: &[u8]) -> usize {
     let mut end = 0;
     while let Some(header) = Header::read(&bytes[end..]) {

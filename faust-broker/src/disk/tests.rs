@@ -1,4 +1,4 @@
-//! Laws of the storage on disk: closing and opening changes nothing.
+//! Laws of the storage on disk: closing and reopening it changes nothing.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod compaction;
@@ -28,7 +28,7 @@ fn commit(broker: &mut Broker, offset: i64) {
     broker.commit_offsets("g", &nobody, vec![offset], 0).unwrap()[0].unwrap();
 }
 
-/// Everything of the topic that a client can see.
+/// Returns the client-visible state of the topic: log start offset, record offsets and committed offset.
 fn visible(broker: &Broker) -> (i64, Vec<i64>, Option<i64>) {
     let start = broker.find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset;
     let end = broker.find_offset("t", 0, OffsetSpec::Latest).unwrap().offset;
@@ -68,9 +68,9 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Law: a broker on disk that is closed and opened at any time, is one in memory that never was.
+    /// Law: a broker on disk that is closed and reopened at any time behaves like one in memory that is never closed.
     #[test]
-    fn opening_again_changes_nothing(steps in proptest::collection::vec(step(), 1..40)) {
+    fn reopening_changes_nothing(steps in proptest::collection::vec(step(), 1..40)) {
         let path = tempfile::tempdir().unwrap();
         let mut opened = open(path.path());
         let mut model = Broker::new(CoreConfig::default());
@@ -85,7 +85,7 @@ proptest! {
                     let batch = batch(count, sequence);
                     sequence += i32::try_from(count).unwrap();
                     for _ in 0..2 {
-                        // The second time it is a repetition, also across a restart.
+                        // The second append is a retry, even after a restart.
                         prop_assert_eq!(opened.1.append("t", 0, &batch, 0), model.append("t", 0, &batch, 0));
                     }
                 }
@@ -108,7 +108,7 @@ proptest! {
 }
 
 #[test]
-fn a_topic_whose_deletion_was_interrupted_goes_with_the_next_start() {
+fn an_interrupted_topic_deletion_is_completed_at_the_next_start() {
     let path = tempfile::tempdir().unwrap();
     let (directory, mut broker) = open(path.path());
     broker.create_topic("t", TopicSpec { partitions: 1, ..TopicSpec::default() }).unwrap();

@@ -1,4 +1,4 @@
-//! One file per family of requests.
+//! The request handlers, one module per group of APIs.
 
 pub(super) mod cluster;
 pub(super) mod configs;
@@ -16,9 +16,9 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::core::ErrorCode;
 
-/// The number of the only node.
+/// Id of the only node.
 pub(super) const NODE: BrokerId = BrokerId(1);
-/// "Which operations are allowed" is not known here.
+/// Value of the authorized operations fields if they are not provided.
 pub(super) const NO_OPERATIONS: i32 = i32::MIN;
 
 pub(super) fn text(text: impl Into<String>) -> StrBytes {

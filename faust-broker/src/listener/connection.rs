@@ -1,4 +1,4 @@
-//! One client: frames in, answers out, in the order of the requests.
+//! A client connection: reads request frames and writes responses in the order of the requests.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -11,13 +11,13 @@ use tokio::{
 use crate::listener::fault::Fault;
 use crate::listener::{Shared, router};
 
-/// Only a produce request has a reason to be longer than this.
+/// Maximum size in bytes of requests other than produce requests.
 const MAX_PLAIN_REQUEST: usize = 16 * 1024 * 1024;
-/// Room made at once for a request; more comes as its bytes come, whatever length it claims.
+/// Initial buffer size of a request. It grows as bytes arrive, so that a wrong length does not allocate memory.
 const FIRST_READ: usize = 256 * 1024;
 const PRODUCE: i16 = 0;
 
-/// A connection from accept to close.
+/// An accepted connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -32,12 +32,12 @@ impl Connection {
 
     pub(crate) async fn run(mut self) {
         if let Err(error) = self.stream.set_nodelay(true) {
-            tracing::debug!(peer = %self.peer, %error, "cannot switch off delayed sends");
+            tracing::debug!(peer = %self.peer, %error, "cannot set TCP_NODELAY");
         }
         match self.serve().await {
             Ok(()) => {}
             Err(Fault::Socket(error)) => {
-                tracing::debug!(peer = %self.peer, %error, "a connection ended")
+                tracing::debug!(peer = %self.peer, %error, "connection failed")
             }
             Err(fault) => tracing::warn!(peer = %self.peer, %fault, "closed a connection"),
         }
@@ -45,8 +45,8 @@ impl Connection {
 
     async fn serve(&mut self) -> Result<(), Fault> {
         while let Some(frame) = self.read_frame().await? {
-            // A client that has gone away does not wait for its group or for records. What it sent before is done all
-            // the same: the answer is asked for first, and only waiting makes it late.
+            // If the client disconnects, a request that waits for its group or for records is cancelled. Requests
+            // that do not wait are still executed: `answer` is polled first.
             let answer = tokio::select! {
                 biased;
                 answer = router::answer(&self.shared, self.peer, frame) => answer?,
@@ -59,7 +59,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The next request, or nothing when the client has closed the connection.
+    /// Reads the next request. Returns `None` if the client has closed the connection.
     async fn read_frame(&mut self) -> Result<Option<Bytes>, Fault> {
         let claimed = match self.stream.read_i32().await {
             Ok(claimed) => claimed,
@@ -83,7 +83,7 @@ impl Connection {
     }
 }
 
-/// Returns when the client has closed its side, and never while it has only sent more.
+/// Waits until the client has closed the connection. Never returns if the client has sent more data.
 async fn closed(stream: &TcpStream) {
     let mut byte = [0];
     match stream.peek(&mut byte).await {

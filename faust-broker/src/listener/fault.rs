@@ -1,21 +1,21 @@
-//! What ends a connection.
+//! Errors that close a connection.
 
 use std::io;
 
-/// Why a connection is closed without an answer.
+/// An error for which a connection is closed without a response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
-    /// The length in front of a request is negative or over the limit.
-    #[error("a request claims {claimed} bytes, the limit is {limit}")]
+    /// The length of a request is negative, too small or over the limit.
+    #[error("invalid request length of {claimed} bytes; the limit is {limit}")]
     Length { claimed: i32, limit: usize },
-    /// The bytes are no request, or not what they say they are.
-    #[error("cannot read a request: {0}")]
+    /// The request is malformed.
+    #[error("malformed request: {0}")]
     Malformed(String),
-    /// The request asks for something that was not offered in `ApiVersions`.
+    /// The request or its version is not listed in the `ApiVersions` response.
     #[error("request {api_key} version {version} is not supported")]
     Unsupported { api_key: i16, version: i16 },
-    /// An answer that cannot be written is a mistake of ours.
-    #[error("cannot write the answer to request {api_key} version {version}: {reason}")]
+    /// The response cannot be encoded, which is a bug in the broker.
+    #[error("cannot encode the response to request {api_key} version {version}: {reason}")]
     Encode { api_key: i16, version: i16, reason: String },
     /// The socket failed.
     #[error("the connection failed: {0}")]

@@ -1,4 +1,4 @@
-//! From a frame to the answer: header, version, decoding, the API's own file, encoding.
+//! Routing of requests: checks and decodes a frame, calls the API's handler, and encodes the response.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::listener::api::{
 use crate::listener::fault::Fault;
 use crate::listener::{Shared, shape};
 
-/// Who asks, and in which version.
+/// The context of a request: its connection, client and version.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
@@ -28,7 +28,7 @@ pub(crate) struct Call {
     pub(crate) version: i16,
 }
 
-/// Answers one request; `None` when it wants no answer.
+/// Answers one request. Returns `None` if the request does not expect a response.
 pub(crate) async fn answer(
     shared: &Arc<Shared>,
     peer: SocketAddr,
@@ -43,7 +43,7 @@ pub(crate) async fn answer(
             Err(Fault::Unsupported { api_key, version })
         };
     }
-    // IMPORTANT: before any decoding; see there.
+    // IMPORTANT: before any decoding; see `shape`.
     shape::check(api, version, &frame)
         .map_err(|reason| Fault::Malformed(format!("{api:?} version {version}: {reason}")))?;
     let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).map_err(malformed)?;
@@ -106,7 +106,7 @@ fn key_and_version(frame: &[u8]) -> Result<(i16, i16), Fault> {
         [key_high, key_low, high, low, ..] => {
             Ok((i16::from_be_bytes([*key_high, *key_low]), i16::from_be_bytes([*high, *low])))
         }
-        _ => Err(Fault::Malformed("shorter than its header".to_owned())),
+        _ => Err(Fault::Malformed("truncated header".to_owned())),
     }
 }
 
@@ -122,7 +122,7 @@ fn encode<R: Encodable + HeaderVersion>(call: &Call, api: ApiKey, id: i32, respo
     encode_as(api, call.version, id, response)
 }
 
-/// Length, header and body, in one buffer of the right size.
+/// Encodes length, header and body into one buffer of exactly the required size.
 pub(crate) fn encode_as<R: Encodable + HeaderVersion>(
     api: ApiKey,
     version: i16,
@@ -134,7 +134,7 @@ pub(crate) fn encode_as<R: Encodable + HeaderVersion>(
     let header_version = R::header_version(version);
     let header_size = header.compute_size(header_version).map_err(|error| fault(error.to_string()))?;
     let body_size = response.compute_size(version).map_err(|error| fault(error.to_string()))?;
-    let len = i32::try_from(header_size + body_size).map_err(|_| fault("over 2 GiB".to_owned()))?;
+    let len = i32::try_from(header_size + body_size).map_err(|_| fault("larger than 2 GiB".to_owned()))?;
     let mut out = BytesMut::with_capacity(4 + header_size + body_size);
     out.extend_from_slice(&len.to_be_bytes());
     header.encode(&mut out, header_version).map_err(|error| fault(error.to_string()))?;

@@ -1,18 +1,19 @@
-//! The shape of each request, walked before it is decoded, because the codec trusts array lengths.
+//! Validation of requests before they are decoded, because the codec trusts array lengths.
 //!
-//! The codec makes room for an array as soon as it has read its length: eight hostile bytes could ask for terabytes,
-//! which ends the process. Here every element is first shown to be there, and counted.
+//! The codec allocates memory for an array as soon as it has read its length: eight malicious bytes could request
+//! terabytes, which aborts the process. This module checks that all elements are present, and limits their number.
 
 use kafka_protocol::messages::ApiKey;
 
 use self::Kind::{Array, Blob, Fixed, Fixeds, Text, Texts};
 
-/// More elements than any client sends; decoded they take some tens of megabytes.
+/// Maximum number of array elements and tagged fields in a request. Clients send fewer; this many take some tens of
+/// megabytes when decoded.
 const MAX_ELEMENTS: usize = 200_000;
 
-/// The fields of a message in the order of the wire.
+/// The fields of a message in the order of the protocol.
 struct Shape {
-    /// From this version on lengths are varints and each struct ends with tagged fields.
+    /// First flexible version, from which lengths are varints and each struct ends with tagged fields.
     flexible_from: i16,
     fields: &'static [Field],
 }
@@ -24,17 +25,17 @@ struct Field {
 }
 
 enum Kind {
-    /// So many bytes.
+    /// A fixed number of bytes.
     Fixed(usize),
-    /// A length of two bytes (or a varint), then that many bytes; perhaps null.
+    /// A nullable string: a length of two bytes (or a varint), then that many bytes.
     Text,
-    /// A length of four bytes (or a varint), then that many bytes; perhaps null.
+    /// Nullable bytes: a length of four bytes (or a varint), then that many bytes.
     Blob,
-    /// A number of structs; perhaps null.
+    /// A nullable array of structs.
     Array(&'static [Field]),
-    /// A number of values of so many bytes; perhaps null.
+    /// A nullable array of values with a fixed number of bytes.
     Fixeds(usize),
-    /// A number of texts; perhaps null.
+    /// A nullable array of strings.
     Texts,
 }
 
@@ -58,7 +59,7 @@ const fn shape(flexible_from: i16, fields: &'static [Field]) -> Shape {
     Shape { flexible_from, fields }
 }
 
-/// No version of the message is flexible.
+/// Value of `flexible_from` for a message without flexible versions.
 const NEVER: i16 = i16::MAX;
 
 static PRODUCE: Shape = shape(
@@ -259,9 +260,9 @@ fn shape_of(api: ApiKey) -> Option<&'static Shape> {
     })
 }
 
-/// Says why a request, header and all, cannot be what it claims to be, if so.
+/// Checks that a request, including its header, matches the shape of its API and version.
 pub(crate) fn check(api: ApiKey, version: i16, frame: &[u8]) -> Result<(), &'static str> {
-    let shape = shape_of(api).ok_or("a request of unknown shape")?;
+    let shape = shape_of(api).ok_or("unknown request")?;
     let mut walk = Walk { rest: frame, version, is_flexible: false, known_tags: 0, elements: 0 };
     walk.header(api.request_header_version(version))?;
     walk.is_flexible = version >= shape.flexible_from;
@@ -269,10 +270,10 @@ pub(crate) fn check(api: ApiKey, version: i16, frame: &[u8]) -> Result<(), &'sta
     walk.fields(shape.fields)
 }
 
-/// How many tags, from 0 on, the codec knows by name in this request.
+/// Returns the number of tags, starting at 0, that the codec decodes by name in this request.
 ///
-/// It reads a field that it knows without a look at the size in front of it, and would be somewhere else than the walk
-/// if the two contradict each other. Only replicas send these fields, and there are none.
+/// The codec decodes such a field without checking its size prefix, so its position would differ from the one here if
+/// the two contradict each other. Only replicas send these fields, and this broker has none.
 fn known_tags(api: ApiKey) -> usize {
     if api == ApiKey::Fetch { 2 } else { 0 }
 }
@@ -286,7 +287,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Key, version and correlation id, then the client's name, whose length is never a varint.
+    /// Checks the header: key, version and correlation id, then the client id, whose length is never a varint.
     fn header(&mut self, header_version: i16) -> Result<(), &'static str> {
         self.skip(8)?;
         self.text()?;
@@ -323,7 +324,7 @@ impl Walk<'_> {
         for _ in 0..self.varint()? {
             self.count()?;
             if self.varint()? < self.known_tags {
-                return Err("a field that only replicas send");
+                return Err("a tagged field that only replicas send");
             }
             let size = self.varint()?;
             self.skip(size)?;
@@ -336,9 +337,9 @@ impl Walk<'_> {
             let len = self.varint()?.saturating_sub(1);
             return self.skip(len);
         }
-        let (len, rest) = self.rest.split_first_chunk().ok_or("cut short")?;
+        let (len, rest) = self.rest.split_first_chunk().ok_or("truncated")?;
         self.rest = rest;
-        // Negative is null.
+        // A negative length is null.
         self.skip(usize::try_from(i16::from_be_bytes(*len)).unwrap_or(0))
     }
 
@@ -346,29 +347,29 @@ impl Walk<'_> {
         if self.is_flexible {
             return Ok(self.varint()?.saturating_sub(1));
         }
-        let (len, rest) = self.rest.split_first_chunk().ok_or("cut short")?;
+        let (len, rest) = self.rest.split_first_chunk().ok_or("truncated")?;
         self.rest = rest;
-        // Negative is null.
+        // A negative length is null.
         Ok(usize::try_from(i32::from_be_bytes(*len)).unwrap_or(0))
     }
 
     fn varint(&mut self) -> Result<usize, &'static str> {
         let mut value = 0u64;
         for shift in (0..35).step_by(7) {
-            let (byte, rest) = self.rest.split_first().ok_or("cut short")?;
+            let (byte, rest) = self.rest.split_first().ok_or("truncated")?;
             self.rest = rest;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                // The codec would drop what is over 32 bits, and read another number.
-                let value = u32::try_from(value).map_err(|_| "a varint over 32 bits")?;
-                return usize::try_from(value).map_err(|_| "a length over the address space");
+                // The codec would discard the higher bits and read another number.
+                let value = u32::try_from(value).map_err(|_| "a varint exceeds 32 bits")?;
+                return usize::try_from(value).map_err(|_| "a length exceeds the address space");
             }
         }
-        Err("a varint of more than five bytes")
+        Err("a varint exceeds five bytes")
     }
 
     fn skip(&mut self, len: usize) -> Result<(), &'static str> {
-        self.rest = self.rest.get(len..).ok_or("a length runs over the end")?;
+        self.rest = self.rest.get(len..).ok_or("a length exceeds the request")?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What all connections share: the broker under its lock, and who waits for what.
+//! State shared by all connections: the locked broker and the waiting requests.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tokio::{
 use crate::config::BrokerConfig;
 use crate::core::{Broker, Completed, Token};
 
-/// One broker and its listeners.
+/// The shared state of a server.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: BrokerConfig,
@@ -26,13 +26,13 @@ pub(crate) struct Shared {
     started_ms: i64,
 }
 
-/// What the lock protects.
+/// The state protected by the lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) broker: Broker,
-    /// Requests that wait for the rest of their group.
+    /// Join and sync requests that wait for the other members of their group.
     members: HashMap<Token, oneshot::Sender<Completed>>,
-    /// Fetches that wait for records, by topic id and partition.
+    /// Fetch requests that wait for records, by topic id and partition.
     readers: HashMap<(u128, i32), Vec<Weak<Notify>>>,
 }
 
@@ -43,11 +43,12 @@ impl Shared {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in one request must not take the broker from all others; the core leaves no operation half done.
+        // A panic in one request must not make the broker unusable for all others. No operation of the core leaves the
+        // state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A time that never jumps, for everything that expires.
+    /// Returns a monotonic time in milliseconds, for timeouts.
     pub(crate) fn steady_ms(&self) -> i64 {
         self.started_ms + i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
@@ -68,7 +69,7 @@ impl Shared {
         });
     }
 
-    /// Compacts the logs that need it, with a pause after each step in which others get the lock.
+    /// Compacts the logs that need it, with a pause after each step in which requests can take the lock.
     pub(crate) async fn compact(&self, pause: Duration) {
         let dirty = self.lock().broker.dirty_logs(wall_ms());
         for (topic, partition) in dirty {
@@ -82,7 +83,7 @@ impl Shared {
         self.lock().broker.compact_step(topic, partition, wall_ms())
     }
 
-    /// Runs an operation on a group, then wakes whoever it has brought an answer.
+    /// Runs an operation on groups, then sends the responses that it has completed.
     pub(crate) fn with_groups<T>(&self, operation: impl FnOnce(&mut Broker, i64) -> T) -> T {
         let now_ms = self.steady_ms();
         let mut state = self.lock();
@@ -91,7 +92,7 @@ impl Shared {
         result
     }
 
-    /// As [`with_groups`](Self::with_groups), for an operation whose answer comes later.
+    /// Like [`with_groups`](Self::with_groups), for an operation whose response may be delayed.
     pub(crate) fn wait_for_group<E>(
         &self,
         operation: impl FnOnce(&mut Broker, i64) -> Result<Token, E>,
@@ -113,7 +114,7 @@ impl State {
     fn hand_out(&mut self) {
         for (token, completed) in self.broker.take_completed() {
             if let Some(waiting) = self.members.remove(&token) {
-                // Nobody is there any more if the connection has been closed.
+                // Fails if the connection has been closed.
                 let _ = waiting.send(completed);
             }
         }
@@ -134,7 +135,7 @@ impl State {
     }
 }
 
-/// The time of day, for records.
+/// Returns the wall-clock time in milliseconds since the Unix epoch, for record timestamps.
 pub(crate) fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

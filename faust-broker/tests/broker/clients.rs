@@ -1,4 +1,4 @@
-//! librdkafka as a client: what the framework itself stands on.
+//! Tests with librdkafka, the client that the framework uses.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ fn send(server: &Server, topic: &str, numbers: std::ops::Range<i32>) {
     producer.flush(TIMEOUT).unwrap();
 }
 
-/// The next message's number; the outer loop of each test bounds how often this is asked.
+/// Polls once and returns the number of the message, if there is one.
 fn next(consumer: &BaseConsumer) -> Option<i32> {
     let message = consumer.poll(Duration::from_millis(100))?.unwrap();
     assert_eq!(message.headers().unwrap().get(0).value, Some(&b"x"[..]));
@@ -66,7 +66,7 @@ fn wait<F: Future>(future: F) -> F::Output {
 }
 
 #[test]
-fn a_group_reads_what_was_sent_and_goes_on_where_it_left_off() {
+fn a_group_resumes_at_its_committed_offsets() {
     let server = Server::start(BrokerConfig::default()).unwrap();
     create(&server, "t", 3);
     send(&server, "t", 0..1000);
@@ -91,7 +91,7 @@ fn a_group_reads_what_was_sent_and_goes_on_where_it_left_off() {
 }
 
 #[test]
-fn two_members_share_the_partitions_and_one_takes_over() {
+fn two_members_share_the_partitions_until_one_leaves() {
     let server = Server::start(BrokerConfig::default()).unwrap();
     create(&server, "t", 4);
     let (first, second) = (consumer(&server, "g"), consumer(&server, "g"));
@@ -107,7 +107,7 @@ fn two_members_share_the_partitions_and_one_takes_over() {
 }
 
 #[test]
-fn offsets_are_found_by_time_and_records_deleted() {
+fn offsets_are_found_by_time_and_records_are_deleted() {
     let server = Server::start(BrokerConfig::default()).unwrap();
     let admin = create(&server, "t", 1);
     send(&server, "t", 0..100);
@@ -138,7 +138,7 @@ fn topics_are_described_and_deleted() {
 }
 
 #[test]
-fn transactions_are_refused_and_not_waited_for() {
+fn transactions_are_rejected_without_waiting() {
     let server = Server::start(BrokerConfig::default()).unwrap();
     let producer: ThreadedProducer<DefaultProducerContext> =
         config(&server).set("transactional.id", "x").create().unwrap();
@@ -156,12 +156,12 @@ fn a_compacted_topic_is_read_to_its_end() {
         .set("min.cleanable.dirty.ratio", "0.01")
         .set("delete.retention.ms", "0");
     wait(admin.create_topics([&topic], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
-    // The same ten keys ten times over; compaction runs meanwhile.
+    // The same ten keys ten times, while compaction runs.
     for _ in 0..10 {
         send(&server, "t", 0..10);
     }
     send(&server, "t", 10..11);
-    // The time at which a reader finds each number once, and the last one, has to come.
+    // Every reader must find every number, and eventually few superseded records.
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let reader = consumer(&server, "g");
@@ -174,7 +174,7 @@ fn a_compacted_topic_is_read_to_its_end() {
         }
         assert_eq!(seen.iter().copied().collect::<BTreeSet<_>>(), (0..11).collect());
         assert_eq!(reader.fetch_watermarks("t", 0, TIMEOUT).unwrap(), (0, 101));
-        // The last segment is not compacted, so a few keys may be there a second time.
+        // The last segment is not compacted, so a few keys may occur twice.
         if seen.len() < 20 {
             break;
         }

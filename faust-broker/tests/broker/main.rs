@@ -1,4 +1,4 @@
-//! The broker over its socket: the wire, restarts, and librdkafka as a client.
+//! Tests of the broker over its socket: the protocol, restarts, and librdkafka as a client.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod clients;

@@ -1,4 +1,4 @@
-//! The broker on disk: what it has acknowledged is there again, whatever became of the process.
+//! Tests of the broker on disk: acknowledged writes are available after a restart or a crash.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -55,7 +55,7 @@ fn producer_id(client: &mut Client) -> ProducerId {
     response.producer_id
 }
 
-/// The files of all segments, which are the only ones called `*.log`.
+/// Returns the files of all segments, the only ones named `*.log`.
 fn segments(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -70,7 +70,7 @@ fn segments(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn everything_acknowledged_is_there_again() {
+fn acknowledged_writes_survive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path());
     let mut client = Client::new(&server);
@@ -100,7 +100,7 @@ fn everything_acknowledged_is_there_again() {
 }
 
 #[test]
-fn a_torn_write_is_cut_off() {
+fn an_incomplete_write_is_truncated() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path());
     let mut client = Client::new(&server);
@@ -131,7 +131,7 @@ fn a_torn_write_is_cut_off() {
 }
 
 #[test]
-fn a_second_broker_learns_who_has_the_directory() {
+fn the_error_for_a_locked_directory_names_its_broker() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path());
     let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any);
@@ -143,7 +143,7 @@ fn a_second_broker_learns_who_has_the_directory() {
 }
 
 #[test]
-fn a_damaged_journal_is_not_guessed_at() {
+fn a_damaged_journal_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("journal"), "{\"cluster\":{\"id\":\"c\"}}\nnonsense\n").unwrap();
     let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any);
@@ -151,7 +151,7 @@ fn a_damaged_journal_is_not_guessed_at() {
     assert!(matches!(refused, Error::Journal { line: 2, .. }), "{refused}");
 }
 
-/// A batch of records with keys; no value is a tombstone.
+/// Creates a produce request for a batch of records with keys; `None` is a tombstone.
 fn keyed(records: &[(&'static str, Option<&'static str>)]) -> ProduceRequest {
     let record = |(key, value): &(&'static str, Option<&'static str>)| Record {
         key: Some(Bytes::from_static(key.as_bytes())),
@@ -166,7 +166,7 @@ fn keyed(records: &[(&'static str, Option<&'static str>)]) -> ProduceRequest {
 }
 
 #[test]
-fn a_compacted_topic_is_there_again() {
+fn a_compacted_topic_survives_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any)
         .with_compaction_interval(Duration::from_millis(5));
@@ -205,9 +205,9 @@ fn a_compacted_topic_is_there_again() {
         found
     };
     let deadline = Instant::now() + Duration::from_secs(30);
-    // The last segment is not compacted, and what it supersedes stays as well.
+    // The last segment is not compacted, and the records superseded by it are kept as well.
     while all(&mut client) != ["3", "3", "4"] {
-        assert!(Instant::now() < deadline, "still there: {:?}", all(&mut client));
+        assert!(Instant::now() < deadline, "not compacted: {:?}", all(&mut client));
     }
     drop(server);
 

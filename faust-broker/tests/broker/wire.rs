@@ -1,4 +1,4 @@
-//! What a client sees on the socket: framing, versions, long polls, acknowledgements.
+//! Tests of the protocol on the socket: framing, versions, long polling and acknowledgements.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
-/// A connection that speaks the protocol.
+/// A client that encodes requests and decodes responses on a plain socket.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     next_id: i32,
@@ -53,7 +53,7 @@ impl Client {
         let header = ResponseHeader::decode(&mut frame, Q::Response::header_version(version)).unwrap();
         assert_eq!(header.correlation_id, id);
         let response = Q::Response::decode(&mut frame, version).unwrap();
-        assert!(frame.is_empty(), "bytes are left behind the answer");
+        assert!(frame.is_empty(), "trailing bytes after the response");
         response
     }
 
@@ -122,7 +122,7 @@ fn server() -> Server {
 }
 
 #[test]
-fn what_is_produced_is_fetched() {
+fn produced_records_are_fetched() {
     let server = server();
     let mut client = Client::new(&server);
     create(&mut client, "t");
@@ -148,11 +148,11 @@ fn a_waiting_fetch_is_woken_by_an_append() {
     writer.call(&produce("t", &["late"], 1), 9);
     let response = reader.receive::<FetchRequest>(id, 12);
     assert_eq!(values(&response), ["late"]);
-    assert!(started.elapsed() < Duration::from_secs(15), "the fetch waited for its time to be up");
+    assert!(started.elapsed() < Duration::from_secs(15), "the fetch waited for its timeout");
 }
 
 #[test]
-fn a_fetch_that_finds_nothing_waits_no_longer_than_it_says() {
+fn a_fetch_without_records_waits_no_longer_than_max_wait() {
     let server = server();
     let mut client = Client::new(&server);
     create(&mut client, "t");
@@ -160,12 +160,12 @@ fn a_fetch_that_finds_nothing_waits_no_longer_than_it_says() {
 }
 
 #[test]
-fn without_acks_there_is_no_answer() {
+fn there_is_no_response_without_acks() {
     let server = server();
     let mut client = Client::new(&server);
     create(&mut client, "t");
     client.send(&produce("t", &["unseen"], 0), 9);
-    // The next answer belongs to the next request.
+    // The next response belongs to the next request.
     assert_eq!(values(&client.call(&fetch("t", 0, 0), 12)), ["unseen"]);
 }
 
@@ -181,7 +181,7 @@ fn requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_version_from_the_future_is_answered_in_version_0() {
+fn an_unsupported_version_of_api_versions_is_answered_in_version_0() {
     let server = server();
     let mut client = Client::new(&server);
     client.stream.write_all(&[0, 0, 0, 10, 0, 18, 0, 99, 0, 0, 0, 7, 255, 255]).unwrap();
@@ -190,19 +190,19 @@ fn a_version_from_the_future_is_answered_in_version_0() {
     let versions = ApiVersionsResponse::decode(&mut frame, 0).unwrap();
     assert_eq!(versions.error_code, 35);
     assert!(versions.api_keys.iter().any(|api| api.api_key == 18 && api.max_version == 4));
-    assert_eq!(client.call(&ApiVersionsRequest::default(), 0).error_code, 0, "the connection goes on");
+    assert_eq!(client.call(&ApiVersionsRequest::default(), 0).error_code, 0, "the connection stays open");
 }
 
 #[test]
-fn hostile_lengths_end_the_connection() {
+fn invalid_lengths_close_the_connection() {
     let server = server();
     let cases: [&[u8]; 5] = [
         &[0x7f, 0xff, 0xff, 0xff, 0, 0],
         &[0xff, 0xff, 0xff, 0xff, 0, 0],
         &[0, 0, 0, 1, 0, 0],
-        // Only a produce request may be this long.
+        // Only produce requests may be this long.
         &[2, 0, 0, 0, 0, 3],
-        // No such request.
+        // An unknown API key.
         &[0, 0, 0, 8, 0x44, 0x44, 0, 0, 0, 0, 0, 0],
     ];
     for bytes in cases {
@@ -211,17 +211,17 @@ fn hostile_lengths_end_the_connection() {
         assert!(client.is_closed(), "{bytes:?}");
     }
     let mut client = Client::new(&server);
-    assert_eq!(client.call(&ApiVersionsRequest::default(), 0).error_code, 0, "others are served");
+    assert_eq!(client.call(&ApiVersionsRequest::default(), 0).error_code, 0, "other clients are served");
 }
 
 #[test]
-fn only_loopback_is_listened_on() {
+fn non_loopback_addresses_are_rejected() {
     let refused = Server::start(BrokerConfig::default().with_host("0.0.0.0".parse().unwrap())).unwrap_err();
     assert!(matches!(refused, Error::NotLoopback { .. }), "{refused}");
 }
 
 #[test]
-fn a_taken_port_is_an_error_or_avoided() {
+fn a_port_in_use_is_an_error_or_avoided() {
     let first = server();
     let port = first.address().port();
     let exact = Server::start(BrokerConfig::new(Storage::Memory, Port::Exact(port))).unwrap_err();

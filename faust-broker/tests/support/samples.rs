@@ -1,4 +1,4 @@
-//! One request of every kind in every version, as a client would encode it.
+//! Sample requests: one of each API in each version, as encoded by a client.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::ops::RangeInclusive;
@@ -15,7 +15,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// The request as it comes over the wire, without its length.
+    /// Encodes the request as a frame without its length.
     pub(crate) fn frame(&self) -> Bytes {
         let header = RequestHeader::default()
             .with_request_api_key(self.api as i16)
@@ -29,9 +29,9 @@ impl Sample {
     }
 }
 
-/// Makes a sample of each request in each of the versions that `range` gives for it.
+/// Creates a sample of each request in each version that `range` returns for it.
 ///
-/// Topics are called `name`; where a version wants an id it is `topic_id`. `batch` is what is produced.
+/// Topics are named `name`, or have the id `topic_id` in versions with topic ids. Produce requests contain `batch`.
 pub(crate) fn samples(
     range: impl Fn(ApiKey) -> RangeInclusive<i16> + 'static,
     topic_id: u128,

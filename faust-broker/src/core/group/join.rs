@@ -1,32 +1,32 @@
-//! Joining a group: new members, members that come back, and static ones that take over their own place.
+//! Joining a group: new members, rejoining members, and static members that return with a new member id.
 
 use bytes::Bytes;
 
 use crate::core::ErrorCode;
 use crate::core::group::{Group, GroupState, Member, Outbox, Protocol, Token};
 
-/// What a member says when it joins.
+/// A request to join a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JoinRequest {
-    /// Empty the first time.
+    /// Member id, empty for the first join.
     pub member_id: String,
-    /// A name that outlives restarts (`group.instance.id`): its owner may come back without a rebalance.
+    /// Static name of the member (`group.instance.id`), with which it can restart without a rebalance.
     pub instance_id: Option<String>,
-    /// How the client calls itself.
+    /// Client id (`client.id`).
     pub client_id: String,
-    /// Where it connects from.
+    /// Host the client connects from.
     pub client_host: String,
-    /// After so many milliseconds without a heartbeat the member is gone.
+    /// Session timeout: a member without a heartbeat for this many milliseconds is removed.
     pub session_timeout_ms: i32,
-    /// How many milliseconds the member may take to join again in a rebalance.
+    /// Rebalance timeout: time in milliseconds that the member has to rejoin in a rebalance.
     pub rebalance_timeout_ms: i32,
-    /// `consumer` for consumers.
+    /// Protocol type, `consumer` for consumers.
     pub protocol_type: String,
-    /// Assignors in order of preference, with what the member tells each (a consumer: its topics).
+    /// Supported assignors in order of preference, each with the member's metadata (for a consumer: its topics).
     pub protocols: Vec<Protocol>,
-    /// Whether to refuse a first join with `MemberIdRequired`, so that a lost answer leaves no member behind.
+    /// True to reject a first join with `MemberIdRequired`, so that a lost response does not leave an unused member.
     pub needs_member_id: bool,
-    /// Whether the member understands [`JoinReply::skip_assignment`].
+    /// True if the member supports [`JoinReply::skip_assignment`].
     pub can_skip_assignment: bool,
 }
 
@@ -36,42 +36,43 @@ impl JoinRequest {
     }
 }
 
-/// What a member is told when everybody has joined.
+/// The response to a join.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinReply {
-    /// The member's own id.
+    /// The id of this member.
     pub member_id: String,
-    /// Counts the rebalances of the group.
+    /// Generation of the group, which increases with each rebalance.
     pub generation: i32,
-    /// As in the request.
+    /// The protocol type of the group.
     pub protocol_type: String,
     /// The chosen assignor.
     pub protocol: String,
-    /// The member that makes the assignment.
+    /// The id of the leader, which computes the assignment.
     pub leader: String,
-    /// For a static leader that came back: the assignment holds, make no new one.
+    /// True for a static leader that has returned: the assignment remains valid, and the leader must not compute a new
+    /// one.
     pub skip_assignment: bool,
-    /// All members if this one is the leader, else nothing.
+    /// All members if this member is the leader, otherwise empty.
     pub members: Vec<JoinedMember>,
 }
 
-/// A member as its leader sees it.
+/// A member as described to the leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinedMember {
-    /// Its id.
+    /// Member id.
     pub member_id: String,
-    /// Its static name, if it has one.
+    /// Static name (`group.instance.id`), if any.
     pub instance_id: Option<String>,
-    /// What it told the chosen assignor.
+    /// The member's metadata for the chosen assignor.
     pub metadata: Bytes,
 }
 
-/// Why a join was refused at once.
+/// The error of a rejected join.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinRefusal {
-    /// The reason.
+    /// The error code.
     pub code: ErrorCode,
-    /// With `MemberIdRequired`, the id to join with; else empty.
+    /// The member id to join with if the error is `MemberIdRequired`, otherwise empty.
     pub member_id: String,
 }
 
@@ -131,7 +132,7 @@ impl Group {
         let is_same = member.protocols == request.protocols;
         member.update(request);
         let token = outbox.token();
-        // The answer to an older join of the same member is not wanted any more.
+        // A new join cancels the pending join of the same member.
         let older = member.joining.take();
         outbox.join(older, Err(ErrorCode::RebalanceInProgress));
         let holds = match self.state {
@@ -171,7 +172,7 @@ impl Group {
         token
     }
 
-    /// The owner of an instance id is back, with a new member id; whoever still uses the old one is fenced off.
+    /// Replaces the member id of a static member that has returned. A client that still uses the old id is fenced.
     fn replace_static(
         &mut self,
         old_id: &str,
@@ -196,7 +197,8 @@ impl Group {
         if self.state == GroupState::Stable && self.choose_protocol() == self.protocol {
             let mut reply = self.reply_to(&id, was_leader && can_skip);
             if was_leader && !can_skip {
-                // An older client that is told somebody else leads makes no assignment of its own.
+                // Older clients do not support `skip_assignment`. With another leader in the response, such a client
+                // does not compute an assignment.
                 reply.leader = old_id.to_owned();
                 reply.members.clear();
             }

@@ -1,10 +1,10 @@
-//! One member of a group.
+//! A member of a group.
 
 use bytes::Bytes;
 
 use crate::core::group::{JoinRequest, Protocol, Token};
 
-/// A member, from its first join until it leaves or falls silent.
+/// A member of a group, from its first join until it leaves or its session expires.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) id: String,
@@ -13,14 +13,14 @@ pub(crate) struct Member {
     pub(crate) client_host: String,
     pub(crate) session_timeout_ms: i64,
     pub(crate) rebalance_timeout_ms: i64,
-    /// In order of the member's preference.
+    /// Supported protocols, in order of preference.
     pub(crate) protocols: Vec<Protocol>,
     pub(crate) assignment: Bytes,
-    /// Without a sign of life until then, the member is taken to be gone.
+    /// Time at which the session expires unless it is renewed.
     pub(crate) session_ends_ms: i64,
-    /// Who waits for the answer to its join; a member that waits is alive.
+    /// Token of the pending join. The session of a member with a pending request does not expire.
     pub(crate) joining: Option<Token>,
-    /// Who waits for the answer to its sync.
+    /// Token of the pending sync.
     pub(crate) syncing: Option<Token>,
 }
 

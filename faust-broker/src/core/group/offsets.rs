@@ -1,4 +1,4 @@
-//! Committed offsets: kept per group and partition, also for groups without members.
+//! Committed offsets, stored per group and partition, also for groups without members.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use crate::core::change::{Change, Committed};
 use crate::core::group::{Group, GroupState, MemberRef};
 use crate::core::{Broker, ErrorCode, note};
 
-/// Kafka's `offset.metadata.max.bytes`.
+/// Maximum length of the metadata, the default of Kafka's `offset.metadata.max.bytes`.
 const MAX_METADATA_LEN: usize = 4096;
 
 /// One offset to commit.
@@ -18,9 +18,9 @@ pub struct OffsetToCommit {
     pub partition: i32,
     /// The next offset to read.
     pub offset: i64,
-    /// The leader epoch the client saw, or -1.
+    /// The leader epoch reported by the client, or -1.
     pub leader_epoch: i32,
-    /// The client's own text, at most 4096 bytes.
+    /// Metadata set by the client, at most 4096 bytes.
     pub metadata: String,
 }
 
@@ -31,19 +31,19 @@ pub struct CommittedOffset {
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// What was committed.
+    /// The committed offset and its metadata.
     pub committed: Committed,
 }
 
 /// Committed offsets of groups.
 impl Broker {
-    /// Commits offsets, each on its own; the outcomes are in the order of `offsets`.
+    /// Commits offsets independently of each other. The results are in the order of `offsets`.
     ///
-    /// Somebody who is no member (generation -1, no member id) may commit for a group that has no members.
+    /// A client that is not a member (generation -1, no member id) may commit for a group without members.
     ///
     /// # Errors
-    /// For all of them: `UnknownMemberId`, `IllegalGeneration`, `FencedInstanceId`, `RebalanceInProgress`, `InvalidGroupId`.
-    /// For one: `UnknownTopicOrPartition`, `OffsetMetadataTooLarge`, `StorageError`.
+    /// For all offsets: `UnknownMemberId`, `IllegalGeneration`, `FencedInstanceId`, `RebalanceInProgress`,
+    /// `InvalidGroupId`. For a single offset: `UnknownTopicOrPartition`, `OffsetMetadataTooLarge`, `StorageError`.
     pub fn commit_offsets(
         &mut self,
         group: &str,
@@ -78,13 +78,13 @@ impl Broker {
         Ok(())
     }
 
-    /// What a group has committed for one partition.
+    /// Returns the committed offset of a group for one partition.
     #[must_use]
     pub fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Option<&Committed> {
         self.groups.by_id.get(group)?.offsets.get(&(topic.to_owned(), partition))
     }
 
-    /// Everything that a group has committed, by topic and partition.
+    /// Returns all committed offsets of a group, ordered by topic and partition.
     #[must_use]
     pub fn committed_offsets(&self, group: &str) -> Vec<CommittedOffset> {
         let offsets = self.groups.by_id.get(group).map(|group| &group.offsets);
@@ -96,10 +96,10 @@ impl Broker {
         offsets.into_iter().flatten().map(committed).collect()
     }
 
-    /// Forgets what a group has committed for one partition.
+    /// Deletes the committed offset of a group for one partition.
     ///
     /// # Errors
-    /// `GroupIdNotFound`, `GroupSubscribedToTopic` while a member reads the topic, `StorageError`.
+    /// `GroupIdNotFound`, `GroupSubscribedToTopic` if a member is subscribed to the topic, `StorageError`.
     pub fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), ErrorCode> {
         let held = self.groups.by_id.get_mut(group).ok_or(ErrorCode::GroupIdNotFound)?;
         if held.reads(topic) {
@@ -111,7 +111,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Deletes a group without members, with all that it has committed.
+    /// Deletes a group without members and its committed offsets.
     ///
     /// # Errors
     /// `GroupIdNotFound`, `NonEmptyGroup`, `StorageError`.
@@ -142,7 +142,7 @@ impl Group {
         Ok(())
     }
 
-    /// Whether a member has told its assignor that it reads `topic`.
+    /// Returns true if a member is subscribed to `topic`, or if the subscription of a member cannot be parsed.
     fn reads(&self, topic: &str) -> bool {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         self.members
@@ -151,7 +151,8 @@ impl Group {
     }
 }
 
-/// The topics in what a consumer tells its assignor: version, then a list of names. `None` when it has another form.
+/// Returns the subscribed topics in a consumer's metadata, which starts with a version and a list of names. Returns
+/// `None` if the metadata has another format.
 fn subscription(mut metadata: &[u8]) -> Option<BTreeSet<String>> {
     use bytes::Buf;
     metadata.try_get_i16().ok()?;

@@ -1,50 +1,50 @@
-//! Looking at groups from outside.
+//! Listing and describing groups.
 
 use bytes::Bytes;
 
 use crate::core::Broker;
 use crate::core::group::{GroupState, Member};
 
-/// A group as an administrator sees it.
+/// The description of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedGroup {
-    /// Its name.
+    /// Group id.
     pub group_id: String,
-    /// Where it stands.
+    /// State of the group.
     pub state: GroupState,
-    /// `consumer` for consumers; empty for a group that never had members.
+    /// Protocol type, `consumer` for consumers; empty for a group that has never had members.
     pub protocol_type: String,
-    /// The chosen assignor, while the group is stable.
+    /// The chosen assignor if the group is stable, otherwise empty.
     pub protocol: String,
-    /// Its members, in order of joining.
+    /// The members in the order in which they joined.
     pub members: Vec<DescribedMember>,
 }
 
-/// A member as an administrator sees it.
+/// The description of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedMember {
-    /// Its id.
+    /// Member id.
     pub member_id: String,
-    /// Its static name, if it has one.
+    /// Static name (`group.instance.id`), if any.
     pub instance_id: Option<String>,
-    /// How the client calls itself.
+    /// Client id (`client.id`).
     pub client_id: String,
-    /// Where it connects from.
+    /// Host the client connects from.
     pub client_host: String,
-    /// What it tells the chosen assignor.
+    /// The member's metadata for the chosen assignor.
     pub metadata: Bytes,
-    /// What it is to read, in the assignor's form.
+    /// The assignment, encoded by the assignor.
     pub assignment: Bytes,
 }
 
-/// Groups seen from outside.
+/// Descriptions of groups.
 impl Broker {
-    /// The names of all groups.
+    /// Returns the ids of all groups.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.by_id.keys().map(String::as_str)
     }
 
-    /// One group, with its members.
+    /// Describes a group and its members.
     #[must_use]
     pub fn describe_group(&self, id: &str) -> Option<DescribedGroup> {
         let group = self.groups.by_id.get(id)?;

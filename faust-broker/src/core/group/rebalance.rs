@@ -1,4 +1,4 @@
-//! The phases of a rebalance, and who is left behind in them.
+//! The phases of a rebalance and the removal of members that do not respond in time.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use crate::core::ErrorCode;
 use crate::core::group::{Group, GroupState, Member, Outbox};
 
 impl Group {
-    /// Starts a rebalance, or goes on with the one that is under way, and ends it if everybody is there.
+    /// Starts a rebalance unless one is in progress, and completes it if all members have joined.
     pub(super) fn rebalance(&mut self, now_ms: i64, outbox: &mut Outbox) {
         if self.state != GroupState::PreparingRebalance {
             for member in &mut self.members {
@@ -27,7 +27,8 @@ impl Group {
         }
     }
 
-    /// Ends the joining: those who have not come are out, except static members, whose place is kept for them.
+    /// Completes the join phase. Members that have not joined are removed, except static members, which keep their
+    /// place.
     fn complete_join(&mut self, now_ms: i64, outbox: &mut Outbox) {
         self.members.retain(|member| member.joining.is_some() || member.instance_id.is_some());
         self.initial_until_ms = None;
@@ -62,12 +63,12 @@ impl Group {
             self.leader.clear();
             self.deadline_ms = None;
         } else {
-            // Only static members are left, and none of them is here: wait for one, or for their sessions to end.
+            // Only static members are left and none of them has joined: wait until one joins or their sessions expire.
             self.deadline_ms = Some(now_ms + self.longest_rebalance_timeout());
         }
     }
 
-    /// The assignor that most members prefer among those that all support.
+    /// Chooses the assignor that most members prefer among those that all members support.
     pub(super) fn choose_protocol(&self) -> Option<String> {
         let is_shared = |name: &str| self.members.iter().all(|member| member.supports(name));
         let votes: Vec<&str> = self
@@ -76,7 +77,7 @@ impl Group {
             .filter_map(|member| member.protocols.iter().map(|(name, _)| name.as_str()).find(|name| is_shared(name)))
             .collect();
         let count = |name: &str| votes.iter().filter(|vote| **vote == name).count();
-        // The first of the best: `max_by_key` would take the last one.
+        // Reversed, because `max_by_key` returns the last maximum and the first one is needed.
         votes.iter().rev().max_by_key(|name| count(name)).map(|name| (*name).to_owned())
     }
 
@@ -108,7 +109,7 @@ impl Group {
         }
     }
 
-    /// Whoever has joined and then not asked for its assignment holds up all the others.
+    /// Removes members that have joined but not synced, because they block all the others.
     fn drop_unsynced(&mut self, now_ms: i64, outbox: &mut Outbox) {
         self.members.retain(|member| member.syncing.is_some());
         self.rebalance(now_ms, outbox);

@@ -1,42 +1,42 @@
-//! After the join: the leader's assignment, heartbeats, leaving.
+//! Requests of joined members: sync, heartbeat and leave.
 
 use bytes::Bytes;
 
 use crate::core::ErrorCode;
 use crate::core::group::{Group, GroupState, Outbox, Token};
 
-/// Who a member says it is.
+/// The identity that a member states in a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemberRef {
-    /// The id from its [`JoinReply`](crate::core::JoinReply).
+    /// Member id from the [`JoinReply`](crate::core::JoinReply).
     pub member_id: String,
-    /// Its static name, if it has one.
+    /// Static name (`group.instance.id`), if any.
     pub instance_id: Option<String>,
-    /// The generation from its [`JoinReply`](crate::core::JoinReply), -1 for somebody who is no member.
+    /// Generation from the [`JoinReply`](crate::core::JoinReply), -1 for a client that is not a member.
     pub generation: i32,
 }
 
-/// What a member says when it asks for its assignment.
+/// A request for a member's assignment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SyncRequest {
-    /// Who asks.
+    /// The requesting member.
     pub member: MemberRef,
-    /// What the member takes the group's protocol type to be, if it says so.
+    /// The protocol type that the member expects, if stated.
     pub protocol_type: Option<String>,
-    /// What the member takes the chosen assignor to be, if it says so.
+    /// The chosen assignor that the member expects, if stated.
     pub protocol: Option<String>,
-    /// From the leader: member ids and what each is to read; from others nothing.
+    /// Member ids and their assignments if the member is the leader, otherwise empty.
     pub assignments: Vec<(String, Bytes)>,
 }
 
-/// What a member is to read.
+/// The response to a sync: a member's assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncReply {
     /// The group's protocol type.
     pub protocol_type: String,
     /// The chosen assignor.
     pub protocol: String,
-    /// In the assignor's own form.
+    /// The assignment, encoded by the assignor.
     pub assignment: Bytes,
 }
 
@@ -121,7 +121,7 @@ impl Group {
         Ok(())
     }
 
-    /// Whether somebody is a member, and still the owner of its instance id.
+    /// Checks that `id` is a member of the group and, with an instance id, still its owner.
     pub(super) fn check_member(&self, id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
         if let Some(instance_id) = instance_id {
             let owner = self.static_member(instance_id).ok_or(ErrorCode::UnknownMemberId)?;

@@ -12,7 +12,7 @@ use crate::core::{
 const SESSION_MS: i32 = 1000;
 const REBALANCE_MS: i32 = 5000;
 
-/// A broker with a topic `t`, its clock, and the answers that have come.
+/// A broker with a topic `t`, its clock and the completed responses.
 struct Scene {
     broker: Broker,
     now_ms: i64,
@@ -66,7 +66,7 @@ impl Scene {
     fn synced(&mut self, token: Token) -> Result<SyncReply, ErrorCode> {
         match self.answer(token) {
             Some(Completed::Sync(outcome)) => outcome,
-            other => panic!("expected an answer to the sync, got {other:?}"),
+            other => panic!("expected a response to the sync, got {other:?}"),
         }
     }
 
@@ -78,7 +78,7 @@ impl Scene {
         self.broker.commit_offsets("g", member, vec![to_commit("t", 0, offset, "")], self.now_ms)
     }
 
-    /// A stable group of one member.
+    /// Creates a stable group of one member.
     fn with_one(&mut self, request: JoinRequest) -> JoinReply {
         let token = self.join(request);
         let reply = self.joined(token);
@@ -113,13 +113,13 @@ fn to_commit(topic: &str, partition: i32, offset: i64, metadata: &str) -> Offset
 }
 
 #[test]
-fn a_second_member_shares_after_a_rebalance() {
+fn a_second_member_gets_its_share_after_a_rebalance() {
     let mut scene = Scene::new();
     let first = scene.with_one(request(""));
     assert_eq!(scene.state(), GroupState::Stable);
 
     let second = scene.join(request(""));
-    assert_eq!(scene.answer(second), None, "the first member has not joined again");
+    assert_eq!(scene.answer(second), None, "the first member has not rejoined");
     assert_eq!(scene.heartbeat(&first), Err(ErrorCode::RebalanceInProgress));
 
     let again = scene.join(request(&first.member_id));
@@ -129,27 +129,27 @@ fn a_second_member_shares_after_a_rebalance() {
     assert_eq!(follower.leader, leader.member_id);
 
     let waiting = scene.sync(&follower, &[]);
-    assert_eq!(scene.answer(waiting), None, "the leader has not assigned anything");
+    assert_eq!(scene.answer(waiting), None, "the leader has not submitted an assignment");
     let own = scene.sync(&leader, &[(&leader.member_id, "a"), (&follower.member_id, "b")]);
     assert_eq!(scene.synced(own).unwrap().assignment, "a");
     assert_eq!(scene.synced(waiting).unwrap().assignment, "b");
 }
 
 #[test]
-fn a_silent_member_is_dropped_and_the_others_go_on() {
+fn a_member_with_an_expired_session_is_removed() {
     let mut scene = Scene::new();
     let (first, second) = (scene.join(request("")), scene.join(request("")));
     let first = scene.joined(first);
-    assert_eq!(scene.answer(second), None, "the first one was alone in generation 1");
+    assert_eq!(scene.answer(second), None, "the first member was alone in generation 1");
     scene.pass(i64::from(SESSION_MS));
-    // The first one never joined again, so only the second one is left.
+    // The first member did not rejoin, so only the second one is left.
     let second = scene.joined(second);
     assert_eq!(second.leader, second.member_id);
     assert_eq!(scene.heartbeat(&first), Err(ErrorCode::UnknownMemberId));
 }
 
 #[test]
-fn heartbeats_keep_a_member() {
+fn heartbeats_renew_the_session() {
     let mut scene = Scene::new();
     let reply = scene.with_one(request(""));
     for _ in 0..5 {
@@ -161,7 +161,7 @@ fn heartbeats_keep_a_member() {
 }
 
 #[test]
-fn who_joins_late_is_left_behind_at_the_rebalance_timeout() {
+fn a_member_that_does_not_rejoin_is_removed_at_the_rebalance_timeout() {
     let mut scene = Scene::new();
     let late = scene.with_one(JoinRequest { session_timeout_ms: 60_000, ..request("") });
     let prompt = scene.join(request(""));
@@ -173,7 +173,7 @@ fn who_joins_late_is_left_behind_at_the_rebalance_timeout() {
 }
 
 #[test]
-fn a_leader_that_assigns_nothing_is_dropped() {
+fn a_leader_without_an_assignment_is_removed() {
     let mut scene = Scene::new();
     let config = JoinRequest { session_timeout_ms: 60_000, ..request("") };
     let first = scene.join(config.clone());
@@ -200,7 +200,7 @@ fn a_new_group_waits_for_more_members() {
 }
 
 #[test]
-fn a_member_id_is_given_out_first_where_that_is_asked_for() {
+fn the_first_join_is_rejected_if_a_member_id_is_required() {
     let mut scene = Scene::new();
     let refused = scene.broker.join_group("g", JoinRequest { needs_member_id: true, ..request("") }, 0).unwrap_err();
     assert_eq!(refused.code, ErrorCode::MemberIdRequired);
@@ -211,7 +211,7 @@ fn a_member_id_is_given_out_first_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_static_member_comes_back_without_a_rebalance() {
+fn a_static_member_returns_without_a_rebalance() {
     let mut scene = Scene::new();
     let first = scene.with_one(fixed("i"));
     let back = scene.join(fixed("i"));
@@ -225,7 +225,7 @@ fn a_static_member_comes_back_without_a_rebalance() {
 }
 
 #[test]
-fn a_static_leader_of_an_older_client_is_not_told_that_it_leads() {
+fn a_static_leader_with_an_older_client_is_not_named_as_leader() {
     let mut scene = Scene::new();
     let old = || JoinRequest { can_skip_assignment: false, ..fixed("i") };
     let first = scene.with_one(old());
@@ -245,7 +245,7 @@ fn a_member_leaves_by_id_or_by_instance() {
 }
 
 #[test]
-fn joins_are_refused_for_a_reason() {
+fn invalid_joins_are_rejected() {
     let mut scene = Scene::new();
     scene.with_one(request(""));
     let other = |name: &str| vec![(name.to_owned(), Bytes::new())];
@@ -264,7 +264,7 @@ fn joins_are_refused_for_a_reason() {
 }
 
 #[test]
-fn the_protocol_that_all_support_is_chosen_by_vote() {
+fn a_protocol_supported_by_all_members_is_chosen_by_vote() {
     let mut scene = Scene::new();
     let with = |names: &[&str]| JoinRequest {
         protocols: names.iter().map(|name| ((*name).to_owned(), Bytes::new())).collect(),
@@ -300,7 +300,7 @@ fn offsets_are_committed_by_members_and_for_empty_groups() {
 }
 
 #[test]
-fn one_bad_offset_does_not_spoil_the_others() {
+fn an_invalid_offset_does_not_affect_the_others() {
     let mut scene = Scene::new();
     let nobody = MemberRef { generation: -1, ..MemberRef::default() };
     let long = "x".repeat(4097);
@@ -335,12 +335,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Law: whatever clients do, generations never go back, a generation has one leader,
-    /// and once everything has timed out no request is left without an answer.
+    /// Law: for any sequence of requests, generations never decrease, each generation has one leader, and every request
+    /// has a response once all timeouts have passed.
     #[test]
     fn every_request_is_answered(steps in proptest::collection::vec(step(), 1..60)) {
         let mut scene = Scene::new();
-        // A group that has committed something is not forgotten when it is empty, and with it its generation.
+        // A group with committed offsets, and with it its generation, is kept while the group is empty.
         scene.commit(&MemberRef { generation: -1, ..MemberRef::default() }, 0).unwrap();
         let mut clients: Vec<Option<JoinReply>> = vec![None; 4];
         let mut open: Vec<(usize, Token)> = Vec::new();
@@ -380,7 +380,7 @@ proptest! {
             }
             for (token, completed) in scene.broker.take_completed() {
                 let at = open.iter().position(|(_, other)| *other == token);
-                prop_assert!(at.is_some(), "an answer to nobody");
+                prop_assert!(at.is_some(), "a response without a request");
                 let (client, _) = open.swap_remove(at.unwrap());
                 if let Completed::Join(Ok(reply)) = completed {
                     prop_assert!(reply.generation >= generation);
@@ -395,6 +395,6 @@ proptest! {
             scene.pass(i64::from(REBALANCE_MS));
         }
         let answered: std::collections::BTreeSet<Token> = scene.broker.take_completed().into_iter().map(|(token, _)| token).collect();
-        prop_assert!(open.iter().all(|(_, token)| answered.contains(token)), "left without an answer: {open:?}");
+        prop_assert!(open.iter().all(|(_, token)| answered.contains(token)), "requests without a response: {open:?}");
     }
 }

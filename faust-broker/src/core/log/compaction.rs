@@ -1,8 +1,8 @@
-//! Compaction of a log: when it is worth it, which part it may touch, and how it goes on step by step.
+//! Compaction of a log: when it is due, which part of the log it covers, and its execution in steps.
 //!
-//! A pass has two parts, as in Kafka. First the dirty part is read and the last offset of each key noted; then the
-//! whole log up to there is written anew, some segments at a time, without the records that a later one supersedes.
-//! A pass that is given up in between has done no harm: what it has not said to be clean is looked at again.
+//! A pass has two phases, as in Kafka. First the dirty part is read and the last offset of each key is collected. Then
+//! the whole log up to that point is rewritten, some segments at a time, without the records superseded by a later
+//! one. A pass can be abandoned at any point: the part that it has not marked clean is processed again by the next one.
 
 use std::io;
 
@@ -14,32 +14,32 @@ use crate::core::records::raw;
 use crate::core::segment::Segment;
 use crate::core::storage::Storage;
 
-/// A pass under way.
+/// A pass in progress.
 #[derive(Debug)]
 pub(crate) struct Pass {
     keys: Keys,
-    /// The keys of the records before this offset are known, from where the log was clean.
+    /// The keys have been collected from the clean offset up to this one.
     mapped: i64,
-    /// Where the part ends that may be compacted.
+    /// End offset of the part that may be compacted.
     until: i64,
-    /// The segments before this offset have been written anew.
+    /// The segments before this offset have been rewritten.
     swept: i64,
     has_hidden: bool,
 }
 
-/// How far a pass has come.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// There is nothing to do.
+    /// Nothing to do.
     Idle,
-    /// There is more to do.
+    /// The pass needs more steps.
     Working,
-    /// The log is clean up to this offset.
+    /// The pass has ended and the log is clean up to this offset.
     Clean(i64),
 }
 
 impl Log {
-    /// Goes on with a pass, or begins one if that is worth it; one step takes about as long as reading one segment.
+    /// Continues a pass, or starts one if it is due. One step takes about as long as reading one segment.
     pub(crate) fn compact_step(
         &mut self,
         config: &TopicConfig,
@@ -51,7 +51,7 @@ impl Log {
             self.pass = None;
             return Ok(Step::Idle);
         };
-        // Taken out, so that an error gives the pass up.
+        // Taken out, so that an error abandons the pass.
         let pass = match self.pass.take() {
             Some(pass) => pass,
             None if self.wants_compaction(compaction, now_ms) => self.begin(compaction, memory, now_ms),
@@ -60,7 +60,7 @@ impl Log {
         self.go_on(pass, compaction, config.segment_bytes, now_ms, storage)
     }
 
-    /// Compacts all that may be compacted at this time, the active segment included.
+    /// Compacts everything that may be compacted at `now_ms`, including the active segment.
     pub(crate) fn compact_all(
         &mut self,
         config: &TopicConfig,
@@ -87,13 +87,13 @@ impl Log {
         }
     }
 
-    /// Whether a pass is under way or worth it.
+    /// Returns true if a pass is in progress or due.
     pub(crate) fn is_dirty(&self, config: &TopicConfig, now_ms: i64) -> bool {
         let is_worth_it = |compaction| self.wants_compaction(compaction, now_ms);
         self.pass.is_some() || config.compaction.as_ref().is_some_and(is_worth_it)
     }
 
-    /// Gives up a pass whose idea of the log no longer holds.
+    /// Abandons the pass in progress, because the log or its configuration has changed.
     pub(crate) fn abandon_compaction(&mut self) {
         self.pass = None;
     }
@@ -114,7 +114,8 @@ impl Log {
         is_due || dirty_ratio(dirty_bytes, clean_bytes) > config.min_dirty_ratio
     }
 
-    /// Where the part ends that may be compacted: at the active segment, or at the first one with a record that is too young.
+    /// Returns the end offset of the part that may be compacted. It ends at the active segment, or at the first segment
+    /// with a record younger than `min.compaction.lag.ms`.
     fn cleanable_end(&self, config: &CompactionConfig, now_ms: i64) -> i64 {
         let young_ms = now_ms.saturating_sub(config.min_lag_ms);
         let mut until = self.start;
@@ -162,7 +163,7 @@ impl Log {
         Ok(Step::Working)
     }
 
-    /// Notes the keys of the next segment, or of the part of it that they have room for.
+    /// Collects the keys of the next segment, or of the part of it that fits into memory.
     fn map_keys(&self, pass: &mut Pass) -> io::Result<()> {
         let at = self.segments.partition_point(|segment| segment.end_offset <= pass.mapped);
         let Some(segment) = self.segments.get(at) else {
@@ -184,7 +185,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the next segments anew, as many as fit into one.
+    /// Rewrites the next segments, as many as fit into one.
     fn sweep_group(
         &mut self,
         pass: &mut Pass,
@@ -214,7 +215,7 @@ impl Log {
             Ok(()) if has_changed => self.replace(group, new, end)?,
             Ok(()) => new.delete()?,
             Err(error) => {
-                // Whatever is left of it, the next start takes away.
+                // If this fails, the rest is deleted at the next start.
                 let _ = new.delete();
                 return Err(error);
             }
@@ -224,7 +225,8 @@ impl Log {
         Ok(())
     }
 
-    /// How many sealed segments from the one numbered `at` on were no larger than one, up to `target`.
+    /// Returns the number of sealed segments, starting with index `at` and up to offset `target`, that fit into one
+    /// segment; at least 1.
     fn group_len(&self, at: usize, target: i64, segment_bytes: u64) -> usize {
         let mut size = 0;
         let fits = |segment: &&Segment| {
@@ -241,11 +243,11 @@ impl Log {
         self.segments.insert(group.start, new);
         for segment in old {
             if segment.is_rewritten_as(base, end) {
-                // The new one has taken its place already, under the same name.
+                // The new segment has already replaced it under the same name.
                 continue;
             }
             if let Err(error) = segment.delete() {
-                tracing::warn!(%error, "cannot delete a compacted segment; the next start will");
+                tracing::warn!(%error, "cannot delete a compacted segment; it will be deleted at the next start");
             }
         }
         Ok(())

@@ -1,25 +1,25 @@
-//! Where each key was last seen: what compaction has to know, within a bound of memory.
+//! The last offset of each key, collected by compaction within a memory limit.
 
 use std::collections::HashMap;
 
-/// What an entry takes beside the bytes of its key, as good as one can tell.
+/// Estimated size of an entry without the bytes of its key.
 const ENTRY_BYTES: usize = 64;
 
-/// The last offset of each key of a part of the log.
+/// The last offset of each key in a part of the log.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    /// The keys themselves and not a digest of them: two that looked the same would lose a record.
+    /// The keys themselves instead of hashes: a hash collision would lose a record.
     last: HashMap<Box<[u8]>, i64>,
     room: usize,
 }
 
 impl Keys {
-    /// Room for keys of about so many bytes.
+    /// Creates an empty map with a memory limit of about `room` bytes.
     pub(crate) fn new(room: usize) -> Self {
         Self { last: HashMap::new(), room }
     }
 
-    /// Remembers a key; offsets have to come in order.
+    /// Records the offset of a key. Offsets must be passed in ascending order.
     pub(crate) fn note(&mut self, key: &[u8], offset: i64) {
         if let Some(last) = self.last.get_mut(key) {
             *last = offset;
@@ -29,12 +29,12 @@ impl Keys {
         }
     }
 
-    /// Whether there is no room for more; the first batch always finds some, or a round would get nowhere.
+    /// Returns true if the memory limit is reached. An empty map is never full, so that every pass makes progress.
     pub(crate) fn is_full(&self) -> bool {
         self.room == 0 && !self.last.is_empty()
     }
 
-    /// Whether a later record of this key has been seen.
+    /// Returns true if a later record with this key has been recorded.
     pub(crate) fn supersede(&self, key: &[u8], offset: i64) -> bool {
         self.last.get(key).is_some_and(|last| *last > offset)
     }

@@ -1,4 +1,4 @@
-//! Decides for each batch what compaction leaves of it.
+//! The part of compaction that decides for each batch which records are kept.
 
 use std::io;
 
@@ -11,25 +11,26 @@ use crate::core::producer_state::Producers;
 use crate::core::records::raw::{self, RawRecord};
 use crate::core::segment::Segment;
 
-/// One walk over some segments, in order.
+/// A scan over consecutive segments.
 #[derive(Debug)]
 pub(crate) struct Sweep<'a> {
     pub(crate) config: &'a CompactionConfig,
     pub(crate) keys: &'a Keys,
     pub(crate) producers: &'a Producers,
-    /// Earlier records have been deleted.
+    /// Log start offset; earlier records have been deleted.
     pub(crate) start: i64,
-    /// Batches from here on are left alone: their keys have not been looked at.
+    /// Batches from this offset on are kept unchanged, because their keys have not been collected.
     pub(crate) target: i64,
-    /// The last record of the whole log, which stays whatever it is: who reads to the end must see it come.
+    /// Offset of the last record of the log, which is always kept, so that consumers that read to the end receive it.
     pub(crate) last: i64,
     pub(crate) now_ms: i64,
-    /// Whether a batch has been passed that keeps its records hidden: a tombstone behind it may be all that ends one of them.
+    /// True once a batch with unreadable records has been scanned. Later tombstones may delete keys of that batch, so
+    /// they are kept.
     pub(crate) has_hidden: bool,
     pub(crate) has_changed: bool,
 }
 
-/// What becomes of a batch.
+/// The decision for a batch.
 #[derive(Debug)]
 enum Verdict {
     Keep,
@@ -38,7 +39,7 @@ enum Verdict {
 }
 
 impl Sweep<'_> {
-    /// Copies to `new` what is to stay of `old`.
+    /// Copies the batches and records of `old` that are kept to `new`.
     pub(crate) fn copy(&mut self, old: &Segment, new: &mut Segment) -> io::Result<()> {
         old.each_batch(old.base_offset, |header, bytes| {
             let verdict = self.judge(header, bytes);
@@ -59,7 +60,7 @@ impl Sweep<'_> {
         if header.last_offset() < self.start {
             return self.without_records(header, bytes);
         }
-        // A wrong checksum must not be replaced by a right one over the same damage.
+        // A damaged batch must not be rewritten with a valid checksum.
         let readable = if batch::checksum_holds(bytes) { raw::walk(header, bytes) } else { None };
         let Some(mut records) = readable else {
             self.has_hidden = true;
@@ -85,16 +86,17 @@ impl Sweep<'_> {
             return true;
         }
         let is_gone = record.offset < self.start || (record.is_tombstone && is_expired);
-        // A record without a key is from before the topic was compacted. Kafka drops it as well.
+        // A record without a key is from before the topic was compacted. Kafka discards it as well.
         !is_gone && record.key.is_some_and(|key| !self.keys.supersede(key, record.offset))
     }
 
-    /// From when on the tombstones among these records may go; the time begins when they are found clean.
+    /// Returns the delete horizon for the tombstones of these records: `delete.retention.ms` after their first
+    /// compaction.
     fn wanted_horizon(&self, header: &Header, records: &[RawRecord<'_>]) -> Option<i64> {
         if !records.iter().any(|record| record.is_tombstone) {
             return None;
         }
-        // The log's last record has no horizon, or a pass would be due for ever for the sake of what it may not take.
+        // The log's last record is never removed, so its batch gets no horizon: otherwise a pass would always be due.
         let may_go = !self.has_hidden && header.last_offset() < self.last;
         let fresh = || may_go.then(|| self.now_ms.saturating_add(self.config.delete_retention_ms));
         header.delete_horizon_ms().or_else(fresh)

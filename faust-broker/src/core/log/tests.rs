@@ -1,4 +1,4 @@
-//! Laws of the log: against a plain list in memory and on disk, and by hand where time is involved.
+//! Laws of the log, checked against a plain list, and examples for timestamps and retention.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use bytes::Bytes;
@@ -39,13 +39,13 @@ fn offsets(broker: &Broker, from: i64, max_bytes: usize) -> Vec<i64> {
 }
 
 #[test]
-fn offsets_follow_each_other_from_zero() {
+fn offsets_are_consecutive_from_zero() {
     let mut broker = broker(&[]);
     assert_eq!(append(&mut broker, &[1, 2, 3]).base_offset, 0);
     let second = append(&mut broker, &[4]);
     assert_eq!((second.base_offset, second.last_offset), (3, 3));
     assert_eq!(offsets(&broker, 0, usize::MAX), [0, 1, 2, 3]);
-    // The batch that holds offset 2 comes whole; the client skips what it did not ask for.
+    // The whole batch that contains offset 2 is returned; the client skips the records before it.
     assert_eq!(offsets(&broker, 2, 1), [0, 1, 2]);
     assert_eq!(offsets(&broker, 4, 1), Vec::<i64>::new());
     for outside in [-1, 5] {
@@ -74,7 +74,7 @@ fn offsets_are_found_by_time() {
 }
 
 #[test]
-fn a_search_by_time_goes_on_behind_deleted_records() {
+fn a_lookup_by_time_continues_after_deleted_records() {
     let mut broker = broker(&[]);
     append(&mut broker, &[50, 10]);
     append(&mut broker, &[60]);
@@ -87,7 +87,7 @@ fn a_search_by_time_goes_on_behind_deleted_records() {
 }
 
 #[test]
-fn deleted_records_are_gone() {
+fn deleted_records_are_not_found() {
     let mut broker = broker(&[]);
     append(&mut broker, &[1, 2]);
     append(&mut broker, &[3, 4]);
@@ -101,7 +101,7 @@ fn deleted_records_are_gone() {
 }
 
 #[test]
-fn retention_takes_whole_old_segments() {
+fn retention_deletes_whole_old_segments() {
     let mut broker = broker(&[("segment.bytes", "100"), ("retention.ms", "1000")]);
     for timestamp in [100, 200, 300, 2000] {
         append(&mut broker, &[timestamp]);
@@ -118,7 +118,7 @@ fn retention_takes_whole_old_segments() {
 }
 
 #[test]
-fn retention_by_size_keeps_the_newest() {
+fn retention_by_size_keeps_the_newest_segments() {
     let mut broker = broker(&[("segment.bytes", "100"), ("retention.bytes", "200"), ("retention.ms", "-1")]);
     for timestamp in 0..10 {
         append(&mut broker, &[timestamp]);
@@ -130,7 +130,7 @@ fn retention_by_size_keeps_the_newest() {
 }
 
 #[test]
-fn the_broker_sets_the_time_where_the_topic_says_so() {
+fn the_broker_sets_the_timestamp_with_log_append_time() {
     let mut broker = broker(&[("message.timestamp.type", "LogAppendTime")]);
     assert_eq!(broker.append("t", 0, &batch(&[1, 2]), 77).unwrap().append_time_ms, 77);
     let read = broker.read("t", 0, 0, 1).unwrap();
@@ -140,13 +140,13 @@ fn the_broker_sets_the_time_where_the_topic_says_so() {
 }
 
 #[test]
-fn a_batch_over_the_limit_is_refused() {
+fn a_batch_over_the_limit_is_rejected() {
     let mut broker = broker(&[("max.message.bytes", "60")]);
     assert_eq!(broker.append("t", 0, &batch(&[1]), 0), Err(ErrorCode::MessageTooLarge));
 }
 
 #[test]
-fn a_repeated_batch_is_answered_with_its_first_offset() {
+fn a_retried_batch_returns_its_first_offset() {
     let mut broker = broker(&[]);
     append(&mut broker, &[0]);
     let sent = produced(&[1, 2], Producer { id: 9, epoch: 0, sequence: 0 });
@@ -160,7 +160,7 @@ fn a_repeated_batch_is_answered_with_its_first_offset() {
 }
 
 proptest! {
-    /// Law: a log is a list. Whatever the segment size, reading from any offset gives its batch and the following ones.
+    /// Law: a log is a list. For any segment size, a read from any offset returns its batch and the following ones.
     #[test]
     fn a_log_is_a_list(sizes in proptest::collection::vec(1usize..6, 1..40), segment in 100u32..2000, max_bytes in 0usize..1000) {
         let mut broker = broker(&[("segment.bytes", &segment.to_string())]);
@@ -181,9 +181,9 @@ proptest! {
             prop_assert!(bytes <= max_bytes);
         }
     }
-    /// Law: a search by time finds the first record that is not earlier, however the batches and segments lie.
+    /// Law: a lookup by time finds the first record that is not earlier, for any layout of batches and segments.
     #[test]
-    fn the_first_record_since_is_found(
+    fn a_lookup_by_time_finds_the_first_record(
         batches in proptest::collection::vec(proptest::collection::vec(0i64..100, 1..40), 1..60),
         segment in 500u32..60_000,
         since in 0i64..101,

@@ -1,11 +1,11 @@
-//! Takes records out of a stored batch and leaves the bytes of the others as they are.
+//! Removal of records from a stored batch. The remaining records are copied; at most their timestamps are re-encoded.
 
 use bytes::{Bytes, BytesMut};
 
 use super::{put_varint, take_varint};
 use crate::core::batch::{HEADER_LEN, Header};
 
-/// One record as it lies in its batch.
+/// One encoded record of a batch.
 #[derive(Debug)]
 pub(crate) struct RawRecord<'a> {
     pub(crate) offset: i64,
@@ -13,19 +13,19 @@ pub(crate) struct RawRecord<'a> {
     pub(crate) is_tombstone: bool,
     timestamp: i64,
     attributes: u8,
-    /// From the offset on: all that does not depend on the batch's base timestamp.
+    /// The bytes from the offset on, which do not depend on the batch's base timestamp.
     tail: &'a [u8],
-    /// All of it, with its length in front.
+    /// The whole record, preceded by its length.
     whole: &'a [u8],
 }
 
-/// The records of a whole batch; `None` when it is compressed or not made as it should be.
+/// Returns the records of a whole batch, or `None` if it is compressed or malformed.
 pub(crate) fn walk<'a>(header: &Header, batch: &'a [u8]) -> Option<Vec<RawRecord<'a>>> {
     if header.is_compressed() {
         return None;
     }
     let mut rest = batch.get(HEADER_LEN..header.size)?;
-    // Not as many as the header says: that number may be a lie.
+    // No capacity is reserved from the header's record count, which is not trustworthy.
     let mut records: Vec<RawRecord<'a>> = Vec::new();
     for _ in 0..header.record_count {
         let record = take_record(&mut rest, header)?;
@@ -38,10 +38,10 @@ pub(crate) fn walk<'a>(header: &Header, batch: &'a [u8]) -> Option<Vec<RawRecord
     rest.is_empty().then_some(records)
 }
 
-/// The batch with these of its records alone, and with this delete horizon.
+/// Returns the batch with only the `kept` records and with this delete horizon.
 ///
-/// Its offsets and the numbers of its producer stay, so that it holds the place of those that are gone. `None` when
-/// the times of its records do not allow the horizon.
+/// The offset range and the sequence numbers of the batch stay the same, so that they still cover the removed records.
+/// Returns `None` if the timestamps of the records cannot be encoded relative to the horizon.
 pub(crate) fn keep(
     header: &Header,
     batch: &[u8],
@@ -65,7 +65,7 @@ pub(crate) fn keep(
     finished(changed, out)
 }
 
-/// The batch without any record: all that is left to tell which numbers its producer has used.
+/// Returns the batch without its records. The header remains, to preserve the sequence numbers of its producer.
 pub(crate) fn empty(header: &Header, batch: &[u8]) -> Option<(Header, Bytes)> {
     finished(header.emptied(), BytesMut::from(batch.get(..HEADER_LEN)?))
 }
@@ -76,7 +76,8 @@ fn finished(mut header: Header, mut batch: BytesMut) -> Option<(Header, Bytes)> 
     Some((header, batch.freeze()))
 }
 
-/// Times are written relative to the base timestamp, so another one changes these bytes and their number.
+/// Writes a record with another base timestamp. Its timestamp is stored relative to it, so both bytes and length
+/// change.
 fn put_moved(out: &mut BytesMut, record: &RawRecord<'_>, base_timestamp: i64) -> Option<()> {
     let mut head = vec![record.attributes];
     put_varint(&mut head, record.timestamp.checked_sub(base_timestamp)?);
@@ -100,7 +101,7 @@ fn take_record<'a>(rest: &mut &'a [u8], header: &Header) -> Option<RawRecord<'a>
     Some(RawRecord { offset, key, is_tombstone, timestamp, attributes: *attributes, tail, whole })
 }
 
-/// The outer `Option` is damage, the inner one a null.
+/// Returns `None` if the bytes are malformed and `Some(None)` for a null.
 fn take_blob<'a>(from: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let len = take_varint(from)?;
     if len < 0 {

@@ -1,4 +1,5 @@
-//! Laws of compaction, in memory and on disk: only what a later record supersedes goes, and nobody loses count.
+//! Laws of compaction, in memory and on disk: only superseded records and expired tombstones are removed, and offsets
+//! and sequence numbers stay valid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +8,19 @@ use crate::core::FoundOffset;
 
 const RETENTION_MS: i64 = 60;
 
-/// A broker with one compacted partition, and all that was ever written to it.
+/// A broker with one compacted partition, and all records ever written to it.
 struct Subject {
     broker: Option<(Option<Directory>, Broker)>,
     path: Option<tempfile::TempDir>,
     core: CoreConfig,
     written: Vec<Record>,
-    /// The offsets that are still to be seen.
+    /// The offsets of the records seen at the last check or appended since.
     left: BTreeSet<i64>,
     start: i64,
     lag_ms: i64,
     has_append_time: bool,
     now_ms: i64,
-    /// By producer: the next number, and the last batch with its offset.
+    /// By producer id: the next sequence number, and the last batch with its offset.
     producers: BTreeMap<i64, (i32, Batch, i64)>,
     /// The partition's files before the last compaction.
     before: BTreeMap<PathBuf, Vec<u8>>,
@@ -33,7 +34,8 @@ enum Step {
     Clean,
     CompactNow,
     Reopen,
-    /// As if the broker had been killed in its last compaction, before these of the old files were deleted.
+    /// Simulates a crash in the last compaction, before these of the old files were deleted and, if the flag is set,
+    /// before its result was recorded in the journal.
     Crash(u8, bool),
     Snapshot,
 }
@@ -138,7 +140,7 @@ impl Subject {
             headers: vec![("h".to_owned(), Some(Bytes::from(vec![*key])))],
         };
         let mut records: Vec<Record> = (0..).zip(records).map(record).collect();
-        // One in four batches comes from a producer that is seldom the last to have written.
+        // About one batch in four is from a second producer, which is rarely the last one to have written.
         let id = 7 + i64::from(age % 4 == 0);
         let sequence = self.producers.get(&id).map_or(0, |(next, ..)| *next);
         let producer = Producer { id, epoch: 0, sequence };
@@ -187,7 +189,7 @@ impl Subject {
         self.open();
     }
 
-    /// What a reader gets that begins here.
+    /// Reads the records from offset `from` to the end of the log.
     fn read(&mut self, from: i64) -> Vec<Record> {
         let (mut position, mut found) = (from, Vec::new());
         loop {
@@ -201,7 +203,7 @@ impl Subject {
                 }
             }
             if position == before {
-                assert_eq!(position, read.high_watermark, "the reader comes to the end");
+                assert_eq!(position, read.high_watermark, "the reader reaches the end");
                 return found;
             }
         }
@@ -218,18 +220,22 @@ impl Subject {
         let now_left: BTreeSet<i64> = found.iter().map(|record| record.offset).collect();
         for gone in self.left.difference(&now_left) {
             let record = &self.written[usize::try_from(*gone).unwrap()];
-            assert!(self.lag_ms == 0 || record.timestamp <= self.now_ms - self.lag_ms, "too young to go: {record:?}");
+            assert!(
+                self.lag_ms == 0 || record.timestamp <= self.now_ms - self.lag_ms,
+                "removed within min.compaction.lag.ms: {record:?}"
+            );
             let superseded =
                 self.written[usize::try_from(gone + 1).unwrap()..].iter().any(|later| later.key == record.key);
             let expired = record.value.is_none() && self.now_ms - record.timestamp >= RETENTION_MS;
-            assert!(superseded || expired, "went without reason: {record:?}");
+            assert!(superseded || expired, "removed without reason: {record:?}");
         }
-        // What a crash has brought back may go again.
+        // Records that a crash has brought back may be removed again.
         self.left = now_left;
         let from_start = self.written[usize::try_from(self.start).unwrap()..].to_vec();
         assert_eq!(fold(&found), fold(&from_start));
         self.places(&found, end);
-        // Who deletes records may delete a producer's last batch: then a restart forgets it, compacted or not.
+        // If a producer's last batch has been deleted with `delete_records`, its state is lost in a restart, with or
+        // without compaction.
         let known = self.producers.values().filter(|(.., base_offset)| *base_offset >= self.start);
         for (_, batch, base_offset) in known.cloned().collect::<Vec<_>>() {
             let now_ms = self.now_ms;
@@ -238,7 +244,7 @@ impl Subject {
         }
     }
 
-    /// Every offset leads to the next record that is there, every time to the first one since.
+    /// Checks that each offset leads to the next remaining record, and each timestamp to the first record since then.
     fn places(&mut self, found: &[Record], end: i64) {
         for from in self.start..end {
             let next = found.iter().find(|record| record.offset >= from);
@@ -264,7 +270,7 @@ impl Subject {
     }
 }
 
-/// The table that a log tells.
+/// Builds the table of a log: the last value of each key.
 fn fold(records: &[Record]) -> BTreeMap<Bytes, Bytes> {
     let mut table = BTreeMap::new();
     for record in records {
@@ -280,10 +286,11 @@ fn fold(records: &[Record]) -> BTreeMap<Bytes, Bytes> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Law: whatever compaction does and whenever the broker is killed, a log tells the same table, each record left is
-    /// as it was, none younger than the lag has gone, every offset and time leads on, and no producer is forgotten.
+    /// Law: whenever compaction runs and the broker is killed, the log gives the same table, the remaining records are
+    /// unchanged, no record younger than the lag is removed, lookups by offset and timestamp find the next record, and
+    /// retries of producers are still detected.
     #[test]
-    fn a_compacted_log_tells_the_same_table(
+    fn a_compacted_log_gives_the_same_table(
         steps in proptest::collection::vec(step(), 1..40),
         memory in prop_oneof![Just(0usize), Just(150), Just(1 << 20)],
         segment_bytes in 100u32..1500,

@@ -1,4 +1,4 @@
-//! `Metadata`, `DescribeCluster`, `FindCoordinator`, `InitProducerId`: who is there, and which topics.
+//! `Metadata`, `DescribeCluster`, `FindCoordinator`, `InitProducerId`: metadata, coordinators and producer ids.
 
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -21,7 +21,7 @@ const GROUP: i8 = 0;
 pub(crate) fn metadata(call: &Call, request: MetadataRequest) -> MetadataResponse {
     let mut state = call.shared.lock();
     let broker = &mut state.broker;
-    // Version 0 has no null: an empty list stands for all topics.
+    // Version 0 has no null: an empty list requests all topics.
     let wanted = request.topics.filter(|topics| call.version > 0 || !topics.is_empty());
     let may_create = call.shared.config.auto_create_topics && (call.version < 4 || request.allow_auto_topic_creation);
     let topics = match wanted {
@@ -50,7 +50,7 @@ fn metadata_of(
     let failed = |code: ErrorCode| {
         let topic_id = if call.version >= 10 { wanted.topic_id } else { Uuid::nil() };
         let topic = MetadataResponseTopic::default().with_error_code(code.code()).with_topic_id(topic_id);
-        // Before version 12 a topic without a name cannot be written.
+        // Before version 12, the name cannot be null.
         let name = wanted.name.clone().or_else(|| (call.version < 12).then(TopicName::default));
         topic.with_name(name)
     };
@@ -104,7 +104,7 @@ pub(crate) fn describe(call: &Call, request: DescribeClusterRequest) -> Describe
 }
 
 pub(crate) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    // Only groups have a coordinator here: there are no transactions.
+    // Only groups have a coordinator: transactions are not supported.
     let code = if request.key_type == GROUP { 0 } else { ErrorCode::UnsupportedVersion.code() };
     let host = text(call.shared.address.ip().to_string());
     let port = i32::from(call.shared.address.port());

@@ -20,7 +20,7 @@ use crate::listener::router::Call;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-/// Where a value comes from: set on the topic, set for the broker, or Kafka's default.
+/// Sources of a value: set on the topic, set for the broker, or Kafka's default.
 const FROM_TOPIC: i8 = 1;
 const FROM_BROKER: i8 = 4;
 const FROM_DEFAULT: i8 = 5;
@@ -82,7 +82,7 @@ fn topic_config(
     if version >= 3 { result.with_config_type(type_number(key.kind)).with_documentation(None) } else { result }
 }
 
-/// Kafka's numbers for the types of configurations.
+/// Returns the number of a configuration type in the protocol.
 fn type_number(kind: ConfigKind) -> i8 {
     match kind {
         ConfigKind::Boolean => 1,
@@ -93,7 +93,7 @@ fn type_number(kind: ConfigKind) -> i8 {
     }
 }
 
-/// The few settings of the broker that clients ask for; they are chosen when it starts.
+/// Returns the broker settings that clients query. They are fixed at startup.
 fn broker_configs(call: &Call) -> Vec<DescribeConfigsResourceResult> {
     let config = &call.shared.config;
     let settings = [
@@ -168,7 +168,7 @@ fn on_topic(resource_type: i8) -> Result<(), Refusal> {
         return Ok(());
     }
     let message =
-        "only topics can be configured while the broker runs; its own settings are chosen at its start".to_owned();
+        "only topic configs can be altered while the broker runs; broker settings are fixed at startup".to_owned();
     Err(Refusal { code: ErrorCode::InvalidRequest, message })
 }
 

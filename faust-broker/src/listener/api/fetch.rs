@@ -1,4 +1,4 @@
-//! `Fetch`: read what is there, wait for more if that is too little.
+//! `Fetch`: reads records, and waits for more until there are `min_bytes` or the request times out.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,11 +15,11 @@ use crate::core::{ErrorCode, LEADER_EPOCH, Read};
 use crate::listener::router::Call;
 use crate::listener::shared::State;
 
-/// From this version on topics have ids instead of names.
+/// First version in which requests identify topics by id instead of name.
 const TOPIC_IDS: i16 = 13;
-/// However patient a client says it is.
+/// Upper limit of the requested wait time.
 const LONGEST_WAIT_MS: i32 = 5 * 60 * 1000;
-/// However much a client asks for: the answer is held in memory.
+/// Upper limit of the requested bytes, because the response is held in memory.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 pub(crate) async fn handle(call: &Call, request: FetchRequest) -> FetchResponse {
@@ -35,15 +35,15 @@ pub(crate) async fn handle(call: &Call, request: FetchRequest) -> FetchResponse 
         if is_late || round.is_enough {
             return round.into_response();
         }
-        // Either records have come, or the time is up; both are looked at in the next round.
+        // Either records have been appended or the time is up; the next round handles both.
         let _ = time::timeout_at(deadline, reader.notified()).await;
     }
 }
 
-/// A topic by name or id, and what was read of its partitions.
+/// A topic by name and id, with the results of reading its partitions.
 type TopicRead = (TopicName, uuid::Uuid, Vec<(i32, Result<Read, ErrorCode>)>);
 
-/// All partitions of a request, read once.
+/// The result of reading all partitions of a request once.
 struct Round {
     topics: Vec<TopicRead>,
     is_enough: bool,
@@ -59,7 +59,8 @@ fn read(call: &Call, request: &FetchRequest, reader: Option<&Arc<Notify>>) -> Ro
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let result = match &found {
-                // The first batch of an answer comes however large it is, or the reader would be stuck before it.
+                // The first batch of a response is returned whatever its size; otherwise the reader could not make
+                // progress.
                 Ok((name, _)) => read_partition(&state, name, partition, room, bytes == 0),
                 Err(code) => Err(*code),
             };
@@ -72,7 +73,7 @@ fn read(call: &Call, request: &FetchRequest, reader: Option<&Arc<Notify>>) -> Ro
         topics.push((topic.topic.clone(), topic.topic_id, partitions));
     }
     let is_enough = failed || bytes >= usize::try_from(request.min_bytes).unwrap_or(0);
-    // IMPORTANT: registered under the same lock as the reading, or an append in between would wake nobody.
+    // IMPORTANT: registered under the same lock as the read; otherwise an append in between would not wake the reader.
     if let (false, Some(reader)) = (is_enough, reader) {
         register(&mut state, request, call.version, reader);
     }
@@ -115,7 +116,7 @@ fn read_partition(
     Ok(read)
 }
 
-/// Whether a client's idea of the leader's epoch is ours; it need not have one.
+/// Checks the leader epoch of a client, which may be unset.
 pub(crate) fn check_epoch(epoch: i32) -> Result<(), ErrorCode> {
     match epoch {
         epoch if epoch > LEADER_EPOCH => Err(ErrorCode::UnknownLeaderEpoch),

@@ -1,4 +1,4 @@
-//! `ListGroups`, `DescribeGroups`, `DeleteGroups`: groups seen from outside.
+//! `ListGroups`, `DescribeGroups`, `DeleteGroups`: group administration.
 
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -65,7 +65,7 @@ fn described(version: i16, id: GroupId, group: core::DescribedGroup) -> Describe
         .with_authorized_operations(NO_OPERATIONS)
 }
 
-/// Since version 6 a group that is not there is an error; before that it was called dead.
+/// Describes a group that does not exist: as an error since version 6, in the state `Dead` before.
 fn unknown(version: i16, id: GroupId) -> DescribedGroup {
     let group = DescribedGroup::default()
         .with_group_id(id)

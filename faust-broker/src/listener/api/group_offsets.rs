@@ -22,7 +22,7 @@ pub(crate) fn commit(call: &Call, request: OffsetCommitRequest) -> OffsetCommitR
     let offsets = request.topics.iter().flat_map(to_commit).collect();
     let outcome =
         call.shared.with_groups(|broker, now_ms| broker.commit_offsets(&request.group_id, &member, offsets, now_ms));
-    // One outcome for each partition in the order of the request, or one for all of them.
+    // One result per partition in the order of the request, or one for all of them.
     let (mut each, all) = match outcome {
         Ok(each) => (each.into_iter(), Ok(())),
         Err(code) => (Vec::new().into_iter(), Err(code)),
@@ -76,7 +76,7 @@ pub(crate) fn fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResp
 
 type ByTopic<T> = Vec<(TopicName, Vec<T>)>;
 
-/// What a group has committed, for these partitions or for all that it has.
+/// Returns the committed offsets of a group, for the `wanted` partitions or for all.
 fn offsets_of(broker: &Broker, group: &str, wanted: Option<ByTopic<i32>>) -> ByTopic<(i32, Option<Committed>)> {
     if let Some(wanted) = wanted {
         let topic = |(name, partitions): (TopicName, Vec<i32>)| {

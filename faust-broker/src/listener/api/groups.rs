@@ -1,4 +1,4 @@
-//! `JoinGroup`, `SyncGroup`, `Heartbeat`, `LeaveGroup`: being a member.
+//! `JoinGroup`, `SyncGroup`, `Heartbeat`, `LeaveGroup`: group membership.
 
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -27,14 +27,14 @@ pub(crate) async fn join(call: &Call, request: JoinGroupRequest) -> JoinGroupRes
             Ok(Completed::Join(Err(code))) => {
                 refused_join(call.version, JoinRefusal { code, member_id: member_id.to_string() })
             }
-            // The answer was replaced by another: the member has joined again meanwhile.
+            // The response was replaced by another one: the member has rejoined meanwhile.
             Ok(Completed::Sync(_)) | Err(_) => refused_join(call.version, ErrorCode::RebalanceInProgress.into()),
         },
     }
 }
 
 fn join_request(call: &Call, request: JoinGroupRequest) -> JoinRequest {
-    // Version 0 has no time of its own for the rebalance.
+    // Version 0 has no rebalance timeout.
     let rebalance_timeout_ms =
         if call.version == 0 { request.session_timeout_ms } else { request.rebalance_timeout_ms };
     JoinRequest {
@@ -76,7 +76,7 @@ fn refused_join(version: i16, refusal: JoinRefusal) -> JoinGroupResponse {
     JoinGroupResponse::default()
         .with_error_code(refusal.code.code())
         .with_generation_id(-1)
-        // Before version 7 the name cannot be null.
+        // Before version 7, the name cannot be null.
         .with_protocol_name((version < 7).then(StrBytes::new))
         .with_member_id(text(refusal.member_id))
 }
@@ -146,7 +146,7 @@ fn owned(text: Option<StrBytes>) -> Option<String> {
     text.map(|text| text.to_string())
 }
 
-/// A copy, because a slice would keep the whole request alive as long as the member.
+/// Copies the bytes, because a slice would keep the whole request in memory as long as the member.
 fn detached(bytes: &[u8]) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(bytes)
 }

@@ -1,4 +1,4 @@
-//! `ListOffsets`, `OffsetForLeaderEpoch`, `DeleteRecords`: where a partition starts and ends.
+//! `ListOffsets`, `OffsetForLeaderEpoch`, `DeleteRecords`: offset lookups and the log start offset.
 
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -17,7 +17,7 @@ use crate::listener::router::Call;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
-/// The first offset that is on this node's own disk: all of them are.
+/// The first offset in local storage, which is the log start offset because there is no tiered storage.
 const EARLIEST_LOCAL: i64 = -4;
 
 pub(crate) fn list(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
@@ -40,7 +40,7 @@ fn find(broker: &Broker, topic: &str, partition: &ListOffsetsPartition) -> Resul
         EARLIEST | EARLIEST_LOCAL => OffsetSpec::Earliest,
         MAX_TIMESTAMP => OffsetSpec::MaxTimestamp,
         time_ms if time_ms >= 0 => OffsetSpec::Since(time_ms),
-        // What remains asks for tiered storage, which holds nothing here.
+        // The remaining values refer to tiered storage, which is not supported.
         _ => {
             return Ok(FoundOffset { offset: -1, timestamp: -1 });
         }
@@ -51,7 +51,7 @@ fn find(broker: &Broker, topic: &str, partition: &ListOffsetsPartition) -> Resul
 fn offset_response(version: i16, index: i32, found: Result<FoundOffset, ErrorCode>) -> ListOffsetsPartitionResponse {
     let response = ListOffsetsPartitionResponse::default().with_partition_index(index);
     match found {
-        // The encoder refuses a leader epoch in versions that have none.
+        // The encoder rejects a leader epoch in versions without that field.
         Ok(found) if version >= 4 && found.offset >= 0 => {
             response.with_offset(found.offset).with_timestamp(found.timestamp).with_leader_epoch(LEADER_EPOCH)
         }
@@ -87,7 +87,7 @@ pub(crate) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> Dele
     let topics = request.topics.into_iter().map(|topic| {
         let deleted = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;
-            // -1 stands for the end of the log.
+            // -1 means the end of the log.
             let offset = Some(partition.offset).filter(|offset| *offset != -1);
             let result = DeleteRecordsPartitionResult::default().with_partition_index(index);
             match state.broker.delete_records(&topic.name, index, offset) {

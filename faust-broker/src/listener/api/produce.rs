@@ -1,4 +1,4 @@
-//! `Produce`: verify batches without the lock, append them with it.
+//! `Produce`. Batches are verified without the lock and appended with it.
 
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
@@ -9,7 +9,7 @@ use crate::listener::api::text;
 use crate::listener::router::Call;
 use crate::listener::shared::wall_ms;
 
-/// From this version on topics have ids instead of names.
+/// First version in which requests identify topics by id instead of name.
 const TOPIC_IDS: i16 = 13;
 const ERROR_MESSAGES: i16 = 8;
 

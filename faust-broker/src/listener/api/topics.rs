@@ -49,7 +49,7 @@ fn creation(version: i16, result: CreatableTopicResult, created: &Created) -> Cr
 fn create_topic(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Result<Created, Refusal> {
     let mut configs = BTreeMap::new();
     for config in &topic.configs {
-        // A null asks for the default.
+        // A null requests the default.
         if let Some(value) = &config.value {
             configs.insert(config.name.to_string(), value.to_string());
         }

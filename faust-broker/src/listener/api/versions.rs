@@ -1,4 +1,4 @@
-//! `ApiVersions`: what this broker speaks.
+//! `ApiVersions`: the supported requests and versions.
 
 use std::ops::RangeInclusive;
 
@@ -10,10 +10,10 @@ use crate::core::ErrorCode;
 use crate::listener::fault::Fault;
 use crate::listener::router::{Call, encode_as};
 
-/// Every request that is answered, in all the versions that the codec knows.
+/// The supported requests, in all versions that the codec supports.
 ///
-/// What is missing here is missing on purpose: a client that is not offered transactions or the newer group protocol
-/// says so itself, or falls back.
+/// Other requests are left out on purpose: if transactions or the new group protocol are not listed, clients report an
+/// error of their own or fall back.
 pub(crate) const SUPPORTED: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
@@ -43,9 +43,10 @@ pub(crate) const SUPPORTED: &[ApiKey] = &[
     ApiKey::DescribeCluster,
 ];
 
-/// The versions of a request that can be read.
+/// Returns the supported versions of a request.
 ///
-/// `ApiKey::valid_versions` counts versions that Kafka had not settled when the codec was made; it cannot read those.
+/// `ApiKey::valid_versions` includes versions that were unstable in Kafka when the codec was generated, and that the
+/// codec cannot decode.
 pub(crate) fn range(api: ApiKey) -> RangeInclusive<i16> {
     let claimed = api.valid_versions();
     let max = match api {
@@ -64,10 +65,10 @@ pub(crate) fn handle(_call: &Call, _request: ApiVersionsRequest) -> ApiVersionsR
     response()
 }
 
-/// A version above ours is answered in version 0, the only one both sides are sure to know.
+/// Rejects an unsupported version of `ApiVersions`, with a response in version 0, which every client can decode.
 pub(crate) fn refuse(frame: &[u8]) -> Result<BytesMut, Fault> {
     let Some([_, _, _, _, correlation_id @ ..]) = frame.first_chunk::<8>() else {
-        return Err(Fault::Malformed("shorter than its header".to_owned()));
+        return Err(Fault::Malformed("truncated header".to_owned()));
     };
     let response = response().with_error_code(ErrorCode::UnsupportedVersion.code());
     encode_as(ApiKey::ApiVersions, 0, i32::from_be_bytes(*correlation_id), &response)

@@ -1,4 +1,4 @@
-//! Every request of the samples is answered in every version, for things that exist and for things that do not.
+//! Every sample request is answered in every version, for topics and groups that exist and for those that do not.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use bytes::{Buf, Bytes};
@@ -24,7 +24,7 @@ async fn check(shared: &Arc<Shared>, sample: &Sample) {
     let outcome = answered.await.unwrap_or_else(|_| panic!("{:?} version {} waits", sample.api, sample.version));
     let name = format!("{:?} version {}", sample.api, sample.version);
     let answer = outcome.unwrap_or_else(|fault| panic!("{name}: {fault}"));
-    // The samples produce with acks = 0, which wants no answer.
+    // The samples produce with acks = 0, for which no response is sent.
     assert_eq!(answer.is_none(), sample.api == ApiKey::Produce, "{name}");
     if let Some(mut answer) = answer {
         assert_eq!(usize::try_from(answer.get_i32()).unwrap(), answer.len(), "{name}");
@@ -33,7 +33,7 @@ async fn check(shared: &Arc<Shared>, sample: &Sample) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_is_answered_where_nothing_exists() {
+async fn all_requests_are_answered_on_an_empty_broker() {
     let shared = shared(Broker::new(CoreConfig::default()));
     for sample in samples(range, 7, Bytes::from_static(b"no batch")) {
         check(&shared, &sample).await;
@@ -41,7 +41,7 @@ async fn everything_is_answered_where_nothing_exists() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_is_answered_where_it_exists() {
+async fn all_requests_are_answered_for_an_existing_topic() {
     let record = Record { value: Some(Bytes::from_static(b"value")), ..Record::default() };
     let batch = records::encode(&[record], Producer::NONE).unwrap();
     let destructive = [ApiKey::DeleteTopics, ApiKey::DeleteRecords, ApiKey::DeleteGroups];

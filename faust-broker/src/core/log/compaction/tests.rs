@@ -1,4 +1,4 @@
-//! Compaction by hand: when it begins, what it may not touch, and what becomes of tombstones.
+//! Examples of compaction: when it starts, which records it keeps, and the removal of tombstones.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use bytes::Bytes;
@@ -6,7 +6,8 @@ use bytes::Bytes;
 use crate::core::records::{self, Producer, Record};
 use crate::core::{Batch, Broker, ConfigEdit, CoreConfig, ErrorCode, OffsetSpec, TopicSpec};
 
-/// A broker with one topic; unless `configs` say otherwise, every batch has a segment of its own and any dirt is enough.
+/// Creates a broker with one topic. By default, every batch gets its own segment and any dirty record starts
+/// compaction.
 fn broker(configs: &[(&str, &str)]) -> Broker {
     let mut broker = Broker::new(CoreConfig::default());
     let defaults = [("cleanup.policy", "compact"), ("segment.bytes", "14"), ("min.cleanable.dirty.ratio", "0")];
@@ -27,7 +28,7 @@ fn append(broker: &mut Broker, key: &'static str, value: Option<&'static str>, n
     broker.append("t", 0, &batch, now_ms).unwrap();
 }
 
-/// The same batch as a producer would send it that compresses; here nobody looks inside.
+/// Marks a batch as compressed. The broker does not decompress it, so its records need not be compressed.
 fn compressed(batch: &Bytes) -> Batch {
     let mut bytes = batch.to_vec();
     bytes[22] = 1;
@@ -36,7 +37,7 @@ fn compressed(batch: &Bytes) -> Batch {
     Batch::parse(bytes.into()).unwrap()
 }
 
-/// The offsets of the batches that are left.
+/// Returns the base offsets of the remaining batches.
 fn left(broker: &Broker) -> Vec<i64> {
     let (mut position, mut found) = (broker.find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset, Vec::new());
     loop {
@@ -53,13 +54,13 @@ fn left(broker: &Broker) -> Vec<i64> {
 }
 
 #[test]
-fn only_the_last_record_of_a_key_stays_outside_of_the_active_segment() {
+fn only_the_last_record_of_a_key_is_kept_outside_the_active_segment() {
     let mut broker = broker(&[]);
     for key in ["a", "b", "a", "b", "a"] {
         append(&mut broker, key, Some("v"), 0);
     }
     broker.clean(0);
-    assert_eq!(left(&broker), [2, 3, 4], "the active segment takes no part");
+    assert_eq!(left(&broker), [2, 3, 4], "the active segment is not compacted");
     assert_eq!(broker.find_offset("t", 0, OffsetSpec::Latest).unwrap().offset, 5);
     broker.compact_now("t", 0, 0).unwrap();
     assert_eq!(left(&broker), [3, 4]);
@@ -68,7 +69,7 @@ fn only_the_last_record_of_a_key_stays_outside_of_the_active_segment() {
 }
 
 #[test]
-fn a_tombstone_stays_for_its_retention() {
+fn a_tombstone_is_kept_for_its_retention() {
     let mut broker = broker(&[("delete.retention.ms", "100")]);
     append(&mut broker, "a", Some("v"), 0);
     append(&mut broker, "a", None, 0);
@@ -81,12 +82,12 @@ fn a_tombstone_stays_for_its_retention() {
 }
 
 #[test]
-fn the_tombstone_at_the_end_of_the_log_waits_for_another_record() {
+fn a_tombstone_at_the_end_of_the_log_is_kept_until_the_next_append() {
     let mut broker = broker(&[("delete.retention.ms", "0")]);
     append(&mut broker, "a", None, 0);
     for now_ms in [1, 2] {
         broker.compact_now("t", 0, now_ms).unwrap();
-        assert_eq!(left(&broker), [0], "or nobody would ever read to the end");
+        assert_eq!(left(&broker), [0], "the last record is kept, so that consumers can read to the end");
     }
     append(&mut broker, "b", Some("v"), 3);
     broker.compact_now("t", 0, 4).unwrap();
@@ -95,7 +96,7 @@ fn the_tombstone_at_the_end_of_the_log_waits_for_another_record() {
 }
 
 #[test]
-fn compressed_batches_stay_and_so_do_the_tombstones_behind_them() {
+fn compressed_batches_and_the_tombstones_after_them_are_kept() {
     let mut broker = broker(&[("delete.retention.ms", "0")]);
     let hidden = compressed(&batch(Some("a"), Some("v"), 0));
     broker.append("t", 0, &hidden, 0).unwrap();
@@ -104,12 +105,12 @@ fn compressed_batches_stay_and_so_do_the_tombstones_behind_them() {
     append(&mut broker, "b", Some("v"), 0);
     for now_ms in [1, 2, 3] {
         broker.compact_now("t", 0, now_ms).unwrap();
-        assert_eq!(left(&broker), [0, 2, 3], "without the tombstone the value would rise again");
+        assert_eq!(left(&broker), [0, 2, 3], "without the tombstone, the deleted value would reappear");
     }
 }
 
 #[test]
-fn records_without_a_key_are_refused_and_older_ones_dropped() {
+fn records_without_a_key_are_rejected_and_older_ones_discarded() {
     let mut broker = broker(&[("cleanup.policy", "delete")]);
     let keyless = Batch::parse(batch(None, Some("v"), 0)).unwrap();
     broker.append("t", 0, &keyless, 0).unwrap();
@@ -123,15 +124,15 @@ fn records_without_a_key_are_refused_and_older_ones_dropped() {
 }
 
 #[test]
-fn lags_and_the_ratio_decide_when() {
+fn lags_and_the_dirty_ratio_decide_when_compaction_is_due() {
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [i64]);
     let cases: [Case<'_>; 6] = [
-        ("half of it is dirty, and more", &[("min.cleanable.dirty.ratio", "0.5")], &[2, 3]),
-        ("never enough", &[("min.cleanable.dirty.ratio", "1")], &[0, 1, 2, 3]),
+        ("more than half is dirty", &[("min.cleanable.dirty.ratio", "0.5")], &[2, 3]),
+        ("never dirty enough", &[("min.cleanable.dirty.ratio", "1")], &[0, 1, 2, 3]),
         ("too young", &[("min.compaction.lag.ms", "1000")], &[0, 1, 2, 3]),
         ("old enough up to the third", &[("min.compaction.lag.ms", "980")], &[1, 2, 3]),
         ("too old", &[("min.cleanable.dirty.ratio", "1"), ("max.compaction.lag.ms", "900")], &[3]),
-        ("quiet for long", &[("segment.ms", "500"), ("segment.bytes", "1000")], &[3]),
+        ("inactive for long", &[("segment.ms", "500"), ("segment.bytes", "1000")], &[3]),
     ];
     for (name, configs, expected) in cases {
         let mut broker = broker(configs);
@@ -158,11 +159,11 @@ fn both_policies_apply() {
 }
 
 #[test]
-fn a_segment_ends_after_its_time() {
+fn a_segment_is_rolled_after_segment_ms() {
     let mut broker = broker(&[("segment.bytes", "100000"), ("segment.ms", "100")]);
     for (key, now_ms) in [("a", 0), ("a", 100), ("b", 101), ("a", 102)] {
         append(&mut broker, key, Some("v"), now_ms);
     }
     broker.clean(103);
-    assert_eq!(left(&broker), [1, 2, 3], "the third batch began a new segment");
+    assert_eq!(left(&broker), [1, 2, 3], "the third batch started a new segment");
 }
