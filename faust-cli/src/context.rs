@@ -47,7 +47,7 @@ impl Context {
     /// The settings alone: enough for commands that need none of the agents, and then they work without any.
     pub(crate) fn resolve(&mut self) -> Result<Resolved, Failure> {
         let id = self.app.id().to_owned();
-        self.app.layers_mut().resolve(&id).map_err(|faults| Failure::faults(&faults))
+        self.app.layers_mut().resolve(&id).map_err(|errors| Failure::faults(errors.faults()))
     }
 
     /// The app, checked.

@@ -154,8 +154,8 @@ impl App {
         let Settings { version, store: kind, .. } = *self.settings();
         let directory = store::directory(directory, version, kind);
         let opened = tokio::task::spawn_blocking(move || store::open(kind, &directory)).await;
-        let opened = opened.map_err(|error| Error::Misuse(format!("the stores could not be opened: {error}")))?;
-        opened.map_err(|error| Error::Misuse(error.to_string()))
+        let opened = opened.map_err(|error| Error::LocalState(format!("the stores could not be opened: {error}")))?;
+        opened.map_err(|error| Error::LocalState(error.to_string()))
     }
 
     /// Connects to the broker this app uses, which must be running, to send and read by hand.
@@ -228,7 +228,7 @@ impl AppBuilder {
     /// # Errors
     /// Faults of the settings; no broker is set and none of this app runs.
     pub async fn client(self) -> Result<Client, Error> {
-        let resolved = self.layers.resolve(&self.id).map_err(Error::setup)?;
+        let resolved = self.layers.resolve(&self.id).map_err(Error::Setup)?;
         Client::connect(&resolved.settings).await
     }
 
@@ -248,7 +248,7 @@ impl AppBuilder {
         match layers.resolve(&id) {
             Ok(resolved) if faults.is_empty() => Ok(App { resolved, agents, hooks }),
             Ok(_) => Err(Error::setup(faults)),
-            Err(settings) => Err(Error::setup(settings.into_iter().chain(faults).collect())),
+            Err(settings) => Err(Error::setup(settings.faults().iter().cloned().chain(faults).collect())),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Errors of the framework, grouped by the action they call for.
 
-use std::fmt;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 /// Any error, as returned by agents with `?`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -9,7 +10,18 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 pub type Result<T = (), E = BoxError> = std::result::Result<T, E>;
 
 /// An error of the framework itself.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` shows the same text as `Display`, with the causes, so that `fn main() -> faust::Result<()>` reads well.
+///
+/// ```
+/// use faust_core::{error::Error, window::WindowSpec};
+/// use std::time::Duration;
+///
+/// let error = WindowSpec::tumbling(Duration::ZERO).unwrap_err();
+/// assert!(matches!(error, Error::InvalidWindow(_)));
+/// assert_eq!(format!("{error:?}"), error.to_string());
+/// ```
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The app cannot be built or planned. The error lists all faults, each with its fix.
@@ -19,14 +31,14 @@ pub enum Error {
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// A value could not be encoded for a topic.
-    #[error("cannot encode the {part} for topic `{topic}`: {why}")]
+    #[error("cannot encode the {part} for topic `{topic}`: {source}")]
     Encode {
         /// Destination topic of the value.
         topic: String,
         /// The part of the message: key or value.
         part: &'static str,
         /// Error of the codec.
-        why: String,
+        source: BoxError,
     },
     /// A message could not be decoded and the policy is to stop.
     #[error(
@@ -41,7 +53,7 @@ pub enum Error {
         why: String,
     },
     /// An agent failed `agent_max_attempts` times.
-    #[error("agent `{agent}` failed {attempts} times at {place}: {why}; no effects of that event are committed")]
+    #[error("agent `{agent}` failed {attempts} times at {place}: {}; no effects of that event are committed", chain(&**source))]
     Agent {
         /// Name of the agent.
         agent: String,
@@ -49,8 +61,8 @@ pub enum Error {
         place: String,
         /// Number of attempts.
         attempts: u32,
-        /// The last failure, with its chain of causes.
-        why: String,
+        /// The last failure.
+        source: BoxError,
     },
     /// The state of a table is inconsistent. The worker stops instead of guessing the correct state.
     #[error("table `{table}`, partition {partition}: {why}")]
@@ -63,15 +75,40 @@ pub enum Error {
         why: String,
     },
     /// A function of `#[window_close]` or `#[window_late]` failed.
-    #[error("the hook `{hook}` of table `{table}` failed: {why}")]
+    #[error("the hook `{hook}` of table `{table}` failed: {}", chain(&**source))]
     Hook {
         /// Name of the windowed table.
         table: String,
         /// Kind of the hook, and the window it was called for.
         hook: String,
-        /// Error of the function, with its chain of causes.
-        why: String,
+        /// Error of the function.
+        source: BoxError,
     },
+    /// A file or directory cannot be used.
+    #[error("cannot use `{}`: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: io::Error,
+    },
+    /// The app's state on this machine cannot be used: another process holds it, or a store is damaged.
+    #[error("{0}")]
+    LocalState(String),
+    /// User code panicked outside an agent's loop.
+    #[error("{place} panicked: {message}")]
+    Panicked {
+        /// The code that panicked.
+        place: String,
+        /// Message of the panic.
+        message: String,
+    },
+    /// A table is unknown, or has other types or windows than those asked for.
+    #[error("{0}")]
+    UnknownTable(String),
+    /// The windows of a table are invalid.
+    #[error("{0}")]
+    InvalidWindow(String),
     /// An operation was invalid in the current state.
     #[error("{0}")]
     Misuse(String),
@@ -90,16 +127,40 @@ impl Error {
     pub(crate) fn setup(faults: Vec<String>) -> Self {
         Self::Setup(SetupErrors(faults))
     }
+
+    /// Creates the error of a file or directory.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    /// Creates the error of a value that a codec rejects.
+    pub(crate) fn encode(topic: impl Into<String>, part: &'static str, source: impl Into<BoxError>) -> Self {
+        Self::Encode { topic: topic.into(), part, source: source.into() }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&chain(self))
+    }
 }
 
 /// Every fault found while an app was built or planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetupErrors(Vec<String>);
 
+impl std::error::Error for SetupErrors {}
+
 impl SetupErrors {
     /// Returns the faults, each as one sentence that includes the fix.
     pub fn faults(&self) -> &[String] {
         &self.0
+    }
+}
+
+impl From<Vec<String>> for SetupErrors {
+    fn from(faults: Vec<String>) -> Self {
+        Self(faults)
     }
 }
 
@@ -134,6 +195,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// What a broker or the way to it refused.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}: {why}")]
+#[non_exhaustive]
 pub struct TransportError {
     /// The attempt, such as ``commit of group `app` ``.
     pub what: String,
@@ -145,6 +207,7 @@ pub struct TransportError {
 
 /// What can be done about a [`TransportError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TransportErrorKind {
     /// The broker is away or busy: the same attempt may succeed later.
     Retriable,

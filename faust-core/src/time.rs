@@ -60,14 +60,20 @@ pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// A text that is not a duration, from [`parse_duration`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a duration: write a number and a unit, like `250ms`, `10s`, `1m30s`, `1h` or `7d`")]
+pub struct ParseDurationError {
+    text: String,
+}
+
 /// Parses a duration such as `10s`, `1m30s`, `250ms`, `1h` or `7d`. A number without a unit is rejected because it is
 /// ambiguous.
 ///
 /// # Errors
 /// Fails if the text is not a duration. The error names the text and the accepted forms.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let bad =
-        || format!("`{text}` is not a duration: write a number and a unit, like `250ms`, `10s`, `1m30s`, `1h` or `7d`");
+pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
+    let bad = || ParseDurationError { text: text.to_owned() };
     // humantime also accepts months and years, which have no fixed length, and abbreviates month as `M`.
     let unit_is_vague = |unit: &str| unit.starts_with('M') || unit.starts_with("mon") || unit.starts_with('y');
     let mut units = text.split(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace());
@@ -88,7 +94,7 @@ mod tests {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for text in ["10", "", "1month", "2M", "1y", "-1s", "soon"] {
-            let error = parse_duration(text).expect_err(text);
+            let error = parse_duration(text).expect_err(text).to_string();
             assert!(error.contains(&format!("`{text}`")) && error.contains("10s"), "{error}");
         }
     }

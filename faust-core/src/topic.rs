@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::codec::encode::{encode, encode_error, encode_parts};
+use crate::codec::encode::{encode, encode_parts};
 use crate::codec::record::{KeyFn, TimestampFn, key_of, timestamp_of};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::declare::{ArgSpec, TopicDecl};
@@ -119,8 +119,8 @@ impl<K: Data, V: Data> Topic<K, V> {
         match (key, key_of) {
             (Some(key), _) => encode(name, key_coder, key, value_coder, value, then),
             (None, of) => encode_parts(
-                |out| of.map_or(Ok(false), |of| of(value, out)).map_err(|why| encode_error(name, "key", &why)),
-                |out| value_coder.encode(value, out).map_err(|why| encode_error(name, "value", &why)),
+                |out| of.map_or(Ok(false), |of| of(value, out)).map_err(|why| Error::encode(name, "key", why)),
+                |out| value_coder.encode(value, out).map_err(|why| Error::encode(name, "value", why)),
                 then,
             ),
         }
@@ -244,11 +244,7 @@ impl<K: Data, V: Data> Recorded<K, V> {
     pub fn values(&self) -> Result<Vec<V>, Error> {
         let decode = |message: OwnedMessage| self.topic.inner.value.decode(message.payload.as_deref());
         let decoded: Result<_, _> = self.messages().into_iter().map(decode).collect();
-        decoded.map_err(|why| Error::Encode {
-            topic: self.topic.name().to_owned(),
-            part: "value",
-            why: why.to_string(),
-        })
+        decoded.map_err(|why| Error::encode(self.topic.name(), "value", why))
     }
 }
 

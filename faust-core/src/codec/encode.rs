@@ -16,8 +16,8 @@ pub(crate) fn encode<K: Data, V: Data, R>(
     then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R,
 ) -> Result<R, Error> {
     encode_parts(
-        |out| key_coder.encode(key, out).map_err(|why| encode_error(topic, "key", &why)),
-        |out| value_coder.encode(value, out).map_err(|why| encode_error(topic, "value", &why)),
+        |out| key_coder.encode(key, out).map_err(|why| Error::encode(topic, "key", why)),
+        |out| value_coder.encode(value, out).map_err(|why| Error::encode(topic, "value", why)),
         then,
     )
 }
@@ -39,8 +39,4 @@ pub(crate) fn encode_parts<R>(
     let result = then(has_key.then_some(&key_bytes), has_value.then_some(&value_bytes));
     BUFFERS.set((key_bytes, value_bytes));
     Ok(result)
-}
-
-pub(crate) fn encode_error(topic: &str, part: &'static str, why: &impl ToString) -> Error {
-    Error::Encode { topic: topic.to_owned(), part, why: why.to_string() }
 }

@@ -9,6 +9,7 @@ use super::origin::{Given, Origin};
 use super::resolved::{Resolved, is_secret};
 use super::settings::Settings;
 use crate::config::{check, file, suggest};
+use crate::error::SetupErrors;
 
 /// Environment variables that start with `FAUST_` but are not settings. A name that ends with `_` is a prefix.
 ///
@@ -90,7 +91,7 @@ impl Layers {
     /// # Errors
     /// Returns every fault found: unknown names with the closest known name, invalid values, values out of range, and
     /// conflicting values. Each fault names the setting, the value and its layer.
-    pub fn resolve(&self, app_id: &str) -> Result<Resolved, Vec<String>> {
+    pub fn resolve(&self, app_id: &str) -> Result<Resolved, SetupErrors> {
         let mut faults = check::app_id(app_id).err().into_iter().collect::<Vec<_>>();
         let mut resolved = Resolved { settings: Settings::defaults(app_id), origins: BTreeMap::new() };
         let (in_file, file_faults) = self.file.as_ref().map_or((&[][..], &[][..]), file::FileLayer::parts);
@@ -105,7 +106,7 @@ impl Layers {
         resolved.settings.datadir = PathBuf::from(datadir);
         // Invalid values have been left out; the remaining ones must not conflict.
         faults.extend(check::together(&resolved));
-        if faults.is_empty() { Ok(resolved) } else { Err(faults) }
+        if faults.is_empty() { Ok(resolved) } else { Err(faults.into()) }
     }
 }
 

@@ -178,7 +178,7 @@ impl SettingValue for Duration {
     const FORM: &'static str = "a duration like `250ms`, `10s` or `1m30s`";
 
     fn parse(text: &str) -> Result<Self, String> {
-        parse_duration(text)
+        parse_duration(text).map_err(|error| error.to_string())
     }
 
     fn show(&self) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::Error;
 use crate::time::millis;
 use crate::window::WindowSpec;
 
@@ -21,7 +22,7 @@ impl WindowDecl {
     ///
     /// # Errors
     /// They are none; the text says the fix.
-    pub(crate) fn spec(&self) -> Result<WindowSpec, String> {
+    pub(crate) fn spec(&self) -> Result<WindowSpec, Error> {
         let duration = |millis: i64| Duration::from_millis(u64::try_from(millis).unwrap_or(0));
         let spec = WindowSpec::hopping(duration(self.size_ms), duration(self.step_ms))?;
         self.expires_ms.map_or(Ok(spec), |expires| spec.with_expires(duration(expires)))

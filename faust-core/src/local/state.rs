@@ -67,7 +67,7 @@ impl LocalState {
         // A worker that starts at this moment finds its store locked and stops with an error.
         let locks = self.lock().map_err(failed)?;
         let Some(_locks) = locks else {
-            return Err(Error::Misuse(format!("a worker is using `{}`: stop it first", self.path.display())));
+            return Err(Error::LocalState(format!("a worker is using `{}`: stop it first", self.path.display())));
         };
         // A partially removed directory must not be mistaken for a store.
         let mut doomed = self.path.clone();
@@ -162,7 +162,7 @@ fn size(path: &Path) -> io::Result<u64> {
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {
-    TransportError::fatal(format!("use of `{}`", path.display()), error).into()
+    Error::io(path, error)
 }
 
 #[cfg(test)]

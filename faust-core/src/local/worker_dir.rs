@@ -42,7 +42,7 @@ impl WorkerDir {
         let found = Self::existing(datadir).map_err(|error| failed(datadir, error))?;
         let take = |(number, path): (u32, PathBuf)| match try_lock(&path.join(LOCK)) {
             Ok(Some(lock)) => Ok(Self { number, path, _lock: lock }),
-            Ok(None) => Err(Error::Misuse(format!("a worker is running in `{}`: stop it first", path.display()))),
+            Ok(None) => Err(Error::LocalState(format!("a worker is running in `{}`: stop it first", path.display()))),
             Err(error) => Err(failed(&path, error)),
         };
         found.into_iter().map(take).collect()

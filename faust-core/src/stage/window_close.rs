@@ -46,7 +46,7 @@ async fn run(hook: &HookFn, call: HookCall, table: &str) -> Result<(), Error> {
         HookCall::Close { window, .. } => format!("window_close for {window}"),
         HookCall::Late { window, .. } => format!("window_late for {window}"),
     };
-    let failed = |error: BoxError| Error::Hook { table: table.to_owned(), hook: name, why: chain(&*error) };
+    let failed = |error: BoxError| Error::Hook { table: table.to_owned(), hook: name, source: error };
     hook(call).await.map_err(failed)
 }
 

@@ -103,7 +103,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         bytes.clear();
         if let Err(why) = self.key.encode(key, &mut bytes) {
             let topic = self.partition().map_or_else(String::new, |partition| partition.info().changelog.clone());
-            self.fail(Error::Encode { topic, part: "key", why: why.to_string() });
+            self.fail(Error::encode(topic, "key", why));
         }
         let result = then(&mut bytes);
         BUFFER.set(bytes);

@@ -341,11 +341,7 @@ impl<V: TableValue> CommitState for TablePartition<V> {
                 })?,
                 Held::Value(value) => sealed.push(is_new, key, |out| {
                     let start = out.len();
-                    let refused = |why: EncodeError| Error::Encode {
-                        topic: info.changelog.clone(),
-                        part: "value",
-                        why: why.to_string(),
-                    };
+                    let refused = |why: EncodeError| Error::encode(info.changelog.clone(), "value", why);
                     self.spec.value.encode(value, out).map_err(refused)?;
                     written = out.len() - start;
                     Ok(())

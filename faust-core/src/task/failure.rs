@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::run::Returned;
 use crate::config::Settings;
+use crate::error::BoxError;
 use crate::error::{Error, TransportError, chain};
 use crate::plan::PlannedStage;
 use crate::stage::running::RunningStage;
@@ -23,7 +24,7 @@ pub(super) struct Failure {
 #[derive(Debug)]
 enum Why {
     /// Its error, its panic, an operator's fault.
-    Agent(String),
+    Agent(BoxError),
     /// It returned though its stream was open.
     Ended,
     /// What it sent did not arrive, and may the next time.
@@ -36,8 +37,8 @@ impl Failure {
     pub(super) fn returned(stage: &RunningStage, returned: Returned) -> Self {
         let why = match returned {
             Returned::Result(Ok(())) => Why::Ended,
-            Returned::Result(Err(error)) => Why::Agent(chain(&*error)),
-            Returned::Panic(text) => Why::Agent(format!("it panicked: {text}")),
+            Returned::Result(Err(error)) => Why::Agent(error),
+            Returned::Panic(text) => Why::Agent(format!("it panicked: {text}").into()),
         };
         Self::of(stage, why)
     }
@@ -47,7 +48,7 @@ impl Failure {
         let why = match error {
             Error::Decode { .. } | Error::Misuse(_) => Why::Final(error),
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
-            other => Why::Agent(chain(&other)),
+            other => Why::Agent(other.into()),
         };
         Self::of(stage, why)
     }
@@ -56,7 +57,7 @@ impl Failure {
     pub(super) fn start(stages: &[PlannedStage], error: Error) -> Self {
         let why = match error {
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
-            other => Why::Agent(chain(&other)),
+            other => Why::Agent(other.into()),
         };
         Self { agent: agents(stages), place: "its start".to_owned(), at: (0, -1), why }
     }
@@ -68,7 +69,7 @@ impl Failure {
 
     /// What was sent since the last commit did not arrive.
     pub(super) fn undelivered(stages: &[PlannedStage], error: TransportError) -> Self {
-        let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Agent(error.to_string()) };
+        let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Agent(error.into()) };
         Self { agent: agents(stages), place: "what it sent since the last commit".to_owned(), at: (0, -1), why }
     }
 
@@ -84,7 +85,7 @@ impl Failure {
     /// One sentence for the log.
     pub(super) fn what(&self) -> String {
         match &self.why {
-            Why::Agent(why) => format!("agent failed: {why}"),
+            Why::Agent(error) => format!("agent failed: {}", chain(&**error)),
             Why::Ended => ENDED.to_owned(),
             Why::Undelivered(error) => format!("what the agent sent did not arrive: {error}"),
             Why::Final(error) => error.to_string(),
@@ -116,27 +117,29 @@ struct Last {
 }
 
 impl Attempts {
-    /// How long to wait before the next attempt, or the error that stops the worker.
-    pub(super) fn next(&mut self, failure: &Failure, settings: &Settings) -> Result<Duration, Error> {
+    /// Counts the failure. Returns the pause before the next attempt, or `None` if there is none: the worker stops.
+    pub(super) fn next(&mut self, failure: &Failure, settings: &Settings) -> Option<Duration> {
         let count = self.count(failure, settings);
         self.last = Some(Last { agent: failure.agent.clone(), at: failure.at, count, when: Instant::now() });
         let pause = settings.agent_backoff_min.saturating_mul(1 << (count - 1).min(16)).min(settings.agent_backoff_max);
-        match &failure.why {
-            // The broker's trouble, not the agent's: it is waited for (promise P7).
-            Why::Undelivered(_) => Ok(pause),
-            Why::Agent(_) | Why::Ended if count < settings.agent_max_attempts => Ok(pause),
-            Why::Agent(_) | Why::Ended => Err(Error::Agent {
-                agent: failure.agent.clone(),
-                place: failure.place.clone(),
-                attempts: count,
-                why: failure.what().trim_start_matches("agent failed: ").to_owned(),
-            }),
-            Why::Final(error) => Err(match error {
-                Error::Decode { agent, place, why } => {
-                    Error::Decode { agent: agent.clone(), place: place.clone(), why: why.clone() }
-                }
-                other => Error::Misuse(other.to_string()),
-            }),
+        let is_retried = match &failure.why {
+            // The broker is at fault, not the agent: it is waited for (promise P7).
+            Why::Undelivered(_) => true,
+            Why::Agent(_) | Why::Ended => count < settings.agent_max_attempts,
+            Why::Final(_) => false,
+        };
+        is_retried.then_some(pause)
+    }
+
+    /// Returns the error that stops the worker after this failure.
+    pub(super) fn error(&self, failure: Failure) -> Error {
+        let Failure { agent, place, why, .. } = failure;
+        let attempts = self.last.as_ref().map_or(1, |last| last.count);
+        match why {
+            Why::Agent(source) => Error::Agent { agent, place, attempts, source },
+            Why::Ended => Error::Agent { agent, place, attempts, source: ENDED.into() },
+            Why::Undelivered(error) => error.into(),
+            Why::Final(error) => error,
         }
     }
 

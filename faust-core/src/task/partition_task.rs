@@ -120,13 +120,14 @@ impl Task {
                 self.fall_back();
             }
             match self.attempts.next(&failure, &self.cx.settings) {
-                Ok(pause) => {
+                Some(pause) => {
                     tracing::error!(agent = %failure.agent, place = %failure.place, "{}; trying again in {pause:?}", failure.what());
                     if !self.pause(Instant::now() + pause, &mut commands).await {
                         return;
                     }
                 }
-                Err(error) => {
+                None => {
+                    let error = self.attempts.error(failure);
                     // The worker stops; it drains this task as the others, and there is nothing to commit here.
                     drop(self.cx.failed.send(error));
                     self.pause_until_drained(&mut commands).await;

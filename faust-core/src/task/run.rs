@@ -196,7 +196,10 @@ fn begin(stage: &PlannedStage, live: &Arc<RunningStage>) -> Result<crate::stage:
             // A function's synchronous beginning can panic as well as its future can.
             let started = std::panic::catch_unwind(AssertUnwindSafe(|| start(&mut cx)));
             started.unwrap_or_else(|panic| {
-                Err(Error::Misuse(format!("it panicked at its start: {}", panic_text(&*panic))))
+                Err(Error::Panicked {
+                    place: format!("the start of agent `{}`", entry.name),
+                    message: panic_text(&*panic),
+                })
             })
         }
     }

@@ -26,7 +26,7 @@ impl WorkerStores {
     /// The writer's thread cannot be started.
     pub(crate) fn new(set: Option<Arc<dyn StoreSet>>, settings: &Settings) -> Result<Self, Error> {
         let writer = StoreWriter::spawn(settings.state_memory.0)
-            .map_err(|error| Error::Misuse(format!("cannot start the store writer's thread: {error}")))?;
+            .map_err(|error| Error::LocalState(format!("cannot start the store writer's thread: {error}")))?;
         let budget = CacheBudget::new(settings.table_cache_memory.0);
         Ok(Self { set, writer, budget, calls: Arc::default() })
     }
@@ -48,7 +48,7 @@ impl WorkerStores {
     pub(crate) async fn on_disk(&self) -> Result<Option<u64>, Error> {
         let Some(set) = self.set.clone() else { return Ok(None) };
         let size = self.blocking(move || set.size_on_disk()).await;
-        size.map(Some).map_err(|error| Error::Misuse(error.to_string()))
+        size.map(Some).map_err(|error| Error::LocalState(error.to_string()))
     }
 
     /// Returns the number of bytes that wait to be written.

@@ -44,10 +44,10 @@ impl Disks {
                     std::thread::park_timeout(PAUSE);
                     turn();
                 }
-                opened => return opened.map_err(|error| Error::Misuse(error.to_string())),
+                opened => return opened.map_err(|error| Error::LocalState(error.to_string())),
             }
         }
-        Err(Error::Misuse(format!("{} is still in use", directory.display())))
+        Err(Error::LocalState(format!("{} is still in use", directory.display())))
     }
 
     /// A worker has ended.

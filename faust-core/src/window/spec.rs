@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::time::Timestamp;
 
 /// Default of `expires`, the time a window is kept after its end. The stages before a table may lag by hours.
@@ -19,7 +20,7 @@ const DEFAULT_EXPIRES_MS: i64 = 24 * 60 * 60 * 1000;
 /// let window = WindowSpec::tumbling(Duration::from_secs(10))?.current(Timestamp(1_767_225_603_500));
 /// assert_eq!(window.to_string(), "[2026-01-01T00:00:00.000Z, +10s)");
 /// assert!(window.contains(window.start()) && !window.contains(window.end()));
-/// # Ok::<(), String>(())
+/// # Ok::<(), faust_core::error::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "Wire", try_from = "Wire")]
@@ -113,7 +114,7 @@ impl TryFrom<Wire> for Window {
 /// let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
 /// let starts: Vec<i64> = spec.containing(Timestamp(23_000)).map(|window| window.start().0).collect();
 /// assert_eq!(starts, [15_000, 20_000]);
-/// # Ok::<(), String>(())
+/// # Ok::<(), faust_core::error::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSpec {
@@ -142,7 +143,7 @@ impl WindowSpec {
     ///
     /// # Errors
     /// Fails if the size is zero, more than half of `i64::MAX` milliseconds, or not a whole number of milliseconds.
-    pub fn tumbling(size: Duration) -> Result<Self, String> {
+    pub fn tumbling(size: Duration) -> Result<Self, Error> {
         let size_ms = length("size", size)?;
         Ok(Self { size_ms, step_ms: size_ms, expires_ms: DEFAULT_EXPIRES_MS })
     }
@@ -151,13 +152,13 @@ impl WindowSpec {
     ///
     /// # Errors
     /// Fails if the size or the step is invalid as in [`WindowSpec::tumbling`], or if the step is longer than the size.
-    pub fn hopping(size: Duration, step: Duration) -> Result<Self, String> {
+    pub fn hopping(size: Duration, step: Duration) -> Result<Self, Error> {
         let (size_ms, step_ms) = (length("size", size)?, length("step", step)?);
         if step_ms > size_ms {
-            return Err(format!(
+            return Err(Error::InvalidWindow(format!(
                 "the step {step:?} is longer than the size {size:?}: events between two windows would be in neither; \
                  make the step at most {size:?}, or the size at least {step:?}"
-            ));
+            )));
         }
         Ok(Self { size_ms, step_ms, expires_ms: DEFAULT_EXPIRES_MS })
     }
@@ -167,7 +168,7 @@ impl WindowSpec {
     ///
     /// # Errors
     /// Fails if `expires` is invalid as in [`WindowSpec::tumbling`], except that zero is allowed.
-    pub fn with_expires(self, expires: Duration) -> Result<Self, String> {
+    pub fn with_expires(self, expires: Duration) -> Result<Self, Error> {
         let expires_ms = if expires.is_zero() { 0 } else { length("expires", expires)? };
         Ok(Self { expires_ms, ..self })
     }
@@ -249,19 +250,21 @@ impl WindowSpec {
 }
 
 /// Converts a duration to milliseconds, rejecting lengths that windows cannot have.
-fn length(what: &str, duration: Duration) -> Result<i64, String> {
+fn length(what: &str, duration: Duration) -> Result<i64, Error> {
     if duration.is_zero() {
-        return Err(format!("the {what} of windows is zero: make it at least 1ms"));
+        return Err(Error::InvalidWindow(format!("the {what} of windows is zero: make it at least 1ms")));
     }
     let limit = i64::MAX / 2;
     let millis = i64::try_from(duration.as_millis()).ok().filter(|millis| *millis <= limit);
     let millis = millis.ok_or_else(|| {
-        format!("the {what} {duration:?} is too long for Kafka timestamps: make it at most {limit}ms")
+        Error::InvalidWindow(format!(
+            "the {what} {duration:?} is too long for Kafka timestamps: make it at most {limit}ms"
+        ))
     })?;
     if !duration.subsec_nanos().is_multiple_of(1_000_000) {
-        return Err(format!(
+        return Err(Error::InvalidWindow(format!(
             "the {what} {duration:?} is not a whole number of milliseconds, the unit of Kafka timestamps: round it"
-        ));
+        )));
     }
     Ok(millis)
 }

@@ -40,7 +40,9 @@ impl<K: Data, V: TableValue> TableView<K, V> {
     pub(crate) fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<Self, Error> {
         let (source, window) = ViewSource::open(name, plan, tables)?;
         match window {
-            Some(_) => Err(Error::Misuse(format!("table `{name}` has windows; ask for it with `windowed_table`"))),
+            Some(_) => {
+                Err(Error::UnknownTable(format!("table `{name}` has windows; ask for it with `windowed_table`")))
+            }
             None => Ok(Self { source }),
         }
     }
@@ -77,7 +79,7 @@ impl<K: Data, V: TableValue> TableView<K, V> {
 impl<K: Data, V: TableValue> WindowedView<K, V> {
     pub(crate) fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<Self, Error> {
         let (source, window) = ViewSource::open(name, plan, tables)?;
-        let none = || Error::Misuse(format!("table `{name}` has no windows; ask for it with `table`"));
+        let none = || Error::UnknownTable(format!("table `{name}` has no windows; ask for it with `table`"));
         Ok(Self { source, spec: window.ok_or_else(none)? })
     }
 
@@ -123,11 +125,11 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
     fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<(Self, Option<WindowSpec>), Error> {
         let known = || plan.tables().map(|table| format!("`{}`", table.name())).collect::<Vec<_>>().join(", ");
         let table =
-            plan.table(name).ok_or_else(|| Error::Misuse(format!("no table `{name}`; there is {}", known())))?;
+            plan.table(name).ok_or_else(|| Error::UnknownTable(format!("no table `{name}`; there is {}", known())))?;
         let info = table.factory.info();
         let (key_type, value_type) = (std::any::type_name::<K>(), std::any::type_name::<V>());
         if (key_type, value_type) != (info.key_type, info.value_type) {
-            return Err(Error::Misuse(format!(
+            return Err(Error::UnknownTable(format!(
                 "table `{name}` has keys `{}` and values `{}`, not `{key_type}` and `{value_type}`",
                 info.key_type, info.value_type
             )));
@@ -148,7 +150,7 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
     fn encode(&self, key: &K) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         let encoded = self.key.encode(key, &mut bytes);
-        encoded.map_err(|why| Error::Encode { topic: self.name.to_string(), part: "key", why: why.to_string() })?;
+        encoded.map_err(|why| Error::encode(&*self.name, "key", why))?;
         Ok(bytes)
     }
 

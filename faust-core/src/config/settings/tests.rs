@@ -14,7 +14,7 @@ use crate::config::value::{BrokerUrl, ByteSize, Secret};
 fn resolve(fill: impl FnOnce(&mut Layers)) -> Result<Resolved, Vec<String>> {
     let mut layers = Layers::default();
     fill(&mut layers);
-    layers.resolve("orders")
+    layers.resolve("orders").map_err(|errors| errors.faults().to_vec())
 }
 
 /// Resolves the settings and expects exactly these faults, each identified by the parts that it must contain.
@@ -89,7 +89,7 @@ fn the_id_makes_the_group_and_the_data_directory() {
     let second = resolve(|layers| _ = layers.builder("version", 2).builder("datadir", "/var/{id}")).unwrap().settings;
     assert_eq!((second.group().as_str(), second.broker_dir().to_str()), ("orders-v2", Some("/var/orders/broker")));
     for id in ["", "a b", "a/b", "..", &"x".repeat(151)] {
-        assert!(Layers::default().resolve(id).unwrap_err()[0].contains("app id"), "{id}");
+        assert!(Layers::default().resolve(id).unwrap_err().faults()[0].contains("app id"), "{id}");
     }
 }
 

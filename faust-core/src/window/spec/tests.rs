@@ -131,7 +131,7 @@ fn windows_start_at_multiples_of_the_step() {
 
 #[test]
 fn errors_of_invalid_specs_name_the_fix() {
-    let error = |spec: Result<WindowSpec, String>| spec.unwrap_err();
+    let error = |spec: Result<WindowSpec, Error>| spec.unwrap_err().to_string();
     let tumbling = WindowSpec::tumbling;
     assert!(error(tumbling(Duration::ZERO)).contains("size of windows is zero: make it at least 1ms"));
     assert!(error(WindowSpec::hopping(ms(1), Duration::ZERO)).contains("step of windows is zero"));
