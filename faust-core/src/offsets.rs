@@ -6,6 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
+/// The position of an event in its stage: one of the stage's inputs, and the offset in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    /// Index of the input.
+    pub(crate) input: u32,
+    pub(crate) offset: i64,
+}
+
 /// A tracker of the delivered and the finished events of one reader of one partition.
 ///
 /// Invariant (promise P1): [`next`](Self::next) never passes an offset that was delivered and not acked. Compaction and

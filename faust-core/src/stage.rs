@@ -1,5 +1,8 @@
 //! A running stage of a partition's task: its inputs, its progress, its tables, its outbox, and the context of its arguments.
 
+pub(super) mod gate;
+mod progress;
+mod event_clock;
 pub(super) mod cursor;
 pub(super) mod future;
 pub(super) mod hook_call;

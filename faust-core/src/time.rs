@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time in milliseconds since the Unix epoch, as in Kafka messages.
@@ -30,6 +31,34 @@ impl From<i64> for Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A timestamp, or none, that one thread writes and others read.
+#[derive(Debug)]
+pub(crate) struct AtomicTimestamp(AtomicI64);
+
+impl AtomicTimestamp {
+    /// Stands for no timestamp. An event of this time, 292 million years ago, counts as one without a time.
+    const NONE: i64 = i64::MIN;
+
+    pub(crate) fn new(time: Option<Timestamp>) -> Self {
+        Self(AtomicI64::new(time.map_or(Self::NONE, |time| time.0)))
+    }
+
+    pub(crate) fn load(&self) -> Option<Timestamp> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&millis| millis != Self::NONE).map(Timestamp)
+    }
+
+    pub(crate) fn store(&self, time: Option<Timestamp>) {
+        self.0.store(time.map_or(Self::NONE, |time| time.0), Ordering::Relaxed);
+    }
+
+    /// Raises the timestamp to `time` if that is later. Only one thread may write.
+    pub(crate) fn raise(&self, time: Timestamp) {
+        if time.0 > self.0.load(Ordering::Relaxed) {
+            self.0.store(time.0, Ordering::Relaxed);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ pub mod kafka;
 pub mod memory;
 pub(super) mod owned;
 
-pub use self::delivery::{Delivery, NO_OFFSET};
+pub use self::delivery::Delivery;
 pub(crate) use self::owned::Owned;
 pub use self::port::{
     Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PartitionQueue, Read, Reader, SendRefused,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::worker_dir::WorkerDir;
-use crate::error::{Error, TransportError};
+use crate::error::Error;
 use crate::store::state_name;
 
 /// The table state of one worker on this machine, for one version of the app. It is a cache of the changelogs: it can

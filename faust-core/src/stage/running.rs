@@ -9,6 +9,7 @@ use super::outbox::Outbox;
 use super::tables::StageTables;
 use crate::config::DecodePolicy;
 use crate::error::Error;
+use crate::offsets::Position;
 use crate::time::{Clock, Timestamp};
 use crate::window::Window;
 
@@ -38,20 +39,25 @@ pub(crate) struct RunningStage {
 impl RunningStage {
     /// `topic[partition] @ offset` of the event the stage is in, for messages to people.
     pub(crate) fn place(&self) -> String {
-        let (input, offset) = self.cursor.at();
-        self.place_of(input, offset)
+        match self.cursor.progress.at() {
+            Some(at) => self.place_of(at),
+            None => match self.inputs.first() {
+                Some(input) => format!("{}, before its first event", input.reader.partition()),
+                None => "no partition".to_owned(),
+            },
+        }
     }
 
     /// Between its events it has something to do for its tables that is not done: windows are half closed, late events
     /// have not been told of.
     pub(crate) fn is_closing(&self) -> bool {
-        self.cursor.is_in_flight() || self.tables.has_late()
+        self.cursor.gate.is_in_flight() || self.tables.has_late()
     }
 
     /// The stage cannot go on: its stream stays silent, and nothing that it makes of this leaves the worker.
     pub(crate) fn fail(&self, error: Error) {
         self.outbox.refuse();
-        self.cursor.fail(error);
+        self.cursor.gate.fail(error);
     }
 
     /// An event came for a window that is gone: its time and the stream's; `at` says which, where it is not the present.
@@ -61,26 +67,25 @@ impl RunningStage {
         key: &[u8],
         window: Window,
         (timestamp, stream_time): (Timestamp, Timestamp),
-        at: Option<(u32, i64)>,
+        at: Option<Position>,
     ) {
         self.outbox.stats.late_event();
-        let (input, offset) = at.unwrap_or_else(|| self.cursor.at());
-        let partition = self.inputs.get(input as usize).map(|input| input.reader.partition());
+        let at = at.or_else(|| self.cursor.progress.at());
+        let partition = at.and_then(|at| self.inputs.get(at.input as usize)).map(|input| input.reader.partition());
         let event = LateEvent {
             timestamp,
             stream_time,
             topic: partition.map_or_else(|| Arc::from(""), |partition| Arc::clone(&partition.topic)),
             partition: partition.map_or(0, |partition| partition.partition),
-            offset,
+            offset: at.map_or(0, |at| at.offset),
         };
         self.tables.note_late(table, key, window, event);
     }
 
     /// The same for another of its messages.
-    pub(crate) fn place_of(&self, input: u32, offset: i64) -> String {
-        match self.inputs.get(input as usize) {
-            Some(input) if offset >= 0 => format!("{} offset {offset}", input.reader.partition()),
-            Some(input) => format!("{}, before its first event", input.reader.partition()),
+    pub(crate) fn place_of(&self, at: Position) -> String {
+        match self.inputs.get(at.input as usize) {
+            Some(input) => format!("{} offset {}", input.reader.partition(), at.offset),
             None => "no partition".to_owned(),
         }
     }

@@ -76,12 +76,12 @@ impl TaskTable {
     pub(crate) fn stream_time(&self) -> Option<Timestamp> {
         let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
         let (begun, waiting): (Vec<_>, Vec<_>) =
-            clocks.iter().map(|clock| (clock, clock.cursor.stream_time())).partition(|(_, time)| time.is_some());
+            clocks.iter().map(|clock| (clock, clock.cursor.clock.stream_time())).partition(|(_, time)| time.is_some());
         let is_behind = |waiting: &StageClock| {
             begun.iter().any(|(clock, _)| clock.inputs.iter().any(|input| waiting.inputs.contains(input)))
         };
         // One whose operators have dropped what came so far may never see an event.
-        if waiting.iter().any(|(clock, _)| !clock.cursor.has_dropped() && is_behind(clock)) {
+        if waiting.iter().any(|(clock, _)| !clock.cursor.progress.has_dropped() && is_behind(clock)) {
             return None;
         }
         begun.into_iter().filter_map(|(_, time)| time).min()
@@ -170,7 +170,7 @@ impl StageTables {
         // The stage's own time first: that of the table asks all its stages.
         let is_due = |windowed: &Windowed, time: Timestamp| {
             let due = windowed.table.state.due();
-            due <= time.0 && windowed.table.stream_time().is_some_and(|time| due <= time.0)
+            due <= Some(time) && windowed.table.stream_time().is_some_and(|time| due <= Some(time))
         };
         self.has_late() || stream_time.is_some_and(|time| self.windowed.iter().any(|windowed| is_due(windowed, time)))
     }

@@ -6,7 +6,7 @@ use super::context::{AgentCx, StageMode};
 use super::hook::HookDef;
 use super::hook_call::{HookCall, HookFn, HookKind};
 use super::running::RunningStage;
-use crate::error::{BoxError, Error, chain};
+use crate::error::{BoxError, Error};
 use crate::table_state::ClosedWindow;
 
 /// Between two events, as part of the first: tells of late events, then removes the windows that stream time has left
@@ -20,7 +20,7 @@ pub(crate) async fn close(stage: Arc<RunningStage>) -> Result<(), Error> {
     for windowed in &stage.tables.windowed {
         let Some(stream_time) = windowed.table.stream_time() else { continue };
         let state = &windowed.table.state;
-        if state.due() > stream_time.0 {
+        if state.due().is_some_and(|due| due > stream_time) {
             continue;
         }
         loop {

@@ -70,9 +70,9 @@ struct EchoPull<V, K> {
 impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
     fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
         if let Some(sent) = ready!(poll_slot(&mut self.sending, cx)) {
-            self.stage.cursor.end_flight();
+            self.stage.cursor.gate.end_flight();
             if let Err(error) = sent {
-                self.stage.cursor.fail(error);
+                self.stage.cursor.gate.fail(error);
                 return Poll::Pending;
             }
         }
@@ -84,13 +84,13 @@ impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
             Ok(None) => Poll::Ready(Some(item)),
             Ok(Some(sending)) => {
                 self.sending = Some(sending);
-                self.stage.cursor.begin_flight();
+                self.stage.cursor.gate.begin_flight();
                 self.waiting = Some(item);
                 // Polled at once, so that it can register its waker.
                 self.poll_pull(cx)
             }
             Err(error) => {
-                self.stage.cursor.fail(error);
+                self.stage.cursor.gate.fail(error);
                 Poll::Pending
             }
         }

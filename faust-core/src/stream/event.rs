@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::origin::StreamOrigin;
 use crate::message::{Headers, RawKey};
+use crate::offsets::Position;
 use crate::stage::context::StageMode;
 use crate::stage::running::RunningStage;
 use crate::time::Timestamp;
@@ -25,6 +26,13 @@ pub(crate) struct Meta {
     /// Which of the stage's inputs.
     pub(crate) input: u32,
     pub(crate) headers: Headers,
+}
+
+impl Meta {
+    /// Returns the position of the event in its stage.
+    pub(crate) fn at(&self) -> Position {
+        Position { input: self.input, offset: self.offset }
+    }
 }
 
 /// A value of a stream together with the message it came in.
@@ -91,12 +99,12 @@ impl<V, K> Event<V, K> {
     pub fn ack(&self) {
         let (Some(stage), Some(acked)) = (&self.stage, &self.acked) else { return };
         if !acked.swap(true, Ordering::AcqRel) {
-            stage.cursor.take_back(self.item.meta.input, self.item.meta.offset);
+            stage.cursor.take_back(self.item.meta.at());
         }
     }
 
-    pub(crate) fn input(&self) -> u32 {
-        self.item.meta.input
+    pub(crate) fn at(&self) -> Position {
+        self.item.meta.at()
     }
 
     fn place(&self) -> Option<&crate::transport::TopicPartition> {

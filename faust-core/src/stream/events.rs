@@ -44,14 +44,14 @@ impl<V: Send + 'static, K: Send + 'static> Events<V, K> {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<V, K>>> {
         if let StreamOrigin::Agent(StageMode::Live(stage)) = &self.stream.origin
-            && !stage.cursor.is_draining()
+            && !stage.cursor.gate.is_draining()
         {
             ready!(stage.cursor.poll_room(cx, stage.buffer_maxsize));
         }
         let Some(item) = ready!(self.stream.poll_unacked(cx)) else { return Poll::Ready(None) };
         if let StreamOrigin::Agent(StageMode::Live(stage)) = &self.stream.origin {
-            stage.cursor.hand_out(item.meta.input, item.meta.offset);
-            stage.cursor.passed(item.meta.input, item.meta.offset, item.meta.timestamp);
+            stage.cursor.progress.hand_out(item.meta.at());
+            stage.cursor.pass(item.meta.at(), item.meta.timestamp);
         }
         Poll::Ready(Some(Event::new(item, &self.stream.origin, true)))
     }

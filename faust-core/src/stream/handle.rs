@@ -12,6 +12,7 @@ use crate::codec::Data;
 use crate::declare::ArgSpec;
 use crate::error::Error;
 use crate::message::RawKey;
+use crate::offsets::Position;
 use crate::stage::context::StageMode;
 use crate::stage::window_close::close;
 use crate::stage::{AgentArg, AgentCx};
@@ -32,7 +33,7 @@ pub struct Stream<V, K = RawKey> {
     /// How many `group_by` and `through` lie behind.
     pub(crate) hop: usize,
     /// The event that the next `next()` acks.
-    current: Option<(u32, i64)>,
+    current: Option<Position>,
     /// Windows that are being closed; they belong to the event before.
     closing: Option<Closing>,
 }
@@ -68,8 +69,8 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         let polled = self.poll_unacked(cx);
         if let (Poll::Ready(Some(item)), StreamOrigin::Agent(StageMode::Live(stage))) = (&polled, &self.origin) {
             stage.tables.note_fields(&item.value);
-            stage.cursor.begin(item.meta.input, item.meta.offset, item.meta.timestamp);
-            self.current = Some((item.meta.input, item.meta.offset));
+            stage.cursor.begin(item.meta.at(), item.meta.timestamp);
+            self.current = Some(item.meta.at());
         }
         polled
     }
@@ -79,16 +80,16 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     pub(crate) fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let StreamOrigin::Agent(StageMode::Live(stage)) = &self.origin else { return Poll::Ready(()) };
         if self.closing.is_none() {
-            if !stage.tables.has_work(stage.cursor.stream_time()) {
+            if !stage.tables.has_work(stage.cursor.clock.stream_time()) {
                 return Poll::Ready(());
             }
-            stage.cursor.begin_flight();
+            stage.cursor.gate.begin_flight();
             self.closing = Some(Box::pin(close(Arc::clone(stage))));
         }
         let Some(closed) = ready!(poll_slot(&mut self.closing, cx)) else { return Poll::Ready(()) };
         match closed {
             Ok(()) => {
-                stage.cursor.end_flight();
+                stage.cursor.gate.end_flight();
                 Poll::Ready(())
             }
             Err(error) => {
@@ -100,10 +101,8 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
 
     /// The event that was yielded last is done.
     pub(crate) fn finish_current(&mut self) {
-        if let (Some((input, offset)), StreamOrigin::Agent(StageMode::Live(stage))) =
-            (self.current.take(), &self.origin)
-        {
-            stage.cursor.finish(input, offset);
+        if let (Some(at), StreamOrigin::Agent(StageMode::Live(stage))) = (self.current.take(), &self.origin) {
+            stage.cursor.finish(at);
         }
     }
 
@@ -140,7 +139,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         }
         let polled = self.pull.as_mut().map_or(Poll::Pending, |pull| pull.poll_pull(cx));
         if let (true, StreamOrigin::Agent(StageMode::Live(stage))) = (polled.is_pending(), &self.origin) {
-            stage.cursor.park(cx);
+            stage.cursor.gate.park(cx);
         }
         polled
     }

@@ -147,21 +147,21 @@ impl StreamOrigin {
     /// An operator begins something that a cut and a drain wait for.
     pub(super) fn begin_flight(&self) {
         if let Self::Agent(StageMode::Live(stage)) = self {
-            stage.cursor.begin_flight();
+            stage.cursor.gate.begin_flight();
         }
     }
 
     /// It has ended.
     pub(super) fn end_flight(&self) {
         if let Self::Agent(StageMode::Live(stage)) = self {
-            stage.cursor.end_flight();
+            stage.cursor.gate.end_flight();
         }
     }
 
     /// An operator will not pass this event on: it is finished.
     pub(super) fn drop_event(&self, meta: &Meta) {
         if let Self::Agent(StageMode::Live(stage)) = self {
-            stage.cursor.drop_event(meta.input, meta.offset);
+            stage.cursor.progress.drop_event(meta.at());
         }
     }
 }

@@ -13,10 +13,11 @@ use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::config::DecodePolicy;
 use crate::error::{Error, TransportErrorKind};
 use crate::message::RawMessage;
+use crate::offsets::Position;
 use crate::stage::context::StageMode;
-use crate::stage::cursor::Gate;
 use crate::stage::dead_letter;
 use crate::stage::dead_letter::Undecodable;
+use crate::stage::gate::Pass;
 use crate::stage::running::RunningStage;
 use crate::table_state::Prefetcher;
 
@@ -80,7 +81,7 @@ struct SourcePull<V, K> {
 }
 
 /// Input, offset, and whether the dead letter could be sent.
-type Rejecting = Pin<Box<dyn Future<Output = (u32, i64, Result<(), Error>)> + Send>>;
+type Rejecting = Pin<Box<dyn Future<Output = (Position, Result<(), Error>)> + Send>>;
 
 enum Buffered<V, K> {
     Good(Item<V, K>),
@@ -91,18 +92,18 @@ enum Buffered<V, K> {
 impl<V: Data, K: Data> Pull<V, K> for SourcePull<V, K> {
     fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
         loop {
-            if let Some((input, offset, sent)) = ready!(poll_slot(&mut self.rejecting, cx)) {
-                self.stage.cursor.end_flight();
+            if let Some((at, sent)) = ready!(poll_slot(&mut self.rejecting, cx)) {
+                self.stage.cursor.gate.end_flight();
                 match sent {
-                    Ok(()) => self.stage.cursor.ack(input, offset),
-                    Err(error) => self.stage.cursor.fail(error),
+                    Ok(()) => self.stage.cursor.progress.ack(at),
+                    Err(error) => self.stage.cursor.gate.fail(error),
                 }
             }
             // Here and not at the stream's end: what an operator has begun may go on, but nothing new begins.
-            match self.stage.cursor.gate(cx) {
-                Gate::Open => {}
-                Gate::Held => return Poll::Pending,
-                Gate::Drained => return Poll::Ready(None),
+            match self.stage.cursor.gate.pass(cx) {
+                Pass::Open => {}
+                Pass::Held => return Poll::Pending,
+                Pass::Drained => return Poll::Ready(None),
             }
             ready!(self.poll_turn(cx));
             match self.buffer.pop_front() {
@@ -139,7 +140,7 @@ impl<V: Data, K: Data> SourcePull<V, K> {
             // Whatever else the poll says: what has come is this stage's to finish.
             if !buffer.is_empty() {
                 prefetcher.look();
-                stage.cursor.delivered(number, buffer.iter().map(Buffered::offset));
+                stage.cursor.progress.delivered(number, buffer.iter().map(Buffered::offset));
                 stage.outbox.stats.events(buffer.len() as u64);
             }
             match polled {
@@ -152,7 +153,7 @@ impl<V: Data, K: Data> SourcePull<V, K> {
                     tracing::warn!(partition = %input.reader.partition(), "{error}; reading goes on");
                     cx.waker().wake_by_ref();
                 }
-                Poll::Ready(Err(error)) => stage.cursor.fail(error.into()),
+                Poll::Ready(Err(error)) => stage.cursor.gate.fail(error.into()),
             }
             if !buffer.is_empty() {
                 return Poll::Ready(());
@@ -163,26 +164,26 @@ impl<V: Data, K: Data> SourcePull<V, K> {
 
     /// Does what the policy says with a message that cannot be decoded.
     fn reject(&mut self, bad: Undecodable) {
-        let (input, offset) = (bad.input, bad.message.offset);
-        let place = self.stage.place_of(input, offset);
+        let at = Position { input: bad.input, offset: bad.message.offset };
+        let place = self.stage.place_of(at);
         let agent = &self.stage.agent;
         match self.stage.on_decode_error {
             DecodePolicy::DeadLetter => {
                 tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it goes to `{}`", self.stage.outbox.dead_letter);
                 let stage = Arc::clone(&self.stage);
-                stage.cursor.begin_flight();
+                stage.cursor.gate.begin_flight();
                 self.rejecting = Some(Box::pin(async move {
                     let sent = dead_letter::send(&stage, &bad).await;
-                    (input, offset, sent)
+                    (at, sent)
                 }));
             }
             DecodePolicy::Skip => {
                 tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it is skipped");
                 self.stage.outbox.stats.skipped();
-                self.stage.cursor.ack(input, offset);
+                self.stage.cursor.progress.ack(at);
             }
             DecodePolicy::Stop => {
-                self.stage.cursor.fail(Error::Decode { agent: agent.to_string(), place, why: bad.why });
+                self.stage.cursor.gate.fail(Error::Decode { agent: agent.to_string(), place, why: bad.why });
             }
         }
     }

@@ -126,7 +126,7 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
         self.deadline = None;
         self.out = true;
         if let StreamOrigin::Agent(StageMode::Live(stage)) = &self.stream.origin {
-            stage.cursor.begin_batch(self.batch.iter().map(|event| (event.input(), event.offset(), event.timestamp())));
+            stage.cursor.begin_batch(self.batch.iter().map(|event| (event.at(), event.timestamp())));
         }
         std::mem::take(&mut self.batch)
     }
@@ -140,7 +140,7 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
     }
 
     fn held(&self) -> bool {
-        matches!(&self.stream.origin, StreamOrigin::Agent(StageMode::Live(stage)) if stage.cursor.is_held())
+        matches!(&self.stream.origin, StreamOrigin::Agent(StageMode::Live(stage)) if stage.cursor.gate.is_held())
     }
 
     fn live(&self) -> bool {

@@ -232,7 +232,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
     /// A cut may come whenever no event is with the agent, and must not find half of one.
     fn writable(&self) -> Option<&Arc<TablePartition<V>>> {
         if let Binding::Live((_, stage)) = &self.binding
-            && !stage.cursor.is_busy()
+            && !stage.cursor.gate.is_busy()
         {
             self.fail(Error::Misuse(format!(
                 "table `{}` is changed outside of an event, where a commit may come at any time; change it between `next()` and the following `next()` (streams of `events()` cannot change tables: use `next_event()` or `take()`)",

@@ -9,6 +9,7 @@ use super::handle::TableHandle;
 use crate::codec::Data;
 use crate::declare::{ArgSpec, RelativeTo, TableDecl, WindowDecl};
 use crate::error::Error;
+use crate::offsets::Position;
 use crate::stage::{AgentArg, AgentCx};
 use crate::stream::Event;
 use crate::table_state::{AnyTablePartition, ExpireWindows, TableValue};
@@ -76,7 +77,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
             RelativeTo::Field(field) => field(event.value() as &dyn Any),
             RelativeTo::Stream | RelativeTo::Now => None,
         };
-        let place = Some((event.input(), event.offset()));
+        let place = Some(event.at());
         WindowedAt { table: self, time: Some(event.timestamp()), value, place }
     }
 
@@ -182,7 +183,7 @@ pub struct WindowedAt<'a, K, V> {
     time: Option<Timestamp>,
     /// The time that a field of the event holds.
     value: Option<Timestamp>,
-    place: Option<(u32, i64)>,
+    place: Option<Position>,
 }
 
 impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
@@ -218,13 +219,15 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     fn each_window(&self, key: &K, mut each: impl FnMut(&TableHandle<K, V>, &[u8])) {
         let WindowedTable { handle, spec, .. } = self.table;
         let Some(time) = self.time.or_else(|| self.table.event_time()) else { return };
-        let stream_time = handle.stage().and_then(|stage| stage.cursor.stream_time());
-        let closed_to = handle.partition().map_or(i64::MIN, |partition| partition.closed_to());
+        let stream_time = handle.stage().and_then(|stage| stage.cursor.clock.stream_time());
+        let closed_to = handle.partition().and_then(|partition| partition.closed_to());
         handle.keyed(key, |bytes| {
             let mut composite = Vec::with_capacity(bytes.len() + 8);
             for window in spec.containing(time) {
                 // By its own stream's time; or another agent's, which is further, has closed it.
-                let is_late = |now: &Timestamp| spec.is_expired(window, *now) || window.start().0 < closed_to;
+                let is_late = |now: &Timestamp| {
+                    spec.is_expired(window, *now) || closed_to.is_some_and(|closed_to| window.start() < closed_to)
+                };
                 if let Some(stream_time) = stream_time.filter(is_late) {
                     self.late(bytes, window, time, stream_time);
                     continue;

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
-use std::sync::atomic::Ordering;
 
 use super::held::Held;
 use super::partition::{State, TablePartition};
 use super::roles::{ClosedWindow, ExpireWindows};
 use super::spec::TableValue;
 use crate::error::Error;
-use crate::time::millis;
+use crate::time::{Timestamp, millis};
 use crate::window::WindowSpec;
 use crate::window::key::{split_store_key, store_key};
 
@@ -26,10 +25,10 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
             if bound > from {
                 state.closing = self.expired(&mut state, from, bound)?;
                 state.closed_to = Some(bound);
-                self.closed_to.store(bound, Ordering::Relaxed);
+                self.closed_to.store(Some(bound.into()));
             }
             if state.closing.is_empty() {
-                self.due.store(next_due(&spec, bound.max(from)), Ordering::Relaxed);
+                self.due.store(Some(next_due(&spec, bound.max(from))));
                 return Ok(Vec::new());
             }
         }
@@ -49,12 +48,12 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
         Ok(closed)
     }
 
-    fn closed_to(&self) -> i64 {
-        self.closed_to.load(Ordering::Relaxed)
+    fn closed_to(&self) -> Option<Timestamp> {
+        self.closed_to.load()
     }
 
-    fn due(&self) -> i64 {
-        self.due.load(Ordering::Relaxed)
+    fn due(&self) -> Option<Timestamp> {
+        self.due.load()
     }
 }
 
@@ -119,8 +118,8 @@ impl<V: TableValue> TablePartition<V> {
         }
         state.closed_to = None;
         state.closing.clear();
-        self.closed_to.store(i64::MIN, Ordering::Relaxed);
-        self.due.store(i64::MIN, Ordering::Relaxed);
+        self.closed_to.store(None);
+        self.due.store(None);
         if state.whole {
             let mut starts: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
             // Those without a value too: what is written to them again is written in the same place.
@@ -155,9 +154,9 @@ fn prefix(start: i64) -> Vec<u8> {
 }
 
 /// When the first window closes of those that are not gone.
-fn next_due(spec: &WindowSpec, closed_to: i64) -> i64 {
+fn next_due(spec: &WindowSpec, closed_to: i64) -> Timestamp {
     let step = millis(spec.step());
     let past = closed_to.rem_euclid(step);
     let start = if past == 0 { closed_to } else { closed_to.saturating_add(step - past) };
-    spec.closes_at(spec.window_at(start.into())).0
+    spec.closes_at(spec.window_at(start.into()))
 }

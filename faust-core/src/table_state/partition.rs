@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, mpsc};
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;
 use crate::store::{Job, Sealed, SealedBuilder, Store, StoreError, StoreErrorKind, StoreName, StoreWriter};
+use crate::time::AtomicTimestamp;
 
 /// What a partition is made with.
 #[derive(Clone)]
@@ -67,9 +68,9 @@ pub(crate) struct TablePartition<V> {
     /// looks in from outside. No closure of the user's runs under it: values are taken out meanwhile.
     state: Mutex<State<V>>,
     /// The stream time at which the next window may close; `i64::MIN` when nobody has looked yet.
-    pub(super) due: AtomicI64,
+    pub(super) due: AtomicTimestamp,
     /// As the state has it, to be seen without its lock; `i64::MIN` before any window has closed.
-    pub(super) closed_to: AtomicI64,
+    pub(super) closed_to: AtomicTimestamp,
     /// For the store writer's report, which may come after the partition has gone.
     this: Weak<Self>,
 }
@@ -130,8 +131,8 @@ impl<V: TableValue> TablePartition<V> {
             spec,
             cx,
             state: Mutex::new(state),
-            due: AtomicI64::new(i64::MIN),
-            closed_to: AtomicI64::new(i64::MIN),
+            due: AtomicTimestamp::new(None),
+            closed_to: AtomicTimestamp::new(None),
             this: this.clone(),
         })
     }

@@ -8,6 +8,7 @@ use super::prefetch::Prefetchable;
 use super::spec::TableInfo;
 use crate::error::Error;
 use crate::store::{Sealed, StoreWriter};
+use crate::time::Timestamp;
 use crate::window::Window;
 
 /// A partition of a table, whatever the type of its values.
@@ -71,10 +72,11 @@ pub(crate) trait ExpireWindows: Send + Sync {
     fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<ClosedWindow>, Error>;
 
     /// Returns the time before which windows have been removed permanently, by their start.
-    fn closed_to(&self) -> i64;
+    fn closed_to(&self) -> Option<Timestamp>;
 
-    /// Returns the stream time from which [`expire`](Self::expire) has work to do.
-    fn due(&self) -> i64;
+    /// Returns the stream time from which [`expire`](Self::expire) has work to do; `None` if that is unknown, so that it
+    /// must be called.
+    fn due(&self) -> Option<Timestamp>;
 }
 
 /// An expired window of one key.

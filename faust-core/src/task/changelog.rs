@@ -15,7 +15,7 @@ use crate::message::{Headers, RawMessage};
 use crate::stats::Stats;
 use crate::store::Sealed;
 use crate::table_state::TableInfo;
-use crate::transport::{Delivery, NO_OFFSET, Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
+use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
 /// The header with the cut's number, followed by `n` where the key had no value at the last commit.
@@ -49,7 +49,7 @@ impl Drop for Work {
     /// Gives back the count that `begin` took, so that nobody thinks all has arrived before all was sent.
     fn drop(&mut self) {
         let outcome = std::mem::replace(&mut self.outcome, Ok(()));
-        self.delivery.done(outcome.map(|()| NO_OFFSET));
+        self.delivery.done(outcome.map(|()| None));
     }
 }
 

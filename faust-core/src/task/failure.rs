@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::run::Returned;
 use crate::config::Settings;
-use crate::error::BoxError;
-use crate::error::{Error, TransportError, chain};
+use crate::error::{BoxError, Error, TransportError, chain};
+use crate::offsets::Position;
 use crate::plan::PlannedStage;
 use crate::stage::running::RunningStage;
 
@@ -17,7 +17,7 @@ pub(super) struct Failure {
     pub(super) agent: String,
     pub(super) place: String,
     /// Input and offset of the event: a later one means the agent got past the last failure.
-    at: (u32, i64),
+    at: Option<Position>,
     why: Why,
 }
 
@@ -59,7 +59,7 @@ impl Failure {
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
             other => Why::Agent(other.into()),
         };
-        Self { agent: agents(stages), place: "its start".to_owned(), at: (0, -1), why }
+        Self { agent: agents(stages), place: "its start".to_owned(), at: None, why }
     }
 
     /// What the tables hold cannot be written.
@@ -70,11 +70,11 @@ impl Failure {
     /// What was sent since the last commit did not arrive.
     pub(super) fn undelivered(stages: &[PlannedStage], error: TransportError) -> Self {
         let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Agent(error.into()) };
-        Self { agent: agents(stages), place: "what it sent since the last commit".to_owned(), at: (0, -1), why }
+        Self { agent: agents(stages), place: "what it sent since the last commit".to_owned(), at: None, why }
     }
 
     fn of(stage: &RunningStage, why: Why) -> Self {
-        Self { agent: stage.agent.to_string(), place: stage.place(), at: stage.cursor.at(), why }
+        Self { agent: stage.agent.to_string(), place: stage.place(), at: stage.cursor.progress.at(), why }
     }
 
     /// Whether what was finished before counts, though it is not committed.
@@ -111,7 +111,7 @@ pub(super) struct Attempts {
 #[derive(Debug)]
 struct Last {
     agent: String,
-    at: (u32, i64),
+    at: Option<Position>,
     count: u32,
     when: Instant,
 }
@@ -148,7 +148,11 @@ impl Attempts {
         let got_further = match failure.why {
             // One that returns after each event gets further each time, and is wrong all the same.
             Why::Ended => last.when.elapsed() > settings.agent_backoff_max.saturating_mul(2),
-            _ => failure.at.0 == last.at.0 && failure.at.1 > last.at.1,
+            _ => match (failure.at, last.at) {
+                (Some(now), Some(before)) => now.input == before.input && now.offset > before.offset,
+                (now, None) => now.is_some(),
+                (None, Some(_)) => false,
+            },
         };
         if got_further { 1 } else { last.count + 1 }
     }

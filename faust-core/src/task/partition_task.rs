@@ -295,7 +295,7 @@ impl Task {
                         if let Some(stage) = run.stages.get(index) {
                             // Windows that are half closed, and late events nobody was told of, are not done.
                             finished &= !stage.is_closing();
-                            stage.cursor.returned(stage.cursor.has_ended());
+                            stage.cursor.returned(stage.cursor.gate.has_ended());
                         }
                     }
                     RunEvent::Returned(index, returned) => {
@@ -437,7 +437,7 @@ fn inputs_of(stage: &PlannedStage, readers: &[Arc<StageReader>]) -> Vec<usize> {
 
 /// The event of the stage that is inside one, for messages to people.
 fn busy_place(run: &TaskRun) -> String {
-    let busy = run.stages.iter().find(|stage| !stage.cursor.at_rest());
+    let busy = run.stages.iter().find(|stage| !stage.cursor.gate.at_rest());
     busy.map_or_else(|| "between events".to_owned(), |stage| format!("agent `{}` at {}", stage.agent, stage.place()))
 }
 

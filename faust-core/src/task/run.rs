@@ -13,7 +13,8 @@ use crate::config::Settings;
 use crate::error::{BoxError, Error};
 use crate::plan::{PlannedStage, StageRun, panic_text};
 use crate::stage::context::StageMode;
-use crate::stage::cursor::{Cursor, StageControl};
+use crate::stage::cursor::Cursor;
+use crate::stage::gate::StageControl;
 use crate::stage::input::Input;
 use crate::stage::outbox::Outbox;
 use crate::stage::reader::StageReader;
@@ -113,7 +114,7 @@ impl TaskRun {
         let polled = self.running.poll_next_unpin(cx);
         // A fault first: an agent whose table failed may return as if nothing had happened.
         for (index, stage) in self.stages.iter().enumerate() {
-            if let Some(error) = stage.cursor.take_failure() {
+            if let Some(error) = stage.cursor.gate.take_failure() {
                 return Poll::Ready(RunEvent::Faulted(index, error));
             }
         }
@@ -151,11 +152,11 @@ impl TaskRun {
 
     /// No stage is inside an event.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.stages.iter().all(|stage| stage.cursor.at_rest())
+        self.stages.iter().all(|stage| stage.cursor.gate.at_rest())
     }
 
     fn wake(&self) {
-        self.stages.iter().for_each(|stage| stage.cursor.wake());
+        self.stages.iter().for_each(|stage| stage.cursor.gate.wake());
     }
 }
 

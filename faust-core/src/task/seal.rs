@@ -51,8 +51,8 @@ impl Task {
     }
 
     pub(super) fn positions(&self, run: &TaskRun) -> Positions {
-        let stages = run.stages.iter().map(|stage| stage.cursor.next_offsets()).collect();
-        let times = run.stages.iter().map(|stage| stage.cursor.stream_time()).collect();
+        let stages = run.stages.iter().map(|stage| stage.cursor.progress.next_offsets()).collect();
+        let times = run.stages.iter().map(|stage| stage.cursor.clock.stream_time()).collect();
         Positions { stages, times, cut: self.cuts }
     }
 

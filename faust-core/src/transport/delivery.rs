@@ -25,8 +25,8 @@ struct Outcome {
     wakers: Vec<Waker>,
 }
 
-/// Sentinel for an unknown offset.
-pub const NO_OFFSET: i64 = -1;
+/// Stands for no known offset inside the atomic.
+const UNKNOWN: i64 = -1;
 
 impl Delivery {
     /// Creates a counter without messages.
@@ -36,7 +36,7 @@ impl Delivery {
 
     /// Creates a counter that also tracks the [`last_offset`](Self::last_offset), for messages to one partition.
     pub fn with_offsets() -> Arc<Self> {
-        Arc::new(Self { last_offset: Some(AtomicI64::new(NO_OFFSET)), ..Self::default() })
+        Arc::new(Self { last_offset: Some(AtomicI64::new(UNKNOWN)), ..Self::default() })
     }
 
     /// Records that a message was added to the producer's buffer.
@@ -47,11 +47,11 @@ impl Delivery {
     /// Records that a message counted by [`sent`](Self::sent) was acknowledged with this offset, or has failed
     /// permanently.
     ///
-    /// [`NO_OFFSET`] stands for a message that was acknowledged with an unknown offset, and for one that was withdrawn.
-    pub fn done(&self, result: Result<i64, TransportError>) {
+    /// `None` stands for a message that was acknowledged with an unknown offset, and for one that was withdrawn.
+    pub fn done(&self, result: Result<Option<i64>, TransportError>) {
         match (result, &self.last_offset) {
-            (Ok(offset), Some(last)) => _ = last.fetch_max(offset, Ordering::Relaxed),
-            (Ok(_), None) => {}
+            (Ok(Some(offset)), Some(last)) => _ = last.fetch_max(offset, Ordering::Relaxed),
+            (Ok(_), _) => {}
             (Err(error), _) => _ = self.outcome().failed.get_or_insert(error),
         }
         // Release pairs with the Acquire in `pending`: a thread that reads zero also sees the failure and the last
@@ -75,7 +75,7 @@ impl Delivery {
     /// retry, and is never too high.
     pub fn last_offset(&self) -> Option<i64> {
         let last = self.last_offset.as_ref()?.load(Ordering::Relaxed);
-        (last > NO_OFFSET).then_some(last)
+        (last > UNKNOWN).then_some(last)
     }
 
     /// Waits until no message is pending.
@@ -123,7 +123,7 @@ mod tests {
             let waits =
                 [Arc::clone(&delivery), Arc::clone(&delivery)].map(|d| tokio::spawn(async move { d.all().await }));
             tokio::task::yield_now().await;
-            delivery.done(Ok(NO_OFFSET));
+            delivery.done(Ok(None));
             for wait in waits {
                 assert!(wait.await.expect("no panic").is_ok());
             }
@@ -138,7 +138,7 @@ mod tests {
         delivery.sent();
         delivery.done(Err(TransportError::fatal("send", "too large")));
         assert!(delivery.all().now_or_never().is_none(), "one message is still pending");
-        delivery.done(Ok(NO_OFFSET));
+        delivery.done(Ok(None));
         let error = delivery.all().now_or_never().expect("all messages are done").expect_err("one failed");
         assert_eq!(error.to_string(), "send: too large");
     }
@@ -147,7 +147,7 @@ mod tests {
     fn the_last_offset_is_the_highest_known_offset() {
         let (delivery, ordinary) = (Delivery::with_offsets(), Delivery::new());
         assert_eq!(delivery.last_offset(), None);
-        for offset in [4, 7, NO_OFFSET, 5] {
+        for offset in [Some(4), Some(7), None, Some(5)] {
             delivery.sent();
             ordinary.sent();
             delivery.done(Ok(offset));

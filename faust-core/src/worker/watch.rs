@@ -42,7 +42,7 @@ impl IdleWatch {
 
 /// All its partitions are read to their ends, and everything read is finished.
 fn is_idle(stage: &RunningStage) -> bool {
-    let Some(positions) = stage.cursor.settled().filter(|_| stage.cursor.at_rest()) else { return false };
+    let Some(positions) = stage.cursor.progress.settled().filter(|_| stage.cursor.gate.at_rest()) else { return false };
     stage
         .inputs
         .iter()
@@ -69,12 +69,12 @@ impl StuckWatch {
         let mut seen = BTreeMap::new();
         let mut stuck = Vec::new();
         for stage in live(tasks) {
-            if stage.cursor.at_rest() {
+            if stage.cursor.gate.at_rest() {
                 continue;
             }
             // The address of a stage is its identity for as long as it lives, and it lives while it is in here.
             let id = Arc::as_ptr(&stage) as usize;
-            let begun = stage.cursor.begun();
+            let begun = stage.cursor.progress.begun();
             let before = self.seen.remove(&id).filter(|before| before.begun == begun);
             let mut now = before.unwrap_or(Seen { begun, since: Instant::now(), told: false });
             if now.since.elapsed() >= limit {

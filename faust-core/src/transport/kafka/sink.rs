@@ -22,7 +22,7 @@ use super::connection::{self, Connection};
 use super::errors::{failed, refused, unusable};
 use super::native::{TopicHandle, flush};
 use crate::error::TransportError;
-use crate::transport::delivery::{Delivery, NO_OFFSET};
+use crate::transport::delivery::Delivery;
 use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
 
 /// The longest wait for room: a report may free some between the refusal and the wait.
@@ -103,7 +103,7 @@ impl SinkTopic for KafkaTopic {
         // Before it is sent: its report may come before the call returns.
         delivery.sent();
         self.handle.send(message, delivery.clone()).map_err(|code| {
-            delivery.done(Ok(NO_OFFSET));
+            delivery.done(Ok(None));
             match code {
                 RDKafkaErrorCode::QueueFull => SendRefused::Full,
                 code => SendRefused::Failed(refused(format!("sending to `{}`", self.name), code)),
@@ -149,7 +149,7 @@ impl ProducerContext for SinkContext {
                 if !self.connection.is_up() && self.connection.came_up() {
                     debug!(target: "faust::kafka", "producer: the brokers take messages");
                 }
-                delivery.done(Ok(message.offset()));
+                delivery.done(Ok(Some(message.offset()).filter(|&offset| offset >= 0)));
             }
             Err((error, message)) => delivery.done(Err(failed(format!("delivery to `{}`", message.topic()), error))),
         }

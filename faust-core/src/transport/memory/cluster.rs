@@ -89,7 +89,7 @@ impl MemoryCluster {
     /// Acknowledges what was held back.
     pub fn release_deliveries(&self) {
         let held = self.state().held.take().unwrap_or_default();
-        held.into_iter().for_each(|(delivery, offset)| delivery.done(Ok(offset)));
+        held.into_iter().for_each(|(delivery, offset)| delivery.done(Ok(Some(offset))));
     }
 
     /// From now on commits wait: they take effect, and are answered, after

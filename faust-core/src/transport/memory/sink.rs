@@ -48,7 +48,7 @@ impl SinkTopic for MemoryTopic {
         delivery.sent();
         match &mut self.cluster.state().held {
             Some(held) => held.push((Arc::clone(delivery), offset)),
-            None => delivery.done(Ok(offset)),
+            None => delivery.done(Ok(Some(offset))),
         }
         Ok(())
     }
