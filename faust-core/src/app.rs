@@ -1,4 +1,4 @@
-//! The app: which agents, which settings; where a worker or a client starts from.
+//! The app: a set of agents with its settings, from which workers and clients are started.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::transport::kafka::KafkaTransport;
 use crate::worker::{Parts, Worker, WorkerOptions};
 use crate::{agent, codec};
 
-/// A set of agents with settings, checked: what a worker runs.
+/// A checked set of agents with its settings. Workers run an app.
 #[derive(Debug)]
 pub struct App {
     resolved: Resolved,
@@ -23,7 +23,7 @@ pub struct App {
     hooks: Vec<HookDef>,
 }
 
-/// An app while it is put together.
+/// A builder of an [`App`].
 #[derive(Debug)]
 #[must_use]
 pub struct AppBuilder {
@@ -31,61 +31,61 @@ pub struct AppBuilder {
     layers: Layers,
     agents: Vec<AgentEntry>,
     hooks: Vec<HookDef>,
-    /// Where to look for linked agents: nowhere, everywhere, or in one module.
+    /// Discovery of linked agents: none, in all modules, or in one module.
     discover: Option<Option<&'static str>>,
 }
 
-/// An agent of an app, for lists.
+/// Description of an agent of an app.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AgentInfo {
-    /// Its name.
+    /// The agent's name.
     pub name: String,
     /// The topics it reads.
     pub topics: Vec<String>,
-    /// The topics its values go to.
+    /// The topics that its values are sent to.
     pub sinks: Vec<String>,
     /// The first paragraph of its doc comment.
     pub help: &'static str,
-    /// Where it is defined.
+    /// Source file of its definition.
     pub file: &'static str,
-    /// The line there.
+    /// Line of its definition.
     pub line: u32,
 }
 
 impl App {
-    /// An app of every agent that is linked into the program.
+    /// Returns a builder of an app with every agent that is linked into the program.
     ///
-    /// The id is the consumer group and the beginning of the names of the app's own topics: it must not change.
+    /// The id is the consumer group and the prefix of the names of the app's own topics: it must not change.
     #[allow(
         clippy::new_ret_no_self,
-        reason = "an app is made by its builder; `App::new(..).main()` is what people write"
+        reason = "an app is created by its builder, and `App::new(..).main()` is the usual entry point"
     )]
     pub fn new(id: impl Into<String>) -> AppBuilder {
         AppBuilder { discover: Some(None), ..Self::builder(id) }
     }
 
-    /// An app of the agents that are named with [`AppBuilder::agent`].
+    /// Returns a builder of an app with the agents that are registered with [`AppBuilder::agent`].
     pub fn builder(id: impl Into<String>) -> AppBuilder {
         AppBuilder { id: id.into(), layers: Layers::default(), agents: Vec::new(), hooks: Vec::new(), discover: None }
     }
 
-    /// The app's id.
+    /// Returns the app's id.
     pub fn id(&self) -> &str {
         &self.resolved.settings.id
     }
 
-    /// What is in force.
+    /// Returns the effective settings.
     pub fn settings(&self) -> &Settings {
         &self.resolved.settings
     }
 
-    /// What is in force, and which layer said so.
+    /// Returns the effective settings, and the layer that each comes from.
     pub fn resolved(&self) -> &Resolved {
         &self.resolved
     }
 
-    /// The agents, sorted by name.
+    /// Returns the agents, sorted by name.
     pub fn agents(&self) -> Vec<AgentInfo> {
         let owned = |names: &[Arc<str>]| names.iter().map(|name| name.to_string()).collect();
         let info = |agent: &AgentEntry| AgentInfo {
@@ -99,31 +99,34 @@ impl App {
         self.agents.iter().map(info).collect()
     }
 
-    /// Runs every agent up to its stream and draws the topology. Needs no broker; partition counts are unknown.
+    /// Runs every agent up to its stream and returns the topology. Needs no broker; partition counts are unknown.
     ///
     /// # Errors
-    /// Every fault of every agent, and of the topology they make.
+    /// Reports all faults of the agents and of the topology.
     pub async fn plan(&self) -> Result<Plan, Error> {
         planner::plan(&self.settings().group(), &self.agents, &self.hooks, self.settings().plan_timeout).await
     }
 
-    /// Starts a worker in this process and returns when it has joined its group.
+    /// Starts a worker in this process, which joins the app's consumer group. [`Worker::ready`] waits for its first
+    /// assignment.
     ///
-    /// Waits for a broker that is away. With no broker set, the worker brings its own.
+    /// If the broker is unavailable, this waits for it. If no broker is configured, the worker uses the embedded
+    /// broker.
     ///
     /// # Errors
-    /// Faults of the topology; topics that do not fit it; what the broker refuses for good.
+    /// Fails if the topology has faults, if existing topics do not fit it, or if the broker permanently rejects a
+    /// request.
     pub async fn start(&self) -> Result<Worker, Error> {
         self.start_with(WorkerOptions::default()).await
     }
 
-    /// As [`start`](Self::start), with options.
+    /// Starts a worker like [`start`](Self::start), with options.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// Fails in the same cases as [`start`](Self::start).
     pub async fn start_with(&self, options: WorkerOptions) -> Result<Worker, Error> {
         let settings = self.settings();
-        // Before anything is opened: a mistake in an agent should cost no broker.
+        // First, so that a fault of an agent is reported without starting a broker.
         let plan = self.plan().await?;
         let connection = Connection::host(settings, HostKind::Worker).await?;
         let directory = WorkerDir::take(&settings.datadir)?;
@@ -134,7 +137,7 @@ impl App {
         Worker::start(Parts { settings: settings.clone(), plan, transport, stores, home, options }).await
     }
 
-    /// Starts a worker on a given transport: the test driver's way.
+    /// Starts a worker on a given transport, for the test driver.
     #[cfg(feature = "testing")]
     pub(crate) async fn start_on(
         &self,
@@ -146,7 +149,7 @@ impl App {
         Worker::start(Parts { settings, plan, transport, stores, home: None, options }).await
     }
 
-    /// Opens the database of a worker's tables, if it has any.
+    /// Opens the stores of the worker's tables; `None` for an app without tables.
     async fn stores(&self, plan: &Plan, directory: &std::path::Path) -> Result<Option<Arc<dyn StoreSet>>, Error> {
         if plan.tables().next().is_none() {
             return Ok(None);
@@ -158,18 +161,18 @@ impl App {
         opened.map_err(|error| Error::LocalState(error.to_string()))
     }
 
-    /// Connects to the broker this app uses, which must be running, to send and read by hand.
+    /// Connects to the app's broker, which must be running, to send and read without a worker.
     ///
     /// # Errors
-    /// No broker is set and none of this app runs.
+    /// Fails if no broker is configured and no embedded broker of this app is running.
     pub async fn client(&self) -> Result<Client, Error> {
         Client::connect(self.settings()).await
     }
 
-    /// Creates the app's missing topics and checks the others, as a worker does at its start.
+    /// Creates the app's missing topics and checks the existing ones, as a worker does when it starts.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// Fails in the same cases as [`start`](Self::start).
     pub async fn declare(&self, client: &Client) -> Result<Plan, Error> {
         let mut plan = self.plan().await?;
         ensure_topics(&mut plan, &*client.transport().admin()?, self.settings()).await?;
@@ -178,64 +181,65 @@ impl App {
 }
 
 impl AppBuilder {
-    /// The app's id.
+    /// Returns the app's id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Registers one agent: `.agent::<count>()`.
+    /// Registers an agent: `.agent::<count>()`.
     pub fn agent<A: AgentHandle>(self) -> Self {
         self.agent_with::<A>(|options| options)
     }
 
-    /// Registers one agent under another name or for other topics; in a loop, one function becomes many agents.
+    /// Registers an agent with changed options, such as another name or other topics. In a loop, one function becomes
+    /// many agents.
     pub fn agent_with<A: AgentHandle>(mut self, change: impl FnOnce(AgentOptions) -> AgentOptions) -> Self {
         self.agents.push(AgentEntry::new(A::DEF).with(change));
         self
     }
 
-    /// Registers one function of `#[window_close]` or `#[window_late]`: `.hook::<closed>()`.
+    /// Registers a function of `#[window_close]` or `#[window_late]`: `.hook::<closed>()`.
     pub fn hook<H: HookHandle>(mut self) -> Self {
         self.hooks.push(H::DEF);
         self
     }
 
-    /// Finds the linked agents of one module and of those below it; for tests, `discover_in(module_path!())`.
+    /// Adds the linked agents of one module and its submodules; for tests, `discover_in(module_path!())`.
     pub fn discover_in(mut self, module: &'static str) -> Self {
         self.discover = Some(Some(module));
         self
     }
 
-    /// Sets a value in the program, below the file, the environment and the command line.
+    /// Sets a setting in the program. The file, the environment and the command line take precedence over it.
     pub fn setting(mut self, name: impl Into<String>, value: impl ToString) -> Self {
         self.layers.builder(name, value);
         self
     }
 
-    /// All layers of settings, for whoever reads files, environments and command lines.
+    /// Returns the layers of settings, for code that reads files, environments and command lines.
     pub fn layers_mut(&mut self) -> &mut Layers {
         &mut self.layers
     }
 
-    /// Takes the environment (`FAUST_..`) and `faust.toml` into account, as the command line does by itself.
+    /// Applies the environment (`FAUST_..`) and `faust.toml`. The command line does this automatically.
     pub fn from_process(mut self) -> Self {
         self.layers.process();
         self
     }
 
-    /// Connects to the app's broker, which must be running, without any agent: for programs that only send or read.
+    /// Connects to the app's broker, which must be running, without agents: for programs that only send or read.
     ///
     /// # Errors
-    /// Faults of the settings; no broker is set and none of this app runs.
+    /// Fails if the settings are invalid, or if no broker is configured and no embedded broker of this app is running.
     pub async fn client(self) -> Result<Client, Error> {
         let resolved = self.layers.resolve(&self.id).map_err(Error::Setup)?;
         Client::connect(&resolved.settings).await
     }
 
-    /// Checks everything.
+    /// Checks the settings, agents, codecs and records, and creates the app.
     ///
     /// # Errors
-    /// All faults together: settings, agents, codecs, records.
+    /// Reports all faults together.
     pub fn build(self) -> Result<App, Error> {
         let Self { id, layers, mut agents, mut hooks, discover } = self;
         if let Some(module) = discover {

@@ -1,4 +1,5 @@
-//! A connection for programs that send and read by hand: the commands, generators of test data, `main` functions.
+//! A client without a worker, for programs that only send and read: CLI commands, generators of test data, `main`
+//! functions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Finds the broker and opens a producer.
+    /// Connects to the broker and opens a producer.
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
         let connection = Connection::find(settings).await?;
         let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(connection.kafka(settings, true)));
@@ -29,28 +30,28 @@ impl Client {
         Ok(Self { connection, transport, outbox })
     }
 
-    /// The port to the broker, for everything that is not typed sending.
+    /// Returns the transport, for operations other than typed sends.
     pub fn transport(&self) -> &Arc<dyn Transport> {
         &self.transport
     }
 
-    /// How it is connected.
+    /// Returns the connection to the broker.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// A topic to send to.
+    /// Returns a topic to send to.
     ///
     /// # Errors
-    /// A type without a codec, a name the producer refuses.
+    /// Fails if a type has no codec, or if the producer rejects the topic name.
     pub fn topic<K: Data, V: Data>(&self, name: &str) -> Result<Topic<K, V>, Error> {
         Topic::outside(name, &self.outbox)
     }
 
-    /// Waits until everything sent has arrived.
+    /// Waits until all sent messages are acknowledged.
     ///
     /// # Errors
-    /// The first message that did not, or that `within` was not enough.
+    /// Returns the error of the first message that was not delivered, or a timeout after `within`.
     pub async fn flush(&self, within: Duration) -> Result<(), Error> {
         self.outbox.sink.flush(within).await?;
         Ok(self.outbox.settle(within).await?)

@@ -1,4 +1,5 @@
-//! The plan of an app: which stages read which topics and write which. It is built before anything is subscribed.
+//! The plan of an app: its stages and the topics they read and write. It is built before the worker subscribes to a
+//! topic.
 
 mod tables;
 pub(super) mod model;

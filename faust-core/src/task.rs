@@ -1,4 +1,4 @@
-//! The task of one partition of each set of topics. A task owns its queues, its stages, its tables and its commits.
+//! The task of one partition of a set of topics. A task owns its queues, stages, tables and commits.
 
 mod check;
 mod in_flight;

@@ -1,4 +1,4 @@
-//! The worker: joins the group, runs the tasks of its partitions, commits, and drains.
+//! The worker: joins the group, runs the tasks of its partitions, commits, and drains on shutdown.
 
 mod options;
 mod status;

@@ -87,7 +87,7 @@ async fn embedded_a_worker_waits_out_twenty_seconds_without_being_busy_or_loud()
     cluster.produce(CLICKS, clicks(200)).await;
     cluster.wait_done("filter", CLICKS, 200).await;
     cluster.stop_broker();
-    worker.wait_for_line("the broker is away").await;
+    worker.wait_for_line("the broker is unavailable").await;
     let (before, lines, began) = (cpu(&worker), worker.stderr().len(), Instant::now());
     tokio::time::sleep(Duration::from_secs(20)).await;
     let (used, said) = (cpu(&worker) - before, worker.stderr()[lines..].to_vec());
@@ -96,7 +96,7 @@ async fn embedded_a_worker_waits_out_twenty_seconds_without_being_busy_or_loud()
     cluster.start_broker();
     cluster.produce(CLICKS, clicks(150)).await;
     cluster.wait_done("filter", CLICKS, 350).await;
-    worker.wait_for_line("the broker is back").await;
+    worker.wait_for_line("the broker is available again").await;
     worker.interrupt();
     worker.wait().await.success();
     assert_eq!(cluster.count(POPULAR).await, 100 + 50);

@@ -165,7 +165,7 @@ async fn embedded_one_interrupt_drains_and_a_second_ends_at_once() {
     let click = r#"{"email":"a","timestamp":"b","uri":"/","number":100}"#;
     cluster.produce("com.udacity.streams.clickevents", (0..20_000).map(|_| Message::of(click))).await;
     cluster.stop_broker();
-    worker_two.wait_for_line("the broker is away").await;
+    worker_two.wait_for_line("the broker is unavailable").await;
     worker_two.interrupt();
     worker_two.wait_for_line("draining; press again").await;
     worker_two.interrupt();

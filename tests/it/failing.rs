@@ -138,7 +138,7 @@ async fn an_agent_that_returns_while_its_stream_is_open_has_failed_but_keeps_wha
     let worker = cluster.run(cluster.app("fa-return").agent::<returning>()).await;
     let error = worker.wait().await.unwrap_err().to_string();
     let expected = "agent `returning` failed 5 times at fa-return[0] offset 4: agent ended while its stream is open; \
-                    let it return only when `next()` gives `None`; no effects of that event are committed";
+                    let it return only after `next()` has returned `None`; no effects of that event are committed";
     assert_eq!(error, expected);
     assert_eq!(*HANDLED.lock().unwrap(), [0, 1, 2, 3, 4]);
 }

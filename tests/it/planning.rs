@@ -87,7 +87,7 @@ async fn a_prelude_that_never_ends_is_told_with_the_agents_name() {
     for app in [App::builder("plan").agent::<never_there>(), App::builder("plan").agent::<blocking>()] {
         let faults = faults(app.setting("plan_timeout", "200ms")).await;
         assert_eq!(faults.len(), 1);
-        let [agent, words] = ["agent `never_there`", "did not come to its stream within 200ms"];
+        let [agent, words] = ["agent `never_there`", "did not reach its stream within 200ms"];
         assert!(
             faults[0].replace("blocking", "never_there").starts_with(agent) && faults[0].contains(words),
             "{faults:?}"
@@ -174,7 +174,7 @@ async fn a_topology_that_cannot_be_is_told_before_anything_is_subscribed() {
     let faults = faults(App::builder("plan").agent::<grouped_twice>().agent::<circle>()).await;
     let expected = [
         "agent `circle`: through `plan-circle` leads back to the topic it reads; name another topic",
-        "agent `grouped_twice`: group_by `half` occurs twice; give each `group_by` a name of its own",
+        "agent `grouped_twice`: group_by `half` occurs twice; give each `group_by` its own name",
     ];
     assert_eq!(faults, expected);
 }

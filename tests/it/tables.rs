@@ -63,7 +63,7 @@ async fn a_source_that_gets_more_partitions_ends_the_worker() {
     cluster.grow("ta-grown", 3).await;
     let why = ends_with(&worker).await;
     for part in
-        ["topic `ta-grown` has 3 partitions now, and had 2 when the worker started", "raise the app's `version`"]
+        ["topic `ta-grown` has 3 partitions now, but had 2 when the worker started", "raise the app's `version`"]
     {
         assert!(why.contains(part), "`{part}` is not in: {why}");
     }

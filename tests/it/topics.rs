@@ -44,8 +44,8 @@ async fn topics_that_do_not_fit_are_told_together_and_left_as_they_are() {
     let error = app.start().await.unwrap_err();
     let faust::Error::Setup(faults) = &error else { panic!("{error:?}") };
     let expected = [
-        format!("topic `{internal}` has 2 partitions, but `to-misfit` has 4; delete `{internal}` when it is empty, it is created again with 4"),
-        "topic `to-misfit-out` has 5 partitions, but it is declared with 2; change the declaration, or create the topic anew".to_owned(),
+        format!("topic `{internal}` has 2 partitions, but `to-misfit` has 4; once `{internal}` is empty, delete it: it is then recreated with 4"),
+        "topic `to-misfit-out` has 5 partitions, but it is declared with 2; change the declaration, or recreate the topic".to_owned(),
     ];
     assert_eq!(faults.faults(), expected);
     for (topic, partitions) in [("to-misfit", 4), ("to-misfit-out", 5), (&*internal, 2)] {

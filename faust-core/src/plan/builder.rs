@@ -10,10 +10,10 @@ use crate::stage::recorder::{Declared, RepartitionTarget};
 use crate::stage::{HookDef, dead_letter};
 
 impl Plan {
-    /// Draws the plan from what each agent declared.
+    /// Builds the plan from the declarations of the agents and hooks.
     ///
     /// # Errors
-    /// All faults of the topology together.
+    /// Reports all faults of the topology together.
     pub(crate) fn build(
         group: &str,
         agents: Vec<(AgentEntry, Declared)>,
@@ -38,7 +38,7 @@ impl Plan {
     }
 }
 
-/// A plan while it is declared.
+/// A plan under construction, with the faults found so far.
 pub(super) struct PlanBuilder<'a> {
     group: &'a str,
     pub(super) plan: Plan,
@@ -93,7 +93,7 @@ impl PlanBuilder<'_> {
         });
     }
 
-    /// The topic a hop leads to, with its faults noted.
+    /// Adds the topic that a repartition writes to and returns its name. Records faults of the repartition.
     fn hop(&mut self, agent: &str, target: &RepartitionTarget, reads: &[Arc<str>]) -> String {
         let mut fault = |what: &str| self.faults.push(format!("agent `{agent}`: {target} {what}"));
         let name = match target {
@@ -107,7 +107,7 @@ impl PlanBuilder<'_> {
             }
             RepartitionTarget::Named(_) => {}
             RepartitionTarget::Internal { .. } if !topic.like.is_empty() => {
-                fault("occurs twice; give each `group_by` a name of its own");
+                fault("occurs twice; give each `group_by` its own name");
             }
             RepartitionTarget::Internal { partitions: Some(..=0), .. } => {
                 fault("has no partitions; give it at least one")
@@ -115,7 +115,8 @@ impl PlanBuilder<'_> {
             RepartitionTarget::Internal { partitions, .. } => {
                 topic.follows = partitions.is_none();
                 topic.purge = true;
-                // Kept whatever the events' own times are: year-old events are new here.
+                // No time-based retention: records keep the timestamps of their events, so a broker would delete old
+                // events before they are read.
                 topic.decl = Some(TopicDecl {
                     partitions: *partitions,
                     retention_ms: Some(-1),
@@ -128,7 +129,8 @@ impl PlanBuilder<'_> {
     }
 }
 
-/// Groups stages that share a topic or a table: partition `p` of all their topics is one task.
+/// Groups stages that share a topic or a table into sets. Partition `p` of all topics of a set is processed by one
+/// task.
 fn task_sets(stages: &[PlannedStage]) -> Vec<TaskSet> {
     let mut sets: Vec<TaskSet> = Vec::new();
     for (index, stage) in stages.iter().enumerate() {

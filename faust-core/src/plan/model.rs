@@ -1,4 +1,4 @@
-//! The model of an app's topology: its stages, its topics, and the sets that its tasks are made from.
+//! The model of an app's topology: stages, topics, tables, and the sets of co-partitioned topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::declare::TopicDecl;
 use crate::stage::HookDef;
 use crate::stage::recorder::Forwarder;
 
-/// What an app reads, does and writes. Immutable once declared.
+/// The topology of an app: its stages, topics and tables.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) group: String,
@@ -20,7 +20,7 @@ pub struct Plan {
     pub(super) sets: Vec<TaskSet>,
 }
 
-/// One step of an agent: all of it, or a part between two topics.
+/// A stage of an agent: the whole agent, or the part between two of its topics.
 #[derive(Clone)]
 pub struct PlannedStage {
     pub(crate) name: Arc<str>,
@@ -28,34 +28,34 @@ pub struct PlannedStage {
     pub(crate) hop: usize,
     pub(crate) reads: Vec<Arc<str>>,
     pub(super) writes: Vec<String>,
-    /// The tables it uses.
+    /// Names of the tables that the stage uses.
     pub(crate) tables: Vec<Arc<str>>,
-    /// What hears of the windows of those.
+    /// Hooks of the windowed tables among them.
     pub(crate) hooks: Vec<HookDef>,
     pub(crate) run: StageRun,
 }
 
-/// What a stage executes.
+/// The code that a stage executes.
 #[derive(Clone)]
 pub(crate) enum StageRun {
-    /// The operators before a hop.
+    /// The operators before a repartition, and the topic they write to.
     Forward(Arc<dyn Forwarder>, String),
     /// The agent's own function.
     Agent(AgentEntry),
 }
 
-/// What a topic is to the app.
+/// The role of a topic in an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TopicRole {
-    /// An agent reads it.
+    /// Read by an agent.
     Source,
-    /// The app fills and reads it: the way of a `group_by` or `through`.
+    /// Written and read by the app: the topic of a `group_by` or `through`.
     Internal,
-    /// Keeps a table.
+    /// Changelog of a table.
     Changelog,
-    /// The app only writes it.
+    /// Only written by the app.
     Output,
-    /// Takes what cannot be decoded.
+    /// Receives messages that cannot be decoded.
     DeadLetter,
 }
 
@@ -64,45 +64,49 @@ pub enum TopicRole {
 pub struct TopicPlan {
     name: String,
     pub(super) role: TopicRole,
-    /// How many partitions it has; known once the broker was asked.
+    /// Number of partitions; `None` until it was looked up on the broker.
     pub(crate) partitions: Option<i32>,
     pub(crate) decl: Option<TopicDecl>,
-    /// The topics it is filled from: if it is missing, it gets as many partitions as they have.
+    /// Topics that its messages are derived from. A missing topic is created with as many partitions as the largest of
+    /// them has.
     pub(crate) like: Vec<Arc<str>>,
-    /// Whether any other count is a fault.
+    /// `true` if its partition count must be that of the topics in `like`.
     pub(crate) follows: bool,
-    /// Whether what is committed in it is trimmed: only this app reads it.
+    /// `true` if its records are deleted once they are committed. Only this app reads such a topic.
     pub(crate) purge: bool,
 }
 
-/// Topics whose partitions of one number are one task, because some stage reads them together.
+/// A set of co-partitioned topics: each partition number is one task, which processes that partition of all of them.
+///
+/// Topics are in one set if a stage reads them together, or if their stages share a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TaskSet {
     pub(crate) topics: BTreeSet<Arc<str>>,
-    /// The tables its stages use, which are one for all of them.
+    /// Tables that the stages of the set use and share.
     pub(crate) tables: BTreeSet<Arc<str>>,
-    /// Indexes into [`Plan::stages`].
+    /// Indexes of its stages in [`Plan::stages`].
     pub(crate) stages: Vec<usize>,
 }
 
 impl Plan {
-    /// The stages, agents in order of name, each from its source to its function.
+    /// Returns the stages: agents sorted by name, the stages of each from its source topics to its function.
     pub fn stages(&self) -> &[PlannedStage] {
         &self.stages
     }
 
-    /// Every topic the app touches, by name.
+    /// Returns every topic that the app reads or writes, sorted by name.
     pub fn topics(&self) -> impl Iterator<Item = &TopicPlan> {
         self.topics.values()
     }
 
-    /// Every table, by name.
+    /// Returns every table, sorted by name.
     pub fn tables(&self) -> impl Iterator<Item = &TablePlan> {
         self.tables.values()
     }
 
-    /// The topics that hold what the app has made for itself, so that without them it starts over: the changelogs of its
-    /// tables, and the ways of its `group_by`. Not what it only passes through, and not its dead letters.
+    /// Returns the topics that hold the app's own state: the changelogs of its tables, and the repartition topics of
+    /// its `group_by`. Without them, the app starts over. Topics named with `through` and the dead-letter topic are not
+    /// included.
     pub fn own_topics(&self) -> BTreeSet<&str> {
         let changelogs = self.tables().map(TablePlan::changelog);
         let hops = self.stages.iter().filter(|stage| stage.is_forward()).flat_map(|stage| &stage.writes);
@@ -121,18 +125,19 @@ impl Plan {
         &self.sets
     }
 
-    /// The topics some stage reads: what the group subscribes to.
+    /// Returns the topics that the group subscribes to: those that any stage reads.
     pub(crate) fn subscribed(&self) -> Vec<Arc<str>> {
         let topics: BTreeSet<_> = self.stages.iter().flat_map(|stage| stage.reads.iter().cloned()).collect();
         topics.into_iter().collect()
     }
 
-    /// The set a topic belongs to.
+    /// Returns the index of the set that contains a topic.
     pub(crate) fn set_of(&self, topic: &str) -> Option<usize> {
         self.sets.iter().position(|set| set.topics.contains(topic))
     }
 
-    /// Notes a topic; reading outweighs writing.
+    /// Returns a topic, and adds it if it is new. Of several roles, the topic keeps the first in the order of
+    /// [`TopicRole`]: a topic that is both read and written is a source.
     pub(super) fn topic(&mut self, name: &str, role: TopicRole) -> &mut TopicPlan {
         let topic = self.topics.entry(name.to_owned()).or_insert_with(|| TopicPlan {
             name: name.to_owned(),
@@ -149,49 +154,50 @@ impl Plan {
 }
 
 impl PlannedStage {
-    /// The stage's name: the agent's, with `/0`, `/1` and so on for what runs before a `group_by` or `through`.
+    /// Returns the stage's name: the agent's name, followed by `/0`, `/1` and so on for the stages that end in a
+    /// `group_by` or `through`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The agent it is part of.
+    /// Returns the name of its agent.
     pub fn agent(&self) -> &str {
         &self.agent
     }
 
-    /// Whether it only forwards to an internal topic.
+    /// Returns `true` if the stage only forwards events to the topic of a `group_by` or `through`.
     pub fn is_forward(&self) -> bool {
         matches!(self.run, StageRun::Forward(..))
     }
 
-    /// The topics it reads.
+    /// Returns the topics that the stage reads.
     pub fn reads(&self) -> impl Iterator<Item = &str> {
         self.reads.iter().map(|topic| &**topic)
     }
 
-    /// The tables it uses.
+    /// Returns the tables that the stage uses.
     pub fn tables(&self) -> impl Iterator<Item = &str> {
         self.tables.iter().map(|table| &**table)
     }
 
-    /// The topics it declares to write.
+    /// Returns the topics that the stage declares as its outputs.
     pub fn writes(&self) -> &[String] {
         &self.writes
     }
 }
 
 impl TopicPlan {
-    /// The topic's name.
+    /// Returns the topic's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is to the app.
+    /// Returns the topic's role in the app.
     pub fn role(&self) -> TopicRole {
         self.role
     }
 
-    /// Its partition count, once the broker was asked.
+    /// Returns the topic's partition count; `None` until it was looked up on the broker.
     pub fn partitions(&self) -> Option<i32> {
         self.partitions
     }
@@ -219,7 +225,7 @@ impl fmt::Debug for PlannedStage {
     }
 }
 
-/// One line per stage, indented under the stage that fills its topic.
+/// Formats one line per stage, indented under the stage that writes its input topic.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for stage in &self.stages {
@@ -233,7 +239,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Whether a topic is named as [`PlanBuilder::hop`] names the way of a `group_by`, and not by the user.
+/// Returns `true` if the topic has a name that [`PlanBuilder::hop`] generates for a `group_by`.
 fn is_repartition(group: &str, topic: &str) -> bool {
     topic.strip_prefix(group).is_some_and(|rest| rest.starts_with('-') && rest.ends_with("-repartition"))
 }

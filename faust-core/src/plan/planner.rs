@@ -1,4 +1,4 @@
-//! Runs every agent once, up to its stream, to learn its topology.
+//! The planner: runs every agent up to its stream to record its declarations.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::stage::context::StageMode;
 use crate::stage::recorder::{Declared, PlanRecorder};
 use crate::stage::{AgentCx, HookDef};
 
-/// Plans an app.
+/// Builds the plan of an app.
 ///
 /// # Errors
-/// All faults of all agents together.
+/// Reports all faults of all agents and hooks together.
 pub(crate) async fn plan(
     group: &str,
     agents: &[AgentEntry],
@@ -39,7 +39,7 @@ pub(crate) async fn plan(
             Err(more) => faults.extend(more),
         }
     }
-    // Faults of the topology are told with the others, from the agents that could be planned.
+    // The topology of the agents without faults is checked in any case, so that all faults are reported together.
     match Plan::build(group, planned, planned_hooks) {
         Ok(plan) if faults.is_empty() => Ok(plan),
         Ok(_) => Err(Error::setup(faults)),
@@ -50,7 +50,7 @@ pub(crate) async fn plan(
     }
 }
 
-/// A hook declares all it has to by its arguments.
+/// Records the declarations of a hook, all of which are in its arguments.
 fn record_hook(group: &str, def: &HookDef) -> Result<Declared, Vec<String>> {
     let recorder = PlanRecorder::new(def.name, group);
     let mut cx = AgentCx { agent: def.name, sinks: &[], mode: StageMode::Planning(Arc::clone(&recorder)) };
@@ -64,18 +64,18 @@ fn record_hook(group: &str, def: &HookDef) -> Result<Declared, Vec<String>> {
     if let Some(table) = declared.tables.first() {
         let name = &table.info().name;
         declared.faults.push(format!(
-            "hook `{}` takes table `{name}`; hooks send to topics, and an agent keeps tables: let one read what it sends",
+            "hook `{}` takes table `{name}`, but hooks cannot use tables; send to a topic, and update the table in an agent that reads it",
             def.name
         ));
     }
     if declared.faults.is_empty() { Ok(declared) } else { Err(declared.faults) }
 }
 
-/// The planning run of one agent.
+/// Runs an agent up to its stream and returns its declarations.
 async fn record_agent(group: &str, entry: &AgentEntry, timeout: Duration) -> Result<Declared, Vec<String>> {
     let agent = &entry.name;
     let recorder = PlanRecorder::new(agent, group);
-    // In a task of its own, so that an agent that blocks its thread does not block the planner.
+    // A separate task, so that an agent that blocks its thread does not block the planner.
     let run = tokio::spawn(run_to_stream(entry.clone(), Arc::clone(&recorder)));
     let abort = run.abort_handle();
     let outcome = tokio::time::timeout(timeout, run).await;
@@ -83,20 +83,20 @@ async fn record_agent(group: &str, entry: &AgentEntry, timeout: Duration) -> Res
     let mut declared = recorder.take();
     match outcome {
         Ok(Ok(Ok(()))) if declared.polled.is_some() => {}
-        // What a fault noted on the way explains needs no second error.
+        // A recorded fault is the reason that the stream was not polled; no second error is added.
         _ if !declared.faults.is_empty() => {}
         Ok(Ok(Ok(()))) => declared.faults.push(format!("agent `{agent}` returned before it read its stream; read it with `while let Some(event) = stream.next().await`")),
         Ok(Ok(Err(StartError::Setup(Error::Setup(errors))))) => declared.faults.extend(errors.faults().to_vec()),
         Ok(Ok(Err(error))) => declared.faults.push(format!("agent `{agent}` failed before it read its stream: {error}")),
         Ok(Err(join)) => declared.faults.push(format!("agent `{agent}` failed before it read its stream: {join}")),
         Err(_) => declared.faults.push(format!(
-            "agent `{agent}` did not come to its stream within {timeout:?}; what takes long belongs after the first event (or raise `plan_timeout`)"
+            "agent `{agent}` did not reach its stream within {timeout:?}; move slow work after the first event, or raise `plan_timeout`"
         )),
     }
     if declared.faults.is_empty() { Ok(declared) } else { Err(declared.faults) }
 }
 
-/// Why a planning run ended early.
+/// The reason that a planning run ended before the stream was polled.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error("{0}")]
@@ -107,7 +107,7 @@ enum StartError {
     Panicked(String),
 }
 
-/// Starts the agent and polls it until its stream was polled, then drops it.
+/// Starts the agent, polls it until it has polled its stream, and drops it.
 async fn run_to_stream(entry: AgentEntry, recorder: Arc<PlanRecorder>) -> Result<(), StartError> {
     let mut cx = AgentCx { agent: &entry.name, sinks: &entry.sinks, mode: StageMode::Planning(Arc::clone(&recorder)) };
     let future = (entry.def.start)(&mut cx).map_err(StartError::Setup)?;
@@ -125,7 +125,7 @@ async fn run_to_stream(entry: AgentEntry, recorder: Arc<PlanRecorder>) -> Result
     .await
 }
 
-/// The words of a panic.
+/// Extracts the message of a panic payload.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())

@@ -12,7 +12,7 @@ use crate::stage::{HookDef, HookKind};
 use crate::table_state::TableFactory;
 
 impl PlanBuilder<'_> {
-    /// Notes the tables of an agent's last stage; their names, for the stage.
+    /// Adds the tables of an agent's last stage to the plan and returns their names.
     pub(super) fn tables(
         &mut self,
         agent: &str,
@@ -23,7 +23,7 @@ impl PlanBuilder<'_> {
         for factory in tables {
             let info = factory.info().clone();
             if names.contains(&info.name) {
-                // One table under two arguments is still one table, if they agree on it.
+                // Two arguments of an agent may share one table. The check below compares their declarations.
             } else {
                 names.push(Arc::clone(&info.name));
             }
@@ -60,7 +60,7 @@ impl PlanBuilder<'_> {
         }
     }
 
-    /// Gives each hook to its table and the stages that use it.
+    /// Adds each hook to its table and to the stages that use the table.
     pub(super) fn hooks(&mut self, hooks: Vec<(HookDef, Declared)>) {
         let mut taken: BTreeMap<(&str, bool), HookDef> = BTreeMap::new();
         for (def, declared) in hooks {
@@ -76,7 +76,7 @@ impl PlanBuilder<'_> {
             }
             let Some(table) = self.plan.tables.get_mut(def.table) else {
                 self.faults.push(format!(
-                    "{place} is for table `{}`, which no agent takes; there is {}",
+                    "{place} is for table `{}`, which no agent uses; known tables: {}",
                     def.table,
                     self.known()
                 ));
@@ -94,7 +94,7 @@ impl PlanBuilder<'_> {
                 };
                 if has != *taken {
                     self.faults.push(format!(
-                        "{place} takes {part} of table `{}` as `{taken}`, and the table has `{has}`; take that",
+                        "{place} takes {part} of table `{}` as `{taken}`, but the table has `{has}`; use that type",
                         def.table
                     ));
                 }

@@ -1,4 +1,4 @@
-//! The tables of a plan: which agents share which, and which hooks belong to them.
+//! The tables of a plan, each with the agents that share it and its hooks.
 
 use std::sync::Arc;
 
@@ -15,42 +15,42 @@ pub struct TablePlan {
 }
 
 impl TablePlan {
-    /// The table's name.
+    /// Returns the table's name.
     pub fn name(&self) -> &str {
         &self.factory.info().name
     }
 
-    /// The Rust type of its keys.
+    /// Returns the name of the Rust type of its keys.
     pub fn key_type(&self) -> &str {
         self.factory.info().key_type
     }
 
-    /// The Rust type of its values.
+    /// Returns the name of the Rust type of its values.
     pub fn value_type(&self) -> &str {
         self.factory.info().value_type
     }
 
-    /// Its windows, if it has any.
+    /// Returns the table's windows; `None` for a table without windows.
     pub fn window(&self) -> Option<WindowSpec> {
         self.factory.info().window
     }
 
-    /// What its declaration says it is for.
+    /// Returns the help text of its declaration.
     pub fn help(&self) -> &str {
         self.factory.info().help
     }
 
-    /// The topic that keeps it.
+    /// Returns the name of its changelog topic.
     pub fn changelog(&self) -> &str {
         &self.factory.info().changelog
     }
 
-    /// The agents that use it.
+    /// Returns the names of the agents that use it.
     pub fn agents(&self) -> &[String] {
         &self.agents
     }
 
-    /// The functions that hear of its windows: their names.
+    /// Returns the names of its hooks: the functions of `#[window_close]` and `#[window_late]`.
     pub fn hooks(&self) -> impl Iterator<Item = &str> {
         self.hooks.iter().map(|hook| hook.name)
     }

@@ -1,4 +1,4 @@
-//! Makes the broker's topics fit the plan: creates what is missing, checks what is there, never alters it.
+//! Creates the plan's missing topics and checks the existing ones. Existing topics are never altered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::error::{Error, TransportError};
 use crate::time::millis;
 use crate::transport::{Admin, NewTopic};
 
-/// Settles every topic of the plan and fills in partition counts.
+/// Ensures that every topic of the plan exists and fits the plan, and fills in the partition counts.
 ///
-/// Waits for brokers that are away, and for missing topics that it may not create.
+/// Waits for unavailable brokers, and for missing topics that it is not allowed to create.
 ///
 /// # Errors
-/// Topics that do not fit, all together; what a broker refuses for good.
+/// Reports all topics that do not fit together. Fails if a broker permanently rejects a request.
 pub(crate) async fn ensure_topics(plan: &mut Plan, admin: &dyn Admin, settings: &Settings) -> Result<(), Error> {
     let mut waiting = Waiting::default();
     loop {
@@ -38,18 +38,19 @@ pub(crate) async fn ensure_topics(plan: &mut Plan, admin: &dyn Admin, settings: 
                 tracing::info!("creating topic `{}` with {} partitions", topic.name, topic.partitions);
             }
             retry("create topics", &mut waiting, || admin.create(create.clone())).await?;
-            // Internal topics come next round: they take their count from what was created now.
+            // Internal topics follow in the next round: their partition counts are those of the topics created now.
             continue;
         }
         waiting.say(&format!(
-            "waiting for {}: create them, or allow it with `topic_allow_declare`",
+            "waiting for {}: create them, or set `topic_allow_declare` to let workers create them",
             missing.iter().map(|name| format!("topic `{name}`")).collect::<Vec<_>>().join(", ")
         ));
         tokio::time::sleep(WAIT).await;
     }
 }
 
-/// A changelog that is not compacted alone loses what the table has: by age, by size.
+/// Checks that the cleanup policy of every changelog is `compact` alone: other policies delete records that the table
+/// needs, by age or by size.
 async fn check_changelogs(plan: &Plan, admin: &dyn Admin, waiting: &mut Waiting) -> Result<(), Error> {
     let names: Vec<_> = plan.tables().map(|table| table.changelog().to_owned()).collect();
     if names.is_empty() {
@@ -61,16 +62,16 @@ async fn check_changelogs(plan: &Plan, admin: &dyn Admin, waiting: &mut Waiting)
         .filter(|(_, policy)| policy != "compact")
         .map(|(topic, policy)| {
             format!(
-                "topic `{topic}` keeps a table and has `cleanup.policy={policy}`, so that what is old is deleted and cannot be restored; set it to `compact`"
+                "topic `{topic}` is the changelog of a table, but has `cleanup.policy={policy}`: deleted records cannot be restored; set it to `compact`"
             )
         })
         .collect();
     if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }
 }
 
-/// The pause between two looks.
+/// Pause between two attempts.
 const WAIT: Duration = Duration::from_millis(500);
-/// How long a broker may take to answer before that is worth a word.
+/// Response time of a broker after which a warning is logged.
 const SILENCE: Duration = Duration::from_secs(2);
 
 async fn look(admin: &dyn Admin, plan: &Plan, waiting: &mut Waiting) -> Result<BTreeMap<String, i32>, Error> {
@@ -78,7 +79,9 @@ async fn look(admin: &dyn Admin, plan: &Plan, waiting: &mut Waiting) -> Result<B
     retry("look up topics", waiting, || admin.topics(Some(names.clone()))).await
 }
 
-/// Tries until the broker answers (promise P7). No `AsyncFn`, with which `start()` could not be spawned: rust#110338.
+/// Retries until the broker answers (promise P7).
+///
+/// Not an `AsyncFn`: the future of `start()` would not be `Send` (rust#110338).
 async fn retry<'a, T>(
     what: &str,
     waiting: &mut Waiting,
@@ -90,7 +93,7 @@ async fn retry<'a, T>(
             biased;
             answer = &mut attempt => answer,
             () = tokio::time::sleep(SILENCE) => {
-                // A request that finds no broker takes its time to fail; people should not wonder meanwhile.
+                // Without a broker, it takes a while until the request fails.
                 waiting.say(&format!("waiting for the broker to {what}: no answer yet"));
                 attempt.await
             }
@@ -106,7 +109,7 @@ async fn retry<'a, T>(
     }
 }
 
-/// Says what is waited for: at once, then every ten seconds.
+/// Log of the current wait: warns immediately, then every ten seconds while the text is the same.
 #[derive(Default)]
 struct Waiting {
     said: Option<(String, tokio::time::Instant)>,
@@ -123,13 +126,14 @@ impl Waiting {
     }
 }
 
-/// What to create now, and what can only be waited for.
+/// Returns the topics to create now, and the names of those that the worker may not create and waits for.
 fn missing(plan: &Plan, settings: &Settings) -> (Vec<NewTopic>, Vec<String>) {
     let mut create = Vec::new();
     let mut wait = Vec::new();
     for topic in plan.topics().filter(|topic| topic.partitions.is_none()) {
         let Some(partitions) = partitions_for(plan, topic, settings) else { continue };
-        // Internal topics are the app's own: without them it cannot run, so the setting does not cover them.
+        // The setting does not apply to internal topics and changelogs: only the app uses them, and cannot run without
+        // them.
         if settings.topic_allow_declare || matches!(topic.role, TopicRole::Internal | TopicRole::Changelog) {
             create.push(creation(topic, partitions, settings));
         } else {
@@ -139,7 +143,7 @@ fn missing(plan: &Plan, settings: &Settings) -> (Vec<NewTopic>, Vec<String>) {
     (create, wait)
 }
 
-/// How many partitions a missing topic gets; `None` while the topics it follows are missing themselves.
+/// Returns the number of partitions for a missing topic; `None` while a topic that determines it is missing as well.
 fn partitions_for(plan: &Plan, topic: &TopicPlan, settings: &Settings) -> Option<i32> {
     if topic.like.is_empty() {
         return Some(settings.topic_partitions);
@@ -156,41 +160,44 @@ fn creation(topic: &TopicPlan, partitions: i32, settings: &Settings) -> NewTopic
     let mut new = new_topic(&decl, partitions, settings.topic_replication_factor);
     new.name = topic.name().to_owned();
     if topic.role == TopicRole::DeadLetter {
-        // A message at the size limit must still fit when our headers are added, and must not be swept away unseen.
+        // A message at the size limit must still fit with the dead-letter headers, and must not expire before it is
+        // inspected.
         new.configs.insert("max.message.bytes".to_owned(), DEAD_LETTER_MAX.to_string());
         new.configs.insert("retention.ms".to_owned(), "-1".to_owned());
     }
     if topic.role == TopicRole::Changelog {
         let lag = millis(settings.changelog_compaction_lag).to_string();
         new.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
-        // What was committed stays readable under what was not, until a worker has set that right.
+        // A committed value is kept beneath a later uncommitted one until a worker has rewritten it.
         new.configs.insert("min.compaction.lag.ms".to_owned(), lag);
-        // Nothing in it has the events' times, which may be old enough to be swept away.
+        // Not the events' timestamps: they may be old enough for the broker to delete the records.
         new.configs.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
         new.configs.insert("max.message.bytes".to_owned(), DEAD_LETTER_MAX.to_string());
-        // Only closed segments are compacted: with Kafka's gigabyte a restore would read most of what was ever written.
+        // Only closed segments are compacted. With Kafka's default of 1 GiB, a restore would read most records ever
+        // written.
         new.configs.insert("segment.bytes".to_owned(), CHANGELOG_SEGMENT.to_string());
     }
     new
 }
 
-/// A segment of a changelog, in bytes.
+/// Segment size of a changelog in bytes.
 const CHANGELOG_SEGMENT: u32 = 64 << 20;
-/// The largest dead letter, in bytes.
+/// Maximum message size of the dead-letter topic and of changelogs in bytes.
 const DEAD_LETTER_MAX: u32 = 16 << 20;
 
-/// Counts that do not fit, each with its fix. Other properties of a topic that exists are its owner's: not compared.
+/// Checks the partition counts of existing topics, and reports each fault with its fix. Other properties of a topic are
+/// the owner's responsibility and are not compared.
 fn check(plan: &Plan) -> Result<(), Error> {
     let mut faults = Vec::new();
     for topic in plan.topics() {
         let (name, have) = (topic.name(), topic.partitions.unwrap_or_default());
         if let Some(declared) = topic.decl.and_then(|decl| decl.partitions).filter(|&declared| declared != have) {
-            faults.push(format!("topic `{name}` has {have} partitions, but it is declared with {declared}; change the declaration, or create the topic anew"));
+            faults.push(format!("topic `{name}` has {have} partitions, but it is declared with {declared}; change the declaration, or recreate the topic"));
         }
         let like = topic.like.iter().filter_map(|source| count(plan, source)).max();
         if let Some(needed) = like.filter(|&needed| topic.follows && needed != have) {
             let sources = topic.like.join("`, `");
-            faults.push(format!("topic `{name}` has {have} partitions, but `{sources}` has {needed}; delete `{name}` when it is empty, it is created again with {needed}"));
+            faults.push(format!("topic `{name}` has {have} partitions, but `{sources}` has {needed}; once `{name}` is empty, delete it: it is then recreated with {needed}"));
         }
     }
     for set in plan.sets().iter().filter(|set| !set.tables.is_empty()) {
@@ -207,7 +214,7 @@ fn check(plan: &Plan) -> Result<(), Error> {
     if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }
 }
 
-/// What a topic is created with: its own declaration first, then the settings.
+/// Builds the creation request of a topic. Its declaration takes precedence over the settings.
 fn new_topic(decl: &TopicDecl, partitions: i32, replication: i16) -> NewTopic {
     let mut configs = BTreeMap::new();
     if let Some(ms) = decl.retention_ms {

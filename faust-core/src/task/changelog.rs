@@ -1,8 +1,9 @@
-//! The changelog of a table: how its records look, and who writes them.
+//! The changelog of a table: the format of its records, and their writer.
 //!
-//! A record's key is the key codec's bytes (with the window's start behind them, as Kafka Streams' windowed serde writes
-//! it), its value the value codec's; a removal is a tombstone. A header carries the number of the cut that wrote it: a
-//! restore skips what a cut wrote whose commit never came.
+//! The key of a record is the output of the key codec, followed by the start of the window if the table has windows, as
+//! in Kafka Streams' windowed serde. The value is the output of the value codec; a removal is a tombstone. A header
+//! contains the number of the cut that the record belongs to: a restore skips the records of cuts that were never
+//! committed.
 
 use std::sync::Arc;
 
@@ -18,15 +19,15 @@ use crate::table_state::TableInfo;
 use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
-/// The header with the cut's number, followed by `n` where the key had no value at the last commit.
+/// Name of the header with the cut's number, followed by `n` if the key had no value at the last commit.
 pub(crate) const CUT_HEADER: &str = "faust-cut";
-/// Records sent before others get a turn.
+/// Number of records to send before yielding to other tasks.
 const TURN: usize = 256;
 
-/// Sends sealed tables of one task to their changelogs, in the order they were sealed.
+/// A writer that sends the sealed tables of one task to their changelogs, in the order in which they were sealed.
 ///
-/// It runs beside the task, so that a commit with many keys does not keep the agents waiting. When its last owner drops
-/// it, it ends at once: what is not sent then must not be sent, because the partition may be another worker's.
+/// It runs concurrently with the task, so that a commit with many keys does not block the agents. It ends as soon as
+/// its last owner drops it: the remaining records must not be sent, because another worker may own the partition.
 #[derive(Debug)]
 pub(crate) struct ChangelogWriter {
     work: mpsc::UnboundedSender<Work>,
@@ -34,7 +35,7 @@ pub(crate) struct ChangelogWriter {
     in_flight: Arc<InFlight>,
 }
 
-/// A sealed table on its way.
+/// A sealed table to send to its changelog.
 struct Work {
     topic: Arc<dyn SinkTopic>,
     partition: i32,
@@ -46,7 +47,8 @@ struct Work {
 }
 
 impl Drop for Work {
-    /// Gives back the count that `begin` took, so that nobody thinks all has arrived before all was sent.
+    /// Releases the count that [`ChangelogWriter::begin`] has added, so that the delivery is not complete before all
+    /// records are sent.
     fn drop(&mut self) {
         let outcome = std::mem::replace(&mut self.outcome, Ok(()));
         self.delivery.done(outcome.map(|()| None));
@@ -65,7 +67,7 @@ impl ChangelogWriter {
         Arc::new(Self { work, running, in_flight })
     }
 
-    /// Begins to send; the delivery is fulfilled when all of it has arrived.
+    /// Queues a sealed table for sending. The returned delivery is complete once all of its records are acknowledged.
     pub(crate) fn begin(
         &self,
         info: &TableInfo,
@@ -77,12 +79,12 @@ impl ChangelogWriter {
         let delivery = Delivery::with_offsets();
         delivery.sent();
         let windowed = info.window.is_some();
-        // A task that is made anew must not look at the changelog before this has arrived there.
+        // A restarted task must not read the changelog before these records are acknowledged.
         self.in_flight.add(TopicPartition::new(info.changelog.as_str(), partition), &delivery);
-        // Until it was sent, it was not: whoever ends the writer before has nothing to wait for.
+        // Reported if the writer ends before the table is sent.
         let outcome = Err(TransportError::retriable("changelog", "the task has ended"));
         let work = Work { topic, partition, windowed, sealed, cut, delivery: Arc::clone(&delivery), outcome };
-        // It ends only with its owner, which is calling.
+        // Cannot fail: the writer runs as long as `self` exists.
         drop(self.work.send(work));
         delivery
     }
@@ -125,7 +127,8 @@ impl Work {
     }
 }
 
-/// The changelog's form of a windowed key: the window's start behind the key instead of before it.
+/// Converts a windowed key from the store's format to the changelog's: the window's start follows the key instead of
+/// preceding it.
 fn rotate<'a>(key: &'a [u8], out: &'a mut Vec<u8>) -> &'a [u8] {
     let Some((start, plain)) = split_store_key(key) else { return key };
     out.clear();
@@ -133,15 +136,15 @@ fn rotate<'a>(key: &'a [u8], out: &'a mut Vec<u8>) -> &'a [u8] {
     out
 }
 
-/// A record of a changelog, as a restore reads it.
+/// A changelog record, decoded for a restore.
 pub(crate) struct ChangelogRecord<'a> {
     pub(crate) cut: Option<CutTag>,
-    /// In the store's form.
+    /// Key in the store's format.
     pub(crate) key: &'a [u8],
     pub(crate) value: Option<&'a [u8]>,
 }
 
-/// What the header says.
+/// The content of the cut header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CutTag {
     pub(crate) number: u64,
@@ -149,20 +152,20 @@ pub(crate) struct CutTag {
 }
 
 impl<'a> ChangelogRecord<'a> {
-    /// Reads a record; `buffer` is for a key that has to be put in another form.
+    /// Decodes a record. `buffer` holds the converted key of a windowed table.
     ///
     /// # Errors
-    /// It is none of ours: no key, or a key that cannot be that of a window.
+    /// Fails if the record cannot belong to the table: it has no key, or the key of a windowed table has no window.
     pub(crate) fn read(info: &TableInfo, message: &RawMessage<'a>, buffer: &'a mut Vec<u8>) -> Result<Self, Error> {
         let foreign = |what: &str| {
             Error::Misuse(format!(
-                "changelog `{}` holds a record that is none of table `{}`, at offset {}: {what}; delete the topic with `reset --topics`, or name another with `changelog_topic`",
+                "changelog `{}` holds a record that does not belong to table `{}`, at offset {}: {what}; delete the topic with `reset --topics`, or choose another with `changelog_topic`",
                 info.changelog, info.name, message.offset
             ))
         };
         let mut key = message.key.ok_or_else(|| foreign("it has no key"))?;
         if info.window.is_some() {
-            let (plain, start) = split_changelog_key(key).ok_or_else(|| foreign("its key ends with no window"))?;
+            let (plain, start) = split_changelog_key(key).ok_or_else(|| foreign("its key has no window"))?;
             buffer.clear();
             store_key(start, plain, buffer);
             key = buffer;

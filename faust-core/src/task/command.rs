@@ -1,4 +1,4 @@
-//! The commands of the worker to a task, and their answers.
+//! Commands from the worker to its tasks, and their replies.
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -6,32 +6,32 @@ use tokio::time::Instant;
 use super::cut::Cut;
 use crate::error::TransportError;
 
-/// What a task is asked to do.
+/// A command to a task.
 pub(crate) enum Command {
-    /// Take a cut. The answer is `None` when there is nothing to commit or no rest in time.
+    /// Take a cut. The reply is `None` if there is nothing to commit, or if the stages do not come to rest in time.
     Cut(oneshot::Sender<Option<Cut>>),
-    /// What became of the commit of the last cut.
+    /// The result of the commit of the last cut.
     Resolved(Resolution),
-    /// End the streams, let the stages return until the deadline, then take the last cut and end.
+    /// End the streams, wait until the deadline for the stages to return, then take the last cut and end.
     Drain(Instant, oneshot::Sender<Drained>),
 }
 
-/// How a task has ended.
+/// The result of a drain.
 #[derive(Debug)]
 pub(crate) struct Drained {
-    /// What there is to commit.
+    /// The last cut; `None` if there is nothing to commit.
     pub(crate) cut: Option<Cut>,
-    /// Whether every agent returned; otherwise it was dropped in the middle of something.
+    /// `true` if every agent returned; otherwise an agent was dropped during an event.
     pub(crate) in_order: bool,
 }
 
-/// What became of a commit.
+/// The result of a commit for one cut.
 #[derive(Debug)]
 pub(crate) enum Resolution {
-    /// The broker has it.
+    /// The broker has accepted the commit.
     Committed,
-    /// The broker was away or the group has moved on: the next commit covers it.
+    /// The broker was unavailable or the group has rebalanced: the next commit covers the cut.
     Unconfirmed,
-    /// Something this task had sent will never arrive.
+    /// A message of the task was not delivered, permanently.
     Undelivered(TransportError),
 }

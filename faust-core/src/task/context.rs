@@ -11,17 +11,17 @@ use crate::stats::Stats;
 use crate::time::Clock;
 use crate::transport::{Group, Sink, Transport};
 
-/// What all tasks of a worker share.
+/// State shared by all tasks of a worker.
 pub(crate) struct TaskCx {
     pub(crate) settings: Settings,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) dead_letter: String,
-    /// Tells the worker that a task has given up.
+    /// Reports permanent failures of tasks to the worker.
     pub(crate) failed: mpsc::UnboundedSender<Error>,
     pub(crate) clock: Clock,
-    /// Where tables come from.
+    /// Restores the tables of tasks.
     pub(crate) recovery: Arc<Recovery>,
     pub(crate) group: Arc<dyn Group>,
 }

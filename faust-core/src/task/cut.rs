@@ -9,22 +9,22 @@ use crate::error::Error;
 use crate::offsets::CommitMetadata;
 use crate::transport::{Committed, Delivery, TopicPartition};
 
-/// What to commit, and what must have arrived before.
+/// Offsets to commit, and the deliveries that must be acknowledged before.
 #[derive(Debug)]
 pub(crate) struct Cut {
     pub(super) offsets: BTreeMap<TopicPartition, (i64, CommitMetadata)>,
     pub(crate) deliveries: Vec<Arc<Delivery>>,
     pub(super) sealed: Vec<SealedTable>,
     pub(super) tables: Arc<TaskTables>,
-    /// Goes on sending what was sealed, should the task end before.
+    /// Keeps the writer alive, so that it sends the sealed tables even if the task ends first.
     pub(super) _changelog: Option<Arc<ChangelogWriter>>,
 }
 
 impl Cut {
-    /// What a commit has to carry, once everything has arrived.
+    /// Returns the offsets with their metadata, once everything is acknowledged.
     ///
     /// # Errors
-    /// A changelog is not what it was.
+    /// Fails if a changelog was deleted and created again.
     pub(crate) fn to_commit(&self) -> Result<BTreeMap<TopicPartition, Committed>, Error> {
         self.sealed.iter().try_for_each(SealedTable::arrived)?;
         let logs = self.tables.logs();
@@ -35,7 +35,7 @@ impl Cut {
         Ok(self.offsets.iter().map(committed).collect())
     }
 
-    /// The broker has it: the stores may have what was sealed.
+    /// Passes the sealed tables to their stores, after the broker has accepted the commit.
     pub(crate) fn committed(self) {
         self.sealed.into_iter().for_each(SealedTable::committed);
     }

@@ -1,4 +1,4 @@
-//! How an agent failed, and whether it is tried again (promise P6).
+//! Failures of agents, and the decision whether to retry (promise P6).
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::offsets::Position;
 use crate::plan::PlannedStage;
 use crate::stage::running::RunningStage;
 
-/// A failure of a task, told in terms of the agent.
+/// A failure of a task, described in terms of the agent.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) agent: String,
     pub(super) place: String,
-    /// Input and offset of the event: a later one means the agent got past the last failure.
+    /// Input and offset of the event. A later event means that the agent made progress since the last failure.
     at: Option<Position>,
     why: Why,
 }
 
 #[derive(Debug)]
 enum Why {
-    /// Its error, its panic, an operator's fault.
+    /// The agent returned an error or panicked, or an operator failed.
     Agent(BoxError),
-    /// It returned though its stream was open.
+    /// The agent returned while its stream was open.
     Ended,
-    /// What it sent did not arrive, and may the next time.
+    /// A message was not delivered, and a retry may succeed.
     Undelivered(TransportError),
-    /// Trying again cannot help.
+    /// A retry cannot succeed.
     Final(Error),
 }
 
@@ -43,7 +43,7 @@ impl Failure {
         Self::of(stage, why)
     }
 
-    /// An operator or decoding failed.
+    /// Creates the failure of an operator or of decoding.
     pub(super) fn fault(stage: &RunningStage, error: Error) -> Self {
         let why = match error {
             Error::Decode { .. } | Error::Misuse(_) => Why::Final(error),
@@ -53,7 +53,7 @@ impl Failure {
         Self::of(stage, why)
     }
 
-    /// The stages could not be started.
+    /// Creates the failure to start the stages.
     pub(super) fn start(stages: &[PlannedStage], error: Error) -> Self {
         let why = match error {
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
@@ -62,12 +62,12 @@ impl Failure {
         Self { agent: agents(stages), place: "its start".to_owned(), at: None, why }
     }
 
-    /// What the tables hold cannot be written.
+    /// Creates the failure to encode the tables' changes for a commit.
     pub(super) fn commit(stages: &[PlannedStage], error: Error) -> Self {
         Self { place: "the commit of its tables".to_owned(), ..Self::start(stages, error) }
     }
 
-    /// What was sent since the last commit did not arrive.
+    /// Creates the failure to deliver a message sent since the last commit.
     pub(super) fn undelivered(stages: &[PlannedStage], error: TransportError) -> Self {
         let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Agent(error.into()) };
         Self { agent: agents(stages), place: "what it sent since the last commit".to_owned(), at: None, why }
@@ -77,32 +77,32 @@ impl Failure {
         Self { agent: stage.agent.to_string(), place: stage.place(), at: stage.cursor.progress.at(), why }
     }
 
-    /// Whether what was finished before counts, though it is not committed.
+    /// Returns `true` if finished events are kept although they are not committed.
     pub(super) fn keeps_what_is_done(&self) -> bool {
         matches!(self.why, Why::Ended)
     }
 
-    /// One sentence for the log.
+    /// Describes the failure in one sentence for the log.
     pub(super) fn what(&self) -> String {
         match &self.why {
             Why::Agent(error) => format!("agent failed: {}", chain(&**error)),
             Why::Ended => ENDED.to_owned(),
-            Why::Undelivered(error) => format!("what the agent sent did not arrive: {error}"),
+            Why::Undelivered(error) => format!("a message of the agent was not delivered: {error}"),
             Why::Final(error) => error.to_string(),
         }
     }
 }
 
-const ENDED: &str = "agent ended while its stream is open; let it return only when `next()` gives `None`";
+const ENDED: &str = "agent ended while its stream is open; let it return only after `next()` has returned `None`";
 
-/// The agents of a task.
+/// Joins the names of a task's agents.
 fn agents(stages: &[PlannedStage]) -> String {
     let mut names: Vec<_> = stages.iter().map(PlannedStage::agent).collect();
     names.dedup();
     names.join("`, `")
 }
 
-/// Counts failures at one event.
+/// Counter of failures at one event.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     last: Option<Last>,
@@ -146,7 +146,7 @@ impl Attempts {
     fn count(&self, failure: &Failure, settings: &Settings) -> u32 {
         let Some(last) = self.last.as_ref().filter(|last| last.agent == failure.agent) else { return 1 };
         let got_further = match failure.why {
-            // One that returns after each event gets further each time, and is wrong all the same.
+            // An agent that returns after each event makes progress each time, but is still wrong.
             Why::Ended => last.when.elapsed() > settings.agent_backoff_max.saturating_mul(2),
             _ => match (failure.at, last.at) {
                 (Some(now), Some(before)) => now.input == before.input && now.offset > before.offset,

@@ -13,14 +13,14 @@ use crate::stage::running::RunningStage;
 pub(crate) struct TaskHandle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) join: tokio::task::JoinHandle<()>,
-    /// Outlive the task, so that another can be made of them when partitions come or go.
+    /// Partitions of the task. They outlive it, so that a new task can be started with them after a rebalance.
     pub(crate) parts: Vec<TaskPartition>,
-    /// The stages of the present generation, for whoever watches over idle and stuck ones.
+    /// Stages of the current run, for the detection of idle and stuck stages.
     pub(crate) live: Arc<Mutex<Vec<Arc<RunningStage>>>>,
 }
 
 impl TaskHandle {
-    /// Ends the task; its tables and their stores are let go of when this returns, unless an agent holds its thread.
+    /// Aborts the task. Its tables and stores are released when this returns, unless an agent blocks its thread.
     pub(crate) async fn end(mut self) {
         self.join.abort();
         drop(tokio::time::timeout(Duration::from_millis(100), &mut self.join).await);
@@ -28,7 +28,7 @@ impl TaskHandle {
 }
 
 impl Drop for TaskHandle {
-    /// A task does not outlive its worker, whichever way that ends.
+    /// Aborts the task: it must not outlive its worker, however the worker ends.
     fn drop(&mut self) {
         self.join.abort();
     }

@@ -1,18 +1,18 @@
-//! Changelog records that tasks of this worker have sent and the broker has not acknowledged.
+//! Unacknowledged changelog records of a worker's tasks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::transport::{Delivery, TopicPartition};
 
-/// Sends to changelogs in flight, by changelog partition.
+/// In-flight deliveries to changelogs, by changelog partition.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     deliveries: Mutex<BTreeMap<TopicPartition, Vec<Arc<Delivery>>>>,
 }
 
 impl InFlight {
-    /// Adds records that are sent to a changelog.
+    /// Adds the delivery of records to a changelog.
     pub(crate) fn add(&self, changelog: TopicPartition, delivery: &Arc<Delivery>) {
         let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
         let of_one = deliveries.entry(changelog).or_default();
@@ -20,7 +20,7 @@ impl InFlight {
         of_one.push(Arc::clone(delivery));
     }
 
-    /// Waits until the records that former tasks of this worker have sent to a changelog are acknowledged or have failed.
+    /// Waits until the records that earlier tasks of this worker sent to a changelog are acknowledged or have failed.
     pub(super) async fn settled(&self, changelog: &TopicPartition) {
         let sent = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).remove(changelog);
         for delivery in sent.unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! One partition of a task: its reader, and its last commit.
+//! A partition of a task: its reader and its last commit.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,13 +7,13 @@ use crate::offsets::CommitMetadata;
 use crate::stage::reader::StageReader;
 use crate::transport::{Assigned, Committed};
 
-/// One partition of a task: where it is read, and what was last committed for it.
+/// A partition of a task, with its reader and its last commit.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskPartition {
     pub(crate) reader: Arc<StageReader>,
     pub(crate) start: i64,
     committed: Option<Committed>,
-    /// What its first task committed before it began.
+    /// The first commit, made by the first task of the partition before it ran. Shared by all clones.
     marked: Arc<OnceLock<Committed>>,
 }
 
@@ -28,24 +28,24 @@ impl TaskPartition {
         }
     }
 
-    /// What the last commit says beside the offset, if it was one of ours.
+    /// Returns the metadata of the last commit; `None` if it was not written by this app.
     pub(crate) fn mark(&self) -> Option<CommitMetadata> {
         CommitMetadata::from_text(&self.committed()?.metadata)
     }
 
-    /// The last commit, as far as this worker knows.
+    /// Returns the last commit known to this worker.
     pub(crate) fn committed(&self) -> Option<&Committed> {
         let is_ours = |committed: &&Committed| CommitMetadata::from_text(&committed.metadata).is_some();
         self.committed.as_ref().filter(is_ours).or(self.marked.get()).or(self.committed.as_ref())
     }
 
-    /// The first task of this partition has committed where it begins. All its copies hear of it.
+    /// Records the first commit of the partition, in all clones.
     pub(crate) fn marked(&self, committed: Committed) {
-        // There is one first commit.
+        // A partition that already has a first commit keeps it.
         drop(self.marked.set(committed));
     }
 
-    /// A commit has gone through.
+    /// Records a successful commit.
     pub(crate) fn commit(&mut self, committed: Committed) {
         self.start = committed.offset;
         self.committed = Some(committed);

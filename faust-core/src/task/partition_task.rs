@@ -1,4 +1,4 @@
-//! The task of one partition: runs its stages, takes cuts, starts again from the last commit when an agent fails.
+//! The task of one partition: runs its stages, takes cuts, and restarts from the last commit if an agent fails.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,47 +29,48 @@ pub(crate) struct Task {
     pub(super) cx: Arc<TaskCx>,
     pub(super) stages: Vec<PlannedStage>,
     pub(super) readers: Vec<Arc<StageReader>>,
-    /// For each stage, the readers it reads.
+    /// Inputs of each stage, as indexes into `readers`.
     pub(super) inputs: Vec<Vec<usize>>,
-    /// What is committed.
+    /// Positions of the last commit.
     pub(super) committed: Positions,
-    /// Where the next run begins: there, or further on if an agent returned early.
+    /// Positions at which the next run starts: those of the last commit, or later ones if an agent returned early.
     pub(super) start: Positions,
-    /// What was sent up to `start` and must arrive before that is committed.
+    /// Messages sent before `start`, which must be acknowledged before `start` is committed.
     pub(super) carried: Vec<Arc<Delivery>>,
-    /// What the commit that is under way covers.
+    /// Positions that the commit in progress covers.
     pub(super) pending: Option<Positions>,
-    /// The number of the last cut, or of the last that anybody has left in a changelog.
+    /// Number of the last cut, or the highest cut number found in a changelog.
     pub(super) cuts: u64,
-    /// What was last committed for each partition.
+    /// Partitions with their last commits.
     pub(super) parts: Vec<TaskPartition>,
-    /// How the tables come about, until they are there.
+    /// Preparation of the tables, until they are restored.
     pub(super) preparation: Option<Preparation>,
-    /// The worker is not ready while this is here.
+    /// Guard: the worker is not ready while it is held.
     pub(super) restoring: Option<Restoring>,
     pub(super) tables: Arc<TaskTables>,
-    /// Writes what cuts seal, if there are tables.
+    /// Writer of sealed changes, for a task with tables.
     pub(super) changelog: Option<Arc<ChangelogWriter>>,
-    /// The last run was given up, and the next has not begun.
+    /// `true` after a run was rolled back, until the next run starts.
     fallen: bool,
     attempts: Attempts,
     live: Arc<Mutex<Vec<Arc<RunningStage>>>>,
 }
 
-/// How often a task looks at what its tables hold beside a commit that is under way.
+/// Interval at which a task counts the changes of its tables while a commit is in progress.
 const PRESSURE_LOOK: Duration = Duration::from_secs(1);
-/// Changed keys of one table with which its streams wait for such a commit.
+/// Number of changed keys of one table at which the task's streams wait for the commit in progress.
 const PRESSURE: usize = 1_000_000;
 
-/// Why a run is over.
+/// The reason that a run has ended.
 enum RunEnd {
     Failed(Failure),
-    /// Drained, and the last cut handed over; or the worker has gone.
+    /// The run was drained and its last cut sent, or the worker has ended.
     Done,
 }
 
 impl Task {
-    /// Starts a task for partitions that belong together; with a preparation it has tables and restores them first.
+    /// Starts a task for the partitions of one number of a set of topics. With a preparation, it restores its tables
+    /// first.
     pub(crate) fn spawn(
         cx: Arc<TaskCx>,
         stages: Vec<PlannedStage>,
@@ -128,7 +129,7 @@ impl Task {
                 }
                 None => {
                     let error = self.attempts.error(failure);
-                    // The worker stops; it drains this task as the others, and there is nothing to commit here.
+                    // The worker stops and drains this task like the others. There is nothing more to commit.
                     drop(self.cx.failed.send(error));
                     self.pause_until_drained(&mut commands).await;
                     return;
@@ -155,21 +156,21 @@ impl Task {
         Ok(run)
     }
 
-    /// Runs one run.
+    /// Drives a run until it ends, and handles commands meanwhile.
     async fn drive(&mut self, run: &mut TaskRun, commands: &mut mpsc::UnboundedReceiver<Command>) -> RunEnd {
-        // The cut that is being taken: whom to tell, and until when to wait for rest.
+        // The requested cut: its reply channel, and the deadline for the stages to come to rest.
         let mut cutting: Option<(oneshot::Sender<Option<Cut>>, Instant)> = None;
         let recovery = Arc::clone(&self.cx.recovery);
-        // The stores have more waiting than they may: nothing is read until they have caught up.
+        // The stores' backlog is above its limit: reading stops until they have caught up.
         let mut choked = false;
-        // Or a commit does not end, and too much has been written since.
+        // A commit has been in progress for too long, and the tables hold too many changes since it began.
         let mut pressed = false;
         loop {
             let deadline = cutting.as_ref().map(|(_, deadline)| *deadline);
             tokio::select! {
-                // Commands first: the stages may use up all that tokio allows a task in one turn.
+                // IMPORTANT: commands first, because the stages may use up Tokio's cooperative budget of the task.
                 biased;
-                // The worker asks for a cut, tells of a commit, or takes the partition away.
+                // The worker requests a cut or a drain, or reports the result of a commit.
                 command = commands.recv() => match command {
                     None => return RunEnd::Done,
                     Some(Command::Cut(reply)) => {
@@ -186,7 +187,7 @@ impl Task {
                         }
                     }
                     Some(Command::Drain(deadline, reply)) => {
-                        // The commit that waits for it goes without: the last cut has all of it.
+                        // A commit that waits for a cut of this task continues without it. The last cut covers it.
                         drop(cutting.take());
                         let in_order = self.drain(run, deadline).await;
                         let cut = if self.settle(commands).await { self.last_cut(run, in_order) } else { None };
@@ -194,21 +195,22 @@ impl Task {
                         return RunEnd::Done;
                     }
                 },
-                // An agent stays in its event: this commit is left out, the event is not cut in two.
+                // An agent has not finished its event: the task skips this commit, because a cut within an event is not
+                // possible.
                 () = at(deadline) => {
                     if let Some((reply, _)) = cutting.take() {
                         self.cx.stats.cut_missed();
-                        tracing::warn!(place = %busy_place(run), "no commit: the agent stayed in an event longer than `commit_cut_timeout`");
+                        tracing::warn!(place = %busy_place(run), "commit skipped: the agent did not finish its event within `commit_cut_timeout`");
                         drop(reply.send(None));
                     }
                     choked = false;
                     run.release();
                 }
-                // Time to see what has been written since a commit began that does not end.
+                // The next count of changes since the commit in progress began is due.
                 () = tokio::time::sleep(PRESSURE_LOOK), if self.pending.is_some() && !pressed => {
                     pressed = self.tables.dirty() >= PRESSURE;
                     if pressed {
-                        tracing::warn!("a commit does not end, and tables hold {PRESSURE} changes since it began: their streams wait for it");
+                        tracing::warn!("a commit is taking long, and a table has {PRESSURE} changes since it began: streams wait for it");
                         run.hold();
                     }
                 }
@@ -219,7 +221,7 @@ impl Task {
                         run.release();
                     }
                 }
-                // The stages run inside this arm; it yields when one of them has something to say.
+                // The stages are polled inside this arm.
                 news = run.news(cutting.is_some()) => match news {
                     RunEvent::AtRest => {
                         if let Some((reply, _)) = cutting.take() {
@@ -240,7 +242,8 @@ impl Task {
         }
     }
 
-    /// Hands a cut over. A commit that was given up meanwhile will not tell what became of it.
+    /// Sends a cut to the worker. If the commit was abandoned meanwhile, the cut is unconfirmed, because no resolution
+    /// follows.
     fn answer(&mut self, reply: oneshot::Sender<Option<Cut>>, cut: Option<Cut>) {
         if reply.send(cut).is_err() {
             let pending = self.pending.take();
@@ -248,7 +251,7 @@ impl Task {
         }
     }
 
-    /// A stage has returned though its stream was open.
+    /// Handles a stage that returned while its stream was open.
     fn returned(&mut self, run: &TaskRun, index: usize, returned: Returned) -> Failure {
         let Some(stage) = run.stages.get(index) else {
             return Failure::start(&self.stages, Error::Misuse("a stage is missing".to_owned()));
@@ -256,8 +259,8 @@ impl Task {
         if let Returned::Result(Ok(())) = returned {
             let is_done = !stage.is_closing();
             stage.cursor.returned(false);
-            // It finished the event it was in, and what was finished stays so: begin again right there. But with tables,
-            // what another agent has written in an event that it is still in must go.
+            // The stage finished its event, so the next run starts right after it. With tables, that is only possible
+            // if all stages are at rest: writes of another agent in an unfinished event must be rolled back.
             if self.tables.is_empty() || (is_done && run.is_at_rest()) {
                 self.start = self.positions(run);
                 self.carried.extend(run.outbox.cut());
@@ -275,11 +278,11 @@ impl Task {
         }
     }
 
-    /// Ends the streams and waits for the stages to return; `None` if the deadline came first, else whether all of them
-    /// have finished what they were in.
+    /// Ends the streams and waits for the stages to return. Returns whether all of them finished their events; `None`
+    /// if the deadline passed first.
     async fn drain(&self, run: &mut TaskRun, deadline: Instant) -> Option<bool> {
         let mut finished = true;
-        // Their streams stay silent, so that they will not return.
+        // Stages with a failed stream. Their streams stay pending, so they do not return.
         let mut faulted = std::collections::BTreeSet::new();
         run.drain();
         while run.running() > faulted.len() {
@@ -293,7 +296,8 @@ impl Task {
                     RunEvent::Returned(index, Returned::Result(Ok(()))) => {
                         faulted.remove(&index);
                         if let Some(stage) = run.stages.get(index) {
-                            // Windows that are half closed, and late events nobody was told of, are not done.
+                            // Windows whose close hooks have not all run, and late events not yet passed to their
+                            // hook, are unfinished.
                             finished &= !stage.is_closing();
                             stage.cursor.returned(stage.cursor.gate.has_ended());
                         }
@@ -302,7 +306,7 @@ impl Task {
                         faulted.remove(&index);
                         if let Some(stage) = run.stages.get(index) {
                             let failure = Failure::returned(stage, returned);
-                            tracing::error!(agent = %failure.agent, place = %failure.place, "{} while it was ended; the event will be read again", failure.what());
+                            tracing::error!(agent = %failure.agent, place = %failure.place, "{} while it was drained; the event will be read again", failure.what());
                         }
                         finished = false;
                     }
@@ -318,8 +322,8 @@ impl Task {
         Some(finished)
     }
 
-    /// Waits for the commit that is under way to be resolved. False if what it covers is to be done again, or if nobody
-    /// is left to tell.
+    /// Waits for the resolution of the commit in progress. Returns `false` if its events must be processed again, or if
+    /// the worker has ended.
     async fn settle(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
         while self.pending.is_some() {
             match commands.recv().await {
@@ -329,30 +333,30 @@ impl Task {
                         return false;
                     }
                 }
-                // It has been told to end, and the next commit is not for it.
+                // The task is already draining and takes no part in the next commit.
                 Some(Command::Cut(_) | Command::Drain(..)) => {}
             }
         }
         true
     }
 
-    /// The cut of a run that was drained. An event that was begun and not finished may have written to tables:
-    /// then there is nothing to commit, and what was done since the last commit is done again.
+    /// Takes the cut of a drained run. An unfinished event may have written to tables: then there is no cut, and the
+    /// events since the last commit are processed again.
     fn last_cut(&mut self, run: &TaskRun, in_order: Option<bool>) -> Option<Cut> {
         if in_order != Some(true) && !self.tables.is_empty() {
             return None;
         }
         self.take_cut(run).unwrap_or_else(|error| {
-            tracing::error!("{error}; what was done since the last commit will be done again");
+            tracing::error!("{error}; the events since the last commit will be processed again");
             None
         })
     }
 
-    /// The next run begins at what is committed, with the tables as they were then.
+    /// Rolls back to the last commit: the next run starts at its positions, with the tables of that time.
     fn fall_back(&mut self) {
         self.start = self.committed.clone();
         self.carried.clear();
-        // What was sealed is taken back only once its commit is known to have failed.
+        // Sealed changes are rolled back only once their commit is known to have failed.
         self.tables.roll_back_open();
         self.fallen = true;
     }
@@ -361,9 +365,9 @@ impl Task {
         let pending = self.pending.take();
         match (resolution, pending) {
             (Resolution::Committed, Some(pending)) => {
-                // The tables have heard of it from the commit itself.
+                // The commit itself has already updated the tables.
                 self.committed = pending;
-                // Nobody begins before what is committed, whichever of the two moved last.
+                // A run never starts before the committed positions, in whichever order the two were advanced.
                 self.start.raise_to(&self.committed);
                 self.carried.retain(|delivery| !delivery.is_fulfilled());
             }
@@ -377,23 +381,23 @@ impl Task {
         None
     }
 
-    /// A commit was given up, or the broker did not take it.
+    /// Handles a commit that was abandoned or that the broker did not accept.
     fn unconfirmed(&self, pending: Option<Positions>) {
         if pending.is_none() {
             return;
         }
         if self.fallen {
-            // The next attempt begins before it.
+            // The next attempt starts before the sealed changes.
             self.tables.roll_back_sealed();
         } else {
             self.tables.unseal();
         }
     }
 
-    /// Waits between two attempts. False when the worker takes the partition away meanwhile.
+    /// Waits between two attempts, and handles commands meanwhile. Returns `false` if the task must end.
     async fn pause(&mut self, until: Instant, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
         loop {
-            // A commit that is under way decides where to begin again, so it is waited for.
+            // The start of the next attempt depends on the commit in progress, so wait for its resolution.
             let deadline = self.pending.is_none().then_some(until);
             tokio::select! {
                 biased;
@@ -408,7 +412,7 @@ impl Task {
                     }
                     Some(Command::Resolved(resolution)) => drop(self.resolve(resolution)),
                     Some(Command::Drain(_, reply)) => {
-                        // Undelivered or not: what stands then is what holds.
+                        // After the resolution, successful or not, `start` is correct.
                         self.settle(commands).await;
                         let cut = self.standing_cut().unwrap_or_default();
                         drop(reply.send(Drained { cut, in_order: true }));
@@ -421,7 +425,7 @@ impl Task {
     }
 
     pub(super) async fn pause_until_drained(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
-        // Whether it ends by a drain or by the worker's end makes no difference.
+        // Ends with a drain, or with the worker.
         while self.pause(Instant::now() + std::time::Duration::from_secs(3600), commands).await {}
     }
 
@@ -435,13 +439,13 @@ fn inputs_of(stage: &PlannedStage, readers: &[Arc<StageReader>]) -> Vec<usize> {
     readers.iter().enumerate().filter(|(_, reader)| reads(reader)).map(|(index, _)| index).collect()
 }
 
-/// The event of the stage that is inside one, for messages to people.
+/// Describes the position of a stage that is processing an event, for log lines.
 fn busy_place(run: &TaskRun) -> String {
     let busy = run.stages.iter().find(|stage| !stage.cursor.gate.at_rest());
     busy.map_or_else(|| "between events".to_owned(), |stage| format!("agent `{}` at {}", stage.agent, stage.place()))
 }
 
-/// At the deadline, or never.
+/// Waits until the deadline. Never resolves without one.
 async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,

@@ -1,20 +1,21 @@
-//! The positions of the stages of a task.
+//! Positions of the stages of a task.
 
 use super::partition::TaskPartition;
 use crate::plan::PlannedStage;
 use crate::time::Timestamp;
 
-/// Where each stage stands in each of its inputs.
+/// Next offset of each stage in each of its inputs, with the stages' stream times and the number of the cut.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Positions {
     pub(super) stages: Vec<Vec<i64>>,
-    /// The stream time of each stage.
+    /// Stream time of each stage.
     pub(super) times: Vec<Option<Timestamp>>,
     pub(super) cut: u64,
 }
 
 impl Positions {
-    /// From what a former owner committed: each stage at its own offset, the others at the committed one.
+    /// Restores positions from the last commits: a stage that is ahead of a committed offset starts at its own offset,
+    /// the others at the committed one.
     pub(super) fn restore(stages: &[PlannedStage], parts: &[TaskPartition]) -> Self {
         let marks: Vec<_> = parts.iter().map(TaskPartition::mark).collect();
         let starts = |stage: &PlannedStage| {
@@ -44,12 +45,12 @@ impl Positions {
         &self.times
     }
 
-    /// The number of the cut.
+    /// Returns the number of the cut.
     pub(super) fn cut(&self) -> u64 {
         self.cut
     }
 
-    /// Moves every stage that stands before `other` up to it.
+    /// Advances every stage that is behind `other` to its position there.
     pub(super) fn raise_to(&mut self, other: &Self) {
         for (mine, others) in self.stages.iter_mut().flatten().zip(other.stages.iter().flatten()) {
             *mine = (*mine).max(*others);

@@ -1,4 +1,4 @@
-//! Who hears how a restore goes: the log, the command line's bar, or the program.
+//! Progress reports of restores, to the log, the command line's progress bar, or a listener of the program.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,50 +7,50 @@ use tokio::time::Instant;
 
 use crate::table_state::TableInfo;
 
-/// Hears of restores. Called from the partition's task: it must not block.
+/// Listener for the progress of restores. Its methods are called from the partition's task and must not block.
 pub trait RestoreListener: Send + Sync {
-    /// A restore begins.
+    /// Called when a restore starts.
     fn started(&self, _progress: &RestoreProgress) {}
 
-    /// Records were read; a few times a second at most.
+    /// Called after records were read, at most a few times per second.
     fn progressed(&self, _progress: &RestoreProgress) {}
 
-    /// The table is readable; its store may still be catching up.
+    /// Called when the table is readable; its store may still be catching up.
     fn ended(&self, _progress: &RestoreProgress) {}
 
-    /// The partition was taken away, or the worker stops, before the end.
+    /// Called if the restore stops before its end because the partition was revoked or the worker shuts down.
     fn suspended(&self, _progress: &RestoreProgress) {}
 }
 
-/// How far the restore of one table's partition is.
+/// Progress of the restore of one partition of a table.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RestoreProgress {
-    /// The table.
+    /// Name of the table.
     pub table: Arc<str>,
-    /// Its partition.
+    /// Partition of the table.
     pub partition: i32,
-    /// The first offset of the changelog that is read.
+    /// First changelog offset to read.
     pub from: i64,
-    /// Where it is.
+    /// Next changelog offset to read.
     pub at: i64,
-    /// The changelog's end when the restore began.
+    /// End of the changelog when the restore started.
     pub end: i64,
-    /// Records read so far: less than the offsets passed, where the changelog was compacted.
+    /// Number of records read so far. It is less than the number of offsets where the changelog was compacted.
     pub records: u64,
-    /// How long it has taken so far.
+    /// Time since the restore started.
     pub took: Duration,
-    /// Whether the changelog is read from its beginning, because there was no store.
+    /// `true` if the changelog is read from its beginning, because there is no store or it is too old.
     pub full: bool,
 }
 
 impl RestoreProgress {
-    /// Records a second so far.
+    /// Returns the average number of records per second.
     pub fn rate(&self) -> f64 {
         self.records as f64 / self.took.as_secs_f64().max(0.001)
     }
 
-    /// How long the rest will take at the pace so far; `None` before there is a pace.
+    /// Estimates the remaining time from the average rate; `None` before the first progress.
     pub fn remaining(&self) -> Option<Duration> {
         let passed = self.at - self.from;
         if passed <= 0 {
@@ -61,16 +61,16 @@ impl RestoreProgress {
     }
 }
 
-/// Writes restores to the log: how they go every five seconds, and how they went.
+/// A listener that logs the progress of restores every five seconds, and their results.
 #[derive(Default)]
 struct LogListener {
     told: std::sync::Mutex<std::collections::BTreeMap<(Arc<str>, i32), Instant>>,
 }
 
-/// The time between two lines about one table's partition.
+/// Interval of progress lines for one partition of a table.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// The listener of a worker that was given no other: one that shows more can pass on to it what it hears.
+/// Returns the default listener of a worker, which logs. Other listeners can forward their calls to it.
 pub fn log_listener() -> Arc<dyn RestoreListener> {
     Arc::new(LogListener::default())
 }
@@ -96,7 +96,7 @@ impl RestoreListener for LogListener {
     fn ended(&self, progress: &RestoreProgress) {
         let RestoreProgress { table, partition, from, end, records, took, full, .. } = progress;
         if from == end {
-            tracing::debug!(%table, partition, "nothing to restore: it is at offset {end} as its changelog is");
+            tracing::debug!(%table, partition, "nothing to restore: the table is at offset {end}, the end of its changelog");
             return;
         }
         let how =
@@ -106,11 +106,11 @@ impl RestoreListener for LogListener {
 
     fn suspended(&self, progress: &RestoreProgress) {
         let RestoreProgress { table, partition, at, end, .. } = progress;
-        tracing::info!(%table, partition, "restore broken off at offset {at} of {end}");
+        tracing::info!(%table, partition, "restore interrupted at offset {at} of {end}");
     }
 }
 
-/// Tells the listener at the right times.
+/// Reports of one restore to its listener, limited in frequency.
 pub(crate) struct Progress {
     listener: Arc<dyn RestoreListener>,
     now: RestoreProgress,
@@ -144,7 +144,7 @@ impl Progress {
         Self { listener, now, since, told: since, every: Duration::from_millis(250), open: true }
     }
 
-    /// So many records were read, up to this offset.
+    /// Records that `records` more were read, and that `at` is the next offset.
     pub(crate) fn advance(&mut self, at: i64, records: u64) {
         self.now.at = at;
         self.now.records += records;
@@ -155,7 +155,7 @@ impl Progress {
         }
     }
 
-    /// All of it was read.
+    /// Reports the end of the restore, and returns the final progress.
     pub(crate) fn end(mut self) -> RestoreProgress {
         self.open = false;
         self.now.took = self.since.elapsed();

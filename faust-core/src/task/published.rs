@@ -1,4 +1,4 @@
-//! The tables of this worker that can be read from outside their tasks.
+//! The restored tables of a worker, for reading from outside their tasks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -33,7 +33,7 @@ impl PublishedTables {
         tables.iter().filter(|((name, _), _)| **name == *table).filter_map(|(_, table)| table.upgrade()).collect()
     }
 
-    /// Returns the numbers of those partitions.
+    /// Returns the numbers of the partitions of a table that are on this worker.
     pub(crate) fn numbers(&self, table: &str) -> Vec<i32> {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let on_this_worker = tables.iter().filter(|((name, _), part)| **name == *table && part.strong_count() > 0);

@@ -1,4 +1,5 @@
-//! How tables come back: opens stores, decides from where each changelog has to be read, and watches it being read.
+//! Preparation of restores: opens the stores, determines the position from which each changelog is read, and opens its
+//! queue.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,17 +25,17 @@ use crate::table_state::{PartitionCx, TableFactory};
 use crate::time::Clock;
 use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, Watermarks};
 
-/// What a worker's tables need of it.
+/// The parts that [`Recovery`] is created from.
 pub(crate) struct RecoverySetup {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) sink: Arc<dyn Sink>,
-    /// Where tables are kept on disk, if anywhere.
+    /// Stores of the tables; `None` if tables are kept in memory only.
     pub(crate) stores: Option<Arc<dyn StoreSet>>,
     /// The app with its version.
     pub(crate) group: String,
     pub(crate) stats: Arc<Stats>,
     pub(crate) listener: Arc<dyn RestoreListener>,
-    /// Tells the worker that a store is broken.
+    /// Reports broken stores to the worker.
     pub(crate) failed: mpsc::UnboundedSender<Error>,
 }
 
@@ -49,16 +50,16 @@ pub(crate) struct Recovery {
     group: String,
     clock: Clock,
     stats: Arc<Stats>,
-    /// Wakes the control loop when a table has many changed keys.
+    /// Notifies the control loop when a table has many changed keys.
     commit_soon: Arc<tokio::sync::Notify>,
-    /// Reports a broken store to the worker.
+    /// Reports broken stores to the worker.
     failed: mpsc::UnboundedSender<Error>,
     pub(crate) listener: Arc<dyn RestoreListener>,
-    /// Tasks whose tables are not restored yet.
+    /// Number of tasks whose tables are not restored yet.
     restoring: AtomicUsize,
 }
 
-/// A task waits for its tables.
+/// Guard: counts a task as restoring while it is held.
 pub(crate) struct Restoring {
     recovery: Arc<Recovery>,
     _rest: Wish,
@@ -70,42 +71,42 @@ impl Drop for Restoring {
     }
 }
 
-/// What a task is told when its tables can be restored.
+/// The receiver of a task's prepared tables.
 pub(crate) type Preparation = oneshot::Receiver<Result<Vec<PreparedTable>, Error>>;
 
-/// A table that can be restored.
+/// A table that is ready to be restored.
 pub(crate) struct PreparedTable {
     pub(crate) table: TaskTable,
-    /// Where the rest of the changelog is read; `None` if there is nothing to read.
+    /// Queue of the changelog records to read; `None` if there are none.
     pub(crate) queue: Option<Box<dyn PartitionQueue>>,
-    /// The first offset to read.
+    /// First offset to read.
     pub(crate) from: i64,
-    /// The end as it was when the restore began.
+    /// End of the changelog when the restore started.
     pub(crate) end: i64,
-    /// Whether the changelog is read from its beginning.
+    /// `true` if the changelog is read from its beginning.
     pub(crate) full: bool,
-    /// The last cut that is in the store.
+    /// Number of the last cut in the store.
     pub(crate) cut: u64,
 }
 
-/// A task whose tables are wanted.
+/// A request to restore the tables of a task.
 pub(crate) struct RestoreRequest {
     pub(crate) partition: i32,
     pub(crate) tables: Vec<(Arc<dyn TableFactory>, i32)>,
-    /// What the last commit says; `None` without a commit, or with one that is not ours.
+    /// Metadata of the last commit; `None` without a commit, or if it was not written by this app.
     pub(crate) mark: Option<CommitMetadata>,
     pub(crate) reply: oneshot::Sender<Result<Vec<PreparedTable>, Error>>,
 }
 
-/// Changelogs as the broker has them.
+/// State of the changelogs on the broker.
 struct Logs {
-    /// The id of each topic.
+    /// Id of each topic.
     ids: BTreeMap<String, String>,
-    /// The first offset of each partition, and the one after its last.
+    /// Log start offset and high watermark of each partition.
     bounds: Watermarks,
 }
 
-/// The pause between two attempts to reach a broker.
+/// Pause between two attempts to reach a broker.
 const RETRY: Duration = Duration::from_millis(500);
 
 impl Recovery {
@@ -134,23 +135,23 @@ impl Recovery {
         &self.stats
     }
 
-    /// Notified when a table has many changed keys.
+    /// Returns the notification of a table with many changed keys.
     pub(crate) fn commit_soon(&self) -> &tokio::sync::Notify {
         &self.commit_soon
     }
 
-    /// A task waits for its tables, until this is dropped.
+    /// Counts a task as restoring until the returned guard is dropped.
     pub(crate) fn begin_restore(self: &Arc<Self>) -> Restoring {
         self.restoring.fetch_add(1, Ordering::AcqRel);
         Restoring { recovery: Arc::clone(self), _rest: self.stores.writer().rest() }
     }
 
-    /// How many partitions have tables that are being restored.
+    /// Returns the number of partitions whose tables are being restored.
     pub(crate) fn restoring(&self) -> usize {
         self.restoring.load(Ordering::Acquire)
     }
 
-    /// Finds out for each task how its tables are restored, and opens one reader for all.
+    /// Prepares the tables of each task for their restore, and opens one reader for the changelogs of all tasks.
     pub(crate) async fn prepare(self: Arc<Self>, wanted: Vec<RestoreRequest>) {
         let changelogs: Vec<_> = wanted.iter().flat_map(RestoreRequest::changelogs).collect();
         for changelog in &changelogs {
@@ -166,7 +167,7 @@ impl Recovery {
         });
         let mut tasks = Vec::new();
         for (task, found) in join_all(looks).await {
-            // Each task hears of its own faults; the others go on.
+            // A fault is reported to its own task only; the others continue.
             match found {
                 Ok(found) => tasks.push((task, found)),
                 Err(error) => drop(task.reply.send(Err(error))),
@@ -196,7 +197,7 @@ impl Recovery {
         retry("read the changelogs", || self.transport.tail(from.clone())).await
     }
 
-    /// What the broker knows of changelogs.
+    /// Looks up the state of changelogs on the broker.
     async fn look_up(&self, changelogs: Vec<TopicPartition>) -> Result<Logs, TransportError> {
         let admin = self.transport.admin()?;
         let topics: BTreeSet<_> = changelogs.iter().map(|changelog| changelog.topic.to_string()).collect();
@@ -206,7 +207,7 @@ impl Recovery {
         Ok(Logs { ids, bounds })
     }
 
-    /// Looks at the stores of one task, and whether they fit their changelogs and the last commit.
+    /// Opens the stores of one task, and checks them against their changelogs and the last commit.
     async fn look(&self, task: &RestoreRequest, logs: &Logs) -> Result<Vec<CheckedTable>, Error> {
         let mut found = Vec::new();
         for ((factory, partitions), changelog) in task.tables.iter().zip(task.changelogs()) {
@@ -268,7 +269,7 @@ impl Recovery {
 }
 
 impl RestoreRequest {
-    /// The changelog partition of each of its tables, in their order.
+    /// Returns the changelog partition of each table, in the order of the tables.
     fn changelogs(&self) -> impl Iterator<Item = TopicPartition> {
         let changelog = |(factory, _): &(Arc<dyn TableFactory>, i32)| {
             TopicPartition::new(factory.info().changelog.as_str(), self.partition)
@@ -281,7 +282,7 @@ fn refuse(tasks: impl IntoIterator<Item = RestoreRequest>, error: &TransportErro
     tasks.into_iter().for_each(|task| drop(task.reply.send(Err(error.clone().into()))));
 }
 
-/// Tries until the broker answers (promise P7).
+/// Retries until the broker answers (promise P7).
 async fn retry<'a, T>(
     what: &str,
     attempt: impl Fn() -> BoxFuture<'a, Result<T, TransportError>>,

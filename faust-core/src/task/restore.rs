@@ -1,7 +1,7 @@
-//! Before a task runs: its tables are restored to the last commit.
+//! The restore of a task's tables to the last commit, before the task runs.
 //!
-//! What a changelog holds of cuts that were never committed is skipped, and what does hold is written over it with the
-//! next cut, which is numbered above all that were seen: later commits must not make it true.
+//! Records of cuts that were never committed are skipped. The next cut writes the committed values of their keys again,
+//! and its number is higher than all numbers seen: a later commit must not make the skipped records valid.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,16 +22,18 @@ use crate::offsets::CommitMetadata;
 use crate::store::SealedBuilder;
 use crate::transport::{Committed, Group, PartitionQueue, TopicPartition};
 
-/// Records read at a time.
+/// Number of records per poll.
 const READ: usize = 512;
-/// Records, and bytes, that are handed to the store at a time.
+/// Number of records after which a batch is passed to the store.
 const BATCH: usize = 10_000;
+/// Size in bytes after which a batch is passed to the store.
 const BATCH_BYTES: usize = 1 << 20;
-/// The pause after a broker that did not answer.
+/// Pause before a retry.
 const RETRY: Duration = Duration::from_millis(500);
 
 impl Task {
-    /// Restores the tables, if there are any. False when the worker takes the partition away meanwhile, or it failed.
+    /// Restores the tables, if there are any. Returns `false` if the partition is revoked meanwhile, or if the restore
+    /// fails.
     pub(super) async fn restore(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
         let Some(preparation) = self.preparation.take() else { return true };
         let committed = self.parts.iter().filter_map(TaskPartition::mark).map(|mark| mark.cut).max();
@@ -74,10 +76,10 @@ impl Task {
     }
 }
 
-/// Where a task begins that no commit of ours says anything of yet.
+/// The first commit of a task, at its start positions, if a partition has no commit of this app yet.
 ///
-/// It is committed before anything is written to a changelog: from then on, a commit that is missing means that somebody
-/// took it away.
+/// It is made before anything is written to a changelog: from then on, a missing commit means that the offsets were
+/// deleted or changed.
 struct FirstMark {
     offsets: BTreeMap<TopicPartition, (i64, CommitMetadata)>,
     parts: Vec<TaskPartition>,
@@ -85,7 +87,7 @@ struct FirstMark {
 }
 
 impl FirstMark {
-    /// `None` if every partition has a mark.
+    /// Returns `None` if every partition has a commit of this app.
     fn of(task: &Task) -> Option<Self> {
         let is_marked = task.parts.iter().all(|part| part.mark().is_some());
         (!is_marked).then(|| Self {
@@ -95,8 +97,8 @@ impl FirstMark {
         })
     }
 
-    /// Tries until it is committed. A rebalance that takes the partition away ends the task, and this with it; one that
-    /// does not lets the next attempt through.
+    /// Retries until the commit succeeds. A rebalance that revokes the partition ends the task, and this future with
+    /// it; after any other rebalance, the next attempt succeeds.
     async fn commit(self, tables: &TaskTables) -> Result<(), Error> {
         let logs = tables.logs();
         let committed = |(partition, (offset, mark)): (TopicPartition, (i64, CommitMetadata))| {
@@ -108,7 +110,7 @@ impl FirstMark {
             if error.kind == TransportErrorKind::Fatal {
                 return Err(error.into());
             }
-            tracing::info!("the first commit did not go through and is tried again: {error}");
+            tracing::info!("the first commit failed and is retried: {error}");
             tokio::time::sleep(RETRY).await;
         }
         for part in &self.parts {
@@ -120,10 +122,10 @@ impl FirstMark {
     }
 }
 
-/// Tables that are ready.
+/// The restored tables of a task.
 struct Restored {
     tables: Arc<TaskTables>,
-    /// The highest number of a cut that anybody has left in a changelog.
+    /// Highest cut number found in a changelog.
     seen: u64,
 }
 
@@ -133,7 +135,7 @@ async fn restore(
     committed: Option<u64>,
     first: Option<FirstMark>,
 ) -> Result<Restored, Error> {
-    let lost = || Error::Misuse("the tables could not be prepared; the log says why".to_owned());
+    let lost = || Error::Misuse("the tables could not be prepared; see the log for the reason".to_owned());
     let prepared = preparation.await.map_err(|_| lost())?;
     let mut seen = committed.unwrap_or(0);
     let mut tables = Vec::new();
@@ -156,11 +158,11 @@ struct TableRestore<'a> {
     prepared: PreparedTable,
     committed: Option<u64>,
     batch: SealedBuilder,
-    /// The next offset.
+    /// Next offset to read.
     position: i64,
-    /// The first record that was skipped: the store must not be marked as having it.
+    /// Offset of the first skipped record. The store's checkpoint must not be beyond it.
     skipped_at: Option<i64>,
-    /// Keys of which something was skipped, and whether the first such record says that it had no value before.
+    /// Keys with skipped records, each with whether the key had no value before the first of them.
     skipped: BTreeMap<Vec<u8>, bool>,
     highest: u64,
     records: u64,
@@ -196,13 +198,13 @@ impl<'a> TableRestore<'a> {
             progress.advance(self.position, std::mem::take(&mut self.records));
             if self.batch.len() >= BATCH || self.batch.size_bytes() >= BATCH_BYTES {
                 self.flush();
-                // A table larger than what may wait for the store is taken up as fast as the store takes it.
+                // A table larger than the store's maximum backlog is read at the speed of the store.
                 self.recovery.stores.writer().room().await;
             }
             if !more {
                 break;
             }
-            // Reading never waits while there is something; the task's neighbours want a turn.
+            // Reading never suspends while records are buffered, so yield to the other tasks.
             tokio::task::yield_now().await;
         }
         self.flush();
@@ -210,12 +212,12 @@ impl<'a> TableRestore<'a> {
         let told = progress.end();
         self.recovery.stats().restored(told.records);
         if !self.skipped.is_empty() {
-            tracing::info!(table = %told.table, partition = told.partition, "{} keys had changes that were never committed; what holds is written over them", self.skipped.len());
+            tracing::info!(table = %told.table, partition = told.partition, "{} keys had changes that were never committed; their committed values are written again", self.skipped.len());
         }
         Ok((self.prepared.table, self.highest))
     }
 
-    /// Reads what is there; false when the end was seen.
+    /// Reads the available records. Returns `false` once the end was reached.
     async fn read(&mut self, queue: &mut dyn PartitionQueue) -> Result<bool, Error> {
         let polled = std::future::poll_fn(|cx| {
             let polled = queue.poll_batch(cx, READ, &mut |message| {
@@ -226,7 +228,8 @@ impl<'a> TableRestore<'a> {
             match polled {
                 Poll::Ready(Ok(_)) => Poll::Ready(Ok(true)),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                // The end may lie behind the last record, where compaction or a transaction left nothing to read.
+                // The end may be after the last record, if compaction or transaction markers left offsets without
+                // records.
                 Poll::Pending if queue.at_end() => Poll::Ready(Ok(false)),
                 Poll::Pending => Poll::Pending,
             }
@@ -238,7 +241,7 @@ impl<'a> TableRestore<'a> {
         match polled {
             Ok(more) => Ok(more),
             Err(error) if error.is_retriable() => {
-                tracing::warn!("{error}; the restore goes on");
+                tracing::warn!("{error}; the restore continues");
                 tokio::time::sleep(RETRY).await;
                 Ok(true)
             }
@@ -255,7 +258,7 @@ impl<'a> TableRestore<'a> {
             table: table.state.info().name.to_string(),
             partition: table.partition,
             why: format!(
-                "its changelog `{}` was truncated while it was read ({error}); start the worker again",
+                "its changelog `{}` was truncated while it was read ({error}); restart the worker",
                 table.state.info().changelog
             ),
         }
@@ -277,12 +280,13 @@ impl<'a> TableRestore<'a> {
             let Some(committed) = self.committed else { return Err(self.uncommitted(number)) };
             if number > committed {
                 self.skipped_at.get_or_insert(message.offset);
-                // The first of them was written over what holds; the later ones perhaps over the first.
+                // Keep the flag of the first one, which was written after the committed value. Later ones may have been
+                // written after the first.
                 self.skipped.entry(record.key.to_vec()).or_insert(is_new);
                 self.position = message.offset + 1;
                 return Ok(());
             }
-            // What was skipped before it was never committed, and this was: it is what holds.
+            // This record is committed, so it supersedes the uncommitted records before it.
             self.skipped.remove(record.key);
         }
         let key = |out: &mut Vec<u8>| {
@@ -306,16 +310,16 @@ impl<'a> TableRestore<'a> {
             table: table.state.info().name.to_string(),
             partition: table.partition,
             why: format!(
-                "its changelog `{}` holds cut {cut}, but there is no commit of this app: somebody deleted or moved the group's offsets, or they expired while no worker ran; run `reset --topics` to start over",
+                "its changelog `{}` holds cut {cut}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `reset --topics` to start over",
                 table.state.info().changelog
             ),
         }
     }
 
-    /// Hands what was read to the table and its store.
+    /// Passes the records read to the table and its store.
     fn flush(&mut self) {
-        // A little more than the last took: a buffer that is too short by a byte becomes one of twice the size, and what
-        // waits for the store is counted by that.
+        // Slightly more capacity than the last batch used: a buffer that is one byte too small doubles when it grows,
+        // and the store's backlog is counted in capacity.
         let bytes = self.batch.size_bytes();
         let next = SealedBuilder::with_capacity(self.batch.len(), bytes + bytes / 16);
         let batch = std::mem::replace(&mut self.batch, next).finish();

@@ -1,4 +1,4 @@
-//! The stages of a task from one start to the next: started together, dropped together.
+//! A run of a task: its stages from one start to the next, started and dropped together.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use crate::stage::tables::StageTables;
 use crate::stage::{AgentCx, window_close};
 use crate::time::{Clock, Timestamp};
 
-/// Running stages and what they share.
+/// The running stages of a task with their shared state.
 pub(crate) struct TaskRun {
     running: FuturesUnordered<StageFuture>,
     pub(crate) stages: Vec<Arc<RunningStage>>,
@@ -31,45 +31,45 @@ pub(crate) struct TaskRun {
     control: Arc<StageControl>,
 }
 
-/// A stage's function with the stage's number.
+/// The future of a stage, which resolves to the stage's index and its result.
 type StageFuture = Pin<Box<dyn Future<Output = (usize, Returned)> + Send>>;
 
-/// How a stage's function ended.
+/// The result of a stage's function.
 pub(crate) enum Returned {
-    /// With a value.
+    /// It returned.
     Result(Result<(), BoxError>),
-    /// With a panic, whose words these are.
+    /// It panicked with this message.
     Panic(String),
 }
 
-/// What a run tells its task.
+/// An event of a run.
 pub(crate) enum RunEvent {
     /// A stage has returned.
     Returned(usize, Returned),
-    /// An operator, or decoding, has failed in a stage.
+    /// An operator or decoding has failed in a stage.
     Faulted(usize, Error),
-    /// No stage is inside an event.
+    /// No stage is processing an event.
     AtRest,
 }
 
-/// What a run is started with.
+/// The parts that a run is started with.
 pub(crate) struct Start<'a> {
     pub(crate) stages: &'a [PlannedStage],
-    /// The inputs of each stage, as indexes into `readers`.
+    /// Inputs of each stage, as indexes into `readers`.
     pub(crate) inputs: &'a [Vec<usize>],
-    /// Where each stage begins in each of its inputs.
+    /// Start offset of each stage in each of its inputs.
     pub(crate) starts: &'a [Vec<i64>],
     pub(crate) readers: &'a [Arc<StageReader>],
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) settings: &'a Settings,
-    /// The stream time of each stage.
+    /// Stream time of each stage.
     pub(crate) stream_times: &'a [Option<Timestamp>],
     pub(crate) tables: &'a Arc<TaskTables>,
     pub(crate) clock: &'a Clock,
 }
 
 impl TaskRun {
-    /// Takes the queues back to where the stages begin, and starts all stages.
+    /// Seeks the readers to the stages' start offsets, and starts all stages.
     pub(crate) fn start(start: Start<'_>) -> Result<Self, Error> {
         let subscribers = subscribe_stages(&start)?;
         let control = StageControl::new();
@@ -104,7 +104,7 @@ impl TaskRun {
         Ok(run)
     }
 
-    /// Runs the stages until there is news. With `holding`, their coming to rest is news too.
+    /// Polls the stages until the next event. With `holding`, this includes that all stages have come to rest.
     pub(crate) async fn news(&mut self, holding: bool) -> RunEvent {
         std::future::poll_fn(|cx| self.poll_news(holding, cx)).await
     }
@@ -112,7 +112,7 @@ impl TaskRun {
     fn poll_news(&mut self, holding: bool, cx: &mut Context<'_>) -> Poll<RunEvent> {
         self.control.register_driver(cx.waker());
         let polled = self.running.poll_next_unpin(cx);
-        // A fault first: an agent whose table failed may return as if nothing had happened.
+        // IMPORTANT: check for faults first. An agent whose table failed may return as if it had succeeded.
         for (index, stage) in self.stages.iter().enumerate() {
             if let Some(error) = stage.cursor.gate.take_failure() {
                 return Poll::Ready(RunEvent::Faulted(index, error));
@@ -127,30 +127,30 @@ impl TaskRun {
         Poll::Pending
     }
 
-    /// Streams yield nothing more until [`release`](Self::release).
+    /// Holds the streams: they yield no events until [`release`](Self::release).
     pub(crate) fn hold(&self) {
         self.control.set_hold(true);
     }
 
-    /// Streams go on.
+    /// Releases the streams.
     pub(crate) fn release(&self) {
         self.control.set_hold(false);
         self.wake();
     }
 
-    /// Streams end.
+    /// Ends the streams.
     pub(crate) fn drain(&self) {
         self.control.set_drain();
         self.control.set_hold(false);
         self.wake();
     }
 
-    /// How many stages have not returned.
+    /// Returns the number of stages that have not returned.
     pub(crate) fn running(&self) -> usize {
         self.running.len()
     }
 
-    /// No stage is inside an event.
+    /// Returns `true` if no stage is processing an event.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.stages.iter().all(|stage| stage.cursor.gate.at_rest())
     }
@@ -161,13 +161,13 @@ impl TaskRun {
 }
 
 impl Drop for TaskRun {
-    /// A stream that its agent gave to another task must not go on reading for a run that is over.
+    /// Ends the streams: one that its agent has moved to another Tokio task must not read on after the run.
     fn drop(&mut self) {
         self.drain();
     }
 }
 
-/// Gives every stage a subscriber at each reader it reads, and takes the readers back to the lowest start.
+/// Subscribes every stage to its readers, and restarts each reader at the lowest start offset of its stages.
 fn subscribe_stages(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
     let mut subscribers: Vec<Vec<Input>> = vec![Vec::new(); start.stages.len()];
     let mut reader_starts: Vec<Vec<i64>> = vec![Vec::new(); start.readers.len()];
@@ -194,7 +194,7 @@ fn begin(stage: &PlannedStage, live: &Arc<RunningStage>) -> Result<crate::stage:
         StageRun::Agent(entry) => {
             let mut cx = AgentCx { agent: &entry.name, sinks: &entry.sinks, mode: StageMode::Live(Arc::clone(live)) };
             let start = entry.def.start;
-            // A function's synchronous beginning can panic as well as its future can.
+            // The synchronous part of the function can panic, as well as its future.
             let started = std::panic::catch_unwind(AssertUnwindSafe(|| start(&mut cx)));
             started.unwrap_or_else(|panic| {
                 Err(Error::Panicked {

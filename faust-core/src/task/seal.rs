@@ -1,4 +1,4 @@
-//! A cut: where every stage of a task stands at one moment between events, in the form a commit takes.
+//! Cuts of a task: sealing the tables and collecting the offsets to commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,19 +13,20 @@ use crate::time::Timestamp;
 use crate::transport::{Delivery, TopicPartition};
 
 impl Task {
-    /// Takes the cut; the run goes on at once. `None` when nothing has moved.
+    /// Takes a cut of a run, which can continue immediately. Returns `None` if nothing has changed since the last
+    /// commit.
     ///
     /// # Errors
-    /// A table holds a value that its codec refuses.
+    /// Fails if the codec of a table cannot encode a value.
     pub(super) fn take_cut(&mut self, run: &TaskRun) -> Result<Option<Cut>, Error> {
         let positions = self.positions(run);
         self.cut_at(positions, run.outbox.cut())
     }
 
-    /// The cut of a task whose run is over: what was finished and not committed.
+    /// Takes the cut of a task whose run has ended. It covers the finished events that are not committed.
     ///
     /// # Errors
-    /// As [`take_cut`](Self::take_cut).
+    /// Fails in the same cases as [`take_cut`](Self::take_cut).
     pub(super) fn standing_cut(&mut self) -> Result<Option<Cut>, Error> {
         self.cut_at(self.start.clone(), Vec::new())
     }
@@ -34,8 +35,8 @@ impl Task {
         if positions.stages == self.committed.stages && !self.tables.is_dirty() {
             return Ok(None);
         }
-        // Never used twice, though the commit of one may fail: what lies in a changelog under a number that was given up
-        // must not become true by a later commit.
+        // IMPORTANT: a number is never reused, even if its commit fails. A later commit must not make the changelog
+        // records of an abandoned cut valid.
         self.cuts += 1;
         let positions = Positions { cut: self.cuts, ..positions };
         let sealed = match &self.changelog {
@@ -56,7 +57,7 @@ impl Task {
         Positions { stages, times, cut: self.cuts }
     }
 
-    /// For each partition the lowest of its readers, and in the metadata who is ahead of it.
+    /// Returns the lowest offset of each partition's stages. The metadata contains the stages that are ahead of it.
     pub(super) fn offsets(&self, positions: &Positions) -> BTreeMap<TopicPartition, (i64, CommitMetadata)> {
         let time = positions.times.iter().copied().flatten().max();
         let times: BTreeMap<_, _> = self

@@ -51,7 +51,7 @@ impl WorkerStores {
         size.map(Some).map_err(|error| Error::LocalState(error.to_string()))
     }
 
-    /// Returns the number of bytes that wait to be written.
+    /// Returns the number of bytes that are pending to be written.
     pub(crate) fn backlog(&self) -> u64 {
         self.writer.backlog()
     }
@@ -61,7 +61,7 @@ impl WorkerStores {
         self.budget.used()
     }
 
-    /// Opens a store, after the writes that are pending for it.
+    /// Opens a store, after its pending writes have completed.
     pub(super) async fn open(&self, name: &StoreName) -> Result<Option<Arc<dyn Store>>, StoreError> {
         let Some(set) = self.set.clone() else { return Ok(None) };
         self.writer.flushed(name).await;
@@ -69,7 +69,7 @@ impl WorkerStores {
         self.blocking(move || set.open(&name)).await.map(Some)
     }
 
-    /// Replaces a store by an empty one.
+    /// Replaces a store with an empty one.
     pub(super) async fn recreate(&self, name: &StoreName) -> Result<Option<Arc<dyn Store>>, StoreError> {
         let Some(set) = self.set.clone() else { return Ok(None) };
         let name = name.clone();
@@ -83,16 +83,16 @@ impl WorkerStores {
     /// Waits for pending writes, and closes the stores.
     pub(crate) async fn close(&self, within: Duration) {
         if let Err(unwritten) = self.writer.clone().close(within).await {
-            tracing::warn!("the stores do not have everything: {unwritten}; it is read from the changelogs again");
+            tracing::warn!("the stores were closed with pending writes: {unwritten}");
         }
     }
 
-    /// Returns whether other threads work for the stores; their time is the system's, not the test driver's.
+    /// Returns `true` while other threads work for the stores. Their time is the system's, not the test driver's.
     pub(crate) fn is_busy(&self) -> bool {
         self.calls.load(Ordering::Acquire) > 0 || self.writer.backlog() > 0
     }
 
-    /// Makes the writer wait for nothing until the guard is dropped.
+    /// Makes the writer write without delay until the guard is dropped.
     pub(crate) fn hurry(&self) -> Wish {
         self.writer.hurry()
     }
@@ -101,7 +101,7 @@ impl WorkerStores {
         &self,
         call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        // IMPORTANT: held by the call as well as by the caller, which may be dropped before the call ends.
+        // IMPORTANT: the guard is held by the call as well as by the caller, which may be dropped before the call ends.
         let calling = Calling::begin(&self.calls);
         let of_call = Arc::clone(&calling);
         let called = tokio::task::spawn_blocking(move || {
@@ -112,7 +112,7 @@ impl WorkerStores {
         drop(calling);
         match called {
             Ok(result) => result,
-            // The runtime ends only with the worker.
+            // The call panicked: it is not cancelled, because the runtime outlives the worker.
             Err(join) => std::panic::resume_unwind(join.into_panic()),
         }
     }

@@ -1,4 +1,4 @@
-//! The tables of one task: sealed together at a cut, committed or taken back together.
+//! The tables of one task, which are sealed, committed and rolled back together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(crate) struct TaskTables {
     tables: BTreeMap<Arc<str>, Arc<TaskTable>>,
 }
 
-/// A table at a cut, on its way to the changelog.
+/// The sealed changes of a table, being sent to the changelog.
 pub(crate) struct SealedTable {
     table: Arc<TaskTable>,
     sealed: Arc<Sealed>,
@@ -42,30 +42,30 @@ impl TaskTables {
         self.tables.values().map(|table| &table.state)
     }
 
-    /// Forgets the stages of the former run.
+    /// Removes the stage clocks of the previous run.
     pub(crate) fn forget_clocks(&self) {
         self.tables.values().for_each(|table| table.forget_clocks());
     }
 
-    /// Whether a cut has something to write.
+    /// Returns `true` if a table has changes for a cut to write.
     pub(crate) fn is_dirty(&self) -> bool {
         self.states().any(|state| state.is_dirty())
     }
 
-    /// Keys written since the last cut, of the table with the most.
+    /// Returns the number of keys written since the last cut, for the table with the most.
     pub(crate) fn dirty(&self) -> usize {
         self.states().map(|state| state.dirty()).max().unwrap_or(0)
     }
 
-    /// Gives up some of what is only kept to be read faster, if all tables together hold more than they may.
+    /// Evicts some clean entries if the worker's tables together exceed their memory budget.
     pub(crate) fn trim(&self) {
         self.states().for_each(|state| state.trim());
     }
 
-    /// Seals every table that was written to, and begins to send what was.
+    /// Seals every table with changes, and starts sending the changes to the changelogs.
     ///
     /// # Errors
-    /// A value that its codec refuses; then nothing is sealed.
+    /// Fails if a codec cannot encode a value; then nothing is sealed.
     pub(crate) fn seal(&self, cut: u64, changelog: &ChangelogWriter) -> Result<Vec<SealedTable>, Error> {
         let mut sealed = Vec::new();
         for table in self.tables.values() {
@@ -86,32 +86,32 @@ impl TaskTables {
         Ok(sealed.into_iter().map(begin).collect())
     }
 
-    /// Where each changelog goes on, for the mark of a commit.
+    /// Returns the end of each changelog, for the metadata of a commit.
     pub(crate) fn logs(&self) -> BTreeMap<String, i64> {
         self.tables.iter().map(|(name, table)| (name.to_string(), table.changelog_end())).collect()
     }
 
-    /// The commit of what was sealed is not certain: the next cut covers it too.
+    /// Makes the next cut cover the sealed changes again, because their commit is unconfirmed.
     pub(crate) fn unseal(&self) {
         self.states().for_each(|state| state.unseal());
     }
 
-    /// Takes back what was written since the last cut.
+    /// Rolls back the changes since the last cut.
     pub(crate) fn roll_back_open(&self) {
         self.states().for_each(|state| state.roll_back_open());
     }
 
-    /// Takes back what was sealed as well.
+    /// Rolls back the sealed changes as well.
     pub(crate) fn roll_back_sealed(&self) {
         self.states().for_each(|state| state.roll_back_sealed());
     }
 }
 
 impl SealedTable {
-    /// All of it has arrived: notes where the changelog goes on now.
+    /// Records the new end of the changelog, after all records are acknowledged.
     ///
     /// # Errors
-    /// It has become shorter, so it is another topic than before.
+    /// Fails if the changelog has become shorter, which means that the topic was replaced.
     pub(crate) fn arrived(&self) -> Result<(), Error> {
         let Some(last) = self.delivery.last_offset() else { return Ok(()) };
         let before = self.table.note_changelog(last);
@@ -123,13 +123,13 @@ impl SealedTable {
             table: info.name.to_string(),
             partition: self.table.partition,
             why: format!(
-                "its changelog `{}` was at offset {before} and is at {last} now: somebody deleted it and it was created again; what it held is gone. Stop all workers, then run `reset --topics` to start over",
+                "its changelog `{}` was at offset {before} and is at {last} now: it was deleted and created again, and its records are lost; stop all workers, then run `reset --topics` to start over",
                 info.changelog
             ),
         })
     }
 
-    /// The commit went through: the store may have it.
+    /// Passes the sealed changes to the store, after a successful commit.
     pub(crate) fn committed(self) {
         let mark = self.table.identity.mark(self.table.changelog_end(), self.cut);
         self.table.state.committed(self.sealed, mark, &self.table.writer);

@@ -1,4 +1,5 @@
-//! A commit: cuts of all tasks, their messages acknowledged, one request. Nothing after a step that fails.
+//! A commit: takes cuts of all tasks, waits until their messages are acknowledged, and commits them in one request. A
+//! step that fails ends the commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use crate::stats::Stats;
 use crate::task::{Command, Cut, Resolution, TaskCx};
 use crate::transport::{Committed, Group, TopicPartition};
 
-/// What became of a commit: the offsets the broker has now.
+/// The outcome of a commit: the offsets that the broker has accepted.
 pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Committed>;
 
-/// Takes a cut of every task and commits them together.
+/// Takes a cut of every task, commits the cuts together, and sends each task its resolution.
 pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<TaskCx>) -> CommittedOffsets {
     let cuts = join_all(tasks.into_iter().map(|commands| async move {
         let (reply, cut) = oneshot::channel();
@@ -26,13 +27,14 @@ pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<T
     let (tasks, cuts): (Vec<_>, Vec<_>) = cuts.into_iter().unzip();
     let (outcome, resolutions) = finish(cuts, &cx).await;
     for (task, resolution) in tasks.iter().zip(resolutions) {
-        // A task that has gone needs no answer.
+        // A task that has ended needs no resolution.
         drop(task.send(Command::Resolved(resolution)));
     }
     outcome
 }
 
-/// Waits for what the cuts have sent, then commits those for which all arrived. One resolution per cut.
+/// Waits until the messages of the cuts are acknowledged, then commits the cuts whose messages all were. Returns one
+/// resolution per cut.
 pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Vec<Resolution>) {
     let TaskCx { group, stats, failed, .. } = cx;
     let arrived = join_all(cuts.iter().map(async |cut| {
@@ -65,7 +67,7 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Ve
     (committed.clone().unwrap_or_default(), resolutions.collect())
 }
 
-/// Waits, and says every so often that it still does.
+/// Awaits `arrived`, logging the number of unacknowledged messages every [`SILENCE`].
 async fn patiently<T>(arrived: impl Future<Output = T>, cuts: &[Cut]) -> T {
     tokio::pin!(arrived);
     loop {
@@ -74,16 +76,16 @@ async fn patiently<T>(arrived: impl Future<Output = T>, cuts: &[Cut]) -> T {
             arrived = &mut arrived => return arrived,
             () = tokio::time::sleep(SILENCE) => {
                 let left: u64 = cuts.iter().flat_map(|cut| &cut.deliveries).map(|delivery| delivery.pending()).sum();
-                tracing::warn!("the commit waits for {left} messages that the brokers have not acknowledged");
+                tracing::warn!("the commit is waiting for {left} messages that the brokers have not acknowledged");
             }
         }
     }
 }
 
-/// How long a commit may wait without a word.
+/// Interval of warnings while a commit waits.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// One request for all; `None` if the broker does not have them.
+/// Commits all offsets in one request. Returns `None` if the commit failed.
 async fn request(offsets: CommittedOffsets, group: &dyn Group, stats: &Stats) -> Option<CommittedOffsets> {
     if offsets.is_empty() {
         return Some(offsets);
@@ -96,9 +98,9 @@ async fn request(offsets: CommittedOffsets, group: &dyn Group, stats: &Stats) ->
         Err(error) => {
             match error.kind {
                 TransportErrorKind::Rebalanced => {
-                    tracing::info!("the commit came too late for a rebalance; its events will be read again: {error}")
+                    tracing::info!("the commit failed due to a rebalance; its events will be read again: {error}")
                 }
-                _ => tracing::warn!("the commit did not go through; the next one covers it: {error}"),
+                _ => tracing::warn!("the commit failed; the next one covers it: {error}"),
             }
             None
         }

@@ -1,4 +1,4 @@
-//! The control loop of a worker: hears of assignments, starts and ends tasks, commits on time.
+//! The control loop of a worker: handles assignments, starts and ends tasks, and commits periodically.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use crate::plan::{Plan, PlannedStage};
 use crate::task::{Command, Drained, Preparation, Resolution, RestoreRequest, Task, TaskCx, TaskHandle, TaskPartition};
 use crate::transport::{Assigned, Group, TopicPartition};
 
-/// The worker's inside. One task owns all of it.
+/// The state of the control loop, owned by one Tokio task.
 pub(super) struct Control {
     cx: Arc<TaskCx>,
     plan: Arc<Plan>,
@@ -30,14 +30,15 @@ pub(super) struct Control {
     shared: Arc<WorkerState>,
     options: WorkerOptions,
     tasks: BTreeMap<Key, TaskHandle>,
-    /// Looks for the tables of new tasks. One waits for the broker as long as it takes, but not longer than the worker.
+    /// Preparations of the tables of new tasks. Each waits for the broker without a time limit, but ends with the
+    /// worker.
     preparing: JoinSet<()>,
-    /// A look at the topics that is under way.
+    /// The check of the topics' partition counts in progress, if any.
     looking: UnderWay<Result<(), Error>>,
     purge: Purge,
-    /// A trim that is under way.
+    /// The deletion of repartition records in progress, if any.
     purging: UnderWay<BTreeMap<TopicPartition, i64>>,
-    /// The commit that is under way: one at a time.
+    /// The commit in progress, if any; there is at most one.
     commit: UnderWay<CommittedOffsets>,
     idle: IdleWatch,
     stuck: StuckWatch,
@@ -45,16 +46,17 @@ pub(super) struct Control {
     broker_is_away: bool,
 }
 
-/// Something that is under way beside the loop, at most one of its kind.
+/// An operation that runs alongside the loop, if one is in progress.
 type UnderWay<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
-/// How often a worker that ends when idle looks whether it is.
+/// Interval at which a worker with `until_idle` checks whether it is idle.
 const IDLE_LOOK: Duration = Duration::from_millis(50);
-/// How often a worker looks whether topics still have as many partitions as at its start.
+/// Interval at which a worker compares the topics' partition counts with those at its start.
 const TOPICS_LOOK: Duration = Duration::from_secs(30);
-/// The part of a budget that a commit may still use which had begun before.
+/// Fraction of the time for a drain that a commit already in progress may use.
 const COMMIT_SHARE: f64 = 0.2;
-/// The part of it that agents may use to return; the rest is for what they sent, and the commit.
+/// Fraction of the time for a drain that agents have to return. The rest is for the acknowledgement of their messages
+/// and the commit.
 const AGENTS_SHARE: f64 = 0.6;
 
 impl Control {
@@ -85,7 +87,7 @@ impl Control {
         }
     }
 
-    /// Runs until the worker has ended, in whichever way.
+    /// Runs the worker until it has ended, and closes its stores and its connection.
     pub(super) async fn run(
         mut self,
         mut events: mpsc::UnboundedReceiver<GroupEvent>,
@@ -109,13 +111,13 @@ impl Control {
             }
             drop(directory);
         }
-        // Whoever waits for the end may start another worker on the same stores at once.
+        // Everything is dropped before the last phase: once `wait` returns, another worker may open the same stores.
         let shared = Arc::clone(&self.shared);
         drop(self);
         shared.advance(Phase::Done);
     }
 
-    /// The main loop, until there is a reason to end.
+    /// Runs the main loop. Returns when the worker has to stop, with the error that is the reason, if any.
     async fn work(
         &mut self,
         events: &mut mpsc::UnboundedReceiver<GroupEvent>,
@@ -136,31 +138,31 @@ impl Control {
         loop {
             tokio::select! {
                 biased;
-                // Partitions come or go.
+                // Partitions are assigned or revoked, or the connection changes.
                 Some(event) = events.recv() => self.group_event(event).await?,
-                // A task has given up, or the program says the worker must end.
+                // A task has failed permanently, or the program has called `Worker::fail`.
                 Some(error) = failures.recv() => return Err(error),
-                // Somebody asked for the end.
+                // Shutdown has been requested.
                 () = stopping(&mut phase) => return Ok(()),
-                // The commit under way has ended.
+                // The commit in progress has ended.
                 outcome = finished(&mut self.commit) => self.committed(&outcome),
                 // The next commit is due.
                 _ = commits.tick(), if self.commit.is_none() => self.begin_commit(),
-                // A table has so many changed keys that the commit should not wait.
+                // A table has so many changed keys that a commit is due before the interval has passed.
                 () = recovery.commit_soon().notified(), if self.commit.is_none() => self.begin_commit(),
-                // Time to see whether topics are still as they were.
+                // The next check of the topics is due.
                 _ = topics.tick(), if self.looking.is_none() => self.look_at_topics(),
-                // That look is over.
+                // The check of the topics has ended.
                 looked = finished(&mut self.looking) => looked?,
-                // Time to trim what nobody reads again.
+                // The next deletion of committed repartition records is due.
                 _ = purges.tick(), if self.purging.is_none() => self.begin_purge(),
-                // That is done.
+                // The deletion has ended.
                 trimmed = finished(&mut self.purging) => self.purge.done(trimmed),
-                // Time to look for agents that do not move.
+                // The next check for stuck agents is due.
                 _ = watch.tick() => self.watch(),
-                // Time to look whether there is anything left to do.
+                // The next check for idleness is due.
                 _ = idle.tick(), if self.options.until_idle.is_some() => if self.is_idle() { return Ok(()) },
-                // The worker that hosts the broker has ended.
+                // The worker that hosts the broker has shut down.
                 reason = &mut gone => return Err(Error::BrokerGone(reason)),
             }
         }
@@ -176,13 +178,13 @@ impl Control {
             GroupEvent::Failed(error) => return Err(error.into()),
             GroupEvent::Connection(true, detail) => {
                 if std::mem::take(&mut self.broker_is_away) {
-                    tracing::info!("the broker is back: {detail}");
+                    tracing::info!("the broker is available again: {detail}");
                 }
             }
             GroupEvent::Connection(false, detail) => {
                 self.broker_is_away = true;
                 self.cx.stats.disconnected();
-                tracing::warn!("the broker is away, waiting for it: {detail}");
+                tracing::warn!("the broker is unavailable, waiting for it: {detail}");
             }
         }
         Ok(())
@@ -199,7 +201,8 @@ impl Control {
             let key = (set, assigned.partition.partition);
             tasks.entry(key).or_default().push(TaskPartition::new(assigned, &self.cx.settings));
         }
-        // With incremental protocols a partition may join a task that runs already: it is made anew with both.
+        // With cooperative rebalancing, a partition may be assigned to a running task. The task is restarted with all
+        // of its partitions.
         let grown: Vec<_> = tasks.keys().filter(|key| self.tasks.contains_key(key)).copied().collect();
         let deadline = Instant::now() + self.cx.settings.broker_rebalance_timeout;
         for (key, parts) in self.drain(&grown, deadline).await.0 {
@@ -217,7 +220,8 @@ impl Control {
         let hit: Vec<_> = self.tasks.iter().filter(|(_, task)| is_hit(task)).map(|(key, _)| *key).collect();
         let rest = if lost {
             self.give_up_commit();
-            // They are another worker's already: a commit would be refused, and what is unfinished is its work now.
+            // Another worker may own the partitions already: a commit would be rejected, and unfinished events are
+            // processed there.
             hit.iter().filter_map(|key| self.abort(*key)).collect()
         } else {
             self.drain(&hit, Instant::now() + budget).await.0
@@ -230,7 +234,7 @@ impl Control {
         self.report_assignment();
     }
 
-    /// Starts tasks; those with tables restore them first, all by one reader.
+    /// Starts tasks. Tasks with tables restore them first, and share one reader of the changelogs.
     fn spawn_all(&mut self, tasks: impl IntoIterator<Item = (Key, Vec<TaskPartition>)>) {
         let mut wanted = Vec::new();
         for (key, parts) in tasks {
@@ -251,7 +255,8 @@ impl Control {
         }
     }
 
-    /// The tables of a task, and where it hears of them.
+    /// Returns the restore request for a task's tables, and the receiver of its result; `None` for a task without
+    /// tables.
     fn want(
         &self,
         (_, partition): Key,
@@ -289,19 +294,21 @@ impl Control {
         Some((key, std::mem::take(&mut task.parts)))
     }
 
-    /// Ends tasks: their streams end, their last cuts are committed. Gives back their partitions, and whether every agent
-    /// returned in time.
+    /// Drains and ends tasks: their streams end, and their last cuts are committed. Returns their partitions, and
+    /// whether every agent returned in time.
     async fn drain(&mut self, keys: &[Key], deadline: Instant) -> (Vec<(Key, Vec<TaskPartition>)>, bool) {
         if keys.is_empty() {
             return (Vec::new(), true);
         }
         let agents = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(AGENTS_SHARE);
-        // One that does not even answer holds its thread; the rest of the time is for the others' commit.
+        // A task that does not answer has an agent that blocks its thread. The remaining time is for the commit of the
+        // other tasks.
         let answers = agents + deadline.saturating_duration_since(agents).mul_f64(0.25);
-        // Before anything is waited for: no agent begins another event.
+        // IMPORTANT: before the first await, so that no agent begins another event.
         let drains: Vec<_> =
             keys.iter().filter_map(|key| Some((*key, begin_drain(self.tasks.get(key)?, agents)))).collect();
-        // What that has sealed is not sent again; a task's last cut waits for the word of it.
+        // The last cut of a task waits for the resolution of the commit in progress, so that its sealed changes are not
+        // sent again.
         self.end_commit(deadline).await;
         let drained = join_all(drains.into_iter().map(async |(key, drain)| (key, drained(drain, answers).await)));
         let (keys, drained): (Vec<_>, Vec<_>) = drained.await.into_iter().unzip();
@@ -313,7 +320,7 @@ impl Control {
             Ok((committed, _)) => committed,
             Err(_) => {
                 tracing::warn!(
-                    "the last commit before partitions go was not done in time; its events will be read again"
+                    "the last commit before partitions are revoked timed out; its events will be read again"
                 );
                 CommittedOffsets::new()
             }
@@ -327,7 +334,8 @@ impl Control {
         (join_all(tasks.into_iter().map(end)).await, in_order)
     }
 
-    /// Lets the commit that is under way come to its end, or gives it up: what it has sealed would be sent again.
+    /// Waits for the commit in progress, and abandons it at a fraction of the deadline. The sealed changes of an
+    /// abandoned commit are sent again.
     async fn end_commit(&mut self, deadline: Instant) {
         if self.commit.is_none() {
             return;
@@ -339,7 +347,7 @@ impl Control {
         }
     }
 
-    /// Forgets the commit that is under way: the next cuts cover it, and wait for what it waited for.
+    /// Abandons the commit in progress. The next cuts cover it, and wait for the same messages.
     fn give_up_commit(&mut self) {
         if self.commit.take().is_some() {
             let unconfirmed = |task: &TaskHandle| drop(task.commands.send(Command::Resolved(Resolution::Unconfirmed)));
@@ -379,11 +387,11 @@ impl Control {
     /// Leaves the group within the shutdown timeout (promise P5).
     async fn end(&mut self, events: &mut mpsc::UnboundedReceiver<GroupEvent>) {
         let budget = self.cx.settings.shutdown_timeout;
-        // Counted from when the end was asked for: a rebalance may have come between.
+        // From the time of the request: a rebalance may have taken some of the budget since.
         let deadline = self.shared.stopping_since() + budget;
-        // While still a member in good standing: one that has begun to leave sends no heartbeats, and a long drain would
-        // end with a commit that is refused. A little less than all the time, so that a slow end is told from one that
-        // hangs.
+        // IMPORTANT: drain before leaving. A consumer that is leaving sends no heartbeats, and after a long drain its
+        // commit would be rejected. The drain has 90% of the time, so that a slow shutdown can be distinguished from
+        // one that hangs.
         let all: Vec<_> = self.tasks.keys().copied().collect();
         if !self.drain(&all, Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.9)).await.1 {
             self.shared.fail(Error::ShutdownTimeout(budget));
@@ -401,7 +409,7 @@ impl Control {
                         self.revoke(partitions, lost, left.min(self.cx.settings.broker_rebalance_timeout)).await;
                         let _ = done.send(());
                     }
-                    // What is assigned now would be taken back at once.
+                    // Partitions assigned now would be revoked immediately.
                     GroupEvent::Assigned(_) | GroupEvent::Connection(..) => {}
                     GroupEvent::Failed(error) => tracing::warn!("{error}"),
                 },
@@ -416,13 +424,13 @@ impl Control {
         self.preparing.shutdown().await;
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
         if let Err(error) = self.cx.sink.flush(left).await {
-            tracing::warn!("not everything that was sent has arrived: {error}");
+            tracing::warn!("some messages were not delivered: {error}");
         }
     }
 }
 
 impl TaskHandle {
-    /// Notes what the broker has now.
+    /// Records the committed offsets of the task's partitions.
     fn commit(&mut self, outcome: &CommittedOffsets) {
         for part in &mut self.parts {
             if let Some(committed) = outcome.get(part.reader.partition()) {
@@ -432,29 +440,30 @@ impl TaskHandle {
     }
 }
 
-/// Somebody asked for the end.
+/// Resolves once shutdown has been requested.
 async fn stopping(phase: &mut watch::Receiver<Phase>) {
-    // The guard it returns must not live across an await; an error would mean that the worker's handle has gone.
+    // The returned guard must not be held across an await. An error means that the sender was dropped with the worker's
+    // handle.
     drop(phase.wait_for(|phase| *phase >= Phase::Stopping).await);
 }
 
-/// Tells a task to end; it answers when its agents have returned. No answer will come of one that has given up.
+/// Requests the drain of a task. It answers once its agents have returned; a task that has ended does not answer.
 fn begin_drain(task: &TaskHandle, agents: Instant) -> oneshot::Receiver<Drained> {
     let (reply, drained) = oneshot::channel();
     drop(task.commands.send(Command::Drain(agents, reply)));
     drained
 }
 
-/// How a task has ended. One that does not answer has an agent that holds its thread.
+/// Waits for the result of a drain. A task that does not answer by the deadline has an agent that blocks its thread.
 async fn drained(drain: oneshot::Receiver<Drained>, deadline: Instant) -> Drained {
     match timeout_at(deadline, drain).await {
-        // A task that has given up has nothing to commit.
+        // A task that has ended has nothing to commit.
         Ok(drained) => drained.unwrap_or(Drained { cut: None, in_order: true }),
         Err(_) => Drained { cut: None, in_order: false },
     }
 }
 
-/// The outcome of what is under way, or never.
+/// Awaits the operation in progress. Never resolves if there is none.
 async fn finished<T>(under_way: &mut UnderWay<T>) -> T {
     let Some(running) = under_way else { return std::future::pending().await };
     let outcome = running.await;
@@ -462,7 +471,8 @@ async fn finished<T>(under_way: &mut UnderWay<T>) -> T {
     outcome
 }
 
-/// Why the hosting worker has gone, or never.
+/// Waits until the worker that hosts the broker shuts down, and returns the reason. Never resolves if no other worker
+/// hosts the broker.
 async fn gone(home: Option<&(Connection, WorkerDir)>) -> String {
     match home {
         Some((connection, _)) => connection.gone().await,
@@ -470,7 +480,7 @@ async fn gone(home: Option<&(Connection, WorkerDir)>) -> String {
     }
 }
 
-/// `a[0,1,2] b[0]`.
+/// Formats partitions by topic, such as `a[0,1,2] b[0]`.
 fn summary(partitions: &[TopicPartition]) -> String {
     let mut by_topic: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for partition in partitions {

@@ -1,4 +1,4 @@
-//! What the consumer group tells the worker, as messages to its control loop.
+//! Events of the consumer group, sent to the control loop.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -7,16 +7,16 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::TransportError;
 use crate::transport::{Assigned, GroupListener, TopicPartition};
 
-/// What has happened to the worker's membership.
+/// An event of the worker's group membership or connection.
 pub(super) enum GroupEvent {
     Assigned(Vec<Assigned>),
-    /// The sender is told when the partitions may go.
+    /// Partitions are revoked, or already lost if the flag is set. The sender is used once they may be released.
     Revoked(Vec<TopicPartition>, bool, oneshot::Sender<()>),
     Failed(TransportError),
     Connection(bool, String),
 }
 
-/// Passes everything on.
+/// A group listener that sends every event to the control loop.
 pub(super) struct Listener {
     events: mpsc::UnboundedSender<GroupEvent>,
 }
@@ -27,7 +27,7 @@ impl Listener {
     }
 
     fn tell(&self, event: GroupEvent) {
-        // With the control loop gone, the worker is over and there is nobody to tell.
+        // An error means that the control loop has ended, and the worker with it.
         drop(self.events.send(event));
     }
 }
@@ -40,7 +40,7 @@ impl GroupListener for Listener {
     fn revoked(&self, partitions: Vec<TopicPartition>, lost: bool) -> BoxFuture<'static, ()> {
         let (done, finished) = oneshot::channel();
         self.tell(GroupEvent::Revoked(partitions, lost, done));
-        // An error means the loop has gone, and with it everything that could have been finished.
+        // An error means that the control loop has ended, so there is nothing left to finish.
         finished.map(drop).boxed()
     }
 

@@ -23,37 +23,37 @@ use crate::task::{Recovery, RecoverySetup, TaskCx, log_listener};
 use crate::transport::Group;
 use crate::transport::{Subscription, Transport};
 
-/// A running worker. Dropping it begins a stop and does not wait for it; [`stop`](Self::stop) does.
+/// A running worker. Dropping it begins a shutdown without waiting for it; [`stop`](Self::stop) waits.
 pub struct Worker {
     shared: Arc<WorkerState>,
     plan: Arc<Plan>,
     outbox: Arc<Outbox>,
     description: Description,
-    /// How the test driver kills it.
+    /// Group and control loop, for the test driver to kill the worker.
     #[cfg(feature = "testing")]
     lifeline: Mutex<Option<Lifeline>>,
     failed: mpsc::UnboundedSender<Error>,
     recovery: Arc<Recovery>,
 }
 
-/// What holds a worker in its group, and what runs it.
+/// A worker's group membership, and the Tokio task of its control loop.
 #[cfg(feature = "testing")]
 type Lifeline = (Arc<dyn Group>, tokio::task::JoinHandle<()>);
 
-/// What a worker is made from.
+/// The parts that a worker is started with.
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) plan: Plan,
     pub(crate) transport: Arc<dyn Transport>,
-    /// Where tables are kept on disk, if anywhere.
+    /// Stores of the tables; `None` if tables are kept in memory only.
     pub(crate) stores: Option<Arc<dyn StoreSet>>,
-    /// The connection and the directory that end with the worker; absent on the test driver.
+    /// Connection and directory, closed when the worker ends; `None` with the test driver.
     pub(crate) home: Option<(Connection, WorkerDir)>,
     pub(crate) options: WorkerOptions,
 }
 
 impl Worker {
-    /// Settles topics, joins the group and runs in the background.
+    /// Ensures that the topics exist, joins the group and starts the control loop in the background.
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { settings, mut plan, transport, stores, home, options } = parts;
         let description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
@@ -112,26 +112,26 @@ impl Worker {
         })
     }
 
-    /// Bytes that the stores of its tables take on disk; `None` if tables are in memory, or there are none.
+    /// Returns the size of the tables' stores on disk in bytes; `None` if tables are kept in memory, or there are none.
     ///
     /// # Errors
-    /// The stores cannot say.
+    /// Fails if the size cannot be determined.
     pub async fn state_on_disk(&self) -> Result<Option<u64>, Error> {
         self.recovery.stores.on_disk().await
     }
 
-    /// A table to read from outside the agents, as far as its partitions are on this worker.
+    /// Returns a view to read a table from outside the agents. It covers the partitions that are on this worker.
     ///
     /// # Errors
-    /// There is no such table, or it has other types.
+    /// Fails if there is no such table, or if its key or value type differs.
     pub fn table<K: crate::codec::Data, V: TableValue>(&self, name: &str) -> Result<TableView<K, V>, Error> {
         TableView::open(name, &self.plan, &self.recovery.published)
     }
 
-    /// A windowed table to read from outside the agents, as [`table`](Self::table).
+    /// Returns a view to read a windowed table from outside the agents, like [`table`](Self::table).
     ///
     /// # Errors
-    /// As [`table`](Self::table).
+    /// Fails in the same cases as [`table`](Self::table).
     pub fn windowed_table<K: crate::codec::Data, V: TableValue>(
         &self,
         name: &str,
@@ -139,20 +139,20 @@ impl Worker {
         WindowedView::open(name, &self.plan, &self.recovery.published)
     }
 
-    /// Waits until the first assignment has been taken up, or the worker has ended.
+    /// Waits until the tasks of the first assignment have been started, or the worker has ended.
     pub async fn ready(&self) {
         self.reach(Phase::Ready).await;
     }
 
-    /// Asks the worker to end: its streams end, what is done is committed, the group is left.
+    /// Requests shutdown: the streams end, finished events are committed, and the worker leaves the group.
     pub fn begin_stop(&self) {
         self.shared.advance(Phase::Stopping);
     }
 
-    /// Ends the worker and waits until it has ended.
+    /// Requests shutdown and waits until the worker has ended.
     ///
     /// # Errors
-    /// Why it ended, if it was not for this call; [`Error::ShutdownTimeout`] if it would not drain in time.
+    /// Returns the error that ended the worker, if any; [`Error::ShutdownTimeout`] if it did not drain in time.
     pub async fn stop(&self) -> Result<(), Error> {
         self.begin_stop();
         self.wait().await
@@ -161,13 +161,13 @@ impl Worker {
     /// Waits until the worker ends: by [`begin_stop`](Self::begin_stop), `until_idle`, or an error.
     ///
     /// # Errors
-    /// Why it ended, told once.
+    /// Returns the error that ended the worker. Only the first call returns it.
     pub async fn wait(&self) -> Result<(), Error> {
         self.reach(Phase::Done).await;
         self.shared.outcome.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
-    /// What it is doing now.
+    /// Returns the worker's current status.
     pub fn status(&self) -> Status {
         let copy = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let stuck = copy(&self.shared.stuck);
@@ -182,20 +182,21 @@ impl Worker {
         }
     }
 
-    /// What it runs.
+    /// Returns the plan that the worker runs.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// What to tell a person about it.
+    /// Returns the worker's description for display at start-up.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// A topic to send to from outside the agents, such as from `main`; not part of any commit.
+    /// Returns a topic to send to from outside the agents, such as from `main`. The messages are not part of any
+    /// commit.
     ///
     /// # Errors
-    /// A type without a codec, a topic name the producer refuses.
+    /// Fails if a type has no codec, or if the producer rejects the topic name.
     pub fn topic<K: crate::codec::Data, V: crate::codec::Data>(
         &self,
         name: &str,
@@ -203,19 +204,19 @@ impl Worker {
         crate::topic::Topic::outside(name, &self.outbox)
     }
 
-    /// Whether its stores are at work.
+    /// Returns `true` while the stores have calls or writes in progress.
     #[cfg(feature = "testing")]
     pub(crate) fn is_storing(&self) -> bool {
         self.recovery.stores.is_busy()
     }
 
-    /// Until this is dropped, its stores wait for nothing.
+    /// Makes the stores write without delay until the returned guard is dropped.
     #[cfg(feature = "testing")]
     pub(crate) fn hurry_stores(&self) -> crate::store::Wish {
         self.recovery.stores.hurry()
     }
 
-    /// Dies as a process dies: nothing is drained, nothing committed, the group is not told.
+    /// Simulates the crash of a process: nothing is drained or committed, and the worker does not leave the group.
     #[cfg(feature = "testing")]
     pub(crate) fn crash(&self) {
         if let Some((group, running)) = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -225,14 +226,14 @@ impl Worker {
         self.shared.advance(Phase::Done);
     }
 
-    /// Ends with an error, as when an agent has failed for good.
+    /// Ends the worker with an error, as if an agent had failed permanently.
     pub fn fail(&self, error: Error) {
         drop(self.failed.send(error));
     }
 
     async fn reach(&self, phase: Phase) {
         let mut phases = self.shared.phase.subscribe();
-        // The sender lives as long as `self`.
+        // Cannot fail: `self` owns the sender.
         drop(phases.wait_for(|now| *now >= phase).await);
     }
 }

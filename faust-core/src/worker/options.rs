@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use crate::task::progress::RestoreListener;
 
-/// How a worker runs, beyond its settings.
+/// Options of a worker beyond its settings.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WorkerOptions {
-    /// End by itself when every partition has been read to its end and nothing happened for this long.
+    /// Idle time after which the worker ends by itself, once every partition has been read to its end.
     pub until_idle: Option<Duration>,
-    /// Who hears how tables are restored, instead of the log.
+    /// Listener for the progress of restores, instead of the log.
     pub(super) restore_listener: Option<SharedListener>,
 }
 
-/// A listener that can be shown as part of its options.
+/// A listener with a `Debug` implementation.
 #[derive(Clone)]
 pub(super) struct SharedListener(pub(super) Arc<dyn RestoreListener>);
 
@@ -26,14 +26,14 @@ impl std::fmt::Debug for SharedListener {
 }
 
 impl WorkerOptions {
-    /// Ends when everything has been read and nothing came for `quiet`.
+    /// Ends the worker once every partition has been read to its end and no event has arrived for `quiet`.
     #[must_use]
     pub fn until_idle(mut self, quiet: Duration) -> Self {
         self.until_idle = Some(quiet);
         self
     }
 
-    /// Tells this listener how tables are restored, instead of the log.
+    /// Reports the progress of restores to `listener` instead of the log.
     #[must_use]
     pub fn restore_listener(mut self, listener: Arc<dyn RestoreListener>) -> Self {
         self.restore_listener = Some(SharedListener(listener));

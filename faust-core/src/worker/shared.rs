@@ -9,29 +9,29 @@ use crate::error::Error;
 use crate::stats::Stats;
 use crate::transport::port::TopicPartition;
 
-/// What the handle and the control loop share.
+/// State shared by a worker's handle and its control loop.
 pub(crate) struct WorkerState {
     pub(crate) stats: Arc<Stats>,
     pub(crate) phase: channel::Sender<Phase>,
-    /// Why it ended, until somebody has asked.
+    /// The error that ended the worker, until it is taken by `wait`.
     pub(super) outcome: Mutex<Option<Error>>,
-    /// When its end was asked for.
+    /// Time at which shutdown was requested.
     pub(super) stopping: OnceLock<Instant>,
     pub(crate) assignment: Mutex<Vec<TopicPartition>>,
-    /// Agents that stay in one event for too long.
+    /// Agents that have exceeded the processing timeout in one event.
     pub(crate) stuck: Mutex<Vec<String>>,
 }
 
-/// How far a worker is; only grows.
+/// Phase of a worker. It only increases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Has joined the group and waits for partitions.
+    /// The worker has joined the group and waits for partitions.
     Starting,
-    /// Has its first assignment.
+    /// The worker has its first assignment.
     Ready,
-    /// Was asked to stop, or has to.
+    /// Shutdown was requested, or an error ends the worker.
     Stopping,
-    /// Is over.
+    /// The worker has ended.
     Done,
 }
 
@@ -47,16 +47,16 @@ impl WorkerState {
         });
     }
 
-    /// When its end was first asked for: now, if it was not.
+    /// Returns the time at which shutdown was first requested, and sets it to now if it was not.
     pub(crate) fn stopping_since(&self) -> Instant {
         *self.stopping.get_or_init(Instant::now)
     }
 
-    /// Keeps the first error: what follows is its consequence.
+    /// Records the error that ended the worker. The first one is kept: later ones are its consequences.
     pub(crate) fn fail(&self, error: Error) {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 }
 
-/// A task: its set of topics, and the partition.
+/// Key of a task: the index of its set of topics, and the partition number.
 pub(super) type Key = (usize, i32);

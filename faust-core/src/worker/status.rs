@@ -3,38 +3,40 @@
 use crate::stats::Counts;
 use crate::transport::port::TopicPartition;
 
-/// What a person is told when a worker starts.
+/// Description of a worker, for display at start-up.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Description {
     /// The consumer group.
     pub group: String,
-    /// The broker's address, and whose it is.
+    /// The broker's address and its origin.
     pub broker: String,
-    /// This worker's own directory.
+    /// This worker's directory; `None` with the test driver.
     pub directory: Option<std::path::PathBuf>,
-    /// Where tables are kept; nothing for an app without tables.
+    /// Location of the tables' stores; `None` for an app without tables.
     pub store: Option<String>,
-    /// What people should be told, one line each.
+    /// Notices for the user, one line each.
     pub notices: Vec<String>,
 }
 
-/// What a worker is doing.
+/// Current state of a worker.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// Whether it has its partitions with their tables, is not stopping, and no agent is stuck.
+    /// `true` if the worker has its partitions, their tables are restored, no agent is stuck, and it is not shutting
+    /// down.
     pub ready: bool,
-    /// Partitions whose tables are being restored.
+    /// Number of partitions whose tables are being restored.
     pub restoring: usize,
-    /// Bytes of changed entries that wait to be written to the stores of tables.
+    /// Bytes of changed entries that are pending to be written to the stores.
     pub state_backlog: u64,
     /// Bytes that tables hold in memory.
     pub state_memory: u64,
-    /// The partitions it has.
+    /// The assigned partitions.
     pub assignment: Vec<TopicPartition>,
-    /// Agents that have stayed in one event longer than `stream_processing_timeout`, with the event's place.
+    /// Agents that have not finished their event within `stream_processing_timeout`, each with the position of the
+    /// event.
     pub stuck: Vec<String>,
-    /// What it has done so far.
+    /// Counters since the worker was started.
     pub counts: Counts,
 }

@@ -1,4 +1,4 @@
-//! What a worker does now and then beside its events: looks whether topics are as they were, trims its own.
+//! Periodic maintenance of a worker: checks the topics' partition counts, and deletes committed repartition records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::plan::{Plan, TopicRole};
 use crate::task::TaskHandle;
 use crate::transport::{TopicPartition, Transport};
 
-/// Looks whether the topics that tasks read still have as many partitions as at the start.
+/// Checks that the app's topics, other than outputs and the dead-letter topic, still have as many partitions as at the
+/// start. The check is skipped if the broker is unavailable.
 ///
 /// # Errors
-/// One has not.
+/// Fails if a partition count has changed.
 pub(super) async fn look_at_topics(plan: Arc<Plan>, transport: Arc<dyn Transport>) -> Result<(), Error> {
     let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
-    // A broker that is away says nothing about counts.
     let Ok(found) = topics(&*transport, names).await else { return Ok(()) };
     for topic in plan.topics().filter(|topic| !matches!(topic.role(), TopicRole::Output | TopicRole::DeadLetter)) {
         if let (Some(known), Some(&now)) = (topic.partitions(), found.get(topic.name()))
@@ -27,7 +27,10 @@ pub(super) async fn look_at_topics(plan: Arc<Plan>, transport: Arc<dyn Transport
     Ok(())
 }
 
-/// A partition that was not there at the start: its keys would lie where the tables of others do not look.
+/// Checks that an assigned partition existed at the start.
+///
+/// # Errors
+/// Fails if it did not: its keys were in other partitions before, where their table entries are.
 pub(super) fn check_count(plan: &Plan, partition: &TopicPartition) -> Result<(), Error> {
     let topic = plan.topics().find(|topic| *topic.name() == *partition.topic);
     match topic.and_then(|topic| topic.partitions()) {
@@ -40,19 +43,19 @@ pub(super) fn check_count(plan: &Plan, partition: &TopicPartition) -> Result<(),
 
 fn changed_count(topic: &str, known: i32, now: i32) -> Error {
     Error::Misuse(format!(
-        "topic `{topic}` has {now} partitions now, and had {known} when the worker started: keys lie elsewhere from now on, and tables would be wrong; start the workers again, and where tables depend on it, raise the app's `version` to build them anew"
+        "topic `{topic}` has {now} partitions now, but had {known} when the worker started: keys map to other partitions, and tables would be wrong; restart the workers, and if tables depend on the topic, raise the app's `version` to rebuild them"
     ))
 }
 
-/// Trims the topics behind `group_by`: what is committed there nobody reads again.
+/// Deletion of committed records from the repartition topics of `group_by`, which are not read again.
 #[derive(Debug, Default)]
 pub(super) struct Purge {
-    /// Up to where each partition was trimmed.
+    /// Offset before which the records of each partition have been deleted.
     done: BTreeMap<TopicPartition, i64>,
 }
 
 impl Purge {
-    /// What is committed and was not trimmed yet.
+    /// Returns the committed offset of each partition that has committed records to delete.
     pub(super) fn due(&self, plan: &Plan, tasks: &BTreeMap<Key, TaskHandle>) -> BTreeMap<TopicPartition, i64> {
         let purged: Vec<_> = plan.topics().filter(|topic| topic.purge).map(|topic| topic.name()).collect();
         if purged.is_empty() {
@@ -67,13 +70,14 @@ impl Purge {
         due.map(|(partition, offset)| (partition.clone(), *offset)).collect()
     }
 
-    /// These were trimmed.
+    /// Records the partitions whose records have been deleted.
     pub(super) fn done(&mut self, trimmed: BTreeMap<TopicPartition, i64>) {
         self.done.extend(trimmed);
     }
 }
 
-/// Trims; gives back what was trimmed. What does not succeed is tried again with the next trim.
+/// Deletes the records before the given offsets. Returns the offsets if that succeeded; a failed deletion is retried
+/// with the next one.
 pub(super) async fn purge(
     transport: Arc<dyn Transport>,
     before: BTreeMap<TopicPartition, i64>,
@@ -81,7 +85,7 @@ pub(super) async fn purge(
     match delete_records(&*transport, before.clone()).await {
         Ok(()) => before,
         Err(error) => {
-            tracing::debug!("topics behind a `group_by` were not trimmed: {error}");
+            tracing::debug!("committed records of `group_by` topics were not deleted: {error}");
             BTreeMap::new()
         }
     }

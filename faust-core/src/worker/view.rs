@@ -1,4 +1,4 @@
-//! Tables looked at from outside the agents.
+//! Views of tables for reading from outside the agents.
 
 use std::marker::PhantomData;
 use std::ops::Bound;
@@ -13,20 +13,21 @@ use crate::task::published::PublishedTables;
 use crate::window::key::{split_store_key, store_key};
 use crate::window::{Window, WindowSpec};
 
-/// A table to read from outside the agents, as far as its partitions are on this worker.
+/// A view of a table from outside the agents. It covers the partitions that are on this worker.
 ///
-/// What it shows may not be committed yet. It is for pages, status and tests; an agent takes the table as an argument.
+/// It includes changes that are not committed yet. It is meant for pages, status and tests; an agent takes the table as
+/// an argument.
 pub struct TableView<K, V> {
     source: ViewSource<K, V>,
 }
 
-/// A windowed table to read from outside the agents, as [`TableView`].
+/// A view of a windowed table from outside the agents, like [`TableView`].
 pub struct WindowedView<K, V> {
     source: ViewSource<K, V>,
     spec: WindowSpec,
 }
 
-/// Where the partitions of a table are.
+/// The partitions of a table on this worker, with the codec of its keys.
 struct ViewSource<K, V> {
     name: Arc<str>,
     key: Coder<K>,
@@ -47,24 +48,24 @@ impl<K: Data, V: TableValue> TableView<K, V> {
         }
     }
 
-    /// A copy of the value of a key; `None` if there is none.
+    /// Returns a copy of the value of a key; `None` if the key has no value.
     ///
     /// # Errors
-    /// The key's partition is not on this worker, or not restored yet.
+    /// Fails if the key's partition is not on this worker, or not restored yet.
     pub fn find(&self, key: &K) -> Result<Option<V>, Error> {
         self.source.find(key, &self.source.encode(key)?)
     }
 
-    /// Every key and value of the partitions that are here, partition by partition.
+    /// Returns every key and value of the partitions on this worker, partition by partition.
     ///
     /// # Errors
-    /// A store cannot be read, or holds what is no key or value of the table.
+    /// Fails if a store cannot be read, or contains bytes that do not decode as a key or value of the table.
     pub fn iter(&self) -> Result<impl Iterator<Item = (K, V)> + use<K, V>, Error> {
         let decoded = self.source.scan()?.into_iter().map(|(key, value)| Ok((self.source.decode(&key)?, value)));
         Ok(decoded.collect::<Result<Vec<_>, Error>>()?.into_iter())
     }
 
-    /// The partitions that are here.
+    /// Returns the numbers of the partitions on this worker.
     pub fn partitions(&self) -> Vec<i32> {
         self.source.tables.numbers(&self.source.name)
     }
@@ -83,18 +84,19 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
         Ok(Self { source, spec: window.ok_or_else(none)? })
     }
 
-    /// A copy of the value of a key in a window; `None` if there is none.
+    /// Returns a copy of the value of a key in a window; `None` if the key has no value there.
     ///
     /// # Errors
-    /// As [`TableView::find`].
+    /// Fails in the same cases as [`TableView::find`].
     pub fn find(&self, key: &K, window: Window) -> Result<Option<V>, Error> {
         self.source.find(key, &self.composite(key, window)?)
     }
 
-    /// Every key, window and value of the partitions that are here, the oldest windows of each first.
+    /// Returns every key, window and value of the partitions on this worker, partition by partition, oldest windows
+    /// first.
     ///
     /// # Errors
-    /// As [`TableView::iter`].
+    /// Fails in the same cases as [`TableView::iter`].
     pub fn iter(&self) -> Result<impl Iterator<Item = (K, Window, V)> + use<K, V>, Error> {
         let decoded = self.source.scan()?.into_iter().filter_map(|(composite, value)| {
             let (start, key) = split_store_key(&composite)?;
@@ -103,7 +105,7 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
         Ok(decoded.collect::<Result<Vec<_>, Error>>()?.into_iter())
     }
 
-    /// The table's windows.
+    /// Returns the table's windows.
     pub fn spec(&self) -> WindowSpec {
         self.spec
     }
@@ -159,7 +161,7 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
         decoded.map_err(|why| Error::Misuse(format!("table `{}`, key {bytes:?}: {why}", self.name)))
     }
 
-    /// `stored` is the key as the part has it.
+    /// Returns the value of a key. `stored` is the key in the form of the store: for windowed tables, with its window.
     fn find(&self, key: &K, stored: &[u8]) -> Result<Option<V>, Error> {
         if !self.by_source {
             return self.part(key)?.find_from_outside(stored);
@@ -177,7 +179,7 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
         self.part(key)?.set(stored, value.take()).map(drop)
     }
 
-    /// The part in the key's own partition.
+    /// Returns the partition that the key maps to.
     fn part(&self, key: &K) -> Result<Arc<TablePartition<V>>, Error> {
         let partition = partition_of(&self.encode(key)?, self.partitions);
         let part = self.tables.partition(&self.name, partition).and_then(|part| part.as_any().downcast().ok());
@@ -189,7 +191,7 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
         self.tables.partitions(&self.name).into_iter().filter_map(|part| part.as_any().downcast().ok())
     }
 
-    /// Every entry, as the partitions have them.
+    /// Returns every entry of the partitions on this worker, with the key in the form of the store.
     fn scan(&self) -> Result<Vec<(Vec<u8>, V)>, Error> {
         let mut all = Vec::new();
         for part in self.parts() {

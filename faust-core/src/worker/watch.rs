@@ -1,4 +1,4 @@
-//! Watches the stages from outside: are they all idle, is one of them stuck?
+//! Detection of idle workers and stuck agents.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -9,22 +9,22 @@ use tokio::time::Instant;
 use crate::stage::running::RunningStage;
 use crate::task::TaskHandle;
 
-/// The stages that run now.
+/// Returns the running stages of all tasks.
 fn live(tasks: &BTreeMap<(usize, i32), TaskHandle>) -> Vec<Arc<RunningStage>> {
     tasks.values().flat_map(|task| task.live.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
 }
 
-/// Knows since when nothing has happened.
+/// Tracks since when the worker has been idle.
 #[derive(Debug, Default)]
 pub(super) struct IdleWatch {
     since: Option<(Instant, u64)>,
 }
 
 impl IdleWatch {
-    /// Whether every partition has been read to its end and nothing has happened for `quiet`.
+    /// Returns `true` if every partition has been read to its end and no event has arrived for `quiet`.
     pub(super) fn look(&mut self, tasks: &BTreeMap<(usize, i32), TaskHandle>, events: u64, quiet: Duration) -> bool {
         let stages = live(tasks);
-        // A task that is between two attempts has no stages, and is not idle.
+        // A task without running stages is restoring or waiting to retry, so it is not idle.
         let running = tasks.values().all(|task| !task.live.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
         if !running || !stages.iter().all(|stage| is_idle(stage)) {
             self.since = None;
@@ -40,7 +40,7 @@ impl IdleWatch {
     }
 }
 
-/// All its partitions are read to their ends, and everything read is finished.
+/// Returns `true` if the stage's partitions have been read to their ends and all events are finished.
 fn is_idle(stage: &RunningStage) -> bool {
     let Some(positions) = stage.cursor.progress.settled().filter(|_| stage.cursor.gate.at_rest()) else { return false };
     stage
@@ -50,7 +50,7 @@ fn is_idle(stage: &RunningStage) -> bool {
         .all(|(input, position)| input.reader.idle_at().is_some_and(|end| position >= end))
 }
 
-/// Finds agents that stay in one event: the consumer is polled whatever they do, so Kafka does not notice.
+/// Detects agents that do not finish an event. Kafka does not: the consumer is polled independently of the agents.
 #[derive(Debug, Default)]
 pub(super) struct StuckWatch {
     seen: BTreeMap<usize, Seen>,
@@ -64,7 +64,7 @@ struct Seen {
 }
 
 impl StuckWatch {
-    /// Looks at every stage; tells of new ones in the log, returns all.
+    /// Returns all agents that have been in one event for at least `limit`. Logs each of them once.
     pub(super) fn look(&mut self, tasks: &BTreeMap<(usize, i32), TaskHandle>, limit: Duration) -> Vec<String> {
         let mut seen = BTreeMap::new();
         let mut stuck = Vec::new();
@@ -72,7 +72,7 @@ impl StuckWatch {
             if stage.cursor.gate.at_rest() {
                 continue;
             }
-            // The address of a stage is its identity for as long as it lives, and it lives while it is in here.
+            // The address identifies a stage while it is alive.
             let id = Arc::as_ptr(&stage) as usize;
             let begun = stage.cursor.progress.begun();
             let before = self.seen.remove(&id).filter(|before| before.begun == begun);
@@ -81,7 +81,7 @@ impl StuckWatch {
                 let place = format!("agent `{}` at {}", stage.agent, stage.place());
                 if !std::mem::replace(&mut now.told, true) {
                     tracing::error!(
-                        "{place} has stayed in one event longer than `stream_processing_timeout`; its partition stands still"
+                        "{place} has not finished its event within `stream_processing_timeout`; its partition makes no progress"
                     );
                 }
                 stuck.push(place);

@@ -158,13 +158,13 @@ impl Tale {
 }
 
 /// The lines `restored 17 records of its changelog from offset 4, where its store was, in 1ms table=.. partition=0 ..`
-/// and `nothing to restore: it is at offset 4 as its changelog is ..`.
+/// and `nothing to restore: the table is at offset 4, the end of its changelog ..`.
 fn restores(log: &str) -> Vec<Restored> {
     let number = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next()?.parse::<i64>().ok();
     let after = |line: &str, word: &str| line.split_once(word).and_then(|(_, rest)| number(rest));
     let restored = |line: &str| {
         let partition = i32::try_from(after(line, "partition=")?).ok()?;
-        if let Some(at) = after(line, "nothing to restore: it is at offset ") {
+        if let Some(at) = after(line, "nothing to restore: the table is at offset ") {
             return Some(Restored { partition, records: 0, from: Some(at) });
         }
         let records = after(line, "restored ").filter(|_| line.contains("records of its changelog"))?;

@@ -1,4 +1,4 @@
-//! Which stores, changelogs and commits fit together, and what is said of those that do not.
+//! Consistent combinations of store, changelog and commit, and the errors for inconsistent ones.
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
 use std::collections::BTreeMap;
@@ -46,20 +46,20 @@ fn source(from: i64, full: bool, cut: u64) -> RestoreStart {
 }
 
 #[test]
-fn what_fits_is_restored_from_where_the_store_is() {
+fn a_consistent_table_is_restored_from_its_checkpoint() {
     let commit = commit(9, 80);
     assert_eq!(look(None, None, 0, 0), Ok(source(0, true, 0)), "everything is new");
-    assert_eq!(look(None, Some(&commit), 0, 80), Ok(source(0, true, 0)), "the store is gone");
+    assert_eq!(look(None, Some(&commit), 0, 80), Ok(source(0, true, 0)), "there is no store");
     let new = CommitMetadata::new(0);
-    assert_eq!(look(None, Some(&new), 80, 80), Ok(source(80, true, 0)), "emptied, and not written to since");
+    assert_eq!(look(None, Some(&new), 80, 80), Ok(source(80, true, 0)), "emptied and not written to since");
     assert_eq!(look(mark(|_| ()), Some(&commit), 0, 80), Ok(source(50, false, 7)), "the store lags");
     let caught_up = mark(|mark| (mark.next, mark.cut) = (80, 9));
     assert_eq!(look(caught_up, Some(&commit), 0, 80), Ok(source(80, false, 9)));
-    assert_eq!(look(mark(|_| ()), Some(&commit), 50, 80), Ok(source(50, false, 7)), "what was deleted it has");
+    assert_eq!(look(mark(|_| ()), Some(&commit), 50, 80), Ok(source(50, false, 7)), "the store has the rest");
 }
 
 #[test]
-fn a_store_that_has_missed_removals_for_too_long_is_not_trusted() {
+fn a_store_that_may_have_missed_removals_is_stale() {
     let commit = commit(9, 80);
     let old = mark(|mark| mark.time = NOW - millis(STALE_AFTER) - 1);
     assert_eq!(look(old.clone(), Some(&commit), 0, 80), Ok(RestoreStart { is_stale: true, ..source(0, true, 7) }));
@@ -67,13 +67,13 @@ fn a_store_that_has_missed_removals_for_too_long_is_not_trusted() {
 }
 
 #[test]
-fn what_does_not_fit_is_told_with_the_way_out() {
+fn an_inconsistency_is_reported_with_its_fix() {
     let good = commit(9, 80);
     let old = mark(|mark| mark.time = NOW - millis(STALE_AFTER) - 1);
     let cases = [
         (None, Some(&good), 80, 80, "begins at offset 80: records before it were deleted"),
         (old, Some(&good), 10, 80, "too old to catch up"),
-        (None, Some(&good), 0, 79, "knows its changelog shop-counts-changelog[3] up to offset 80, but it ends at 79"),
+        (None, Some(&good), 0, 79, "covers its changelog shop-counts-changelog[3] up to offset 80, but it ends at 79"),
         (None, Some(&good), 10, 80, "begins at offset 10: records before it were deleted"),
         (mark(|mark| mark.topic_id = "id-0".to_owned()), Some(&good), 0, 80, "deleted and created again"),
         (mark(|mark| mark.next = 90), Some(&good), 0, 80, "up to offset 90, but that ends at 80: it was truncated"),
@@ -81,9 +81,9 @@ fn what_does_not_fit_is_told_with_the_way_out() {
         (mark(|_| ()), None, 0, 80, "holds cut 7, but there is no commit of this app"),
         (mark(|_| ()), Some(&good), 60, 80, "up to offset 50, but that begins at 60"),
         (mark(|mark| mark.group = "stock".to_owned()), Some(&good), 0, 80, "written by the app `stock`"),
-        (mark(|mark| mark.kind = "u8".to_owned()), Some(&good), 0, 80, "its store holds u8, and the program wants"),
-        (mark(|mark| mark.v = 9), Some(&good), 0, 80, "written in form 9"),
-        (Some(b"{".to_vec()), Some(&good), 0, 80, "a mark that cannot be read"),
+        (mark(|mark| mark.kind = "u8".to_owned()), Some(&good), 0, 80, "its store holds u8, but the program expects"),
+        (mark(|mark| mark.v = 9), Some(&good), 0, 80, "has format version 9"),
+        (Some(b"{".to_vec()), Some(&good), 0, 80, "a checkpoint that cannot be read"),
     ];
     for (held, commit, low, high, expected) in cases {
         let told = look(held, commit, low, high).unwrap_err();
