@@ -157,7 +157,7 @@ impl App {
         let Settings { version, store: kind, .. } = *self.settings();
         let directory = store::directory(directory, version, kind);
         let opened = tokio::task::spawn_blocking(move || store::open(kind, &directory)).await;
-        let opened = opened.map_err(|error| Error::LocalState(format!("the stores could not be opened: {error}")))?;
+        let opened = opened.map_err(|error| Error::LocalState(format!("cannot open the stores: {error}")))?;
         opened.map_err(|error| Error::LocalState(error.to_string()))
     }
 

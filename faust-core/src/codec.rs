@@ -7,12 +7,13 @@ mod option;
 mod json;
 mod raw;
 mod registry;
-pub(super) mod coder;
+pub(super) mod plain;
+mod coder;
 pub(crate) mod encode;
 pub mod record;
 mod chain;
 
 pub use self::coder::Coder;
-pub use self::data::{Data, Role};
+pub use self::data::{Data, KeyRef, Role};
 pub use error::{DecodeError, EncodeError, UnknownCodec};
 pub use registry::{Codec, CodecDef, faults, names};

@@ -5,7 +5,8 @@ use std::any::type_name;
 use super::coder::Coder;
 use super::data::{Data, Role};
 use super::error::UnknownCodec;
-use super::form::Form;
+use super::form::{Form, Serializer};
+use super::option::is_optional;
 use super::raw::passes_through;
 use super::record::model_of;
 use super::registry::{Step, known_names, transform};
@@ -30,23 +31,34 @@ fn resolve<T: Data>(codec: Option<&str>, role: Role) -> Result<Coder<T>, Unknown
     let Chain { serializer, steps } = codec.map(parse).transpose()?.unwrap_or_default();
     if passes_through::<T>() {
         let form = Form::raw().expect("a raw key has a plain form");
-        return Ok(Coder { form, steps: [].into(), name: "raw".into(), role });
+        return Ok(Coder {
+            form,
+            serializer: Serializer::Raw,
+            is_optional: true,
+            steps: [].into(),
+            name: "raw".into(),
+            role,
+        });
     }
     let (serializer, form) = match serializer {
-        Some(Serializer::Json) => ("json", Form::json()),
-        Some(Serializer::Raw) => ("raw", Form::raw().ok_or_else(not_raw::<T>)?),
+        Some(Serializer::Json) => (Serializer::Json, Form::json()),
+        Some(Serializer::Raw) => (Serializer::Raw, Form::raw().ok_or_else(not_raw::<T>)?),
         None => match Form::raw_by_default(role) {
-            Some(form) => ("raw", form),
-            None => ("json", Form::json()),
+            Some(form) => (Serializer::Raw, form),
+            None => (Serializer::Json, Form::json()),
         },
+    };
+    let used = match serializer {
+        Serializer::Json => "json",
+        Serializer::Raw => "raw",
     };
     // The chain as written, with the serializer added if the chain does not name one.
     let name = match codec {
-        Some(chain) if chain.split('|').any(|name| name.trim() == serializer) => chain.into(),
-        Some(chain) => format!("{serializer}|{chain}").into(),
-        None => serializer.into(),
+        Some(chain) if chain.split('|').any(|name| name.trim() == used) => chain.into(),
+        Some(chain) => format!("{used}|{chain}").into(),
+        None => used.into(),
     };
-    Ok(Coder { form, steps: steps.into(), name, role })
+    Ok(Coder { form, serializer, is_optional: is_optional::<T>(), steps: steps.into(), name, role })
 }
 
 /// A parsed chain: the serializer, and the transforms in the order in which they are applied to its bytes.
@@ -54,12 +66,6 @@ fn resolve<T: Data>(codec: Option<&str>, role: Role) -> Result<Coder<T>, Unknown
 struct Chain {
     serializer: Option<Serializer>,
     steps: Vec<Step>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Serializer {
-    Json,
-    Raw,
 }
 
 /// Parses a chain. The serializer may be at either end: `binary|json` and `json|binary` are equivalent, because the

@@ -1,16 +1,22 @@
 //! The coder of a type: resolved once per topic, then called once per message.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use super::data::{Data, Role};
+use super::data::{Data, KeyRef, Role};
 use super::error::{DecodeError, EncodeError};
-use super::form::Form;
+use super::form::{Form, Serializer};
 use super::registry::Step;
+use super::{json, plain};
 
 /// The resolved codec of the values of `T`: resolved once per topic, then called once per message.
 pub struct Coder<T> {
     pub(super) form: Form<T>,
+    /// The serializer of `form`, for keys that are given in a borrowed form.
+    pub(super) serializer: Serializer,
+    /// Whether `None` is encoded as absent.
+    pub(super) is_optional: bool,
     /// Transforms, applied in this order after encoding and undone in reverse order before decoding. Nearly every topic
     /// has none.
     pub(super) steps: Arc<[Step]>,
@@ -45,6 +51,40 @@ impl<T: Data> Coder<T> {
         (self.form.encode)(value, out).inspect_err(|_| out.truncate(start))
     }
 
+    /// Appends the bytes of a key that is given as itself or in a borrowed form; as [`encode`](Self::encode).
+    ///
+    /// ```
+    /// use faust_core::codec::{Coder, Role};
+    ///
+    /// let coder: Coder<String> = Coder::resolve(None, Role::Key)?;
+    /// let (mut owned, mut borrowed) = (Vec::new(), Vec::new());
+    /// coder.encode(&"a".to_owned(), &mut owned)?;
+    /// coder.encode_key("a", &mut borrowed)?;
+    /// assert_eq!(owned, borrowed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_key<Q: KeyRef + ?Sized>(&self, key: &Q, out: &mut Vec<u8>) -> Result<bool, EncodeError>
+    where
+        T: Borrow<Q>,
+    {
+        if !self.steps.is_empty() {
+            let mut bytes = Vec::new();
+            return if self.serialize_key(key, &mut bytes)? { self.transform(bytes, out) } else { Ok(false) };
+        }
+        let start = out.len();
+        self.serialize_key(key, out).inspect_err(|_| out.truncate(start))
+    }
+
+    fn serialize_key<Q: KeyRef + ?Sized>(&self, key: &Q, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
+        match self.serializer {
+            Serializer::Raw => plain::append(key, out).map_err(EncodeError::new),
+            Serializer::Json => json::append(key, self.is_optional, out),
+        }
+    }
+
     /// Returns the resolved chain, such as `json` or `binary|json`.
     pub fn name(&self) -> &str {
         &self.name
@@ -66,6 +106,11 @@ impl<T: Data> Coder<T> {
         if !(self.form.encode)(value, &mut bytes)? {
             return Ok(false);
         }
+        self.transform(bytes, out)
+    }
+
+    /// Applies the transforms of the chain, and appends the result.
+    fn transform(&self, mut bytes: Vec<u8>, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
         for step in self.steps.iter() {
             bytes = step.codec.encode(bytes).map_err(|error| EncodeError::codec(step.name, error.as_ref()))?;
         }
@@ -77,7 +122,14 @@ impl<T: Data> Coder<T> {
 // Not derived: a derive would require `T: Clone`, but a coder contains no value of `T`.
 impl<T> Clone for Coder<T> {
     fn clone(&self) -> Self {
-        Self { form: self.form, steps: self.steps.clone(), name: self.name.clone(), role: self.role }
+        Self {
+            form: self.form,
+            serializer: self.serializer,
+            is_optional: self.is_optional,
+            steps: self.steps.clone(),
+            name: self.name.clone(),
+            role: self.role,
+        }
     }
 }
 

@@ -17,6 +17,16 @@ pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
 
+/// A key as look-ups take it: the key type itself, or a borrowed form of it, such as `str` for `String` and `[u8]` for
+/// `Vec<u8>`.
+///
+/// It is encoded as the key type is, because serde writes both in the same way. It need not be [`Data`], which can also be
+/// read and therefore has a known size.
+pub trait KeyRef: Serialize {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + ?Sized> KeyRef for T {}
+
 /// The part of a message that a coder encodes. It selects the default codec: integers are `raw` as keys and `json` as
 /// values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

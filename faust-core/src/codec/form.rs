@@ -2,6 +2,13 @@
 
 use super::error::{DecodeError, EncodeError};
 
+/// The serializer of a codec chain: the step that turns a value into bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serializer {
+    Json,
+    Raw,
+}
+
 /// The serializer of one type, as function pointers: a message costs one indirect call and no allocation by the coder.
 pub(super) struct Form<T> {
     pub(super) decode: fn(&[u8]) -> Result<T, DecodeError>,

@@ -1,5 +1,6 @@
 //! The `json` serializer: fast on valid bytes, with precise errors for invalid ones.
 
+use serde::Serialize;
 use serde_json::error::Category;
 
 use super::data::Data;
@@ -22,13 +23,24 @@ fn decode<T: Data>(bytes: &[u8]) -> Result<T, DecodeError> {
 }
 
 fn encode<T: Data>(value: &T, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
-    serde_json::to_writer(out, value).map_err(EncodeError::new)?;
-    Ok(true)
+    append(value, false, out)
 }
 
 fn encode_optional<T: Data>(value: &T, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
+    append(value, true, out)
+}
+
+/// Appends the JSON of a value. Returns `false`, with nothing appended, for the `None` of an optional type.
+pub(super) fn append<Q: Serialize + ?Sized>(
+    value: &Q,
+    is_optional: bool,
+    out: &mut Vec<u8>,
+) -> Result<bool, EncodeError> {
     let start = out.len();
-    encode(value, out)?;
+    serde_json::to_writer(&mut *out, value).map_err(EncodeError::new)?;
+    if !is_optional {
+        return Ok(true);
+    }
     let absent = &out[start..] == b"null";
     if absent {
         out.truncate(start);

@@ -1,11 +1,12 @@
 //! What stands behind the handles of a table: where its keys and values are, and whom to tell when something goes wrong.
 
 use std::any::Any;
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::codec::{Coder, Data, Role};
+use crate::codec::{Coder, Data, KeyRef, Role};
 use crate::declare::{ArgSpec, TableDecl};
 use crate::error::Error;
 use crate::stage::AgentCx;
@@ -94,14 +95,17 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
     }
 
     /// The bytes of a key, in a buffer that this thread reuses.
-    pub(super) fn keyed<R>(&self, key: &K, then: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    pub(super) fn keyed<Q: KeyRef + ?Sized, R>(&self, key: &Q, then: impl FnOnce(&mut Vec<u8>) -> R) -> R
+    where
+        K: Borrow<Q>,
+    {
         thread_local! {
             static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         // Taken out rather than borrowed: what is done with the key may come here again.
         let mut bytes = BUFFER.take();
         bytes.clear();
-        if let Err(why) = self.key.encode(key, &mut bytes) {
+        if let Err(why) = self.key.encode_key(key, &mut bytes) {
             let topic = self.partition().map_or_else(String::new, |partition| partition.info().changelog.clone());
             self.fail(Error::encode(topic, "key", why));
         }
@@ -110,7 +114,10 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         result
     }
 
-    pub(super) fn encode(&self, key: &K) -> Vec<u8> {
+    pub(super) fn encode<Q: KeyRef + ?Sized>(&self, key: &Q) -> Vec<u8>
+    where
+        K: Borrow<Q>,
+    {
         self.keyed(key, |bytes| bytes.clone())
     }
 

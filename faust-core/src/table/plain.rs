@@ -1,11 +1,12 @@
 //! Tables without windows: values by key.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
 use super::entry::{Entry, ValueMut};
 use super::handle::TableHandle;
-use crate::codec::Data;
+use crate::codec::{Data, KeyRef};
 use crate::declare::{ArgSpec, TableDecl};
 use crate::error::Error;
 use crate::stage::{AgentArg, AgentCx};
@@ -43,32 +44,50 @@ impl<K: Data, V: TableValue> Table<K, V> {
     }
 
     /// A copy of the value of a key; `None` if there is none, whatever the default.
-    pub fn find(&self, key: &K) -> Option<V> {
+    pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         self.handle.keyed(key, |bytes| self.handle.find(bytes))
     }
 
     /// Looks at the value of a key without copying it. The closure may use the table, but for this key.
-    pub fn with<R>(&self, key: &K, look: impl FnOnce(Option<&V>) -> R) -> R {
+    pub fn with<Q: KeyRef + ?Sized, R>(&self, key: &Q, look: impl FnOnce(Option<&V>) -> R) -> R
+    where
+        K: Borrow<Q>,
+    {
         self.handle.keyed(key, |bytes| self.handle.with(bytes, look))
     }
 
     /// Whether the key has a value.
-    pub fn contains(&self, key: &K) -> bool {
+    pub fn contains<Q: KeyRef + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
         self.handle.keyed(key, |bytes| self.handle.contains(bytes))
     }
 
     /// Gives the key this value.
-    pub fn set(&self, key: &K, value: V) {
+    pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
+    where
+        K: Borrow<Q>,
+    {
         self.insert(key, value);
     }
 
     /// Gives the key this value; what it had before comes back.
-    pub fn insert(&self, key: &K, value: V) -> Option<V> {
+    pub fn insert<Q: KeyRef + ?Sized>(&self, key: &Q, value: V) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         self.handle.keyed(key, |bytes| self.handle.set(bytes, Some(value)))
     }
 
     /// Takes the key's value away; it comes back.
-    pub fn remove(&self, key: &K) -> Option<V> {
+    pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         if !self.contains(key) {
             return None;
         }
@@ -84,7 +103,10 @@ impl<K: Data, V: TableValue> Table<K, V> {
     /// seen.entry(&"a".to_owned()).or_default().push(2);
     /// assert_eq!(seen.get(&"a".to_owned()), [1, 2]);
     /// ```
-    pub fn entry(&self, key: &K) -> Entry<'_, K, V> {
+    pub fn entry<Q: KeyRef + ?Sized>(&self, key: &Q) -> Entry<'_, K, V>
+    where
+        K: Borrow<Q>,
+    {
         Entry::new(&self.handle, self.handle.encode(key))
     }
 
@@ -137,12 +159,18 @@ impl<K: Data, V: TableValue> Table<K, V> {
 
 impl<K: Data, V: TableValue + Default> Table<K, V> {
     /// A copy of the value of a key, or the default: `V::default()`, or what `#[table(default = ..)]` says.
-    pub fn get(&self, key: &K) -> V {
+    pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> V
+    where
+        K: Borrow<Q>,
+    {
         self.find(key).unwrap_or_else(|| self.handle.default())
     }
 
     /// Changes the value of a key in place, beginning with the default; gives back what the closure does.
-    pub fn update<R>(&self, key: &K, change: impl FnOnce(&mut V) -> R) -> R {
+    pub fn update<Q: KeyRef + ?Sized, R>(&self, key: &Q, change: impl FnOnce(&mut V) -> R) -> R
+    where
+        K: Borrow<Q>,
+    {
         let taken = self.handle.keyed(key, |bytes| self.handle.take_out(bytes));
         change(&mut ValueMut::new(&self.handle, taken, || self.handle.default()))
     }

@@ -1,12 +1,13 @@
 //! Tables by key and window.
 
 use std::any::Any;
+use std::borrow::Borrow;
 use std::ops::Bound;
 use std::time::Duration;
 
 use super::entry::ValueMut;
 use super::handle::TableHandle;
-use crate::codec::Data;
+use crate::codec::{Data, KeyRef};
 use crate::declare::{ArgSpec, RelativeTo, TableDecl, WindowDecl};
 use crate::error::Error;
 use crate::offsets::Position;
@@ -40,22 +41,34 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     }
 
     /// Gives the key this value in every window that holds the event.
-    pub fn set(&self, key: &K, value: V) {
+    pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
+    where
+        K: Borrow<Q>,
+    {
         self.here().set(key, value);
     }
 
     /// Takes the key's value away from every window that holds the event.
-    pub fn remove(&self, key: &K) {
+    pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
         self.here().remove(key);
     }
 
     /// Whether the key has a value in the latest window that holds the event.
-    pub fn contains(&self, key: &K) -> bool {
+    pub fn contains<Q: KeyRef + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
         self.windows_of(key).find_current().is_some()
     }
 
     /// The key's values in its windows, to choose one from.
-    pub fn windows_of(&self, key: &K) -> WindowSet<'_, K, V> {
+    pub fn windows_of<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'_, K, V>
+    where
+        K: Borrow<Q>,
+    {
         WindowSet { table: self, key: self.handle.encode(key), time: None, value: None }
     }
 
@@ -87,7 +100,10 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     }
 
     /// The key's windows and their values, the oldest first.
-    pub fn history(&self, key: &K) -> impl Iterator<Item = (Window, V)> + use<K, V> {
+    pub fn history<Q: KeyRef + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (Window, V)> + use<K, V, Q>
+    where
+        K: Borrow<Q>,
+    {
         let encoded = self.handle.encode(key);
         let spec = self.spec;
         let is_its = |composite: &[u8]| split_store_key(composite).is_some_and(|(_, key)| key == encoded);
@@ -166,12 +182,18 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
 
 impl<K: Data, V: TableValue + Default> WindowedTable<K, V> {
     /// The key's values in its windows, to choose one from: `sums.get(&key).current()`.
-    pub fn get(&self, key: &K) -> WindowSet<'_, K, V> {
+    pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'_, K, V>
+    where
+        K: Borrow<Q>,
+    {
         self.windows_of(key)
     }
 
     /// Changes the value of a key in place, in every window that holds the event, beginning with the default.
-    pub fn update(&self, key: &K, change: impl FnMut(&mut V)) {
+    pub fn update<Q: KeyRef + ?Sized>(&self, key: &Q, change: impl FnMut(&mut V))
+    where
+        K: Borrow<Q>,
+    {
         self.here().update(key, change);
     }
 }
@@ -188,12 +210,18 @@ pub struct WindowedAt<'a, K, V> {
 
 impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     /// Gives the key this value in every window that holds the time.
-    pub fn set(&self, key: &K, value: V) {
+    pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
+    where
+        K: Borrow<Q>,
+    {
         self.each_window(key, |handle, composite| drop(handle.set(composite, Some(value.clone()))));
     }
 
     /// Takes the key's value away from every window that holds the time.
-    pub fn remove(&self, key: &K) {
+    pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
         self.each_window(key, |handle, composite| {
             if handle.contains(composite) {
                 handle.set(composite, None);
@@ -202,13 +230,17 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     }
 
     /// The key's values in its windows, to choose one from.
-    pub fn get(&self, key: &K) -> WindowSet<'a, K, V> {
+    pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'a, K, V>
+    where
+        K: Borrow<Q>,
+    {
         WindowSet { table: self.table, key: self.table.handle.encode(key), time: self.time, value: self.value }
     }
 
     /// Changes the value of a key in place, in every window that holds the time, beginning with the default.
-    pub fn update(&self, key: &K, mut change: impl FnMut(&mut V))
+    pub fn update<Q: KeyRef + ?Sized>(&self, key: &Q, mut change: impl FnMut(&mut V))
     where
+        K: Borrow<Q>,
         V: Default,
     {
         self.each_window(key, |handle, composite| {
@@ -216,7 +248,10 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
         });
     }
 
-    fn each_window(&self, key: &K, mut each: impl FnMut(&TableHandle<K, V>, &[u8])) {
+    fn each_window<Q: KeyRef + ?Sized>(&self, key: &Q, mut each: impl FnMut(&TableHandle<K, V>, &[u8]))
+    where
+        K: Borrow<Q>,
+    {
         let WindowedTable { handle, spec, .. } = self.table;
         let Some(time) = self.time.or_else(|| self.table.event_time()) else { return };
         let stream_time = handle.stage().and_then(|stage| stage.cursor.clock.stream_time());

@@ -70,7 +70,7 @@ impl Failure {
     /// Creates the failure to deliver a message sent since the last commit.
     pub(super) fn undelivered(stages: &[PlannedStage], error: TransportError) -> Self {
         let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Agent(error.into()) };
-        Self { agent: agents(stages), place: "what it sent since the last commit".to_owned(), at: None, why }
+        Self { agent: agents(stages), place: "its messages since the last commit".to_owned(), at: None, why }
     }
 
     fn of(stage: &RunningStage, why: Why) -> Self {
@@ -123,7 +123,7 @@ impl Attempts {
         self.last = Some(Last { agent: failure.agent.clone(), at: failure.at, count, when: Instant::now() });
         let pause = settings.agent_backoff_min.saturating_mul(1 << (count - 1).min(16)).min(settings.agent_backoff_max);
         let is_retried = match &failure.why {
-            // The broker is at fault, not the agent: it is waited for (promise P7).
+            // The fault is the broker's, not the agent's: it is retried without a limit (promise P7).
             Why::Undelivered(_) => true,
             Why::Agent(_) | Why::Ended => count < settings.agent_max_attempts,
             Why::Final(_) => false,

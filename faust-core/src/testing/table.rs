@@ -1,6 +1,8 @@
 //! A table of an app under test, over all workers of a driver.
 
-use crate::codec::Data;
+use std::borrow::Borrow;
+
+use crate::codec::{Data, KeyRef};
 use crate::error::Error;
 use crate::table_state::TableValue;
 use crate::window::Window;
@@ -18,7 +20,10 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     }
 
     /// The value of a key, wherever its partition is; `None` also while no worker has it.
-    pub fn find(&self, key: &K) -> Option<V> {
+    pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         self.views.iter().find_map(|view| view.find(key).ok().flatten())
     }
 
@@ -42,7 +47,10 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     ///
     /// # Errors
     /// No worker has the key's partition.
-    pub fn set(&self, key: &K, value: V) -> Result<(), Error> {
+    pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V) -> Result<(), Error>
+    where
+        K: Borrow<Q>,
+    {
         self.write(key, &mut Some(value))
     }
 
@@ -50,11 +58,17 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     ///
     /// # Errors
     /// No worker has the key's partition.
-    pub fn remove(&self, key: &K) -> Result<(), Error> {
+    pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<(), Error>
+    where
+        K: Borrow<Q>,
+    {
         self.write(key, &mut None)
     }
 
-    fn write(&self, key: &K, value: &mut Option<V>) -> Result<(), Error> {
+    fn write<Q: KeyRef + ?Sized>(&self, key: &Q, value: &mut Option<V>) -> Result<(), Error>
+    where
+        K: Borrow<Q>,
+    {
         first(self.views.iter().map(|view| view.write(key, value)))
     }
 }
@@ -71,7 +85,10 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
     }
 
     /// The value of a key in a window, wherever its partition is; `None` also while no worker has it.
-    pub fn find(&self, key: &K, window: Window) -> Option<V> {
+    pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         self.views.iter().find_map(|view| view.find(key, window).ok().flatten())
     }
 
@@ -85,7 +102,10 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
     ///
     /// # Errors
     /// No worker has the key's partition.
-    pub fn set(&self, key: &K, window: Window, value: impl Into<Option<V>>) -> Result<(), Error> {
+    pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window, value: impl Into<Option<V>>) -> Result<(), Error>
+    where
+        K: Borrow<Q>,
+    {
         let mut value = value.into();
         first(self.views.iter().map(|view| view.write(key, window, &mut value)))
     }

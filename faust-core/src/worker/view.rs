@@ -1,10 +1,11 @@
 //! Views of tables for reading from outside the agents.
 
+use std::borrow::Borrow;
 use std::marker::PhantomData;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::codec::{Coder, Data, Role};
+use crate::codec::{Coder, Data, KeyRef, Role};
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::plan::Plan;
@@ -41,9 +42,7 @@ impl<K: Data, V: TableValue> TableView<K, V> {
     pub(crate) fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<Self, Error> {
         let (source, window) = ViewSource::open(name, plan, tables)?;
         match window {
-            Some(_) => {
-                Err(Error::UnknownTable(format!("table `{name}` has windows; ask for it with `windowed_table`")))
-            }
+            Some(_) => Err(Error::UnknownTable(format!("table `{name}` has windows; use `windowed_table`"))),
             None => Ok(Self { source }),
         }
     }
@@ -52,7 +51,10 @@ impl<K: Data, V: TableValue> TableView<K, V> {
     ///
     /// # Errors
     /// Fails if the key's partition is not on this worker, or not restored yet.
-    pub fn find(&self, key: &K) -> Result<Option<V>, Error> {
+    pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<Option<V>, Error>
+    where
+        K: Borrow<Q>,
+    {
         self.source.find(key, &self.source.encode(key)?)
     }
 
@@ -72,7 +74,10 @@ impl<K: Data, V: TableValue> TableView<K, V> {
 
     /// Writes past all agents: for tests.
     #[cfg(feature = "testing")]
-    pub(crate) fn write(&self, key: &K, value: &mut Option<V>) -> Result<(), Error> {
+    pub(crate) fn write<Q: KeyRef + ?Sized>(&self, key: &Q, value: &mut Option<V>) -> Result<(), Error>
+    where
+        K: Borrow<Q>,
+    {
         self.source.write(key, &self.source.encode(key)?, value)
     }
 }
@@ -80,7 +85,7 @@ impl<K: Data, V: TableValue> TableView<K, V> {
 impl<K: Data, V: TableValue> WindowedView<K, V> {
     pub(crate) fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<Self, Error> {
         let (source, window) = ViewSource::open(name, plan, tables)?;
-        let none = || Error::UnknownTable(format!("table `{name}` has no windows; ask for it with `table`"));
+        let none = || Error::UnknownTable(format!("table `{name}` has no windows; use `table`"));
         Ok(Self { source, spec: window.ok_or_else(none)? })
     }
 
@@ -88,7 +93,10 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
     ///
     /// # Errors
     /// Fails in the same cases as [`TableView::find`].
-    pub fn find(&self, key: &K, window: Window) -> Result<Option<V>, Error> {
+    pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window) -> Result<Option<V>, Error>
+    where
+        K: Borrow<Q>,
+    {
         self.source.find(key, &self.composite(key, window)?)
     }
 
@@ -112,11 +120,17 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
 
     /// Writes past all agents: for tests.
     #[cfg(feature = "testing")]
-    pub(crate) fn write(&self, key: &K, window: Window, value: &mut Option<V>) -> Result<(), Error> {
+    pub(crate) fn write<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window, value: &mut Option<V>) -> Result<(), Error>
+    where
+        K: Borrow<Q>,
+    {
         self.source.write(key, &self.composite(key, window)?, value)
     }
 
-    fn composite(&self, key: &K, window: Window) -> Result<Vec<u8>, Error> {
+    fn composite<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window) -> Result<Vec<u8>, Error>
+    where
+        K: Borrow<Q>,
+    {
         let mut composite = Vec::new();
         store_key(window.start(), &self.source.encode(key)?, &mut composite);
         Ok(composite)
@@ -126,8 +140,9 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
 impl<K: Data, V: TableValue> ViewSource<K, V> {
     fn open(name: &str, plan: &Plan, tables: &Arc<PublishedTables>) -> Result<(Self, Option<WindowSpec>), Error> {
         let known = || plan.tables().map(|table| format!("`{}`", table.name())).collect::<Vec<_>>().join(", ");
-        let table =
-            plan.table(name).ok_or_else(|| Error::UnknownTable(format!("no table `{name}`; there is {}", known())))?;
+        let table = plan
+            .table(name)
+            .ok_or_else(|| Error::UnknownTable(format!("no table `{name}`; known tables: {}", known())))?;
         let info = table.factory.info();
         let (key_type, value_type) = (std::any::type_name::<K>(), std::any::type_name::<V>());
         if (key_type, value_type) != (info.key_type, info.value_type) {
@@ -149,9 +164,12 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
         Ok((source, info.window))
     }
 
-    fn encode(&self, key: &K) -> Result<Vec<u8>, Error> {
+    fn encode<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<Vec<u8>, Error>
+    where
+        K: Borrow<Q>,
+    {
         let mut bytes = Vec::new();
-        let encoded = self.key.encode(key, &mut bytes);
+        let encoded = self.key.encode_key(key, &mut bytes);
         encoded.map_err(|why| Error::encode(&*self.name, "key", why))?;
         Ok(bytes)
     }
@@ -162,7 +180,10 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
     }
 
     /// Returns the value of a key. `stored` is the key in the form of the store: for windowed tables, with its window.
-    fn find(&self, key: &K, stored: &[u8]) -> Result<Option<V>, Error> {
+    fn find<Q: KeyRef + ?Sized>(&self, key: &Q, stored: &[u8]) -> Result<Option<V>, Error>
+    where
+        K: Borrow<Q>,
+    {
         if !self.by_source {
             return self.part(key)?.find_from_outside(stored);
         }
@@ -175,12 +196,18 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
     }
 
     #[cfg(feature = "testing")]
-    fn write(&self, key: &K, stored: &[u8], value: &mut Option<V>) -> Result<(), Error> {
+    fn write<Q: KeyRef + ?Sized>(&self, key: &Q, stored: &[u8], value: &mut Option<V>) -> Result<(), Error>
+    where
+        K: Borrow<Q>,
+    {
         self.part(key)?.set(stored, value.take()).map(drop)
     }
 
     /// Returns the partition that the key maps to.
-    fn part(&self, key: &K) -> Result<Arc<TablePartition<V>>, Error> {
+    fn part<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<Arc<TablePartition<V>>, Error>
+    where
+        K: Borrow<Q>,
+    {
         let partition = partition_of(&self.encode(key)?, self.partitions);
         let part = self.tables.partition(&self.name, partition).and_then(|part| part.as_any().downcast().ok());
         let away = || Error::Misuse(format!("partition {partition} of table `{}` is not on this worker", self.name));

@@ -225,3 +225,35 @@ proptest! {
         }
     }
 }
+
+proptest::proptest! {
+    /// Law: a borrowed key is encoded as its owner is, with every codec.
+    #[test]
+    fn a_borrowed_key_is_encoded_as_its_owner(text in ".*", bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40), number in proptest::prelude::any::<i64>()) {
+        for codec in [None, Some("raw"), Some("json"), Some("binary|raw"), Some("json|binary")] {
+            same_bytes::<String, str>(codec, &text);
+            same_bytes::<String, String>(codec, &text);
+            same_bytes::<Vec<u8>, [u8]>(codec, &bytes);
+            same_bytes::<Vec<u8>, Vec<u8>>(codec, &bytes);
+            same_bytes::<bytes::Bytes, [u8]>(codec, &bytes.clone().into());
+            same_bytes::<i64, i64>(codec, &number);
+            same_bytes::<Option<String>, Option<String>>(codec, &Some(text.clone()));
+            same_bytes::<Option<String>, Option<String>>(codec, &None);
+            same_bytes::<crate::message::RawKey, crate::message::RawKey>(codec, &crate::message::RawKey(Some(bytes.clone())));
+        }
+    }
+}
+
+fn same_bytes<K: Data + std::borrow::Borrow<Q>, Q: KeyRef + ?Sized>(codec: Option<&str>, key: &K) {
+    let coder: Coder<K> = Coder::resolve(codec, Role::Key).unwrap();
+    let (mut owned, mut borrowed) = (b"before".to_vec(), b"before".to_vec());
+    let present = coder.encode(key, &mut owned).unwrap();
+    assert_eq!(coder.encode_key(key.borrow(), &mut borrowed).unwrap(), present, "{codec:?}");
+    assert_eq!(owned, borrowed, "{codec:?}");
+}
+
+#[test]
+fn a_key_that_raw_does_not_support_is_an_error() {
+    let error = super::super::plain::append(&1.5f64, &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("text, bytes and integers only"), "{error}");
+}
