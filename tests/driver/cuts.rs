@@ -205,7 +205,7 @@ fn a_stream_may_become_batches_after_its_first_event() {
 /// Takes a second over each event, before the agent sees it.
 #[agent(topic = "work")]
 async fn preparing(work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>) -> Result<()> {
-    let mut work = work.echo("begun").add_async_processor(|value| async move {
+    let mut work = work.echo("begun").then(|value| async move {
         tokio::time::sleep(Duration::from_secs(1)).await;
         value
     });

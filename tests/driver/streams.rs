@@ -108,9 +108,9 @@ fn take_yields_full_batches_at_once_and_others_when_their_time_is_up() {
 #[agent(topic = "clicks")]
 async fn everything(clicks: Stream<Click, String>, #[topic("lines")] lines: Topic<RawKey, String>) -> Result<()> {
     let mut clicks = clicks
-        .async_filter(|click| async move { click.number != 3 })
+        .filter_async(|click| async move { click.number != 3 })
         .add_processor(|click| Click { number: click.number + 1, ..click })
-        .add_async_processor(|click| async move {
+        .then(|click| async move {
             tokio::task::yield_now().await;
             click
         })

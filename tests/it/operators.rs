@@ -63,11 +63,11 @@ async fn filter_and_map_keep_order_and_ack_what_they_drop() {
 async fn processors(numbers: Stream<i64, String>, #[topic("op-processors-out")] out: Topic<String, i64>) -> Result<()> {
     let mut numbers = numbers
         .add_processor(|n| n + 1)
-        .add_async_processor(|n| async move {
+        .then(|n| async move {
             tokio::task::yield_now().await;
             n * 100
         })
-        .async_filter(|n| async move { *n != 500 })
+        .filter_async(|n| async move { *n != 500 })
         .add_processor(|n| n + 7);
     while let Some(event) = numbers.next_event().await {
         out.send(event.key(), event.value()).await?;

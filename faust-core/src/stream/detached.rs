@@ -46,6 +46,13 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     }
 }
 
+/// Runs the body of an example on a runtime of its own.
+#[doc(hidden)]
+pub fn doc_test(example: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime for one thread").block_on(example);
+}
+
 type Pairs<V, K> = Box<dyn Iterator<Item = (K, V)> + Send>;
 
 struct GivenSource<V, K> {

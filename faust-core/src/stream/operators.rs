@@ -1,4 +1,4 @@
-//! The operators without state: `filter`, `map`, `filter_map` and processors, plain and asynchronous.
+//! Stateless operators: `filter`, `map`, `filter_map`, and their asynchronous forms.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,28 +12,55 @@ use crate::error::Error;
 use crate::stage::context::StageMode;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
-    /// Keeps the events for which `keep` is true; the others are acked here.
+    /// Keeps the events for which `keep` returns `true`. The others are acknowledged.
+    ///
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut odd = Stream::from_iter([1, 2, 3]).filter(|n| n % 2 == 1);
+    /// assert_eq!((odd.next().await, odd.next().await, odd.next().await), (Some(1), Some(3), None));
+    /// # });
+    /// ```
     pub fn filter(self, keep: impl Fn(&V) -> bool + Send + Sync + 'static) -> Self {
         self.filter_map(move |value| keep(&value).then_some(value))
     }
 
-    /// Turns every value into another; key, headers and time stay.
+    /// Converts every value. Key, headers and time stay the same.
+    ///
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut text = Stream::from_iter([1, 2]).map(|n: i32| n.to_string());
+    /// assert_eq!((text.next().await, text.next().await), (Some("1".to_owned()), Some("2".to_owned())));
+    /// # });
+    /// ```
     pub fn map<W: Send + 'static>(self, f: impl Fn(V) -> W + Send + Sync + 'static) -> Stream<W, K> {
         self.filter_map(move |value| Some(f(value)))
     }
 
-    /// Turns every value into another or drops it; what is dropped is acked here.
+    /// Converts every value or drops it. Dropped events are acknowledged.
+    ///
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut numbers = Stream::from_iter(["1", "x", "3"]).filter_map(|text| text.parse::<i32>().ok());
+    /// assert_eq!((numbers.next().await, numbers.next().await, numbers.next().await), (Some(1), Some(3), None));
+    /// # });
+    /// ```
     pub fn filter_map<W: Send + 'static>(self, f: impl Fn(V) -> Option<W> + Send + Sync + 'static) -> Stream<W, K> {
         self.adapt(|inner| Arc::new(FilterMap { inner, f: Arc::new(f) }))
     }
 
-    /// Faust's name for [`map`](Self::map): processors run in the order they were added, before anything is yielded.
-    pub fn add_processor<W: Send + 'static>(self, f: impl Fn(V) -> W + Send + Sync + 'static) -> Stream<W, K> {
-        self.map(f)
-    }
-
-    /// A processor that awaits. The next event begins when it is done: order is kept.
-    pub fn add_async_processor<W, F, Fut>(self, f: F) -> Stream<W, K>
+    /// Converts every value asynchronously. The next event starts when the future has completed, so the order is kept.
+    ///
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut doubled = Stream::from_iter([1, 2]).then(|n| async move { n * 2 });
+    /// assert_eq!((doubled.next().await, doubled.next().await), (Some(2), Some(4)));
+    /// # });
+    /// ```
+    pub fn then<W, F, Fut>(self, f: F) -> Stream<W, K>
     where
         W: Send + 'static,
         F: Fn(V) -> Fut + Send + Sync + 'static,
@@ -46,8 +73,16 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         self.adapt(|inner| Arc::new(AsyncFilterMap { inner, f: Arc::new(f) }))
     }
 
-    /// A filter that awaits its verdict; what it does not keep is acked here.
-    pub fn async_filter<F, Fut>(self, keep: F) -> Self
+    /// Keeps the events for which the future of `keep` resolves to `true`. The others are acknowledged.
+    ///
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut odd = Stream::from_iter([1, 2, 3]).filter_async(|n| async move { *n % 2 == 1 });
+    /// assert_eq!((odd.next().await, odd.next().await, odd.next().await), (Some(1), Some(3), None));
+    /// # });
+    /// ```
+    pub fn filter_async<F, Fut>(self, keep: F) -> Self
     where
         V: Sync,
         F: Fn(Arc<V>) -> Fut + Send + Sync + 'static,
@@ -59,6 +94,19 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
             Box::pin(async move { if verdict.await { Arc::into_inner(value) } else { None } })
         };
         self.adapt(|inner| Arc::new(AsyncFilterMap { inner, f: Arc::new(f) }))
+    }
+
+    /// Faust's name for [`map`](Self::map), which new code should use.
+    ///
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut doubled = Stream::from_iter([1, 2]).add_processor(|n| n * 2);
+    /// assert_eq!((doubled.next().await, doubled.next().await), (Some(2), Some(4)));
+    /// # });
+    /// ```
+    pub fn add_processor<W: Send + 'static>(self, f: impl Fn(V) -> W + Send + Sync + 'static) -> Stream<W, K> {
+        self.map(f)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -71,6 +71,8 @@ pub(crate) struct TablePartition<V> {
     pub(super) due: AtomicTimestamp,
     /// As the state has it, to be seen without its lock; `i64::MIN` before any window has closed.
     pub(super) closed_to: AtomicTimestamp,
+    /// Wakes readers from outside when a value that was taken out is given back.
+    released: Condvar,
     /// For the store writer's report, which may come after the partition has gone.
     this: Weak<Self>,
 }
@@ -85,6 +87,8 @@ pub(super) struct State<V> {
     pub(super) closing: VecDeque<Vec<u8>>,
     /// While the overlay is whole, the entries of each window, by its start.
     pub(super) starts: BTreeMap<i64, Vec<u32>>,
+    /// Readers from outside that wait for a value to be given back.
+    pub(super) waiting: usize,
     /// About what an entry took when the last cut was sealed, so that the next need not move what it has written.
     entry_bytes: usize,
     /// Changed keys with which a commit is due.
@@ -125,6 +129,7 @@ impl<V: TableValue> TablePartition<V> {
             entry_bytes: 0,
             commit_due: COMMIT_SOON,
             starts: BTreeMap::new(),
+            waiting: 0,
             prefetch: Prefetch::default(),
         };
         Arc::new_cyclic(|this| Self {
@@ -133,6 +138,7 @@ impl<V: TableValue> TablePartition<V> {
             state: Mutex::new(state),
             due: AtomicTimestamp::new(None),
             closed_to: AtomicTimestamp::new(None),
+            released: Condvar::new(),
             this: this.clone(),
         })
     }
@@ -143,25 +149,33 @@ impl<V: TableValue> TablePartition<V> {
 
     /// A copy of the value of a key.
     pub(crate) fn find(&self, key: &[u8]) -> Result<Option<V>, Error> {
-        let found = self.try_find(key)?;
+        let found = self.try_find(&mut self.state(), key)?;
         found.ok_or_else(|| self.misuse("is read inside its own update; use what the closure is given"))
     }
 
-    /// A copy of the value of a key, for those outside the task: they wait while an agent changes it.
+    /// Returns a copy of the value of a key, for readers outside the task: waits while an agent changes the value.
     pub(crate) fn find_from_outside(&self, key: &[u8]) -> Result<Option<V>, Error> {
+        let mut state = self.state();
         loop {
-            if let Some(found) = self.try_find(key)? {
+            if let Some(found) = self.try_find(&mut state, key)? {
                 return Ok(found);
             }
-            std::thread::yield_now();
+            state = self.wait_for_release(state);
         }
     }
 
-    /// `None` while a closure has the value.
-    fn try_find(&self, key: &[u8]) -> Result<Option<Option<V>>, Error> {
-        let mut state = self.state();
-        let Some(at) = self.load(&mut state, key)? else { return Ok(Some(None)) };
-        Ok(match self.decoded(&mut state, at)? {
+    /// Waits until a value that was taken out is given back.
+    pub(super) fn wait_for_release<'a>(&self, mut state: MutexGuard<'a, State<V>>) -> MutexGuard<'a, State<V>> {
+        state.waiting += 1;
+        let mut state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
+    }
+
+    /// Returns `None` while a closure has the value.
+    fn try_find(&self, state: &mut State<V>, key: &[u8]) -> Result<Option<Option<V>>, Error> {
+        let Some(at) = self.load(state, key)? else { return Ok(Some(None)) };
+        Ok(match self.decoded(state, at)? {
             Held::Value(value) => Some(Some(value.clone())),
             Held::Taken => None,
             Held::Absent | Held::Bytes(_) => Some(None),
@@ -207,7 +221,11 @@ impl<V: TableValue> TablePartition<V> {
     }
 
     pub(crate) fn give_back(&self, at: u32, value: Option<V>) {
-        self.state().overlay.put(at, value.map_or(Held::Absent, Held::Value));
+        let mut state = self.state();
+        state.overlay.put(at, value.map_or(Held::Absent, Held::Value));
+        if state.waiting > 0 {
+            self.released.notify_all();
+        }
     }
 
     /// Replaces the value of a key; `None` removes it. What was there comes back.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::held::Held;
+use super::partition::State;
 use super::partition::TablePartition;
 use super::spec::TableValue;
 use crate::error::Error;
@@ -15,25 +16,31 @@ pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 pub(crate) type Entries<V> = Vec<(Vec<u8>, V)>;
 
 impl<V: TableValue> TablePartition<V> {
-    /// Copies of the entries between the bounds for whose keys `keep` is true, in the order of their encoded keys.
+    /// Returns copies of the entries between the bounds for whose keys `keep` is true, ordered by their encoded keys.
     pub(crate) fn scan(&self, bounds: KeyBounds<'_>, keep: &dyn Fn(&[u8]) -> bool) -> Result<Entries<V>, Error> {
-        let found = self.try_scan(bounds, keep)?;
-        found.ok_or_else(|| self.misuse("is being changed while the table is gone over"))
+        let found = self.collect(&self.state(), bounds, keep)?;
+        self.decode_all(found.ok_or_else(|| self.misuse("is being changed while the table is iterated"))?)
     }
 
-    /// The same for those outside the task: they wait while an agent changes a value.
+    /// Returns copies of the entries between the bounds, for readers outside the task: waits while an agent changes one.
     pub(crate) fn scan_from_outside(&self, bounds: KeyBounds<'_>) -> Result<Entries<V>, Error> {
+        let mut state = self.state();
         loop {
-            if let Some(found) = self.try_scan(bounds, &|_| true)? {
-                return Ok(found);
+            if let Some(found) = self.collect(&state, bounds, &|_| true)? {
+                drop(state);
+                return self.decode_all(found);
             }
-            std::thread::yield_now();
+            state = self.wait_for_release(state);
         }
     }
 
-    /// `None` while a closure has one of the values.
-    fn try_scan(&self, bounds: KeyBounds<'_>, keep: &dyn Fn(&[u8]) -> bool) -> Result<Option<Entries<V>>, Error> {
-        let state = self.state();
+    /// Returns `None` while a closure has one of the values.
+    fn collect(
+        &self,
+        state: &State<V>,
+        bounds: KeyBounds<'_>,
+        keep: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Option<BTreeMap<Vec<u8>, Held<V>>>, Error> {
         let mut found: BTreeMap<Vec<u8>, Held<V>> = BTreeMap::new();
         if let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) {
             let mut each = |key: &[u8], value: &[u8]| {
@@ -56,8 +63,11 @@ impl<V: TableValue> TablePartition<V> {
                 }
             }
         }
-        // Decoding takes its time, and the lock may be wanted.
-        drop(state);
+        Ok(Some(found))
+    }
+
+    /// Decodes entries without the lock, because that takes long.
+    fn decode_all(&self, found: BTreeMap<Vec<u8>, Held<V>>) -> Result<Entries<V>, Error> {
         let decode = |(key, held): (Vec<u8>, Held<V>)| match held {
             Held::Value(value) => Ok(Some((key, value))),
             Held::Bytes(bytes) => {
@@ -66,7 +76,7 @@ impl<V: TableValue> TablePartition<V> {
             }
             Held::Absent | Held::Taken => Ok(None),
         };
-        found.into_iter().map(decode).filter_map(Result::transpose).collect::<Result<_, _>>().map(Some)
+        found.into_iter().map(decode).filter_map(Result::transpose).collect()
     }
 
     /// How many keys have a value. Where the store holds more than memory does, this goes over all of them.
@@ -104,4 +114,42 @@ fn contains(bounds: KeyBounds<'_>, key: &[u8]) -> bool {
         Bound::Unbounded => true,
     };
     above && below
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::declare::TableDecl;
+    use crate::table_state::partition::PartitionCx;
+    use crate::table_state::spec::TableSpec;
+
+    /// Law: a reader from outside sees the value before or after a change, never the gap between.
+    #[test]
+    fn readers_from_outside_wait_while_a_value_is_changed() {
+        let spec = TableSpec::<u64>::new::<String>(&TableDecl::default(), "counts", "a test", "test");
+        let partition = TablePartition::new(Arc::new(spec.expect("both types have codecs")), PartitionCx::alone());
+        partition.set(b"a", Some(1)).expect("no store can fail");
+        let (at, value) = partition.take_out(b"a").expect("no store can fail");
+        let readers = [true, false].map(|one| {
+            let partition = Arc::clone(&partition);
+            std::thread::spawn(move || {
+                let found = if one {
+                    partition.find_from_outside(b"a").map(|found| found.into_iter().collect())
+                } else {
+                    let all = partition.scan_from_outside((Bound::Unbounded, Bound::Unbounded));
+                    all.map(|all| all.into_iter().map(|(_, value)| value).collect::<Vec<_>>())
+                };
+                found.expect("no store can fail")
+            })
+        });
+        while partition.state().waiting < readers.len() {
+            std::thread::yield_now();
+        }
+        partition.give_back(at, value.map(|value| value + 1));
+        for reader in readers {
+            assert_eq!(reader.join().expect("no panic"), [2]);
+        }
+    }
 }

@@ -69,7 +69,9 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     where
         K: Borrow<Q>,
     {
-        first(self.views.iter().map(|view| view.write(key, value)))
+        first(
+            self.views.iter().map(|view| view.source.part(key)?.set(&view.source.encode(key)?, value.take()).map(drop)),
+        )
     }
 }
 
@@ -107,7 +109,11 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
         K: Borrow<Q>,
     {
         let mut value = value.into();
-        first(self.views.iter().map(|view| view.write(key, window, &mut value)))
+        first(
+            self.views
+                .iter()
+                .map(|view| view.source.part(key)?.set(&view.composite(key, window)?, value.take()).map(drop)),
+        )
     }
 }
 

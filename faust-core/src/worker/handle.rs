@@ -19,9 +19,7 @@ use crate::stage::outbox::Outbox;
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
 use crate::task::{Recovery, RecoverySetup, TaskCx, log_listener};
-#[cfg(feature = "testing")]
-use crate::transport::Group;
-use crate::transport::{Subscription, Transport};
+use crate::transport::{Group, Subscription, Transport};
 
 /// A running worker. Dropping it begins a shutdown without waiting for it; [`stop`](Self::stop) waits.
 pub struct Worker {
@@ -30,14 +28,12 @@ pub struct Worker {
     outbox: Arc<Outbox>,
     description: Description,
     /// Group and control loop, for the test driver to kill the worker.
-    #[cfg(feature = "testing")]
     lifeline: Mutex<Option<Lifeline>>,
     failed: mpsc::UnboundedSender<Error>,
     recovery: Arc<Recovery>,
 }
 
 /// A worker's group membership, and the Tokio task of its control loop.
-#[cfg(feature = "testing")]
 type Lifeline = (Arc<dyn Group>, tokio::task::JoinHandle<()>);
 
 /// The parts that a worker is started with.
@@ -98,18 +94,8 @@ impl Worker {
             group: Arc::clone(&group),
         };
         let control = Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options);
-        #[cfg_attr(not(feature = "testing"), allow(unused_variables, reason = "only the test driver kills a worker"))]
         let running = tokio::spawn(control.run(receiver, failures, home));
-        Ok(Self {
-            shared,
-            plan,
-            outbox,
-            description,
-            #[cfg(feature = "testing")]
-            lifeline: Mutex::new(Some((group, running))),
-            failed,
-            recovery,
-        })
+        Ok(Self { shared, plan, outbox, description, lifeline: Mutex::new(Some((group, running))), failed, recovery })
     }
 
     /// Returns the size of the tables' stores on disk in bytes; `None` if tables are kept in memory, or there are none.
@@ -204,21 +190,22 @@ impl Worker {
         crate::topic::Topic::outside(name, &self.outbox)
     }
 
-    /// Returns `true` while the stores have calls or writes in progress.
-    #[cfg(feature = "testing")]
-    pub(crate) fn is_storing(&self) -> bool {
+    /// Returns `true` while the stores have calls or writes in progress. For the test driver.
+    #[doc(hidden)]
+    pub fn is_storing(&self) -> bool {
         self.recovery.stores.is_busy()
     }
 
-    /// Makes the stores write without delay until the returned guard is dropped.
-    #[cfg(feature = "testing")]
-    pub(crate) fn hurry_stores(&self) -> crate::store::Wish {
+    /// Makes the stores write without delay until the returned guard is dropped. For the test driver.
+    #[doc(hidden)]
+    pub fn hurry_stores(&self) -> impl Drop + use<> {
         self.recovery.stores.hurry()
     }
 
     /// Simulates the crash of a process: nothing is drained or committed, and the worker does not leave the group.
-    #[cfg(feature = "testing")]
-    pub(crate) fn crash(&self) {
+    /// For the test driver.
+    #[doc(hidden)]
+    pub fn crash(&self) {
         if let Some((group, running)) = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).take() {
             group.abandon();
             running.abort();

@@ -19,17 +19,17 @@ use crate::window::{Window, WindowSpec};
 /// It includes changes that are not committed yet. It is meant for pages, status and tests; an agent takes the table as
 /// an argument.
 pub struct TableView<K, V> {
-    source: ViewSource<K, V>,
+    pub(crate) source: ViewSource<K, V>,
 }
 
 /// A view of a windowed table from outside the agents, like [`TableView`].
 pub struct WindowedView<K, V> {
-    source: ViewSource<K, V>,
+    pub(crate) source: ViewSource<K, V>,
     spec: WindowSpec,
 }
 
 /// The partitions of a table on this worker, with the codec of its keys.
-struct ViewSource<K, V> {
+pub(crate) struct ViewSource<K, V> {
     name: Arc<str>,
     key: Coder<K>,
     partitions: i32,
@@ -71,15 +71,6 @@ impl<K: Data, V: TableValue> TableView<K, V> {
     pub fn partitions(&self) -> Vec<i32> {
         self.source.tables.numbers(&self.source.name)
     }
-
-    /// Writes past all agents: for tests.
-    #[cfg(feature = "testing")]
-    pub(crate) fn write<Q: KeyRef + ?Sized>(&self, key: &Q, value: &mut Option<V>) -> Result<(), Error>
-    where
-        K: Borrow<Q>,
-    {
-        self.source.write(key, &self.source.encode(key)?, value)
-    }
 }
 
 impl<K: Data, V: TableValue> WindowedView<K, V> {
@@ -118,16 +109,7 @@ impl<K: Data, V: TableValue> WindowedView<K, V> {
         self.spec
     }
 
-    /// Writes past all agents: for tests.
-    #[cfg(feature = "testing")]
-    pub(crate) fn write<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window, value: &mut Option<V>) -> Result<(), Error>
-    where
-        K: Borrow<Q>,
-    {
-        self.source.write(key, &self.composite(key, window)?, value)
-    }
-
-    fn composite<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window) -> Result<Vec<u8>, Error>
+    pub(crate) fn composite<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window) -> Result<Vec<u8>, Error>
     where
         K: Borrow<Q>,
     {
@@ -164,7 +146,7 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
         Ok((source, info.window))
     }
 
-    fn encode<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<Vec<u8>, Error>
+    pub(crate) fn encode<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<Vec<u8>, Error>
     where
         K: Borrow<Q>,
     {
@@ -195,16 +177,8 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
         Ok(None)
     }
 
-    #[cfg(feature = "testing")]
-    fn write<Q: KeyRef + ?Sized>(&self, key: &Q, stored: &[u8], value: &mut Option<V>) -> Result<(), Error>
-    where
-        K: Borrow<Q>,
-    {
-        self.part(key)?.set(stored, value.take()).map(drop)
-    }
-
     /// Returns the partition that the key maps to.
-    fn part<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<Arc<TablePartition<V>>, Error>
+    pub(crate) fn part<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<Arc<TablePartition<V>>, Error>
     where
         K: Borrow<Q>,
     {
