@@ -1,15 +1,15 @@
-//! `kill -9` at random moments, of the worker and of the broker: what is committed is done, and in the end nothing is missing.
+//! `kill -9` of the worker and of the broker at random moments: committed events are processed, and no event is lost.
 //!
-//! Numbered events are fed at 5 000 a second to a worker in a process of its own. After each kill an admin client reads
-//! the committed offsets, and every output expected below them must lie in its topic. A run whose kills hardly ever left
-//! anything to be replayed proves nothing and fails.
+//! Numbered events are produced at 5 000 per second for a worker in a process of its own. After each kill an admin
+//! client reads the committed offsets, and the outputs of all events below them must be in their topics. A run in which
+//! too few kills left events to be replayed proves nothing and fails.
 //!
 //! | Variable | Meaning |
 //! |---|---|
 //! | `FAUST_TEST_KAFKA` | run against this Kafka; otherwise the durable embedded broker, which is killed as well |
-//! | `FAUST_TEST_KILLS` | kills in each scenario, 4 by default; 20 also makes the other scenarios as long as they should be |
-//! | `FAUST_TEST_KEYS` | keys of the table that is restored, 50 000 by default |
-//! | `FAUST_TEST_SEED` | the seed of the random moments, printed at the start of each scenario |
+//! | `FAUST_TEST_KILLS` | kills per scenario, 4 by default; with 20 the other scenarios have their full length as well |
+//! | `FAUST_TEST_KEYS` | keys of the restored table, 50 000 by default |
+//! | `FAUST_TEST_SEED` | seed of the random moments, printed at the start of each scenario |
 
 mod broker;
 mod counts;
@@ -30,26 +30,26 @@ use self::work::Work;
 
 role_test!();
 
-/// Events a second.
+/// Events per second.
 const RATE: u32 = 5_000;
 
-/// How many kills must have left events that were replayed. Their moments are random, and now and then one comes just
-/// after a commit: this asks for enough, not for luck.
+/// Returns the minimum number of kills that must leave events to be replayed. Their moments are random, and some come
+/// just after a commit, so it is lower than the number of kills.
 fn telling_kills() -> u32 {
     kills() / 2
 }
 
-/// The same where one of two workers is killed: it may just have had its partitions, or be about to get them.
+/// Returns the minimum if one of two workers is killed, which may have just been assigned its partitions, or none yet.
 fn telling_kills_of_two() -> u32 {
     kills().div_ceil(4)
 }
 
-/// Feeds through a `filter` and through a `group_by`; with the embedded broker, that is killed every other time.
+/// Runs agents with a `filter` and a `group_by`. If the broker is embedded, half of the kills include it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_worker_loses_nothing() {
     let mut scenario = Scenario::start("killed", Work::FilterAndGroup, Broker::given_or_embedded().await, RATE).await;
     for kill in 0..kills() {
-        // A worker with a lasting name takes over at once; one without makes the group wait for the session to end.
+        // A static member takes over at once. With a dynamic one, the group waits for the session timeout.
         let membership = if kill % 7 == 3 { Membership::Dynamic } else { Membership::Static };
         let worker = scenario.worker(membership).await;
         scenario.await_progress().await;
@@ -59,7 +59,7 @@ async fn a_killed_worker_loses_nothing() {
     scenario.finish(telling_kills()).await;
 }
 
-/// Each agent goes on where it stood itself: the slow one misses nothing, and the fast one's lead is not forgotten.
+/// Each agent resumes from its own position: the slow agent misses no event, and the fast one keeps its lead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_agents_of_different_paces_lose_nothing() {
     let mut scenario = Scenario::start("paces", Work::TwoPaces, Broker::given_or_embedded().await, RATE).await;
@@ -69,11 +69,11 @@ async fn two_agents_of_different_paces_lose_nothing() {
         let victim = scenario.any_victim();
         scenario.kill(worker, victim).await;
     }
-    assert!(scenario.saw_a_lead(), "no commit ever found one agent ahead of the other: the scenario proves nothing");
+    assert!(scenario.saw_a_lead(), "no commit had one agent ahead of the other: the scenario proves nothing");
     scenario.finish(telling_kills()).await;
 }
 
-/// An event in which the agent awaits is done as a whole or not at all, as far as commits are concerned.
+/// A commit covers an event in which the agent awaits either completely or not at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_awaits_in_an_event_loses_nothing() {
     let mut scenario = Scenario::start("awaits", Work::Awaiting, Broker::given_or_embedded().await, RATE).await;
@@ -86,7 +86,7 @@ async fn an_agent_that_awaits_in_an_event_loses_nothing() {
     scenario.finish(telling_kills()).await;
 }
 
-/// A second worker comes and goes every few seconds, by `kill -9` and now and then by Ctrl-C, while the first one works on.
+/// A second worker joins and leaves every few seconds, by `kill -9` and sometimes by Ctrl-C, while the first one runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rebalances_lose_nothing() {
     let mut scenario =
@@ -109,14 +109,14 @@ async fn rebalances_lose_nothing() {
     scenario.finish(telling_kills_of_two()).await;
 }
 
-/// Events that the workers count, when the scenario is as long as it should be.
+/// Number of events to count in a scenario of full length.
 const COUNTED: i64 = 500_000;
 
-/// Two workers come and go, most of them by `kill -9`; the table that they share counts each event once.
+/// Two workers join and leave, mostly by `kill -9`. The table that they share counts each event once.
 async fn counts_are_exact(name: &str, store: &'static str) {
     let broker = Broker::given_or_embedded().await;
     let mut scenario = Scenario::start(name, Work::Count, broker, RATE).await.storing(store);
-    // One takes over from itself at once; when the other is killed, its partitions move.
+    // The static member resumes its own partitions at once. When the dynamic one is killed, its partitions move.
     let memberships = [Membership::Static, Membership::Dynamic];
     let mut workers = [None, None];
     for round in 0..kills() {
@@ -129,9 +129,9 @@ async fn counts_are_exact(name: &str, store: &'static str) {
         scenario.await_progress().await;
         let chosen = usize::try_from(scenario.choose(2)).unwrap();
         if round % 4 == 3 {
-            scenario.interrupt(workers[1 - chosen].take().expect("both run")).await;
+            scenario.interrupt(workers[1 - chosen].take().expect("both are running")).await;
         }
-        scenario.kill(workers[chosen].take().expect("both run"), Victim::Worker).await;
+        scenario.kill(workers[chosen].take().expect("both are running"), Victim::Worker).await;
     }
     for worker in workers.into_iter().flatten() {
         scenario.interrupt(worker).await;
@@ -152,9 +152,10 @@ async fn killed_workers_count_exactly_without_stores() {
     counts_are_exact("counted-memory", "memory://").await;
 }
 
-/// The broker is away when the worker starts; later it is killed and comes back on its port; then it stands still and goes on.
+/// The broker is not running when the worker starts. Later it is killed and restarted on its port, then suspended and
+/// resumed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_away_costs_nothing() {
+async fn an_unavailable_broker_loses_nothing() {
     let mut scenario = Scenario::start("away", Work::FilterAndGroup, Broker::own().await, RATE / 5).await;
     let away = if kills() < 20 { Duration::from_secs(5) } else { Duration::from_secs(20) };
     let worker = scenario.worker_before_broker(away / 4).await;
@@ -163,7 +164,7 @@ async fn a_broker_that_is_away_costs_nothing() {
     scenario.await_progress().await;
     scenario.broker_stopped_for(away).await;
     scenario.await_progress().await;
-    // The same process has lived through it all.
+    // The same worker process has survived all of this.
     scenario.interrupt(worker).await;
     scenario.finish(0).await;
 }

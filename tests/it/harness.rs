@@ -1,4 +1,4 @@
-//! What every scenario stands on: a cluster, messages as bytes, processes, and waiting for a condition.
+//! The foundation of all scenarios: a cluster, messages as bytes, processes, and waiting for a condition.
 
 mod cluster;
 mod direct;

@@ -1,4 +1,5 @@
-//! The stores of a worker in one database of any engine: opens it, sets a broken one aside, mends one that failed.
+//! The stores of a worker in one database of any engine. It opens the database, sets a broken one aside, and reopens
+//! one after a failed write.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,7 +13,7 @@ use super::directory::Place;
 use super::engine::{Engine, Fault, Tree, guarded};
 use super::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet, Write};
 
-/// Opens the database in this directory; a broken one is set aside for a fresh one.
+/// Opens the database in this directory. A broken database is set aside and replaced by an empty one.
 pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<Stores<E>>, StoreError> {
     let take = || Place::take(dir).map_err(|fault| error::<E>(dir, &fault));
     let place = take()?;
@@ -29,8 +30,8 @@ pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<Stores<E>>, StoreError> 
     tracing::error!(
         dir = %dir.display(),
         moved_to = %to.display(),
-        "the {} store is broken: {why}; it was moved away, and its tables are restored from their changelogs, \
-         which takes time and loses nothing; delete `{}` when nobody wants to look into it",
+        "the {} store is broken: {why}; it was set aside, and its tables are restored from their changelogs, \
+         which takes time but loses no data; delete `{}` unless you want to examine it",
         E::NAME,
         to.display(),
     );
@@ -39,7 +40,7 @@ pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<Stores<E>>, StoreError> 
     Ok(Stores::new(place, engine, 1))
 }
 
-/// Opens the engine and reads every mark. Damage further inside shows when a page is read.
+/// Opens the engine and reads every mark. Other damage is detected only when a page is read.
 fn checked<E: Engine>(place: &Place) -> Result<E, Fault> {
     let engine = E::open(&place.data())?;
     for name in engine.names()?.iter().filter(|name| StoreName::parse(name).is_some()) {
@@ -52,17 +53,17 @@ fn checked<E: Engine>(place: &Place) -> Result<E, Fault> {
 pub(super) struct Stores<E: Engine> {
     place: Place,
     set_aside: u64,
-    /// Why nothing works any more; nothing is asked of a broken engine.
+    /// The reason for which the database is broken. A broken engine is not called any more.
     broken: OnceLock<String>,
     state: Mutex<State<E>>,
-    /// For the stores, which keep the database open.
+    /// Reference given to the stores, which keep the database open.
     this: Weak<Self>,
 }
 
 struct State<E: Engine> {
-    /// Gone after a failed attempt to open it again.
+    /// `None` after a failed attempt to reopen the engine.
     engine: Option<E>,
-    /// The stores that are in use: their trees must be let go before the engine can be opened again.
+    /// The stores in use. Their trees must be dropped before the engine can be reopened.
     open: BTreeMap<StoreName, Weak<OneStore<E>>>,
 }
 
@@ -72,7 +73,7 @@ impl<E: Engine> Stores<E> {
         Arc::new_cyclic(|this| Self { place, set_aside, broken: OnceLock::new(), state, this: this.clone() })
     }
 
-    /// Runs something on the engine, which is opened again if it was lost.
+    /// Runs `work` on the engine, after reopening it if an earlier attempt to do so has failed.
     fn on_engine<T>(&self, work: impl FnOnce(&mut State<E>) -> Result<T, Fault>) -> Result<T, StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.run(|| {
@@ -83,7 +84,7 @@ impl<E: Engine> Stores<E> {
         })
     }
 
-    /// Runs engine code; takes note when it shows that the database is broken.
+    /// Runs engine code, and records if it shows that the database is broken.
     fn run<T>(&self, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, StoreError> {
         let result = match self.broken.get() {
             Some(why) => Err(Fault::Broken(why.clone())),
@@ -101,14 +102,14 @@ impl<E: Engine> Stores<E> {
         })
     }
 
-    /// Closes and opens the engine: after a failed write (a full disk) both engines refuse all others until then.
+    /// Closes and reopens the engine: after a failed write (a full disk), both engines reject all writes until then.
     ///
-    /// Nothing that was reported as written is lost by it, since that had left the process.
+    /// No write that was reported as successful is lost, because its data has left the process.
     fn reopen(&self, state: &mut State<E>) -> Result<(), Fault> {
-        // While the disk is still full the old engine goes on answering reads.
+        // While the disk is still full, the old engine continues to serve reads.
         self.place.probe()?;
         let open: Vec<_> = state.open.values().filter_map(Weak::upgrade).collect();
-        // Readers wait here until it is open again, rather than fail.
+        // These locks make readers wait until the engine is open again, rather than fail.
         let mut trees: Vec<_> = open.iter().map(|store| (store, store.tree_mut())).collect();
         trees.iter_mut().filter(|(_, tree)| !matches!(**tree, Held::Gone)).for_each(|(_, tree)| **tree = Held::Closed);
         state.engine = None;
@@ -123,7 +124,7 @@ impl<E: Engine> Stores<E> {
         Ok(())
     }
 
-    /// Opens the engine again after the write of a store has failed.
+    /// Reopens the engine after a write of a store has failed.
     fn mend(&self, failed: &OneStore<E>) -> Result<(), StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*failed.tree(), Held::Gone) {
@@ -141,7 +142,7 @@ impl<E: Engine> StoreSet for Stores<E> {
             }
             state.open.retain(|_, store| store.strong_count() > 0);
             let (Some(engine), Some(set)) = (&state.engine, self.this.upgrade()) else {
-                return Err(Fault::Io("it is closed".to_owned()));
+                return Err(Fault::Io("the database is closed".to_owned()));
             };
             let text = name.to_string();
             let mut tree = engine.tree(&text)?;
@@ -200,17 +201,18 @@ fn is_empty(tree: &impl Tree) -> Result<bool, Fault> {
 /// One store of an open database.
 struct OneStore<E: Engine> {
     name: StoreName,
-    /// Read by the task and the store writer, so hardly ever contended; written when the engine is opened again.
+    /// Locked for reading by the task and the store writer, so rarely contended; locked for writing when the engine is
+    /// reopened.
     tree: RwLock<Held<E::Tree>>,
     set: Arc<Stores<E>>,
 }
 
-/// What a store has of its tree.
+/// State of a store's tree.
 enum Held<T> {
     Open(T),
-    /// The engine could not be opened again.
+    /// The engine could not be reopened.
     Closed,
-    /// It was destroyed.
+    /// The store was destroyed.
     Gone,
 }
 
@@ -218,7 +220,7 @@ impl<E: Engine> OneStore<E> {
     fn on_tree<T>(&self, work: impl FnOnce(&E::Tree) -> Result<T, Fault>) -> Result<T, StoreError> {
         match &*self.tree() {
             Held::Open(tree) => self.set.run(|| work(tree)),
-            Held::Closed => self.set.run(|| Err(Fault::Io("it could not be opened again after a failure".to_owned()))),
+            Held::Closed => self.set.run(|| Err(Fault::Io("it could not be reopened after a failure".to_owned()))),
             Held::Gone => Err(StoreError::new(
                 StoreErrorKind::Gone,
                 format!("the store `{}` in `{}`", self.name, self.set.place.dir().display()),
@@ -250,7 +252,7 @@ impl<E: Engine> Store for OneStore<E> {
         if is_void(from, to) {
             return Ok(());
         }
-        // A panic of the visitor is not the engine's.
+        // A panic of the visitor must not be taken for a panic of the engine.
         let mut panic = None;
         let visited = self.on_tree(|tree| {
             tree.range(from, to, &mut |key, value| {
@@ -283,7 +285,7 @@ impl<E: Engine> Store for OneStore<E> {
     }
 }
 
-/// Whether nothing can lie between the bounds; engines differ in what they make of such a range, and some panic.
+/// Returns whether the range is always empty. Engines handle such ranges differently, and some panic.
 fn is_void(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
     match (from, to) {
         (Bound::Included(from), Bound::Included(to)) => from > to,
@@ -292,20 +294,20 @@ fn is_void(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
     }
 }
 
-/// Says where it was and what to do.
+/// Converts an engine's error by adding the location and the remedy.
 fn error<E: Engine>(dir: &Path, fault: &Fault) -> StoreError {
     let (kind, why) = match fault {
         Fault::Locked => (
             StoreErrorKind::Locked,
-            "is used by another process; stop that one, or give this worker a `datadir` of its own".to_owned(),
+            "is used by another process; stop that process, or give this worker a `datadir` of its own".to_owned(),
         ),
         Fault::Broken(why) => (
             StoreErrorKind::Broken,
-            format!("is broken: {why}; start the worker again: it is then set aside and restored from the changelogs"),
+            format!("is broken: {why}; restart the worker, which sets it aside and restores it from the changelogs"),
         ),
         Fault::Io(why) => (
             StoreErrorKind::Io,
-            format!("cannot be used: {why}; see that the disk has room and the directory may be written"),
+            format!("cannot be used: {why}; check that the disk has room and that the directory is writable"),
         ),
         Fault::Unfit(why) => (StoreErrorKind::Unfit, why.clone()),
     };

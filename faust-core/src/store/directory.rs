@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use super::engine::Fault;
 use crate::config::StoreKind;
 
-/// Where a database lives. Only the engine writes below `data`; the rest is ours.
+/// The locked directory of a database. The engine writes only below `data`; this module manages the other files.
 ///
-/// It is this process's own for as long as the value lives.
+/// The process has exclusive use of the directory while the value is alive.
 pub(super) struct Place {
     dir: PathBuf,
     _lock: File,
 }
 
 impl Place {
-    /// Makes the directory when it is missing, and locks it.
+    /// Creates the directory if it is missing, and locks it.
     pub(super) fn take(dir: &Path) -> Result<Self, Fault> {
         let refused = |error: io::Error| Fault::Io(error.to_string());
         std::fs::create_dir_all(dir).map_err(refused)?;
@@ -33,37 +33,38 @@ impl Place {
         &self.dir
     }
 
-    /// Where the engine keeps its files.
+    /// Returns the directory of the engine's files.
     pub(super) fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
-    /// Leaves a note for whoever opens the database next: some damage shows only when a page is read.
+    /// Marks the database as broken for the next time it is opened, because some damage is detected only when a page is
+    /// read.
     pub(super) fn note_broken(&self, why: &str) {
         if let Err(error) = std::fs::write(self.note(), why) {
-            tracing::error!(dir = %self.dir.display(), "the broken store cannot even be noted as such: {error}");
+            tracing::error!(dir = %self.dir.display(), "cannot mark the store as broken: {error}");
         }
     }
 
-    /// What such a note says, if there is one.
+    /// Returns the reason if the database is marked as broken.
     pub(super) fn broken(&self) -> Option<String> {
         let bytes = std::fs::read(self.note()).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Renames the directory to the first free `<dir>.broken-<n>` and says which it was.
+    /// Renames the directory to the first free `<dir>.broken-<n>` and returns the new path.
     pub(super) fn set_aside(self) -> Result<PathBuf, Fault> {
         let free = (1..).map(|n: u32| {
             let mut name = self.dir.clone().into_os_string();
             name.push(format!(".broken-{n}"));
             PathBuf::from(name)
         });
-        let to = free.into_iter().find(|path| !path.exists()).ok_or_else(|| Fault::Io("no name is free".to_owned()))?;
+        let to = free.into_iter().find(|path| !path.exists()).ok_or_else(|| Fault::Io("no free name".to_owned()))?;
         std::fs::rename(&self.dir, &to).map_err(|error| Fault::Io(error.to_string()))?;
         Ok(to)
     }
 
-    /// Whether the disk takes a few bytes again: opening a database on a full one only makes things worse.
+    /// Checks that the disk accepts writes again, because opening a database on a full disk can make matters worse.
     pub(super) fn probe(&self) -> Result<(), Fault> {
         let path = self.dir.join("probe");
         let written = std::fs::write(&path, vec![0xA5; 1 << 20]);

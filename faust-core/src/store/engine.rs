@@ -1,4 +1,4 @@
-//! What an embedded database must be able to do to hold stores; the rest of the port is `database`'s.
+//! The interface of embedded databases to the stores. `database` implements the port on top of it.
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,25 +10,25 @@ use super::port::Write;
 
 /// A database with named trees. Dropping it and its trees closes it.
 pub(super) trait Engine: Sized + Send + 'static {
-    /// A tree and what it takes to write its mark.
+    /// A tree, with access to its mark.
     type Tree: Tree;
 
-    /// How it is called in logs and errors.
+    /// Name of the engine in logs and errors.
     const NAME: &'static str;
 
-    /// Opens or makes the database in this directory, and waits while this process itself is still closing it.
+    /// Opens or creates the database in this directory. Waits while this process itself is still closing it.
     fn open(dir: &Path) -> Result<Self, Fault>;
 
-    /// The tree of this name, made when it is missing.
+    /// Opens the tree of this name, and creates it if it is missing.
     fn tree(&self, name: &str) -> Result<Self::Tree, Fault>;
 
-    /// Removes the mark, so that a crash leaves no mark without entries, and then the tree.
+    /// Removes the mark and then the tree, in this order so that a crash leaves no mark without entries.
     fn destroy(&self, name: &str) -> Result<(), Fault>;
 
-    /// The names of all trees.
+    /// Returns the names of all trees.
     fn names(&self) -> Result<Vec<String>, Fault>;
 
-    /// Bytes on disk.
+    /// Returns the size of the database on disk, in bytes.
     fn size_on_disk(&self) -> Result<u64, Fault>;
 }
 
@@ -48,25 +48,25 @@ pub(super) trait Tree: Send + Sync + 'static {
     fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), Fault>;
 }
 
-/// Why an engine failed, before anybody has said where.
+/// An engine's error, without the location that a [`StoreError`](super::StoreError) adds.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
-    /// Another process has it.
+    /// Another process uses the database.
     Locked,
-    /// It is damaged.
+    /// The database is damaged.
     Broken(String),
-    /// The disk refused.
+    /// An I/O operation failed.
     Io(String),
-    /// It cannot take this.
+    /// The engine does not support the name or the key.
     Unfit(String),
 }
 
 impl Fault {
-    /// Tells a disk that refuses from files that are not what they should be.
+    /// Classifies an I/O error as either a failed operation or damaged files.
     pub(super) fn io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         match error.kind() {
-            // Engines report what they cannot make sense of, or files that they miss, as errors of these kinds.
+            // Engines report invalid data and missing files as errors of these kinds.
             ErrorKind::InvalidData
             | ErrorKind::InvalidInput
             | ErrorKind::UnexpectedEof
@@ -79,11 +79,11 @@ impl Fault {
     }
 }
 
-/// Runs engine code. sled panics on some damaged files, which is damage and not a fault of ours.
+/// Runs engine code and converts a panic to [`Fault::Broken`], because sled panics on some damaged files.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Fault::Broken(format!("it panicked: {text}")))
+        Err(Fault::Broken(format!("the engine panicked: {text}")))
     })
 }

@@ -1,7 +1,7 @@
-//! The adapter to fjall. The only file that names it.
+//! The adapter for fjall. Only this file uses the crate.
 //!
-//! A batch of fjall is atomic across trees and handed to the operating system when it is committed, so entries and mark
-//! are written as one. Large writes bypass the journal (`ingestion`); then the mark follows in a batch of its own.
+//! fjall's batches are atomic across trees and are passed to the operating system on commit, so entries and mark are
+//! written in one batch. Large writes bypass the journal (`ingestion`); the mark then follows in a separate batch.
 
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -14,29 +14,29 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use super::engine::{Engine, Fault, Tree};
 use super::port::Write;
 
-/// The tree that holds the marks of all others. No store has such a name, since it lacks a partition.
+/// Name of the tree with the marks of all stores. No store has this name, because it lacks a partition.
 const MARKS: &str = "marks";
 
-/// The most entries for which a batch is faster than an ingestion, which begins with a flush to disk.
+/// Maximum number of entries for which a batch is faster than an ingestion, which starts with a flush to disk.
 const BATCH: usize = 20_000;
 
-/// The longest key fjall takes, less the byte that [`Stored`] may add.
+/// Maximum length of a key: fjall's limit, less the byte that [`stored`] may add.
 const LONGEST_KEY: usize = u16::MAX as usize - 1;
 
-/// What a tree gathers in memory before it is sorted into a file. fjall's default is 64 MiB, which is a lot for each
+/// Size at which a tree's memtable is written to a file. fjall's default is 64 MiB, which is too much for each
 /// partition of each table.
 const MEMTABLE: u64 = 16 << 20;
 
-/// Blocks of files kept in memory; hot keys are in the tables' own cache.
+/// Size of the block cache. Hot keys are in the tables' own cache.
 const CACHE: u64 = 64 << 20;
 
-/// Bytes of full journals from which on trees are written to files for the sake of the journals. One is kept as long as
-/// something in it is in memory only, and the tree of the marks never becomes large enough to leave it by itself: without
-/// this, journals stay until there are 512 MiB, fjall's default, all of which is read whenever the store is opened. This is
-/// the least that fjall takes.
+/// Total size of full journals above which fjall flushes trees to files in order to delete journals. A journal is kept
+/// while any of its entries is only in memory, and the tree of the marks never becomes large enough to be flushed by
+/// itself. With fjall's default of 512 MiB, journals would accumulate up to that size, and all of them are read
+/// whenever the store is opened. This value is the smallest that fjall accepts.
 const JOURNALS: u64 = 64 << 20;
 
-/// fjall's own threads may hold the lock for a moment after it was closed in this process.
+/// Time to wait for the lock, which fjall's own threads may hold shortly after this process has closed the database.
 const CLOSING: Duration = Duration::from_secs(10);
 
 pub(super) struct Fjall {
@@ -67,7 +67,7 @@ impl Engine for Fjall {
     fn tree(&self, name: &str) -> Result<FjallTree, Fault> {
         if name.len() > 255 {
             return Err(Fault::Unfit(format!(
-                "`{name}` is longer than the 255 bytes fjall takes: shorten the table's name"
+                "`{name}` is longer than fjall's limit of 255 bytes: shorten the table's name"
             )));
         }
         let entries = self.db.keyspace(name, options).map_err(|error| fault(&error))?;
@@ -94,8 +94,8 @@ impl Engine for Fjall {
     }
 }
 
-/// For flushes and compactions. They run beside the agents and pass messages to each other while there is little to do:
-/// with two on two cores, half of their time was nothing else.
+/// Returns the number of threads for flushes and compactions. They compete with the agents for the cores, and exchange
+/// messages with each other while there is little to do: two of them on two cores spent half of their time on that.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 2))
 }
@@ -143,7 +143,7 @@ impl Tree for FjallTree {
     fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), Fault> {
         if let Some((key, _)) = entries.iter().find(|(key, _)| key.len() > LONGEST_KEY) {
             return Err(Fault::Unfit(format!(
-                "a key of {} bytes is longer than the {LONGEST_KEY} fjall takes: shorten it, or set `store` to `sled://`",
+                "a key of {} bytes is longer than fjall's limit of {LONGEST_KEY}: shorten it, or set `store` to `sled://`",
                 key.len()
             )));
         }
@@ -159,7 +159,7 @@ impl Tree for FjallTree {
                     None => batch.remove(&self.entries, &*stored(key)),
                 }
             }
-            // IMPORTANT: with the entries or after them, see above.
+            // IMPORTANT: the mark must be written with the entries or after them; see the module's documentation.
             if let Some(mark) = mark {
                 batch.insert(&self.marks, self.name.as_str(), mark);
             }
@@ -170,7 +170,10 @@ impl Tree for FjallTree {
 }
 
 impl FjallTree {
-    /// Writes files of the tree directly. It panics on keys that do not ascend.
+    /// Writes files of the tree directly.
+    ///
+    /// # Panics
+    /// Panics if the keys are not in ascending order.
     fn ingest(&self, entries: &[Write<'_>]) -> fjall::Result<()> {
         let mut ingestion = self.entries.start_ingestion()?;
         for (key, value) in entries {
@@ -183,13 +186,13 @@ impl FjallTree {
     }
 }
 
-/// The key as it is stored. fjall takes no empty keys, so those of zeros alone, the empty one among them, get a zero
-/// more: that keeps them apart and in order, and costs other keys nothing.
+/// Returns the key as it is stored. fjall rejects empty keys, so one zero is appended to keys that consist only of
+/// zeros, including the empty key. This keeps keys distinct and in order, at no cost for other keys.
 fn stored(key: &[u8]) -> Cow<'_, [u8]> {
     if key.iter().all(|byte| *byte == 0) { Cow::Owned(vec![0; key.len() + 1]) } else { Cow::Borrowed(key) }
 }
 
-/// The inverse of [`stored`].
+/// Inverts [`stored`].
 fn original(key: &[u8]) -> &[u8] {
     if key.iter().all(|byte| *byte == 0) { key.get(1..).unwrap_or_default() } else { key }
 }
@@ -197,8 +200,8 @@ fn original(key: &[u8]) -> &[u8] {
 fn fault(error: &fjall::Error) -> Fault {
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => Fault::io(error),
-        // It refuses everything after a write to the disk has failed; opening it again is the cure.
-        fjall::Error::Poisoned => Fault::Io("a write to the disk has failed before".to_owned()),
+        // fjall rejects all operations after a failed write to the disk, until it is reopened.
+        fjall::Error::Poisoned => Fault::Io("an earlier write to the disk has failed".to_owned()),
         fjall::Error::Locked => Fault::Locked,
         other => Fault::Broken(other.to_string()),
     }

@@ -1,9 +1,9 @@
-//! Makes one write of many batches: the newest value of each key, in the order of the keys.
+//! Merging of batches into one write: the newest value of each key, in the order of the keys.
 
 use super::port::Write;
 use super::sealed::Sealed;
 
-/// The batches come oldest first.
+/// Merges batches, the oldest of which comes first.
 pub(super) fn merge<'a>(batches: impl Iterator<Item = &'a Sealed> + Clone) -> Vec<Write<'a>> {
     let mut all: Vec<Write<'a>> = Vec::with_capacity(batches.clone().map(Sealed::len).sum());
     all.extend(batches.flat_map(Sealed::iter).map(|entry| (entry.key, entry.value)));
@@ -20,10 +20,11 @@ pub(super) fn merge<'a>(batches: impl Iterator<Item = &'a Sealed> + Clone) -> Ve
     merged
 }
 
-/// The heads and indices of the writes, by key, and of equal keys as they came.
+/// Returns the heads and indices of the writes, ordered by key and, for equal keys, by index.
 ///
-/// Keys lie all over memory, and to compare two costs two misses of the cache. So what is sorted are their heads, the
-/// first eight bytes after those that all have in common; the keys decide only where heads are equal.
+/// Keys are scattered in memory, and comparing two of them costs two cache misses. Therefore the function sorts the
+/// keys' heads, which are the first eight bytes after the prefix common to all keys, and compares keys only if their
+/// heads are equal.
 fn order(writes: &[Write<'_>]) -> Vec<(u64, usize)> {
     let common = writes.iter().fold(writes.first().map_or(0, |first| first.0.len()), |common, (key, _)| {
         let first = &writes[0].0[..common];
@@ -37,7 +38,8 @@ fn order(writes: &[Write<'_>]) -> Vec<(u64, usize)> {
     heads
 }
 
-/// Of two keys with different heads, that with the smaller head is the smaller. A short key is filled up with zeros.
+/// Returns the head of a key. Keys with different heads have the same order as their heads. Short keys are padded with
+/// zeros.
 fn head(key: &[u8]) -> u64 {
     let mut head = [0; 8];
     let taken = key.len().min(8);
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
     use crate::store::tests::{Change, sealed};
 
-    /// Keys that share beginnings, and differ before and behind what is sorted by.
+    /// Generates keys that share prefixes, and differ within and after the heads.
     fn key() -> impl Strategy<Value = Vec<u8>> {
         let bytes = prop_oneof![Just(0_u8), Just(b'a'), Just(255)];
         (prop_oneof![Just(&b""[..]), Just(&b"a"[..]), Just(&b"aaaaaaaa"[..])], prop::collection::vec(bytes, 0..11))
@@ -62,9 +64,9 @@ mod tests {
     }
 
     proptest! {
-        /// Law: what is left is what remains when all changes are made one by one, with removals kept.
+        /// Law: merging has the result of applying all changes one by one, with removals kept.
         #[test]
-        fn the_newest_of_each_key_is_left(
+        fn merging_keeps_the_newest_change_of_each_key(
             batches in prop::collection::vec(prop::collection::vec((key(), any::<Option<u8>>()), 0..20), 0..8)
         ) {
             let mut expected = BTreeMap::new();

@@ -1,13 +1,13 @@
-//! What a table has changed between two cuts: encoded once, then sent to the changelog and written to the store.
+//! The changes of a table between two seals. They are encoded once, sent to the changelog and written to the store.
 
-/// Keys and values in one flat buffer, in the order they were pushed. Shared and immutable.
+/// An immutable batch of changes: keys and values in one flat buffer, in the order in which they were pushed.
 #[derive(Debug, Default)]
 pub(crate) struct Sealed {
     bytes: Vec<u8>,
     slots: Vec<Slot>,
 }
 
-/// Where an entry lies: from the end of the one before, first the key.
+/// Position of an entry in the buffer. It starts at the end of the previous entry, with the key.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     end: usize,
@@ -19,16 +19,16 @@ struct Slot {
 /// One changed key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SealedEntry<'a> {
-    /// As the key codec wrote it, behind its window's start if the table has windows.
+    /// The key as encoded by the key codec, preceded by the window's start if the table is windowed.
     pub(crate) key: &'a [u8],
-    /// As the value codec wrote it; none when the key was removed.
+    /// The value as encoded by the value codec; `None` if the key was removed.
     pub(crate) value: Option<&'a [u8]>,
-    /// The key was not there at the last commit, so that whoever takes the change back removes the key.
+    /// Set if the key did not exist at the last commit, so that undoing the change means removing the key.
     pub(crate) is_new: bool,
 }
 
 impl Sealed {
-    /// The entries in the order they were pushed.
+    /// Returns the entries in the order in which they were pushed.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = SealedEntry<'_>> {
         let mut start = 0;
         self.slots.iter().map(move |slot| {
@@ -38,38 +38,38 @@ impl Sealed {
         })
     }
 
-    /// How many entries.
+    /// Returns the number of entries.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether nothing was changed.
+    /// Returns whether there are no entries.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// The memory it takes.
+    /// Returns the memory used, in bytes.
     pub(crate) fn size_bytes(&self) -> u64 {
         (self.bytes.capacity() + self.slots.capacity() * size_of::<Slot>()) as u64
     }
 }
 
-/// Fills a [`Sealed`].
+/// A builder of [`Sealed`].
 #[derive(Debug, Default)]
 pub(crate) struct SealedBuilder {
     sealed: Sealed,
 }
 
 impl SealedBuilder {
-    /// With room for this many entries of this many bytes together.
+    /// Creates a builder with room for this number of entries, and of bytes for all of them together.
     pub(crate) fn with_capacity(entries: usize, bytes: usize) -> Self {
         Self { sealed: Sealed { bytes: Vec::with_capacity(bytes), slots: Vec::with_capacity(entries) } }
     }
 
-    /// Appends an entry; `key` and `value` write themselves at the end of the buffer they are given.
+    /// Appends an entry. `key` and `value` append their bytes to the given buffer.
     ///
     /// # Errors
-    /// That of the closure that failed; the entry is then left out.
+    /// Returns the error of the closure that failed, and appends no entry.
     pub(crate) fn push<E>(
         &mut self,
         is_new: bool,
@@ -82,22 +82,22 @@ impl SealedBuilder {
     /// Appends the removal of a key.
     ///
     /// # Errors
-    /// That of the closure; the entry is then left out.
+    /// Returns the closure's error, and appends no entry.
     pub(crate) fn remove<E>(&mut self, is_new: bool, key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         self.append(is_new, true, key, |_| Ok(()))
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries so far.
     pub(crate) fn len(&self) -> usize {
         self.sealed.len()
     }
 
-    /// The bytes they take so far.
+    /// Returns the number of bytes of keys and values so far.
     pub(crate) fn size_bytes(&self) -> usize {
         self.sealed.bytes.len()
     }
 
-    /// No more will come.
+    /// Returns the finished batch.
     pub(crate) fn finish(self) -> Sealed {
         self.sealed
     }
@@ -114,7 +114,7 @@ impl SealedBuilder {
         let middle = key(bytes).map(|()| bytes.len());
         match middle.and_then(|middle| value(bytes).map(|()| middle)) {
             Ok(middle) => {
-                // No broker takes such a key.
+                // Brokers reject such keys anyway.
                 let key_bytes = u32::try_from(middle - start).expect("a key is shorter than 4 GiB");
                 slots.push(Slot { end: bytes.len(), key_bytes, removed, is_new });
                 Ok(())

@@ -1,9 +1,9 @@
-//! The adapter to sled. The only file that names it.
+//! The adapter for sled. Only this file uses the crate.
 //!
-//! sled appends every change to one log, across all trees, and after a crash recovers that log up to the first gap. What
-//! one thread has written is therefore found up to some moment and not beyond, whichever buffers had reached the disk.
-//! So the mark is written after the entries, into a tree of its own, and then flushed: what was reported as written
-//! survives. The kill tests in `store/tests/kill.rs` hold this.
+//! sled appends every change to one log, across all trees, and after a crash recovers that log up to the first gap. The
+//! recovered writes of one thread are therefore a prefix of all its writes, whichever buffers had reached the disk. For
+//! this reason the mark is written after the entries, to a tree of its own, and is then flushed: writes that were
+//! reported as successful survive. The kill tests in `store/tests/kill.rs` verify this.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -14,13 +14,13 @@ use bytes::Bytes;
 use super::engine::{Engine, Fault, Tree};
 use super::port::Write;
 
-/// The tree that holds the marks of all others. No store has such a name, since it lacks a partition.
+/// Name of the tree with the marks of all stores. No store has this name, because it lacks a partition.
 const MARKS: &str = "marks";
 
-/// What sled may use for pages in memory; hot keys are in the tables' own cache. Its default is 1 GB.
+/// Size of sled's page cache, which is 1 GB by default. Hot keys are in the tables' own cache.
 const CACHE: u64 = 64 << 20;
 
-/// sled's own threads may hold the file for a moment after it was closed in this process.
+/// Time to wait for the lock, which sled's own threads may hold shortly after this process has closed the database.
 const CLOSING: Duration = Duration::from_secs(10);
 
 pub(super) struct Sled {
@@ -36,7 +36,7 @@ impl Engine for Sled {
     fn open(dir: &Path) -> Result<Self, Fault> {
         let began = Instant::now();
         let db = loop {
-            // Every write of a mark is flushed, so there is nothing for a thread that flushes by the clock to do.
+            // Every write of a mark is flushed, so sled's thread for periodic flushes is not needed.
             match sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None).open() {
                 Ok(db) => break db,
                 Err(error) if !is_locked(&error) => return Err(fault(&error)),
@@ -104,7 +104,8 @@ impl Tree for SledTree {
         Ok(mark.map(|mark| mark.to_vec()))
     }
 
-    /// One by one, in order: sled's `Batch` forgets the order and holds a lock across all trees that blocks every `get`.
+    /// Writes the entries one by one, in order: sled's `Batch` does not keep the order, and it holds a lock across all
+    /// trees that blocks every `get`.
     fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), Fault> {
         let write = || {
             for (key, value) in entries {
@@ -113,7 +114,7 @@ impl Tree for SledTree {
                     None => self.entries.remove(key)?,
                 };
             }
-            // IMPORTANT: after the entries, see above.
+            // IMPORTANT: the mark must be written after the entries; see the module's documentation.
             if let Some(mark) = mark {
                 self.marks.insert(&self.name, mark)?;
                 self.marks.flush()?;
@@ -125,7 +126,7 @@ impl Tree for SledTree {
 }
 
 fn is_locked(error: &sled::Error) -> bool {
-    // sled has no kind of its own for it. A test would notice if the text changed.
+    // sled has no error kind for this. A test fails if the text changes.
     matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 

@@ -1,4 +1,4 @@
-//! What every store promises, whichever the engine.
+//! Tests of the guarantees of every store, run on each engine.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -18,7 +18,7 @@ use super::*;
 /// A key and its new value, owned.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Everything a store holds.
+/// The contents of a store.
 pub(super) type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Runs a test on each engine that is compiled in.
@@ -33,7 +33,7 @@ fn open_set(kind: StoreKind, dir: &Path) -> Arc<dyn StoreSet> {
     open(kind, dir).unwrap().expect("an engine")
 }
 
-/// A batch of these changes, in their order.
+/// Creates a batch of changes, in their order.
 pub(super) fn sealed(changes: &[Change]) -> Sealed {
     let mut builder = SealedBuilder::default();
     for (key, value) in changes {
@@ -82,7 +82,7 @@ fn counts() -> StoreName {
 }
 
 #[test]
-fn what_is_written_is_read_also_after_a_restart() {
+fn writes_are_read_back_also_after_a_restart() {
     on_each_engine(|kind| {
         let dir = tempfile::tempdir().unwrap();
         let long = "x".repeat(300_000);
@@ -106,7 +106,7 @@ fn what_is_written_is_read_also_after_a_restart() {
 }
 
 #[test]
-fn stores_of_one_database_know_nothing_of_each_other() {
+fn stores_of_one_database_are_independent() {
     on_each_engine(|kind| {
         let dir = tempfile::tempdir().unwrap();
         let set = open_set(kind, dir.path());
@@ -128,7 +128,7 @@ fn stores_of_one_database_know_nothing_of_each_other() {
 }
 
 #[test]
-fn ranges_are_in_the_order_of_the_bytes_and_end_when_asked_to() {
+fn ranges_are_in_byte_order_and_stop_when_the_visitor_returns_false() {
     on_each_engine(|kind| {
         let dir = tempfile::tempdir().unwrap();
         let store = open_set(kind, dir.path()).open(&counts()).unwrap();
@@ -166,19 +166,19 @@ fn ranges_are_in_the_order_of_the_bytes_and_end_when_asked_to() {
 }
 
 #[test]
-fn a_panic_of_the_visitor_is_not_blamed_on_the_store() {
+fn a_panic_of_the_visitor_does_not_mark_the_store_as_broken() {
     on_each_engine(|kind| {
         let dir = tempfile::tempdir().unwrap();
         let store = open_set(kind, dir.path()).open(&counts()).unwrap();
         write(&*store, &[put("a", "1")], "m");
-        let visit = || store.range(Bound::Unbounded, Bound::Unbounded, &mut |_, _| panic!("the visitor's"));
+        let visit = || store.range(Bound::Unbounded, Bound::Unbounded, &mut |_, _| panic!("a panic of the visitor"));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(visit)).is_err());
         assert_eq!(store.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
     });
 }
 
 #[test]
-fn large_writes_are_no_different() {
+fn large_writes_behave_like_small_ones() {
     on_each_engine(|kind| {
         let dir = tempfile::tempdir().unwrap();
         let set = open_set(kind, dir.path());
@@ -203,7 +203,7 @@ fn large_writes_are_no_different() {
 }
 
 #[test]
-fn a_destroyed_store_is_gone_for_all_who_hold_it() {
+fn a_destroyed_store_fails_for_all_its_handles() {
     on_each_engine(|kind| {
         let dir = tempfile::tempdir().unwrap();
         let set = open_set(kind, dir.path());
@@ -223,7 +223,7 @@ fn a_destroyed_store_is_gone_for_all_who_hold_it() {
     });
 }
 
-/// What a restore that was broken off had written might since have been removed, in a part of the changelog that is gone.
+/// The entries of an interrupted restore may have been removed since, by records that are no longer in the changelog.
 #[test]
 fn a_store_without_a_mark_opens_empty() {
     on_each_engine(|kind| {
@@ -232,14 +232,14 @@ fn a_store_without_a_mark_opens_empty() {
         let store = set.open(&counts()).unwrap();
         store.write(&[(b"a", Some(b"1"))], None).unwrap();
         let same = set.open(&counts()).unwrap();
-        assert_eq!(same.get(b"a").unwrap().as_deref(), Some(&b"1"[..]), "who holds it already keeps it");
+        assert_eq!(same.get(b"a").unwrap().as_deref(), Some(&b"1"[..]), "an open store keeps its entries");
         drop((store, same));
         assert_eq!(contents(&*set.open(&counts()).unwrap()), Contents::new());
     });
 }
 
 #[test]
-fn what_an_engine_cannot_take_is_said_and_harms_nothing() {
+fn unsupported_keys_and_names_are_reported_without_side_effects() {
     let dir = tempfile::tempdir().unwrap();
     if !cfg!(feature = "fjall") {
         let error = open(StoreKind::Fjall, dir.path()).err().unwrap();

@@ -1,7 +1,8 @@
-//! The store writer: one thread that brings what is committed into the stores of a worker.
+//! The store writer: one thread that writes committed changes to the stores of a worker.
 //!
-//! It may lag behind the commits, so a slow disk costs neither latency nor the event loop: all that waits is merged and
-//! written at once. What waits is bounded by bytes; who sends jobs asks for [`room`](StoreWriter::room) first.
+//! It may lag behind the commits, so a slow disk neither adds latency nor blocks the event loop: all pending jobs of a
+//! store are merged and written at once. The pending bytes are limited: callers wait for [`room`](StoreWriter::room)
+//! before they submit jobs.
 
 mod job;
 mod queue;

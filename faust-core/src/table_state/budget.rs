@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The memory that clean entries of all tables of a worker may take together.
+/// The memory limit for the entries of all tables of a worker. Clean entries are evicted while it is exceeded.
 #[derive(Debug)]
 pub(crate) struct CacheBudget {
     limit: u64,
-    /// Changes smaller than this need not be told: all partitions write to `used`.
+    /// Minimum change that is added to `used`, to which all partitions write.
     pub(super) grain: u64,
     pub(super) used: AtomicU64,
 }
@@ -17,7 +17,7 @@ impl CacheBudget {
         Arc::new(Self { limit, grain: GRAIN.min(limit / 64), used: AtomicU64::new(0) })
     }
 
-    /// Bytes held by all tables.
+    /// Returns the number of bytes used by all tables.
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -27,5 +27,5 @@ impl CacheBudget {
     }
 }
 
-/// The most that one partition of a table may use without telling.
+/// Maximum memory that a partition of a table uses without adding it to the budget.
 const GRAIN: u64 = 16 << 10;

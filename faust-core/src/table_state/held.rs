@@ -1,13 +1,13 @@
 //! The value of an entry, decoded when it is first read.
 
-/// A value, decoded when it is first asked for.
+/// A value, which is decoded when it is first read.
 #[derive(Clone, Debug)]
 pub(crate) enum Held<V> {
-    /// There is none; the key was removed.
+    /// The key has no value, or was removed.
     Absent,
     Bytes(Box<[u8]>),
     Value(V),
-    /// A closure has it at the moment.
+    /// A closure has taken the value and will put it back.
     Taken,
 }
 

@@ -1,7 +1,8 @@
-//! What a table holds in memory: whatever its store does not have yet, and as much of the rest as there is room for.
+//! The overlay: the entries of a table that are in memory. It has all entries that are not in the store yet, and caches
+//! as many others as the memory budget allows.
 //!
-//! Writes belong to a *generation*, which a cut seals. Until the commit of a sealed generation is known, each of its
-//! keys can be taken back to what it was: every generation keeps, for each key it wrote first, what was there before.
+//! Writes belong to an *epoch* ([`Generation`]), which ends when it is sealed. Until the outcome of a sealed epoch's
+//! commit is known, the epoch can be rolled back: it keeps the previous state of each key that it has written.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -22,21 +23,21 @@ pub(crate) struct Overlay<V> {
     hasher: DefaultHashBuilder,
     slots: Slab<Slot<V>>,
     free: Vec<u32>,
-    /// What is being written.
+    /// The current epoch.
     open: Epoch<V>,
-    /// What was sealed and not heard of since; the oldest first.
+    /// Sealed epochs whose commits are pending, oldest first.
     sealed: VecDeque<Epoch<V>>,
-    /// What was committed and is not in the store yet; the oldest first.
+    /// Committed epochs that are not in the store yet, with their entries, oldest first.
     unwritten: VecDeque<(u64, Vec<u32>)>,
-    /// Everything up to this generation is in the store.
+    /// The last epoch that is in the store, like all epochs before it.
     written: u64,
-    /// How many keys have a value. Counts only what is here.
+    /// Number of entries with a value.
     live: i64,
-    /// Where the search for something to evict goes on.
+    /// Position at which the search for entries to evict resumes.
     hand: usize,
     budget: Arc<CacheBudget>,
     used: u64,
-    /// The part of `used` that the budget knows of.
+    /// The part of `used` that has been added to the budget.
     told: u64,
 }
 
@@ -44,21 +45,22 @@ struct Slot<V> {
     hash: u64,
     key: Box<[u8]>,
     held: Held<V>,
-    /// The last generation that wrote it; 0 for what came from the store.
+    /// The last epoch that wrote the entry; 0 if it was read from the store.
     generation: u64,
-    /// It has to be written to the changelog whatever it is: something there is to be undone.
+    /// Set if the entry must be written to the changelog even if it is unchanged, because the changelog has a record of
+    /// the key that was not committed.
     repair: bool,
-    /// Used since the search for something to evict last came by.
+    /// Set on use, and cleared by the search for entries to evict.
     hot: bool,
-    /// Bytes of the encoded value, as far as known.
+    /// Size of the encoded value in bytes, as far as known.
     weight: u32,
 }
 
-/// A key of a generation that is being sealed.
+/// A key of the epoch that is being sealed.
 pub(crate) struct DirtyKey<'a, V> {
     pub(crate) key: &'a [u8],
     pub(crate) held: &'a Held<V>,
-    /// The key had no value at the last commit.
+    /// Set if the key had no value at the last commit.
     pub(crate) is_new: bool,
 }
 
@@ -81,7 +83,7 @@ impl<V: Clone> Overlay<V> {
         }
     }
 
-    /// The entry of a key, if the overlay knows anything of it.
+    /// Returns the entry of a key, if the overlay has one.
     pub(crate) fn find(&mut self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
         let Self { index, slots, .. } = self;
@@ -91,16 +93,17 @@ impl<V: Clone> Overlay<V> {
         Some(at)
     }
 
-    /// Looks up keys that are likely to be asked for soon, so that their entries are near by then. Returns how many are
-    /// here.
+    /// Looks up keys that are likely to be read soon, so that their entries are in the processor's cache by then.
+    /// Returns the number of keys that have an entry.
     ///
-    /// Nothing in a loop depends on the round before: the processor waits for the memory of several at a time.
+    /// The iterations of each loop are independent, so that the processor overlaps the memory accesses of several keys.
     pub(crate) fn prefetch(&self, keys: &KeyBatch) -> usize {
         const TOGETHER: usize = 32;
         let (mut keys, mut left, mut here) = (keys.iter(), keys.len(), 0);
         while left > 0 {
             let mut found = [None; TOGETHER];
-            // In this order: a key that is taken and has no place would be lost.
+            // IMPORTANT: `found` comes first: with `keys` first, `zip` would take a key and drop it at the end of
+            // `found`.
             for (found, key) in found.iter_mut().zip(keys.by_ref()) {
                 let hash = self.hasher.hash_one(key);
                 let same = |&at: &u32| self.slots.get(at).is_some_and(|slot| slot.hash == hash);
@@ -113,17 +116,18 @@ impl<V: Clone> Overlay<V> {
         here
     }
 
-    /// Entries that are here, those of removed keys among them.
+    /// Returns the number of entries, including those of removed keys.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// What an entry holds.
+    /// Returns the value of an entry.
     pub(crate) fn held(&self, at: u32) -> &Held<V> {
         &self.slot(at).held
     }
 
-    /// To put a decoded value in the place of its bytes; changes go by [`write`](Self::write).
+    /// Returns the value of an entry for replacing its bytes with the decoded value. Changes must use
+    /// [`write`](Self::write).
     pub(crate) fn held_mut(&mut self, at: u32) -> &mut Held<V> {
         &mut self.slot_mut(at).held
     }
@@ -132,7 +136,7 @@ impl<V: Clone> Overlay<V> {
         &self.slot(at).key
     }
 
-    /// Adds an entry for a key that has none. `Absent` is for one that is about to be written.
+    /// Adds an entry for a key that has none. The value is `Absent` for a key that is about to be written.
     pub(crate) fn insert(&mut self, key: &[u8], held: Held<V>) -> u32 {
         let hash = self.hasher.hash_one(key);
         let weight = if let Held::Bytes(bytes) = &held { bytes.len() } else { 0 };
@@ -153,7 +157,7 @@ impl<V: Clone> Overlay<V> {
         at
     }
 
-    /// Before an entry is changed: notes what it was, once in a generation.
+    /// Prepares an entry for a change: keeps its previous state, once per epoch.
     pub(crate) fn write(&mut self, at: u32) {
         let number = self.open.number;
         let slot = self.slot_mut(at);
@@ -166,7 +170,7 @@ impl<V: Clone> Overlay<V> {
         self.open.undo.push(undo);
     }
 
-    /// Puts a value in place, after [`write`](Self::write); what was there comes back.
+    /// Replaces the value of an entry, after [`write`](Self::write), and returns the previous value.
     pub(crate) fn put(&mut self, at: u32, held: Held<V>) -> Held<V> {
         let slot = self.slot_mut(at);
         let before = std::mem::replace(&mut slot.held, held);
@@ -175,28 +179,28 @@ impl<V: Clone> Overlay<V> {
         before
     }
 
-    /// Whether there is something to write to the changelog.
+    /// Returns whether any key was written since the last seal.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.open.dirty.is_empty()
     }
 
-    /// Keys written since the last cut.
+    /// Returns the number of keys written since the last seal.
     pub(crate) fn dirty(&self) -> usize {
         self.open.dirty.len()
     }
 
-    /// How many keys have a value, of those that are here.
+    /// Returns the number of entries with a value.
     pub(crate) fn live(&self) -> i64 {
         self.live
     }
 
-    /// Everything that is here, in no order.
+    /// Returns all entries, in no particular order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, &[u8], &Held<V>)> {
         let filled = (0u32..).zip(self.slots.iter()).filter(|(_, slot)| !slot.key.is_empty() || slot.hash != VACANT);
         filled.map(|(at, slot)| (at, &*slot.key, &slot.held))
     }
 
-    /// Every entry that the store does not have in this form: the only ones it cannot be asked for.
+    /// Returns the entries whose current value is not in the store. All other keys can be read from the store.
     pub(crate) fn unwritten(&self) -> impl Iterator<Item = (u32, &[u8], &Held<V>)> {
         let waiting = self.unwritten.iter().flat_map(|(_, slots)| slots);
         let sealed = self.sealed.iter().flat_map(|generation| &generation.dirty);
@@ -205,16 +209,17 @@ impl<V: Clone> Overlay<V> {
         newer.map(|&at| (at, self.key(at), self.held(at)))
     }
 
-    /// Ends the open generation and shows each of its keys that the changelog has to hear of.
+    /// Seals the current epoch, and passes each of its keys that must be written to the changelog to `each`, which
+    /// returns the size of the encoded value.
     ///
     /// # Errors
-    /// What `each` says; then nothing was sealed.
+    /// Returns the error of `each`, and seals nothing.
     pub(crate) fn seal<E>(&mut self, mut each: impl FnMut(DirtyKey<'_, V>) -> Result<u32, E>) -> Result<(), E> {
         for index in 0..self.open.dirty.len() {
             let (Some(&at), Some(undo)) = (self.open.dirty.get(index), self.open.undo.get(index)) else { break };
             let is_new = !undo.held.is_there();
             let slot = self.slot(at);
-            // One that came and went between two commits has left no trace.
+            // A key that was added and removed since the last commit needs no record.
             if is_new && !slot.held.is_there() && !slot.repair {
                 continue;
             }
@@ -229,7 +234,7 @@ impl<V: Clone> Overlay<V> {
         Ok(())
     }
 
-    /// The oldest sealed generation is committed: nothing of it will be taken back. Returns its number, for
+    /// Marks the oldest sealed epoch as committed: it can no longer be rolled back. Returns its number, for
     /// [`stored`](Self::stored).
     pub(crate) fn committed(&mut self) -> u64 {
         let Some(generation) = self.sealed.pop_front() else { return self.written };
@@ -240,14 +245,14 @@ impl<V: Clone> Overlay<V> {
         generation.number
     }
 
-    /// Everything up to this generation is in the store, or there is no store to wait for.
+    /// Marks all epochs up to this one as stored. A table without a store marks epochs when they are committed.
     pub(crate) fn stored(&mut self, number: u64) {
         self.written = self.written.max(number);
         while self.unwritten.front().is_some_and(|(oldest, _)| *oldest <= number) {
             let Some((_, slots)) = self.unwritten.pop_front() else { return };
             for at in slots {
                 let slot = self.slot(at);
-                // A removal needs no entry any more once the store knows of it.
+                // The entry of a removed key is not needed any more once the key is removed from the store.
                 if !slot.held.is_there() && slot.generation <= number && slot.hash != VACANT {
                     self.release(at);
                 }
@@ -255,8 +260,8 @@ impl<V: Clone> Overlay<V> {
         }
     }
 
-    /// The commit of the sealed generations is not certain: the next cut covers their keys as well, whatever becomes of
-    /// them, since the changelog may hold them already.
+    /// Merges the sealed epochs into the current one, because the outcome of their commit is unknown. The next seal
+    /// includes all their keys, even those that are then unchanged, because the changelog may have records of them.
     pub(crate) fn unseal(&mut self) {
         let Some(mut merged) = self.sealed.pop_front() else { return };
         let later = std::mem::take(&mut self.sealed);
@@ -282,15 +287,15 @@ impl<V: Clone> Overlay<V> {
         self.open = merged;
     }
 
-    /// Takes back what was written since the last cut.
+    /// Rolls back the writes since the last seal.
     pub(crate) fn roll_back_open(&mut self) {
         let repairs = self.undo_open();
-        // What is to be set right in the changelog is so still.
+        // The changelog still has uncommitted records of these keys.
         repairs.into_iter().for_each(|at| self.repair(at));
     }
 
-    /// Takes back what was sealed and will not be committed. Some of it may lie in the changelog already: the next cut
-    /// writes what holds over it.
+    /// Rolls back the current epoch and the sealed epochs, which will not be committed. The changelog may have records
+    /// of the sealed epochs: the next seal overwrites them with the restored values.
     pub(crate) fn roll_back_sealed(&mut self) {
         let mut repairs = self.undo_open();
         while let Some(generation) = self.sealed.pop_back() {
@@ -300,7 +305,7 @@ impl<V: Clone> Overlay<V> {
         repairs.into_iter().for_each(|at| self.repair(at));
     }
 
-    /// Undoes the open generation and begins another. Returns the entries that are to be repaired still.
+    /// Rolls back the current epoch and starts another. Returns the entries that still have to be repaired.
     fn undo_open(&mut self) -> std::collections::BTreeSet<u32> {
         let next = Epoch::new(self.open.number + 1);
         let open = std::mem::replace(&mut self.open, next);
@@ -309,7 +314,8 @@ impl<V: Clone> Overlay<V> {
         repairs
     }
 
-    /// The changelog holds something of this key that never came to be: the next cut writes what does hold.
+    /// Marks an entry for repair: the changelog has a record of its key that was not committed, and the next seal
+    /// overwrites it with the current value.
     pub(crate) fn repair(&mut self, at: u32) {
         self.write(at);
         self.slot_mut(at).repair = true;
@@ -322,7 +328,8 @@ impl<V: Clone> Overlay<V> {
         }
     }
 
-    /// What a restore reads: it is what holds, and not to be taken back. `None` removes. Says whether the entry is new.
+    /// Applies a record read by a restore, which cannot be rolled back. `None` removes the key. Returns the entry, and
+    /// whether it is new.
     pub(crate) fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> (u32, bool) {
         let found = self.find(key);
         let at = found.unwrap_or_else(|| self.insert(key, Held::Absent));
@@ -336,7 +343,8 @@ impl<V: Clone> Overlay<V> {
         (at, found.is_none())
     }
 
-    /// Ends a batch of [`apply`](Self::apply)s, whose entries these are; returns its number for [`stored`](Self::stored).
+    /// Ends a batch of records applied by [`apply`](Self::apply), whose entries are `slots`. Returns the number of the
+    /// batch's epoch, for [`stored`](Self::stored).
     pub(crate) fn applied(&mut self, slots: Vec<u32>) -> u64 {
         let number = self.open.number;
         self.unwritten.push_back((number, slots));
@@ -344,8 +352,8 @@ impl<V: Clone> Overlay<V> {
         number
     }
 
-    /// Looks at so many entries for clean ones to drop while all tables together hold more than they may; true if any
-    /// went.
+    /// Examines up to `looks` entries and evicts clean ones while the tables exceed their memory budget. Returns
+    /// whether any entry was evicted.
     pub(crate) fn evict(&mut self, looks: usize) -> bool {
         let mut evicted = false;
         for _ in 0..looks {
@@ -395,22 +403,22 @@ impl<V: Clone> Overlay<V> {
     fn charge(&mut self, bytes: i64) {
         self.used = self.used.saturating_add_signed(bytes);
         if self.used.abs_diff(self.told) >= self.budget.grain {
-            // Wraps where it became less, as the counter does.
+            // Adding the wrapped difference subtracts from the counter if `used` has decreased.
             self.budget.used.fetch_add(self.used.wrapping_sub(self.told), Ordering::Relaxed);
             self.told = self.used;
         }
     }
 
     fn slot(&self, at: u32) -> &Slot<V> {
-        self.slots.get(at).expect("slots are never taken away")
+        self.slots.get(at).expect("slots are never removed")
     }
 
     fn slot_mut(&mut self, at: u32) -> &mut Slot<V> {
-        self.slots.get_mut(at).expect("slots are never taken away")
+        self.slots.get_mut(at).expect("slots are never removed")
     }
 }
 
-/// Marks a slot that nothing is in, together with an empty key.
+/// Hash of vacant slots, which also have an empty key.
 const VACANT: u64 = u64::MAX;
 
 impl<V> Drop for Overlay<V> {

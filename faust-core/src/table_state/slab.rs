@@ -1,11 +1,11 @@
-//! Things that keep their numbers, in pieces: growing copies nothing, however many there are.
+//! A list that is allocated in pieces, so that growing it does not copy its items. Items keep their numbers.
 
-/// A list that grows by a piece at a time.
+/// A list that grows by one piece at a time.
 pub(super) struct Slab<T> {
     pieces: Vec<Vec<T>>,
 }
 
-/// Things in a piece: a power of two.
+/// Number of items in a piece, a power of two.
 const PIECE: usize = 1024;
 
 impl<T> Slab<T> {
@@ -21,13 +21,13 @@ impl<T> Slab<T> {
         self.pieces.get_mut(at as usize / PIECE)?.get_mut(at as usize % PIECE)
     }
 
-    /// Adds one at the end, and returns its number.
+    /// Appends an item and returns its number.
     pub(super) fn push(&mut self, thing: T) -> u32 {
         let at = self.len();
         match self.pieces.last_mut().filter(|piece| piece.len() < PIECE) {
             Some(piece) => piece.push(thing),
             None => {
-                // The first piece grows as it needs to: most tables are small.
+                // The first piece grows on demand, because most tables are small.
                 let mut piece = Vec::with_capacity(if self.pieces.is_empty() { 0 } else { PIECE });
                 piece.push(thing);
                 self.pieces.push(piece);
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_pushed_keeps_its_number() {
+    fn items_keep_their_numbers() {
         let mut slab = Slab::new();
         let count = u32::try_from(2 * PIECE + 1).expect("small");
         for number in 0..count {

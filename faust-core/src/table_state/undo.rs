@@ -5,7 +5,7 @@ use super::held::Held;
 pub(super) struct Epoch<V> {
     pub(super) number: u64,
     pub(super) dirty: Vec<u32>,
-    /// What was there before, for each of `dirty`.
+    /// The previous state of each entry of `dirty`.
     pub(super) undo: Vec<Undo<V>>,
 }
 
@@ -14,7 +14,7 @@ impl<V> Epoch<V> {
         Self { number, dirty: Vec::new(), undo: Vec::new() }
     }
 
-    /// One that is taken to become about as large.
+    /// Creates the next epoch, with capacity for as many keys as the last one.
     pub(super) fn after(last: &Self) -> Self {
         let room = last.dirty.len();
         Self { number: last.number + 1, dirty: Vec::with_capacity(room), undo: Vec::with_capacity(room) }

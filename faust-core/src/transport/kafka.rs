@@ -1,9 +1,9 @@
-//! The adapter to Apache Kafka, and to the embedded broker, through librdkafka: the only place that names rdkafka.
+//! The adapter for Apache Kafka and the embedded broker, built on librdkafka. Only this module uses rdkafka.
 //!
-//! [`KafkaTransport`] opens what the port asks for: `group` reads as a member of a consumer group, `sink` writes,
-//! `reader` and `tail` read outside any group, one message by message,
-//! the other as fast as it goes; `admin` declares topics and looks things up. The calls that librdkafka has faults in,
-//! and the order in which the others must come, are noted where they are made.
+//! [`KafkaTransport`] opens the implementations of the port's traits: `group` is a member of a consumer group, `sink`
+//! is a producer, `reader` and `tail` read outside any group, `reader` message by message and `tail` at full speed, and
+//! `admin` manages topics and looks up metadata. librdkafka bugs, and calls whose order matters, are described at the
+//! call.
 
 mod blocking;
 mod config;

@@ -1,4 +1,4 @@
-//! The transport of the test driver: the broker's core in this process, without socket, thread or clock of its own.
+//! The transport of the test driver: the broker's core in this process, without a socket, thread or clock of its own.
 
 mod member;
 mod cluster;

@@ -1,4 +1,4 @@
-//! The broker of a scenario: a Kafka that is given, or one in a process of its own that can be killed and stopped.
+//! The broker of a scenario: a given Kafka, or a broker in a process of its own that can be killed and suspended.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,28 +10,28 @@ use tempfile::TempDir;
 
 use super::role::{Process, signal};
 
-/// See the module.
+/// The broker of a scenario.
 pub(super) struct Broker {
     bootstrap: String,
     kind: Kind,
 }
 
 enum Kind {
-    /// Somebody else's.
+    /// The Kafka of `FAUST_TEST_KAFKA`, which scenarios must not stop.
     Given,
     /// The durable embedded broker.
     Embedded { process: Option<Process>, dir: TempDir, port: u16, starts: u32 },
-    /// An Apache Kafka of this scenario's own.
+    /// An Apache Kafka that belongs to this scenario.
     Kafka { home: TempDir },
 }
 
-/// The Kafka that the suite is to run on.
+/// Returns the address of the Kafka that the suite runs on, if one is given.
 fn given() -> Option<String> {
     std::env::var("FAUST_TEST_KAFKA").ok()
 }
 
 impl Broker {
-    /// The Kafka of `FAUST_TEST_KAFKA`, or the embedded broker in a process of its own.
+    /// Returns the Kafka of `FAUST_TEST_KAFKA`, or starts an embedded broker in a process of its own.
     pub(super) async fn given_or_embedded() -> Self {
         match given() {
             Some(bootstrap) => Self { bootstrap, kind: Kind::Given },
@@ -39,7 +39,7 @@ impl Broker {
         }
     }
 
-    /// A broker of the kind the suite runs on, that nobody else uses.
+    /// Starts a broker of the kind that the suite runs on, for this scenario only.
     pub(super) async fn own() -> Self {
         match given() {
             Some(_) => Self::kafka(),
@@ -67,16 +67,16 @@ impl Broker {
         &self.bootstrap
     }
 
-    /// Whether this scenario may kill it.
+    /// Returns whether the scenario may kill the broker.
     pub(super) fn is_ours(&self) -> bool {
         !matches!(self.kind, Kind::Given)
     }
 
-    /// `kill -9`.
+    /// Kills the broker, as `kill -9` does.
     pub(super) fn kill(&mut self) {
         match &mut self.kind {
-            Kind::Given => panic!("this Kafka is not ours to kill"),
-            Kind::Embedded { process, .. } => process.take().expect("it runs").kill(),
+            Kind::Given => panic!("a given Kafka must not be killed"),
+            Kind::Embedded { process, .. } => process.take().expect("it is running").kill(),
             Kind::Kafka { home } => {
                 let pid = pid_of(home.path());
                 signal("-KILL", pid);
@@ -87,10 +87,10 @@ impl Broker {
         }
     }
 
-    /// Starts it, or starts it again on the same directory and port.
+    /// Starts the broker, or restarts it with the same directory and port.
     pub(super) fn start(&mut self) {
         match &mut self.kind {
-            Kind::Given => panic!("this Kafka is not ours to start"),
+            Kind::Given => panic!("a given Kafka must not be started"),
             Kind::Embedded { process, dir, port, starts } => {
                 *starts += 1;
                 *process = Some(Process::broker(dir.path(), &format!("broker-{starts}"), *port));
@@ -99,7 +99,7 @@ impl Broker {
         }
     }
 
-    /// Lets it stand still, as a machine that swaps does.
+    /// Suspends the broker, which simulates a machine that is swapping.
     pub(super) fn freeze(&self) {
         signal("-STOP", self.pid());
     }
@@ -110,8 +110,8 @@ impl Broker {
 
     fn pid(&self) -> u32 {
         match &self.kind {
-            Kind::Given => panic!("this Kafka is not ours to stop"),
-            Kind::Embedded { process, .. } => process.as_ref().expect("it runs").pid(),
+            Kind::Given => panic!("a given Kafka must not be suspended"),
+            Kind::Embedded { process, .. } => process.as_ref().expect("it is running").pid(),
             Kind::Kafka { home } => pid_of(home.path()),
         }
     }
@@ -120,17 +120,18 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if let Kind::Kafka { home } = &self.kind {
-            // A panic here would hide the one that ends the test.
+            // A panic here would hide the one that failed the test.
             let _ = run_script(home.path(), "down");
         }
     }
 }
 
-/// A port below those that the system gives to outgoing connections: one of these could hold it while the broker is away.
+/// Returns a free port below the range of ephemeral ports: an outgoing connection could take one of these while the
+/// broker is down.
 fn free_port() -> u16 {
     let first = 12_000 + u16::try_from(std::process::id() % 15_000).unwrap();
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    // Every scenario of a run looks from a place of its own.
+    // Each scenario of a run searches a range of its own.
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let from = first + TAKEN.fetch_add(20, Ordering::Relaxed);
     (from..from + 20).find(is_free).expect("one of twenty ports is free")
@@ -140,19 +141,19 @@ fn pid_of(home: &Path) -> u32 {
     std::fs::read_to_string(home.join("node-1.pid")).unwrap().trim().parse().unwrap()
 }
 
-/// Runs `scripts/kafka`; what it prints.
+/// Runs `scripts/kafka` and returns its output.
 fn script(home: &Path, command: &str) -> String {
     let output = run_script(home, command).unwrap();
     assert!(output.status.success(), "scripts/kafka {command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// With a home of its own, and the jars that are there already.
+/// Runs `scripts/kafka` with a separate home, but the existing jars.
 fn run_script(home: &Path, command: &str) -> io::Result<Output> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let libs = std::env::var_os("FAUST_KAFKA_LIBS").map_or_else(|| root.join(".kafka/libs"), PathBuf::from);
     let mut script = Command::new(root.join("scripts/kafka"));
-    // Other scenarios may keep the machine busy meanwhile.
+    // Other scenarios may keep the machine busy.
     script.env("FAUST_KAFKA_READY_WITHIN", "180");
     script.arg(command).env("FAUST_KAFKA_HOME", home).env("FAUST_KAFKA_LIBS", libs).output()
 }

@@ -1,4 +1,4 @@
-//! What a table of counts must hold in the end, whoever was killed on the way: in its changelog, and restored from it.
+//! Verification of a table of counts at the end of a scenario: in its changelog, and restored from it.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::scenario::PARTITIONS;
 use super::work::Work;
 use crate::harness::{Cluster, LONG, wait_for};
 
-/// Compares the table `counts` with what was fed, key by key.
+/// Compares the table `counts` with the events that were fed, key by key.
 pub(super) async fn assert_counts(work: Work, id: &str, input: &str, bootstrap: &str, fed: u64) {
     let cluster = Cluster::at(bootstrap).await;
     let mut expected = BTreeMap::new();
@@ -22,7 +22,7 @@ pub(super) async fn assert_counts(work: Work, id: &str, input: &str, bootstrap: 
         .collect();
     assert_same(&last, &expected, "the changelog");
 
-    // With no store to go by: all of it is restored.
+    // Without a store, the whole table is restored.
     let app = work.app(id, input).setting("broker", bootstrap).setting("datadir", cluster.dir("restored").display());
     let worker = app.build().unwrap().start().await.unwrap();
     let table = worker.table::<String, u64>("counts").unwrap();
@@ -42,6 +42,6 @@ pub(super) async fn assert_counts(work: Work, id: &str, input: &str, bootstrap: 
 fn assert_same<K: Ord + std::fmt::Debug>(found: &BTreeMap<K, u64>, expected: &BTreeMap<K, u64>, what: &str) {
     let wrong: Vec<_> = expected.iter().filter(|(key, count)| found.get(key) != Some(count)).collect();
     let first = wrong.first().map(|(key, count)| format!("{key:?}: {:?} instead of {count}", found.get(key)));
-    assert!(wrong.is_empty(), "{what} counts {} of {} keys wrong; {first:?}", wrong.len(), expected.len());
+    assert!(wrong.is_empty(), "{what} has wrong counts for {} of {} keys; {first:?}", wrong.len(), expected.len());
     assert_eq!(found.len(), expected.len(), "{what} has keys that were never fed");
 }

@@ -1,4 +1,4 @@
-//! Feeds numbered events at a steady pace until it is told to stop.
+//! A producer of numbered events at a steady rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +11,19 @@ use super::scenario::PARTITIONS;
 use super::work::Number;
 use crate::harness::LONG;
 
-/// The group of an event: in every partition there are some of each.
+/// Returns the group of an event. Every partition has events of each group.
 pub(super) fn group(n: u64) -> String {
     format!("g{}", n % 97)
 }
 
-/// A feed that runs.
+/// A running feed.
 pub(super) struct Feed {
     stop: Arc<AtomicBool>,
     task: JoinHandle<u64>,
 }
 
 impl Feed {
-    /// Event `n` goes to partition `n % PARTITIONS`, so that the order in each is known.
+    /// Starts a feed. Event `n` is sent to partition `n % PARTITIONS`, so that the order in each partition is known.
     pub(super) async fn start(bootstrap: &str, input: &str, run: u64, per_second: u32) -> Self {
         let client = App::builder("crash-feed").setting("broker", bootstrap).client().await.unwrap();
         let topic: Topic<u64, Number> = client.topic(input).unwrap();
@@ -48,7 +48,7 @@ impl Feed {
         Self { stop, task }
     }
 
-    /// Ends it; how many events the input has now.
+    /// Stops the feed and returns the number of events in the input.
     pub(super) async fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap()

@@ -1,4 +1,4 @@
-//! Follows all topics of a scenario, and knows which numbers lie where and how often.
+//! A record of the numbers in all topics of a scenario, with their offsets and how often they occur.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use faust::transport::{Admin, Read, Reader, StartAt, TopicPartition, TransportEr
 use super::scenario::PARTITIONS;
 use crate::harness::{LONG, wait_for};
 
-/// See the module.
+/// A reader of all topics of a scenario, which records their numbers.
 pub(super) struct Ledger {
     run: u64,
     admin: Arc<dyn Admin>,
     reader: Box<dyn Reader>,
     logs: BTreeMap<TopicPartition, Log>,
-    /// How often each number lies in a topic.
+    /// Number of occurrences of each number, by topic.
     times: BTreeMap<Arc<str>, Vec<u32>>,
 }
 
-/// What was read of one partition.
+/// The part of a partition that has been read.
 #[derive(Default)]
 struct Log {
     /// The next offset to read.
@@ -30,7 +30,7 @@ struct Log {
 }
 
 impl Ledger {
-    /// Begins at the present ends of the topics, which must exist.
+    /// Starts a ledger at the current ends of the topics, which must exist.
     pub(super) async fn begin(client: &Client, topics: &[String], run: u64) -> Self {
         let admin = client.transport().admin().unwrap();
         let ends = watermarks(&*admin, topics.iter().flat_map(|topic| partitions(topic)).collect()).await;
@@ -40,7 +40,7 @@ impl Ledger {
         Self { run, admin, reader, logs, times: BTreeMap::new() }
     }
 
-    /// Reads every topic to its present end.
+    /// Reads every topic to its current end.
     pub(super) async fn catch_up(&mut self) {
         let ends = watermarks(&*self.admin, self.logs.keys().cloned().collect()).await;
         let began = Instant::now();
@@ -50,7 +50,7 @@ impl Ledger {
                 Ok(Some(Read::Message(place, message))) => {
                     self.note(&place, message.offset, message.payload.as_deref())
                 }
-                // An empty tail, or a moment without messages: the ends decide.
+                // Neither a partition end nor a poll without messages is conclusive: the loop compares with the ends.
                 Ok(Some(Read::End(_)) | None) => {}
                 Err(error) => assert!(error.is_retriable(), "{error}"),
             }
@@ -63,8 +63,8 @@ impl Ledger {
     }
 
     fn note(&mut self, place: &TopicPartition, offset: i64, payload: Option<&[u8]>) {
-        let log = self.logs.get_mut(place).expect("only these are read");
-        assert!(offset >= log.next, "{place} goes back from {} to {offset}", log.next);
+        let log = self.logs.get_mut(place).expect("only these partitions are read");
+        assert!(offset >= log.next, "the offset of {place} decreased from {} to {offset}", log.next);
         log.next = offset + 1;
         let (run, n) = numbers_of(payload.unwrap_or_default());
         if run == self.run {
@@ -78,24 +78,24 @@ impl Ledger {
         }
     }
 
-    /// The numbers of a partition with their offsets.
+    /// Returns the numbers of a partition with their offsets.
     pub(super) fn numbers(&self, place: &TopicPartition) -> &[(i64, u64)] {
         &self.logs[place].numbers
     }
 
-    /// How often a number lies in a topic.
+    /// Returns how often a number occurs in a topic.
     pub(super) fn times(&self, topic: &str, n: u64) -> u32 {
         self.times.get(topic).and_then(|times| times.get(usize::try_from(n).unwrap())).copied().unwrap_or(0)
     }
 
-    /// Where a topic's partitions end, as far as they were read.
+    /// Returns the end of each of a topic's partitions, as far as they have been read.
     pub(super) fn ends(&self, topic: &str) -> BTreeMap<TopicPartition, i64> {
         partitions(topic).into_iter().map(|place| (place.clone(), self.logs[&place].next)).collect()
     }
 }
 
-/// Run and number of a `Number`, the first two fields of its JSON. Every event is read three times or more, and without
-/// optimisation reading all of it costs more than the worker under test does.
+/// Parses run and number of a `Number`, the first two fields of its JSON. Every event is read at least three times, and
+/// in an unoptimised build, parsing all of it costs more than the worker under test.
 fn numbers_of(json: &[u8]) -> (u64, u64) {
     let (mut found, mut inside) = ([0_u64; 2], 0);
     for &byte in json {
@@ -106,10 +106,10 @@ fn numbers_of(json: &[u8]) -> (u64, u64) {
             _ => {}
         }
     }
-    panic!("{} is no number", String::from_utf8_lossy(json))
+    panic!("{} is not a number", String::from_utf8_lossy(json))
 }
 
-/// The partitions of one of the scenario's topics.
+/// Returns the partitions of one of the scenario's topics.
 pub(super) fn partitions(topic: &str) -> Vec<TopicPartition> {
     let topic: Arc<str> = topic.into();
     (0..i32::try_from(PARTITIONS).unwrap())
@@ -117,7 +117,7 @@ pub(super) fn partitions(topic: &str) -> Vec<TopicPartition> {
         .collect()
 }
 
-/// Looks up until it is answered: a topic that is new, or a broker that has just come back, has no leaders yet.
+/// Looks up watermarks, and retries until it succeeds: a new topic, or a restarted broker, has no leaders at first.
 pub(super) async fn watermarks(admin: &dyn Admin, of: Vec<TopicPartition>) -> Watermarks {
     let mut found = None;
     wait_for("watermarks", LONG, async || {

@@ -1,14 +1,14 @@
-//! Random moments that can be had again: a generator with a seed (splitmix64).
+//! Reproducible random moments: a seeded random number generator (splitmix64).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Numbers that the seed decides.
+/// A random number generator.
 pub(super) struct Random {
     state: u64,
 }
 
 impl Random {
-    /// Seeded by `FAUST_TEST_SEED`, or by the clock; says which.
+    /// Creates a generator seeded by `FAUST_TEST_SEED` or by the clock, and prints the seed.
     pub(super) fn new(name: &str) -> Self {
         let given = std::env::var("FAUST_TEST_SEED").ok();
         let now = || u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos());
@@ -17,7 +17,7 @@ impl Random {
         Self { state: seed }
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
@@ -26,7 +26,7 @@ impl Random {
         (mixed ^ (mixed >> 31)) % end
     }
 
-    /// A while of less than `most`.
+    /// Returns a duration below `most`.
     pub(super) fn while_below(&mut self, most: Duration) -> Duration {
         Duration::from_millis(self.below(u64::try_from(most.as_millis()).unwrap()))
     }

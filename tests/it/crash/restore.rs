@@ -1,4 +1,5 @@
-//! A table that comes back: from its store after `kill -9`, from its changelog when the store is gone, broken or half there.
+//! Restores of a table: from its store after `kill -9`, and from its changelog if the store is missing, broken or
+//! incomplete.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +15,7 @@ use super::scenario::PARTITIONS;
 use super::work::Work;
 use crate::harness::{Cluster, Message, wait_for};
 
-/// Long enough to write a million keys, without optimisation, on a busy machine.
+/// A timeout that is long enough to write a million keys in an unoptimised build on a busy machine.
 const VERY_LONG: Duration = Duration::from_secs(600);
 
 fn keys() -> u64 {
@@ -31,19 +32,19 @@ struct Tale {
     cluster: Cluster,
     dir: TempDir,
     workers: u32,
-    /// What was fed, in all.
+    /// Number of values fed so far.
     fed: u64,
-    /// What the table must hold.
+    /// The expected contents of the table.
     expected: BTreeMap<String, u64>,
     broker: Broker,
 }
 
-/// What a worker has said of one partition's restore.
+/// A worker's log line about the restore of one partition.
 #[derive(Debug)]
 struct Restored {
     partition: i32,
     records: i64,
-    /// The offset at which its store was; none when it began at the beginning.
+    /// The offset that the store had reached; `None` if the whole changelog was read.
     from: Option<i64>,
 }
 
@@ -61,7 +62,7 @@ impl Tale {
         Self { id, input, store, random, cluster, dir, workers: 0, fed: 0, expected: BTreeMap::new(), broker }
     }
 
-    /// Adds 1 to each key of the range, which goes round and round.
+    /// Adds 1 to each key of the range, modulo the number of keys.
     async fn feed(&mut self, range: Range<u64>) {
         let (count, key) = (range.end - range.start, |n| format!("key-{:0100}", n % keys()));
         self.cluster.produce(&self.input, range.clone().map(|n| Message::of("1").key(key(n)))).await;
@@ -71,7 +72,7 @@ impl Tale {
         self.fed += count;
     }
 
-    /// Feeds on until some of it is committed, and kills the worker at a random moment after that.
+    /// Feeds values until some of them are committed, and kills the worker at a random moment after that.
     async fn kill_while_fed(&mut self, worker: &mut Process) {
         let enough = self.done().await + keys() / 20;
         let mut at = 0;
@@ -108,7 +109,7 @@ impl Tale {
         wait_for(&format!("{count} commits"), VERY_LONG, async || self.done().await >= count).await;
     }
 
-    /// Waits until all that was fed is committed, ends the worker and compares its table.
+    /// Waits until all values are committed, interrupts the worker and compares its table.
     async fn finish(&self, mut worker: Process) -> Process {
         self.await_done(self.fed).await;
         worker.interrupt().await;
@@ -119,7 +120,7 @@ impl Tale {
         worker
     }
 
-    /// Waits until the worker has restored every partition; what it says of them.
+    /// Waits until the worker has restored every partition, and returns its log lines about them.
     async fn restored(&self, worker: &mut Process) -> Vec<Restored> {
         wait_for("all partitions to be restored", VERY_LONG, async || {
             worker.assert_alive();
@@ -129,12 +130,13 @@ impl Tale {
         restores(&worker.log())
     }
 
-    /// Kills workers that restore, each when it has stored something; how many had not restored everything by then.
+    /// Starts workers and kills each of them when it has written to its store. Returns the number of workers that had
+    /// not restored all partitions by then.
     async fn crash_loop(&mut self, kills: u32) -> u32 {
         let mut hits = 0;
         for _ in 0..kills {
             let mut worker = self.worker();
-            wait_for("anything to be stored, or all", VERY_LONG, async || {
+            wait_for("a write to the store, or a complete restore", VERY_LONG, async || {
                 worker.has_stored() || restores(&worker.log()).len() == usize::try_from(PARTITIONS).unwrap()
             })
             .await;
@@ -144,20 +146,21 @@ impl Tale {
         hits
     }
 
-    /// Where each partition of the changelog begins and ends.
+    /// Returns the log start offset and the high watermark of each partition of the changelog.
     async fn changelog(&self) -> BTreeMap<i32, (i64, i64)> {
         let marks = self.cluster.watermarks(&format!("{}-counts-changelog", self.id)).await;
         marks.into_iter().map(|(place, bounds)| (place.partition, bounds)).collect()
     }
 
-    /// The store's directory.
+    /// Returns the store's directory.
     fn state(&self) -> PathBuf {
         let database = self.store.trim_end_matches("://");
         self.dir.path().join("data/worker-1/state").join(database)
     }
 }
 
-/// The lines `restored 17 records of its changelog from offset 4, where its store was, in 1ms table=.. partition=0 ..`
+/// Parses the log lines
+/// `restored 17 records of its changelog from offset 4, where its store was, in 1ms table=.. partition=0 ..`
 /// and `nothing to restore: the table is at offset 4, the end of its changelog ..`.
 fn restores(log: &str) -> Vec<Restored> {
     let number = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next()?.parse::<i64>().ok();
@@ -173,7 +176,7 @@ fn restores(log: &str) -> Vec<Restored> {
     log.lines().filter_map(restored).collect()
 }
 
-/// All of the changelog was read.
+/// Asserts that the whole changelog was read.
 fn assert_whole(restored: &[Restored], changelog: &BTreeMap<i32, (i64, i64)>) {
     for Restored { partition, records, from } in restored {
         let (low, high) = changelog[partition];
@@ -187,14 +190,15 @@ async fn comes_back(store: &'static str) {
     tale.feed(0..keys()).await;
     tale.finish(first).await;
 
-    // The store has all of it: nothing is read again.
+    // The store is complete, so no record is read again.
     let whole = tale.changelog().await;
     let mut worker = tale.worker();
     for Restored { partition, records, from } in tale.restored(&mut worker).await {
-        assert_eq!((records, from), (0, Some(whole[&partition].1)), "after an end in order");
+        assert_eq!((records, from), (0, Some(whole[&partition].1)), "after a graceful shutdown");
     }
 
-    // Killed in the midst of changes, it has all up to there, and reads what came after at most.
+    // After a kill during changes, the store has at least the changes of the last start, and only later records are
+    // read.
     tale.kill_while_fed(&mut worker).await;
     let left = tale.changelog().await;
     let mut worker = tale.worker();
@@ -203,45 +207,45 @@ async fn comes_back(store: &'static str) {
         let (before, now) = (whole[&partition].1, left[&partition].1);
         let from = from.unwrap_or_else(|| panic!("partition {partition}: the store was not used"));
         assert!(from >= before, "partition {partition}: read from {from}, but the store had all up to {before}");
-        assert_eq!(records, now - from, "partition {partition}: what the store had not");
+        assert_eq!(records, now - from, "partition {partition}: records missing in the store");
         replayed += records;
         outstanding += now - before;
     }
-    assert!(outstanding > 0, "nothing was committed since the last start: the test proves nothing");
+    assert!(outstanding > 0, "no record was written since the last start: the test proves nothing");
     eprintln!("{}: after a kill, {replayed} of {outstanding} records since the last start were read again", tale.id);
     tale.finish(worker).await;
 
-    // Without its store, it reads everything; and no more than once.
+    // Without its store, the worker reads the whole changelog exactly once.
     std::fs::remove_dir_all(tale.state()).unwrap();
     let mut worker = tale.worker();
     assert_whole(&tale.restored(&mut worker).await, &tale.changelog().await);
     tale.finish(worker).await;
 
-    // Garbage is set aside.
+    // A damaged store is set aside.
     spoil(&tale.state());
     let mut worker = tale.worker();
     assert_whole(&tale.restored(&mut worker).await, &tale.changelog().await);
     let aside = tale.state().with_file_name(format!("{}.broken-1", store.trim_end_matches("://")));
-    assert!(aside.is_dir(), "{} is where the garbage goes:\n{}", aside.display(), worker.log());
+    assert!(aside.is_dir(), "the damaged store was not moved to {}:\n{}", aside.display(), worker.log());
     let worker = tale.finish(worker).await;
     assert!(worker.log().contains("stores_set_aside: 1"), "{}", worker.log());
 
     killed_while_restoring(&mut tale).await;
 }
 
-/// Spoils every file of a database.
+/// Overwrites every file of a database with garbage.
 fn spoil(dir: &std::path::Path) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             spoil(&path);
         } else if std::fs::metadata(&path).unwrap().len() > 0 {
-            std::fs::write(path, "this was never a database").unwrap();
+            std::fs::write(path, "this is not a database").unwrap();
         }
     }
 }
 
-/// A worker that is killed while it restores, again and again, goes on where its store is.
+/// Checks that a worker that was killed repeatedly during a restore resumes from the position of its store.
 async fn killed_while_restoring(tale: &mut Tale) {
     std::fs::remove_dir_all(tale.state()).unwrap();
     let hits = tale.crash_loop(3).await;
@@ -254,17 +258,17 @@ async fn killed_while_restoring(tale: &mut Tale) {
         assert_eq!(records, high - from.unwrap_or(low), "partition {partition}, after {hits} kills");
     }
     tale.finish(worker).await;
-    eprintln!("{}: {hits} of 3 kills came within restores, {kept} records were kept", tale.id);
-    assert!(hits > 0, "no kill came within a restore: the test proves nothing");
-    assert!(kept > 0, "the store had got something, and all of it was read again");
+    eprintln!("{}: {hits} of 3 kills interrupted a restore, {kept} records were kept", tale.id);
+    assert!(hits > 0, "no kill interrupted a restore: the test proves nothing");
+    assert!(kept > 0, "records had been written to the store, but all of them were read again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_in_sled_comes_back() {
+async fn a_table_in_sled_is_restored() {
     comes_back("sled://").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_in_fjall_comes_back() {
+async fn a_table_in_fjall_is_restored() {
     comes_back("fjall://").await;
 }

@@ -1,4 +1,4 @@
-//! The processes that are killed: this test binary again, told by its environment to be a worker or a broker.
+//! The processes to kill: this test binary, which runs as a worker or a broker depending on its environment.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +13,8 @@ use crate::harness::{LONG, wait_for};
 
 const ROLE: &str = "FAUST_TEST_ROLE";
 
-/// Where the binary plays its other roles: a test that, without a role, sees that a role's process can be had and ended.
+/// Defines the test that is the entry point of all roles. Without a role, it tests that a role's process can be started
+/// and killed.
 macro_rules! role_test {
     () => {
         #[test]
@@ -24,41 +25,41 @@ macro_rules! role_test {
 }
 pub(super) use role_test;
 
-/// How a worker belongs to its group.
+/// The kind of a worker's membership in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Membership {
-    /// Under a lasting name: the next worker of that name takes over at once.
+    /// With an instance id: the next worker with the same id takes over at once.
     Static,
-    /// Nameless: after a `kill -9` the group waits for the end of its session.
+    /// Without an instance id: after a `kill -9`, the group waits for the session timeout.
     Dynamic,
 }
 
-/// What a worker process is to be.
+/// The parameters of a worker process.
 pub(super) struct WorkerRole<'a> {
     pub(super) work: Work,
     pub(super) id: &'a str,
     pub(super) input: &'a str,
     pub(super) bootstrap: &'a str,
     pub(super) membership: Membership,
-    /// Where it keeps tables, if it has any.
+    /// The setting `store`, if the worker has tables.
     pub(super) store: Option<&'static str>,
 }
 
-/// A process in a role. Dropping it kills it.
+/// A process in a role, which is killed on drop.
 pub(super) struct Process {
     child: Child,
-    /// Says the log's name when something is wrong.
+    /// File with the process's log.
     log: PathBuf,
-    /// Exists when a worker has its partitions.
+    /// File that exists once a worker has partitions.
     ready: PathBuf,
-    /// What the table of an interrupted worker held.
+    /// File with the table's contents when the worker was interrupted.
     table: PathBuf,
-    /// Exists when a worker's store has got anything.
+    /// File that exists once a worker has written to its store.
     stored: PathBuf,
 }
 
 impl Process {
-    /// A worker; its log lies in `dir` under `name`.
+    /// Starts a worker, whose files in `dir` are named after `name`.
     pub(super) fn worker(dir: &Path, name: &str, role: &WorkerRole<'_>) -> Self {
         let mut command = this_binary(dir, name, "worker");
         command.env("FAUST_TEST_WORK", role.work.name()).env("FAUST_TEST_ID", role.id);
@@ -72,7 +73,7 @@ impl Process {
         Self::spawn(command, dir, name)
     }
 
-    /// The durable embedded broker on a port and a directory.
+    /// Starts the durable embedded broker with a port and a directory.
     pub(super) fn broker(dir: &Path, name: &str, port: u16) -> Self {
         let mut command = this_binary(dir, name, "broker");
         command.env("FAUST_TEST_PORT", port.to_string()).env("FAUST_TEST_DIR", dir.join("broker"));
@@ -83,7 +84,7 @@ impl Process {
         let [log, ready, table, stored] =
             ["log", "ready", "table", "stored"].map(|what| dir.join(format!("{name}.{what}")));
         let file = File::create(&log).unwrap();
-        // The pipe ends with this process, and the child with the pipe, however this process ends.
+        // However this process ends, its end closes the pipe, and the child exits when the pipe is closed.
         command.stdin(Stdio::piped()).stdout(file.try_clone().unwrap()).stderr(file);
         Self { child: command.spawn().unwrap(), log, ready, table, stored }
     }
@@ -92,49 +93,49 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether it is a worker that has partitions.
+    /// Returns whether the worker has partitions.
     pub(super) fn is_ready(&mut self) -> bool {
         self.assert_alive();
         self.ready.exists()
     }
 
-    /// Whether its store has got anything since it was started.
+    /// Returns whether the worker has written to its store since it was started.
     pub(super) fn has_stored(&mut self) -> bool {
         self.assert_alive();
         self.stored.exists()
     }
 
-    /// Panics with the end of its log if it has ended by itself.
+    /// Panics with the end of the log if the process has exited.
     pub(super) fn assert_alive(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("{} has ended by itself ({status}):\n{}", self.log.display(), self.log_end());
+            panic!("{} has exited ({status}):\n{}", self.log.display(), self.log_end());
         }
     }
 
-    /// `kill -9`; returns when it is gone.
+    /// Kills the process, as `kill -9` does, and waits until it has exited.
     pub(super) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Ctrl-C; it must end well.
+    /// Interrupts the process, as Ctrl-C does. Panics unless it exits successfully.
     pub(super) async fn interrupt(&mut self) {
         signal("-INT", self.pid());
         let mut ended: Option<ExitStatus> = None;
-        wait_for("the end of an interrupted worker", LONG, async || {
+        wait_for("exit of an interrupted worker", LONG, async || {
             ended = self.child.try_wait().unwrap();
             ended.is_some()
         })
         .await;
-        assert!(ended.unwrap().success(), "an interrupted worker ended badly:\n{}", self.log_end());
+        assert!(ended.unwrap().success(), "an interrupted worker failed:\n{}", self.log_end());
     }
 
-    /// What it has said so far.
+    /// Returns the log so far.
     pub(super) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Keys and counts of the table `counts`, as far as it was here when the worker was interrupted.
+    /// Returns keys and counts of the table `counts`, from the partitions that the worker had when it was interrupted.
     pub(super) fn table(&self) -> Vec<(String, u64)> {
         let text = std::fs::read_to_string(&self.table).unwrap();
         let pair = |line: &str| line.split_once(' ').map(|(key, count)| (key.to_owned(), count.parse().unwrap()));
@@ -150,7 +151,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The process may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -171,12 +172,12 @@ fn this_binary(dir: &Path, name: &str, role: &str) -> Command {
     command
 }
 
-/// Plays the role that the environment gives; without one, tries a role out.
+/// Runs in the role given by the environment. Without one, tests that a role can be started and killed.
 pub(super) fn play_or_try() {
     match std::env::var(ROLE).as_deref() {
         Ok("worker") => play_worker(),
         Ok("broker") => play_broker(),
-        Ok(other) => panic!("no role is called `{other}`"),
+        Ok(other) => panic!("unknown role `{other}`"),
         Err(_) => {
             let dir = tempfile::tempdir().unwrap();
             let mut broker = Process::broker(dir.path(), "broker-0", 0);
@@ -184,20 +185,20 @@ pub(super) fn play_or_try() {
             broker.kill();
             assert!(
                 broker.child.try_wait().unwrap().is_some_and(|status| !status.success()),
-                "a killed process did not end well"
+                "a killed process does not exit successfully"
             );
         }
     }
 }
 
 fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("the parent sets {name}"))
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set by the parent"))
 }
 
-/// Ends this process when its parent has gone.
+/// Exits this process when its parent has ended.
 fn end_with_parent() {
     std::thread::spawn(|| {
-        // Nothing is ever written: this returns at the end of the pipe.
+        // Nothing is ever written to the pipe, so this returns when it is closed.
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(3);
     });
@@ -229,7 +230,7 @@ async fn play_worker() {
         app = app.setting("store", store);
     }
     if work == Work::Tally {
-        // A restore does not get far ahead of the store.
+        // Prevents a restore from getting far ahead of the store.
         app = app.setting("state_memory", "1MiB");
     }
     let (commit_interval, linger) = work.times();
@@ -255,7 +256,7 @@ async fn play_worker() {
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        ended = worker.wait() => panic!("the worker ended by itself: {ended:?}"),
+        ended = worker.wait() => panic!("the worker stopped: {ended:?}"),
         () = stored => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.unwrap(),
     }

@@ -1,4 +1,5 @@
-//! A scenario: a broker, a feed, workers that are killed, and the laws that hold after each kill and at the end.
+//! A scenario: a broker, a feed, workers that are killed, and invariants that are checked after each kill and at the
+//! end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,54 +18,54 @@ use super::role::{Membership, Process, WorkerRole};
 use super::work::{Link, Work};
 use crate::harness::{LONG, wait_for};
 
-/// Of every topic.
+/// Number of partitions of every topic.
 pub(super) const PARTITIONS: u64 = 4;
 
-/// How long the worker may take to catch up at the end; a busy machine has been fed ahead of it.
+/// Time for the worker to catch up at the end, because the feed gets ahead of it on a busy machine.
 const CATCH_UP: Duration = Duration::from_secs(180);
 
-/// How many kills a scenario has.
+/// Returns the number of kills per scenario.
 pub(super) fn kills() -> u32 {
     let given = std::env::var("FAUST_TEST_KILLS").ok();
     given.map_or(4, |text| text.parse().expect("FAUST_TEST_KILLS is a number"))
 }
 
-/// What is killed at once.
+/// The processes to kill together.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Victim {
     Worker,
-    /// First the broker, then the worker that misses it.
+    /// First the broker, then the worker, which has lost its connection by then.
     BrokerThenWorker,
-    /// First the worker, then the broker, with what it had just acknowledged.
+    /// First the worker, then the broker, which has just acknowledged the worker's last messages.
     WorkerThenBroker,
 }
 
-/// See the module.
+/// A running scenario.
 pub(super) struct Scenario {
     id: String,
     input: String,
     work: Work,
-    /// Where workers keep tables, if they have any.
+    /// The workers' setting `store`, if they have tables.
     store: Option<&'static str>,
     links: Vec<Link>,
     random: Random,
     dir: TempDir,
     admin: Arc<dyn Admin>,
     ledger: Ledger,
-    /// Until it is stopped.
+    /// The feed, until it is stopped.
     feed: Option<Feed>,
     workers: u32,
-    /// For each kill that left some, outputs of events that were not committed: topic and number.
+    /// Outputs of uncommitted events, as topic and number, for each kill that left any.
     replayed: Vec<BTreeSet<(String, u64)>>,
     kills: u32,
     saw_a_lead: bool,
     began: Instant,
-    /// The last field, so that the broker outlives those who use it.
+    /// The last field, so that the broker is dropped after all its clients.
     broker: Broker,
 }
 
 impl Scenario {
-    /// Declares the topics and starts the feed, of so many events a second.
+    /// Creates the topics and starts the feed with a rate of `per_second`.
     pub(super) async fn start(name: &str, work: Work, broker: Broker, per_second: u32) -> Self {
         let random = Random::new(name);
         let run = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap();
@@ -100,7 +101,7 @@ impl Scenario {
         }
     }
 
-    /// Workers have the table `counts`, and keep it in this store.
+    /// Sets the store in which workers keep the table `counts`.
     pub(super) fn storing(self, store: &'static str) -> Self {
         Self { store: Some(store), ..self }
     }
@@ -113,7 +114,7 @@ impl Scenario {
         Process::worker(self.dir.path(), &format!("worker-{}", self.workers), &role)
     }
 
-    /// Waits until the last outputs grow.
+    /// Waits until all outputs have grown.
     pub(super) async fn await_progress(&self) {
         let before = self.outputs().await;
         wait_for("outputs of the worker", LONG, async || {
@@ -121,7 +122,7 @@ impl Scenario {
             before.iter().all(|(topic, count)| now[topic] > *count)
         })
         .await;
-        self.say("the outputs grow");
+        self.say("all outputs have grown");
     }
 
     /// Waits until the worker has partitions.
@@ -130,22 +131,22 @@ impl Scenario {
         self.say("the worker has partitions");
     }
 
-    /// Waits until so many events have been fed.
+    /// Waits until `count` events have been fed.
     pub(super) async fn await_fed(&self, count: i64) {
         wait_for(&format!("{count} events to be fed"), CATCH_UP, async || self.count(&self.input).await >= count).await;
     }
 
-    /// A number below `end`.
+    /// Returns a random number below `end`.
     pub(super) fn choose(&mut self, end: u64) -> u64 {
         self.random.below(end)
     }
 
-    /// Lets a random while pass: the moment of a kill must have nothing to do with what the worker does.
+    /// Sleeps for a random time, so that the moment of a kill is independent of the worker's activity.
     pub(super) async fn random_pause(&mut self, most: Duration) {
         tokio::time::sleep(self.random.while_below(most)).await;
     }
 
-    /// Whom to kill next.
+    /// Chooses the processes to kill next.
     pub(super) fn any_victim(&mut self) -> Victim {
         match self.random.below(4) {
             0 if self.broker.is_ours() => Victim::BrokerThenWorker,
@@ -154,10 +155,10 @@ impl Scenario {
         }
     }
 
-    /// Kills at a random moment at which events are produced and not committed, then checks the law.
+    /// Kills at a random moment at which there are uncommitted events, then checks the invariants.
     pub(super) async fn kill(&mut self, mut worker: Process, victim: Victim) {
         self.random_pause(Duration::from_millis(1500)).await;
-        wait_for("events that are not committed", LONG, async || self.uncommitted().await > 0).await;
+        wait_for("uncommitted events", LONG, async || self.uncommitted().await > 0).await;
         worker.assert_alive();
         match victim {
             Victim::Worker => worker.kill(),
@@ -181,15 +182,15 @@ impl Scenario {
         }
     }
 
-    /// Ends a worker by Ctrl-C, then checks the law.
+    /// Stops a worker by Ctrl-C, then checks the invariants.
     pub(super) async fn interrupt(&mut self, mut worker: Process) {
         worker.assert_alive();
         worker.interrupt().await;
-        self.say("the worker has ended");
+        self.say("the worker has stopped");
         self.check("after a Ctrl-C").await;
     }
 
-    /// The broker is killed and comes back after a while.
+    /// Kills the broker and restarts it after the given time.
     pub(super) async fn broker_killed_for(&mut self, away: Duration) {
         self.broker.kill();
         tokio::time::sleep(away).await;
@@ -197,7 +198,7 @@ impl Scenario {
         self.check("after the broker was killed").await;
     }
 
-    /// A worker is started while the broker is away, and the broker a while later.
+    /// Starts a worker while the broker is down, and restarts the broker after the given time.
     pub(super) async fn worker_before_broker(&mut self, away: Duration) -> Process {
         self.broker.kill();
         let mut worker = self.worker(Membership::Dynamic).await;
@@ -207,25 +208,25 @@ impl Scenario {
         worker
     }
 
-    /// The broker stands still for a while.
+    /// Suspends the broker for the given time.
     pub(super) async fn broker_stopped_for(&mut self, away: Duration) {
         self.broker.freeze();
         tokio::time::sleep(away).await;
         self.broker.thaw();
-        self.check("after the broker stood still").await;
+        self.check("after the broker was suspended").await;
     }
 
-    /// Whether some commit said that an agent is ahead of another.
+    /// Returns whether any commit had one agent ahead of another.
     pub(super) fn saw_a_lead(&self) -> bool {
         self.saw_a_lead
     }
 
-    /// Ends the feed, lets a last worker finish everything, and checks that nothing is missing.
+    /// Stops the feed, lets a last worker process all remaining events, and checks that no output is missing.
     ///
     /// At least `valid` kills must have left events that were replayed.
     pub(super) async fn finish(mut self, valid: u32) {
         let mut worker = self.worker(Membership::Static).await;
-        let fed = self.feed.take().expect("a scenario ends once").stop().await;
+        let fed = self.feed.take().expect("a scenario finishes once").stop().await;
         let froms: BTreeSet<_> = self.links.iter().map(|link| link.from.clone()).collect();
         wait_for("everything to be committed", CATCH_UP, async || {
             worker.assert_alive();
@@ -241,7 +242,7 @@ impl Scenario {
         self.assert_complete(fed);
         if self.store.is_some() {
             assert_counts(self.work, &self.id, &self.input, self.broker.bootstrap(), fed).await;
-            self.say("each key is counted as often as it was fed");
+            self.say("all counts are correct");
         }
         let replayed =
             self.replayed.iter().filter(|left| left.iter().any(|(to, n)| self.ledger.times(to, *n) > 1)).count();
@@ -256,7 +257,8 @@ impl Scenario {
         );
     }
 
-    /// The input is what was fed: each number once, in order. A broker that forgets or repeats would spoil the rest.
+    /// Asserts that the input has each number once, in order. A broker that loses or repeats messages would invalidate
+    /// all other checks.
     fn assert_input(&self, fed: u64) {
         for place in partitions(&self.input) {
             let numbers: Vec<_> = self.ledger.numbers(&place).iter().map(|(_, n)| *n).collect();
@@ -265,7 +267,7 @@ impl Scenario {
             let differs = numbers.iter().zip(&expected).position(|(is, should)| is != should);
             assert!(
                 numbers == expected,
-                "{place} holds {} numbers of {}; the first to differ is number {differs:?}",
+                "{place} has {} numbers of {}; the first difference is at index {differs:?}",
                 numbers.len(),
                 expected.len()
             );
@@ -284,13 +286,14 @@ impl Scenario {
                 link.to,
                 missing.first()
             );
-            assert_eq!(unwanted, None, "`{}` holds what was filtered out", link.to);
+            assert_eq!(unwanted, None, "`{}` has an event that should have been filtered out", link.to);
         }
     }
 
-    /// The law: what is committed is done. Returns outputs of events that are not committed, which will be replayed.
+    /// Checks the invariants: every committed event has its outputs. Returns the outputs of uncommitted events, which
+    /// will be replayed.
     async fn check(&mut self, when: &str) -> BTreeSet<(String, u64)> {
-        // In this order: outputs may have come since, commits may not.
+        // IMPORTANT: read the commits first: later outputs do no harm, but later commits would.
         let committed = self.committed().await;
         self.ledger.catch_up().await;
         self.say(&format!("checking {when}"));
@@ -334,7 +337,7 @@ impl Scenario {
         committed.unwrap()
     }
 
-    /// Events of the input that are produced and not committed.
+    /// Returns the number of produced events of the input that are not committed.
     async fn uncommitted(&self) -> i64 {
         let committed: i64 = self
             .committed()
@@ -359,20 +362,20 @@ impl Scenario {
         watermarks.values().map(|(_, high)| high).sum()
     }
 
-    /// What happens when, for whoever reads the output of a failed run.
+    /// Prints an event of the scenario with its time, for the analysis of a failed run.
     fn say(&self, what: &str) {
         eprintln!("{:>8.2} s  {}: {what}", self.began.elapsed().as_secs_f32(), self.id);
     }
 
     async fn restart_broker(&mut self) {
         self.broker.start();
-        self.say("the broker is started again");
+        self.say("the broker has been restarted");
         let topics = vec![self.input.clone()];
-        wait_for("the broker's answer", LONG, async || self.admin.topics(Some(topics.clone())).await.is_ok()).await;
+        wait_for("a broker response", LONG, async || self.admin.topics(Some(topics.clone())).await.is_ok()).await;
     }
 }
 
-/// Where the stage stands, if it is ahead of what is committed for all.
+/// Returns the position of a stage if it is ahead of the committed offset.
 fn lead(committed: &Committed, stage: &str) -> Option<i64> {
     let mark: serde_json::Value = serde_json::from_str(&committed.metadata).ok()?;
     mark.get("ahead")?.get(stage)?.as_i64()

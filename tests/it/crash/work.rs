@@ -1,4 +1,4 @@
-//! What the workers under test do, and what their outputs must hold.
+//! The agents of the workers under test, and the conditions that their outputs must satisfy.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use faust::{AppBuilder, Result};
 /// A numbered event.
 #[record]
 pub(super) struct Number {
-    /// Tells this run's events from those of earlier runs on the same Kafka.
+    /// Distinguishes this run's events from those of earlier runs on the same Kafka.
     pub(super) run: u64,
     pub(super) n: u64,
     pub(super) group: String,
@@ -22,11 +22,11 @@ pub(super) enum Work {
     Awaiting,
     /// Counts the events of each group in a table `counts`.
     Count,
-    /// Adds up the values of each key in a table `counts`; its input is no `Number`s.
+    /// Adds up the values of each key in a table `counts`. The input does not consist of `Number`s.
     Tally,
 }
 
-/// A law: of every event of `from` that `stage` has finished, `to` holds the output, if `wants` expects one.
+/// An invariant: for every event of `from` that `stage` has processed, `to` has the output if `wants` expects one.
 pub(super) struct Link {
     pub(super) stage: &'static str,
     pub(super) from: String,
@@ -35,7 +35,7 @@ pub(super) struct Link {
 }
 
 impl Work {
-    /// The name by which the worker process is told.
+    /// Returns the name with which the work is passed to the worker process.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::FilterAndGroup => "filter-and-group",
@@ -48,10 +48,10 @@ impl Work {
 
     pub(super) fn of_name(name: &str) -> Self {
         let all = [Self::FilterAndGroup, Self::TwoPaces, Self::Awaiting, Self::Count, Self::Tally];
-        all.into_iter().find(|work| work.name() == name).expect("the parent names one of ours")
+        all.into_iter().find(|work| work.name() == name).expect("the parent passes a known name")
     }
 
-    /// The app that reads `input`.
+    /// Returns the app, which reads `input`.
     pub(super) fn app(self, id: &str, input: &str) -> AppBuilder {
         let app = App::builder(id);
         let input = input.to_owned();
@@ -66,20 +66,20 @@ impl Work {
         }
     }
 
-    /// The commit interval and how long the producer keeps messages back, chosen such that wrong commits are found out.
+    /// Returns the commit interval and the producer's linger time, chosen so that wrong commits are detected.
     pub(super) fn times(self) -> (&'static str, &'static str) {
         match self {
-            // A commit that does not wait for what was sent is ahead of it most of the time.
+            // A commit that does not wait for sent messages would be ahead of them most of the time.
             Self::FilterAndGroup | Self::TwoPaces => ("700ms", "300ms"),
-            // The same, for a smaller part of the time: kills are to leave events that are replayed.
+            // As above, but for a smaller part of the time, because kills must leave events to be replayed.
             Self::Count => ("700ms", "150ms"),
             Self::Tally => ("200ms", "1ms"),
-            // A commit often comes just before an event that takes long: it must not cover those that wait behind it.
+            // Commits often come just before a slow event, and must not cover the events that wait behind it.
             Self::Awaiting => ("100ms", "1ms"),
         }
     }
 
-    /// What must hold.
+    /// Returns the invariants.
     pub(super) fn links(self, id: &str, input: &str) -> Vec<Link> {
         let link = |stage, from: &str, to: &str, wants| Link { stage, from: from.to_owned(), to: to.to_owned(), wants };
         let between = format!("{id}-regroup-group-repartition");
@@ -101,7 +101,7 @@ impl Work {
     }
 }
 
-/// The filter lets nine of ten through.
+/// The predicate of the filter, which keeps nine of ten events.
 fn is_kept(n: u64) -> bool {
     !n.is_multiple_of(10)
 }
@@ -136,7 +136,7 @@ async fn fast(mut numbers: Stream<Number>, #[topic("crash.fast")] out: Topic<u64
 async fn slow(mut numbers: Stream<Number>, #[topic("crash.slow")] out: Topic<u64, Number>) -> Result<()> {
     let mut done = 0;
     while let Some(number) = numbers.next().await {
-        // Two thirds of the time it stands still, and the fast one gets ahead.
+        // This agent sleeps two thirds of the time, so that the fast one gets ahead.
         done += 1;
         if done % 50 == 0 {
             tokio::time::sleep(Duration::from_millis(25)).await;
@@ -157,7 +157,7 @@ async fn ponder(
         before.send(&number.n, &number).await?;
         done += 1;
         if done % 12 == 0 {
-            // Slower than it is fed with what a kill has left: whole batches wait behind such an event.
+            // Slower than the events of a replay arrive, so that whole batches wait behind such an event.
             tokio::time::sleep(Duration::from_millis(5)).await;
         } else {
             tokio::task::yield_now().await;
@@ -167,7 +167,7 @@ async fn ponder(
     Ok(())
 }
 
-/// The output tells which events are done, and which are done again; the table must count each once all the same.
+/// The output shows which events were processed, and which were replayed. The table must count each event once anyway.
 #[agent(topic = "crash.numbers")]
 async fn count(
     mut numbers: Stream<Number>,

@@ -1,4 +1,4 @@
-//! The broker under a test: an embedded one of its own, or the Kafka of `FAUST_TEST_KAFKA`.
+//! The broker of a test: an embedded one of its own, or the Kafka of `FAUST_TEST_KAFKA`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,23 +16,23 @@ use tempfile::TempDir;
 use super::message::Message;
 use super::wait::{LONG, wait_for};
 
-/// A Kafka with nothing of this test on it.
+/// A Kafka cluster without data of this test.
 ///
-/// On a real one, topics are deleted before they are created, so tests that run at the same time must not share names;
-/// app ids come from [`id`](Self::id), which makes them unique to this run.
+/// On a real Kafka, topics are deleted before they are created, so tests that run concurrently must not share names.
+/// App ids come from [`id`](Self::id), which makes them unique to this run.
 pub(crate) struct Cluster {
     server: Option<Server>,
     is_real: bool,
     bootstrap: String,
     client: Client,
-    /// One for all that is produced: each takes librdkafka a second to open.
+    /// The producer of all messages, because opening one takes librdkafka a second.
     sink: Arc<dyn Sink>,
-    /// Data directories of workers; goes with the test.
+    /// Data directories of workers, deleted when the test ends.
     dir: TempDir,
 }
 
 impl Cluster {
-    /// An embedded broker in memory, or the Kafka of `FAUST_TEST_KAFKA`.
+    /// Starts an embedded broker in memory, or connects to the Kafka of `FAUST_TEST_KAFKA`.
     pub(crate) async fn start() -> Self {
         match std::env::var("FAUST_TEST_KAFKA") {
             Ok(bootstrap) => Self::connect(None, bootstrap).await,
@@ -40,7 +40,8 @@ impl Cluster {
         }
     }
 
-    /// An embedded broker whatever the environment says, because the test stops it: on a directory, on a fixed port.
+    /// Starts an embedded broker with a directory and a fixed port, regardless of `FAUST_TEST_KAFKA`, for tests that
+    /// stop the broker.
     pub(crate) async fn durable() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let storage = Storage::Directory(dir.path().join("broker"));
@@ -49,7 +50,7 @@ impl Cluster {
         Self { dir, ..Self::connect(Some(server), bootstrap).await }
     }
 
-    /// A broker that somebody else started.
+    /// Connects to a broker that is already running.
     pub(crate) async fn at(bootstrap: &str) -> Self {
         Self::connect(None, bootstrap.to_owned()).await
     }
@@ -61,7 +62,7 @@ impl Cluster {
     }
 
     async fn connect(server: Option<Server>, bootstrap: String) -> Self {
-        // `RUST_LOG=info cargo test --test it NAME -- --nocapture` shows what the workers of a test do.
+        // `RUST_LOG=info cargo test --test it NAME -- --nocapture` shows the log of a test's workers.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
         let client = App::builder("test").setting("broker", &bootstrap).client().await.unwrap();
@@ -69,60 +70,60 @@ impl Cluster {
         Self { is_real: server.is_none(), server, bootstrap, client, sink, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// What clients connect to.
+    /// Returns the bootstrap address for clients.
     pub(crate) fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// Whether it is the Kafka of `FAUST_TEST_KAFKA`.
+    /// Returns whether this is the Kafka of `FAUST_TEST_KAFKA`.
     pub(crate) fn is_real(&self) -> bool {
         self.is_real
     }
 
-    /// An empty directory of this test's own.
+    /// Creates a directory for this test.
     pub(crate) fn dir(&self, name: &str) -> PathBuf {
         let dir = self.dir.path().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         dir
     }
 
-    /// Stops the embedded broker: its port refuses connections.
+    /// Stops the embedded broker. Its port then refuses connections.
     pub(crate) fn stop_broker(&mut self) {
         self.server.take().expect("only an embedded broker can be stopped, and only once").stop().unwrap();
     }
 
-    /// Starts a broker of [`durable`](Self::durable) again, on its port and directory.
+    /// Restarts a broker of [`durable`](Self::durable) with the same port and directory.
     pub(crate) fn start_broker(&mut self) {
         let port = self.bootstrap.rsplit(':').next().unwrap().parse().unwrap();
         let storage = Storage::Directory(self.dir.path().join("broker"));
         self.server = Some(Server::start(BrokerConfig::new(storage, Port::Exact(port))).unwrap());
     }
 
-    /// An app id that no other run of the suite has used.
+    /// Returns an app id that no other run of the suite has used.
     pub(crate) fn id(&self, name: &str) -> String {
         if self.is_real() { format!("{name}-{}", std::process::id()) } else { name.to_owned() }
     }
 
-    /// An app on this cluster that commits and notices failures quickly; add agents and build it.
+    /// Returns the builder of an app on this cluster, without agents, that commits and detects failures quickly.
     pub(crate) fn app(&self, id: &str) -> AppBuilder {
         let id = self.id(id);
         let builder = App::builder(&id).setting("datadir", self.dir(&id).display());
         quick_settings(&self.bootstrap).into_iter().fold(builder, |builder, (name, value)| builder.setting(name, value))
     }
 
-    /// Builds the app, starts a worker and waits until it has its partitions.
+    /// Builds the app, starts a worker and waits until its partitions are assigned.
     pub(crate) async fn run(&self, app: AppBuilder) -> Worker {
         let worker = app.build().unwrap().start().await.unwrap();
         worker.ready().await;
         worker
     }
 
-    /// Creates the topic, empty.
+    /// Creates an empty topic.
     pub(crate) async fn create(&self, topic: &str, partitions: i32) {
         self.create_with(topic, partitions, &[]).await;
     }
 
-    /// Creates the topic, empty, with configs by Kafka's names.
+    /// Creates an empty topic with topic configs by Kafka's names.
     pub(crate) async fn create_with(&self, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
         let admin = self.client.transport().admin().unwrap();
         if self.is_real() {
@@ -130,7 +131,7 @@ impl Cluster {
         }
         let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let new = NewTopic { name: topic.to_owned(), partitions, replication: 1, configs };
-        // Kafka deletes and creates behind its answers.
+        // Kafka completes deletions and creations after it has responded.
         wait_for(&format!("topic `{topic}`"), LONG, async || {
             admin.create(vec![new.clone()]).await.unwrap();
             self.partitions(topic).await == Some(partitions)
@@ -138,7 +139,7 @@ impl Cluster {
         .await;
     }
 
-    /// Creates a topic whose name nobody has used before.
+    /// Creates a topic with a name that was never used before.
     pub(crate) async fn declare(&self, topic: &str, partitions: i32) {
         let new = NewTopic { name: topic.to_owned(), partitions, replication: 1, configs: BTreeMap::new() };
         wait_for(&format!("topic `{topic}`"), LONG, async || {
@@ -151,21 +152,21 @@ impl Cluster {
     /// Deletes the topic, if it exists.
     pub(crate) async fn delete(&self, topic: &str) {
         self.client.transport().admin().unwrap().delete(vec![topic.to_owned()]).await.unwrap();
-        wait_for(&format!("the end of topic `{topic}`"), LONG, async || self.partitions(topic).await.is_none()).await;
+        wait_for(&format!("deletion of topic `{topic}`"), LONG, async || self.partitions(topic).await.is_none()).await;
     }
 
-    /// Deletes what lies before the offset, also from a compacted topic.
+    /// Deletes the records before the offset, also from a compacted topic.
     pub(crate) async fn delete_records(&self, topic: &str, partition: i32, before: i64) {
-        // Kafka deletes nothing from a topic that is only compacted.
+        // Kafka rejects the deletion of records from a topic that is only compacted.
         self.configure(topic, "cleanup.policy", "compact,delete").await;
         let before = BTreeMap::from([(TopicPartition::new(topic, partition), before)]);
         let admin = self.client.transport().admin().unwrap();
-        // It sets things behind its answers.
+        // Kafka applies topic configs after it has responded.
         wait_for("deleted records", LONG, async || admin.delete_records(before.clone()).await.is_ok()).await;
         self.configure(topic, "cleanup.policy", "compact").await;
     }
 
-    /// How many partitions the topic has, if it exists.
+    /// Returns the topic's number of partitions, if it exists.
     pub(crate) async fn partitions(&self, topic: &str) -> Option<i32> {
         let admin = self.client.transport().admin().unwrap();
         admin.topics(Some(vec![topic.to_owned()])).await.unwrap().get(topic).copied()
@@ -176,12 +177,12 @@ impl Cluster {
         self.producer(topic).send_all(messages).await;
     }
 
-    /// A way to go on producing to one topic.
+    /// Returns a producer for one topic.
     pub(crate) fn producer(&self, topic: &str) -> Producer {
         Producer { sink: Arc::clone(&self.sink), topic: self.sink.topic(topic).unwrap() }
     }
 
-    /// All messages of the topic as of now, sorted by partition and offset.
+    /// Reads all messages of the topic up to its current end, sorted by partition and offset.
     pub(crate) async fn read(&self, topic: &str) -> Vec<Message> {
         let ends: BTreeMap<_, _> =
             self.watermarks(topic).await.into_iter().filter(|(_, (low, high))| low < high).collect();
@@ -193,7 +194,7 @@ impl Cluster {
         }
         let mut reader = self.client.transport().read(from).unwrap();
         while !left.is_empty() {
-            match reader.next(LONG).await.unwrap().unwrap_or_else(|| panic!("`{topic}` gives no messages: {left:?}")) {
+            match reader.next(LONG).await.unwrap().unwrap_or_else(|| panic!("no messages from `{topic}`: {left:?}")) {
                 Read::Message(partition, message) => {
                     let Some(&end) = left.get(&partition) else { continue };
                     if message.offset < end {
@@ -210,12 +211,12 @@ impl Cluster {
         messages
     }
 
-    /// The values of [`read`](Self::read) as text.
+    /// Returns the values of [`read`](Self::read) as text.
     pub(crate) async fn texts(&self, topic: &str) -> Vec<String> {
         self.read(topic).await.iter().map(Message::text).collect()
     }
 
-    /// Waits until the topic holds so many messages in all, and reads them. More of them are a panic.
+    /// Waits until the topic has `count` messages in all, and reads them. Panics if it has more.
     pub(crate) async fn read_count(&self, topic: &str, count: usize) -> Vec<Message> {
         wait_for(&format!("{count} messages in `{topic}`"), LONG, async || self.count(topic).await >= count).await;
         let messages = self.read(topic).await;
@@ -223,25 +224,25 @@ impl Cluster {
         messages
     }
 
-    /// How many messages lie in the topic.
+    /// Returns the number of messages in the topic.
     pub(crate) async fn count(&self, topic: &str) -> usize {
         let ends = self.watermarks(topic).await;
         ends.values().map(|(low, high)| usize::try_from(high - low).unwrap()).sum()
     }
 
-    /// The oldest offset and the high watermark of each partition; none if the topic does not exist.
+    /// Returns the log start offset and the high watermark of each partition; none if the topic does not exist.
     pub(crate) async fn watermarks(&self, topic: &str) -> Watermarks {
         let partitions = self.partitions(topic).await.unwrap_or(0);
         let of = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
         self.client.transport().admin().unwrap().watermarks(of).await.unwrap()
     }
 
-    /// What the group has committed for the topic, by partition; partitions without a commit are left out.
+    /// Returns the group's committed offsets for the topic, by partition. Partitions without one are omitted.
     pub(crate) async fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, Committed> {
         self.try_committed(group, topic).await.unwrap()
     }
 
-    /// As [`committed`](Self::committed), for a broker that may be away.
+    /// Like [`committed`](Self::committed), for a broker that may be unavailable.
     pub(crate) async fn try_committed(
         &self,
         group: &str,
@@ -255,20 +256,20 @@ impl Cluster {
         Ok(committed.into_iter().map(|(place, committed)| (place.partition, committed)).collect())
     }
 
-    /// The sum of the group's committed offsets: how many messages are done, where topics begin at 0.
+    /// Returns the sum of the group's committed offsets, which is the number of committed messages if logs start at 0.
     pub(crate) async fn done(&self, group: &str, topic: &str) -> usize {
         let committed = self.committed(group, topic).await;
         committed.values().map(|committed| usize::try_from(committed.offset).unwrap()).sum()
     }
 
-    /// Waits until the group has committed so many messages of the topic.
+    /// Waits until the group has committed `count` messages of the topic.
     pub(crate) async fn wait_done(&self, group: &str, topic: &str, count: usize) {
         let what = format!("{count} messages of `{topic}` to be committed by `{group}`");
         wait_for(&what, LONG, async || self.done(group, topic).await >= count).await;
     }
 }
 
-/// The settings of workers under test, in-process or in a process of their own.
+/// Returns the settings of workers under test, in this process or in a process of their own.
 pub(crate) fn quick_settings(bootstrap: &str) -> Vec<(&'static str, String)> {
     [
         ("broker", bootstrap),
@@ -283,7 +284,7 @@ pub(crate) fn quick_settings(bootstrap: &str) -> Vec<(&'static str, String)> {
     .into()
 }
 
-/// Sends to one topic.
+/// A producer for one topic.
 pub(crate) struct Producer {
     sink: Arc<dyn Sink>,
     topic: Arc<dyn SinkTopic>,
@@ -296,7 +297,7 @@ impl Producer {
         for message in messages {
             self.send(&message.outgoing(), &delivery).await;
         }
-        tokio::time::timeout(LONG, delivery.all()).await.expect("the broker takes messages").unwrap();
+        tokio::time::timeout(LONG, delivery.all()).await.expect("delivery of the messages").unwrap();
     }
 
     async fn send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) {

@@ -1,4 +1,5 @@
-//! What tests do to a broker past the port, which has no words for it: transactions, configs, more partitions.
+//! Operations on a broker that bypass the port, which does not support them: transactions, topic configs, and adding
+//! partitions.
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
@@ -9,7 +10,7 @@ use super::cluster::Cluster;
 use super::message::Message;
 use super::wait::LONG;
 
-/// How a transaction ends.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Commit,
@@ -17,7 +18,7 @@ pub(crate) enum End {
 }
 
 impl Cluster {
-    /// Writes the messages in a transaction of somebody else's.
+    /// Writes the messages in a transaction, as another program would.
     pub(crate) async fn transaction(&self, topic: &str, messages: Vec<Message>, end: End) {
         let (config, topic) = (self.config(), topic.to_owned());
         tokio::task::spawn_blocking(move || {
@@ -49,14 +50,14 @@ impl Cluster {
         .unwrap();
     }
 
-    /// Gives the topic this one config, and the defaults for the rest.
+    /// Sets one config of the topic, and resets all others to their defaults.
     pub(crate) async fn configure(&self, topic: &str, name: &str, value: &str) {
         let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
         let altered = self.admin().alter_configs([&config], &AdminOptions::new()).await.unwrap();
         assert!(altered.iter().all(Result::is_ok), "{altered:?}");
     }
 
-    /// Gives the topic more partitions.
+    /// Increases the topic's number of partitions.
     pub(crate) async fn grow(&self, topic: &str, partitions: usize) {
         let more = NewPartitions::new(topic, partitions);
         let grown = self.admin().create_partitions([&more], &AdminOptions::new()).await.unwrap();

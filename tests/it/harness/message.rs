@@ -1,16 +1,16 @@
-//! A message as bytes, as it is produced and as it is read again.
+//! Messages as bytes, both produced and read.
 
 use std::fmt;
 
 use faust::transport::TopicPartition;
 use faust::{Headers, OwnedMessage, Timestamp};
 
-/// A message to produce, or one that was read.
+/// A message that is to be produced, or that was read.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// Where it is to go, or where it lay; to be produced without one, the key places it.
+    /// The partition to produce to, or the one read from. Without it, the key determines the partition.
     pub(crate) partition: Option<i32>,
-    /// Where it lay; not looked at when it is produced.
+    /// The offset of a message that was read; ignored by the producer.
     pub(crate) offset: i64,
     pub(crate) timestamp: Option<i64>,
     pub(crate) key: Option<Vec<u8>>,
@@ -19,12 +19,12 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// A message without a key.
+    /// Creates a message without a key.
     pub(crate) fn of(value: impl Into<Vec<u8>>) -> Self {
         Self { value: Some(value.into()), ..Self::default() }
     }
 
-    /// A message without a value.
+    /// Creates a message without a value.
     pub(crate) fn tombstone(key: impl Into<Vec<u8>>) -> Self {
         Self::default().key(key)
     }
@@ -34,13 +34,13 @@ impl Message {
         self
     }
 
-    /// Goes to this partition, whatever the key says.
+    /// Sets the partition, which then does not depend on the key.
     pub(crate) fn to(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
         self
     }
 
-    /// Its time in milliseconds since 1970.
+    /// Sets the timestamp, in milliseconds since 1970.
     pub(crate) fn at(mut self, millis: i64) -> Self {
         self.timestamp = Some(millis);
         self
@@ -51,28 +51,28 @@ impl Message {
         self
     }
 
-    /// The key as text; the empty text when there is none.
+    /// Returns the key as text, which is empty if there is none.
     pub(crate) fn key_text(&self) -> String {
         String::from_utf8_lossy(self.key.as_deref().unwrap_or_default()).into_owned()
     }
 
-    /// The value as text; the empty text when there is none.
+    /// Returns the value as text, which is empty if there is none.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(self.value.as_deref().unwrap_or_default()).into_owned()
     }
 
-    /// The value as JSON.
+    /// Parses the value as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         let value = self.value.as_deref().unwrap_or(b"null");
-        serde_json::from_slice(value).unwrap_or_else(|why| panic!("{self:?} is no JSON: {why}"))
+        serde_json::from_slice(value).unwrap_or_else(|why| panic!("{self:?} is not JSON: {why}"))
     }
 
-    /// The partition it was read from.
+    /// Returns the partition and the offset of a message that was read.
     pub(crate) fn place(&self) -> (i32, i64) {
         (self.partition.unwrap(), self.offset)
     }
 
-    /// A header as text.
+    /// Returns a header as text.
     pub(crate) fn header_text(&self, name: &str) -> Option<&str> {
         self.headers.get_str(name)
     }

@@ -1,4 +1,4 @@
-//! Programs as processes of their own: the tour, the examples, and their commands.
+//! Programs in processes of their own: the tour, the examples, and their commands.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::cluster::{Cluster, quick_settings};
 use super::wait::LONG;
 
-/// A program that is to be started.
+/// A program to start.
 #[derive(Clone)]
 pub(crate) struct Program {
     path: PathBuf,
@@ -21,14 +21,14 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// The tour, `src/main.rs`, started in `dir`.
+    /// Returns the tour, `src/main.rs`, to be started in `dir`.
     pub(crate) fn tour(dir: impl Into<PathBuf>) -> Self {
         Self::at(PathBuf::from(env!("CARGO_BIN_EXE_faust")), dir.into())
     }
 
-    /// An example, started in `dir`.
+    /// Returns an example, to be started in `dir`.
     pub(crate) fn example(name: &str, dir: impl Into<PathBuf>) -> Self {
-        // Cargo gives tests no path of an example, but keeps them in a folder beside the binary.
+        // Cargo does not give tests the paths of examples, but places them in a folder next to the binary.
         let path = PathBuf::from(env!("CARGO_BIN_EXE_faust")).with_file_name("examples").join(name);
         assert!(path.exists(), "{} is missing; build it with `cargo build --examples`", path.display());
         Self::at(path, dir.into())
@@ -39,7 +39,7 @@ impl Program {
         Self { path, args: Vec::new(), env, dir, stdin: Vec::new() }
     }
 
-    /// Connects it to the cluster, with the settings of workers under test.
+    /// Connects the program to the cluster, with the settings of workers under test.
     pub(crate) fn on(mut self, cluster: &Cluster) -> Self {
         for (name, value) in quick_settings(cluster.bootstrap()) {
             self = self.setting(name, &value);
@@ -47,36 +47,36 @@ impl Program {
         self
     }
 
-    /// Sets a setting, by its environment variable.
+    /// Sets a setting by its environment variable.
     pub(crate) fn setting(mut self, name: &str, value: &str) -> Self {
         self.env.insert(format!("FAUST_{}", name.to_uppercase()), value.to_owned());
         self
     }
 
-    /// The words after the program's name; more calls add more.
+    /// Appends arguments. Repeated calls append further ones.
     pub(crate) fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
         self.args.extend(args.into_iter().map(str::to_owned));
         self
     }
 
-    /// What it reads on its standard input.
+    /// Sets the contents of the standard input.
     pub(crate) fn stdin(mut self, text: &str) -> Self {
         self.stdin = text.into();
         self
     }
 
-    /// Starts it; its standard input ends after what was given.
+    /// Starts the program. Its standard input is closed after the given contents.
     pub(crate) fn spawn(&self) -> Process {
         let mut command = Command::new(&self.path);
         command.args(&self.args).current_dir(&self.dir);
-        // What the developer has set must not decide a test.
+        // The developer's environment must not affect the tests.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FAUST_") || name == "RUST_LOG") {
             command.env_remove(name);
         }
         command.envs(&self.env).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|why| panic!("{} does not start: {why}", self.path.display()));
+        let mut child = command.spawn().unwrap_or_else(|why| panic!("cannot start {}: {why}", self.path.display()));
         let (mut stdin, given) = (child.stdin.take().unwrap(), self.stdin.clone());
-        // On a thread, since the program may not read it at all.
+        // Written on a thread, because the program may not read its input at all.
         std::thread::spawn(move || drop(stdin.write_all(&given)));
         let stdout = capture(child.stdout.take().unwrap());
         let stderr = capture(child.stderr.take().unwrap());
@@ -84,12 +84,12 @@ impl Program {
         Process { name, child, stdout, stderr }
     }
 
-    /// Runs it to its end.
+    /// Runs the program and waits until it exits.
     pub(crate) async fn run(&self) -> Ended {
         self.spawn().wait().await
     }
 
-    /// Runs a shell line in which `"$0"` is the program, for pipes.
+    /// Runs a shell command line in which `"$0"` is the program, for pipes.
     pub(crate) async fn shell(&self, line: &str) -> Ended {
         let mut shell = self.clone();
         shell.args = vec!["-c".to_owned(), line.to_owned(), self.path.display().to_string()];
@@ -98,7 +98,7 @@ impl Program {
     }
 }
 
-/// A running program; killed when it is dropped.
+/// A running program, which is killed on drop.
 pub(crate) struct Process {
     name: String,
     child: Child,
@@ -106,7 +106,7 @@ pub(crate) struct Process {
     stderr: Lines,
 }
 
-/// What a stream has given so far, and the thread that reads it.
+/// The output of a stream so far, and the thread that reads it.
 struct Lines {
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -117,17 +117,17 @@ impl Process {
         self.child.id()
     }
 
-    /// The lines of its standard output so far.
+    /// Returns the lines of the standard output so far.
     pub(crate) fn stdout(&self) -> Vec<String> {
         self.stdout.lines.lock().unwrap().clone()
     }
 
-    /// The lines of its standard error so far.
+    /// Returns the lines of the standard error so far.
     pub(crate) fn stderr(&self) -> Vec<String> {
         self.stderr.lines.lock().unwrap().clone()
     }
 
-    /// Waits until a line of either stream holds the text, and returns the line.
+    /// Waits until a line of either stream contains the text, and returns the line.
     pub(crate) async fn wait_for_line(&mut self, text: &str) -> String {
         let began = Instant::now();
         loop {
@@ -137,39 +137,39 @@ impl Process {
                 return line;
             }
             let waiting = ended.is_none() && began.elapsed() < LONG;
-            assert!(waiting, "`{}` never said `{text}` ({ended:?}):\n{}", self.name, self.transcript());
+            assert!(waiting, "`{}` did not print `{text}` ({ended:?}):\n{}", self.name, self.transcript());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Sends it SIGINT, as Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         let sent = Command::new("bash").args(["-c", &format!("kill -INT {}", self.pid())]).status().unwrap();
-        assert!(sent.success(), "`{}` is not there to be interrupted", self.name);
+        assert!(sent.success(), "cannot interrupt `{}`", self.name);
     }
 
-    /// `kill -9`.
+    /// Kills the process, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Whether it has ended, and how.
+    /// Returns the exit status if the process has exited.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits for its end.
+    /// Waits until the process exits.
     pub(crate) async fn wait(mut self) -> Ended {
         let began = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(began.elapsed() < LONG, "`{}` does not end:\n{}", self.name, self.transcript());
+            assert!(began.elapsed() < LONG, "`{}` does not exit:\n{}", self.name, self.transcript());
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        // All it has written, and not only what was read by now.
+        // Wait until all output has been read.
         for lines in [&mut self.stdout, &mut self.stderr] {
             lines.reader.take().unwrap().join().unwrap();
         }
@@ -183,44 +183,45 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails when it has ended, which is as well.
+        // Fails if the process has already exited.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// What a program said, and how it ended.
+/// The output and the exit code of a program.
 #[derive(Debug)]
 pub(crate) struct Ended {
     name: String,
-    /// Absent when a signal ended it.
+    /// `None` if the program was terminated by a signal.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<String>,
     pub(crate) stderr: Vec<String>,
 }
 
 impl Ended {
-    /// Panics unless it ended with this code.
+    /// Panics unless the program exited with this code.
     pub(crate) fn expect_code(self, code: i32) -> Self {
         let Self { name, code: found, stdout, stderr } = &self;
         assert_eq!(*found, Some(code), "the exit code of `{name}`:\n{}", transcript(stdout, stderr));
         self
     }
 
-    /// Panics unless it succeeded.
+    /// Panics unless the program succeeded.
     pub(crate) fn success(self) -> Self {
         self.expect_code(0)
     }
 
-    /// Its standard error as one text.
+    /// Returns the standard error as one text.
     pub(crate) fn errors(&self) -> String {
         self.stderr.join("\n")
     }
 
-    /// Its standard output as JSON.
+    /// Parses the standard output as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         let text = self.stdout.join("\n");
-        serde_json::from_str(&text).unwrap_or_else(|why| panic!("`{}` printed no JSON ({why}):\n{text}", self.name))
+        serde_json::from_str(&text)
+            .unwrap_or_else(|why| panic!("`{}` printed invalid JSON ({why}):\n{text}", self.name))
     }
 }
 

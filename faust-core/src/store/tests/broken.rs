@@ -1,11 +1,11 @@
-//! Databases that do not open: damaged ones are set aside, those of other processes are left alone.
+//! Tests of databases that cannot be opened: damaged ones are set aside, those in use by other processes are not.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 
 use super::*;
 
-/// A database with something in it, closed.
+/// Creates a database with entries, and closes it.
 fn filled(kind: StoreKind, dir: &Path) {
     let set = open_set(kind, dir);
     let store = set.open(&counts()).unwrap();
@@ -14,7 +14,7 @@ fn filled(kind: StoreKind, dir: &Path) {
     write(&*store, &[put("large", vec![9; 200_000])], "o");
 }
 
-/// Every file of the engine that has something in it.
+/// Returns all non-empty files of the engine.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut waiting = vec![dir.join("data")];
     let mut files = Vec::new();
@@ -45,12 +45,12 @@ fn missing(path: &Path) {
     std::fs::remove_file(path).unwrap();
 }
 
-/// What may befall a file, and how it is called.
+/// A kind of damage to a file: its name, and the function that inflicts it.
 type Damage = (&'static str, fn(&Path));
 
 const DAMAGES: [Damage; 3] = [("garbage", garbage), ("truncated", truncated), ("missing", missing)];
 
-/// Opens it, again if need be, until it can be read from end to end, and says how often one was set aside.
+/// Opens the database repeatedly until all of it can be read, and returns the number of databases set aside.
 fn read_all(kind: StoreKind, dir: &Path) -> u64 {
     let mut set_aside = 0;
     for _ in 0..3 {
@@ -65,14 +65,14 @@ fn read_all(kind: StoreKind, dir: &Path) -> u64 {
         });
         match read {
             Ok(()) => return set_aside,
-            // Such damage shows only when a page is read; the next start knows.
+            // This damage is detected only when a page is read; the database is set aside at the next start.
             Err(error) => assert_eq!(error.kind(), StoreErrorKind::Broken, "{error}"),
         }
     }
-    panic!("{kind} does not get well");
+    panic!("{kind} does not recover");
 }
 
-/// Whichever file it is and whatever befell it: in the end there is a database that works, and the damaged one is kept.
+/// For each file and each kind of damage: a working database replaces the damaged one, and the damaged one is kept.
 #[test]
 fn damage_never_keeps_a_worker_from_starting() {
     on_each_engine(|kind| {
@@ -93,7 +93,7 @@ fn damage_never_keeps_a_worker_from_starting() {
                 set_aside += times;
             }
         }
-        assert!(set_aside > 0, "{kind}: no damage was ever noticed: the test proves nothing");
+        assert!(set_aside > 0, "{kind}: no damage was detected: the test proves nothing");
     });
 }
 
@@ -110,7 +110,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn each_broken_database_is_kept_under_a_name_of_its_own() {
+fn each_broken_database_is_kept_under_its_own_name() {
     on_each_engine(|kind| {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("state");
@@ -126,7 +126,7 @@ fn each_broken_database_is_kept_under_a_name_of_its_own() {
 }
 
 #[test]
-fn damage_that_was_noted_is_set_aside_at_the_next_start() {
+fn a_database_marked_as_broken_is_set_aside_at_the_next_start() {
     on_each_engine(|kind| {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("state");
@@ -154,7 +154,7 @@ fn a_database_in_use_is_not_broken() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_had_is_an_error_with_its_name() {
+fn a_directory_that_cannot_be_created_is_an_error_with_its_name() {
     on_each_engine(|kind| {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("state");

@@ -1,9 +1,10 @@
-//! `kill -9` at random moments: what was reported is there, and the mark is never ahead of the entries.
+//! `kill -9` at random moments: reported writes survive, and the mark is never ahead of the entries.
 //!
-//! A child writes rounds of changes that follow from the round's number alone, with that number as the mark, and reports
-//! each when it is written. After each kill the parent reads the mark and knows what every key may be.
+//! A child process writes rounds of changes that depend only on the round's number, with that number as the mark, and
+//! reports each round after writing it. After each kill, the parent reads the mark and derives the possible values of
+//! every key from it.
 //!
-//! `FAUST_TEST_KILLS` says how many kills (4 by default) and `FAUST_TEST_SEED` repeats their moments.
+//! `FAUST_TEST_KILLS` is the number of kills (4 by default), and `FAUST_TEST_SEED` makes their moments reproducible.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -18,7 +19,7 @@ const KEYS: u64 = 40_000;
 /// Rounds alternate between two stores of the database.
 const STORES: u64 = 2;
 
-/// A small generator, so that both processes compute the same rounds.
+/// A small random number generator, with which both processes compute the same rounds.
 struct Random(u64);
 
 impl Random {
@@ -31,15 +32,15 @@ impl Random {
     }
 }
 
-/// What round `number` does to its store. Values begin with the round.
+/// Returns the changes of round `number`. Values start with the number of the round.
 fn round(number: u64) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
     let mut random = Random(number.wrapping_mul(7_919));
-    // Mostly small; now and then so large that fjall writes files directly.
+    // Rounds are mostly small, and sometimes so large that fjall writes files directly.
     let count = if random.below(12) == 0 { 30_000 } else { 1 + random.below(1_500) };
     let mut changes = BTreeMap::new();
     for _ in 0..count {
         let key = random.below(KEYS).to_be_bytes().to_vec();
-        // sled keeps what is longer than 128 KiB in files of their own.
+        // sled stores values longer than 128 KiB in separate files.
         let length = if random.below(20_000) == 0 { 150_000 } else { random.below(100) };
         let value = [&number.to_be_bytes()[..], &vec![number as u8; length as usize]].concat();
         changes.insert(key, (random.below(8) > 0).then_some(value));
@@ -51,12 +52,13 @@ fn name_of(round: u64) -> StoreName {
     StoreName::new("killed", (round % STORES) as i32)
 }
 
-/// The mark as the number of the round; 0 before the first.
+/// Returns the mark as the number of a round, or 0 if there is no mark.
 fn marked(store: &dyn Store) -> u64 {
     store.mark().unwrap().map_or(0, |mark| u64::from_be_bytes(mark.try_into().unwrap()))
 }
 
-/// The child: goes on after the last mark until it is killed. As a test of its own it does nothing.
+/// The child process, which continues after the last mark until it is killed. Run as a test of its own, it does
+/// nothing.
 #[test]
 fn child() {
     let Ok(role) = std::env::var(ROLE) else { return };
@@ -71,12 +73,12 @@ fn child() {
         let changes = round(last);
         let entries: Vec<Write<'_>> = changes.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
         stores[(last % STORES) as usize].write(&entries, Some(&last.to_be_bytes())).unwrap();
-        // Out of reach of the kill once it is handed over.
+        // After this call, the kill cannot affect the report any more.
         reports.write_all(format!("{last}\n").as_bytes()).unwrap();
     }
 }
 
-/// Lets a child write for a while, kills it, and returns the last round that it reported.
+/// Starts a child, kills it after the given time, and returns the last round that it reported.
 fn run_and_kill(kind: StoreKind, dir: &Path, for_a_while: Duration) -> u64 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -84,17 +86,17 @@ fn run_and_kill(kind: StoreKind, dir: &Path, for_a_while: Duration) -> u64 {
     command.env(ROLE, format!("{kind}|{}|{}", listener.local_addr().unwrap(), dir.display()));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let reports = BufReader::new(accept(&listener, &mut child));
-    // The connection may end with a reset.
+    // A connection reset ends the reports as well.
     let mut reports = reports.lines().map_while(Result::ok).map(|line| line.parse::<u64>().unwrap());
-    let first = reports.next().expect("the child writes");
-    // The moment is random, and there is nothing to wait for.
+    let first = reports.next().expect("a report of the child");
+    // The moment of the kill is random, so there is no event to wait for.
     std::thread::sleep(for_a_while);
     child.kill().unwrap();
     child.wait().unwrap();
     reports.last().unwrap_or(first)
 }
 
-/// The child's connection; a child that dies before it has made one is a failure and not to be waited for.
+/// Accepts the child's connection. Panics if the child exits before it connects.
 fn accept(listener: &TcpListener, child: &mut Child) -> TcpStream {
     listener.set_nonblocking(true).unwrap();
     loop {
@@ -107,7 +109,7 @@ fn accept(listener: &TcpListener, child: &mut Child) -> TcpStream {
     }
 }
 
-/// What the store must hold after all rounds up to its mark, and may hold of the one after that.
+/// The contents that a store must have after all rounds up to its mark. It may also have changes of the next round.
 #[derive(Default)]
 struct Expected {
     upto: u64,

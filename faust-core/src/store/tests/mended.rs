@@ -1,4 +1,4 @@
-//! A disk that refuses for a while: the engine is opened again, whoever holds a store keeps it.
+//! Tests of a disk that fails temporarily: the engine is reopened, and open stores stay usable.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
@@ -10,14 +10,14 @@ use super::super::engine::{Engine, Fault, Tree};
 use super::*;
 use crate::store::port::Write;
 
-/// An engine in memory that, as the real ones, refuses all writes after one has failed.
+/// An in-memory engine that, like the real ones, rejects all writes after one has failed.
 struct Fragile {
     poisoned: Arc<AtomicU32>,
 }
 
-/// Survives the engine as a disk does. One test at a time uses it.
+/// The simulated disk, which outlives the engine. Only one test at a time uses it.
 static DISK: LazyLock<Mutex<BTreeMap<String, Contents>>> = LazyLock::new(Mutex::default);
-/// How many writes to the disk are still to fail.
+/// Number of writes to the disk that are still to fail.
 static FAILING: AtomicU32 = AtomicU32::new(0);
 static OPENED: AtomicU32 = AtomicU32::new(0);
 
@@ -82,7 +82,7 @@ impl Tree for FragileTree {
 }
 
 #[test]
-fn a_write_that_failed_opens_the_engine_again_under_all_stores() {
+fn a_failed_write_reopens_the_engine_for_all_stores() {
     let dir = tempfile::tempdir().unwrap();
     let set: Arc<dyn StoreSet> = database::open::<Fragile>(dir.path()).unwrap();
     let (one, other) = (set.open(&counts()).unwrap(), set.open(&StoreName::new("other", 0)).unwrap());
@@ -94,14 +94,14 @@ fn a_write_that_failed_opens_the_engine_again_under_all_stores() {
     FAILING.store(1, Ordering::SeqCst);
     write(&*one, &[put("a", "2")], "n");
     write(&*other, &[put("b", "3")], "n");
-    assert_eq!(OPENED.load(Ordering::SeqCst), 2, "one failure, one more opening");
+    assert_eq!(OPENED.load(Ordering::SeqCst), 2, "one failure reopens the engine once");
     assert_eq!(destroyed.get(b"a").unwrap_err().kind(), StoreErrorKind::Gone);
 
     FAILING.store(2, Ordering::SeqCst);
     let error = other.write(&[(b"b", Some(b"4"))], None).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Io);
     assert!(error.to_string().contains("no space left") && error.to_string().contains("has room"), "{error}");
-    assert_eq!(one.get(b"a").unwrap().as_deref(), Some(&b"2"[..]), "reads go on");
+    assert_eq!(one.get(b"a").unwrap().as_deref(), Some(&b"2"[..]), "reads continue");
     write(&*other, &[put("b", "4")], "o");
     assert_eq!(other.get(b"b").unwrap().as_deref(), Some(&b"4"[..]));
 }

@@ -1,4 +1,4 @@
-//! A store is a sorted map, whatever is done to it and however often it is opened.
+//! Model test: a store behaves like a sorted map, also when it is reopened.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // Short keys of few bytes, so that steps meet; zeros are what fjall's adapter treats specially.
+    // Short keys of few distinct bytes, so that steps affect the same keys; fjall's adapter treats zeros specially.
     let key = prop::collection::vec(prop::sample::select(vec![0_u8, 1, 127, 255]), 0..4);
     let value = prop_oneof![
         5 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Some),
@@ -24,7 +24,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(prop_oneof![12 => write, 3 => Just(Step::Reopen), 1 => Just(Step::Destroy)], 1..24)
 }
 
-/// `FAUST_TEST_CASES` as in the other suites.
+/// Returns the number of cases, from `FAUST_TEST_CASES` as in the other suites.
 fn cases() -> u32 {
     std::env::var("FAUST_TEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(12)
 }
@@ -32,7 +32,7 @@ fn cases() -> u32 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
-    /// Law: contents and mark are those of a sorted map to which the same was done.
+    /// Law: contents and mark are those of a sorted map after the same steps.
     #[test]
     fn a_store_is_a_sorted_map(steps in steps()) {
         on_each_engine(|kind| {

@@ -9,22 +9,22 @@ use super::thread::Pace;
 use crate::store::port::StoreName;
 use crate::store::writer::thread;
 
-/// A handle to the thread. It ends when the last handle is dropped; what waits then is not written.
+/// A handle to the store writer. The thread ends when the last handle is dropped, without writing the pending jobs.
 #[derive(Clone)]
 pub(crate) struct StoreWriter {
     handle: Arc<Handle>,
 }
 
-/// The writer was closed with work left.
+/// The error of a writer that was closed with pending jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{bytes} bytes of tables were not written to the store within {within:?}; nothing is lost, but the next start \
+    "{bytes} bytes of tables were not written to the store within {within:?}; no data is lost, but the next start \
      restores them from the changelog"
 )]
 pub(crate) struct Unwritten {
-    /// How much was left.
+    /// Number of bytes that were not written.
     pub(crate) bytes: u64,
-    /// The time it was given.
+    /// The timeout.
     pub(crate) within: Duration,
 }
 
@@ -32,7 +32,7 @@ impl StoreWriter {
     /// Starts the thread. `limit_bytes` is the setting `state_memory`.
     ///
     /// # Errors
-    /// The system has no thread to give.
+    /// Returns an error if the thread cannot be started.
     pub(crate) fn spawn(limit_bytes: u64) -> std::io::Result<Self> {
         Self::spawn_paced(limit_bytes, Pace::default())
     }
@@ -44,55 +44,57 @@ impl StoreWriter {
         Ok(Self { handle: Arc::new(Handle { queue }) })
     }
 
-    /// Adds a job; never blocks, and takes it even when there is no room.
+    /// Adds a job. Never blocks, and accepts the job even if there is no room.
     pub(crate) fn submit(&self, job: Job) {
         self.queue().push(job);
     }
 
-    /// Bytes that wait or are being written.
+    /// Returns the number of bytes that are pending or being written.
     pub(crate) fn backlog(&self) -> u64 {
         self.queue().backlog()
     }
 
-    /// False from when the backlog exceeds the limit until it is below half of it.
+    /// Returns whether there is room: false once the backlog has exceeded the limit, until it is below half of it.
     pub(crate) fn has_room(&self) -> bool {
         self.queue().has_room()
     }
 
-    /// Waits until there is room. A writer that has ended has room: its jobs fail at once.
+    /// Waits until there is room. A stopped writer has room, because its jobs fail at once.
     pub(crate) async fn room(&self) {
         self.queue().until(Queue::has_room).await;
     }
 
-    /// Waits until every job submitted for this store before the call is written, or has failed.
+    /// Waits until every job submitted for this store before the call has been written or has failed.
     pub(crate) async fn flushed(&self, store: &StoreName) {
         let submitted = self.queue().submitted(store);
         let _awaiting = self.hurry();
         self.queue().until(|queue| queue.has_finished(store, submitted)).await;
     }
 
-    /// Until this is dropped, jobs wait for company: somebody restores, and tables that can be read come before stores
-    /// that have them. Not when much waits already, or for long.
+    /// Delays jobs until the returned guard is dropped, so that more of them are merged. Used during a restore, because
+    /// making tables readable has priority over writing them to stores. Jobs are not delayed for long, nor while the
+    /// backlog is large.
     pub(crate) fn rest(&self) -> Wish {
         self.queue().wish(|rests, _| *rests += 1);
         Wish { queue: Arc::clone(self.queue()), take_back: |rests, _| *rests -= 1 }
     }
 
-    /// Until this is dropped, nothing [rests](Self::rest): somebody waits for a store.
+    /// Suspends the delays of [`rest`](Self::rest) until the returned guard is dropped. Used while a task waits for a
+    /// store.
     pub(crate) fn hurry(&self) -> Wish {
         self.queue().wish(|_, awaited| *awaited += 1);
         Wish { queue: Arc::clone(self.queue()), take_back: |_, awaited| *awaited -= 1 }
     }
 
-    /// Writes what waits, takes no more, and ends the thread. Jobs that are left fail with kind `Gone`.
+    /// Writes the pending jobs, accepts no more, and stops the thread. Jobs that remain fail with the kind `Gone`.
     ///
     /// # Errors
-    /// Time ran out: a disk is full or stuck. A write that the system holds may still end later.
+    /// Returns an error on timeout, if a disk is full or does not respond. A blocked write may still complete later.
     pub(crate) async fn close(self, within: Duration) -> Result<(), Unwritten> {
         let deadline = Instant::now() + within;
         self.queue().end(End::Drained);
         let queue = Arc::clone(self.queue());
-        // Real time on a thread of its own, since tests may have stopped the runtime's clock.
+        // Waits in real time on a separate thread, because tests may have paused the runtime's clock.
         let ended = tokio::task::spawn_blocking(move || queue.wait_for_end(deadline)).await;
         let bytes = self.backlog();
         self.queue().end(End::Abandoned);
@@ -104,7 +106,7 @@ impl StoreWriter {
     }
 }
 
-/// Holds as long as it lives.
+/// A guard that withdraws a request to the writer when it is dropped.
 pub(crate) struct Wish {
     queue: Arc<Queue>,
     take_back: fn(&mut usize, &mut usize),
@@ -116,7 +118,7 @@ impl Drop for Wish {
     }
 }
 
-/// Ends the thread when the last clone goes.
+/// Stops the thread on drop, which happens with the last clone of a [`StoreWriter`].
 struct Handle {
     queue: Arc<Queue>,
 }

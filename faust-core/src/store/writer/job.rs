@@ -5,22 +5,22 @@ use std::sync::Arc;
 use crate::store::port::{Store, StoreError, StoreName};
 use crate::store::sealed::Sealed;
 
-/// What one cut has changed in one store.
+/// The changes of one seal to one store.
 pub(crate) struct Job {
-    /// Where to write it.
+    /// The store to write to.
     pub(crate) store: Arc<dyn Store>,
-    /// The store's name: jobs of one name are written in the order in which they were submitted.
+    /// The store's name. Jobs with the same name are written in the order in which they were submitted.
     pub(crate) name: StoreName,
     /// The changes.
     pub(crate) batch: Arc<Sealed>,
-    /// How far in the changelog the store is with them.
+    /// The position in the changelog that the store has reached with these changes.
     pub(crate) mark: Vec<u8>,
-    /// Called once, on the writer's thread: it must not block.
+    /// Callback with the result. It is called once, on the writer's thread, and must not block.
     pub(crate) done: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
 }
 
 impl Job {
-    /// What it counts against the limit.
+    /// Returns the bytes that the job counts toward the limit.
     pub(super) fn size_bytes(&self) -> u64 {
         self.batch.size_bytes() + (size_of::<Self>() + self.mark.len()) as u64
     }

@@ -1,4 +1,4 @@
-//! What the handles and the thread of the store writer share: the jobs that wait and the counts of them.
+//! The state shared by the handles and the thread of the store writer: the pending jobs and their counts.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,32 +11,32 @@ use tokio::sync::Notify;
 use super::job::Job;
 use crate::store::port::{StoreError, StoreErrorKind, StoreName};
 
-/// The jobs and their counts.
+/// The pending jobs and their counts.
 pub(super) struct Queue {
     limit: u64,
     inner: Mutex<Inner>,
-    /// Something in `inner` has changed that a thread may wait for.
+    /// Notifies threads of changes to `inner`.
     changed: Condvar,
-    /// The same for tasks.
+    /// Notifies tasks of finished jobs.
     progress: Notify,
     backlog: AtomicU64,
-    /// Above the high mark and not yet below the low one.
+    /// Set once the backlog has exceeded the limit, until it is below half of it.
     full: AtomicBool,
 }
 
 #[derive(Default)]
 struct Inner {
     jobs: Vec<Job>,
-    /// When the oldest of them came.
+    /// Time at which the oldest pending job was submitted.
     since: Option<Instant>,
-    /// How many wish that jobs wait.
+    /// Number of guards of [`StoreWriter::rest`](super::StoreWriter::rest).
     rests: usize,
-    /// How many wait for a store.
+    /// Number of guards of [`StoreWriter::hurry`](super::StoreWriter::hurry).
     awaited: usize,
     end: Option<End>,
-    /// The thread has gone.
+    /// Set once the thread has ended.
     ended: bool,
-    /// Of each store, how many jobs came and how many of them are over.
+    /// Numbers of submitted and finished jobs of each store.
     counts: HashMap<StoreName, Counts>,
 }
 
@@ -46,12 +46,12 @@ struct Counts {
     finished: u64,
 }
 
-/// How the thread is to end.
+/// Ways to stop the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum End {
-    /// When nothing waits any more.
+    /// Once no jobs are pending.
     Drained,
-    /// As soon as it can.
+    /// As soon as possible.
     Abandoned,
 }
 
@@ -67,7 +67,7 @@ impl Queue {
         }
     }
 
-    /// Adds a job, or fails it when the writer is closed.
+    /// Adds a job, or fails it if the writer is closed.
     pub(super) fn push(&self, job: Job) {
         let mut inner = self.inner();
         inner.counts.entry(job.name.clone()).or_default().submitted += 1;
@@ -88,8 +88,8 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits for jobs, and with them for restores while the oldest is younger than `rest`; takes all of them. None when
-    /// the thread is to end.
+    /// Waits for jobs and takes all of them. During a restore, it delays them until the oldest has waited for `rest`.
+    /// Returns `None` if the thread is to end.
     pub(super) fn take(&self, rest: Duration) -> Option<Vec<Job>> {
         let mut inner = self.inner();
         loop {
@@ -108,14 +108,14 @@ impl Queue {
         }
     }
 
-    /// How long what waits may wait yet, if anybody wishes it to.
+    /// Returns the time for which the pending jobs are still to be delayed, if any.
     fn rest(&self, inner: &Inner, longest: Duration) -> Option<Duration> {
         let wished = inner.rests > 0 && inner.awaited == 0 && inner.end.is_none();
         let waited = inner.since.filter(|_| wished && self.backlog() < self.limit / 4 * 3)?.elapsed();
         longest.checked_sub(waited).filter(|rest| !rest.is_zero())
     }
 
-    /// Changes how many wish that jobs wait, and how many wait for a store.
+    /// Changes the numbers of guards that delay jobs and that suspend the delays.
     pub(super) fn wish(&self, change: impl FnOnce(&mut usize, &mut usize)) {
         let mut inner = self.inner();
         let Inner { rests, awaited, .. } = &mut *inner;
@@ -124,12 +124,12 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// A job is over.
+    /// Completes a job with its result.
     pub(super) fn finish(&self, job: Job, result: Result<(), StoreError>) {
         let (size, name) = (job.size_bytes(), job.name);
-        // Before it counts as finished: who waits for that may count on what `done` does.
+        // Call `done` before counting the job as finished: waiters may rely on its effects.
         if catch_unwind(AssertUnwindSafe(|| (job.done)(result))).is_err() {
-            tracing::error!(store = %name, "what was to be done after a write panicked");
+            tracing::error!(store = %name, "the callback of a store write panicked");
         }
         let mut inner = self.inner();
         inner.counts.entry(name).or_default().finished += 1;
@@ -152,14 +152,14 @@ impl Queue {
         self.inner().end == Some(End::Abandoned)
     }
 
-    /// Lets time pass, but not after the thread was told to end at once.
+    /// Blocks for the given time, or until the writer is abandoned.
     pub(super) fn pause(&self, pause: Duration) {
         let goes_on = |inner: &mut Inner| inner.end != Some(End::Abandoned);
         let waited = self.changed.wait_timeout_while(self.inner(), pause, goes_on);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The thread's last word: fails what is left.
+    /// Records that the thread has ended, and fails the remaining jobs.
     pub(super) fn ended(&self) {
         let mut inner = self.inner();
         inner.end = Some(End::Abandoned);
@@ -172,19 +172,19 @@ impl Queue {
         self.progress.notify_waiters();
     }
 
-    /// Blocks until the thread has ended; false when that took too long.
+    /// Blocks until the thread has ended. Returns false on timeout.
     pub(super) fn wait_for_end(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.changed.wait_timeout_while(self.inner(), left, |inner| !inner.ended);
         waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 
-    /// Waits until something holds that changes only when a job is over.
+    /// Waits until a condition holds that changes only when a job finishes or the thread ends.
     pub(super) async fn until(&self, holds: impl Fn(&Self) -> bool) {
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
-            // IMPORTANT: before the look, or progress between the two is missed.
+            // IMPORTANT: enable the notification before checking, or progress between the two would be missed.
             progress.as_mut().enable();
             if holds(self) {
                 return;
@@ -205,7 +205,7 @@ impl Queue {
         self.inner().counts.get(store).map_or(0, |counts| counts.submitted)
     }
 
-    /// Whether so many jobs of this store are over, or nothing will be any more.
+    /// Returns whether this number of jobs of the store have finished, or the thread has ended.
     pub(super) fn has_finished(&self, store: &StoreName, jobs: u64) -> bool {
         let inner = self.inner();
         inner.ended || inner.counts.get(store).is_some_and(|counts| counts.finished >= jobs) || jobs == 0
@@ -216,8 +216,8 @@ impl Queue {
     }
 }
 
-/// For jobs that came too late.
+/// Creates the error of jobs that the writer did not write before it was stopped.
 pub(super) fn gone() -> StoreError {
-    let why = "was ended before it came to this; the next restore reads it from the changelog";
+    let why = "was stopped before it wrote these changes; the next restore reads them from the changelog";
     StoreError::new(StoreErrorKind::Gone, "the store writer".to_owned(), why.to_owned())
 }

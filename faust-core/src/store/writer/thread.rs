@@ -1,4 +1,4 @@
-//! The thread of the store writer: takes what waits, store by store, and does not give up on a disk that refuses.
+//! The thread of the store writer. It writes the pending jobs store by store, and retries while the disk fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -9,19 +9,19 @@ use super::job::Job;
 use super::queue::{Queue, gone};
 use crate::store::port::{Store, StoreError, StoreErrorKind, Write};
 
-/// Entries written at once: enough for fjall to write files directly, and few enough to end soon when told to.
+/// Maximum number of entries per write: enough for fjall to write files directly, and few enough for a prompt shutdown.
 const CHUNK: usize = 50_000;
 
-/// How long to wait for what.
+/// Delays of the thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// The longest that jobs wait for a restore: one that takes longer does not keep the stores of others behind.
+    /// Maximum delay of jobs during a restore, so that a long restore does not hold up the stores of other tables.
     pub(super) rest: Duration,
-    /// The pause after the first failure; it doubles each time.
+    /// Pause after the first failure, which doubles with each further failure.
     pub(super) first: Duration,
-    /// The longest pause.
+    /// Maximum pause.
     pub(super) longest: Duration,
-    /// How often the log hears of it.
+    /// Interval between log lines about the failure.
     pub(super) report_every: Duration,
 }
 
@@ -36,9 +36,9 @@ impl Default for Pace {
     }
 }
 
-/// Runs until the queue says so.
+/// Runs until the queue is closed.
 pub(super) fn run(queue: &Queue, pace: Pace) {
-    // Whatever happens here, the queue must hear of the end, or a close would wait in vain.
+    // The queue must be notified of the end even after a panic, or a close would wait until its timeout.
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut refused = Refused::default();
         while let Some(jobs) = queue.take(pace.rest) {
@@ -47,11 +47,11 @@ pub(super) fn run(queue: &Queue, pace: Pace) {
     }));
     queue.ended();
     if ran.is_err() {
-        tracing::error!("the store writer panicked; tables are written no more until the worker starts again");
+        tracing::error!("the store writer panicked; no table is written to its store until the worker restarts");
     }
 }
 
-/// The jobs of each store together, in their order; the store that has waited longest first.
+/// Groups the jobs by store, in their order. The store with the oldest job comes first.
 fn by_store(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     let mut groups: Vec<Vec<Job>> = Vec::new();
     for job in jobs {
@@ -63,8 +63,8 @@ fn by_store(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     groups
 }
 
-/// Stores that did not take something, whatever was tried. What comes later must not be written either: its mark would say
-/// that all before it is there, and a restore would never learn of what is missing.
+/// Stores that have permanently failed to write a batch. Later batches must not be written either: their marks would
+/// claim that all earlier changes are in the store, and a restore would never add the missing ones.
 #[derive(Default)]
 struct Refused(Vec<(Weak<dyn Store>, StoreError)>);
 
@@ -81,7 +81,7 @@ impl Refused {
     }
 }
 
-/// Writes the jobs of one store, which are all done together.
+/// Writes the jobs of one store, and completes all of them together.
 fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
     let Some(last) = jobs.last() else { return };
     if let Some(error) = refused.by(&last.store) {
@@ -90,7 +90,8 @@ fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
     }
     let entries = merge(jobs.iter().map(|job| &*job.batch));
     let (most, rest) = entries.split_at(entries.len().saturating_sub(1) / CHUNK * CHUNK);
-    // IMPORTANT: the mark of the last job, with the last chunk; what came before it would not be read again.
+    // IMPORTANT: only the last chunk may carry the mark, that of the last job: a restore does not read changes before
+    // the mark again.
     let result = most
         .chunks(CHUNK)
         .try_for_each(|chunk| insist(queue, &*last.store, chunk, None, pace))
@@ -98,14 +99,14 @@ fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
     if let Err(error) = &result
         && error.kind() != StoreErrorKind::Gone
     {
-        tracing::error!(store = %last.name, "cannot write a table to its store, and trying again is of no use: {error}");
+        tracing::error!(store = %last.name, "cannot write a table to its store, and retrying does not help: {error}");
         refused.note(&last.store, error);
     }
     drop(entries);
     jobs.into_iter().for_each(|job| queue.finish(job, result.clone()));
 }
 
-/// Tries again while the disk refuses; other errors do not go away.
+/// Writes entries, and retries while the disk fails. Other errors are permanent.
 fn insist(
     queue: &Queue,
     store: &dyn Store,
@@ -124,7 +125,7 @@ fn insist(
                 if reported.is_none_or(|at| at.elapsed() >= pace.report_every) {
                     tracing::error!(
                         waiting_bytes = queue.backlog(),
-                        "cannot write tables to their store, trying again for {:?} now: {error}",
+                        "cannot write tables to their store, retrying for {:?}: {error}",
                         began.elapsed(),
                     );
                     reported = Some(Instant::now());

@@ -1,4 +1,4 @@
-//! Random histories of an overlay, held against maps: what is open, sealed, committed, stored, and in the changelog.
+//! Random histories of an overlay, compared with maps of the open, sealed, committed, stored and logged entries.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,7 +11,7 @@ use crate::table_state::held::Held;
 use crate::table_state::overlay::{DirtyKey, Overlay};
 use crate::table_state::prefetch::KeyBatch;
 
-/// What happens to an overlay.
+/// An operation on an overlay.
 #[derive(Clone, Debug)]
 enum Step {
     Read(u8),
@@ -40,7 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A restore: batches of committed entries, then keys of which the changelog holds something that was never committed.
+/// A restore: batches of committed entries, then keys of which the changelog has records that were not committed.
 type Restore = (Vec<BTreeMap<u8, Option<u16>>>, Vec<(u8, Option<u16>)>);
 
 fn restore() -> impl Strategy<Value = Restore> {
@@ -59,12 +59,12 @@ struct World {
     open: Values,
     sealed: Option<Values>,
     committed: Values,
-    /// What was handed to the store and has not arrived.
+    /// Changes submitted to the store and not written yet.
     jobs: VecDeque<(u64, Changes)>,
-    /// What was sealed, for the store.
+    /// Changes of the sealed epoch, for the store.
     sealed_entries: Changes,
     store: Values,
-    /// The last record of each key, whether its cut was committed or not.
+    /// The last record of each key, whether its seal was committed or not.
     changelog: BTreeMap<u8, Option<u16>>,
 }
 
@@ -77,7 +77,7 @@ fn value(held: &Held<u16>) -> Option<u16> {
         Held::Absent => None,
         Held::Bytes(bytes) => Some(std::str::from_utf8(bytes).unwrap().parse().unwrap()),
         Held::Value(value) => Some(*value),
-        Held::Taken => panic!("nobody has taken it"),
+        Held::Taken => panic!("a value was taken and not put back"),
     }
 }
 
@@ -151,7 +151,7 @@ impl World {
                 assert_eq!(value(&before), self.open.get(key).copied());
                 put(&mut self.open, *key, *new);
             }
-            // A task has one commit under way at a time.
+            // A task has at most one pending commit.
             Step::Seal if self.sealed.is_none() => self.seal(),
             Step::Committed => self.commit(),
             Step::Unseal => {
@@ -185,7 +185,7 @@ impl World {
         let committed = &self.committed;
         let sealed = self.overlay.seal(|DirtyKey { key, held, is_new }| {
             assert_eq!(is_new, !committed.contains_key(&key[0]), "whether key {} is new", key[0]);
-            assert_eq!(entries.insert(key[0], value(held)), None, "key {} is told twice", key[0]);
+            assert_eq!(entries.insert(key[0], value(held)), None, "key {} is sealed twice", key[0]);
             Ok::<_, std::convert::Infallible>(4)
         });
         sealed.unwrap();
@@ -199,9 +199,9 @@ impl World {
         self.committed = sealed;
         let number = self.overlay.committed();
         self.jobs.push_back((number, std::mem::take(&mut self.sealed_entries)));
-        // A restore trusts every record up to the last cut that was committed, so none may tell of anything else.
+        // A restore relies on every record up to the last committed seal, so all of them must match the table.
         for (key, logged) in &self.changelog {
-            assert_eq!(*logged, self.committed.get(key).copied(), "what the changelog says of key {key}");
+            assert_eq!(*logged, self.committed.get(key).copied(), "the changelog's record of key {key}");
         }
         assert!(self.committed.keys().all(|key| self.changelog.contains_key(key)));
     }
@@ -222,12 +222,12 @@ impl World {
             let stored = self.store.get(&key).copied();
             let found = here.get(&key).copied().unwrap_or(stored);
             assert_eq!(found, self.open.get(&key).copied(), "key {key}");
-            assert!(unwritten.contains(&key) || found == stored, "key {key} differs from the store and is not told");
+            assert!(unwritten.contains(&key) || found == stored, "key {key} is neither stored nor unwritten");
         }
     }
 }
 
-/// How many random cases; `FAUST_TEST_CASES` asks for more.
+/// Returns the number of random cases, which `FAUST_TEST_CASES` overrides.
 fn cases() -> u32 {
     std::env::var("FAUST_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256)
 }
@@ -235,10 +235,10 @@ fn cases() -> u32 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
-    /// Law: whatever is sealed, committed, given up, taken back, stored and evicted, reads give what holds, and the
-    /// changelog, once a cut is committed, says the same as the table.
+    /// Law: after any sequence of seals, commits, rollbacks, store writes and evictions, reads return the current
+    /// values, and after each commit the changelog matches the table.
     #[test]
-    fn it_is_what_the_maps_say(
+    fn an_overlay_matches_its_model(
         limit in prop_oneof![Just(0u64), Just(300), Just(u64::MAX)],
         restore in restore(),
         steps in prop::collection::vec(step(), 1..60),
@@ -249,7 +249,7 @@ proptest! {
             world.apply(step);
             world.check();
         }
-        // Everything comes to its end: committed, stored, and only what there is room for stays.
+        // In the end everything is committed and stored, and clean entries are evicted if there is no room.
         world.apply(&Step::Committed);
         world.seal();
         world.commit();
@@ -261,7 +261,7 @@ proptest! {
         prop_assert_eq!(world.overlay.unwritten().count(), 0);
         if limit == 0 {
             world.apply(&Step::Evict(200));
-            prop_assert_eq!(world.overlay.entries().count(), 0, "clean entries go when there is no room");
+            prop_assert_eq!(world.overlay.entries().count(), 0, "clean entries are evicted when there is no room");
             prop_assert_eq!(world.budget.used(), 0);
         }
         let World { overlay, budget, .. } = world;
@@ -271,7 +271,7 @@ proptest! {
 }
 
 #[test]
-fn looking_ahead_finds_what_is_here_of_any_number_of_keys() {
+fn looking_ahead_finds_all_entries_for_any_number_of_keys() {
     let mut overlay = Overlay::<u16>::new(CacheBudget::new(u64::MAX));
     let mut keys = KeyBatch::default();
     assert_eq!(overlay.prefetch(&keys), 0);

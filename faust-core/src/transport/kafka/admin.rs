@@ -1,4 +1,4 @@
-//! Look-ups and declarations: librdkafka's blocking calls, made beside the runtime.
+//! Administration of topics and groups, and lookups. librdkafka's blocking calls run on the runtime's blocking threads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,29 +26,29 @@ use super::offsets;
 use crate::error::TransportError;
 use crate::transport::port::{Admin, Committed, NewTopic, TopicPartition, Watermarks, has_members, topic_id_text};
 
-/// How long a topic that was created may take to be seen by all.
+/// Maximum time until a created topic is visible and all its partitions have leaders.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
 
-/// Look-ups and declarations in one cluster.
+/// The admin client of a cluster.
 pub(super) struct KafkaAdmin {
     config: Arc<KafkaConfig>,
     admin: AdminClient<Bystander>,
-    /// Of no group; a consumer's look-ups never create a topic.
+    /// A consumer without a group, because a consumer's lookups never create topics.
     lookups: Arc<BaseConsumer<Bystander>>,
 }
 
 impl KafkaAdmin {
     pub(super) fn open(config: &Arc<KafkaConfig>) -> Result<Self, TransportError> {
-        let unusable = |error| unusable("opening of the admin client", &error);
+        let unusable = |error| unusable("opening the admin client", &error);
         let mut client = config.lookup(None);
-        // Nobody reads the admin client's log queue: what is not written does not pile up there.
+        // The admin client's log queue is not read, so log lines would accumulate there.
         client.set_log_level(RDKafkaLogLevel::Emerg);
         let admin = client.create_with_context(Bystander).map_err(unusable)?;
         let lookups = config.lookup(None).create_with_context(Bystander).map_err(unusable)?;
         Ok(Self { config: config.clone(), admin, lookups: Arc::new(lookups) })
     }
 
-    /// Runs a blocking look-up.
+    /// Runs a blocking lookup.
     async fn look_up<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -56,7 +56,7 @@ impl KafkaAdmin {
     ) -> Result<T, TransportError> {
         let (lookups, within) = (self.lookups.clone(), self.config.request_timeout);
         beside(what, move || {
-            // Serves the log lines and errors that have come since the last call.
+            // Serves the log lines and errors queued since the last call.
             while lookups.poll(Duration::ZERO).is_some() {}
             call(&lookups, within)
         })
@@ -82,7 +82,7 @@ impl KafkaAdmin {
         for topic in topics {
             while !self.visible(topic.name.clone()).await? {
                 if Instant::now() > deadline {
-                    let why = format!("no leader for each of its partitions after {VISIBLE_WITHIN:?}");
+                    let why = format!("not all of its partitions have a leader after {VISIBLE_WITHIN:?}");
                     return Err(TransportError::retriable(format!("creation of topic `{}`", topic.name), why));
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -92,9 +92,9 @@ impl KafkaAdmin {
     }
 
     async fn visible(&self, name: String) -> Result<bool, TransportError> {
-        self.look_up("look-up of a topic", move |lookups, within| {
+        self.look_up("lookup of a topic", move |lookups, within| {
             let metadata =
-                lookups.fetch_metadata(Some(&name), within).map_err(|error| failed("look-up of a topic", &error))?;
+                lookups.fetch_metadata(Some(&name), within).map_err(|error| failed("lookup of a topic", &error))?;
             Ok(metadata
                 .topics()
                 .iter()
@@ -117,7 +117,7 @@ impl fmt::Debug for KafkaAdmin {
 
 impl Admin for KafkaAdmin {
     fn topics(&self, names: Option<Vec<String>>) -> BoxFuture<'_, Result<BTreeMap<String, i32>, TransportError>> {
-        let what = "look-up of topics";
+        let what = "lookup of topics";
         self.look_up(what, move |lookups, within| {
             let mut found = BTreeMap::new();
             for name in names.map_or_else(|| vec![None], |names| names.into_iter().map(Some).collect()) {
@@ -171,7 +171,7 @@ impl Admin for KafkaAdmin {
     }
 
     fn topic_ids(&self, names: Vec<String>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
-        let what = "look-up of topic ids";
+        let what = "lookup of topic ids";
         self.look_up(what, move |lookups, within| {
             let rows = topic_ids(lookups.client(), &names.into_iter().collect(), within);
             let mut ids = BTreeMap::new();
@@ -188,7 +188,7 @@ impl Admin for KafkaAdmin {
     }
 
     fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>> {
-        self.look_up("look-up of watermarks", move |lookups, within| offsets::watermarks(lookups, &of, within)).boxed()
+        self.look_up("lookup of watermarks", move |lookups, within| offsets::watermarks(lookups, &of, within)).boxed()
     }
 
     fn configs(
@@ -202,7 +202,7 @@ impl Admin for KafkaAdmin {
                 .admin
                 .describe_configs(&wanted, &self.options())
                 .await
-                .map_err(|error| failed("look-up of configurations", &error))?;
+                .map_err(|error| failed("lookup of configurations", &error))?;
             let value = |resource: ConfigResource| {
                 let OwnedResourceSpecifier::Topic(topic) = &resource.specifier else { return None };
                 Some((topic.clone(), resource.get(name)?.value.clone()?))
@@ -217,7 +217,7 @@ impl Admin for KafkaAdmin {
         group: &str,
         of: Vec<TopicPartition>,
     ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
-        let what = "look-up of committed offsets";
+        let what = "lookup of committed offsets";
         let (client, within) = (self.config.lookup(Some(group)), self.config.request_timeout);
         beside(what, move || {
             let consumer: BaseConsumer<_> =
@@ -228,7 +228,7 @@ impl Admin for KafkaAdmin {
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>> {
-        let what = "look-up of groups";
+        let what = "lookup of groups";
         self.look_up(what, move |lookups, within| {
             let listed = lookups.fetch_group_list(None, within).map_err(|error| failed(what, &error))?;
             Ok(listed.groups().iter().map(|group| (group.name().to_owned(), group.members().len())).collect())
@@ -252,7 +252,7 @@ impl Admin for KafkaAdmin {
     }
 }
 
-/// How many partitions a topic has; `None` when it does not exist.
+/// Returns a topic's number of partitions, or `None` if the topic does not exist.
 fn partitions(topic: &MetadataTopic) -> Option<i32> {
     let missing =
         topic.error().is_some_and(|error| RDKafkaErrorCode::from(error) != RDKafkaErrorCode::LeaderNotAvailable);

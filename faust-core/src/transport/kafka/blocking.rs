@@ -2,7 +2,7 @@
 
 use crate::error::TransportError;
 
-/// Makes a blocking call beside the runtime.
+/// Runs a blocking call on the runtime's pool of blocking threads.
 pub(super) async fn beside<T: Send + 'static>(
     what: &str,
     call: impl FnOnce() -> Result<T, TransportError> + Send + 'static,

@@ -20,7 +20,7 @@ pub struct KafkaTransport {
 }
 
 impl KafkaTransport {
-    /// Nothing is connected yet: that is for the parts opened from it.
+    /// Creates a transport. It does not connect: each client opened from it does.
     pub fn new(config: KafkaConfig) -> Self {
         Self { config: Arc::new(config) }
     }
@@ -62,6 +62,6 @@ impl Transport for KafkaTransport {
         from: Vec<(TopicPartition, StartAt)>,
     ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
         let config = self.config.clone();
-        beside("opening of a tail", move || tail::open(&config, from)).boxed()
+        beside("opening a tail", move || tail::open(&config, from)).boxed()
     }
 }

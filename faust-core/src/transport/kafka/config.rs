@@ -1,4 +1,4 @@
-//! What can be set about a Kafka connection, and the librdkafka properties that follow from it.
+//! Settings of a Kafka connection, and the librdkafka properties derived from them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,57 +7,59 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use crate::time::millis;
 
-/// How to reach a cluster and how to behave there.
+/// Settings for connecting to a cluster, and for its consumers and producers.
 #[derive(Clone)]
 pub struct KafkaConfig {
-    /// Host and port of one or more brokers, separated by commas.
+    /// `host:port` of one or more brokers, separated by commas.
     pub bootstrap: String,
-    /// What brokers call this program in their logs and quotas.
+    /// Name of this program in the brokers' logs and quotas.
     pub client_id: String,
-    /// After this long without a heartbeat the group gives this worker's partitions to others.
+    /// Time without a heartbeat after which the group reassigns this worker's partitions.
     pub session_timeout: Duration,
-    /// How often the group hears from this worker; at most a third of the session timeout.
+    /// Interval between heartbeats, at most a third of the session timeout.
     pub heartbeat_interval: Duration,
-    /// How long a rebalance may keep this worker from polling before the group drops it.
+    /// Time for which a rebalance may keep this worker from polling before the group removes it.
     pub max_poll_interval: Duration,
-    /// How long a revocation may take; well under `max_poll_interval`, or the others would not wait for it.
+    /// Maximum duration of a revocation. It must be well below `max_poll_interval`, or the other members would not wait
+    /// for it.
     pub rebalance_budget: Duration,
-    /// How long one request may take before it counts as failed.
+    /// Time after which a request has failed.
     pub request_timeout: Duration,
-    /// Where to begin without a committed offset.
+    /// Start position of a partition without a committed offset.
     pub auto_offset_reset: OffsetReset,
-    /// Bytes of messages read ahead, of all partitions together.
+    /// Bytes of messages to prefetch, for all partitions together.
     pub fetch_memory: usize,
-    /// How long a broker may hold a fetch for which it has no data; also the delay until an end is noticed. librdkafka
-    /// has one fetch at a time, and leaves out partitions whose queue is full: those wait for one that is at its end.
+    /// Maximum time a broker may hold a fetch for which it has no data. This is also the delay until a partition end is
+    /// detected. librdkafka sends one fetch at a time and omits partitions whose queue is full, so these wait while a
+    /// fetch for partitions at their end is held.
     pub fetch_wait: Duration,
-    /// The largest batch a request to write may carry, in bytes.
+    /// Maximum size of a batch in a produce request, in bytes.
     pub max_message_bytes: usize,
-    /// How long a message waits for others to share a request with.
+    /// Time for which a message waits for others to form a batch.
     pub linger: Duration,
-    /// Bytes of messages waiting to be sent, of all topics together.
+    /// Bytes of messages waiting to be sent, for all topics together.
     pub producer_memory: usize,
-    /// When to give a message up; `None` waits for brokers as long as they are away.
+    /// Time after which the delivery of a message has failed. With `None`, messages wait until brokers are available.
     pub delivery_timeout: Option<Duration>,
     /// `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
-    /// A lasting name of this worker: it may restart within the session timeout without a rebalance.
+    /// Name for static membership: this worker can restart within the session timeout without a rebalance.
     pub group_instance_id: Option<String>,
-    /// Who assigns the partitions.
+    /// Protocol of the consumer group, which determines who assigns the partitions.
     pub group_protocol: GroupProtocol,
-    /// Whether queues notice the ends of partitions, as `--until-idle` needs.
+    /// Enables the detection of partition ends, which `--until-idle` requires.
     pub partition_eof: bool,
-    /// Any librdkafka property by its name, such as `security.protocol`; wins over all above. A name that begins with
-    /// `consumer.` or `producer.` holds for that side only.
+    /// librdkafka properties by name, such as `security.protocol`. They override all settings above. A property with
+    /// the prefix `consumer.` or `producer.` applies only to consumers or producers.
     pub settings: BTreeMap<String, String>,
 }
 
-/// Where a partition without a (valid) committed offset begins.
+/// Start position of a partition without a valid committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetReset {
-    /// With the oldest message kept.
+    /// The log start offset.
     Earliest,
-    /// With what comes from now on.
+    /// The end of the log: only new messages are read.
     Latest,
     /// Nowhere: it is an error, [`OffsetOutOfRange`](crate::error::TransportErrorKind::OffsetOutOfRange).
     None,
@@ -66,14 +68,14 @@ pub enum OffsetReset {
 /// The protocol of the consumer group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupProtocol {
-    /// The members assign (range assignor).
+    /// The members assign the partitions (range assignor).
     Classic,
-    /// The broker assigns (KIP-848).
+    /// The broker assigns the partitions (KIP-848).
     Consumer,
 }
 
 impl KafkaConfig {
-    /// Defaults for a cluster at `bootstrap`.
+    /// Creates the default settings for the cluster at `bootstrap`.
     pub fn new(bootstrap: impl Into<String>) -> Self {
         Self {
             bootstrap: bootstrap.into(),
@@ -98,14 +100,16 @@ impl KafkaConfig {
         }
     }
 
-    /// For a member of `group` that shares [`fetch_memory`](Self::fetch_memory) out to `partitions`.
+    /// Returns the properties of a member of `group`, which divides [`fetch_memory`](Self::fetch_memory) by
+    /// `partitions`.
     pub(super) fn member(&self, group: &str, partitions: usize) -> ClientConfig {
         let mut client = self.reading(partitions);
         client.set("group.id", group);
         client.set("max.poll.interval.ms", ms(self.max_poll_interval));
         client.set("enable.partition.eof", self.partition_eof.to_string());
-        // For what retention deletes before it is read. librdkafka says so in the log; a queue could not go on by itself,
-        // since a member that has stopped fetching starts again only with the next assignment.
+        // Applies when retention deletes messages before they are read. librdkafka logs this and resets the offset. The
+        // queue could not do so itself: a member that has stopped fetching a partition resumes only with the next
+        // assignment.
         let reset = match self.auto_offset_reset {
             OffsetReset::Earliest => "earliest",
             OffsetReset::Latest => "latest",
@@ -118,7 +122,7 @@ impl KafkaConfig {
                 client.set("session.timeout.ms", ms(self.session_timeout));
                 client.set("heartbeat.interval.ms", ms(self.heartbeat_interval));
             }
-            // The broker owns the timeouts; naming them is an error at creation.
+            // The broker defines the timeouts; setting them makes the creation of the client fail.
             GroupProtocol::Consumer => {
                 client.set("group.protocol", "consumer");
                 client.set("group.remote.assignor", "range");
@@ -130,8 +134,8 @@ impl KafkaConfig {
         self.overridden(client, "consumer.")
     }
 
-    /// For a reader outside any group. librdkafka cannot assign without a group's name, but it never joins this one.
-    /// An end is noticed only after an empty fetch, so after `wait`.
+    /// Returns the properties of a reader outside any group. librdkafka requires a group name to assign partitions, but
+    /// never joins this group. Partition ends are detected only by an empty fetch, that is, after `wait`.
     pub(super) fn outsider(&self, partitions: usize, wait: Duration) -> ClientConfig {
         let mut client = self.reading(partitions);
         client.set("group.id", format!("{}-reader", self.client_id));
@@ -140,7 +144,7 @@ impl KafkaConfig {
         self.overridden(client, "consumer.")
     }
 
-    /// For look-ups; in `group`'s name where it is given.
+    /// Returns the properties of a client for lookups, for those of a `group` if one is given.
     pub(super) fn lookup(&self, group: Option<&str>) -> ClientConfig {
         let mut client = self.common();
         if let Some(group) = group {
@@ -150,11 +154,11 @@ impl KafkaConfig {
         self.overridden(client, "consumer.")
     }
 
-    /// For a producer.
+    /// Returns the properties of a producer.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut client = self.common();
         client.set("enable.idempotence", "true");
-        // Java's placement; librdkafka's own default would break co-partitioning.
+        // Java's partitioner: librdkafka's default would break co-partitioning.
         client.set("partitioner", "murmur2_random");
         client.set("linger.ms", ms(self.linger));
         client.set("batch.num.messages", "10000");
@@ -163,24 +167,24 @@ impl KafkaConfig {
         client.set("queue.buffering.max.messages", "100000");
         client.set("queue.buffering.max.kbytes", (self.producer_memory >> 10).clamp(64, 2_097_151).to_string());
         client.set("message.timeout.ms", self.delivery_timeout.map_or("0".to_owned(), ms));
-        // Transactions ask again after this while the broker still ends the one before.
+        // Delay of a transaction's retry while the broker is still completing the previous transaction.
         client.set("retry.backoff.ms", "10");
         self.overridden(client, "producer.")
     }
 
     fn reading(&self, partitions: usize) -> ClientConfig {
-        // Split queues are bounded one by one, so the worker's budget is shared out.
+        // Split queues are limited individually, so the worker's budget is divided among them.
         let share = (self.fetch_memory / partitions.max(1)).clamp(64 << 10, 64 << 20);
         let mut client = self.common();
         client.set("enable.auto.commit", "false");
         client.set("enable.auto.offset.store", "false");
         client.set("isolation.level", "read_committed");
-        // An offset that is gone is for us to see, outside a group.
+        // Outside a group, an offset out of range must be reported to the reader.
         client.set("auto.offset.reset", "error");
         client.set("queued.max.messages.kbytes", (share >> 10).to_string());
         client.set("fetch.message.max.bytes", share.min(1 << 20).to_string());
         client.set("fetch.wait.max.ms", ms(self.fetch_wait));
-        // The default of a second makes a consumer whose queue was full once 3 to 4 times slower.
+        // The default of one second makes a consumer 3 to 4 times slower once its queue has been full.
         client.set("fetch.queue.backoff.ms", "10");
         client
     }
@@ -218,7 +222,7 @@ impl KafkaConfig {
 
 impl std::fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The settings may hold passwords: only their names are shown.
+        // The settings may contain passwords, so only their names are shown.
         let names: Vec<_> = self.settings.keys().collect();
         f.debug_struct("KafkaConfig")
             .field("bootstrap", &self.bootstrap)
@@ -236,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reading_memory_is_shared_out_within_sensible_bounds() {
+    fn fetch_memory_is_divided_among_partitions_within_bounds() {
         let mut config = KafkaConfig::new("localhost:1");
         for (memory, partitions, kbytes) in
             [(64 << 20, 4, "16384"), (64 << 20, 100_000, "64"), (1 << 40, 1, "65536"), (0, 0, "64")]
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_by_name_wins_and_may_hold_for_one_side() {
+    fn a_librdkafka_property_overrides_and_may_apply_to_one_side() {
         let mut config = KafkaConfig::new("localhost:1");
         for (name, value) in
             [("linger.ms", "7"), ("producer.acks", "1"), ("consumer.check.crcs", "true"), ("sasl.username", "me")]

@@ -1,4 +1,5 @@
-//! Whether the brokers are there: told once per change, with librdkafka's own log lines at levels that fit.
+//! Tracking of whether the brokers are available, which is reported once per change, and logging of librdkafka's own
+//! log lines at suitable levels.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -9,7 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tracing::{debug, trace, warn};
 
-/// What is known of the brokers.
+/// The last known availability of the brokers.
 #[derive(Debug, Default)]
 pub(super) struct Connection(AtomicU8);
 
@@ -18,34 +19,34 @@ const UP: u8 = 1;
 const DOWN: u8 = 2;
 
 impl Connection {
-    /// Notes that a broker has answered; whether that is news.
+    /// Records that a broker has responded, and returns whether this is a change.
     pub(super) fn came_up(&self) -> bool {
         self.0.swap(UP, Ordering::Relaxed) != UP
     }
 
-    /// Notes that no broker answers; whether that is news.
+    /// Records that no broker is available, and returns whether this is a change.
     pub(super) fn went_down(&self) -> bool {
         self.0.swap(DOWN, Ordering::Relaxed) != DOWN
     }
 
-    /// Whether a broker has answered since the last fault.
+    /// Returns whether a broker has responded since the last failure.
     pub(super) fn is_up(&self) -> bool {
         self.0.load(Ordering::Relaxed) == UP
     }
 
-    /// Whether no broker has ever answered or failed to.
+    /// Returns whether the brokers have neither responded nor failed to respond so far.
     pub(super) fn is_unknown(&self) -> bool {
         self.0.load(Ordering::Relaxed) == UNKNOWN
     }
 
-    /// Whether the brokers are known to be away.
+    /// Returns whether the brokers are known to be unavailable.
     pub(super) fn is_down(&self) -> bool {
         self.0.load(Ordering::Relaxed) == DOWN
     }
 }
 
-/// Writes one of librdkafka's own log lines. It repeats a failed connection every second or so, so only what nobody
-/// else tells is a warning.
+/// Logs one of librdkafka's own log lines. librdkafka repeats a failed connection about every second, so facilities
+/// that are reported elsewhere are logged at debug level.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
         _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN" | "DISCONNECT" | "GETPID") => {
@@ -63,7 +64,7 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
-/// The context of clients whose connection nobody waits on: look-ups and readers.
+/// The context of clients whose availability is not tracked: lookups and readers.
 #[derive(Debug, Default)]
 pub(super) struct Bystander;
 
@@ -79,7 +80,7 @@ impl ClientContext for Bystander {
 
 impl ConsumerContext for Bystander {}
 
-/// Whether `error` says that no broker can be reached.
+/// Returns whether `error` means that no broker can be reached.
 pub(super) fn means_down(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
 }
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_changes_are_news() {
+    fn only_changes_are_reported() {
         let connection = Connection::default();
         assert!(connection.is_unknown());
         assert_eq!((connection.went_down(), connection.went_down()), (true, false));

@@ -1,22 +1,22 @@
-//! What librdkafka reports, as errors of the port: by what can be done about them.
+//! Conversion of librdkafka's errors to the port's errors, which are classified by the possible reaction.
 
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::error::{TransportError, TransportErrorKind};
 
-/// A failed attempt at `what`.
+/// Creates the error of a failed operation.
 pub(super) fn failed(what: impl Into<String>, error: &KafkaError) -> TransportError {
     let kind = error.rdkafka_error_code().map_or_else(|| kind_without_code(error), kind);
     TransportError { what: what.into(), why: reason(error), kind }
 }
 
-/// A failed attempt at `what` of which only the code is known.
+/// Creates the error of a failed operation of which only the error code is known.
 pub(super) fn refused(what: impl Into<String>, code: RDKafkaErrorCode) -> TransportError {
     TransportError { what: what.into(), why: code.to_string(), kind: kind(code) }
 }
 
-/// A client that could not be made: its settings are at fault.
+/// Creates the error of a client that could not be created because of its settings.
 pub(super) fn unusable(what: impl Into<String>, error: &KafkaError) -> TransportError {
     let mut why = reason(error);
     if why.contains("not available at build time") || why.contains("No provider for SASL") {
@@ -25,7 +25,7 @@ pub(super) fn unusable(what: impl Into<String>, error: &KafkaError) -> Transport
     TransportError::fatal(what, why)
 }
 
-/// What can be done about an error code.
+/// Classifies an error code.
 pub(super) fn kind(code: RDKafkaErrorCode) -> TransportErrorKind {
     use RDKafkaErrorCode as Code;
     match code {
@@ -76,7 +76,7 @@ pub(super) fn kind(code: RDKafkaErrorCode) -> TransportErrorKind {
     }
 }
 
-// rdkafka gives some errors as text only.
+// rdkafka reports some errors as text only.
 fn kind_without_code(error: &KafkaError) -> TransportErrorKind {
     match error {
         KafkaError::AdminOp(code) => kind(*code),
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_say_what_can_be_done() {
+    fn errors_are_classified_by_the_possible_reaction() {
         let cases = [
             (KafkaError::ConsumerCommit(RDKafkaErrorCode::IllegalGeneration), TransportErrorKind::Rebalanced),
             (KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId), TransportErrorKind::Rebalanced),

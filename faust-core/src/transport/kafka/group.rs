@@ -1,4 +1,4 @@
-//! Membership in a consumer group: one consumer, polled always by a thread of its own.
+//! Membership in a consumer group: one consumer, which a thread of its own polls continuously.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,9 +25,9 @@ use super::rebalance::GroupContext;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::port::{Committed, Group, GroupListener, Subscription, TopicPartition};
 
-/// How long one poll may wait: what a request to leave waits for at most.
+/// Maximum duration of one poll, and so the maximum delay of a request to leave.
 const POLL: Duration = Duration::from_millis(100);
-/// How often sleeping queues are made to look again, should a wake-up have been lost, and absent brokers are asked.
+/// Interval at which pending queues are woken, in case a wake-up was lost, and unavailable brokers are probed.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A member of a group.
@@ -44,13 +44,13 @@ const LEAVE: u8 = 1;
 const ABANDON: u8 = 2;
 
 impl KafkaGroup {
-    /// Starts the consumer and its thread; partitions come through `listener`.
+    /// Starts the consumer and its thread. Assigned partitions are passed to `listener`.
     pub(super) fn join(
         config: &Arc<KafkaConfig>,
         subscription: Subscription,
         listener: Arc<dyn GroupListener>,
     ) -> Result<Self, TransportError> {
-        let what = format!("joining of group `{}`", subscription.group);
+        let what = format!("joining group `{}`", subscription.group);
         let runtime = Handle::try_current().map_err(|error| TransportError::fatal(&*what, error))?;
         let context = GroupContext {
             listener,
@@ -67,7 +67,7 @@ impl KafkaGroup {
         let consumer: BaseConsumer<_> =
             client.create_with_context(context).map_err(|error| unusable(&*what, &error))?;
         let member = Arc::new(Member::new(consumer));
-        // Set once, here, before anything is polled.
+        // Set once, before the first poll.
         let _ = member.consumer().context().member.set(Arc::downgrade(&member));
         let (end, ended) = watch::channel(false);
         let signal = Arc::new(AtomicU8::new(RUN));
@@ -113,7 +113,7 @@ impl Group for KafkaGroup {
         let member = self.member.upgrade();
         async move {
             let Some(member) = member else {
-                let why = "the group has been left".to_owned();
+                let why = "the consumer has left the group".to_owned();
                 return Err(TransportError { what, why, kind: TransportErrorKind::Rebalanced });
             };
             if offsets.is_empty() {
@@ -133,7 +133,7 @@ impl Group for KafkaGroup {
         self.end(LEAVE);
         let mut ended = self.ended.clone();
         async move {
-            // An error means that the thread is gone, which is the end as well.
+            // An error means that the thread has panicked, which ends the membership as well.
             let _ = ended.wait_for(|ended| *ended).await;
         }
         .boxed()
@@ -159,13 +159,13 @@ fn commit(
         row.set_metadata(&committed.metadata);
     }
     match consumer.commit(&list, CommitMode::Sync) {
-        // Every offset was committed already.
+        // All offsets were committed already.
         Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
         committed => committed,
     }
 }
 
-/// The thread that owns the consumer.
+/// State of the thread that owns the consumer.
 struct Poller {
     member: Arc<Member<GroupContext>>,
     topics: Vec<Arc<str>>,
@@ -198,8 +198,8 @@ impl Poller {
         match consumer.poll(POLL) {
             None => {}
             Some(Ok(message)) => {
-                // Fetched between an assignment and the split of its queue, and not made void by the seek: nobody
-                // reads here, so it is fetched again.
+                // The message was fetched between an assignment and the split of its queue, and the seek did not
+                // invalidate it. This queue has no reader, so the message is fetched again.
                 let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
                 error!(target: "faust::kafka", "{topic}[{partition}] was read before its queue was split; reading offset {offset} again");
                 if let Err(error) = consumer.seek(topic, partition, Offset::Offset(offset), TICK) {
@@ -231,9 +231,9 @@ impl Poller {
                 .listener
                 .failed(TransportError { kind: TransportErrorKind::Fatal, ..failed("consuming", error) }),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                debug!(target: "faust::kafka", "a topic of {:?} does not exist yet", self.topics);
+                debug!(target: "faust::kafka", "one of the topics {:?} does not exist yet", self.topics);
             }
-            // Connections are told of by the context; librdkafka mends the rest itself.
+            // The context reports lost connections; librdkafka recovers from all other errors itself.
             _ => debug!(target: "faust::kafka", "{error}"),
         }
     }
@@ -253,7 +253,7 @@ impl Poller {
         }
     }
 
-    /// Asks the brokers whether they are there, where there is doubt.
+    /// Checks whether the brokers are available, unless they are known to be.
     fn probe(&self) {
         let consumer = self.member.consumer();
         let context = consumer.context();
@@ -280,10 +280,11 @@ impl Poller {
                 debug!(target: "faust::kafka", "while leaving: {error}");
             }
         }
-        // librdkafka 2.12.1 can crash when it leaves through a coordinator that is away; the group will notice anyway.
+        // librdkafka 2.12.1 can crash when it leaves a group whose coordinator is unavailable. Without the request, the
+        // session times out.
         let away = context.connection.is_down() || context.suspicion().is_some();
         if away || self.signal.load(Ordering::Relaxed) == ABANDON {
-            warn!(target: "faust::kafka", "left without a word to the group: its session ends after the session timeout");
+            warn!(target: "faust::kafka", "stopped without leaving the group: its partitions are reassigned after the session timeout");
             self.abandon();
         }
         context.readers().clear();
@@ -293,7 +294,7 @@ impl Poller {
         let context = self.member.consumer().context();
         context.abandoned.store(true, Ordering::Relaxed);
         self.member.abandon();
-        // Each holds the consumer, which holds the context, which holds them.
+        // Breaks a reference cycle: each reader holds the consumer, which holds the context, which holds the readers.
         context.readers().clear();
     }
 }

@@ -1,9 +1,10 @@
-//! The few calls that go past rdkafka to librdkafka itself; with `native/` the only unsafe code of the crate.
+//! The few calls that bypass rdkafka and use librdkafka directly. Together with `native/`, this is the only unsafe code
+//! of the crate.
 //!
-//! Why: reading a partition's queue message by message costs an event, an `Arc` and two locks each, and sending looks
-//! the topic up by name each time. In batches and with a cached topic the whole path handles 1.14-1.78 times the events
-//! of the plain loop instead of 1.01-1.17 times. rdkafka also panics on header names and offset metadata that are not
-//! UTF-8, which any other program may have written, and cannot leave a consumer without a goodbye to the group.
+//! With rdkafka, reading a partition's queue costs an event, an `Arc` and two locks per message, and sending looks up
+//! the topic by name each time. With batches and a cached topic, the whole path handles 1.14-1.78 times the events of
+//! the plain loop instead of 1.01-1.17 times. rdkafka also panics on header names and offset metadata that are not
+//! UTF-8, which other programs may have written, and it cannot destroy a consumer without leaving the group.
 #![allow(unsafe_code)]
 
 mod member;

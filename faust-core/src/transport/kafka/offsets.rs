@@ -1,4 +1,4 @@
-//! Where partitions begin: what is committed, held against what the log still has.
+//! Start offsets of partitions: committed offsets, checked against the range of the log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use super::native::{PartitionAnswer, answers};
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::port::{Committed, TopicPartition, Watermarks};
 
-/// What the consumer's group has committed; partitions without a commit are left out.
+/// Returns the committed offsets of the consumer's group. Partitions without a committed offset are omitted.
 ///
 /// # Errors
-/// The first of the partitions' errors, or that of the request.
+/// Returns the first partition's error, or that of the request.
 pub(super) fn committed<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     of: &[TopicPartition],
     within: Duration,
 ) -> Result<BTreeMap<TopicPartition, Committed>, TransportError> {
-    let what = "look-up of committed offsets";
+    let what = "lookup of committed offsets";
     if of.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -33,10 +33,10 @@ pub(super) fn committed<C: ConsumerContext>(
     Ok(rows.into_iter().filter_map(|row| Some((key(&row), row.committed?))).collect())
 }
 
-/// What the logs hold, as a `read_committed` reader sees them; two requests for all.
+/// Returns the log start offsets and the end offsets as seen by a `read_committed` consumer, with two requests in all.
 ///
 /// # Errors
-/// The first of the partitions' errors, or that of a request.
+/// Returns the first partition's error, or that of a request.
 pub(super) fn watermarks<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     of: &[TopicPartition],
@@ -51,14 +51,14 @@ pub(super) fn watermarks<C: ConsumerContext>(
     Ok(both.collect())
 }
 
-// Kafka answers the "timestamps" -2 and -1 with a log's start and end.
+// Kafka returns a log's start and end for the special timestamps -2 and -1.
 fn look_up<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     of: &[TopicPartition],
     at: Offset,
     within: Duration,
 ) -> Result<BTreeMap<TopicPartition, i64>, TransportError> {
-    let what = "look-up of watermarks";
+    let what = "lookup of watermarks";
     if of.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -69,10 +69,11 @@ fn look_up<C: ConsumerContext>(
     Ok(rows.iter().filter_map(number).collect())
 }
 
-/// The first offset to read.
+/// Returns the first offset to read.
 ///
 /// # Errors
-/// [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange) where the policy is to begin nowhere.
+/// Returns [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange) if there is no valid committed offset and the
+/// policy is [`OffsetReset::None`].
 pub(super) fn start(
     partition: &TopicPartition,
     committed: Option<&Committed>,
@@ -80,7 +81,8 @@ pub(super) fn start(
     reset: OffsetReset,
 ) -> Result<i64, TransportError> {
     if let Some(committed) = committed {
-        // Above the high watermark: the topic was deleted and made anew, or a transaction is still open there.
+        // An offset above the range means that the topic was deleted and recreated, or that a transaction is still open
+        // there.
         if (low..=high).contains(&committed.offset) {
             return Ok(committed.offset);
         }
@@ -88,8 +90,8 @@ pub(super) fn start(
             warn!(
                 target: "faust::kafka",
                 "the committed offset {} of {partition} is not in its log, which holds {low} to {high}: \
-                 reading on from the {}; messages may be missed or repeated",
-                committed.offset, if reset == OffsetReset::Earliest { "oldest message kept" } else { "end" },
+                 resuming from the log's {}; messages may be skipped or processed again",
+                committed.offset, if reset == OffsetReset::Earliest { "start" } else { "end" },
             );
         }
     }
@@ -109,7 +111,7 @@ pub(super) fn start(
     }
 }
 
-/// A list of partitions without offsets.
+/// Creates a list of partitions without offsets.
 pub(super) fn listed<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for partition in partitions {
@@ -118,10 +120,10 @@ pub(super) fn listed<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition
     list
 }
 
-/// A list of partitions with offsets.
+/// Creates a list of partitions with offsets.
 ///
 /// # Errors
-/// An offset below zero.
+/// Returns an error for a negative offset.
 pub(super) fn listed_at<'a>(
     starts: impl IntoIterator<Item = (&'a TopicPartition, Offset)>,
 ) -> Result<TopicPartitionList, KafkaError> {
@@ -132,7 +134,7 @@ pub(super) fn listed_at<'a>(
     Ok(list)
 }
 
-/// The rows, unless one of them is an error.
+/// Returns the rows, or the first error among them.
 pub(super) fn checked(what: &str, rows: Vec<PartitionAnswer>) -> Result<Vec<PartitionAnswer>, TransportError> {
     match rows.iter().find(|row| row.error != RDKafkaErrorCode::NoError) {
         Some(row) => Err(refused(format!("{what} of {}", key(row)), row.error)),
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_is_what_is_committed_if_the_log_still_has_it() {
+    fn the_start_is_the_committed_offset_if_the_log_still_has_it() {
         let partition = TopicPartition::new("t", 0);
         let at = |offset| Some(Committed { offset, metadata: String::new() });
         let cases = [

@@ -1,4 +1,5 @@
-//! The queue of one assigned partition: batches of borrowed messages, woken when something comes.
+//! The queue of one assigned partition. It yields batches of borrowed messages and wakes its reader when messages
+//! arrive.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,19 +17,19 @@ use crate::error::{TransportError, TransportErrorKind};
 use crate::message::RawMessage;
 use crate::transport::port::{PartitionQueue, TopicPartition};
 
-/// How long librdkafka's main thread may take for a seek: it only moves a position.
+/// Timeout of a seek, in which librdkafka's main thread only moves a position.
 const SEEK_WITHIN: Duration = Duration::from_secs(5);
 
-/// The engine's end of a partition's queue. librdkafka's end is kept by the group until after the partition is given
-/// back: a queue that goes before would strand its partition.
+/// The engine's side of a partition's queue. The group keeps librdkafka's side until the partition has been unassigned:
+/// destroying the queue earlier would strand the partition.
 pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     partition: TopicPartition,
     reader: Arc<PartitionReader>,
     member: Arc<Member<C>>,
-    /// The offset after the last one handed out: where reading goes on after a fault.
+    /// The offset after the last message passed on. Reading resumes here after an error.
     next: i64,
     at_end: bool,
-    /// An offset was not in the log. librdkafka has stopped fetching the partition, and a seek does not start it again.
+    /// An offset was out of range: librdkafka has stopped fetching the partition, and a seek does not restart it.
     stopped: bool,
 }
 
@@ -41,7 +42,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
     ) -> Poll<Result<usize, TransportError>> {
         let mut read = self.read(max, each);
         if let Ok(0) = read {
-            // A queue wakes only when it turns from empty to not empty, so look again once that would be noticed.
+            // A queue wakes only when it turns from empty to non-empty, so poll again once the waker is registered.
             self.reader.register(cx.waker());
             read = self.read(max, each);
         }
@@ -64,7 +65,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
 }
 
 impl<C: ConsumerContext + 'static> KafkaQueue<C> {
-    /// The queue of a partition that has been [`split`] off and stands at offset `next`.
+    /// Creates the queue of a partition that has been [`split`] off and is positioned at offset `next`.
     pub(super) fn new(
         partition: TopicPartition,
         reader: Arc<PartitionReader>,
@@ -77,7 +78,7 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
     fn read(&mut self, max: usize, each: &mut dyn FnMut(RawMessage<'_>)) -> Result<usize, TransportError> {
         let (mut next, mut at_end, mut count, mut fault) = (self.next, self.at_end, 0, None);
         self.reader.read(max, &mut |fetched| match fetched {
-            // What was read ahead behind a fault is read again after the seek that follows.
+            // Messages behind an error are read again after the seek that follows.
             _ if fault.is_some() => {}
             Fetched::Message(message) => {
                 (next, at_end, count) = (message.offset + 1, false, count + 1);
@@ -93,14 +94,14 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         }
     }
 
-    /// What is wrong, with the queue made ready to go on if it may pass.
+    /// Converts an error code to an error. If the error is retriable, repositions the queue so that reading can resume.
     fn fault(&mut self, code: RDKafkaErrorCode) -> Result<usize, TransportError> {
-        let what = format!("reading of {} at offset {}", self.partition, self.next);
+        let what = format!("reading {} at offset {}", self.partition, self.next);
         let error = refused(what, code);
         if error.kind == TransportErrorKind::OffsetOutOfRange {
             self.stopped = true;
         } else if error.is_retriable() {
-            // Behind an error in a batch, librdkafka's own position is one too far.
+            // After an error within a batch, librdkafka's own position is one too high.
             self.seek_to(Offset::Offset(self.next))?;
         }
         Err(error)
@@ -109,10 +110,10 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
     fn seek_to(&mut self, offset: Offset) -> Result<(), TransportError> {
         let TopicPartition { topic, partition } = &self.partition;
         let consumer = self.member.consumer();
-        // Of a group's member the assignment is the group's, and librdkafka lets nobody else change it.
+        // In a group, only a rebalance may change the assignment; librdkafka rejects other changes.
         let restart = self.stopped && matches!(consumer.rebalance_protocol(), RebalanceProtocol::None);
         let sought = if restart {
-            // The queue stays split: librdkafka remembers that this was the program's wish.
+            // The queue stays split: librdkafka remembers that the application has split it.
             listed_at([(&self.partition, offset)]).and_then(|list| {
                 consumer.incremental_unassign(&list)?;
                 consumer.incremental_assign(&list)
@@ -126,13 +127,14 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
     }
 }
 
-/// Assigned partitions begin to be read: each from its own queue.
+/// Assigns partitions and starts reading each of them from its own queue.
 ///
-/// The order must not change: assign, pause, split, seek, resume. What is fetched between the assignment and the split
-/// would lie on the consumer's own queue, where nobody looks; the seek makes it void and fetches it again.
+/// IMPORTANT: the order must not change: assign, pause, split, seek, resume. Messages fetched between the assignment
+/// and the split are placed on the consumer's own queue, which the engine does not read; the seek invalidates them, and
+/// they are fetched again.
 ///
 /// # Errors
-/// What librdkafka refused; the caller gives the partitions back.
+/// The error of the call that librdkafka rejected. The caller then unassigns the partitions.
 pub(super) fn split<C: ConsumerContext + 'static>(
     member: &Arc<Member<C>>,
     starts: &[(TopicPartition, Offset)],
@@ -144,7 +146,7 @@ pub(super) fn split<C: ConsumerContext + 'static>(
     let list =
         listed_at(starts.iter().map(|(partition, start)| (partition, *start))).map_err(|error| failed(what, &error))?;
     assign(&list).map_err(|error| failed(what, &error))?;
-    // More members than partitions; librdkafka seeks no empty list.
+    // The group has more members than partitions. librdkafka rejects a seek with an empty list.
     if starts.is_empty() {
         return Ok(Vec::new());
     }
@@ -158,7 +160,7 @@ pub(super) fn split<C: ConsumerContext + 'static>(
         .seek_partitions(list.clone(), SEEK_WITHIN)
         .map_err(|error| failed("seek after the assignment", &error))?;
     for row in sought.elements() {
-        // `State`: the fetch has not begun, so nothing was fetched that could lie in the wrong place.
+        // `State` means that fetching has not started, so no message can be on the wrong queue.
         if let Err(KafkaError::OffsetFetch(code)) = row.error()
             && code != RDKafkaErrorCode::State
         {

@@ -1,4 +1,5 @@
-//! Reading outside any group: each partition from its own queue, because an end names no topic otherwise.
+//! Reading outside any group. Each partition is read from its own queue, because on the consumer's queue a partition
+//! end does not name its topic.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,31 +22,31 @@ use super::queue::split;
 use crate::error::TransportError;
 use crate::transport::port::{Read, Reader, StartAt, TopicPartition};
 
-/// How often the consumer's own events are served and every queue is looked at, should a wake-up have been lost.
+/// Interval at which the consumer's own events are served and all queues are polled in case a wake-up was lost.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long a broker may hold a fetch: an end is noticed only after an empty one.
+/// Maximum time a broker may hold a fetch. A partition end is detected only by an empty fetch.
 const FETCH_WAIT: Duration = Duration::from_millis(50);
 
-/// Partitions read from chosen offsets.
+/// A reader of partitions from given offsets.
 pub(super) struct KafkaReader {
     member: Option<Arc<Member<Bystander>>>,
     queues: Vec<(TopicPartition, PartitionReader)>,
-    /// Which queue to look at first, so that none starves.
+    /// Index of the queue to poll first, so that none starves.
     turn: usize,
     ready: VecDeque<Result<Read, TransportError>>,
 }
 
 impl KafkaReader {
-    /// Waits for the brokers only to learn where `StartAt::Latest` is.
+    /// Opens a reader. Blocks only to look up the offsets of `StartAt::Latest`.
     pub(super) fn open(config: &KafkaConfig, from: Vec<(TopicPartition, StartAt)>) -> Result<Self, TransportError> {
-        let what = "opening of a reader";
+        let what = "opening a reader";
         let consumer: BaseConsumer<_> = config
             .outsider(from.len(), FETCH_WAIT)
             .create_with_context(Bystander)
             .map_err(|error| unusable(what, &error))?;
         let member = Arc::new(Member::new(consumer));
-        // What comes after this call is to be read, so the end is looked up now.
+        // Messages sent after this call must be read, so the high watermarks are looked up now.
         let latest: Vec<_> =
             from.iter().filter(|(_, at)| *at == StartAt::Latest).map(|(partition, _)| partition.clone()).collect();
         let ends = watermarks(member.consumer(), &latest, config.request_timeout)?;
@@ -71,7 +72,7 @@ impl KafkaReader {
                 ready.push_back(match fetched {
                     Fetched::Message(message) => Ok(Read::Message(partition.clone(), message.to_owned())),
                     Fetched::End => Ok(Read::End(partition.clone())),
-                    Fetched::Failed(code) => Err(refused(format!("reading of {partition}"), code)),
+                    Fetched::Failed(code) => Err(refused(format!("reading {partition}"), code)),
                 });
             });
             if !self.ready.is_empty() {
@@ -79,7 +80,7 @@ impl KafkaReader {
                 return;
             }
         }
-        // Log lines and errors; messages come by the queues.
+        // Serves log lines and errors; messages arrive on the partitions' queues.
         if let Some(Err(error)) = self.member.as_ref().and_then(|member| member.consumer().poll(Duration::ZERO)) {
             debug!(target: "faust::kafka", "{}", failed("reading", &error));
         }
@@ -91,7 +92,7 @@ impl KafkaReader {
             let left = deadline.saturating_duration_since(Instant::now());
             let next = std::future::poll_fn(|cx| {
                 if self.ready.is_empty() {
-                    // Registered before the look: a queue wakes only when it turns from empty to not empty.
+                    // Register before polling: a queue wakes only when it turns from empty to non-empty.
                     self.queues.iter().for_each(|(_, queue)| queue.register(cx.waker()));
                     self.fill();
                 }
@@ -122,7 +123,8 @@ impl Drop for KafkaReader {
     fn drop(&mut self) {
         self.queues.clear();
         let member = self.member.take();
-        // Closing a consumer takes 100 ms, which the runtime's threads must not spend. Without a thread it is done here.
+        // Closing a consumer blocks for 100 ms, too long for a thread of the runtime. If no thread can be started, the
+        // consumer is closed here.
         let _ = std::thread::Builder::new().name("faust-reader-close".to_owned()).spawn(move || drop(member));
     }
 }

@@ -1,4 +1,4 @@
-//! What happens in a rebalance, on the consumer's own thread, inside librdkafka's callbacks.
+//! Handling of rebalances in librdkafka's callbacks, on the consumer's own thread.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,25 +23,25 @@ use super::queue::{KafkaQueue, split};
 use crate::error::TransportError;
 use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition};
 
-/// How long one look-up may take before it is tried again.
+/// Timeout of one lookup, after which it is retried.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
 
-/// The member's side of librdkafka's callbacks.
+/// The callbacks of a group member's consumer.
 pub(super) struct GroupContext {
     pub(super) listener: Arc<dyn GroupListener>,
     pub(super) config: Arc<KafkaConfig>,
     pub(super) runtime: Handle,
     pub(super) connection: Connection,
-    /// Why the brokers may be away. It may be old news by the time it is polled, so it is told only once a look-up has
-    /// failed as well.
+    /// The reason for which the brokers may be unavailable. It may be outdated by the time it is polled, so it is
+    /// reported only once a lookup has failed as well.
     pub(super) suspicion: Mutex<Option<String>>,
     /// Weak, because the consumer owns this context.
     pub(super) member: OnceLock<Weak<Member<GroupContext>>>,
-    /// librdkafka's ends of the queues, kept until the partitions are given back.
+    /// librdkafka's side of the queues, kept until the partitions have been unassigned.
     pub(super) readers: Mutex<BTreeMap<TopicPartition, Arc<PartitionReader>>>,
-    /// An assignment could not be taken: the group has to be joined anew.
+    /// Set after an assignment has failed: the group must be joined again.
     pub(super) rejoin: AtomicBool,
-    /// The worker wants out: how long things take no longer matters to the group.
+    /// Set once the worker abandons the group: pending lookups and revocations are no longer waited for.
     pub(super) abandoned: AtomicBool,
 }
 
@@ -54,14 +54,14 @@ impl GroupContext {
         self.suspicion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the engine that no broker answers, if that is news.
+    /// Reports to the engine that no broker responds, unless already reported.
     pub(super) fn went_down(&self, reason: &str) {
         if self.connection.went_down() {
             self.listener.connection(false, reason);
         }
     }
 
-    /// Tells the engine that the brokers answer, if that is news.
+    /// Reports to the engine that the brokers respond, unless already reported.
     pub(super) fn came_up(&self) {
         if self.connection.came_up() {
             self.listener.connection(true, &self.config.bootstrap);
@@ -91,7 +91,8 @@ impl GroupContext {
         Ok(())
     }
 
-    /// Asks until the brokers answer, but not so long that the group would drop this member.
+    /// Looks up the committed and the start offsets. Retries until the brokers respond, but not for so long that the
+    /// group would remove this member.
     fn starts(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -115,8 +116,8 @@ impl GroupContext {
                 Err(error)
                     if error.is_retriable() && Instant::now() < deadline && !self.abandoned.load(Ordering::Relaxed) =>
                 {
-                    warn!(target: "faust::kafka", "{error}; trying again");
-                    // Some failures come at once, without waiting for an answer.
+                    warn!(target: "faust::kafka", "{error}; retrying");
+                    // Some lookups fail at once, without waiting for a response.
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 Err(error) => return Err(error),
@@ -124,7 +125,7 @@ impl GroupContext {
         }
     }
 
-    /// Waits for the engine to finish with the partitions, within the budget.
+    /// Waits until the engine has released the partitions, at most for the rebalance budget.
     fn await_revoked(&self, partitions: Vec<TopicPartition>, lost: bool) {
         if partitions.is_empty() || self.abandoned.load(Ordering::Relaxed) {
             return;
@@ -132,10 +133,10 @@ impl GroupContext {
         let (budget, count, began) = (self.config.rebalance_budget, partitions.len(), Instant::now());
         let revoked = self.listener.revoked(partitions, lost);
         match self.runtime.block_on(async { tokio::time::timeout(budget, revoked).await }) {
-            Ok(()) => debug!(target: "faust::kafka", "gave back {count} partitions in {:?}", began.elapsed()),
+            Ok(()) => debug!(target: "faust::kafka", "released {count} partitions in {:?}", began.elapsed()),
             Err(_) => warn!(
                 target: "faust::kafka",
-                "{count} partitions were not finished within {budget:?} (`broker_rebalance_timeout`): their next owner repeats what is not committed"
+                "{count} partitions were not released within {budget:?} (`broker_rebalance_timeout`): their next owner reprocesses uncommitted messages"
             ),
         }
     }
@@ -146,9 +147,9 @@ impl GroupContext {
             _ => consumer.unassign(),
         };
         if let Err(error) = given_back {
-            error!(target: "faust::kafka", "{}", failed("giving partitions back", &error));
+            error!(target: "faust::kafka", "{}", failed("unassigning partitions", &error));
         }
-        // Only now: a queue that goes before would strand its partition.
+        // IMPORTANT: only after the unassignment. Destroying a queue earlier would strand its partition.
         let mut readers = self.readers();
         for partition in partitions_of(list) {
             readers.remove(&partition);
@@ -164,11 +165,13 @@ impl ClientContext for GroupContext {
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
             _ if connection::means_down(&error) => *self.suspicion() = Some(reason.to_owned()),
-            // A wrong password at the start is the person's to mend; later it may be one that is being changed.
+            // A wrong password at start-up has to be corrected by the user. Later, a failed authentication may be
+            // temporary while the password is being changed.
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
                 if self.connection.is_unknown() =>
             {
-                self.listener.failed(TransportError::fatal(format!("log-in at {}", self.config.bootstrap), reason));
+                self.listener
+                    .failed(TransportError::fatal(format!("authentication at {}", self.config.bootstrap), reason));
             }
             _ => debug!(target: "faust::kafka", "{error}: {reason}"),
         }
@@ -180,8 +183,8 @@ impl ConsumerContext for GroupContext {
         let partitions = partitions_of(list);
         let assign = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         debug!(target: "faust::kafka", "{} {}", if assign { "assigned" } else { "revoked" }, named(&partitions));
-        // A panic must not unwind through librdkafka's poll, and a revocation must end with the partitions given back:
-        // without that the consumer could never be dropped.
+        // A panic must not unwind through librdkafka's poll, and a revocation must always unassign the partitions:
+        // otherwise the consumer could never be dropped.
         let done = catch_unwind(AssertUnwindSafe(|| {
             if assign {
                 self.came_up();
@@ -195,7 +198,7 @@ impl ConsumerContext for GroupContext {
             Ok(Ok(())) if assign => return,
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
-            Err(_) => Some(TransportError::fatal("rebalance", "the worker panicked in it: see the message above")),
+            Err(_) => Some(TransportError::fatal("rebalance", "the worker panicked: see the panic message above")),
         };
         self.give_back(consumer, list);
         match error {

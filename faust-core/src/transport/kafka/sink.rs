@@ -1,4 +1,4 @@
-//! The producer: idempotent, polled by a thread of its own, every message's fate told to its sender.
+//! The producer: idempotent, polled by a thread of its own. It reports the outcome of every message to its sender.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,10 +25,10 @@ use crate::error::TransportError;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
 
-/// The longest wait for room: a report may free some between the refusal and the wait.
+/// Maximum time to wait for room, because a delivery report may free some between the rejection and the wait.
 const ROOM_WITHIN: Duration = Duration::from_millis(20);
 
-/// A producer of a cluster. What is still buffered when it is dropped is lost: flush first.
+/// A producer. Dropping it discards the messages that are still buffered: flush it first.
 pub(super) struct KafkaSink {
     producer: Arc<ThreadedProducer<SinkContext>>,
     topics: Mutex<HashMap<String, Arc<KafkaTopic>>>,
@@ -37,17 +37,15 @@ pub(super) struct KafkaSink {
 impl KafkaSink {
     pub(super) fn open(config: &KafkaConfig) -> Result<Self, TransportError> {
         let context = SinkContext { connection: Connection::default(), room: Arc::default() };
-        let producer = config
-            .producer()
-            .create_with_context(context)
-            .map_err(|error| unusable("opening of the producer", &error))?;
+        let producer =
+            config.producer().create_with_context(context).map_err(|error| unusable("opening the producer", &error))?;
         Ok(Self { producer: Arc::new(producer), topics: Mutex::default() })
     }
 }
 
 impl fmt::Debug for KafkaSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KafkaSink({} under way)", self.producer.in_flight_count())
+        write!(f, "KafkaSink({} in flight)", self.producer.in_flight_count())
     }
 }
 
@@ -83,7 +81,7 @@ impl Sink for KafkaSink {
                 Ok((true, _)) => Ok(()),
                 Ok((false, left)) => Err(TransportError::retriable(
                     "flush",
-                    format!("{left} messages are not delivered after {within:?}"),
+                    format!("{left} messages were not delivered within {within:?}"),
                 )),
                 Err(error) => Err(TransportError::fatal("flush", error)),
             }
@@ -100,7 +98,7 @@ struct KafkaTopic {
 
 impl SinkTopic for KafkaTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
-        // Before it is sent: its report may come before the call returns.
+        // Count the message before sending it: its delivery report may arrive before the call returns.
         delivery.sent();
         self.handle.send(message, delivery.clone()).map_err(|code| {
             delivery.done(Ok(None));
@@ -112,13 +110,13 @@ impl SinkTopic for KafkaTopic {
     }
 }
 
-/// The producer's side of librdkafka's callbacks.
+/// The callbacks of the producer.
 struct SinkContext {
     connection: Connection,
     room: Arc<Room>,
 }
 
-/// Who waits for a message to leave the buffer.
+/// Notifies tasks that wait for room in the buffer.
 #[derive(Default)]
 struct Room {
     wanted: AtomicBool,
@@ -134,8 +132,9 @@ impl ClientContext for SinkContext {
         if !connection::means_down(&error) {
             debug!(target: "faust::kafka", "producer: {error}: {reason}");
         } else if self.connection.went_down() {
-            // Its consumer tells a worker, the command line tells a person; here nobody knows whether anything waits.
-            debug!(target: "faust::kafka", "producer: {reason}; messages wait in its buffer");
+            // A worker is informed by its consumer, a user by the command line. The producer itself cannot determine
+            // whether any message is waiting, so it does not warn.
+            debug!(target: "faust::kafka", "producer: {reason}; messages stay in its buffer");
         }
     }
 }
@@ -147,7 +146,7 @@ impl ProducerContext for SinkContext {
         match result {
             Ok(message) => {
                 if !self.connection.is_up() && self.connection.came_up() {
-                    debug!(target: "faust::kafka", "producer: the brokers take messages");
+                    debug!(target: "faust::kafka", "producer: the brokers accept messages");
                 }
                 delivery.done(Ok(Some(message.offset()).filter(|&offset| offset >= 0)));
             }

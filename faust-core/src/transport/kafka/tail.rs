@@ -1,4 +1,4 @@
-//! Fast reading outside any group: one consumer, a queue for each partition, a thread that attends to both.
+//! Fast reading outside any group: one consumer, one queue per partition, and one thread that serves the consumer.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,18 +17,17 @@ use super::queue::{KafkaQueue, split};
 use crate::error::TransportError;
 use crate::transport::port::{PartitionQueue, StartAt, TopicPartition};
 
-/// How often sleeping queues are made to look again, should a wake-up have been lost, and queues that are gone are
-/// noticed.
+/// Interval at which pending queues are woken, in case a wake-up was lost, and dropped queues are detected.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a broker may hold a fetch: an end is noticed only after an empty one.
+/// Maximum time a broker may hold a fetch. A partition end is detected only by an empty fetch.
 const FETCH_WAIT: Duration = Duration::from_millis(10);
 
-/// Opens one queue per partition, in the order given. Blocks: it asks the brokers where logs begin and end.
+/// Opens one queue per partition, in the order given. Blocks, because it looks up the start and end offsets of logs.
 pub(super) fn open(
     config: &KafkaConfig,
     from: Vec<(TopicPartition, StartAt)>,
 ) -> Result<Vec<Box<dyn PartitionQueue>>, TransportError> {
-    let what = "opening of a tail";
+    let what = "opening a tail";
     if from.is_empty() {
         return Ok(Vec::new());
     }
@@ -51,7 +50,7 @@ pub(super) fn open(
     Ok(queues)
 }
 
-/// Where each begins: for librdkafka, and as the number of the first offset that can come.
+/// Returns each partition's start, as librdkafka's offset and as the number of the first offset that can be read.
 fn starts(
     member: &Member<Bystander>,
     from: Vec<(TopicPartition, StartAt)>,
@@ -63,20 +62,20 @@ fn starts(
     let start = |(partition, at)| {
         let (offset, next) = match (at, marks.get(&partition)) {
             (StartAt::Offset(offset), _) => (Offset::Offset(offset), offset),
-            // Not by number: retention may take it before it is read.
+            // Not a number, because retention may delete that offset before it is read.
             (StartAt::Earliest, Some((low, _))) => (Offset::Beginning, *low),
             (StartAt::Latest, Some((_, high))) => (Offset::Offset(*high), *high),
-            (_, None) => return Err(TransportError::retriable(format!("tail of {partition}"), "its end is not known")),
+            (_, None) => return Err(TransportError::retriable(format!("tail of {partition}"), "its end is unknown")),
         };
         Ok((partition, offset, next))
     };
     from.into_iter().map(start).collect()
 }
 
-/// Serves the consumer's own events until all queues are gone, and closes it: that takes 100 ms, which the runtime's
-/// threads must not spend.
+/// Serves the consumer's own events until all queues have been dropped, then closes the consumer. Closing blocks for
+/// 100 ms, too long for a thread of the runtime.
 fn attend(member: Arc<Member<Bystander>>, mut readers: Vec<(TopicPartition, Weak<PartitionReader>)>) {
-    // Every queue holds a count; at one, this thread's is the last, and nobody is left who could make another.
+    // Every queue holds a reference. At a count of one, only this thread's is left, and no other can be created.
     while Arc::strong_count(&member) > 1 {
         poll(member.consumer());
         let mut gone = Vec::new();
@@ -90,11 +89,11 @@ fn attend(member: Arc<Member<Bystander>>, mut readers: Vec<(TopicPartition, Weak
                 false
             }
         });
-        // What nobody reads any more would be fetched until its memory is full.
+        // Without this, librdkafka would continue to fetch a partition without a reader until its queue is full.
         if !gone.is_empty()
             && let Err(error) = member.consumer().incremental_unassign(&listed(&gone))
         {
-            debug!(target: "faust::kafka", "{}", failed("giving up of partitions", &error));
+            debug!(target: "faust::kafka", "{}", failed("unassigning partitions", &error));
         }
     }
 }
@@ -103,8 +102,8 @@ fn poll(consumer: &BaseConsumer<Bystander>) {
     match consumer.poll(TICK) {
         None => {}
         Some(Ok(message)) => {
-            // Fetched before its queue was split, and not made void by the seek: nobody reads here, so it is fetched
-            // again.
+            // The message was fetched before its queue was split, and the seek did not invalidate it. This queue has no
+            // reader, so the message is fetched again.
             let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
             error!(target: "faust::kafka", "{topic}[{partition}] was read before its queue was split; reading offset {offset} again");
             if let Err(error) = consumer.seek(topic, partition, Offset::Offset(offset), TICK) {

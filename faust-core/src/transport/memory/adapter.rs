@@ -100,7 +100,7 @@ impl Admin for MemoryCluster {
         let mut state = self.state();
         state.active();
         for topic in topics {
-            // One that is not there is deleted already.
+            // A topic that does not exist is no error.
             let _ = state.broker.delete_topic(&topic);
         }
         ready(Ok(())).boxed()
@@ -172,7 +172,7 @@ impl Admin for MemoryCluster {
     fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
         let mut state = self.state();
         state.active();
-        // Membership is ours to know, as for commits.
+        // Membership is managed by this transport, as for commits.
         if state.members.values().any(|member| member.group() == group) {
             return ready(Err(has_members(group))).boxed();
         }

@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::{Committed, TopicPartition};
 
-/// A Kafka of one node in memory. Clones are the same Kafka.
+/// An in-memory Kafka cluster of one broker. Clones share the same cluster.
 #[derive(Clone)]
 pub struct MemoryCluster {
     pub(super) inner: Arc<Inner>,
@@ -22,21 +22,21 @@ pub struct MemoryCluster {
 
 pub(super) struct Inner {
     state: Mutex<State>,
-    /// Serializes rebalances: one ends before the next begins.
+    /// Serializes rebalances: one completes before the next starts.
     pub(super) rebalancing: tokio::sync::Mutex<()>,
-    /// What becomes of commits; those that are held back watch it.
+    /// The current handling of commits, watched by the commits that are held.
     pub(super) commits: watch::Sender<Commits>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     pub(super) session_timeout: Duration,
 }
 
-/// What becomes of commits.
+/// The handling of commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Commits {
     Answered,
-    /// They are on their way to the cluster.
+    /// Requests do not arrive at the cluster.
     Held,
-    /// They take effect, and the answers are on their way.
+    /// Requests take effect, but their responses do not arrive.
     Unanswered,
 }
 
@@ -44,18 +44,18 @@ pub(super) struct State {
     pub(super) broker: Broker,
     pub(super) members: BTreeMap<u64, Member>,
     pub(super) next_member: u64,
-    /// Whoever waits for messages.
+    /// Wakers of the tasks that wait for messages.
     pub(super) wakers: Vec<Waker>,
-    /// Counts everything that happens, so that a driver sees when nothing does.
+    /// Number of operations so far, from which a driver detects that the cluster is idle.
     pub(super) activity: u64,
-    /// While set, messages stay under way: they are in the log, and not acknowledged.
+    /// The messages that are in the log and not acknowledged, while deliveries are held.
     pub(super) held: Option<Vec<(Arc<Delivery>, i64)>>,
-    /// Places messages without a key by turns.
+    /// The last partition chosen for a message without a key; partitions are chosen in turn.
     pub(super) turn: i32,
 }
 
 impl MemoryCluster {
-    /// An empty cluster whose time is `clock`; a member that crashes is missed after `session_timeout`.
+    /// Creates an empty cluster with the time of `clock`. It removes a crashed member after `session_timeout`.
     pub fn new(seed: u64, session_timeout: Duration, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let state = State {
             broker: Broker::new(CoreConfig::seeded(seed)),
@@ -76,41 +76,42 @@ impl MemoryCluster {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A number that grows with everything that happens.
+    /// Returns a number that increases with every operation.
     pub fn activity(&self) -> u64 {
         self.state().activity
     }
 
-    /// From now on messages are written and not acknowledged, until [`release_deliveries`](Self::release_deliveries).
+    /// Holds the acknowledgements of messages until [`release_deliveries`](Self::release_deliveries) is called. The
+    /// messages are written nevertheless.
     pub fn hold_deliveries(&self) {
         self.state().held.get_or_insert_default();
     }
 
-    /// Acknowledges what was held back.
+    /// Acknowledges the messages that were held.
     pub fn release_deliveries(&self) {
         let held = self.state().held.take().unwrap_or_default();
         held.into_iter().for_each(|(delivery, offset)| delivery.done(Ok(Some(offset))));
     }
 
-    /// From now on commits wait: they take effect, and are answered, after
-    /// [`release_commits`](Self::release_commits), unless the worker has crashed or lost the partitions by then.
+    /// Holds commits until [`release_commits`](Self::release_commits) is called. Only then do they take effect and
+    /// complete, unless the worker has crashed or lost the partitions by then.
     pub fn hold_commits(&self) {
         self.inner.commits.send_replace(Commits::Held);
     }
 
-    /// From now on commits take effect and are not answered, until [`release_commits`](Self::release_commits). What
-    /// [`hold_commits`](Self::hold_commits) holds stays held.
+    /// Holds the responses to commits until [`release_commits`](Self::release_commits) is called. The commits take
+    /// effect at once. Commits held by [`hold_commits`](Self::hold_commits) stay held.
     pub fn hold_commit_answers(&self) {
         self.inner.commits.send_replace(Commits::Unanswered);
     }
 
-    /// Lets go of what was held back; commits are answered at once again.
+    /// Releases held commits and responses. Later commits complete at once again.
     pub fn release_commits(&self) {
         self.state().active();
         self.inner.commits.send_replace(Commits::Answered);
     }
 
-    /// The cluster's time.
+    /// Returns the cluster's time.
     pub fn time(&self) -> Timestamp {
         (self.inner.clock)()
     }
@@ -125,7 +126,7 @@ impl State {
         self.activity += 1;
     }
 
-    /// Partition counts of the topics that exist.
+    /// Returns the partition counts of the existing topics.
     pub(super) fn topics(&self) -> BTreeMap<String, i32> {
         self.broker.topics().map(|(name, topic)| (name.to_owned(), topic.partitions())).collect()
     }
@@ -153,7 +154,7 @@ impl State {
             leader_epoch: -1,
             metadata: committed.metadata,
         });
-        // Membership is ours to know: the core sees a program that commits without being a member.
+        // Membership is managed by this transport: for the core, the commit comes from a client outside the group.
         let what = format!("commit of group `{group}`");
         let results = self.broker.commit_offsets(
             group,

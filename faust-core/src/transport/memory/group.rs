@@ -1,4 +1,4 @@
-//! Groups of the in-memory cluster: the range assignor, eager rebalances, members that leave or crash.
+//! Consumer groups of the in-memory cluster: the range assignor, eager rebalances, and members that leave or crash.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Membership {
         match offsets.keys().find(|partition| !self.owns(&state, partition)) {
             Some(partition) => Err(TransportError {
                 what: format!("commit of group `{}`", self.group),
-                why: format!("{partition} is another member's"),
+                why: format!("{partition} is not assigned to this member"),
                 kind: TransportErrorKind::Rebalanced,
             }),
             None => state.commit(&self.group, offsets, now),
@@ -61,14 +61,14 @@ impl Group for Membership {
         let mut commits = self.cluster.inner.commits.subscribe();
         let now = *commits.borrow_and_update();
         self.cluster.state().active();
-        // A request arrives whether its answer is waited for or not; one that is held back does not.
+        // A request takes effect even if the future is dropped, unless the request is held.
         let arrived = match now {
             Commits::Held => Err(offsets),
             Commits::Answered | Commits::Unanswered => Ok(self.commit_now(offsets)),
         };
         async move {
             if now != Commits::Answered {
-                // An error means that the cluster is gone, and nobody cares.
+                // An error means that the cluster has been dropped, which needs no handling.
                 let _ = commits.wait_for(|commits| *commits == Commits::Answered).await;
             }
             arrived.unwrap_or_else(|offsets| self.commit_now(offsets))
@@ -108,7 +108,7 @@ impl Group for Membership {
     }
 }
 
-/// Takes all partitions of these members away and waits until they let go.
+/// Revokes all partitions of these members and waits until they have released them.
 async fn revoke(cluster: &MemoryCluster, members: &[u64]) {
     let waits: Vec<_> = {
         let mut state = cluster.state();
@@ -127,7 +127,7 @@ async fn revoke(cluster: &MemoryCluster, members: &[u64]) {
     state.active();
 }
 
-/// Revokes everything in the group and assigns it anew.
+/// Revokes all partitions of the group and assigns them again.
 async fn rebalance(cluster: MemoryCluster, group: String) {
     let _turn = cluster.inner.rebalancing.lock().await;
     let of_group = |state: &State| -> Vec<u64> {
@@ -136,7 +136,7 @@ async fn rebalance(cluster: MemoryCluster, group: String) {
     let members = of_group(&cluster.state());
     revoke(&cluster, &members).await;
     let mut state = cluster.state();
-    // A member that crashed meanwhile still counts: the group has not missed it.
+    // A member that has crashed in the meantime still counts: its session has not timed out.
     let members = of_group(&state);
     let assignments = range(&state, &members);
     let mut calls = Vec::new();
@@ -154,7 +154,8 @@ async fn rebalance(cluster: MemoryCluster, group: String) {
     calls.into_iter().for_each(|(listener, given)| listener.assigned(given));
 }
 
-/// Kafka's range assignor: each topic's partitions in one run per member, the first members get one more.
+/// Assigns partitions like Kafka's range assignor: each member gets a contiguous range of each topic's partitions, and
+/// the first members get one partition more if the number is not divisible.
 fn range(state: &State, members: &[u64]) -> BTreeMap<u64, Vec<TopicPartition>> {
     let mut assignments: BTreeMap<u64, Vec<TopicPartition>> = members.iter().map(|id| (*id, Vec::new())).collect();
     for (topic, count) in state.topics() {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::transport::port::{GroupListener, Subscription, TopicPartition};
 
-/// A worker in a group.
+/// A member of a group.
 pub(super) struct Member {
     pub(super) subscription: Subscription,
     pub(super) listener: Arc<dyn GroupListener>,
     pub(super) assigned: Vec<TopicPartition>,
-    /// A crashed member keeps its partitions until the group misses it.
+    /// Set after a crash. The member then keeps its partitions until its session times out.
     pub(super) crashed: bool,
 }
 

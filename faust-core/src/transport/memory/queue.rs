@@ -1,4 +1,4 @@
-//! Reading one partition of the in-memory cluster.
+//! Reading of one partition of the in-memory cluster.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use crate::message::{Headers, OwnedMessage, RawMessage};
 use crate::time::Timestamp;
 use crate::transport::port::{PartitionQueue, TopicPartition};
 
-/// Bytes taken from the log at a time.
+/// Maximum number of bytes read from the log at a time.
 const CHUNK: usize = 1 << 20;
 
 pub(super) struct MemoryQueue {
@@ -32,7 +32,7 @@ impl MemoryQueue {
         &self.partition
     }
 
-    /// Takes the next chunk from the log; with none, the waker hears of the next message of any partition.
+    /// Reads the next chunk from the log. If there is none, registers the waker for the next message of any partition.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), ErrorCode> {
         self.at_end = false;
         let mut state = self.cluster.state();
@@ -46,10 +46,10 @@ impl MemoryQueue {
             for batch in batches {
                 let header = Header::read(&batch).ok_or(ErrorCode::CorruptMessage)?;
                 let records = records::decode(&batch)?;
-                // A batch may begin before the position.
+                // A batch may start before the position.
                 let wanted = records.into_iter().filter(|record| record.offset >= self.position);
                 self.buffer.extend(wanted.map(message));
-                // Not its last record's: compaction may have taken the last ones, or all.
+                // The batch's last offset, not the last record's: compaction may have removed the last records, or all.
                 self.position = header.last_offset() + 1;
             }
         }
@@ -76,7 +76,7 @@ impl PartitionQueue for MemoryQueue {
         if self.buffer.is_empty()
             && let Err(code) = self.fill(cx)
         {
-            let what = format!("reading of {} at offset {}", self.partition, self.position);
+            let what = format!("reading {} at offset {}", self.partition, self.position);
             return Poll::Ready(Err(refused(&what, code)));
         }
         let count = self.buffer.len().min(max);

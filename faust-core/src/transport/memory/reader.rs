@@ -1,4 +1,4 @@
-//! Reading the in-memory cluster outside a group.
+//! Reading of the in-memory cluster outside any group.
 
 use std::collections::VecDeque;
 use std::task::Poll;
@@ -13,7 +13,7 @@ use crate::message::RawMessage;
 use crate::transport::port::{PartitionQueue, Read, Reader};
 
 pub(super) struct MemoryReader {
-    /// Each with whether its end has been told since its last message.
+    /// The queues, each with whether its end has been reported since its last message.
     queues: Vec<(MemoryQueue, bool)>,
     found: VecDeque<Read>,
 }

@@ -1,4 +1,4 @@
-//! Writing to the in-memory cluster: a message is in the log when the call returns.
+//! The producer of the in-memory cluster. A message is in the log when the call returns.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl SinkTopic for MemoryTopic {
 }
 
 impl MemoryTopic {
-    /// The offset that the message got.
+    /// Appends a message to the log and returns its offset.
     fn append(&self, message: &Outgoing<'_>) -> Result<i64, TransportError> {
         let what = format!("send to topic `{}`", self.name);
         let now = self.cluster.time();

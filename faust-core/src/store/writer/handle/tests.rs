@@ -1,4 +1,4 @@
-//! What the store writer promises: nothing lost, nothing out of order, bounded, and it can always be closed.
+//! Tests of the store writer's guarantees: no job is lost or reordered, memory is bounded, and it can always be closed.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -16,7 +16,7 @@ use crate::store::port::{Store, StoreError, Write};
 use crate::store::tests::{Change, Contents, contents, sealed};
 use crate::store::writer::job::Job;
 
-/// A store in memory with a gate before each write.
+/// An in-memory store with a gate before each write.
 #[derive(Default)]
 struct Gated {
     state: Mutex<State>,
@@ -27,7 +27,7 @@ struct Gated {
 struct State {
     contents: Contents,
     marks: Vec<Vec<u8>>,
-    /// Sizes of the writes.
+    /// Number of entries of each write.
     writes: Vec<usize>,
     gate: Gate,
     attempts: u32,
@@ -51,7 +51,7 @@ impl Gated {
         look(&self.state.lock().unwrap())
     }
 
-    /// Blocks until so many writes were tried.
+    /// Blocks until this number of writes have been attempted.
     fn wait_for_attempts(&self, attempts: u32) {
         let state = self.state.lock().unwrap();
         drop(self.changed.wait_while(state, |state| state.attempts < attempts).unwrap());
@@ -100,7 +100,7 @@ impl Store for Gated {
     }
 }
 
-/// What `done` was called with, by the job's mark.
+/// The results passed to `done`, each with the job's mark.
 type Log = Arc<Mutex<Vec<(String, Result<(), StoreErrorKind>)>>>;
 
 fn job(store: &Arc<Gated>, table: &str, changes: &[Change], mark: &str, log: &Log) -> Job {
@@ -135,7 +135,7 @@ fn writer(limit: u64) -> StoreWriter {
     StoreWriter::spawn_paced(limit, pace()).unwrap()
 }
 
-/// More than any test here should take.
+/// A timeout that no test reaches.
 const LONG: Duration = Duration::from_secs(60);
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -145,8 +145,8 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Law: after all jobs each store is what it would be had they been applied one by one; marks only go forward, the
-    /// last one is there, and everybody hears of it in order.
+    /// Law: after all jobs, each store has the contents that result from applying them one by one; marks only increase,
+    /// the last one is stored, and the jobs are completed in order.
     #[test]
     fn merging_changes_nothing(jobs: Vec<(bool, Vec<(u8, Option<u8>)>, bool)>) {
         let stores = [Arc::new(Gated::default()), Arc::new(Gated::default())];
@@ -155,7 +155,7 @@ proptest! {
         let writer = writer(1 << 20);
         for (number, (which, changes, shut)) in jobs.iter().enumerate() {
             let which = usize::from(*which);
-            // A gate that is shut for a while makes jobs wait, so that they are merged.
+            // While the gate is shut, jobs accumulate and are merged.
             stores[which].set(if *shut { Gate::Shut } else { Gate::Open });
             let changes: Vec<Change> = changes.iter().map(|(key, value)| (vec![*key], value.map(|value| vec![value]))).collect();
             for (key, value) in &changes {
@@ -185,7 +185,7 @@ proptest! {
 }
 
 #[test]
-fn what_waits_is_written_at_once_with_the_last_mark() {
+fn pending_jobs_are_written_at_once_with_the_last_mark() {
     let (store, log) = (Arc::new(Gated::default()), Log::default());
     let writer = writer(1 << 20);
     store.set(Gate::Shut);
@@ -209,7 +209,7 @@ fn what_waits_is_written_at_once_with_the_last_mark() {
 }
 
 #[test]
-fn a_large_write_comes_in_pieces_and_the_mark_with_the_last() {
+fn a_large_write_is_split_and_the_last_part_has_the_mark() {
     let (store, log) = (Arc::new(Gated::default()), Log::default());
     let writer = writer(1 << 30);
     let changes: Vec<Change> = (0..120_000_u32).map(|n| (n.to_be_bytes().to_vec(), Some(vec![]))).collect();
@@ -262,7 +262,7 @@ fn flushed_waits_for_its_own_store_only() {
 }
 
 #[test]
-fn a_full_disk_is_waited_for() {
+fn writes_are_retried_while_the_disk_is_full() {
     let (store, log) = (Arc::new(Gated::default()), Log::default());
     let writer = writer(1);
     store.set(Gate::Fails(StoreErrorKind::Io));
@@ -276,7 +276,7 @@ fn a_full_disk_is_waited_for() {
 }
 
 #[test]
-fn an_error_that_stays_is_reported_and_the_next_store_written() {
+fn a_permanent_error_is_reported_and_other_stores_are_written() {
     let (broken, whole, log) = (Arc::new(Gated::default()), Arc::new(Gated::default()), Log::default());
     let writer = writer(1 << 20);
     broken.set(Gate::Fails(StoreErrorKind::Broken));
@@ -287,7 +287,7 @@ fn an_error_that_stays_is_reported_and_the_next_store_written() {
 }
 
 #[test]
-fn a_store_that_has_refused_something_gets_no_later_mark() {
+fn a_store_that_has_rejected_a_write_gets_no_later_mark() {
     let (store, log) = (Arc::new(Gated::default()), Log::default());
     let writer = writer(1 << 20);
     store.set(Gate::Fails(StoreErrorKind::Unfit));
@@ -298,11 +298,11 @@ fn a_store_that_has_refused_something_gets_no_later_mark() {
     run(writer.close(LONG)).unwrap();
     let unfit = |mark: &str| (mark.to_owned(), Err(StoreErrorKind::Unfit));
     assert_eq!(*log.lock().unwrap(), [unfit("1"), unfit("2")]);
-    assert_eq!(store.mark().unwrap(), None, "a restore reads again what is missing");
+    assert_eq!(store.mark().unwrap(), None, "a restore reads the missing changes again");
 }
 
 #[test]
-fn a_close_ends_in_time_whatever_the_disk_does() {
+fn a_close_times_out_whatever_the_disk_does() {
     for gate in [Gate::Fails(StoreErrorKind::Io), Gate::Shut] {
         let (store, log) = (Arc::new(Gated::default()), Log::default());
         let writer = writer(1 << 20);
@@ -316,7 +316,7 @@ fn a_close_ends_in_time_whatever_the_disk_does() {
         store.set(Gate::Open);
         run(writer.flushed(&name("t")));
         let gone = Err(StoreErrorKind::Gone);
-        // A write that was under way when the disk came back has been done after all.
+        // A write that was blocked on the disk completes when the disk is available again.
         let first = if gate == Gate::Shut { Ok(()) } else { gone };
         assert_eq!(*log.lock().unwrap(), [("1".to_owned(), first), ("2".to_owned(), gone)]);
         writer.submit(job(&store, "t", &[change("a", "3")], "3", &log));
@@ -326,7 +326,7 @@ fn a_close_ends_in_time_whatever_the_disk_does() {
 }
 
 #[test]
-fn the_last_handle_takes_the_thread_with_it() {
+fn dropping_the_last_handle_ends_the_thread() {
     let (store, log) = (Arc::new(Gated::default()), Log::default());
     let writer = writer(1 << 20);
     store.set(Gate::Fails(StoreErrorKind::Io));
@@ -339,7 +339,7 @@ fn the_last_handle_takes_the_thread_with_it() {
 }
 
 #[test]
-fn while_somebody_restores_jobs_wait_for_company() {
+fn jobs_are_delayed_and_merged_during_a_restore() {
     let (store, log) = (Arc::new(Gated::default()), Log::default());
     let writer = writer(4 << 10);
     let rest = writer.rest();
@@ -349,7 +349,7 @@ fn while_somebody_restores_jobs_wait_for_company() {
     store.wait_for_attempts(1);
     run(writer.flushed(&name("t")));
     assert_eq!(store.with(|state| state.writes.clone()), [2]);
-    // Who waits for a store does not wait for others' restores, and what waits stays bounded.
+    // A task that waits for a store does not wait for other restores, and the backlog stays bounded.
     let _rest = writer.rest();
     writer.submit(job(&store, "t", &[change("a", "3")], "3", &log));
     run(writer.flushed(&name("t")));
@@ -364,11 +364,11 @@ fn while_somebody_restores_jobs_wait_for_company() {
 }
 
 #[test]
-fn a_done_that_panics_stops_nobody() {
+fn a_panic_in_done_does_not_stop_the_writer() {
     let (store, log) = (Arc::new(Gated::default()), Log::default());
     let writer = writer(1 << 20);
     let mut bad = job(&store, "t", &[change("a", "1")], "1", &log);
-    bad.done = Box::new(|_| panic!("the caller's"));
+    bad.done = Box::new(|_| panic!("a panic of the caller"));
     writer.submit(bad);
     writer.submit(job(&store, "t", &[change("a", "2")], "2", &log));
     run(writer.close(LONG)).unwrap();

@@ -9,11 +9,11 @@ use rdkafka::{TopicPartitionList, bindings as rd};
 use super::partition::bytes_at;
 use crate::transport::port::Committed;
 
-/// One row of an answer about partitions.
+/// One row of a response about partitions.
 pub(crate) struct PartitionAnswer {
     pub(crate) topic: String,
     pub(crate) partition: i32,
-    /// What was committed or looked up, if anything was.
+    /// The offset and metadata that were committed or looked up, if any.
     pub(crate) committed: Option<Committed>,
     pub(crate) error: RDKafkaErrorCode,
 }
@@ -24,10 +24,10 @@ impl fmt::Debug for PartitionAnswer {
     }
 }
 
-/// The rows of a list; metadata that is not UTF-8 is shown as well as it can be.
+/// Returns the rows of a list. Metadata that is not UTF-8 is converted lossily.
 pub(crate) fn answers(list: &TopicPartitionList) -> Vec<PartitionAnswer> {
-    // SAFETY: the list is valid while borrowed, its array as long as `cnt` says; topics end with a NUL, metadata is
-    // null or as long as said.
+    // SAFETY: the list is valid while borrowed, its array has `cnt` elements; topics end with a NUL, metadata is null
+    // or has the given length.
     unsafe {
         let list = &*list.ptr();
         let count = usize::try_from(list.cnt).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The ids of topics, for which rdkafka has no call.
+//! Lookup of topic ids, for which rdkafka has no call.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -9,10 +9,10 @@ use rdkafka::client::Client;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, bindings as rd};
 
-/// librdkafka answers within its own timeout; only if it failed to would this be waited for as well.
+/// Additional time to wait in case librdkafka does not return within its own timeout.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Each topic's id, or why there is none; 0 is the id of brokers that know no ids. Blocks.
+/// Returns each topic's id, or the error for it. The id is 0 if the broker does not support topic ids. Blocks.
 pub(crate) fn topic_ids<C: ClientContext>(
     client: &Client<C>,
     names: &BTreeSet<String>,
@@ -22,13 +22,13 @@ pub(crate) fn topic_ids<C: ClientContext>(
     let names = names.map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let within = c_int::try_from((within + SLACK).as_millis()).unwrap_or(c_int::MAX);
-    // SAFETY: the client is valid while borrowed. The names are copied; queue, collection and event are ours and
-    // destroyed once each, the event after what is read from it has been copied.
+    // SAFETY: the client is valid while borrowed. The names are copied; queue, collection and event are owned here and
+    // destroyed once each, the event only after the data read from it has been copied.
     unsafe {
         let queue = Owned(rd::rd_kafka_queue_new(client.native_ptr()), rd::rd_kafka_queue_destroy);
         let topics = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let topics = Owned(topics, rd::rd_kafka_TopicCollection_destroy);
-        // Without options the timeout is `socket.timeout.ms`, which is the one for requests.
+        // Without options the timeout is `socket.timeout.ms`, which is set to the request timeout.
         rd::rd_kafka_DescribeTopics(client.native_ptr(), topics.0, std::ptr::null(), queue.0);
         let event = Owned(rd::rd_kafka_queue_poll(queue.0, within), rd::rd_kafka_event_destroy);
         if event.0.is_null() {
@@ -41,13 +41,16 @@ pub(crate) fn topic_ids<C: ClientContext>(
     }
 }
 
-/// A topic's name with its id or its error.
+/// A topic's name with its id or error.
 pub(crate) type TopicId = (String, Result<u128, RDKafkaErrorCode>);
 
-// SAFETY: for callers: `event` is the valid answer to a description of topics.
+/// Copies the topic ids from the result of a describe-topics request.
+///
+/// # Safety
+/// `event` must be valid, and the result of a describe-topics request.
 unsafe fn described(event: *mut rd::rd_kafka_event_t) -> Vec<TopicId> {
-    // SAFETY: as promised by the caller; another event has no topics. The array is as long as `count` says, names end
-    // with a NUL, ids live as long as their topic; an error may be null.
+    // SAFETY: as promised by the caller; other events have no topics. The array has `count` elements, names end with a
+    // NUL, ids live as long as their topic; an error may be null.
     unsafe {
         let result = rd::rd_kafka_event_DescribeTopics_result(event);
         if result.is_null() {
@@ -71,7 +74,10 @@ unsafe fn described(event: *mut rd::rd_kafka_event_t) -> Vec<TopicId> {
     }
 }
 
-// SAFETY: for callers: `id` is valid.
+/// Converts a topic id to a number.
+///
+/// # Safety
+/// `id` must be valid.
 unsafe fn number(id: *const rd::rd_kafka_Uuid_t) -> u128 {
     // SAFETY: as promised by the caller.
     let (high, low) =
@@ -79,13 +85,13 @@ unsafe fn number(id: *const rd::rd_kafka_Uuid_t) -> u128 {
     u128::from(high.cast_unsigned()) << 64 | u128::from(low.cast_unsigned())
 }
 
-/// What has to be destroyed in the end, unless it is null.
+/// A pointer with the function that destroys its target on drop, unless the pointer is null.
 struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: made by librdkafka for us, destroyed by the function that belongs to it, once.
+            // SAFETY: created by librdkafka for this module, destroyed once by the function that belongs to it.
             unsafe { (self.1)(self.0) }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 
-/// A consumer that can end like a crashed process: without telling the group.
+/// A consumer that can be destroyed as if its process had crashed, without leaving the group.
 pub(crate) struct Member<C: ConsumerContext + 'static> {
     consumer: ManuallyDrop<BaseConsumer<C>>,
     abandoned: AtomicBool,
@@ -22,8 +22,8 @@ impl<C: ConsumerContext + 'static> Member<C> {
         &self.consumer
     }
 
-    /// When it is dropped, no request is made to the group: for a crash, and for a coordinator that is away, where
-    /// librdkafka 2.12.1 can crash on leaving.
+    /// Makes the drop send no request to the group. This simulates a crash, and avoids a crash of librdkafka 2.12.1,
+    /// which can happen when it leaves a group whose coordinator is unavailable.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
     }
@@ -34,8 +34,8 @@ impl<C: ConsumerContext + 'static> Drop for Member<C> {
         if self.abandoned.load(Ordering::Relaxed) {
             let context = Arc::as_ptr(self.consumer.context());
             // SAFETY: the consumer is not dropped and never used again, so its handle is destroyed once, here; every
-            // `PartitionReader` holds an `Arc` of this member, so none outlives the handle. The context's count held
-            // by the forgotten consumer is given back after the last callback may have run.
+            // `PartitionReader` holds an `Arc` of this member, so none outlives the handle. The forgotten consumer's
+            // reference to the context is released only after the last callback can have run.
             unsafe {
                 rd::rd_kafka_destroy_flags(
                     self.consumer.client().native_ptr(),

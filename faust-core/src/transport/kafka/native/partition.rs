@@ -15,13 +15,13 @@ use super::member::Member;
 use crate::message::{Headers, RawMessage};
 use crate::time::Timestamp;
 
-/// How many messages one call takes from a queue at most; 16 to 512 measured equally good.
+/// Maximum number of messages taken from a queue per call. Values from 16 to 512 measured equally fast.
 pub(crate) const BATCH: usize = 128;
 
-/// One partition's queue, split from the consumer's.
+/// The queue of one partition, split from the consumer's queue.
 pub(crate) struct PartitionReader {
     queue: *mut rd::rd_kafka_queue_t,
-    // Boxed because librdkafka's callback holds its address.
+    // Boxed because librdkafka's callback keeps its address.
     waker: Box<AtomicWaker>,
     reading: Reading,
     _consumer: Arc<dyn Send + Sync>,
@@ -33,17 +33,17 @@ unsafe impl Send for PartitionReader {}
 // SAFETY: as above.
 unsafe impl Sync for PartitionReader {}
 
-/// How a queue is read.
+/// The way a queue is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// Many messages a call. Behind an end or an error in a batch, librdkafka 2.12.1's own position is one too far
-    /// (fixed in 2.13.2), which matters only where librdkafka itself pauses partitions.
+    /// Many messages per call. After a partition end or an error within a batch, librdkafka 2.12.1's own position is
+    /// one too high (fixed in 2.13.2). This matters only where librdkafka itself pauses partitions.
     Batches,
-    /// One message a call: for partitions that stay assigned through a rebalance, for which librdkafka pauses them.
+    /// One message per call, for partitions that stay assigned during a rebalance, in which librdkafka pauses them.
     Singly,
 }
 
-/// What lies in a partition's queue.
+/// An item of a partition's queue.
 pub(crate) enum Fetched<'a> {
     Message(RawMessage<'a>),
     /// The partition's end, at this offset.
@@ -52,7 +52,8 @@ pub(crate) enum Fetched<'a> {
 }
 
 impl PartitionReader {
-    /// Splits the queue of an assigned partition from the consumer's; `None` for a topic's name with a NUL.
+    /// Splits the queue of an assigned partition from the consumer's queue. Returns `None` if the topic's name contains
+    /// a NUL.
     pub(crate) fn split<C: ConsumerContext + 'static>(
         member: &Arc<Member<C>>,
         topic: &str,
@@ -60,7 +61,7 @@ impl PartitionReader {
         reading: Reading,
     ) -> Option<Self> {
         let topic = CString::new(topic).ok()?;
-        // SAFETY: the handle lives as long as `member`, which the reader keeps; the topic's name outlives the call.
+        // SAFETY: the handle lives as long as `member`, which the reader holds; the topic's name outlives the call.
         let queue = unsafe {
             rd::rd_kafka_queue_get_partition(member.consumer().client().native_ptr(), topic.as_ptr(), partition)
         };
@@ -68,7 +69,7 @@ impl PartitionReader {
             return None;
         }
         let waker = Box::new(AtomicWaker::new());
-        // SAFETY: `queue` is valid; the waker's address stays until `drop` has switched the callback off.
+        // SAFETY: `queue` is valid; the waker's address stays valid until `drop` has disabled the callback.
         unsafe {
             rd::rd_kafka_queue_forward(queue, ptr::null_mut());
             rd::rd_kafka_queue_cb_event_enable(queue, Some(nonempty), ptr::from_ref(&*waker).cast_mut().cast());
@@ -76,14 +77,14 @@ impl PartitionReader {
         Some(Self { queue, waker, reading, _consumer: member.clone() })
     }
 
-    /// Hands over what is there, at most `max` and [`BATCH`]; how many there were.
+    /// Passes the available items to `each`, at most `max` and at most [`BATCH`], and returns their number.
     pub(crate) fn read(&self, max: usize, each: &mut dyn FnMut(Fetched<'_>)) -> usize {
         let mut batch = Batch { messages: [ptr::null_mut(); BATCH], next: 0, len: 0 };
         let max = max.min(BATCH);
         match self.reading {
             Reading::Batches => {
                 let first = batch.messages.as_mut_ptr();
-                // SAFETY: the queue is valid, the array has room for as many as are asked for.
+                // SAFETY: the queue is valid, and the array has room for `max` messages.
                 let got = unsafe { rd::rd_kafka_consume_batch_queue(self.queue, 0, first, max) };
                 batch.len = usize::try_from(got).unwrap_or(0);
             }
@@ -105,12 +106,13 @@ impl PartitionReader {
         batch.len
     }
 
-    /// Wakes when the queue turns from empty to not empty: look again after this.
+    /// Registers a waker that is woken when the queue turns from empty to non-empty. The queue must be read again after
+    /// this call.
     pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
 
-    /// Wakes whoever waits, as if something had come.
+    /// Wakes the registered waker as if a message had arrived.
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }
@@ -118,8 +120,8 @@ impl PartitionReader {
 
 impl Drop for PartitionReader {
     fn drop(&mut self) {
-        // SAFETY: switching the callback off takes the queue's lock, under which librdkafka calls it, so it does not
-        // run any more when the waker goes. The queue is destroyed once, before the consumer that is still held.
+        // SAFETY: disabling the callback takes the queue's lock, under which librdkafka calls it, so the callback
+        // cannot run when the waker is dropped. The queue is destroyed once, before the consumer, which is still held.
         unsafe {
             rd::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
             rd::rd_kafka_queue_destroy(self.queue);
@@ -128,11 +130,12 @@ impl Drop for PartitionReader {
 }
 
 unsafe extern "C" fn nonempty(_: *mut rd::rd_kafka_t, waker: *mut c_void) {
-    // SAFETY: `split` passed the address of a waker that lives until the callback is off.
+    // SAFETY: `split` passed the address of a waker that lives until the callback is disabled.
     unsafe { (*waker.cast_const().cast::<AtomicWaker>()).wake() }
 }
 
-/// Messages taken from a queue; those not handed over, because a callback panicked, are freed as well.
+/// Messages taken from a queue. Dropping the batch frees the messages that were not passed on because a callback
+/// panicked.
 struct Batch {
     messages: [*mut rd::rd_kafka_message_t; BATCH],
     next: usize,
@@ -159,7 +162,7 @@ struct NativeMessage(*mut rd::rd_kafka_message_t);
 
 impl NativeMessage {
     fn view(&self) -> Fetched<'_> {
-        // SAFETY: the message is valid until `drop`; key and payload are null or as long as said.
+        // SAFETY: the message is valid until `drop`; key and payload are null or have the given lengths.
         let message = unsafe { &*self.0 };
         match message.err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
@@ -182,22 +185,28 @@ impl NativeMessage {
 
 impl Drop for NativeMessage {
     fn drop(&mut self) {
-        // SAFETY: taken from the queue by us, destroyed once.
+        // SAFETY: the message was taken from the queue by this module and is destroyed once.
         unsafe { rd::rd_kafka_message_destroy(self.0) }
     }
 }
 
-// SAFETY: for callers: `pointer` is null, or points to `len` bytes that live for 'a.
+/// Returns the bytes at `pointer`, or `None` if it is null.
+///
+/// # Safety
+/// `pointer` must be null or point to `len` bytes that are valid for `'a`.
 pub(super) unsafe fn bytes_at<'a>(pointer: *const c_void, len: usize) -> Option<&'a [u8]> {
     // SAFETY: as promised by the caller.
     (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast(), len) })
 }
 
-// SAFETY: for callers: `message` is valid.
+/// Copies the headers of a message.
+///
+/// # Safety
+/// `message` must be valid.
 unsafe fn headers_of(message: *const rd::rd_kafka_message_t) -> Headers {
     let mut headers = Headers::new();
     let mut list = ptr::null_mut();
-    // SAFETY: the message is valid, and owns the list, whose names end with a NUL and whose values are as long as said.
+    // SAFETY: the message is valid and owns the list; its names end with a NUL, its values have the given lengths.
     unsafe {
         if rd::rd_kafka_message_headers(message, &mut list) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return headers;

@@ -14,10 +14,10 @@ use crate::time::Timestamp;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::Outgoing;
 
-/// librdkafka's word for "placed by the partitioner".
+/// librdkafka's value for "chosen by the partitioner".
 const ANY_PARTITION: i32 = -1;
 
-/// A topic to write to, looked up once.
+/// A producer's handle to a topic, looked up once.
 pub(crate) struct TopicHandle<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> {
     topic: *mut rd::rd_kafka_topic_t,
     producer: Arc<ThreadedProducer<C>>,
@@ -30,10 +30,10 @@ unsafe impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>>> Send for TopicHa
 unsafe impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>>> Sync for TopicHandle<C> {}
 
 impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> TopicHandle<C> {
-    /// `Err` for a name that no topic can have.
+    /// Opens a handle to a topic. Fails for a name that no topic can have.
     pub(crate) fn open(producer: &Arc<ThreadedProducer<C>>, name: &str) -> Result<Self, RDKafkaErrorCode> {
         let name = CString::new(name).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
-        // SAFETY: the handle lives as long as `producer`, which is kept; without settings the producer's own hold.
+        // SAFETY: the handle lives as long as `producer`, which is held; without settings the producer's own apply.
         let topic = unsafe { rd::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
         if topic.is_null() {
             // SAFETY: reads a thread-local.
@@ -42,7 +42,7 @@ impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> TopicHandle<C
         Ok(Self { topic, producer: producer.clone() })
     }
 
-    /// Copies a message into the producer's buffer. `delivery` comes back in the producer's context.
+    /// Copies a message into the producer's buffer. `delivery` is passed back to the producer's context.
     pub(crate) fn send(&self, message: &Outgoing<'_>, delivery: Arc<Delivery>) -> Result<(), RDKafkaErrorCode> {
         let opaque = Arc::into_raw(delivery).cast_mut().cast::<c_void>();
         let error = if message.headers.is_empty() && message.timestamp.is_none() {
@@ -53,7 +53,7 @@ impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> TopicHandle<C
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
         }
-        // SAFETY: refused, so there will be no report that takes this count back.
+        // SAFETY: the message was rejected, so no delivery report will release this reference.
         drop(unsafe { Arc::from_raw(opaque.cast_const().cast::<Delivery>()) });
         Err(error.into())
     }
@@ -74,8 +74,9 @@ impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> TopicHandle<C
     fn produce_in_full(&self, message: &Outgoing<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
         use rd::rd_kafka_vtype_t as tag;
         let ((payload, len), (key, key_len)) = (raw(message.payload), raw(message.key));
-        // SAFETY: the arguments are pairs of a tag and what librdkafka's manual says belongs to it, closed by the end
-        // tag; bytes are copied before the call returns, and it owns the headers unless it refuses.
+        // SAFETY: the arguments are pairs of a tag and the value that librdkafka's manual requires for it, terminated
+        // by the end tag; bytes are copied before the call returns, and it takes ownership of the headers unless it
+        // fails.
         unsafe {
             let headers = native_headers(&message.headers);
             let error = rd::rd_kafka_producev(
@@ -110,7 +111,7 @@ impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> TopicHandle<C
 
 impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> Drop for TopicHandle<C> {
     fn drop(&mut self) {
-        // SAFETY: created by us, destroyed once, before the producer that is still held.
+        // SAFETY: created by this module, destroyed once, before the producer, which is still held.
         unsafe { rd::rd_kafka_topic_destroy(self.topic) }
     }
 }
@@ -119,12 +120,12 @@ fn raw(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
     bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
 }
 
-// A list that the caller must destroy or give away; null when there are none.
+/// Converts headers to a list that the caller must destroy or pass on; null if there are none.
 fn native_headers(headers: &Headers) -> *mut rd::rd_kafka_headers_t {
     if headers.is_empty() {
         return ptr::null_mut();
     }
-    // SAFETY: names and values are copied into a list that is ours.
+    // SAFETY: names and values are copied into a list that this function owns.
     unsafe {
         let list = rd::rd_kafka_headers_new(headers.len());
         for (name, value) in headers.iter() {
@@ -135,7 +136,8 @@ fn native_headers(headers: &Headers) -> *mut rd::rd_kafka_headers_t {
     }
 }
 
-/// Sends what is buffered now and waits for its reports; rdkafka's own flush takes at least 100 ms. Whether all is out.
+/// Sends all buffered messages and waits for their delivery reports; returns whether none are left. rdkafka's own flush
+/// takes at least 100 ms.
 pub(crate) fn flush<C: ProducerContext + 'static>(producer: &ThreadedProducer<C>, within: Duration) -> bool {
     let within = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: the handle is valid for as long as `producer` is borrowed.

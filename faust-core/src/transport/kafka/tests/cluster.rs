@@ -1,4 +1,4 @@
-//! A cluster to test against, a listener that records, and waiting for things with a deadline.
+//! Test clusters, a listener that records events, and waiting with a deadline.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -20,10 +20,10 @@ use crate::transport::port::*;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// A cluster with topics and groups of this test's own.
+/// A cluster with a topic and a group of the test's own.
 pub(super) struct Cluster {
     pub(super) mock: Option<MockCluster<'static, DefaultProducerContext>>,
-    /// The embedded broker, which ends with the test.
+    /// The embedded broker, which is stopped when the test ends.
     embedded: Option<Server>,
     pub(super) config: KafkaConfig,
     pub(super) topic: Arc<str>,
@@ -31,7 +31,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// librdkafka's mock.
+    /// Starts librdkafka's mock cluster.
     pub(super) fn mock(partitions: i32) -> Self {
         let mock = MockCluster::new(1).unwrap();
         let cluster = Self::at(mock.bootstrap_servers());
@@ -39,15 +39,15 @@ impl Cluster {
         Self { mock: Some(mock), ..cluster }
     }
 
-    /// The mock, and what [`kafkas`](Self::kafkas) are.
+    /// Returns the clusters of [`kafkas`](Self::kafkas) and the mock cluster.
     pub(super) async fn each(partitions: i32) -> Vec<Self> {
         let mut clusters = Self::kafkas(partitions).await;
         clusters.push(Self::mock(partitions));
         clusters
     }
 
-    /// The embedded broker, and the real Kafka that the environment names. Unlike the mock, they take commits while a
-    /// group rebalances, and create topics.
+    /// Returns the embedded broker, and the real Kafka of `FAUST_TEST_KAFKA` if set. Unlike the mock cluster, they
+    /// accept commits during a rebalance, and create topics.
     pub(super) async fn kafkas(partitions: i32) -> Vec<Self> {
         let server = Server::start(BrokerConfig::new(Storage::Memory, Port::Any)).unwrap();
         let embedded = Self::at(server.bootstrap());
@@ -61,7 +61,7 @@ impl Cluster {
         clusters
     }
 
-    /// Whether it is the Kafka that the environment names.
+    /// Returns whether this is the Kafka of `FAUST_TEST_KAFKA`.
     pub(super) fn is_real(&self) -> bool {
         self.mock.is_none() && self.embedded.is_none()
     }
@@ -94,12 +94,12 @@ impl Cluster {
         within("delivery", delivery.all()).await.unwrap();
     }
 
-    /// Joins the group; what happens comes out of the receiver.
+    /// Joins the group. The receiver yields the listener's events.
     pub(super) fn join(&self) -> (Arc<dyn Group>, Events) {
         self.join_holding(None)
     }
 
-    /// As [`join`](Self::join), with a revocation that waits for `hold`.
+    /// Joins like [`join`](Self::join), with a revocation that waits for `hold`.
     pub(super) fn join_holding(&self, hold: Option<oneshot::Receiver<()>>) -> (Arc<dyn Group>, Events) {
         let (events, received) = mpsc::unbounded_channel();
         let listener = Recorder { events, hold: Mutex::new(hold) };
@@ -118,7 +118,7 @@ pub(super) enum Event {
 pub(super) struct Events(mpsc::UnboundedReceiver<Event>);
 
 impl Events {
-    /// The next event that `pick` takes; others are passed over.
+    /// Waits for the next event that `pick` accepts, and discards others.
     pub(super) async fn until<T>(&mut self, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
         within(what, async {
             loop {
@@ -138,8 +138,8 @@ impl Events {
         .await
     }
 
-    /// The assignment of `count` partitions. A group may rebalance once more than it has to, when a member comes while
-    /// it still rebalances; what counts is where that ends.
+    /// Waits for the assignment of `count` partitions. If a member joins during a rebalance, the group may rebalance
+    /// once more than necessary; only the final assignment matters.
     pub(super) async fn assigned_of(&mut self, count: usize) -> Vec<Assigned> {
         self.until("assignment", |event| match event {
             Event::Assigned(partitions) => Some(partitions).filter(|partitions| partitions.len() == count),
@@ -156,7 +156,7 @@ impl Events {
         .await
     }
 
-    /// What has happened since and was not looked at.
+    /// Returns the pending events.
     pub(super) fn rest(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.0.try_recv().ok()).collect()
     }
@@ -169,7 +169,7 @@ struct Recorder {
 
 impl Recorder {
     fn tell(&self, event: Event) {
-        // A test that has seen enough no longer listens.
+        // The test may have dropped the receiver.
         let _ = self.events.send(event);
     }
 }
@@ -213,9 +213,9 @@ pub(super) async fn read_numbers(assigned: &mut Assigned, count: usize) -> Vec<i
     numbers
 }
 
-/// A deadline far beyond what is needed: reaching it is a failure.
+/// Awaits `future` and panics after a timeout that is far longer than necessary.
 pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(WITHIN, future).await.unwrap_or_else(|_| panic!("{what} did not come within {WITHIN:?}"))
+    tokio::time::timeout(WITHIN, future).await.unwrap_or_else(|_| panic!("timed out after {WITHIN:?}: {what}"))
 }
 
 pub(super) fn at(offset: i64, metadata: &str) -> Committed {

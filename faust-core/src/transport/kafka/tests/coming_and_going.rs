@@ -1,4 +1,4 @@
-//! Members that come and go under load: what they read together is every message, none twice.
+//! Members that join and leave under load: together they read every message, and none twice.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +18,13 @@ use crate::transport::port::*;
 
 const PARTITIONS: i32 = 4;
 
-/// Every (partition, offset) that any member has read.
+/// The partition and offset of each message that any member has read.
 type Ledger = Arc<watch::Sender<Vec<(i32, i64)>>>;
 
-/// Ends a reading task, and the task.
+/// A reading task with the channel that stops it.
 type ReadingTask = (oneshot::Sender<()>, JoinHandle<i64>);
 
-/// Reads what is assigned to it, and commits it when it is revoked.
+/// A listener that reads its assigned partitions and commits them when they are revoked.
 struct Reading {
     ledger: Ledger,
     group: watch::Receiver<Option<Arc<dyn Group>>>,
@@ -45,7 +45,7 @@ impl GroupListener for Reading {
     }
 
     fn revoked(&self, partitions: Vec<TopicPartition>, lost: bool) -> BoxFuture<'static, ()> {
-        assert!(!lost, "nobody is late here");
+        assert!(!lost, "no member exceeds its timeouts");
         let mut tasks = self.tasks.lock().unwrap();
         let tasks: Vec<_> = partitions.into_iter().map(|gone| (gone.clone(), tasks.remove(&gone).unwrap())).collect();
         let mut group = self.group.clone();
@@ -83,7 +83,7 @@ async fn read(mut assigned: Assigned, mut stopped: oneshot::Receiver<()>, ledger
     }
 }
 
-/// Joins; the receiver counts the partitions that were ever assigned.
+/// Joins the group. The receiver holds the total number of assigned partitions.
 fn join(cluster: &Cluster, ledger: &Ledger) -> (Arc<dyn Group>, watch::Receiver<usize>) {
     let ((joined, group), (assigned, count)) = (watch::channel(None), watch::channel(0));
     let (ledger, runtime) = (ledger.clone(), tokio::runtime::Handle::current());
@@ -95,7 +95,7 @@ fn join(cluster: &Cluster, ledger: &Ledger) -> (Arc<dyn Group>, watch::Receiver<
     (group, count)
 }
 
-/// Sends to all partitions in turn until `enough`; how many to each.
+/// Sends to all partitions in turn until `enough`; returns the number of messages per partition.
 async fn feed(cluster: &Cluster, enough: &AtomicBool) -> i64 {
     let sink = cluster.transport().sink().unwrap();
     let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::new());
@@ -151,8 +151,8 @@ async fn nothing_is_lost_or_read_twice_while_members_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_where_the_broker_assigns() {
-    // Of the three only a real Kafka assigns itself (KIP-848).
+async fn nothing_is_lost_or_read_twice_where_the_broker_assigns() {
+    // Of the test clusters, only a real Kafka supports assignment by the broker (KIP-848).
     for mut cluster in Cluster::kafkas(PARTITIONS).await.into_iter().filter(Cluster::is_real) {
         cluster.config.group_protocol = GroupProtocol::Consumer;
         come_and_go(&cluster, 2).await;

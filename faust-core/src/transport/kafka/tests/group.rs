@@ -1,4 +1,4 @@
-//! Groups: what is assigned, where it begins, what a revocation waits for, and brokers that go away.
+//! Groups: assignments, start offsets, revocations that wait for the listener, and unavailable brokers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::transport::kafka::OffsetReset;
 use crate::transport::port::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_reads_commits_and_goes_on_where_it_left_off() {
+async fn a_member_reads_commits_and_resumes_from_its_committed_offset() {
     for cluster in Cluster::each(1).await {
         cluster.fill(0, 0..1000).await;
         let (group, mut events) = cluster.join();
@@ -71,7 +71,7 @@ async fn a_group_is_deleted_once_its_members_have_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sleeping_queue_wakes_when_something_comes() {
+async fn a_pending_queue_is_woken_when_a_message_arrives() {
     for cluster in Cluster::each(1).await {
         let (group, mut events) = cluster.join();
         let mut assigned = events.assigned().await.remove(0);
@@ -99,10 +99,10 @@ async fn a_revocation_waits_for_the_listener_and_its_commit() {
         let offsets: BTreeMap<_, _> =
             assigned.iter().map(|assigned| (assigned.partition.clone(), at(5, "revoked"))).collect();
         drop(assigned);
-        // Unlike Kafka, the mock takes no commit while a group rebalances.
+        // Unlike Kafka, the mock cluster rejects commits during a rebalance.
         let committed = if cluster.mock.is_some() { 0 } else { first.commit(offsets).await.map(|()| 5).unwrap() };
         others.until("connection", |event| matches!(event, Event::Connection(true)).then_some(())).await;
-        assert!(others.rest().is_empty(), "nothing is assigned before the first member has let go");
+        assert!(others.rest().is_empty(), "nothing is assigned before the first member has released its partitions");
         release.send(()).unwrap();
 
         let (mine, theirs) = (events.assigned_of(1).await, others.assigned_of(1).await);
@@ -116,21 +116,21 @@ async fn a_revocation_waits_for_the_listener_and_its_commit() {
         }
         drop((mine, theirs));
         within("leaving", second.leave()).await;
-        // What the second leaves is the first's again.
+        // The second member's partition is assigned to the first again.
         events.assigned_of(2).await;
         within("leaving", first.leave()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_too_many_is_assigned_nothing_and_steps_in_later() {
+async fn a_surplus_member_is_assigned_nothing_until_another_leaves() {
     for cluster in Cluster::each(1).await {
         let (first, mut events) = cluster.join();
         assert_eq!(events.assigned().await.len(), 1);
         let (second, mut others) = cluster.join();
         let (mut one, other) = (events.assigned().await.len(), others.assigned().await.len());
         while one + other != 1 {
-            // One partition is one member's: the first has not heard of the last rebalance yet.
+            // One partition has only one owner: the first member has not processed the last rebalance yet.
             one = events.assigned().await.len();
         }
         let (has, has_not, mut waiting) = if one == 1 { (first, second, others) } else { (second, first, events) };
@@ -156,13 +156,13 @@ async fn without_a_reset_policy_a_missing_offset_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_abandoned_member_keeps_its_partitions_until_its_session_ends() {
+async fn an_abandoned_member_keeps_its_partitions_until_its_session_times_out() {
     for cluster in Cluster::each(1).await {
         let (first, mut events) = cluster.join();
         drop(events.assigned().await);
         first.abandon();
         within("the end of the thread", first.leave()).await;
-        assert!(!events.rest().iter().any(|event| matches!(event, Event::Revoked(..))), "a crash gives nothing back");
+        assert!(!events.rest().iter().any(|event| matches!(event, Event::Revoked(..))), "a crash revokes nothing");
         let (second, mut others) = cluster.join();
         assert_eq!(others.assigned().await.len(), 1);
         within("leaving", second.leave()).await;
@@ -170,7 +170,7 @@ async fn an_abandoned_member_keeps_its_partitions_until_its_session_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn brokers_that_go_away_are_waited_for() {
+async fn a_member_waits_for_unavailable_brokers() {
     let cluster = Cluster::mock(1);
     let mock = cluster.mock.as_ref().unwrap();
     let (group, mut events) = cluster.join();
@@ -179,14 +179,14 @@ async fn brokers_that_go_away_are_waited_for() {
     let topic = sink.topic(&cluster.topic).unwrap();
 
     mock.broker_down(1).unwrap();
-    events.until("bad news", |event| matches!(event, Event::Connection(false)).then_some(())).await;
+    events.until("loss of the connection", |event| matches!(event, Event::Connection(false)).then_some(())).await;
     let delivery = Delivery::new();
     topic.try_send(&Outgoing { payload: Some(b"1"), ..Outgoing::default() }, &delivery).unwrap();
     let flushed = sink.flush(Duration::from_millis(300)).await;
     assert!(flushed.unwrap_err().is_retriable());
 
     mock.broker_up(1).unwrap();
-    events.until("good news", |event| matches!(event, Event::Connection(true)).then_some(())).await;
+    events.until("connection", |event| matches!(event, Event::Connection(true)).then_some(())).await;
     within("delivery", delivery.all()).await.unwrap();
     assert_eq!(read_numbers(&mut assigned, 1).await, [1]);
     drop(assigned);
@@ -198,12 +198,12 @@ async fn a_worker_that_starts_without_brokers_waits_and_may_leave() {
     let cluster = Cluster::mock(1);
     cluster.mock.as_ref().unwrap().broker_down(1).unwrap();
     let (group, mut events) = cluster.join();
-    events.until("bad news", |event| matches!(event, Event::Connection(false)).then_some(())).await;
+    events.until("loss of the connection", |event| matches!(event, Event::Connection(false)).then_some(())).await;
     within("leaving", group.leave()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_behind_what_is_kept_goes_on_where_its_policy_says() {
+async fn a_member_behind_the_log_start_resumes_by_its_reset_policy() {
     for cluster in Cluster::kafkas(1).await {
         cluster.fill(0, 0..1000).await;
         let (group, mut events) = cluster.join();

@@ -1,4 +1,4 @@
-//! Messages out and back: nothing is lost, changed, or placed elsewhere than Java would.
+//! Messages sent and read back: none is lost, changed, or placed in another partition than with the Java client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 async fn read_to_the_ends(reader: &mut dyn Reader, mut ends: usize) -> BTreeMap<i32, Vec<OwnedMessage>> {
     let mut read: BTreeMap<i32, Vec<_>> = BTreeMap::new();
     while ends > 0 {
-        match reader.next(WITHIN).await.unwrap().expect("an end comes") {
+        match reader.next(WITHIN).await.unwrap().expect("a partition end") {
             Read::Message(from, message) => read.entry(from.partition).or_default().push(message),
             Read::End(_) => ends -= 1,
         }
@@ -63,14 +63,14 @@ async fn messages_come_back_as_they_were_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn latest_reads_what_comes_from_now_on() {
+async fn latest_reads_only_new_messages() {
     for cluster in Cluster::each(2).await {
         cluster.fill(0, 0..3).await;
         let from = (0..2).map(|partition| (TopicPartition::new(&*cluster.topic, partition), StartAt::Latest)).collect();
         let mut reader = cluster.transport().read(from).unwrap();
         cluster.fill(0, 7..8).await;
         let read = loop {
-            if let Read::Message(_, message) = reader.next(WITHIN).await.unwrap().expect("the message comes") {
+            if let Read::Message(_, message) = reader.next(WITHIN).await.unwrap().expect("the message") {
                 break message;
             }
         };
@@ -80,7 +80,8 @@ async fn latest_reads_what_comes_from_now_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_placed_as_java_places_them() {
-    // murmur2 of the key, as Kafka's own tests have it, without its sign, modulo the partitions.
+    // The murmur2 hashes are those of Kafka's own tests. The partition is the hash without its sign bit, modulo the
+    // number of partitions.
     let golden = [
         ("21", -973_932_308_i32),
         ("foobar", -790_332_482),
@@ -110,18 +111,18 @@ async fn keys_are_placed_as_java_places_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_no_broker_would_take_is_refused_and_counts_for_nothing() {
+async fn a_message_that_is_too_large_is_rejected_and_not_counted() {
     let cluster = Cluster::mock(1);
     let sink = cluster.transport().sink().unwrap();
     let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::new());
     let large = vec![0; cluster.config.max_message_bytes + 1];
     let refused = topic.try_send(&Outgoing { payload: Some(&large), ..Outgoing::default() }, &delivery);
     assert!(matches!(refused, Err(SendRefused::Failed(error)) if error.kind == TransportErrorKind::Fatal));
-    within("nothing", delivery.all()).await.unwrap();
+    within("delivery of no message", delivery.all()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_buffer_says_so_and_has_room_again() {
+async fn a_full_buffer_is_reported_and_has_room_again() {
     let mut cluster = Cluster::mock(1);
     cluster.config.settings.insert("producer.queue.buffering.max.messages".to_owned(), "10".to_owned());
     let sink = cluster.transport().sink().unwrap();
@@ -137,12 +138,12 @@ async fn a_full_buffer_says_so_and_has_room_again() {
             Err(SendRefused::Failed(error)) => panic!("{error}"),
         }
     }
-    assert!(full > 0, "200 messages do not fit where 10 do");
+    assert!(full > 0, "a buffer for 10 messages is full before 200 are sent");
     within("delivery", delivery.all()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_tells_the_last_offset_that_arrived() {
+async fn a_delivery_reports_the_last_offset_that_arrived() {
     for cluster in Cluster::each(2).await {
         cluster.fill(1, 0..3).await;
         let sink = cluster.transport().sink().unwrap();

@@ -1,4 +1,4 @@
-//! Tails: all of each partition and its end, and no offset that is not in the log.
+//! Tails: they read each partition to its end, and report offsets that are not in the log.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -12,7 +12,7 @@ use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::Delivery;
 use crate::transport::port::*;
 
-/// The offsets that come before the partition's end does.
+/// Returns the offsets read before the partition's end.
 async fn to_the_end(queue: &mut dyn PartitionQueue) -> Result<Vec<i64>, TransportError> {
     let mut offsets = Vec::new();
     let end = poll_fn(|cx| {
@@ -37,7 +37,7 @@ async fn tail(cluster: &Cluster, from: &[(i32, StartAt)]) -> Vec<Box<dyn Partiti
     within("opening", cluster.transport().tail(from)).await.unwrap()
 }
 
-/// Partition 0 has 1000 messages, 1 none, 2 the last 200 of 500, 3 none any more of 10.
+/// Clusters whose partition 0 has 1000 messages, 1 has none, 2 has the last 200 of 500, and 3 has none left of 10.
 async fn various() -> Vec<Cluster> {
     let clusters = Cluster::kafkas(4).await;
     for cluster in &clusters {
@@ -51,7 +51,7 @@ async fn various() -> Vec<Cluster> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tail_reads_everything_and_tells_the_ends() {
+async fn a_tail_reads_everything_and_reports_the_ends() {
     let expected = |ranges: [Range<i64>; 4]| ranges.map(Iterator::collect::<Vec<_>>);
     for cluster in various().await {
         let earliest = [2, 0, 3, 1].map(|number| (number, StartAt::Earliest));
@@ -71,12 +71,12 @@ async fn a_tail_reads_everything_and_tells_the_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tail_goes_on_behind_an_end_while_others_are_given_up() {
+async fn a_tail_continues_after_an_end_while_other_queues_are_dropped() {
     for cluster in various().await {
         let mut queues = tail(&cluster, &[(0, StartAt::Latest), (1, StartAt::Earliest), (2, StartAt::Earliest)]).await;
         let mut queue = queues.remove(1);
         assert!(to_the_end(&mut *queue).await.unwrap().is_empty());
-        // One producer for all: a new one takes half a second to begin.
+        // All messages share one producer, because a new one takes half a second to start.
         let sink = cluster.transport().sink().unwrap();
         let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::new());
         for offset in 0..20 {
@@ -97,7 +97,7 @@ async fn a_tail_goes_on_behind_an_end_while_others_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_offset_that_the_log_does_not_hold_is_an_error_and_a_seek_mends_it() {
+async fn an_offset_out_of_range_is_an_error_and_a_seek_recovers_from_it() {
     for cluster in various().await {
         for (number, outside, start, count) in [(2, 299, 300, 200), (2, 501, 490, 10), (1, 1, 0, 0), (3, 0, 10, 0)] {
             let mut queue = tail(&cluster, &[(number, StartAt::Offset(outside))]).await.remove(0);

@@ -1,4 +1,4 @@
-//! Topics: created, deleted, told apart from their namesakes, and shortened.
+//! Topics: creation, deletion, topic ids, and deletion of records.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ async fn topics_are_created_once_found_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_was_made_anew_has_another_id() {
+async fn a_recreated_topic_has_another_id() {
     for cluster in Cluster::kafkas(1).await {
         let admin = cluster.transport().admin().unwrap();
         let (kept, name) = (cluster.topic.to_string(), format!("{}-anew", cluster.topic));
@@ -48,7 +48,7 @@ async fn a_topic_that_was_made_anew_has_another_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_records_move_the_start_of_the_log() {
+async fn deletion_of_records_advances_the_log_start_offset() {
     for cluster in Cluster::kafkas(2).await {
         cluster.fill(0, 0..10).await;
         cluster.fill(1, 0..10).await;

@@ -1,4 +1,5 @@
-//! The in-memory cluster: what its port says beyond what the test driver's scenarios use, and its faults.
+//! Tests of the in-memory cluster: operations of the port that the test driver's scenarios do not use, and its
+//! simulated faults.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use crate::transport::port::*;
 
 const SESSION: Duration = Duration::from_secs(10);
 
-/// A cluster with the topic `t` of two partitions.
+/// Creates a cluster with the topic `t` of two partitions.
 async fn cluster() -> MemoryCluster {
     let cluster = MemoryCluster::new(1, SESSION, || Timestamp(0));
     create(&cluster).await;
@@ -40,7 +41,7 @@ fn first() -> TopicPartition {
     TopicPartition::new("t", 0)
 }
 
-/// What one poll finds; `None` when it is pending.
+/// Polls once and returns the offsets read, or `None` if the poll is pending.
 fn poll(queue: &mut dyn PartitionQueue) -> Option<Result<Vec<i64>, TransportError>> {
     let mut offsets = Vec::new();
     let polled = queue.poll_batch(&mut Context::from_waker(Waker::noop()), 1000, &mut |read| offsets.push(read.offset));
@@ -51,7 +52,7 @@ fn poll(queue: &mut dyn PartitionQueue) -> Option<Result<Vec<i64>, TransportErro
 }
 
 #[tokio::test]
-async fn a_tail_reads_what_is_left_and_refuses_what_is_gone() {
+async fn a_tail_reads_the_remaining_messages_and_rejects_offsets_out_of_range() {
     let cluster = cluster().await;
     fill(&cluster, 10, &Delivery::new());
     cluster.delete_records(BTreeMap::from([(first(), 4)])).await.unwrap();
@@ -76,7 +77,7 @@ async fn a_tail_reads_what_is_left_and_refuses_what_is_gone() {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_made_anew_has_another_id() {
+async fn a_recreated_topic_has_another_id() {
     let cluster = cluster().await;
     let names = vec!["t".to_owned(), "missing".to_owned()];
     let before = cluster.topic_ids(names.clone()).await.unwrap();
@@ -87,7 +88,7 @@ async fn a_topic_that_was_made_anew_has_another_id() {
 }
 
 #[tokio::test]
-async fn a_delivery_tells_the_last_offset_also_when_it_was_held() {
+async fn a_delivery_reports_the_last_offset_also_after_it_was_held() {
     let (cluster, delivery) = (cluster().await, Delivery::with_offsets());
     fill(&cluster, 3, &delivery);
     cluster.hold_deliveries();
@@ -97,7 +98,7 @@ async fn a_delivery_tells_the_last_offset_also_when_it_was_held() {
     assert_eq!((delivery.last_offset(), delivery.pending()), (Some(4), 0));
 }
 
-/// Remembers that something was assigned.
+/// A listener that counts the assigned partitions.
 #[derive(Default)]
 struct Listener(Mutex<usize>);
 
@@ -136,7 +137,7 @@ async fn committed(cluster: &MemoryCluster) -> Option<i64> {
 }
 
 #[tokio::test]
-async fn held_commits_arrive_when_they_are_released_unless_they_were_dropped() {
+async fn held_commits_take_effect_on_release_unless_they_were_dropped() {
     let cluster = cluster().await;
     let group = member(&cluster).await;
     commit(&group, 1).await.unwrap();
@@ -152,7 +153,7 @@ async fn held_commits_arrive_when_they_are_released_unless_they_were_dropped() {
 }
 
 #[tokio::test]
-async fn commits_whose_answers_are_held_have_arrived() {
+async fn commits_with_held_responses_take_effect() {
     let cluster = cluster().await;
     let group = member(&cluster).await;
     cluster.hold_commit_answers();
@@ -166,7 +167,7 @@ async fn commits_whose_answers_are_held_have_arrived() {
 }
 
 #[tokio::test]
-async fn a_held_commit_of_a_worker_that_crashed_is_gone() {
+async fn a_held_commit_of_a_crashed_worker_has_no_effect() {
     let cluster = cluster().await;
     let group = member(&cluster).await;
     cluster.hold_commits();
