@@ -37,7 +37,7 @@ pub use self::topic::{ConfigEdit, Refusal, Topic, TopicSpec};
 use self::change::Change;
 use self::group::Groups;
 use self::log::Marks;
-use self::storage::{MemoryStorage, Storage};
+use self::storage::{LogStorage, MemoryStorage};
 
 /// Leader epoch of every partition. It never changes, because a single node leads all partitions.
 pub const LEADER_EPOCH: i32 = 0;
@@ -90,7 +90,7 @@ pub struct Broker {
     next_producer_id: i64,
     /// Ids below this one are reserved in the journal.
     noted_producer_ids: i64,
-    storage: Box<dyn Storage>,
+    storage: Box<dyn LogStorage>,
     compaction_bytes: usize,
 }
 
@@ -101,7 +101,7 @@ impl Broker {
         Self::empty(config, Box::new(MemoryStorage))
     }
 
-    fn empty(config: CoreConfig, storage: Box<dyn Storage>) -> Self {
+    fn empty(config: CoreConfig, storage: Box<dyn LogStorage>) -> Self {
         let mut random = Random(config.seed);
         let cluster_id = format!("faust-{:016x}", random.next());
         let compaction_bytes = config.compaction_bytes;
@@ -120,7 +120,7 @@ impl Broker {
     }
 
     /// Restores the broker of an earlier run from `storage` and the `changes` recorded there.
-    pub(crate) fn restore(config: CoreConfig, storage: Box<dyn Storage>, changes: Vec<Change>) -> io::Result<Self> {
+    pub(crate) fn restore(config: CoreConfig, storage: Box<dyn LogStorage>, changes: Vec<Change>) -> io::Result<Self> {
         let mut broker = Self::empty(config, storage);
         let is_new = changes.is_empty();
         let mut marks = HashMap::new();
@@ -246,7 +246,7 @@ impl Broker {
     }
 }
 
-fn note(storage: &mut dyn Storage, change: &Change) -> Result<(), ErrorCode> {
+fn note(storage: &mut dyn LogStorage, change: &Change) -> Result<(), ErrorCode> {
     storage.record(change).map_err(|error| {
         tracing::error!(%error, "cannot write the journal");
         ErrorCode::StorageError

@@ -28,7 +28,7 @@ use std::{
 };
 
 use crate::core::change::Change;
-use crate::core::storage::{PartitionId, SegmentData, Storage, StoredSegment};
+use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredSegment};
 use crate::core::{Broker, CoreConfig};
 use crate::error::Error;
 
@@ -99,7 +99,7 @@ impl Disk {
     }
 }
 
-impl Storage for Disk {
+impl LogStorage for Disk {
     fn record(&mut self, change: &Change) -> io::Result<()> {
         self.journal.append(change)
     }

@@ -1,10 +1,31 @@
 //! Offsets to commit: the tracker of finished events, and the metadata of a commit.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
+
+/// The number of a commit of a task. It is never used twice, and grows from commit to commit; 0 is before the first.
+///
+/// Changelog records carry the number of the commit they belong to, so that a restore can skip those of a commit that
+/// never took effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct CommitNumber(pub(crate) u64);
+
+impl CommitNumber {
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for CommitNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The position of an event in its stage: one of the stage's inputs, and the offset in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +96,7 @@ pub(crate) struct CommitMetadata {
     /// Version of this format.
     pub(crate) v: u8,
     /// Number of the cut, which increases with each cut.
-    pub(crate) cut: u64,
+    pub(crate) cut: CommitNumber,
     /// Largest event time seen by any stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) time: Option<i64>,
@@ -95,7 +116,7 @@ pub(crate) struct CommitMetadata {
 const METADATA_LIMIT: usize = 4096;
 
 impl CommitMetadata {
-    pub(crate) fn new(cut: u64) -> Self {
+    pub(crate) fn new(cut: CommitNumber) -> Self {
         Self { v: 1, cut, ..Self::default() }
     }
 
@@ -160,11 +181,11 @@ mod tests {
         /// Law: a restart reads the metadata that a commit wrote, and the text never exceeds the broker's limit.
         #[test]
         fn a_mark_round_trips_within_the_limit(cut in any::<u64>(), time in prop::option::of(any::<i64>()), ahead in prop::collection::btree_map("[a-z\"/é]{1,40}", any::<i64>(), 0..200)) {
-            let mark = CommitMetadata { time, ahead: ahead.clone(), ..CommitMetadata::new(cut) };
+            let mark = CommitMetadata { time, ahead: ahead.clone(), ..CommitMetadata::new(CommitNumber(cut)) };
             let text = mark.to_text();
             prop_assert!(text.len() <= METADATA_LIMIT);
             let back = CommitMetadata::from_text(&text).expect("own text");
-            prop_assert_eq!((back.cut, back.stage_time("any")), (cut, time.map(Timestamp)));
+            prop_assert_eq!((back.cut.0, back.stage_time("any")), (cut, time.map(Timestamp)));
             prop_assert!(back.ahead == ahead || back.ahead.is_empty());
         }
     }

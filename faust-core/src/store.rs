@@ -21,7 +21,7 @@ mod tests;
 pub(crate) use self::directory::{directory, state_name};
 pub(crate) use self::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet};
 pub(crate) use sealed::{Sealed, SealedBuilder};
-pub(crate) use writer::{Job, StoreWriter, Wish};
+pub(crate) use writer::{Job, PriorityGuard, StoreWriter};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ pub(crate) use crate::core::log::compaction::Step;
 use crate::core::producer_state::Producers;
 use crate::core::records;
 use crate::core::segment::Segment;
-use crate::core::storage::{PartitionId, Storage};
+use crate::core::storage::{LogStorage, PartitionId};
 use crate::core::{ErrorCode, LEADER_EPOCH};
 
 /// Time after which the state of an inactive idempotent producer expires, as in Kafka.
@@ -100,7 +100,7 @@ impl Log {
     }
 
     /// Recovers the log of an earlier run from `storage`.
-    pub(crate) fn recover(id: PartitionId, marks: Marks, storage: &mut dyn Storage) -> io::Result<Self> {
+    pub(crate) fn recover(id: PartitionId, marks: Marks, storage: &mut dyn LogStorage) -> io::Result<Self> {
         let mut log = Self::new(id);
         let start = marks.start;
         let found = storage.load_segments(&id)?;
@@ -137,7 +137,7 @@ impl Log {
         batch: &Batch,
         config: &TopicConfig,
         now_ms: i64,
-        storage: &mut dyn Storage,
+        storage: &mut dyn LogStorage,
     ) -> Result<Appended, ErrorCode> {
         if batch.header().size > config.max_message_bytes {
             return Err(ErrorCode::MessageTooLarge);
@@ -164,7 +164,13 @@ impl Log {
         Ok(Appended { base_offset, last_offset, log_start, append_time_ms, is_repeated: false })
     }
 
-    fn store(&mut self, batch: &Batch, config: &TopicConfig, now_ms: i64, storage: &mut dyn Storage) -> io::Result<()> {
+    fn store(
+        &mut self,
+        batch: &Batch,
+        config: &TopicConfig,
+        now_ms: i64,
+        storage: &mut dyn LogStorage,
+    ) -> io::Result<()> {
         let header = batch.header();
         let room = |segment: &Segment| {
             // As in Kafka, segments are rolled by the records' timestamps, so that retention finds old and new records
@@ -183,7 +189,7 @@ impl Log {
         Ok(())
     }
 
-    fn begin_segment(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+    fn begin_segment(&mut self, storage: &mut dyn LogStorage) -> io::Result<()> {
         let data = storage.create_segment(&self.id, self.end)?;
         if let Some(full) = self.segments.back_mut() {
             full.seal();
@@ -193,7 +199,7 @@ impl Log {
     }
 
     /// Rolls the active segment unless it is empty.
-    pub(crate) fn roll(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+    pub(crate) fn roll(&mut self, storage: &mut dyn LogStorage) -> io::Result<()> {
         if self.segments.back().is_some_and(|active| !active.is_sealed() && !active.is_empty()) {
             self.begin_segment(storage)?;
         }
@@ -206,7 +212,7 @@ impl Log {
         &mut self,
         config: &TopicConfig,
         now_ms: i64,
-        storage: &mut dyn Storage,
+        storage: &mut dyn LogStorage,
     ) -> io::Result<()> {
         let Some(compaction) = &config.compaction else { return Ok(()) };
         let Some(active) = self.segments.back_mut().filter(|active| !active.is_empty()) else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use crate::core::change::Change;
 use crate::core::log::{Appended, FoundOffset, Log, OffsetSpec, Read};
-use crate::core::storage::Storage;
+use crate::core::storage::LogStorage;
 use crate::core::{Batch, Broker, ErrorCode, note};
 
 /// Partitions.
@@ -81,7 +81,7 @@ impl Broker {
     }
 }
 
-fn cut(topic: &str, partition: i32, log: &mut Log, offset: i64, storage: &mut dyn Storage) -> Result<(), ErrorCode> {
+fn cut(topic: &str, partition: i32, log: &mut Log, offset: i64, storage: &mut dyn LogStorage) -> Result<(), ErrorCode> {
     if offset <= log.start() {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use crate::core::batch::{HEADER_LEN, STAMP_LEN};
 use crate::core::change::Change;
 
 /// Storage of a broker's batches and changes. Every write is stored before the call returns.
-pub(crate) trait Storage: Send + Debug {
+pub(crate) trait LogStorage: Send + Debug {
     /// Records a change of the state other than records.
     fn record(&mut self, change: &Change) -> io::Result<()>;
     /// Creates a segment that starts at `base_offset`.
@@ -69,7 +69,7 @@ pub(crate) trait SegmentData: Send + Debug {
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStorage;
 
-impl Storage for MemoryStorage {
+impl LogStorage for MemoryStorage {
     fn record(&mut self, _change: &Change) -> io::Result<()> {
         Ok(())
     }

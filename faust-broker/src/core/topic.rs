@@ -6,7 +6,7 @@ use std::io;
 use crate::core::change::{Change, Id};
 use crate::core::config::{self, TopicConfig};
 use crate::core::log::{Log, Marks};
-use crate::core::storage::{PartitionId, Storage};
+use crate::core::storage::{LogStorage, PartitionId};
 use crate::core::{Broker, ErrorCode};
 
 const MAX_NAME_LEN: usize = 249;
@@ -109,7 +109,7 @@ impl Topic {
         &mut self,
         name: &str,
         marks: &HashMap<(String, i32), Marks>,
-        storage: &mut dyn Storage,
+        storage: &mut dyn LogStorage,
     ) -> io::Result<()> {
         for (partition, log) in (0..).zip(&mut self.logs) {
             let marks = marks.get(&(name.to_owned(), partition)).copied().unwrap_or_default();

@@ -9,15 +9,15 @@ use serde::ser::{Error as _, Impossible, SerializeSeq, SerializeTuple, Serialize
 
 /// Appends the plain bytes of a borrowed key. Returns `false`, with nothing appended, for `None`.
 pub(super) fn append<Q: Serialize + ?Sized>(key: &Q, out: &mut Vec<u8>) -> Result<bool, Error> {
-    key.serialize(Plain { out })
+    key.serialize(PlainSerializer { out })
 }
 
 /// Writes one value; the result is whether there is one.
-struct Plain<'a> {
+struct PlainSerializer<'a> {
     out: &'a mut Vec<u8>,
 }
 
-impl Plain<'_> {
+impl PlainSerializer<'_> {
     fn print(self, value: impl Display) -> Result<bool, Error> {
         write!(self.out, "{value}").map_err(Error::custom)?;
         Ok(true)
@@ -25,12 +25,12 @@ impl Plain<'_> {
 }
 
 /// Writes the elements of a list of bytes.
-struct PlainBytes<'a> {
+struct ByteListSerializer<'a> {
     out: &'a mut Vec<u8>,
 }
 
 /// Writes one element of a list of bytes.
-struct PlainByte<'a> {
+struct ByteSerializer<'a> {
     out: &'a mut Vec<u8>,
 }
 
@@ -50,11 +50,11 @@ macro_rules! integers {
     };
 }
 
-impl<'a> Serializer for Plain<'a> {
+impl<'a> Serializer for PlainSerializer<'a> {
     type Ok = bool;
     type Error = Error;
-    type SerializeSeq = PlainBytes<'a>;
-    type SerializeTuple = PlainBytes<'a>;
+    type SerializeSeq = ByteListSerializer<'a>;
+    type SerializeTuple = ByteListSerializer<'a>;
     type SerializeTupleStruct = Impossible<bool, Error>;
     type SerializeTupleVariant = Impossible<bool, Error>;
     type SerializeMap = Impossible<bool, Error>;
@@ -87,12 +87,12 @@ impl<'a> Serializer for Plain<'a> {
         value.serialize(self)
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<PlainBytes<'a>, Error> {
-        Ok(PlainBytes { out: self.out })
+    fn serialize_seq(self, _: Option<usize>) -> Result<ByteListSerializer<'a>, Error> {
+        Ok(ByteListSerializer { out: self.out })
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<PlainBytes<'a>, Error> {
-        Ok(PlainBytes { out: self.out })
+    fn serialize_tuple(self, _: usize) -> Result<ByteListSerializer<'a>, Error> {
+        Ok(ByteListSerializer { out: self.out })
     }
 
     unsupported! {
@@ -121,12 +121,12 @@ impl<'a> Serializer for Plain<'a> {
     }
 }
 
-impl SerializeSeq for PlainBytes<'_> {
+impl SerializeSeq for ByteListSerializer<'_> {
     type Ok = bool;
     type Error = Error;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        value.serialize(PlainByte { out: self.out })
+        value.serialize(ByteSerializer { out: self.out })
     }
 
     fn end(self) -> Result<bool, Error> {
@@ -134,12 +134,12 @@ impl SerializeSeq for PlainBytes<'_> {
     }
 }
 
-impl SerializeTuple for PlainBytes<'_> {
+impl SerializeTuple for ByteListSerializer<'_> {
     type Ok = bool;
     type Error = Error;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        value.serialize(PlainByte { out: self.out })
+        value.serialize(ByteSerializer { out: self.out })
     }
 
     fn end(self) -> Result<bool, Error> {
@@ -147,7 +147,7 @@ impl SerializeTuple for PlainBytes<'_> {
     }
 }
 
-impl Serializer for PlainByte<'_> {
+impl Serializer for ByteSerializer<'_> {
     type Ok = ();
     type Error = Error;
     type SerializeSeq = Impossible<(), Error>;

@@ -9,21 +9,21 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 
 use bytes::Bytes;
 
-use super::directory::Place;
-use super::engine::{Engine, Fault, Tree, guarded};
+use super::directory::DatabaseDir;
+use super::engine::{Engine, EngineFault, Tree, guarded};
 use super::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet, Write};
 
 /// Opens the database in this directory. A broken database is set aside and replaced by an empty one.
-pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<Stores<E>>, StoreError> {
-    let take = || Place::take(dir).map_err(|fault| error::<E>(dir, &fault));
+pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<DatabaseStores<E>>, StoreError> {
+    let take = || DatabaseDir::take(dir).map_err(|fault| error::<E>(dir, &fault));
     let place = take()?;
     let opened = match place.broken() {
-        Some(why) => Err(Fault::Broken(why)),
+        Some(why) => Err(EngineFault::Broken(why)),
         None => guarded(|| checked::<E>(&place)),
     };
     let why = match opened {
-        Ok(engine) => return Ok(Stores::new(place, engine, 0)),
-        Err(Fault::Broken(why)) => why,
+        Ok(engine) => return Ok(DatabaseStores::new(place, engine, 0)),
+        Err(EngineFault::Broken(why)) => why,
         Err(other) => return Err(error::<E>(dir, &other)),
     };
     let to = place.set_aside().map_err(|fault| error::<E>(dir, &fault))?;
@@ -37,11 +37,11 @@ pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<Stores<E>>, StoreError> 
     );
     let place = take()?;
     let engine = guarded(|| checked::<E>(&place)).map_err(|fault| error::<E>(dir, &fault))?;
-    Ok(Stores::new(place, engine, 1))
+    Ok(DatabaseStores::new(place, engine, 1))
 }
 
 /// Opens the engine and reads every mark. Other damage is detected only when a page is read.
-fn checked<E: Engine>(place: &Place) -> Result<E, Fault> {
+fn checked<E: Engine>(place: &DatabaseDir) -> Result<E, EngineFault> {
     let engine = E::open(&place.data())?;
     for name in engine.names()?.iter().filter(|name| StoreName::parse(name).is_some()) {
         engine.tree(name)?.mark()?;
@@ -50,8 +50,8 @@ fn checked<E: Engine>(place: &Place) -> Result<E, Fault> {
 }
 
 /// An open database.
-pub(super) struct Stores<E: Engine> {
-    place: Place,
+pub(super) struct DatabaseStores<E: Engine> {
+    place: DatabaseDir,
     set_aside: u64,
     /// The reason for which the database is broken. A broken engine is not called any more.
     broken: OnceLock<String>,
@@ -67,14 +67,14 @@ struct State<E: Engine> {
     open: BTreeMap<StoreName, Weak<OneStore<E>>>,
 }
 
-impl<E: Engine> Stores<E> {
-    fn new(place: Place, engine: E, set_aside: u64) -> Arc<Self> {
+impl<E: Engine> DatabaseStores<E> {
+    fn new(place: DatabaseDir, engine: E, set_aside: u64) -> Arc<Self> {
         let state = Mutex::new(State { engine: Some(engine), open: BTreeMap::new() });
         Arc::new_cyclic(|this| Self { place, set_aside, broken: OnceLock::new(), state, this: this.clone() })
     }
 
     /// Runs `work` on the engine, after reopening it if an earlier attempt to do so has failed.
-    fn on_engine<T>(&self, work: impl FnOnce(&mut State<E>) -> Result<T, Fault>) -> Result<T, StoreError> {
+    fn on_engine<T>(&self, work: impl FnOnce(&mut State<E>) -> Result<T, EngineFault>) -> Result<T, StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.run(|| {
             if state.engine.is_none() {
@@ -85,14 +85,14 @@ impl<E: Engine> Stores<E> {
     }
 
     /// Runs engine code, and records if it shows that the database is broken.
-    fn run<T>(&self, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, StoreError> {
+    fn run<T>(&self, work: impl FnOnce() -> Result<T, EngineFault>) -> Result<T, StoreError> {
         let result = match self.broken.get() {
-            Some(why) => Err(Fault::Broken(why.clone())),
+            Some(why) => Err(EngineFault::Broken(why.clone())),
             None => guarded(work),
         };
         result.map_err(|fault| {
             let error = error::<E>(self.place.dir(), &fault);
-            if let Fault::Broken(why) = fault
+            if let EngineFault::Broken(why) = fault
                 && self.broken.set(why.clone()).is_ok()
             {
                 self.place.note_broken(&why);
@@ -105,18 +105,21 @@ impl<E: Engine> Stores<E> {
     /// Closes and reopens the engine: after a failed write (a full disk), both engines reject all writes until then.
     ///
     /// No write that was reported as successful is lost, because its data has left the process.
-    fn reopen(&self, state: &mut State<E>) -> Result<(), Fault> {
+    fn reopen(&self, state: &mut State<E>) -> Result<(), EngineFault> {
         // While the disk is still full, the old engine continues to serve reads.
         self.place.probe()?;
         let open: Vec<_> = state.open.values().filter_map(Weak::upgrade).collect();
         // These locks make readers wait until the engine is open again, rather than fail.
         let mut trees: Vec<_> = open.iter().map(|store| (store, store.tree_mut())).collect();
-        trees.iter_mut().filter(|(_, tree)| !matches!(**tree, Held::Gone)).for_each(|(_, tree)| **tree = Held::Closed);
+        trees
+            .iter_mut()
+            .filter(|(_, tree)| !matches!(**tree, OpenDatabase::Gone))
+            .for_each(|(_, tree)| **tree = OpenDatabase::Closed);
         state.engine = None;
         let engine = guarded(|| E::open(&self.place.data()))?;
         for (store, tree) in &mut trees {
-            if !matches!(**tree, Held::Gone) {
-                **tree = Held::Open(engine.tree(&store.name.to_string())?);
+            if !matches!(**tree, OpenDatabase::Gone) {
+                **tree = OpenDatabase::Open(engine.tree(&store.name.to_string())?);
             }
         }
         state.engine = Some(engine);
@@ -127,14 +130,14 @@ impl<E: Engine> Stores<E> {
     /// Reopens the engine after a write of a store has failed.
     fn mend(&self, failed: &OneStore<E>) -> Result<(), StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*failed.tree(), Held::Gone) {
+        if matches!(*failed.tree(), OpenDatabase::Gone) {
             return Ok(());
         }
         self.run(|| self.reopen(&mut state))
     }
 }
 
-impl<E: Engine> StoreSet for Stores<E> {
+impl<E: Engine> StoreSet for DatabaseStores<E> {
     fn open(&self, name: &StoreName) -> Result<Arc<dyn Store>, StoreError> {
         self.on_engine(|state| {
             if let Some(store) = state.open.get(name).and_then(Weak::upgrade) {
@@ -142,7 +145,7 @@ impl<E: Engine> StoreSet for Stores<E> {
             }
             state.open.retain(|_, store| store.strong_count() > 0);
             let (Some(engine), Some(set)) = (&state.engine, self.this.upgrade()) else {
-                return Err(Fault::Io("the database is closed".to_owned()));
+                return Err(EngineFault::Io("the database is closed".to_owned()));
             };
             let text = name.to_string();
             let mut tree = engine.tree(&text)?;
@@ -151,7 +154,7 @@ impl<E: Engine> StoreSet for Stores<E> {
                 engine.destroy(&text)?;
                 tree = engine.tree(&text)?;
             }
-            let store = Arc::new(OneStore { name: name.clone(), tree: RwLock::new(Held::Open(tree)), set });
+            let store = Arc::new(OneStore { name: name.clone(), tree: RwLock::new(OpenDatabase::Open(tree)), set });
             state.open.insert(name.clone(), Arc::downgrade(&store));
             Ok(store)
         })
@@ -160,7 +163,7 @@ impl<E: Engine> StoreSet for Stores<E> {
     fn destroy(&self, name: &StoreName) -> Result<(), StoreError> {
         self.on_engine(|state| {
             if let Some(store) = state.open.remove(name).and_then(|store| store.upgrade()) {
-                *store.tree_mut() = Held::Gone;
+                *store.tree_mut() = OpenDatabase::Gone;
             }
             state.engine.as_ref().map_or(Ok(()), |engine| engine.destroy(&name.to_string()))
         })
@@ -189,7 +192,7 @@ impl<E: Engine> StoreSet for Stores<E> {
     }
 }
 
-fn is_empty(tree: &impl Tree) -> Result<bool, Fault> {
+fn is_empty(tree: &impl Tree) -> Result<bool, EngineFault> {
     let mut empty = true;
     tree.range(Bound::Unbounded, Bound::Unbounded, &mut |_, _| {
         empty = false;
@@ -203,12 +206,12 @@ struct OneStore<E: Engine> {
     name: StoreName,
     /// Locked for reading by the task and the store writer, so rarely contended; locked for writing when the engine is
     /// reopened.
-    tree: RwLock<Held<E::Tree>>,
-    set: Arc<Stores<E>>,
+    tree: RwLock<OpenDatabase<E::Tree>>,
+    set: Arc<DatabaseStores<E>>,
 }
 
 /// State of a store's tree.
-enum Held<T> {
+enum OpenDatabase<T> {
     Open(T),
     /// The engine could not be reopened.
     Closed,
@@ -217,11 +220,13 @@ enum Held<T> {
 }
 
 impl<E: Engine> OneStore<E> {
-    fn on_tree<T>(&self, work: impl FnOnce(&E::Tree) -> Result<T, Fault>) -> Result<T, StoreError> {
+    fn on_tree<T>(&self, work: impl FnOnce(&E::Tree) -> Result<T, EngineFault>) -> Result<T, StoreError> {
         match &*self.tree() {
-            Held::Open(tree) => self.set.run(|| work(tree)),
-            Held::Closed => self.set.run(|| Err(Fault::Io("it could not be reopened after a failure".to_owned()))),
-            Held::Gone => Err(StoreError::new(
+            OpenDatabase::Open(tree) => self.set.run(|| work(tree)),
+            OpenDatabase::Closed => {
+                self.set.run(|| Err(EngineFault::Io("it could not be reopened after a failure".to_owned())))
+            }
+            OpenDatabase::Gone => Err(StoreError::new(
                 StoreErrorKind::Gone,
                 format!("the store `{}` in `{}`", self.name, self.set.place.dir().display()),
                 "was destroyed; open it again".to_owned(),
@@ -229,11 +234,11 @@ impl<E: Engine> OneStore<E> {
         }
     }
 
-    fn tree(&self) -> RwLockReadGuard<'_, Held<E::Tree>> {
+    fn tree(&self) -> RwLockReadGuard<'_, OpenDatabase<E::Tree>> {
         self.tree.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tree_mut(&self) -> RwLockWriteGuard<'_, Held<E::Tree>> {
+    fn tree_mut(&self) -> RwLockWriteGuard<'_, OpenDatabase<E::Tree>> {
         self.tree.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -295,21 +300,21 @@ fn is_void(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
 }
 
 /// Converts an engine's error by adding the location and the remedy.
-fn error<E: Engine>(dir: &Path, fault: &Fault) -> StoreError {
+fn error<E: Engine>(dir: &Path, fault: &EngineFault) -> StoreError {
     let (kind, why) = match fault {
-        Fault::Locked => (
+        EngineFault::Locked => (
             StoreErrorKind::Locked,
             "is used by another process; stop that process, or give this worker a `datadir` of its own".to_owned(),
         ),
-        Fault::Broken(why) => (
+        EngineFault::Broken(why) => (
             StoreErrorKind::Broken,
             format!("is broken: {why}; restart the worker, which sets it aside and restores it from the changelogs"),
         ),
-        Fault::Io(why) => (
+        EngineFault::Io(why) => (
             StoreErrorKind::Io,
             format!("cannot be used: {why}; check that the disk has room and that the directory is writable"),
         ),
-        Fault::Unfit(why) => (StoreErrorKind::Unfit, why.clone()),
+        EngineFault::Unfit(why) => (StoreErrorKind::Unfit, why.clone()),
     };
     StoreError::new(kind, format!("the {} store in `{}`", E::NAME, dir.display()), why)
 }

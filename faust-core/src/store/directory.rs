@@ -1,30 +1,30 @@
-//! The directory of a database: its path, its lock, the note that it is broken, and moving it aside.
+//! The directory of a database: its path, its lock, its marker for a broken database, and setting it aside.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::engine::Fault;
+use super::engine::EngineFault;
 use crate::config::StoreKind;
 
 /// The locked directory of a database. The engine writes only below `data`; this module manages the other files.
 ///
 /// The process has exclusive use of the directory while the value is alive.
-pub(super) struct Place {
+pub(super) struct DatabaseDir {
     dir: PathBuf,
     _lock: File,
 }
 
-impl Place {
+impl DatabaseDir {
     /// Creates the directory if it is missing, and locks it.
-    pub(super) fn take(dir: &Path) -> Result<Self, Fault> {
-        let refused = |error: io::Error| Fault::Io(error.to_string());
+    pub(super) fn take(dir: &Path) -> Result<Self, EngineFault> {
+        let refused = |error: io::Error| EngineFault::Io(error.to_string());
         std::fs::create_dir_all(dir).map_err(refused)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"));
         let lock = lock.map_err(refused)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Fault::Locked),
+            Err(TryLockError::WouldBlock) => Err(EngineFault::Locked),
             Err(TryLockError::Error(error)) => Err(refused(error)),
         }
     }
@@ -53,23 +53,24 @@ impl Place {
     }
 
     /// Renames the directory to the first free `<dir>.broken-<n>` and returns the new path.
-    pub(super) fn set_aside(self) -> Result<PathBuf, Fault> {
+    pub(super) fn set_aside(self) -> Result<PathBuf, EngineFault> {
         let free = (1..).map(|n: u32| {
             let mut name = self.dir.clone().into_os_string();
             name.push(format!(".broken-{n}"));
             PathBuf::from(name)
         });
-        let to = free.into_iter().find(|path| !path.exists()).ok_or_else(|| Fault::Io("no free name".to_owned()))?;
-        std::fs::rename(&self.dir, &to).map_err(|error| Fault::Io(error.to_string()))?;
+        let to =
+            free.into_iter().find(|path| !path.exists()).ok_or_else(|| EngineFault::Io("no free name".to_owned()))?;
+        std::fs::rename(&self.dir, &to).map_err(|error| EngineFault::Io(error.to_string()))?;
         Ok(to)
     }
 
     /// Checks that the disk accepts writes again, because opening a database on a full disk can make matters worse.
-    pub(super) fn probe(&self) -> Result<(), Fault> {
+    pub(super) fn probe(&self) -> Result<(), EngineFault> {
         let path = self.dir.join("probe");
         let written = std::fs::write(&path, vec![0xA5; 1 << 20]);
         let removed = std::fs::remove_file(&path);
-        written.and(removed).map_err(|error| Fault::Io(error.to_string()))
+        written.and(removed).map_err(|error| EngineFault::Io(error.to_string()))
     }
 
     fn note(&self) -> PathBuf {

@@ -17,40 +17,40 @@ pub(super) trait Engine: Sized + Send + 'static {
     const NAME: &'static str;
 
     /// Opens or creates the database in this directory. Waits while this process itself is still closing it.
-    fn open(dir: &Path) -> Result<Self, Fault>;
+    fn open(dir: &Path) -> Result<Self, EngineFault>;
 
     /// Opens the tree of this name, and creates it if it is missing.
-    fn tree(&self, name: &str) -> Result<Self::Tree, Fault>;
+    fn tree(&self, name: &str) -> Result<Self::Tree, EngineFault>;
 
     /// Removes the mark and then the tree, in this order so that a crash leaves no mark without entries.
-    fn destroy(&self, name: &str) -> Result<(), Fault>;
+    fn destroy(&self, name: &str) -> Result<(), EngineFault>;
 
     /// Returns the names of all trees.
-    fn names(&self) -> Result<Vec<String>, Fault>;
+    fn names(&self) -> Result<Vec<String>, EngineFault>;
 
     /// Returns the size of the database on disk, in bytes.
-    fn size_on_disk(&self) -> Result<u64, Fault>;
+    fn size_on_disk(&self) -> Result<u64, EngineFault>;
 }
 
 /// The promises are those of [`Store`](super::port::Store).
 pub(super) trait Tree: Send + Sync + 'static {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault>;
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineFault>;
 
     fn range(
         &self,
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), Fault>;
+    ) -> Result<(), EngineFault>;
 
-    fn mark(&self) -> Result<Option<Vec<u8>>, Fault>;
+    fn mark(&self) -> Result<Option<Vec<u8>>, EngineFault>;
 
-    fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), Fault>;
+    fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), EngineFault>;
 }
 
 /// An engine's error, without the location that a [`StoreError`](super::StoreError) adds.
 #[derive(Clone, Debug)]
-pub(super) enum Fault {
+pub(super) enum EngineFault {
     /// Another process uses the database.
     Locked,
     /// The database is damaged.
@@ -61,7 +61,7 @@ pub(super) enum Fault {
     Unfit(String),
 }
 
-impl Fault {
+impl EngineFault {
     /// Classifies an I/O error as either a failed operation or damaged files.
     pub(super) fn io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
@@ -79,11 +79,11 @@ impl Fault {
     }
 }
 
-/// Runs engine code and converts a panic to [`Fault::Broken`], because sled panics on some damaged files.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+/// Runs engine code and converts a panic to [`EngineFault::Broken`], because sled panics on some damaged files.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, EngineFault>) -> Result<T, EngineFault> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Fault::Broken(format!("the engine panicked: {text}")))
+        Err(EngineFault::Broken(format!("the engine panicked: {text}")))
     })
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
-use super::engine::{Engine, Fault, Tree};
+use super::engine::{Engine, EngineFault, Tree};
 use super::port::Write;
 
 /// Name of the tree with the marks of all stores. No store has this name, because it lacks a partition.
@@ -49,13 +49,13 @@ impl Engine for Fjall {
 
     const NAME: &'static str = "fjall";
 
-    fn open(dir: &Path) -> Result<Self, Fault> {
+    fn open(dir: &Path) -> Result<Self, EngineFault> {
         let began = Instant::now();
         let db = loop {
             let builder = Database::builder(dir).cache_size(CACHE).max_journaling_size(JOURNALS);
             match builder.worker_threads(threads()).open() {
                 Ok(db) => break db,
-                Err(fjall::Error::Locked) if began.elapsed() > CLOSING => return Err(Fault::Locked),
+                Err(fjall::Error::Locked) if began.elapsed() > CLOSING => return Err(EngineFault::Locked),
                 Err(fjall::Error::Locked) => std::thread::sleep(Duration::from_millis(5)),
                 Err(error) => return Err(fault(&error)),
             }
@@ -64,9 +64,9 @@ impl Engine for Fjall {
         Ok(Self { db, marks })
     }
 
-    fn tree(&self, name: &str) -> Result<FjallTree, Fault> {
+    fn tree(&self, name: &str) -> Result<FjallTree, EngineFault> {
         if name.len() > 255 {
-            return Err(Fault::Unfit(format!(
+            return Err(EngineFault::Unfit(format!(
                 "`{name}` is longer than fjall's limit of 255 bytes: shorten the table's name"
             )));
         }
@@ -74,7 +74,7 @@ impl Engine for Fjall {
         Ok(FjallTree { name: name.to_owned(), db: self.db.clone(), entries, marks: self.marks.clone() })
     }
 
-    fn destroy(&self, name: &str) -> Result<(), Fault> {
+    fn destroy(&self, name: &str) -> Result<(), EngineFault> {
         let destroy = || {
             self.marks.remove(name)?;
             if self.db.keyspace_exists(name) {
@@ -85,11 +85,11 @@ impl Engine for Fjall {
         destroy().map_err(|error| fault(&error))
     }
 
-    fn names(&self) -> Result<Vec<String>, Fault> {
+    fn names(&self) -> Result<Vec<String>, EngineFault> {
         Ok(self.db.list_keyspace_names().iter().map(|name| name.to_string()).collect())
     }
 
-    fn size_on_disk(&self) -> Result<u64, Fault> {
+    fn size_on_disk(&self) -> Result<u64, EngineFault> {
         self.db.disk_space().map_err(|error| fault(&error))
     }
 }
@@ -112,7 +112,7 @@ pub(super) struct FjallTree {
 }
 
 impl Tree for FjallTree {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineFault> {
         if key.len() > LONGEST_KEY {
             return Ok(None);
         }
@@ -125,7 +125,7 @@ impl Tree for FjallTree {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), EngineFault> {
         for entry in self.entries.range::<Cow<'_, [u8]>, _>((from.map(stored), to.map(stored))) {
             let (key, value) = entry.into_inner().map_err(|error| fault(&error))?;
             if !each(original(&key), &value) {
@@ -135,14 +135,14 @@ impl Tree for FjallTree {
         Ok(())
     }
 
-    fn mark(&self) -> Result<Option<Vec<u8>>, Fault> {
+    fn mark(&self) -> Result<Option<Vec<u8>>, EngineFault> {
         let mark = self.marks.get(&self.name).map_err(|error| fault(&error))?;
         Ok(mark.map(|mark| mark.to_vec()))
     }
 
-    fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), Fault> {
+    fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), EngineFault> {
         if let Some((key, _)) = entries.iter().find(|(key, _)| key.len() > LONGEST_KEY) {
-            return Err(Fault::Unfit(format!(
+            return Err(EngineFault::Unfit(format!(
                 "a key of {} bytes is longer than fjall's limit of {LONGEST_KEY}: shorten it, or set `store` to `sled://`",
                 key.len()
             )));
@@ -197,12 +197,12 @@ fn original(key: &[u8]) -> &[u8] {
     if key.iter().all(|byte| *byte == 0) { key.get(1..).unwrap_or_default() } else { key }
 }
 
-fn fault(error: &fjall::Error) -> Fault {
+fn fault(error: &fjall::Error) -> EngineFault {
     match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => Fault::io(error),
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => EngineFault::io(error),
         // fjall rejects all operations after a failed write to the disk, until it is reopened.
-        fjall::Error::Poisoned => Fault::Io("an earlier write to the disk has failed".to_owned()),
-        fjall::Error::Locked => Fault::Locked,
-        other => Fault::Broken(other.to_string()),
+        fjall::Error::Poisoned => EngineFault::Io("an earlier write to the disk has failed".to_owned()),
+        fjall::Error::Locked => EngineFault::Locked,
+        other => EngineFault::Broken(other.to_string()),
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::offsets::CommitNumber;
 use crate::time::Clock;
 
 /// What every mark of a store says.
@@ -27,7 +28,7 @@ pub(crate) struct StoreCheckpoint {
     /// Everything before this offset of the changelog is in the store.
     pub(crate) next: i64,
     /// The last cut that is in the store.
-    pub(crate) cut: u64,
+    pub(crate) cut: CommitNumber,
     /// When it was written, by the wall clock: removals are forgotten by the changelog in time.
     pub(crate) time: i64,
 }
@@ -37,7 +38,7 @@ pub(crate) const STORE_VERSION: u8 = 1;
 
 impl StoreIdentity {
     /// The bytes of a mark.
-    pub(crate) fn mark(&self, next: i64, cut: u64) -> Vec<u8> {
+    pub(crate) fn mark(&self, next: i64, cut: CommitNumber) -> Vec<u8> {
         let mark = StoreCheckpoint {
             v: STORE_VERSION,
             group: self.group.clone(),

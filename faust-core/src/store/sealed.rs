@@ -4,12 +4,12 @@
 #[derive(Debug, Default)]
 pub(crate) struct Sealed {
     bytes: Vec<u8>,
-    slots: Vec<Slot>,
+    slots: Vec<EntrySpan>,
 }
 
 /// Position of an entry in the buffer. It starts at the end of the previous entry, with the key.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct EntrySpan {
     end: usize,
     key_bytes: u32,
     removed: bool,
@@ -50,7 +50,7 @@ impl Sealed {
 
     /// Returns the memory used, in bytes.
     pub(crate) fn size_bytes(&self) -> u64 {
-        (self.bytes.capacity() + self.slots.capacity() * size_of::<Slot>()) as u64
+        (self.bytes.capacity() + self.slots.capacity() * size_of::<EntrySpan>()) as u64
     }
 }
 
@@ -116,7 +116,7 @@ impl SealedBuilder {
             Ok(middle) => {
                 // Brokers reject such keys anyway.
                 let key_bytes = u32::try_from(middle - start).expect("a key is shorter than 4 GiB");
-                slots.push(Slot { end: bytes.len(), key_bytes, removed, is_new });
+                slots.push(EntrySpan { end: bytes.len(), key_bytes, removed, is_new });
                 Ok(())
             }
             Err(error) => {

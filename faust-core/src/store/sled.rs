@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::engine::{Engine, Fault, Tree};
+use super::engine::{Engine, EngineFault, Tree};
 use super::port::Write;
 
 /// Name of the tree with the marks of all stores. No store has this name, because it lacks a partition.
@@ -33,14 +33,14 @@ impl Engine for Sled {
 
     const NAME: &'static str = "sled";
 
-    fn open(dir: &Path) -> Result<Self, Fault> {
+    fn open(dir: &Path) -> Result<Self, EngineFault> {
         let began = Instant::now();
         let db = loop {
             // Every write of a mark is flushed, so sled's thread for periodic flushes is not needed.
             match sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None).open() {
                 Ok(db) => break db,
                 Err(error) if !is_locked(&error) => return Err(fault(&error)),
-                Err(_) if began.elapsed() > CLOSING => return Err(Fault::Locked),
+                Err(_) if began.elapsed() > CLOSING => return Err(EngineFault::Locked),
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         };
@@ -48,12 +48,12 @@ impl Engine for Sled {
         Ok(Self { db, marks })
     }
 
-    fn tree(&self, name: &str) -> Result<SledTree, Fault> {
+    fn tree(&self, name: &str) -> Result<SledTree, EngineFault> {
         let entries = self.db.open_tree(name).map_err(|error| fault(&error))?;
         Ok(SledTree { name: name.to_owned(), entries, marks: self.marks.clone() })
     }
 
-    fn destroy(&self, name: &str) -> Result<(), Fault> {
+    fn destroy(&self, name: &str) -> Result<(), EngineFault> {
         let destroy = || {
             self.marks.remove(name)?;
             self.marks.flush()?;
@@ -63,11 +63,11 @@ impl Engine for Sled {
         destroy().map(|_| ()).map_err(|error| fault(&error))
     }
 
-    fn names(&self) -> Result<Vec<String>, Fault> {
+    fn names(&self) -> Result<Vec<String>, EngineFault> {
         Ok(self.db.tree_names().iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
     }
 
-    fn size_on_disk(&self) -> Result<u64, Fault> {
+    fn size_on_disk(&self) -> Result<u64, EngineFault> {
         self.db.size_on_disk().map_err(|error| fault(&error))
     }
 }
@@ -79,7 +79,7 @@ pub(super) struct SledTree {
 }
 
 impl Tree for SledTree {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineFault> {
         let value = self.entries.get(key).map_err(|error| fault(&error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
@@ -89,7 +89,7 @@ impl Tree for SledTree {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), EngineFault> {
         for entry in self.entries.range::<&[u8], _>((from, to)) {
             let (key, value) = entry.map_err(|error| fault(&error))?;
             if !each(&key, &value) {
@@ -99,14 +99,14 @@ impl Tree for SledTree {
         Ok(())
     }
 
-    fn mark(&self) -> Result<Option<Vec<u8>>, Fault> {
+    fn mark(&self) -> Result<Option<Vec<u8>>, EngineFault> {
         let mark = self.marks.get(&self.name).map_err(|error| fault(&error))?;
         Ok(mark.map(|mark| mark.to_vec()))
     }
 
     /// Writes the entries one by one, in order: sled's `Batch` does not keep the order, and it holds a lock across all
     /// trees that blocks every `get`.
-    fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), Fault> {
+    fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), EngineFault> {
         let write = || {
             for (key, value) in entries {
                 match value {
@@ -130,9 +130,9 @@ fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
-fn fault(error: &sled::Error) -> Fault {
+fn fault(error: &sled::Error) -> EngineFault {
     match error {
-        sled::Error::Io(error) => Fault::io(error),
-        other => Fault::Broken(other.to_string()),
+        sled::Error::Io(error) => EngineFault::io(error),
+        other => EngineFault::Broken(other.to_string()),
     }
 }

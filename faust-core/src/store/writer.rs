@@ -8,5 +8,5 @@ mod job;
 mod queue;
 mod thread;
 pub(super) mod handle;
-pub(crate) use self::handle::{StoreWriter, Wish};
+pub(crate) use self::handle::{PriorityGuard, StoreWriter};
 pub(crate) use self::job::Job;

@@ -1,7 +1,7 @@
 //! The overlay: the entries of a table that are in memory. It has all entries that are not in the store yet, and caches
 //! as many others as the memory budget allows.
 //!
-//! Writes belong to an *epoch* ([`Generation`]), which ends when it is sealed. Until the outcome of a sealed epoch's
+//! Writes belong to an *epoch* ([`Epoch`]), which ends when it is sealed. Until the outcome of a sealed epoch's
 //! commit is known, the epoch can be rolled back: it keeps the previous state of each key that it has written.
 
 use std::collections::VecDeque;
@@ -46,7 +46,7 @@ struct Slot<V> {
     key: Box<[u8]>,
     held: Held<V>,
     /// The last epoch that wrote the entry; 0 if it was read from the store.
-    generation: u64,
+    epoch: u64,
     /// Set if the entry must be written to the changelog even if it is unchanged, because the changelog has a record of
     /// the key that was not committed.
     repair: bool,
@@ -142,7 +142,7 @@ impl<V: Clone> Overlay<V> {
         let weight = if let Held::Bytes(bytes) = &held { bytes.len() } else { 0 };
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         self.live += i64::from(held.is_there());
-        let slot = Slot { hash, key: key.into(), held, generation: 0, repair: false, hot: true, weight };
+        let slot = Slot { hash, key: key.into(), held, epoch: 0, repair: false, hot: true, weight };
         self.charge(Self::cost(&slot));
         let at = match self.free.pop() {
             Some(at) => {
@@ -161,11 +161,11 @@ impl<V: Clone> Overlay<V> {
     pub(crate) fn write(&mut self, at: u32) {
         let number = self.open.number;
         let slot = self.slot_mut(at);
-        if slot.generation == number {
+        if slot.epoch == number {
             return;
         }
-        let undo = Undo { held: slot.held.clone(), generation: slot.generation };
-        slot.generation = number;
+        let undo = Undo { held: slot.held.clone(), epoch: slot.epoch };
+        slot.epoch = number;
         self.open.dirty.push(at);
         self.open.undo.push(undo);
     }
@@ -203,9 +203,9 @@ impl<V: Clone> Overlay<V> {
     /// Returns the entries whose current value is not in the store. All other keys can be read from the store.
     pub(crate) fn unwritten(&self) -> impl Iterator<Item = (u32, &[u8], &Held<V>)> {
         let waiting = self.unwritten.iter().flat_map(|(_, slots)| slots);
-        let sealed = self.sealed.iter().flat_map(|generation| &generation.dirty);
+        let sealed = self.sealed.iter().flat_map(|epoch| &epoch.dirty);
         let all = waiting.chain(sealed).chain(&self.open.dirty);
-        let newer = all.filter(|at| self.slot(**at).generation > self.written);
+        let newer = all.filter(|at| self.slot(**at).epoch > self.written);
         newer.map(|&at| (at, self.key(at), self.held(at)))
     }
 
@@ -237,12 +237,12 @@ impl<V: Clone> Overlay<V> {
     /// Marks the oldest sealed epoch as committed: it can no longer be rolled back. Returns its number, for
     /// [`stored`](Self::stored).
     pub(crate) fn committed(&mut self) -> u64 {
-        let Some(generation) = self.sealed.pop_front() else { return self.written };
-        for &at in &generation.dirty {
+        let Some(epoch) = self.sealed.pop_front() else { return self.written };
+        for &at in &epoch.dirty {
             self.slot_mut(at).repair = false;
         }
-        self.unwritten.push_back((generation.number, generation.dirty));
-        generation.number
+        self.unwritten.push_back((epoch.number, epoch.dirty));
+        epoch.number
     }
 
     /// Marks all epochs up to this one as stored. A table without a store marks epochs when they are committed.
@@ -253,7 +253,7 @@ impl<V: Clone> Overlay<V> {
             for at in slots {
                 let slot = self.slot(at);
                 // The entry of a removed key is not needed any more once the key is removed from the store.
-                if !slot.held.is_there() && slot.generation <= number && slot.hash != VACANT {
+                if !slot.held.is_there() && slot.epoch <= number && slot.hash != VACANT {
                     self.release(at);
                 }
             }
@@ -267,10 +267,10 @@ impl<V: Clone> Overlay<V> {
         let later = std::mem::take(&mut self.sealed);
         let open = std::mem::replace(&mut self.open, Epoch::new(0));
         let number = open.number;
-        let told: Vec<u32> = later.iter().chain([&merged]).flat_map(|generation| &generation.dirty).copied().collect();
+        let told: Vec<u32> = later.iter().chain([&merged]).flat_map(|epoch| &epoch.dirty).copied().collect();
         let mut known: std::collections::HashSet<u32> = merged.dirty.iter().copied().collect();
-        for generation in later.into_iter().chain([open]) {
-            for (at, undo) in generation.dirty.into_iter().zip(generation.undo) {
+        for epoch in later.into_iter().chain([open]) {
+            for (at, undo) in epoch.dirty.into_iter().zip(epoch.undo) {
                 if known.insert(at) {
                     merged.dirty.push(at);
                     merged.undo.push(undo);
@@ -279,7 +279,7 @@ impl<V: Clone> Overlay<V> {
         }
         merged.number = number;
         for &at in &merged.dirty {
-            self.slot_mut(at).generation = number;
+            self.slot_mut(at).epoch = number;
         }
         for at in told {
             self.slot_mut(at).repair = true;
@@ -298,9 +298,9 @@ impl<V: Clone> Overlay<V> {
     /// of the sealed epochs: the next seal overwrites them with the restored values.
     pub(crate) fn roll_back_sealed(&mut self) {
         let mut repairs = self.undo_open();
-        while let Some(generation) = self.sealed.pop_back() {
-            repairs.extend(generation.dirty.iter().copied());
-            self.undo(generation);
+        while let Some(epoch) = self.sealed.pop_back() {
+            repairs.extend(epoch.dirty.iter().copied());
+            self.undo(epoch);
         }
         repairs.into_iter().for_each(|at| self.repair(at));
     }
@@ -321,10 +321,10 @@ impl<V: Clone> Overlay<V> {
         self.slot_mut(at).repair = true;
     }
 
-    fn undo(&mut self, generation: Epoch<V>) {
-        for (at, undo) in generation.dirty.into_iter().zip(generation.undo) {
+    fn undo(&mut self, epoch: Epoch<V>) {
+        for (at, undo) in epoch.dirty.into_iter().zip(epoch.undo) {
             self.put(at, undo.held);
-            self.slot_mut(at).generation = undo.generation;
+            self.slot_mut(at).epoch = undo.epoch;
         }
     }
 
@@ -339,7 +339,7 @@ impl<V: Clone> Overlay<V> {
         self.put(at, value.map_or(Held::Absent, |bytes| Held::Bytes(bytes.into())));
         let number = self.open.number;
         let slot = self.slot_mut(at);
-        (slot.weight, slot.generation) = (weight, number);
+        (slot.weight, slot.epoch) = (weight, number);
         (at, found.is_none())
     }
 
@@ -365,7 +365,7 @@ impl<V: Clone> Overlay<V> {
             let Ok(at) = u32::try_from(at) else { break };
             let written = self.written;
             let slot = self.slot_mut(at);
-            let stays = slot.hash == VACANT || slot.generation > written || matches!(slot.held, Held::Taken);
+            let stays = slot.hash == VACANT || slot.epoch > written || matches!(slot.held, Held::Taken);
             if !stays && !std::mem::replace(&mut slot.hot, false) {
                 self.release(at);
                 evicted = true;
@@ -387,7 +387,7 @@ impl<V: Clone> Overlay<V> {
             hash: VACANT,
             key: Box::default(),
             held: Held::Absent,
-            generation: 0,
+            epoch: 0,
             repair: false,
             hot: false,
             weight: 0,

@@ -23,5 +23,5 @@ impl<V> Epoch<V> {
 
 pub(super) struct Undo<V> {
     pub(super) held: Held<V>,
-    pub(super) generation: u64,
+    pub(super) epoch: u64,
 }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::in_flight::InFlight;
 use crate::error::{Error, TransportError};
 use crate::message::{Headers, RawMessage};
+use crate::offsets::CommitNumber;
 use crate::stats::Stats;
 use crate::store::Sealed;
 use crate::table_state::TableInfo;
@@ -41,7 +42,7 @@ struct Work {
     partition: i32,
     windowed: bool,
     sealed: Arc<Sealed>,
-    cut: u64,
+    cut: CommitNumber,
     delivery: Arc<Delivery>,
     outcome: Result<(), TransportError>,
 }
@@ -73,7 +74,7 @@ impl ChangelogWriter {
         info: &TableInfo,
         topic: Arc<dyn SinkTopic>,
         partition: i32,
-        cut: u64,
+        cut: CommitNumber,
         sealed: Arc<Sealed>,
     ) -> Arc<Delivery> {
         let delivery = Delivery::with_offsets();
@@ -147,7 +148,7 @@ pub(crate) struct ChangelogRecord<'a> {
 /// The content of the cut header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CutTag {
-    pub(crate) number: u64,
+    pub(crate) number: CommitNumber,
     pub(crate) is_new: bool,
 }
 
@@ -177,7 +178,7 @@ impl<'a> ChangelogRecord<'a> {
 fn cut_of(headers: &Headers) -> Option<CutTag> {
     let text = headers.get_str(CUT_HEADER)?;
     let (number, is_new) = text.strip_suffix('n').map_or((text, false), |number| (number, true));
-    Some(CutTag { number: number.parse().ok()?, is_new })
+    Some(CutTag { number: CommitNumber(number.parse().ok()?), is_new })
 }
 
 #[cfg(test)]
@@ -188,8 +189,8 @@ mod tests {
     fn a_cut_is_read_as_it_was_written() {
         let headers = |text: &str| Headers::new().with(CUT_HEADER, text.to_owned());
         for (text, cut) in [
-            ("17", Some(CutTag { number: 17, is_new: false })),
-            ("3n", Some(CutTag { number: 3, is_new: true })),
+            ("17", Some(CutTag { number: CommitNumber(17), is_new: false })),
+            ("3n", Some(CutTag { number: CommitNumber(3), is_new: true })),
             ("n", None),
             ("x", None),
         ] {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::offsets::CommitMetadata;
+use crate::offsets::CommitNumber;
 use crate::store::Store;
 use crate::store::mark::{STORE_VERSION, StoreCheckpoint, StoreIdentity};
 use crate::table_state::{TableFactory, TableInfo};
@@ -21,7 +22,7 @@ pub(super) struct CheckedTable {
     pub(super) from: i64,
     pub(super) end: i64,
     pub(super) full: bool,
-    pub(super) cut: u64,
+    pub(super) cut: CommitNumber,
 }
 
 impl CheckedTable {
@@ -49,7 +50,7 @@ pub(super) struct RestoreStart {
     pub(super) from: i64,
     pub(super) full: bool,
     /// Number of the last cut in the store.
-    pub(super) cut: u64,
+    pub(super) cut: CommitNumber,
     /// `true` if the store may have missed removals whose tombstones were compacted away.
     pub(super) is_stale: bool,
 }
@@ -74,12 +75,12 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
     }
     let Some(mark) = held.map(|held| read(identity, &held).map_err(&fault)).transpose()? else {
         // If all records were deleted, only the cut number of the last commit shows that the table was written to.
-        if low > 0 && (high > low || commit.is_some_and(|commit| commit.cut > 0)) {
+        if low > 0 && (high > low || commit.is_some_and(|commit| commit.cut > CommitNumber::default())) {
             return Err(fault(format!(
                 "its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; changelogs need `cleanup.policy=compact` alone; run `reset --topics` to start over"
             )));
         }
-        return Ok(RestoreStart { from: low, full: true, cut: 0, is_stale: false });
+        return Ok(RestoreStart { from: low, full: true, cut: CommitNumber::default(), is_stale: false });
     };
     if mark.topic_id != identity.topic_id {
         return Err(fault(format!(

@@ -18,6 +18,7 @@ use super::recovery::{Preparation, Restoring};
 use super::run::{Returned, RunEvent, Start, TaskRun};
 use super::tables::TaskTables;
 use crate::error::{Error, TransportError};
+use crate::offsets::CommitNumber;
 use crate::plan::PlannedStage;
 use crate::stage::outbox::Outbox;
 use crate::stage::reader::StageReader;
@@ -40,7 +41,7 @@ pub(crate) struct Task {
     /// Positions that the commit in progress covers.
     pub(super) pending: Option<Positions>,
     /// Number of the last cut, or the highest cut number found in a changelog.
-    pub(super) cuts: u64,
+    pub(super) cuts: CommitNumber,
     /// Partitions with their last commits.
     pub(super) parts: Vec<TaskPartition>,
     /// Preparation of the tables, until they are restored.

@@ -1,6 +1,7 @@
 //! Positions of the stages of a task.
 
 use super::partition::TaskPartition;
+use crate::offsets::CommitNumber;
 use crate::plan::PlannedStage;
 use crate::time::Timestamp;
 
@@ -10,7 +11,7 @@ pub(super) struct Positions {
     pub(super) stages: Vec<Vec<i64>>,
     /// Stream time of each stage.
     pub(super) times: Vec<Option<Timestamp>>,
-    pub(super) cut: u64,
+    pub(super) cut: CommitNumber,
 }
 
 impl Positions {
@@ -33,7 +34,7 @@ impl Positions {
         Self {
             stages: stages.iter().map(starts).collect(),
             times: stages.iter().map(time).collect(),
-            cut: known().map(|mark| mark.cut).max().unwrap_or(0),
+            cut: known().map(|mark| mark.cut).max().unwrap_or_default(),
         }
     }
 
@@ -46,7 +47,7 @@ impl Positions {
     }
 
     /// Returns the number of the cut.
-    pub(super) fn cut(&self) -> u64 {
+    pub(super) fn cut(&self) -> CommitNumber {
         self.cut
     }
 

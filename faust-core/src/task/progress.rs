@@ -1,4 +1,4 @@
-//! Progress reports of restores, to the log, the command line's progress bar, or a listener of the program.
+//! ProgressReporter reports of restores, to the log, the command line's progress bar, or a listener of the program.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub trait RestoreListener: Send + Sync {
     fn suspended(&self, _progress: &RestoreProgress) {}
 }
 
-/// Progress of the restore of one partition of a table.
+/// ProgressReporter of the restore of one partition of a table.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RestoreProgress {
@@ -111,7 +111,7 @@ impl RestoreListener for LogListener {
 }
 
 /// Reports of one restore to its listener, limited in frequency.
-pub(crate) struct Progress {
+pub(crate) struct ProgressReporter {
     listener: Arc<dyn RestoreListener>,
     now: RestoreProgress,
     since: Instant,
@@ -120,7 +120,7 @@ pub(crate) struct Progress {
     open: bool,
 }
 
-impl Progress {
+impl ProgressReporter {
     pub(crate) fn start(
         listener: &Arc<dyn RestoreListener>,
         info: &TableInfo,
@@ -164,7 +164,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressReporter {
     fn drop(&mut self) {
         if self.open {
             self.now.took = self.since.elapsed();

@@ -17,10 +17,11 @@ use super::stores::WorkerStores;
 use crate::config::Settings;
 use crate::error::{Error, TransportError};
 use crate::offsets::CommitMetadata;
+use crate::offsets::CommitNumber;
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::mark::StoreIdentity;
-use crate::store::{StoreError, StoreName, StoreSet, Wish};
+use crate::store::{PriorityGuard, StoreError, StoreName, StoreSet};
 use crate::table_state::{PartitionCx, TableFactory};
 use crate::time::Clock;
 use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, Watermarks};
@@ -62,7 +63,7 @@ pub(crate) struct Recovery {
 /// Guard: counts a task as restoring while it is held.
 pub(crate) struct Restoring {
     recovery: Arc<Recovery>,
-    _rest: Wish,
+    _rest: PriorityGuard,
 }
 
 impl Drop for Restoring {
@@ -86,7 +87,7 @@ pub(crate) struct PreparedTable {
     /// `true` if the changelog is read from its beginning.
     pub(crate) full: bool,
     /// Number of the last cut in the store.
-    pub(crate) cut: u64,
+    pub(crate) cut: CommitNumber,
 }
 
 /// A request to restore the tables of a task.

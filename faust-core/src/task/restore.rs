@@ -14,11 +14,12 @@ use super::changelog::{ChangelogRecord, ChangelogWriter, CutTag};
 use super::command::{Command, Drained};
 use super::partition::TaskPartition;
 use super::partition_task::Task;
-use super::progress::Progress;
+use super::progress::ProgressReporter;
 use super::recovery::{Preparation, PreparedTable, Recovery};
 use super::tables::TaskTables;
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::offsets::CommitMetadata;
+use crate::offsets::CommitNumber;
 use crate::store::SealedBuilder;
 use crate::transport::{Committed, Group, PartitionQueue, TopicPartition};
 
@@ -126,18 +127,18 @@ impl FirstMark {
 struct Restored {
     tables: Arc<TaskTables>,
     /// Highest cut number found in a changelog.
-    seen: u64,
+    seen: CommitNumber,
 }
 
 async fn restore(
     recovery: &Recovery,
     preparation: Preparation,
-    committed: Option<u64>,
+    committed: Option<CommitNumber>,
     first: Option<FirstMark>,
 ) -> Result<Restored, Error> {
     let lost = || Error::Misuse("the tables could not be prepared; see the log for the reason".to_owned());
     let prepared = preparation.await.map_err(|_| lost())?;
-    let mut seen = committed.unwrap_or(0);
+    let mut seen = committed.unwrap_or_default();
     let mut tables = Vec::new();
     for prepared in prepared? {
         let (restored, highest) = TableRestore::new(recovery, prepared, committed).run().await?;
@@ -156,7 +157,7 @@ async fn restore(
 struct TableRestore<'a> {
     recovery: &'a Recovery,
     prepared: PreparedTable,
-    committed: Option<u64>,
+    committed: Option<CommitNumber>,
     batch: SealedBuilder,
     /// Next offset to read.
     position: i64,
@@ -164,14 +165,14 @@ struct TableRestore<'a> {
     skipped_at: Option<i64>,
     /// Keys with skipped records, each with whether the key had no value before the first of them.
     skipped: BTreeMap<Vec<u8>, bool>,
-    highest: u64,
+    highest: CommitNumber,
     records: u64,
     buffer: Vec<u8>,
     fault: Option<Error>,
 }
 
 impl<'a> TableRestore<'a> {
-    fn new(recovery: &'a Recovery, prepared: PreparedTable, committed: Option<u64>) -> Self {
+    fn new(recovery: &'a Recovery, prepared: PreparedTable, committed: Option<CommitNumber>) -> Self {
         Self {
             recovery,
             committed,
@@ -191,7 +192,7 @@ impl<'a> TableRestore<'a> {
         let (from, end, full) = (self.prepared.from, self.prepared.end, self.prepared.full);
         let table = &self.prepared.table;
         let mut progress =
-            Progress::start(&self.recovery.listener, table.state.info(), table.partition, (from, end), full);
+            ProgressReporter::start(&self.recovery.listener, table.state.info(), table.partition, (from, end), full);
         let mut queue = self.prepared.queue.take();
         while let Some(queue) = queue.as_mut().filter(|_| self.position < end) {
             let more = self.read(&mut **queue).await?;
@@ -304,7 +305,7 @@ impl<'a> TableRestore<'a> {
         Ok(())
     }
 
-    fn uncommitted(&self, cut: u64) -> Error {
+    fn uncommitted(&self, cut: CommitNumber) -> Error {
         let table = &self.prepared.table;
         Error::State {
             table: table.state.info().name.to_string(),
@@ -328,7 +329,7 @@ impl<'a> TableRestore<'a> {
             return;
         }
         let next = self.skipped_at.unwrap_or(self.position);
-        let mark = table.identity.mark(next, self.committed.unwrap_or(0));
+        let mark = table.identity.mark(next, self.committed.unwrap_or_default());
         table.state.apply(Arc::new(batch), mark, &table.writer);
     }
 }

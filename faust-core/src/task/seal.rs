@@ -37,7 +37,7 @@ impl Task {
         }
         // IMPORTANT: a number is never reused, even if its commit fails. A later commit must not make the changelog
         // records of an abandoned cut valid.
-        self.cuts += 1;
+        self.cuts = self.cuts.next();
         let positions = Positions { cut: self.cuts, ..positions };
         let sealed = match &self.changelog {
             Some(changelog) => self.tables.seal(self.cuts, changelog)?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::error::Error;
-use crate::store::{Store, StoreError, StoreName, StoreSet, StoreWriter, Wish};
+use crate::store::{PriorityGuard, Store, StoreError, StoreName, StoreSet, StoreWriter};
 use crate::table_state::CacheBudget;
 
 /// The stores of a worker, shared by its tasks.
@@ -93,8 +93,8 @@ impl WorkerStores {
     }
 
     /// Makes the writer write without delay until the guard is dropped.
-    pub(crate) fn hurry(&self) -> Wish {
-        self.writer.hurry()
+    pub(crate) fn prioritize(&self) -> PriorityGuard {
+        self.writer.prioritize()
     }
 
     async fn blocking<T: Send + 'static>(

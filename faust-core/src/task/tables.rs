@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::changelog::ChangelogWriter;
 use crate::error::Error;
+use crate::offsets::CommitNumber;
 use crate::stage::tables::TaskTable;
 use crate::store::Sealed;
 use crate::table_state::AnyTablePartition;
@@ -21,7 +22,7 @@ pub(crate) struct SealedTable {
     table: Arc<TaskTable>,
     sealed: Arc<Sealed>,
     pub(crate) delivery: Arc<Delivery>,
-    cut: u64,
+    cut: CommitNumber,
 }
 
 impl TaskTables {
@@ -66,7 +67,7 @@ impl TaskTables {
     ///
     /// # Errors
     /// Fails if a codec cannot encode a value; then nothing is sealed.
-    pub(crate) fn seal(&self, cut: u64, changelog: &ChangelogWriter) -> Result<Vec<SealedTable>, Error> {
+    pub(crate) fn seal(&self, cut: CommitNumber, changelog: &ChangelogWriter) -> Result<Vec<SealedTable>, Error> {
         let mut sealed = Vec::new();
         for table in self.tables.values() {
             match table.state.seal() {

@@ -366,7 +366,7 @@ impl TestDriver {
 /// Gives every task its turns until nothing has happened for long.
 async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
     // A store that waits for a restore would wait in the system's time for what the driver's time brings.
-    let _hurried: Vec<_> = workers.iter().map(|worker| worker.hurry_stores()).collect();
+    let _hurried: Vec<_> = workers.iter().map(|worker| worker.prioritize_stores()).collect();
     let mut seen = cluster.activity();
     let mut quiet = 0;
     let mut storing_since = None;

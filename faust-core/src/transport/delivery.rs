@@ -15,11 +15,11 @@ pub struct Delivery {
     /// Highest offset of the acknowledged messages. It is optional because few users need it, and it costs an atomic
     /// operation per message.
     last_offset: Option<AtomicI64>,
-    outcome: Mutex<Outcome>,
+    outcome: Mutex<DeliveryState>,
 }
 
 #[derive(Debug, Default)]
-struct Outcome {
+struct DeliveryState {
     failed: Option<TransportError>,
     /// Wakers of the waiting tasks: a commit and a drain may wait for the same messages.
     wakers: Vec<Waker>,
@@ -104,7 +104,7 @@ impl Delivery {
         self.pending() == 0 && self.outcome().failed.is_none()
     }
 
-    fn outcome(&self) -> std::sync::MutexGuard<'_, Outcome> {
+    fn outcome(&self) -> std::sync::MutexGuard<'_, DeliveryState> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

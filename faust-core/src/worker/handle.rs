@@ -198,8 +198,8 @@ impl Worker {
 
     /// Makes the stores write without delay until the returned guard is dropped. For the test driver.
     #[doc(hidden)]
-    pub fn hurry_stores(&self) -> impl Drop + use<> {
-        self.recovery.stores.hurry()
+    pub fn prioritize_stores(&self) -> impl Drop + use<> {
+        self.recovery.stores.prioritize()
     }
 
     /// Simulates the crash of a process: nothing is drained or committed, and the worker does not leave the group.

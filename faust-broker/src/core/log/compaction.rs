@@ -12,7 +12,7 @@ use crate::core::log::keys::Keys;
 use crate::core::log::sweep::Sweep;
 use crate::core::records::raw;
 use crate::core::segment::Segment;
-use crate::core::storage::Storage;
+use crate::core::storage::LogStorage;
 
 /// A pass in progress.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Log {
         config: &TopicConfig,
         memory: usize,
         now_ms: i64,
-        storage: &mut dyn Storage,
+        storage: &mut dyn LogStorage,
     ) -> io::Result<Step> {
         let Some(compaction) = &config.compaction else {
             self.pass = None;
@@ -67,7 +67,7 @@ impl Log {
         compaction: &CompactionConfig,
         memory: usize,
         now_ms: i64,
-        storage: &mut dyn Storage,
+        storage: &mut dyn LogStorage,
     ) -> io::Result<()> {
         self.roll(storage)?;
         let until = self.cleanable_end(compaction, now_ms);
@@ -145,7 +145,7 @@ impl Log {
         config: &CompactionConfig,
         segment_bytes: u64,
         now_ms: i64,
-        storage: &mut dyn Storage,
+        storage: &mut dyn LogStorage,
     ) -> io::Result<Step> {
         if pass.mapped < pass.until && !pass.keys.is_full() {
             self.map_keys(&mut pass)?;
@@ -192,7 +192,7 @@ impl Log {
         config: &CompactionConfig,
         segment_bytes: u64,
         now_ms: i64,
-        storage: &mut dyn Storage,
+        storage: &mut dyn LogStorage,
     ) -> io::Result<()> {
         let at = self.segments.partition_point(|segment| segment.base_offset < pass.swept);
         let group = at..at + self.group_len(at, pass.mapped, segment_bytes);

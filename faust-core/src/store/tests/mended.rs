@@ -6,7 +6,7 @@ use std::sync::{LazyLock, Mutex};
 use bytes::Bytes;
 
 use super::super::database;
-use super::super::engine::{Engine, Fault, Tree};
+use super::super::engine::{Engine, EngineFault, Tree};
 use super::*;
 use crate::store::port::Write;
 
@@ -31,48 +31,53 @@ impl Engine for Fragile {
 
     const NAME: &'static str = "fragile";
 
-    fn open(_: &Path) -> Result<Self, Fault> {
+    fn open(_: &Path) -> Result<Self, EngineFault> {
         OPENED.fetch_add(1, Ordering::SeqCst);
         Ok(Self { poisoned: Arc::default() })
     }
 
-    fn tree(&self, name: &str) -> Result<FragileTree, Fault> {
+    fn tree(&self, name: &str) -> Result<FragileTree, EngineFault> {
         Ok(FragileTree { name: name.to_owned(), poisoned: Arc::clone(&self.poisoned) })
     }
 
-    fn destroy(&self, name: &str) -> Result<(), Fault> {
+    fn destroy(&self, name: &str) -> Result<(), EngineFault> {
         DISK.lock().unwrap().remove(name);
         Ok(())
     }
 
-    fn names(&self) -> Result<Vec<String>, Fault> {
+    fn names(&self) -> Result<Vec<String>, EngineFault> {
         Ok(DISK.lock().unwrap().keys().cloned().collect())
     }
 
-    fn size_on_disk(&self) -> Result<u64, Fault> {
+    fn size_on_disk(&self) -> Result<u64, EngineFault> {
         Ok(0)
     }
 }
 
 impl Tree for FragileTree {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineFault> {
         let disk = DISK.lock().unwrap();
         Ok(disk.get(&self.name).and_then(|tree| tree.get(key)).map(|value| Bytes::copy_from_slice(value)))
     }
 
-    fn range(&self, _: Bound<&[u8]>, _: Bound<&[u8]>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Fault> {
+    fn range(
+        &self,
+        _: Bound<&[u8]>,
+        _: Bound<&[u8]>,
+        _: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), EngineFault> {
         Ok(())
     }
 
-    fn mark(&self) -> Result<Option<Vec<u8>>, Fault> {
+    fn mark(&self) -> Result<Option<Vec<u8>>, EngineFault> {
         Ok(None)
     }
 
-    fn write(&self, entries: &[Write<'_>], _: Option<&[u8]>) -> Result<(), Fault> {
+    fn write(&self, entries: &[Write<'_>], _: Option<&[u8]>) -> Result<(), EngineFault> {
         let fails = FAILING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if fails || self.poisoned.load(Ordering::SeqCst) > 0 {
             self.poisoned.store(1, Ordering::SeqCst);
-            return Err(Fault::Io("no space left".to_owned()));
+            return Err(EngineFault::Io("no space left".to_owned()));
         }
         let mut disk = DISK.lock().unwrap();
         let tree = disk.entry(self.name.clone()).or_default();

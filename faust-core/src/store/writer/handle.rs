@@ -12,7 +12,7 @@ use crate::store::writer::thread;
 /// A handle to the store writer. The thread ends when the last handle is dropped, without writing the pending jobs.
 #[derive(Clone)]
 pub(crate) struct StoreWriter {
-    handle: Arc<Handle>,
+    handle: Arc<ThreadGuard>,
 }
 
 /// The error of a writer that was closed with pending jobs.
@@ -41,7 +41,7 @@ impl StoreWriter {
         let queue = Arc::new(Queue::new(limit_bytes));
         let of_thread = Arc::clone(&queue);
         std::thread::Builder::new().name("faust-store".to_owned()).spawn(move || thread::run(&of_thread, pace))?;
-        Ok(Self { handle: Arc::new(Handle { queue }) })
+        Ok(Self { handle: Arc::new(ThreadGuard { queue }) })
     }
 
     /// Adds a job. Never blocks, and accepts the job even if there is no room.
@@ -67,23 +67,23 @@ impl StoreWriter {
     /// Waits until every job submitted for this store before the call has been written or has failed.
     pub(crate) async fn flushed(&self, store: &StoreName) {
         let submitted = self.queue().submitted(store);
-        let _awaiting = self.hurry();
+        let _awaiting = self.prioritize();
         self.queue().until(|queue| queue.has_finished(store, submitted)).await;
     }
 
     /// Delays jobs until the returned guard is dropped, so that more of them are merged. Used during a restore, because
     /// making tables readable has priority over writing them to stores. Jobs are not delayed for long, nor while the
     /// backlog is large.
-    pub(crate) fn rest(&self) -> Wish {
+    pub(crate) fn rest(&self) -> PriorityGuard {
         self.queue().wish(|rests, _| *rests += 1);
-        Wish { queue: Arc::clone(self.queue()), take_back: |rests, _| *rests -= 1 }
+        PriorityGuard { queue: Arc::clone(self.queue()), take_back: |rests, _| *rests -= 1 }
     }
 
     /// Suspends the delays of [`rest`](Self::rest) until the returned guard is dropped. Used while a task waits for a
     /// store.
-    pub(crate) fn hurry(&self) -> Wish {
+    pub(crate) fn prioritize(&self) -> PriorityGuard {
         self.queue().wish(|_, awaited| *awaited += 1);
-        Wish { queue: Arc::clone(self.queue()), take_back: |_, awaited| *awaited -= 1 }
+        PriorityGuard { queue: Arc::clone(self.queue()), take_back: |_, awaited| *awaited -= 1 }
     }
 
     /// Writes the pending jobs, accepts no more, and stops the thread. Jobs that remain fail with the kind `Gone`.
@@ -107,23 +107,23 @@ impl StoreWriter {
 }
 
 /// A guard that withdraws a request to the writer when it is dropped.
-pub(crate) struct Wish {
+pub(crate) struct PriorityGuard {
     queue: Arc<Queue>,
     take_back: fn(&mut usize, &mut usize),
 }
 
-impl Drop for Wish {
+impl Drop for PriorityGuard {
     fn drop(&mut self) {
         self.queue.wish(self.take_back);
     }
 }
 
 /// Stops the thread on drop, which happens with the last clone of a [`StoreWriter`].
-struct Handle {
+struct ThreadGuard {
     queue: Arc<Queue>,
 }
 
-impl Drop for Handle {
+impl Drop for ThreadGuard {
     fn drop(&mut self) {
         self.queue.end(End::Abandoned);
     }

@@ -31,17 +31,17 @@ struct Inner {
     since: Option<Instant>,
     /// Number of guards of [`StoreWriter::rest`](super::StoreWriter::rest).
     rests: usize,
-    /// Number of guards of [`StoreWriter::hurry`](super::StoreWriter::hurry).
+    /// Number of guards of [`StoreWriter::prioritize`](super::StoreWriter::prioritize).
     awaited: usize,
     end: Option<End>,
     /// Set once the thread has ended.
     ended: bool,
     /// Numbers of submitted and finished jobs of each store.
-    counts: HashMap<StoreName, Counts>,
+    counts: HashMap<StoreName, QueueCounts>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Counts {
+struct QueueCounts {
     submitted: u64,
     finished: u64,
 }

@@ -63,7 +63,7 @@ fn by_store(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     groups
 }
 
-/// Stores that have permanently failed to write a batch. Later batches must not be written either: their marks would
+/// DatabaseStores that have permanently failed to write a batch. Later batches must not be written either: their marks would
 /// claim that all earlier changes are in the store, and a restore would never add the missing ones.
 #[derive(Default)]
 struct Refused(Vec<(Weak<dyn Store>, StoreError)>);
@@ -94,8 +94,8 @@ fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
     // the mark again.
     let result = most
         .chunks(CHUNK)
-        .try_for_each(|chunk| insist(queue, &*last.store, chunk, None, pace))
-        .and_then(|()| insist(queue, &*last.store, rest, Some(&last.mark), pace));
+        .try_for_each(|chunk| retry(queue, &*last.store, chunk, None, pace))
+        .and_then(|()| retry(queue, &*last.store, rest, Some(&last.mark), pace));
     if let Err(error) = &result
         && error.kind() != StoreErrorKind::Gone
     {
@@ -107,7 +107,7 @@ fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
 }
 
 /// Writes entries, and retries while the disk fails. Other errors are permanent.
-fn insist(
+fn retry(
     queue: &Queue,
     store: &dyn Store,
     entries: &[Write<'_>],

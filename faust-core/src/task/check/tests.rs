@@ -22,7 +22,7 @@ fn mark(change: impl FnOnce(&mut StoreCheckpoint)) -> Option<Vec<u8>> {
         kind: identity().kind,
         topic_id: "id-1".to_owned(),
         next: 50,
-        cut: 7,
+        cut: CommitNumber(7),
         time: NOW - 1000,
     };
     change(&mut mark);
@@ -30,7 +30,7 @@ fn mark(change: impl FnOnce(&mut StoreCheckpoint)) -> Option<Vec<u8>> {
 }
 
 fn commit(cut: u64, log: i64) -> CommitMetadata {
-    CommitMetadata { logs: BTreeMap::from([("counts".to_owned(), log)]), ..CommitMetadata::new(cut) }
+    CommitMetadata { logs: BTreeMap::from([("counts".to_owned(), log)]), ..CommitMetadata::new(CommitNumber(cut)) }
 }
 
 fn look(held: Option<Vec<u8>>, commit: Option<&CommitMetadata>, low: i64, high: i64) -> Result<RestoreStart, String> {
@@ -42,7 +42,7 @@ fn look(held: Option<Vec<u8>>, commit: Option<&CommitMetadata>, low: i64, high: 
 }
 
 fn source(from: i64, full: bool, cut: u64) -> RestoreStart {
-    RestoreStart { from, full, cut, is_stale: false }
+    RestoreStart { from, full, cut: CommitNumber(cut), is_stale: false }
 }
 
 #[test]
@@ -50,10 +50,10 @@ fn a_consistent_table_is_restored_from_its_checkpoint() {
     let commit = commit(9, 80);
     assert_eq!(look(None, None, 0, 0), Ok(source(0, true, 0)), "everything is new");
     assert_eq!(look(None, Some(&commit), 0, 80), Ok(source(0, true, 0)), "there is no store");
-    let new = CommitMetadata::new(0);
+    let new = CommitMetadata::new(CommitNumber(0));
     assert_eq!(look(None, Some(&new), 80, 80), Ok(source(80, true, 0)), "emptied and not written to since");
     assert_eq!(look(mark(|_| ()), Some(&commit), 0, 80), Ok(source(50, false, 7)), "the store lags");
-    let caught_up = mark(|mark| (mark.next, mark.cut) = (80, 9));
+    let caught_up = mark(|mark| (mark.next, mark.cut) = (80, CommitNumber(9)));
     assert_eq!(look(caught_up, Some(&commit), 0, 80), Ok(source(80, false, 9)));
     assert_eq!(look(mark(|_| ()), Some(&commit), 50, 80), Ok(source(50, false, 7)), "the store has the rest");
 }
@@ -77,7 +77,7 @@ fn an_inconsistency_is_reported_with_its_fix() {
         (None, Some(&good), 10, 80, "begins at offset 10: records before it were deleted"),
         (mark(|mark| mark.topic_id = "id-0".to_owned()), Some(&good), 0, 80, "deleted and created again"),
         (mark(|mark| mark.next = 90), Some(&good), 0, 80, "up to offset 90, but that ends at 80: it was truncated"),
-        (mark(|mark| mark.cut = 10), Some(&good), 0, 80, "holds cut 10, but the last commit is cut 9"),
+        (mark(|mark| mark.cut = CommitNumber(10)), Some(&good), 0, 80, "holds cut 10, but the last commit is cut 9"),
         (mark(|_| ()), None, 0, 80, "holds cut 7, but there is no commit of this app"),
         (mark(|_| ()), Some(&good), 60, 80, "up to offset 50, but that begins at 60"),
         (mark(|mark| mark.group = "stock".to_owned()), Some(&good), 0, 80, "written by the app `stock`"),

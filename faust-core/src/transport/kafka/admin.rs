@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::blocking::beside;
 use super::config::KafkaConfig;
-use super::connection::Bystander;
+use super::connection::NoListener;
 use super::errors::{failed, refused, unusable};
 use super::native::{answers, topic_ids};
 use super::offsets;
@@ -32,9 +32,9 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
 /// The admin client of a cluster.
 pub(super) struct KafkaAdmin {
     config: Arc<KafkaConfig>,
-    admin: AdminClient<Bystander>,
+    admin: AdminClient<NoListener>,
     /// A consumer without a group, because a consumer's lookups never create topics.
-    lookups: Arc<BaseConsumer<Bystander>>,
+    lookups: Arc<BaseConsumer<NoListener>>,
 }
 
 impl KafkaAdmin {
@@ -43,8 +43,8 @@ impl KafkaAdmin {
         let mut client = config.lookup(None);
         // The admin client's log queue is not read, so log lines would accumulate there.
         client.set_log_level(RDKafkaLogLevel::Emerg);
-        let admin = client.create_with_context(Bystander).map_err(unusable)?;
-        let lookups = config.lookup(None).create_with_context(Bystander).map_err(unusable)?;
+        let admin = client.create_with_context(NoListener).map_err(unusable)?;
+        let lookups = config.lookup(None).create_with_context(NoListener).map_err(unusable)?;
         Ok(Self { config: config.clone(), admin, lookups: Arc::new(lookups) })
     }
 
@@ -52,7 +52,7 @@ impl KafkaAdmin {
     async fn look_up<T: Send + 'static>(
         &self,
         what: &'static str,
-        call: impl FnOnce(&BaseConsumer<Bystander>, Duration) -> Result<T, TransportError> + Send + 'static,
+        call: impl FnOnce(&BaseConsumer<NoListener>, Duration) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
         let (lookups, within) = (self.lookups.clone(), self.config.request_timeout);
         beside(what, move || {
@@ -221,7 +221,7 @@ impl Admin for KafkaAdmin {
         let (client, within) = (self.config.lookup(Some(group)), self.config.request_timeout);
         beside(what, move || {
             let consumer: BaseConsumer<_> =
-                client.create_with_context(Bystander).map_err(|error| unusable(what, &error))?;
+                client.create_with_context(NoListener).map_err(|error| unusable(what, &error))?;
             offsets::committed(&consumer, &of, within)
         })
         .boxed()

@@ -12,13 +12,13 @@ use tracing::{debug, trace, warn};
 
 /// The last known availability of the brokers.
 #[derive(Debug, Default)]
-pub(super) struct Connection(AtomicU8);
+pub(super) struct ConnectionWatch(AtomicU8);
 
 const UNKNOWN: u8 = 0;
 const UP: u8 = 1;
 const DOWN: u8 = 2;
 
-impl Connection {
+impl ConnectionWatch {
     /// Records that a broker has responded, and returns whether this is a change.
     pub(super) fn came_up(&self) -> bool {
         self.0.swap(UP, Ordering::Relaxed) != UP
@@ -66,9 +66,9 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
 
 /// The context of clients whose availability is not tracked: lookups and readers.
 #[derive(Debug, Default)]
-pub(super) struct Bystander;
+pub(super) struct NoListener;
 
-impl ClientContext for Bystander {
+impl ClientContext for NoListener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log(level, facility, line);
     }
@@ -78,7 +78,7 @@ impl ClientContext for Bystander {
     }
 }
 
-impl ConsumerContext for Bystander {}
+impl ConsumerContext for NoListener {}
 
 /// Returns whether `error` means that no broker can be reached.
 pub(super) fn means_down(error: &KafkaError) -> bool {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn only_changes_are_reported() {
-        let connection = Connection::default();
+        let connection = ConnectionWatch::default();
         assert!(connection.is_unknown());
         assert_eq!((connection.went_down(), connection.went_down()), (true, false));
         assert_eq!((connection.came_up(), connection.came_up(), connection.is_up()), (true, false, true));

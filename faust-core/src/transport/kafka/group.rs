@@ -18,9 +18,9 @@ use tokio::sync::watch;
 use tracing::{debug, error, warn};
 
 use super::config::KafkaConfig;
-use super::connection::Connection;
+use super::connection::ConnectionWatch;
 use super::errors::{failed, unusable};
-use super::native::Member;
+use super::native::GroupConsumer;
 use super::rebalance::GroupContext;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::port::{Committed, Group, GroupListener, Subscription, TopicPartition};
@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// A member of a group.
 pub(super) struct KafkaGroup {
     name: String,
-    member: Weak<Member<GroupContext>>,
+    member: Weak<GroupConsumer<GroupContext>>,
     request_timeout: Duration,
     signal: Arc<AtomicU8>,
     ended: watch::Receiver<bool>,
@@ -56,7 +56,7 @@ impl KafkaGroup {
             listener,
             config: config.clone(),
             runtime,
-            connection: Connection::default(),
+            connection: ConnectionWatch::default(),
             suspicion: Mutex::default(),
             member: OnceLock::new(),
             readers: Mutex::default(),
@@ -66,7 +66,7 @@ impl KafkaGroup {
         let client = config.member(&subscription.group, subscription.partitions);
         let consumer: BaseConsumer<_> =
             client.create_with_context(context).map_err(|error| unusable(&*what, &error))?;
-        let member = Arc::new(Member::new(consumer));
+        let member = Arc::new(GroupConsumer::new(consumer));
         // Set once, before the first poll.
         let _ = member.consumer().context().member.set(Arc::downgrade(&member));
         let (end, ended) = watch::channel(false);
@@ -167,7 +167,7 @@ fn commit(
 
 /// State of the thread that owns the consumer.
 struct Poller {
-    member: Arc<Member<GroupContext>>,
+    member: Arc<GroupConsumer<GroupContext>>,
     topics: Vec<Arc<str>>,
     signal: Arc<AtomicU8>,
     ticked: Instant,

@@ -15,6 +15,6 @@ mod describe;
 
 pub(super) use self::answers::{PartitionAnswer, answers};
 pub(super) use self::describe::topic_ids;
-pub(super) use self::member::Member;
-pub(super) use self::partition::{BATCH, Fetched, PartitionReader, Reading};
+pub(super) use self::member::GroupConsumer;
+pub(super) use self::partition::{BATCH, Fetched, PartitionReader, ReadState};
 pub(super) use self::topic::{TopicHandle, flush};

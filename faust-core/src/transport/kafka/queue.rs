@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::errors::{failed, refused};
-use super::native::{Fetched, Member, PartitionReader, Reading};
+use super::native::{Fetched, GroupConsumer, PartitionReader, ReadState};
 use super::offsets::listed_at;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::message::RawMessage;
@@ -25,8 +25,8 @@ const SEEK_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     partition: TopicPartition,
     reader: Arc<PartitionReader>,
-    member: Arc<Member<C>>,
-    /// The offset after the last message passed on. Reading resumes here after an error.
+    member: Arc<GroupConsumer<C>>,
+    /// The offset after the last message passed on. ReadState resumes here after an error.
     next: i64,
     at_end: bool,
     /// An offset was out of range: librdkafka has stopped fetching the partition, and a seek does not restart it.
@@ -69,7 +69,7 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
     pub(super) fn new(
         partition: TopicPartition,
         reader: Arc<PartitionReader>,
-        member: Arc<Member<C>>,
+        member: Arc<GroupConsumer<C>>,
         next: i64,
     ) -> Self {
         Self { partition, reader, member, next, at_end: false, stopped: false }
@@ -136,9 +136,9 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
 /// # Errors
 /// The error of the call that librdkafka rejected. The caller then unassigns the partitions.
 pub(super) fn split<C: ConsumerContext + 'static>(
-    member: &Arc<Member<C>>,
+    member: &Arc<GroupConsumer<C>>,
     starts: &[(TopicPartition, Offset)],
-    reading: Reading,
+    reading: ReadState,
     assign: impl FnOnce(&rdkafka::TopicPartitionList) -> Result<(), KafkaError>,
 ) -> Result<Vec<PartitionReader>, TransportError> {
     let what = "assignment";

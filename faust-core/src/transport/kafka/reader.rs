@@ -1,4 +1,4 @@
-//! Reading outside any group. Each partition is read from its own queue, because on the consumer's queue a partition
+//! ReadState outside any group. Each partition is read from its own queue, because on the consumer's queue a partition
 //! end does not name its topic.
 
 use std::collections::VecDeque;
@@ -14,9 +14,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tracing::debug;
 
 use super::config::KafkaConfig;
-use super::connection::Bystander;
+use super::connection::NoListener;
 use super::errors::{failed, refused, unusable};
-use super::native::{BATCH, Fetched, Member, PartitionReader, Reading};
+use super::native::{BATCH, Fetched, GroupConsumer, PartitionReader, ReadState};
 use super::offsets::watermarks;
 use super::queue::split;
 use crate::error::TransportError;
@@ -30,7 +30,7 @@ const FETCH_WAIT: Duration = Duration::from_millis(50);
 
 /// A reader of partitions from given offsets.
 pub(super) struct KafkaReader {
-    member: Option<Arc<Member<Bystander>>>,
+    member: Option<Arc<GroupConsumer<NoListener>>>,
     queues: Vec<(TopicPartition, PartitionReader)>,
     /// Index of the queue to poll first, so that none starves.
     turn: usize,
@@ -43,9 +43,9 @@ impl KafkaReader {
         let what = "opening a reader";
         let consumer: BaseConsumer<_> = config
             .outsider(from.len(), FETCH_WAIT)
-            .create_with_context(Bystander)
+            .create_with_context(NoListener)
             .map_err(|error| unusable(what, &error))?;
-        let member = Arc::new(Member::new(consumer));
+        let member = Arc::new(GroupConsumer::new(consumer));
         // Messages sent after this call must be read, so the high watermarks are looked up now.
         let latest: Vec<_> =
             from.iter().filter(|(_, at)| *at == StartAt::Latest).map(|(partition, _)| partition.clone()).collect();
@@ -59,7 +59,7 @@ impl KafkaReader {
             (partition, offset)
         };
         let starts: Vec<_> = from.into_iter().map(start).collect();
-        let readers = split(&member, &starts, Reading::Batches, |list| member.consumer().assign(list))?;
+        let readers = split(&member, &starts, ReadState::Batches, |list| member.consumer().assign(list))?;
         let queues = starts.into_iter().map(|(partition, _)| partition).zip(readers).collect();
         Ok(Self { member: Some(member), queues, turn: 0, ready: VecDeque::new() })
     }

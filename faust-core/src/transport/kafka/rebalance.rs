@@ -15,9 +15,9 @@ use tokio::runtime::Handle;
 use tracing::{debug, error, warn};
 
 use super::config::KafkaConfig;
-use super::connection::{self, Connection};
+use super::connection::{self, ConnectionWatch};
 use super::errors::failed;
-use super::native::{Member, PartitionReader, Reading, answers};
+use super::native::{GroupConsumer, PartitionReader, ReadState, answers};
 use super::offsets;
 use super::queue::{KafkaQueue, split};
 use crate::error::TransportError;
@@ -31,12 +31,12 @@ pub(super) struct GroupContext {
     pub(super) listener: Arc<dyn GroupListener>,
     pub(super) config: Arc<KafkaConfig>,
     pub(super) runtime: Handle,
-    pub(super) connection: Connection,
+    pub(super) connection: ConnectionWatch,
     /// The reason for which the brokers may be unavailable. It may be outdated by the time it is polled, so it is
     /// reported only once a lookup has failed as well.
     pub(super) suspicion: Mutex<Option<String>>,
     /// Weak, because the consumer owns this context.
-    pub(super) member: OnceLock<Weak<Member<GroupContext>>>,
+    pub(super) member: OnceLock<Weak<GroupConsumer<GroupContext>>>,
     /// librdkafka's side of the queues, kept until the partitions have been unassigned.
     pub(super) readers: Mutex<BTreeMap<TopicPartition, Arc<PartitionReader>>>,
     /// Set after an assignment has failed: the group must be joined again.
@@ -77,9 +77,9 @@ impl GroupContext {
             found.iter().map(|(partition, _, start)| (partition.clone(), Offset::Offset(*start))).collect();
         let readers = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
-                split(&member, &starts, Reading::Singly, |list| consumer.incremental_assign(list))
+                split(&member, &starts, ReadState::Singly, |list| consumer.incremental_assign(list))
             }
-            _ => split(&member, &starts, Reading::Batches, |list| consumer.assign(list)),
+            _ => split(&member, &starts, ReadState::Batches, |list| consumer.assign(list)),
         }?;
         let assigned = found.into_iter().zip(readers).map(|((partition, committed, start), reader)| {
             let reader = Arc::new(reader);

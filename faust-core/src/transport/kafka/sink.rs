@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::config::KafkaConfig;
-use super::connection::{self, Connection};
+use super::connection::{self, ConnectionWatch};
 use super::errors::{failed, refused, unusable};
 use super::native::{TopicHandle, flush};
 use crate::error::TransportError;
@@ -36,7 +36,7 @@ pub(super) struct KafkaSink {
 
 impl KafkaSink {
     pub(super) fn open(config: &KafkaConfig) -> Result<Self, TransportError> {
-        let context = SinkContext { connection: Connection::default(), room: Arc::default() };
+        let context = SinkContext { connection: ConnectionWatch::default(), room: Arc::default() };
         let producer =
             config.producer().create_with_context(context).map_err(|error| unusable("opening the producer", &error))?;
         Ok(Self { producer: Arc::new(producer), topics: Mutex::default() })
@@ -112,7 +112,7 @@ impl SinkTopic for KafkaTopic {
 
 /// The callbacks of the producer.
 struct SinkContext {
-    connection: Connection,
+    connection: ConnectionWatch,
     room: Arc<Room>,
 }
 

@@ -9,9 +9,9 @@ use rdkafka::message::Message;
 use tracing::{debug, error};
 
 use super::config::KafkaConfig;
-use super::connection::Bystander;
+use super::connection::NoListener;
 use super::errors::{failed, unusable};
-use super::native::{Member, PartitionReader, Reading};
+use super::native::{GroupConsumer, PartitionReader, ReadState};
 use super::offsets::{listed, watermarks};
 use super::queue::{KafkaQueue, split};
 use crate::error::TransportError;
@@ -32,11 +32,11 @@ pub(super) fn open(
         return Ok(Vec::new());
     }
     let client = config.outsider(from.len(), FETCH_WAIT);
-    let consumer: BaseConsumer<_> = client.create_with_context(Bystander).map_err(|error| unusable(what, &error))?;
-    let member = Arc::new(Member::new(consumer));
+    let consumer: BaseConsumer<_> = client.create_with_context(NoListener).map_err(|error| unusable(what, &error))?;
+    let member = Arc::new(GroupConsumer::new(consumer));
     let starts = starts(&member, from, config.request_timeout)?;
     let offsets: Vec<_> = starts.iter().map(|(partition, start, _)| (partition.clone(), *start)).collect();
-    let readers = split(&member, &offsets, Reading::Batches, |list| member.consumer().assign(list))?;
+    let readers = split(&member, &offsets, ReadState::Batches, |list| member.consumer().assign(list))?;
 
     let mut attended = Vec::with_capacity(readers.len());
     let mut queues: Vec<Box<dyn PartitionQueue>> = Vec::with_capacity(readers.len());
@@ -52,7 +52,7 @@ pub(super) fn open(
 
 /// Returns each partition's start, as librdkafka's offset and as the number of the first offset that can be read.
 fn starts(
-    member: &Member<Bystander>,
+    member: &GroupConsumer<NoListener>,
     from: Vec<(TopicPartition, StartAt)>,
     within: Duration,
 ) -> Result<Vec<(TopicPartition, Offset, i64)>, TransportError> {
@@ -74,7 +74,7 @@ fn starts(
 
 /// Serves the consumer's own events until all queues have been dropped, then closes the consumer. Closing blocks for
 /// 100 ms, too long for a thread of the runtime.
-fn attend(member: Arc<Member<Bystander>>, mut readers: Vec<(TopicPartition, Weak<PartitionReader>)>) {
+fn attend(member: Arc<GroupConsumer<NoListener>>, mut readers: Vec<(TopicPartition, Weak<PartitionReader>)>) {
     // Every queue holds a reference. At a count of one, only this thread's is left, and no other can be created.
     while Arc::strong_count(&member) > 1 {
         poll(member.consumer());
@@ -98,7 +98,7 @@ fn attend(member: Arc<Member<Bystander>>, mut readers: Vec<(TopicPartition, Weak
     }
 }
 
-fn poll(consumer: &BaseConsumer<Bystander>) {
+fn poll(consumer: &BaseConsumer<NoListener>) {
     match consumer.poll(TICK) {
         None => {}
         Some(Ok(message)) => {

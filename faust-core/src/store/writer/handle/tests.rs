@@ -354,9 +354,9 @@ fn jobs_are_delayed_and_merged_during_a_restore() {
     writer.submit(job(&store, "t", &[change("a", "3")], "3", &log));
     run(writer.flushed(&name("t")));
     writer.submit(job(&store, "t", &[change("a", "3")], "3", &log));
-    let hurry = writer.hurry();
+    let prioritize = writer.prioritize();
     store.wait_for_attempts(3);
-    drop(hurry);
+    drop(prioritize);
     writer.submit(job(&store, "t", &[change("a", &"4".repeat(3 << 10))], "4", &log));
     store.wait_for_attempts(4);
     assert!(run(writer.close(LONG)).is_ok());

@@ -25,12 +25,12 @@ pub(crate) fn topic_ids<C: ClientContext>(
     // SAFETY: the client is valid while borrowed. The names are copied; queue, collection and event are owned here and
     // destroyed once each, the event only after the data read from it has been copied.
     unsafe {
-        let queue = Owned(rd::rd_kafka_queue_new(client.native_ptr()), rd::rd_kafka_queue_destroy);
+        let queue = NativeHandle(rd::rd_kafka_queue_new(client.native_ptr()), rd::rd_kafka_queue_destroy);
         let topics = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        let topics = Owned(topics, rd::rd_kafka_TopicCollection_destroy);
+        let topics = NativeHandle(topics, rd::rd_kafka_TopicCollection_destroy);
         // Without options the timeout is `socket.timeout.ms`, which is set to the request timeout.
         rd::rd_kafka_DescribeTopics(client.native_ptr(), topics.0, std::ptr::null(), queue.0);
-        let event = Owned(rd::rd_kafka_queue_poll(queue.0, within), rd::rd_kafka_event_destroy);
+        let event = NativeHandle(rd::rd_kafka_queue_poll(queue.0, within), rd::rd_kafka_event_destroy);
         if event.0.is_null() {
             return Err(RDKafkaErrorCode::OperationTimedOut);
         }
@@ -86,9 +86,9 @@ unsafe fn number(id: *const rd::rd_kafka_Uuid_t) -> u128 {
 }
 
 /// A pointer with the function that destroys its target on drop, unless the pointer is null.
-struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+struct NativeHandle<T>(*mut T, unsafe extern "C" fn(*mut T));
 
-impl<T> Drop for Owned<T> {
+impl<T> Drop for NativeHandle<T> {
     fn drop(&mut self) {
         if !self.0.is_null() {
             // SAFETY: created by librdkafka for this module, destroyed once by the function that belongs to it.

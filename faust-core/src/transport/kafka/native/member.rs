@@ -8,12 +8,12 @@ use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 
 /// A consumer that can be destroyed as if its process had crashed, without leaving the group.
-pub(crate) struct Member<C: ConsumerContext + 'static> {
+pub(crate) struct GroupConsumer<C: ConsumerContext + 'static> {
     consumer: ManuallyDrop<BaseConsumer<C>>,
     abandoned: AtomicBool,
 }
 
-impl<C: ConsumerContext + 'static> Member<C> {
+impl<C: ConsumerContext + 'static> GroupConsumer<C> {
     pub(crate) fn new(consumer: BaseConsumer<C>) -> Self {
         Self { consumer: ManuallyDrop::new(consumer), abandoned: AtomicBool::new(false) }
     }
@@ -29,7 +29,7 @@ impl<C: ConsumerContext + 'static> Member<C> {
     }
 }
 
-impl<C: ConsumerContext + 'static> Drop for Member<C> {
+impl<C: ConsumerContext + 'static> Drop for GroupConsumer<C> {
     fn drop(&mut self) {
         if self.abandoned.load(Ordering::Relaxed) {
             let context = Arc::as_ptr(self.consumer.context());

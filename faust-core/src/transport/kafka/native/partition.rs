@@ -1,4 +1,4 @@
-//! Reading of one partition's queue, many messages a call.
+//! ReadState of one partition's queue, many messages a call.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -11,7 +11,7 @@ use rdkafka::bindings as rd;
 use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::member::Member;
+use super::member::GroupConsumer;
 use crate::message::{Headers, RawMessage};
 use crate::time::Timestamp;
 
@@ -23,7 +23,7 @@ pub(crate) struct PartitionReader {
     queue: *mut rd::rd_kafka_queue_t,
     // Boxed because librdkafka's callback keeps its address.
     waker: Box<AtomicWaker>,
-    reading: Reading,
+    reading: ReadState,
     _consumer: Arc<dyn Send + Sync>,
 }
 
@@ -35,7 +35,7 @@ unsafe impl Sync for PartitionReader {}
 
 /// The way a queue is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub(crate) enum ReadState {
     /// Many messages per call. After a partition end or an error within a batch, librdkafka 2.12.1's own position is
     /// one too high (fixed in 2.13.2). This matters only where librdkafka itself pauses partitions.
     Batches,
@@ -55,10 +55,10 @@ impl PartitionReader {
     /// Splits the queue of an assigned partition from the consumer's queue. Returns `None` if the topic's name contains
     /// a NUL.
     pub(crate) fn split<C: ConsumerContext + 'static>(
-        member: &Arc<Member<C>>,
+        member: &Arc<GroupConsumer<C>>,
         topic: &str,
         partition: i32,
-        reading: Reading,
+        reading: ReadState,
     ) -> Option<Self> {
         let topic = CString::new(topic).ok()?;
         // SAFETY: the handle lives as long as `member`, which the reader holds; the topic's name outlives the call.
@@ -82,13 +82,13 @@ impl PartitionReader {
         let mut batch = Batch { messages: [ptr::null_mut(); BATCH], next: 0, len: 0 };
         let max = max.min(BATCH);
         match self.reading {
-            Reading::Batches => {
+            ReadState::Batches => {
                 let first = batch.messages.as_mut_ptr();
                 // SAFETY: the queue is valid, and the array has room for `max` messages.
                 let got = unsafe { rd::rd_kafka_consume_batch_queue(self.queue, 0, first, max) };
                 batch.len = usize::try_from(got).unwrap_or(0);
             }
-            Reading::Singly => {
+            ReadState::Singly => {
                 while batch.len < max {
                     // SAFETY: the queue is valid.
                     let message = unsafe { rd::rd_kafka_consume_queue(self.queue, 0) };

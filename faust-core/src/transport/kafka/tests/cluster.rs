@@ -112,7 +112,7 @@ pub(super) enum Event {
     Assigned(Vec<Assigned>),
     Revoked(Vec<TopicPartition>, bool),
     Failed(TransportError),
-    Connection(bool),
+    ConnectionWatch(bool),
 }
 
 pub(super) struct Events(mpsc::UnboundedReceiver<Event>);
@@ -195,7 +195,7 @@ impl GroupListener for Recorder {
     }
 
     fn connection(&self, up: bool, _: &str) {
-        self.tell(Event::Connection(up));
+        self.tell(Event::ConnectionWatch(up));
     }
 }
 

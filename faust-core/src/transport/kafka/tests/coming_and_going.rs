@@ -25,7 +25,7 @@ type Ledger = Arc<watch::Sender<Vec<(i32, i64)>>>;
 type ReadingTask = (oneshot::Sender<()>, JoinHandle<i64>);
 
 /// A listener that reads its assigned partitions and commits them when they are revoked.
-struct Reading {
+struct ReadState {
     ledger: Ledger,
     group: watch::Receiver<Option<Arc<dyn Group>>>,
     assigned: watch::Sender<usize>,
@@ -33,7 +33,7 @@ struct Reading {
     runtime: tokio::runtime::Handle,
 }
 
-impl GroupListener for Reading {
+impl GroupListener for ReadState {
     fn assigned(&self, partitions: Vec<Assigned>) {
         self.assigned.send_modify(|count| *count += partitions.len());
         for assigned in partitions {
@@ -87,7 +87,7 @@ async fn read(mut assigned: Assigned, mut stopped: oneshot::Receiver<()>, ledger
 fn join(cluster: &Cluster, ledger: &Ledger) -> (Arc<dyn Group>, watch::Receiver<usize>) {
     let ((joined, group), (assigned, count)) = (watch::channel(None), watch::channel(0));
     let (ledger, runtime) = (ledger.clone(), tokio::runtime::Handle::current());
-    let listener = Reading { ledger, group, assigned, tasks: Mutex::default(), runtime };
+    let listener = ReadState { ledger, group, assigned, tasks: Mutex::default(), runtime };
     let topics = vec![cluster.topic.clone()];
     let subscription = Subscription { group: cluster.group.clone(), topics, partitions: 4 };
     let group = cluster.transport().join(subscription, Arc::new(listener)).unwrap();

@@ -101,7 +101,7 @@ async fn a_revocation_waits_for_the_listener_and_its_commit() {
         drop(assigned);
         // Unlike Kafka, the mock cluster rejects commits during a rebalance.
         let committed = if cluster.mock.is_some() { 0 } else { first.commit(offsets).await.map(|()| 5).unwrap() };
-        others.until("connection", |event| matches!(event, Event::Connection(true)).then_some(())).await;
+        others.until("connection", |event| matches!(event, Event::ConnectionWatch(true)).then_some(())).await;
         assert!(others.rest().is_empty(), "nothing is assigned before the first member has released its partitions");
         release.send(()).unwrap();
 
@@ -179,14 +179,14 @@ async fn a_member_waits_for_unavailable_brokers() {
     let topic = sink.topic(&cluster.topic).unwrap();
 
     mock.broker_down(1).unwrap();
-    events.until("loss of the connection", |event| matches!(event, Event::Connection(false)).then_some(())).await;
+    events.until("loss of the connection", |event| matches!(event, Event::ConnectionWatch(false)).then_some(())).await;
     let delivery = Delivery::new();
     topic.try_send(&Outgoing { payload: Some(b"1"), ..Outgoing::default() }, &delivery).unwrap();
     let flushed = sink.flush(Duration::from_millis(300)).await;
     assert!(flushed.unwrap_err().is_retriable());
 
     mock.broker_up(1).unwrap();
-    events.until("connection", |event| matches!(event, Event::Connection(true)).then_some(())).await;
+    events.until("connection", |event| matches!(event, Event::ConnectionWatch(true)).then_some(())).await;
     within("delivery", delivery.all()).await.unwrap();
     assert_eq!(read_numbers(&mut assigned, 1).await, [1]);
     drop(assigned);
@@ -198,7 +198,7 @@ async fn a_worker_that_starts_without_brokers_waits_and_may_leave() {
     let cluster = Cluster::mock(1);
     cluster.mock.as_ref().unwrap().broker_down(1).unwrap();
     let (group, mut events) = cluster.join();
-    events.until("loss of the connection", |event| matches!(event, Event::Connection(false)).then_some(())).await;
+    events.until("loss of the connection", |event| matches!(event, Event::ConnectionWatch(false)).then_some(())).await;
     within("leaving", group.leave()).await;
 }
 
