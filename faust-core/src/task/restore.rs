@@ -188,7 +188,7 @@ impl<'a> TableRestore<'a> {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<(crate::stage::tables::TaskTable, u64), Error> {
+    pub(super) async fn run(mut self) -> Result<(crate::stage::tables::TaskTable, CommitNumber), Error> {
         let (from, end, full) = (self.prepared.from, self.prepared.end, self.prepared.full);
         let table = &self.prepared.table;
         let mut progress =
