@@ -1,4 +1,4 @@
-//! Agents: their definitions, their results, per-event agents, and the registry of the agents that are linked.
+//! Agents: their definitions, their results, per-event agents, and the registry of linked agents.
 
 mod def;
 mod output;

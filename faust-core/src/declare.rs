@@ -1,4 +1,4 @@
-//! Declarations that the macros make from attributes: plain data, read by streams, tables, topics and the plan.
+//! Declarations that the macros generate from attributes: plain data, read by streams, tables, topics and the plan.
 
 mod source;
 pub(super) mod topic;

@@ -1,4 +1,4 @@
-//! A running stage of a partition's task: its inputs, its progress, its tables, its outbox, and the context of its arguments.
+//! A running stage of a task: its inputs, progress, tables and outbox, and the context its arguments are built from.
 
 pub(super) mod gate;
 mod progress;

@@ -1,8 +1,9 @@
 //! The port to state stores: bytes in, bytes out, and a mark. Adapters: `sled`, and `fjall` behind a feature.
 //!
-//! A store is a cache of its changelog. It holds the keys and values of one table on one partition, and a *mark* that
-//! says how far in the changelog it is. Losing a store costs time, never data; what must not happen is a mark ahead of
-//! the entries, since a restore goes on from the mark and would never learn of those that are missing.
+//! A store is a cache of its changelog. It holds the keys and values of one table on one partition, and a *mark*, a
+//! checkpoint that records the store's position in the changelog. A lost store is rebuilt from the changelog, which
+//! takes time but loses no data. A mark must never be ahead of the entries, because a restore continues from the mark
+//! and would never read the missing ones.
 
 pub(super) mod mark;
 mod port;
@@ -28,12 +29,13 @@ use std::sync::Arc;
 
 use crate::config::StoreKind;
 
-/// Opens the stores in a directory, which is made when it is missing. `None`: this kind keeps nothing on disk.
+/// Opens the stores in a directory, which is created if it is missing. Returns `None` if this kind of store keeps
+/// nothing on disk.
 ///
-/// A database that does not open is renamed to `DIR.broken-N`, with a line in the log, and a fresh one takes its place.
+/// A broken database is renamed to `DIR.broken-N`, which is logged, and replaced by an empty one.
 ///
 /// # Errors
-/// The directory cannot be used, another process uses it, or the kind is not compiled in.
+/// Returns an error if the directory cannot be used, is locked by another process, or the kind is not compiled in.
 pub(crate) fn open(kind: StoreKind, dir: &Path) -> Result<Option<Arc<dyn StoreSet>>, StoreError> {
     match kind {
         StoreKind::Memory => Ok(None),

@@ -1,4 +1,4 @@
-//! Tables: local state by key, kept in a changelog topic, changed by the agents of one partition.
+//! Tables: local state by key, backed by a changelog topic and updated by the agents of one partition.
 
 mod handle;
 mod entry;

@@ -18,9 +18,9 @@ use crate::stage::{AgentArg, AgentCx};
 use crate::time::Timestamp;
 use crate::transport::{Outgoing, Owned, SendRefused, SinkTopic};
 
-/// A topic to send to, with keys `K` and values `V`.
+/// A topic to send messages to, with keys `K` and values `V`.
 ///
-/// An agent takes it as `#[topic("a.b")] out: Topic<String, Click>`. Cheap to clone.
+/// Agents take it as an argument: `#[topic("a.b")] out: Topic<String, Click>`. Cloning it is cheap.
 pub struct Topic<K, V> {
     inner: Arc<Inner<K, V>>,
 }
@@ -29,36 +29,37 @@ struct Inner<K, V> {
     name: String,
     key: Coder<K>,
     value: Coder<V>,
-    /// From the record's `key = field` and `timestamp = field`.
+    /// Functions for the record's `key = field` and `timestamp = field`.
     key_of: Option<KeyFn>,
     timestamp_of: Option<TimestampFn>,
     binding: TopicBinding,
 }
 
-/// The outbox of a stage with the topic in it, or the list of a test.
+/// A stage's outbox with the handle of the topic, or the list of messages that a test records.
 type TopicBinding = Binding<(Arc<Outbox>, Arc<dyn SinkTopic>), Arc<Mutex<Vec<OwnedMessage>>>>;
 
 impl<K: Data, V: Data> Topic<K, V> {
-    /// Sends a message. The key places it, by murmur2 as in Java.
+    /// Sends a message. The key determines the partition, by murmur2 as in the Java client.
     ///
-    /// The call hands the message over; awaiting it waits only for room in the producer's buffer. Whether it arrived is
-    /// checked before the next commit: an event is not committed before everything sent in it has arrived.
+    /// The call passes the message to the producer; awaiting it only waits for room in the producer's buffer. Delivery
+    /// is checked before the next commit: an event is not committed before all messages sent in it have been
+    /// acknowledged.
     ///
     /// # Errors
-    /// The value cannot be encoded, or the producer will never accept it.
+    /// Returns an error if the message cannot be encoded, or if the producer rejects it permanently.
     pub fn send<'a>(&'a self, key: &K, value: &V) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
         self.send_with(key, value, |message| message)
     }
 
-    /// Sends a value without a key, or under the one its record names with `key = field`.
+    /// Sends a value without a key, or with the key that its record declares with `key = field`.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Same as [`send`](Self::send).
     pub fn send_value<'a>(&'a self, value: &V) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
         self.hand_over(None, value, SendOptions::default())
     }
 
-    /// Sends a message with a chosen partition, time or headers.
+    /// Sends a message with a given partition, timestamp or headers.
     ///
     /// ```
     /// # use faust_core::{topic::Topic, time::Timestamp};
@@ -68,7 +69,7 @@ impl<K: Data, V: Data> Topic<K, V> {
     /// ```
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Same as [`send`](Self::send).
     pub fn send_with<'a, F: FnOnce(SendOptions) -> SendOptions>(
         &'a self,
         key: &K,
@@ -78,7 +79,7 @@ impl<K: Data, V: Data> Topic<K, V> {
         self.hand_over(Some(key), value, options(SendOptions::default()))
     }
 
-    /// Encodes and offers the message at once; only a full producer makes the future wait.
+    /// Encodes and offers the message immediately; the future waits only if the producer's buffer is full.
     fn hand_over<'a>(
         &'a self,
         key: Option<&K>,
@@ -96,7 +97,7 @@ impl<K: Data, V: Data> Topic<K, V> {
         }
     }
 
-    /// `Some` is a message for which there was no room.
+    /// Returns the message if the producer's buffer is full.
     fn offer(&self, key: Option<&K>, value: &V, options: SendOptions) -> Result<Option<Owned>, Error> {
         let Inner { name, binding, .. } = &*self.inner;
         if let Binding::Planning(recorder) = binding {
@@ -126,15 +127,15 @@ impl<K: Data, V: Data> Topic<K, V> {
         }
     }
 
-    /// The topic's name.
+    /// Returns the topic's name.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// A topic that keeps what is sent to it, for calling an agent's function in a unit test.
+    /// Creates a topic that records the messages sent to it, for calling an agent's function in a unit test.
     ///
     /// # Errors
-    /// A type without a codec.
+    /// Returns an error if a type has no codec.
     pub fn recorded(name: &str) -> Result<(Self, Recorded<K, V>), Error> {
         let messages = Arc::default();
         let topic = Self::new(&TopicDecl::new(""), name, Binding::Detached(Arc::clone(&messages)))?;
@@ -142,7 +143,7 @@ impl<K: Data, V: Data> Topic<K, V> {
         Ok((topic, recorded))
     }
 
-    /// Opens a topic by name for an agent: its sinks.
+    /// Opens a topic by name for an agent, as one of its sinks.
     pub(crate) fn open(cx: &mut AgentCx<'_>, name: &str) -> Result<Self, Error> {
         if let StageMode::Planning(recorder) = &cx.mode {
             recorder.writes(name);
@@ -150,7 +151,7 @@ impl<K: Data, V: Data> Topic<K, V> {
         Self::new(&TopicDecl::new(""), name, bind(&cx.mode, name)?)
     }
 
-    /// Opens a topic for use outside agents.
+    /// Opens a topic for use outside of agents.
     pub(crate) fn outside(name: &str, outbox: &Arc<Outbox>) -> Result<Self, Error> {
         let topic = outbox.topic(name)?;
         Self::new(&TopicDecl::new(""), name, Binding::Live((Arc::clone(outbox), topic)))
@@ -178,7 +179,7 @@ fn bind(mode: &StageMode, name: &str) -> Result<TopicBinding, Error> {
     })
 }
 
-/// Offers a message; `Some` is a message for which the producer had no room.
+/// Offers a message to the producer. Returns the message if the producer's buffer is full.
 fn offer(binding: &TopicBinding, message: &Outgoing<'_>) -> Result<Option<Owned>, Error> {
     match binding {
         Binding::Live((outbox, topic)) => match outbox.try_send(topic, message) {
@@ -200,7 +201,7 @@ impl<K: Data, V: Data> AgentArg for Topic<K, V> {
     fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
         let Some(decl) = &spec.topic else {
             let fault = format!(
-                "agent `{}`: argument `{}` is a topic without a name; write `#[topic(\"a.b\")] {0}: ..`",
+                "agent `{}`: argument `{}` is a topic without a name; write `#[topic(\"a.b\")] {1}: ..`",
                 cx.agent, spec.name
             );
             return Err(Error::setup(vec![fault]));
@@ -224,7 +225,7 @@ impl<K, V> std::fmt::Debug for Topic<K, V> {
     }
 }
 
-/// What was sent to a topic made by [`Topic::recorded`].
+/// The messages sent to a topic created by [`Topic::recorded`].
 #[derive(Debug)]
 pub struct Recorded<K, V> {
     topic: Topic<K, V>,
@@ -232,15 +233,15 @@ pub struct Recorded<K, V> {
 }
 
 impl<K: Data, V: Data> Recorded<K, V> {
-    /// The messages so far, as bytes.
+    /// Returns the encoded messages sent so far.
     pub fn messages(&self) -> Vec<OwnedMessage> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The values so far, decoded again.
+    /// Returns the decoded values sent so far.
     ///
     /// # Errors
-    /// A value that does not survive its own codec.
+    /// Returns an error if a value cannot be decoded by its own codec.
     pub fn values(&self) -> Result<Vec<V>, Error> {
         let decode = |message: OwnedMessage| self.topic.inner.value.decode(message.payload.as_deref());
         let decoded: Result<_, _> = self.messages().into_iter().map(decode).collect();
@@ -248,7 +249,7 @@ impl<K: Data, V: Data> Recorded<K, V> {
     }
 }
 
-/// What [`Topic::send_with`] can say about a message.
+/// Options of a message, for [`Topic::send_with`].
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct SendOptions {
@@ -258,30 +259,30 @@ pub struct SendOptions {
 }
 
 impl SendOptions {
-    /// A fixed partition instead of the key's.
+    /// Sets the partition, instead of the one determined by the key.
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
         self
     }
 
-    /// A time other than now or the record's own.
+    /// Sets the timestamp, instead of the record's own or the current time.
     pub fn timestamp(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = Some(timestamp);
         self
     }
 
-    /// All headers at once, such as those of the event at hand.
+    /// Sets all headers, such as those of the current event.
     pub fn headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
         self
     }
 
-    /// One more header.
+    /// Adds a header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.headers = self.headers.with(name, value);
         self
     }
 }
 
-/// A key that was not decoded is sent as it came.
+/// A topic whose keys are sent as they were received, without decoding.
 pub type RawTopic<V> = Topic<RawKey, V>;

@@ -1,8 +1,9 @@
 //! The port to a Kafka cluster: bytes in, bytes out.
 //!
-//! Everything the engine asks of a broker is in these traits. A [`Transport`] is a cluster; a [`Sink`] writes to it;
-//! a [`Group`] is this worker's membership in the consumer group; a [`PartitionQueue`] reads one assigned partition;
-//! [`Admin`] declares and describes topics. Adapters: `kafka` (rdkafka) for production, `memory` for the test driver.
+//! These traits contain everything the engine requires of a broker. A [`Transport`] is a cluster; a [`Sink`] writes to
+//! it; a [`Group`] is this worker's membership in the consumer group; a [`PartitionQueue`] reads one assigned
+//! partition; [`Admin`] declares and describes topics. Adapters: `kafka` (rdkafka) for production, `memory` for the
+//! test driver.
 
 pub(super) mod delivery;
 pub(super) mod port;

@@ -1,32 +1,33 @@
-//! The definition of an agent, as `#[agent]` makes it.
+//! The definition of an agent, as `#[agent]` generates it.
 
 use crate::error::Error;
 use crate::stage::{AgentCx, AgentFuture};
 
-/// Everything `#[agent]` knows at compile time: plain data and one function pointer.
+/// The definition that `#[agent]` generates at compile time: plain data and one function pointer.
 #[derive(Clone, Copy, Debug)]
 pub struct AgentDef {
-    /// Unique in an app; the function's name unless `name = ".."` was given.
+    /// Name of the agent, unique in an app: the function's name unless `name = ".."` is given.
     pub name: &'static str,
-    /// The topics its stream reads.
+    /// Topics that its stream reads.
     pub topics: &'static [&'static str],
-    /// The topics that the values it returns go to.
+    /// Topics that its return values are sent to.
     pub sinks: &'static [&'static str],
-    /// The first paragraph of its doc comment.
+    /// First paragraph of its doc comment.
     pub help: &'static str,
-    /// Where it is defined, for [`AppBuilder::discover_in`](crate::app::AppBuilder::discover_in).
+    /// Module that defines it, for [`AppBuilder::discover_in`](crate::app::AppBuilder::discover_in).
     pub module: &'static str,
-    /// The source file, for error messages.
+    /// Source file, for error messages.
     pub file: &'static str,
-    /// The line in it.
+    /// Line in the source file.
     pub line: u32,
-    /// Makes the arguments and calls the function.
+    /// Builds the arguments and calls the function.
     pub start: fn(&mut AgentCx<'_>) -> Result<AgentFuture, Error>,
 }
 
 inventory::collect!(AgentDef);
 
-/// The type that `#[agent]` makes beside the function, under the same name: how to register it by hand.
+/// The type that `#[agent]` generates beside the function, under the same name. It is used to register the agent
+/// explicitly.
 pub trait AgentHandle {
     /// The definition.
     const DEF: AgentDef;

@@ -2,13 +2,13 @@
 
 use crate::error::BoxError;
 
-/// What an agent or a hook may return.
+/// A type that agents and hooks may return.
 #[diagnostic::on_unimplemented(
     message = "agents and hooks cannot return `{Self}`",
     note = "return `()` or `Result<(), E>`, where `E` is any error that `?` can turn into a boxed one"
 )]
 pub trait AgentOutput {
-    /// Success or failure.
+    /// Converts the value into success or failure.
     fn into_result(self) -> Result<(), BoxError>;
 }
 
@@ -24,7 +24,7 @@ impl<E: Into<BoxError>> AgentOutput for Result<(), E> {
     }
 }
 
-/// Turns what the agent returned into success or failure.
+/// Converts an agent's return value into success or failure.
 #[doc(hidden)]
 pub fn output<R: AgentOutput>(returned: R) -> Result<(), BoxError> {
     returned.into_result()

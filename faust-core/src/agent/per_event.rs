@@ -7,18 +7,18 @@ use crate::stage::{AgentCx, AgentFuture, arg};
 use crate::stream::{Event, Stream};
 use crate::topic::Topic;
 
-/// What the first argument of a per-event agent may be: a message's value, or its [`Event`].
+/// A type of the first argument of a per-event agent: a message's value, or its [`Event`].
 #[diagnostic::on_unimplemented(
     message = "a per-event agent cannot take `{Self}` as its event",
     note = "take a record, any other type serde can read, or `Event<V, K>`"
 )]
 pub trait EventArg: Send + 'static {
-    /// The value's type.
+    /// Type of the value.
     type Value: Data;
-    /// The key's type.
+    /// Type of the key.
     type Key: Data;
 
-    /// Takes out of the event what the agent asked for.
+    /// Converts the event into the argument.
     fn from_event(event: Event<Self::Value, Self::Key>) -> Self;
 }
 
@@ -40,7 +40,7 @@ impl<V: Data, K: Data> EventArg for Event<V, K> {
     }
 }
 
-/// Runs a per-event agent whose values go nowhere.
+/// Runs a per-event agent whose return values are discarded.
 #[doc(hidden)]
 pub fn per_event<A, F, Fut, T, E>(cx: &mut AgentCx<'_>, spec: &'static ArgSpec, f: F) -> Result<AgentFuture, Error>
 where
@@ -59,7 +59,7 @@ where
     }))
 }
 
-/// Runs a per-event agent and sends each value to its sinks, under the key and time of the event it came from.
+/// Runs a per-event agent and sends each return value to its sinks, with the key, timestamp and headers of its event.
 #[doc(hidden)]
 pub fn per_event_to_sinks<A, F, Fut, T, E>(
     cx: &mut AgentCx<'_>,

@@ -1,4 +1,4 @@
-//! Which agents an app has: found at link time or named one by one, checked together.
+//! The agents of an app: discovered at link time or registered one by one, and checked together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::def::AgentDef;
 use crate::stage::HookDef;
 
-/// An agent as an app runs it: the definition, with what the app changed.
+/// An agent as an app runs it: the definition, with the app's changes.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentEntry {
     pub(crate) def: AgentDef,
@@ -15,7 +15,7 @@ pub(crate) struct AgentEntry {
     pub(crate) sinks: Vec<Arc<str>>,
 }
 
-/// Changes to an agent as it is registered, for [`AppBuilder::agent_with`](crate::app::AppBuilder::agent_with).
+/// Changes to an agent on registration, for [`AppBuilder::agent_with`](crate::app::AppBuilder::agent_with).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AgentOptions {
@@ -23,24 +23,24 @@ pub struct AgentOptions {
 }
 
 impl AgentOptions {
-    /// Another name, so that one function can be several agents.
+    /// Sets another name, so that one function can be several agents.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.entry.name = name.into();
         self
     }
 
-    /// One topic instead of those of the attribute.
+    /// Sets one topic, instead of those of the attribute.
     pub fn topic(self, topic: impl Into<Arc<str>>) -> Self {
         self.topics([topic])
     }
 
-    /// Several topics instead of those of the attribute.
+    /// Sets several topics, instead of those of the attribute.
     pub fn topics<T: Into<Arc<str>>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.entry.topics = topics.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Other sinks than those of the attribute.
+    /// Sets the sinks, instead of those of the attribute.
     pub fn sinks<T: Into<Arc<str>>>(mut self, sinks: impl IntoIterator<Item = T>) -> Self {
         self.entry.sinks = sinks.into_iter().map(Into::into).collect();
         self
@@ -62,28 +62,28 @@ impl AgentEntry {
     }
 }
 
-/// Every linked agent, or those of one module and its children; in no order.
+/// Returns every linked agent, or those of one module and its children, in no particular order.
 pub(crate) fn discover(module: Option<&str>) -> Vec<AgentEntry> {
     let wanted = |def: &&AgentDef| is_in(def.module, module);
     inventory::iter::<AgentDef>.into_iter().filter(wanted).map(|def| AgentEntry::new(*def)).collect()
 }
 
-/// Every linked function that hears of windows, as [`discover`].
+/// Returns every linked hook, selected as by [`discover`].
 pub(crate) fn discover_hooks(module: Option<&str>) -> Vec<HookDef> {
     inventory::iter::<HookDef>.into_iter().filter(|def| is_in(def.module, module)).copied().collect()
 }
 
-/// In an order that does not depend on the linker.
+/// Sorts hooks into an order that does not depend on the linker.
 pub(crate) fn sort_hooks(hooks: &mut [HookDef]) {
     hooks.sort_by_key(|def| (def.table, def.name, def.file, def.line));
 }
 
-/// Whether something lies in a module or below it.
+/// Returns `true` if the module `own` is `module` or one of its children.
 fn is_in(own: &str, module: Option<&str>) -> bool {
     module.is_none_or(|module| own.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
 }
 
-/// Sorts by name, since link order differs from build to build, and tells all faults.
+/// Sorts the agents by name, since the link order differs from build to build, and returns them with all faults.
 pub(crate) fn check(mut agents: Vec<AgentEntry>) -> (Vec<AgentEntry>, Vec<String>) {
     agents.sort_by(|a, b| (&a.name, a.def.file, a.def.line).cmp(&(&b.name, b.def.file, b.def.line)));
     let mut faults = Vec::new();
@@ -112,11 +112,11 @@ pub(crate) fn check(mut agents: Vec<AgentEntry>) -> (Vec<AgentEntry>, Vec<String
     (agents, faults)
 }
 
-/// Kafka's rules for names.
+/// Checks a topic name against Kafka's rules.
 fn check_topic(agent: &str, topic: &str) -> Option<String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let fault = if topic.is_empty() || topic == "." || topic == ".." {
-        "is not a name"
+        "is not a valid name"
     } else if topic.len() > 249 {
         "is longer than 249 characters"
     } else if !topic.chars().all(legal) {
@@ -143,7 +143,7 @@ mod tests {
     };
 
     #[test]
-    fn all_faults_are_told_together() {
+    fn all_faults_are_reported_together() {
         let twin = AgentEntry::new(AgentDef { file: "src/other.rs", line: 9, ..DEF });
         let lost = AgentEntry::new(DEF).with(|a| a.name("lost").topics::<&str>([]));
         let odd = AgentEntry::new(DEF).with(|a| a.name("odd").topic("a b"));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn no_agents_is_an_error_that_says_the_cure() {
+    fn no_agents_is_an_error_with_a_fix() {
         let (_, faults) = check(Vec::new());
         assert!(faults.concat().contains("use your_crate as _;"), "{faults:?}");
     }

@@ -4,40 +4,40 @@ use super::source::SourceDecl;
 use super::table::TableDecl;
 use super::topic::TopicDecl;
 
-/// What `#[agent]` read from one argument: its name and its attribute.
+/// An argument as `#[agent]` parsed it: its name and its attribute.
 #[derive(Clone, Copy, Debug)]
 pub struct ArgSpec {
-    /// The argument's name; a table takes its own from it.
+    /// Name of the argument; a table is named after it.
     pub name: &'static str,
-    /// From `#[topic(..)]`.
+    /// Declaration from `#[topic(..)]`.
     pub topic: Option<TopicDecl>,
-    /// From `#[table(..)]`; a table needs none.
+    /// Declaration from `#[table(..)]`, which is optional for a table.
     pub table: Option<TableDecl>,
-    /// From the agent's own options: how its stream is decoded.
+    /// Codecs of the stream, from the agent's own options.
     pub source: SourceDecl,
 }
 
 impl ArgSpec {
-    /// An argument without an attribute.
+    /// Creates an argument without an attribute.
     pub const fn new(name: &'static str) -> Self {
         Self { name, topic: None, table: None, source: SourceDecl { key_codec: None, value_codec: None } }
     }
 
-    /// An argument with `#[topic(..)]`.
+    /// Adds the declaration of `#[topic(..)]`.
     #[must_use]
     pub const fn with_topic(mut self, topic: TopicDecl) -> Self {
         self.topic = Some(topic);
         self
     }
 
-    /// An argument with `#[table(..)]`.
+    /// Adds the declaration of `#[table(..)]`.
     #[must_use]
     pub const fn with_table(mut self, table: TableDecl) -> Self {
         self.table = Some(table);
         self
     }
 
-    /// The stream, with codecs other than its types' own.
+    /// Sets codecs for the stream, instead of its types' own.
     #[must_use]
     pub const fn with_source(mut self, source: SourceDecl) -> Self {
         self.source = source;

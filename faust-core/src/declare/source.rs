@@ -1,10 +1,10 @@
 //! The declaration of an agent's stream.
 
-/// How a stream is decoded when the types' own codecs are not meant.
+/// The codecs of a stream, where they differ from its types' own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SourceDecl {
-    /// A codec's name or a chain of them.
+    /// Name of a codec, or of a chain of codecs.
     pub key_codec: Option<&'static str>,
-    /// A codec's name or a chain of them.
+    /// Name of a codec, or of a chain of codecs.
     pub value_codec: Option<&'static str>,
 }

@@ -1,35 +1,35 @@
-//! The declaration of a table, as `#[table(..)]` makes it.
+//! The declaration of a table, from `#[table(..)]`.
 
 use std::any::Any;
 
 use super::window::WindowDecl;
 use crate::time::Timestamp;
 
-/// What `#[table(..)]` says; what it does not say is left to the engine and the settings.
+/// A table as `#[table(..)]` declares it. Absent values are chosen by the engine and the settings.
 #[derive(Clone, Copy, Debug)]
 pub struct TableDecl {
-    /// Its name, when it is not the argument's.
+    /// Name of the table, if it is not the argument's.
     pub name: Option<&'static str>,
-    /// For a windowed table, its windows.
+    /// Windows of a windowed table.
     pub window: Option<WindowDecl>,
-    /// The changelog's name, when it is not `<app>-<table>-changelog`.
+    /// Name of the changelog, if it is not `<app>-<table>-changelog`.
     pub changelog_topic: Option<&'static str>,
-    /// What the table is for, in a line; may be empty.
+    /// Purpose of the table, in one line; may be empty.
     pub help: &'static str,
-    /// A codec's name or a chain of them.
+    /// Name of a codec, or of a chain of codecs.
     pub key_codec: Option<&'static str>,
-    /// A codec's name or a chain of them.
+    /// Name of a codec, or of a chain of codecs.
     pub value_codec: Option<&'static str>,
-    /// Makes what a missing key reads as: a boxed `V`, when it is not `V::default()`.
+    /// Creates the value of a missing key, a boxed `V`, if it is not `V::default()`.
     pub default: Option<fn() -> Box<dyn Any + Send>>,
-    /// Whether keys are meant to lie where the source has them, wherever the partitioner would put them.
+    /// `true` if keys belong to the partition of the source, even if the partitioner would put them elsewhere.
     pub partition_by_source: bool,
-    /// Which time chooses the window of a plain read.
+    /// Time that selects the window of a plain read.
     pub relative_to: RelativeTo,
 }
 
 impl TableDecl {
-    /// A table with everything by default.
+    /// Creates a declaration with defaults only.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -52,13 +52,13 @@ impl Default for TableDecl {
     }
 }
 
-/// Which time chooses the window of a plain read of a windowed table.
+/// The time that selects the window of a plain read of a windowed table.
 #[derive(Clone, Copy, Debug)]
 pub enum RelativeTo {
-    /// The time of the event at hand.
+    /// Timestamp of the current event.
     Stream,
-    /// The wall clock.
+    /// Time of the wall clock.
     Now,
-    /// A field of the event at hand; `None` where it is of another type or holds no time.
+    /// A field of the current event; `None` if the event has another type or the field holds no time.
     Field(fn(&dyn Any) -> Option<Timestamp>),
 }

@@ -1,26 +1,26 @@
-//! The declaration of a topic, as `#[topic(..)]` makes it.
+//! The declaration of a topic, from `#[topic(..)]`.
 
-/// A topic as `#[topic("name", ..)]` declares it; what is not said is the setting's or the broker's.
+/// A topic as `#[topic("name", ..)]` declares it. Absent values are those of the settings or the broker.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicDecl {
-    /// Its name.
+    /// Name of the topic.
     pub name: &'static str,
-    /// How many partitions, when it has to be created.
+    /// Number of partitions, if the topic has to be created.
     pub partitions: Option<i32>,
-    /// Copies of each partition, when it has to be created.
+    /// Replication factor, if the topic has to be created.
     pub replication: Option<i16>,
-    /// How long messages are kept, in milliseconds, when it has to be created.
+    /// Retention time in milliseconds, if the topic has to be created.
     pub retention_ms: Option<i64>,
-    /// Whether only the last message of each key is kept, when it has to be created.
+    /// `true` to compact the topic, so that it retains only the last message of each key, if it has to be created.
     pub compacting: Option<bool>,
-    /// A codec's name or a chain of them.
+    /// Name of a codec, or of a chain of codecs.
     pub key_codec: Option<&'static str>,
-    /// A codec's name or a chain of them.
+    /// Name of a codec, or of a chain of codecs.
     pub value_codec: Option<&'static str>,
 }
 
 impl TopicDecl {
-    /// A topic of that name, everything else by default.
+    /// Creates a declaration of a topic with defaults only.
     pub const fn new(name: &'static str) -> Self {
         Self {
             name,

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::recorder::PlanRecorder;
 
-/// Where the operations of a handle go: `L` is what it reaches in a running stage, `D` what it reaches without one.
+/// The target of a handle's operations: `L` is the target in a running stage, `D` that of a detached handle.
 pub(crate) enum Binding<L, D> {
-    /// The agent is being planned: declarations are recorded, and uses are faults.
+    /// The agent is being planned: declarations are recorded, and using the handle is an error.
     Planning(Arc<PlanRecorder>),
     /// The handle belongs to a running stage.
     Live(L),
-    /// The handle stands alone, as in a unit test.
+    /// The handle is used without a stage, as in a unit test.
     Detached(D),
 }
 

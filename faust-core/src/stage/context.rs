@@ -1,4 +1,4 @@
-//! The context in which an argument of an agent or a hook is made.
+//! The context that the arguments of agents and hooks are built from.
 
 use std::sync::Arc;
 
@@ -7,22 +7,22 @@ use super::running::RunningStage;
 use crate::declare::ArgSpec;
 use crate::error::Error;
 
-/// What an argument is made from: the planning run, or a live stage of a partition task.
+/// The context an argument is built from: a planning run, or a live stage of a partition task.
 pub struct AgentCx<'a> {
-    /// The agent that is started.
+    /// Name of the agent or hook being started.
     pub(crate) agent: &'a str,
-    /// The topics its values go to.
+    /// Topics that the agent's return values are sent to.
     pub(crate) sinks: &'a [Arc<str>],
-    /// Which of the two runs this is.
+    /// Mode of this run.
     pub(crate) mode: StageMode,
 }
 
-/// The two ways an agent is run.
+/// The mode in which an agent is run.
 #[derive(Clone)]
 pub(crate) enum StageMode {
-    /// To learn what it declares; dropped when its stream is first polled.
+    /// Records the agent's declarations; the run is dropped when the agent first polls its stream.
     Planning(Arc<PlanRecorder>),
-    /// To process events.
+    /// Processes events.
     Live(Arc<RunningStage>),
 }
 
@@ -32,21 +32,21 @@ impl std::fmt::Debug for AgentCx<'_> {
     }
 }
 
-/// A type an agent or a hook can take as an argument.
+/// A type that agents and hooks can take as an argument.
 #[diagnostic::on_unimplemented(
     message = "agents and hooks cannot take an argument of type `{Self}`",
     label = "not something the framework can inject",
     note = "an agent takes `Stream<V>` or `Stream<V, K>` as its source; agents and hooks take `#[topic(\"..\")] out: Topic<K, V>` as outputs, and `Table<K, V>` or `#[table(window = tumbling(\"10s\"))] sums: WindowedTable<K, V>` as state"
 )]
 pub trait AgentArg: Sized {
-    /// Makes the argument, and in planning notes what it declares.
+    /// Builds the argument. A planning run also records its declarations.
     ///
     /// # Errors
-    /// What is wrong with the declaration, such as an unknown codec.
+    /// Returns an error if a declaration is invalid, such as one with an unknown codec.
     fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error>;
 }
 
-/// Makes one argument; the macro calls it with the span of the argument's type.
+/// Builds one argument. The macros call it with the span of the argument's type.
 #[doc(hidden)]
 pub fn arg<T: AgentArg>(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<T, Error> {
     T::arg(cx, spec)

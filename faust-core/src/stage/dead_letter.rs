@@ -1,4 +1,4 @@
-//! The dead-letter topic: where messages go that cannot be decoded, with headers that say why and where from.
+//! The dead-letter topic: messages that cannot be decoded, with headers for the error and the origin.
 
 use bytes::Bytes;
 
@@ -7,23 +7,23 @@ use crate::error::Error;
 use crate::message::{Headers, OwnedMessage};
 use crate::transport::Outgoing;
 
-/// Header: what was wrong, with the path to the field.
+/// Header with the decoding error, including the path to the field.
 pub const ERROR: &str = "faust-error";
-/// Header: the agent whose stream it was.
+/// Header with the name of the agent whose stream read the message.
 pub const AGENT: &str = "faust-agent";
-/// Header: the topic it came from.
+/// Header with the topic of the message.
 pub const TOPIC: &str = "faust-topic";
-/// Header: its partition there.
+/// Header with the partition of the message in that topic.
 pub const PARTITION: &str = "faust-partition";
-/// Header: its offset there.
+/// Header with the offset of the message in that partition.
 pub const OFFSET: &str = "faust-offset";
 
-/// The name of an app's dead-letter topic.
+/// Returns the name of an app's dead-letter topic.
 pub fn topic(app: &str) -> String {
     format!("{app}-dead-letter")
 }
 
-/// Sends the message as it came, under its own key, headers and time, with ours added.
+/// Sends the message unchanged, with its own key, headers and timestamp, and adds the headers above.
 pub(crate) async fn send(stage: &RunningStage, bad: &Undecodable) -> Result<(), Error> {
     let outbox = &stage.outbox;
     let topic = outbox.topic(&outbox.dead_letter)?;
@@ -52,7 +52,7 @@ fn headers(stage: &RunningStage, bad: &Undecodable) -> Headers {
     headers
 }
 
-/// A message that could not be decoded, and why.
+/// A message that could not be decoded, with the reason.
 pub(crate) struct Undecodable {
     pub(crate) input: u32,
     pub(crate) message: OwnedMessage,

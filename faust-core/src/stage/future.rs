@@ -5,5 +5,5 @@ use std::pin::Pin;
 
 use crate::error::BoxError;
 
-/// A running agent.
+/// A running agent, hook or forwarder.
 pub type AgentFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'static>>;

@@ -1,4 +1,4 @@
-//! Hooks: functions of the user's that a windowed table calls when a window closes or an event comes late.
+//! Hooks: user functions that a windowed table calls when a window closes or an event is late.
 
 use std::sync::Arc;
 
@@ -9,46 +9,47 @@ use crate::codec::{Coder, Data, Role};
 use crate::error::{BoxError, Error};
 use crate::window::Window;
 
-/// Everything `#[window_close]` and `#[window_late]` know at compile time: plain data and one function pointer.
+/// The definition that `#[window_close]` and `#[window_late]` generate at compile time: plain data and one function
+/// pointer.
 #[derive(Clone, Copy, Debug)]
 pub struct HookDef {
-    /// What it is called for.
+    /// Kind of the hook.
     pub kind: HookKind,
-    /// The name of the windowed table that calls it.
+    /// Name of the windowed table that calls it.
     pub table: &'static str,
-    /// The function's name.
+    /// Name of the function.
     pub name: &'static str,
-    /// The first paragraph of its doc comment.
+    /// First paragraph of its doc comment.
     pub help: &'static str,
-    /// Where it is defined, for [`AppBuilder::discover_in`](crate::app::AppBuilder::discover_in).
+    /// Module that defines it, for [`AppBuilder::discover_in`](crate::app::AppBuilder::discover_in).
     pub module: &'static str,
-    /// The source file, for error messages.
+    /// Source file, for error messages.
     pub file: &'static str,
-    /// The line in it.
+    /// Line in the source file.
     pub line: u32,
-    /// Makes the injected arguments, once, and what is then called for each window or event.
+    /// Builds the injected arguments once, and returns the function that is called for each window or event.
     pub start: fn(&mut AgentCx<'_>) -> Result<HookFn, Error>,
 }
 
 inventory::collect!(HookDef);
 
-/// The type that `#[window_close]` and `#[window_late]` make beside the function, under the same name: how to register
-/// it by hand.
+/// The type that `#[window_close]` and `#[window_late]` generate beside the function, under the same name. It is used
+/// to register the hook explicitly.
 pub trait HookHandle {
     /// The definition.
     const DEF: HookDef;
 }
 
-/// Reads a key or value of the table from its bytes.
+/// A function that decodes a key or value of the table.
 pub type HookPart<T> = Box<dyn Fn(&[u8]) -> Result<T, BoxError> + Send + Sync>;
 
-/// How a hook reads its key; the macro calls it with the span of the argument's type.
+/// Returns the decoder of a hook's key. The macro calls it with the span of the argument's type.
 #[doc(hidden)]
 pub fn hook_key<K: Data>(cx: &mut AgentCx<'_>, table: &'static str) -> Result<HookPart<K>, Error> {
     part(cx, table, Role::Key)
 }
 
-/// How a hook reads its value; the macro calls it with the span of the argument's type.
+/// Returns the decoder of a hook's value. The macro calls it with the span of the argument's type.
 #[doc(hidden)]
 pub fn hook_value<V: Data>(cx: &mut AgentCx<'_>, table: &'static str) -> Result<HookPart<V>, Error> {
     part(cx, table, Role::Value)
@@ -75,12 +76,12 @@ fn part<T: Data>(cx: &AgentCx<'_>, table: &'static str, role: Role) -> Result<Ho
     let ty = std::any::type_name::<T>();
     Ok(Box::new(move |bytes| {
         coder.decode(Some(bytes)).map_err(|why| {
-            format!("cannot read a {half} of table `{table}` as `{ty}`: {why}; take the type that the table has").into()
+            format!("cannot read a {half} of table `{table}` as `{ty}`: {why}; use the table's type").into()
         })
     }))
 }
 
-/// What `#[window_close]` makes of its function.
+/// Wraps the function of `#[window_close]`.
 #[doc(hidden)]
 pub fn window_close<K: 'static, V: 'static>(
     key: HookPart<K>,
@@ -98,7 +99,7 @@ pub fn window_close<K: 'static, V: 'static>(
     })
 }
 
-/// What `#[window_late]` makes of its function.
+/// Wraps the function of `#[window_late]`.
 #[doc(hidden)]
 pub fn window_late<K: 'static>(
     key: HookPart<K>,
@@ -134,7 +135,7 @@ mod tests {
     const WINDOW: Window = Window::new(Timestamp(0), Timestamp(10));
 
     #[test]
-    fn bytes_become_what_the_function_takes() {
+    fn hooks_decode_keys_and_values() {
         let mut cx =
             AgentCx { agent: "closed", sinks: &[], mode: StageMode::Planning(Arc::new(PlanRecorder::default())) };
         let seen = Arc::new(Mutex::new(Vec::new()));

@@ -6,42 +6,42 @@ use super::future::AgentFuture;
 use crate::time::Timestamp;
 use crate::window::Window;
 
-/// What a hook is called for.
+/// The kind of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookKind {
     /// A window has expired.
     Close,
-    /// An event has come for a window that has expired.
+    /// An event has arrived for a window that has expired.
     Late,
 }
 
-/// A hook with its injected arguments, to be called as often as need be.
+/// A hook with its injected arguments, which may be called any number of times.
 pub type HookFn = Arc<dyn Fn(HookCall) -> AgentFuture + Send + Sync>;
 
-/// One call; keys and values are as the table's codecs wrote them.
+/// The arguments of one call of a hook. Keys and values are encoded by the table's codecs.
 #[derive(Clone, Debug)]
 pub enum HookCall {
-    /// For [`HookKind::Close`].
+    /// A call of a hook of kind [`HookKind::Close`].
     Close {
         /// The key.
         key: Vec<u8>,
         /// The window that has expired.
         window: Window,
-        /// The key's last value in it.
+        /// The key's last value in that window.
         value: Vec<u8>,
     },
-    /// For [`HookKind::Late`].
+    /// A call of a hook of kind [`HookKind::Late`].
     Late {
         /// The key.
         key: Vec<u8>,
         /// The window that had expired.
         window: Window,
-        /// What came late.
+        /// The late event.
         event: LateEvent,
     },
 }
 
-/// An event that came when its window had expired.
+/// An event that arrived after its window had expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateEvent {
     pub(crate) timestamp: Timestamp,
@@ -52,32 +52,32 @@ pub struct LateEvent {
 }
 
 impl LateEvent {
-    /// An event of that time, of no topic: for calling a hook in a unit test.
+    /// Creates an event without a topic, for calling a hook in a unit test.
     pub fn new(timestamp: Timestamp, stream_time: Timestamp) -> Self {
         Self { timestamp, stream_time, topic: Arc::from(""), partition: 0, offset: 0 }
     }
 
-    /// The event's own time.
+    /// Returns the event's timestamp.
     pub fn timestamp(&self) -> Timestamp {
         self.timestamp
     }
 
-    /// How far the stream's time had come: the largest time of an event before.
+    /// Returns the stream time at the event's arrival: the largest timestamp of the events before it.
     pub fn stream_time(&self) -> Timestamp {
         self.stream_time
     }
 
-    /// The topic it came from.
+    /// Returns the topic the event was read from.
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// Its partition.
+    /// Returns the partition the event was read from.
     pub fn partition(&self) -> i32 {
         self.partition
     }
 
-    /// Its offset.
+    /// Returns the event's offset in that partition.
     pub fn offset(&self) -> i64 {
         self.offset
     }

@@ -1,4 +1,4 @@
-//! One input of a stage: a partition, and the stage's place among its readers.
+//! One input of a stage: a partition and the stage's subscriber there.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// See [`StageReader::poll_batch`].
+    /// Polls the reader for this subscriber; see [`StageReader::poll_batch`].
     pub(crate) fn poll_batch(
         &self,
         cx: &mut Context<'_>,

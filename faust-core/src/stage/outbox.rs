@@ -1,4 +1,4 @@
-//! The outbox of a task: the worker's producer, and the count of messages in flight.
+//! The outbox of a task: the worker's producer, and the deliveries of the messages in flight.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,24 +11,25 @@ use crate::error::{Error, TransportError};
 use crate::stats::Stats;
 use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic};
 
-/// The way out of a task: the worker's producer, and the count of what is under way.
+/// The outbox of a task: the worker's producer, and the count of messages in flight.
 pub(crate) struct Outbox {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) stats: Arc<Stats>,
-    /// Where messages go that cannot be decoded.
+    /// Name of the topic for messages that cannot be decoded.
     pub(crate) dead_letter: String,
-    /// What was sent since the last cut.
+    /// Messages sent since the last cut.
     current: ArcSwap<Delivery>,
-    /// What was sent before it and may be under way still.
+    /// Messages sent before the last cut, some of which may still be in flight.
     ended: Mutex<Vec<Arc<Delivery>>>,
     topics: Mutex<BTreeMap<String, Arc<dyn SinkTopic>>>,
-    /// Messages sent that the worker's count does not have yet.
+    /// Number of messages sent that the worker's counter does not include yet.
     untold: AtomicU64,
-    /// A stage has failed on its tables and its agent may not know: what it sends would be made of wrong values.
+    /// A table of a stage has failed, possibly unnoticed by its agent: messages sent after that could contain wrong
+    /// values.
     refuses: AtomicBool,
 }
 
-/// Messages after which the worker's count is brought up to date, if no cut comes before.
+/// Number of messages after which the worker's counter is updated, unless a cut does so earlier.
 const TELL_EVERY: u64 = 64;
 
 impl Drop for Outbox {
@@ -51,7 +52,7 @@ impl Outbox {
         })
     }
 
-    /// The handle of a topic, looked up once.
+    /// Returns the handle of a topic, which is looked up once.
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, Error> {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(topic) = topics.get(name) {
@@ -62,13 +63,13 @@ impl Outbox {
         Ok(topic)
     }
 
-    /// Sends without waiting for room.
+    /// Sends a message without waiting for room in the producer's buffer.
     pub(crate) fn try_send(&self, topic: &Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Result<(), SendRefused> {
         if self.refuses.load(Ordering::Relaxed) {
             return Err(SendRefused::Failed(TransportError::fatal("send", "a table of this agent has failed")));
         }
         topic.try_send(message, &self.current.load())?;
-        // Told in lumps: the worker's counter is everybody's, and this is done for every message.
+        // The counter is updated in batches: it is shared by the whole worker, and this code runs for every message.
         let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
         if untold.is_multiple_of(TELL_EVERY) {
             self.tell();
@@ -76,12 +77,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Nothing more is sent by these stages.
+    /// Rejects all further messages of these stages.
     pub(super) fn refuse(&self) {
         self.refuses.store(true, Ordering::Relaxed);
     }
 
-    /// Sends, waiting for room as long as it takes.
+    /// Sends a message, waiting for room in the producer's buffer as long as necessary.
     pub(crate) async fn send(&self, topic: &Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Result<(), TransportError> {
         loop {
             match self.try_send(topic, message) {
@@ -92,7 +93,8 @@ impl Outbox {
         }
     }
 
-    /// What was sent until now ends here. Returns everything that a commit of this moment has to wait for.
+    /// Separates the messages sent until now from later ones. Returns all deliveries that a commit at this moment has
+    /// to wait for.
     pub(crate) fn cut(&self) -> Vec<Arc<Delivery>> {
         self.tell();
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +103,8 @@ impl Outbox {
         ended.clone()
     }
 
-    /// Waits until everything sent so far has arrived, and forgets it: for senders that are no part of a commit.
+    /// Waits until all messages sent so far have been acknowledged, and stops tracking them. For senders that are not
+    /// part of a commit.
     pub(crate) async fn settle(&self, within: Duration) -> Result<(), TransportError> {
         let sent = self.cut();
         let arrived = async {
@@ -111,8 +114,9 @@ impl Outbox {
             Ok(())
         };
         let arrived = tokio::time::timeout(within, arrived).await;
-        let arrived =
-            arrived.map_err(|_| TransportError::retriable("flush", format!("not all has arrived after {within:?}")))?;
+        let arrived = arrived.map_err(|_| {
+            TransportError::retriable("flush", format!("not all messages were acknowledged within {within:?}"))
+        })?;
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.retain(|delivery| !sent.iter().any(|told| Arc::ptr_eq(told, delivery)));
         arrived

@@ -76,7 +76,7 @@ impl Progress {
     pub(super) fn begin(&self, at: Position) {
         self.at_input.store(at.input, Ordering::Relaxed);
         self.at_offset.store(at.offset, Ordering::Relaxed);
-        // The stream alone writes it, so it needs no read-modify-write.
+        // Only the stream writes this counter, so no read-modify-write is needed.
         self.begun.store(self.begun() + 1, Ordering::Relaxed);
     }
 

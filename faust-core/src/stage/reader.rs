@@ -8,10 +8,11 @@ use crate::error::TransportError;
 use crate::message::{OwnedMessage, RawMessage};
 use crate::transport::{PartitionQueue, TopicPartition};
 
-/// The queue of one partition and a subscriber for each stage that reads it.
+/// The queue of one partition, with a subscriber for each stage that reads it.
 ///
-/// With one subscriber the queue is read straight into the stage's own buffer. With several, whoever comes first reads for
-/// all: the others find a copy in their backlog, and nobody leads by more than `lead` messages.
+/// With one subscriber, the queue is read directly into the stage's own buffer. With several, the first one to poll
+/// reads for all: the others receive copies in their backlogs, and no subscriber gets more than `lead` messages ahead
+/// of another.
 pub(crate) struct StageReader {
     partition: TopicPartition,
     inner: Mutex<Inner>,
@@ -21,21 +22,21 @@ pub(crate) struct StageReader {
 
 struct Inner {
     queue: Box<dyn PartitionQueue>,
-    /// The next offset that will be read from the queue.
+    /// Next offset to be read from the queue.
     position: i64,
     subscribers: Vec<Subscriber>,
-    /// Grows with every restart: whoever still reads for a generation that has ended finds nothing.
+    /// Incremented by every restart: polls with an earlier epoch receive nothing.
     epoch: u64,
 }
 
 #[derive(Default)]
 struct Subscriber {
-    /// Messages below were finished before a restart; the other subscribers still need them.
+    /// Messages before this offset were finished before a restart, but the other subscribers still need them.
     start: i64,
     backlog: VecDeque<Arc<OwnedMessage>>,
 }
 
-/// The queue knows one waker; several stages may wait for it.
+/// The wakers of all waiting stages, since the queue holds only one waker.
 #[derive(Default)]
 struct SubscriberWakers(Mutex<Vec<Option<Waker>>>);
 
@@ -59,7 +60,7 @@ impl Wake for SubscriberWakers {
 }
 
 impl StageReader {
-    /// A reader without subscribers; `start` is the first offset the queue will yield.
+    /// Creates a reader without subscribers; `start` is the first offset that the queue yields.
     pub(crate) fn new(partition: TopicPartition, queue: Box<dyn PartitionQueue>, start: i64, lead: usize) -> Self {
         Self {
             partition,
@@ -73,7 +74,8 @@ impl StageReader {
         &self.partition
     }
 
-    /// Takes the reader back to `starts`, one subscriber each; backlogs are dropped. Returns the epoch to read with.
+    /// Moves the reader back to `starts`, with one subscriber each, and discards all backlogs. Returns the epoch to
+    /// poll with.
     pub(crate) fn restart(&self, starts: &[i64]) -> Result<u64, TransportError> {
         let mut inner = self.inner();
         inner.epoch += 1;
@@ -86,7 +88,7 @@ impl StageReader {
         Ok(inner.epoch)
     }
 
-    /// Hands up to `max` messages of this subscriber to `each`.
+    /// Passes up to `max` messages of this subscriber to `each`.
     pub(crate) fn poll_batch(
         &self,
         (epoch, subscriber): (u64, usize),
@@ -110,7 +112,7 @@ impl StageReader {
         if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {
             let count = backlog.len().min(max);
             backlog.drain(..count).for_each(|message| each(message.as_raw()));
-            // Others may have waited for this subscriber to catch up.
+            // Other subscribers may be waiting for this one to catch up.
             drop(guard);
             Arc::clone(&self.wakers).wake();
             return Poll::Ready(Ok(count));
@@ -134,7 +136,7 @@ impl StageReader {
         }
     }
 
-    /// Everything has been read up to the partition's end, and every subscriber has taken its part; the position then.
+    /// Returns the position if the partition has been read to its end and every subscriber has taken its messages.
     pub(crate) fn idle_at(&self) -> Option<i64> {
         let inner = self.inner();
         let empty = inner.subscribers.iter().all(|subscriber| subscriber.backlog.is_empty());
@@ -147,7 +149,8 @@ impl StageReader {
 }
 
 impl Inner {
-    /// Reads from the queue: straight to the reading subscriber, as a copy to every other that still needs it.
+    /// Reads from the queue: messages go directly to the polling subscriber, and as copies to every other that still
+    /// needs them.
     fn read_for_all(
         &mut self,
         reader: usize,

@@ -1,4 +1,4 @@
-//! What an agent declares while it is planned: the topics it writes, the hops it takes.
+//! The recorder of an agent's declarations in planning: topics it writes, repartitions, and tables.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,31 +9,31 @@ use crate::declare::TopicDecl;
 use crate::error::Error;
 use crate::table_state::TableFactory;
 
-/// Filled by the planning run of one agent. Its stream, topics and operators write into it.
+/// The record of an agent's planning run, filled by the agent's stream, topics, tables and operators.
 #[derive(Default)]
 pub(crate) struct PlanRecorder {
     agent: String,
-    /// The app with its version: internal topics begin with it.
+    /// Id of the app with its version, the prefix of internal topics.
     group: String,
     declared: Mutex<Declared>,
 }
 
-/// What has been declared so far.
+/// The declarations recorded so far.
 #[derive(Default)]
 pub(crate) struct Declared {
-    /// The argument that is the stream.
+    /// Name of the argument that is the stream.
     pub(crate) stream: Option<&'static str>,
-    /// Topics written to, with what was declared of them.
+    /// Topics written to, with their declarations.
     pub(crate) outputs: Vec<Output>,
-    /// `group_by` and `through`, in order.
+    /// The `group_by` and `through` operators, in order.
     pub(crate) hops: Vec<(RepartitionTarget, Arc<dyn Forwarder>)>,
-    /// The hop whose stream was polled: the agent has come to its loop.
+    /// The hop whose stream was polled, which shows that the agent has reached its loop.
     pub(crate) polled: Option<usize>,
-    /// The tables it takes.
+    /// Tables that the agent takes.
     pub(crate) tables: Vec<Arc<dyn TableFactory>>,
-    /// For a hook, the types by which it takes the table's keys and values.
+    /// For a hook, the types of its arguments for the table's keys and values.
     pub(crate) hook_parts: Vec<(Role, &'static str)>,
-    /// What it did that planning cannot allow.
+    /// Invalid declarations, and operations that planning does not allow.
     pub(crate) faults: Vec<String>,
 }
 
@@ -53,17 +53,17 @@ impl PlanRecorder {
         &self.group
     }
 
-    /// A hook takes a key or a value of its table as this type.
+    /// Records the type with which a hook takes a key or a value of its table.
     pub(crate) fn hook_part(&self, role: Role, type_name: &'static str) {
         self.declared().hook_parts.push((role, type_name));
     }
 
-    /// The agent takes a table.
+    /// Records a table that the agent takes.
     pub(crate) fn table(&self, table: Arc<dyn TableFactory>) {
         self.declared().tables.push(table);
     }
 
-    /// The agent asks for its stream.
+    /// Records the agent's stream. A second stream is an error.
     pub(crate) fn stream(&self, name: &'static str, value: &str) -> Result<(), Error> {
         let mut declared = self.declared();
         if let Some(first) = declared.stream.replace(name) {
@@ -76,32 +76,32 @@ impl PlanRecorder {
         Ok(())
     }
 
-    /// A topic is written to.
+    /// Records a topic that is written to.
     pub(crate) fn writes(&self, topic: &str) {
         self.declared().outputs.push(Output { name: topic.to_owned(), decl: None });
     }
 
-    /// A topic is written to and declared.
+    /// Records a topic that is written to, with its declaration.
     pub(crate) fn declares(&self, decl: &TopicDecl) {
         self.declared().outputs.push(Output { name: decl.name.to_owned(), decl: Some(*decl) });
     }
 
-    /// The stream goes on elsewhere.
+    /// Records a repartition of the stream.
     pub(crate) fn hop(&self, target: RepartitionTarget, forwarder: Arc<dyn Forwarder>) {
         self.declared().hops.push((target, forwarder));
     }
 
-    /// The stream of this hop was polled: all is declared.
+    /// Records that the stream of this hop was polled, which ends the declarations.
     pub(crate) fn polled(&self, hop: usize) {
         self.declared().polled.get_or_insert(hop);
     }
 
-    /// The agent has come to its stream.
+    /// Returns `true` if the agent has polled its stream.
     pub(crate) fn is_complete(&self) -> bool {
         self.declared().polled.is_some()
     }
 
-    /// The agent did what it can do only once it runs. The caller gets the error too.
+    /// Records an operation that is allowed only once the agent runs. The error is also returned, for the caller.
     pub(crate) fn violation(&self, what: &str) -> Error {
         let fault = format!(
             "agent `{}` {what} before it reads its stream; move that into the loop (every agent is started once to learn its topology)",
@@ -111,13 +111,13 @@ impl PlanRecorder {
         Error::Misuse(fault)
     }
 
-    /// A declaration is wrong.
+    /// Records an invalid declaration.
     pub(crate) fn fault(&self, what: String) {
         let fault = format!("agent `{}`: {what}", self.agent);
         self.declared().faults.push(fault);
     }
 
-    /// Everything, once the planning run is over.
+    /// Takes all declarations, once the planning run is over.
     pub(crate) fn take(&self) -> Declared {
         std::mem::take(&mut *self.declared())
     }
@@ -133,12 +133,13 @@ impl std::fmt::Debug for PlanRecorder {
     }
 }
 
-/// Where a hop leads.
+/// The target of a repartition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RepartitionTarget {
-    /// An internal topic, named after app, agent and this; with as many partitions as the source unless said.
+    /// An internal topic named after the app, the agent and this name. It has as many partitions as the source, unless
+    /// `partitions` is set.
     Internal { name: String, partitions: Option<i32> },
-    /// The user's own topic.
+    /// A topic of the user.
     Named(String),
 }
 
@@ -151,8 +152,8 @@ impl std::fmt::Display for RepartitionTarget {
     }
 }
 
-/// The stage before a hop: reads, applies the recorded operators, sends on.
+/// The stage before a repartition: reads its source, applies the recorded operators, and sends the results to a topic.
 pub(crate) trait Forwarder: Send + Sync {
-    /// Runs in one partition until its stream ends.
+    /// Starts forwarding in one partition, to the topic `to`, until the stream ends.
     fn start(&self, stage: Arc<RunningStage>, to: &str) -> Result<AgentFuture, Error>;
 }

@@ -1,4 +1,4 @@
-//! What a running stage of a partition task has at hand: its inputs, its place in them, and the way out.
+//! A running stage of a partition task: its inputs, its progress in them, and its outbox.
 
 use std::sync::Arc;
 
@@ -13,31 +13,31 @@ use crate::offsets::Position;
 use crate::time::{Clock, Timestamp};
 use crate::window::Window;
 
-/// One stage of one partition, alive. Streams and topics of its agent hold it.
+/// One running stage of one partition. The streams, topics and tables of its agent hold it.
 #[derive(Debug)]
 pub(crate) struct RunningStage {
-    /// The agent it belongs to.
+    /// Name of the agent it belongs to.
     pub(crate) agent: Arc<str>,
-    /// Which of the agent's streams it reads: 0 is the source, 1 what the first `group_by` or `through` wrote.
+    /// Index of the agent's stream that it reads: 0 is the source, 1 the output of the first `group_by` or `through`.
     pub(crate) hop: usize,
-    /// The partitions it reads.
+    /// Partitions that it reads.
     pub(crate) inputs: Vec<Input>,
-    /// Where it stands in them.
+    /// Its progress in these partitions.
     pub(crate) cursor: Arc<Cursor>,
-    /// Where what it sends goes.
+    /// Outbox for the messages it sends.
     pub(crate) outbox: Arc<Outbox>,
-    /// What to do with a message that cannot be decoded.
+    /// Policy for messages that cannot be decoded.
     pub(crate) on_decode_error: DecodePolicy,
-    /// How many events may be handed out and not acked.
+    /// Maximum number of events that may be handed out and not acked.
     pub(crate) buffer_maxsize: usize,
-    /// The task's tables, as this stage uses them.
+    /// Tables of the task, as this stage uses them.
     pub(crate) tables: StageTables,
     /// The wall clock.
     pub(crate) clock: Clock,
 }
 
 impl RunningStage {
-    /// `topic[partition] @ offset` of the event the stage is in, for messages to people.
+    /// Returns the position of the current event, `topic[partition] offset N`, for log lines and errors.
     pub(crate) fn place(&self) -> String {
         match self.cursor.progress.at() {
             Some(at) => self.place_of(at),
@@ -48,19 +48,20 @@ impl RunningStage {
         }
     }
 
-    /// Between its events it has something to do for its tables that is not done: windows are half closed, late events
-    /// have not been told of.
+    /// Returns `true` if work for its tables is pending between events: windows are partly closed, or late events have
+    /// not been reported.
     pub(crate) fn is_closing(&self) -> bool {
         self.cursor.gate.is_in_flight() || self.tables.has_late()
     }
 
-    /// The stage cannot go on: its stream stays silent, and nothing that it makes of this leaves the worker.
+    /// Fails the stage: its stream yields nothing more, and messages it sends from now on are rejected.
     pub(crate) fn fail(&self, error: Error) {
         self.outbox.refuse();
         self.cursor.gate.fail(error);
     }
 
-    /// An event came for a window that is gone: its time and the stream's; `at` says which, where it is not the present.
+    /// Reports an event for a window that has expired, with the event's timestamp and the stream time. `at` is the
+    /// input and offset of the event, if it is not the current one.
     pub(crate) fn late(
         &self,
         table: &str,
@@ -82,7 +83,7 @@ impl RunningStage {
         self.tables.note_late(table, key, window, event);
     }
 
-    /// The same for another of its messages.
+    /// Returns the position of another of the stage's messages, as [`place`](Self::place).
     pub(crate) fn place_of(&self, at: Position) -> String {
         match self.inputs.get(at.input as usize) {
             Some(input) => format!("{} offset {}", input.reader.partition(), at.offset),

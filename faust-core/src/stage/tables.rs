@@ -1,4 +1,4 @@
-//! The tables of a task, and how one stage uses them.
+//! The tables of a task, and their use by one stage.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -23,13 +23,13 @@ pub(crate) struct TaskTable {
     pub(crate) topic: Arc<dyn SinkTopic>,
     pub(crate) writer: StoreWriter,
     pub(crate) identity: StoreIdentity,
-    /// Where the changelog goes on, as far as this task knows.
+    /// Next offset of the changelog, as far as this task knows.
     pub(super) next: AtomicI64,
-    /// The places of the stages that use it, for its stream time; of the present generation.
+    /// Clocks of the stages that use the table in the current task run, for its stream time.
     pub(super) clocks: Mutex<Vec<StageClock>>,
 }
 
-/// The place of a stage, and what it reads.
+/// The progress of a stage, and the partitions it reads.
 pub(super) struct StageClock {
     cursor: Arc<Cursor>,
     inputs: Vec<TopicPartition>,
@@ -53,26 +53,26 @@ impl TaskTable {
         self.next.load(Ordering::Acquire)
     }
 
-    /// Notes that the changelog holds a record at this offset. Returns the end known before.
+    /// Records that the changelog holds a record at this offset. Returns the end known before.
     pub(crate) fn note_changelog(&self, last: i64) -> i64 {
         self.next.fetch_max(last + 1, Ordering::AcqRel)
     }
 
-    /// Forgets the stages that use the table: a new run of the task begins.
+    /// Removes the stages that use the table, since a new run of the task begins.
     pub(crate) fn forget_clocks(&self) {
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Adds a stage that uses the table: its progress counts for the table's stream time.
+    /// Adds a stage that uses the table; its progress counts for the table's stream time.
     pub(crate) fn add_clock(&self, cursor: &Arc<Cursor>, inputs: &[Input]) {
         let inputs = inputs.iter().map(|input| input.reader.partition().clone()).collect();
         let clock = StageClock { cursor: Arc::clone(cursor), inputs };
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock);
     }
 
-    /// The stream time of its windows: that of the stage that is furthest behind. One that has seen no event counts only
-    /// if another has had events of the same partition: those it has still before it, while another partition may stay
-    /// empty for ever.
+    /// Returns the stream time of the table's windows: that of the stage that is furthest behind. A stage that has seen
+    /// no event counts only if another stage has seen events of the same partition, which this one has yet to process;
+    /// a partition without events may stay empty forever.
     pub(crate) fn stream_time(&self) -> Option<Timestamp> {
         let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
         let (begun, waiting): (Vec<_>, Vec<_>) =
@@ -80,7 +80,7 @@ impl TaskTable {
         let is_behind = |waiting: &StageClock| {
             begun.iter().any(|(clock, _)| clock.inputs.iter().any(|input| waiting.inputs.contains(input)))
         };
-        // One whose operators have dropped what came so far may never see an event.
+        // A stage whose operators have dropped all events so far may never see one.
         if waiting.iter().any(|(clock, _)| !clock.cursor.progress.has_dropped() && is_behind(clock)) {
             return None;
         }
@@ -91,16 +91,16 @@ impl TaskTable {
 /// The tables of a task as one stage uses them.
 #[derive(Default)]
 pub(crate) struct StageTables {
-    /// All of them.
+    /// All tables of the task.
     all: Vec<Arc<TaskTable>>,
-    /// Those with windows.
+    /// Tables with windows.
     pub(super) windowed: Vec<Windowed>,
-    /// Those without.
+    /// Tables without windows.
     plain: Vec<Arc<dyn AnyTablePartition>>,
     /// Late events whose hooks have not run yet.
     late: Mutex<Vec<(Arc<str>, HookCall)>>,
     has_late: AtomicBool,
-    /// The times that fields of the present event hold, of the tables that are relative to one.
+    /// Timestamps held by fields of the current event, for the tables that are relative to a field.
     field_times: Mutex<BTreeMap<Arc<str>, Option<Timestamp>>>,
     has_fields: bool,
 }
@@ -127,7 +127,7 @@ impl StageTables {
         self.all.iter().find(|table| *table.state.info().name == *name).map(|table| Arc::clone(&table.state))
     }
 
-    /// For the tables whose keys may be those of messages.
+    /// Returns a prefetcher for the tables whose keys may be those of messages.
     pub(crate) fn prefetcher(&self) -> Prefetcher {
         Prefetcher::new(self.plain.iter().map(|table| Arc::clone(table) as Arc<dyn Prefetchable>).collect())
     }
@@ -136,7 +136,7 @@ impl StageTables {
         self.windowed.iter().find(|windowed| *windowed.table.state.info().name == *table)
     }
 
-    /// Notes the times that fields of an event hold.
+    /// Records the timestamps held by fields of an event.
     pub(crate) fn note_fields(&self, value: &dyn Any) {
         if !self.has_fields {
             return;
@@ -153,7 +153,7 @@ impl StageTables {
         self.field_times.lock().unwrap_or_else(PoisonError::into_inner).get(table).copied().flatten()
     }
 
-    /// An event came for a window that is gone. Its hook runs when the event is over.
+    /// Records an event for a window that has expired. Its hook runs once the event is finished.
     pub(crate) fn note_late(&self, table: &str, key: &[u8], window: Window, event: LateEvent) {
         let Some(windowed) = self.windowed(table).filter(|windowed| windowed.late.get().is_some()) else { return };
         let call = HookCall::Late { key: key.to_vec(), window, event };
@@ -162,12 +162,12 @@ impl StageTables {
         self.has_late.store(true, Ordering::Release);
     }
 
-    /// Whether [`close`] has anything to do at this stream time of the stage.
+    /// Returns `true` if [`close`](super::window_close::close) has work to do at this stream time of the stage.
     pub(crate) fn has_work(&self, stream_time: Option<Timestamp>) -> bool {
         if self.windowed.is_empty() {
             return false;
         }
-        // The stage's own time first: that of the table asks all its stages.
+        // The stage's own time is checked first: the table's stream time has to visit all its stages.
         let is_due = |windowed: &Windowed, time: Timestamp| {
             let due = windowed.table.state.due();
             due <= Some(time) && windowed.table.stream_time().is_some_and(|time| due <= Some(time))
@@ -175,7 +175,7 @@ impl StageTables {
         self.has_late() || stream_time.is_some_and(|time| self.windowed.iter().any(|windowed| is_due(windowed, time)))
     }
 
-    /// Whether late events wait for their hook.
+    /// Returns `true` if late events are waiting for their hook.
     pub(crate) fn has_late(&self) -> bool {
         self.has_late.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! What a stage does for windowed tables besides its events: windows that close, events that come late.
+//! The work of a stage for windowed tables between events: closing windows and reporting late events.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::running::RunningStage;
 use crate::error::{BoxError, Error};
 use crate::table_state::ClosedWindow;
 
-/// Between two events, as part of the first: tells of late events, then removes the windows that stream time has left
-/// behind and tells of those.
+/// Reports late events to their hooks, then removes the windows that have expired by stream time and passes them to
+/// their hooks. This runs between two events, as part of the first.
 pub(crate) async fn close(stage: Arc<RunningStage>) -> Result<(), Error> {
     for (table, call) in stage.tables.take_late() {
         if let Some(hook) = stage.tables.windowed(&table).and_then(|windowed| windowed.late.get()) {
@@ -34,7 +34,8 @@ pub(crate) async fn close(stage: Arc<RunningStage>) -> Result<(), Error> {
                     run(hook, HookCall::Close { key, window, value }, &state.info().name).await?;
                 }
             }
-            // Many windows may close at once; the task's own commands and its neighbours want a turn meanwhile.
+            // Many windows may close at once: the task's own commands and other tasks on this thread must run
+            // meanwhile.
             tokio::task::yield_now().await;
         }
     }
@@ -50,14 +51,14 @@ async fn run(hook: &HookFn, call: HookCall, table: &str) -> Result<(), Error> {
     hook(call).await.map_err(failed)
 }
 
-/// Makes the hooks of the stage's tables, which may take topics of their own.
+/// Starts the hooks of the stage's tables. Hooks may take topics as arguments.
 pub(crate) fn start_hooks(stage: &Arc<RunningStage>, hooks: &[HookDef]) -> Result<(), Error> {
     for hook in hooks {
         let Some(windowed) = stage.tables.windowed(hook.table) else { continue };
         let mut cx = AgentCx { agent: hook.name, sinks: &[], mode: StageMode::Live(Arc::clone(stage)) };
         let started = (hook.start)(&mut cx)?;
         let slot = if hook.kind == HookKind::Close { &windowed.close } else { &windowed.late };
-        // There is one of each kind for a table: the plan has checked it.
+        // A table has one hook of each kind: the plan has checked it.
         drop(slot.set(started));
     }
     Ok(())

@@ -78,8 +78,8 @@ impl DatabaseDir {
     }
 }
 
-/// Where the database of a kind lies in a worker's directory. Each version of an app has its own: it begins with empty
-/// tables, and the one before it may still run.
+/// Returns the directory of a kind's database in a worker's directory. Each version of an app has its own: it starts
+/// with empty tables, and the previous version may still be running.
 pub(crate) fn directory(worker: &Path, version: u32, kind: StoreKind) -> PathBuf {
     worker.join(state_name(version)).join(match kind {
         StoreKind::Memory => "memory",
@@ -88,7 +88,7 @@ pub(crate) fn directory(worker: &Path, version: u32, kind: StoreKind) -> PathBuf
     })
 }
 
-/// The directory of all that a worker keeps for one version of its app: `state`, `state-v2` and so on.
+/// Returns the name of the directory for the state of one version of an app: `state`, `state-v2` and so on.
 pub(crate) fn state_name(version: u32) -> String {
     match version {
         1 => "state".to_owned(),

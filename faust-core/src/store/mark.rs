@@ -1,43 +1,43 @@
-//! The checkpoint in a store: how far in the changelog the store is, and whose it is.
+//! The checkpoint in a store: its position in the changelog, and its identity.
 
 use serde::{Deserialize, Serialize};
 
 use crate::offsets::CommitNumber;
 use crate::time::Clock;
 
-/// What every mark of a store says.
+/// The identity of a store, which is part of every mark.
 #[derive(Clone)]
 pub(crate) struct StoreIdentity {
-    /// The app with its version.
+    /// Id of the app with its version.
     pub(crate) group: String,
-    /// The types, codecs and windows it is written for.
+    /// Types, codecs and windows that the store is written for.
     pub(crate) kind: String,
-    /// The id of the changelog topic, which another topic of its name does not have.
+    /// Id of the changelog topic, which distinguishes it from another topic of the same name.
     pub(crate) topic_id: String,
     pub(crate) clock: Clock,
 }
 
-/// How far a store is, and whose it is. Kept in the store, as JSON.
+/// The position of a store in its changelog, and its identity. Kept in the store, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoreCheckpoint {
-    /// Version of the form of stores.
+    /// Version of the store format.
     pub(crate) v: u8,
     pub(crate) group: String,
     pub(crate) kind: String,
     pub(crate) topic_id: String,
-    /// Everything before this offset of the changelog is in the store.
+    /// Next offset of the changelog: all records before it are in the store.
     pub(crate) next: i64,
-    /// The last cut that is in the store.
+    /// Number of the last cut that is in the store.
     pub(crate) cut: CommitNumber,
-    /// When it was written, by the wall clock: removals are forgotten by the changelog in time.
+    /// Time of writing, by the wall clock. It matters because the changelog removes tombstones after some time.
     pub(crate) time: i64,
 }
 
-/// The form of stores that this release writes.
+/// Version of the store format that this release writes.
 pub(crate) const STORE_VERSION: u8 = 1;
 
 impl StoreIdentity {
-    /// The bytes of a mark.
+    /// Returns an encoded mark.
     pub(crate) fn mark(&self, next: i64, cut: CommitNumber) -> Vec<u8> {
         let mark = StoreCheckpoint {
             v: STORE_VERSION,

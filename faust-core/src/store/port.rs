@@ -1,4 +1,4 @@
-//! The traits of the port to state stores, its errors and names.
+//! The traits of the port to state stores, with their errors and names.
 
 use std::fmt;
 use std::ops::Bound;
@@ -6,35 +6,35 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The stores of one worker: one database, one tree for each table and partition. Every call may block.
+/// The stores of one worker: one database, with one tree for each table and partition. Every call may block.
 pub(crate) trait StoreSet: Send + Sync {
-    /// The store of this name, made when it is missing. A store without a mark is empty: what a restore that was
-    /// broken off has left in it would not be mended by the next one.
+    /// Returns the store of this name, which is created if it is missing. A store without a mark is returned empty: it
+    /// may contain entries of an interrupted restore, which the next restore would not correct.
     fn open(&self, name: &StoreName) -> Result<Arc<dyn Store>, StoreError>;
 
-    /// Removes the store with all that is in it. Whoever still holds it gets errors of kind [`StoreErrorKind::Gone`].
+    /// Removes the store with all its contents. Remaining handles to it return errors of kind [`StoreErrorKind::Gone`].
     fn destroy(&self, name: &StoreName) -> Result<(), StoreError>;
 
-    /// Every store there is, open or not, in order.
+    /// Returns the names of all stores, open or not, in order.
     #[cfg(test)]
     fn names(&self) -> Result<Vec<StoreName>, StoreError>;
 
-    /// Bytes of all stores together.
+    /// Returns the total size of all stores in bytes.
     fn size_on_disk(&self) -> Result<u64, StoreError>;
 
-    /// The engine and the directory, as `sled at DIR`.
+    /// Returns the engine and the directory, as `sled at DIR`.
     fn describe(&self) -> String;
 
-    /// How many databases were found broken and set aside when this one was opened.
+    /// Returns the number of databases that were found broken and set aside when this one was opened.
     fn set_aside(&self) -> u64;
 }
 
-/// One table's keys and values on one partition.
+/// The keys and values of one table on one partition.
 pub(crate) trait Store: Send + Sync {
-    /// The value of a key. Cheap enough for the event loop.
+    /// Returns the value of a key. Cheap enough for the event loop.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
-    /// Visits the entries in the order of the key's bytes until `each` returns false. `each` must not call the store.
+    /// Visits the entries in the order of the key's bytes until `each` returns `false`. `each` must not call the store.
     fn range(
         &self,
         from: Bound<&[u8]>,
@@ -42,20 +42,21 @@ pub(crate) trait Store: Send + Sync {
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError>;
 
-    /// The mark as it was last written.
+    /// Returns the mark that was written last.
     fn mark(&self) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Writes the entries and then the mark, if one is given. The keys must ascend; no value means that the key goes.
+    /// Writes the entries and then the mark, if one is given. The keys must be in ascending order; an entry without a
+    /// value removes its key.
     ///
-    /// After `Ok` with a mark, all of it survives the end of the process. Whatever the moment of a crash, the mark
-    /// found afterwards is never ahead of the entries. After an error any of them may be there: write all again.
+    /// After `Ok` with a mark, all of it survives the end of the process. After a crash at any moment, the mark is
+    /// never ahead of the entries. After an error, any of the entries may have been written: write all of them again.
     fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), StoreError>;
 }
 
-/// A key and its new value, or none to remove it.
+/// A key and its new value, or `None` to remove the key.
 pub(crate) type Write<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// Which store: a table's name and a partition.
+/// The name of a store: a table's name and a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StoreName {
     pub(crate) table: String,
@@ -67,7 +68,7 @@ impl StoreName {
         Self { table: table.into(), partition }
     }
 
-    /// Reads what `Display` has written; the engines name their trees so.
+    /// Parses the output of `Display`, which the engines use as the names of their trees.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (table, partition) = text.rsplit_once('/')?;
         Some(Self::new(table, partition.parse().ok()?))
@@ -80,7 +81,7 @@ impl fmt::Display for StoreName {
     }
 }
 
-/// What a store could not do: where, why, and what to do about it.
+/// A failed operation of a store, with its place, the reason and the fix.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}: {why}")]
 pub(crate) struct StoreError {
@@ -89,18 +90,18 @@ pub(crate) struct StoreError {
     why: String,
 }
 
-/// Store errors by what the caller can do about them.
+/// The kind of a store error, by the action that the caller can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreErrorKind {
     /// Another process uses the database.
     Locked,
-    /// The database is damaged. The next time it is opened it is set aside.
+    /// The database is damaged. It is set aside when it is opened the next time.
     Broken,
-    /// The disk refused: full, gone, or not permitted. Trying again may work.
+    /// An I/O error: the disk is full or missing, or access is denied. A retry may succeed.
     Io,
-    /// The engine cannot take this, whatever is done: a key too long, a kind not compiled in.
+    /// The engine can never accept this: a key is too long, or a kind is not compiled in.
     Unfit,
-    /// The store was destroyed, or the writer was ended before it came to this.
+    /// The store was destroyed, or the writer was shut down before it reached this job.
     Gone,
 }
 
@@ -109,7 +110,7 @@ impl StoreError {
         Self { kind, what, why }
     }
 
-    /// What the caller can do about it.
+    /// Returns the kind of the error.
     pub(crate) fn kind(&self) -> StoreErrorKind {
         self.kind
     }

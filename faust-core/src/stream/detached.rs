@@ -12,7 +12,7 @@ use crate::message::{Headers, RawKey};
 use crate::time::Timestamp;
 
 impl<V: Send + 'static> Stream<V, RawKey> {
-    /// A stream of these values, for calling an agent's function in a unit test: it ends after the last.
+    /// Creates a stream of these values, for calling an agent's function in a unit test. It ends after the last value.
     ///
     /// ```
     /// # async fn example() {
@@ -34,7 +34,7 @@ impl<V: Send + 'static> Stream<V, RawKey> {
 }
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
-    /// A stream of these keys and values, as [`from_iter`](Stream::from_iter).
+    /// Creates a stream of these keys and values. See [`from_iter`](Stream::from_iter).
     pub fn from_pairs<I>(pairs: I) -> Self
     where
         I: IntoIterator<Item = (K, V)>,
@@ -56,14 +56,14 @@ pub fn doc_test(example: impl Future<Output = ()>) {
 type Pairs<V, K> = Box<dyn Iterator<Item = (K, V)> + Send>;
 
 struct GivenSource<V, K> {
-    /// Taken when the stream is first read: there is only one reader.
+    /// Taken at the first read: there is only one reader.
     pairs: Mutex<Option<Pairs<V, K>>>,
 }
 
 impl<V: Send + 'static, K: Send + 'static> Blueprint<V, K> for GivenSource<V, K> {
     fn build(&self, _: &StreamOrigin) -> Result<Box<dyn Pull<V, K>>, Error> {
         let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let pairs = pairs.ok_or_else(|| Error::Misuse("a stream of given values can be read once".to_owned()))?;
+        let pairs = pairs.ok_or_else(|| Error::Misuse("a stream of given values can be read only once".to_owned()))?;
         Ok(Box::new(GivenPull { pairs, offset: 0 }))
     }
 }

@@ -1,4 +1,4 @@
-//! `echo`: every value also goes to a topic, and on.
+//! The `echo` operator, which sends every value to a topic and passes it on.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use crate::stage::running::RunningStage;
 use crate::transport::{Outgoing, SendRefused, SinkTopic};
 
 impl<V: Data, K: Data> Stream<V, K> {
-    /// Sends every value, as the operators before have made it, to `topic` under the event's key, headers and time,
-    /// and passes it on.
+    /// Sends every value to `topic` and passes it on.
+    ///
+    /// The value is sent as the preceding operators have produced it, with the event's key, headers and timestamp.
     pub fn echo(self, topic: &str) -> Self {
         if let StreamOrigin::Agent(StageMode::Planning(recorder)) = &self.origin {
             recorder.writes(topic);
@@ -34,7 +35,7 @@ struct Echo<V, K> {
 impl<V: Data, K: Data> Blueprint<V, K> for Echo<V, K> {
     fn build(&self, origin: &StreamOrigin) -> Result<Box<dyn Pull<V, K>>, Error> {
         let inner = self.inner.build(origin)?;
-        // A test's stream has no broker: the values only pass on.
+        // A detached stream has no broker: its values are only passed on.
         let StreamOrigin::Agent(StageMode::Live(stage)) = origin else { return Ok(inner) };
         let coders = (Coder::resolve(None, Role::Key), Coder::resolve(None, Role::Value));
         let (Ok(key), Ok(value)) = coders else {
@@ -62,7 +63,7 @@ struct EchoPull<V, K> {
     topic: Arc<dyn SinkTopic>,
     key: Coder<K>,
     value: Coder<V>,
-    /// Encoded, but the producer had no room.
+    /// An item that is passed on once its message has been sent: the producer's buffer was full.
     waiting: Option<Item<V, K>>,
     sending: Option<Sending>,
 }
@@ -86,7 +87,7 @@ impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
                 self.sending = Some(sending);
                 self.stage.cursor.gate.begin_flight();
                 self.waiting = Some(item);
-                // Polled at once, so that it can register its waker.
+                // Polled immediately, so that it can register its waker.
                 self.poll_pull(cx)
             }
             Err(error) => {
@@ -97,11 +98,11 @@ impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
     }
 }
 
-/// A send that waits for room.
+/// A send that waits for room in the producer's buffer.
 type Sending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 impl<V: Data, K: Data> EchoPull<V, K> {
-    /// Sends, or gives back what is to be waited for.
+    /// Sends the item. Returns a future to wait for if the producer's buffer is full.
     fn send(&self, item: &Item<V, K>) -> Result<Option<Sending>, Error> {
         encode(&self.name, &self.key, &item.key, &self.value, &item.value, |key, payload| {
             let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));

@@ -1,4 +1,4 @@
-//! An event: a decoded message with its key, headers, time and place.
+//! An event: a decoded message with its key, headers, timestamp and position.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use crate::stage::context::StageMode;
 use crate::stage::running::RunningStage;
 use crate::time::Timestamp;
 
-/// What travels through the operators.
+/// A value on its way through the operators.
 #[derive(Debug)]
 pub(crate) struct Item<V, K> {
     pub(crate) value: V,
@@ -18,12 +18,12 @@ pub(crate) struct Item<V, K> {
     pub(crate) meta: Meta,
 }
 
-/// What operators leave as it is.
+/// The metadata of an item, which operators do not change.
 #[derive(Clone, Debug)]
 pub(crate) struct Meta {
     pub(crate) offset: i64,
     pub(crate) timestamp: Timestamp,
-    /// Which of the stage's inputs.
+    /// Index among the stage's inputs.
     pub(crate) input: u32,
     pub(crate) headers: Headers,
 }
@@ -35,12 +35,12 @@ impl Meta {
     }
 }
 
-/// A value of a stream together with the message it came in.
+/// A value of a stream, with the metadata of the message it was decoded from.
 #[derive(Debug)]
 pub struct Event<V, K = RawKey> {
     item: Item<V, K>,
     stage: Option<Arc<RunningStage>>,
-    /// Set where the ack is the user's to give: whether it has come.
+    /// Set for events with explicit acks: `true` once the event has been acked.
     acked: Option<AtomicBool>,
 }
 
@@ -53,49 +53,50 @@ impl<V, K> Event<V, K> {
         Self { item, stage, acked: explicit_ack.then(AtomicBool::default) }
     }
 
-    /// The decoded value.
+    /// Returns the decoded value.
     pub fn value(&self) -> &V {
         &self.item.value
     }
 
-    /// The decoded value, without the event.
+    /// Consumes the event and returns the decoded value.
     pub fn into_value(self) -> V {
         self.item.value
     }
 
-    /// The key it came with, or the one that `group_by` gave it.
+    /// Returns the key of the message, or the one that `group_by` computed.
     pub fn key(&self) -> &K {
         &self.item.key
     }
 
-    /// Its headers, in order.
+    /// Returns the headers, in order.
     pub fn headers(&self) -> &Headers {
         &self.item.meta.headers
     }
 
-    /// Its time: the record's `timestamp` field if it has one, else the message's.
+    /// Returns the timestamp: the record's `timestamp` field if it has one, otherwise the message's timestamp.
     pub fn timestamp(&self) -> Timestamp {
         self.item.meta.timestamp
     }
 
-    /// The topic it was read from; empty for a stream made by a test.
+    /// Returns the topic the event was read from. It is empty for a stream created by a test.
     pub fn topic(&self) -> &str {
         self.place().map_or("", |place| &place.topic)
     }
 
-    /// The partition it was read from.
+    /// Returns the partition the event was read from.
     pub fn partition(&self) -> i32 {
         self.place().map_or(0, |place| place.partition)
     }
 
-    /// Its offset in that partition.
+    /// Returns the event's offset in that partition.
     pub fn offset(&self) -> i64 {
         self.item.meta.offset
     }
 
-    /// Says that it is done. Only events of [`events`](super::Stream::events) need it; a second ack does nothing.
+    /// Marks the event as finished. Only events of [`events`](super::Stream::events) need it; repeated acks have no
+    /// effect.
     ///
-    /// Events may be acked in any order: the committed offset stays at the first that is not.
+    /// Events may be acked in any order: the committed offset stays at the first event that is not acked.
     pub fn ack(&self) {
         let (Some(stage), Some(acked)) = (&self.stage, &self.acked) else { return };
         if !acked.swap(true, Ordering::AcqRel) {

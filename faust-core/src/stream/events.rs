@@ -1,4 +1,4 @@
-//! The stream of events that are acked one by one, in any order, by whoever has finished them.
+//! The stream of events with explicit acks, in any order.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,26 +10,26 @@ use crate::message::RawKey;
 use crate::stage::context::StageMode;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
-    /// Yields events that are finished when their [`ack`](Event::ack) is called, not when the next one is asked for.
+    /// Yields events that are finished when their [`ack`](Event::ack) is called, not when the next one is requested.
     ///
-    /// It is a `futures::Stream`, so `buffered`, `for_each_concurrent` and the like apply. The committed offset stays at
-    /// the first event that is not acked; an event that is dropped without an ack holds it there until a restart reads
-    /// it again. No more than `stream_buffer_maxsize` events are out at a time.
+    /// The result implements `futures::Stream`, so `buffered`, `for_each_concurrent` and the like apply. The committed
+    /// offset stays at the first event that is not acked; an event that is dropped without an ack holds it there until
+    /// a restart reads the event again. At most `stream_buffer_maxsize` events are handed out without an ack at a time.
     ///
-    /// To return after the stream's end says that all is done: wait for your handlers before you return `Ok`, because
-    /// that acks every event that is still out.
+    /// If the agent returns `Ok` after the stream's end, every event that is still not acked is acked: wait for your
+    /// handlers before you return.
     pub fn events(mut self) -> Events<V, K> {
         self.finish_current();
         Events { stream: self }
     }
 
-    /// Faust's name for [`events`](Self::events).
+    /// Alias of [`events`](Self::events), under Faust's name.
     pub fn noack(self) -> Events<V, K> {
         self.events()
     }
 }
 
-/// Events with an explicit `ack()`, from [`Stream::events`].
+/// A stream of events with explicit acks, from [`Stream::events`].
 #[derive(Debug)]
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Events<V, K = RawKey> {
@@ -37,7 +37,7 @@ pub struct Events<V, K = RawKey> {
 }
 
 impl<V: Send + 'static, K: Send + 'static> Events<V, K> {
-    /// The next event; `None` when the worker drains or the partition is revoked.
+    /// Returns the next event, or `None` when the worker drains or the partition is revoked.
     pub async fn next(&mut self) -> Option<Event<V, K>> {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }

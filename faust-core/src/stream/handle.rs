@@ -19,26 +19,28 @@ use crate::stage::{AgentArg, AgentCx};
 
 /// The events of an agent's partition, in order.
 ///
-/// `next()` acks the event before it: when the loop body is through, the event is done. Nothing else needs to be said.
+/// `next()` acks the event before it: once the loop body has completed, the event is finished. No explicit ack is
+/// needed.
 ///
-/// It is deliberately not a `futures::Stream`: combinators that look ahead (`chunks`, `buffered`, `peekable`) would ack
-/// what nobody has processed. [`events`](Self::events) is one, of events that are acked one by one.
+/// The type deliberately does not implement `futures::Stream`: combinators that look ahead (`chunks`, `buffered`,
+/// `peekable`) would ack events that have not been processed. [`events`](Self::events) returns a `futures::Stream` of
+/// events that are acked one by one.
 #[must_use = "a stream does nothing until its `next()` is awaited"]
 pub struct Stream<V, K = RawKey> {
-    /// What is done to every message before it is yielded; shared with the stages that other tasks run.
+    /// Operators applied to every message before it is yielded; shared with the stages that other tasks run.
     pub(super) blueprint: Arc<dyn Blueprint<V, K>>,
-    /// The blueprint brought to life in this partition, at the first `next()`.
+    /// The operators built for this partition, at the first `next()`.
     pull: Option<Box<dyn Pull<V, K>>>,
     pub(crate) origin: StreamOrigin,
-    /// How many `group_by` and `through` lie behind.
+    /// Number of `group_by` and `through` operators before this stream.
     pub(crate) hop: usize,
-    /// The event that the next `next()` acks.
+    /// The event that the following `next()` acks.
     current: Option<Position>,
-    /// Windows that are being closed; they belong to the event before.
+    /// The closing of windows in progress, which belongs to the previous event.
     closing: Option<Closing>,
 }
 
-/// What is to be done between two events.
+/// Work to be done between two events.
 type Closing = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
@@ -46,15 +48,15 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         Self { blueprint, pull: None, origin, hop, current: None, closing: None }
     }
 
-    /// The next value, when there is one; `None` when the worker drains or the partition is revoked.
+    /// Returns the next value, or `None` when the worker drains or the partition is revoked.
     ///
-    /// The event before is acked: it is committed with the next commit. It is cancel safe: as an arm of `select!` it
-    /// loses nothing when another arm wins.
+    /// The previous event is acked, and thus included in the next commit. The method is cancel safe: as a branch of
+    /// `select!`, it loses nothing if another branch completes first.
     pub async fn next(&mut self) -> Option<V> {
         self.next_item().await.map(|item| item.value)
     }
 
-    /// The next value with its key, headers, time and place; acked as by [`next`](Self::next).
+    /// Returns the next value with its key, headers, timestamp and position. Acks as [`next`](Self::next) does.
     pub async fn next_event(&mut self) -> Option<Event<V, K>> {
         self.next_item().await.map(|item| Event::new(item, &self.origin, false))
     }
@@ -75,8 +77,8 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         polled
     }
 
-    /// Closes the windows that the event before has left behind, while a cut still takes that event for unfinished: its
-    /// ack and what is closed are committed together.
+    /// Closes the windows that have expired with the previous event. A cut still treats that event as unfinished, so
+    /// that its ack and the effects of the closing are committed together.
     pub(crate) fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let StreamOrigin::Agent(StageMode::Live(stage)) = &self.origin else { return Poll::Ready(()) };
         if self.closing.is_none() {
@@ -99,15 +101,15 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         }
     }
 
-    /// The event that was yielded last is done.
+    /// Acks the event that was yielded last.
     pub(crate) fn finish_current(&mut self) {
         if let (Some(at), StreamOrigin::Agent(StageMode::Live(stage))) = (self.current.take(), &self.origin) {
             stage.cursor.finish(at);
         }
     }
 
-    /// The same stream with another operator at its end. The chain is fixed once it is read: what it has fetched ahead
-    /// would be lost.
+    /// Appends an operator to the stream. The operators are fixed once the stream has been read, because changing them
+    /// would lose the events that it has prefetched.
     pub(crate) fn adapt<W: Send + 'static>(
         self,
         operator: impl FnOnce(Arc<dyn Blueprint<V, K>>) -> Arc<dyn Blueprint<W, K>>,
@@ -122,7 +124,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         Stream::from_blueprint(operator(blueprint), origin, hop)
     }
 
-    /// The next item, neither begun nor acked: `take` and `events` do that themselves.
+    /// Polls the next item without beginning or acking it: `take` and `events` do that themselves.
     pub(crate) fn poll_unacked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
         match &self.origin {
             StreamOrigin::Agent(StageMode::Planning(recorder)) => {
@@ -162,5 +164,5 @@ impl<V, K> std::fmt::Debug for Stream<V, K> {
     }
 }
 
-// A stream is moved freely: what it pins is boxed.
+// A stream can be moved freely: everything it pins is boxed.
 impl<V, K> Unpin for Stream<V, K> {}

@@ -165,7 +165,7 @@ struct AsyncPull<V, W, K> {
     running: Option<Running<W, K>>,
 }
 
-/// An event whose processor has not finished.
+/// An event whose asynchronous function has not completed.
 struct Running<W, K> {
     future: Pin<Box<dyn Future<Output = Option<W>> + Send>>,
     key: K,
@@ -192,21 +192,21 @@ impl<V: Send, W: Send, K: Send> Pull<W, K> for AsyncPull<V, W, K> {
 }
 
 impl StreamOrigin {
-    /// An operator begins something that a cut and a drain wait for.
+    /// Records that an operator has begun asynchronous work, which a cut and a drain wait for.
     pub(super) fn begin_flight(&self) {
         if let Self::Agent(StageMode::Live(stage)) = self {
             stage.cursor.gate.begin_flight();
         }
     }
 
-    /// It has ended.
+    /// Records that the asynchronous work has ended.
     pub(super) fn end_flight(&self) {
         if let Self::Agent(StageMode::Live(stage)) = self {
             stage.cursor.gate.end_flight();
         }
     }
 
-    /// An operator will not pass this event on: it is finished.
+    /// Records that an operator has dropped this event, which finishes it.
     pub(super) fn drop_event(&self, meta: &Meta) {
         if let Self::Agent(StageMode::Live(stage)) = self {
             stage.cursor.progress.drop_event(meta.at());

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::stage::context::StageMode;
 
-/// Where a stream's messages come from.
+/// The source of a stream's messages.
 #[derive(Clone)]
 pub(crate) enum StreamOrigin {
     /// An agent of a planning run or of a partition task.
@@ -13,7 +13,7 @@ pub(crate) enum StreamOrigin {
 }
 
 impl StreamOrigin {
-    /// The stage has failed; a detached stream has nobody to tell, so its test hears of it.
+    /// Fails the stage. A detached stream has no stage, so its error is only logged.
     pub(crate) fn fail(&self, error: Error) {
         match self {
             Self::Agent(StageMode::Live(stage)) => stage.cursor.gate.fail(error),

@@ -1,7 +1,8 @@
-//! `group_by` and `through`: the stream goes on from a topic that a stage of its own fills.
+//! `group_by` and `through`: repartitioning a stream through a topic that a separate stage writes.
 //!
-//! When the agent is planned, what lies before the hop is recorded as a [`Forwarder`]: operators, key, codecs. Another
-//! task runs it. In the agent's own live run nothing before its last hop is ever built.
+//! When the agent is planned, everything before the repartition (operators, key, codecs) is recorded as a
+//! [`Forwarder`], which another task runs. The agent's own live run builds only the operators after its last
+//! repartition.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,17 +23,18 @@ use crate::stage::running::RunningStage;
 use crate::transport::{Outgoing, Owned, SendRefused};
 
 impl<V: Data, K: Send + 'static> Stream<V, K> {
-    /// Goes on in the partition that `key` belongs to: every event travels through an internal topic, keyed anew.
+    /// Repartitions the stream by `key`: every event is sent through an internal topic, with its new key.
     ///
-    /// `name` names the grouping, and with it the topic `<app>-<agent>-<name>-repartition`, which has as many partitions
-    /// as the source. Values travel as the operators before have made them; headers and time travel along.
-    /// Events that a later filter would drop are cheaper dropped before.
+    /// `name` names the grouping and its topic, `<app>-<agent>-<name>-repartition`, which has as many partitions as the
+    /// source. Values are sent as the preceding operators have produced them, with their headers and timestamps.
+    /// Filtering before `group_by` costs less than filtering after it, because dropped events are not sent.
     pub fn group_by<G: Data>(self, name: &str, key: impl Fn(&V) -> G + Send + Sync + 'static) -> Stream<V, G> {
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| Ok(key(value)));
         self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, rekey)
     }
 
-    /// As [`group_by`](Self::group_by), by the field that the record names with `key = field`, read as `G`.
+    /// Repartitions the stream by the field that the record declares with `key = field`, decoded as `G`. See
+    /// [`group_by`](Self::group_by).
     ///
     /// ```
     /// # use faust_core::stream::Stream;
@@ -45,7 +47,7 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
         let (of, coder) = (key_of::<V>(), Coder::<G>::resolve(None, Role::Key));
         let (Some(of), Ok(coder)) = (of, coder) else {
             self.origin.fail(Error::Misuse(format!(
-                "group_by_key `{name}`: `{}` names no key, or `{}` is none; write `#[record(key = field)]` with a field of that type, or use `group_by` with a closure",
+                "group_by_key `{name}`: `{}` declares no key, or `{}` has no codec for keys; write `#[record(key = field)]` with a field of that type, or use `group_by` with a closure",
                 std::any::type_name::<V>(),
                 std::any::type_name::<G>()
             )));
@@ -60,8 +62,9 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
         self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, rekey)
     }
 
-    /// As [`group_by`](Self::group_by), through a topic of `partitions` partitions instead of as many as the source has:
-    /// more of them for a source with few, since each is worked on by itself.
+    /// Like [`group_by`](Self::group_by), through a topic of `partitions` partitions instead of as many as the source
+    /// has. For a source with few partitions, a larger number allows more parallelism, since each partition is
+    /// processed separately.
     pub fn group_by_into<G: Data>(
         self,
         name: &str,
@@ -103,15 +106,16 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
 }
 
 impl<V: Data, K: Data + Clone> Stream<V, K> {
-    /// Goes on from `topic`, to which every event is sent under its own key, as the operators before have made it.
+    /// Repartitions the stream through `topic`, to which every event is sent with its own key, as the preceding
+    /// operators have produced it.
     ///
-    /// The topic is declared at start, with the source's partition count if it does not exist.
+    /// The topic is declared at start-up. If it does not exist, it is created with the source's partition count.
     pub fn through(self, topic: &str) -> Stream<V, K> {
         self.hop(RepartitionTarget::Named(topic.to_owned()), Arc::new(|_, key: &K| Ok(key.clone())))
     }
 }
 
-/// How the key of a forwarded event comes about, or why it does not.
+/// A function that computes the key of a forwarded event.
 type Rekey<V, K, G> = Arc<dyn Fn(&V, &K) -> Result<G, String> + Send + Sync>;
 
 struct Repartition<V, K, G> {
@@ -131,7 +135,8 @@ impl<V: Data, K: Send + 'static, G: Data> Forwarder for Repartition<V, K, G> {
         let mut stream = Stream::from_blueprint(Arc::clone(&self.blueprint), origin, self.hop);
         Ok(Box::pin(async move {
             while let Some(item) = stream.next_item().await {
-                let key = rekey(&item.value, &item.key).map_err(|why| format!("the way to `{to}`: {why}"))?;
+                let key =
+                    rekey(&item.value, &item.key).map_err(|why| format!("cannot compute a key for `{to}`: {why}"))?;
                 let full = encode(&to, &key_coder, &key, &value_coder, &item.value, |key, payload| {
                     let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));
                     let message = Outgoing { partition: None, key, payload, headers, timestamp };
@@ -150,7 +155,7 @@ impl<V: Data, K: Send + 'static, G: Data> Forwarder for Repartition<V, K, G> {
     }
 }
 
-/// A hop whose types have no codec: the planner reports it, nothing is ever read.
+/// A repartition whose types have no codec: the planner reports it, and nothing is ever read.
 struct Failed(String);
 
 impl<V, K> Blueprint<V, K> for Failed {
@@ -159,7 +164,7 @@ impl<V, K> Blueprint<V, K> for Failed {
     }
 }
 
-/// A hop of a test's stream: there is no topic between, only the new key.
+/// A repartition of a detached stream, which has a new key but no topic.
 struct Rekeyed<V, K, G> {
     inner: Arc<dyn Blueprint<V, K>>,
     rekey: Rekey<V, K, G>,
@@ -182,8 +187,8 @@ impl<V: Send, K: Send, G: Send> Pull<V, G> for RekeyedPull<V, K, G> {
             let Some(Item { value, key, meta }) = ready!(self.inner.poll_pull(cx)) else { return Poll::Ready(None) };
             match (self.rekey)(&value, &key) {
                 Ok(key) => return Poll::Ready(Some(Item { value, key, meta })),
-                // There is nobody to tell but the test, which misses the event.
-                Err(why) => tracing::error!("an event has no key: {why}"),
+                // A detached stream has no stage to fail, so the event is dropped.
+                Err(why) => tracing::error!("an event without a key is dropped: {why}"),
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The beginning of every stream: reads batches from the partition, decodes them, and sorts out what cannot be decoded.
+//! The start of every stream: reads batches from the partition, decodes them, and handles messages that cannot be
+//! decoded.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -21,12 +22,12 @@ use crate::stage::gate::Pass;
 use crate::stage::running::RunningStage;
 use crate::table_state::Prefetcher;
 
-/// Messages read at a time. 16 to 512 measure alike; 1 does not.
+/// Number of messages read at a time. Throughput is the same for 16 to 512, and lower for 1.
 const BATCH: usize = 128;
-/// Events between two offers of a turn; tokio takes it after 128 offers.
+/// Number of events between two calls to `poll_proceed`; tokio yields after 128 calls.
 const TURN: u32 = 8;
 
-/// How a partition's messages become values and keys.
+/// The decoding of a partition's messages into keys and values.
 pub(crate) struct SourceBlueprint<V, K> {
     value: Coder<V>,
     key: Coder<K>,
@@ -72,20 +73,20 @@ struct SourcePull<V, K> {
     decoder: Decoder<V, K>,
     buffer: VecDeque<Buffered<V, K>>,
     prefetcher: Prefetcher,
-    /// The input to read first next time, so that none starves.
+    /// Index of the input to read first next time, so that no input starves.
     turn: usize,
-    /// A dead letter that waits for room in the producer.
+    /// A dead letter that is being sent.
     rejecting: Option<Rejecting>,
-    /// Counts events, to take turns.
+    /// Number of events served, for yielding at regular intervals.
     served: u32,
 }
 
-/// Input, offset, and whether the dead letter could be sent.
+/// Input and offset of a dead letter, and the result of sending it.
 type Rejecting = Pin<Box<dyn Future<Output = (Position, Result<(), Error>)> + Send>>;
 
 enum Buffered<V, K> {
     Good(Item<V, K>),
-    /// Kept in its place, so that what is before it is processed first. Boxed: rare and large.
+    /// Kept in order, so that the messages before it are processed first. Boxed because it is rare and large.
     Bad(Box<Undecodable>),
 }
 
@@ -99,7 +100,8 @@ impl<V: Data, K: Data> Pull<V, K> for SourcePull<V, K> {
                     Err(error) => self.stage.cursor.gate.fail(error),
                 }
             }
-            // Here and not at the stream's end: what an operator has begun may go on, but nothing new begins.
+            // The gate is here and not at the end of the stream: work that an operator has begun may continue, but no
+            // new event starts.
             match self.stage.cursor.gate.pass(cx) {
                 Pass::Open => {}
                 Pass::Held => return Poll::Pending,
@@ -116,8 +118,8 @@ impl<V: Data, K: Data> Pull<V, K> for SourcePull<V, K> {
 }
 
 impl<V: Data, K: Data> SourcePull<V, K> {
-    /// Lets the neighbours on this thread, and this task's own commands, have a turn now and then: an agent that awaits
-    /// nothing else, on a partition with endless messages, would never yield.
+    /// Yields to other tasks on this thread, and to this task's own commands, at regular intervals: an agent that
+    /// awaits nothing else, on a partition with an endless supply of messages, would never yield.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.served += 1;
         if self.served.is_multiple_of(TURN) {
@@ -137,7 +139,7 @@ impl<V: Data, K: Data> SourcePull<V, K> {
                 prefetcher.note(message.key);
                 buffer.push_back(decoder.decode(number, &message));
             });
-            // Whatever else the poll says: what has come is this stage's to finish.
+            // Whatever the result of the poll, this stage has to finish the messages that were read.
             if !buffer.is_empty() {
                 prefetcher.look();
                 stage.cursor.progress.delivered(number, buffer.iter().map(Buffered::offset));
@@ -150,7 +152,7 @@ impl<V: Data, K: Data> SourcePull<V, K> {
                     return Poll::Ready(());
                 }
                 Poll::Ready(Err(error)) if error.kind == TransportErrorKind::Retriable => {
-                    tracing::warn!(partition = %input.reader.partition(), "{error}; reading goes on");
+                    tracing::warn!(partition = %input.reader.partition(), "{error}; reading continues");
                     cx.waker().wake_by_ref();
                 }
                 Poll::Ready(Err(error)) => stage.cursor.gate.fail(error.into()),
@@ -162,14 +164,14 @@ impl<V: Data, K: Data> SourcePull<V, K> {
         Poll::Pending
     }
 
-    /// Does what the policy says with a message that cannot be decoded.
+    /// Applies the decode policy to a message that cannot be decoded.
     fn reject(&mut self, bad: Undecodable) {
         let at = Position { input: bad.input, offset: bad.message.offset };
         let place = self.stage.place_of(at);
         let agent = &self.stage.agent;
         match self.stage.on_decode_error {
             DecodePolicy::DeadLetter => {
-                tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it goes to `{}`", self.stage.outbox.dead_letter);
+                tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it is sent to `{}`", self.stage.outbox.dead_letter);
                 let stage = Arc::clone(&self.stage);
                 stage.cursor.gate.begin_flight();
                 self.rejecting = Some(Box::pin(async move {

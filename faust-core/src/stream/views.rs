@@ -1,4 +1,4 @@
-//! Other ways to read a stream: with keys, numbered, or in batches.
+//! Other views of a stream: with keys, numbered, or in batches.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,19 +13,21 @@ use crate::message::RawKey;
 use crate::stage::context::StageMode;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
-    /// Yields key and value.
+    /// Returns a stream of keys and values.
     pub fn items(self) -> Items<V, K> {
         Items { stream: self }
     }
 
-    /// Yields values numbered from `start`; the count is this partition's and begins anew with each start.
+    /// Returns a stream of values numbered from `start`. The count is local to this partition, and begins again
+    /// whenever the agent starts.
     pub fn enumerate(self, start: u64) -> Enumerated<V, K> {
         Enumerated { stream: self, count: start }
     }
 
-    /// Yields batches of up to `max` values: as soon as there are `max`, or `within` after the first of them.
+    /// Returns a stream of batches of up to `max` values. A batch is yielded as soon as it has `max` values, or
+    /// `within` after its first value.
     ///
-    /// The batch is acked as a whole by the next `next()`. An empty batch is never yielded.
+    /// The following `next()` acks the batch as a whole. Empty batches are never yielded.
     pub fn take(mut self, max: usize, within: Duration) -> Batches<V, K> {
         self.finish_current();
         Batches { stream: self, max: max.max(1), within, batch: Vec::new(), deadline: None, out: false }
@@ -40,7 +42,7 @@ pub struct Items<V, K = RawKey> {
 }
 
 impl<V: Send + 'static, K: Send + 'static> Items<V, K> {
-    /// The next key and value; acks as [`Stream::next`].
+    /// Returns the next key and value. Acks as [`Stream::next`] does.
     pub async fn next(&mut self) -> Option<(K, V)> {
         self.stream.next_item().await.map(|item| (item.key, item.value))
     }
@@ -55,7 +57,7 @@ pub struct Enumerated<V, K = RawKey> {
 }
 
 impl<V: Send + 'static, K: Send + 'static> Enumerated<V, K> {
-    /// The next number and value; acks as [`Stream::next`].
+    /// Returns the next number and value. Acks as [`Stream::next`] does.
     pub async fn next(&mut self) -> Option<(u64, V)> {
         let value = self.stream.next().await?;
         self.count += 1;
@@ -70,21 +72,22 @@ pub struct Batches<V, K = RawKey> {
     stream: Stream<V, K>,
     max: usize,
     within: Duration,
-    /// What has come for the next batch. A cut may be taken meanwhile: it commits up to the first of these.
+    /// Events collected for the next batch. A cut may be taken meanwhile; it commits up to the first of them.
     batch: Vec<Event<V, K>>,
-    /// Runs while the batch has something in it.
+    /// Set while the batch is not empty.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Whether a batch is with the agent.
+    /// `true` while the agent holds a batch.
     out: bool,
 }
 
 impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
-    /// The next batch of values. Acks the batch before; `None` when the stream ends, and what was gathered is read again.
+    /// Returns the next batch of values, and acks the previous one. When the stream of a partition ends, it returns
+    /// `None`, and the events of an incomplete batch are read again later.
     pub async fn next(&mut self) -> Option<Vec<V>> {
         Some(self.next_events().await?.into_iter().map(Event::into_value).collect())
     }
 
-    /// The next batch, with keys, headers, times and places.
+    /// Returns the next batch of events, with keys, headers, timestamps and positions.
     pub async fn next_events(&mut self) -> Option<Vec<Event<V, K>>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -106,14 +109,15 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
                         return Poll::Ready(Some(self.hand_out()));
                     }
                 }
-                // A detached stream ends with its values; a live one ends because its partition goes.
+                // A detached stream ends with its values; a live one because its partition is revoked or the worker
+                // drains.
                 Poll::Ready(None) if self.batch.is_empty() || self.live() => return Poll::Ready(None),
                 Poll::Ready(None) => return Poll::Ready(Some(self.hand_out())),
                 Poll::Pending => {
                     let Some(deadline) = &mut self.deadline else { return Poll::Pending };
                     ready!(deadline.as_mut().poll(cx));
                     if self.held() {
-                        // A cut is being taken: the gate has our waker, and the batch goes out right after it.
+                        // A cut is being taken: the gate has the waker, and the batch is yielded right after the cut.
                         return Poll::Pending;
                     }
                     return Poll::Ready(Some(self.hand_out()));

@@ -1,4 +1,4 @@
-//! The place of one key, to be changed in steps.
+//! The entry of one key, for changes in several steps.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -7,12 +7,12 @@ use super::handle::{TableHandle, TakenOut};
 use crate::codec::Data;
 use crate::table_state::TableValue;
 
-/// The place of a key in a table, from [`Table::entry`](super::Table::entry).
-#[must_use = "an entry does nothing until it is filled or changed"]
+/// The entry of a key in a table, from [`Table::entry`](super::Table::entry).
+#[must_use = "an entry does nothing until a value is inserted or changed"]
 pub struct Entry<'a, K, V> {
     handle: &'a TableHandle<K, V>,
     key: Vec<u8>,
-    /// Not to be sent, so that an agent cannot keep it over an `await`.
+    /// Makes the entry `!Send`, so that an agent cannot hold it across an `await`.
     here: PhantomData<*const ()>,
 }
 
@@ -21,17 +21,18 @@ impl<'a, K: Data, V: TableValue> Entry<'a, K, V> {
         Self { handle, key, here: PhantomData }
     }
 
-    /// The value, or this one, which is then the key's.
+    /// Ensures that the key has a value by inserting `value` if there is none, and returns the value for modification.
     pub fn or_insert(self, value: V) -> ValueMut<'a, K, V> {
         self.or_insert_with(|| value)
     }
 
-    /// The value, or what the closure makes, which is then the key's.
+    /// Ensures that the key has a value by inserting the result of `make` if there is none, and returns the value for
+    /// modification.
     pub fn or_insert_with(self, make: impl FnOnce() -> V) -> ValueMut<'a, K, V> {
         ValueMut::new(self.handle, self.handle.take_out(&self.key), make)
     }
 
-    /// Changes the value if there is one.
+    /// Changes the value in place if there is one.
     pub fn and_modify(self, change: impl FnOnce(&mut V)) -> Self {
         if self.handle.contains(&self.key)
             && let Some(TakenOut { place, value: Some(value) }) = self.handle.take_out(&self.key)
@@ -42,7 +43,8 @@ impl<'a, K: Data, V: TableValue> Entry<'a, K, V> {
         self
     }
 
-    /// The value, or the table's default, which is then the key's.
+    /// Ensures that the key has a value by inserting the table's default if there is none, and returns the value for
+    /// modification.
     pub fn or_default(self) -> ValueMut<'a, K, V>
     where
         V: Default,
@@ -52,7 +54,7 @@ impl<'a, K: Data, V: TableValue> Entry<'a, K, V> {
     }
 }
 
-/// A value that is being changed; the table has it again when this is dropped.
+/// A value that is being changed. It is returned to the table when this guard is dropped.
 pub struct ValueMut<'a, K: Data, V: TableValue> {
     handle: &'a TableHandle<K, V>,
     place: Option<u32>,
@@ -61,11 +63,11 @@ pub struct ValueMut<'a, K: Data, V: TableValue> {
 }
 
 impl<'a, K: Data, V: TableValue> ValueMut<'a, K, V> {
-    /// With nothing taken out the agent has failed: it may go on with a value that nobody keeps.
+    /// Creates the guard. If `taken` is `None`, the agent has failed, and may continue with a value that is not stored.
     pub(super) fn new(handle: &'a TableHandle<K, V>, taken: Option<TakenOut<V>>, make: impl FnOnce() -> V) -> Self {
         let (place, value) = taken.map_or((None, None), |TakenOut { place, value }| (Some(place), value));
         let mut guard = Self { handle, place, value, here: PhantomData };
-        // Inside the guard, so that a panic gives the place back.
+        // Called inside the guard, so that a panic in `make` gives the place back.
         guard.value.get_or_insert_with(make);
         guard
     }
@@ -75,13 +77,13 @@ impl<K: Data, V: TableValue> Deref for ValueMut<'_, K, V> {
     type Target = V;
 
     fn deref(&self) -> &V {
-        self.value.as_ref().expect("it is there until the guard is dropped")
+        self.value.as_ref().expect("the value is present until the guard is dropped")
     }
 }
 
 impl<K: Data, V: TableValue> DerefMut for ValueMut<'_, K, V> {
     fn deref_mut(&mut self) -> &mut V {
-        self.value.as_mut().expect("it is there until the guard is dropped")
+        self.value.as_mut().expect("the value is present until the guard is dropped")
     }
 }
 

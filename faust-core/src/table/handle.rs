@@ -1,4 +1,4 @@
-//! What stands behind the handles of a table: where its keys and values are, and whom to tell when something goes wrong.
+//! The common part of all table handles: access to keys and values, and the reporting of errors.
 
 use std::any::Any;
 use std::borrow::Borrow;
@@ -17,11 +17,11 @@ use crate::table_state::{
     AnyTablePartition, KeyBounds, PartitionCx, SharedSpec, TablePartition, TableSpec, TableValue,
 };
 
-/// A table as one agent holds it.
+/// The handle of a table in one agent.
 pub(super) struct TableHandle<K, V> {
     name: Arc<str>,
     key: Coder<K>,
-    /// From `#[table(default = ..)]`, for as long as the table itself is only planned.
+    /// Default from `#[table(default = ..)]`, used while the table is only planned.
     planned_default: Option<fn() -> Box<dyn Any + Send>>,
     binding: TableBinding<V>,
 }
@@ -29,7 +29,7 @@ pub(super) struct TableHandle<K, V> {
 /// The table's partition, with the stage that uses it.
 type TableBinding<V> = Binding<(Arc<TablePartition<V>>, Arc<RunningStage>), Arc<TablePartition<V>>>;
 
-/// A value that is being looked at; the table has it again when this is dropped, whatever the looker does.
+/// A value that is being read. It is returned to the table when this is dropped, even if the reader panics.
 struct Looked<'a, V: TableValue> {
     partition: &'a TablePartition<V>,
     place: u32,
@@ -42,14 +42,14 @@ impl<V: TableValue> Drop for Looked<'_, V> {
     }
 }
 
-/// A value that was taken out of its table, to be given back at its place.
+/// A value taken out of its table, to be returned to its place.
 pub(super) struct TakenOut<V> {
     pub(super) place: u32,
     pub(super) value: Option<V>,
 }
 
 impl<K: Data, V: TableValue> TableHandle<K, V> {
-    /// Makes an agent's handle, and in planning notes the table.
+    /// Creates an agent's handle. A planning run also records the table.
     pub(super) fn arg(cx: &mut AgentCx<'_>, spec: &'static ArgSpec) -> Result<Self, Error> {
         let decl = spec.table.unwrap_or_default();
         let name = decl.name.unwrap_or(spec.name);
@@ -72,7 +72,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         Ok(Self { name: name.into(), key, planned_default: decl.default, binding })
     }
 
-    /// A table of its own, without changelog or store.
+    /// Creates a separate table, without a changelog or a store.
     pub(super) fn detached(decl: &TableDecl, name: &str) -> Self {
         let spec = TableSpec::<V>::new::<K>(decl, name, "a test", "test").expect("the types of a table have codecs");
         let key = Coder::resolve(decl.key_codec, Role::Key).expect("the key of a table has a codec");
@@ -94,7 +94,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         }
     }
 
-    /// The bytes of a key, in a buffer that this thread reuses.
+    /// Encodes a key into a buffer that this thread reuses, and passes it to `then`.
     pub(super) fn keyed<Q: KeyRef + ?Sized, R>(&self, key: &Q, then: impl FnOnce(&mut Vec<u8>) -> R) -> R
     where
         K: Borrow<Q>,
@@ -102,7 +102,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         thread_local! {
             static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        // Taken out rather than borrowed: what is done with the key may come here again.
+        // Taken out rather than borrowed: `then` may call this function again.
         let mut bytes = BUFFER.take();
         bytes.clear();
         if let Err(why) = self.key.encode_key(key, &mut bytes) {
@@ -126,7 +126,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         decoded.map_err(|why| self.fail(Error::Misuse(format!("table `{}`, key {bytes:?}: {why}", self.name)))).ok()
     }
 
-    /// Whether keys are stored as the plain bytes of their type.
+    /// Returns `true` if keys are stored as the plain bytes of their type.
     pub(super) fn keys_are_raw(&self) -> bool {
         self.key.name() == "raw"
     }
@@ -141,7 +141,8 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         partition.contains(key).map_err(|error| self.fail(error)).unwrap_or_default()
     }
 
-    /// Looks at a value without copying it. The table may be used meanwhile, but for this key.
+    /// Passes a reference to a key's value to `look`, without copying the value. Meanwhile the table may be used,
+    /// except for this key.
     pub(super) fn with<R>(&self, key: &[u8], look: impl FnOnce(Option<&V>) -> R) -> R {
         let Some(partition) = self.readable() else { return look(None) };
         match partition.take_to_look(key) {
@@ -150,7 +151,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
                 look(taken.value.as_ref())
             }
             Ok(None) => look(None),
-            // The agent has failed, and what it sends from now on goes nowhere.
+            // The agent has failed, and messages that it sends from now on are rejected.
             Err(error) => {
                 self.fail(error);
                 look(None)
@@ -163,7 +164,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         set.map_err(|error| self.fail(error)).ok().flatten()
     }
 
-    /// `None` when the agent has failed with this.
+    /// Takes out the value of a key. Returns `None` if that fails the agent.
     pub(super) fn take_out(&self, key: &[u8]) -> Option<TakenOut<V>> {
         let taken = self.writable()?.take_out(key);
         let (place, value) = taken.map_err(|error| self.fail(error)).ok()?;
@@ -184,7 +185,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         })
     }
 
-    /// Entries of all keys for which `keep` is true.
+    /// Returns the entries of all keys for which `keep` returns `true`.
     pub(super) fn scan_for(&self, keep: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, V)> {
         let Some(partition) = self.readable() else { return Vec::new() };
         partition.scan((Bound::Unbounded, Bound::Unbounded), keep).unwrap_or_else(|error| {
@@ -208,7 +209,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         })
     }
 
-    /// What a missing key reads as.
+    /// Returns the value that is read for a missing key.
     pub(super) fn default(&self) -> V
     where
         V: Default,
@@ -220,7 +221,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         declared.unwrap_or_default()
     }
 
-    /// The agent cannot go on.
+    /// Fails the agent.
     pub(super) fn fail(&self, error: Error) {
         match &self.binding {
             Binding::Planning(recorder) => recorder.fault(error.to_string()),
@@ -236,13 +237,14 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         self.partition()
     }
 
-    /// A cut may come whenever no event is with the agent, and must not find half of one.
+    /// Returns the partition for writing. Fails the agent outside of an event: a cut may be taken whenever the agent
+    /// holds no event, and must not include half of an event's changes.
     fn writable(&self) -> Option<&Arc<TablePartition<V>>> {
         if let Binding::Live((_, stage)) = &self.binding
             && !stage.cursor.gate.is_busy()
         {
             self.fail(Error::Misuse(format!(
-                "table `{}` is changed outside of an event, where a commit may come at any time; change it between `next()` and the following `next()` (streams of `events()` cannot change tables: use `next_event()` or `take()`)",
+                "table `{}` is changed outside of an event, where a commit may happen at any time; change it between `next()` and the following `next()` (streams of `events()` cannot change tables: use `next_event()` or `take()`)",
                 self.name
             )));
             return None;

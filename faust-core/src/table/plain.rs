@@ -12,15 +12,15 @@ use crate::error::Error;
 use crate::stage::{AgentArg, AgentCx};
 use crate::table_state::TableValue;
 
-/// Values by key, as far as they belong to this agent's partition.
+/// State by key, limited to the keys of this agent's partition.
 ///
-/// An agent takes it as an argument: `counts: Table<String, u64>`, named after the argument. All agents of a partition
-/// that name the same table share it. Writes are committed together with the events they were made in, and go to the
-/// topic `<app>-<table>-changelog`, from which another worker restores the table.
+/// An agent takes it as an argument, `counts: Table<String, u64>`; the table is named after the argument. All agents of
+/// a partition that name the same table share it. Writes are committed together with the events in which they were
+/// made, and are sent to the topic `<app>-<table>-changelog`, from which another worker restores the table.
 ///
-/// Every method is synchronous. Writes are for inside an event, between `next()` and the next `next()`; reads for anywhere
-/// behind the first. What
-/// goes wrong (a store that cannot be read, a value that its codec refuses) fails the agent, as an error would.
+/// All methods are synchronous. Writes are allowed only within an event, between `next()` and the following `next()`;
+/// reads are allowed anywhere after the first `next()`. An error (a store that cannot be read, a value that its codec
+/// rejects) fails the agent, as an error returned by the agent would.
 ///
 /// ```
 /// # use faust_core::table::Table;
@@ -35,15 +35,15 @@ pub struct Table<K, V> {
 }
 
 impl<K: Data, V: TableValue> Table<K, V> {
-    /// A table without a changelog or a store, for calling an agent's function in a unit test.
+    /// Creates a table without a changelog or a store, for calling an agent's function in a unit test.
     ///
     /// # Panics
-    /// The types have no codec.
+    /// Panics if a type has no codec.
     pub fn in_memory(name: &str) -> Self {
         Self { handle: TableHandle::detached(&TableDecl::new(), name) }
     }
 
-    /// A copy of the value of a key; `None` if there is none, whatever the default.
+    /// Returns a copy of the key's value, or `None` if there is none, regardless of the default.
     pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -51,7 +51,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
         self.handle.keyed(key, |bytes| self.handle.find(bytes))
     }
 
-    /// Looks at the value of a key without copying it. The closure may use the table, but for this key.
+    /// Passes a reference to the key's value to `look`, without copying the value. The closure may use the table,
+    /// except for this key.
     pub fn with<Q: KeyRef + ?Sized, R>(&self, key: &Q, look: impl FnOnce(Option<&V>) -> R) -> R
     where
         K: Borrow<Q>,
@@ -59,7 +60,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
         self.handle.keyed(key, |bytes| self.handle.with(bytes, look))
     }
 
-    /// Whether the key has a value.
+    /// Returns `true` if the key has a value.
     pub fn contains<Q: KeyRef + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -67,7 +68,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
         self.handle.keyed(key, |bytes| self.handle.contains(bytes))
     }
 
-    /// Gives the key this value.
+    /// Sets the key's value.
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
     where
         K: Borrow<Q>,
@@ -75,7 +76,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
         self.insert(key, value);
     }
 
-    /// Gives the key this value; what it had before comes back.
+    /// Sets the key's value and returns the previous one.
     pub fn insert<Q: KeyRef + ?Sized>(&self, key: &Q, value: V) -> Option<V>
     where
         K: Borrow<Q>,
@@ -83,7 +84,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
         self.handle.keyed(key, |bytes| self.handle.set(bytes, Some(value)))
     }
 
-    /// Takes the key's value away; it comes back.
+    /// Removes the key's value and returns it.
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -94,7 +95,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
         self.handle.keyed(key, |bytes| self.handle.set(bytes, None))
     }
 
-    /// The place of a key, to be changed in steps. It cannot be kept over an `await`, where others may need the table.
+    /// Returns the entry of a key, for changes in several steps. It cannot be held across an `await`, during which
+    /// others may need the table.
     ///
     /// ```
     /// # use faust_core::table::Table;
@@ -110,39 +112,40 @@ impl<K: Data, V: TableValue> Table<K, V> {
         Entry::new(&self.handle, self.handle.encode(key))
     }
 
-    /// Every key and value of this partition, in the order of the encoded keys, as of now.
+    /// Returns every key and value of this partition at the time of the call, in the order of the encoded keys.
     pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V> {
         self.handle.scan((Bound::Unbounded, Bound::Unbounded))
     }
 
-    /// The keys of this partition, as [`iter`](Self::iter).
+    /// Returns the keys of this partition, like [`iter`](Self::iter).
     pub fn keys(&self) -> impl Iterator<Item = K> + use<K, V> {
         self.iter().map(|(key, _)| key)
     }
 
-    /// The values of this partition, as [`iter`](Self::iter).
+    /// Returns the values of this partition, like [`iter`](Self::iter).
     pub fn values(&self) -> impl Iterator<Item = V> + use<K, V> {
         self.iter().map(|(_, value)| value)
     }
 
-    /// How many keys have a value in this partition. Where the store holds more than memory does, this counts them all.
+    /// Returns the number of keys that have a value in this partition. If the store holds more entries than memory
+    /// does, all of them are counted one by one.
     pub fn len(&self) -> usize {
         self.handle.count()
     }
 
-    /// Whether no key has a value.
+    /// Returns `true` if no key has a value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Takes every value of this partition away.
+    /// Removes all values of this partition.
     pub fn clear(&self) {
         for (key, _) in self.iter() {
             self.remove(&key);
         }
     }
 
-    /// Takes away what `keep` is false for.
+    /// Removes the values for which `keep` returns `false`.
     pub fn retain(&self, keep: impl Fn(&K, &V) -> bool) {
         for (key, value) in self.iter() {
             if !keep(&key, &value) {
@@ -151,14 +154,14 @@ impl<K: Data, V: TableValue> Table<K, V> {
         }
     }
 
-    /// The table's name.
+    /// Returns the table's name.
     pub fn name(&self) -> &str {
         self.handle.name()
     }
 }
 
 impl<K: Data, V: TableValue + Default> Table<K, V> {
-    /// A copy of the value of a key, or the default: `V::default()`, or what `#[table(default = ..)]` says.
+    /// Returns a copy of the key's value, or the default: `V::default()`, or the value of `#[table(default = ..)]`.
     pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> V
     where
         K: Borrow<Q>,
@@ -166,7 +169,7 @@ impl<K: Data, V: TableValue + Default> Table<K, V> {
         self.find(key).unwrap_or_else(|| self.handle.default())
     }
 
-    /// Changes the value of a key in place, beginning with the default; gives back what the closure does.
+    /// Changes the key's value in place, starting from the default if there is none, and returns the closure's result.
     pub fn update<Q: KeyRef + ?Sized, R>(&self, key: &Q, change: impl FnOnce(&mut V) -> R) -> R
     where
         K: Borrow<Q>,
@@ -177,9 +180,9 @@ impl<K: Data, V: TableValue + Default> Table<K, V> {
 }
 
 impl<K: OrderedKey, V: TableValue> Table<K, V> {
-    /// The entries whose keys lie in a range, in order of the keys.
+    /// Returns the entries whose keys lie in `range`, in the order of the keys.
     ///
-    /// Of text and bytes, only that range is read from the store; of other keys, all of the partition.
+    /// For text and bytes, only that range is read from the store; for other keys, the whole partition.
     ///
     /// ```
     /// # use faust_core::table::Table;
@@ -205,9 +208,9 @@ impl<K: OrderedKey, V: TableValue> Table<K, V> {
     }
 }
 
-/// A key whose order is meaningful: text, bytes, integers, and tuples and records of these.
+/// A key with a meaningful order: text, bytes, integers, and tuples and records of these.
 pub trait OrderedKey: Data + Ord {
-    /// Whether its plain bytes have the same order.
+    /// Returns `true` if the plain bytes of the key have the same order.
     #[doc(hidden)]
     fn is_ordered_as_bytes() -> bool {
         use std::any::TypeId;

@@ -1,4 +1,4 @@
-//! What the macros make of annotations, once it runs.
+//! The declarations and hooks that the macros generate, at run time.
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
 use std::sync::Mutex;
@@ -16,14 +16,14 @@ use crate::stream::Stream;
 use crate::time::Timestamp;
 use crate::window::Window;
 
-/// Where the macros look for the facade.
+/// The facade crate, as the macros see it.
 mod facade {
     pub(super) use crate::__private;
     pub(super) use crate::agent::AgentHandle;
     pub(super) use crate::stage::HookHandle;
 }
 
-/// An argument that keeps what was declared of it. The generics are there for the macro to read.
+/// An argument that records its declaration. The macro reads the generic parameters.
 #[derive(Clone)]
 struct Spy<K, V>(std::marker::PhantomData<fn() -> (K, V)>);
 
@@ -60,7 +60,7 @@ fn with_context<R>(agent: &'static str, then: impl FnOnce(&mut AgentCx<'_>) -> R
 }
 
 #[test]
-fn a_declaration_says_what_was_written() {
+fn declarations_contain_the_attribute_values() {
     with_context("count", |cx| (count::DEF.start)(cx).map(drop)).unwrap();
     let [sums, windowed] = SEEN.lock().unwrap()[..] else { panic!("two tables") };
     let sums = sums.table.unwrap();
@@ -94,7 +94,7 @@ async fn late(key: u32, window: Window, event: LateEvent) {
 }
 
 #[test]
-fn hooks_are_called_with_what_they_take() {
+fn hooks_receive_decoded_arguments() {
     assert_eq!((closed::DEF.kind, closed::DEF.table, closed::DEF.name), (HookKind::Close, "sums", "closed"));
     assert_eq!((closed::DEF.help, late::DEF.kind), ("Notes the total.", HookKind::Late));
     let listed = inventory::iter::<crate::stage::HookDef>.into_iter().filter(|def| def.module == module_path!());

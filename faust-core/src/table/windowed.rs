@@ -1,4 +1,4 @@
-//! Tables by key and window.
+//! Windowed tables: values by key and window.
 
 use std::any::Any;
 use std::borrow::Borrow;
@@ -20,9 +20,9 @@ use crate::window::{Window, WindowSpec};
 
 /// Values by key and window: `#[table(window = tumbling("10s"))] sums: WindowedTable<String, i64>`.
 ///
-/// An update goes to every window that holds the event's time, which is that of the event the stream is in; with
-/// batches, [`at`](Self::at) says which event is meant. A window is removed when stream time has passed its end by
-/// `expires`; what comes for it later is counted, and told to a `#[window_late]` function, but changes nothing.
+/// An update applies to every window that contains the timestamp of the stream's current event; for batches,
+/// [`at`](Self::at) selects the event. A window is dropped once stream time has passed its end by `expires`; later
+/// events for it are counted and passed to `#[window_late]`, but change nothing.
 pub struct WindowedTable<K, V> {
     handle: TableHandle<K, V>,
     spec: WindowSpec,
@@ -30,17 +30,17 @@ pub struct WindowedTable<K, V> {
 }
 
 impl<K: Data, V: TableValue> WindowedTable<K, V> {
-    /// A table without a changelog or a store, for calling an agent's function in a unit test. The event at hand is
-    /// taken to be of now; [`at_time`](Self::at_time) says otherwise.
+    /// Creates a table without a changelog or a store, for calling an agent's function in a unit test. The current time
+    /// is used as the event's timestamp; [`at_time`](Self::at_time) overrides it.
     ///
     /// # Panics
-    /// The types have no codec, or the windows are none.
+    /// Panics if a type has no codec or the windows are invalid.
     pub fn in_memory(name: &str, spec: WindowSpec) -> Self {
         let decl = TableDecl { window: Some(WindowDecl::of(spec)), ..TableDecl::new() };
         Self { handle: TableHandle::detached(&decl, name), spec, relative_to: RelativeTo::Stream }
     }
 
-    /// Gives the key this value in every window that holds the event.
+    /// Sets the key's value in every window that contains the event.
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
     where
         K: Borrow<Q>,
@@ -48,7 +48,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
         self.here().set(key, value);
     }
 
-    /// Takes the key's value away from every window that holds the event.
+    /// Removes the key's value from every window that contains the event.
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -56,7 +56,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
         self.here().remove(key);
     }
 
-    /// Whether the key has a value in the latest window that holds the event.
+    /// Returns `true` if the key has a value in the latest window that contains the event.
     pub fn contains<Q: KeyRef + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -64,7 +64,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
         self.windows_of(key).find_current().is_some()
     }
 
-    /// The key's values in its windows, to choose one from.
+    /// Returns the key's values by window, to select one from.
     pub fn windows_of<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'_, K, V>
     where
         K: Borrow<Q>,
@@ -72,7 +72,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
         WindowSet { table: self, key: self.handle.encode(key), time: None, value: None }
     }
 
-    /// The table as of a given event, such as one of a batch.
+    /// Returns the table as of a given event, such as one of a batch.
     ///
     /// ```
     /// # use faust_core::{stream::Stream, table::WindowedTable};
@@ -94,12 +94,12 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
         WindowedAt { table: self, time: Some(event.timestamp()), value, place }
     }
 
-    /// The table as of a given time.
+    /// Returns the table as of a given time.
     pub fn at_time(&self, time: Timestamp) -> WindowedAt<'_, K, V> {
         WindowedAt { table: self, time: Some(time), value: None, place: None }
     }
 
-    /// The key's windows and their values, the oldest first.
+    /// Returns the key's windows and their values, oldest first.
     pub fn history<Q: KeyRef + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (Window, V)> + use<K, V, Q>
     where
         K: Borrow<Q>,
@@ -111,7 +111,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
         found.filter_map(move |(composite, value)| Some((spec.window_at(split_store_key(&composite)?.0), value)))
     }
 
-    /// All keys that have a value in a window, with their values, in the order of the encoded keys.
+    /// Returns all keys that have a value in the window, with their values, in the order of the encoded keys.
     pub fn in_window(&self, window: Window) -> impl Iterator<Item = (K, V)> + use<K, V> {
         let prefix = |start: i64| {
             let mut key = Vec::with_capacity(8);
@@ -127,7 +127,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
         keyed.collect::<Vec<_>>().into_iter()
     }
 
-    /// Every key, window and value of this partition, the oldest windows first.
+    /// Returns every key, window and value of this partition, oldest windows first.
     pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
         let found = self.handle.scan_bytes((Bound::Unbounded, Bound::Unbounded)).into_iter();
         let all = found.filter_map(|(composite, value)| {
@@ -137,22 +137,22 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
         all.collect::<Vec<_>>().into_iter()
     }
 
-    /// How many values there are in all windows of this partition.
+    /// Returns the number of values in all windows of this partition.
     pub fn len(&self) -> usize {
         self.handle.count()
     }
 
-    /// Whether there are none.
+    /// Returns `true` if there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The table's windows.
+    /// Returns the specification of the table's windows.
     pub fn spec(&self) -> WindowSpec {
         self.spec
     }
 
-    /// The table's name.
+    /// Returns the table's name.
     pub fn name(&self) -> &str {
         self.handle.name()
     }
@@ -161,12 +161,12 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
         WindowedAt { table: self, time: None, value: None, place: None }
     }
 
-    /// The wall clock; on the test driver, the driver's.
+    /// Returns the time of the wall clock, or of the test driver's clock.
     fn now(&self) -> Timestamp {
         self.handle.stage().map_or_else(Timestamp::now, |stage| stage.clock.now())
     }
 
-    /// The time of the event at hand; an agent that is in none, or in many, has failed.
+    /// Returns the timestamp of the current event. Fails the agent if there is none, or if there are several.
     fn event_time(&self) -> Option<Timestamp> {
         let Some(stage) = self.handle.stage() else { return Some(self.now()) };
         let time = stage.cursor.event_time();
@@ -181,7 +181,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
 }
 
 impl<K: Data, V: TableValue + Default> WindowedTable<K, V> {
-    /// The key's values in its windows, to choose one from: `sums.get(&key).current()`.
+    /// Returns the key's values by window, to select one from: `sums.get(&key).current()`.
     pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'_, K, V>
     where
         K: Borrow<Q>,
@@ -189,7 +189,7 @@ impl<K: Data, V: TableValue + Default> WindowedTable<K, V> {
         self.windows_of(key)
     }
 
-    /// Changes the value of a key in place, in every window that holds the event, beginning with the default.
+    /// Changes the key's value in place in every window that contains the event, starting from the default.
     pub fn update<Q: KeyRef + ?Sized>(&self, key: &Q, change: impl FnMut(&mut V))
     where
         K: Borrow<Q>,
@@ -201,15 +201,15 @@ impl<K: Data, V: TableValue + Default> WindowedTable<K, V> {
 /// A windowed table as of a given time, from [`WindowedTable::at`].
 pub struct WindowedAt<'a, K, V> {
     table: &'a WindowedTable<K, V>,
-    /// `None` is the time of the event at hand.
+    /// `None` means the timestamp of the current event.
     time: Option<Timestamp>,
-    /// The time that a field of the event holds.
+    /// Timestamp in the field that the table is relative to.
     value: Option<Timestamp>,
     place: Option<Position>,
 }
 
 impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
-    /// Gives the key this value in every window that holds the time.
+    /// Sets the key's value in every window that contains the time.
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
     where
         K: Borrow<Q>,
@@ -217,7 +217,7 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
         self.each_window(key, |handle, composite| drop(handle.set(composite, Some(value.clone()))));
     }
 
-    /// Takes the key's value away from every window that holds the time.
+    /// Removes the key's value from every window that contains the time.
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -229,7 +229,7 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
         });
     }
 
-    /// The key's values in its windows, to choose one from.
+    /// Returns the key's values by window, to select one from.
     pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'a, K, V>
     where
         K: Borrow<Q>,
@@ -237,7 +237,7 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
         WindowSet { table: self.table, key: self.table.handle.encode(key), time: self.time, value: self.value }
     }
 
-    /// Changes the value of a key in place, in every window that holds the time, beginning with the default.
+    /// Changes the key's value in place in every window that contains the time, starting from the default.
     pub fn update<Q: KeyRef + ?Sized>(&self, key: &Q, mut change: impl FnMut(&mut V))
     where
         K: Borrow<Q>,
@@ -259,7 +259,8 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
         handle.keyed(key, |bytes| {
             let mut composite = Vec::with_capacity(bytes.len() + 8);
             for window in spec.containing(time) {
-                // By its own stream's time; or another agent's, which is further, has closed it.
+                // The window has expired by the time of this stage's stream, or a stage of another agent that is
+                // further ahead has closed it.
                 let is_late = |now: &Timestamp| {
                     spec.is_expired(window, *now) || closed_to.is_some_and(|closed_to| window.start() < closed_to)
                 };
@@ -282,13 +283,13 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     }
 }
 
-/// A key's values in its windows, from [`WindowedTable::get`].
+/// A key's values by window, from [`WindowedTable::get`].
 ///
-/// Each read also exists as `find_..`, which is `None` where there is no value, whatever the default.
+/// Each read also exists as `find_..`, which returns `None` if there is no value, regardless of the default.
 pub struct WindowSet<'a, K, V> {
     table: &'a WindowedTable<K, V>,
     key: Vec<u8>,
-    /// `None` is the time of the event at hand.
+    /// `None` means the timestamp of the current event.
     time: Option<Timestamp>,
     value: Option<Timestamp>,
 }
@@ -298,7 +299,7 @@ macro_rules! reads {
         impl<K: Data, V: TableValue> WindowSet<'_, K, V> {
             $(
                 $(#[$doc])*
-                #[doc = "\n\n`None` if there is none."]
+                #[doc = "\n\nReturns `None` if there is no value."]
                 pub fn $find(&self $(, $arg: $ty)?) -> Option<V> {
                     let $set = self;
                     let window: Option<Window> = $window;
@@ -319,18 +320,19 @@ macro_rules! reads {
 }
 
 reads! {
-    /// The value in the latest window that holds the event.
+    /// Returns the value in the latest window that contains the event.
     find_current, current() => |set| Some(set.table.spec.current(set.event_time()?));
-    /// The value in the oldest window that holds the event: with windows of a minute, the last minute so far.
+    /// Returns the value in the oldest window that contains the event: with windows of one minute, the last minute so
+    /// far.
     find_earliest, earliest() => |set| Some(set.table.spec.earliest(set.event_time()?));
-    /// The value in the latest window that holds this moment by the wall clock.
+    /// Returns the value in the latest window that contains the current time of the wall clock.
     find_now, now() => |set| Some(set.table.spec.current(set.table.now()));
-    /// The value in the latest window that holds a moment so long before the event.
+    /// Returns the value in the latest window that contains the event's timestamp minus `before`.
     find_delta, delta(before: Duration) => |set| Some(set.table.spec.delta(set.event_time()?, before));
-    /// The value in the latest window that holds the time the table is relative to: the event's, the wall clock's, or
-    /// that of a field.
+    /// Returns the value in the latest window that contains the time the table is relative to: the event's, the wall
+    /// clock's, or that of a field.
     find_value, value() => |set| Some(set.table.spec.current(set.relative_time()?));
-    /// The value in a given window.
+    /// Returns the value in a given window.
     find_window, window(window: Window) => |_set| Some(window);
 }
 
@@ -354,7 +356,7 @@ impl<K: Data, V: TableValue> WindowSet<'_, K, V> {
                 let time = self.value.or_else(field);
                 if time.is_none() {
                     self.table.handle.fail(Error::Misuse(format!(
-                        "windowed table `{}` is relative to a field that the event at hand does not have; `value()` can be used where the stream yields that record, or with `at(&event)`",
+                        "windowed table `{}` is relative to a field that the current event does not have; use `value()` where the stream yields that record, or after `at(&event)`",
                         self.table.handle.name()
                     )));
                 }
@@ -369,7 +371,7 @@ impl<K: Data, V: TableValue> AgentArg for WindowedTable<K, V> {
         let decl = spec.table.unwrap_or_default();
         let Some(window) = decl.window else {
             let fault = format!(
-                "agent `{}`: windowed table `{}` does not say which windows; write `#[table(window = tumbling(\"10s\"))] {1}: ..`",
+                "agent `{}`: windowed table `{}` declares no windows; write `#[table(window = tumbling(\"10s\"))] {1}: ..`",
                 cx.agent, spec.name
             );
             return Err(Error::setup(vec![fault]));

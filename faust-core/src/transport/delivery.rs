@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use crate::error::TransportError;
 
-/// The messages sent in one generation of one task, between two cuts.
+/// The messages that one task run sends between two cuts.
 ///
 /// A commit waits for exactly these messages. A flush would also wait for those of other tasks.
 #[derive(Debug, Default)]

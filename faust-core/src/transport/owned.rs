@@ -1,4 +1,4 @@
-//! A message to be sent that outlives the buffers it was encoded in.
+//! An outgoing message that owns its contents.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use super::port::Outgoing;
 use crate::message::{Headers, OwnedMessage};
 use crate::time::Timestamp;
 
-/// A message that waits for room, out of the buffers it was encoded in.
+/// An outgoing message that waits for room in the producer's buffer, independent of the buffers it was encoded in.
 pub(crate) struct Owned {
     partition: Option<i32>,
     key: Option<Bytes>,

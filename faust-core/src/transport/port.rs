@@ -17,62 +17,63 @@ use crate::time::{Clock, Timestamp};
 
 /// A cluster of brokers, real or embedded.
 pub trait Transport: Send + Sync + 'static {
-    /// The address or name to show people.
+    /// Returns the address or name of the cluster, for log lines and errors.
     fn describe(&self) -> String;
 
-    /// Its time: the system's, unless it is a cluster that has one of its own.
+    /// Returns the clock of the cluster: the system's clock, unless the cluster has its own.
     fn clock(&self) -> Clock {
         Clock::default()
     }
 
-    /// Opens a producer. Its messages are idempotent: a retry inside it repeats nothing.
+    /// Opens an idempotent producer: its internal retries do not duplicate messages.
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError>;
 
-    /// Look-ups and declarations.
+    /// Opens a client for look-ups and administration.
     fn admin(&self) -> Result<Arc<dyn Admin>, TransportError>;
 
-    /// Joins the consumer group and stays in it until [`Group::leave`]. What is assigned and revoked goes to `listener`.
+    /// Joins the consumer group until [`Group::leave`]. Assignments and revocations are passed to `listener`.
     fn join(
         &self,
         subscription: Subscription,
         listener: Arc<dyn GroupListener>,
     ) -> Result<Arc<dyn Group>, TransportError>;
 
-    /// Reads partitions outside any group from chosen offsets, message by message, for `consume`.
+    /// Reads partitions outside of any group, from given offsets, message by message. Used by `consume`.
     fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError>;
 
-    /// Reads partitions outside any group as fast as a group reads its own, each from its own queue, in the order given.
+    /// Reads partitions outside of any group, as fast as a group reads its own. Returns one queue for each partition,
+    /// in the given order.
     ///
-    /// An offset that the log does not hold is the queue's error of the kind
-    /// [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange): nothing is skipped in silence.
+    /// An offset that is out of the log's range is reported by the queue as an error of kind
+    /// [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange): no message is skipped silently.
     fn tail(
         &self,
         from: Vec<(TopicPartition, StartAt)>,
     ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>>;
 }
 
-/// What to join a group with.
+/// The parameters for joining a group.
 #[derive(Clone, Debug)]
 pub struct Subscription {
-    /// The consumer group: the app's id with its version.
+    /// Name of the consumer group: the app's id with its version.
     pub group: String,
-    /// Every topic some stage of the plan reads.
+    /// Topics that the stages of the plan read.
     pub topics: Vec<Arc<str>>,
-    /// Partitions of all those topics together: the reading memory is divided by it.
+    /// Total number of partitions of these topics, by which the fetch memory is divided.
     pub partitions: usize,
 }
 
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
-    /// The topic's name, shared because it is cloned with every report.
+    /// Name of the topic, shared because it is cloned with every report.
     pub topic: Arc<str>,
-    /// Counted from 0.
+    /// Number of the partition, counted from 0.
     pub partition: i32,
 }
 
 impl TopicPartition {
-    /// Pairs the two.
+    /// Creates a pair of topic and partition.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
         Self { topic: topic.into(), partition }
     }
@@ -84,31 +85,34 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Hears of assignments. Called on the transport's own thread; must not block in `assigned`.
+/// A listener for assignments, called on the transport's own thread. `assigned` must not block.
 pub trait GroupListener: Send + Sync {
-    /// These partitions are this worker's now, each with its queue standing at [`Assigned::start`].
+    /// Called when these partitions have been assigned to this worker, each with its queue positioned at
+    /// [`Assigned::start`].
     fn assigned(&self, partitions: Vec<Assigned>);
 
-    /// These partitions go. The transport waits for the future (finish, commit) before it lets them go, but never
-    /// longer than its rebalance budget. With `lost` they have gone already and a commit would be refused.
+    /// Called when these partitions are revoked. The transport waits for the future (finish, commit) before it gives
+    /// them up, but never longer than its rebalance budget. If `lost` is set, the partitions are already lost and a
+    /// commit would be rejected.
     fn revoked(&self, partitions: Vec<TopicPartition>, lost: bool) -> BoxFuture<'static, ()>;
 
-    /// The group or the connection has a fault that a retry inside the transport cannot mend.
+    /// Called when the group or the connection has an error that a retry within the transport cannot resolve.
     fn failed(&self, error: TransportError);
 
-    /// The brokers went away or came back: for logs and metrics, nothing to do.
+    /// Called when the brokers have become unavailable or available again. This is for logs and metrics; no action is
+    /// needed.
     fn connection(&self, up: bool, detail: &str);
 }
 
-/// A partition given to this worker.
+/// A partition assigned to this worker.
 pub struct Assigned {
-    /// Which.
+    /// The partition.
     pub partition: TopicPartition,
-    /// What was last committed for it, if anything.
+    /// Last committed offset and metadata of the partition, if any.
     pub committed: Option<Committed>,
-    /// The first offset the queue will yield: the committed one, or where `consumer_auto_offset_reset` points.
+    /// First offset that the queue yields: the committed one, or the one that `consumer_auto_offset_reset` selects.
     pub start: i64,
-    /// Where its messages are read.
+    /// Queue of its messages.
     pub queue: Box<dyn PartitionQueue>,
 }
 
@@ -118,21 +122,21 @@ impl fmt::Debug for Assigned {
     }
 }
 
-/// A committed offset and the text committed with it.
+/// A committed offset and its metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// The next offset to read.
+    /// Next offset to read.
     pub offset: i64,
-    /// Written by [`Group::commit`]; other programs leave it empty or write their own.
+    /// Metadata, as written by [`Group::commit`]. Other programs leave it empty or write their own.
     pub metadata: String,
 }
 
 /// The messages of one assigned partition, in offset order.
 pub trait PartitionQueue: Send {
-    /// Hands up to `max` messages that are there to `each`. With none, registers the waker and is pending.
+    /// Passes up to `max` available messages to `each`. If there are none, registers the waker and returns `Pending`.
     ///
     /// # Errors
-    /// What went wrong with this partition; reading may go on after a retriable one.
+    /// Returns an error of this partition. Reading may continue after a retriable one.
     fn poll_batch(
         &mut self,
         cx: &mut Context<'_>,
@@ -140,20 +144,20 @@ pub trait PartitionQueue: Send {
         each: &mut dyn FnMut(RawMessage<'_>),
     ) -> Poll<Result<usize, TransportError>>;
 
-    /// Goes on reading at `offset`; what was prefetched is dropped.
+    /// Moves the position to `offset` and discards prefetched messages.
     fn seek(&mut self, offset: i64) -> Result<(), TransportError>;
 
-    /// Whether the last poll saw the partition's end and nothing has arrived since. An end wakes who waits: look at
-    /// this after every poll, also after a pending one.
+    /// Returns `true` if the last poll reached the partition's end and no message has arrived since. Reaching the end
+    /// wakes the waiting task: check this after every poll, even a pending one.
     fn at_end(&self) -> bool;
 }
 
-/// Membership in a consumer group.
+/// A membership in a consumer group.
 pub trait Group: Send + Sync {
-    /// Commits all of these in one request and waits for the answer.
+    /// Commits all these offsets in one request and waits for the response.
     fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>>;
 
-    /// Gives the partitions back (through [`GroupListener::revoked`]) and leaves.
+    /// Gives up the partitions (through [`GroupListener::revoked`]) and leaves the group.
     fn leave(&self) -> BoxFuture<'_, ()>;
 
     /// Drops out as a crashed process would, without a revocation: another member takes over after the session timeout.
@@ -162,143 +166,145 @@ pub trait Group: Send + Sync {
 
 /// A producer.
 pub trait Sink: Send + Sync {
-    /// A handle to write to one topic: what is looked up once rather than per message.
+    /// Returns a handle for writing to one topic, which is looked up once rather than for every message.
     fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, TransportError>;
 
-    /// Waits until the buffer has room again, or a moment has passed.
+    /// Waits until the buffer has room again, or a short time has passed.
     fn room(&self) -> BoxFuture<'_, ()>;
 
-    /// Waits until everything sent so far is delivered or has failed, at most `within`.
+    /// Waits until all messages sent so far have been acknowledged or have failed, for `within` at most.
     fn flush(&self, within: Duration) -> BoxFuture<'_, Result<(), TransportError>>;
 }
 
-/// Writes to one topic.
+/// A handle for writing to one topic.
 pub trait SinkTopic: Send + Sync {
-    /// Puts a message into the producer's buffer; `delivery` counts it and hears of its fate.
+    /// Adds a message to the producer's buffer. `delivery` counts the message and records its result.
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused>;
 }
 
 /// A message to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct Outgoing<'a> {
-    /// A fixed partition; otherwise the key places it by murmur2 as in Java.
+    /// Partition to send to. If absent, the key determines it, by murmur2 as in the Java client.
     pub partition: Option<i32>,
-    /// See [`RawMessage::key`].
+    /// Key of the message; see [`RawMessage::key`].
     pub key: Option<&'a [u8]>,
-    /// See [`RawMessage::payload`].
+    /// Payload of the message; see [`RawMessage::payload`].
     pub payload: Option<&'a [u8]>,
-    /// Go along unchanged.
+    /// Headers of the message, which are sent unchanged.
     pub headers: Headers,
-    /// Absent means the time of sending.
+    /// Timestamp of the message. If absent, the time of sending is used.
     pub timestamp: Option<Timestamp>,
 }
 
-/// Why a message did not enter the producer's buffer.
+/// The reason for which a message was not added to the producer's buffer.
 #[derive(Debug)]
 pub enum SendRefused {
-    /// No room: wait for [`Sink::room`] and try again.
+    /// The buffer is full: wait for [`Sink::room`] and retry.
     Full,
-    /// It would never be accepted.
+    /// The message is rejected permanently.
     Failed(TransportError),
 }
 
-/// Reads outside any group.
+/// A reader outside of any group.
 pub trait Reader: Send {
-    /// The next message of any of the partitions; `None` when `within` passed without one.
+    /// Returns the next message of any of the partitions, or `None` if none arrives within `within`.
     fn next(&mut self, within: Duration) -> BoxFuture<'_, Result<Option<Read>, TransportError>>;
 }
 
-/// What a [`Reader`] came upon.
+/// The result of a read by a [`Reader`].
 #[derive(Clone, Debug)]
 pub enum Read {
     /// A message.
     Message(TopicPartition, OwnedMessage),
-    /// The partition's end as of now.
+    /// The end of the partition has been reached, for now.
     End(TopicPartition),
 }
 
-/// Where to begin to read.
+/// The position at which reading starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartAt {
-    /// The oldest message kept.
+    /// The log start offset.
     Earliest,
-    /// Only what comes from now on.
+    /// The high watermark: only messages that arrive from now on.
     Latest,
-    /// This offset.
+    /// The given offset.
     Offset(i64),
 }
 
-/// The oldest kept offset and the high watermark of each partition.
+/// The log start offset and the high watermark of each partition.
 pub type Watermarks = BTreeMap<TopicPartition, (i64, i64)>;
 
-/// Look-ups and declarations.
+/// Look-ups and administration of topics and groups.
 pub trait Admin: Send + Sync {
-    /// The topics of these names that exist, or all; by name, with their partition counts.
+    /// Returns the topics of these names that exist, or all topics, with their partition counts.
     fn topics(&self, names: Option<Vec<String>>) -> BoxFuture<'_, Result<BTreeMap<String, i32>, TransportError>>;
 
-    /// Creates topics; one that exists already is left as it is and is no error.
+    /// Creates topics. Topics that already exist are left unchanged, without an error.
     fn create(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<(), TransportError>>;
 
-    /// Deletes topics; one that does not exist is no error.
+    /// Deletes topics. Topics that do not exist are ignored.
     fn delete(&self, topics: Vec<String>) -> BoxFuture<'_, Result<(), TransportError>>;
 
-    /// Deletes the messages before these offsets for good. Messages that are gone already are no error.
+    /// Deletes the messages before these offsets permanently. Messages that are already deleted are ignored.
     ///
     /// # Errors
-    /// [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange) for an offset above the high watermark.
+    /// Returns an error of kind [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange) if an offset is above the
+    /// high watermark.
     fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>>;
 
-    /// The ids of those of these topics that exist, as Kafka's own tools write them: a topic that was deleted and created
-    /// again has another one. Empty for a topic of a broker from before Kafka 2.8, which knows no ids.
+    /// Returns the ids of these topics, if they exist, in the format of Kafka's own tools. A topic that was deleted and
+    /// created again has another id. The id is empty if the broker is older than Kafka 2.8, which has no ids.
     fn topic_ids(&self, names: Vec<String>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>>;
 
-    /// The oldest kept offset and the high watermark of each.
+    /// Returns the log start offset and the high watermark of each partition.
     fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>>;
 
-    /// The value of one configuration, such as `cleanup.policy`, of each of these topics; those that do not exist, or
-    /// do not tell, are left out.
+    /// Returns the value of one configuration, such as `cleanup.policy`, of each of these topics. Topics that do not
+    /// exist or do not report it are omitted.
     fn configs(
         &self,
         topics: Vec<String>,
         name: &'static str,
     ) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>>;
 
-    /// What the group has committed; partitions without a commit are left out.
+    /// Returns the group's committed offsets. Partitions without a commit are omitted.
     fn committed(
         &self,
         group: &str,
         of: Vec<TopicPartition>,
     ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>>;
 
-    /// Every consumer group, by name, with the number of its members. A group of KIP-848's protocol may be told as empty.
+    /// Returns every consumer group with the number of its members. A group of the KIP-848 protocol may be reported as
+    /// empty.
     fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>>;
 
-    /// Deletes a group with all that it has committed; one that does not exist is no error.
+    /// Deletes a group with all its committed offsets. A group that does not exist is ignored.
     ///
     /// # Errors
-    /// [`Fatal`](TransportErrorKind::Fatal) for a group that has members.
+    /// Returns an error of kind [`Fatal`](TransportErrorKind::Fatal) if the group has members.
     fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>>;
 }
 
 /// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
-    /// Its name.
+    /// Name of the topic.
     pub name: String,
-    /// How many partitions.
+    /// Number of partitions.
     pub partitions: i32,
-    /// Copies of each partition.
+    /// Replication factor.
     pub replication: i16,
-    /// Kafka's own names, such as `retention.ms`.
+    /// Configurations under Kafka's own names, such as `retention.ms`.
     pub configs: BTreeMap<String, String>,
 }
 
-/// A group that cannot be deleted yet.
+/// Returns the error for a group that cannot be deleted yet.
 pub(super) fn has_members(group: &str) -> TransportError {
     TransportError::fatal(format!("deletion of group `{group}`"), "it has members: stop its workers first")
 }
 
-/// A topic's id (KIP-516) as text.
+/// Returns a topic's id (KIP-516) as text.
 pub(super) fn topic_id_text(id: u128) -> String {
     if id == 0 { String::new() } else { BASE64_URL_SAFE_NO_PAD.encode(id.to_be_bytes()) }
 }
