@@ -4,5 +4,10 @@
 //! millisecond, and starts are multiples of the step whatever the size.
 
 pub mod key;
+mod span;
+mod kind;
+mod tumbling;
+mod hopping;
 pub(super) mod spec;
-pub use self::spec::{Window, WindowSpec};
+pub use self::span::Window;
+pub use self::spec::WindowSpec;

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::window::kind::clamped;
 
 const LIMITS: [i64; 6] = [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX];
 
@@ -36,20 +37,20 @@ proptest! {
     /// after a start. They are exactly the windows starting at multiples of the step that contain the time.
     #[test]
     fn a_time_is_in_exactly_these_windows(spec in specs(), time in times()) {
-        let time = spec.clamped(Timestamp(time));
-        let (size, step) = (spec.size_ms, spec.step_ms);
+        let time = clamped(Timestamp(time), spec.kind().size_ms());
+        let (size, step) = (spec.kind().size_ms(), spec.kind().step_ms());
         let windows = all(spec, time);
         let one_more = i64::from(time.rem_euclid(step) < size % step);
         prop_assert_eq!(windows.len() as i64, size / step + one_more);
         prop_assert!(windows.len() as u64 <= spec.count_per_event());
         for window in &windows {
-            prop_assert_eq!(window.start.0.rem_euclid(step), 0);
-            prop_assert_eq!(window.end.0 - window.start.0, size);
+            prop_assert_eq!(window.start().0.rem_euclid(step), 0);
+            prop_assert_eq!(window.end().0 - window.start().0, size);
             prop_assert!(window.contains(Timestamp(time)));
         }
-        prop_assert!(windows.windows(2).all(|pair| pair[1].start.0 - pair[0].start.0 == step), "oldest first, none left out");
+        prop_assert!(windows.windows(2).all(|pair| pair[1].start().0 - pair[0].start().0 == step), "oldest first, none left out");
         // The adjacent windows on both sides, if they exist, do not contain the time.
-        let (first, last) = (windows[0].start.0, windows[windows.len() - 1].start.0);
+        let (first, last) = (windows[0].start().0, windows[windows.len() - 1].start().0);
         prop_assert!(first.checked_sub(step).is_none_or(|start| start + size <= time));
         prop_assert!(last.checked_add(step).is_none_or(|start| start > time));
     }
@@ -59,13 +60,13 @@ proptest! {
     fn windows_cover_every_time(spec in specs(), time in times()) {
         let windows = all(spec, time);
         prop_assert!(!windows.is_empty());
-        let inside = spec.clamped(Timestamp(time));
+        let inside = clamped(Timestamp(time), spec.kind().size_ms());
         prop_assert!(windows.iter().all(|window| window.contains(Timestamp(inside))));
         let apart = i128::from(time) - i128::from(inside);
-        prop_assert!(apart.abs() <= i128::from(spec.size_ms), "a time at the limit moves by at most one size");
+        prop_assert!(apart.abs() <= i128::from(spec.kind().size_ms()), "a time at the limit moves by at most one size");
         for window in windows {
-            prop_assert!(all(spec, window.start.0).contains(&window) || spec.clamped(window.start) != window.start.0);
-            prop_assert_eq!(spec.window_at(window.start), window);
+            prop_assert!(all(spec, window.start().0).contains(&window) || clamped(window.start(), spec.kind().size_ms()) != window.start().0);
+            prop_assert_eq!(spec.window_at(window.start()), window);
         }
     }
 
@@ -85,14 +86,14 @@ proptest! {
     #[test]
     fn expiry_is_monotone(spec in specs(), time in times(), stream in times(), later in 0..i64::MAX) {
         let window = spec.current(Timestamp(time));
-        let closes_at = i128::from(window.end.0) + i128::from(spec.expires_ms);
+        let closes_at = i128::from(window.end().0) + i128::from(spec.expires_ms);
         for stream in [stream, closes_at.clamp(i64::MIN.into(), i64::MAX.into()) as i64] {
             for stream in [stream.saturating_sub(1), stream, stream.saturating_add(later)] {
                 let expired = spec.is_expired(window, Timestamp(stream));
                 prop_assert_eq!(expired, i128::from(stream) >= closes_at);
-                prop_assert_eq!(expired, window.start.0 < spec.has_closed_before(Timestamp(stream)));
+                prop_assert_eq!(expired, window.start().0 < spec.has_closed_before(Timestamp(stream)));
                 prop_assert!(!expired || spec.is_expired(window, Timestamp(stream.saturating_add(later))));
-                prop_assert!(!expired || stream >= window.end.0);
+                prop_assert!(!expired || stream >= window.end().0);
             }
         }
         prop_assert_eq!(i128::from(spec.closes_at(window).0), closes_at.min(i64::MAX.into()));
@@ -110,7 +111,7 @@ proptest! {
 #[test]
 fn windows_start_at_multiples_of_the_step() {
     let starts = |size, step, time| -> Vec<i64> {
-        all(WindowSpec::hopping(ms(size), ms(step)).unwrap(), time).iter().map(|window| window.start.0).collect()
+        all(WindowSpec::hopping(ms(size), ms(step)).unwrap(), time).iter().map(|window| window.start().0).collect()
     };
     let cases: [(i64, i64, i64, &[i64]); 8] = [
         (10, 10, 9, &[0]),
