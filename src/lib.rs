@@ -25,7 +25,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-pub use faust_core::agent::{AgentArg, AgentDef, AgentHandle, AgentOptions, AgentOutput, EventArg};
+pub use faust_core::agent::{AgentArg, AgentHandle, AgentOptions, AgentOutput, EventArg};
 pub use faust_core::aggregate;
 pub use faust_core::app::{AgentInfo, App, AppBuilder};
 pub use faust_core::client::Client;
@@ -37,7 +37,7 @@ pub use faust_core::error::{BoxError, Error, Result, SetupErrors};
 pub use faust_core::message::{Headers, OwnedMessage, RawKey};
 pub use faust_core::partitioner::partition_of;
 pub use faust_core::plan::{Plan, TablePlan};
-pub use faust_core::stage::{HookDef, HookHandle, HookKind, LateEvent};
+pub use faust_core::stage::{HookHandle, LateEvent};
 pub use faust_core::stats::Counts;
 pub use faust_core::stream::{Batches, Enumerated, Event, Events, Items, Stream};
 pub use faust_core::table::{Entry, OrderedKey, Table, TableValue, ValueMut, WindowSet, WindowedAt, WindowedTable};
@@ -46,6 +46,7 @@ pub use faust_core::task::{RestoreListener, RestoreProgress};
 pub use faust_core::testing;
 pub use faust_core::time::{Timestamp, parse_duration};
 pub use faust_core::topic::{RawTopic, Recorded, SendOptions, Topic};
+#[doc(hidden)]
 pub use faust_core::transport;
 pub use faust_core::window::{self, Window, WindowSpec};
 pub use faust_core::worker::{Status, TableView, WindowedView, Worker, WorkerOptions};

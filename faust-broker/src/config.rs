@@ -30,6 +30,7 @@ pub struct BrokerConfig {
 
 /// The storage of a broker's topics, records and groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Storage {
     /// In memory. All data is lost when the broker stops, and its size is bounded by the topics' retention.
     Memory,
@@ -42,6 +43,7 @@ pub enum Storage {
 
 /// The port a broker listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Port {
     /// This port; starting fails if it is not available.
     Exact(u16),

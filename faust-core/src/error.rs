@@ -192,45 +192,45 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// What a broker or the way to it refused.
+/// A failed request to a broker, or a failed connection.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}: {why}")]
 #[non_exhaustive]
 pub struct TransportError {
     /// The attempt, such as ``commit of group `app` ``.
     pub what: String,
-    /// The reason as the broker or the client gave it.
+    /// The reason, as reported by the broker or the client.
     pub why: String,
-    /// What the engine can do about it.
+    /// The class of the error, by the action it calls for.
     pub kind: TransportErrorKind,
 }
 
-/// What can be done about a [`TransportError`].
+/// The class of a [`TransportError`], by the action it calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportErrorKind {
-    /// The broker is away or busy: the same attempt may succeed later.
+    /// The broker is unavailable or busy: the same attempt may succeed later.
     Retriable,
-    /// The group has moved on: the partitions are no longer ours, the work is another member's.
+    /// The partitions have been assigned to another member of the group.
     Rebalanced,
     /// The start offset no longer exists in the log.
     OffsetOutOfRange,
-    /// It will not succeed however often it is tried.
+    /// Every further attempt will fail.
     Fatal,
 }
 
 impl TransportError {
-    /// A fault that later attempts may not meet.
+    /// Creates an error that later attempts may not meet.
     pub fn retriable(what: impl Into<String>, why: impl ToString) -> Self {
         Self { what: what.into(), why: why.to_string(), kind: TransportErrorKind::Retriable }
     }
 
-    /// A fault that stays.
+    /// Creates an error that every further attempt will meet.
     pub fn fatal(what: impl Into<String>, why: impl ToString) -> Self {
         Self { what: what.into(), why: why.to_string(), kind: TransportErrorKind::Fatal }
     }
 
-    /// Whether waiting may help.
+    /// Returns `true` if a later attempt may succeed.
     pub fn is_retriable(&self) -> bool {
         self.kind == TransportErrorKind::Retriable
     }

@@ -32,7 +32,7 @@ pub mod testing;
 
 pub use stage::dead_letter;
 
-/// What the macros emit by name. Not public API: it may change in a patch release.
+/// Names that the macros emit. Not public API: it may change in a patch release.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::agent::{AgentDef, output, per_event, per_event_to_sinks};

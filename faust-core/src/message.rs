@@ -10,6 +10,7 @@ use crate::time::Timestamp;
 
 /// A message borrowed from the transport's buffer, so that decoding copies only what it needs.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RawMessage<'a> {
     /// Offset in the partition.
     pub offset: i64,
@@ -25,6 +26,7 @@ pub struct RawMessage<'a> {
 
 /// A message that outlives the transport's buffer: buffered for an agent that is behind, or for the dead-letter topic.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct OwnedMessage {
     /// See [`RawMessage::offset`].
     pub offset: i64,

@@ -30,6 +30,7 @@ impl<T: Serialize + ?Sized> KeyRef for T {}
 /// The part of a message that a coder encodes. It selects the default codec: integers are `raw` as keys and `json` as
 /// values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Role {
     /// The message's key, which determines its partition.
     Key,

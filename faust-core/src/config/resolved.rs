@@ -8,6 +8,7 @@ use super::value::Secret;
 
 /// The resolved settings with their origins.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Resolved {
     /// The effective settings.
     pub settings: Settings,

@@ -80,6 +80,7 @@ impl fmt::Display for ByteSize {
 
 /// The address of a Kafka cluster or of the embedded broker.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum BrokerUrl {
     /// Bootstrap brokers, as `host:port`.
     Kafka(Vec<String>),

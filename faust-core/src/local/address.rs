@@ -12,6 +12,7 @@ const LOCK: &str = "host.lock";
 /// The kind of process that hosts an embedded broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HostKind {
     /// A worker. When it drains, its broker and the other workers shut down.
     Worker,

@@ -46,6 +46,7 @@ pub(crate) enum StageRun {
 
 /// The role of a topic in an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum TopicRole {
     /// Read by an agent.
     Source,

@@ -15,8 +15,15 @@ use crate::error::TransportError;
 use crate::message::{Headers, OwnedMessage, RawMessage};
 use crate::time::{Clock, Timestamp};
 
+/// Seals the traits of the port: they change with the engine, so only its own adapters implement them.
+pub(crate) mod sealed {
+    pub trait Sealed {}
+}
+
+pub(crate) use self::sealed::Sealed;
+
 /// A cluster of brokers, real or embedded.
-pub trait Transport: Send + Sync + 'static {
+pub trait Transport: Sealed + Send + Sync + 'static {
     /// Returns the address or name of the cluster, for log lines and errors.
     fn describe(&self) -> String;
 
@@ -54,6 +61,7 @@ pub trait Transport: Send + Sync + 'static {
 
 /// The parameters for joining a group.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Subscription {
     /// Name of the consumer group: the app's id with its version.
     pub group: String,
@@ -65,6 +73,7 @@ pub struct Subscription {
 
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct TopicPartition {
     /// Name of the topic, shared because it is cloned with every report.
     pub topic: Arc<str>,
@@ -86,7 +95,7 @@ impl fmt::Display for TopicPartition {
 }
 
 /// A listener for assignments, called on the transport's own thread. `assigned` must not block.
-pub trait GroupListener: Send + Sync {
+pub trait GroupListener: Sealed + Send + Sync {
     /// Called when these partitions have been assigned to this worker, each with its queue positioned at
     /// [`Assigned::start`].
     fn assigned(&self, partitions: Vec<Assigned>);
@@ -105,6 +114,7 @@ pub trait GroupListener: Send + Sync {
 }
 
 /// A partition assigned to this worker.
+#[non_exhaustive]
 pub struct Assigned {
     /// The partition.
     pub partition: TopicPartition,
@@ -124,6 +134,7 @@ impl fmt::Debug for Assigned {
 
 /// A committed offset and its metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Committed {
     /// Next offset to read.
     pub offset: i64,
@@ -132,7 +143,7 @@ pub struct Committed {
 }
 
 /// The messages of one assigned partition, in offset order.
-pub trait PartitionQueue: Send {
+pub trait PartitionQueue: Sealed + Send {
     /// Passes up to `max` available messages to `each`. If there are none, registers the waker and returns `Pending`.
     ///
     /// # Errors
@@ -153,7 +164,7 @@ pub trait PartitionQueue: Send {
 }
 
 /// A membership in a consumer group.
-pub trait Group: Send + Sync {
+pub trait Group: Sealed + Send + Sync {
     /// Commits all these offsets in one request and waits for the response.
     fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>>;
 
@@ -165,7 +176,7 @@ pub trait Group: Send + Sync {
 }
 
 /// A producer.
-pub trait Sink: Send + Sync {
+pub trait Sink: Sealed + Send + Sync {
     /// Returns a handle for writing to one topic, which is looked up once rather than for every message.
     fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, TransportError>;
 
@@ -177,7 +188,7 @@ pub trait Sink: Send + Sync {
 }
 
 /// A handle for writing to one topic.
-pub trait SinkTopic: Send + Sync {
+pub trait SinkTopic: Sealed + Send + Sync {
     /// Adds a message to the producer's buffer. `delivery` counts the message and records its result.
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused>;
 }
@@ -207,7 +218,7 @@ pub enum SendRefused {
 }
 
 /// A reader outside of any group.
-pub trait Reader: Send {
+pub trait Reader: Sealed + Send {
     /// Returns the next message of any of the partitions, or `None` if none arrives within `within`.
     fn next(&mut self, within: Duration) -> BoxFuture<'_, Result<Option<Read>, TransportError>>;
 }
@@ -236,7 +247,7 @@ pub enum StartAt {
 pub type Watermarks = BTreeMap<TopicPartition, (i64, i64)>;
 
 /// Look-ups and administration of topics and groups.
-pub trait Admin: Send + Sync {
+pub trait Admin: Sealed + Send + Sync {
     /// Returns the topics of these names that exist, or all topics, with their partition counts.
     fn topics(&self, names: Option<Vec<String>>) -> BoxFuture<'_, Result<BTreeMap<String, i32>, TransportError>>;
 

@@ -32,6 +32,8 @@ impl Listener {
     }
 }
 
+impl crate::transport::port::Sealed for Listener {}
+
 impl GroupListener for Listener {
     fn assigned(&self, partitions: Vec<Assigned>) {
         self.tell(GroupEvent::Assigned(partitions));

@@ -115,6 +115,8 @@ impl fmt::Debug for KafkaAdmin {
     }
 }
 
+impl crate::transport::port::Sealed for KafkaAdmin {}
+
 impl Admin for KafkaAdmin {
     fn topics(&self, names: Option<Vec<String>>) -> BoxFuture<'_, Result<BTreeMap<String, i32>, TransportError>> {
         let what = "lookup of topics";

@@ -32,6 +32,8 @@ impl fmt::Debug for KafkaTransport {
     }
 }
 
+impl crate::transport::port::Sealed for KafkaTransport {}
+
 impl Transport for KafkaTransport {
     fn describe(&self) -> String {
         format!("kafka://{}", self.config.bootstrap)

@@ -56,6 +56,7 @@ pub struct KafkaConfig {
 
 /// Start position of a partition without a valid committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OffsetReset {
     /// The log start offset.
     Earliest,
@@ -67,6 +68,7 @@ pub enum OffsetReset {
 
 /// The protocol of the consumer group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GroupProtocol {
     /// The members assign the partitions (range assignor).
     Classic,

@@ -107,6 +107,8 @@ impl Drop for KafkaGroup {
     }
 }
 
+impl crate::transport::port::Sealed for KafkaGroup {}
+
 impl Group for KafkaGroup {
     fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>> {
         let what = format!("commit of group `{}`", self.name);

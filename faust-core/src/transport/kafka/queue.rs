@@ -33,6 +33,8 @@ pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     stopped: bool,
 }
 
+impl<C: ConsumerContext + 'static> crate::transport::port::Sealed for KafkaQueue<C> {}
+
 impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
     fn poll_batch(
         &mut self,

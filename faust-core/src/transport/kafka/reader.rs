@@ -113,6 +113,8 @@ impl fmt::Debug for KafkaReader {
     }
 }
 
+impl crate::transport::port::Sealed for KafkaReader {}
+
 impl Reader for KafkaReader {
     fn next(&mut self, within: Duration) -> BoxFuture<'_, Result<Option<Read>, TransportError>> {
         self.take(within).boxed()

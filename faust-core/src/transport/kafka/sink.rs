@@ -49,6 +49,8 @@ impl fmt::Debug for KafkaSink {
     }
 }
 
+impl crate::transport::port::Sealed for KafkaSink {}
+
 impl Sink for KafkaSink {
     fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, TransportError> {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +97,8 @@ struct KafkaTopic {
     name: String,
     handle: TopicHandle<SinkContext>,
 }
+
+impl crate::transport::port::Sealed for KafkaTopic {}
 
 impl SinkTopic for KafkaTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {

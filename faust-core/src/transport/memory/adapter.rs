@@ -33,6 +33,8 @@ impl MemoryCluster {
     }
 }
 
+impl crate::transport::port::Sealed for MemoryCluster {}
+
 impl Transport for MemoryCluster {
     fn describe(&self) -> String {
         "memory://".to_owned()

@@ -56,6 +56,8 @@ impl Membership {
     }
 }
 
+impl crate::transport::port::Sealed for Membership {}
+
 impl Group for Membership {
     fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>> {
         let mut commits = self.cluster.inner.commits.subscribe();

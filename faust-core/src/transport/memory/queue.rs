@@ -66,6 +66,8 @@ fn message(record: records::Record) -> OwnedMessage {
     OwnedMessage { offset: record.offset, timestamp, key: record.key, payload: record.value, headers }
 }
 
+impl crate::transport::port::Sealed for MemoryQueue {}
+
 impl PartitionQueue for MemoryQueue {
     fn poll_batch(
         &mut self,

@@ -46,6 +46,8 @@ impl MemoryReader {
     }
 }
 
+impl crate::transport::port::Sealed for MemoryReader {}
+
 impl Reader for MemoryReader {
     fn next(&mut self, within: Duration) -> BoxFuture<'_, Result<Option<Read>, TransportError>> {
         async move {

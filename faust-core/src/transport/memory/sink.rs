@@ -23,6 +23,8 @@ impl MemorySink {
     }
 }
 
+impl crate::transport::port::Sealed for MemorySink {}
+
 impl Sink for MemorySink {
     fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, TransportError> {
         Ok(Arc::new(MemoryTopic { cluster: self.cluster.clone(), name: name.to_owned() }))
@@ -41,6 +43,8 @@ struct MemoryTopic {
     cluster: MemoryCluster,
     name: String,
 }
+
+impl crate::transport::port::Sealed for MemoryTopic {}
 
 impl SinkTopic for MemoryTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {

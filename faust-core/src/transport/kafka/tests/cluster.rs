@@ -174,6 +174,8 @@ impl Recorder {
     }
 }
 
+impl crate::transport::port::Sealed for Recorder {}
+
 impl GroupListener for Recorder {
     fn assigned(&self, partitions: Vec<Assigned>) {
         self.tell(Event::Assigned(partitions));

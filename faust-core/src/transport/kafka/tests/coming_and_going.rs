@@ -33,6 +33,8 @@ struct ReadState {
     runtime: tokio::runtime::Handle,
 }
 
+impl crate::transport::port::Sealed for ReadState {}
+
 impl GroupListener for ReadState {
     fn assigned(&self, partitions: Vec<Assigned>) {
         self.assigned.send_modify(|count| *count += partitions.len());

@@ -102,6 +102,8 @@ async fn a_delivery_reports_the_last_offset_also_after_it_was_held() {
 #[derive(Default)]
 struct Listener(Mutex<usize>);
 
+impl crate::transport::port::Sealed for Listener {}
+
 impl GroupListener for Listener {
     fn assigned(&self, partitions: Vec<Assigned>) {
         *self.0.lock().unwrap() += partitions.len();
