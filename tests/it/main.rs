@@ -17,6 +17,7 @@ mod examples;
 mod failing;
 mod groups;
 mod harness;
+mod house;
 mod layering;
 mod operators;
 mod planning;

@@ -99,6 +99,12 @@ fn module_name(tokens: &[TokenTree]) -> Option<String> {
     (*keyword == "mod" && body.delimiter() == Delimiter::Brace).then(|| name.to_string())
 }
 
+/// Returns whether the last item that began before the end of these tokens is `#[cfg(test)]`.
+pub(crate) fn is_cfg_test(before: &[TokenTree]) -> bool {
+    let [.., TokenTree::Punct(hash), TokenTree::Group(attribute)] = before else { return false };
+    hash.as_char() == '#' && attribute.stream().to_string().replace(' ', "") == "cfg(test)"
+}
+
 /// `#[cfg(test)] mod tests { .. }` and `#[cfg(test)] mod tests;`: how many tokens to skip.
 fn skip_test_module(tokens: &[TokenTree]) -> Option<usize> {
     let [TokenTree::Punct(hash), TokenTree::Group(attribute), rest @ ..] = tokens else { return None };

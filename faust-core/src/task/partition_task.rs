@@ -190,9 +190,7 @@ impl Task {
                     Some(Command::Drain(deadline, reply)) => {
                         // A commit that waits for a cut of this task continues without it. The last cut covers it.
                         drop(cutting.take());
-                        let in_order = self.drain(run, deadline).await;
-                        let cut = if self.settle(commands).await { self.last_cut(run, in_order) } else { None };
-                        drop(reply.send(Drained { cut, in_order: in_order.is_some() }));
+                        drop(reply.send(self.drained(run, deadline, commands).await));
                         return RunEnd::Done;
                     }
                 },
@@ -200,9 +198,7 @@ impl Task {
                 // possible.
                 () = at(deadline) => {
                     if let Some((reply, _)) = cutting.take() {
-                        self.cx.stats.cut_missed();
-                        tracing::warn!(place = %busy_place(run), "commit skipped: the agent did not finish its event within `commit_cut_timeout`");
-                        drop(reply.send(None));
+                        self.skip_commit(run, reply);
                     }
                     choked = false;
                     run.release();
@@ -241,6 +237,26 @@ impl Task {
                 },
             }
         }
+    }
+
+    /// Answers that this task takes no part in a commit.
+    fn skip_commit(&self, run: &TaskRun, reply: oneshot::Sender<Option<Cut>>) {
+        self.cx.stats.cut_missed();
+        tracing::warn!(place = %busy_place(run), "commit skipped: the agent did not finish its event within `commit_cut_timeout`");
+        // The commit may have been abandoned meanwhile.
+        drop(reply.send(None));
+    }
+
+    /// Drains the stages, waits for the commit in progress, and takes the last cut.
+    async fn drained(
+        &mut self,
+        run: &mut TaskRun,
+        deadline: Instant,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> Drained {
+        let in_order = self.drain(run, deadline).await;
+        let cut = if self.settle(commands).await { self.last_cut(run, in_order) } else { None };
+        Drained { cut, in_order: in_order.is_some() }
     }
 
     /// Sends a cut to the worker. If the commit was abandoned meanwhile, the cut is unconfirmed, because no resolution

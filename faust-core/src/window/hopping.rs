@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::kind::{Assigned, WindowKind, clamped, length, window_of};
+use super::kind::{AssignedWindows, WindowKind, clamped, length, window_of};
 use super::span::Window;
 use crate::error::Error;
 use crate::time::Timestamp;
@@ -31,14 +31,14 @@ impl Hopping {
 }
 
 impl WindowKind for Hopping {
-    fn assign(&self, time: Timestamp) -> Assigned {
+    fn assign(&self, time: Timestamp) -> AssignedWindows {
         let time = clamped(time, self.size_ms);
         // A window that starts at `before` ends just before the time: the first start is the next multiple of the step.
         let before = time - self.size_ms;
         let first = self.window_at(Timestamp(before + (self.step_ms - before.rem_euclid(self.step_ms))));
         let latest = self.window_at(Timestamp(time - time.rem_euclid(self.step_ms)));
         let count = (latest.start().0 - first.start().0) / self.step_ms + 1;
-        Assigned { first, count, step_ms: self.step_ms }
+        AssignedWindows { first, count, step_ms: self.step_ms }
     }
 
     fn window_at(&self, start: Timestamp) -> Window {

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 /// A kind of windows: which windows an event belongs to, and when a window may close.
 pub(crate) trait WindowKind: fmt::Display {
     /// Returns the windows that contain `time`, oldest first.
-    fn assign(&self, time: Timestamp) -> Assigned;
+    fn assign(&self, time: Timestamp) -> AssignedWindows;
 
     /// Returns the window with this start, as store keys contain it.
     fn window_at(&self, start: Timestamp) -> Window;
@@ -29,7 +29,7 @@ pub(crate) trait WindowKind: fmt::Display {
 
 /// The windows that an event is assigned to: windows of one size whose starts are one step apart.
 #[derive(Clone, Debug)]
-pub(crate) struct Assigned {
+pub(crate) struct AssignedWindows {
     /// The first window.
     pub(super) first: Window,
     /// Number of windows.
@@ -37,7 +37,7 @@ pub(crate) struct Assigned {
     pub(super) step_ms: i64,
 }
 
-impl Assigned {
+impl AssignedWindows {
     fn nth_from_first(&self, n: i64) -> Window {
         let shift = n * self.step_ms;
         Window::new(Timestamp(self.first.start().0 + shift), Timestamp(self.first.end().0 + shift))
@@ -54,7 +54,7 @@ impl Assigned {
     }
 }
 
-impl Iterator for Assigned {
+impl Iterator for AssignedWindows {
     type Item = Window;
 
     fn next(&mut self) -> Option<Window> {
@@ -72,7 +72,7 @@ impl Iterator for Assigned {
     }
 }
 
-impl DoubleEndedIterator for Assigned {
+impl DoubleEndedIterator for AssignedWindows {
     fn next_back(&mut self) -> Option<Window> {
         let last = (self.count > 0).then(|| self.latest())?;
         self.count -= 1;
@@ -80,7 +80,7 @@ impl DoubleEndedIterator for Assigned {
     }
 }
 
-impl ExactSizeIterator for Assigned {}
+impl ExactSizeIterator for AssignedWindows {}
 
 /// Returns the window of this size with this start. A window at the limit of time is moved as a whole, so that it keeps
 /// its size.

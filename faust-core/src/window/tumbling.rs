@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::kind::{Assigned, WindowKind, clamped, length, window_of};
+use super::kind::{AssignedWindows, WindowKind, clamped, length, window_of};
 use super::span::Window;
 use crate::error::Error;
 use crate::time::Timestamp;
@@ -21,10 +21,10 @@ impl Tumbling {
 }
 
 impl WindowKind for Tumbling {
-    fn assign(&self, time: Timestamp) -> Assigned {
+    fn assign(&self, time: Timestamp) -> AssignedWindows {
         let time = clamped(time, self.size_ms);
         let first = self.window_at(Timestamp(time - time.rem_euclid(self.size_ms)));
-        Assigned { first, count: 1, step_ms: self.size_ms }
+        AssignedWindows { first, count: 1, step_ms: self.size_ms }
     }
 
     fn window_at(&self, start: Timestamp) -> Window {

@@ -1,0 +1,181 @@
+//! The house rules that can be counted: the language of the documentation, names, and sizes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proc_macro2::{Delimiter, TokenTree};
+
+use crate::sources::{CRATES, Source, all_sources, is_cfg_test, root, sources};
+
+/// Percent of the first lines of documentation that may begin with one of [`QUESTIONS`].
+const QUESTION_PERCENT: usize = 2;
+const QUESTIONS: [&str; 7] = ["What", "Where", "How", "Who", "Which", "Why", "When"];
+/// Words that the documentation of components does not need.
+const FORBIDDEN: [&str; 3] = ["somebody", "nobody", "whoever"];
+const MAX_FILE_LINES: usize = 600;
+const MAX_FUNCTION_LINES: usize = 80;
+/// Type names that may occur in several modules, because they are private to each.
+const PRIVATE_NAMES: [&str; 2] = ["Inner", "State"];
+
+/// The sources of the published crates and the facade, tests left out.
+fn library_sources() -> Vec<Source> {
+    let folders: Vec<_> = CRATES.iter().map(|name| format!("{name}/src")).chain(["src".to_owned()]).collect();
+    let folders: Vec<_> = folders.iter().map(String::as_str).collect();
+    sources(&folders).into_iter().filter(|source| !source.is_test()).collect()
+}
+
+/// Returns the text of a documentation line: `/// text` or `//! text`.
+fn documentation(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    line.strip_prefix("///").or_else(|| line.strip_prefix("//!")).map(str::trim_start)
+}
+
+#[test]
+fn documentation_states_facts() {
+    let (mut first_lines, mut questions) = (0, Vec::new());
+    for source in library_sources() {
+        let mut before = None;
+        for line in source.text.lines() {
+            let text = documentation(line);
+            if let Some(text) = text.filter(|_| before.is_none()) {
+                first_lines += 1;
+                let first_word = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+                if QUESTIONS.contains(&first_word) {
+                    questions.push(format!("{}: {text}", source.path.display()));
+                }
+            }
+            before = text;
+        }
+    }
+    assert!(first_lines > 1000, "only {first_lines} documented items were found: the test does not see the sources");
+    let limit = first_lines * QUESTION_PERCENT / 100;
+    assert!(
+        questions.len() < limit,
+        "{} of {first_lines} first lines begin with a question word, {limit} are allowed:\n{}",
+        questions.len(),
+        questions.join("\n")
+    );
+}
+
+#[test]
+fn documentation_names_components_not_people() {
+    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let pages = pages.map(|page| (page.into(), std::fs::read_to_string(root().join(page)).unwrap()));
+    let sources = library_sources().into_iter().map(|source| (source.path, source.text));
+    let mut faults = Vec::new();
+    for (path, text) in sources.chain(pages) {
+        let (text, _) = text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&text, ""));
+        for (number, line) in text.lines().enumerate() {
+            let lower = line.to_lowercase();
+            let mut words = lower.split(|c: char| !c.is_alphanumeric());
+            if words.any(|word| FORBIDDEN.contains(&word)) {
+                faults.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn no_type_name_occurs_twice_in_a_crate() {
+    let mut faults = Vec::new();
+    for name in CRATES {
+        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for source in sources(&[&format!("{name}/src")]).iter().filter(|source| !source.is_test()) {
+            for type_name in declared_types(&source.tokens()) {
+                places.entry(type_name).or_default().push(source.path.display().to_string());
+            }
+        }
+        let is_twice =
+            |(name, places): &(&String, &Vec<String>)| places.len() > 1 && !PRIVATE_NAMES.contains(&&***name);
+        faults.extend(places.iter().filter(is_twice).map(|(name, places)| format!("`{name}`: {}", places.join(", "))));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Returns the names of structs, enums, traits, unions and type aliases outside of functions and impl blocks.
+fn declared_types(tokens: &[TokenTree]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [TokenTree::Ident(keyword), TokenTree::Ident(name)] = pair else { continue };
+        let is_declaration = ["struct", "enum", "trait", "union", "type"].iter().any(|word| keyword == word);
+        let is_in_test = at >= 2 && is_cfg_test(&tokens[..at]);
+        if is_declaration && !is_in_test {
+            found.push(name.to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_file_states_its_purpose_and_has_one() {
+    for source in all_sources() {
+        let shown = source.path.display();
+        // Expected output of the compiler or of a macro is no source.
+        let is_expected = shown.to_string().contains("tests/golden");
+        assert!(is_expected || source.text.starts_with("//! "), "{shown} does not begin with its purpose");
+        let lines = source.text.lines().count();
+        assert!(lines <= MAX_FILE_LINES, "{shown} has {lines} lines: it has more than one purpose");
+        assert!(source.path.file_name().unwrap() != "mod.rs", "{shown}: name it after its folder");
+    }
+}
+
+#[test]
+fn no_function_is_longer_than_a_page() {
+    let mut faults = Vec::new();
+    for source in all_sources().iter().filter(|source| !source.path.starts_with("tests/ui")) {
+        functions(&source.tokens(), &mut |name, lines| {
+            if lines > MAX_FUNCTION_LINES {
+                faults.push(format!("{}: `{name}` has {lines} lines", source.path.display()));
+            }
+        });
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Calls `each` with the name and the number of lines of every function, also of those inside others and in macros.
+fn functions(tokens: &[TokenTree], each: &mut dyn FnMut(&str, usize)) {
+    for (at, token) in tokens.iter().enumerate() {
+        if let (TokenTree::Ident(keyword), Some(TokenTree::Ident(name))) = (token, tokens.get(at + 1))
+            && *keyword == "fn"
+        {
+            let is_body =
+                |token: &&TokenTree| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
+            let is_end = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ';');
+            let signature = tokens[at..].iter().take_while(|token| !is_end(token));
+            if let Some(body) = signature.clone().find(is_body) {
+                each(&name.to_string(), body.span().end().line - token.span().start().line + 1);
+            }
+        }
+        if let TokenTree::Group(group) = token {
+            functions(&group.stream().into_iter().collect::<Vec<_>>(), each);
+        }
+    }
+}
+
+/// The map names files that exist: a path such as `stage/cursor.rs` is below `faust-core/src`, or at the root.
+#[test]
+fn architecture_names_files_that_exist() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let names = text.split('`').skip(1).step_by(2).filter(|name| !name.contains([' ', '\n', '*', '{', '<']));
+    let is_file = |name: &&str| name.ends_with(".rs") || name.ends_with(".md") || name.ends_with(".toml");
+    let names: Vec<_> = names.filter(is_file).collect();
+    assert!(names.len() > 30, "only {} file names were found", names.len());
+    let places = ["", "faust-core/src", "faust-cli/src", "faust-broker/src", "faust-macros/src"];
+    let exists = |name: &str| places.iter().any(|place| Path::new(root()).join(place).join(name).exists());
+    let missing: Vec<_> = names.into_iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names files that do not exist: {missing:?}");
+}
+
+/// Each of the three ways is told in at most ten steps.
+#[test]
+fn architecture_tells_each_way_in_ten_steps() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for way in ["## The way of a record", "## The way of a table write", "## The way of a commit"] {
+        let (_, section) = text.split_once(way).unwrap_or_else(|| panic!("ARCHITECTURE.md has no section `{way}`"));
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let steps = section.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count();
+        assert!((3..=10).contains(&steps), "`{way}` has {steps} steps");
+        assert!(section.matches(".rs`").count() >= 5, "`{way}` names too few files");
+    }
+}
