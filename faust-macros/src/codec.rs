@@ -8,8 +8,12 @@ use crate::fault::{Faults, first_token};
 use crate::options::{Grammar, Leading, Options};
 use crate::topic::located;
 
-static GRAMMAR: Grammar =
-    Grammar { attribute: "`#[codec]`", known: &["name", "crate"], leading: Leading::Refused("name = \"rot13\"") };
+static GRAMMAR: Grammar = Grammar {
+    attribute: "`#[codec]`",
+    known: &["name", "crate"],
+    lists: &[],
+    leading: Leading::Refused("name = \"rot13\""),
+};
 
 const EXAMPLE: &str = "\"rot13\"";
 

@@ -42,7 +42,7 @@ impl Moment {
 }
 
 const fn grammar(attribute: &'static str) -> Grammar {
-    Grammar { attribute, known: &["table", "crate"], leading: Leading::Refused("table = \"sums\"") }
+    Grammar { attribute, known: &["table", "crate"], lists: &[], leading: Leading::Refused("table = \"sums\"") }
 }
 
 /// What the attribute said.

@@ -12,6 +12,8 @@ pub(crate) struct Grammar {
     /// How messages name it, with its quotes.
     pub(crate) attribute: &'static str,
     pub(crate) known: &'static [&'static str],
+    /// Those of them that take a list in parentheses instead of a value: `no_derive(Debug)`.
+    pub(crate) lists: &'static [&'static str],
     pub(crate) leading: Leading,
 }
 
@@ -51,7 +53,9 @@ impl Options {
         while !input.is_empty() {
             if self.is_option(input, first) {
                 let name = input.call(Ident::parse_any)?;
-                let value = if input.parse::<Option<Token![=]>>()?.is_some() { Some(input.parse()?) } else { None };
+                let is_list = self.grammar.lists.contains(&name.to_string().as_str()) && input.peek(syn::token::Paren);
+                let has_value = is_list || input.parse::<Option<Token![=]>>()?.is_some();
+                let value = if has_value { Some(input.parse()?) } else { None };
                 self.given.push(Given { name, value });
             } else if first {
                 self.leading = Some(input.parse()?);
@@ -152,6 +156,27 @@ impl Options {
         }
     }
 
+    /// Takes the names of a list in parentheses; `example` is shown when there is none.
+    pub(crate) fn list(&mut self, name: &str, example: &str, faults: &mut Faults) -> Vec<Path> {
+        let Some(Given { name: option, value }) = self.take(name) else { return Vec::new() };
+        let elements = match value {
+            Some(Expr::Paren(one)) => vec![*one.expr],
+            Some(Expr::Tuple(many)) => many.elems.into_iter().collect(),
+            _ => Vec::new(),
+        };
+        if elements.is_empty() {
+            faults.add(option, format_args!("`{name}` takes a list of names: `{name}({example})`"));
+        }
+        let mut paths = Vec::new();
+        for element in elements {
+            match element {
+                Expr::Path(path) => paths.push(path.path),
+                other => faults.add(other, format_args!("`{name}` takes names: `{name}({example})`")),
+            }
+        }
+        paths
+    }
+
     /// The path by which the generated code finds the facade: `::faust` unless `crate = path` says otherwise.
     pub(crate) fn facade(&mut self, faults: &mut Faults) -> Path {
         match self.value("crate", "path", faults) {
@@ -192,6 +217,7 @@ mod tests {
     static GRAMMAR: Grammar = Grammar {
         attribute: "`#[agent]`",
         known: &["name", "topic", "crate"],
+        lists: &[],
         leading: Leading::Refused("topic = \"clicks\""),
     };
 

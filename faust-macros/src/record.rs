@@ -17,7 +17,8 @@ use crate::options::{Grammar, Leading, Options};
 
 static GRAMMAR: Grammar = Grammar {
     attribute: "`#[record]`",
-    known: &["name", "serializer", "codec", "key", "timestamp", "crate"],
+    known: &["name", "serializer", "codec", "key", "timestamp", "no_derive", "crate"],
+    lists: &["no_derive"],
     leading: Leading::Refused("name = \"Click\""),
 };
 

@@ -41,6 +41,7 @@ static GRAMMAR: Grammar = Grammar {
         "partition_by_source",
         "help",
     ],
+    lists: &[],
     leading: Leading::Refused("name = \"counts\""),
 };
 

@@ -23,6 +23,7 @@ pub(crate) struct TopicDecl {
 static GRAMMAR: Grammar = Grammar {
     attribute: "`#[topic]`",
     known: &["partitions", "replication", "retention", "compacting", "key_codec", "value_codec"],
+    lists: &[],
     leading: Leading::Taken,
 };
 

@@ -125,7 +125,7 @@ impl<V: TableValue> TableSpec<V> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the value of a table",
     label = "not a table value",
-    note = "annotate it with `#[record]` and `#[derive(Clone)]`"
+    note = "annotate it with `#[record]`, or derive `Clone` and serde's `Serialize` and `Deserialize`"
 )]
 pub trait TableValue: Data + Clone {}
 

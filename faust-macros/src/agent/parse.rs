@@ -22,6 +22,7 @@ pub(super) struct AgentOptions {
 static GRAMMAR: Grammar = Grammar {
     attribute: "`#[agent]`",
     known: &["topic", "topics", "name", "sink", "sinks", "key_codec", "value_codec", "crate"],
+    lists: &[],
     leading: Leading::Refused("topic = \"clicks\""),
 };
 

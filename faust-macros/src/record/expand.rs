@@ -17,6 +17,7 @@ pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> Tok
     let serde_path =
         format!("{facade}::__private::support::serde", facade = facade.to_token_stream().to_string().replace(' ', ""));
     let serde_path = LitStr::new(&serde_path, Span::call_site());
+    let derives = record.derives.iter().map(|name| derived_path(name));
     let functions = functions(record, &private);
     let model = model(record, &private);
     let registration =
@@ -24,7 +25,7 @@ pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> Tok
     let errors = faults.emit();
     quote! {
         // The user's item; serde comes through the facade, so that the user needs no dependency on it.
-        #[derive(#private::serde::Serialize, #private::serde::Deserialize)]
+        #[derive(#(#derives,)* #private::serde::Serialize, #private::serde::Deserialize)]
         #[serde(crate = #serde_path)]
         #item
 
@@ -43,6 +44,15 @@ pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> Tok
         };
 
         #errors
+    }
+}
+
+/// The absolute path of a trait that is derived beside serde's.
+fn derived_path(name: &str) -> TokenStream {
+    match name {
+        "Clone" => quote!(::core::clone::Clone),
+        "Debug" => quote!(::core::fmt::Debug),
+        _ => quote!(::core::cmp::PartialEq),
     }
 }
 

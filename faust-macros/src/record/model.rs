@@ -11,6 +11,8 @@ use crate::options::Options;
 /// A validated record.
 pub(super) struct Record {
     pub(super) facade: Path,
+    /// The traits of [`DERIVED`] that the macro derives.
+    pub(super) derives: Vec<&'static str>,
     pub(super) ident: Ident,
     pub(super) name: String,
     pub(super) help: String,
@@ -45,6 +47,7 @@ impl Record {
         let name = options.text("name", "\"Click\"", faults);
         let serializer = serializer(&mut options, faults);
         refuse_derives(item, faults);
+        let derives = derives(item, &mut options, faults);
         let sound = refuse_generics(item, faults);
         let body = body(item, faults);
         let key = accessed(&mut options, "key", item, body.as_ref(), faults);
@@ -55,6 +58,7 @@ impl Record {
             help: first_paragraph(&item.attrs),
             body: body.filter(|_| sound)?,
             facade,
+            derives,
             ident,
             serializer,
             key,
@@ -70,6 +74,35 @@ fn serializer(options: &mut Options, faults: &mut Faults) -> Option<LitStr> {
         faults.add(codec, "`serializer` and `codec` are two names of one option; keep one");
     }
     serializer.or(codec)
+}
+
+/// The traits that `#[record]` derives beside serde's, so that a record can be put in a table and compared in a test.
+pub(super) const DERIVED: [&str; 3] = ["Clone", "Debug", "PartialEq"];
+
+/// Returns the traits of [`DERIVED`] that the item does not derive itself and that `no_derive(..)` does not exclude.
+fn derives(item: &DeriveInput, options: &mut Options, faults: &mut Faults) -> Vec<&'static str> {
+    let mut excluded = Vec::new();
+    for path in options.list("no_derive", "PartialEq", faults) {
+        match DERIVED.into_iter().find(|name| path.is_ident(name)) {
+            Some(name) => excluded.push(name),
+            None => {
+                faults.add(path, "`#[record]` derives `Clone`, `Debug` and `PartialEq`; `no_derive` takes one of these")
+            }
+        }
+    }
+    let is_derived =
+        |name: &str| derived_paths(item).any(|path| path.segments.last().is_some_and(|last| last.ident == name));
+    DERIVED.into_iter().filter(|name| !excluded.contains(name) && !is_derived(name)).collect()
+}
+
+/// Returns the paths in the `#[derive(..)]` attributes of an item.
+fn derived_paths(item: &DeriveInput) -> impl Iterator<Item = Path> {
+    let lists = item.attrs.iter().filter(|attribute| attribute.path().is_ident("derive"));
+    lists
+        .filter_map(|attribute| {
+            attribute.parse_args_with(syn::punctuated::Punctuated::<Path, Token![,]>::parse_terminated).ok()
+        })
+        .flatten()
 }
 
 fn refuse_derives(item: &mut DeriveInput, faults: &mut Faults) {

@@ -29,6 +29,7 @@ pub(super) enum Default {
 static GRAMMAR: Grammar = Grammar {
     attribute: "`#[field]`",
     known: &["default", "range", "len", "check"],
+    lists: &[],
     leading: Leading::Refused("range = 0..=100"),
 };
 

@@ -180,3 +180,45 @@ fn one_mistake_is_told_once() {
         &["cannot be checked beside"],
     );
 }
+
+/// Law: `Clone`, `Debug` and `PartialEq` are derived once each, unless the item derives them or `no_derive` excludes them.
+#[test]
+fn records_can_be_put_in_tables_and_compared() {
+    let derived = |options: TokenStream, item: TokenStream| {
+        let expansion = expand(options, item).to_string();
+        ["clone :: Clone", "fmt :: Debug", "cmp :: PartialEq"].map(|path| expansion.matches(path).count())
+    };
+    let plain = quote!(
+        struct Click {
+            number: i64,
+        }
+    );
+    assert_eq!(derived(quote!(), plain.clone()), [1, 1, 1]);
+    assert_eq!(derived(quote!(no_derive(PartialEq)), plain.clone()), [1, 1, 0]);
+    assert_eq!(derived(quote!(no_derive(Clone, Debug, PartialEq)), plain), [0, 0, 0]);
+    assert_eq!(
+        derived(
+            quote!(),
+            quote!(
+                #[derive(Clone, Eq, std::fmt::Debug)]
+                enum Click {
+                    A,
+                }
+            )
+        ),
+        [0, 1, 1]
+    );
+}
+
+#[test]
+fn no_derive_takes_only_what_is_derived() {
+    let item = || {
+        quote!(
+            struct Click;
+        )
+    };
+    check(quote!(no_derive(Copy)), item(), &["`no_derive` takes one of these"]);
+    check(quote!(no_derive), item(), &["`no_derive` takes a list of names: `no_derive(PartialEq)`"]);
+    check(quote!(no_derive = "Clone"), item(), &["`no_derive` takes a list of names"]);
+    check(quote!(no_derive("Clone")), item(), &["`no_derive` takes names: `no_derive(PartialEq)`"]);
+}

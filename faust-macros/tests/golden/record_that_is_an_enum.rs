@@ -1,6 +1,9 @@
 //! What the compiler sees: `record_that_is_an_enum`, formatted.
 
 #[derive(
+    ::core::clone::Clone,
+    ::core::fmt::Debug,
+    ::core::cmp::PartialEq,
     my::faust::__private::support::serde::Serialize,
     my::faust::__private::support::serde::Deserialize
 )]

@@ -1,6 +1,8 @@
 //! What the compiler sees: `record_with_everything`, formatted.
 
 #[derive(
+    ::core::fmt::Debug,
+    ::core::cmp::PartialEq,
     ::faust::__private::support::serde::Serialize,
     ::faust::__private::support::serde::Deserialize
 )]
