@@ -3,14 +3,14 @@
 mod inject;
 mod rules;
 
-use proc_macro2::Span;
 use quote::ToTokens;
-use syn::{Attribute, FnArg, Ident, Pat, PathSegment, Signature, Type};
+use syn::{Attribute, FnArg, Pat, Signature, Type};
 
 use crate::fault::Faults;
 use crate::function::{Kind, ident_text};
 use crate::table::TableDecl;
-use crate::topic::{TopicDecl, located};
+use crate::topic::TopicDecl;
+use crate::types::last_name;
 
 pub(crate) use inject::Injected;
 
@@ -122,23 +122,4 @@ fn refuse_both(other_stands: bool, attribute: &Attribute, faults: &mut Faults) {
 fn is_rust(attribute: &Attribute) -> bool {
     let known = ["cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid"];
     known.iter().any(|known| attribute.path().is_ident(known))
-}
-
-/// Where a type is underlined: at its own name, as of a path the compiler would take the first part.
-pub(crate) fn type_span(ty: &Type) -> Span {
-    last_name(ty).map_or_else(|| located(ty), located)
-}
-
-/// `Stream` of `faust::Stream<Click>`.
-pub(crate) fn last_name(ty: &Type) -> Option<&Ident> {
-    last_segment(ty).map(|segment| &segment.ident)
-}
-
-fn last_segment(ty: &Type) -> Option<&PathSegment> {
-    match ty {
-        Type::Path(path) => path.path.segments.last(),
-        Type::Paren(inner) => last_segment(&inner.elem),
-        Type::Group(inner) => last_segment(&inner.elem),
-        _ => None,
-    }
 }

@@ -5,9 +5,9 @@ use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Ident, ReturnType, Safety, Signature, Visibility};
 
-use crate::argument::type_span;
 use crate::fault::Faults;
 use crate::topic::located;
+use crate::types::type_span;
 
 /// The annotated function. Its body stays tokens: one that is half typed must not break the macro.
 pub(crate) struct AnnotatedFn {

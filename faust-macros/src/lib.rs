@@ -17,6 +17,7 @@ mod options;
 mod record;
 mod table;
 mod topic;
+mod types;
 
 use proc_macro::TokenStream;
 
@@ -54,11 +55,24 @@ pub fn window_late(options: TokenStream, item: TokenStream) -> TokenStream {
     hook::expand(hook::Moment::Late, options.into(), item.into()).into()
 }
 
-/// Makes a struct or an enum a message type: derives serde, names it, validates it, lists it among the models.
+/// Makes a struct or an enum a message type: derives serde's traits, names it, validates it, and lists it among the models.
 ///
 /// Options: `name = ".."`, `serializer = ".."` (or `codec`), `key = field`, `timestamp = field`. A field takes
-/// `#[field(default = 1, range = 0..=100, len = 1..=20, check = path)]`, each of them optional; a rule on an `Option` is
-/// for the value inside.
+/// `#[field(default = 1, range = 0..=100, len = 1..=20, check = path)]`, each of them optional; a rule on an `Option`
+/// applies to the value inside.
+///
+/// `Clone`, `Debug` and `PartialEq` are derived too, so that a record can be put in a table and compared in a test. A
+/// `#[derive(..)]` below `#[record]` that names one of them replaces it. If the type implements one by hand, or a field
+/// does not support it, exclude it; otherwise the compiler reports conflicting implementations (E0119) or a missing one.
+///
+/// ```text
+/// #[record(no_derive(PartialEq))]
+/// struct Reading { sensor: String, value: f64 }
+///
+/// impl PartialEq for Reading {
+///     fn eq(&self, other: &Self) -> bool { self.sensor == other.sensor }
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn record(options: TokenStream, item: TokenStream) -> TokenStream {
     record::expand(options.into(), item.into()).into()

@@ -108,7 +108,7 @@ impl TableDecl {
 fn maker(default: &Expr, ty: &Type) -> TokenStream {
     let value = local("value", Span::mixed_site());
     // Text is written as a literal, as the default of a record's field is.
-    let is_text = literal(default).is_some() && super::argument::last_name(ty).is_some_and(|name| name == "String");
+    let is_text = literal(default).is_some() && crate::types::last_name(ty).is_some_and(|name| name == "String");
     let default = if is_text { quote!(::core::convert::From::from(#default)) } else { default.to_token_stream() };
     quote! {
         || {

@@ -4,10 +4,11 @@ use proc_macro2::Span;
 use syn::{Expr, Ident, LitStr, Path, ReturnType, Type};
 
 use super::parse::AgentOptions;
-use crate::argument::{Argument, Injected, last_name};
+use crate::argument::{Argument, Injected};
 use crate::docs::first_paragraph;
 use crate::fault::Faults;
 use crate::function::{AnnotatedFn, Kind, ident_text};
+use crate::types::last_name;
 
 /// A validated agent; where something was wrong it holds what is left, and expands to no more than its handle.
 pub(super) struct Agent {

@@ -4,9 +4,10 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, Type};
 
-use super::{Argument, type_span};
+use super::Argument;
 use crate::table::TableDecl;
 use crate::topic::{TopicDecl, placed};
+use crate::types::type_span;
 
 /// A validated argument, and where errors about it belong.
 pub(crate) struct Injected {

@@ -2,11 +2,12 @@
 
 use syn::{GenericArgument, PathArguments, Type, parse_quote};
 
-use super::{Argument, last_name, last_segment};
+use super::Argument;
 use crate::docs::as_written;
 use crate::fault::Faults;
 use crate::function::Kind;
 use crate::topic::fault_in_name;
+use crate::types::{last_name, last_segment};
 
 impl Argument {
     /// Notes what is wrong with it, whatever its place in the function.

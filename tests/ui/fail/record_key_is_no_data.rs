@@ -9,7 +9,7 @@ struct Click {
     uri: Uri,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Uri;
 
 fn main() {}

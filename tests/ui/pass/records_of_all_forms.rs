@@ -56,6 +56,28 @@ fn lower_case(text: &str) -> std::result::Result<(), &'static str> {
     if text.chars().any(char::is_uppercase) { Err("must be in lower case") } else { Ok(()) }
 }
 
+/// Can be put in a table as it is, and compared.
+#[record]
+struct Bare {
+    number: f64,
+}
+
+/// Implements one of the derived traits by hand.
+#[record(no_derive(PartialEq))]
+struct Compared {
+    number: f64,
+}
+
+impl PartialEq for Compared {
+    fn eq(&self, other: &Self) -> bool {
+        self.number.to_bits() == other.number.to_bits()
+    }
+}
+
+fn is_table_value<V: faust::TableValue + std::fmt::Debug + PartialEq>() {}
+
 fn main() {
+    is_table_value::<Bare>();
+    is_table_value::<Compared>();
     drop((Click::NAME, Kind::MODEL, Position(0.0, 1), Nothing, Email(String::new())));
 }
