@@ -1,8 +1,8 @@
-//! The compiler's words about wrong annotations: each file of `ui/fail` holds one mistake, its `.stderr` what is said.
+//! Compile errors of incorrect annotations: each file of `ui/fail` contains one mistake, its `.stderr` the diagnostics.
 //!
-//! The files are compiled by rustc itself against the library that Cargo built for this test, so nothing is built
-//! twice. `FAUST_BLESS=1` writes the `.stderr` files; read the difference before committing it.
-#![allow(clippy::unwrap_used, clippy::print_stderr)] // A failed unwrap is the test's failure, and a skipped check is told.
+//! The test runs rustc on each file, against the library that Cargo built for this test, so nothing is built twice.
+//! `FAUST_BLESS=1` writes the `.stderr` files; review the diff before committing it.
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // A failed unwrap fails the test; skipped checks are reported.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use std::{env, fs, thread};
 
 use serde_json::Value;
 
-/// The release whose texts the `.stderr` files hold.
+/// The compiler release that produced the `.stderr` files.
 const RELEASE: &str = "rustc 1.95.";
 
 #[test]
-fn wrong_annotations_are_answered_with_the_fix() {
+fn compile_errors_match_the_stderr_files() {
     let exact = is_the_release();
     let failures = for_each_case("fail", |case, diagnostics| {
         let path = case.with_extension("stderr");
@@ -24,9 +24,9 @@ fn wrong_annotations_are_answered_with_the_fix() {
         }
         let expected = fs::read_to_string(&path).unwrap_or_default();
         if expected.is_empty() {
-            Some("it compiles, or has no `.stderr` file".to_owned())
+            Some("it compiles without errors, or has no `.stderr` file".to_owned())
         } else if exact {
-            (diagnostics != expected).then(|| format!("--- expected\n{expected}--- told\n{diagnostics}"))
+            (diagnostics != expected).then(|| format!("--- expected\n{expected}--- actual\n{diagnostics}"))
         } else {
             missing_words(&expected, diagnostics)
         }
@@ -35,17 +35,17 @@ fn wrong_annotations_are_answered_with_the_fix() {
 }
 
 #[test]
-fn right_annotations_compile() {
+fn correct_annotations_compile() {
     let failures = for_each_case("pass", |_, diagnostics| (!diagnostics.is_empty()).then(|| diagnostics.to_owned()));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
-fn each_mistake_has_a_file_that_is_named_after_it() {
+fn each_stderr_file_belongs_to_a_case() {
     let stale: Vec<_> =
         files("fail", "stderr").into_iter().filter(|file| !file.with_extension("rs").exists()).collect();
-    assert!(stale.is_empty(), "no case belongs to {stale:?}");
-    assert!(files("fail", "rs").len() >= 25, "the texts of 25 errors are promised");
+    assert!(stale.is_empty(), "no `.rs` file belongs to {stale:?}");
+    assert!(files("fail", "rs").len() >= 25, "at least 25 compile errors must be covered");
 }
 
 fn is_the_release() -> bool {
@@ -53,21 +53,24 @@ fn is_the_release() -> bool {
     let version = String::from_utf8(version.stdout).unwrap();
     let exact = version.starts_with(RELEASE);
     if !exact {
-        eprintln!("the texts are those of {RELEASE}x, this is {}: only our own words are compared", version.trim());
+        eprintln!(
+            "the `.stderr` files are from {RELEASE}x, not {}: only faust's messages are compared",
+            version.trim()
+        );
     }
     exact
 }
 
-/// The messages that are ours and not the compiler's, which no release may lose.
+/// Reports missing messages of faust. Unlike those of the compiler, they do not depend on its release.
 fn missing_words(expected: &str, told: &str) -> Option<String> {
     let is_ours = |message: &&str| !message.starts_with("the trait bound") && !message.starts_with("mismatched types");
     let messages = expected.lines().filter(|line| line.starts_with("error")).filter_map(|line| line.split_once(": "));
     let missing: Vec<_> =
         messages.map(|(_, message)| message).filter(is_ours).filter(|words| !told.contains(words)).collect();
-    (!missing.is_empty()).then(|| format!("not told: {missing:?}\n--- told\n{told}"))
+    (!missing.is_empty()).then(|| format!("missing: {missing:?}\n--- actual\n{told}"))
 }
 
-/// Compiles the cases of a folder and returns what `judge` says about them, each under its file's name.
+/// Compiles the cases of a folder and returns the faults that `judge` finds, each with the name of its file.
 fn for_each_case(folder: &str, judge: impl Fn(&Path, &str) -> Option<String> + Sync) -> Vec<String> {
     let cases = files(folder, "rs");
     assert!(!cases.is_empty(), "tests/ui/{folder} is empty");
@@ -99,7 +102,7 @@ fn rustc() -> String {
     env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned())
 }
 
-/// The facade as Cargo built it for this very test.
+/// The facade crate as built by Cargo for this test.
 struct Library {
     rlib: PathBuf,
     folders: Vec<PathBuf>,
@@ -113,15 +116,15 @@ impl Library {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             name.starts_with("libfaust-") && name.ends_with(".rlib")
         };
-        // Other features or an older source may have left others behind; Cargo built ours last.
+        // Builds with other features or older sources may have left other files; the newest one belongs to this test.
         let newest = entries.filter(is_facade).max_by_key(|path| path.metadata().unwrap().modified().unwrap());
-        // With `--target`, the macros lie among the host's dependencies, two folders up.
+        // With `--target`, the macro crate is among the host's dependencies, two folders up.
         let profile = dependencies.parent().unwrap();
         let host = profile.ancestors().nth(2).unwrap().join(profile.file_name().unwrap()).join("deps");
         Self { rlib: newest.expect("Cargo builds the library before its tests"), folders: vec![dependencies, host] }
     }
 
-    /// The errors of a program, in the form of the `.stderr` files.
+    /// Compiles a program and returns its errors in the format of the `.stderr` files.
     fn diagnostics(&self, case: &Path) -> String {
         let metadata = Path::new(env!("CARGO_TARGET_TMPDIR")).join(case.file_stem().unwrap()).with_extension("rmeta");
         let mut rustc = Command::new(rustc());
@@ -134,16 +137,16 @@ impl Library {
         let lines = String::from_utf8(output.stderr).unwrap();
         let mut told = String::new();
         for line in lines.lines() {
-            let diagnostic: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("rustc said: {line}"));
+            let diagnostic: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
             told.push_str(&shown(&diagnostic, case));
         }
         assert_eq!(output.status.success(), told.is_empty(), "{}: {lines}", case.display());
-        // The compiler names a future by its file.
+        // The compiler names a future with the path of its file.
         told.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), "")
     }
 }
 
-/// An error as a person reads it: its words, where the caret is, and the notes that say the fix.
+/// Formats an error: its message, the marked source, and the notes with the fix.
 fn shown(diagnostic: &Value, case: &Path) -> String {
     let message = diagnostic["message"].as_str().unwrap_or_default();
     if diagnostic["level"] != "error" || message.starts_with("aborting due to") {
@@ -158,7 +161,7 @@ fn shown(diagnostic: &Value, case: &Path) -> String {
     }
     for child in diagnostic["children"].as_array().into_iter().flatten() {
         let text = child["message"].as_str().unwrap_or_default();
-        // What points elsewhere, and lists of all there is, change with every type we add.
+        // Notes with spans, and lists of types, change whenever a type is added to faust.
         let is_told = child["spans"].as_array().is_some_and(Vec::is_empty)
             && !text.starts_with("the following other types")
             && !text.starts_with("this error originates in");
@@ -169,7 +172,7 @@ fn shown(diagnostic: &Value, case: &Path) -> String {
     shown
 }
 
-/// The place in the case itself that a span is about, through the macros that it was made by.
+/// Returns the location of a span in the case itself, following macro expansions outward.
 fn in_file<'a>(mut span: &'a Value, case: &Path) -> Option<&'a Value> {
     while !span.is_null() {
         if span["file_name"].as_str().is_some_and(|name| Path::new(name) == case) {

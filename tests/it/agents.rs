@@ -1,4 +1,4 @@
-//! The forms of agents, and what travels from the message they read to the one they send.
+//! The forms of agents, and the keys, headers and timestamps they pass from input to output messages.
 
 use faust::prelude::*;
 
@@ -26,7 +26,7 @@ async fn check(event: Event<Order, String>) -> Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_agents_on_one_topic_each_see_all_of_it() {
+async fn two_agents_on_one_topic_each_receive_all_events() {
     let cluster = Cluster::start().await;
     for (topic, partitions) in [("ag-shared", 3), ("ag-doubled", 3), ("ag-large", 3), ("ag-audit", 1)] {
         cluster.create(topic, partitions).await;
@@ -39,7 +39,7 @@ async fn two_agents_on_one_topic_each_see_all_of_it() {
     let doubled = cluster.read("ag-doubled").await;
     assert_eq!(doubled.len(), 100);
     for message in doubled {
-        // A sink gets key, headers and time of the event.
+        // A message to a sink has the key, headers and timestamp of the event.
         let n: i64 = message.text().parse::<i64>().unwrap() / 2;
         assert_eq!(message.key_text(), format!("o{n}"));
         assert_eq!((message.header_text("n"), message.timestamp), (Some(&*n.to_string()), Some(7_000 + n)));
@@ -91,7 +91,7 @@ async fn shout(mut words: Stream<String>, #[topic("ag-loop-out")] out: Topic<Str
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_function_becomes_an_agent_for_each_topic_of_a_loop() {
+async fn one_function_can_be_registered_as_an_agent_of_several_topics() {
     let cluster = Cluster::start().await;
     cluster.create("ag-loop-out", 1).await;
     let mut app = cluster.app("ag-loop");
@@ -120,7 +120,7 @@ async fn travel(mut values: Stream<Value>, #[topic("ag-travel-out")] out: Topic<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_headers_and_times_travel_as_they_are() {
+async fn keys_headers_and_timestamps_are_preserved() {
     let cluster = Cluster::start().await;
     cluster.create("ag-travel", 1).await;
     cluster.create("ag-travel-out", 1).await;
@@ -141,7 +141,7 @@ async fn keys_headers_and_times_travel_as_they_are() {
     }
 }
 
-/// The partitions that `org.apache.kafka.common.utils.Utils.murmur2` gives these keys.
+/// Keys and their hashes by `org.apache.kafka.common.utils.Utils.murmur2`.
 const JAVA: [(&str, i64); 5] = [
     ("21", -973_932_308),
     ("foobar", -790_332_482),
@@ -159,7 +159,7 @@ async fn place(mut keys: Stream<String>, #[topic("ag-place-out")] out: Topic<Str
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_are_placed_as_java_places_them() {
+async fn keys_are_partitioned_as_by_the_java_client() {
     let cluster = Cluster::start().await;
     cluster.create("ag-place", 1).await;
     cluster.create("ag-place-out", 7).await;
@@ -178,7 +178,7 @@ async fn keys_are_placed_as_java_places_them() {
 async fn library(_order: Order) {}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_is_a_handle_that_says_what_it_does() {
+async fn a_worker_handle_reports_the_status_and_opens_topics() {
     let cluster = Cluster::start().await;
     cluster.create("ag-library", 2).await;
     let worker = cluster.run(cluster.app("ag-library").agent::<library>()).await;

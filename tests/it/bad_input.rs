@@ -1,4 +1,4 @@
-//! Promise P6, input: what cannot be decoded stops nothing, is never lost, and is told.
+//! Messages that cannot be decoded: they do not block their partition, are not lost, and are reported with a reason.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ async fn many(mut clicks: Stream<Click>, #[topic("bad-many-out")] out: Topic<Raw
     Ok(())
 }
 
-/// The kinds of malformed messages, each with a part of the reason that is to be told.
+/// The kinds of malformed messages, each with a part of the expected error.
 const BAD: [(&str, &str); 7] = [
     ("broken", "EOF while parsing"),
     ("type", "number: expected i64, found string \"clicks\""),
@@ -47,12 +47,12 @@ fn bad(kind: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_100_000_messages_the_good_are_processed_in_order_and_the_bad_lie_in_the_dead_letter_topic() {
+async fn valid_messages_are_processed_in_order_and_malformed_ones_are_dead_letters() {
     let cluster = Cluster::start().await;
     let count = 100_000;
     cluster.create("bad-many", 4).await;
     cluster.create("bad-many-out", 4).await;
-    // Every hundredth is malformed; of those the large ones, a megabyte each, are few.
+    // Every hundredth message is malformed. Every fiftieth of those is a large one, of a megabyte.
     let kind = |n: i64| match n / 100 {
         large if large % 50 == 0 => "large",
         other => BAD
@@ -100,7 +100,7 @@ async fn of_100_000_messages_the_good_are_processed_in_order_and_the_bad_lie_in_
         let kind = kind(n);
         let header = |name| letter.header_text(name).unwrap_or_else(|| panic!("{name} is missing in {letter:?}"));
         assert_eq!((letter.key_text(), letter.timestamp), (n.to_string(), Some(1_000_000 + n)));
-        assert!(letter.value == Some(bad(kind)), "{letter:?} comes as it was");
+        assert!(letter.value == Some(bad(kind)), "the value of {letter:?} has changed");
         assert_eq!(
             (header("kind"), header(dead_letter::AGENT), header(dead_letter::TOPIC)),
             (kind, "many", "bad-many")
@@ -125,7 +125,7 @@ fn three_with_a_bad_one() -> [Message; 3] {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_policy_skip_leaves_bad_messages_out_and_counts_them() {
+async fn the_skip_policy_skips_malformed_messages_and_counts_them() {
     let cluster = Cluster::start().await;
     cluster.create("bad-skip", 1).await;
     cluster.create("bad-skip-out", 1).await;
@@ -143,7 +143,7 @@ async fn the_policy_skip_leaves_bad_messages_out_and_counts_them() {
 async fn stopping(_click: Click) {}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_policy_stop_ends_the_worker_with_place_and_reason_and_commits_what_was_before() {
+async fn the_stop_policy_stops_the_worker_with_an_error_that_names_the_offset() {
     let cluster = Cluster::start().await;
     cluster.create("bad-stop", 1).await;
     cluster.produce("bad-stop", three_with_a_bad_one()).await;
@@ -180,7 +180,7 @@ async fn a_key_that_cannot_be_decoded_is_a_dead_letter_too() {
     let worker = cluster.run(cluster.app("bad-key").agent::<numbered>()).await;
     cluster.wait_done(&group, "bad-key", 4).await;
     worker.stop().await.unwrap();
-    // A tombstone is the null of JSON.
+    // A tombstone is decoded as JSON `null`.
     let out: Vec<_> = cluster.read("bad-key-out").await.iter().map(|m| (m.key_text(), m.text())).collect();
     assert_eq!(out, [("7".to_owned(), "1".to_owned()), ("8".to_owned(), "null".to_owned())]);
     let mut reasons: Vec<_> = cluster.read(&format!("{group}-dead-letter")).await;

@@ -1,4 +1,4 @@
-//! Changelogs in every state that somebody may have left them in: a restore ends, and is right or says what is wrong.
+//! Restores from changelogs in various states: each yields a correct table, or an error that names the problem.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, mpsc};
@@ -17,7 +17,7 @@ async fn add(mut values: Stream<i64, String>, sums: Table<String, i64>) {
     }
 }
 
-/// An app whose table has one partition, and its changelog.
+/// An app with a table of one partition, and its changelog.
 struct Case {
     cluster: Cluster,
     id: String,
@@ -27,7 +27,7 @@ struct Case {
     fed: usize,
 }
 
-/// Without a store: only what the changelog holds comes back.
+/// A store that keeps nothing: the table is restored from its changelog alone.
 const NO_STORE: &str = "memory://";
 const STORE: &str = "sled://";
 
@@ -54,7 +54,7 @@ impl Case {
         worker
     }
 
-    /// Feeds a running worker, key by key, each with a commit of its own.
+    /// Produces events for a running worker, and waits for the commit of each.
     async fn feed(&mut self, pairs: &[(&str, i64)]) {
         for (key, value) in pairs {
             self.cluster.produce(&self.topic, [Message::of(value.to_string()).key(*key)]).await;
@@ -63,31 +63,31 @@ impl Case {
         }
     }
 
-    /// A worker that has come and gone, and left these in the table.
+    /// Runs a worker that processes these events, and stops it.
     async fn past(&mut self, pairs: &[(&str, i64)]) {
         let worker = self.work().await;
         self.feed(pairs).await;
         worker.stop().await.unwrap();
     }
 
-    /// A worker that starts now finds these in its table, and goes on from there.
+    /// Asserts that a new worker restores this table and continues from it.
     async fn expect(&mut self, expected: &[(&str, i64)]) {
         let worker = self.work().await;
         let mut expected: BTreeMap<_, _> = expected.iter().map(|(key, sum)| ((*key).to_owned(), *sum)).collect();
         assert_eq!(sums(&worker), expected, "restored");
         self.feed(&[("more", 1)]).await;
         *expected.entry("more".to_owned()).or_insert(0) += 1;
-        assert_eq!(sums(&worker), expected, "one event later");
+        assert_eq!(sums(&worker), expected, "after one more event");
         worker.stop().await.unwrap();
     }
 
-    /// A worker that starts now ends with an error that holds these words, and says what to do.
+    /// Asserts that a new worker stops with an error that contains these texts and a remedy.
     async fn expect_error(&self, words: &[&str]) {
         let worker = self.app().build().unwrap().start().await.unwrap();
         assert_ends(&worker, words).await;
     }
 
-    /// Somebody deletes the changelog and creates an empty one.
+    /// Deletes the changelog and creates an empty one.
     async fn replace_changelog(&self) {
         self.cluster.delete(&self.changelog).await;
         self.cluster.create_with(&self.changelog, 1, &[("cleanup.policy", "compact")]).await;
@@ -103,15 +103,15 @@ fn sums(worker: &Worker) -> BTreeMap<String, i64> {
 }
 
 async fn assert_ends(worker: &Worker, words: &[&str]) {
-    let ended = tokio::time::timeout(LONG, worker.wait()).await.expect("the worker neither works nor ends");
-    let why = ended.expect_err("the worker must not take the table for right").to_string();
+    let ended = tokio::time::timeout(LONG, worker.wait()).await.expect("the worker must stop");
+    let why = ended.expect_err("the worker must not accept the table").to_string();
     for word in words.iter().chain(&["table `sums`, partition 0", "reset"]) {
         assert!(why.contains(word), "`{word}` is not in: {why}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_one_restores_nothing() {
+async fn an_empty_changelog_restores_an_empty_table() {
     for store in [NO_STORE, STORE] {
         let mut case = Case::begin("empty", store).await;
         case.past(&[]).await;
@@ -120,14 +120,15 @@ async fn an_empty_one_restores_nothing() {
     }
 }
 
-/// What others write in a transaction counts if it was committed, and the markers, which nobody can read, end no restore.
+/// Records that other producers have written in a transaction are restored if it was committed. A restore also ends
+/// behind transaction markers and aborted records, which consumers do not receive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_end_may_be_transactions_of_others() {
+async fn a_changelog_may_end_with_transactions_of_other_producers() {
     for (name, last) in [("committed", End::Commit), ("aborted", End::Abort)] {
         for store in [NO_STORE, STORE] {
             let mut case = Case::begin(name, store).await;
             if !case.cluster.is_real() {
-                return; // The embedded broker has no transactions yet.
+                return; // The embedded broker does not support transactions yet.
             }
             case.past(&[("a", 1), ("b", 2)]).await;
             let end = case.end().await;
@@ -135,16 +136,17 @@ async fn the_end_may_be_transactions_of_others() {
             for (key, end) in [("c", End::Commit), ("x", End::Abort), ("a", last)] {
                 case.cluster.transaction(&case.changelog, others(key), end).await;
             }
-            assert_eq!(case.end().await, end + 6, "three records, each with its marker");
+            assert_eq!(case.end().await, end + 6, "three records, each with a marker");
             let a = if last == End::Commit { 40 } else { 1 };
             case.expect(&[("a", a), ("b", 2), ("c", 40)]).await;
         }
     }
 }
 
-/// What was written over is gone, and so are removals; gaps and what nobody can read lie behind the last record.
+/// Compaction has removed overwritten records and tombstones. The last record is followed by gaps and by records that
+/// consumers do not receive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn compaction_takes_nothing_that_holds() {
+async fn compaction_keeps_all_current_values() {
     for store in [NO_STORE, STORE] {
         let mut case = Case::begin("compacted", store).await;
         let configs = [
@@ -156,7 +158,7 @@ async fn compaction_takes_nothing_that_holds() {
         ];
         case.cluster.create_with(&case.changelog, 1, &configs).await;
         case.past(&[("a", 1), ("b", 2), ("a", 3), ("a", 4), ("b", 5)]).await;
-        // A segment ends when something comes after its time.
+        // A segment is closed only when a record is appended after `segment.ms`.
         wait_for("compaction", LONG, async || {
             case.cluster.produce(&case.changelog, [Message::tombstone("x")]).await;
             let keys: Vec<_> = case.cluster.read(&case.changelog).await.iter().map(Message::key_text).collect();
@@ -164,16 +166,16 @@ async fn compaction_takes_nothing_that_holds() {
         })
         .await;
         if case.cluster.is_real() {
-            // The embedded broker has no transactions yet.
+            // The embedded broker does not support transactions yet.
             case.cluster.transaction(&case.changelog, vec![Message::of("0").key("x")], End::Abort).await;
         }
         case.expect(&[("a", 8), ("b", 7)]).await;
     }
 }
 
-/// A store that had all of it goes on; without one, what is gone is missed.
+/// A store that has all of the deleted records is continued. Without a store, their absence is reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleted_records_are_missed_unless_the_store_has_them() {
+async fn deleted_records_are_an_error_unless_the_store_has_them() {
     for all in [false, true] {
         let name = if all { "deleted-all" } else { "deleted-some" };
         let mut case = Case::begin(name, STORE).await;
@@ -190,9 +192,9 @@ async fn deleted_records_are_missed_unless_the_store_has_them() {
     }
 }
 
-/// The store was away while records came and went.
+/// Records were written and deleted while the app did not use the store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleted_records_that_the_store_never_had_are_missed() {
+async fn deleted_records_that_the_store_never_had_are_an_error() {
     let mut case = Case::begin("behind", STORE).await;
     case.past(&[("a", 1)]).await;
     case.store = NO_STORE;
@@ -203,23 +205,23 @@ async fn deleted_records_that_the_store_never_had_are_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_one_of_its_name_is_told_apart() {
+async fn a_recreated_changelog_is_detected() {
     for store in [NO_STORE, STORE] {
         let mut case = Case::begin("another", store).await;
         case.past(&[("a", 1), ("b", 2)]).await;
         case.replace_changelog().await;
         case.expect_error(&["up to offset 2, but it ends at 0"]).await;
         if store == STORE {
-            // As long as before, and yet not what the store knows.
+            // The new changelog is long enough, but the store was not written from it.
             case.cluster.produce(&case.changelog, ["a", "b", "x"].map(|key| Message::of("1").key(key))).await;
             case.expect_error(&["was deleted and created again"]).await;
         }
     }
 }
 
-/// Gone, it is created anew and found too short.
+/// The worker creates a deleted changelog again, and detects that it is too short.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_was_deleted_is_missed() {
+async fn a_deleted_changelog_is_detected() {
     for store in [NO_STORE, STORE] {
         let mut case = Case::begin("gone", store).await;
         case.past(&[("a", 1), ("b", 2)]).await;
@@ -228,9 +230,9 @@ async fn one_that_was_deleted_is_missed() {
     }
 }
 
-/// It goes while the worker runs, and comes back empty.
+/// The changelog is deleted and recreated while the worker runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_replaced_under_a_worker_ends_it() {
+async fn replacing_the_changelog_of_a_running_worker_stops_it() {
     for store in [NO_STORE, STORE] {
         let mut case = Case::begin("replaced", store).await;
         let worker = case.work().await;
@@ -249,7 +251,7 @@ async fn keep(mut texts: Stream<String, String>, sums: Table<String, String>) {
     }
 }
 
-/// Holds a restore when it begins, until it is told to go on.
+/// A listener that blocks a restore at its start until the test lets it continue.
 struct Held {
     begun: tasks::UnboundedSender<()>,
     go_on: Mutex<mpsc::Receiver<()>>,
@@ -262,9 +264,9 @@ impl RestoreListener for Held {
     }
 }
 
-/// More of it is deleted than was read ahead.
+/// Records are deleted beyond those that have been fetched already.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn records_that_are_deleted_while_it_is_read_are_missed() {
+async fn records_that_are_deleted_during_a_restore_are_an_error() {
     let mut case = Case::begin("while-read", NO_STORE).await;
     let topic = case.topic.clone();
     let app = case.cluster.app(&case.id).agent_with::<keep>(|agent| agent.topic(topic));

@@ -1,22 +1,22 @@
-//! The commands, as processes on a cluster.
+//! The commands of the command line, run as processes on a cluster.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, LONG, Message, Process, Program, wait_for};
 
-/// A program with one agent, on the cluster.
+/// Returns a program with one agent, on the cluster.
 fn program(cluster: &Cluster) -> Program {
     let version = std::process::id().to_string();
     Program::example("filter", cluster.dir("cli")).on(cluster).setting("version", &version)
 }
 
-/// Runs a command that is to succeed.
+/// Runs a command that must succeed, and returns the lines that it printed.
 async fn run(cluster: &Cluster, args: &[&str]) -> Vec<String> {
     program(cluster).args(args.iter().copied()).run().await.success().stdout
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_sent_is_consumed_with_key_headers_partition_and_time() {
+async fn sent_messages_are_consumed_with_key_headers_partition_and_timestamp() {
     let cluster = Cluster::start().await;
     cluster.create("cli-round", 3).await;
     let send = ["send", "cli-round", "{\"a\": 1}", "-k", "key é", "--header", "a=1", "--header", "b=c=d"];
@@ -35,7 +35,7 @@ async fn what_is_sent_is_consumed_with_key_headers_partition_and_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn send_repeats_reads_lines_and_says_what_cannot_be() {
+async fn send_repeats_reads_lines_and_rejects_invalid_arguments() {
     let cluster = Cluster::start().await;
     cluster.create("cli-send", 1).await;
     run(&cluster, &["send", "cli-send", "again", "--repeat", "3"]).await;
@@ -48,12 +48,12 @@ async fn send_repeats_reads_lines_and_says_what_cannot_be() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn consume_begins_at_the_end_unless_told_otherwise_and_ends_when_told_to() {
+async fn consume_starts_at_the_end_by_default_and_stops_after_a_count_or_timeout() {
     let cluster = Cluster::start().await;
     cluster.create("cli-consume", 1).await;
     cluster.produce("cli-consume", ["old 1", "old 2", "old 3"].map(Message::of)).await;
     let mut consume = program(&cluster).args(["consume", "cli-consume", "-n", "1"]).spawn();
-    // It may take its time to come to the end; from then on it hears what is new.
+    // Only messages that are produced after the command has found the end are printed, so this repeats.
     wait_for("the end of consume", LONG, async || {
         cluster.produce("cli-consume", [Message::of("new")]).await;
         consume.ended().is_some()
@@ -69,7 +69,7 @@ async fn consume_begins_at_the_end_unless_told_otherwise_and_ends_when_told_to()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_has_enough_ends_a_command_quietly() {
+async fn a_closed_pipe_ends_a_command_without_an_error() {
     let cluster = Cluster::start().await;
     cluster.create("com.udacity.streams.clickevents.head", 1).await;
     cluster.produce("com.udacity.streams.clickevents.head", (0..50_000).map(|n| Message::of(n.to_string()))).await;
@@ -80,7 +80,7 @@ async fn a_reader_that_has_enough_ends_a_command_quietly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lists_are_json_for_programs() {
+async fn lists_can_be_printed_as_json() {
     let cluster = Cluster::start().await;
     cluster.create("com.udacity.streams.clickevents.popular", 2).await;
     let json = async |args: &[&str]| {
@@ -110,7 +110,7 @@ async fn lists_are_json_for_programs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mistakes_are_told_in_one_line_and_by_the_exit_code() {
+async fn mistakes_are_reported_in_one_line_and_by_the_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     let program = || Program::example("filter", dir.path());
     let cases: [(&[&str], i32, &str); 5] = [
@@ -134,7 +134,7 @@ async fn mistakes_are_told_in_one_line_and_by_the_exit_code() {
     ];
     for (args, code, text) in cases {
         let ended = program().args(args.iter().copied()).run().await.expect_code(code);
-        assert!(ended.errors().starts_with(text), "{args:?} says:\n{}", ended.errors());
+        assert!(ended.errors().starts_with(text), "{args:?} printed:\n{}", ended.errors());
         assert_eq!(ended.stdout, [""; 0]);
     }
     let ended = program().setting("borker", "x").args(["agents"]).run().await.expect_code(1);
@@ -146,7 +146,7 @@ async fn mistakes_are_told_in_one_line_and_by_the_exit_code() {
     }
 }
 
-/// A worker of the example `filter`, once it has its partitions.
+/// Starts a worker of the example `filter` and waits for its assignment.
 async fn worker(cluster: &Cluster) -> Process {
     let mut worker = program(cluster).args(["worker"]).spawn();
     worker.wait_for_line("assigned: com.udacity").await;
@@ -160,7 +160,7 @@ async fn embedded_one_interrupt_drains_and_a_second_ends_at_once() {
     worker_one.interrupt();
     let ended = worker_one.wait().await.success();
     assert!(ended.errors().contains("draining; press again to end at once"), "{}", ended.errors());
-    // With something unfinished and no broker, a drain takes its time.
+    // With unfinished work and no broker, a drain does not end soon.
     let mut worker_two = worker(&cluster).await;
     let click = r#"{"email":"a","timestamp":"b","uri":"/","number":100}"#;
     cluster.produce("com.udacity.streams.clickevents", (0..20_000).map(|_| Message::of(click))).await;
@@ -173,7 +173,7 @@ async fn embedded_one_interrupt_drains_and_a_second_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_an_interrupt_while_the_broker_is_awaited_ends_well() {
+async fn embedded_an_interrupt_ends_a_worker_that_waits_for_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let waiting = Program::example("filter", dir.path()).args(["worker", "--broker", "127.0.0.1:1"]);
     let mut waiting = waiting.spawn();
@@ -183,7 +183,7 @@ async fn embedded_an_interrupt_while_the_broker_is_awaited_ends_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logs_are_json_on_demand_and_data_stays_apart() {
+async fn json_logs_are_written_to_stderr_only() {
     let cluster = Cluster::start().await;
     cluster.create("com.udacity.streams.clickevents.json", 1).await;
     let args = ["worker", "--until-idle", "500ms", "--log-format", "json", "--quiet", "--loglevel", "info"];
@@ -196,13 +196,13 @@ async fn logs_are_json_on_demand_and_data_stays_apart() {
     }
 }
 
-/// An example with tables, on the cluster.
+/// Returns the example `tables`, on the cluster.
 fn tables(cluster: &Cluster, version: u32) -> Program {
     let version = version.to_string();
     Program::example("tables", cluster.dir("tables")).on(cluster).setting("version", &version)
 }
 
-/// Runs its worker until all is read, and returns what it printed, in an order of its own.
+/// Runs the example's worker until all events are processed, and returns the sorted lines that it printed.
 async fn sum_up(cluster: &Cluster, version: u32) -> Vec<String> {
     let ended = tables(cluster, version).args(["worker", "--until-idle", "1s"]).run().await.success();
     let mut lines = ended.stdout;
@@ -217,8 +217,8 @@ async fn rows(program: Program, args: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_state_is_reset_started_over_and_cleaned_of_older_versions() {
-    // On a Kafka that others use, all they have of the example would be an older version.
+async fn embedded_reset_and_clean_versions_remove_state_groups_and_topics() {
+    // On a shared Kafka, `clean-versions` would also find the versions of other test runs.
     let cluster = Cluster::durable().await;
     let clicks = "com.udacity.streams.clickevents";
     cluster.create(clicks, 2).await;

@@ -1,4 +1,4 @@
-//! What is committed, when, and what is read again after it.
+//! Committed offsets, and the events that are processed again after a restart.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ fn numbers(count: i64) -> impl Iterator<Item = Message> {
 
 static HELD: Mutex<BTreeMap<i64, Event<i64>>> = Mutex::new(BTreeMap::new());
 
-/// Keeps what it reads; the test acks it.
+/// Keeps its events, which the test acks.
 #[agent(topic = "co-events")]
 async fn hold(numbers: Stream<i64>) {
     let mut events = numbers.noack();
@@ -35,7 +35,7 @@ async fn the_committed_offset_never_passes_an_event_that_is_not_acked() {
     wait_for("all events", LONG, async || HELD.lock().unwrap().len() == 20).await;
     let ack = |n: i64| HELD.lock().unwrap()[&n].ack();
     let mut acked = [false; 20];
-    // Odd ones first, backwards, then the others: the offset may only ever stand at the first that is missing.
+    // Acks the odd events in descending order, then the even ones: the offset must never pass the first unacked event.
     for n in (0..20).rev().filter(|n| n % 2 == 1).chain((0..20).filter(|n| n % 2 == 0)) {
         ack(n);
         acked[usize::try_from(n).unwrap()] = true;
@@ -44,12 +44,12 @@ async fn the_committed_offset_never_passes_an_event_that_is_not_acked() {
         wait_for("the next commit", LONG, async || {
             let done = cluster.done(&group, "co-events").await;
             assert!(done <= contiguous, "{done} are committed, but only {contiguous} are acked");
-            // A commit that would say nothing new is not made.
+            // A commit without progress is not made.
             done == contiguous && (contiguous == 0 || worker.status().counts.commits > 0 || commits > 0)
         })
         .await;
     }
-    // A second ack of the same event is none of another.
+    // A second ack of the same event must not count for another one.
     ack(0);
     worker.stop().await.unwrap();
     assert_eq!(cluster.done(&group, "co-events").await, 20);
@@ -79,7 +79,7 @@ fn seen(agent: &str) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_agent_holds_the_offset_and_a_fast_one_repeats_nothing_after_a_restart() {
+async fn a_slow_agent_holds_back_the_offset_and_a_fast_one_repeats_no_event_after_a_restart() {
     let cluster = Cluster::start().await;
     cluster.create("co-pair", 1).await;
     cluster.produce("co-pair", numbers(50)).await;
@@ -89,7 +89,7 @@ async fn a_slow_agent_holds_the_offset_and_a_fast_one_repeats_nothing_after_a_re
     wait_for("the fast agent", LONG, async || seen("fast").len() == 50).await;
     SLOW_MAY.add_permits(10);
     wait_for("the slow agent", LONG, async || seen("slow").len() == 10).await;
-    // The slow one stands in an event, so there is no cut before it is let go on, at the stop.
+    // The slow agent is in the middle of an event, so there is no cut until it may continue, during the stop.
     worker.begin_stop();
     let stopped = worker.wait();
     tokio::pin!(stopped);
@@ -99,7 +99,10 @@ async fn a_slow_agent_holds_the_offset_and_a_fast_one_repeats_nothing_after_a_re
     let committed = cluster.committed(&group, "co-pair").await;
     let slow_done = i64::try_from(seen("slow").len()).unwrap();
     assert_eq!(committed[&0].offset, slow_done, "{committed:?}");
-    assert!(committed[&0].metadata.contains("fast"), "who is ahead stands in the metadata: {committed:?}");
+    assert!(
+        committed[&0].metadata.contains("fast"),
+        "the metadata does not name the agent that is ahead: {committed:?}"
+    );
     SLOW_MAY.add_permits(100);
     let worker = cluster.run(app()).await;
     cluster.wait_done(&group, "co-pair", 50).await;
@@ -124,7 +127,7 @@ async fn middle(mut numbers: Stream<i64>, #[topic("co-middle-out")] out: Topic<R
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_falls_into_an_event_is_left_out_and_counted() {
+async fn a_commit_in_the_middle_of_an_event_is_skipped_and_counted() {
     let cluster = Cluster::start().await;
     cluster.create("co-middle", 1).await;
     cluster.create("co-middle-out", 1).await;
@@ -136,7 +139,7 @@ async fn a_commit_that_falls_into_an_event_is_left_out_and_counted() {
         ENTERED.notified().await;
         let missed = worker.status().counts.cuts_missed;
         wait_for("two cuts missed", LONG, async || worker.status().counts.cuts_missed >= missed + 2).await;
-        assert!(cluster.done(&group, "co-middle").await <= n, "event {n} is committed in its middle");
+        assert!(cluster.done(&group, "co-middle").await <= n, "event {n} is committed before it is processed");
         GO_ON.add_permits(1);
     }
     cluster.wait_done(&group, "co-middle", 3).await;
@@ -146,7 +149,7 @@ async fn a_commit_that_falls_into_an_event_is_left_out_and_counted() {
 
 static HANDLED: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 
-/// Computes, and awaits nothing but its stream.
+/// Computes without awaiting anything but its stream.
 #[agent(topic = "co-busy")]
 async fn busy(mut numbers: Stream<i64>) {
     while numbers.next().await.is_some() {
@@ -167,7 +170,7 @@ async fn an_agent_that_only_computes_is_committed_and_stopped_in_the_middle_of_i
     wait_for("a commit", LONG, async || worker.status().counts.commits >= 3).await;
     worker.stop().await.unwrap();
     let done = cluster.done(&cluster.id("co-busy"), "co-busy").await;
-    assert!(done > 0 && done < backlog, "{done} of {backlog}: the stop came in the middle");
+    assert!(done > 0 && done < backlog, "{done} of {backlog} events: the worker must stop within its backlog");
 }
 
 #[agent(topic = "co-stop")]
@@ -181,12 +184,12 @@ async fn handle(mut numbers: Stream<i64>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_commits_all_that_was_done_and_a_restart_does_nothing_twice() {
+async fn a_stop_commits_all_processed_events_and_a_restart_repeats_none() {
     let cluster = Cluster::start().await;
     cluster.create("co-stop", 3).await;
     cluster.produce("co-stop", (0..3_000).map(|n| Message::of(n.to_string()).to(n % 3))).await;
     let group = cluster.id("co-stop");
-    // No commit but that of the stop.
+    // The only commit is that of the stop.
     let app = || cluster.app("co-stop").agent::<handle>().setting("broker_commit_interval", "1h");
     let mut before = 0;
     while before < 3_000 {
@@ -194,7 +197,7 @@ async fn a_stop_commits_all_that_was_done_and_a_restart_does_nothing_twice() {
         wait_for("some events", LONG, async || HANDLED.lock().unwrap().len() > before).await;
         worker.stop().await.unwrap();
         before = HANDLED.lock().unwrap().len();
-        assert_eq!(cluster.done(&group, "co-stop").await, before, "what is done is committed, and no more");
+        assert_eq!(cluster.done(&group, "co-stop").await, before, "exactly the processed events are committed");
     }
     let mut handled = HANDLED.lock().unwrap().clone();
     handled.sort_unstable();
@@ -203,7 +206,7 @@ async fn a_stop_commits_all_that_was_done_and_a_restart_does_nothing_twice() {
 
 static REFUSED: AtomicBool = AtomicBool::new(true);
 
-/// Sends what the broker will never take until it is told otherwise.
+/// Sends a message that is too large for its topic while `REFUSED` is set.
 #[agent(topic = "co-large")]
 async fn enlarge(mut numbers: Stream<i64>, #[topic("co-large-out")] out: Topic<RawKey, String>) -> Result<()> {
     while let Some(number) = numbers.next().await {
@@ -214,7 +217,7 @@ async fn enlarge(mut numbers: Stream<i64>, #[topic("co-large-out")] out: Topic<R
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_whose_message_did_not_arrive_is_not_committed() {
+async fn an_event_whose_output_was_rejected_is_not_committed() {
     let cluster = Cluster::start().await;
     cluster.create("co-large", 1).await;
     cluster.create_with("co-large-out", 1, &[("max.message.bytes", "10000")]).await;

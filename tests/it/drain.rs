@@ -1,4 +1,4 @@
-//! How a worker ends: its agents finish what they are in, and one that will not is ended.
+//! Shutdown of a worker: agents finish their current events, and those that do not are dropped after a timeout.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,14 +18,14 @@ async fn finish(mut numbers: Stream<i64>, #[topic("dr-finish-out")] out: Topic<R
         MAY_FINISH.acquire().await?.forget();
         out.send(&RawKey::NONE, &format!("did {number}")).await?;
     }
-    // The stream has ended: there is time to say goodbye.
+    // After the end of its stream, an agent can still finish its work.
     tokio::time::sleep(Duration::from_millis(50)).await;
     out.send(&RawKey::NONE, &"goodbye".to_owned()).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_waits_for_the_event_at_hand_and_for_what_comes_after_the_loop() {
+async fn a_stop_waits_for_the_current_event_and_the_code_after_the_loop() {
     let cluster = Cluster::start().await;
     cluster.create("dr-finish", 1).await;
     cluster.create("dr-finish-out", 1).await;
@@ -36,7 +36,7 @@ async fn a_stop_waits_for_the_event_at_hand_and_for_what_comes_after_the_loop() 
     let stopped = worker.wait();
     tokio::pin!(stopped);
     let early = tokio::time::timeout(Duration::from_millis(500), &mut stopped).await;
-    assert!(early.is_err(), "it has not waited for the event");
+    assert!(early.is_err(), "the stop did not wait for the event");
     MAY_FINISH.add_permits(1);
     stopped.await.unwrap();
     assert_eq!(cluster.texts("dr-finish-out").await, ["did 0", "goodbye"]);
@@ -56,19 +56,19 @@ async fn stuck(mut numbers: Stream<i64>) {
 static ENTERED_STUCK: Notify = Notify::const_new();
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_never_comes_back_is_dropped_and_its_event_read_again() {
+async fn a_stuck_agent_is_dropped_and_its_event_is_not_committed() {
     let cluster = Cluster::start().await;
     cluster.create("dr-stuck", 1).await;
     cluster.produce("dr-stuck", (0..3).map(|n| Message::of(n.to_string()))).await;
     let app = cluster.app("dr-stuck").agent::<stuck>().setting("shutdown_timeout", "2s");
     let worker = cluster.run(app.setting("stream_processing_timeout", "300ms")).await;
     ENTERED_STUCK.notified().await;
-    crate::harness::wait_for("the watch over stuck agents", crate::harness::LONG, async || !worker.status().ready)
+    crate::harness::wait_for("the stuck agent in the status", crate::harness::LONG, async || !worker.status().ready)
         .await;
     assert!(worker.status().stuck[0].contains("dr-stuck[0] offset 1"), "{:?}", worker.status().stuck);
-    let ended = tokio::time::timeout(Duration::from_secs(20), worker.stop()).await.expect("it ends");
+    let ended = tokio::time::timeout(Duration::from_secs(20), worker.stop()).await.expect("the worker stops");
     assert!(matches!(ended, Err(faust::Error::ShutdownTimeout(_))), "{ended:?}");
-    // What came before is committed, the event itself is not.
+    // The event before it is committed, the event itself is not.
     assert_eq!(cluster.done(&cluster.id("dr-stuck"), "dr-stuck").await, 1);
 }
 
@@ -79,7 +79,7 @@ static RELEASED: AtomicBool = AtomicBool::new(false);
 async fn block(mut numbers: Stream<i64>) {
     while let Some(_number) = numbers.next().await {
         BLOCKED.store(true, Ordering::SeqCst);
-        // Holds its thread, which no async fn should.
+        // Blocks its thread, which an async function must not do.
         while !RELEASED.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -87,13 +87,13 @@ async fn block(mut numbers: Stream<i64>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_agent_that_holds_its_thread_ends_by_the_shutdown_timeout() {
+async fn a_worker_whose_agent_blocks_its_thread_stops_after_the_shutdown_timeout() {
     let cluster = Cluster::start().await;
     cluster.create("dr-block", 1).await;
     cluster.produce("dr-block", [Message::of("0")]).await;
     let worker = cluster.run(cluster.app("dr-block").agent::<block>().setting("shutdown_timeout", "1s")).await;
     crate::harness::wait_for("the agent", crate::harness::LONG, async || BLOCKED.load(Ordering::SeqCst)).await;
-    let ended = tokio::time::timeout(Duration::from_secs(20), worker.stop()).await.expect("it ends");
+    let ended = tokio::time::timeout(Duration::from_secs(20), worker.stop()).await.expect("the worker stops");
     RELEASED.store(true, Ordering::SeqCst);
     assert!(matches!(ended, Err(faust::Error::ShutdownTimeout(_))), "{ended:?}");
     assert_eq!(cluster.done(&cluster.id("dr-block"), "dr-block").await, 0);
@@ -108,11 +108,11 @@ async fn fails_late(mut numbers: Stream<i64>) -> Result<()> {
     while let Some(number) = numbers.next().await {
         last = number;
     }
-    Err(format!("cannot close the books on {last}").into())
+    Err(format!("cannot finish after {last}").into())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_fails_after_its_stream_has_ended_is_not_started_again() {
+async fn an_agent_that_fails_after_the_end_of_its_stream_is_not_restarted() {
     let cluster = Cluster::start().await;
     cluster.create("dr-failed-late", 1).await;
     cluster.produce("dr-failed-late", (0..3).map(|n| Message::of(n.to_string()))).await;
@@ -120,7 +120,7 @@ async fn an_agent_that_fails_after_its_stream_has_ended_is_not_started_again() {
     let worker = cluster.run(cluster.app("dr-failed-late").agent::<fails_late>()).await;
     cluster.wait_done(&group, "dr-failed-late", 2).await;
     worker.stop().await.unwrap();
-    assert_eq!(STARTS.load(Ordering::SeqCst), 2, "planning and the one partition");
+    assert_eq!(STARTS.load(Ordering::SeqCst), 2, "one start for planning and one for the partition");
     assert!(cluster.done(&group, "dr-failed-late").await >= 2);
 }
 
@@ -134,7 +134,7 @@ async fn long(number: i64) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_a_drain_that_outlasts_the_session_still_commits() {
+async fn embedded_a_drain_longer_than_the_session_timeout_still_commits() {
     let cluster = Cluster::durable().await;
     cluster.create("dr-long", 1).await;
     cluster.create("dr-long-out", 1).await;

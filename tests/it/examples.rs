@@ -1,4 +1,4 @@
-//! The lesson's examples as processes, fed by `clicks` and by `send`, their outputs compared with what is to be there.
+//! The lesson's examples, run as processes on the input of `clicks` and `send`, and checked for the expected output.
 
 mod classics;
 mod state;
@@ -13,7 +13,7 @@ const CLICKS: &str = "com.udacity.streams.clickevents";
 const SEED: u64 = 7;
 const COUNT: usize = 500;
 
-/// What `clicks SEED RATE COUNT` promises to make, told again.
+/// Returns the clicks that `clicks SEED RATE COUNT` must produce, computed independently of it.
 fn made() -> Vec<Value> {
     const PAGES: [&str; 6] = ["/", "/search", "/cart", "/checkout", "/blog/streams", "/account/orders"];
     let mut state = SEED;
@@ -31,14 +31,14 @@ fn made() -> Vec<Value> {
     (0..COUNT).map(click).collect()
 }
 
-/// What `send` adds: two clicks, and one whose number is none.
+/// Messages for `send`: two clicks, and one whose number is not a number.
 const SENT: [&str; 3] = [
     r#"{"email":"ada@example.com","timestamp":"2026-01-02T00:00:00Z","uri":"https://shop.example/é","number":100}"#,
     r#"{"email":"bob@example.com","timestamp":"2026-01-02T00:00:01Z","uri":"https://shop.example/b","number":99,"more":[1]}"#,
     r#"{"email":"eve@example.com","timestamp":"2026-01-02T00:00:02Z","uri":"https://shop.example/c","number":"many"}"#,
 ];
 
-/// The examples compare as sets of messages: order across partitions is nobody's.
+/// Sorts messages for a comparison, because messages of different partitions have no order.
 fn sorted(mut values: Vec<Value>) -> Vec<Value> {
     values.sort_by_key(Value::to_string);
     values
@@ -46,12 +46,12 @@ fn sorted(mut values: Vec<Value>) -> Vec<Value> {
 
 struct Lesson {
     cluster: Cluster,
-    /// The topic's name stands in the examples: on a Kafka that tests share, one at a time may have it.
+    /// Lock on the topic. Its name is fixed in the examples, so on a shared Kafka only one test at a time may use it.
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Lesson {
-    /// A cluster with the lesson's topic, empty.
+    /// Starts a cluster with an empty topic for the lesson's clicks.
     async fn begin(partitions: i32) -> Self {
         static TURN: Mutex<()> = Mutex::const_new(());
         let turn = TURN.lock().await;
@@ -61,10 +61,10 @@ impl Lesson {
     }
 
     fn example(&self, name: &str) -> Program {
-        // On a Kafka that outlives the test, another version is another group.
+        // On a Kafka that outlives the test, a version per run means a new consumer group per run.
         let version = std::process::id().to_string();
         let program = Program::example(name, self.cluster.dir(name)).on(&self.cluster).setting("version", &version);
-        // What lies behind a `group_by` is read in the end.
+        // The repartition topics are read at the end of the test, so they must not be purged before.
         program.setting("repartition_purge_interval", "1h")
     }
 
@@ -76,12 +76,12 @@ impl Lesson {
         }
     }
 
-    /// Runs the example's worker until all is read, and returns what it printed.
+    /// Runs the example's worker until all events are processed, and returns the lines that it printed.
     async fn work(&self, name: &str) -> Vec<String> {
         self.example(name).args(["worker", "--until-idle", "1s"]).run().await.success().stdout
     }
 
-    /// What `consume` prints of a topic: keys and values.
+    /// Returns the keys and values that `consume` prints for a topic.
     async fn consume(&self, topic: &str) -> Vec<(String, Value)> {
         let consume = self.example("filter").args(["consume", topic, "--from-beginning", "--keys", "--timeout", "2s"]);
         let lines = consume.run().await.success().stdout;
@@ -92,7 +92,7 @@ impl Lesson {
         lines.into_iter().map(pair).collect()
     }
 
-    /// Compares a topic with values that are to be keyed by their `uri`.
+    /// Asserts that a topic contains these values, each with its `uri` as the key.
     async fn expect_keyed_by_uri(&self, topic: &str, expected: Vec<Value>) {
         let messages = self.consume(topic).await;
         for (key, value) in &messages {
@@ -112,7 +112,7 @@ impl Lesson {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_example_of_the_lesson_does_its_job() {
+async fn each_example_of_the_lesson_writes_the_expected_output() {
     let lesson = Lesson::begin(4).await;
     for output in ["sanitized", "popular", "scored"] {
         lesson.cluster.create(&format!("{CLICKS}.{output}"), 4).await;
@@ -120,7 +120,7 @@ async fn each_example_of_the_lesson_does_its_job() {
     lesson.feed().await;
     let fed: Vec<Value> = made().into_iter().chain(SENT.map(|sent| serde_json::from_str(sent).unwrap())).collect();
     let in_topic: Vec<Value> = lesson.cluster.read(CLICKS).await.iter().map(Message::json).collect();
-    assert_eq!(sorted(in_topic), sorted(fed.clone()), "what `clicks` and `send` have sent");
+    assert_eq!(sorted(in_topic), sorted(fed.clone()), "messages sent by `clicks` and `send`");
     let typed: Vec<Value> = fed
         .iter()
         .filter(|click| click["number"].is_number())

@@ -1,4 +1,4 @@
-//! Promise P6, agents: a failing agent is tried again from its last commit, then stops the worker; nothing is acked.
+//! Failing agents: they are retried from the last commit, then stop the worker; failed events are never committed.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ fn numbers(count: i64) -> impl Iterator<Item = Message> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_is_tried_five_times_with_growing_pauses_then_stops_the_worker() {
+async fn an_error_is_retried_with_backoff_and_stops_the_worker_after_five_attempts() {
     let cluster = Cluster::start().await;
     cluster.create("fa-error", 1).await;
     cluster.produce("fa-error", numbers(10)).await;
@@ -45,7 +45,7 @@ async fn an_error_is_tried_five_times_with_growing_pauses_then_stops_the_worker(
     assert!(cluster.done(&group, "fa-error").await <= 7);
     let attempts = ATTEMPTS.lock().unwrap().clone();
     assert_eq!(attempts.len(), 5);
-    // At least so long: more is the machine's.
+    // The delays are minimums: a busy machine may add to them.
     for (pair, least) in attempts.windows(2).zip([40, 80, 100, 100]) {
         assert!(
             pair[1] - pair[0] >= Duration::from_millis(least),
@@ -61,18 +61,18 @@ static ROUNDS: AtomicU32 = AtomicU32::new(0);
 async fn panicking(number: i64) {
     if number == 2 {
         ROUNDS.fetch_add(1, Ordering::SeqCst);
-        panic!("a stone in the works: {number}");
+        panic!("cannot process {number}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panic_is_a_failure_as_any_other() {
+async fn a_panic_is_treated_like_an_error() {
     let cluster = Cluster::start().await;
     cluster.create("fa-panic", 1).await;
     cluster.produce("fa-panic", numbers(5)).await;
     let worker = cluster.run(cluster.app("fa-panic").agent::<panicking>().setting("agent_max_attempts", "3")).await;
     let error = worker.wait().await.unwrap_err().to_string();
-    let expected = "agent `panicking` failed 3 times at fa-panic[0] offset 2: it panicked: a stone in the works: 2; \
+    let expected = "agent `panicking` failed 3 times at fa-panic[0] offset 2: it panicked: cannot process 2; \
                     no effects of that event are committed";
     assert_eq!(error, expected);
     assert_eq!(ROUNDS.load(Ordering::SeqCst), 3);
@@ -81,7 +81,7 @@ async fn a_panic_is_a_failure_as_any_other() {
 
 static FAILED: Mutex<BTreeMap<i64, u32>> = Mutex::new(BTreeMap::new());
 
-/// Whether this number has failed less than four times.
+/// Counts an attempt at this number, and returns whether it is one of the first four.
 fn still_fails(number: i64) -> bool {
     let mut failed = FAILED.lock().unwrap();
     let times = failed.entry(number).or_default();
@@ -89,7 +89,7 @@ fn still_fails(number: i64) -> bool {
     *times <= 4
 }
 
-/// Each tenth number fails four times before it succeeds.
+/// Fails four times at every tenth number before it succeeds.
 #[agent(topic = "fa-transient")]
 async fn transient(mut numbers: Stream<i64>, #[topic("fa-transient-out")] out: Topic<RawKey, i64>) -> Result<()> {
     while let Some(number) = numbers.next().await {
@@ -102,7 +102,7 @@ async fn transient(mut numbers: Stream<i64>, #[topic("fa-transient-out")] out: T
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failure_that_passes_costs_no_event_and_the_count_begins_anew() {
+async fn a_transient_failure_loses_no_event_and_progress_resets_the_attempts() {
     let cluster = Cluster::start().await;
     cluster.create("fa-transient", 1).await;
     cluster.create("fa-transient-out", 1).await;
@@ -111,7 +111,7 @@ async fn a_failure_that_passes_costs_no_event_and_the_count_begins_anew() {
     cluster.wait_done(&cluster.id("fa-transient"), "fa-transient", 30).await;
     worker.stop().await.unwrap();
     assert_eq!(worker.status().counts.agent_failures, 12);
-    // What was sent since the last commit may be there again, in the same order; nothing is missing.
+    // Messages sent since the last commit may be repeated, in the same order, but none is missing.
     let out: Vec<i64> = cluster.texts("fa-transient-out").await.iter().map(|n| n.parse().unwrap()).collect();
     let mut firsts = out.clone();
     firsts.sort_unstable();
@@ -124,14 +124,14 @@ static HANDLED: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 
 #[agent(topic = "fa-return")]
 async fn returning(mut numbers: Stream<i64>) {
-    // An `if` where a `while` was meant.
+    // A mistake: this should be `while`.
     if let Some(number) = numbers.next().await {
         HANDLED.lock().unwrap().push(number);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_returns_while_its_stream_is_open_has_failed_but_keeps_what_it_did() {
+async fn an_agent_that_returns_while_its_stream_is_open_has_failed_but_keeps_its_progress() {
     let cluster = Cluster::start().await;
     cluster.create("fa-return", 1).await;
     cluster.produce("fa-return", numbers(10)).await;
@@ -157,7 +157,7 @@ async fn sick_in_one_partition(mut numbers: Stream<i64>) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failing_partition_lets_the_others_go_on_and_their_work_is_committed_at_the_end() {
+async fn other_partitions_continue_while_one_fails_and_are_committed_at_the_end() {
     let cluster = Cluster::start().await;
     cluster.create("fa-neighbour", 2).await;
     cluster.produce("fa-neighbour", (0..100).map(|n| Message::of(n.to_string()).to(i32::from(n > 0)))).await;

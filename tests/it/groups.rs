@@ -1,4 +1,4 @@
-//! Several workers of one app: they share the partitions, and hand them over without loss or repetition.
+//! Several workers of one app: they share its partitions, and rebalances neither lose nor repeat events.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use crate::harness::{Cluster, LONG, Message, wait_for};
 
 static SHARED: Mutex<Vec<(i32, i64)>> = Mutex::new(Vec::new());
 
-/// Takes its time over each event, so that there is always one to be finished at a hand-over.
+/// Sleeps in every tenth event, so that partitions are revoked while an event is in progress.
 #[agent(topic = "gr-shared")]
 async fn note(mut numbers: Stream<i64>, #[topic("gr-shared-out")] out: Topic<RawKey, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
@@ -24,7 +24,7 @@ async fn note(mut numbers: Stream<i64>, #[topic("gr-shared-out")] out: Topic<Raw
     Ok(())
 }
 
-/// Waits until the workers together have each partition once, and each of them some.
+/// Waits until all partitions are assigned, to each of the workers the same number.
 async fn shared_out(workers: &[&Worker], partitions: usize) {
     wait_for("the partitions to be shared", LONG, async || {
         let counts: Vec<_> = workers.iter().map(|worker| worker.status().assignment.len()).collect();
@@ -41,7 +41,7 @@ async fn a_worker_joins_and_leaves_under_load_and_nothing_is_lost_repeated_or_ou
     let producer = cluster.producer("gr-shared");
     let total: i32 = 16_000;
     let feed = async {
-        // At 4 000 a second.
+        // 4 000 messages per second.
         let mut tick = tokio::time::interval(Duration::from_millis(50));
         for first in (0..total).step_by(200) {
             tick.tick().await;
@@ -58,7 +58,7 @@ async fn a_worker_joins_and_leaves_under_load_and_nothing_is_lost_repeated_or_ou
         shared_out(&[&first], 8).await;
         let third = cluster.run(app("third")).await;
         shared_out(&[&first, &third], 8).await;
-        // The one that has been there from the beginning.
+        // Stops the worker that joined first.
         first.stop().await.unwrap();
         shared_out(&[&third], 8).await;
         third
@@ -108,7 +108,7 @@ async fn two_workers_share_both_stages_of_a_group_by() {
     out.sort();
     words.sort();
     assert_eq!(out, words);
-    // A key is on one of the two only, so it is not enough that one of them did it all.
+    // Both workers are assigned partitions of both stages, so both must have processed events.
     assert!(first.status().counts.events > 0 && second.status().counts.events > 0);
 }
 
@@ -129,7 +129,7 @@ async fn a_worker_without_partitions_is_ready_and_takes_over() {
     })
     .await;
     first.stop().await.unwrap();
-    wait_for("the second to own it", LONG, async || second.status().assignment.len() == 1).await;
+    wait_for("the assignment of the second worker", LONG, async || second.status().assignment.len() == 1).await;
     cluster.produce("gr-spare", [Message::of("1")]).await;
     cluster.wait_done(&cluster.id("gr-spare"), "gr-spare", 1).await;
     second.stop().await.unwrap();

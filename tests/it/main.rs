@@ -1,9 +1,9 @@
-//! The suite over librdkafka: by default each test on an embedded broker of its own, with `FAUST_TEST_KAFKA` on a Kafka.
+//! Integration tests over librdkafka: each test starts its own embedded broker, or uses the Kafka of `FAUST_TEST_KAFKA`.
 //!
-//! `FAUST_TEST_KAFKA=localhost:9092 cargo test --test it` (after `cargo build --examples`, which `cargo test` alone does
-//! by itself) runs the same scenarios on that Kafka. A test that needs
-//! an embedded broker in any case, such as one that stops it, begins its name with `embedded_`.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a panic is how a test fails")]
+//! `FAUST_TEST_KAFKA=localhost:9092 cargo test --test it` runs the same scenarios on that Kafka. With `--test`, Cargo
+//! does not build the examples, so run `cargo build --examples` first. The names of tests that always need an embedded
+//! broker, for instance because they stop it, begin with `embedded_`.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agents;
 mod away;

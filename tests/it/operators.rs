@@ -1,4 +1,4 @@
-//! Each operator of a stream, from the messages of a topic to those of another.
+//! The operators of a stream, tested from an input topic to an output topic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,12 +14,12 @@ struct Click {
     number: i64,
 }
 
-/// Numbers 0 to `count`, as JSON, under five keys in turn, each with a header and a time of its own.
+/// Returns the numbers below `count` as JSON, with five keys in turn, each with a header and timestamp of its own.
 fn numbers(count: i64) -> impl Iterator<Item = Message> {
     (0..count).map(|n| Message::of(n.to_string()).key(format!("k{}", n % 5)).header("n", &n.to_string()).at(1_000 + n))
 }
 
-/// The values under each key, in the order of the partition.
+/// Returns the values of each key in the order of its partition.
 fn by_key(messages: &[Message]) -> BTreeMap<String, Vec<i64>> {
     let mut keys: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for message in messages {
@@ -28,7 +28,7 @@ fn by_key(messages: &[Message]) -> BTreeMap<String, Vec<i64>> {
     keys
 }
 
-/// What [`by_key`] is to give when `f` was done to each of `numbers(count)`.
+/// Returns the expected result of [`by_key`] if `f` was applied to each of `numbers(count)`.
 fn expected(count: i64, f: impl Fn(i64) -> Option<i64>) -> BTreeMap<String, Vec<i64>> {
     let mut keys: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (n, value) in (0..count).filter_map(|n| Some((n, f(n)?))) {
@@ -47,7 +47,7 @@ async fn filter_map(numbers: Stream<i64, String>, #[topic("op-filter-map-out")] 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn filter_and_map_keep_order_and_ack_what_they_drop() {
+async fn filter_and_map_keep_the_order_and_ack_dropped_events() {
     let cluster = Cluster::start().await;
     cluster.create("op-filter-map", 4).await;
     cluster.create("op-filter-map-out", 4).await;
@@ -98,14 +98,14 @@ async fn take(numbers: Stream<i64>, #[topic("op-take-out")] out: Topic<RawKey, V
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn take_gives_full_batches_and_what_it_has_when_the_time_is_up() {
+async fn take_yields_full_batches_and_a_partial_one_after_its_timeout() {
     let cluster = Cluster::start().await;
     cluster.create("op-take", 1).await;
     cluster.create("op-take-out", 1).await;
     cluster.produce("op-take", numbers(10)).await;
     let worker = cluster.run(cluster.app("op-take").agent::<take>()).await;
     let group = cluster.id("op-take");
-    // Two full ones, and the rest by time, though nothing comes after it.
+    // Two full batches, and a partial one after the timeout, although no event follows.
     cluster.wait_done(&group, "op-take", 10).await;
     assert_eq!(cluster.texts("op-take-out").await, ["[0,1,2,3]", "[4,5,6,7]", "[8,9]"]);
     cluster.produce("op-take", numbers(1)).await;
@@ -149,7 +149,7 @@ async fn echo(numbers: Stream<i64, String>, #[topic("op-echo-out")] out: Topic<S
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn echo_copies_what_passes_it_with_key_headers_and_time() {
+async fn echo_copies_events_with_key_headers_and_timestamp() {
     let cluster = Cluster::start().await;
     cluster.create("op-echo", 2).await;
     for topic in ["op-echo-copy", "op-echo-out"] {
@@ -180,7 +180,7 @@ async fn through(numbers: Stream<i64, String>, #[topic("op-through-out")] out: T
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn through_goes_on_from_a_topic_of_the_sources_size() {
+async fn through_continues_from_a_topic_with_the_partition_count_of_the_source() {
     let cluster = Cluster::start().await;
     cluster.create("op-through", 3).await;
     cluster.create("op-through-out", 3).await;
@@ -216,7 +216,7 @@ async fn group_by(clicks: Stream<Click>, #[topic("op-group-by-out")] out: Topic<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn group_by_brings_a_key_together_with_processed_values_headers_and_times() {
+async fn group_by_collects_each_key_in_one_partition_with_headers_and_timestamps() {
     let cluster = Cluster::start().await;
     cluster.create("op-group-by", 4).await;
     cluster.create("op-group-by-out", 1).await;

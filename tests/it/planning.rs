@@ -1,4 +1,4 @@
-//! What planning learns from an agent, and what it says of one that cannot be planned.
+//! Planning: the topology derived from the agents, and the faults of those that cannot be planned.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use faust::{AppBuilder, Error};
 
 use crate::harness::{Cluster, LONG, Message, wait_for};
 
-/// The faults of an app that cannot be started. No broker is asked for that.
+/// Starts an app that cannot be planned and returns its faults, which are found without a broker.
 async fn faults(app: AppBuilder) -> Vec<String> {
     match app.setting("broker", "127.0.0.1:1").build().unwrap().start().await {
         Err(Error::Setup(faults)) => faults.faults().to_vec(),
@@ -32,7 +32,7 @@ async fn ticking(mut numbers: Stream<i64>, #[topic("plan-tick-out")] out: Topic<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tick_beside_next_is_planned_and_loses_nothing() {
+async fn an_agent_that_selects_between_a_tick_and_next_is_planned_and_loses_nothing() {
     let cluster = Cluster::start().await;
     cluster.create("plan-tick", 1).await;
     cluster.create("plan-tick-out", 1).await;
@@ -57,7 +57,7 @@ async fn with_prelude(mut numbers: Stream<i64>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_stands_before_the_loop_runs_once_in_planning_and_once_in_each_partition() {
+async fn code_before_the_loop_runs_once_in_planning_and_once_in_each_partition() {
     let cluster = Cluster::start().await;
     cluster.create("plan-prelude", 3).await;
     let app = cluster.app("plan-prelude").agent::<with_prelude>().build().unwrap();
@@ -83,7 +83,7 @@ async fn blocking(mut numbers: Stream<i64>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_prelude_that_never_ends_is_told_with_the_agents_name() {
+async fn a_prelude_that_never_ends_is_reported_with_the_agents_name() {
     for app in [App::builder("plan").agent::<never_there>(), App::builder("plan").agent::<blocking>()] {
         let faults = faults(app.setting("plan_timeout", "200ms")).await;
         assert_eq!(faults.len(), 1);
@@ -104,7 +104,7 @@ async fn early(mut numbers: Stream<i64>, #[topic("plan-out")] out: Topic<String,
 
 #[agent(topic = "plan-early")]
 async fn early_unawaited(mut numbers: Stream<i64>, #[topic("plan-out")] out: Topic<String, i64>) {
-    // Even an error that is thrown away is told.
+    // The fault is reported even if the agent discards the error.
     drop(out.send(&"hello".to_owned(), &1).await);
     while let Some(_number) = numbers.next().await {}
 }
@@ -123,7 +123,7 @@ async fn panicking(_numbers: Stream<i64>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_faults_of_all_agents_are_told_at_once_with_agent_and_call() {
+async fn all_faults_of_all_agents_are_reported_together() {
     let app = App::builder("plan").agent::<early>().agent::<early_unawaited>().agent::<blind>();
     let faults = faults(app.agent::<failing>().agent::<panicking>()).await;
     let moved = "sends to topic `plan-out` before it reads its stream; move that into the loop (every agent is started once to learn its topology)";
@@ -146,7 +146,7 @@ async fn late_group_by(mut numbers: Stream<i64>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_by_after_the_first_event_is_an_error_that_says_so() {
+async fn a_group_by_after_the_first_event_is_an_error() {
     let cluster = Cluster::start().await;
     cluster.create("plan-late", 1).await;
     cluster.produce("plan-late", [Message::of("1")]).await;
@@ -170,7 +170,7 @@ async fn circle(numbers: Stream<i64, String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topology_that_cannot_be_is_told_before_anything_is_subscribed() {
+async fn an_invalid_topology_is_reported_before_topics_are_subscribed() {
     let faults = faults(App::builder("plan").agent::<grouped_twice>().agent::<circle>()).await;
     let expected = [
         "agent `circle`: through `plan-circle` leads back to the topic it reads; name another topic",

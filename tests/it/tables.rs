@@ -1,4 +1,4 @@
-//! Tables and the topics around them: counts that differ or change, several agents, readers from outside, misplaced keys.
+//! Tables and their topics: unequal or changing partition counts, several agents, external readers, misplaced keys.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +18,7 @@ async fn add(mut values: Stream<i64, String>, sums: Table<String, i64>) {
     }
 }
 
-/// Has a table of its own, and a hand in that of `add`.
+/// Updates a table of its own, and that of `add`.
 #[agent(topic = "tables")]
 async fn double(mut values: Stream<i64, String>, sums: Table<String, i64>, doubles: Table<String, i64>) {
     while let Some(value) = values.next_event().await {
@@ -27,7 +27,7 @@ async fn double(mut values: Stream<i64, String>, sums: Table<String, i64>, doubl
     }
 }
 
-/// As `add`, where others have placed the keys.
+/// Adds like `add`, but accepts the partitions that the producer has chosen for the keys.
 #[agent(topic = "tables")]
 async fn add_placed(mut values: Stream<i64, String>, #[table(partition_by_source)] placed: Table<String, i64>) {
     while let Some(value) = values.next_event().await {
@@ -48,15 +48,15 @@ async fn feed(cluster: &Cluster, id: &str, topic: &str, pairs: &[(&str, i64)]) {
 }
 
 async fn ends_with(worker: &Worker) -> String {
-    let ended = tokio::time::timeout(LONG, worker.wait()).await.expect("the worker ends");
-    ended.expect_err("with an error").to_string()
+    let ended = tokio::time::timeout(LONG, worker.wait()).await.expect("the worker stops");
+    ended.expect_err("the worker fails").to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_source_that_gets_more_partitions_ends_the_worker() {
+async fn adding_partitions_to_a_source_stops_the_worker() {
     let cluster = Cluster::start().await;
     cluster.create("ta-grown", 2).await;
-    // How soon the group hears of new partitions.
+    // The consumer discovers new partitions when it refreshes its metadata.
     let app = adding(&cluster, "ta-grown", &["ta-grown"]).setting("kafka.topic.metadata.refresh.interval.ms", "500");
     let worker = cluster.run(app).await;
     feed(&cluster, "ta-grown", "ta-grown", &[("a", 1)]).await;
@@ -68,14 +68,14 @@ async fn a_source_that_gets_more_partitions_ends_the_worker() {
         assert!(why.contains(part), "`{part}` is not in: {why}");
     }
     drop(worker);
-    // One that starts now finds the changelog with too few.
+    // A worker that starts now finds a changelog with too few partitions.
     let why = adding(&cluster, "ta-grown", &["ta-grown"]).build().unwrap().start().await.unwrap_err().to_string();
     let changelog = format!("topic `{}-sums-changelog` has 2 partitions", cluster.id("ta-grown"));
     assert!(why.contains(&changelog) && why.contains("`ta-grown` has 3"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn topics_of_different_counts_cannot_share_a_table() {
+async fn topics_with_different_partition_counts_cannot_share_a_table() {
     let cluster = Cluster::start().await;
     cluster.create("ta-two", 2).await;
     cluster.create("ta-three", 3).await;
@@ -88,7 +88,7 @@ async fn topics_of_different_counts_cannot_share_a_table() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn agents_share_a_table_and_others_look_in() {
+async fn agents_share_a_table_that_can_be_read_from_outside() {
     let cluster = Cluster::start().await;
     cluster.create("ta-shared", 3).await;
     let app = adding(&cluster, "ta-shared", &["ta-shared"]).agent_with::<double>(|agent| agent.topic("ta-shared"));
@@ -106,13 +106,13 @@ async fn agents_share_a_table_and_others_look_in() {
     let all: BTreeMap<_, _> = sums.iter().unwrap().collect();
     assert_eq!(all.into_values().collect::<Vec<_>>(), [205, 102, 103, 105]);
 
-    // What is asked for wrongly is told.
+    // The wrong types or an unknown name are an error.
     let told = worker.table::<String, u8>("sums").unwrap_err().to_string();
     assert!(told.contains("values `i64`, not `alloc::string::String` and `u8`"), "{told}");
     let told = worker.table::<String, i64>("some").unwrap_err().to_string();
     assert!(told.contains("`doubles`, `sums`"), "{told}");
 
-    // A key of a partition that another worker has is not here.
+    // A key is found only by the worker that is assigned its partition.
     let second = cluster.app("ta-shared").setting("datadir", cluster.dir("second").display());
     let second = second.agent_with::<add>(|agent| agent.topic("ta-shared"));
     let second = second.agent_with::<double>(|agent| agent.topic("ta-shared"));
@@ -126,18 +126,18 @@ async fn agents_share_a_table_and_others_look_in() {
     let keys = ["a", "b", "c", "d"].map(str::to_owned);
     for key in &keys {
         let here = [sums.find(key), others.find(key)].into_iter().flatten().count();
-        assert_eq!(here, 1, "{key} is in one place");
+        assert_eq!(here, 1, "workers that find {key}");
     }
     second.stop().await.unwrap();
     worker.stop().await.unwrap();
 }
 
-/// On one thread, so that what this thread says is all there is.
+/// Runs on one thread, because the log of this thread only is captured.
 #[tokio::test]
-async fn misplaced_keys_are_told_once_and_counted_unless_they_are_meant() {
+async fn misplaced_keys_are_logged_once_and_counted_unless_partitioned_by_source() {
     let cluster = Cluster::start().await;
     cluster.create("ta-placed", 4).await;
-    // Each key on every partition: on three of them it is misplaced.
+    // Each key is in all four partitions, and misplaced in three of them.
     let messages = (0..20).flat_map(|n| (0..4).map(move |p| Message::of("1").key(format!("k{n}")).to(p)));
     cluster.produce("ta-placed", messages).await;
     let of = |agent: faust::AgentOptions| agent.topic("ta-placed");
@@ -155,7 +155,7 @@ async fn misplaced_keys_are_told_once_and_counted_unless_they_are_meant() {
         drop(listening);
         let log = std::fs::read_to_string(path).unwrap();
         let warned = log.lines().filter(|line| line.contains("WARN") && line.contains("belongs to partition")).count();
-        assert!(log.contains("assigned: "), "{id}: nothing was heard");
+        assert!(log.contains("assigned: "), "{id}: the log was not captured");
         assert_eq!(warned, usize::from(misplaced > 0), "{id}:\n{log}");
     }
 }

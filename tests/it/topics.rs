@@ -1,4 +1,4 @@
-//! How topics come about: missing ones are created or waited for, existing ones are checked and left as they are.
+//! Topics at the start of a worker: missing ones are created or awaited, existing ones are checked and not changed.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn new(numbers: Stream<i64>, #[topic("to-new-out", partitions = 2)] out: T
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn missing_topics_are_created_with_the_partitions_they_are_to_have() {
+async fn missing_topics_are_created_with_the_declared_partitions() {
     let cluster = Cluster::start().await;
     cluster.delete("to-new").await;
     cluster.delete("to-new-out").await;
@@ -33,7 +33,7 @@ async fn missing_topics_are_created_with_the_partitions_they_are_to_have() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn topics_that_do_not_fit_are_told_together_and_left_as_they_are() {
+async fn mismatched_topics_are_reported_together_and_not_changed() {
     let cluster = Cluster::start().await;
     let group = cluster.id("to-misfit");
     let internal = format!("{group}-new-half-repartition");
@@ -68,7 +68,7 @@ async fn late(number: i64) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_may_not_be_created_is_waited_for() {
+async fn a_worker_waits_for_a_topic_that_it_may_not_create() {
     let cluster = Cluster::start().await;
     cluster.delete("to-late").await;
     cluster.create("to-late-out", 1).await;
@@ -76,10 +76,10 @@ async fn a_topic_that_may_not_be_created_is_waited_for() {
     let app = cluster.app("to-late").agent::<late>().setting("topic_allow_declare", "false").build().unwrap();
     let starting = tokio::spawn(async move { app.start().await });
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(!starting.is_finished(), "it waits");
+    assert!(!starting.is_finished(), "the worker must wait for the topic");
     assert_eq!(cluster.partitions("to-late").await, None);
     cluster.create("to-late", 2).await;
-    let worker = tokio::time::timeout(LONG, starting).await.expect("it goes on").unwrap().unwrap();
+    let worker = tokio::time::timeout(LONG, starting).await.expect("the worker starts").unwrap().unwrap();
     cluster.produce("to-late", [Message::of("41")]).await;
     assert_eq!(cluster.read_count("to-late-out", 1).await[0].text(), "42");
     worker.stop().await.unwrap();
@@ -91,7 +91,7 @@ async fn latest(number: i64) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_commit_a_group_begins_where_the_setting_says() {
+async fn without_a_commit_a_group_follows_the_offset_reset_setting() {
     let cluster = Cluster::start().await;
     cluster.create("to-latest", 1).await;
     cluster.create("to-latest-out", 1).await;
@@ -101,7 +101,7 @@ async fn without_a_commit_a_group_begins_where_the_setting_says() {
     cluster.produce("to-latest", [Message::of("3")]).await;
     cluster.wait_done(&cluster.id("to-latest"), "to-latest", 3).await;
     worker.stop().await.unwrap();
-    // The second start has a commit and needs no rule.
+    // At the second start there is a committed offset, so the setting does not apply.
     cluster.produce("to-latest", [Message::of("4")]).await;
     let worker = cluster.run(app()).await;
     cluster.wait_done(&cluster.id("to-latest"), "to-latest", 4).await;

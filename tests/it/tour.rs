@@ -1,14 +1,14 @@
-//! The tour with its own broker: what a newcomer's first two terminals show.
+//! The tour with its embedded broker, run as a new user does in two terminals.
 
 use crate::harness::{Cluster, LONG, Process, Program, wait_for};
 
-/// Starts a command of the tour in the folder, on an embedded broker at any port.
+/// Returns a command of the tour that runs in the folder, with an embedded broker on any free port.
 fn tour(dir: &std::path::Path, args: &[&str]) -> Program {
     let program = Program::tour(dir).setting("embedded_port", "0").setting("broker_commit_interval", "200ms");
     program.setting("broker_session_timeout", "6s").args(args.iter().copied())
 }
 
-/// How many partitions of the clicks the worker says it has now.
+/// Returns the number of partitions of `tour.clicks` in the worker's last log line about its assignment.
 fn partitions(worker: &Process) -> usize {
     let assigned = worker
         .stderr()
@@ -39,7 +39,7 @@ async fn embedded_a_second_worker_finds_the_broker_and_shares_the_partitions() {
 
     second.interrupt();
     second.wait().await.success();
-    wait_for("all partitions at the first", LONG, async || partitions(&first) == 8).await;
+    wait_for("all partitions on the first worker", LONG, async || partitions(&first) == 8).await;
     first.interrupt();
     first.wait().await.success();
     let gone = tour(dir.path(), &["topics"]).run().await.expect_code(1);
@@ -47,7 +47,7 @@ async fn embedded_a_second_worker_finds_the_broker_and_shares_the_partitions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_when_the_hosting_worker_drains_its_guests_end_with_that_reason() {
+async fn embedded_workers_stop_with_an_error_when_the_worker_that_hosts_the_broker_drains() {
     let dir = tempfile::tempdir().unwrap();
     let mut host = tour(dir.path(), &["worker"]).spawn();
     host.wait_for_line("assigned: ").await;
@@ -60,7 +60,7 @@ async fn embedded_when_the_hosting_worker_drains_its_guests_end_with_that_reason
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_a_broker_of_its_own_outlives_the_workers_and_keeps_the_data() {
+async fn embedded_a_separate_broker_outlives_the_workers_and_keeps_the_data() {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = tour(dir.path(), &["broker"]).spawn();
     broker.wait_for_line("127.0.0.1:").await;
@@ -71,12 +71,12 @@ async fn embedded_a_broker_of_its_own_outlives_the_workers_and_keeps_the_data() 
     let read = ["consume", "tour.clicks", "--from-beginning", "--timeout", "1s"];
     let before = tour(dir.path(), &read).run().await.success().stdout;
     assert!(!before.is_empty());
-    // `kill -9` and a start on the same folder: what was acknowledged is there.
+    // After `kill -9` and a restart in the same folder, all acknowledged messages are still there.
     broker.kill();
     let mut broker = tour(dir.path(), &["broker"]).spawn();
     broker.wait_for_line("127.0.0.1:").await;
     assert_eq!(tour(dir.path(), &read).run().await.success().stdout, before);
-    // So is what was counted: a page that has had 20 clicks goes on to 40.
+    // So are the counts: a page with 20 clicks continues to 40.
     let counted = counts(&worker.stdout);
     let mut worker = tour(dir.path(), &["worker"]).spawn();
     worker.wait_for_line("lately ").await;
@@ -88,13 +88,13 @@ async fn embedded_a_broker_of_its_own_outlives_the_workers_and_keeps_the_data() 
     broker.wait().await.success();
 }
 
-/// What the tour has printed of pages and their clicks.
+/// Returns the printed lines with the clicks per page.
 fn counts(printed: &[String]) -> Vec<String> {
     printed.iter().filter(|line| line.starts_with("per page ")).cloned().collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_tour_runs_on_a_kafka_too() {
+async fn the_tour_runs_on_a_given_broker() {
     let cluster = Cluster::start().await;
     for topic in ["tour.clicks", "tour.popular"] {
         cluster.delete(topic).await;

@@ -1,4 +1,4 @@
-//! Faust's own classics: word count, page views, withdrawals.
+//! The classic examples of Faust: word count, page views, withdrawals.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::{Cluster, Message, Program};
 
-/// A moment at the begin of a minute, and of five.
+/// A timestamp that is the start of a window of one minute, and of one of five minutes.
 const NOON: i64 = 1_767_268_800_000;
 
 struct Classic {
@@ -15,7 +15,7 @@ struct Classic {
 }
 
 impl Classic {
-    /// A cluster with the example's topics, empty. A partition each, so that there is one order of events.
+    /// Starts a cluster with the example's topics, empty, and with one partition each, so that all events are ordered.
     async fn begin(name: &'static str, topics: &[&str]) -> Self {
         let cluster = Cluster::start().await;
         for topic in topics {
@@ -29,7 +29,7 @@ impl Classic {
         Program::example(self.name, self.cluster.dir(self.name)).on(&self.cluster).setting("version", &version)
     }
 
-    /// Runs the worker until all is read; what it printed.
+    /// Runs the worker until all events are processed, and returns the lines that it printed.
     async fn work(&self) -> Vec<String> {
         let printed = self.program().args(["worker", "--until-idle", "1s"]).run().await.success().stdout;
         printed.into_iter().filter(|line| !line.is_empty()).collect()
@@ -49,16 +49,16 @@ async fn word_count_counts_words() {
     let times = [("to", 2), ("be", 3), ("or", 1), ("not", 1), ("that", 1), ("is", 1), ("it", 2)];
     assert_eq!(counted, times.map(|(word, count)| (word.to_owned(), (1..=count).collect())).into());
 
-    // The table is there when another worker starts.
+    // The next worker continues from the table.
     classic.program().args(["send", "lines", "be"]).run().await.success();
     assert_eq!(classic.work().await, ["be: 4"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn page_views_publishes_each_minute_once_it_is_over() {
+async fn page_views_publishes_each_minute_after_its_end() {
     let classic = Classic::begin("page_views", &["page_views", "page_totals"]).await;
     let view = |(page, seconds): (&str, i64)| {
-        // The message's own time is another.
+        // The timestamp of the message itself is a different one.
         Message::of(json!({"page": page, "at": NOON + seconds * 1000}).to_string()).at(NOON - 86_400_000)
     };
     let views = [("/", 0), ("/cart", 1), ("/", 59), ("/", 60), ("/", 69), ("/cart", 58), ("/", 71), ("/cart", 2)];
@@ -74,17 +74,17 @@ async fn page_views_publishes_each_minute_once_it_is_over() {
         totals.sort();
         totals
     };
-    // The first minute ended at 60 and took views until 70; the last one came later.
+    // The first minute ended at 60 and accepted views until 70. The last view came later.
     let first = [("/".to_owned(), 0, 2), ("/cart".to_owned(), 0, 2)];
     assert_eq!(totals().await, first);
-    // The second is over when another view says so, to another worker.
+    // The second minute is closed when another worker reads a later view.
     classic.cluster.produce("page_views", [view(("/", 300))]).await;
     classic.work().await;
     assert_eq!(totals().await, [first[0].clone(), ("/".to_owned(), 60, 3), first[1].clone()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn withdrawals_reports_who_takes_too_much() {
+async fn withdrawals_reports_users_that_exceed_the_limit() {
     let classic = Classic::begin("withdrawals", &["withdrawals"]).await;
     let withdrawal = |(user, amount, minutes): (&str, i64, i64)| {
         Message::of(json!({"user": user, "amount": amount, "at": NOON + minutes * 60_000}).to_string())
@@ -93,7 +93,7 @@ async fn withdrawals_reports_who_takes_too_much() {
         ("ada", 600, 0),
         ("bob", 1000, 1),
         ("ada", 500, 2),
-        ("eve", -2000, 3), // Refused: nobody withdraws less than nothing.
+        ("eve", -2000, 3), // Rejected: the amount is negative.
         ("eve", 1001, 3),
         ("ada", 100, 6),
         ("bob", 1, 8),

@@ -1,4 +1,4 @@
-//! The lesson's tables and windows: what they print, page by page, beside what is right and what Python Faust printed.
+//! The lesson's tables and windows: their output, page by page, is compared with the correct one and Python Faust's.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 use super::{CLICKS, COUNT, Lesson};
 use crate::harness::Message;
 
-/// Each page's lines in their order; between pages there is none.
+/// The sums printed for each page, in order. There is no order between pages.
 type Pages = BTreeMap<String, Vec<i64>>;
 
-/// Takes lines such as `https://shop.example/: 63` apart.
+/// Parses lines such as `https://shop.example/: 63`.
 fn by_page<'a>(lines: impl IntoIterator<Item = &'a str>) -> Pages {
     let mut pages = Pages::new();
     for line in lines {
-        let (page, sum) = line.rsplit_once(": ").unwrap_or_else(|| panic!("`{line}` is no line of these examples"));
+        let (page, sum) = line.rsplit_once(": ").unwrap_or_else(|| panic!("`{line}` is not a line of these examples"));
         pages.entry(page.to_owned()).or_default().push(sum.parse().unwrap());
     }
     pages
@@ -25,7 +25,7 @@ fn recorded(file: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
 }
 
-/// A window of the example: its length and step in milliseconds. A table without one has one window without end.
+/// The windows of an example: size and step in milliseconds. A table without windows has one that never ends.
 #[derive(Clone, Copy)]
 struct Spec {
     size: i64,
@@ -37,7 +37,7 @@ impl Spec {
     const TUMBLING: Self = Self { size: 10_000, step: 10_000 };
     const HOPPING: Self = Self { size: 60_000, step: 10_000 };
 
-    /// What the definitions say of clicks in this order: for each, the sum of the latest window that holds it.
+    /// Computes by definition, for clicks in this order, the sum of the latest window that contains each click.
     fn sums(self, clicks: &[(String, i64, i64)]) -> Pages {
         let mut pages = Pages::new();
         for (at, (page, time, _)) in clicks.iter().enumerate() {
@@ -51,13 +51,13 @@ impl Spec {
     }
 }
 
-/// A page, the message's time and its number.
+/// Returns the page of a click, the timestamp of its message, and its number.
 fn click(message: &Message) -> (String, i64, i64) {
     let value = message.json();
     (value["uri"].as_str().unwrap().to_owned(), message.timestamp.unwrap(), value["number"].as_i64().unwrap())
 }
 
-/// Feeds the recorded clicks, the first three by `send`, and compares what the example prints.
+/// Produces the recorded clicks, the first three with `send`, and compares the output of the example.
 async fn check_recorded(lesson: &Lesson, example: &str, python: &str) {
     let input: Vec<Value> =
         recorded(&format!("{example}.input.jsonl")).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -74,25 +74,25 @@ async fn check_recorded(lesson: &Lesson, example: &str, python: &str) {
     lesson.cluster.produce(CLICKS, produced).await;
     let printed = lesson.work(example).await;
     let printed = by_page(printed.iter().map(String::as_str));
-    assert_eq!(printed, by_page(recorded(&format!("{example}.expected.txt")).lines()), "{example}: what is right");
-    // The program of the original without the defect that `foreign/recorded/README.md` tells of.
-    assert_eq!(printed, by_page(recorded(python).lines()), "{example}: what Python Faust printed");
+    assert_eq!(printed, by_page(recorded(&format!("{example}.expected.txt")).lines()), "{example}: the correct output");
+    // The output of the original program without the defect that `foreign/recorded/README.md` describes.
+    assert_eq!(printed, by_page(recorded(python).lines()), "{example}: the output of Python Faust");
 }
 
-/// Feeds what `clicks` makes, without keys and at the time of the wall, and compares with the definitions.
+/// Produces the clicks of `clicks`, without keys and with wall-clock timestamps, and compares with the definitions.
 async fn check_made(lesson: &Lesson, example: &str, spec: Spec) {
     let between = format!("{example}-v{}-clickevent-uri-repartition", std::process::id());
     let before = lesson.cluster.count(&between).await;
     let count = COUNT.to_string();
     lesson.example("clicks").args([&*super::SEED.to_string(), "0", &count]).run().await.success();
     let printed = lesson.work(example).await;
-    // Which click of two on different partitions comes first is nobody's: the topic behind `group_by` tells.
+    // Clicks of different partitions have no order until they are in the repartition topic, which is read here.
     let clicks: Vec<_> = lesson.cluster.read(&between).await.iter().map(click).collect();
     assert_eq!(clicks.len(), before + COUNT, "{example}");
     let sums = spec.sums(&clicks);
     let printed = by_page(printed.iter().map(String::as_str));
     assert_eq!(printed.values().map(Vec::len).sum::<usize>(), COUNT, "{example}, fed by `clicks`");
-    // The table goes on from what the run before has left, and so do the lines.
+    // The table continues from the previous run, and so do the printed sums.
     for (page, lines) in printed {
         assert!(sums[&page].ends_with(&lines), "{example}, {page}: {lines:?} is not the end of {:?}", sums[&page]);
     }
