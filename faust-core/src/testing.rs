@@ -1,7 +1,7 @@
-//! The test driver: the real app on an in-process Kafka, with a clock that only you move.
+//! The test driver: runs the real app on an in-process Kafka, with a clock that only the test advances.
 //!
-//! Nothing of the engine is replaced but the transport. There may be several workers and any number of partitions;
-//! workers join, leave, crash and come back; everything is deterministic.
+//! Only the transport is replaced; the rest of the engine is the production code. A test can run several workers and
+//! any number of partitions, and can start, stop, crash and restart workers. Execution is deterministic.
 //!
 //! ```
 //! use faust_core::{app::App, testing::TestDriver};

@@ -1,4 +1,4 @@
-//! Random histories of a cluster: input, time, failures, crashes at any await, faults of the broker, lost disks.
+//! Random histories of a cluster: input, passing time, failures, crashes at any await point, broker faults, lost disks.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use faust::{AppBuilder, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Something that happens to a cluster.
+/// One step of a cluster's history.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// Messages come, and what follows from them is done, or only so many turns of it.
+    /// Sends messages, and runs the driver until it is idle, or only for a number of turns.
     Send(Vec<Input>, Option<u8>),
     Advance(u16),
     Commit,
     Start,
     Stop(Index),
     Crash(Index),
-    /// Every worker crashes, and perhaps every disk is lost.
+    /// Crashes all workers, and possibly deletes their disks.
     CrashAll(Disk),
     Hold(Held),
-    /// What was held back arrives, and what follows is done, or only so many turns of it.
+    /// Releases everything the broker holds back, and runs the driver until it is idle, or only for a number of turns.
     Release(Option<u8>),
-    /// So many of the places in agents that may fail let by, and the next fails.
+    /// Makes [`trip`] fail once, after this many successful calls.
     Fail(u8),
 }
 
@@ -33,7 +33,7 @@ pub(crate) enum Disk {
     Lost,
 }
 
-/// What the broker holds back.
+/// The kind of traffic that the broker holds back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Held {
     Deliveries,
@@ -41,7 +41,7 @@ pub(crate) enum Held {
     CommitAnswers,
 }
 
-/// A message: the key's number, the value, and its time.
+/// A message: the number of its key, its value, and its time relative to [`base`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input {
     pub(crate) key: u8,
@@ -49,12 +49,12 @@ pub(crate) struct Input {
     pub(crate) time: i64,
 }
 
-/// Messages of a few keys; times are up to `span` milliseconds from [`base`].
+/// Generates messages with a few keys, and times up to `span` milliseconds after [`base`].
 pub(crate) fn input(span: i64) -> impl Strategy<Value = Input> {
     (0u8..7, 0i64..100, 0..span).prop_map(|(key, value, time)| Input { key, value, time })
 }
 
-/// Steps, of which those that break something are as many as those that do not.
+/// Generates steps, with disruptive and harmless ones in similar proportions.
 pub(crate) fn step(span: i64) -> impl Strategy<Value = Step> {
     let turns = || prop::option::weighted(0.5, 0u8..120);
     let held = prop_oneof![Just(Held::Deliveries), Just(Held::Commits), Just(Held::CommitAnswers)];
@@ -72,7 +72,8 @@ pub(crate) fn step(span: i64) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Where tables are kept, if `FAUST_TEST_STORE` does not say it; a database on disk costs a case ten times the time.
+/// Generates the store of a case, unless `FAUST_TEST_STORE` sets it. Databases on disk are rare, because they make a
+/// case ten times slower.
 pub(crate) fn store() -> BoxedStrategy<&'static str> {
     if let Ok(given) = std::env::var("FAUST_TEST_STORE") {
         return Just(&*given.leak()).boxed();
@@ -80,27 +81,27 @@ pub(crate) fn store() -> BoxedStrategy<&'static str> {
     prop_oneof![6 => Just("memory://"), 1 => Just("sled://"), 1 => Just("fjall://")].boxed()
 }
 
-/// How many random cases a property gets; `FAUST_TEST_CASES` asks for more.
+/// Returns the configuration of a property, with `default` random cases unless `FAUST_TEST_CASES` sets their number.
 pub(crate) fn cases(default: u32) -> ProptestConfig {
     let cases = std::env::var("FAUST_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     ProptestConfig { cases, max_shrink_iters: 2000, ..ProptestConfig::default() }
 }
 
-/// The time of input is that of a year ago: nothing may depend on the clock.
+/// Returns the base of all input times, a year before the driver's clock: results must not depend on the clock.
 pub(crate) fn base() -> Timestamp {
     Timestamp(START.0 - 365 * 24 * 60 * 60 * 1000)
 }
 
 thread_local! {
-    /// How many places in agents let by before one fails; 0 when none will.
+    /// Number of calls of [`trip`] until one fails, counting the failing one; 0 if none will fail.
     static FUSE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A place in an agent that may fail.
+/// Marks a point in an agent where a case may inject a failure.
 pub(crate) fn trip() -> faust::Result<()> {
     let left = FUSE.get();
     FUSE.set(left.saturating_sub(1));
-    if left == 1 { Err("the fuse has blown".into()) } else { Ok(()) }
+    if left == 1 { Err("injected failure".into()) } else { Ok(()) }
 }
 
 /// A cluster with its workers.
@@ -108,7 +109,7 @@ pub(crate) struct Chaos {
     pub(crate) driver: TestDriver,
     workers: Vec<WorkerId>,
     ended: Vec<WorkerId>,
-    /// Goes with the case; the disks are in it.
+    /// Temporary directory that contains the disks, removed with the case.
     _directory: tempfile::TempDir,
 }
 
@@ -123,7 +124,7 @@ impl Chaos {
             .setting("broker_session_timeout", "2s")
             .setting("broker_heartbeat_interval", "500ms")
             .setting("agent_max_attempts", 100)
-            // What lies behind a `group_by` is to be seen to the end.
+            // Keeps the repartition topics complete, because the oracles read them.
             .setting("repartition_purge_interval", "1d")
             .setting("store", store)
             .setting("datadir", directory.path().display());
@@ -162,9 +163,9 @@ impl Chaos {
         }
     }
 
-    /// Stops a worker in order, within its time.
+    /// Stops a worker gracefully, within its shutdown timeout.
     pub(crate) fn stop(&mut self, worker: usize) {
-        // It cannot end in order while what it sent is held back.
+        // A worker cannot stop gracefully while its deliveries or commits are held back.
         self.release();
         let worker = self.workers.remove(worker);
         self.driver.stop(worker).unwrap();
@@ -197,14 +198,14 @@ impl Chaos {
             self.driver.crash(worker);
             self.ended.push(worker);
         }
-        // The group misses them all.
+        // Exceeds the session timeout, so that the group removes all workers.
         self.driver.advance(Duration::from_millis(2100));
         if disk == Disk::Lost {
             self.ended.drain(..).for_each(|worker| self.driver.lose_disk(worker).unwrap());
         }
     }
 
-    /// Lets everything come to its end: all input processed and committed.
+    /// Runs the cluster until all input has been processed and committed.
     pub(crate) fn finish(&mut self) {
         FUSE.set(0);
         self.release();
@@ -218,13 +219,13 @@ impl Chaos {
             }
             self.driver.advance(Duration::from_secs(1));
         }
-        // What an unclean end has left to set right goes with a commit of its own.
+        // Repairs after an unclean shutdown are part of a separate commit.
         self.driver.commit();
         self.driver.commit();
         assert!(self.is_done(), "not everything is committed: {:?}", self.driver.committed("in"));
     }
 
-    /// Crashes everything, with or without the disks, and starts anew.
+    /// Crashes all workers, with or without losing the disks, and starts again.
     pub(crate) fn restart(&mut self, disk: Disk) {
         self.crash_all(disk);
         self.finish();
@@ -236,13 +237,13 @@ impl Chaos {
         messages.iter().all(|message| committed.get(&message.partition).is_some_and(|next| *next > message.offset))
     }
 
-    /// The counters of all workers that run.
+    /// Returns the counters of all running workers.
     pub(crate) fn counts(&self) -> Vec<faust::Counts> {
         self.workers.iter().filter_map(|worker| Some(self.driver.status(*worker)?.counts)).collect()
     }
 }
 
-/// A number in JSON, as the topics of these tests hold them.
+/// Parses a payload that holds a JSON number, as in the topics of these tests.
 pub(crate) fn number(payload: Option<&[u8]>) -> i64 {
     std::str::from_utf8(payload.unwrap()).unwrap().parse().unwrap()
 }

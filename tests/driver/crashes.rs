@@ -1,4 +1,5 @@
-//! Tables of all kinds of agents, through random histories: in the end they are what the input says, on disk or restored.
+//! Tables of all kinds of agents, through random histories: in the end they match the input, read from disk or
+//! restored.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 
 use super::chaos::{Chaos, Disk, Held, Step, cases, input, number, step, store, trip};
 
-/// Sums by key, and says what each event came to.
+/// Sums the values of each key, and sends the sum after each event.
 #[agent(topic = "in")]
 async fn count(
     mut numbers: Stream<i64, String>,
@@ -30,7 +31,7 @@ async fn count(
     Ok(())
 }
 
-/// Keeps some last values, removes others, and says how many there are and what they come to.
+/// Sets, changes and removes values, and sends the number and the sum of the values after each event.
 #[agent(topic = "in")]
 async fn bag(
     mut numbers: Stream<i64, String>,
@@ -51,7 +52,7 @@ async fn bag(
     Ok(())
 }
 
-/// Shares a table with [`right`], and is ahead of it.
+/// Shares a table with [`right`], and runs ahead of it.
 #[agent(topic = "in")]
 async fn left(mut numbers: Stream<i64, String>, shared: Table<String, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
@@ -61,6 +62,7 @@ async fn left(mut numbers: Stream<i64, String>, shared: Table<String, i64>) -> R
     Ok(())
 }
 
+/// Shares a table with [`left`], and is slower.
 #[agent(topic = "in")]
 async fn right(mut numbers: Stream<i64, String>, shared: Table<String, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
@@ -71,7 +73,7 @@ async fn right(mut numbers: Stream<i64, String>, shared: Table<String, i64>) -> 
     Ok(())
 }
 
-/// Takes batches, and keeps every value in order.
+/// Reads batches, and stores the values of each key in order.
 #[agent(topic = "in")]
 async fn batch(numbers: Stream<i64, String>, lists: Table<String, Vec<i64>>) -> Result<()> {
     let mut batches = numbers.take(4, Duration::from_millis(300));
@@ -85,7 +87,7 @@ async fn batch(numbers: Stream<i64, String>, lists: Table<String, Vec<i64>>) -> 
     Ok(())
 }
 
-/// Called for each event.
+/// A per-event agent, which keeps the maximum of each key.
 #[agent(topic = "in")]
 async fn each(event: Event<i64, String>, most: Table<String, i64>) -> Result<()> {
     let most = most.update(event.key(), |most| {
@@ -96,7 +98,7 @@ async fn each(event: Event<i64, String>, most: Table<String, i64>) -> Result<()>
     trip()
 }
 
-/// Returns in the middle of its stream, which counts as done.
+/// Returns in the middle of its stream, which finishes the current event.
 #[agent(topic = "in")]
 async fn quitter(mut numbers: Stream<i64, String>, quits: Table<String, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
@@ -113,7 +115,7 @@ thread_local! {
     static DICE: Cell<i64> = const { Cell::new(0) };
 }
 
-/// Writes something else at each attempt, and now and then nothing.
+/// Writes something different at each attempt, and sometimes nothing.
 #[agent(topic = "in")]
 async fn dice(mut numbers: Stream<i64, String>, thrown: Table<String, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
@@ -129,14 +131,14 @@ async fn dice(mut numbers: Stream<i64, String>, thrown: Table<String, i64>) -> R
     Ok(())
 }
 
-/// Some values take their time, so that cuts, failures and crashes come in the middle.
+/// Sleeps for some values, so that cuts, failures and crashes occur in the middle of events.
 async fn rest(value: i64) {
     if value % 7 == 3 {
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }
 
-/// Which agents the app has: never none.
+/// The set of agents in the app, never empty, as a bit mask.
 #[derive(Clone, Copy, Debug)]
 struct Agents(u8);
 
@@ -169,7 +171,7 @@ impl Agents {
     }
 }
 
-/// Every table by name, its values as JSON.
+/// The contents of the tables by name, with values as JSON.
 type Tables = BTreeMap<&'static str, BTreeMap<String, String>>;
 
 struct World {
@@ -183,7 +185,7 @@ impl World {
         Self { chaos: Chaos::new(agents.app(), 3, store), agents }
     }
 
-    /// The input, partition by partition.
+    /// Returns the input, partition by partition.
     fn input(&mut self) -> Vec<(i32, i64, String, i64)> {
         let messages = self.chaos.driver.messages("in").unwrap().into_iter();
         let read = messages.map(|message| {
@@ -193,7 +195,8 @@ impl World {
         read.collect()
     }
 
-    /// What the tables should be, of the agents that are true to their input; checks what these have said on the way.
+    /// Returns the expected contents of the tables of all deterministic agents. Also checks the messages that these
+    /// agents have sent.
     fn oracle(&mut self) -> Tables {
         let mut oracle = Tables::new();
         let input = self.input();
@@ -220,7 +223,7 @@ impl World {
         oracle
     }
 
-    /// What was said of an event is the same at every attempt.
+    /// Checks that the agent sent the expected sum for each event, at every attempt.
     fn check_counted(&mut self, input: &[(i32, i64, String, i64)]) {
         let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
         let mut expected = BTreeSet::new();
@@ -233,6 +236,7 @@ impl World {
         assert_eq!(counted, expected);
     }
 
+    /// Checks the messages of `bag`, and returns the expected contents of its table.
     fn check_bagged(&mut self, input: &[(i32, i64, String, i64)]) -> BTreeMap<String, String> {
         let mut all: BTreeMap<i32, BTreeMap<String, i64>> = BTreeMap::new();
         let mut expected = BTreeSet::new();
@@ -251,7 +255,7 @@ impl World {
         all.into_values().flatten().map(|(key, value)| (key, value.to_string())).collect()
     }
 
-    /// What the tables are.
+    /// Returns the actual contents of the tables.
     fn tables(&mut self) -> Tables {
         let mut tables = Tables::new();
         for (bit, name) in [(0, "counts"), (1, "last"), (2, "shared"), (4, "most"), (5, "quits"), (6, "thrown")] {
@@ -268,7 +272,7 @@ impl World {
         tables
     }
 
-    /// What the changelogs say by themselves: the last record of each key in each partition.
+    /// Returns the contents of the changelogs: the last record of each key in each partition.
     fn logged(&mut self, names: &[&'static str]) -> Tables {
         let mut tables = Tables::new();
         for name in names {
@@ -285,21 +289,22 @@ impl World {
         tables
     }
 
-    /// Everything is done and committed: the tables are the input's, and the changelogs say the same.
+    /// Checks, after everything has been committed, that the tables match the input and the changelogs match the
+    /// tables.
     fn check(&mut self) -> Tables {
         let tables = self.tables();
         for (name, expected) in self.oracle() {
-            assert_eq!(tables.get(name), Some(&expected), "table `{name}` against the input");
+            assert_eq!(tables.get(name), Some(&expected), "table `{name}` differs from the input");
         }
         let names: Vec<_> = tables.keys().copied().filter(|name| *name != "thrown").collect();
         let logged = self.logged(&names);
         for name in names {
-            assert_eq!(logged.get(name), tables.get(name), "the changelog of `{name}` against the table");
+            assert_eq!(logged.get(name), tables.get(name), "the changelog of `{name}` differs from the table");
         }
         tables
     }
 
-    /// As [`check`](Self::check), and once more after a restore from disk, and after one without.
+    /// Like [`check`](Self::check), and repeats the check after restarts with and without the disks.
     fn check_restores(&mut self) {
         let before = self.check();
         for disk in [Disk::Kept, Disk::Lost, Disk::Kept] {
@@ -312,8 +317,8 @@ impl World {
 proptest! {
     #![proptest_config(cases(16))]
 
-    /// Law: whatever crashes, fails, moves or is lost, the tables are the fold of the input; what is restored is what was
-    /// there; and the changelog says the same by itself.
+    /// Law: after any crashes, failures, rebalances and losses of disks, the tables are the fold of the input, a
+    /// restore yields the same contents, and the changelog alone contains them too.
     #[test]
     fn tables_survive_everything(
         agents in agents(),
@@ -326,8 +331,8 @@ proptest! {
         world.check_restores();
     }
 
-    /// Law: a crash at any turn between the changelog's flush and the end of the offsets' commit, recovered from and
-    /// committed, leaves nothing that another restore would find.
+    /// Law: after a crash at any turn between the changelog's flush and the end of the offset commit, recovery and
+    /// another commit leave nothing of it for a later restore to find.
     #[test]
     fn a_crash_inside_a_commit_leaves_nothing(
         agents in agents(),
@@ -344,7 +349,7 @@ proptest! {
         let mut steps = vec![Step::Send(first, None), Step::Commit];
         for _ in 0..=u8::from(again) {
             steps.extend([Step::Send(second.clone(), None), Step::Hold(held), Step::Commit]);
-            // While the commit is under way the agents go on, and may fail.
+            // The agents continue while the commit is in progress, and may fail.
             steps.extend(fails.map(Step::Fail));
             steps.extend([Step::Send(third.clone(), None), Step::Release(Some(turns)), Step::CrashAll(Disk::Kept), Step::Start]);
         }
@@ -354,7 +359,7 @@ proptest! {
     }
 }
 
-/// Sets a key, and takes it away again in another event, which takes its time.
+/// Sets a key for a positive value, and removes it after a delay for any other value.
 #[agent(topic = "in")]
 async fn comes_and_goes(mut numbers: Stream<i64, String>, here: Table<String, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
@@ -369,12 +374,12 @@ async fn comes_and_goes(mut numbers: Stream<i64, String>, here: Table<String, i6
 }
 
 #[test]
-fn a_key_of_a_commit_that_was_given_up_stays_away() {
+fn a_key_removed_after_an_abandoned_commit_stays_removed() {
     let app = App::builder("crashes").agent::<comes_and_goes>();
     let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
     let first = driver.start_worker().unwrap();
     driver.send("in", &"a".to_owned(), &1i64).unwrap();
-    // The changelog has the key, and the commit is under way when a rebalance comes.
+    // The changelog contains the key, and the commit is in progress when a rebalance begins.
     driver.cluster().hold_commits();
     driver.commit();
     driver.send("in", &"a".to_owned(), &0i64).unwrap();
@@ -385,12 +390,12 @@ fn a_key_of_a_commit_that_was_given_up_stays_away() {
     let there = |driver: &TestDriver| driver.table::<String, i64>("here").unwrap().iter().collect::<Vec<_>>();
     assert_eq!(there(&driver), []);
     driver.restart(first).unwrap();
-    assert_eq!(there(&driver), [], "a restore brings it back");
+    assert_eq!(there(&driver), [], "a restore keeps the key removed");
     let last = driver.messages("crashes-here-changelog").unwrap().pop().unwrap();
-    assert_eq!(last.payload, None, "the changelog hears that it has gone");
+    assert_eq!(last.payload, None, "the changelog contains the removal");
 }
 
-/// Keys that fill more memory than tables may take, read, changed and removed in no order.
+/// Reads, changes and removes keys in random order; their values exceed the memory budget of tables.
 #[agent(topic = "in")]
 async fn large(
     mut numbers: Stream<i64, String>,
@@ -416,7 +421,7 @@ async fn large(
 proptest! {
     #![proptest_config(cases(4))]
 
-    /// Law: what a table may keep in memory changes nothing but its speed.
+    /// Law: the memory budget of tables affects their speed, but not their contents.
     #[test]
     fn eviction_changes_nothing(
         store in prop_oneof![Just("sled://"), Just("fjall://")],
@@ -448,9 +453,9 @@ proptest! {
         let expected: BTreeMap<_, _> = texts.into_values().flatten().map(|(at, n)| (at, format!("{n:.>40000}"))).collect();
         for disk in [Disk::Kept, Disk::Kept, Disk::Lost] {
             let table = chaos.driver.table::<String, String>("texts").unwrap();
-            prop_assert!(table.iter().collect::<BTreeMap<_, _>>() == expected, "before the disk is {:?}", disk);
+            prop_assert!(table.iter().collect::<BTreeMap<_, _>>() == expected, "table differs before a restart with disk {:?}", disk);
             prop_assert_eq!(table.len(), expected.len());
-            // It holds on to the worker's disk.
+            // The table keeps the worker's disk open.
             drop(table);
             chaos.restart(disk);
         }

@@ -1,4 +1,4 @@
-//! When a commit is taken, and what it says.
+//! The timing of commits, and the offsets they contain.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use faust::prelude::*;
 use faust::testing::TestDriver;
 
-/// Takes as many milliseconds over a number as it says.
+/// Sleeps for each value, in milliseconds.
 #[agent(topic = "work")]
 async fn slow(mut work: Stream<u64>, #[topic("done")] done: Topic<RawKey, u64>) -> Result<()> {
     while let Some(millis) = work.next().await {
@@ -16,7 +16,7 @@ async fn slow(mut work: Stream<u64>, #[topic("done")] done: Topic<RawKey, u64>) 
     Ok(())
 }
 
-/// Reads the same topic and never waits.
+/// Reads the same topic without delay.
 #[agent(topic = "work")]
 async fn fast(mut work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>) -> Result<()> {
     while let Some(millis) = work.next().await {
@@ -47,10 +47,10 @@ fn committed(driver: &mut TestDriver) -> Option<i64> {
 }
 
 #[test]
-fn a_commit_waits_for_the_event_the_agent_is_in() {
+fn a_commit_waits_for_the_event_being_processed() {
     let mut driver = one_partition(App::builder("cuts").agent::<slow>());
     send(&mut driver, &[0, 4000, 0]);
-    // The commit falls due after 2.8 s, in the middle of the second event.
+    // The commit is due after 2.8 s, in the middle of the second event.
     driver.advance(Duration::from_millis(3900));
     assert_eq!((committed(&mut driver), sent(&mut driver, "done")), (None, vec![0]));
     driver.advance(Duration::from_millis(200));
@@ -60,31 +60,31 @@ fn a_commit_waits_for_the_event_the_agent_is_in() {
 }
 
 #[test]
-fn a_stop_begins_no_event_though_a_commit_is_under_way() {
+fn a_stop_begins_no_event_while_a_commit_is_in_progress() {
     let mut driver = TestDriver::new(App::builder("cuts").agent::<slow>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[4000, 1, 1]);
-    // The commit waits for the event, and so does the end.
+    // Both the commit and the shutdown wait for the event.
     driver.advance(Duration::from_millis(3000));
     driver.stop(worker).unwrap();
     assert_eq!((committed(&mut driver), sent(&mut driver, "done")), (Some(1), vec![4000]));
 }
 
 #[test]
-fn a_commit_that_would_wait_too_long_is_left_out() {
+fn a_commit_that_would_wait_too_long_is_skipped() {
     let app = App::builder("cuts").agent::<slow>().setting("commit_cut_timeout", "1s");
     let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[0, 20_000, 0]);
     driver.advance(Duration::from_secs(15));
     assert!(driver.status(worker).unwrap().counts.cuts_missed >= 1);
-    assert_eq!(committed(&mut driver), None, "it never falls inside an event");
+    assert_eq!(committed(&mut driver), None, "a cut is never taken inside an event");
     driver.advance(Duration::from_secs(10));
     assert_eq!(committed(&mut driver), Some(3));
 }
 
 #[test]
-fn nothing_is_committed_before_what_was_sent_has_arrived() {
+fn nothing_is_committed_before_sent_messages_are_delivered() {
     let mut driver = one_partition(App::builder("cuts").agent::<fast>());
     driver.cluster().hold_deliveries();
     driver.send("work", &RawKey::NONE, &1u64).unwrap();
@@ -107,7 +107,7 @@ fn the_committed_offset_is_the_slowest_agents_and_the_fast_one_repeats_nothing()
     assert_eq!(sent(&mut driver, "seen").len(), 6);
     driver.restart(worker).unwrap();
     driver.advance(Duration::from_secs(10));
-    assert_eq!(sent(&mut driver, "seen").len(), 6, "the fast agent goes on where it was");
+    assert_eq!(sent(&mut driver, "seen").len(), 6, "the fast agent resumes at its own position");
     assert!(sent(&mut driver, "done").len() >= 6);
     assert_eq!(committed(&mut driver), Some(6));
 }
@@ -123,7 +123,7 @@ fn a_fast_agent_leads_by_no_more_than_the_setting() {
     assert!((1000..1300).contains(&lead), "the lead is {lead}");
 }
 
-/// Acks every event but the third, and the second only after the fourth.
+/// Acknowledges every event except the third, and the second only after the fourth.
 #[agent(topic = "work")]
 async fn picky(work: Stream<u64>) {
     let mut events = work.events();
@@ -138,7 +138,7 @@ async fn picky(work: Stream<u64>) {
             _ => event.ack(),
         }
     }
-    // To return would ack what is still out: a worker that ends in order has finished everything.
+    // Returning would acknowledge the pending events: an agent that returns has finished all of its events.
     std::future::pending::<()>().await;
 }
 
@@ -154,7 +154,7 @@ fn an_event_that_is_not_acked_holds_the_committed_offset() {
 
 static TICKS: AtomicU64 = AtomicU64::new(0);
 
-/// Does something every second beside its events.
+/// Runs a timer every second alongside its events.
 #[agent(topic = "work")]
 async fn ticking(mut work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>) -> Result<()> {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -170,7 +170,7 @@ async fn ticking(mut work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64
 }
 
 #[test]
-fn a_select_beside_next_loses_and_repeats_nothing() {
+fn next_in_a_select_loses_and_repeats_nothing() {
     let mut driver = one_partition(App::builder("cuts").agent::<ticking>());
     for value in 0..20 {
         send(&mut driver, &[value]);
@@ -182,7 +182,7 @@ fn a_select_beside_next_loses_and_repeats_nothing() {
     assert_eq!(committed(&mut driver), Some(20));
 }
 
-/// Peeks at its first event, then batches.
+/// Reads its first event singly, then batches.
 #[agent(topic = "work")]
 async fn peeking(mut work: Stream<u64>, #[topic("sizes")] sizes: Topic<RawKey, usize>) -> Result<()> {
     work.next().await;
@@ -194,15 +194,15 @@ async fn peeking(mut work: Stream<u64>, #[topic("sizes")] sizes: Topic<RawKey, u
 }
 
 #[test]
-fn a_stream_may_become_batches_after_its_first_event() {
+fn a_stream_can_be_batched_after_its_first_event() {
     let mut driver = one_partition(App::builder("cuts").agent::<peeking>());
     send(&mut driver, &[0, 1, 2, 3, 4, 5, 6]);
     driver.commit();
     assert_eq!(sent(&mut driver, "sizes"), [3, 3]);
-    assert_eq!(committed(&mut driver), Some(7), "the event before the batches is done, and so are they");
+    assert_eq!(committed(&mut driver), Some(7), "the first event and both batches are done");
 }
 
-/// Takes a second over each event, before the agent sees it.
+/// Takes a second per event in an operator, before the agent receives it.
 #[agent(topic = "work")]
 async fn preparing(work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>) -> Result<()> {
     let mut work = work.echo("begun").then(|value| async move {
@@ -216,7 +216,7 @@ async fn preparing(work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>)
 }
 
 #[test]
-fn what_an_operator_has_begun_is_finished_before_a_worker_ends() {
+fn an_event_in_an_operator_is_finished_before_a_worker_stops() {
     let mut driver = TestDriver::new(App::builder("cuts").agent::<preparing>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[1, 2, 3]);

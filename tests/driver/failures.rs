@@ -1,4 +1,4 @@
-//! Agents that fail, messages that cannot be decoded (promise P6).
+//! Failing agents, and messages that cannot be decoded (promise P6).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use faust::testing::{TestDriver, WorkerId};
 
 static BROKEN: AtomicU32 = AtomicU32::new(0);
 
-/// Fails at 13, always; at 7, twice.
+/// Always fails at 13, and panics twice at 7.
 #[agent(topic = "in")]
 async fn fragile(mut numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>) -> Result<()> {
     while let Some(n) = numbers.next().await {
         if n == 13 {
-            return Err("thirteen is not for me".into());
+            return Err("thirteen is rejected".into());
         }
         if n == 7 && BROKEN.fetch_add(1, Ordering::Relaxed) < 2 {
-            panic!("seven broke me");
+            panic!("seven is rejected");
         }
         out.send(&RawKey::NONE, &n).await?;
     }
@@ -35,28 +35,28 @@ fn outputs(driver: &mut TestDriver) -> Vec<i64> {
 }
 
 #[test]
-fn a_failing_agent_is_tried_again_and_then_stops_the_worker() {
+fn a_failing_agent_is_restarted_and_finally_stops_the_worker() {
     let (mut driver, worker) = start(App::builder("failures").agent::<fragile>());
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.commit();
-    // A panic that passes: the agent gets over it, from its last commit.
+    // A transient panic: the agent is restarted from its last commit and recovers.
     for n in [6i64, 7, 8] {
         driver.send("in", &RawKey::NONE, &n).unwrap();
     }
     driver.advance(Duration::from_secs(1));
-    assert_eq!(outputs(&mut driver), [1, 6, 6, 6, 7, 8], "it begins again at the last commit, not before");
+    assert_eq!(outputs(&mut driver), [1, 6, 6, 6, 7, 8], "the agent restarts at the last commit, not before");
     driver.commit();
-    // An error that stays: five attempts, then the end.
+    // A permanent error: the worker stops after five attempts.
     driver.send("in", &RawKey::NONE, &13i64).unwrap();
     driver.send("in", &RawKey::NONE, &14i64).unwrap();
     driver.advance(Duration::from_secs(10));
-    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker goes on") };
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     let text = error.to_string();
     assert!(matches!(error, Error::Agent { attempts: 5, .. }), "{text}");
-    for part in ["agent `fragile`", "in[0] offset 4", "thirteen is not for me"] {
+    for part in ["agent `fragile`", "in[0] offset 4", "thirteen is rejected"] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
-    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&4), "nothing of the event is acked");
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&4), "the failed event is not committed");
     assert!(!outputs(&mut driver).contains(&14));
 }
 
@@ -71,19 +71,19 @@ async fn hasty(mut numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>
 }
 
 #[test]
-fn an_agent_that_returns_early_has_failed_and_its_event_is_done() {
+fn an_early_return_is_a_failure_that_still_finishes_the_event() {
     let (mut driver, worker) = start(App::builder("failures").agent::<hasty>().setting("agent_max_attempts", 3));
     for n in 0..10 {
         driver.send("in", &RawKey::NONE, &n).unwrap();
     }
     driver.advance(Duration::from_secs(5));
-    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker goes on") };
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     assert!(error.to_string().contains("ended while its stream is open"), "{error}");
-    assert_eq!(outputs(&mut driver), (0..6).collect::<Vec<i64>>(), "two events each of three times, none twice");
+    assert_eq!(outputs(&mut driver), (0..6).collect::<Vec<i64>>(), "three times two events, none twice");
 }
 
 #[test]
-fn what_cannot_be_decoded_goes_to_the_dead_letter_topic_in_its_turn() {
+fn undecodable_messages_go_to_the_dead_letter_topic_in_order() {
     let (mut driver, worker) = start(App::builder("failures").agent::<fragile>());
     let bad = [r#""x""#, "{", "", "1.5"];
     for (index, text) in bad.iter().enumerate() {
@@ -107,7 +107,7 @@ fn what_cannot_be_decoded_goes_to_the_dead_letter_topic_in_its_turn() {
 }
 
 #[test]
-fn the_policies_skip_and_stop() {
+fn the_decode_error_policies_skip_and_stop() {
     let (mut driver, worker) = start(App::builder("failures").agent::<fragile>().setting("on_decode_error", "skip"));
     driver.send("in", &RawKey::NONE, &"x".to_owned()).unwrap();
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
@@ -118,7 +118,7 @@ fn the_policies_skip_and_stop() {
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.send("in", &RawKey::NONE, &"x".to_owned()).unwrap();
     driver.commit();
-    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker goes on") };
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     assert!(error.to_string().contains("in[0] offset 1") && error.to_string().contains("on_decode_error"), "{error}");
     assert_eq!(outputs(&mut driver), [1]);
 }
@@ -139,7 +139,7 @@ fn nothing_after_a_message_that_stops_the_worker_is_processed() {
     assert_eq!(outputs(&mut driver), [1]);
 }
 
-/// Adds an operator when it has read already.
+/// Adds an operator after it has already read an event.
 #[agent(topic = "in")]
 async fn late(mut numbers: Stream<i64>) {
     numbers.next().await;
@@ -148,15 +148,15 @@ async fn late(mut numbers: Stream<i64>) {
 }
 
 #[test]
-fn a_stream_is_not_adapted_once_it_is_read() {
+fn adding_an_operator_to_a_stream_being_read_is_an_error() {
     let (mut driver, worker) = start(App::builder("failures").agent::<late>());
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.commit();
-    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker goes on") };
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     assert!(error.to_string().contains("before the loop"), "{error}");
 }
 
-/// Returns in the middle of a batch.
+/// Returns after its first batch.
 #[agent(topic = "in")]
 async fn hasty_batch(numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>) -> Result<()> {
     let mut batches = numbers.take(2, Duration::from_secs(1));
@@ -168,7 +168,7 @@ async fn hasty_batch(numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i6
 }
 
 #[test]
-fn a_batch_is_done_when_its_agent_returns_early_and_a_stop_commits_it() {
+fn a_stop_commits_the_batch_of_an_agent_that_returned_early() {
     let (mut driver, worker) = start(App::builder("failures").agent::<hasty_batch>());
     for n in 0..2 {
         driver.send("in", &RawKey::NONE, &n).unwrap();

@@ -1,4 +1,4 @@
-//! Properties that hold whatever happens: random histories of input, time, commits, crashes and rebalances.
+//! Delivery guarantees under random histories of input, passing time, commits, crashes and rebalances.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::chaos::cases;
 
-/// Straight through.
+/// Forwards even numbers directly.
 #[agent(topic = "in")]
 async fn keep(numbers: Stream<i64, String>, #[topic("kept")] kept: Topic<String, i64>) -> Result<()> {
     let mut numbers = numbers.filter(|n| n % 2 == 0);
@@ -22,7 +22,7 @@ async fn keep(numbers: Stream<i64, String>, #[topic("kept")] kept: Topic<String,
     Ok(())
 }
 
-/// By way of another topic, in batches.
+/// Forwards numbers in batches, through a repartition topic.
 #[agent(topic = "in")]
 async fn group(numbers: Stream<i64, String>, #[topic("grouped")] grouped: Topic<i64, i64>) -> Result<()> {
     let mut batches = numbers.group_by("tens", |n| n / 10).take(4, Duration::from_millis(300));
@@ -34,7 +34,7 @@ async fn group(numbers: Stream<i64, String>, #[topic("grouped")] grouped: Topic<
     Ok(())
 }
 
-/// Something that happens to a cluster.
+/// One step of a cluster's history.
 #[derive(Clone, Debug)]
 enum Step {
     Send(u8),
@@ -68,7 +68,7 @@ impl History {
     fn new() -> Self {
         let app = App::builder("laws").agent::<keep>().agent::<group>();
         let app = app.setting("topic_partitions", 3).setting("broker_commit_interval", "500ms");
-        // What was forwarded is to be seen to the end.
+        // Keeps the repartition topic complete, because the checks read it.
         let app = app.setting("repartition_purge_interval", "1d");
         let driver =
             TestDriver::new(app.setting("broker_session_timeout", "2s").setting("broker_heartbeat_interval", "500ms"))
@@ -98,7 +98,7 @@ impl History {
             Step::StartWorker if self.workers.len() < 3 => self.start(),
             Step::StartWorker => {}
             Step::Stop(index) => {
-                // A worker cannot end in order while what it sent is held back.
+                // A worker cannot stop gracefully while its deliveries are held back.
                 self.driver.cluster().release_deliveries();
                 if let Some(worker) = pick(&mut self.workers, index) {
                     self.driver.stop(worker).unwrap();
@@ -114,7 +114,7 @@ impl History {
         }
     }
 
-    /// Everything below a committed offset has its output: a commit never promises what is not done.
+    /// Checks that every event below a committed offset has its output: unfinished events are never committed.
     fn check_commits(&mut self) {
         let committed = self.driver.committed("in").unwrap();
         let done: BTreeSet<i64> = self.values("kept").into_iter().collect();
@@ -122,8 +122,8 @@ impl History {
         for message in self.driver.messages("in").unwrap() {
             if message.offset < committed.get(&message.partition).copied().unwrap_or(0) {
                 let n: i64 = std::str::from_utf8(&message.payload.unwrap()).unwrap().parse().unwrap();
-                assert!(n % 2 != 0 || done.contains(&n), "{n} is committed and was not kept");
-                assert!(forwarded.contains(&n), "{n} is committed and was not forwarded");
+                assert!(n % 2 != 0 || done.contains(&n), "{n} is committed but was not kept");
+                assert!(forwarded.contains(&n), "{n} is committed but was not forwarded");
             }
         }
         let committed = self.driver.committed("laws-group-tens-repartition").unwrap();
@@ -131,7 +131,7 @@ impl History {
         for message in self.driver.messages("laws-group-tens-repartition").unwrap() {
             if message.offset < committed.get(&message.partition).copied().unwrap_or(0) {
                 let n: i64 = std::str::from_utf8(&message.payload.unwrap()).unwrap().parse().unwrap();
-                assert!(grouped.contains(&n), "{n} is committed and was not grouped");
+                assert!(grouped.contains(&n), "{n} is committed but was not grouped");
             }
         }
     }
@@ -145,7 +145,7 @@ impl History {
             .collect()
     }
 
-    /// Lets everything come to its end.
+    /// Runs the cluster until all input has been processed and committed.
     fn finish(&mut self) {
         self.driver.cluster().release_deliveries();
         if self.workers.is_empty() {
@@ -155,7 +155,7 @@ impl History {
     }
 }
 
-/// The first occurrences of numbers of one key come in the order they were sent.
+/// Checks that the first occurrences of the numbers of each key are in the order in which they were sent.
 fn assert_ordered(values: &[i64], key: impl Fn(i64) -> i64) {
     let mut last: BTreeMap<i64, i64> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -169,7 +169,7 @@ fn assert_ordered(values: &[i64], key: impl Fn(i64) -> i64) {
 proptest! {
     #![proptest_config(cases(20))]
 
-    /// Law: nothing is lost, nothing is committed before it is done, keys stay in order; whatever crashes.
+    /// Law: with any crashes, no event is lost or committed before it is finished, and each key stays in order.
     #[test]
     fn at_least_once_in_order(steps in prop::collection::vec(step(), 1..40)) {
         let mut history = History::new();
@@ -186,9 +186,9 @@ proptest! {
         assert_ordered(&history.values("kept"), |n| n % 7);
     }
 
-    /// Law: without crashes, workers may come and go as they like and every output is there exactly once.
+    /// Law: without crashes, every output exists exactly once, even if workers are started and stopped at any time.
     #[test]
-    fn hand_overs_repeat_nothing(steps in prop::collection::vec(step().prop_filter("orderly", |s| !matches!(s, Step::Crash(_) | Step::HoldDeliveries)), 1..40)) {
+    fn graceful_rebalances_repeat_nothing(steps in prop::collection::vec(step().prop_filter("orderly", |s| !matches!(s, Step::Crash(_) | Step::HoldDeliveries)), 1..40)) {
         let mut history = History::new();
         steps.iter().for_each(|step| history.apply(step));
         history.finish();

@@ -1,4 +1,4 @@
-//! Scenarios on the test driver: the real engine, an in-process Kafka, a clock that only the test moves.
+//! Scenarios on the test driver: the real engine on an in-process Kafka, with a clock that only the test advances.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod chaos;

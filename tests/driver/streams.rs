@@ -1,4 +1,4 @@
-//! The operators, and what they do to keys, headers, times and acks.
+//! Stream operators, and their effect on keys, headers, timestamps and acknowledgements.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn click(uri: &str, number: i64) -> Click {
     Click { uri: uri.to_owned(), number }
 }
 
-/// Two groupings, with a filter before and a map between.
+/// Groups twice, with a filter before and a map in between.
 #[agent(topic = "clicks")]
 async fn regroup(clicks: Stream<Click>, #[topic("sums")] sums: Topic<i64, i64>) -> Result<()> {
     let mut clicks = clicks
@@ -32,7 +32,7 @@ async fn regroup(clicks: Stream<Click>, #[topic("sums")] sums: Topic<i64, i64>) 
 }
 
 #[test]
-fn group_by_applies_what_is_before_it_and_carries_headers_and_time_along() {
+fn group_by_applies_preceding_operators_and_keeps_headers_and_timestamps() {
     let mut driver = TestDriver::new(App::builder("s").agent::<regroup>()).unwrap();
     driver.start_worker().unwrap();
     for n in -5..10 {
@@ -44,7 +44,7 @@ fn group_by_applies_what_is_before_it_and_carries_headers_and_time_along() {
     }
     driver.run_until_idle();
     let sums = driver.messages("sums").unwrap();
-    assert_eq!(sums.len(), 9, "what the filter drops is not forwarded");
+    assert_eq!(sums.len(), 9, "filtered events are not forwarded");
     for sum in &sums {
         let number = number(sum);
         assert_eq!(sum.key.as_deref(), Some((number / 10 % 2).to_string().as_bytes()));
@@ -55,7 +55,7 @@ fn group_by_applies_what_is_before_it_and_carries_headers_and_time_along() {
     let placed = |key: &[u8]| faust::partition_of(key, 8);
     assert!(
         repartitioned.iter().all(|m| m.partition == placed(m.key.as_deref().unwrap())),
-        "keys lie where Java would put them"
+        "keys are placed as by the Java client's partitioner"
     );
 }
 
@@ -63,7 +63,7 @@ fn number(message: &faust::testing::TestMessage) -> i64 {
     std::str::from_utf8(message.payload.as_deref().unwrap()).unwrap().parse().unwrap()
 }
 
-/// Batches of three, or what there is after two seconds.
+/// Reads batches of three, or fewer after two seconds.
 #[agent(topic = "clicks")]
 async fn batches(clicks: Stream<Click>, #[topic("sizes")] sizes: Topic<RawKey, usize>) -> Result<()> {
     let mut batches = clicks.take(3, Duration::from_secs(2));
@@ -74,7 +74,7 @@ async fn batches(clicks: Stream<Click>, #[topic("sizes")] sizes: Topic<RawKey, u
 }
 
 #[test]
-fn take_yields_full_batches_at_once_and_others_when_their_time_is_up() {
+fn take_yields_full_batches_at_once_and_partial_ones_after_the_timeout() {
     let mut driver = TestDriver::new(App::builder("s").agent::<batches>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     let send = |driver: &mut TestDriver, n: i64| {
@@ -90,11 +90,11 @@ fn take_yields_full_batches_at_once_and_others_when_their_time_is_up() {
     assert_eq!(sizes(&mut driver), [3, 3]);
     driver.advance(Duration::from_millis(200));
     assert_eq!(sizes(&mut driver), [3, 3, 1]);
-    // An empty time yields nothing.
+    // A timeout without events yields no batch.
     driver.advance(Duration::from_secs(10));
     assert_eq!(sizes(&mut driver), [3, 3, 1]);
     assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&7));
-    // What was gathered and not yielded is not done.
+    // Events that were collected but not yielded are not finished.
     send(&mut driver, 2);
     driver.run_until_idle();
     driver.stop(worker).unwrap();
@@ -104,7 +104,7 @@ fn take_yields_full_batches_at_once_and_others_when_their_time_is_up() {
     assert_eq!(sizes(&mut driver), [3, 3, 1, 2]);
 }
 
-/// Every operator once.
+/// Applies every operator once.
 #[agent(topic = "clicks")]
 async fn everything(clicks: Stream<Click, String>, #[topic("lines")] lines: Topic<RawKey, String>) -> Result<()> {
     let mut clicks = clicks
@@ -140,14 +140,14 @@ fn operators_apply_in_the_order_they_were_added() {
     assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&8));
 }
 
-/// One value per event, to its sinks.
+/// Returns one value per event, which is sent to the sinks.
 #[agent(topic = "clicks", sinks = ["doubled", "copied"])]
 async fn double(event: Event<Click, String>) -> Result<i64> {
     Ok(event.value().number * 2)
 }
 
 #[test]
-fn a_per_event_agent_sends_what_it_returns_under_the_events_key() {
+fn a_per_event_agent_sends_its_results_with_the_events_key() {
     let mut driver = TestDriver::new(App::builder("s").agent::<double>()).unwrap();
     driver.start_worker().unwrap();
     driver.send("clicks", &"k".to_owned(), &click("u", 21)).unwrap();
@@ -158,7 +158,7 @@ fn a_per_event_agent_sends_what_it_returns_under_the_events_key() {
 }
 
 #[test]
-fn one_function_can_be_many_agents() {
+fn one_function_can_be_several_agents() {
     let mut app = App::builder("s");
     for city in ["rome", "oslo"] {
         app = app.agent_with::<double>(|a| {
@@ -174,7 +174,7 @@ fn one_function_can_be_many_agents() {
 }
 
 #[test]
-fn an_agents_function_can_be_called_with_given_events() {
+fn an_agents_function_can_be_called_with_a_stream_of_given_events() {
     let clicks = Stream::from_pairs([("k".to_owned(), click("u", 1)), ("l".to_owned(), click("v", 3))]);
     let (lines, recorded) = Topic::recorded("lines").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -182,7 +182,7 @@ fn an_agents_function_can_be_called_with_given_events() {
     assert_eq!(recorded.values().unwrap(), ["k 2"]);
 }
 
-/// Through a narrower topic and a wider one.
+/// Passes events through a topic with fewer partitions and one with more.
 #[agent(topic = "clicks")]
 async fn widths(clicks: Stream<Click>, #[topic("seen")] seen: Topic<String, i64>) -> Result<()> {
     let mut clicks = clicks.group_by_into("uri", 2, |click| click.uri.clone()).through("own");
@@ -193,7 +193,7 @@ async fn widths(clicks: Stream<Click>, #[topic("seen")] seen: Topic<String, i64>
 }
 
 #[test]
-fn a_grouping_may_have_partitions_of_its_own_and_a_users_topic_any_number() {
+fn repartition_topics_can_have_any_number_of_partitions() {
     let mut driver = TestDriver::new(App::builder("s").agent::<widths>().setting("topic_partitions", 3)).unwrap();
     driver.create_topic("own", 5).unwrap();
     let worker = driver.start_worker().unwrap();
@@ -214,7 +214,7 @@ struct Visit {
     seconds: u32,
 }
 
-/// Adds up how long each page was looked at, and trims what it has read of its own topic.
+/// Sums the viewing time of each page, behind a repartition topic whose committed records are deleted.
 #[agent(topic = "visits")]
 async fn dwell(visits: Stream<Visit>, seconds: Table<String, u32>) -> Result<()> {
     let mut visits = visits.group_by_key::<String>("page");
@@ -225,7 +225,7 @@ async fn dwell(visits: Stream<Visit>, seconds: Table<String, u32>) -> Result<()>
 }
 
 #[test]
-fn group_by_key_takes_the_key_the_record_names_and_its_topic_is_trimmed_behind_the_commit() {
+fn group_by_key_uses_the_records_key_and_its_topic_is_purged_after_commits() {
     let app = App::builder("streams").agent::<dwell>().setting("topic_partitions", 2);
     let mut driver = TestDriver::new(app).unwrap();
     driver.start_worker().unwrap();
@@ -238,8 +238,8 @@ fn group_by_key_takes_the_key_the_record_names_and_its_topic_is_trimmed_behind_t
     let repartition = "streams-dwell-page-repartition";
     assert_eq!(driver.messages(repartition).unwrap().len(), 3);
     driver.advance(std::time::Duration::from_secs(40));
-    assert_eq!(driver.messages(repartition).unwrap().len(), 0, "what is committed is trimmed");
+    assert_eq!(driver.messages(repartition).unwrap().len(), 0, "committed records are deleted");
     driver.send("visits", &RawKey::NONE, &Visit { page: "/".to_owned(), seconds: 5 }).unwrap();
     driver.run_until_idle();
-    assert_eq!(table.find(&"/".to_owned()), Some(9), "it goes on behind");
+    assert_eq!(table.find(&"/".to_owned()), Some(9), "processing continues after the purge");
 }

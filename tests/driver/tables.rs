@@ -1,4 +1,4 @@
-//! Tables: what they hold after commits, failures, crashes and moves.
+//! The contents of tables after commits, failures, crashes and rebalances.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn expect(driver: &TestDriver, expected: &[(&str, i64)]) {
 }
 
 #[test]
-fn a_table_survives_a_crash_by_its_changelog() {
+fn a_table_is_restored_from_its_changelog_after_a_crash() {
     let mut driver = driver(App::builder("tables").agent::<sum>());
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[("a", 1), ("b", 2), ("a", 3)]);
@@ -51,7 +51,7 @@ fn a_table_survives_a_crash_by_its_changelog() {
     expect(&driver, &[("a", 14), ("b", 2)]);
     driver.commit();
     let changelog = driver.read::<String, i64>("tables-sums-changelog").unwrap();
-    assert_eq!(changelog.len(), 3, "one record for a key and commit: {changelog:?}");
+    assert_eq!(changelog.len(), 3, "one record per key and commit: {changelog:?}");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_table_moves_with_its_partition() {
 }
 
 #[test]
-fn what_a_failed_event_wrote_is_taken_back() {
+fn writes_of_a_failed_event_are_rolled_back() {
     let mut driver = driver(App::builder("tables").agent::<sum>().setting("agent_max_attempts", 100));
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[("a", 1), ("a", 2)]);
@@ -77,7 +77,7 @@ fn what_a_failed_event_wrote_is_taken_back() {
     send(&mut driver, &[("a", 4), ("a", 666)]);
     driver.advance(Duration::from_secs(1));
     assert!(driver.status(worker).unwrap().counts.agent_failures > 3);
-    // Between two attempts the table is as it was committed, however often the 4 was added.
+    // Between two attempts the table is in its committed state, however often the 4 has been added.
     expect(&driver, &[("a", 3)]);
     driver.advance(Duration::from_secs(30));
     expect(&driver, &[("a", 3)]);
@@ -85,13 +85,13 @@ fn what_a_failed_event_wrote_is_taken_back() {
 }
 
 #[test]
-fn a_commit_that_was_never_made_does_not_count() {
+fn a_commit_of_unknown_outcome_applies_nothing_twice() {
     for answered in [false, true] {
         let mut driver = driver(App::builder("tables").agent::<sum>());
         let worker = driver.start_worker().unwrap();
         send(&mut driver, &[("a", 1), ("b", 1)]);
         driver.commit();
-        // The changelog has the second cut; whether the offsets have it is the question.
+        // The changelog contains the second cut; the outcome of the offset commit is uncertain.
         send(&mut driver, &[("a", 10), ("c", 10)]);
         if answered {
             driver.cluster().hold_commit_answers()
@@ -111,7 +111,7 @@ fn a_commit_that_was_never_made_does_not_count() {
 }
 
 #[test]
-fn a_stop_outlasts_a_commit_that_is_not_answered() {
+fn a_stop_completes_although_a_commit_is_not_answered() {
     for answers in [false, true] {
         let mut driver = driver(App::builder("tables").agent::<sum>());
         let worker = driver.start_worker().unwrap();
@@ -124,7 +124,8 @@ fn a_stop_outlasts_a_commit_that_is_not_answered() {
         }
         send(&mut driver, &[("a", 10), ("c", 10)]);
         driver.commit();
-        // Not sealed yet when the end is asked for; the commit before it is given up, and the last one not answered either.
+        // Not sealed yet when the shutdown is requested. The commit in progress is abandoned, and the final one is not
+        // answered either.
         send(&mut driver, &[("b", 20)]);
         driver.stop(worker).unwrap();
         assert!(driver.status(worker).is_none());
@@ -139,7 +140,7 @@ fn a_stop_outlasts_a_commit_that_is_not_answered() {
 }
 
 #[test]
-fn what_a_commit_under_way_has_sealed_is_not_sent_again_at_a_stop() {
+fn changes_sealed_by_a_commit_in_progress_are_not_sent_again_at_a_stop() {
     let mut driver = driver(App::builder("tables").agent::<sum>().setting("topic_partitions", 1));
     let worker = driver.start_worker().unwrap();
     driver.cluster().hold_commits();
@@ -147,7 +148,7 @@ fn what_a_commit_under_way_has_sealed_is_not_sent_again_at_a_stop() {
     driver.commit();
     send(&mut driver, &[("b", 2)]);
     driver.begin_stop(worker);
-    // The word of the commit comes within its part of the time.
+    // The commit is answered within its share of the shutdown timeout.
     driver.advance(Duration::from_secs(1));
     driver.cluster().release_commits();
     driver.stop(worker).unwrap();
@@ -155,7 +156,7 @@ fn what_a_commit_under_way_has_sealed_is_not_sent_again_at_a_stop() {
     assert_eq!(changelog, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
 }
 
-/// Keeps a long text for each key.
+/// Stores a long text for each key.
 #[agent(topic = "numbers")]
 async fn long(mut numbers: Stream<i64, String>, texts: Table<String, String>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
@@ -165,7 +166,7 @@ async fn long(mut numbers: Stream<i64, String>, texts: Table<String, String>) ->
 }
 
 #[test]
-fn a_commit_comes_early_when_much_has_changed() {
+fn a_large_volume_of_changes_is_committed_early() {
     let mut driver = TestDriver::new(App::builder("tables").agent::<long>().setting("topic_partitions", 1)).unwrap();
     driver.start_worker().unwrap();
     send(&mut driver, &[("first", 1)]);
@@ -175,12 +176,12 @@ fn a_commit_comes_early_when_much_has_changed() {
     let keys: Vec<String> = (0..600).map(|key| format!("k{key}")).collect();
     let pairs: Vec<_> = keys.iter().map(|key| (key.as_str(), 1)).collect();
     send(&mut driver, &pairs[..400]);
-    assert_eq!(committed(&mut driver), 1, "25 MiB wait for the interval");
+    assert_eq!(committed(&mut driver), 1, "25 MiB of changes wait for the interval");
     send(&mut driver, &pairs[400..]);
-    assert!(committed(&mut driver) > 1, "the clock has not moved, but 32 MiB are many");
+    assert!(committed(&mut driver) > 1, "32 MiB of changes are committed before the interval");
 }
 
-/// Takes every number into windows of a second.
+/// Adds every number to windows of one second.
 #[agent(topic = "numbers")]
 async fn every(
     mut numbers: Stream<i64, String>,
@@ -192,7 +193,7 @@ async fn every(
     Ok(())
 }
 
-/// Would take negative numbers into the same windows.
+/// Subtracts negative numbers from the same windows.
 #[agent(topic = "numbers")]
 async fn negative(
     numbers: Stream<i64, String>,
@@ -213,13 +214,13 @@ fn an_agent_that_drops_all_its_events_does_not_keep_windows_open() {
         send(&mut driver, &[("a", 1)]);
         driver.advance(Duration::from_secs(1));
     }
-    assert_eq!(driver.windowed_table::<String, i64>("seconds").unwrap().iter().count(), 1, "the last");
+    assert_eq!(driver.windowed_table::<String, i64>("seconds").unwrap().iter().count(), 1, "the last window");
     assert_eq!(driver.status(worker).unwrap().counts.windows_closed, 4);
 }
 
-/// A restore is cut off in the middle of a call to its store, wherever it has come to.
+/// Interrupts a restore at various points, including in the middle of a call to its store.
 #[test]
-fn a_stop_in_the_middle_of_a_restore_ends() {
+fn a_stop_in_the_middle_of_a_restore_completes() {
     for turns in 0..8 {
         let directory = tempfile::tempdir().unwrap();
         let app = App::builder("tables").agent::<sum>().setting("store", "fjall://");
@@ -227,7 +228,7 @@ fn a_stop_in_the_middle_of_a_restore_ends() {
         let first = driver.start_worker().unwrap();
         send(&mut driver, &[("a", 1), ("b", 2), ("c", 3)]);
         driver.commit();
-        // It cannot give its partitions away while a commit is not answered.
+        // The worker cannot give up its partitions while a commit is unanswered.
         driver.cluster().hold_commit_answers();
         send(&mut driver, &[("a", 10)]);
         driver.commit();

@@ -1,4 +1,5 @@
-//! Windowed tables against a brute-force oracle: what they hold, what closes, what comes late; whatever crashes.
+//! Windowed tables compared with a brute-force oracle: their contents, closed windows and late events, with any
+//! crashes.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +14,12 @@ use proptest::prelude::*;
 use super::chaos::{Chaos, Disk, Held, Input, Step, base, cases, input, number, step, store, trip};
 
 thread_local! {
-    /// The windowed table of the present case: an agent's declaration is static, and its windows are random here.
-    static TABLE: Cell<&'static ArgSpec> = panic!("a case says which windows");
+    /// The windowed table of the current case. An agent's declaration is static, but the windows of these tests are
+    /// random.
+    static TABLE: Cell<&'static ArgSpec> = panic!("no case has set its windows");
 }
 
-/// Sums in windows; a value of 7 asks for everything the table holds.
+/// Sums values in windows; a value that ends in 7 makes it send the contents of the table.
 #[allow(non_camel_case_types)]
 struct windowed;
 
@@ -29,7 +31,7 @@ impl AgentHandle for windowed {
     });
 }
 
-/// The same behind a `group_by`.
+/// Like [`windowed`], behind a `group_by`.
 #[allow(non_camel_case_types)]
 struct grouped;
 
@@ -75,9 +77,10 @@ async fn sum(
     Ok(())
 }
 
-/// The last digit of values that ask for everything.
+/// Last digit of values that request the contents of the table.
 const DUMPS: i64 = 7;
-/// A value that takes its key out of its windows.
+
+/// Value that removes its key from the event's windows.
 const REMOVES: i64 = 50;
 
 #[window_close(table = "sums")]
@@ -104,10 +107,10 @@ async fn late(
     trip()
 }
 
-/// Start, key and sum of every window.
+/// The start, key and sum of every window.
 type Dump = Vec<(i64, String, i64)>;
 
-/// Windows as the oracle takes them.
+/// The window specification of a case, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 struct Windows {
     size: i64,
@@ -115,7 +118,7 @@ struct Windows {
     expires: i64,
 }
 
-/// Sizes and steps of all kinds, and what is kept from nothing to everything that the input's times span.
+/// Generates window specifications of all kinds, with a grace period between zero and the full span of input times.
 fn windows() -> impl Strategy<Value = Windows> {
     let size = prop_oneof![1i64..10, 1i64..300, 1i64..5000];
     let expires = prop_oneof![Just(0i64), 0i64..200, 0i64..3000, Just(SPAN)];
@@ -125,10 +128,10 @@ fn windows() -> impl Strategy<Value = Windows> {
     })
 }
 
-/// How far the times of events lie apart, in milliseconds.
+/// Span of the events' timestamps, in milliseconds.
 const SPAN: i64 = 3000;
 
-/// What should have come of a partition's messages.
+/// The expected results of a partition's messages.
 #[derive(Debug, Default)]
 struct Oracle {
     sums: BTreeMap<(i64, String), i64>,
@@ -139,7 +142,7 @@ struct Oracle {
 }
 
 impl Oracle {
-    /// Takes one message in, by trying every window there could be.
+    /// Applies one message, by trying every possible window.
     fn take(&mut self, windows: Windows, message: &TestMessage) {
         let Windows { size, step, expires } = windows;
         let key = String::from_utf8(message.key.clone().unwrap()).unwrap();
@@ -153,7 +156,7 @@ impl Oracle {
             }
             if start + size + expires <= now {
                 self.late.push((key.clone(), (start, message.offset)));
-                // The removal that follows comes too late as well.
+                // The removal that follows is late as well.
                 if value == REMOVES {
                     self.late.push((key.clone(), (start, message.offset)));
                 }
@@ -175,7 +178,7 @@ impl Oracle {
     }
 }
 
-/// A cluster whose agent reads `topic`, with these windows.
+/// A cluster whose agent reads `topic`, with the windows of a case.
 struct World {
     chaos: Chaos,
     windows: Windows,
@@ -196,7 +199,7 @@ impl World {
         Self::new(App::builder("windows").agent::<windowed>(), "in", windows, store)
     }
 
-    /// What should have come of everything in the agent's topic.
+    /// Returns the expected results of all messages in the agent's topic.
     fn oracle(&mut self) -> Oracle {
         let mut all = Oracle::default();
         let mut partitions: BTreeMap<i32, Oracle> = BTreeMap::new();
@@ -214,13 +217,14 @@ impl World {
         all
     }
 
+    /// Returns the messages that a hook has sent to `topic`, sorted.
     fn told(&mut self, topic: &str) -> Vec<(String, (i64, i64))> {
         let mut told = self.chaos.driver.read::<String, (i64, i64)>(topic).unwrap();
         told.sort();
         told
     }
 
-    /// What the changelog says by itself: the last record of each key.
+    /// Returns the contents of the changelog: the last record of each key.
     fn logged(&mut self) -> BTreeMap<(i64, String), i64> {
         let mut logged = BTreeMap::new();
         for message in self.chaos.driver.messages("windows-sums-changelog").unwrap() {
@@ -235,7 +239,8 @@ impl World {
         logged
     }
 
-    /// What holds whatever has happened: nothing is missing, nothing is wrong, repeats are true to the letter.
+    /// Checks the guarantees that hold for every history: no result is missing or wrong, and repeated results are
+    /// identical.
     fn check_at_least_once(&mut self) {
         let oracle = self.oracle();
         assert_eq!(self.logged(), oracle.sums, "the changelog");
@@ -249,7 +254,7 @@ impl World {
         assert_eq!(dumps.iter().map(|(at, _)| *at).collect::<BTreeSet<_>>(), oracle.dumps.into_keys().collect());
     }
 
-    /// What holds where nothing has crashed or failed.
+    /// Checks the additional guarantee of histories without crashes and failures: no result is repeated.
     fn check_exactly_once(&mut self) {
         let oracle = self.oracle();
         assert_eq!(self.told("closed"), oracle.closed, "closed windows");
@@ -260,9 +265,10 @@ impl World {
 proptest! {
     #![proptest_config(cases(16))]
 
-    /// Law: without crashes tables, closings and late counts are the oracle's, each told once; workers may come and go.
+    /// Law: without crashes, tables, closed windows and late events match the oracle, and each is reported once, even
+    /// if workers are started and stopped at any time.
     #[test]
-    fn windows_are_the_oracles(
+    fn windows_match_the_oracle(
         windows in windows(),
         store in store(),
         steps in prop::collection::vec(orderly(), 1..24),
@@ -283,7 +289,7 @@ proptest! {
         }
     }
 
-    /// Law: whatever crashes, fails or is lost at any await, nothing but repeats comes of it.
+    /// Law: crashes, failures and losses of disks, at any await point, cause nothing but repeated results.
     #[test]
     fn windows_survive_everything(
         windows in windows(),
@@ -294,7 +300,7 @@ proptest! {
         steps.iter().for_each(|step| world.chaos.apply(step));
         world.chaos.finish();
         world.check_at_least_once();
-        // Each partition's table as a restore finds it, with its disk and without.
+        // Compare each partition's table after a restore, with and without its disk.
         for disk in [Disk::Kept, Disk::Lost] {
             world.chaos.crash_all(disk);
             world.chaos.apply(&Step::Start);
@@ -305,10 +311,10 @@ proptest! {
         }
     }
 
-    /// Law: behind a `group_by` of eight partitions that are replayed at any speeds, windows are those of the order in
-    /// which events arrived there; and where they are kept as long as speeds differ, none is late.
+    /// Law: behind a `group_by` of eight partitions that are replayed at different speeds, windows follow the order in
+    /// which events arrived in the repartition topic; and no event is late if the grace period covers the difference.
     #[test]
-    fn windows_behind_a_group_by_are_the_oracles(
+    fn windows_behind_a_group_by_match_the_oracle(
         windows in windows(),
         kept in any::<bool>(),
         store in store(),
@@ -321,7 +327,7 @@ proptest! {
         let mut skewed = skewed.iter();
         for step in &steps {
             world.chaos.apply(step);
-            // One partition at a time: the others stand still, however old what they hold is.
+            // One partition at a time: the others do not advance, however old their events are.
             if let Some((partition, input)) = skewed.next() {
                 for input in input {
                     let time = Timestamp(base().0 + input.time);
@@ -340,7 +346,7 @@ proptest! {
     }
 }
 
-/// Steps that break nothing; what is held back is let go before time passes.
+/// Generates steps without crashes, failures or held-back traffic.
 fn orderly() -> impl Strategy<Value = Step> {
     let breaks = |step: &Step| {
         matches!(
@@ -352,11 +358,11 @@ fn orderly() -> impl Strategy<Value = Step> {
 }
 
 #[test]
-fn a_window_that_is_taken_back_and_written_again_closes() {
+fn a_window_that_is_rolled_back_and_written_again_closes() {
     let windows = Windows { size: 10, step: 10, expires: 0 };
     let mut world = World::direct(windows, "memory://");
     let at = |time| Input { key: 0, value: 1, time };
-    // The first event fails after its write, is taken back, and comes again.
+    // The first event fails after its write, is rolled back, and is processed again.
     world.chaos.apply(&Step::Fail(1));
     world.chaos.apply(&Step::Send(vec![at(0)], None));
     world.chaos.apply(&Step::Advance(500));
@@ -365,26 +371,26 @@ fn a_window_that_is_taken_back_and_written_again_closes() {
 }
 
 #[test]
-fn a_hook_that_fails_while_its_worker_stops_keeps_nobody_waiting() {
+fn a_hook_that_fails_while_its_worker_stops_does_not_block_the_shutdown() {
     let mut world = World::direct(Windows { size: 10, step: 10, expires: 0 }, "memory://");
     let at = |value, time| Input { key: 0, value, time };
-    // The second event is late, and takes its time; its hook is called when the worker has begun to stop.
+    // The second event is late and slow; its hook is called after the worker has begun to stop.
     world.chaos.apply(&Step::Send(vec![at(1, 100), at(3, 0)], None));
     world.chaos.apply(&Step::Fail(1));
-    // Over its time, this would be an error.
+    // This fails if the shutdown timeout is exceeded.
     world.chaos.stop(0);
     world.chaos.finish();
     world.check_at_least_once();
 }
 
-/// Is ahead of [`gathers`], which shares its input.
+/// Runs ahead of [`gathers`], which shares its input.
 #[agent(topic = "in")]
 async fn runs_ahead(mut numbers: Stream<i64, String>) -> Result<()> {
     while numbers.next().await.is_some() {}
     Ok(())
 }
 
-/// Takes its time before it has a batch.
+/// Waits up to five seconds for a batch.
 #[agent(topic = "in")]
 async fn gathers(
     numbers: Stream<i64, String>,
@@ -404,20 +410,20 @@ async fn gathers(
 }
 
 #[test]
-fn an_agent_that_has_seen_nothing_has_no_time_after_a_restart() {
+fn an_agent_without_finished_events_has_no_stream_time_after_a_restart() {
     let app = App::builder("windows").agent::<runs_ahead>().agent::<gathers>();
     let mut chaos = Chaos::new(app, 1, "memory://");
     let at = |key, time| Input { key, value: 1, time };
-    // One agent has come to 100 when the offsets are committed, the other has half a batch.
+    // When the offsets are committed, one agent has reached time 100, and the other has half a batch.
     chaos.apply(&Step::Send(vec![at(0, 100)], None));
     chaos.apply(&Step::Commit);
     chaos.apply(&Step::CrashAll(Disk::Kept));
     chaos.apply(&Step::Start);
     chaos.apply(&Step::Send(vec![at(1, 0)], None));
-    assert_eq!(chaos.driver.read::<String, i64>("gathered-late").unwrap(), [], "its first batch is not late");
+    assert_eq!(chaos.driver.read::<String, i64>("gathered-late").unwrap(), [], "the first batch is not late");
 }
 
-/// Shares a table with [`behind`].
+/// Shares a table with [`behind`], and runs ahead of it.
 #[agent(topic = "in")]
 async fn in_front(
     mut numbers: Stream<i64, String>,
@@ -429,6 +435,7 @@ async fn in_front(
     Ok(())
 }
 
+/// Shares a table with [`in_front`], and waits for batches.
 #[agent(topic = "in")]
 async fn behind(
     numbers: Stream<i64, String>,
@@ -455,13 +462,13 @@ async fn both_closed(
 }
 
 #[test]
-fn a_window_closes_when_every_agent_of_its_input_is_past_it() {
+fn a_window_closes_once_every_agent_of_its_input_has_passed_it() {
     let app = App::builder("windows").agent::<in_front>().agent::<behind>().hook::<both_closed>();
     let mut chaos = Chaos::new(app, 1, "memory://");
     for time in [0, 10, 20, 30] {
         chaos.apply(&Step::Send(vec![Input { key: 0, value: 1, time }], None));
     }
-    // Not before the second has had its first batch, and with what both have added.
+    // Windows close only after the second agent's batches, with the contributions of both agents.
     let closed: Vec<_> =
         chaos.driver.read::<String, (i64, i64)>("closed").unwrap().into_iter().map(|(_, c)| c).collect();
     assert_eq!(closed, [(0, 1001), (10, 1001), (20, 1001)]);

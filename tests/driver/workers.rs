@@ -1,4 +1,4 @@
-//! Several workers: sharing, leaving, crashing.
+//! Several workers: sharing partitions, leaving the group, crashing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,11 +49,11 @@ fn workers_share_the_partitions_and_a_hand_over_repeats_nothing() {
     feed(&mut driver, 200..300);
     let counts = counts(&mut driver);
     assert_eq!(counts.len(), 300);
-    assert!(counts.values().all(|&n| n == 1), "a rebalance in order commits what is done");
+    assert!(counts.values().all(|&n| n == 1), "a graceful rebalance commits all finished events");
 }
 
 #[test]
-fn what_a_crashed_worker_had_not_committed_is_done_again_by_another() {
+fn uncommitted_events_of_a_crashed_worker_are_processed_again_by_another() {
     let mut driver = driver();
     let first = driver.start_worker().unwrap();
     let second = driver.start_worker().unwrap();
@@ -61,13 +61,13 @@ fn what_a_crashed_worker_had_not_committed_is_done_again_by_another() {
     driver.commit();
     feed(&mut driver, 100..200);
     driver.crash(first);
-    assert_eq!(driver.assignment(second).len(), 4, "the group has not missed it yet");
+    assert_eq!(driver.assignment(second).len(), 4, "the group has not removed the crashed worker yet");
     driver.advance(Duration::from_secs(46));
     assert_eq!(driver.assignment(second).len(), 8);
     let counts = counts(&mut driver);
     assert_eq!(counts.len(), 200);
-    assert!(counts.range(..100).all(|(_, &n)| n == 1), "what was committed is not done again");
-    assert!(counts.range(100..).any(|(_, &n)| n == 2), "what was not, is");
+    assert!(counts.range(..100).all(|(_, &n)| n == 1), "committed events are not processed again");
+    assert!(counts.range(100..).any(|(_, &n)| n == 2), "uncommitted events are processed again");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_worker_that_stops_has_committed_everything() {
     assert_eq!(counts(&mut driver).values().sum::<usize>(), 1000);
 }
 
-/// Forgets to look at its stream once it has begun.
+/// Never reads its stream again after the first event.
 #[agent(topic = "in")]
 async fn deaf(mut numbers: Stream<i64, String>) {
     numbers.next().await;
@@ -90,7 +90,7 @@ async fn deaf(mut numbers: Stream<i64, String>) {
 }
 
 #[test]
-fn a_worker_whose_agent_will_not_return_ends_all_the_same() {
+fn a_worker_whose_agent_does_not_return_ends_after_the_shutdown_timeout() {
     let app = App::builder("workers").agent::<deaf>().setting("shutdown_timeout", "5s");
     let mut driver = TestDriver::new(app).unwrap();
     let worker = driver.start_worker().unwrap();
@@ -99,12 +99,12 @@ fn a_worker_whose_agent_will_not_return_ends_all_the_same() {
     let error = driver.stop(worker).unwrap_err();
     assert!(matches!(error, faust::Error::ShutdownTimeout(_)), "{error}");
     let took = driver.now().as_millis() - before.as_millis();
-    assert!((1000..=6100).contains(&took), "it took {took} ms of the driver's time");
-    assert_eq!(driver.committed("in").unwrap(), BTreeMap::new(), "the event it never finished is not committed");
+    assert!((1000..=6100).contains(&took), "the shutdown took {took} ms of the driver's time");
+    assert_eq!(driver.committed("in").unwrap(), BTreeMap::new(), "the unfinished event is not committed");
 }
 
 #[test]
-fn an_agent_that_stays_in_an_event_turns_readiness_off() {
+fn an_agent_stuck_in_an_event_makes_the_worker_unready() {
     let app = App::builder("workers").agent::<deaf>().setting("stream_processing_timeout", "10s");
     let mut driver = TestDriver::new(app).unwrap();
     let worker = driver.start_worker().unwrap();

@@ -1,4 +1,5 @@
-//! How windows end: once stream time is past their end and grace, they leave the table, oldest first.
+//! Window expiry: once stream time has passed their end and grace period, windows are removed from the table, oldest
+//! first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -12,7 +13,7 @@ use crate::time::{Timestamp, millis};
 use crate::window::WindowSpec;
 use crate::window::key::{split_store_key, store_key};
 
-/// Windows that are closed at a time, between two looks at everything else.
+/// Maximum number of windows closed per call, so that closing does not delay other work for long.
 const CLOSE_BATCH: usize = 256;
 
 impl<V: TableValue> ExpireWindows for TablePartition<V> {
@@ -58,7 +59,7 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
 }
 
 impl<V: TableValue> TablePartition<V> {
-    /// The keys whose windows start before `bound`, the oldest windows first.
+    /// Returns the keys of windows that start before `bound`, oldest windows first.
     fn expired(&self, state: &mut State<V>, from: i64, bound: i64) -> Result<VecDeque<Vec<u8>>, Error> {
         if state.whole {
             return Ok(Self::expired_in_memory(state, bound));
@@ -68,7 +69,7 @@ impl<V: TableValue> TablePartition<V> {
         if let Some(store) = &self.cx.store {
             let overlay = &mut state.overlay;
             let mut each = |key: &[u8], _: &[u8]| {
-                // What was removed already stays in the store until its writer comes to it.
+                // A removed key stays in the store until the store writer has processed the removal.
                 if overlay.find(key).is_none_or(|at| overlay.held(at).is_there()) {
                     keys.insert(key.to_vec());
                 }
@@ -88,7 +89,7 @@ impl<V: TableValue> TablePartition<V> {
         let mut keys = VecDeque::new();
         while let Some(first) = state.starts.first_entry().filter(|first| *first.key() < bound) {
             let start = *first.key();
-            // A slot may have been given to another key since.
+            // The slot may have been reused for another key since.
             let overlay = &state.overlay;
             let is_of_window = |at: &&u32| {
                 overlay.held(**at).is_there() && split_store_key(overlay.key(**at)).is_some_and(|(at, _)| at.0 == start)
@@ -101,7 +102,8 @@ impl<V: TableValue> TablePartition<V> {
         keys
     }
 
-    /// As long as the overlay is all there is, it has to know which entries belong to which window.
+    /// Indexes an entry by its window's start. Only a complete overlay needs the index: otherwise the store is
+    /// searched.
     pub(super) fn note_start(&self, state: &mut State<V>, key: &[u8], at: u32) {
         if state.whole
             && self.spec.info.window.is_some()
@@ -111,7 +113,7 @@ impl<V: TableValue> TablePartition<V> {
         }
     }
 
-    /// After a roll-back windows may be there again that had gone.
+    /// Rebuilds the window index after a rollback, which may have brought back removed windows.
     pub(super) fn reindex(&self, state: &mut State<V>) {
         if self.spec.info.window.is_none() {
             return;
@@ -122,7 +124,7 @@ impl<V: TableValue> TablePartition<V> {
         self.due.store(None);
         if state.whole {
             let mut starts: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-            // Those without a value too: what is written to them again is written in the same place.
+            // Including entries without a value: a later write to their key reuses the entry.
             for (at, key, _) in state.overlay.entries() {
                 if let Some((start, _)) = split_store_key(key) {
                     starts.entry(start.0).or_default().push(at);
@@ -132,6 +134,7 @@ impl<V: TableValue> TablePartition<V> {
         }
     }
 
+    /// Returns the encoded value of an entry; empty if it has none.
     fn encoded(&self, state: &State<V>, at: u32) -> Result<Vec<u8>, Error> {
         match state.overlay.held(at) {
             Held::Bytes(bytes) => Ok(bytes.to_vec()),
@@ -146,14 +149,14 @@ impl<V: TableValue> TablePartition<V> {
     }
 }
 
-/// The smallest store key of a window that starts at `start`.
+/// Returns the smallest store key of a window that starts at `start`.
 fn prefix(start: i64) -> Vec<u8> {
     let mut key = Vec::with_capacity(8);
     store_key(start.into(), &[], &mut key);
     key
 }
 
-/// When the first window closes of those that are not gone.
+/// Returns the stream time at which the earliest remaining window closes.
 fn next_due(spec: &WindowSpec, closed_to: i64) -> Timestamp {
     let step = millis(spec.step());
     let past = closed_to.rem_euclid(step);

@@ -1,4 +1,4 @@
-//! Makes the partitions of a table from its specification.
+//! Creation of a table's partitions from its specification.
 
 use std::sync::Arc;
 
@@ -6,13 +6,15 @@ use super::partition::{PartitionCx, TablePartition};
 use super::roles::AnyTablePartition;
 use super::spec::{TableInfo, TableSpec, TableValue};
 
-/// Makes a table for a partition.
+/// A factory for the partitions of a table.
 pub(crate) trait TableFactory: Send + Sync {
     fn info(&self) -> &TableInfo;
+
+    /// Creates the table's state for one partition.
     fn make(&self, cx: PartitionCx) -> Arc<dyn AnyTablePartition>;
 }
 
-/// A specification that every partition shares.
+/// A table specification shared by all its partitions.
 pub(crate) struct SharedSpec<V>(pub(crate) Arc<TableSpec<V>>);
 
 impl<V: TableValue> TableFactory for SharedSpec<V> {

@@ -1,4 +1,5 @@
-//! One table in one partition: its overlay, and its store behind it. All agents of the partition's task share it.
+//! The state of a table in one partition: an overlay over an optional store. All agents of the partition's task share
+//! it.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,23 +21,23 @@ use crate::stats::Stats;
 use crate::store::{Job, Sealed, SealedBuilder, Store, StoreError, StoreErrorKind, StoreName, StoreWriter};
 use crate::time::AtomicTimestamp;
 
-/// What a partition is made with.
+/// The context in which a table partition is created.
 #[derive(Clone)]
 pub(crate) struct PartitionCx {
     pub(crate) partition: i32,
-    /// How many partitions the table's topics have.
+    /// Number of partitions of the table's topics.
     pub(crate) partitions: i32,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) budget: Arc<CacheBudget>,
     pub(crate) stats: Arc<Stats>,
-    /// Told when there are so many changed keys that a commit should not wait.
+    /// Notified when so many keys have changed that a commit should not wait for its interval.
     pub(crate) commit_soon: Arc<Notify>,
-    /// Told when the store is broken; a table without a store has nobody to tell.
+    /// Channel that reports a broken store; `None` for a table without a store.
     pub(crate) failed: Option<mpsc::UnboundedSender<Error>>,
 }
 
 impl PartitionCx {
-    /// For a table by itself: the only partition, without changelog or store.
+    /// Returns the context of a standalone table: a single partition without changelog or store.
     pub(crate) fn alone() -> Self {
         Self {
             partition: 0,
@@ -50,54 +51,58 @@ impl PartitionCx {
     }
 }
 
-/// Changed keys of one table in one partition, and about how many bytes of them, with which a commit is due: what is to be
-/// sent at once stays short. Earlier, a key that is changed again and again would be sent more often.
+/// Number of changed keys of one table partition at which a commit is due before its interval, so that a single commit
+/// does not send too many records. A lower limit would send frequently changed keys more often.
 const COMMIT_SOON: usize = 500_000;
+/// Approximate size of the changes at which a commit is due, for the same reason.
 const COMMIT_SOON_BYTES: usize = 32 << 20;
-/// How many entries are looked at for one that may go, for each that comes.
+
+/// Number of entries examined for eviction with each insertion.
 const EVICT_LOOKS: usize = 16;
 
-/// How many are looked at with each cut, for tables that are not written to.
+/// Number of entries examined for eviction with each cut, for tables that are not written to.
 const TRIM_LOOKS: usize = 4096;
 
 /// A table's state in one partition.
 pub(crate) struct TablePartition<V> {
     pub(super) spec: Arc<TableSpec<V>>,
     pub(super) cx: PartitionCx,
-    /// The lock is free nearly always: only the partition's task takes it, the store writer after a batch, and whoever
-    /// looks in from outside. No closure of the user's runs under it: values are taken out meanwhile.
+    /// The lock is rarely contended: it is taken by the partition's task, by the store writer after a batch, and by
+    /// reads from outside the task. User closures never run under the lock: the value is moved out while they run.
     state: Mutex<State<V>>,
-    /// The stream time at which the next window may close; `i64::MIN` when nobody has looked yet.
+    /// Stream time at which the next window may close; `i64::MIN` before the first check.
     pub(super) due: AtomicTimestamp,
-    /// As the state has it, to be seen without its lock; `i64::MIN` before any window has closed.
+    /// Copy of the state's `closed_to` that can be read without the lock; `i64::MIN` before any window has closed.
     pub(super) closed_to: AtomicTimestamp,
     /// Wakes readers from outside when a value that was taken out is given back.
     released: Condvar,
-    /// For the store writer's report, which may come after the partition has gone.
+    /// Reference for the store writer's callback, which may run after the partition has been dropped.
     this: Weak<Self>,
 }
 
+/// The mutable state of a table partition.
 pub(super) struct State<V> {
     pub(super) overlay: Overlay<V>,
-    /// The overlay holds everything: what is not in it is nowhere.
+    /// The overlay is complete: a key that is not in it has no value.
     pub(super) whole: bool,
-    /// Windows that start before this are gone.
+    /// Windows that start before this time have been closed.
     pub(super) closed_to: Option<i64>,
-    /// Keys of closed windows that are still to be removed, in order.
+    /// Keys of closed windows that have yet to be removed, in order.
     pub(super) closing: VecDeque<Vec<u8>>,
-    /// While the overlay is whole, the entries of each window, by its start.
+    /// The entries of each window by its start, maintained while the overlay is complete.
     pub(super) starts: BTreeMap<i64, Vec<u32>>,
     /// Readers from outside that wait for a value to be given back.
     pub(super) waiting: usize,
-    /// About what an entry took when the last cut was sealed, so that the next need not move what it has written.
+    /// Approximate encoded size of an entry at the last seal, so that the next seal can allocate its buffer at once.
     entry_bytes: usize,
-    /// Changed keys with which a commit is due.
+    /// Number of changed keys at which a commit is due.
     commit_due: usize,
     prefetch: Prefetch,
 }
 
 impl<V: Clone> State<V> {
-    /// Whether so much was changed that a commit is due; once, and again with as much more.
+    /// Returns whether enough has changed that a commit is due. Returns true once, and then again only after as many
+    /// further changes.
     fn is_commit_due(&mut self) -> bool {
         let dirty = self.overlay.dirty();
         let is_due = dirty >= self.commit_due;
@@ -107,11 +112,12 @@ impl<V: Clone> State<V> {
         is_due
     }
 
+    /// Returns the number of changed keys per early commit, given the typical size of an entry.
     fn commit_step(&self) -> usize {
         (COMMIT_SOON_BYTES / self.entry_bytes.max(1)).clamp(1, COMMIT_SOON)
     }
 
-    /// Something was evicted: the store has to be asked from now on.
+    /// Records that entries have been evicted, so that look-ups must also read the store from now on.
     pub(super) fn is_not_whole(&mut self) {
         self.whole = false;
         self.starts.clear();
@@ -147,10 +153,10 @@ impl<V: TableValue> TablePartition<V> {
         &self.spec
     }
 
-    /// A copy of the value of a key.
+    /// Returns a copy of the value of a key.
     pub(crate) fn find(&self, key: &[u8]) -> Result<Option<V>, Error> {
         let found = self.try_find(&mut self.state(), key)?;
-        found.ok_or_else(|| self.misuse("is read inside its own update; use what the closure is given"))
+        found.ok_or_else(|| self.misuse("is read inside its own update; use the value passed to the closure"))
     }
 
     /// Returns a copy of the value of a key, for readers outside the task: waits while an agent changes the value.
@@ -182,19 +188,19 @@ impl<V: TableValue> TablePartition<V> {
         })
     }
 
-    /// Whether a key has a value.
+    /// Returns whether a key has a value.
     pub(crate) fn contains(&self, key: &[u8]) -> Result<bool, Error> {
         let mut state = self.state();
         let at = self.load(&mut state, key)?;
         Ok(at.is_some_and(|at| state.overlay.held(at).is_there()))
     }
 
-    /// Takes the value of a key out to be looked at; [`give_back`](Self::give_back) must follow if there is a place.
+    /// Moves the value of a key out for reading. If this returns a slot, [`give_back`](Self::give_back) must follow.
     pub(crate) fn take_to_look(&self, key: &[u8]) -> Result<Option<(u32, V)>, Error> {
         let mut state = self.state();
         let Some(at) = self.load(&mut state, key)? else { return Ok(None) };
         match self.decoded(&mut state, at)? {
-            Held::Taken => Err(self.misuse("is read inside its own update; use what the closure is given")),
+            Held::Taken => Err(self.misuse("is read inside its own update; use the value passed to the closure")),
             Held::Absent | Held::Bytes(_) => Ok(None),
             Held::Value(_) => match state.overlay.put(at, Held::Taken) {
                 Held::Value(value) => Ok(Some((at, value))),
@@ -203,12 +209,12 @@ impl<V: TableValue> TablePartition<V> {
         }
     }
 
-    /// Takes the value of a key out to be changed; [`give_back`](Self::give_back) must follow, whatever happens.
+    /// Moves the value of a key out for a change. [`give_back`](Self::give_back) must follow in all cases.
     pub(crate) fn take_out(&self, key: &[u8]) -> Result<(u32, Option<V>), Error> {
         let mut state = self.state();
         let at = self.load_or_insert(&mut state, key)?;
         if let Held::Taken = self.decoded(&mut state, at)? {
-            return Err(self.misuse("is changed inside its own update; change what the closure is given"));
+            return Err(self.misuse("is changed inside its own update; change the value passed to the closure"));
         }
         state.overlay.write(at);
         if state.is_commit_due() {
@@ -220,6 +226,7 @@ impl<V: TableValue> TablePartition<V> {
         }
     }
 
+    /// Moves a value back into its slot.
     pub(crate) fn give_back(&self, at: u32, value: Option<V>) {
         let mut state = self.state();
         state.overlay.put(at, value.map_or(Held::Absent, Held::Value));
@@ -228,14 +235,15 @@ impl<V: TableValue> TablePartition<V> {
         }
     }
 
-    /// Replaces the value of a key; `None` removes it. What was there comes back.
+    /// Replaces the value of a key; `None` removes it. Returns the previous value.
     pub(crate) fn set(&self, key: &[u8], value: Option<V>) -> Result<Option<V>, Error> {
         let (at, before) = self.take_out(key)?;
         self.give_back(at, value);
         Ok(before)
     }
 
-    /// The entry of a key, if it has or had a value.
+    /// Returns the entry of a key, loading it from the store if necessary. Returns `None` if the key has no entry; the
+    /// entry of a removed key has no value.
     pub(super) fn load(&self, state: &mut State<V>, key: &[u8]) -> Result<Option<u32>, Error> {
         if let Some(at) = state.overlay.find(key) {
             return Ok(Some(at));
@@ -256,7 +264,7 @@ impl<V: TableValue> TablePartition<V> {
     }
 
     pub(super) fn insert(&self, state: &mut State<V>, key: &[u8], held: Held<V>) -> u32 {
-        // Before the entry comes, so that it cannot be the one to go.
+        // Evict before inserting, so that the new entry is not the one evicted.
         if self.cx.store.is_some() && state.overlay.evict(EVICT_LOOKS) {
             state.is_not_whole();
         }
@@ -273,8 +281,8 @@ impl<V: TableValue> TablePartition<V> {
         Ok(state.overlay.held(at))
     }
 
-    /// A key that its bytes would place elsewhere was written by a stream that is not grouped by it: the commonest
-    /// mistake with tables.
+    /// Counts a key that belongs to another partition, and warns about the first one. Such keys are written by a stream
+    /// that is not grouped by the table's key, the most common mistake with tables.
     fn check_place(&self, key: &[u8]) {
         let info = &self.spec.info;
         let key = info.plain_key(key);
@@ -286,7 +294,7 @@ impl<V: TableValue> TablePartition<V> {
             tracing::warn!(
                 table = %info.name,
                 partition = self.cx.partition,
-                "key {:?} belongs to partition {}: other partitions may hold a value for it too; put a `group_by` before the table, or say `#[table(partition_by_source)]` if another partitioner placed it",
+                "key {:?} belongs to partition {}: other partitions may hold a value for it too; add a `group_by` before the table, or set `#[table(partition_by_source)]` if another partitioner placed the key",
                 String::from_utf8_lossy(key),
                 partition_of(key, self.cx.partitions),
             );
@@ -304,7 +312,7 @@ impl<V: TableValue> TablePartition<V> {
     pub(super) fn undecodable(&self, why: &str) -> Error {
         let codec = self.spec.value.name();
         self.state_error(format!(
-            "a value is not what codec `{codec}` and type `{}` expect: {why}; raise the app's `version` or write a new table",
+            "a value cannot be decoded by codec `{codec}` as type `{}`: {why}; raise the app's `version` or use a new table",
             self.spec.info.value_type
         ))
     }
@@ -369,7 +377,7 @@ impl<V: TableValue> CommitState for TablePartition<V> {
             }
             Ok(u32::try_from(written).unwrap_or(u32::MAX))
         })?;
-        // A little more, since counts and the like grow.
+        // Slightly more, because encoded counts and similar values grow.
         state.entry_bytes = sealed.size_bytes().div_ceil(sealed.len().max(1)) + 2;
         state.commit_due = state.commit_step();
         Ok(Some(Arc::new(sealed.finish())))
@@ -417,7 +425,7 @@ impl<V: TableValue> Prefetchable for TablePartition<V> {
 }
 
 impl<V: TableValue> TablePartition<V> {
-    /// Gives a batch to the store writer; without a store there is nobody to wait for.
+    /// Submits a batch to the store writer. Without a store, the batch counts as stored at once.
     pub(super) fn hand_over(&self, number: u64, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
         let Some(store) = &self.cx.store else {
             self.state().overlay.stored(number);
@@ -433,7 +441,7 @@ impl<V: TableValue> TablePartition<V> {
                         partition.state().overlay.stored(number);
                     }
                 }
-                // The worker has ended; what is not written is in the changelog.
+                // The worker has shut down; entries that were not stored are in the changelog.
                 Err(error) if error.kind() == StoreErrorKind::Gone => {}
                 Err(error) => {
                     if let Some(partition) = this.upgrade() {
@@ -448,13 +456,14 @@ impl<V: TableValue> TablePartition<V> {
 }
 
 impl<V: TableValue> TablePartition<V> {
-    /// Nothing more would reach the store, and memory would fill: the worker ends, and sets it aside when it starts again.
+    /// Reports a broken store, which stops the worker: no further changes could be stored, and memory would fill up.
+    /// The store is set aside when the worker starts again.
     fn store_is_broken(&self, error: &StoreError) {
         if let Some(failed) = &self.cx.failed {
             let why = format!(
-                "its store cannot be written: {error}; start the worker again: the store is set aside, and the table restored from its changelog"
+                "its store cannot be written: {error}; restart the worker: the store is then set aside and the table restored from its changelog"
             );
-            // Nobody hears it when the worker has ended already.
+            // The receiver is gone if the worker has already shut down.
             drop(failed.send(self.state_error(why)));
         }
     }

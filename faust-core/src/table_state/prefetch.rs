@@ -1,13 +1,13 @@
-//! Looking keys up before they are asked for.
+//! Prefetching: looking up the keys of a batch of messages before an agent does.
 //!
-//! In a table of a million keys a look-up is four reads of memory, each of which waits for the one before: a place in the
-//! index, the number there, the entry, its key. An agent asks for one key after the other, and the processor can do
-//! nothing meanwhile. The keys of a batch of messages are known when it has been read, and a table is mostly asked for
-//! those: looked up together, in a loop without anything else, they wait at the same time.
+//! In a table of a million keys, a look-up takes four dependent memory reads: the position in the index, the entry
+//! number stored there, the entry, and its key. An agent looks up one key at a time, so the processor stalls on each of
+//! these reads. The keys of a batch of messages are known once the batch has been read, and most accesses to a table
+//! are for these keys. When they are looked up together in a tight loop, their cache misses overlap.
 
 use std::sync::Arc;
 
-/// Keys of messages that have been read and not been handed out.
+/// The keys of messages that have been read but not handed out yet.
 #[derive(Debug, Default)]
 pub(crate) struct KeyBatch {
     bytes: Vec<u8>,
@@ -29,28 +29,29 @@ impl KeyBatch {
         self.ends.len()
     }
 
-    /// One key after the other.
+    /// Returns an iterator over the keys, in the order in which they were added.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| self.bytes.get(start..end).unwrap_or_default())
     }
 }
 
-/// Bytes of a key above which it is not worth the copy.
+/// Maximum length in bytes of a key that is worth copying.
 const LONGEST: usize = 1024;
-/// Entries below which a table stays near the processor anyway.
+/// Number of entries below which a table stays in the processor's caches anyway.
 const LARGE: usize = 8192;
-/// Batches for which a table is left alone when its keys were others.
+/// Number of batches for which prefetching is paused when a table contained too few of a batch's keys.
 const REST: u32 = 256;
 
-/// Whether a table's keys are those of the messages: seen from whether it has them.
+/// Decision whether to prefetch keys for a table, based on how many of the messages' keys it contains.
 #[derive(Debug, Default)]
 pub(crate) struct Prefetch {
+    /// Number of batches for which prefetching remains paused.
     rest: u32,
 }
 
 impl Prefetch {
-    /// Whether to look a batch up, in a table of so many entries. Asked once for each batch.
+    /// Returns whether to look up a batch in a table with this many entries. Must be called once per batch.
     pub(crate) fn is_worth_it(&mut self, entries: usize) -> bool {
         if self.rest > 0 {
             self.rest -= 1;
@@ -59,7 +60,7 @@ impl Prefetch {
         entries >= LARGE
     }
 
-    /// So many of the batch's keys are in the table.
+    /// Records how many of the batch's keys the table contains.
     pub(crate) fn learn(&mut self, found: usize, batch: &KeyBatch) {
         if found < batch.len().div_ceil(4) {
             self.rest = REST;
@@ -67,16 +68,18 @@ impl Prefetch {
     }
 }
 
-/// A table that can look up keys before they are asked for.
+/// A table that can prefetch keys.
 pub(crate) trait Prefetchable: Send + Sync {
-    /// Looks up the keys of a batch of messages, as far as some table wanted them. Returns whether this table does.
+    /// Looks up the keys of a batch of messages; there are none unless prefetching was worthwhile for some table in the
+    /// previous batch. Returns whether it is worthwhile for this table.
     fn prefetch(&self, keys: &KeyBatch) -> bool;
 }
 
-/// What the beginning of a stream does for the tables of its stage, with each batch that it reads.
+/// Prefetching of the keys that a stream's source reads, for all tables of its stage.
 pub(crate) struct Prefetcher {
     tables: Vec<Arc<dyn Prefetchable>>,
-    /// Some table wanted the keys of the batch before, and so will have those of the present one.
+    /// Set while the keys of batches are collected, because prefetching was worthwhile for some table in the last
+    /// batch.
     wanted: bool,
     keys: KeyBatch,
 }
@@ -86,7 +89,7 @@ impl Prefetcher {
         Self { tables, wanted: false, keys: KeyBatch::default() }
     }
 
-    /// A message has this key.
+    /// Adds the key of a message to the current batch.
     pub(crate) fn note(&mut self, key: Option<&[u8]>) {
         if !self.wanted {
             return;
@@ -96,7 +99,8 @@ impl Prefetcher {
         }
     }
 
-    /// A batch has been read, and none of it handed out.
+    /// Prefetches the keys of the current batch. Must be called after the batch has been read and before any of its
+    /// messages is handed out.
     pub(crate) fn look(&mut self) {
         let wanting = self.tables.iter().filter(|table| table.prefetch(&self.keys)).count();
         self.wanted = wanting > 0;
@@ -113,7 +117,7 @@ mod tests {
     use crate::table_state::roles::AnyTablePartition;
 
     #[test]
-    fn a_batch_gives_its_keys_back() {
+    fn a_batch_returns_its_keys_in_order() {
         let mut batch = KeyBatch::default();
         for key in ["one", "", "three"] {
             batch.push(key.as_bytes());
@@ -135,27 +139,27 @@ mod tests {
             prefetcher.look();
             (noted, prefetcher.wanted)
         };
-        assert_eq!(batch(0..9), (0, false), "it is small");
+        assert_eq!(batch(0..9), (0, false), "the table is small");
         for key in 0..LARGE {
-            partition.set(&key.to_be_bytes(), Some(1)).expect("it is nobody else's");
+            partition.set(&key.to_be_bytes(), Some(1)).expect("no closure holds the value");
         }
-        assert_eq!(batch(0..9), (0, true), "it is large now");
+        assert_eq!(batch(0..9), (0, true), "the table is large now");
         assert_eq!(batch(0..9), (9, true));
         assert_eq!(batch(LARGE..LARGE + 9), (9, true));
-        assert_eq!(batch(0..9), (9, false), "its keys were others");
+        assert_eq!(batch(0..9), (9, false), "the table had none of the previous batch's keys");
         assert_eq!(batch(0..9), (0, false));
     }
 
     #[test]
-    fn a_table_of_other_keys_is_left_alone_for_a_while() {
+    fn prefetching_pauses_for_a_table_that_lacks_the_keys() {
         let (mut prefetch, mut batch) = (Prefetch::default(), KeyBatch::default());
         (0..8).for_each(|_| batch.push(b"key"));
-        assert!(!prefetch.is_worth_it(LARGE - 1), "a small table is near anyway");
+        assert!(!prefetch.is_worth_it(LARGE - 1), "a small table is cached anyway");
         assert!(prefetch.is_worth_it(LARGE));
         prefetch.learn(2, &batch);
         assert!(prefetch.is_worth_it(LARGE), "a quarter is enough");
         prefetch.learn(1, &batch);
         assert!((0..REST).all(|_| !prefetch.is_worth_it(LARGE)));
-        assert!(prefetch.is_worth_it(LARGE), "it may have got them since");
+        assert!(prefetch.is_worth_it(LARGE), "the table may contain them by now");
     }
 }

@@ -1,4 +1,4 @@
-//! How a partition takes in what a restore reads from its changelog.
+//! Applying restored changelog records to a partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl<V: TableValue> RestoreState for TablePartition<V> {
             }
             slots.push(at);
         }
-        // A table larger than the memory it may take: what the store has already makes room.
+        // The table may exceed its memory budget: entries already in the store are evicted.
         if self.cx.store.is_some() && state.overlay.evict(2 * slots.len()) {
             state.is_not_whole();
         }
@@ -40,11 +40,11 @@ impl<V: TableValue> RestoreState for TablePartition<V> {
             let at = match self.load(&mut state, key)? {
                 Some(at) => at,
                 None if *is_new => self.insert(&mut state, key, Held::Absent),
-                // The changelog was compacted while something uncommitted lay on top of it.
+                // The changelog was compacted while an uncommitted record was the latest of this key.
                 None => {
                     let shown = String::from_utf8_lossy(self.spec.info.plain_key(key)).into_owned();
                     return Err(self.state_error(format!(
-                        "the committed value of key {shown:?} is gone from `{}`: it was compacted away under one that was never committed, because no worker ran for longer than the topic's `min.compaction.lag.ms` after a crash; run `reset --topics` to start over",
+                        "the committed value of key {shown:?} is missing from `{}`: compaction removed it in favor of a later, uncommitted value, because no worker ran for longer than the topic's `min.compaction.lag.ms` after a crash; run `reset --topics` to start over",
                         self.spec.info.changelog
                     )));
                 }

@@ -1,4 +1,4 @@
-//! The roles of a table's partition towards the rest of the engine, whatever the type of its values.
+//! Traits through which the engine uses a table's partition, independent of the type of its values.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::store::{Sealed, StoreWriter};
 use crate::time::Timestamp;
 use crate::window::Window;
 
-/// A partition of a table, whatever the type of its values.
+/// A partition of a table, independent of the type of its values.
 pub(crate) trait AnyTablePartition: CommitState + RestoreState + ExpireWindows + Prefetchable {
     fn info(&self) -> &TableInfo;
 
@@ -48,7 +48,7 @@ pub(crate) trait CommitState: Send + Sync {
     fn trim(&self);
 }
 
-/// Taking up the records of a changelog.
+/// Restoring a table's partition from its changelog.
 pub(crate) trait RestoreState: Send + Sync {
     /// Starts a restore from an empty table: a key that is not applied does not exist.
     fn begin_whole(&self);
@@ -56,14 +56,15 @@ pub(crate) trait RestoreState: Send + Sync {
     /// Applies a batch of records in order, and hands it to the store with this checkpoint.
     fn apply(&self, batch: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter);
 
-    /// Ends a restore: marks keys whose latest changelog record was never committed, so that the next seal rewrites them.
+    /// Ends a restore: marks keys whose latest changelog record was never committed, so that the next seal rewrites
+    /// them.
     ///
     /// # Errors
     /// The committed value of such a key is lost.
     fn repair(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error>;
 }
 
-/// Removing windows that stream time has passed.
+/// Removing expired windows.
 pub(crate) trait ExpireWindows: Send + Sync {
     /// Removes a bounded number of expired windows, oldest first. Returns an empty list when none is left.
     ///
@@ -71,7 +72,8 @@ pub(crate) trait ExpireWindows: Send + Sync {
     /// The store cannot be read.
     fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<ClosedWindow>, Error>;
 
-    /// Returns the time before which windows have been removed permanently, by their start.
+    /// Returns the time such that all windows starting before it have been removed permanently; `i64::MIN` if there are
+    /// none.
     fn closed_to(&self) -> Option<Timestamp>;
 
     /// Returns the stream time from which [`expire`](Self::expire) has work to do; `None` if that is unknown, so that it

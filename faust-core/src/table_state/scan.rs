@@ -1,4 +1,4 @@
-//! Going over many keys of a partition: what the overlay holds, laid over what the store holds.
+//! Scans over the keys of a partition, which merge the overlay with the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -79,7 +79,7 @@ impl<V: TableValue> TablePartition<V> {
         found.into_iter().map(decode).filter_map(Result::transpose).collect()
     }
 
-    /// How many keys have a value. Where the store holds more than memory does, this goes over all of them.
+    /// Returns the number of keys that have a value. If some entries are only in the store, this scans all of them.
     pub(crate) fn count(&self) -> Result<usize, Error> {
         let state = self.state();
         let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) else {

@@ -1,4 +1,4 @@
-//! What the plan knows of a table, and how it makes one for a partition.
+//! The specification of a table, as resolved by the plan.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use crate::declare::{RelativeTo, TableDecl};
 use crate::window::WindowSpec;
 use crate::window::key::split_store_key;
 
-/// A table as all its agents agree on it, whatever its types are.
+/// The untyped properties of a table, on which the declarations of all its agents must agree.
 #[derive(Clone, Debug)]
 pub(crate) struct TableInfo {
     pub(crate) name: Arc<str>,
-    /// The agent that declared it first, for messages to people.
+    /// The agent that declared the table first, for error messages.
     pub(crate) agent: String,
     pub(crate) key_type: &'static str,
     pub(crate) value_type: &'static str,
@@ -21,16 +21,17 @@ pub(crate) struct TableInfo {
     pub(crate) value_codec: String,
     pub(crate) window: Option<WindowSpec>,
     pub(crate) relative_to: RelativeTo,
-    /// The changelog topic: `<app>-<table>-changelog` unless the user names one.
+    /// The changelog topic: `<app>-<table>-changelog` unless the user specifies one.
     pub(crate) changelog: String,
     pub(crate) help: &'static str,
     pub(crate) partition_by_source: bool,
-    /// What `default = ..` makes, as the value codec writes it.
+    /// The value of `default = ..`, encoded by the value codec.
     default: Option<Vec<u8>>,
 }
 
 impl TableInfo {
-    /// The key codec's bytes in a key of the overlay: those of a windowed table begin with the window's start.
+    /// Returns the part of an overlay key that the key codec wrote. Keys of a windowed table are prefixed with the
+    /// window's start.
     pub(crate) fn plain_key<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         match self.window {
             Some(_) => split_store_key(key).map_or(key, |(_, key)| key),
@@ -38,13 +39,14 @@ impl TableInfo {
         }
     }
 
-    /// What a store of it has to have been written for.
+    /// Returns a description of the table's types, codecs and window. A store is only reused if it was written with the
+    /// same one.
     pub(crate) fn kind(&self) -> String {
         let window = self.window.map_or_else(String::new, |window| format!(", {window}"));
         format!("{} by {} -> {} by {}{window}", self.key_type, self.key_codec, self.value_type, self.value_codec)
     }
 
-    /// How two declarations of one table differ, if they do.
+    /// Returns the first difference between two declarations of a table, if there is one.
     pub(crate) fn differs_from(&self, other: &Self) -> Option<String> {
         let window = |info: &Self| info.window.map_or_else(|| "no window".to_owned(), |window| window.to_string());
         let pairs = [
@@ -75,18 +77,21 @@ impl TableInfo {
     }
 }
 
-/// A table with the type of its values.
+/// A table's properties, with the type of its values.
 pub(crate) struct TableSpec<V> {
     pub(crate) info: TableInfo,
     pub(crate) value: Coder<V>,
-    /// From `#[table(default = ..)]`; yields a `V`.
+    /// From `#[table(default = ..)]`; returns a boxed `V`.
     pub(crate) default: Option<fn() -> Box<dyn Any + Send>>,
-    /// Whether a key was found in a partition that is not its own: told once, whichever partition it is.
+    /// Set once a key was found outside its own partition, so that the warning is logged only once per table.
     pub(crate) has_misplaced: AtomicBool,
 }
 
 impl<V: TableValue> TableSpec<V> {
-    /// What the declaration says, with all faults found in it.
+    /// Resolves a declaration.
+    ///
+    /// # Errors
+    /// A codec cannot be resolved, the window is invalid, or the default cannot be encoded.
     pub(crate) fn new<K: Data>(decl: &TableDecl, name: &str, agent: &str, group: &str) -> Result<Self, String> {
         let fault = |why: &dyn std::fmt::Display| format!("agent `{agent}`, table `{name}`: {why}");
         let key: Coder<K> = Coder::resolve(decl.key_codec, Role::Key).map_err(|why| fault(&why))?;
@@ -114,14 +119,14 @@ impl<V: TableValue> TableSpec<V> {
         Ok(Self { info, value, default: decl.default, has_misplaced: AtomicBool::new(false) })
     }
 
-    /// The declared default, if there is one.
+    /// Returns the declared default value, if there is one.
     pub(crate) fn declared_default(&self) -> Option<V> {
-        // The macro gives it the value's own type.
+        // The macro generates a default of type `V`.
         self.default.and_then(|make| make().downcast::<V>().ok()).map(|value| *value)
     }
 }
 
-/// A type that a table can hold: what messages can carry, and can be copied, so that a write can be taken back.
+/// A type that can be the value of a table: message data that is [`Clone`], so that writes can be rolled back.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the value of a table",
     label = "not a table value",

@@ -1,9 +1,11 @@
-//! The keys written between two seals, with the values they had before.
+//! The keys written between two seals, with their previous values.
 
 use super::held::Held;
 
+/// The writes between two seals.
 pub(super) struct Epoch<V> {
     pub(super) number: u64,
+    /// Slots of the entries written in this epoch, each once.
     pub(super) dirty: Vec<u32>,
     /// The previous state of each entry of `dirty`.
     pub(super) undo: Vec<Undo<V>>,
@@ -21,7 +23,9 @@ impl<V> Epoch<V> {
     }
 }
 
+/// The state of an entry before an epoch first wrote it.
 pub(super) struct Undo<V> {
     pub(super) held: Held<V>,
+    /// Number of the epoch that had last written the entry.
     pub(super) epoch: u64,
 }

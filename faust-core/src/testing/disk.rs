@@ -1,4 +1,4 @@
-//! The disks of a driver's workers: real stores in the app's data directory, which outlive a crash.
+//! The disks of a driver's workers: real stores in the app's data directory, which survive a crash.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,28 +9,30 @@ use crate::config::{Origin, Settings, StoreKind};
 use crate::error::Error;
 use crate::store::{self, StoreErrorKind, StoreSet};
 
-/// Which worker has which disk.
+/// The assignment of disks to workers.
 pub(super) struct Disks {
-    /// `None`: tables are in memory, and restored from their changelogs.
+    /// `None` if tables are kept in memory and restored from their changelogs.
     kind: Option<StoreKind>,
-    /// For each worker ever started, its disk, and whether it is in use.
+    /// For each worker ever started, its disk and whether the worker is using it.
     places: Vec<(usize, bool)>,
 }
 
-/// How often, and with which pause, a database is opened that a thread of a crashed worker still holds.
+/// Maximum number of attempts to open a database that a thread of a crashed worker still holds open.
 const TRIES: u32 = 2000;
+
+/// Pause between two such attempts.
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl Disks {
-    /// Disks are used if the test sets `store`; otherwise a driver leaves nothing behind.
+    /// Creates the disks. They are only used if the test sets `store`; otherwise a driver leaves no files behind.
     pub(super) fn new(app: &App) -> Self {
         let is_set = !matches!(app.resolved().origin("store"), Origin::Default);
         let kind = Some(app.settings().store).filter(|kind| is_set && *kind != StoreKind::Memory);
         Self { kind, places: Vec::new() }
     }
 
-    /// Opens the disk of the next worker: the first that no running one has, as on a machine where it is started anew.
-    /// `turn` lets what is left of one that crashed come to its end.
+    /// Opens the disk of the next worker: the first one not in use by a running worker, as if a worker were restarted
+    /// on its machine. `turn` is called between attempts, to let the remaining tasks of a crashed worker finish.
     pub(super) fn open(&mut self, settings: &Settings, turn: impl Fn()) -> Result<Option<Arc<dyn StoreSet>>, Error> {
         let used = |place: &usize| self.places.contains(&(*place, true));
         let place = (0..).find(|place| !used(place)).unwrap_or_default();
@@ -39,7 +41,7 @@ impl Disks {
         let directory = store::directory(&directory(settings, place), settings.version, kind);
         for _ in 0..TRIES {
             match store::open(kind, &directory) {
-                // The last thread or task of a worker that crashed lets go of it in a moment.
+                // The last thread or task of a crashed worker is about to close the database.
                 Err(error) if error.kind() == StoreErrorKind::Locked => {
                     std::thread::park_timeout(PAUSE);
                     turn();
@@ -50,16 +52,17 @@ impl Disks {
         Err(Error::LocalState(format!("{} is still in use", directory.display())))
     }
 
-    /// A worker has ended.
+    /// Marks the disk of a stopped worker as free.
     pub(super) fn free(&mut self, worker: usize) {
         if let Some((_, in_use)) = self.places.get_mut(worker) {
             *in_use = false;
         }
     }
 
+    /// Deletes the disk of a stopped worker.
     pub(super) fn lose(&self, worker: usize, settings: &Settings) -> Result<(), Error> {
         let Some((place, false)) = self.places.get(worker) else {
-            return Err(Error::Misuse("a worker that runs cannot lose its disk".to_owned()));
+            return Err(Error::Misuse("a running worker cannot lose its disk".to_owned()));
         };
         let directory = directory(settings, *place);
         match std::fs::remove_dir_all(&directory) {

@@ -1,4 +1,4 @@
-//! The test driver.
+//! The test driver and its API.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::worker::{Status, Worker};
 
 /// An app under test, with its own Kafka and clock.
 pub struct TestDriver {
-    // Before the runtime: workers end on it.
+    // IMPORTANT: declared before the runtime, because dropping workers needs it.
     workers: Vec<Option<Worker>>,
     disks: Disks,
     app: App,
@@ -33,50 +33,51 @@ pub struct TestDriver {
     runtime: Runtime,
 }
 
-/// A worker of a driver.
+/// The identifier of a worker of a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerId(usize);
 
-/// A message as it lies in a topic.
+/// A message as stored in a topic.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TestMessage {
-    /// The partition it is in.
+    /// Partition of the message.
     pub partition: i32,
-    /// Its offset there.
+    /// Offset within the partition.
     pub offset: i64,
-    /// Its time.
+    /// Timestamp of the message.
     pub timestamp: Timestamp,
-    /// Its key, if it has one.
+    /// Key, if there is one.
     pub key: Option<Vec<u8>>,
-    /// Its payload; `None` is a tombstone.
+    /// Payload; `None` for a tombstone.
     pub payload: Option<Vec<u8>>,
-    /// Its headers.
+    /// Headers of the message.
     pub headers: Headers,
 }
 
-/// 2026-01-01 00:00:00 UTC: when every driver's clock begins.
+/// The initial time of every driver's clock: 2026-01-01 00:00:00 UTC.
 pub const START: Timestamp = Timestamp(1_767_225_600_000);
 
-/// Turns without anything happening after which a driver is idle: more than any hand-over in the engine takes.
+/// Number of scheduler turns without activity after which a driver counts as idle: more than any chain of wake-ups in
+/// the engine takes.
 const QUIET_TURNS: u32 = 40;
 
-/// How long a store may be at work while nothing else happens, by the system's clock.
+/// Maximum time a store may be busy without any other activity, by the system's clock.
 const STORING: Duration = Duration::from_secs(180);
 
 impl TestDriver {
-    /// Builds the app; nothing runs yet.
+    /// Builds the app and an empty cluster, without starting a worker.
     ///
     /// # Errors
-    /// The app's faults.
+    /// The app's configuration or declarations are invalid.
     pub fn new(app: AppBuilder) -> Result<Self, Error> {
         Self::seeded(app, 0)
     }
 
-    /// As [`new`](Self::new), with a seed for whatever the cluster has to choose.
+    /// Like [`new`](Self::new), with a seed for the random choices of the cluster.
     ///
     /// # Errors
-    /// The app's faults.
+    /// The app's configuration or declarations are invalid.
     pub fn seeded(app: AppBuilder, seed: u64) -> Result<Self, Error> {
         let app = app.build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -92,7 +93,7 @@ impl TestDriver {
     /// Starts a worker of the app and runs until it is idle.
     ///
     /// # Errors
-    /// What a worker's start can fail with: faults of the topology, topics that do not fit.
+    /// The worker cannot start: the topology is invalid, or existing topics do not match it.
     pub fn start_worker(&mut self) -> Result<WorkerId, Error> {
         let worker = self.start()?;
         self.workers.push(Some(worker));
@@ -106,7 +107,7 @@ impl TestDriver {
         self.runtime.block_on(async {
             let start = self.app.start_on(Arc::new(self.cluster.clone()), stores);
             tokio::pin!(start);
-            // Polled by turns rather than awaited: a runtime that sleeps would move the clock.
+            // Polled in a loop rather than awaited: an idle runtime would advance the paused clock.
             loop {
                 if let Some(worker) = start.as_mut().now_or_never() {
                     return worker;
@@ -116,13 +117,13 @@ impl TestDriver {
         })
     }
 
-    /// Runs everything that can run without time passing.
+    /// Runs all tasks until they are idle, without advancing the clock.
     pub fn run_until_idle(&mut self) {
         let workers: Vec<_> = self.workers.iter().flatten().collect();
         self.runtime.block_on(settle(&self.cluster, &workers));
     }
 
-    /// Lets time pass: timers fire in order, each followed by all that it sets in motion.
+    /// Advances the clock. Timers fire in order, and all tasks run until they are idle after each timer.
     pub fn advance(&mut self, by: Duration) {
         let workers: Vec<_> = self.workers.iter().flatten().collect();
         self.runtime.block_on(async {
@@ -133,27 +134,27 @@ impl TestDriver {
                 if left.is_zero() {
                     break;
                 }
-                // Small steps, so that what one timer sets in motion is seen by the next.
+                // Small steps, so that the effects of one timer are visible to the next.
                 tokio::time::advance(left.min(Duration::from_millis(10))).await;
                 settle(&self.cluster, &workers).await;
             }
         });
     }
 
-    /// Lets the commit interval pass, so that what is done is committed.
+    /// Advances the clock by the commit interval, so that all finished work is committed.
     pub fn commit(&mut self) {
         self.advance(self.app.settings().broker_commit_interval);
     }
 
-    /// The driver's clock.
+    /// Returns the current time of the driver's clock.
     pub fn now(&self) -> Timestamp {
         self.runtime.block_on(async { self.cluster.time() })
     }
 
-    /// Creates a topic, before or beside those the app declares.
+    /// Creates a topic: one that the app declares, before the app does, or an additional one.
     ///
     /// # Errors
-    /// A name or a count Kafka refuses.
+    /// Kafka rejects the name or the number of partitions.
     pub fn create_topic(&mut self, name: &str, partitions: i32) -> Result<(), Error> {
         let topic = NewTopic { name: name.to_owned(), partitions, replication: 1, configs: BTreeMap::new() };
         let admin = self.cluster.admin()?;
@@ -161,7 +162,7 @@ impl TestDriver {
         created.unwrap_or(Ok(())).map_err(Error::from)
     }
 
-    /// Sends a message into a topic, at the driver's time.
+    /// Sends a message to a topic, with the driver's current time.
     ///
     /// # Errors
     /// The topic does not exist, or the value cannot be encoded.
@@ -169,10 +170,10 @@ impl TestDriver {
         self.send_with(topic, key, value, |message| message)
     }
 
-    /// Sends a message with a chosen partition, time or headers.
+    /// Sends a message with an explicit partition, timestamp or headers.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// See [`send`](Self::send).
     pub fn send_with<K: Data, V: Data>(
         &mut self,
         topic: &str,
@@ -181,14 +182,14 @@ impl TestDriver {
         options: impl FnOnce(SendOptions) -> SendOptions,
     ) -> Result<(), Error> {
         let topic = Topic::<K, V>::outside(topic, &self.outbox)?;
-        // Inside, where the clock is the driver's.
+        // Inside the runtime, where timestamps come from the driver's clock.
         self.runtime.block_on(async { topic.send_with(key, value, options).await })
     }
 
-    /// Everything in a topic, decoded, partition by partition.
+    /// Returns the decoded contents of a topic, partition by partition.
     ///
     /// # Errors
-    /// The topic does not exist, or something in it is not of these types.
+    /// The topic does not exist, or a message cannot be decoded as these types.
     pub fn read<K: Data, V: Data>(&mut self, topic: &str) -> Result<Vec<(K, V)>, Error> {
         let fault = |why: String| Error::Misuse(format!("topic `{topic}`: {why}"));
         let key: Coder<K> = Coder::resolve(None, Role::Key).map_err(|why| fault(why.to_string()))?;
@@ -201,7 +202,7 @@ impl TestDriver {
         decoded.map_err(|why| fault(why.to_string()))
     }
 
-    /// Everything in a topic as it lies there, partition by partition.
+    /// Returns the messages of a topic as stored, partition by partition.
     ///
     /// # Errors
     /// The topic does not exist.
@@ -211,7 +212,7 @@ impl TestDriver {
         let mut found = Vec::new();
         let mut open = partitions.len();
         while open > 0 {
-            // At the ends there is nothing to wait for, and nothing is waited for.
+            // The loop ends when every partition has reported its end, so a read never has to wait.
             match self.runtime.block_on(async { reader.next(Duration::ZERO).await })? {
                 Some(Read::Message(partition, message)) => found.push(TestMessage::new(&partition, message)),
                 Some(Read::End(_)) => open -= 1,
@@ -222,7 +223,7 @@ impl TestDriver {
         Ok(found)
     }
 
-    /// What the app has committed of a topic, by partition.
+    /// Returns the app's committed offsets of a topic, by partition.
     ///
     /// # Errors
     /// The topic does not exist.
@@ -238,20 +239,20 @@ impl TestDriver {
         Ok(committed.into_iter().map(|(partition, committed)| (partition.partition, committed.offset)).collect())
     }
 
-    /// The partitions a worker has.
+    /// Returns the partitions assigned to a worker.
     pub fn assignment(&self, worker: WorkerId) -> Vec<TopicPartition> {
         self.status(worker).map_or_else(Vec::new, |status| status.assignment)
     }
 
-    /// What a worker is doing; `None` once it has stopped or crashed.
+    /// Returns the status of a worker; `None` once it has been stopped or crashed.
     pub fn status(&self, worker: WorkerId) -> Option<Status> {
         self.workers.get(worker.0)?.as_ref().map(Worker::status)
     }
 
-    /// Ends a worker in order: it finishes, commits and leaves.
+    /// Stops a worker gracefully: it finishes its events, commits, and leaves the group.
     ///
     /// # Errors
-    /// Why it had ended before, if it had.
+    /// The error with which the worker has ended, now or before.
     pub fn stop(&mut self, worker: WorkerId) -> Result<(), Error> {
         if self.status(worker).is_none() {
             return Ok(());
@@ -265,34 +266,35 @@ impl TestDriver {
         outcome
     }
 
-    /// Asks a worker to end, and runs what that sets in motion without time passing: to do something in the middle of its
-    /// end. [`stop`](Self::stop) must follow.
+    /// Requests a worker's shutdown and runs all tasks until they are idle, without advancing the clock. This allows a
+    /// test to act in the middle of a shutdown. [`stop`](Self::stop) must follow.
     pub fn begin_stop(&mut self, worker: WorkerId) {
         if let Some(Some(worker)) = self.workers.get(worker.0) {
-            // On the driver's clock: the time it has to end is counted from now.
+            // Inside the runtime, so that the shutdown timeout starts now on the driver's clock.
             let _inside = self.runtime.enter();
             worker.begin_stop();
         }
         self.run_until_idle();
     }
 
-    /// Why a worker has ended by itself; `None` while it runs.
+    /// Returns the outcome of a worker that has ended by itself; `None` while it is running.
     pub fn ended(&mut self, worker: WorkerId) -> Option<Result<(), Error>> {
         let worker = self.workers.get(worker.0)?.as_ref()?;
         self.runtime.block_on(async { worker.wait().now_or_never() })
     }
 
+    /// Waits until a worker has ended, and returns its outcome.
     fn outcome(&mut self, worker: WorkerId) -> Result<(), Error> {
         if let Some(outcome) = self.ended(worker) {
             return outcome;
         }
-        // An agent that will not return is given the shutdown timeout.
+        // An agent that does not return is waited for up to the shutdown timeout.
         let patience = self.app.settings().shutdown_timeout + Duration::from_secs(1);
         self.advance(patience);
         self.ended(worker).unwrap_or(Ok(()))
     }
 
-    /// Kills a worker: nothing is finished, nothing committed, and the group misses it after the session timeout.
+    /// Crashes a worker: it finishes and commits nothing, and the group removes it after the session timeout.
     pub fn crash(&mut self, worker: WorkerId) {
         if let Some(running) = self.workers.get_mut(worker.0).and_then(Option::take) {
             let _inside = self.runtime.enter();
@@ -302,8 +304,8 @@ impl TestDriver {
         self.run_until_idle();
     }
 
-    /// Lets things go on for so many turns of the scheduler, and no time pass: to crash a worker in the middle of
-    /// something.
+    /// Runs all tasks for a number of scheduler turns, without advancing the clock. This allows a test to crash a
+    /// worker in the middle of an operation.
     pub fn run_turns(&mut self, turns: u32) {
         self.runtime.block_on(async {
             for _ in 0..turns {
@@ -312,44 +314,44 @@ impl TestDriver {
         });
     }
 
-    /// Empties the disk of a worker that does not run, as if its machine had been replaced.
+    /// Deletes the disk of a worker that is not running, as if its machine had been replaced.
     ///
     /// # Errors
-    /// The directory cannot be removed.
+    /// The worker is running, or the directory cannot be removed.
     pub fn lose_disk(&mut self, worker: WorkerId) -> Result<(), Error> {
         self.disks.lose(worker.0, self.app.settings())
     }
 
-    /// A table of the app, to read and to write in a test. What is written is committed with the next commit.
+    /// Returns a table of the app, which a test can read and write. Writes become part of the next commit.
     ///
     /// # Errors
-    /// There is no such table, or it has other types.
+    /// There is no such table, or its types differ.
     pub fn table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestTable<K, V>, Error> {
         let views = self.workers.iter().flatten().map(|worker| worker.table(name)).collect::<Result<Vec<_>, _>>()?;
         Ok(TestTable::new(views))
     }
 
-    /// A windowed table of the app, as [`table`](Self::table).
+    /// Returns a windowed table of the app, like [`table`](Self::table).
     ///
     /// # Errors
-    /// As [`table`](Self::table).
+    /// See [`table`](Self::table).
     pub fn windowed_table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestWindowedTable<K, V>, Error> {
         let running = self.workers.iter().flatten();
         let views = running.map(|worker| worker.windowed_table(name)).collect::<Result<Vec<_>, _>>()?;
         Ok(TestWindowedTable::new(views))
     }
 
-    /// Crashes a worker and starts another in its place, once the group has missed the first.
+    /// Crashes a worker, waits until the group has removed it, and starts another in its place.
     ///
     /// # Errors
-    /// As [`start_worker`](Self::start_worker).
+    /// See [`start_worker`](Self::start_worker).
     pub fn restart(&mut self, worker: WorkerId) -> Result<WorkerId, Error> {
         self.crash(worker);
         self.advance(self.app.settings().broker_session_timeout + Duration::from_millis(10));
         self.start_worker()
     }
 
-    /// The cluster, for faults that a test wants to make.
+    /// Returns the cluster, into which a test can inject faults.
     pub fn cluster(&self) -> &MemoryCluster {
         &self.cluster
     }
@@ -363,15 +365,16 @@ impl TestDriver {
     }
 }
 
-/// Gives every task its turns until nothing has happened for long.
+/// Runs all tasks until there has been no activity for [`QUIET_TURNS`] turns.
 async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
-    // A store that waits for a restore would wait in the system's time for what the driver's time brings.
+    // A store writer that waits for a restore would wait by the system's clock, while the restore progresses by the
+    // driver's clock.
     let _hurried: Vec<_> = workers.iter().map(|worker| worker.prioritize_stores()).collect();
     let mut seen = cluster.activity();
     let mut quiet = 0;
     let mut storing_since = None;
     while quiet < QUIET_TURNS {
-        // The runtime never sleeps while this yields, so the paused clock stands still.
+        // The runtime is never idle while this task yields, so the paused clock does not advance.
         tokio::task::yield_now().await;
         let now = cluster.activity();
         if now == seen {
@@ -380,14 +383,14 @@ async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
             (quiet, storing_since) = (0, None);
         }
         seen = now;
-        // Stores work on threads of their own, which only the system's clock moves.
+        // Stores run on their own threads, which follow the system's clock.
         if quiet + 1 < QUIET_TURNS || !workers.iter().any(|worker| worker.is_storing()) {
             continue;
         }
         let since = *storing_since.get_or_insert_with(std::time::Instant::now);
         assert!(
             since.elapsed() < STORING,
-            "a store has been at work for {STORING:?} of the system's time: the disk stands still, or this is a mistake in the driver, to be reported"
+            "a store has been busy for {STORING:?} by the system's clock: the disk is stalled, or this is a bug in the test driver, please report it"
         );
         std::thread::yield_now();
         quiet = 0;

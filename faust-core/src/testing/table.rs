@@ -1,4 +1,4 @@
-//! A table of an app under test, over all workers of a driver.
+//! Test access to an app's tables, across all workers of a driver.
 
 use std::borrow::Borrow;
 
@@ -19,7 +19,7 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
         Self { views }
     }
 
-    /// The value of a key, wherever its partition is; `None` also while no worker has it.
+    /// Returns the value of a key, whichever worker has its partition; also `None` while no worker has it.
     pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -27,23 +27,23 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
         self.views.iter().find_map(|view| view.find(key).ok().flatten())
     }
 
-    /// Every key and value of all workers.
+    /// Returns an iterator over the keys and values of all workers.
     pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V> {
         let all: Vec<_> = self.views.iter().filter_map(|view| view.iter().ok()).flatten().collect();
         all.into_iter()
     }
 
-    /// How many keys have a value.
+    /// Returns the number of keys that have a value.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether none has.
+    /// Returns whether no key has a value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Gives a key a value, as if an event had.
+    /// Sets the value of a key, as an agent would.
     ///
     /// # Errors
     /// No worker has the key's partition.
@@ -54,7 +54,7 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
         self.write(key, &mut Some(value))
     }
 
-    /// Takes a key's value away, as if an event had.
+    /// Removes the value of a key, as an agent would.
     ///
     /// # Errors
     /// No worker has the key's partition.
@@ -86,7 +86,7 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
         Self { views }
     }
 
-    /// The value of a key in a window, wherever its partition is; `None` also while no worker has it.
+    /// Returns the value of a key in a window, whichever worker has its partition; also `None` while no worker has it.
     pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window) -> Option<V>
     where
         K: Borrow<Q>,
@@ -94,13 +94,13 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
         self.views.iter().find_map(|view| view.find(key, window).ok().flatten())
     }
 
-    /// Every key, window and value of all workers.
+    /// Returns an iterator over the keys, windows and values of all workers.
     pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
         let all: Vec<_> = self.views.iter().filter_map(|view| view.iter().ok()).flatten().collect();
         all.into_iter()
     }
 
-    /// Gives a key a value in a window, as if an event had; `None` takes it away.
+    /// Sets the value of a key in a window, as an agent would; `None` removes it.
     ///
     /// # Errors
     /// No worker has the key's partition.
@@ -117,9 +117,9 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
     }
 }
 
-/// The first worker that takes it.
+/// Returns success if any worker accepts the write, or the last error.
 fn first(tried: impl Iterator<Item = Result<(), Error>>) -> Result<(), Error> {
-    let mut refused = Error::Misuse("no worker runs".to_owned());
+    let mut refused = Error::Misuse("no worker is running".to_owned());
     for outcome in tried {
         match outcome {
             Ok(()) => return Ok(()),
