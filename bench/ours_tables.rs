@@ -72,17 +72,19 @@ fn main() -> ExitCode {
 
 async fn run(arguments: &[&str]) -> Result<Value, BoxError> {
     let name = format!("bench-{}", std::env::var("BENCH_RUN").unwrap_or_default());
-    let app = App::builder(name).from_process().setting("shutdown_timeout", "10m");
+    let app = App::new(name).from_process().setting("shutdown_timeout", "10m");
     match *arguments {
         ["keyed", topic, events] => {
-            let app = app.agent_with::<keyed>(|options| options.topic(topic)).build()?;
+            let app = app.only::<keyed>().agent_with::<keyed>(|options| options.topic(topic)).build()?;
             count(&app.start().await?, events.parse()?).await
         }
         ["tumbling", topic, events] => {
-            let app = app.agent_with::<tumbling>(|options| options.topic(topic)).build()?;
+            let app = app.only::<tumbling>().agent_with::<tumbling>(|options| options.topic(topic)).build()?;
             count(&app.start().await?, events.parse()?).await
         }
-        ["restore", topic] => restore(&app.agent_with::<keyed>(|options| options.topic(topic)).build()?).await,
+        ["restore", topic] => {
+            restore(&app.only::<keyed>().agent_with::<keyed>(|options| options.topic(topic)).build()?).await
+        }
         _ => Err(USAGE.into()),
     }
 }

@@ -76,7 +76,7 @@ fn work(topic: &str) -> Result<(), BoxError> {
     log.with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let app = App::builder("soak").from_process().agent_with::<count>(|options| options.topic(topic)).build()?;
+        let app = App::new("soak").from_process().agent_with::<count>(|options| options.topic(topic)).build()?;
         let worker = app.start().await?;
         let mut reports = tokio::time::interval(REPORT);
         loop {

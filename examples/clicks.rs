@@ -21,7 +21,7 @@ struct ClickEvent {
 async fn main() -> Result<()> {
     let argument = |n, default| std::env::args().nth(n).map_or(Ok(default), |text| text.parse::<u64>());
     let (mut random, rate, count) = (argument(1, 1)?, argument(2, 10)?, argument(3, 0)?);
-    let client = App::builder("clicks").setting("broker", "localhost:9092").from_process().client().await?;
+    let client = App::new("clicks").setting("broker", "localhost:9092").from_process().client().await?;
     let new = NewTopic { name: TOPIC.to_owned(), partitions: 8, replication: 1, configs: Default::default() };
     client.transport().admin()?.create(vec![new]).await?;
     let topic = client.topic::<RawKey, ClickEvent>(TOPIC)?;

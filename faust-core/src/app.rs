@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::agent::{AgentEntry, AgentHandle, AgentOptions};
+use crate::agent::{AgentEntry, AgentHandle, AgentOptions, HookEntry, Selection};
 use crate::client::Client;
 use crate::config::{Layers, Resolved, Settings};
 use crate::error::Error;
 use crate::local::{Connection, HostKind, WorkerDir};
 use crate::plan::{Plan, ensure_topics, planner};
-use crate::stage::{HookDef, HookHandle};
+use crate::stage::HookHandle;
 use crate::store::{self, StoreSet};
 use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;
@@ -20,7 +20,7 @@ use crate::{agent, codec};
 pub struct App {
     resolved: Resolved,
     agents: Vec<AgentEntry>,
-    hooks: Vec<HookDef>,
+    hooks: Vec<HookEntry>,
 }
 
 /// A builder of an [`App`].
@@ -29,10 +29,7 @@ pub struct App {
 pub struct AppBuilder {
     id: String,
     layers: Layers,
-    agents: Vec<AgentEntry>,
-    hooks: Vec<HookDef>,
-    /// Discovery of linked agents: none, in all modules, or in one module.
-    discover: Option<Option<&'static str>>,
+    selection: Selection,
 }
 
 /// Description of an agent of an app.
@@ -54,20 +51,30 @@ pub struct AgentInfo {
 }
 
 impl App {
-    /// Returns a builder of an app with every agent that is linked into the program.
+    /// Returns a builder of an app with every agent and hook that is linked into the program.
     ///
     /// The id is the consumer group and the prefix of the names of the app's own topics: it must not change.
+    /// [`AppBuilder::only`] names the agents instead.
+    ///
+    /// # Examples
+    /// ```standalone_crate
+    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
+    /// # use faust_core::{app::App, stream::Stream};
+    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
+    /// # async fn count(_clicks: Stream<String>) {}
+    /// # #[faust_macros::agent(topic = "orders", crate = facade)]
+    /// # async fn bill(_orders: Stream<String>) {}
+    /// let app = App::new("shop").build()?;
+    /// let names: Vec<_> = app.agents().into_iter().map(|agent| agent.name).collect();
+    /// assert_eq!(names, ["bill", "count"]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     #[allow(
         clippy::new_ret_no_self,
         reason = "an app is created by its builder, and `App::new(..).main()` is the usual entry point"
     )]
     pub fn new(id: impl Into<String>) -> AppBuilder {
-        AppBuilder { discover: Some(None), ..Self::builder(id) }
-    }
-
-    /// Returns a builder of an app with the agents that are registered with [`AppBuilder::agent`].
-    pub fn builder(id: impl Into<String>) -> AppBuilder {
-        AppBuilder { id: id.into(), layers: Layers::default(), agents: Vec::new(), hooks: Vec::new(), discover: None }
+        AppBuilder { id: id.into(), layers: Layers::default(), selection: Selection::default() }
     }
 
     /// Returns the app's id.
@@ -186,27 +193,128 @@ impl AppBuilder {
         &self.id
     }
 
-    /// Registers an agent: `.agent::<count>()`.
-    pub fn agent<A: AgentHandle>(self) -> Self {
-        self.agent_with::<A>(|options| options)
+    /// Turns the discovery of agents off and adds the agent `A`. Can be called again, for further agents.
+    ///
+    /// Hooks are discovered in the modules of the app's agents and their submodules. A hook that is discovered in this
+    /// way is left out if no agent of the app takes its table; [`hook`](Self::hook) adds a hook of another module.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
+    /// # use faust_core::{app::App, stream::Stream};
+    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
+    /// # async fn count(_clicks: Stream<String>) {}
+    /// # #[faust_macros::agent(topic = "orders", crate = facade)]
+    /// # async fn bill(_orders: Stream<String>) {}
+    /// # #[faust_macros::agent(topic = "orders", crate = facade)]
+    /// # async fn ship(_orders: Stream<String>) {}
+    /// let app = App::new("shop").only::<bill>().only::<ship>().build()?;
+    /// let names: Vec<_> = app.agents().into_iter().map(|agent| agent.name).collect();
+    /// assert_eq!(names, ["bill", "ship"], "without `count`, which is linked as well");
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
+    pub fn only<A: AgentHandle>(mut self) -> Self {
+        self.selection.only(A::DEF);
+        self
     }
 
-    /// Registers an agent with changed options, such as another name or other topics. In a loop, one function becomes
-    /// many agents.
+    /// Adds the agent `A`, if the app does not discover it anyway.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
+    /// # use faust_core::{app::App, stream::Stream};
+    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
+    /// # async fn count(_clicks: Stream<String>) {}
+    /// let app = App::new("shop").discover_in(module_path!());
+    /// assert_eq!(app.agent::<count>().build()?.agents().len(), 1, "`count` is discovered, and still one agent");
+    ///
+    /// let app = App::new("shop").discover_in("shop::orders");
+    /// assert_eq!(app.agent::<count>().build()?.agents()[0].name, "count");
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
+    pub fn agent<A: AgentHandle>(mut self) -> Self {
+        self.selection.agent(A::DEF);
+        self
+    }
+
+    /// Adds a variant of the agent `A`, with another name, other topics or other sinks.
+    ///
+    /// The variants of an agent replace the agent itself, even if it is discovered or added by [`only`](Self::only) or
+    /// [`agent`](Self::agent). `agent_with::<A>(|agent| agent)` keeps it beside them. Each variant needs its own name.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
+    /// # use faust_core::{app::App, stream::Stream};
+    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
+    /// # async fn count(_clicks: Stream<String>) {}
+    /// let mut app = App::new("shop").only::<count>();
+    /// for city in ["oslo", "rome"] {
+    ///     app = app.agent_with::<count>(|agent| agent.name(format!("count-{city}")).topic(format!("clicks.{city}")));
+    /// }
+    /// let agents: Vec<_> = app.build()?.agents().into_iter().map(|agent| (agent.name, agent.topics.concat())).collect();
+    /// let [oslo, rome] = &agents[..] else { panic!("{agents:?}") };
+    /// assert_eq!(*oslo, ("count-oslo".to_owned(), "clicks.oslo".to_owned()));
+    /// assert_eq!(*rome, ("count-rome".to_owned(), "clicks.rome".to_owned()));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn agent_with<A: AgentHandle>(mut self, change: impl FnOnce(AgentOptions) -> AgentOptions) -> Self {
-        self.agents.push(AgentEntry::new(A::DEF).with(change));
+        self.selection.variant(AgentEntry::new(A::DEF).with(change));
         self
     }
 
-    /// Registers a function of `#[window_close]` or `#[window_late]`: `.hook::<closed>()`.
+    /// Adds a function of `#[window_close]` or `#[window_late]`. It replaces a discovered hook of the same table and
+    /// kind.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle, stage::HookHandle}; }
+    /// # use faust_core::{app::App, stream::Stream, table::WindowedTable, window::Window};
+    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
+    /// # async fn count(
+    /// #     mut clicks: Stream<String>,
+    /// #     #[table(name = "views", window = tumbling("1m"))] _views: WindowedTable<String, u64>,
+    /// # ) {
+    /// #     clicks.next().await;
+    /// # }
+    /// # #[faust_macros::window_close(table = "views", crate = facade)]
+    /// # async fn print(_uri: String, _window: Window, _views: u64) {}
+    /// # mod reports {
+    /// #     use super::{facade, Window};
+    /// #     #[faust_macros::window_close(table = "views", crate = facade)]
+    /// #     pub async fn publish(_uri: String, _window: Window, _views: u64) {}
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), faust_core::error::Error> {
+    /// let app = App::new("shop").only::<count>().hook::<reports::publish>().build()?;
+    /// let plan = app.plan().await?;
+    /// let hooks: Vec<_> = plan.tables().flat_map(|table| table.hooks()).collect();
+    /// assert_eq!(hooks, ["publish"], "instead of `print`, which is in the module of `count`");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn hook<H: HookHandle>(mut self) -> Self {
-        self.hooks.push(H::DEF);
+        self.selection.hook(H::DEF);
         self
     }
 
-    /// Adds the linked agents of one module and its submodules; for tests, `discover_in(module_path!())`.
+    /// Limits discovery to the agents and hooks of one module and its submodules, for tests:
+    /// `discover_in(module_path!())`. Has no effect together with [`only`](Self::only).
+    ///
+    /// # Examples
+    /// ```
+    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
+    /// # use faust_core::{app::App, stream::Stream};
+    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
+    /// # async fn count(_clicks: Stream<String>) {}
+    /// let app = App::new("shop").discover_in(module_path!()).build()?;
+    /// assert_eq!(app.agents()[0].name, "count");
+    /// assert_eq!(app.agents().len(), 1);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn discover_in(mut self, module: &'static str) -> Self {
-        self.discover = Some(Some(module));
+        self.selection.discover_in(module);
         self
     }
 
@@ -241,12 +349,8 @@ impl AppBuilder {
     /// # Errors
     /// Reports all faults together.
     pub fn build(self) -> Result<App, Error> {
-        let Self { id, layers, mut agents, mut hooks, discover } = self;
-        if let Some(module) = discover {
-            agents.extend(agent::discover(module));
-            hooks.extend(agent::discover_hooks(module));
-        }
-        agent::sort_hooks(&mut hooks);
+        let Self { id, layers, selection } = self;
+        let (agents, hooks) = selection.select();
         let (agents, mut faults) = agent::check(agents);
         faults.extend(codec::faults());
         match layers.resolve(&id) {

@@ -16,7 +16,7 @@
 //! #         while let Some(event) = numbers.next_event().await { out.send(event.key(), &(event.value() * 2)).await?; }
 //! #         Ok(())
 //! #     })) } }; }
-//! let mut driver = TestDriver::new(App::builder("lesson").agent::<double>())?;
+//! let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
 //! driver.start_worker()?;
 //! driver.send("numbers", &"a".to_owned(), &21)?;
 //! driver.run_until_idle();

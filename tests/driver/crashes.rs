@@ -152,15 +152,15 @@ impl Agents {
     }
 
     fn app(self) -> faust::AppBuilder {
-        let mut app = App::builder("crashes");
+        let mut app = App::new("crashes");
         let add: [fn(faust::AppBuilder) -> faust::AppBuilder; 7] = [
-            |app| app.agent::<count>(),
-            |app| app.agent::<bag>(),
-            |app| app.agent::<left>().agent::<right>(),
-            |app| app.agent::<batch>(),
-            |app| app.agent::<each>(),
-            |app| app.agent::<quitter>(),
-            |app| app.agent::<dice>(),
+            |app| app.only::<count>(),
+            |app| app.only::<bag>(),
+            |app| app.only::<left>().only::<right>(),
+            |app| app.only::<batch>(),
+            |app| app.only::<each>(),
+            |app| app.only::<quitter>(),
+            |app| app.only::<dice>(),
         ];
         for (bit, add) in (0u8..).zip(add) {
             if self.has(bit) {
@@ -375,7 +375,7 @@ async fn comes_and_goes(mut numbers: Stream<i64, String>, here: Table<String, i6
 
 #[test]
 fn a_key_removed_after_an_abandoned_commit_stays_removed() {
-    let app = App::builder("crashes").agent::<comes_and_goes>();
+    let app = App::new("crashes").only::<comes_and_goes>();
     let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
     let first = driver.start_worker().unwrap();
     driver.send("in", &"a".to_owned(), &1i64).unwrap();
@@ -430,7 +430,7 @@ proptest! {
             2 => step(1000),
         ], 4..16),
     ) {
-        let app = App::builder("crashes").agent::<large>().setting("table_cache_memory", "1MiB");
+        let app = App::new("crashes").only::<large>().setting("table_cache_memory", "1MiB");
         let mut chaos = Chaos::new(app.setting("state_memory", "1MiB"), 3, store);
         steps.iter().for_each(|step| chaos.apply(step));
         chaos.finish();

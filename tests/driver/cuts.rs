@@ -48,7 +48,7 @@ fn committed(driver: &mut TestDriver) -> Option<i64> {
 
 #[test]
 fn a_commit_waits_for_the_event_being_processed() {
-    let mut driver = one_partition(App::builder("cuts").agent::<slow>());
+    let mut driver = one_partition(App::new("cuts").only::<slow>());
     send(&mut driver, &[0, 4000, 0]);
     // The commit is due after 2.8 s, in the middle of the second event.
     driver.advance(Duration::from_millis(3900));
@@ -61,7 +61,7 @@ fn a_commit_waits_for_the_event_being_processed() {
 
 #[test]
 fn a_stop_begins_no_event_while_a_commit_is_in_progress() {
-    let mut driver = TestDriver::new(App::builder("cuts").agent::<slow>().setting("topic_partitions", 1)).unwrap();
+    let mut driver = TestDriver::new(App::new("cuts").only::<slow>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[4000, 1, 1]);
     // Both the commit and the shutdown wait for the event.
@@ -72,7 +72,7 @@ fn a_stop_begins_no_event_while_a_commit_is_in_progress() {
 
 #[test]
 fn a_commit_that_would_wait_too_long_is_skipped() {
-    let app = App::builder("cuts").agent::<slow>().setting("commit_cut_timeout", "1s");
+    let app = App::new("cuts").only::<slow>().setting("commit_cut_timeout", "1s");
     let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[0, 20_000, 0]);
@@ -85,7 +85,7 @@ fn a_commit_that_would_wait_too_long_is_skipped() {
 
 #[test]
 fn nothing_is_committed_before_sent_messages_are_delivered() {
-    let mut driver = one_partition(App::builder("cuts").agent::<fast>());
+    let mut driver = one_partition(App::new("cuts").only::<fast>());
     driver.cluster().hold_deliveries();
     driver.send("work", &RawKey::NONE, &1u64).unwrap();
     driver.commit();
@@ -99,7 +99,7 @@ fn nothing_is_committed_before_sent_messages_are_delivered() {
 #[test]
 fn the_committed_offset_is_the_slowest_agents_and_the_fast_one_repeats_nothing() {
     let mut driver =
-        TestDriver::new(App::builder("cuts").agent::<slow>().agent::<fast>().setting("topic_partitions", 1)).unwrap();
+        TestDriver::new(App::new("cuts").only::<slow>().agent::<fast>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[1000, 1000, 1000, 1000, 1000, 1000]);
     driver.advance(Duration::from_millis(3100));
@@ -114,7 +114,7 @@ fn the_committed_offset_is_the_slowest_agents_and_the_fast_one_repeats_nothing()
 
 #[test]
 fn a_fast_agent_leads_by_no_more_than_the_setting() {
-    let app = App::builder("cuts").agent::<slow>().agent::<fast>().setting("stream_buffer_maxsize", 1000);
+    let app = App::new("cuts").only::<slow>().agent::<fast>().setting("stream_buffer_maxsize", 1000);
     let mut driver = one_partition(app);
     let mut work = vec![1_000_000];
     work.resize(4000, 0);
@@ -144,7 +144,7 @@ async fn picky(work: Stream<u64>) {
 
 #[test]
 fn an_event_that_is_not_acked_holds_the_committed_offset() {
-    let mut driver = one_partition(App::builder("cuts").agent::<picky>());
+    let mut driver = one_partition(App::new("cuts").only::<picky>());
     for (value, expected) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
         send(&mut driver, &[value]);
         driver.commit();
@@ -171,7 +171,7 @@ async fn ticking(mut work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64
 
 #[test]
 fn next_in_a_select_loses_and_repeats_nothing() {
-    let mut driver = one_partition(App::builder("cuts").agent::<ticking>());
+    let mut driver = one_partition(App::new("cuts").only::<ticking>());
     for value in 0..20 {
         send(&mut driver, &[value]);
         driver.advance(Duration::from_millis(700));
@@ -195,7 +195,7 @@ async fn peeking(mut work: Stream<u64>, #[topic("sizes")] sizes: Topic<RawKey, u
 
 #[test]
 fn a_stream_can_be_batched_after_its_first_event() {
-    let mut driver = one_partition(App::builder("cuts").agent::<peeking>());
+    let mut driver = one_partition(App::new("cuts").only::<peeking>());
     send(&mut driver, &[0, 1, 2, 3, 4, 5, 6]);
     driver.commit();
     assert_eq!(sent(&mut driver, "sizes"), [3, 3]);
@@ -217,7 +217,7 @@ async fn preparing(work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>)
 
 #[test]
 fn an_event_in_an_operator_is_finished_before_a_worker_stops() {
-    let mut driver = TestDriver::new(App::builder("cuts").agent::<preparing>().setting("topic_partitions", 1)).unwrap();
+    let mut driver = TestDriver::new(App::new("cuts").only::<preparing>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[1, 2, 3]);
     driver.advance(Duration::from_millis(1500));

@@ -36,7 +36,7 @@ fn outputs(driver: &mut TestDriver) -> Vec<i64> {
 
 #[test]
 fn a_failing_agent_is_restarted_and_finally_stops_the_worker() {
-    let (mut driver, worker) = start(App::builder("failures").agent::<fragile>());
+    let (mut driver, worker) = start(App::new("failures").only::<fragile>());
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.commit();
     // A transient panic: the agent is restarted from its last commit and recovers.
@@ -72,7 +72,7 @@ async fn hasty(mut numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>
 
 #[test]
 fn an_early_return_is_a_failure_that_still_finishes_the_event() {
-    let (mut driver, worker) = start(App::builder("failures").agent::<hasty>().setting("agent_max_attempts", 3));
+    let (mut driver, worker) = start(App::new("failures").only::<hasty>().setting("agent_max_attempts", 3));
     for n in 0..10 {
         driver.send("in", &RawKey::NONE, &n).unwrap();
     }
@@ -84,7 +84,7 @@ fn an_early_return_is_a_failure_that_still_finishes_the_event() {
 
 #[test]
 fn undecodable_messages_go_to_the_dead_letter_topic_in_order() {
-    let (mut driver, worker) = start(App::builder("failures").agent::<fragile>());
+    let (mut driver, worker) = start(App::new("failures").only::<fragile>());
     let bad = [r#""x""#, "{", "", "1.5"];
     for (index, text) in bad.iter().enumerate() {
         driver.send("in", &RawKey::NONE, &(index as i64)).unwrap();
@@ -108,13 +108,13 @@ fn undecodable_messages_go_to_the_dead_letter_topic_in_order() {
 
 #[test]
 fn the_decode_error_policies_skip_and_stop() {
-    let (mut driver, worker) = start(App::builder("failures").agent::<fragile>().setting("on_decode_error", "skip"));
+    let (mut driver, worker) = start(App::new("failures").only::<fragile>().setting("on_decode_error", "skip"));
     driver.send("in", &RawKey::NONE, &"x".to_owned()).unwrap();
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.commit();
     assert_eq!((outputs(&mut driver), driver.status(worker).unwrap().counts.skipped), (vec![1], 1));
 
-    let (mut driver, worker) = start(App::builder("failures").agent::<fragile>().setting("on_decode_error", "stop"));
+    let (mut driver, worker) = start(App::new("failures").only::<fragile>().setting("on_decode_error", "stop"));
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.send("in", &RawKey::NONE, &"x".to_owned()).unwrap();
     driver.commit();
@@ -126,7 +126,7 @@ fn the_decode_error_policies_skip_and_stop() {
 #[test]
 fn nothing_after_a_message_that_stops_the_worker_is_processed() {
     let mut driver = TestDriver::new(
-        App::builder("failures").agent::<fragile>().setting("topic_partitions", 1).setting("on_decode_error", "stop"),
+        App::new("failures").only::<fragile>().setting("topic_partitions", 1).setting("on_decode_error", "stop"),
     )
     .unwrap();
     driver.create_topic("in", 1).unwrap();
@@ -149,7 +149,7 @@ async fn late(mut numbers: Stream<i64>) {
 
 #[test]
 fn adding_an_operator_to_a_stream_being_read_is_an_error() {
-    let (mut driver, worker) = start(App::builder("failures").agent::<late>());
+    let (mut driver, worker) = start(App::new("failures").only::<late>());
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.commit();
     let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
@@ -169,7 +169,7 @@ async fn hasty_batch(numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i6
 
 #[test]
 fn a_stop_commits_the_batch_of_an_agent_that_returned_early() {
-    let (mut driver, worker) = start(App::builder("failures").agent::<hasty_batch>());
+    let (mut driver, worker) = start(App::new("failures").only::<hasty_batch>());
     for n in 0..2 {
         driver.send("in", &RawKey::NONE, &n).unwrap();
     }

@@ -66,7 +66,7 @@ struct History {
 
 impl History {
     fn new() -> Self {
-        let app = App::builder("laws").agent::<keep>().agent::<group>();
+        let app = App::new("laws").only::<keep>().agent::<group>();
         let app = app.setting("topic_partitions", 3).setting("broker_commit_interval", "500ms");
         // Keeps the repartition topic complete, because the checks read it.
         let app = app.setting("repartition_purge_interval", "1d");

@@ -6,6 +6,7 @@ mod crashes;
 mod cuts;
 mod failures;
 mod laws;
+mod selection;
 mod streams;
 mod tables;
 mod windows;

@@ -33,7 +33,7 @@ async fn regroup(clicks: Stream<Click>, #[topic("sums")] sums: Topic<i64, i64>) 
 
 #[test]
 fn group_by_applies_preceding_operators_and_keeps_headers_and_timestamps() {
-    let mut driver = TestDriver::new(App::builder("s").agent::<regroup>()).unwrap();
+    let mut driver = TestDriver::new(App::new("s").only::<regroup>()).unwrap();
     driver.start_worker().unwrap();
     for n in -5..10 {
         driver
@@ -75,7 +75,7 @@ async fn batches(clicks: Stream<Click>, #[topic("sizes")] sizes: Topic<RawKey, u
 
 #[test]
 fn take_yields_full_batches_at_once_and_partial_ones_after_the_timeout() {
-    let mut driver = TestDriver::new(App::builder("s").agent::<batches>().setting("topic_partitions", 1)).unwrap();
+    let mut driver = TestDriver::new(App::new("s").only::<batches>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     let send = |driver: &mut TestDriver, n: i64| {
         (0..n).for_each(|n| driver.send("clicks", &RawKey::NONE, &click("u", n)).unwrap())
@@ -126,7 +126,7 @@ async fn everything(clicks: Stream<Click, String>, #[topic("lines")] lines: Topi
 
 #[test]
 fn operators_apply_in_the_order_they_were_added() {
-    let mut driver = TestDriver::new(App::builder("s").agent::<everything>().setting("topic_partitions", 1)).unwrap();
+    let mut driver = TestDriver::new(App::new("s").only::<everything>().setting("topic_partitions", 1)).unwrap();
     driver.start_worker().unwrap();
     for n in 0..8 {
         driver.send("clicks", &format!("k{n}"), &click("u", n)).unwrap();
@@ -148,7 +148,7 @@ async fn double(event: Event<Click, String>) -> Result<i64> {
 
 #[test]
 fn a_per_event_agent_sends_its_results_with_the_events_key() {
-    let mut driver = TestDriver::new(App::builder("s").agent::<double>()).unwrap();
+    let mut driver = TestDriver::new(App::new("s").only::<double>()).unwrap();
     driver.start_worker().unwrap();
     driver.send("clicks", &"k".to_owned(), &click("u", 21)).unwrap();
     driver.run_until_idle();
@@ -159,7 +159,7 @@ fn a_per_event_agent_sends_its_results_with_the_events_key() {
 
 #[test]
 fn one_function_can_be_several_agents() {
-    let mut app = App::builder("s");
+    let mut app = App::new("s").only::<double>();
     for city in ["rome", "oslo"] {
         app = app.agent_with::<double>(|a| {
             a.name(format!("double-{city}")).topic(format!("clicks.{city}")).sinks([format!("out.{city}")])
@@ -194,7 +194,7 @@ async fn widths(clicks: Stream<Click>, #[topic("seen")] seen: Topic<String, i64>
 
 #[test]
 fn repartition_topics_can_have_any_number_of_partitions() {
-    let mut driver = TestDriver::new(App::builder("s").agent::<widths>().setting("topic_partitions", 3)).unwrap();
+    let mut driver = TestDriver::new(App::new("s").only::<widths>().setting("topic_partitions", 3)).unwrap();
     driver.create_topic("own", 5).unwrap();
     let worker = driver.start_worker().unwrap();
     let count = |topic: &str| driver.assignment(worker).iter().filter(|p| &*p.topic == topic).count();
@@ -226,7 +226,7 @@ async fn dwell(visits: Stream<Visit>, seconds: Table<String, u32>) -> Result<()>
 
 #[test]
 fn group_by_key_uses_the_records_key_and_its_topic_is_purged_after_commits() {
-    let app = App::builder("streams").agent::<dwell>().setting("topic_partitions", 2);
+    let app = App::new("streams").only::<dwell>().setting("topic_partitions", 2);
     let mut driver = TestDriver::new(app).unwrap();
     driver.start_worker().unwrap();
     for (page, seconds) in [("/", 1), ("/cart", 2), ("/", 3)] {

@@ -41,7 +41,7 @@ fn expect(driver: &TestDriver, expected: &[(&str, i64)]) {
 
 #[test]
 fn a_table_is_restored_from_its_changelog_after_a_crash() {
-    let mut driver = driver(App::builder("tables").agent::<sum>());
+    let mut driver = driver(App::new("tables").only::<sum>());
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[("a", 1), ("b", 2), ("a", 3)]);
     expect(&driver, &[("a", 4), ("b", 2)]);
@@ -56,7 +56,7 @@ fn a_table_is_restored_from_its_changelog_after_a_crash() {
 
 #[test]
 fn a_table_moves_with_its_partition() {
-    let mut driver = driver(App::builder("tables").agent::<sum>());
+    let mut driver = driver(App::new("tables").only::<sum>());
     let first = driver.start_worker().unwrap();
     send(&mut driver, &[("a", 1), ("b", 2), ("c", 3), ("d", 4)]);
     let second = driver.start_worker().unwrap();
@@ -70,7 +70,7 @@ fn a_table_moves_with_its_partition() {
 
 #[test]
 fn writes_of_a_failed_event_are_rolled_back() {
-    let mut driver = driver(App::builder("tables").agent::<sum>().setting("agent_max_attempts", 100));
+    let mut driver = driver(App::new("tables").only::<sum>().setting("agent_max_attempts", 100));
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[("a", 1), ("a", 2)]);
     driver.commit();
@@ -87,7 +87,7 @@ fn writes_of_a_failed_event_are_rolled_back() {
 #[test]
 fn a_commit_of_unknown_outcome_applies_nothing_twice() {
     for answered in [false, true] {
-        let mut driver = driver(App::builder("tables").agent::<sum>());
+        let mut driver = driver(App::new("tables").only::<sum>());
         let worker = driver.start_worker().unwrap();
         send(&mut driver, &[("a", 1), ("b", 1)]);
         driver.commit();
@@ -113,7 +113,7 @@ fn a_commit_of_unknown_outcome_applies_nothing_twice() {
 #[test]
 fn a_stop_completes_although_a_commit_is_not_answered() {
     for answers in [false, true] {
-        let mut driver = driver(App::builder("tables").agent::<sum>());
+        let mut driver = driver(App::new("tables").only::<sum>());
         let worker = driver.start_worker().unwrap();
         send(&mut driver, &[("a", 1), ("b", 1)]);
         driver.commit();
@@ -141,7 +141,7 @@ fn a_stop_completes_although_a_commit_is_not_answered() {
 
 #[test]
 fn changes_sealed_by_a_commit_in_progress_are_not_sent_again_at_a_stop() {
-    let mut driver = driver(App::builder("tables").agent::<sum>().setting("topic_partitions", 1));
+    let mut driver = driver(App::new("tables").only::<sum>().setting("topic_partitions", 1));
     let worker = driver.start_worker().unwrap();
     driver.cluster().hold_commits();
     send(&mut driver, &[("a", 1)]);
@@ -167,7 +167,7 @@ async fn long(mut numbers: Stream<i64, String>, texts: Table<String, String>) ->
 
 #[test]
 fn a_large_volume_of_changes_is_committed_early() {
-    let mut driver = TestDriver::new(App::builder("tables").agent::<long>().setting("topic_partitions", 1)).unwrap();
+    let mut driver = TestDriver::new(App::new("tables").only::<long>().setting("topic_partitions", 1)).unwrap();
     driver.start_worker().unwrap();
     send(&mut driver, &[("first", 1)]);
     driver.commit();
@@ -208,7 +208,7 @@ async fn negative(
 
 #[test]
 fn an_agent_that_drops_all_its_events_does_not_keep_windows_open() {
-    let mut driver = driver(App::builder("tables").agent::<every>().agent::<negative>().setting("topic_partitions", 1));
+    let mut driver = driver(App::new("tables").only::<every>().agent::<negative>().setting("topic_partitions", 1));
     let worker = driver.start_worker().unwrap();
     for _ in 0..5 {
         send(&mut driver, &[("a", 1)]);
@@ -223,7 +223,7 @@ fn an_agent_that_drops_all_its_events_does_not_keep_windows_open() {
 fn a_stop_in_the_middle_of_a_restore_completes() {
     for turns in 0..8 {
         let directory = tempfile::tempdir().unwrap();
-        let app = App::builder("tables").agent::<sum>().setting("store", "fjall://");
+        let app = App::new("tables").only::<sum>().setting("store", "fjall://");
         let mut driver = driver(app.setting("datadir", directory.path().display()));
         let first = driver.start_worker().unwrap();
         send(&mut driver, &[("a", 1), ("b", 2), ("c", 3)]);

@@ -196,7 +196,7 @@ impl World {
     }
 
     fn direct(windows: Windows, store: &str) -> Self {
-        Self::new(App::builder("windows").agent::<windowed>(), "in", windows, store)
+        Self::new(App::new("windows").only::<windowed>(), "in", windows, store)
     }
 
     /// Returns the expected results of all messages in the agent's topic.
@@ -322,7 +322,7 @@ proptest! {
         skewed in prop::collection::vec((0i32..8, prop::collection::vec(input(SPAN), 1..10)), 1..12),
     ) {
         let windows = if kept { Windows { expires: SPAN, ..windows } } else { windows };
-        let app = App::builder("windows").agent_with::<grouped>(|agent| agent.name("grouped"));
+        let app = App::new("windows").only::<grouped>();
         let mut world = World::new(app, "windows-grouped-units-repartition", windows, store);
         let mut skewed = skewed.iter();
         for step in &steps {
@@ -411,7 +411,7 @@ async fn gathers(
 
 #[test]
 fn an_agent_without_finished_events_has_no_stream_time_after_a_restart() {
-    let app = App::builder("windows").agent::<runs_ahead>().agent::<gathers>();
+    let app = App::new("windows").only::<runs_ahead>().agent::<gathers>();
     let mut chaos = Chaos::new(app, 1, "memory://");
     let at = |key, time| Input { key, value: 1, time };
     // When the offsets are committed, one agent has reached time 100, and the other has half a batch.
@@ -463,7 +463,7 @@ async fn both_closed(
 
 #[test]
 fn a_window_closes_once_every_agent_of_its_input_has_passed_it() {
-    let app = App::builder("windows").agent::<in_front>().agent::<behind>().hook::<both_closed>();
+    let app = App::new("windows").only::<in_front>().agent::<behind>().hook::<both_closed>();
     let mut chaos = Chaos::new(app, 1, "memory://");
     for time in [0, 10, 20, 30] {
         chaos.apply(&Step::Send(vec![Input { key: 0, value: 1, time }], None));

@@ -15,7 +15,7 @@ async fn copy(mut numbers: Stream<i64, String>, #[topic("out")] out: Topic<Strin
 }
 
 fn driver() -> TestDriver {
-    TestDriver::new(App::builder("workers").agent::<copy>()).unwrap()
+    TestDriver::new(App::new("workers").only::<copy>()).unwrap()
 }
 
 fn feed(driver: &mut TestDriver, range: std::ops::Range<i64>) {
@@ -91,7 +91,7 @@ async fn deaf(mut numbers: Stream<i64, String>) {
 
 #[test]
 fn a_worker_whose_agent_does_not_return_ends_after_the_shutdown_timeout() {
-    let app = App::builder("workers").agent::<deaf>().setting("shutdown_timeout", "5s");
+    let app = App::new("workers").only::<deaf>().setting("shutdown_timeout", "5s");
     let mut driver = TestDriver::new(app).unwrap();
     let worker = driver.start_worker().unwrap();
     feed(&mut driver, 0..1);
@@ -105,7 +105,7 @@ fn a_worker_whose_agent_does_not_return_ends_after_the_shutdown_timeout() {
 
 #[test]
 fn an_agent_stuck_in_an_event_makes_the_worker_unready() {
-    let app = App::builder("workers").agent::<deaf>().setting("stream_processing_timeout", "10s");
+    let app = App::new("workers").only::<deaf>().setting("stream_processing_timeout", "10s");
     let mut driver = TestDriver::new(app).unwrap();
     let worker = driver.start_worker().unwrap();
     assert!(driver.status(worker).unwrap().ready);

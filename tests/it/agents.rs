@@ -33,7 +33,7 @@ async fn two_agents_on_one_topic_each_receive_all_events() {
     }
     let orders = (0..100).map(|n| order(&format!("o{n}"), n).header("n", &n.to_string()).at(7_000 + n));
     cluster.produce("ag-shared", orders).await;
-    let worker = cluster.run(cluster.app("ag-shared").agent::<double>().agent::<check>()).await;
+    let worker = cluster.run(cluster.app("ag-shared").only::<double>().agent::<check>()).await;
     cluster.wait_done(&cluster.id("ag-shared"), "ag-shared", 100).await;
     worker.stop().await.unwrap();
     let doubled = cluster.read("ag-doubled").await;
@@ -69,7 +69,7 @@ async fn an_agent_reads_several_topics() {
     }
     cluster.produce("ag-east", (0..20).map(|n| order("e", n))).await;
     cluster.produce("ag-west", (100..120).map(|n| order("w", n))).await;
-    let worker = cluster.run(cluster.app("ag-both").agent::<both>()).await;
+    let worker = cluster.run(cluster.app("ag-both").only::<both>()).await;
     let out = cluster.read_count("ag-both", 40).await;
     let group = cluster.id("ag-both");
     cluster.wait_done(&group, "ag-east", 20).await;
@@ -94,7 +94,7 @@ async fn shout(mut words: Stream<String>, #[topic("ag-loop-out")] out: Topic<Str
 async fn one_function_can_be_registered_as_an_agent_of_several_topics() {
     let cluster = Cluster::start().await;
     cluster.create("ag-loop-out", 1).await;
-    let mut app = cluster.app("ag-loop");
+    let mut app = cluster.app("ag-loop").only::<shout>();
     let topics: Vec<String> = (0..5).map(|n| format!("ag-loop-{n}")).collect();
     for topic in &topics {
         cluster.create(topic, 1).await;
@@ -132,7 +132,7 @@ async fn keys_headers_and_timestamps_are_preserved() {
         Message::of("null").key("k").at(2),
     ];
     cluster.produce("ag-travel", sent.clone()).await;
-    let worker = cluster.run(cluster.app("ag-travel").agent::<travel>()).await;
+    let worker = cluster.run(cluster.app("ag-travel").only::<travel>()).await;
     let out = cluster.read_count("ag-travel-out", 4).await;
     worker.stop().await.unwrap();
     for (sent, got) in sent.iter().zip(&out) {
@@ -164,7 +164,7 @@ async fn keys_are_partitioned_as_by_the_java_client() {
     cluster.create("ag-place", 1).await;
     cluster.create("ag-place-out", 7).await;
     cluster.produce("ag-place", JAVA.map(|(key, _)| Message::of(key))).await;
-    let worker = cluster.run(cluster.app("ag-place").agent::<place>()).await;
+    let worker = cluster.run(cluster.app("ag-place").only::<place>()).await;
     let out = cluster.read_count("ag-place-out", JAVA.len()).await;
     worker.stop().await.unwrap();
     for (key, hash) in JAVA {
@@ -181,7 +181,7 @@ async fn library(_order: Order) {}
 async fn a_worker_handle_reports_the_status_and_opens_topics() {
     let cluster = Cluster::start().await;
     cluster.create("ag-library", 2).await;
-    let worker = cluster.run(cluster.app("ag-library").agent::<library>()).await;
+    let worker = cluster.run(cluster.app("ag-library").only::<library>()).await;
     assert!(worker.status().ready);
     assert_eq!(worker.status().assignment.len(), 2);
     let orders = worker.topic::<String, Order>("ag-library").unwrap();

@@ -31,7 +31,7 @@ async fn embedded_a_worker_that_starts_without_a_broker_waits_for_it() {
     cluster.create("aw-out", 2).await;
     cluster.produce("aw-in", numbers(0..100)).await;
     cluster.stop_broker();
-    let app = cluster.app("aw-start").agent::<pass>().build().unwrap();
+    let app = cluster.app("aw-start").only::<pass>().build().unwrap();
     let starting = tokio::spawn(async move { app.start().await });
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!starting.is_finished(), "the worker must wait for the broker");
@@ -47,7 +47,7 @@ async fn embedded_a_worker_resumes_after_a_broker_restart_and_loses_nothing() {
     let mut cluster = Cluster::durable().await;
     cluster.create("aw-in", 2).await;
     cluster.create("aw-out", 2).await;
-    let worker = cluster.run(cluster.app("aw-middle").agent::<pass>()).await;
+    let worker = cluster.run(cluster.app("aw-middle").only::<pass>()).await;
     for round in 0..3 {
         cluster.produce("aw-in", numbers(round * 2_000..round * 2_000 + 2_000)).await;
         // Stops the broker while events are being processed, regardless of what has been committed.

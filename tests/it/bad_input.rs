@@ -72,7 +72,7 @@ async fn valid_messages_are_processed_in_order_and_malformed_ones_are_dead_lette
         message.key(n.to_string()).to(partition).at(1_000_000 + n)
     };
     cluster.produce("bad-many", (0..count).map(message)).await;
-    let worker = cluster.run(cluster.app("bad-many").agent::<many>()).await;
+    let worker = cluster.run(cluster.app("bad-many").only::<many>()).await;
     let group = cluster.id("bad-many");
     cluster.wait_done(&group, "bad-many", 100_000).await;
     worker.stop().await.unwrap();
@@ -131,7 +131,7 @@ async fn the_skip_policy_skips_malformed_messages_and_counts_them() {
     cluster.create("bad-skip-out", 1).await;
     cluster.produce("bad-skip", three_with_a_bad_one()).await;
     let group = cluster.id("bad-skip");
-    let worker = cluster.run(cluster.app("bad-skip").agent::<skipping>().setting("on_decode_error", "skip")).await;
+    let worker = cluster.run(cluster.app("bad-skip").only::<skipping>().setting("on_decode_error", "skip")).await;
     cluster.wait_done(&group, "bad-skip", 3).await;
     worker.stop().await.unwrap();
     assert_eq!(cluster.texts("bad-skip-out").await, ["1", "3"]);
@@ -148,7 +148,7 @@ async fn the_stop_policy_stops_the_worker_with_an_error_that_names_the_offset() 
     cluster.create("bad-stop", 1).await;
     cluster.produce("bad-stop", three_with_a_bad_one()).await;
     let group = cluster.id("bad-stop");
-    let app = || cluster.app("bad-stop").agent::<stopping>().setting("on_decode_error", "stop");
+    let app = || cluster.app("bad-stop").only::<stopping>().setting("on_decode_error", "stop");
     for _ in 0..2 {
         let worker = cluster.run(app()).await;
         let error = worker.wait().await.unwrap_err();
@@ -177,7 +177,7 @@ async fn a_key_that_cannot_be_decoded_is_a_dead_letter_too() {
         [Message::of("1").key("7"), Message::of("2").key("seven"), Message::of("3"), Message::tombstone("8")];
     cluster.produce("bad-key", messages).await;
     let group = cluster.id("bad-key");
-    let worker = cluster.run(cluster.app("bad-key").agent::<numbered>()).await;
+    let worker = cluster.run(cluster.app("bad-key").only::<numbered>()).await;
     cluster.wait_done(&group, "bad-key", 4).await;
     worker.stop().await.unwrap();
     // A tombstone is decoded as JSON `null`.

@@ -43,7 +43,11 @@ impl Case {
 
     fn app(&self) -> AppBuilder {
         let topic = self.topic.clone();
-        self.cluster.app(&self.id).agent_with::<add>(|agent| agent.topic(topic)).setting("store", self.store)
+        self.cluster
+            .app(&self.id)
+            .only::<add>()
+            .agent_with::<add>(|agent| agent.topic(topic))
+            .setting("store", self.store)
     }
 
     /// Starts a worker and waits until its table is restored.
@@ -269,7 +273,7 @@ impl RestoreListener for Held {
 async fn records_that_are_deleted_during_a_restore_are_an_error() {
     let mut case = Case::begin("while-read", NO_STORE).await;
     let topic = case.topic.clone();
-    let app = case.cluster.app(&case.id).agent_with::<keep>(|agent| agent.topic(topic));
+    let app = case.cluster.app(&case.id).only::<keep>().agent_with::<keep>(|agent| agent.topic(topic));
     let app = app.setting("store", NO_STORE).setting("fetch_memory", "1MiB").build().unwrap();
     let worker = app.start().await.unwrap();
     let text = format!("{:?}", "x".repeat(100_000));

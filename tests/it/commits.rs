@@ -31,7 +31,7 @@ async fn the_committed_offset_never_passes_an_event_that_is_not_acked() {
     cluster.create("co-events", 1).await;
     cluster.produce("co-events", numbers(20)).await;
     let group = cluster.id("co-events");
-    let worker = cluster.run(cluster.app("co-events").agent::<hold>()).await;
+    let worker = cluster.run(cluster.app("co-events").only::<hold>()).await;
     wait_for("all events", LONG, async || HELD.lock().unwrap().len() == 20).await;
     let ack = |n: i64| HELD.lock().unwrap()[&n].ack();
     let mut acked = [false; 20];
@@ -84,7 +84,7 @@ async fn a_slow_agent_holds_back_the_offset_and_a_fast_one_repeats_no_event_afte
     cluster.create("co-pair", 1).await;
     cluster.produce("co-pair", numbers(50)).await;
     let group = cluster.id("co-pair");
-    let app = || cluster.app("co-pair").agent::<slow>().agent::<fast>().setting("commit_cut_timeout", "10s");
+    let app = || cluster.app("co-pair").only::<slow>().agent::<fast>().setting("commit_cut_timeout", "10s");
     let worker = cluster.run(app()).await;
     wait_for("the fast agent", LONG, async || seen("fast").len() == 50).await;
     SLOW_MAY.add_permits(10);
@@ -133,7 +133,7 @@ async fn a_commit_in_the_middle_of_an_event_is_skipped_and_counted() {
     cluster.create("co-middle-out", 1).await;
     cluster.produce("co-middle", numbers(3)).await;
     let group = cluster.id("co-middle");
-    let app = cluster.app("co-middle").agent::<middle>().setting("commit_cut_timeout", "50ms");
+    let app = cluster.app("co-middle").only::<middle>().setting("commit_cut_timeout", "50ms");
     let worker = cluster.run(app).await;
     for n in 0..3 {
         ENTERED.notified().await;
@@ -166,7 +166,7 @@ async fn an_agent_that_only_computes_is_committed_and_stopped_in_the_middle_of_i
     cluster.create("co-busy", 1).await;
     let backlog = 100_000;
     cluster.produce("co-busy", (0..backlog).map(|n| Message::of(n.to_string()))).await;
-    let worker = cluster.run(cluster.app("co-busy").agent::<busy>().setting("broker_commit_interval", "100ms")).await;
+    let worker = cluster.run(cluster.app("co-busy").only::<busy>().setting("broker_commit_interval", "100ms")).await;
     wait_for("a commit", LONG, async || worker.status().counts.commits >= 3).await;
     worker.stop().await.unwrap();
     let done = cluster.done(&cluster.id("co-busy"), "co-busy").await;
@@ -190,7 +190,7 @@ async fn a_stop_commits_all_processed_events_and_a_restart_repeats_none() {
     cluster.produce("co-stop", (0..3_000).map(|n| Message::of(n.to_string()).to(n % 3))).await;
     let group = cluster.id("co-stop");
     // The only commit is that of the stop.
-    let app = || cluster.app("co-stop").agent::<handle>().setting("broker_commit_interval", "1h");
+    let app = || cluster.app("co-stop").only::<handle>().setting("broker_commit_interval", "1h");
     let mut before = 0;
     while before < 3_000 {
         let worker = cluster.run(app()).await;
@@ -223,7 +223,7 @@ async fn an_event_whose_output_was_rejected_is_not_committed() {
     cluster.create_with("co-large-out", 1, &[("max.message.bytes", "10000")]).await;
     cluster.produce("co-large", numbers(10)).await;
     let group = cluster.id("co-large");
-    let app = cluster.app("co-large").agent::<enlarge>();
+    let app = cluster.app("co-large").only::<enlarge>();
     let worker = cluster.run(app).await;
     wait_for("a failure", LONG, async || worker.status().counts.agent_failures > 0).await;
     assert!(cluster.done(&group, "co-large").await <= 5);

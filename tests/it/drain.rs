@@ -30,7 +30,7 @@ async fn a_stop_waits_for_the_current_event_and_the_code_after_the_loop() {
     cluster.create("dr-finish", 1).await;
     cluster.create("dr-finish-out", 1).await;
     cluster.produce("dr-finish", (0..5).map(|n| Message::of(n.to_string()))).await;
-    let worker = cluster.run(cluster.app("dr-finish").agent::<finish>()).await;
+    let worker = cluster.run(cluster.app("dr-finish").only::<finish>()).await;
     ENTERED.notified().await;
     worker.begin_stop();
     let stopped = worker.wait();
@@ -60,7 +60,7 @@ async fn a_stuck_agent_is_dropped_and_its_event_is_not_committed() {
     let cluster = Cluster::start().await;
     cluster.create("dr-stuck", 1).await;
     cluster.produce("dr-stuck", (0..3).map(|n| Message::of(n.to_string()))).await;
-    let app = cluster.app("dr-stuck").agent::<stuck>().setting("shutdown_timeout", "2s");
+    let app = cluster.app("dr-stuck").only::<stuck>().setting("shutdown_timeout", "2s");
     let worker = cluster.run(app.setting("stream_processing_timeout", "300ms")).await;
     ENTERED_STUCK.notified().await;
     crate::harness::wait_for("the stuck agent in the status", crate::harness::LONG, async || !worker.status().ready)
@@ -91,7 +91,7 @@ async fn a_worker_whose_agent_blocks_its_thread_stops_after_the_shutdown_timeout
     let cluster = Cluster::start().await;
     cluster.create("dr-block", 1).await;
     cluster.produce("dr-block", [Message::of("0")]).await;
-    let worker = cluster.run(cluster.app("dr-block").agent::<block>().setting("shutdown_timeout", "1s")).await;
+    let worker = cluster.run(cluster.app("dr-block").only::<block>().setting("shutdown_timeout", "1s")).await;
     crate::harness::wait_for("the agent", crate::harness::LONG, async || BLOCKED.load(Ordering::SeqCst)).await;
     let ended = tokio::time::timeout(Duration::from_secs(20), worker.stop()).await.expect("the worker stops");
     RELEASED.store(true, Ordering::SeqCst);
@@ -117,7 +117,7 @@ async fn an_agent_that_fails_after_the_end_of_its_stream_is_not_restarted() {
     cluster.create("dr-failed-late", 1).await;
     cluster.produce("dr-failed-late", (0..3).map(|n| Message::of(n.to_string()))).await;
     let group = cluster.id("dr-failed-late");
-    let worker = cluster.run(cluster.app("dr-failed-late").agent::<fails_late>()).await;
+    let worker = cluster.run(cluster.app("dr-failed-late").only::<fails_late>()).await;
     cluster.wait_done(&group, "dr-failed-late", 2).await;
     worker.stop().await.unwrap();
     assert_eq!(STARTS.load(Ordering::SeqCst), 2, "one start for planning and one for the partition");
@@ -139,7 +139,7 @@ async fn embedded_a_drain_longer_than_the_session_timeout_still_commits() {
     cluster.create("dr-long", 1).await;
     cluster.create("dr-long-out", 1).await;
     cluster.produce("dr-long", (0..3).map(|n| Message::of(n.to_string()))).await;
-    let app = cluster.app("dr-long").agent::<long>().setting("broker_heartbeat_interval", "300ms");
+    let app = cluster.app("dr-long").only::<long>().setting("broker_heartbeat_interval", "300ms");
     let worker = cluster.run(app.setting("broker_session_timeout", "1s")).await;
     ENTERED_LONG.notified().await;
     worker.stop().await.unwrap();

@@ -48,7 +48,7 @@ async fn a_worker_joins_and_leaves_under_load_and_nothing_is_lost_repeated_or_ou
             producer.send_all((first..first + 200).map(|n| Message::of(n.to_string()).to(n % 8))).await;
         }
     };
-    let app = |name: &str| cluster.app("gr-shared").setting("datadir", cluster.dir(name).display()).agent::<note>();
+    let app = |name: &str| cluster.app("gr-shared").setting("datadir", cluster.dir(name).display()).only::<note>();
     let workers = async {
         let first = cluster.run(app("first")).await;
         shared_out(&[&first], 8).await;
@@ -95,7 +95,7 @@ async fn two_workers_share_both_stages_of_a_group_by() {
     let cluster = Cluster::start().await;
     cluster.create("gr-hop", 4).await;
     cluster.create("gr-hop-out", 1).await;
-    let app = |name: &str| cluster.app("gr-hop").setting("datadir", cluster.dir(name).display()).agent::<hop>();
+    let app = |name: &str| cluster.app("gr-hop").setting("datadir", cluster.dir(name).display()).only::<hop>();
     let first = cluster.run(app("first")).await;
     let second = cluster.run(app("second")).await;
     shared_out(&[&first, &second], 8).await;
@@ -119,7 +119,7 @@ async fn spare(_number: i64) {}
 async fn a_worker_without_partitions_is_ready_and_takes_over() {
     let cluster = Cluster::start().await;
     cluster.create("gr-spare", 1).await;
-    let app = |name: &str| cluster.app("gr-spare").setting("datadir", cluster.dir(name).display()).agent::<spare>();
+    let app = |name: &str| cluster.app("gr-spare").setting("datadir", cluster.dir(name).display()).only::<spare>();
     let first = cluster.run(app("first")).await;
     let second = cluster.run(app("second")).await;
     wait_for("one owner", LONG, async || {

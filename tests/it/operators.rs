@@ -52,7 +52,7 @@ async fn filter_and_map_keep_the_order_and_ack_dropped_events() {
     cluster.create("op-filter-map", 4).await;
     cluster.create("op-filter-map-out", 4).await;
     cluster.produce("op-filter-map", numbers(300)).await;
-    let worker = cluster.run(cluster.app("op-filter-map").agent::<filter_map>()).await;
+    let worker = cluster.run(cluster.app("op-filter-map").only::<filter_map>()).await;
     cluster.wait_done(&cluster.id("op-filter-map"), "op-filter-map", 300).await;
     worker.stop().await.unwrap();
     let keep = |n: i64| (n % 2 == 0 && n % 3 != 0).then_some(n * 10);
@@ -81,7 +81,7 @@ async fn processors_run_in_the_order_they_were_added() {
     cluster.create("op-processors", 2).await;
     cluster.create("op-processors-out", 2).await;
     cluster.produce("op-processors", numbers(40)).await;
-    let worker = cluster.run(cluster.app("op-processors").agent::<processors>()).await;
+    let worker = cluster.run(cluster.app("op-processors").only::<processors>()).await;
     cluster.wait_done(&cluster.id("op-processors"), "op-processors", 40).await;
     worker.stop().await.unwrap();
     let processed = |n: i64| (n != 4).then_some((n + 1) * 100 + 7);
@@ -103,7 +103,7 @@ async fn take_yields_full_batches_and_a_partial_one_after_its_timeout() {
     cluster.create("op-take", 1).await;
     cluster.create("op-take-out", 1).await;
     cluster.produce("op-take", numbers(10)).await;
-    let worker = cluster.run(cluster.app("op-take").agent::<take>()).await;
+    let worker = cluster.run(cluster.app("op-take").only::<take>()).await;
     let group = cluster.id("op-take");
     // Two full batches, and a partial one after the timeout, although no event follows.
     cluster.wait_done(&group, "op-take", 10).await;
@@ -130,7 +130,7 @@ async fn enumerate_counts_in_each_partition() {
     cluster.create("op-enumerate-out", 1).await;
     let click = |partition, n| Message::of(format!(r#"{{"uri":"p{partition}","number":{n}}}"#)).to(partition);
     cluster.produce("op-enumerate", (0..6).map(|n| click(n % 2, n))).await;
-    let worker = cluster.run(cluster.app("op-enumerate").agent::<enumerate>()).await;
+    let worker = cluster.run(cluster.app("op-enumerate").only::<enumerate>()).await;
     let mut out = cluster.read_count("op-enumerate-out", 6).await;
     worker.stop().await.unwrap();
     out.sort_by_key(Message::key_text);
@@ -156,7 +156,7 @@ async fn echo_copies_events_with_key_headers_and_timestamp() {
         cluster.create(topic, 2).await;
     }
     cluster.produce("op-echo", numbers(30)).await;
-    let worker = cluster.run(cluster.app("op-echo").agent::<echo>()).await;
+    let worker = cluster.run(cluster.app("op-echo").only::<echo>()).await;
     cluster.wait_done(&cluster.id("op-echo"), "op-echo", 30).await;
     worker.stop().await.unwrap();
     let copies = cluster.read("op-echo-copy").await;
@@ -186,7 +186,7 @@ async fn through_continues_from_a_topic_with_the_partition_count_of_the_source()
     cluster.create("op-through-out", 3).await;
     cluster.delete("op-through-middle").await;
     cluster.produce("op-through", numbers(60)).await;
-    let worker = cluster.run(cluster.app("op-through").agent::<through>()).await;
+    let worker = cluster.run(cluster.app("op-through").only::<through>()).await;
     let out = cluster.read_count("op-through-out", 60).await;
     cluster.wait_done(&cluster.id("op-through"), "op-through-middle", 60).await;
     worker.stop().await.unwrap();
@@ -223,7 +223,7 @@ async fn group_by_collects_each_key_in_one_partition_with_headers_and_timestamps
     let click = |n: i32| Message::of(format!(r#"{{"uri":"u{}","number":{n}}}"#, n % 7)).to(n % 4);
     let messages = (0..200).map(|n| click(n).header("n", &n.to_string()).at(5_000 + i64::from(n)));
     cluster.produce("op-group-by", messages).await;
-    let worker = cluster.run(cluster.app("op-group-by").agent::<group_by>()).await;
+    let worker = cluster.run(cluster.app("op-group-by").only::<group_by>()).await;
     let out = cluster.read_count("op-group-by-out", 190).await;
     worker.stop().await.unwrap();
     let internal = format!("{}-group_by-uri-repartition", cluster.id("op-group-by"));
@@ -261,7 +261,7 @@ async fn a_stream_can_be_grouped_twice() {
     cluster.create("op-twice-out", 1).await;
     let words = ["ant", "bee", "asp", "crow", "bird"];
     cluster.produce("op-twice", words.map(Message::of)).await;
-    let worker = cluster.run(cluster.app("op-twice").agent::<twice>()).await;
+    let worker = cluster.run(cluster.app("op-twice").only::<twice>()).await;
     let mut out: Vec<_> =
         cluster.read_count("op-twice-out", 5).await.iter().map(|m| (m.key_text(), m.text())).collect();
     worker.stop().await.unwrap();

@@ -36,7 +36,7 @@ async fn an_agent_that_selects_between_a_tick_and_next_is_planned_and_loses_noth
     let cluster = Cluster::start().await;
     cluster.create("plan-tick", 1).await;
     cluster.create("plan-tick-out", 1).await;
-    let worker = cluster.run(cluster.app("plan-tick").agent::<ticking>()).await;
+    let worker = cluster.run(cluster.app("plan-tick").only::<ticking>()).await;
     for n in 0..20 {
         cluster.produce("plan-tick", (n * 10..n * 10 + 10).map(|n: i64| Message::of(n.to_string()))).await;
     }
@@ -60,7 +60,7 @@ async fn with_prelude(mut numbers: Stream<i64>) {
 async fn code_before_the_loop_runs_once_in_planning_and_once_in_each_partition() {
     let cluster = Cluster::start().await;
     cluster.create("plan-prelude", 3).await;
-    let app = cluster.app("plan-prelude").agent::<with_prelude>().build().unwrap();
+    let app = cluster.app("plan-prelude").only::<with_prelude>().build().unwrap();
     app.plan().await.unwrap();
     assert_eq!(PRELUDES.load(Ordering::SeqCst), 1);
     let worker = app.start().await.unwrap();
@@ -84,7 +84,7 @@ async fn blocking(mut numbers: Stream<i64>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prelude_that_never_ends_is_reported_with_the_agents_name() {
-    for app in [App::builder("plan").agent::<never_there>(), App::builder("plan").agent::<blocking>()] {
+    for app in [App::new("plan").only::<never_there>(), App::new("plan").only::<blocking>()] {
         let faults = faults(app.setting("plan_timeout", "200ms")).await;
         assert_eq!(faults.len(), 1);
         let [agent, words] = ["agent `never_there`", "did not reach its stream within 200ms"];
@@ -124,7 +124,7 @@ async fn panicking(_numbers: Stream<i64>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_faults_of_all_agents_are_reported_together() {
-    let app = App::builder("plan").agent::<early>().agent::<early_unawaited>().agent::<blind>();
+    let app = App::new("plan").only::<early>().agent::<early_unawaited>().agent::<blind>();
     let faults = faults(app.agent::<failing>().agent::<panicking>()).await;
     let moved = "sends to topic `plan-out` before it reads its stream; move that into the loop (every agent is started once to learn its topology)";
     let expected = [
@@ -150,7 +150,7 @@ async fn a_group_by_after_the_first_event_is_an_error() {
     let cluster = Cluster::start().await;
     cluster.create("plan-late", 1).await;
     cluster.produce("plan-late", [Message::of("1")]).await;
-    let worker = cluster.run(cluster.app("plan-late").agent::<late_group_by>()).await;
+    let worker = cluster.run(cluster.app("plan-late").only::<late_group_by>()).await;
     let error = worker.wait().await.unwrap_err().to_string();
     let expected = "agent `late_group_by`: group_by `late` comes after the first event, when the topology is fixed; move it before the first `next()`";
     assert_eq!(error, expected);
@@ -171,7 +171,7 @@ async fn circle(numbers: Stream<i64, String>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invalid_topology_is_reported_before_topics_are_subscribed() {
-    let faults = faults(App::builder("plan").agent::<grouped_twice>().agent::<circle>()).await;
+    let faults = faults(App::new("plan").only::<grouped_twice>().agent::<circle>()).await;
     let expected = [
         "agent `circle`: through `plan-circle` leads back to the topic it reads; name another topic",
         "agent `grouped_twice`: group_by `half` occurs twice; give each `group_by` its own name",
@@ -195,7 +195,7 @@ async fn drawn_stream(numbers: Stream<i64>, #[topic("plan-out")] out: Topic<i64,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_plan_names_stages_and_topics_with_their_roles() {
-    let app = App::builder("plan").agent::<drawn_event>().agent::<drawn_stream>().build().unwrap();
+    let app = App::new("plan").only::<drawn_event>().agent::<drawn_stream>().build().unwrap();
     let plan = app.plan().await.unwrap();
     let topics: Vec<_> = plan.topics().map(|topic| format!("{} {}", topic.name(), topic.role())).collect();
     let expected = [

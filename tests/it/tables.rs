@@ -37,7 +37,7 @@ async fn add_placed(mut values: Stream<i64, String>, #[table(partition_by_source
 
 fn adding(cluster: &Cluster, id: &str, topics: &[&str]) -> AppBuilder {
     let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
-    let app = cluster.app(id);
+    let app = cluster.app(id).only::<add>();
     app.agent_with::<add>(|agent| agent.topics(topics))
 }
 
@@ -114,7 +114,7 @@ async fn agents_share_a_table_that_can_be_read_from_outside() {
 
     // A key is found only by the worker that is assigned its partition.
     let second = cluster.app("ta-shared").setting("datadir", cluster.dir("second").display());
-    let second = second.agent_with::<add>(|agent| agent.topic("ta-shared"));
+    let second = second.only::<add>().agent_with::<add>(|agent| agent.topic("ta-shared"));
     let second = second.agent_with::<double>(|agent| agent.topic("ta-shared"));
     let second = cluster.run(second).await;
     let others = second.table::<String, i64>("sums").unwrap();
@@ -142,8 +142,8 @@ async fn misplaced_keys_are_logged_once_and_counted_unless_partitioned_by_source
     cluster.produce("ta-placed", messages).await;
     let of = |agent: faust::AgentOptions| agent.topic("ta-placed");
     for (id, app, misplaced) in [
-        ("ta-misplaced", cluster.app("ta-misplaced").agent_with::<add>(of), 60),
-        ("ta-by-source", cluster.app("ta-by-source").agent_with::<add_placed>(of), 0),
+        ("ta-misplaced", cluster.app("ta-misplaced").only::<add>().agent_with::<add>(of), 60),
+        ("ta-by-source", cluster.app("ta-by-source").only::<add_placed>().agent_with::<add_placed>(of), 0),
     ] {
         let path = cluster.dir(id).join("log");
         let file = Arc::new(File::create(&path).unwrap());

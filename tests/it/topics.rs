@@ -21,7 +21,7 @@ async fn missing_topics_are_created_with_the_declared_partitions() {
     cluster.delete("to-new").await;
     cluster.delete("to-new-out").await;
     let group = cluster.id("to-new");
-    let worker = cluster.run(cluster.app("to-new").agent::<new>().setting("topic_partitions", "3")).await;
+    let worker = cluster.run(cluster.app("to-new").only::<new>().setting("topic_partitions", "3")).await;
     let internal = format!("{group}-new-half-repartition");
     let expected = [("to-new", 3), ("to-new-out", 2), (&internal, 3), (&format!("{group}-dead-letter"), 3)];
     for (topic, partitions) in expected {
@@ -40,7 +40,7 @@ async fn mismatched_topics_are_reported_together_and_not_changed() {
     for (topic, partitions) in [("to-misfit", 4), ("to-misfit-out", 5), (&*internal, 2)] {
         cluster.create(topic, partitions).await;
     }
-    let app = cluster.app("to-misfit").agent_with::<misfit>(|a| a.name("new")).build().unwrap();
+    let app = cluster.app("to-misfit").only::<misfit>().agent_with::<misfit>(|a| a.name("new")).build().unwrap();
     let error = app.start().await.unwrap_err();
     let faust::Error::Setup(faults) = &error else { panic!("{error:?}") };
     let expected = [
@@ -73,7 +73,7 @@ async fn a_worker_waits_for_a_topic_that_it_may_not_create() {
     cluster.delete("to-late").await;
     cluster.create("to-late-out", 1).await;
     cluster.create(&format!("{}-dead-letter", cluster.id("to-late")), 1).await;
-    let app = cluster.app("to-late").agent::<late>().setting("topic_allow_declare", "false").build().unwrap();
+    let app = cluster.app("to-late").only::<late>().setting("topic_allow_declare", "false").build().unwrap();
     let starting = tokio::spawn(async move { app.start().await });
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!starting.is_finished(), "the worker must wait for the topic");
@@ -96,7 +96,7 @@ async fn without_a_commit_a_group_follows_the_offset_reset_setting() {
     cluster.create("to-latest", 1).await;
     cluster.create("to-latest-out", 1).await;
     cluster.produce("to-latest", [Message::of("1"), Message::of("2")]).await;
-    let app = || cluster.app("to-latest").agent::<latest>().setting("consumer_auto_offset_reset", "latest");
+    let app = || cluster.app("to-latest").only::<latest>().setting("consumer_auto_offset_reset", "latest");
     let worker = cluster.run(app()).await;
     cluster.produce("to-latest", [Message::of("3")]).await;
     cluster.wait_done(&cluster.id("to-latest"), "to-latest", 3).await;

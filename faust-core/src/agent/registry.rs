@@ -1,10 +1,9 @@
-//! The agents of an app: discovered at link time or registered one by one, and checked together.
+//! The agents of an app, with its changes, checked together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::def::AgentDef;
-use crate::stage::HookDef;
 
 /// An agent as an app runs it: the definition, with the app's changes.
 #[derive(Clone, Debug)]
@@ -60,27 +59,6 @@ impl AgentEntry {
     fn place(&self) -> String {
         format!("{}:{}", self.def.file, self.def.line)
     }
-}
-
-/// Returns every linked agent, or those of one module and its children, in no particular order.
-pub(crate) fn discover(module: Option<&str>) -> Vec<AgentEntry> {
-    let wanted = |def: &&AgentDef| is_in(def.module, module);
-    inventory::iter::<AgentDef>.into_iter().filter(wanted).map(|def| AgentEntry::new(*def)).collect()
-}
-
-/// Returns every linked hook, selected as by [`discover`].
-pub(crate) fn discover_hooks(module: Option<&str>) -> Vec<HookDef> {
-    inventory::iter::<HookDef>.into_iter().filter(|def| is_in(def.module, module)).copied().collect()
-}
-
-/// Sorts hooks into an order that does not depend on the linker.
-pub(crate) fn sort_hooks(hooks: &mut [HookDef]) {
-    hooks.sort_by_key(|def| (def.table, def.name, def.file, def.line));
-}
-
-/// Returns `true` if the module `own` is `module` or one of its children.
-fn is_in(own: &str, module: Option<&str>) -> bool {
-    module.is_none_or(|module| own.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
 }
 
 /// Sorts the agents by name, since the link order differs from build to build, and returns them with all faults.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::model::Plan;
-use crate::agent::AgentEntry;
+use crate::agent::{AgentEntry, HookEntry};
 use crate::error::{BoxError, Error, chain};
 use crate::stage::context::StageMode;
 use crate::stage::recorder::{Declared, PlanRecorder};
@@ -21,7 +21,7 @@ use crate::stage::{AgentCx, HookDef};
 pub(crate) async fn plan(
     group: &str,
     agents: &[AgentEntry],
-    hooks: &[HookDef],
+    hooks: &[HookEntry],
     timeout: Duration,
 ) -> Result<Plan, Error> {
     let mut planned = Vec::new();
@@ -33,7 +33,10 @@ pub(crate) async fn plan(
         }
     }
     let mut planned_hooks = Vec::new();
-    for def in hooks {
+    let is_taken = |table: &str| {
+        planned.iter().flat_map(|(_, declared)| &declared.tables).any(|factory| *factory.info().name == *table)
+    };
+    for HookEntry { def, .. } in hooks.iter().filter(|hook| hook.required || is_taken(hook.def.table)) {
         match record_hook(group, def) {
             Ok(declared) => planned_hooks.push((*def, declared)),
             Err(more) => faults.extend(more),

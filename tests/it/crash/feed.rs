@@ -25,7 +25,7 @@ pub(super) struct Feed {
 impl Feed {
     /// Starts a feed. Event `n` is sent to partition `n % PARTITIONS`, so that the order in each partition is known.
     pub(super) async fn start(bootstrap: &str, input: &str, run: u64, per_second: u32) -> Self {
-        let client = App::builder("crash-feed").setting("broker", bootstrap).client().await.unwrap();
+        let client = App::new("crash-feed").setting("broker", bootstrap).client().await.unwrap();
         let topic: Topic<u64, Number> = client.topic(input).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

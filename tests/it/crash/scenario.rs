@@ -72,7 +72,7 @@ impl Scenario {
         let id = format!("crash-{name}-{run}");
         let input = format!("{id}.numbers");
         let links = work.links(&id, &input);
-        let client = App::builder("crash-admin").setting("broker", broker.bootstrap()).client().await.unwrap();
+        let client = App::new("crash-admin").setting("broker", broker.bootstrap()).client().await.unwrap();
         let admin = client.transport().admin().unwrap();
         let topics: BTreeSet<_> = links.iter().flat_map(|link| [link.from.clone(), link.to.clone()]).collect();
         let topics: Vec<_> = topics.into_iter().collect();

@@ -53,16 +53,18 @@ impl Work {
 
     /// Returns the app, which reads `input`.
     pub(super) fn app(self, id: &str, input: &str) -> AppBuilder {
-        let app = App::builder(id);
+        let app = App::new(id);
         let input = input.to_owned();
         match self {
             Self::FilterAndGroup => {
-                app.agent_with::<keep>(|a| a.topic(&*input)).agent_with::<regroup>(|a| a.topic(&*input))
+                app.only::<keep>().agent_with::<keep>(|a| a.topic(&*input)).agent_with::<regroup>(|a| a.topic(&*input))
             }
-            Self::TwoPaces => app.agent_with::<fast>(|a| a.topic(&*input)).agent_with::<slow>(|a| a.topic(&*input)),
-            Self::Awaiting => app.agent_with::<ponder>(|a| a.topic(&*input)),
-            Self::Count => app.agent_with::<count>(|a| a.topic(&*input)),
-            Self::Tally => app.agent_with::<tally>(|a| a.topic(&*input)),
+            Self::TwoPaces => {
+                app.only::<fast>().agent_with::<fast>(|a| a.topic(&*input)).agent_with::<slow>(|a| a.topic(&*input))
+            }
+            Self::Awaiting => app.only::<ponder>().agent_with::<ponder>(|a| a.topic(&*input)),
+            Self::Count => app.only::<count>().agent_with::<count>(|a| a.topic(&*input)),
+            Self::Tally => app.only::<tally>().agent_with::<tally>(|a| a.topic(&*input)),
         }
     }
 

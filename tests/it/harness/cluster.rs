@@ -65,7 +65,7 @@ impl Cluster {
         // `RUST_LOG=info cargo test --test it NAME -- --nocapture` shows the log of a test's workers.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
-        let client = App::builder("test").setting("broker", &bootstrap).client().await.unwrap();
+        let client = App::new("test").setting("broker", &bootstrap).client().await.unwrap();
         let sink = client.transport().sink().unwrap();
         Self { is_real: server.is_none(), server, bootstrap, client, sink, dir: tempfile::tempdir().unwrap() }
     }
@@ -107,7 +107,7 @@ impl Cluster {
     /// Returns the builder of an app on this cluster, without agents, that commits and detects failures quickly.
     pub(crate) fn app(&self, id: &str) -> AppBuilder {
         let id = self.id(id);
-        let builder = App::builder(&id).setting("datadir", self.dir(&id).display());
+        let builder = App::new(&id).setting("datadir", self.dir(&id).display());
         quick_settings(&self.bootstrap).into_iter().fold(builder, |builder, (name, value)| builder.setting(name, value))
     }
 
