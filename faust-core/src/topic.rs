@@ -47,6 +47,19 @@ impl<K: Data, V: Data> Topic<K, V> {
     ///
     /// # Errors
     /// Returns an error if the message cannot be encoded, or if the producer rejects it permanently.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::topic::Topic;
+    /// let (totals, sent) = Topic::<String, i64>::recorded("totals")?;
+    /// totals.send(&"a".to_owned(), &1).await?;
+    /// totals.send(&"b".to_owned(), &2).await?;
+    /// assert_eq!(sent.values()?, [1, 2]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// # })?;
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn send<'a>(&'a self, key: &K, value: &V) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
         self.send_with(key, value, |message| message)
     }
@@ -55,21 +68,41 @@ impl<K: Data, V: Data> Topic<K, V> {
     ///
     /// # Errors
     /// Same as [`send`](Self::send).
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::topic::Topic;
+    /// # #[faust_macros::record(crate = faust_core, key = user)] struct Login { user: String }
+    /// let (logins, sent) = Topic::<String, Login>::recorded("logins")?;
+    /// logins.send_value(&Login { user: "ada".to_owned() }).await?;
+    /// assert_eq!(sent.messages()[0].key.as_deref(), Some(&b"ada"[..]));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// # })?;
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn send_value<'a>(&'a self, value: &V) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
         self.hand_over(None, value, SendOptions::default())
     }
 
     /// Sends a message with a given partition, timestamp or headers.
     ///
-    /// ```
-    /// # use faust_core::{topic::Topic, time::Timestamp};
-    /// # async fn example(topic: Topic<String, i64>) -> Result<(), faust_core::error::Error> {
-    /// topic.send_with(&"k".to_owned(), &1, |m| m.timestamp(Timestamp(1_700_000_000_000)).header("source", "lesson")).await
-    /// # }
-    /// ```
-    ///
     /// # Errors
     /// Same as [`send`](Self::send).
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::{time::Timestamp, topic::Topic};
+    /// let (totals, sent) = Topic::<String, i64>::recorded("totals")?;
+    /// let time = Timestamp(1_700_000_000_000);
+    /// totals.send_with(&"a".to_owned(), &1, |m| m.timestamp(time).header("source", "lesson")).await?;
+    /// let message = &sent.messages()[0];
+    /// assert_eq!((message.timestamp, message.headers.get_str("source")), (time, Some("lesson")));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// # })?;
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn send_with<'a, F: FnOnce(SendOptions) -> SendOptions>(
         &'a self,
         key: &K,
@@ -128,6 +161,14 @@ impl<K: Data, V: Data> Topic<K, V> {
     }
 
     /// Returns the topic's name.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::topic::Topic;
+    /// let (totals, _) = Topic::<String, i64>::recorded("totals")?;
+    /// assert_eq!(totals.name(), "totals");
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn name(&self) -> &str {
         &self.inner.name
     }
@@ -136,6 +177,22 @@ impl<K: Data, V: Data> Topic<K, V> {
     ///
     /// # Errors
     /// Returns an error if a type has no codec.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::{error::Error, topic::Topic};
+    /// async fn square(number: i64, squares: Topic<String, i64>) -> Result<(), Error> {
+    ///     squares.send(&number.to_string(), &(number * number)).await
+    /// }
+    ///
+    /// let (squares, sent) = Topic::recorded("squares")?;
+    /// square(3, squares).await?;
+    /// assert_eq!(sent.values()?, [9]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// # })?;
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn recorded(name: &str) -> Result<(Self, Recorded<K, V>), Error> {
         let messages = Arc::default();
         let topic = Self::new(&TopicDecl::new(""), name, Binding::Detached(Arc::clone(&messages)))?;
@@ -234,6 +291,20 @@ pub struct Recorded<K, V> {
 
 impl<K: Data, V: Data> Recorded<K, V> {
     /// Returns the encoded messages sent so far.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::topic::Topic;
+    /// let (totals, sent) = Topic::<String, i64>::recorded("totals")?;
+    /// totals.send(&"a".to_owned(), &1).await?;
+    /// let messages = sent.messages();
+    /// assert_eq!(messages[0].key.as_deref(), Some(&b"a"[..]));
+    /// assert_eq!(messages[0].payload.as_deref(), Some(&b"1"[..]));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// # })?;
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn messages(&self) -> Vec<OwnedMessage> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -242,6 +313,19 @@ impl<K: Data, V: Data> Recorded<K, V> {
     ///
     /// # Errors
     /// Returns an error if a value cannot be decoded by its own codec.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::topic::Topic;
+    /// let (totals, sent) = Topic::<String, i64>::recorded("totals")?;
+    /// assert!(sent.values()?.is_empty());
+    /// totals.send(&"a".to_owned(), &1).await?;
+    /// assert_eq!(sent.values()?, [1]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// # })?;
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn values(&self) -> Result<Vec<V>, Error> {
         let decode = |message: OwnedMessage| self.topic.inner.value.decode(message.payload.as_deref());
         let decoded: Result<_, _> = self.messages().into_iter().map(decode).collect();

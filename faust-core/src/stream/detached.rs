@@ -14,14 +14,15 @@ use crate::time::Timestamp;
 impl<V: Send + 'static> Stream<V, RawKey> {
     /// Creates a stream of these values, for calling an agent's function in a unit test. It ends after the last value.
     ///
+    /// # Examples
     /// ```
-    /// # async fn example() {
-    /// let mut stream = faust_core::stream::Stream::from_iter([1, 2, 3]).filter(|n| n % 2 == 1);
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut stream = Stream::from_iter([1, 2]);
     /// assert_eq!(stream.next().await, Some(1));
-    /// assert_eq!(stream.next().await, Some(3));
+    /// assert_eq!(stream.next().await, Some(2));
     /// assert_eq!(stream.next().await, None);
-    /// # }
-    /// # futures_util::FutureExt::now_or_never(example()).expect("nothing to wait for");
+    /// # });
     /// ```
     #[allow(clippy::should_implement_trait, reason = "`collect` into a stream would lose the key type")]
     pub fn from_iter<I>(values: I) -> Self
@@ -35,6 +36,16 @@ impl<V: Send + 'static> Stream<V, RawKey> {
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Creates a stream of these keys and values. See [`from_iter`](Stream::from_iter).
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut stream = Stream::from_pairs([("a", 1), ("b", 2)]).items();
+    /// assert_eq!(stream.next().await, Some(("a", 1)));
+    /// assert_eq!(stream.next().await, Some(("b", 2)));
+    /// # });
+    /// ```
     pub fn from_pairs<I>(pairs: I) -> Self
     where
         I: IntoIterator<Item = (K, V)>,
@@ -46,11 +57,11 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     }
 }
 
-/// Runs the body of an example on a runtime of its own.
+/// Runs the body of an example on a runtime of its own, and returns its result.
 #[doc(hidden)]
-pub fn doc_test(example: impl Future<Output = ()>) {
+pub fn doc_test<R>(example: impl Future<Output = R>) -> R {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime for one thread").block_on(example);
+    runtime.expect("a runtime for one thread").block_on(example)
 }
 
 type Pairs<V, K> = Box<dyn Iterator<Item = (K, V)> + Send>;

@@ -19,6 +19,18 @@ impl<V: Data, K: Data> Stream<V, K> {
     /// Sends every value to `topic` and passes it on.
     ///
     /// The value is sent as the preceding operators have produced it, with the event's key, headers and timestamp.
+    ///
+    /// A stream of given values, as in this example, has no broker: its values are only passed on.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut doubled = Stream::from_iter([1, 2]).map(|n| n * 2).echo("doubled");
+    /// assert_eq!(doubled.next().await, Some(2));
+    /// assert_eq!(doubled.next().await, Some(4));
+    /// # });
+    /// ```
     pub fn echo(self, topic: &str) -> Self {
         if let StreamOrigin::Agent(StageMode::Planning(recorder)) = &self.origin {
             recorder.writes(topic);

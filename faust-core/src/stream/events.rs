@@ -18,12 +18,37 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// If the agent returns `Ok` after the stream's end, every event that is still not acked is acked: wait for your
     /// handlers before you return.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut events = Stream::from_iter([1, 2]).events();
+    /// let (first, second) = (events.next().await, events.next().await);
+    /// for event in [second, first].into_iter().flatten() {
+    ///     println!("{} is finished", event.value());
+    ///     event.ack();
+    /// }
+    /// assert!(events.next().await.is_none());
+    /// # });
+    /// ```
     pub fn events(mut self) -> Events<V, K> {
         self.finish_current();
         Events { stream: self }
     }
 
     /// Alias of [`events`](Self::events), under Faust's name.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut events = Stream::from_iter([1]).noack();
+    /// let event = events.next().await.expect("the stream has one value");
+    /// event.ack();
+    /// assert_eq!(event.into_value(), 1);
+    /// # });
+    /// ```
     pub fn noack(self) -> Events<V, K> {
         self.events()
     }
@@ -38,6 +63,20 @@ pub struct Events<V, K = RawKey> {
 
 impl<V: Send + 'static, K: Send + 'static> Events<V, K> {
     /// Returns the next event, or `None` when the worker drains or the partition is revoked.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut events = Stream::from_iter(["a", "b"]).events();
+    /// let mut seen = Vec::new();
+    /// while let Some(event) = events.next().await {
+    ///     event.ack();
+    ///     seen.push(event.into_value());
+    /// }
+    /// assert_eq!(seen, ["a", "b"]);
+    /// # });
+    /// ```
     pub async fn next(&mut self) -> Option<Event<V, K>> {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }

@@ -52,11 +52,36 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// The previous event is acked, and thus included in the next commit. The method is cancel safe: as a branch of
     /// `select!`, it loses nothing if another branch completes first.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut numbers = Stream::from_iter([1, 2, 3]);
+    /// let mut sum = 0;
+    /// while let Some(number) = numbers.next().await {
+    ///     sum += number;
+    /// }
+    /// assert_eq!(sum, 6);
+    /// # });
+    /// ```
     pub async fn next(&mut self) -> Option<V> {
         self.next_item().await.map(|item| item.value)
     }
 
     /// Returns the next value with its key, headers, timestamp and position. Acks as [`next`](Self::next) does.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut prices = Stream::from_pairs([("tea", 3)]);
+    /// if let Some(event) = prices.next_event().await {
+    ///     assert_eq!((event.key(), event.value(), event.offset()), (&"tea", &3, 0));
+    /// }
+    /// assert!(prices.next_event().await.is_none());
+    /// # });
+    /// ```
     pub async fn next_event(&mut self) -> Option<Event<V, K>> {
         self.next_item().await.map(|item| Event::new(item, &self.origin, false))
     }

@@ -14,6 +14,7 @@ use crate::stage::context::StageMode;
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Keeps the events for which `keep` returns `true`. The others are acknowledged.
     ///
+    /// # Examples
     /// ```
     /// # faust_core::stream::doc_test(async {
     /// # use faust_core::stream::Stream;
@@ -27,6 +28,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
 
     /// Converts every value. Key, headers and time stay the same.
     ///
+    /// # Examples
     /// ```
     /// # faust_core::stream::doc_test(async {
     /// # use faust_core::stream::Stream;
@@ -40,6 +42,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
 
     /// Converts every value or drops it. Dropped events are acknowledged.
     ///
+    /// # Examples
     /// ```
     /// # faust_core::stream::doc_test(async {
     /// # use faust_core::stream::Stream;
@@ -53,6 +56,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
 
     /// Converts every value asynchronously. The next event starts when the future has completed, so the order is kept.
     ///
+    /// # Examples
     /// ```
     /// # faust_core::stream::doc_test(async {
     /// # use faust_core::stream::Stream;
@@ -75,6 +79,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
 
     /// Keeps the events for which the future of `keep` resolves to `true`. The others are acknowledged.
     ///
+    /// # Examples
     /// ```
     /// # faust_core::stream::doc_test(async {
     /// # use faust_core::stream::Stream;
@@ -98,6 +103,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
 
     /// Faust's name for [`map`](Self::map), which new code should use.
     ///
+    /// # Examples
     /// ```
     /// # faust_core::stream::doc_test(async {
     /// # use faust_core::stream::Stream;

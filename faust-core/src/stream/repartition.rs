@@ -28,6 +28,16 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// `name` names the grouping and its topic, `<app>-<agent>-<name>-repartition`, which has as many partitions as the
     /// source. Values are sent as the preceding operators have produced them, with their headers and timestamps.
     /// Filtering before `group_by` costs less than filtering after it, because dropped events are not sent.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut by_parity = Stream::from_iter([1, 2]).group_by("parity", |n: &i64| n % 2 == 0).items();
+    /// assert_eq!(by_parity.next().await, Some((false, 1)));
+    /// assert_eq!(by_parity.next().await, Some((true, 2)));
+    /// # });
+    /// ```
     pub fn group_by<G: Data>(self, name: &str, key: impl Fn(&V) -> G + Send + Sync + 'static) -> Stream<V, G> {
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| Ok(key(value)));
         self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, rekey)
@@ -36,12 +46,16 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// Repartitions the stream by the field that the record declares with `key = field`, decoded as `G`. See
     /// [`group_by`](Self::group_by).
     ///
+    /// # Examples
     /// ```
+    /// # faust_core::stream::doc_test(async {
     /// # use faust_core::stream::Stream;
     /// # #[faust_macros::record(crate = faust_core, key = uri)] struct Click { uri: String, number: i64 }
-    /// # fn example(clicks: Stream<Click>) -> Stream<Click, String> {
-    /// clicks.group_by_key::<String>("uri")
-    /// # }
+    /// let clicks = Stream::from_iter([Click { uri: "/a".to_owned(), number: 1 }]);
+    /// let mut by_uri = clicks.group_by_key::<String>("uri").items();
+    /// let (key, click) = by_uri.next().await.expect("the stream has one value");
+    /// assert_eq!((key.as_str(), click.number), ("/a", 1));
+    /// # });
     /// ```
     pub fn group_by_key<G: Data>(self, name: &str) -> Stream<V, G> {
         let (of, coder) = (key_of::<V>(), Coder::<G>::resolve(None, Role::Key));
@@ -65,6 +79,16 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// Like [`group_by`](Self::group_by), through a topic of `partitions` partitions instead of as many as the source
     /// has. For a source with few partitions, a larger number allows more parallelism, since each partition is
     /// processed separately.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut by_digit = Stream::from_iter([17, 27]).group_by_into("digit", 10, |n: &i64| n % 10).items();
+    /// assert_eq!(by_digit.next().await, Some((7, 17)));
+    /// assert_eq!(by_digit.next().await, Some((7, 27)));
+    /// # });
+    /// ```
     pub fn group_by_into<G: Data>(
         self,
         name: &str,
@@ -110,6 +134,15 @@ impl<V: Data, K: Data + Clone> Stream<V, K> {
     /// operators have produced it.
     ///
     /// The topic is declared at start-up. If it does not exist, it is created with the source's partition count.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut orders = Stream::from_pairs([("a".to_owned(), 1)]).through("orders.checked").items();
+    /// assert_eq!(orders.next().await, Some(("a".to_owned(), 1)));
+    /// # });
+    /// ```
     pub fn through(self, topic: &str) -> Stream<V, K> {
         self.hop(RepartitionTarget::Named(topic.to_owned()), Arc::new(|_, key: &K| Ok(key.clone())))
     }

@@ -14,12 +14,32 @@ use crate::stage::context::StageMode;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// Returns a stream of keys and values.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut prices = Stream::from_pairs([("tea", 3), ("milk", 2)]).items();
+    /// assert_eq!(prices.next().await, Some(("tea", 3)));
+    /// assert_eq!(prices.next().await, Some(("milk", 2)));
+    /// # });
+    /// ```
     pub fn items(self) -> Items<V, K> {
         Items { stream: self }
     }
 
     /// Returns a stream of values numbered from `start`. The count is local to this partition, and begins again
     /// whenever the agent starts.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut numbered = Stream::from_iter(["a", "b"]).enumerate(1);
+    /// assert_eq!(numbered.next().await, Some((1, "a")));
+    /// assert_eq!(numbered.next().await, Some((2, "b")));
+    /// # });
+    /// ```
     pub fn enumerate(self, start: u64) -> Enumerated<V, K> {
         Enumerated { stream: self, count: start }
     }
@@ -28,6 +48,21 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// `within` after its first value.
     ///
     /// The following `next()` acks the batch as a whole. Empty batches are never yielded.
+    ///
+    /// The name is Faust's. Rust's name would be `chunks_timeout`, as in `tokio-stream`; it is unrelated to the `take` of
+    /// iterators, which ends after a number of items.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// # use std::time::Duration;
+    /// let mut batches = Stream::from_iter([1, 2, 3]).take(2, Duration::from_secs(1));
+    /// assert_eq!(batches.next().await, Some(vec![1, 2]));
+    /// assert_eq!(batches.next().await, Some(vec![3]));
+    /// assert_eq!(batches.next().await, None);
+    /// # });
+    /// ```
     pub fn take(mut self, max: usize, within: Duration) -> Batches<V, K> {
         self.finish_current();
         Batches { stream: self, max: max.max(1), within, batch: Vec::new(), deadline: None, out: false }
@@ -43,6 +78,15 @@ pub struct Items<V, K = RawKey> {
 
 impl<V: Send + 'static, K: Send + 'static> Items<V, K> {
     /// Returns the next key and value. Acks as [`Stream::next`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut items = Stream::from_pairs([("tea", 3)]).items();
+    /// assert_eq!((items.next().await, items.next().await), (Some(("tea", 3)), None));
+    /// # });
+    /// ```
     pub async fn next(&mut self) -> Option<(K, V)> {
         self.stream.next_item().await.map(|item| (item.key, item.value))
     }
@@ -58,6 +102,15 @@ pub struct Enumerated<V, K = RawKey> {
 
 impl<V: Send + 'static, K: Send + 'static> Enumerated<V, K> {
     /// Returns the next number and value. Acks as [`Stream::next`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// let mut numbered = Stream::from_iter(["a"]).enumerate(0);
+    /// assert_eq!((numbered.next().await, numbered.next().await), (Some((0, "a")), None));
+    /// # });
+    /// ```
     pub async fn next(&mut self) -> Option<(u64, V)> {
         let value = self.stream.next().await?;
         self.count += 1;
@@ -83,11 +136,37 @@ pub struct Batches<V, K = RawKey> {
 impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
     /// Returns the next batch of values, and acks the previous one. When the stream of a partition ends, it returns
     /// `None`, and the events of an incomplete batch are read again later.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// # use std::time::Duration;
+    /// let mut batches = Stream::from_iter(1..=5).take(3, Duration::from_secs(1));
+    /// let mut sums = Vec::new();
+    /// while let Some(batch) = batches.next().await {
+    ///     sums.push(batch.iter().sum::<i32>());
+    /// }
+    /// assert_eq!(sums, [6, 9]);
+    /// # });
+    /// ```
     pub async fn next(&mut self) -> Option<Vec<V>> {
         Some(self.next_events().await?.into_iter().map(Event::into_value).collect())
     }
 
     /// Returns the next batch of events, with keys, headers, timestamps and positions.
+    ///
+    /// # Examples
+    /// ```
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::stream::Stream;
+    /// # use std::time::Duration;
+    /// let mut batches = Stream::from_pairs([("a", 1), ("b", 2)]).take(10, Duration::from_secs(1));
+    /// let batch = batches.next_events().await.unwrap_or_default();
+    /// let keys: Vec<_> = batch.iter().map(|event| *event.key()).collect();
+    /// assert_eq!(keys, ["a", "b"]);
+    /// # });
+    /// ```
     pub async fn next_events(&mut self) -> Option<Vec<Event<V, K>>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }

@@ -22,13 +22,16 @@ use crate::table_state::TableValue;
 /// reads are allowed anywhere after the first `next()`. An error (a store that cannot be read, a value that its codec
 /// rejects) fails the agent, as an error returned by the agent would.
 ///
+/// A key is passed by reference, in any borrowed form of its type: `"a"` for `String`, `&bytes[..]` for `Vec<u8>`.
+///
+/// # Examples
 /// ```
 /// # use faust_core::table::Table;
 /// let counts: Table<String, u64> = Table::in_memory("counts");
-/// counts.update(&"a".to_owned(), |count| *count += 1);
-/// counts.update(&"a".to_owned(), |count| *count += 1);
-/// assert_eq!(counts.get(&"a".to_owned()), 2);
-/// assert_eq!((counts.get(&"b".to_owned()), counts.len()), (0, 1), "reading writes nothing");
+/// counts.update("a", |count| *count += 1);
+/// counts.update("a", |count| *count += 1);
+/// assert_eq!(counts.get("a"), 2);
+/// assert_eq!((counts.get("b"), counts.len()), (0, 1), "reading writes nothing");
 /// ```
 pub struct Table<K, V> {
     handle: TableHandle<K, V>,
@@ -39,11 +42,31 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Panics
     /// Panics if a type has no codec.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let counts: Table<String, u64> = Table::in_memory("counts");
+    /// counts.set("a", 3);
+    /// assert_eq!(counts.get("a"), 3);
+    /// ```
     pub fn in_memory(name: &str) -> Self {
         Self { handle: TableHandle::detached(&TableDecl::new(), name) }
     }
 
     /// Returns a copy of the key's value, or `None` if there is none, regardless of the default.
+    ///
+    /// This is the `get` of std's maps. [`get`](Self::get) returns the default for a missing key instead of an `Option`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// prices.set("tea", 0);
+    /// assert_eq!(prices.find("tea"), Some(0));
+    /// assert_eq!(prices.find("milk"), None);
+    /// assert_eq!(prices.get("milk"), 0);
+    /// ```
     pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -53,6 +76,15 @@ impl<K: Data, V: TableValue> Table<K, V> {
 
     /// Passes a reference to the key's value to `look`, without copying the value. The closure may use the table,
     /// except for this key.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let names: Table<u64, String> = Table::in_memory("names");
+    /// names.set(&7, "Ada".to_owned());
+    /// let length = names.with(&7, |name| name.map_or(0, String::len));
+    /// assert_eq!(length, 3);
+    /// ```
     pub fn with<Q: KeyRef + ?Sized, R>(&self, key: &Q, look: impl FnOnce(Option<&V>) -> R) -> R
     where
         K: Borrow<Q>,
@@ -61,6 +93,16 @@ impl<K: Data, V: TableValue> Table<K, V> {
     }
 
     /// Returns `true` if the key has a value.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let seen: Table<Vec<u8>, bool> = Table::in_memory("seen");
+    /// let packet = [1, 2, 3, 4];
+    /// seen.set(&packet[..2], true);
+    /// assert!(seen.contains(&packet[..2]));
+    /// assert!(!seen.contains(&packet[2..]));
+    /// ```
     pub fn contains<Q: KeyRef + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -69,6 +111,15 @@ impl<K: Data, V: TableValue> Table<K, V> {
     }
 
     /// Sets the key's value.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// prices.set("tea", 3);
+    /// prices.set("tea", 4);
+    /// assert_eq!(prices.find("tea"), Some(4));
+    /// ```
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
     where
         K: Borrow<Q>,
@@ -77,6 +128,14 @@ impl<K: Data, V: TableValue> Table<K, V> {
     }
 
     /// Sets the key's value and returns the previous one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// assert_eq!(prices.insert("tea", 3), None);
+    /// assert_eq!(prices.insert("tea", 4), Some(3));
+    /// ```
     pub fn insert<Q: KeyRef + ?Sized>(&self, key: &Q, value: V) -> Option<V>
     where
         K: Borrow<Q>,
@@ -85,6 +144,15 @@ impl<K: Data, V: TableValue> Table<K, V> {
     }
 
     /// Removes the key's value and returns it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// prices.set("tea", 3);
+    /// assert_eq!(prices.remove("tea"), Some(3));
+    /// assert_eq!(prices.remove("tea"), None);
+    /// ```
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -98,12 +166,13 @@ impl<K: Data, V: TableValue> Table<K, V> {
     /// Returns the entry of a key, for changes in several steps. It cannot be held across an `await`, during which
     /// others may need the table.
     ///
+    /// # Examples
     /// ```
     /// # use faust_core::table::Table;
     /// let seen: Table<String, Vec<u32>> = Table::in_memory("seen");
-    /// seen.entry(&"a".to_owned()).or_default().push(1);
-    /// seen.entry(&"a".to_owned()).or_default().push(2);
-    /// assert_eq!(seen.get(&"a".to_owned()), [1, 2]);
+    /// seen.entry("a").or_default().push(1);
+    /// seen.entry("a").and_modify(|list| list.push(2)).or_default();
+    /// assert_eq!(seen.get("a"), [1, 2]);
     /// ```
     pub fn entry<Q: KeyRef + ?Sized>(&self, key: &Q) -> Entry<'_, K, V>
     where
@@ -113,32 +182,87 @@ impl<K: Data, V: TableValue> Table<K, V> {
     }
 
     /// Returns every key and value of this partition at the time of the call, in the order of the encoded keys.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// prices.set("tea", 3);
+    /// prices.set("milk", 2);
+    /// let all: Vec<_> = prices.iter().collect();
+    /// assert_eq!(all, [("milk".to_owned(), 2), ("tea".to_owned(), 3)]);
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V> {
         self.handle.scan((Bound::Unbounded, Bound::Unbounded))
     }
 
     /// Returns the keys of this partition, like [`iter`](Self::iter).
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// prices.set("tea", 3);
+    /// prices.set("milk", 2);
+    /// assert_eq!(prices.keys().collect::<Vec<_>>(), ["milk", "tea"]);
+    /// ```
     pub fn keys(&self) -> impl Iterator<Item = K> + use<K, V> {
         self.iter().map(|(key, _)| key)
     }
 
     /// Returns the values of this partition, like [`iter`](Self::iter).
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// prices.set("tea", 3);
+    /// prices.set("milk", 2);
+    /// assert_eq!(prices.values().sum::<u64>(), 5);
+    /// ```
     pub fn values(&self) -> impl Iterator<Item = V> + use<K, V> {
         self.iter().map(|(_, value)| value)
     }
 
     /// Returns the number of keys that have a value in this partition. If the store holds more entries than memory
     /// does, all of them are counted one by one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// prices.set("tea", 3);
+    /// prices.set("milk", 2);
+    /// assert_eq!(prices.len(), 2);
+    /// ```
     pub fn len(&self) -> usize {
         self.handle.count()
     }
 
     /// Returns `true` if no key has a value.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// assert!(prices.is_empty());
+    /// prices.set("tea", 3);
+    /// assert!(!prices.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Removes all values of this partition.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// prices.set("tea", 3);
+    /// prices.clear();
+    /// assert_eq!((prices.find("tea"), prices.len()), (None, 0));
+    /// ```
     pub fn clear(&self) {
         for (key, _) in self.iter() {
             self.remove(&key);
@@ -146,6 +270,16 @@ impl<K: Data, V: TableValue> Table<K, V> {
     }
 
     /// Removes the values for which `keep` returns `false`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// prices.set("tea", 3);
+    /// prices.set("milk", 2);
+    /// prices.retain(|_, price| *price > 2);
+    /// assert_eq!(prices.keys().collect::<Vec<_>>(), ["tea"]);
+    /// ```
     pub fn retain(&self, keep: impl Fn(&K, &V) -> bool) {
         for (key, value) in self.iter() {
             if !keep(&key, &value) {
@@ -155,6 +289,13 @@ impl<K: Data, V: TableValue> Table<K, V> {
     }
 
     /// Returns the table's name.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let prices: Table<String, u64> = Table::in_memory("prices");
+    /// assert_eq!(prices.name(), "prices");
+    /// ```
     pub fn name(&self) -> &str {
         self.handle.name()
     }
@@ -162,6 +303,20 @@ impl<K: Data, V: TableValue> Table<K, V> {
 
 impl<K: Data, V: TableValue + Default> Table<K, V> {
     /// Returns a copy of the key's value, or the default: `V::default()`, or the value of `#[table(default = ..)]`.
+    ///
+    /// A missing key reads as the default, as Faust's `table[key]` does. This is the one deliberate departure from std's
+    /// maps, whose `get` returns an `Option`: here that method is [`find`](Self::find). Unlike Python's `defaultdict`,
+    /// reading a missing key does not insert it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let counts: Table<String, u64> = Table::in_memory("counts");
+    /// counts.set("a", 3);
+    /// assert_eq!(counts.get("a"), 3);
+    /// assert_eq!(counts.get("b"), 0);
+    /// assert_eq!(counts.find("b"), None);
+    /// ```
     pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> V
     where
         K: Borrow<Q>,
@@ -170,6 +325,18 @@ impl<K: Data, V: TableValue + Default> Table<K, V> {
     }
 
     /// Changes the key's value in place, starting from the default if there is none, and returns the closure's result.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::table::Table;
+    /// let counts: Table<String, u64> = Table::in_memory("counts");
+    /// counts.update("a", |count| *count += 2);
+    /// let count = counts.update("a", |count| {
+    ///     *count += 1;
+    ///     *count
+    /// });
+    /// assert_eq!((count, counts.get("a")), (3, 3));
+    /// ```
     pub fn update<Q: KeyRef + ?Sized, R>(&self, key: &Q, change: impl FnOnce(&mut V) -> R) -> R
     where
         K: Borrow<Q>,
@@ -184,6 +351,7 @@ impl<K: OrderedKey, V: TableValue> Table<K, V> {
     ///
     /// For text and bytes, only that range is read from the store; for other keys, the whole partition.
     ///
+    /// # Examples
     /// ```
     /// # use faust_core::table::Table;
     /// let stock: Table<i64, u32> = Table::in_memory("stock");

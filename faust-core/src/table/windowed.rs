@@ -35,12 +35,36 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Panics
     /// Panics if a type has no codec or the windows are invalid.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// assert_eq!(sums.at_time(Timestamp(19_999)).get("a").current(), 3);
+    /// assert_eq!(sums.at_time(Timestamp(20_000)).get("a").current(), 0);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn in_memory(name: &str, spec: WindowSpec) -> Self {
         let decl = TableDecl { window: Some(WindowDecl::of(spec)), ..TableDecl::new() };
         Self { handle: TableHandle::detached(&decl, name), spec, relative_to: RelativeTo::Stream }
     }
 
     /// Sets the key's value in every window that contains the event.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # // Windows so long that the example does not cross the end of one.
+    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
+    /// sums.set("a", 3);
+    /// assert_eq!(sums.get("a").current(), 3);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
     where
         K: Borrow<Q>,
@@ -49,6 +73,19 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     }
 
     /// Removes the key's value from every window that contains the event.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # // Windows so long that the example does not cross the end of one.
+    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
+    /// sums.set("a", 3);
+    /// sums.remove("a");
+    /// assert_eq!(sums.get("a").find_current(), None);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -57,6 +94,19 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     }
 
     /// Returns `true` if the key has a value in the latest window that contains the event.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # // Windows so long that the example does not cross the end of one.
+    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
+    /// sums.set("a", 3);
+    /// assert!(sums.contains("a"));
+    /// assert!(!sums.contains("b"));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn contains<Q: KeyRef + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -65,6 +115,21 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     }
 
     /// Returns the key's values by window, to select one from.
+    ///
+    /// Unlike [`get`](Self::get), the method does not require that the value type has a default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # // Windows so long that the example does not cross the end of one.
+    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
+    /// sums.set("a", 3);
+    /// assert_eq!(sums.windows_of("a").find_current(), Some(3));
+    /// assert_eq!(sums.windows_of("b").find_current(), None);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn windows_of<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'_, K, V>
     where
         K: Borrow<Q>,
@@ -74,16 +139,24 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
 
     /// Returns the table as of a given event, such as one of a batch.
     ///
+    /// # Examples
     /// ```
-    /// # use faust_core::{stream::Stream, table::WindowedTable};
-    /// # async fn example(clicks: Stream<String>, counts: WindowedTable<String, u64>) {
-    /// let mut batches = clicks.take(100, std::time::Duration::from_secs(1));
+    /// # faust_core::stream::doc_test(async {
+    /// # use faust_core::{stream::Stream, table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let counts: WindowedTable<String, u64> = WindowedTable::in_memory("counts", spec);
+    /// let mut batches = Stream::from_iter(["a", "b"]).take(100, Duration::from_secs(1));
     /// while let Some(batch) = batches.next_events().await {
-    ///     for click in &batch {
-    ///         counts.at(click).update(click.value(), |count| *count += 1);
+    ///     for event in &batch {
+    ///         counts.at(event).update(*event.value(), |count| *count += 1);
     ///     }
     /// }
-    /// # }
+    /// let counted = |key| counts.history(key).map(|(_, count)| count).collect::<Vec<_>>();
+    /// assert_eq!((counted("a"), counted("b")), (vec![1], vec![1]));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// # })?;
+    /// # Ok::<(), faust_core::error::Error>(())
     /// ```
     pub fn at<W: 'static, E>(&self, event: &Event<W, E>) -> WindowedAt<'_, K, V> {
         let value = match self.relative_to {
@@ -95,11 +168,36 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     }
 
     /// Returns the table as of a given time.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).update("a", |sum| *sum += 3);
+    /// sums.at_time(Timestamp(25_000)).update("a", |sum| *sum += 4);
+    /// assert_eq!(sums.at_time(Timestamp(10_000)).get("a").current(), 3);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn at_time(&self, time: Timestamp) -> WindowedAt<'_, K, V> {
         WindowedAt { table: self, time: Some(time), value: None, place: None }
     }
 
     /// Returns the key's windows and their values, oldest first.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// sums.at_time(Timestamp(25_000)).set("a", 4);
+    /// let history: Vec<_> = sums.history("a").map(|(window, sum)| (window.start(), sum)).collect();
+    /// assert_eq!(history, [(Timestamp(10_000), 3), (Timestamp(20_000), 4)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn history<Q: KeyRef + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (Window, V)> + use<K, V, Q>
     where
         K: Borrow<Q>,
@@ -112,6 +210,20 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     }
 
     /// Returns all keys that have a value in the window, with their values, in the order of the encoded keys.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// sums.at_time(Timestamp(13_000)).set("b", 4);
+    /// sums.at_time(Timestamp(25_000)).set("b", 5);
+    /// let found: Vec<_> = sums.in_window(spec.current(Timestamp(12_000))).collect();
+    /// assert_eq!(found, [("a".to_owned(), 3), ("b".to_owned(), 4)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn in_window(&self, window: Window) -> impl Iterator<Item = (K, V)> + use<K, V> {
         let prefix = |start: i64| {
             let mut key = Vec::with_capacity(8);
@@ -128,6 +240,19 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     }
 
     /// Returns every key, window and value of this partition, oldest windows first.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(25_000)).set("a", 4);
+    /// sums.at_time(Timestamp(12_000)).set("b", 3);
+    /// let all: Vec<_> = sums.iter().map(|(key, window, sum)| (key, window.start().0, sum)).collect();
+    /// assert_eq!(all, [("b".to_owned(), 10_000, 3), ("a".to_owned(), 20_000, 4)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
         let found = self.handle.scan_bytes((Bound::Unbounded, Bound::Unbounded)).into_iter();
         let all = found.filter_map(|(composite, value)| {
@@ -138,21 +263,65 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     }
 
     /// Returns the number of values in all windows of this partition.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// sums.at_time(Timestamp(25_000)).set("a", 4);
+    /// assert_eq!(sums.len(), 2);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.handle.count()
     }
 
     /// Returns `true` if there are no values.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// assert!(sums.is_empty());
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// assert!(!sums.is_empty());
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Returns the specification of the table's windows.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// assert_eq!(sums.spec().size(), Duration::from_secs(10));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn spec(&self) -> WindowSpec {
         self.spec
     }
 
     /// Returns the table's name.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// assert_eq!(sums.name(), "sums");
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn name(&self) -> &str {
         self.handle.name()
     }
@@ -182,6 +351,19 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
 
 impl<K: Data, V: TableValue + Default> WindowedTable<K, V> {
     /// Returns the key's values by window, to select one from: `sums.get(&key).current()`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # // Windows so long that the example does not cross the end of one.
+    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
+    /// sums.set("a", 3);
+    /// assert_eq!(sums.get("a").current(), 3);
+    /// assert_eq!(sums.get("b").current(), 0);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'_, K, V>
     where
         K: Borrow<Q>,
@@ -190,6 +372,19 @@ impl<K: Data, V: TableValue + Default> WindowedTable<K, V> {
     }
 
     /// Changes the key's value in place in every window that contains the event, starting from the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # // Windows so long that the example does not cross the end of one.
+    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
+    /// sums.update("a", |sum| *sum += 3);
+    /// sums.update("a", |sum| *sum += 4);
+    /// assert_eq!(sums.get("a").current(), 7);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn update<Q: KeyRef + ?Sized>(&self, key: &Q, change: impl FnMut(&mut V))
     where
         K: Borrow<Q>,
@@ -210,6 +405,18 @@ pub struct WindowedAt<'a, K, V> {
 
 impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     /// Sets the key's value in every window that contains the time.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// let starts: Vec<_> = sums.history("a").map(|(window, sum)| (window.start().0, sum)).collect();
+    /// assert_eq!(starts, [(5_000, 3), (10_000, 3)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
     where
         K: Borrow<Q>,
@@ -218,6 +425,19 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     }
 
     /// Removes the key's value from every window that contains the time.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// sums.at_time(Timestamp(17_000)).remove("a");
+    /// let starts: Vec<_> = sums.history("a").map(|(window, _)| window.start().0).collect();
+    /// assert_eq!(starts, [5_000]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -230,6 +450,18 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     }
 
     /// Returns the key's values by window, to select one from.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// assert_eq!(sums.at_time(Timestamp(14_000)).get("a").current(), 3);
+    /// assert_eq!(sums.at_time(Timestamp(24_000)).get("a").find_current(), None);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'a, K, V>
     where
         K: Borrow<Q>,
@@ -238,6 +470,19 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     }
 
     /// Changes the key's value in place in every window that contains the time, starting from the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).update("a", |sum| *sum += 3);
+    /// sums.at_time(Timestamp(17_000)).update("a", |sum| *sum += 4);
+    /// let found: Vec<_> = sums.history("a").map(|(window, sum)| (window.start().0, sum)).collect();
+    /// assert_eq!(found, [(5_000, 3), (10_000, 7), (15_000, 4)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn update<Q: KeyRef + ?Sized>(&self, key: &Q, mut change: impl FnMut(&mut V))
     where
         K: Borrow<Q>,
@@ -299,7 +544,6 @@ macro_rules! reads {
         impl<K: Data, V: TableValue> WindowSet<'_, K, V> {
             $(
                 $(#[$doc])*
-                #[doc = "\n\nReturns `None` if there is no value."]
                 pub fn $find(&self $(, $arg: $ty)?) -> Option<V> {
                     let $set = self;
                     let window: Option<Window> = $window;
@@ -321,18 +565,109 @@ macro_rules! reads {
 
 reads! {
     /// Returns the value in the latest window that contains the event.
+    ///
+    /// `find_current` returns `None` if there is no value, `current` the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// let event = sums.at_time(Timestamp(14_000));
+    /// assert_eq!((event.get("a").current(), event.get("a").find_current()), (3, Some(3)));
+    /// assert_eq!((event.get("b").current(), event.get("b").find_current()), (0, None));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     find_current, current() => |set| Some(set.table.spec.current(set.event_time()?));
     /// Returns the value in the oldest window that contains the event: with windows of one minute, the last minute so
     /// far.
+    ///
+    /// `find_earliest` returns `None` if there is no value, `earliest` the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(8_000)).set("a", 3);
+    /// sums.at_time(Timestamp(12_000)).update("a", |sum| *sum += 4);
+    /// let event = sums.at_time(Timestamp(12_000));
+    /// assert_eq!((event.get("a").earliest(), event.get("a").current()), (7, 4));
+    /// assert_eq!(event.get("b").find_earliest(), None);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     find_earliest, earliest() => |set| Some(set.table.spec.earliest(set.event_time()?));
     /// Returns the value in the latest window that contains the current time of the wall clock.
+    ///
+    /// `find_now` returns `None` if there is no value, `now` the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # // Windows so long that the example does not cross the end of one.
+    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
+    /// sums.set("a", 3);
+    /// assert_eq!((sums.get("a").now(), sums.get("b").now()), (3, 0));
+    /// assert_eq!(sums.get("b").find_now(), None);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     find_now, now() => |set| Some(set.table.spec.current(set.table.now()));
     /// Returns the value in the latest window that contains the event's timestamp minus `before`.
+    ///
+    /// `find_delta` returns `None` if there is no value, `delta` the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// let event = sums.at_time(Timestamp(75_000));
+    /// assert_eq!(event.get("a").delta(Duration::from_secs(60)), 3);
+    /// assert_eq!(event.get("a").find_delta(Duration::from_secs(30)), None);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     find_delta, delta(before: Duration) => |set| Some(set.table.spec.delta(set.event_time()?, before));
     /// Returns the value in the latest window that contains the time the table is relative to: the event's, the wall
     /// clock's, or that of a field.
+    ///
+    /// `find_value` returns `None` if there is no value, `value` the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// let event = sums.at_time(Timestamp(14_000));
+    /// assert_eq!((event.get("a").value(), event.get("b").value()), (3, 0));
+    /// assert_eq!(event.get("b").find_value(), None);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     find_value, value() => |set| Some(set.table.spec.current(set.relative_time()?));
     /// Returns the value in a given window.
+    ///
+    /// `find_window` returns `None` if there is no value, `window` the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
+    /// # use std::time::Duration;
+    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
+    /// sums.at_time(Timestamp(12_000)).set("a", 3);
+    /// let (first, second) = (spec.current(Timestamp(12_000)), spec.current(Timestamp(22_000)));
+    /// assert_eq!(sums.windows_of("a").find_window(first), Some(3));
+    /// assert_eq!((sums.get("a").window(second), sums.get("a").find_window(second)), (0, None));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     find_window, window(window: Window) => |_set| Some(window);
 }
 
