@@ -1,4 +1,4 @@
-//! `#[agent]`: keeps the function, puts a handle of its name beside it, and registers it.
+//! `#[agent]`: keeps the function, adds a handle of the same name, and registers the agent.
 
 mod expand;
 mod model;
@@ -13,12 +13,15 @@ use crate::argument::take_arguments;
 use crate::fault::{Faults, first_token};
 use crate::function::{AnnotatedFn, Kind};
 
-/// The attribute's expansion. Whatever is wrong, the function and its handle stay, so that their users see no errors
-/// of second hand.
+/// Expands the attribute. The function and its handle are emitted even if there are errors, so that code that uses them
+/// does not cause further errors.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
     let Ok(mut function) = syn::parse2::<AnnotatedFn>(item.clone()) else {
-        faults.add(first_token(&item), "`#[agent]` goes on a function: `async fn clicks(clicks: Stream<Click>)`");
+        faults.add(
+            first_token(&item),
+            "`#[agent]` must be applied to a function: `async fn clicks(clicks: Stream<Click>)`",
+        );
         let errors = faults.emit();
         return quote!(#item #errors);
     };

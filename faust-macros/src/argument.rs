@@ -1,4 +1,4 @@
-//! An argument of an agent or a hook as it is written, and what its attributes say.
+//! An argument of an agent or a hook, with its attributes.
 
 mod inject;
 mod rules;
@@ -18,14 +18,14 @@ pub(crate) use inject::Injected;
 pub(crate) struct Argument {
     pattern: Pat,
     pub(crate) ty: Type,
-    /// `None` without `#[topic]`; `Some(None)` if that is faulty, which was noted.
+    /// `None` without `#[topic]`; `Some(None)` if the attribute is invalid, which has been reported.
     topic: Option<Option<TopicDecl>>,
-    /// From `#[table]`, which a table need not have.
+    /// The options of `#[table]`, which is optional on a table.
     table: Option<TableDecl>,
 }
 
 impl Argument {
-    /// The binding; a table has its name.
+    /// Returns the name of the binding, which is also the default name of a table.
     fn name(&self) -> Option<String> {
         match &self.pattern {
             Pat::Ident(binding) => Some(ident_text(&binding.ident)),
@@ -33,28 +33,28 @@ impl Argument {
         }
     }
 
-    /// How messages call it.
+    /// Returns the name that error messages use.
     fn shown(&self) -> String {
         self.name().unwrap_or_else(|| "_".to_owned())
     }
 
-    /// Whether its type, as far as its tokens say, is the framework's of that name.
+    /// Returns whether its type is the framework's type `name`, judged by the last segment of the path.
     pub(crate) fn is(&self, name: &str) -> bool {
         last_name(&self.ty).is_some_and(|found| found == name)
     }
 
-    /// Whether it is a table, with or without its attribute.
+    /// Returns whether the argument is a table, with or without `#[table]`.
     fn is_table(&self) -> bool {
         self.table.is_some() || self.is("Table") || self.is("WindowedTable")
     }
 
-    /// Whether it says that the framework makes it, so that it cannot be an event, a key or a value.
+    /// Returns whether the argument is declared as a topic or a table, so that it cannot be an event, a key or a value.
     pub(crate) fn is_declared(&self) -> bool {
         self.topic.is_some() || self.is_table()
     }
 }
 
-/// Reads the arguments and removes our attributes from them, which rustc would not know.
+/// Parses the arguments and removes `#[topic]` and `#[table]` from them, because rustc does not know these attributes.
 pub(crate) fn take_arguments(sig: &mut Signature, kind: Kind, faults: &mut Faults) -> Vec<Argument> {
     let mut arguments = Vec::new();
     for input in &mut sig.inputs {
@@ -63,7 +63,7 @@ pub(crate) fn take_arguments(sig: &mut Signature, kind: Kind, faults: &mut Fault
                 let a_function = kind.with_article();
                 faults.add(
                     receiver,
-                    format_args!("{a_function} is a free function, it has no `self`; move it out of the `impl`"),
+                    format_args!("{a_function} must be a free function without `self`; move it out of the `impl`"),
                 );
             }
             FnArg::Typed(typed) => {
@@ -83,7 +83,7 @@ fn take_attributes(attributes: &mut Vec<Attribute>, kind: Kind, faults: &mut Fau
         let path = attribute.path();
         if path.is_ident("topic") {
             if topic.is_some() {
-                faults.add(attribute, "an argument is one topic; remove the second `#[topic]`");
+                faults.add(attribute, "`#[topic]` is specified twice; remove one");
             } else {
                 refuse_both(table.is_some(), attribute, faults);
                 topic = Some(TopicDecl::parse(attribute, faults));
@@ -92,7 +92,7 @@ fn take_attributes(attributes: &mut Vec<Attribute>, kind: Kind, faults: &mut Fau
         }
         if path.is_ident("table") {
             if table.is_some() {
-                faults.add(attribute, "`#[table]` stands here twice; put all options into one");
+                faults.add(attribute, "`#[table]` is specified twice; combine the options in one attribute");
             } else {
                 refuse_both(topic.is_some(), attribute, faults);
                 table = Some(TableDecl::parse(attribute, faults));
@@ -103,7 +103,7 @@ fn take_attributes(attributes: &mut Vec<Attribute>, kind: Kind, faults: &mut Fau
         if !is_rust {
             let (name, of) = (path.to_token_stream().to_string(), kind.with_article());
             let text = format!(
-                "`#[{name}]` is not an attribute of {of}'s argument; there are `#[topic(\"..\")]` and `#[table(..)]`"
+                "`#[{name}]` is not supported on an argument of {of}; use `#[topic(\"..\")]` or `#[table(..)]`"
             );
             faults.add(path, text);
         }
@@ -114,11 +114,11 @@ fn take_attributes(attributes: &mut Vec<Attribute>, kind: Kind, faults: &mut Fau
 
 fn refuse_both(other_stands: bool, attribute: &Attribute, faults: &mut Faults) {
     if other_stands {
-        faults.add(attribute, "an argument is a topic or a table, not both; remove one of the two attributes");
+        faults.add(attribute, "an argument cannot be both a topic and a table; remove one of the two attributes");
     }
 }
 
-/// Only these are the compiler's own on an argument.
+/// Returns whether the attribute is one that the compiler accepts on an argument.
 fn is_rust(attribute: &Attribute) -> bool {
     let known = ["cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid"];
     known.iter().any(|known| attribute.path().is_ident(known))

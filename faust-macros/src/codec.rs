@@ -17,7 +17,7 @@ static GRAMMAR: Grammar = Grammar {
 
 const EXAMPLE: &str = "\"rot13\"";
 
-/// The attribute's expansion: the struct as it was, and its registration.
+/// Expands the attribute: the unchanged struct and its registration.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
     let mut options = Options::parse(&GRAMMAR, options, &mut faults);
@@ -25,7 +25,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let any_fault_yet = !faults.is_empty();
     let name = options.text("name", EXAMPLE, &mut faults);
     let Ok(unit) = syn::parse2::<ItemStruct>(item.clone()) else {
-        faults.add(first_token(&item), "`#[codec]` goes on a unit struct: `struct Rot13;`");
+        faults.add(first_token(&item), "`#[codec]` must be applied to a unit struct: `struct Rot13;`");
         let errors = faults.emit();
         return quote!(#item #errors);
     };
@@ -33,7 +33,9 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     if !matches!(unit.fields, Fields::Unit) || !unit.generics.params.is_empty() {
         faults.add(
             ident,
-            format_args!("codec `{ident}` must be a unit struct, as one value serves all topics: `struct {ident};`"),
+            format_args!(
+                "codec `{ident}` must be a unit struct, because all topics share one value: `struct {ident};`"
+            ),
         );
     }
     match &name {
@@ -43,7 +45,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         }
         None => {}
     }
-    // The cast is where a codec that implements nothing is noticed.
+    // The compiler checks here that the struct implements `Codec`: the span puts the error on its name.
     let value = quote_spanned!(located(ident)=> &#ident);
     let registration = faults.is_empty().then(|| {
         quote! {
@@ -68,7 +70,7 @@ fn check_name(name: &LitStr, faults: &mut Faults) {
     } else if text.contains(|c: char| c == '|' || c.is_whitespace()) {
         faults.add(
             name,
-            format_args!("codec name `{text}` contains `|` or a space, which separate the names of a chain"),
+            format_args!("codec name `{text}` contains `|` or whitespace, which is reserved for chains of codecs; choose another name"),
         );
     }
 }

@@ -1,9 +1,9 @@
-//! Doc comments as text: what `agents` and `models` show as help.
+//! Doc comments as text: the help that the commands `agents` and `models` show.
 
 use quote::ToTokens;
 use syn::{Attribute, Expr, Lit, Meta};
 
-/// The first paragraph of the doc comment on one line; empty without one.
+/// Returns the first paragraph of the doc comment as one line, or an empty string if there is no doc comment.
 pub(crate) fn first_paragraph(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(doc_line);
     let text = lines.collect::<Vec<_>>().join("\n");
@@ -22,7 +22,7 @@ fn doc_line(attribute: &Attribute) -> Option<String> {
     }
 }
 
-/// Tokens as a person writes them: `Vec<Option<u8>>`, `-1..=100`.
+/// Formats tokens with the usual spacing: `Vec<Option<u8>>`, `-1..=100`.
 pub(crate) fn as_written(tokens: impl ToTokens) -> String {
     let mut text = tokens.to_token_stream().to_string();
     for (loose, tight) in [
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_read_as_they_were_written() {
+    fn tokens_are_formatted_with_the_usual_spacing() {
         assert_eq!(as_written(quote!(Vec<Option<u8>>)), "Vec<Option<u8>>");
         assert_eq!(as_written(quote!(-1..=100)), "-1..=100");
         assert_eq!(as_written(quote!(..=MAX)), "..=MAX");

@@ -1,4 +1,4 @@
-//! Durations as annotations write them: `"250ms"`, `"10s"`, `"7d"`.
+//! Durations in annotations: `"250ms"`, `"10s"`, `"7d"`.
 
 use std::time::Duration;
 
@@ -6,24 +6,27 @@ use syn::LitStr;
 
 use crate::fault::Faults;
 
-/// The milliseconds, Kafka's unit; `None` after noting that it is no duration or has a part below it.
+/// Returns the duration in milliseconds, Kafka's unit. Reports text that is not a duration, or not a whole number of
+/// milliseconds, and returns `None`.
 pub(crate) fn millis(text: &LitStr, faults: &mut Faults) -> Option<i64> {
     let written = text.value();
     let duration = parse(&written).and_then(|duration| Some((duration, i64::try_from(duration.as_millis()).ok()?)));
     let Some((duration, millis)) = duration else {
-        let fault = format_args!("`{written}` is no duration: write a number and a unit, like `10s`, `1h` or `7d`");
+        let fault =
+            format_args!("`{written}` is not a duration: write a number and a unit, for example `10s`, `1h` or `7d`");
         faults.add(text, fault);
         return None;
     };
     if !duration.subsec_nanos().is_multiple_of(1_000_000) {
-        let fault = format_args!("`{written}` is finer than time is kept; write whole milliseconds, like `250ms`");
+        let fault =
+            format_args!("`{written}` is more precise than a millisecond; use whole milliseconds, for example `250ms`");
         faults.add(text, fault);
         return None;
     }
     Some(millis)
 }
 
-/// The durations that settings take too: no months and years, which have no fixed length.
+/// Parses the durations that settings accept: without months and years, which have no fixed length.
 fn parse(text: &str) -> Option<Duration> {
     let vague = |unit: &str| unit.starts_with('M') || unit.starts_with("mon") || unit.starts_with('y');
     let mut units = text.split(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace());
@@ -37,16 +40,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_milliseconds_are_taken() {
+    fn only_whole_milliseconds_are_accepted() {
         for (text, expected, told) in [
             ("250ms", Some(250), ""),
             ("1m 30s", Some(90_000), ""),
             ("1000us", Some(1), ""),
             ("0s", Some(0), ""),
-            ("1500us", None, "finer than time is kept"),
-            ("1month", None, "`1month` is no duration"),
-            ("ten", None, "`ten` is no duration"),
-            ("99999999999999999d", None, "is no duration"),
+            ("1500us", None, "more precise than a millisecond"),
+            ("1month", None, "`1month` is not a duration"),
+            ("ten", None, "`ten` is not a duration"),
+            ("99999999999999999d", None, "is not a duration"),
         ] {
             let mut faults = Faults::default();
             assert_eq!(millis(&LitStr::new(text, Span::call_site()), &mut faults), expected, "{text}");

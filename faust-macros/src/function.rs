@@ -1,4 +1,4 @@
-//! An annotated function, taken apart: what agents and hooks have in common.
+//! Parsed form of an annotated function, shared by agents and hooks.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -9,7 +9,7 @@ use crate::fault::Faults;
 use crate::topic::located;
 use crate::types::type_span;
 
-/// The annotated function. Its body stays tokens: one that is half typed must not break the macro.
+/// An annotated function. The body is kept as tokens, so that the macro also expands while the user is still typing it.
 pub(crate) struct AnnotatedFn {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
@@ -17,7 +17,7 @@ pub(crate) struct AnnotatedFn {
     body: TokenStream,
 }
 
-/// What the annotation makes of a function, as messages call it.
+/// The kind of an annotated function, as error messages name it.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Agent,
@@ -41,7 +41,7 @@ impl Kind {
 }
 
 impl AnnotatedFn {
-    /// Notes what the framework could not call.
+    /// Reports the parts of the signature that the framework cannot call.
     pub(crate) fn check_signature(&self, kind: Kind, faults: &mut Faults) {
         let (sig, noun) = (&self.sig, kind.noun());
         let name = &sig.ident;
@@ -49,22 +49,24 @@ impl AnnotatedFn {
             faults.add(sig.fn_token, format_args!("{noun} `{name}` must be an `async fn`"));
         }
         if let Some(constness) = &sig.constness {
-            faults.add(constness, format_args!("{noun} `{name}` cannot be `const`; remove it"));
+            faults.add(constness, format_args!("{noun} `{name}` cannot be `const`; remove `const`"));
         }
         if let Some(abi) = &sig.abi {
-            faults.add(abi, format_args!("{noun} `{name}` cannot be `extern`; remove it"));
+            faults.add(abi, format_args!("{noun} `{name}` cannot be `extern`; remove `extern`"));
         }
         if !matches!(sig.safety, Safety::Default) {
-            let text = format_args!("{noun} `{name}` cannot be `unsafe`: the framework calls it; remove it");
+            let text =
+                format_args!("{noun} `{name}` cannot be `unsafe`, because the framework calls it; remove `unsafe`");
             faults.add(&sig.safety, text);
         }
         if !sig.generics.params.is_empty() {
-            let text = format_args!("{noun} `{name}` cannot be generic: it is registered once; write its types out");
+            let text =
+                format_args!("{noun} `{name}` cannot be generic, because it is registered once; use concrete types");
             faults.add(&sig.generics, text);
         }
     }
 
-    /// Where errors about what it returns belong.
+    /// Returns the span for errors about the return value.
     pub(crate) fn returned(&self) -> Span {
         match &self.sig.output {
             ReturnType::Default => located(&self.sig.ident),
@@ -91,7 +93,7 @@ impl ToTokens for AnnotatedFn {
     }
 }
 
-/// A name as the user reads it: without `r#`.
+/// Returns the text of an identifier without the `r#` prefix.
 pub(crate) fn ident_text(ident: &Ident) -> String {
     ident.to_string().trim_start_matches("r#").to_owned()
 }

@@ -1,5 +1,5 @@
-//! Compares whole expansions with files that a person has read.
-#![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
+//! Compares whole expansions with reviewed files.
+#![allow(clippy::unwrap_used)] // A failed unwrap fails the test.
 
 use std::path::Path;
 use std::{env, fs};
@@ -9,16 +9,21 @@ use quote::quote;
 
 use crate::hook::Moment;
 
-/// The law: the expansion of `item` is `tests/golden/<name>.rs`. With `FAUST_BLESS=1` the file is written instead.
+/// Asserts that the expansion equals `tests/golden/<name>.rs`. With `FAUST_BLESS=1`, the file is written instead.
 fn check(name: &str, expansion: &TokenStream) {
     let file: syn::File = syn::parse2(expansion.clone()).unwrap();
-    let actual = format!("//! What the compiler sees: `{name}`, formatted.\n\n{}", prettyplease::unparse(&file));
+    let actual = format!("//! Formatted expansion of `{name}`.\n\n{}", prettyplease::unparse(&file));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name).with_extension("rs");
     if env::var_os("FAUST_BLESS").is_some() {
         fs::write(&path, &actual).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(actual, expected, "differs from {}; if it is meant, run again with FAUST_BLESS=1", path.display());
+    assert_eq!(
+        actual,
+        expected,
+        "differs from {}; if the change is intended, run again with FAUST_BLESS=1",
+        path.display()
+    );
 }
 
 #[test]
@@ -26,7 +31,7 @@ fn agent_with_a_stream() {
     let item = quote! {
         /// Counts clicks per page.
         ///
-        /// And more.
+        /// A second paragraph.
         pub async fn count(
             mut clicks: Stream<Click, String>,
             #[topic("pages", partitions = 3, retention = "7d", compacting)] pages: Topic<String, u64>,
@@ -113,7 +118,7 @@ fn record_with_everything() {
         /// A click on a page.
         #[derive(Clone)]
         pub struct Click {
-            /// Where.
+            /// URI of the page.
             uri: String,
             #[field(range = 0..=100, check = even)]
             number: i64,
@@ -156,7 +161,7 @@ fn codec_of_the_users() {
 }
 
 #[test]
-fn a_facade_of_another_name_leaves_none_of_ours_behind() {
+fn the_option_crate_replaces_every_path_of_the_facade() {
     let agent = crate::agent::expand(
         quote!(topic = "clicks", crate = my::streams),
         quote! {
@@ -183,7 +188,7 @@ fn a_facade_of_another_name_leaves_none_of_ours_behind() {
         },
     );
     for expansion in [agent, hook, record] {
-        assert!(!mentions(expansion, "faust"), "`faust` is named although `crate` says otherwise");
+        assert!(!mentions(expansion, "faust"), "the expansion names `faust` although `crate` is given");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `#[window_close]` and `#[window_late]`: keep the function, put a handle of its name beside it, and register it.
+//! `#[window_close]` and `#[window_late]`: keep the function, add a handle of the same name, and register the hook.
 
 mod expand;
 mod model;
@@ -15,10 +15,12 @@ use crate::function::{AnnotatedFn, Kind};
 use crate::options::{Grammar, Leading, Options};
 use crate::table::check_name;
 
-/// What a hook is called for.
+/// The moment at which a hook is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
+    /// A window has closed.
     Close,
+    /// An event is too late for its window.
     Late,
 }
 
@@ -32,7 +34,7 @@ impl Moment {
         }
     }
 
-    /// What the function's first arguments look like.
+    /// Returns an example of the signature, for error messages.
     fn example(self) -> &'static str {
         match self {
             Moment::Close => "async fn closed(key: String, window: Window, total: i64)",
@@ -45,21 +47,21 @@ const fn grammar(attribute: &'static str) -> Grammar {
     Grammar { attribute, known: &["table", "crate"], lists: &[], leading: Leading::Refused("table = \"sums\"") }
 }
 
-/// What the attribute said.
+/// The options of the attribute.
 struct HookOptions {
     facade: Path,
     table: Option<LitStr>,
-    /// Whether a missing table is news: of an attribute that could not be read it is not.
+    /// Whether the options were parsed without errors. Only then is a missing `table` reported.
     were_right: bool,
 }
 
-/// The attribute's expansion. Whatever is wrong, the function and its handle stay, so that their users see no errors
-/// of second hand.
+/// Expands the attribute. The function and its handle are emitted even if there are errors, so that code that uses them
+/// does not cause further errors.
 pub(crate) fn expand(moment: Moment, options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
     let Ok(mut function) = syn::parse2::<AnnotatedFn>(item.clone()) else {
         let (attribute, example) = (moment.grammar().attribute, moment.example());
-        faults.add(first_token(&item), format_args!("{attribute} goes on a function: `{example}`"));
+        faults.add(first_token(&item), format_args!("{attribute} must be applied to a function: `{example}`"));
         let errors = faults.emit();
         return quote!(#item #errors);
     };

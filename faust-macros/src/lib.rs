@@ -1,7 +1,8 @@
-//! The attribute macros of Faust for Rust; use them through the facade `faust`, which documents them.
+//! The attribute macros of Faust for Rust. The facade crate `faust` re-exports them; use them from there.
 //!
-//! Each macro is parse (syn's types, no rules), model (validated, every fault collected), expand (`quote!` only, which
-//! cannot fail). This crate knows no other of the workspace: it emits paths.
+//! Each macro has three phases: parse (syntax only), model (validation, which collects all errors) and expand (`quote!`
+//! only, which cannot fail). This crate depends on no other crate of the workspace: the generated code refers to the
+//! facade by path.
 
 mod agent;
 mod argument;
@@ -21,51 +22,204 @@ mod types;
 
 use proc_macro::TokenStream;
 
-/// Makes an async fn a stream processor: `#[agent(topic = "clicks")]`.
+/// Turns an async function into an agent, which processes the events of one or more topics.
 ///
-/// The function stays as it is and can be called; beside it stands a struct of its name, by which the agent can be
-/// registered by hand.
+/// The function is either a loop over a stream, or is called once per event. It remains an ordinary function, so that a
+/// test can call it directly. The macro generates a struct of the same name, which `App::builder("..").agent::<count>()`
+/// uses to register the agent explicitly. Without explicit registration, every linked agent is discovered.
 ///
-/// Options: `topic = ".."` or `topics = ["..", ".."]` (literals or constants), `name = ".."`, `key_codec = ".."`,
-/// `value_codec = ".."`; for an agent that takes one event at a time also `sink = ".."` or `sinks = [".."]`. An argument
-/// is an output with `#[topic("..", partitions = 3, replication = 1, retention = "7d", compacting, key_codec = "..", value_codec = "..")]`,
-/// and a table, which is named after it, takes
-/// `#[table(name = "..", default = 10, window = tumbling("10s"), expires = "1h", relative_to = now)]`, each of them optional, as are
-/// `changelog_topic`, `key_codec`, `value_codec`, `partition_by_source` and `help`. Windows are `tumbling(size)` or
-/// `hopping(size, step)`; `relative_to` is `stream`, `now` or `field(Type::field)`.
+/// # Options
+///
+/// | option | value |
+/// |---|---|
+/// | `topic = "clicks"` | name of the topic to read: a string literal or a constant |
+/// | `topics = ["clicks", VIEWS]` | names of several topics to read as one stream |
+/// | `name = "counter"` | name of the agent in the app; default: the name of the function |
+/// | `sink = "scored"`, `sinks = ["scored", TOTALS]` | topics that receive the values returned for each event; only without a `Stream` argument |
+/// | `key_codec = "raw"`, `value_codec = "binary\|json"` | codec, or chain of codecs, of the keys and values read |
+/// | `crate = path` | path of the facade crate; default: `::faust` |
+///
+/// # Arguments
+///
+/// The framework injects the arguments. They must be owned.
+///
+/// | argument | value |
+/// |---|---|
+/// | `clicks: Stream<V>`, `Stream<V, K>` | the events, as a stream; at most one |
+/// | `click: V`, `Event<V, K>` | the current event; the agent is then called once per event |
+/// | `#[topic("pages")] out: Topic<K, V>` | an output topic |
+/// | `counts: Table<K, V>` | a table, named after the argument |
+/// | `#[table(window = ..)] sums: WindowedTable<K, V>` | a windowed table |
+///
+/// `#[topic("pages", ..)]` takes the name of the topic (a string literal or a constant), followed by options. All of them
+/// are optional. The first four apply when the topic is created.
+///
+/// | option | value |
+/// |---|---|
+/// | `partitions = 3` | number of partitions |
+/// | `replication = 1` | replication factor |
+/// | `retention = "7d"` | retention time |
+/// | `compacting` | enables compaction: the topic retains the last message of each key |
+/// | `key_codec = ".."`, `value_codec = ".."` | codec, or chain of codecs, of the keys and values sent |
+///
+/// `#[table(..)]` takes the following options, all of them optional except `window` for a `WindowedTable`.
+///
+/// | option | value |
+/// |---|---|
+/// | `name = "counts"` | name of the table; default: the name of the argument |
+/// | `default = 10` | value of a missing key; default: `V::default()` |
+/// | `window = tumbling("10s")` | windows of the given size |
+/// | `window = hopping("1m", "10s")` | overlapping windows: the size, and the step from one start to the next |
+/// | `expires = "1h"` | time after its end during which a window accepts late events; default: 24 hours |
+/// | `relative_to = stream` | time that selects the window of a plain read: `stream` (the timestamp of the event, the default), `now` (the wall clock) or `field(Click::at)` (a field of the event) |
+/// | `changelog_topic = "log"` | name of the changelog topic; default: `<app>-<table>-changelog` |
+/// | `key_codec = ".."`, `value_codec = ".."` | codec, or chain of codecs, of the keys and values |
+/// | `partition_by_source` | keeps each key in the partition of its event, even if the partitioner would choose another |
+/// | `help = ".."` | description for the command `tables` |
+///
+/// # Examples
+///
+/// An agent that loops over a stream, with a table and an output:
+///
+/// ```ignore
+/// use faust::prelude::*;
+///
+/// #[record]
+/// struct Click { uri: String, number: i64 }
+///
+/// /// Counts the clicks on each page.
+/// #[agent(topic = "clicks")]
+/// async fn count(
+///     clicks: Stream<Click>,
+///     counts: Table<String, u64>,
+///     #[topic("totals", partitions = 3, retention = "7d")] totals: Topic<String, u64>,
+/// ) -> Result<()> {
+///     let mut clicks = clicks.group_by("uri", |click| click.uri.clone());
+///     while let Some(click) = clicks.next().await {
+///         counts.update(&click.uri, |count| *count += 1);
+///         totals.send(&click.uri, &counts.get(&click.uri)).await?;
+///     }
+///     Ok(())
+/// }
+/// ```
+///
+/// An agent that is called once per event and returns a value for a sink:
+///
+/// ```ignore
+/// /// Rates each click by its number.
+/// #[agent(topic = "clicks", sink = "scored")]
+/// async fn score(click: Click) -> Result<i64> {
+///     Ok(click.number / 10)
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn agent(options: TokenStream, item: TokenStream) -> TokenStream {
     agent::expand(options.into(), item.into()).into()
 }
 
-/// Makes an async fn what a windowed table calls with each window that has expired:
-/// `#[window_close(table = "sums")] async fn closed(key: String, window: Window, total: i64)`.
+/// Turns an async function into a hook that a windowed table calls with the final value of each closed window.
 ///
-/// More arguments are injected as an agent's are. The function stays as it is and can be called; beside it stands a
-/// struct of its name, by which the hook can be registered by hand.
+/// A window closes once stream time has passed its end by `expires`. The first three arguments are the key, the window and
+/// its value; the others are injected like those of an agent, except that a hook takes no `Stream`. The function returns
+/// nothing or a `Result<()>`. It remains an ordinary function, and the macro generates a struct of the same name, which
+/// is used to register the hook explicitly.
+///
+/// # Options
+///
+/// | option | value |
+/// |---|---|
+/// | `table = "sums"` | name of the windowed table; required |
+/// | `crate = path` | path of the facade crate; default: `::faust` |
+///
+/// # Examples
+///
+/// ```ignore
+/// /// Publishes the sum of each window.
+/// #[window_close(table = "sums")]
+/// async fn closed(uri: String, window: Window, sum: i64, #[topic("sums")] out: Topic<String, i64>) -> Result<()> {
+///     println!("{uri} in {window}: {sum}");
+///     out.send(&uri, &sum).await?;
+///     Ok(())
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn window_close(options: TokenStream, item: TokenStream) -> TokenStream {
     hook::expand(hook::Moment::Close, options.into(), item.into()).into()
 }
 
-/// As [`macro@window_close`], for each event that comes when its window has expired:
-/// `#[window_late(table = "sums")] async fn late(key: String, window: Window, event: LateEvent)`.
+/// Turns an async function into a hook that a windowed table calls for each event that arrives after its window has
+/// expired.
+///
+/// The changes of such an event to the window are discarded. The first three arguments are the key, the window and the
+/// event; the options and the other arguments are those of [`macro@window_close`].
+///
+/// # Examples
+///
+/// ```ignore
+/// /// Reports late events.
+/// #[window_late(table = "sums")]
+/// async fn late(uri: String, window: Window, event: LateEvent) {
+///     println!("{uri}: {event:?} is too late for {window}");
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn window_late(options: TokenStream, item: TokenStream) -> TokenStream {
     hook::expand(hook::Moment::Late, options.into(), item.into()).into()
 }
 
-/// Makes a struct or an enum a message type: derives serde's traits, names it, validates it, and lists it among the models.
+/// Turns a struct or an enum into a message type.
 ///
-/// Options: `name = ".."`, `serializer = ".."` (or `codec`), `key = field`, `timestamp = field`. A field takes
-/// `#[field(default = 1, range = 0..=100, len = 1..=20, check = path)]`, each of them optional; a rule on an `Option`
-/// applies to the value inside.
+/// The macro derives serde's traits (the crate that uses it needs no dependency on serde), validates the fields during
+/// deserialization, and registers the type for the commands `models` and `model`. The type must own its fields and cannot
+/// be generic. A message that does not match the type, or violates a rule, is sent to the topic `<app>-dead-letter`.
 ///
-/// `Clone`, `Debug` and `PartialEq` are derived too, so that a record can be put in a table and compared in a test. A
-/// `#[derive(..)]` below `#[record]` that names one of them replaces it. If the type implements one by hand, or a field
-/// does not support it, exclude it; otherwise the compiler reports conflicting implementations (E0119) or a missing one.
+/// # Options
 ///
-/// ```text
+/// | option | value |
+/// |---|---|
+/// | `name = "Click"` | name of the model; default: the name of the type |
+/// | `serializer = "binary\|json"` | codec, or chain of codecs, of the type; `codec` is another name of this option |
+/// | `key = uri` | field that is the key of a message sent without a key |
+/// | `timestamp = at` | field that is the timestamp of the event, instead of the timestamp of the message |
+/// | `no_derive(PartialEq)` | traits that are not derived, see below |
+/// | `crate = path` | path of the facade crate; default: `::faust` |
+///
+/// A field takes one attribute `#[field(..)]` with the following options. On an `Option`, a rule applies to the value
+/// inside.
+///
+/// | option | value |
+/// |---|---|
+/// | `default` or `default = 1` | value if the message lacks the field: the default of its type, or this value |
+/// | `range = 0..=100` | valid values |
+/// | `len = 1..=20` | valid lengths |
+/// | `check = path` | a function `fn(&T) -> Result<(), String>` that validates the value |
+///
+/// # Derived traits
+///
+/// `Clone`, `Debug` and `PartialEq` are derived as well, so that a record can be stored in a table and compared in a test.
+/// A `#[derive(..)]` below `#[record]` that names one of them replaces it. If the type implements one by hand, or a field
+/// does not support it, exclude it with `no_derive`; otherwise the compiler reports conflicting implementations (E0119) or
+/// a missing one.
+///
+/// # Examples
+///
+/// ```ignore
+/// use faust::prelude::*;
+///
+/// #[record(key = user, timestamp = at)]
+/// struct Withdrawal {
+///     user: String,
+///     #[field(range = 1..)]
+///     amount: i64,
+///     #[field(default = "EUR", len = 3..=3)]
+///     currency: String,
+///     at: i64,
+/// }
+/// ```
+///
+/// A record with an implementation of `PartialEq` by hand:
+///
+/// ```ignore
 /// #[record(no_derive(PartialEq))]
 /// struct Reading { sensor: String, value: f64 }
 ///
@@ -78,7 +232,40 @@ pub fn record(options: TokenStream, item: TokenStream) -> TokenStream {
     record::expand(options.into(), item.into()).into()
 }
 
-/// Registers a unit struct that implements `Codec` under a name: `#[codec(name = "rot13")]`.
+/// Registers a codec under a name, which codec options can then use alone or in a chain.
+///
+/// The item must be a unit struct that implements `Codec`, because all topics share one value.
+///
+/// # Options
+///
+/// | option | value |
+/// |---|---|
+/// | `name = "rot13"` | name of the codec; required, and not `json`, `raw` or `binary`, which are built in |
+/// | `crate = path` | path of the facade crate; default: `::faust` |
+///
+/// # Examples
+///
+/// ```ignore
+/// use faust::prelude::*;
+/// use faust::{BoxError, Codec};
+///
+/// #[codec(name = "reversed")]
+/// struct Reversed;
+///
+/// impl Codec for Reversed {
+///     fn encode(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, BoxError> {
+///         bytes.reverse();
+///         Ok(bytes)
+///     }
+///
+///     fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, BoxError> {
+///         Ok(bytes.iter().rev().copied().collect())
+///     }
+/// }
+///
+/// #[record(serializer = "reversed|json")]
+/// struct Click { uri: String }
+/// ```
 #[proc_macro_attribute]
 pub fn codec(options: TokenStream, item: TokenStream) -> TokenStream {
     codec::expand(options.into(), item.into()).into()

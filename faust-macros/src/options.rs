@@ -1,4 +1,5 @@
-//! The options between an attribute's parentheses: `name = value` and bare flags, all of them read before any is judged.
+//! The options in an attribute's parentheses: `name = value` and bare flags. All of them are parsed before any is
+//! validated.
 
 use proc_macro2::TokenStream;
 use syn::ext::IdentExt;
@@ -7,25 +8,25 @@ use syn::{Expr, ExprLit, Ident, Lit, LitStr, Path, Token};
 
 use crate::fault::Faults;
 
-/// What an attribute can hold.
+/// The options that an attribute accepts.
 pub(crate) struct Grammar {
-    /// How messages name it, with its quotes.
+    /// The attribute as error messages name it, with backquotes.
     pub(crate) attribute: &'static str,
     pub(crate) known: &'static [&'static str],
-    /// Those of them that take a list in parentheses instead of a value: `no_derive(Debug)`.
+    /// The options in `known` that take a list in parentheses instead of a value: `no_derive(Debug)`.
     pub(crate) lists: &'static [&'static str],
     pub(crate) leading: Leading,
 }
 
-/// What becomes of a value without a name at the start.
+/// The handling of a first value without a name.
 pub(crate) enum Leading {
-    /// It is the topic of `#[topic("a.b")]`.
+    /// The value is accepted, as in `#[topic("a.b")]`.
     Taken,
-    /// It is a mistake, answered with this example of an option.
+    /// The value is an error. The message shows this example of an option.
     Refused(&'static str),
 }
 
-/// The options of one attribute that nobody has taken yet.
+/// The parsed options of one attribute. Each is removed when it is read.
 pub(crate) struct Options {
     grammar: &'static Grammar,
     leading: Option<Expr>,
@@ -38,7 +39,7 @@ struct Given {
 }
 
 impl Options {
-    /// Reads them; notes those unknown, repeated or malformed, so that what is left can be trusted.
+    /// Parses the options. Reports unknown, repeated and malformed ones and leaves them out.
     pub(crate) fn parse(grammar: &'static Grammar, tokens: TokenStream, faults: &mut Faults) -> Self {
         let mut options = Self { grammar, leading: None, given: Vec::new() };
         let parsed = Parser::parse2(|input: ParseStream<'_>| options.read(input), tokens);
@@ -61,7 +62,7 @@ impl Options {
                 self.leading = Some(input.parse()?);
             } else {
                 return Err(
-                    input.error(format_args!("{} takes options like `name = value` here", self.grammar.attribute))
+                    input.error(format_args!("{} expects an option `name = value` here", self.grammar.attribute))
                 );
             }
             if !input.is_empty() {
@@ -72,7 +73,7 @@ impl Options {
         Ok(())
     }
 
-    /// A bare word may be a flag or the constant that a leading value is.
+    /// Returns whether the next item is an option. A bare word is either a flag or a constant in the first position.
     fn is_option(&self, input: ParseStream<'_>, first: bool) -> bool {
         if !input.peek(Ident::peek_any) || input.peek2(Token![::]) {
             return false;
@@ -86,7 +87,7 @@ impl Options {
         if let Leading::Refused(example) = self.grammar.leading
             && let Some(value) = self.leading.take()
         {
-            faults.add(value, format_args!("{} takes its options by name: `{example}`", self.grammar.attribute));
+            faults.add(value, format_args!("the options of {} must be named: `{example}`", self.grammar.attribute));
         }
     }
 
@@ -98,10 +99,10 @@ impl Options {
                 let known = self.grammar.known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
                 faults.add(
                     &given.name,
-                    format_args!("{} has no option `{name}`; it has {known}", self.grammar.attribute),
+                    format_args!("{} has no option `{name}`; its options are {known}", self.grammar.attribute),
                 );
             } else if kept.iter().any(|other| other.name == given.name) {
-                faults.add(&given.name, format_args!("`{name}` is given twice; keep one"));
+                faults.add(&given.name, format_args!("`{name}` is specified twice; remove one"));
             } else {
                 kept.push(given);
             }
@@ -109,29 +110,29 @@ impl Options {
         self.given = kept;
     }
 
-    /// The value that stands first without a name.
+    /// Takes the first value if it has no name.
     pub(crate) fn leading(&mut self) -> Option<Expr> {
         self.leading.take()
     }
 
-    /// Whether an option stands there and nobody has taken it, whatever its value.
+    /// Returns whether an option was given and has not been taken, whatever its value.
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.given.iter().any(|given| given.name == name)
     }
 
-    /// Whether a bare flag was given.
+    /// Takes a bare flag; returns whether it was given.
     pub(crate) fn flag(&mut self, name: &str, faults: &mut Faults) -> bool {
         match self.take(name) {
             None => false,
             Some(Given { value: None, .. }) => true,
             Some(Given { value: Some(value), .. }) => {
-                faults.add(value, format_args!("`{name}` takes no value; write `{name}` alone or leave it out"));
+                faults.add(value, format_args!("`{name}` does not take a value; write `{name}` alone or omit it"));
                 true
             }
         }
     }
 
-    /// The option's name and its value, whatever that is; `example` is shown when the value is missing.
+    /// Takes an option's name and value, of any form. The error for a missing value shows `example`.
     pub(crate) fn value(&mut self, name: &str, example: &str, faults: &mut Faults) -> Option<(Ident, Expr)> {
         let given = self.take(name)?;
         if given.value.is_none() {
@@ -140,12 +141,12 @@ impl Options {
         given.value.map(|value| (given.name, value))
     }
 
-    /// A value that is a string literal and not empty.
+    /// Takes a value that must be a non-empty string literal.
     pub(crate) fn text(&mut self, name: &str, example: &str, faults: &mut Faults) -> Option<LitStr> {
         let (_, value) = self.value(name, example, faults)?;
         match literal(&value) {
             Some(text) if text.value().trim().is_empty() => {
-                faults.add(value, format_args!("`{name}` is empty; write `{name} = {example}` or leave it out"));
+                faults.add(value, format_args!("`{name}` is empty; write `{name} = {example}` or omit it"));
                 None
             }
             Some(text) => Some(text.clone()),
@@ -156,7 +157,7 @@ impl Options {
         }
     }
 
-    /// Takes the names of a list in parentheses; `example` is shown when there is none.
+    /// Takes the names of a list in parentheses. The error for a missing list shows `example`.
     pub(crate) fn list(&mut self, name: &str, example: &str, faults: &mut Faults) -> Vec<Path> {
         let Some(Given { name: option, value }) = self.take(name) else { return Vec::new() };
         let elements = match value {
@@ -177,7 +178,7 @@ impl Options {
         paths
     }
 
-    /// The path by which the generated code finds the facade: `::faust` unless `crate = path` says otherwise.
+    /// Takes the path of the facade for the generated code: that of `crate = path`, or `::faust`.
     pub(crate) fn facade(&mut self, faults: &mut Faults) -> Path {
         match self.value("crate", "path", faults) {
             Some((_, Expr::Path(path))) => path.path,
@@ -189,7 +190,7 @@ impl Options {
         }
     }
 
-    /// Takes an option as it was given, with or without a value.
+    /// Takes an option that may have a value.
     pub(crate) fn bare_or_value(&mut self, name: &str) -> Option<(Ident, Option<Expr>)> {
         self.take(name).map(|given| (given.name, given.value))
     }
@@ -200,7 +201,7 @@ impl Options {
     }
 }
 
-/// The string literal that an expression is, if it is one.
+/// Returns the string literal of an expression that is one.
 pub(crate) fn literal(expr: &Expr) -> Option<&LitStr> {
     match expr {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
@@ -231,14 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_and_none_hides_another() {
+    fn all_errors_are_reported_together() {
         let text = faults_of(quote!("clicks", name = 3, nome = "x", topic = 1, topic, crate = "faust"));
         for expected in [
-            "`#[agent]` takes its options by name: `topic = \\\"clicks\\\"`",
+            "the options of `#[agent]` must be named: `topic = \\\"clicks\\\"`",
             "`name` must be a string literal: `name = \\\"clicks\\\"`",
-            "`#[agent]` has no option `nome`; it has `name`, `topic`, `crate`",
-            "`topic` takes no value",
-            "`topic` is given twice; keep one",
+            "`#[agent]` has no option `nome`; its options are `name`, `topic`, `crate`",
+            "`topic` does not take a value",
+            "`topic` is specified twice; remove one",
             "`crate` must be a path: `crate = ::faust`",
         ] {
             assert!(text.contains(expected), "{expected} is not in {text}");
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn good_options_leave_no_fault() {
+    fn valid_options_are_accepted() {
         assert_eq!(faults_of(quote!(name = "x", topic, crate = ::other)), "");
         assert_eq!(faults_of(quote!()), "");
     }

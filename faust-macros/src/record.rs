@@ -1,4 +1,5 @@
-//! `#[record]`: derives serde on a struct or an enum, names it, checks its fields as they are read, registers its model.
+//! `#[record]`: derives serde's traits for a struct or an enum, names it, validates its fields on deserialization and
+//! registers its model.
 
 mod expand;
 mod field;
@@ -22,13 +23,13 @@ static GRAMMAR: Grammar = Grammar {
     leading: Leading::Refused("name = \"Click\""),
 };
 
-/// The attribute's expansion. Whatever is wrong, the item stays, and stays a message type where it can be one.
+/// Expands the attribute. The item is emitted even if there are errors, and implements `Record` where possible.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
     let Ok(mut item) = syn::parse2::<DeriveInput>(item.clone()) else {
-        // A syntax error inside a struct is the compiler's to report, and better.
+        // The compiler reports a syntax error inside a struct, with a better message.
         if !is_type(&item) {
-            faults.add(first_token(&item), "`#[record]` goes on a struct or an enum");
+            faults.add(first_token(&item), "`#[record]` must be applied to a struct or an enum");
         }
         let errors = faults.emit();
         return quote!(#item #errors);

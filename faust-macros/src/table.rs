@@ -1,4 +1,4 @@
-//! `#[table(..)]` on an argument: what a table is, beyond its type.
+//! `#[table(..)]` on an argument: the declaration of a table.
 
 mod relative;
 mod windows;
@@ -13,10 +13,10 @@ use crate::topic::{codec, fault_in_name, local, option, topic_name};
 
 use windows::Windows;
 
-/// `#[table(..)]` on an argument. Where something was wrong, which was noted, it holds what is left.
+/// `#[table(..)]` on an argument. Invalid options have been reported and are left out.
 pub(crate) struct TableDecl {
     name: Option<LitStr>,
-    /// Whether the option stands there, faulty or not.
+    /// `true` if the option `name` is given, valid or not.
     pub(crate) is_named: bool,
     pub(crate) windows: Windows,
     changelog_topic: Option<Expr>,
@@ -46,7 +46,7 @@ static GRAMMAR: Grammar = Grammar {
 };
 
 impl TableDecl {
-    /// Reads the attribute.
+    /// Parses the attribute and reports its errors.
     pub(crate) fn parse(attribute: &Attribute, faults: &mut Faults) -> Self {
         let tokens = match &attribute.meta {
             Meta::List(list) => list.tokens.clone(),
@@ -77,7 +77,7 @@ impl TableDecl {
         }
     }
 
-    /// The declaration as an expression that is constant; `value` is the type of the table's values.
+    /// Returns the declaration as a constant expression; `value` is the type of the table's values.
     pub(crate) fn to_tokens(&self, value: Option<&Type>, private: &TokenStream) -> TokenStream {
         let name = option(&self.name);
         let window = option(&self.windows.decl(private));
@@ -103,11 +103,11 @@ impl TableDecl {
     }
 }
 
-/// A function that makes the default. The written type stands at the `let`, so that an expression of another type is
-/// told where it is.
+/// Returns a closure that creates the default value. The `let` has an explicit type, so that the compiler reports a
+/// mismatch at the expression.
 fn maker(default: &Expr, ty: &Type) -> TokenStream {
     let value = local("value", Span::mixed_site());
-    // Text is written as a literal, as the default of a record's field is.
+    // A string literal is converted to `String`, as for the default of a record's field.
     let is_text = literal(default).is_some() && crate::types::last_name(ty).is_some_and(|name| name == "String");
     let default = if is_text { quote!(::core::convert::From::from(#default)) } else { default.to_token_stream() };
     quote! {
@@ -118,10 +118,10 @@ fn maker(default: &Expr, ty: &Type) -> TokenStream {
     }
 }
 
-/// Notes a table's name that its changelog's could not hold.
+/// Reports a table name that is not valid in the name of the changelog topic.
 pub(crate) fn check_name(name: &str, place: impl ToTokens, faults: &mut Faults) {
     if let Some(fault) = fault_in_name("table", name) {
-        faults.add(place, format_args!("{fault}, and the changelog is named after the table"));
+        faults.add(place, format_args!("{fault} (the changelog topic is named after the table)"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Topics as annotations name them: the rules of Kafka for names, and the options of `#[topic]`.
+//! Topics in annotations: Kafka's rules for topic names, and the options of `#[topic]`.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote;
@@ -28,7 +28,7 @@ static GRAMMAR: Grammar = Grammar {
 };
 
 impl TopicDecl {
-    /// Reads the attribute; `None` after noting that it names no topic.
+    /// Parses the attribute. Reports a missing or invalid topic name and returns `None`.
     pub(crate) fn parse(attribute: &Attribute, faults: &mut Faults) -> Option<Self> {
         let tokens = match &attribute.meta {
             Meta::List(list) => list.tokens.clone(),
@@ -42,14 +42,14 @@ impl TopicDecl {
         let key_codec = codec(&mut options, "key_codec", faults);
         let value_codec = codec(&mut options, "value_codec", faults);
         let Some(name) = options.leading() else {
-            faults.add(attribute, "`#[topic]` needs the topic's name first: `#[topic(\"clicks\")]`");
+            faults.add(attribute, "`#[topic]` requires a topic name as the first argument: `#[topic(\"clicks\")]`");
             return None;
         };
         let name = topic_name(name, "#[topic(\"clicks\")]", faults)?;
         Some(Self { name, partitions, replication, retention_ms, compacting, key_codec, value_codec })
     }
 
-    /// The declaration as an expression that is constant.
+    /// Returns the declaration as a constant expression.
     pub(crate) fn to_tokens(&self, private: &TokenStream) -> TokenStream {
         let Self { name, .. } = self;
         let partitions = option(&self.partitions);
@@ -72,7 +72,7 @@ impl TopicDecl {
     }
 }
 
-/// `Some(value)` or `None`, spelt so that nothing the user names can get in its way.
+/// Returns the tokens of `Some(value)` or `None`, with absolute paths, so that no name in the user's scope can shadow them.
 pub(crate) fn option(value: &Option<impl quote::ToTokens>) -> TokenStream {
     match value {
         Some(value) => quote!(::core::option::Option::Some(#value)),
@@ -80,12 +80,12 @@ pub(crate) fn option(value: &Option<impl quote::ToTokens>) -> TokenStream {
     }
 }
 
-/// A chain of codecs; which names there are is known only when the app is built.
+/// Takes a chain of codecs. The names are checked when the app is built, because only then all codecs are known.
 pub(crate) fn codec(options: &mut Options, name: &str, faults: &mut Faults) -> Option<LitStr> {
     options.text(name, "\"binary|json\"", faults)
 }
 
-/// A topic's name: a literal that Kafka would accept, or the path of a constant.
+/// Validates a topic name: a string literal that Kafka accepts, or the path of a constant.
 pub(crate) fn topic_name(name: Expr, example: &str, faults: &mut Faults) -> Option<Expr> {
     match (&name, literal(&name)) {
         (_, Some(text)) => match fault_in_name("topic", &text.value()) {
@@ -97,29 +97,29 @@ pub(crate) fn topic_name(name: Expr, example: &str, faults: &mut Faults) -> Opti
         },
         (Expr::Path(_), None) => Some(name),
         _ => {
-            faults.add(name, format_args!("a topic is named by a string literal or a constant: `{example}`"));
+            faults.add(name, format_args!("a topic name must be a string literal or a constant: `{example}`"));
             None
         }
     }
 }
 
-/// What keeps `name`, that of a `noun`, from being or joining a topic's.
+/// Returns the error message if the name of a `noun` (a topic or a table) is not valid in a topic name.
 pub(crate) fn fault_in_name(noun: &str, name: &str) -> Option<String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() {
-        Some(format!("the {noun}'s name is empty; write one like `com.example.clicks`"))
+        Some(format!("the {noun} name is empty; use a name like `com.example.clicks`"))
     } else if let Some(c) = name.chars().find(|c| !legal(*c)) {
-        Some(format!("{noun} `{name}` contains {c:?}; Kafka takes letters, digits, `.`, `_` and `-`"))
+        Some(format!("{noun} name `{name}` contains {c:?}; Kafka allows only ASCII letters, digits, `.`, `_` and `-`"))
     } else if name.len() > 249 {
-        Some(format!("a {noun}'s name of {} characters is too long; Kafka takes 249", name.len()))
+        Some(format!("the {noun} name has {} characters; Kafka allows at most 249", name.len()))
     } else if matches!(name, "." | "..") {
-        Some(format!("a {noun} cannot be named `{name}`; write a name like `com.example.clicks`"))
+        Some(format!("the {noun} name cannot be `{name}`; use a name like `com.example.clicks`"))
     } else {
         None
     }
 }
 
-/// A whole number above zero that fits Kafka's field.
+/// Takes a positive integer that fits Kafka's field.
 fn number(options: &mut Options, name: &str, faults: &mut Faults) -> Option<i64> {
     let limit = if name == "replication" { i64::from(i16::MAX) } else { i64::from(i32::MAX) };
     let (_, value) = options.value(name, "3", faults)?;
@@ -129,7 +129,7 @@ fn number(options: &mut Options, name: &str, faults: &mut Faults) -> Option<i64>
     };
     let number = number.filter(|n| (1..=limit).contains(n));
     if number.is_none() {
-        faults.add(value, format_args!("`{name}` must be a whole number from 1 to {limit}: `{name} = 3`"));
+        faults.add(value, format_args!("`{name}` must be an integer from 1 to {limit}: `{name} = 3`"));
     }
     number
 }
@@ -139,18 +139,18 @@ fn retention(options: &mut Options, faults: &mut Faults) -> Option<i64> {
     millis(&text, faults)
 }
 
-/// Where generated code that belongs to `place` says it is, while it resolves names as the macro does.
+/// Returns a span located at `place`, for errors, that resolves names at the macro's call site.
 pub(crate) fn located(place: &impl Spanned) -> Span {
     Span::call_site().located_at(place.span())
 }
 
-/// A name of ours in generated code about what is at `span`: hygiene hides it from the user's locals, the underscores
-/// from a unit struct of the user's, which a pattern would match.
+/// Returns an identifier for generated code, located at `span`. Hygiene keeps it apart from the user's local variables;
+/// the underscores keep it apart from a unit struct of the same name, which a pattern would match.
 pub(crate) fn local(name: &str, span: Span) -> Ident {
     Ident::new(&format!("__{name}"), Span::mixed_site().located_at(span))
 }
 
-/// Tokens that came from elsewhere, put where `span` is: an error underlines from its first token to its last.
+/// Returns the tokens with the span `span`, because an error underlines the range from its first to its last token.
 pub(crate) fn placed(tokens: &TokenStream, span: Span) -> TokenStream {
     let placed = |mut token: TokenTree| {
         token.set_span(span);
@@ -173,23 +173,23 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_that_kafka_accepts() {
+    fn topic_names_follow_kafkas_rules() {
         check(parse_quote!(#[topic("com.example.clicks_2-x")]), "");
         check(parse_quote!(#[topic(CLICKS)]), "");
         check(parse_quote!(#[topic(names::CLICKS, compacting)]), "");
-        check(parse_quote!(#[topic("clicks per page")]), "contains ' '; Kafka takes letters");
-        check(parse_quote!(#[topic("")]), "the topic's name is empty");
-        check(parse_quote!(#[topic("..")]), "a topic cannot be named `..`");
-        check(parse_quote!(#[topic]), "needs the topic's name first");
-        check(parse_quote!(#[topic(3)]), "named by a string literal or a constant");
+        check(parse_quote!(#[topic("clicks per page")]), "contains ' '; Kafka allows only ASCII letters");
+        check(parse_quote!(#[topic("")]), "the topic name is empty");
+        check(parse_quote!(#[topic("..")]), "the topic name cannot be `..`");
+        check(parse_quote!(#[topic]), "requires a topic name as the first argument");
+        check(parse_quote!(#[topic(3)]), "must be a string literal or a constant");
     }
 
     #[test]
-    fn options_are_checked_where_they_stand() {
+    fn options_are_validated() {
         check(parse_quote!(#[topic("a", partitions = 3, replication = 1, retention = "7d", key_codec = "json")]), "");
-        check(parse_quote!(#[topic("a", partitions = 0)]), "`partitions` must be a whole number from 1");
+        check(parse_quote!(#[topic("a", partitions = 0)]), "`partitions` must be an integer from 1");
         check(parse_quote!(#[topic("a", replication = 40000)]), "from 1 to 32767");
-        check(parse_quote!(#[topic("a", retention = "1month")]), "`1month` is no duration");
+        check(parse_quote!(#[topic("a", retention = "1month")]), "`1month` is not a duration");
         check(parse_quote!(#[topic("a", retention = 7)]), "`retention` must be a string literal");
     }
 }

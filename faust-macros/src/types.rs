@@ -1,11 +1,11 @@
-//! The names of types, as far as their tokens show them.
+//! The names of types, as far as the tokens show them.
 
 use proc_macro2::Span;
 use syn::{Ident, PathSegment, Type};
 
 use crate::topic::located;
 
-/// Returns the span of a type in errors: that of its own name, because the compiler would take the first part of a path.
+/// Returns the span of a type for error messages: that of the last path segment. The compiler would underline the first.
 pub(crate) fn type_span(ty: &Type) -> Span {
     last_name(ty).map_or_else(|| located(ty), located)
 }

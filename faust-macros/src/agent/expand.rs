@@ -1,4 +1,4 @@
-//! The code of an agent: the function unchanged, its handle, its definition, its registration.
+//! The expansion of `#[agent]`: the unchanged function, its handle, its definition and its registration.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -9,13 +9,13 @@ use crate::fault::Faults;
 use crate::function::AnnotatedFn;
 use crate::topic::{local, located, option, placed};
 
-/// Everything the annotated function becomes.
+/// Returns the complete expansion of the annotated function.
 pub(super) fn expand(function: &AnnotatedFn, agent: &Agent, faults: Faults) -> TokenStream {
     let Agent { facade, ident, name, help, topics, sinks, .. } = agent;
     let private = quote!(#facade::__private);
     let vis = &function.vis;
     let handle_doc = format!("The handle of the agent [`{ident}`](fn@{ident}), for registering it by hand.");
-    // After a mistake the handle still is one, so that a builder that names it reports nothing more.
+    // After an error the handle still implements `AgentHandle`, so that code that uses it causes no further errors.
     let (specs, start, topics, sinks, registration) = if faults.is_empty() {
         let registration = quote!(#private::inventory::submit! { <#ident as #facade::AgentHandle>::DEF });
         (specs(agent, &private), start(agent, &private), quote!(#(#topics),*), quote!(#(#sinks),*), registration)
@@ -25,20 +25,20 @@ pub(super) fn expand(function: &AnnotatedFn, agent: &Agent, faults: Faults) -> T
     };
     let errors = faults.emit();
     if function.sig.receiver().is_some() {
-        // Inside an `impl` a handle would only add errors.
+        // In an `impl` block, a handle would only cause further errors.
         return quote!(#function #errors);
     }
     quote! {
-        // The user's function, without our attributes on its arguments.
+        // The user's function, without `#[topic]` and `#[table]` on its arguments.
         #function
 
-        // A struct with braces lives among the types only, so that it can share the function's name.
+        // A struct with braces occupies only the type namespace, so it can have the same name as the function.
         #[doc = #handle_doc]
         #[allow(non_camel_case_types, missing_debug_implementations, dead_code)]
         #vis struct #ident {}
 
         const _: () = {
-            // What the annotation says about each argument.
+            // The declarations of the arguments.
             #specs
 
             #[automatically_derived]
@@ -55,7 +55,7 @@ pub(super) fn expand(function: &AnnotatedFn, agent: &Agent, faults: Faults) -> T
                 };
             }
 
-            // Found by `discover` at start, wherever in the program this module lies.
+            // Lets the app discover the agent at start-up, in whichever module it is defined.
             #registration
         };
 
@@ -88,7 +88,7 @@ fn start_stream(agent: &Agent, private: &TokenStream) -> TokenStream {
     let arguments = agent.arguments.iter().map(|argument| argument.make(&cx, private));
     let output_private = placed(private, returned);
     let output = quote_spanned!(returned=> #output_private::output(#running.await));
-    // A body that is not `Send` is reported where the boxed future must be.
+    // The span of the boxed future: the compiler reports here that the body is not `Send`.
     let boxed = quote_spanned!(located(ident)=> ::std::boxed::Box::pin(async move { #output }));
     quote! {
         |#cx| {
@@ -109,7 +109,7 @@ fn start_per_event(agent: &Agent, event_at: usize, private: &TokenStream) -> Tok
     });
     let passed = (0..agent.arguments.len()).map(|at| {
         let injected = injected(at);
-        // Each call gets its own handle of an output; they are cheap to clone.
+        // Each call gets its own clone of the injected handles, which are cheap to clone.
         if at == event_at { quote!(#event) } else { quote!(::core::clone::Clone::clone(&#injected)) }
     });
     let call = quote!(#ident(#(#passed),*));
@@ -123,7 +123,7 @@ fn start_per_event(agent: &Agent, event_at: usize, private: &TokenStream) -> Tok
     let runner = Ident::new(if agent.sinks.is_empty() { "per_event" } else { "per_event_to_sinks" }, span);
     let spec = agent.arguments[event_at].spec_ident();
     let private = placed(private, span);
-    // All of the call lies at the event's type, which is what it is mostly about.
+    // The whole call has the span of the event's type, because most errors in it are about that type.
     let run = quote_spanned!(span=> #private::#runner(#cx, &#spec, move |#event| #call));
     quote! {
         |#cx| {

@@ -1,4 +1,4 @@
-//! An agent as its annotation and signature together say it is; every rule is checked here.
+//! The validated model of an agent, built from its annotation and its signature. All rules are checked here.
 
 use proc_macro2::Span;
 use syn::{Expr, Ident, LitStr, Path, ReturnType, Type};
@@ -10,7 +10,7 @@ use crate::fault::Faults;
 use crate::function::{AnnotatedFn, Kind, ident_text};
 use crate::types::last_name;
 
-/// A validated agent; where something was wrong it holds what is left, and expands to no more than its handle.
+/// A validated agent. After an error it contains only the valid parts, and only its handle is expanded.
 pub(super) struct Agent {
     pub(super) facade: Path,
     pub(super) ident: Ident,
@@ -25,17 +25,17 @@ pub(super) struct Agent {
     pub(super) output: Output,
 }
 
-/// How an agent gets its events.
+/// The way an agent receives its events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// It pulls them from the stream that is this argument.
+    /// The agent pulls events from a stream, the argument at this position.
     Stream(usize),
-    /// It is called with each, as this argument.
+    /// The agent is called once per event, passed as the argument at this position.
     PerEvent(usize),
 }
 
 impl Form {
-    /// The argument that the events come in by.
+    /// Returns the position of the argument that provides the events.
     pub(super) fn source(self) -> usize {
         match self {
             Form::Stream(at) | Form::PerEvent(at) => at,
@@ -43,7 +43,7 @@ impl Form {
     }
 }
 
-/// What the function returns, as far as its tokens say.
+/// The return type of the function, as far as the tokens show it.
 pub(super) struct Output {
     pub(super) span: Span,
     pub(super) kind: OutputKind,
@@ -53,12 +53,12 @@ pub(super) struct Output {
 pub(super) enum OutputKind {
     Unit,
     Result,
-    /// A bare value, which only a sink can take.
+    /// A plain value, which requires a sink.
     Value,
 }
 
 impl Agent {
-    /// Judges the whole and notes everything that is wrong with it.
+    /// Validates the agent and reports all errors.
     pub(super) fn new(
         function: &AnnotatedFn,
         arguments: Vec<Argument>,
@@ -68,7 +68,7 @@ impl Agent {
         let ident = function.sig.ident.clone();
         function.check_signature(Kind::Agent, faults);
         arguments.iter().for_each(|argument| argument.check(Kind::Agent, faults));
-        // A method's arguments are not judged: it has to become a function first.
+        // The arguments of a method are not checked: it has to be turned into a function first.
         let is_method = function.sig.receiver().is_some();
         let source = if is_method { None } else { source(&ident, &arguments, faults) };
         let form = source.unwrap_or(Form::Stream(0));
@@ -92,12 +92,12 @@ impl Agent {
     }
 }
 
-/// The stream if there is one, else the first argument that nothing else claims.
+/// Returns the stream argument, or else the first argument that is neither a topic nor a table.
 fn source(agent: &Ident, arguments: &[Argument], faults: &mut Faults) -> Option<Form> {
     let mut streams = arguments.iter().enumerate().filter(|(_, argument)| argument.is("Stream"));
     if let Some((at, _)) = streams.next() {
         for (_, second) in streams {
-            let text = "an agent reads one stream; for several topics write `topics = [..]`, or make two agents";
+            let text = "an agent takes one `Stream`; to read several topics, write `topics = [..]` or use two agents";
             faults.add(&second.ty, text);
         }
         return Some(Form::Stream(at));
@@ -106,7 +106,9 @@ fn source(agent: &Ident, arguments: &[Argument], faults: &mut Faults) -> Option<
     if event.is_none() {
         faults.add(
             agent,
-            format_args!("agent `{agent}` reads nothing: take `Stream<T>`, or the event itself, as an argument"),
+            format_args!(
+                "agent `{agent}` has no source: add an argument of type `Stream<T>`, or one for the event itself"
+            ),
         );
     }
     event.map(Form::PerEvent)
@@ -117,7 +119,7 @@ fn output(function: &AnnotatedFn) -> Output {
         ReturnType::Default => OutputKind::Unit,
         ReturnType::Type(_, ty) => match &**ty {
             Type::Tuple(tuple) if tuple.elems.is_empty() => OutputKind::Unit,
-            // An alias of `Result` is taken for one by its name.
+            // An alias of `Result` is recognized by the suffix of its name.
             ty if last_name(ty).is_some_and(|name| name.to_string().ends_with("Result")) => OutputKind::Result,
             _ => OutputKind::Value,
         },
@@ -135,20 +137,18 @@ fn check_sinks(
 ) {
     match (form, &options.sink_option, output.kind) {
         (Form::Stream(_), Some(option), _) => {
-            let text = "a sink takes what an agent returns for one event; with a `Stream`, send to an argument `#[topic(\"..\")] out: Topic<K, V>`";
+            let text = "a sink requires an agent that returns a value for each event; with a `Stream`, send to an argument `#[topic(\"..\")] out: Topic<K, V>`";
             faults.add(option, text);
         }
         (Form::PerEvent(_), Some(option), OutputKind::Unit) => {
             faults.add(
                 option,
-                format_args!(
-                    "agent `{agent}` returns nothing that could go to a sink; return a value or `Result` of one"
-                ),
+                format_args!("agent `{agent}` has a sink but returns no value; return a value or a `Result` of one"),
             );
         }
         (Form::PerEvent(_), None, OutputKind::Value) => {
             let ReturnType::Type(_, ty) = written else { return };
-            faults.add(ty, format_args!("what agent `{agent}` returns goes nowhere; name a topic with `sink = \"..\"`, or return `()` or `Result<()>`"));
+            faults.add(ty, format_args!("the value returned by agent `{agent}` has no destination; name a topic with `sink = \"..\"`, or return `()` or `Result<()>`"));
         }
         _ => {}
     }

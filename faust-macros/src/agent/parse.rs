@@ -1,4 +1,4 @@
-//! What stands in `#[agent(..)]`, taken apart but not judged as a whole.
+//! The options of `#[agent(..)]`, each parsed and checked on its own.
 
 use proc_macro2::TokenStream;
 use syn::{Expr, Ident, LitStr, Path};
@@ -7,13 +7,13 @@ use crate::fault::Faults;
 use crate::options::{Grammar, Leading, Options};
 use crate::topic::{codec, topic_name};
 
-/// What the attribute said.
+/// The options of the attribute.
 pub(super) struct AgentOptions {
     pub(super) facade: Path,
     pub(super) name: Option<LitStr>,
     pub(super) topics: Vec<Expr>,
     pub(super) sinks: Vec<Expr>,
-    /// The option that named the sinks, to point at.
+    /// The name of the option that lists the sinks, as the location of errors.
     pub(super) sink_option: Option<Ident>,
     pub(super) key_codec: Option<LitStr>,
     pub(super) value_codec: Option<LitStr>,
@@ -26,6 +26,7 @@ static GRAMMAR: Grammar = Grammar {
     leading: Leading::Refused("topic = \"clicks\""),
 };
 
+/// Parses the options of the attribute.
 pub(super) fn options(tokens: TokenStream, faults: &mut Faults) -> AgentOptions {
     let mut options = Options::parse(&GRAMMAR, tokens, faults);
     let facade = options.facade(faults);
@@ -37,17 +38,17 @@ pub(super) fn options(tokens: TokenStream, faults: &mut Faults) -> AgentOptions 
     AgentOptions { facade, name, topics, sinks, sink_option, key_codec, value_codec }
 }
 
-/// `topic = "a"` or `topics = ["a", "b"]`.
+/// Takes the names of an option with a singular and a plural form: `topic = "a"` or `topics = ["a", "b"]`.
 fn one_or_list(options: &mut Options, [one, list]: [&str; 2], faults: &mut Faults) -> (Option<Ident>, Vec<Expr>) {
     let single = options.value(one, "\"clicks\"", faults);
     let several = options.value(list, "[\"clicks\", \"views\"]", faults);
     if let (Some(_), Some((option, _))) = (&single, &several) {
-        faults.add(option, format_args!("`{one}` and `{list}` are both given; put all names into `{list} = [..]`"));
+        faults.add(option, format_args!("`{one}` and `{list}` cannot be combined; list all names in `{list} = [..]`"));
         return (None, Vec::new());
     }
     match (single, several) {
         (Some((option, Expr::Array(value))), _) => {
-            faults.add(value, format_args!("`{one}` takes one name; for several write `{list} = [..]`"));
+            faults.add(value, format_args!("`{one}` takes one name; for several names write `{list} = [..]`"));
             (Some(option), Vec::new())
         }
         (Some((option, value)), _) => {
@@ -75,7 +76,7 @@ fn one_or_list(options: &mut Options, [one, list]: [&str; 2], faults: &mut Fault
 fn refuse_repeated(names: &[Expr], faults: &mut Faults) {
     for (at, name) in names.iter().enumerate() {
         if names[..at].contains(name) {
-            faults.add(name, "this topic is listed twice; keep one");
+            faults.add(name, "this topic is listed twice; remove one");
         }
     }
 }

@@ -1,20 +1,20 @@
-//! What `#[agent]` accepts and what it refuses; the texts as the compiler shows them are in the UI tests.
+//! Tests of the rules of `#[agent]`. The UI tests cover the error messages as the compiler shows them.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::expand;
 
-/// The law: exactly these mistakes are told, and the function stays.
+/// Asserts that exactly these errors are reported and that the function is kept.
 fn check(options: TokenStream, item: TokenStream, mistakes: &[&str]) {
     let expansion = expand(options, item).to_string();
-    assert!(expansion.contains("fn count"), "the function is gone: {expansion}");
+    assert!(expansion.contains("fn count"), "the function is missing: {expansion}");
     let told = expansion.matches("compile_error").count();
     assert_eq!(told, mistakes.len(), "{expansion}");
     for mistake in mistakes {
         assert!(expansion.contains(mistake), "`{mistake}` is not in {expansion}");
     }
-    assert_eq!(expansion.contains("inventory :: submit"), mistakes.is_empty(), "registered only when it is right");
+    assert_eq!(expansion.contains("inventory :: submit"), mistakes.is_empty(), "only a valid agent is registered");
 }
 
 #[test]
@@ -72,12 +72,12 @@ fn all_forms_are_accepted() {
 }
 
 #[test]
-fn a_body_half_typed_does_not_matter() {
+fn an_incomplete_body_is_accepted() {
     check(quote!(topic = "clicks"), quote!(async fn count(clicks: Stream<Click>) { let x = clicks. }), &[]);
 }
 
 #[test]
-fn mistakes_in_different_places_are_told_together() {
+fn independent_errors_are_reported_together() {
     check(
         quote!(topic = 1, sinks = "a", nome = "x"),
         quote!(
@@ -85,72 +85,75 @@ fn mistakes_in_different_places_are_told_together() {
         ),
         &[
             "has no option `nome`",
-            "named by a string literal",
+            "must be a string literal or a constant",
             "`sinks` takes a list",
             "must be an `async fn`",
             "cannot be generic",
             "must be owned",
-            "needs the topic's name first",
+            "requires a topic name as the first argument",
         ],
     );
 }
 
 #[test]
-fn one_mistake_is_told_once() {
+fn each_error_is_reported_once() {
     let stream = quote!(
         async fn count(clicks: Stream<Click>) {}
     );
-    check(quote!(topic = "a", topics = ["b"]), stream.clone(), &["`topic` and `topics` are both given"]);
+    check(quote!(topic = "a", topics = ["b"]), stream.clone(), &["`topic` and `topics` cannot be combined"]);
     check(quote!(topic = ["a", "b"]), stream.clone(), &["`topic` takes one name"]);
-    check(quote!(topic = "a", topic = "b"), stream.clone(), &["`topic` is given twice"]);
-    check(quote!(topic = "a", sink = "b"), stream, &["a sink takes what an agent returns for one event"]);
+    check(quote!(topic = "a", topic = "b"), stream.clone(), &["`topic` is specified twice"]);
+    check(quote!(topic = "a", sink = "b"), stream, &["a sink requires an agent that returns a value for each event"]);
     check(
         quote!(topic = "a"),
         quote!(
             async fn count(#[topic("b")] b: Topic<u8, u8>) {}
         ),
-        &["reads nothing"],
+        &["has no source"],
     );
     check(
         quote!(topic = "a"),
         quote!(
             async fn count() {}
         ),
-        &["reads nothing"],
+        &["has no source"],
     );
     check(
         quote!(topic = "a"),
         quote!(
             async fn count(&self, clicks: Stream<Click>) {}
         ),
-        &["has no `self`"],
+        &["must be a free function without `self`"],
     );
     check(
         quote!(topic = "a"),
         quote!(
             async fn count(click: Click) -> u64 {}
         ),
-        &["goes nowhere"],
+        &["has no destination"],
     );
 }
 
 #[test]
-fn a_table_and_what_is_said_of_it_fit_each_other() {
+fn attributes_must_match_the_type_of_the_argument() {
     let table = |argument: TokenStream, mistake: &str| {
         check(quote!(topic = "a"), quote!(async fn count(clicks: Stream<Click>, #argument) {}), &[mistake]);
     };
     table(quote!(#[table(window = tumbling("1s"))] a: Table<u8, u8>), "write `a: WindowedTable<..>`");
-    table(quote!(a: WindowedTable<u8, u8>), "table `a` does not say what its windows are");
-    table(quote!(#[table(name = "b")] a: WindowedTable<u8, u8>), "table `a` does not say what its windows are");
-    table(quote!(#[table(window = tumbling(1))] a: WindowedTable<u8, u8>), "a duration is a string literal");
-    table(quote!(#[table(window = tumbling(1), expires = "1h")] a: WindowedTable<u8, u8>), "a duration is a string");
-    table(quote!(#[topic("a")] a: Table<u8, u8>), "`#[topic]` is for outputs; the changelog");
-    table(quote!(#[table] a: Topic<u8, u8>), "`#[table]` is for tables");
-    table(quote!(#[table] #[topic("a")] a: Topic<u8, u8>), "not both");
-    table(quote!(#[topic("a")] #[table] a: Table<u8, u8>), "not both");
-    table(quote!(#[table] #[table] a: Table<u8, u8>), "`#[table]` stands here twice");
-    table(quote!(#[table(default = 1)] a: Mine), "write the table's type out");
-    table(quote!(größe: Table<u8, u8>), "table `größe` contains 'ö'");
+    table(quote!(a: WindowedTable<u8, u8>), "windowed table `a` does not specify its window");
+    table(quote!(#[table(name = "b")] a: WindowedTable<u8, u8>), "windowed table `a` does not specify its window");
+    table(quote!(#[table(window = tumbling(1))] a: WindowedTable<u8, u8>), "a duration must be a string literal");
+    table(
+        quote!(#[table(window = tumbling(1), expires = "1h")] a: WindowedTable<u8, u8>),
+        "a duration must be a string literal",
+    );
+    table(quote!(#[topic("a")] a: Table<u8, u8>), "`#[topic]` cannot be applied to a table; set its changelog topic");
+    table(quote!(#[table] a: Topic<u8, u8>), "`#[table]` cannot be applied to a `Topic`");
+    table(quote!(#[table] #[topic("a")] a: Topic<u8, u8>), "cannot be both a topic and a table");
+    table(quote!(#[topic("a")] #[table] a: Table<u8, u8>), "cannot be both a topic and a table");
+    table(quote!(#[table] #[table] a: Table<u8, u8>), "`#[table]` is specified twice");
+    table(quote!(#[table(default = 1)] a: Mine), "write the table's type in full");
+    table(quote!(größe: Table<u8, u8>), "table name `größe` contains 'ö'");
     table(quote!(_: Table<u8, u8>), "named after its argument");
     table(quote!(a: &Table<u8, u8>), "must be owned");
     check(
@@ -158,13 +161,13 @@ fn a_table_and_what_is_said_of_it_fit_each_other() {
         quote!(
             async fn count(#[table] clicks: Stream<Click>) {}
         ),
-        &["`#[table]` is for tables"],
+        &["`#[table]` cannot be applied to a `Stream`"],
     );
     check(
         quote!(topic = "a"),
         quote!(
             async fn count(a: Table<u8, u8>, #[table] b: Mine) {}
         ),
-        &["reads nothing"],
+        &["has no source"],
     );
 }

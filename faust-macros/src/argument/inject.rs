@@ -1,4 +1,4 @@
-//! The code that makes an argument: a static of what its annotation says, and a call that reads it.
+//! The code that makes an argument: a static with its declaration, and a call that evaluates the static.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -9,7 +9,7 @@ use crate::table::TableDecl;
 use crate::topic::{TopicDecl, placed};
 use crate::types::type_span;
 
-/// A validated argument, and where errors about it belong.
+/// A validated argument, with the span for errors about it.
 pub(crate) struct Injected {
     at: usize,
     name: String,
@@ -31,12 +31,12 @@ impl Injected {
         }
     }
 
-    /// The static's name.
+    /// Returns the name of the static.
     pub(crate) fn spec_ident(&self) -> Ident {
         format_ident!("__FAUST_ARGUMENT_{}", self.at)
     }
 
-    /// The static; `more` is what else is said of it.
+    /// Returns the static; `more` is appended to its declaration.
     pub(crate) fn spec(&self, more: Option<TokenStream>, private: &TokenStream) -> TokenStream {
         let (spec, name) = (self.spec_ident(), &self.name);
         let topic = self.topic.as_ref().map(|topic| {
@@ -50,8 +50,8 @@ impl Injected {
         quote!(static #spec: #private::ArgSpec = #private::ArgSpec::new(#name)#topic #table #more;)
     }
 
-    /// The call. `arg` has the span of the argument's type, and its type parameter comes from the function: that makes
-    /// one error, there, of an argument that cannot be injected.
+    /// Returns the call. `arg` has the span of the argument's type, and its type parameter is inferred from the function.
+    /// An argument that cannot be injected therefore causes exactly one error, at its type.
     pub(crate) fn make(&self, cx: &Ident, private: &TokenStream) -> TokenStream {
         let (spec, span) = (self.spec_ident(), self.span);
         let private = placed(private, span);

@@ -1,4 +1,4 @@
-//! The code of a hook: the function unchanged, its handle, its definition, its registration.
+//! The expansion of a hook: the unchanged function, its handle, its definition and its registration.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -10,7 +10,7 @@ use crate::fault::Faults;
 use crate::function::AnnotatedFn;
 use crate::topic::{local, located, placed};
 
-/// Everything the annotated function becomes.
+/// Returns the complete expansion of the annotated function.
 pub(super) fn expand(function: &AnnotatedFn, hook: &Hook, faults: Faults) -> TokenStream {
     let Hook { facade, ident, name, table, help, .. } = hook;
     let private = quote!(#facade::__private);
@@ -20,7 +20,7 @@ pub(super) fn expand(function: &AnnotatedFn, hook: &Hook, faults: Faults) -> Tok
         Moment::Close => quote!(Close),
         Moment::Late => quote!(Late),
     };
-    // After a mistake the handle still is one, so that a builder that names it reports nothing more.
+    // After an error the handle still implements `HookHandle`, so that code that uses it causes no further errors.
     let (specs, start, registration) = if faults.is_empty() {
         let specs: TokenStream = injected(hook).map(|argument| argument.spec(None, &private)).collect();
         let registration = quote!(#private::inventory::submit! { <#ident as #facade::HookHandle>::DEF });
@@ -30,20 +30,20 @@ pub(super) fn expand(function: &AnnotatedFn, hook: &Hook, faults: Faults) -> Tok
     };
     let errors = faults.emit();
     if function.sig.receiver().is_some() {
-        // Inside an `impl` a handle would only add errors.
+        // In an `impl` block, a handle would only cause further errors.
         return quote!(#function #errors);
     }
     quote! {
-        // The user's function, without our attributes on its arguments.
+        // The user's function, without `#[topic]` and `#[table]` on its arguments.
         #function
 
-        // A struct with braces lives among the types only, so that it can share the function's name.
+        // A struct with braces occupies only the type namespace, so it can have the same name as the function.
         #[doc = #handle_doc]
         #[allow(non_camel_case_types, missing_debug_implementations, dead_code)]
         #vis struct #ident {}
 
         const _: () = {
-            // What the annotation says about each argument that is injected.
+            // The declarations of the injected arguments.
             #specs
 
             #[automatically_derived]
@@ -60,7 +60,7 @@ pub(super) fn expand(function: &AnnotatedFn, hook: &Hook, faults: Faults) -> Tok
                 };
             }
 
-            // Found at start, wherever in the program this module lies.
+            // Lets the app discover the hook at start-up, in whichever module it is defined.
             #registration
         };
 
@@ -81,7 +81,7 @@ fn start(hook: &Hook, private: &TokenStream) -> TokenStream {
         let made = argument.make(&cx, private);
         quote!(let #name = #made;)
     });
-    // Each half has the span of its argument's type, so that one which is no message type is told there.
+    // Each half has the span of its argument's type, so that the compiler reports there a type that is not a record.
     let half = |at: usize, function: &str| {
         let span = hook.arguments[at].span;
         let (function, private) = (Ident::new(function, span), placed(private, span));
@@ -98,13 +98,13 @@ fn start(hook: &Hook, private: &TokenStream) -> TokenStream {
     let running = local("running", hook.returned);
     let output_private = placed(private, hook.returned);
     let output = quote_spanned!(hook.returned=> #output_private::output(#running.await));
-    // A body that is not `Send` is reported where the boxed future must be.
+    // The span of the boxed future: the compiler reports here that the body is not `Send`.
     let boxed = quote_spanned!(located(ident)=> ::std::boxed::Box::pin(async move { #output }));
     quote! {
         |#cx| {
             #(#make)*
             ::core::result::Result::Ok(#private::#runner(#halves, move |#(#called_with),*| {
-                // Each call gets its own handle of what is injected; they are cheap to clone.
+                // Each call gets its own clone of the injected handles, which are cheap to clone.
                 let #running = #ident(#(#called_with,)* #(::core::clone::Clone::clone(&#made)),*);
                 #boxed
             }))
@@ -112,7 +112,7 @@ fn start(hook: &Hook, private: &TokenStream) -> TokenStream {
     }
 }
 
-/// At the argument's type, where a mismatch is told.
+/// Returns the variable of an argument. Its span is the argument's type, where a type mismatch is reported.
 fn argument_ident(hook: &Hook, at: usize) -> Ident {
     local(&format!("argument_{at}"), hook.arguments[at].span)
 }

@@ -1,4 +1,4 @@
-//! A hook as its annotation and signature together say it is; every rule is checked here.
+//! The validated model of a hook, built from its annotation and its signature. All rules are checked here.
 
 use proc_macro2::Span;
 use syn::{Ident, LitStr, Path, Type};
@@ -9,7 +9,7 @@ use crate::docs::first_paragraph;
 use crate::fault::Faults;
 use crate::function::{AnnotatedFn, Kind, ident_text};
 
-/// A validated hook; where something was wrong it holds what is left, and expands to no more than its handle.
+/// A validated hook. After an error it contains only the valid parts, and only its handle is expanded.
 pub(super) struct Hook {
     pub(super) moment: Moment,
     pub(super) facade: Path,
@@ -17,17 +17,17 @@ pub(super) struct Hook {
     pub(super) name: String,
     pub(super) table: String,
     pub(super) help: String,
-    /// Key, window and value or late event; then what is injected.
+    /// The key, the window and the value or late event, followed by the injected arguments.
     pub(super) arguments: Vec<Injected>,
-    /// Where errors about what it returns belong.
+    /// The span for errors about the return value.
     pub(super) returned: Span,
 }
 
-/// How many arguments a call brings.
+/// Number of arguments that each call passes to the hook; the others are injected.
 pub(super) const CALLED_WITH: usize = 3;
 
 impl Hook {
-    /// Judges the whole and notes everything that is wrong with it.
+    /// Validates the hook and reports all errors.
     pub(super) fn new(
         moment: Moment,
         function: &AnnotatedFn,
@@ -37,14 +37,14 @@ impl Hook {
     ) -> Self {
         let ident = function.sig.ident.clone();
         function.check_signature(Kind::Hook, faults);
-        // A method's arguments are not judged: it has to become a function first.
+        // The arguments of a method are not checked: it has to be turned into a function first.
         if function.sig.receiver().is_none() {
             check_called_with(moment, &ident, &arguments, faults);
             arguments.iter().skip(CALLED_WITH).for_each(|argument| check_injected(argument, faults));
         }
         if options.table.is_none() && options.were_right {
             let attribute = moment.grammar().attribute.trim_matches(['`', '#', '[', ']']);
-            let text = format_args!("hook `{ident}` needs its table: `#[{attribute}(table = \"sums\")]`");
+            let text = format_args!("hook `{ident}` does not name its table: `#[{attribute}(table = \"sums\")]`");
             faults.add(&ident, text);
         }
         Self {
@@ -60,13 +60,15 @@ impl Hook {
     }
 }
 
-/// The arguments that each call brings. They are told by their place, so the first that is out of place says it all.
+/// Checks the arguments that each call passes. They are identified by position, so only the first misplaced one is
+/// reported.
 fn check_called_with(moment: Moment, hook: &Ident, arguments: &[Argument], faults: &mut Faults) {
     let third = match moment {
         Moment::Close => "its value",
         Moment::Late => "the late event",
     };
-    let order = format!("hook `{hook}` takes the key, the window and {third} first: `{}`", moment.example());
+    let order =
+        format!("the first arguments of hook `{hook}` must be the key, the window and {third}: `{}`", moment.example());
     for (at, argument) in arguments.iter().take(CALLED_WITH).enumerate() {
         if argument.is_declared() || argument.is("Topic") || argument.is("Stream") {
             return faults.add(&argument.ty, order);
@@ -81,18 +83,18 @@ fn check_called_with(moment: Moment, hook: &Ident, arguments: &[Argument], fault
     }
 }
 
-/// What is wrong with the type for this place.
+/// Returns the error message if the type does not fit this position.
 fn misplaced(moment: Moment, hook: &Ident, at: usize, argument: &Argument) -> Option<String> {
     let is_told_anyhow = matches!(argument.ty, Type::Reference(_) | Type::ImplTrait(_));
     match (at, moment) {
         (1, _) if !is_told_anyhow && !argument.is("Window") => {
-            Some(format!("the second argument of hook `{hook}` is the window: write `window: Window` here"))
+            Some(format!("the second argument of hook `{hook}` must be the window: write `window: Window` here"))
         }
         (2, Moment::Late) if !is_told_anyhow && !argument.is("LateEvent") => {
-            Some(format!("the third argument of hook `{hook}` is the late event: write `event: LateEvent` here"))
+            Some(format!("the third argument of hook `{hook}` must be the late event: write `event: LateEvent` here"))
         }
         (2, Moment::Close) if argument.is("LateEvent") => Some(
-            "`LateEvent` is what `#[window_late]` gets; take the window's value here, like `total: i64`".to_owned(),
+            "`LateEvent` is only passed to `#[window_late]`; take the value of the window here, for example `total: i64`".to_owned(),
         ),
         _ => None,
     }
@@ -100,7 +102,7 @@ fn misplaced(moment: Moment, hook: &Ident, at: usize, argument: &Argument) -> Op
 
 fn check_injected(argument: &Argument, faults: &mut Faults) {
     if argument.is("Stream") {
-        faults.add(&argument.ty, "a hook reads no stream, it is called with each window; remove it");
+        faults.add(&argument.ty, "a hook is called by its table and cannot read a `Stream`; remove this argument");
     } else {
         argument.check(Kind::Hook, faults);
     }

@@ -1,21 +1,21 @@
-//! What `#[window_close]` and `#[window_late]` accept and what they refuse; the texts as the compiler shows them are in
-//! the UI tests.
+//! Tests of the rules of `#[window_close]` and `#[window_late]`. The UI tests cover the error messages as the compiler
+//! shows them.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::{Moment, expand};
 
-/// The law: exactly these mistakes are told, and the function stays.
+/// Asserts that exactly these errors are reported and that the function is kept.
 fn check(moment: Moment, options: TokenStream, item: TokenStream, mistakes: &[&str]) {
     let expansion = expand(moment, options, item).to_string();
-    assert!(expansion.contains("fn hook"), "the function is gone: {expansion}");
+    assert!(expansion.contains("fn hook"), "the function is missing: {expansion}");
     let told = expansion.matches("compile_error").count();
     assert_eq!(told, mistakes.len(), "{expansion}");
     for mistake in mistakes {
         assert!(expansion.contains(mistake), "`{mistake}` is not in {expansion}");
     }
-    assert_eq!(expansion.contains("inventory :: submit"), mistakes.is_empty(), "registered only when it is right");
+    assert_eq!(expansion.contains("inventory :: submit"), mistakes.is_empty(), "only a valid hook is registered");
 }
 
 fn check_close(item: TokenStream, mistakes: &[&str]) {
@@ -54,40 +54,45 @@ fn all_forms_are_accepted() {
 }
 
 #[test]
-fn one_mistake_is_told_once() {
+fn each_error_is_reported_once() {
     let right = quote!(
         async fn hook(k: u8, w: Window, v: u8) {}
     );
-    check(Moment::Close, quote!(), right.clone(), &["needs its table: `#[window_close(table = \\\"sums\\\")]`"]);
-    check(Moment::Close, quote!("sums"), right.clone(), &["takes its options by name: `table = \\\"sums\\\"`"]);
+    check(
+        Moment::Close,
+        quote!(),
+        right.clone(),
+        &["does not name its table: `#[window_close(table = \\\"sums\\\")]`"],
+    );
+    check(Moment::Close, quote!("sums"), right.clone(), &["must be named: `table = \\\"sums\\\"`"]);
     check(Moment::Close, quote!(table), right.clone(), &["`table` needs a value"]);
     check(Moment::Close, quote!(table = SUMS), right.clone(), &["`table` must be a string literal"]);
-    check(Moment::Close, quote!(table = "a b"), right.clone(), &["table `a b` contains ' '"]);
+    check(Moment::Close, quote!(table = "a b"), right.clone(), &["table name `a b` contains ' '"]);
     check(Moment::Close, quote!(table = "a", name = "b"), right.clone(), &["has no option `name`"]);
-    check_late(right, &["the third argument of hook `hook` is the late event"]);
+    check_late(right, &["the third argument of hook `hook` must be the late event"]);
     check_close(
         quote!(
             async fn hook(&self, k: u8) {}
         ),
-        &["a hook is a free function"],
+        &["a hook must be a free function"],
     );
     check_close(
         quote!(
             async fn hook(k: u8, w: Window) {}
         ),
-        &["takes the key, the window and its value first"],
+        &["must be the key, the window and its value"],
     );
     check_close(
         quote!(
             async fn hook() {}
         ),
-        &["takes the key, the window and its value first"],
+        &["must be the key, the window and its value"],
     );
     check_late(
         quote!(
             async fn hook(k: u8, w: Window) {}
         ),
-        &["the window and the late event first"],
+        &["must be the key, the window and the late event"],
     );
     check_close(
         quote!(
@@ -99,7 +104,7 @@ fn one_mistake_is_told_once() {
         quote!(
             async fn hook(k: u8, w: Window, e: LateEvent) {}
         ),
-        &["take the window's value here"],
+        &["take the value of the window here"],
     );
     check_close(
         quote!(
@@ -117,30 +122,30 @@ fn one_mistake_is_told_once() {
         quote!(
             async fn hook(k: u8, w: Window, #[topic("a")] a: Topic<u8, u8>) {}
         ),
-        &["its value first"],
+        &["must be the key, the window and its value"],
     );
     check_close(
         quote!(
             async fn hook(k: u8, w: Window, v: u8, s: Stream<u8>) {}
         ),
-        &["a hook reads no stream"],
+        &["cannot read a `Stream`"],
     );
     check_close(
         quote!(
             async fn hook(k: u8, w: Window, v: u8, a: Topic<u8, u8>) {}
         ),
-        &["does not say which topic"],
+        &["does not specify its topic"],
     );
     check_close(
         quote!(
             async fn hook(k: u8, w: Window, v: u8, #[topics("a")] a: Topic<u8, u8>) {}
         ),
-        &["is not an attribute of a hook's argument", "does not say which topic"],
+        &["is not supported on an argument of a hook", "does not specify its topic"],
     );
 }
 
 #[test]
-fn mistakes_in_different_places_are_told_together() {
+fn independent_errors_are_reported_together() {
     check(
         Moment::Late,
         quote!(tabel = "sums"),
@@ -153,7 +158,7 @@ fn mistakes_in_different_places_are_told_together() {
             "cannot be generic",
             "must be owned",
             "write `window",
-            "what its windows are",
+            "does not specify its window",
         ],
     );
 }

@@ -1,4 +1,4 @@
-//! The code of a record: the item with serde's derives, its field functions, its model, its registration.
+//! The expansion of `#[record]`: the item with its derives, its field functions, its model and its registration.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -9,11 +9,11 @@ use super::model::{Accessed, Body, Record};
 use crate::fault::Faults;
 use crate::topic::{local, option, placed};
 
-/// Everything the annotated item becomes.
+/// Returns the complete expansion of the annotated item.
 pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> TokenStream {
     let Record { facade, ident, name, .. } = record;
     let private = quote!(#facade::__private::support);
-    // Without spaces, as the path stands in a string that serde parses and shows.
+    // The path is passed as a string that serde parses and shows, so spaces are removed.
     let serde_path =
         format!("{facade}::__private::support::serde", facade = facade.to_token_stream().to_string().replace(' ', ""));
     let serde_path = LitStr::new(&serde_path, Span::call_site());
@@ -24,13 +24,13 @@ pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> Tok
         faults.is_empty().then(|| quote!(#private::inventory::submit! { <#ident as #private::Record>::MODEL }));
     let errors = faults.emit();
     quote! {
-        // The user's item; serde comes through the facade, so that the user needs no dependency on it.
+        // The user's item. serde is re-exported by the facade, so that the user's crate needs no dependency on it.
         #[derive(#(#derives,)* #private::serde::Serialize, #private::serde::Deserialize)]
         #[serde(crate = #serde_path)]
         #item
 
         const _: () = {
-            // What serde calls for the defaults and rules of fields.
+            // The functions that serde calls for the defaults and the rules of fields.
             #functions
 
             #[automatically_derived]
@@ -39,7 +39,7 @@ pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> Tok
                 const MODEL: #private::ModelDef = #model;
             }
 
-            // Found by `models`, and by streams of this type.
+            // Lets `models` and streams of this type find the model.
             #registration
         };
 
@@ -47,7 +47,7 @@ pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> Tok
     }
 }
 
-/// The absolute path of a trait that is derived beside serde's.
+/// Returns the absolute path of a trait that is derived in addition to serde's.
 fn derived_path(name: &str) -> TokenStream {
     match name {
         "Clone" => quote!(::core::clone::Clone),
@@ -119,7 +119,7 @@ fn key_function(model: &Record, key: &Accessed, private: &TokenStream) -> TokenS
     let value = local("value", *span);
     let [record, out] = ["record", "out"].map(|name| local(name, *span));
     let private_here = placed(private, *span);
-    // A field that cannot be a key is told where it is named.
+    // The span makes the compiler report a field that cannot be a key where the option names it.
     let encode = quote_spanned!(*span=> #private_here::encode_key(&KEY, &#value.#member, #out));
     quote! {
         |#record, #out| {

@@ -1,4 +1,4 @@
-//! One field of a record: its model, and the functions that serde calls for its default and its rules.
+//! A field of a record: its model, and the functions that serde calls for its default and its rules.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -10,7 +10,7 @@ use crate::docs::{as_written, first_paragraph};
 use crate::fault::Faults;
 use crate::topic::{local, located, option};
 
-/// A field, validated; its serde attributes are already on the item.
+/// A validated field. Its serde attributes have been added to the item.
 pub(super) struct Field {
     pub(super) member: Member,
     pub(super) ty: Type,
@@ -18,16 +18,16 @@ pub(super) struct Field {
     help: String,
     required: bool,
     rules: Rules,
-    /// The functions that serde is told of.
+    /// The generated functions that are named in serde attributes.
     default_function: Option<Ident>,
     read_function: Option<Ident>,
 }
 
-/// Where a field stands.
+/// The position of a field in its record.
 pub(super) struct Place<'a> {
-    /// The record's type, which the generated functions belong to.
+    /// The record's type, on which the generated functions are defined.
     pub(super) record: &'a Ident,
-    /// The variant, for an enum.
+    /// The variant, if the record is an enum.
     pub(super) variant: Option<&'a Ident>,
     pub(super) position: usize,
     /// serde's attributes on the struct or the variant.
@@ -35,7 +35,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Field {
-    /// Reads a field and puts on it the serde attributes that bring in its default and its rules.
+    /// Parses a field and adds the serde attributes that apply its default and its rules.
     pub(super) fn new(field: &mut syn::Field, place: &Place<'_>, faults: &mut Faults) -> Self {
         let rules = Rules::take(&mut field.attrs, faults);
         let serde = SerdeAttributes::of(&field.attrs);
@@ -56,7 +56,7 @@ impl Field {
             let path = path_text(place.record, function);
             field.attrs.push(parse_quote!(#[serde(default = #path)]));
         } else if read_function.is_some() && optional && !serde.default {
-            // serde treats a missing option as `None` only as long as nobody else reads the field.
+            // serde treats a missing `Option` as `None` only without `deserialize_with`.
             field.attrs.push(parse_quote!(#[serde(default)]));
         }
         if let Some(function) = &read_function {
@@ -79,7 +79,7 @@ impl Field {
         }
     }
 
-    /// The associated functions that serde's attributes on the field name.
+    /// Returns the associated functions that the field's serde attributes name.
     pub(super) fn functions(&self, private: &TokenStream) -> TokenStream {
         let ty = &self.ty;
         let default = self.default_function.as_ref().zip(self.rules.default.as_ref()).map(|(function, default)| {
@@ -90,7 +90,8 @@ impl Field {
         quote!(#default #read)
     }
 
-    /// Reads the field as serde would and then checks it, inside deserialization, so that an error has its path.
+    /// Returns a function that deserializes the field and then checks its rules. The check is part of deserialization,
+    /// so an error contains the path of the field.
     fn read(&self, function: &Ident, private: &TokenStream) -> TokenStream {
         let ty = &self.ty;
         let [read, value, from] = ["read", "value", "from"].map(|name| local(name, Span::call_site()));
@@ -112,7 +113,7 @@ impl Field {
         }
     }
 
-    /// The field's entry in the model.
+    /// Returns the field's entry in the model.
     pub(super) fn definition(&self, private: &TokenStream) -> TokenStream {
         let Self { wire_name, help, required, .. } = self;
         let type_name = as_written(&self.ty);
@@ -137,12 +138,13 @@ impl ToTokens for super::rules::Default {
     }
 }
 
+/// Reports rules and serde attributes that exclude each other.
 fn check_combination(field: &syn::Field, name: &str, rules: &Rules, serde: &SerdeAttributes, faults: &mut Faults) {
     let place =
         |field: &syn::Field| field.ident.as_ref().map_or_else(|| field.ty.to_token_stream(), ToTokens::to_token_stream);
     if let (true, Some(own)) = (rules.any(), serde.own_reader) {
         let text = format!(
-            "the rules of field `{name}` cannot be checked beside `#[serde({own})]`; check the value there instead"
+            "the rules of field `{name}` cannot be combined with `#[serde({own})]`; validate the value there instead"
         );
         faults.add(place(field), text);
     }
@@ -151,6 +153,7 @@ fn check_combination(field: &syn::Field, name: &str, rules: &Rules, serde: &Serd
     }
 }
 
+/// Returns the name or the position of a field.
 pub(super) fn member_text(member: &Member) -> String {
     match member {
         Member::Named(ident) => ident.to_string().trim_start_matches("r#").to_owned(),
@@ -158,12 +161,12 @@ pub(super) fn member_text(member: &Member) -> String {
     }
 }
 
-/// `Click::__faust_read_number` as serde's attributes want it: in quotes.
+/// Returns a path like `Click::__faust_read_number` as a string literal, as serde's attributes require.
 fn path_text(record: &Ident, function: &Ident) -> LitStr {
     LitStr::new(&format!("{record}::{function}"), Span::call_site())
 }
 
-/// The `T` of an `Option<T>`, as far as tokens tell.
+/// Returns the `T` of an `Option<T>`, as far as the tokens show it.
 pub(super) fn inside_option(ty: &Type) -> Option<&Type> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last().filter(|segment| segment.ident == "Option")?;

@@ -1,4 +1,4 @@
-//! A record as its annotation and its fields together say it is; every rule is checked here.
+//! The validated model of a record, built from its annotation and its fields. All rules are checked here.
 
 use syn::{Data, DeriveInput, Expr, ExprLit, Fields, Ident, Lit, LitStr, Member, Meta, Path, Token};
 
@@ -22,7 +22,7 @@ pub(super) struct Record {
     pub(super) body: Body,
 }
 
-/// A field that an option names; errors about its type belong where it is named.
+/// A field named by an option, with the span of the option's value for errors about the field's type.
 pub(super) struct Accessed {
     pub(super) member: Member,
     pub(super) ty: syn::Type,
@@ -41,7 +41,8 @@ pub(super) struct Variant {
 }
 
 impl Record {
-    /// Judges the whole, strips our attributes from the item and adds serde's; `None` if serde could not derive either.
+    /// Validates the record, removes `#[field]` from the item and adds serde's attributes. Returns `None` if serde could
+    /// not derive its traits either.
     pub(super) fn new(item: &mut DeriveInput, mut options: Options, faults: &mut Faults) -> Option<Self> {
         let facade = options.facade(faults);
         let name = options.text("name", "\"Click\"", faults);
@@ -71,12 +72,13 @@ fn serializer(options: &mut Options, faults: &mut Faults) -> Option<LitStr> {
     let serializer = options.text("serializer", "\"binary|json\"", faults);
     let codec = options.text("codec", "\"binary|json\"", faults);
     if let (Some(_), Some(codec)) = (&serializer, &codec) {
-        faults.add(codec, "`serializer` and `codec` are two names of one option; keep one");
+        faults.add(codec, "`serializer` and `codec` are two names of the same option; remove one");
     }
     serializer.or(codec)
 }
 
-/// The traits that `#[record]` derives beside serde's, so that a record can be put in a table and compared in a test.
+/// The traits that `#[record]` derives in addition to serde's, so that a record can be stored in a table and compared in
+/// a test.
 pub(super) const DERIVED: [&str; 3] = ["Clone", "Debug", "PartialEq"];
 
 /// Returns the traits of [`DERIVED`] that the item does not derive itself and that `no_derive(..)` does not exclude.
@@ -85,9 +87,10 @@ fn derives(item: &DeriveInput, options: &mut Options, faults: &mut Faults) -> Ve
     for path in options.list("no_derive", "PartialEq", faults) {
         match DERIVED.into_iter().find(|name| path.is_ident(name)) {
             Some(name) => excluded.push(name),
-            None => {
-                faults.add(path, "`#[record]` derives `Clone`, `Debug` and `PartialEq`; `no_derive` takes one of these")
-            }
+            None => faults.add(
+                path,
+                "`no_derive` accepts only `Clone`, `Debug` and `PartialEq`, the traits that `#[record]` derives",
+            ),
         }
     }
     let is_derived =
@@ -105,6 +108,7 @@ fn derived_paths(item: &DeriveInput) -> impl Iterator<Item = Path> {
         .flatten()
 }
 
+/// Reports and removes derives of serde's traits.
 fn refuse_derives(item: &mut DeriveInput, faults: &mut Faults) {
     let ours = |path: &Path| {
         path.segments
@@ -124,7 +128,7 @@ fn refuse_derives(item: &mut DeriveInput, faults: &mut Faults) {
                 None => kept.push(path),
             }
         }
-        // Left in, they would make a second error of the same mistake.
+        // The derives are removed, because they would cause a second error for the same mistake.
         list.tokens = quote::quote!(#(#kept),*);
     }
 }
@@ -133,10 +137,12 @@ fn refuse_generics(item: &DeriveInput, faults: &mut Faults) -> bool {
     let name = &item.ident;
     let Some(first) = item.generics.params.first() else { return true };
     let reason = match first {
-        syn::GenericParam::Lifetime(_) => "it outlives the bytes it was read from; use owned fields like `String`",
-        _ => "it has one name and one model on the wire; write one record for each type",
+        syn::GenericParam::Lifetime(_) => {
+            "it outlives the bytes that it was deserialized from; use owned fields like `String`"
+        }
+        _ => "it has one name and one model; define one record for each type",
     };
-    faults.add(&item.generics, format_args!("record `{name}` cannot be generic, as {reason}"));
+    faults.add(&item.generics, format_args!("record `{name}` cannot be generic, because {reason}"));
     false
 }
 
@@ -149,7 +155,7 @@ fn body(item: &mut DeriveInput, faults: &mut Faults) -> Option<Body> {
             if data.variants.is_empty() {
                 faults.add(
                     record,
-                    format_args!("record `{record}` has no variants, so no message can be one; add a variant"),
+                    format_args!("record `{record}` has no variants, so no message can contain it; add a variant"),
                 );
             }
             let variants = data.variants.iter_mut().map(|variant| {
@@ -165,7 +171,7 @@ fn body(item: &mut DeriveInput, faults: &mut Faults) -> Option<Body> {
         }
         Data::Union(data) => {
             let text = format_args!(
-                "record `{record}` cannot be a union: its bytes do not say which field is meant; use an enum"
+                "record `{record}` cannot be a union, because its bytes do not identify the active field; use an enum"
             );
             faults.add(data.union_token, text);
             None
@@ -187,7 +193,7 @@ fn fields(
     model
 }
 
-/// The field of `key = field` or `timestamp = field`.
+/// Returns the field named by `key = field` or `timestamp = field`.
 fn accessed(
     options: &mut Options,
     option: &str,
@@ -202,7 +208,7 @@ fn accessed(
         _ => None,
     };
     let Some(wanted) = wanted else {
-        faults.add(&value, format_args!("`{option}` names a field without quotes: `{option} = field`"));
+        faults.add(&value, format_args!("`{option}` takes a field name without quotes: `{option} = field`"));
         return None;
     };
     let record = &item.ident;
@@ -211,7 +217,7 @@ fn accessed(
         Some(Body::Enum(_)) => {
             faults.add(
                 name,
-                format_args!("`{option}` needs a struct, and `{record}` is an enum: its variants share no field"),
+                format_args!("`{option}` requires a struct: the variants of enum `{record}` have no common field"),
             );
             return None;
         }
@@ -221,7 +227,7 @@ fn accessed(
         let known =
             fields.iter().map(|field| format!("`{}`", member_text(&field.member))).collect::<Vec<_>>().join(", ");
         let known = if known.is_empty() { "none".to_owned() } else { known };
-        faults.add(&value, format_args!("record `{record}` has no field `{wanted}`; its fields are {known}"));
+        faults.add(&value, format_args!("record `{record}` has no field `{wanted}`; its fields: {known}"));
         return None;
     };
     Some(Accessed { member: field.member.clone(), ty: field.ty.clone(), span: crate::topic::located(&value) })

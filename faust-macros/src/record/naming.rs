@@ -1,15 +1,15 @@
-//! The names that serde gives to fields and variants on the wire, so that models show them.
+//! The names of fields and variants in the serialized form, as serde derives them. Models show these names.
 
 use syn::{Attribute, LitStr};
 
-/// What serde's own attributes on an item, a variant or a field say that concerns us.
+/// The serde attributes of an item, a variant or a field that affect the model.
 #[derive(Default)]
 pub(super) struct SerdeAttributes {
     pub(super) rename: Option<String>,
     pub(super) rename_all: Option<String>,
     pub(super) default: bool,
     pub(super) skipped: bool,
-    /// `with`, `deserialize_with`, `flatten`: the field reads itself, so our rules cannot.
+    /// `with`, `deserialize_with` or `flatten`, which replace the deserializer that would check the rules.
     pub(super) own_reader: Option<&'static str>,
 }
 
@@ -17,7 +17,7 @@ impl SerdeAttributes {
     pub(super) fn of(attributes: &[Attribute]) -> Self {
         let mut found = Self::default();
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
-            // What cannot be read here is a fault that serde reports.
+            // Errors are ignored here, because serde reports them.
             let _ = attribute.parse_nested_meta(|meta| {
                 let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
                 let text = match meta.value() {
@@ -48,7 +48,7 @@ impl SerdeAttributes {
     }
 }
 
-/// A field's name by the container's `rename_all`.
+/// Returns the name of a field under the container's `rename_all`.
 pub(super) fn field_name(name: &str, rule: Option<&str>) -> String {
     let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();
     let pascal = || words.iter().map(|word| capitalized(word)).collect::<String>();
@@ -62,7 +62,7 @@ pub(super) fn field_name(name: &str, rule: Option<&str>) -> String {
     }
 }
 
-/// A variant's name by the enum's `rename_all`.
+/// Returns the name of a variant under the enum's `rename_all`.
 pub(super) fn variant_name(name: &str, rule: Option<&str>) -> String {
     let snake = || {
         let mut snake = String::new();

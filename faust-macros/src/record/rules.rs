@@ -1,4 +1,4 @@
-//! The rules of `#[field(..)]`: what a field's values must fulfil, and its default.
+//! The options of `#[field(..)]`: the rules for the values of a field, and its default.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -9,7 +9,7 @@ use crate::fault::Faults;
 use crate::options::{Grammar, Leading, Options, literal};
 use crate::topic::{local, located, placed};
 
-/// What `#[field(..)]` says; empty without one.
+/// The options of `#[field(..)]`; empty if the attribute is absent.
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) default: Option<Default>,
@@ -18,9 +18,9 @@ pub(super) struct Rules {
     check: Option<Path>,
 }
 
-/// The value of a field that a message leaves out.
+/// The default value of a field that is missing in a message.
 pub(super) enum Default {
-    /// `default`: the type's own.
+    /// `default`: the default of the field's type.
     OfType,
     /// `default = expr`.
     Value(Expr),
@@ -34,13 +34,13 @@ static GRAMMAR: Grammar = Grammar {
 };
 
 impl Rules {
-    /// Reads and removes the attributes `#[field]`, which rustc would not know.
+    /// Parses the attribute `#[field]` and removes it, because rustc does not know it.
     pub(super) fn take(attributes: &mut Vec<Attribute>, faults: &mut Faults) -> Self {
         let mut rules = None;
         attributes.retain(|attribute| {
             let ours = attribute.path().is_ident("field");
             if ours && rules.is_some() {
-                faults.add(attribute, "`#[field]` stands here twice; put all options into one");
+                faults.add(attribute, "`#[field]` is specified twice; combine the options in one attribute");
             } else if ours {
                 rules = Some(Self::parse(attribute, faults));
             }
@@ -69,12 +69,12 @@ impl Rules {
         Self { default, range, len, check }
     }
 
-    /// Whether there is something to check.
+    /// Returns whether there are rules to check.
     pub(super) fn any(&self) -> bool {
         self.range.is_some() || self.len.is_some() || self.check.is_some()
     }
 
-    /// The rules in a few words, for models.
+    /// Returns a short description of the rules for models.
     pub(super) fn in_words(&self) -> Option<String> {
         let range = self.range.as_ref().map(|range| format!("in {}", as_written(range)));
         let len = self.len.as_ref().map(|len| format!("length in {}", as_written(len)));
@@ -83,7 +83,7 @@ impl Rules {
         (!all.is_empty()).then(|| all.join(", "))
     }
 
-    /// Checks of a place named `value`, a reference to what the rules are about.
+    /// Returns the code that checks the value behind the reference `value`.
     pub(super) fn checks(&self, value: &Ident, private: &TokenStream, error: &TokenStream) -> TokenStream {
         let range = self.range.as_ref().map(|range| bound_check("check_range", range, value, private, error));
         let len = self.len.as_ref().map(|len| bound_check("check_len", len, value, private, error));
@@ -113,13 +113,10 @@ fn bound_check(function: &str, range: &Expr, value: &Ident, private: &TokenStrea
 fn range(options: &mut Options, name: &str, example: &str, faults: &mut Faults) -> Option<Expr> {
     let (_, value) = options.value(name, example, faults)?;
     match &value {
-        // The path of a constant is checked by its type.
+        // A constant is accepted here; the compiler checks its type.
         Expr::Path(_) => Some(value),
         Expr::Range(ExprRange { start: Some(start), end: Some(end), .. }) if is_empty(start, end) => {
-            faults.add(
-                value,
-                format_args!("no value is in this range; write the smaller bound first: `{name} = {example}`"),
-            );
+            faults.add(value, format_args!("this range is empty; write the smaller bound first: `{name} = {example}`"));
             None
         }
         Expr::Range(_) => Some(value),
@@ -134,7 +131,7 @@ fn range_of_lengths(options: &mut Options, faults: &mut Faults) -> Option<Expr> 
     range(options, "len", "1..=20", faults)
 }
 
-/// Whether both bounds are whole literals in the wrong order.
+/// Returns whether both bounds are integer literals in the wrong order.
 fn is_empty(start: &Expr, end: &Expr) -> bool {
     matches!((whole(start), whole(end)), (Some(start), Some(end)) if start > end)
 }
@@ -148,17 +145,17 @@ fn whole(expr: &Expr) -> Option<i128> {
 }
 
 impl Default {
-    /// The default as an expression of the field's type.
+    /// Returns the default as an expression of the field's type.
     pub(super) fn value(&self) -> TokenStream {
         match self {
             Default::OfType => quote!(::core::default::Default::default()),
-            // Text defaults are written as literals, whatever text type the field has.
+            // A string literal is converted to the field's text type.
             Default::Value(value) if literal(value).is_some() => quote!(::core::convert::From::from(#value)),
             Default::Value(value) => value.to_token_stream(),
         }
     }
 
-    /// The default for models.
+    /// Returns the default as text for models.
     pub(super) fn in_words(&self) -> String {
         match self {
             Default::OfType => "the type's default".to_owned(),

@@ -1,14 +1,14 @@
-//! What `#[record]` accepts and what it refuses; the texts as the compiler shows them are in the UI tests.
+//! Tests of the rules of `#[record]`. The UI tests cover the error messages as the compiler shows them.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::expand;
 
-/// The law: exactly these mistakes are told, the type stays, and none of our attributes is left for rustc.
+/// Asserts that exactly these errors are reported, that the type is kept, and that no `#[field]` is left for rustc.
 fn check(options: TokenStream, item: TokenStream, mistakes: &[&str]) {
     let expansion = expand(options, item).to_string();
-    assert!(expansion.contains("Click"), "the type is gone: {expansion}");
+    assert!(expansion.contains("Click"), "the type is missing: {expansion}");
     let told = expansion.matches("compile_error").count();
     assert_eq!(told, mistakes.len(), "{expansion}");
     for mistake in mistakes {
@@ -70,7 +70,7 @@ fn structs_and_enums_are_accepted() {
 }
 
 #[test]
-fn an_option_with_a_rule_may_still_be_left_out() {
+fn an_option_with_a_rule_may_be_missing() {
     let expansion = expand(
         quote!(),
         quote!(
@@ -96,7 +96,7 @@ fn an_option_with_a_rule_may_still_be_left_out() {
 }
 
 #[test]
-fn mistakes_in_different_places_are_told_together() {
+fn independent_errors_are_reported_together() {
     check(
         quote!(nome = "x", key = none, timestamp = "at"),
         quote!(
@@ -121,7 +121,7 @@ fn mistakes_in_different_places_are_told_together() {
 }
 
 #[test]
-fn one_mistake_is_told_once() {
+fn each_error_is_reported_once() {
     check(quote!(), quote!(union Click { a: u8 }), &["cannot be a union"]);
     check(
         quote!(),
@@ -142,7 +142,7 @@ fn one_mistake_is_told_once() {
         quote!(
             trait Click {}
         ),
-        &["goes on a struct or an enum"],
+        &["must be applied to a struct or an enum"],
     );
     check(
         quote!(),
@@ -156,7 +156,7 @@ fn one_mistake_is_told_once() {
         quote!(
             struct Click;
         ),
-        &["its fields are none"],
+        &["its fields: none"],
     );
     check(
         quote!(),
@@ -166,7 +166,7 @@ fn one_mistake_is_told_once() {
                 n: i8,
             }
         ),
-        &["no value is in this range"],
+        &["this range is empty"],
     );
     check(
         quote!(),
@@ -177,13 +177,13 @@ fn one_mistake_is_told_once() {
                 n: String,
             }
         ),
-        &["cannot be checked beside"],
+        &["cannot be combined with `#[serde(deserialize_with)]`"],
     );
 }
 
-/// Law: `Clone`, `Debug` and `PartialEq` are derived once each, unless the item derives them or `no_derive` excludes them.
+/// `Clone`, `Debug` and `PartialEq` are derived once each, unless the item derives them or `no_derive` excludes them.
 #[test]
-fn records_can_be_put_in_tables_and_compared() {
+fn clone_debug_and_partial_eq_are_derived_once() {
     let derived = |options: TokenStream, item: TokenStream| {
         let expansion = expand(options, item).to_string();
         ["clone :: Clone", "fmt :: Debug", "cmp :: PartialEq"].map(|path| expansion.matches(path).count())
@@ -211,13 +211,13 @@ fn records_can_be_put_in_tables_and_compared() {
 }
 
 #[test]
-fn no_derive_takes_only_what_is_derived() {
+fn no_derive_accepts_only_derived_traits() {
     let item = || {
         quote!(
             struct Click;
         )
     };
-    check(quote!(no_derive(Copy)), item(), &["`no_derive` takes one of these"]);
+    check(quote!(no_derive(Copy)), item(), &["`no_derive` accepts only `Clone`, `Debug` and `PartialEq`"]);
     check(quote!(no_derive), item(), &["`no_derive` takes a list of names: `no_derive(PartialEq)`"]);
     check(quote!(no_derive = "Clone"), item(), &["`no_derive` takes a list of names"]);
     check(quote!(no_derive("Clone")), item(), &["`no_derive` takes names: `no_derive(PartialEq)`"]);

@@ -1,4 +1,4 @@
-//! `relative_to = ..`: which time chooses the window of a plain read.
+//! `relative_to = ..`: the time that selects the window of a plain read.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -7,11 +7,13 @@ use syn::{Expr, Ident, Path};
 use crate::fault::Faults;
 use crate::topic::{local, located, placed};
 
-/// The three times there are.
+/// The time that selects the window.
 pub(super) enum RelativeTo {
+    /// The timestamp of the current event.
     Stream,
+    /// The wall clock.
     Now,
-    /// `field(Type::field)`.
+    /// A field of the current event: `field(Type::field)`.
     Field(Path, Ident),
 }
 
@@ -29,14 +31,14 @@ impl RelativeTo {
                 {
                     return Self::field(path.path.clone());
                 }
-                _ => faults.add(call, format_args!("`field` names a record and its field: `{EXAMPLE}`")),
+                _ => faults.add(call, format_args!("`field` takes the path of a record field: `{EXAMPLE}`")),
             },
-            other => faults.add(other, format_args!("`relative_to` is `stream`, `now` or `{EXAMPLE}`")),
+            other => faults.add(other, format_args!("`relative_to` must be `stream`, `now` or `{EXAMPLE}`")),
         }
         Self::Stream
     }
 
-    /// The last part of the path is the field, what is before it the type.
+    /// Splits the path: the last segment is the field, the rest is the type.
     fn field(mut path: Path) -> Self {
         match path.segments.pop() {
             Some(field) => {
@@ -55,7 +57,7 @@ impl RelativeTo {
                 let span = located(field);
                 let [event, value] = ["event", "value"].map(|name| local(name, span));
                 let private_here = placed(private, span);
-                // A field that is no time is told where it is named.
+                // The span makes the compiler report a field that is not a timestamp where the option names it.
                 let read = quote_spanned!(span=> #private_here::support::IntoTimestamp::to_timestamp(&#value.#field));
                 quote! {
                     #private::RelativeTo::Field(|#event| {

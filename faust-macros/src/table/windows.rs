@@ -1,4 +1,4 @@
-//! The windows of a table: `tumbling("10s")`, `hopping("1m", "10s")`, how long they stay, and which one is meant.
+//! The options for windows: `tumbling("10s")` or `hopping("1m", "10s")`, their expiry, and the window of a plain read.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -12,7 +12,7 @@ use crate::topic::option;
 
 const WINDOWS: &str = "`tumbling(\"10s\")` or `hopping(\"1m\", \"10s\")`";
 
-/// What an annotation says of a table's windows.
+/// The window options of a table.
 pub(crate) struct Windows {
     are_written: bool,
     size_and_step: Option<(i64, i64)>,
@@ -21,7 +21,7 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// Takes the options that are about windows.
+    /// Takes the window options and reports their errors.
     pub(super) fn parse(options: &mut Options, faults: &mut Faults) -> Self {
         let are_written = options.is_given("window");
         let size_and_step =
@@ -29,10 +29,8 @@ impl Windows {
         let mut of_windows = |name: &str, example: &str, faults: &mut Faults| {
             let (option, value) = options.value(name, example, faults)?;
             if !are_written {
-                faults.add(
-                    option,
-                    format_args!("`{name}` is about windows, and the table has none: add `window = tumbling(\"10s\")`"),
-                );
+                faults
+                    .add(option, format_args!("`{name}` requires a windowed table: add `window = tumbling(\"10s\")`"));
             }
             are_written.then_some(value)
         };
@@ -46,7 +44,7 @@ impl Windows {
         }
     }
 
-    /// Whether the option stands there, faulty or not.
+    /// Returns whether the option `window` is given, valid or not.
     pub(crate) fn are_written(&self) -> bool {
         self.are_written
     }
@@ -62,9 +60,9 @@ impl Windows {
     }
 }
 
-/// The size and the step that `tumbling(..)` or `hopping(..)` names.
+/// Parses `tumbling(..)` or `hopping(..)` and returns the size and the step in milliseconds.
 fn window(value: &Expr, faults: &mut Faults) -> Option<(i64, i64)> {
-    // Without parentheses, what is missing is told all the same.
+    // A name without parentheses is accepted here, so that the error names the missing arguments.
     let (name, call) = match value {
         Expr::Call(call) => (&*call.func, Some(call)),
         name => (name, None),
@@ -75,7 +73,7 @@ fn window(value: &Expr, faults: &mut Faults) -> Option<(i64, i64)> {
     } else if is("hopping") {
         hopping(value, call, faults)
     } else {
-        faults.add(name, format_args!("a window is {WINDOWS}"));
+        faults.add(name, format_args!("`window` must be {WINDOWS}"));
         None
     }
 }
@@ -83,7 +81,7 @@ fn window(value: &Expr, faults: &mut Faults) -> Option<(i64, i64)> {
 fn tumbling(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Option<(i64, i64)> {
     let example = "tumbling(\"10s\")";
     let Some([size]) = arguments(call) else {
-        faults.add(written, format_args!("`tumbling` takes its size: `{example}`"));
+        faults.add(written, format_args!("`tumbling` takes one argument, the size: `{example}`"));
         return None;
     };
     let (_, size) = span_of_time(size, "size", example, faults)?;
@@ -93,7 +91,7 @@ fn tumbling(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Opt
 fn hopping(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Option<(i64, i64)> {
     let example = "hopping(\"1m\", \"10s\")";
     let Some([size, step]) = arguments(call) else {
-        faults.add(written, format_args!("`hopping` takes its size and its step: `{example}`"));
+        faults.add(written, format_args!("`hopping` takes two arguments, the size and the step: `{example}`"));
         return None;
     };
     let size = span_of_time(size, "size", example, faults);
@@ -104,7 +102,7 @@ fn hopping(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Opti
         faults.add(
             step_text,
             format_args!(
-                "a step of `{long}` is longer than the size, `{short}`: events between two windows would be in none; write at most `{short}`"
+                "step `{long}` is longer than size `{short}`, so events between two windows would belong to none; use at most `{short}`"
             ),
         );
         return None;
@@ -116,11 +114,11 @@ fn arguments<const N: usize>(call: Option<&ExprCall>) -> Option<[&Expr; N]> {
     call?.args.iter().collect::<Vec<_>>().try_into().ok()
 }
 
-/// A duration above zero.
+/// Parses a duration greater than zero; `what` names it in the error message.
 fn span_of_time<'a>(value: &'a Expr, what: &str, example: &str, faults: &mut Faults) -> Option<(&'a LitStr, i64)> {
     let (text, ms) = duration(value, example, faults)?;
     if ms == 0 {
-        faults.add(text, format_args!("a {what} of nothing makes no windows; write one above zero: `{example}`"));
+        faults.add(text, format_args!("the {what} of a window must be greater than zero: `{example}`"));
         return None;
     }
     Some((text, ms))
@@ -128,7 +126,7 @@ fn span_of_time<'a>(value: &'a Expr, what: &str, example: &str, faults: &mut Fau
 
 fn duration<'a>(value: &'a Expr, example: &str, faults: &mut Faults) -> Option<(&'a LitStr, i64)> {
     let Some(text) = literal(value) else {
-        faults.add(value, format_args!("a duration is a string literal: `{example}`"));
+        faults.add(value, format_args!("a duration must be a string literal: `{example}`"));
         return None;
     };
     Some((text, millis(text, faults)?))

@@ -1,4 +1,4 @@
-//! What the compiler sees: `agent_per_event_with_a_sink`, formatted.
+//! Formatted expansion of `agent_per_event_with_a_sink`.
 
 async fn score(click: Click, audit: Topic<RawKey, Click>) -> Result<Scored> {
     Ok(click.into())

@@ -1,4 +1,4 @@
-//! What the compiler sees: `agent_with_a_mistake`, formatted.
+//! Formatted expansion of `agent_with_a_mistake`.
 
 fn count(clicks: Stream<Click>) {}
 ///The handle of the agent [`count`](fn@count), for registering it by hand.
@@ -20,7 +20,7 @@ const _: () = {
     }
 };
 ::core::compile_error! {
-    "`#[agent]` has no option `topik`; it has `topic`, `topics`, `name`, `sink`, `sinks`, `key_codec`, `value_codec`, `crate`"
+    "`#[agent]` has no option `topik`; its options are `topic`, `topics`, `name`, `sink`, `sinks`, `key_codec`, `value_codec`, `crate`"
 }
 ::core::compile_error! {
     "agent `count` must be an `async fn`"

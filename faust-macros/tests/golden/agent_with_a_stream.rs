@@ -1,8 +1,8 @@
-//! What the compiler sees: `agent_with_a_stream`, formatted.
+//! Formatted expansion of `agent_with_a_stream`.
 
 /// Counts clicks per page.
 ///
-/// And more.
+/// A second paragraph.
 pub async fn count(
     mut clicks: Stream<Click, String>,
     pages: Topic<String, u64>,

@@ -1,4 +1,4 @@
-//! What the compiler sees: `agent_with_tables`, formatted.
+//! Formatted expansion of `agent_with_tables`.
 
 async fn sum(
     clicks: Stream<Click>,

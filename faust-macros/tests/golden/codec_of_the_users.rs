@@ -1,4 +1,4 @@
-//! What the compiler sees: `codec_of_the_users`, formatted.
+//! Formatted expansion of `codec_of_the_users`.
 
 pub struct Rot13;
 ::faust::__private::support::inventory::submit! {

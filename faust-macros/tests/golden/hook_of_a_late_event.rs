@@ -1,4 +1,4 @@
-//! What the compiler sees: `hook_of_a_late_event`, formatted.
+//! Formatted expansion of `hook_of_a_late_event`.
 
 async fn late(key: String, window: Window, event: LateEvent) {}
 ///The handle of the hook [`late`](fn@late), for registering it by hand.

@@ -1,4 +1,4 @@
-//! What the compiler sees: `hook_of_a_window_that_closes`, formatted.
+//! Formatted expansion of `hook_of_a_window_that_closes`.
 
 /// Publishes the total.
 pub async fn closed(

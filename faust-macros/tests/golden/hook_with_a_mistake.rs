@@ -1,4 +1,4 @@
-//! What the compiler sees: `hook_with_a_mistake`, formatted.
+//! Formatted expansion of `hook_with_a_mistake`.
 
 async fn closed(key: String, total: i64, window: Window) {}
 ///The handle of the hook [`closed`](fn@closed), for registering it by hand.
@@ -20,5 +20,5 @@ const _: () = {
     }
 };
 ::core::compile_error! {
-    "the second argument of hook `closed` is the window: write `window: Window` here"
+    "the second argument of hook `closed` must be the window: write `window: Window` here"
 }

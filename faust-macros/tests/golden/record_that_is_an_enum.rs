@@ -1,4 +1,4 @@
-//! What the compiler sees: `record_that_is_an_enum`, formatted.
+//! Formatted expansion of `record_that_is_an_enum`.
 
 #[derive(
     ::core::clone::Clone,

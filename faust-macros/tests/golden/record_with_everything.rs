@@ -1,4 +1,4 @@
-//! What the compiler sees: `record_with_everything`, formatted.
+//! Formatted expansion of `record_with_everything`.
 
 #[derive(
     ::core::fmt::Debug,
@@ -10,7 +10,7 @@
 /// A click on a page.
 #[derive(Clone)]
 pub struct Click {
-    /// Where.
+    /// URI of the page.
     uri: String,
     #[serde(deserialize_with = "Click::__faust_read_number")]
     number: i64,
@@ -98,7 +98,7 @@ const _: () = {
                     type_name: "String",
                     required: true,
                     default: ::core::option::Option::None,
-                    help: "Where.",
+                    help: "URI of the page.",
                     rule: ::core::option::Option::None,
                 },
                 ::faust::__private::support::FieldDef {
