@@ -70,9 +70,13 @@ impl Output {
 
     /// Something to know that is no data.
     pub(crate) fn note(&self, text: impl Display) {
-        if !self.quiet {
-            above_the_bar(|| eprintln!("{text}"));
-        }
+        note(self.quiet, text);
+    }
+
+    /// Returns a function that prints as [`note`](Self::note) does.
+    pub(crate) fn notes(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let quiet = self.quiet;
+        move |text| note(quiet, text)
     }
 
     /// Asks a person; only a yes is a yes.
@@ -101,6 +105,12 @@ impl Output {
             let table = table(title, None, rows.into_iter(), io::stderr().is_terminal());
             above_the_bar(|| eprintln!("{table}"));
         }
+    }
+}
+
+fn note(quiet: bool, text: impl Display) {
+    if !quiet {
+        above_the_bar(|| eprintln!("{text}"));
     }
 }
 

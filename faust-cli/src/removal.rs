@@ -7,7 +7,7 @@ use faust_core::config::Settings;
 use faust_core::local::LocalState;
 use serde::Serialize;
 
-use crate::client::{Client, patiently};
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -45,7 +45,7 @@ impl Removal {
         out: &mut Output,
     ) -> Result<(), Failure> {
         let records = match &mut client {
-            Some(client) => self.records(client, out).await?,
+            Some(client) => self.records(client).await?,
             None => BTreeMap::new(),
         };
         let rows = self.rows(&records);
@@ -75,27 +75,27 @@ impl Removal {
         if let Some(client) = &mut client {
             for (_, group) in &self.groups {
                 let admin = client.transport.admin()?;
-                patiently!(client, out, admin.delete_group(group));
+                client.retry(|| admin.delete_group(group)).await?;
             }
         }
         for state in &self.state {
             state.remove()?;
         }
         if let Some(client) = &mut client {
-            self.remove_topics(client, out).await?;
+            self.remove_topics(client).await?;
         }
         out.note(format!("removed {}", self.summary()));
         Ok(())
     }
 
-    async fn records(&self, client: &mut Client, out: &Output) -> Result<BTreeMap<String, i64>, Failure> {
+    async fn records(&self, client: &mut Client) -> Result<BTreeMap<String, i64>, Failure> {
         let admin = client.transport.admin()?;
         let names: Vec<String> = self.topics.iter().map(|(_, topic)| topic.clone()).collect();
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let topics = patiently!(client, out, admin.topics(Some(names.clone())));
-        client.messages(out, &topics).await
+        let topics = client.retry(|| admin.topics(Some(names.clone()))).await?;
+        client.messages(&topics).await
     }
 
     fn rows(&self, records: &BTreeMap<String, i64>) -> Vec<Row> {
@@ -125,14 +125,14 @@ impl Removal {
     }
 
     /// A broker deletes behind its answer; whoever starts a worker next should not meet a topic that is about to go.
-    async fn remove_topics(&self, client: &mut Client, out: &Output) -> Result<(), Failure> {
+    async fn remove_topics(&self, client: &mut Client) -> Result<(), Failure> {
         let names: Vec<String> = self.topics.iter().map(|(_, topic)| topic.clone()).collect();
         if names.is_empty() {
             return Ok(());
         }
         let admin = client.transport.admin()?;
-        patiently!(client, out, admin.delete(names.clone()));
-        while !patiently!(client, out, admin.topics(Some(names.clone()))).is_empty() {
+        client.retry(|| admin.delete(names.clone())).await?;
+        while !client.retry(|| admin.topics(Some(names.clone()))).await?.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(())

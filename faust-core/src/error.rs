@@ -1,5 +1,6 @@
 //! Errors of the framework, grouped by the action they call for.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
@@ -190,6 +191,12 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Extracts the message of a panic payload.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }
 
 /// A failed request to a broker, or a failed connection.

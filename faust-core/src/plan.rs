@@ -10,6 +10,5 @@ pub(super) mod topics;
 
 pub(crate) use self::model::StageRun;
 pub use self::model::{Plan, PlannedStage, TopicPlan, TopicRole};
-pub(crate) use self::planner::panic_text;
 pub use self::tables::TablePlan;
 pub(crate) use self::topics::ensure_topics;

@@ -8,6 +8,7 @@
 pub(super) mod mark;
 mod port;
 mod engine;
+pub(super) mod lock;
 mod directory;
 mod database;
 #[cfg(feature = "fjall")]

@@ -112,6 +112,32 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
     humantime::parse_duration(text.trim()).map_err(|_| bad())
 }
 
+/// Formats a duration in a form that [`parse_duration`] reads: `250ms`, `2.8s`, `90s`, `5m` or `7d`; a longer one that
+/// is not a multiple of one unit as `1h30m`. Fractions of a millisecond are cut off.
+///
+/// ```
+/// use faust_core::time::format_duration;
+/// use std::time::Duration;
+///
+/// assert_eq!(format_duration(Duration::from_millis(2_800)), "2.8s");
+/// assert_eq!(format_duration(Duration::from_secs(5_400)), "1h30m");
+/// ```
+pub fn format_duration(duration: Duration) -> String {
+    let mut millis = duration.as_millis();
+    if (1_000..120_000).contains(&millis) && !millis.is_multiple_of(60_000) {
+        return format!("{}s", millis as f64 / 1_000.0);
+    }
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    let mut text = String::new();
+    for (unit, size) in units {
+        if millis >= size {
+            text += &format!("{}{unit}", millis / size);
+            millis %= size;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,10 +13,10 @@ use crate::error::Error;
 use crate::message::{Headers, OwnedMessage, RawKey};
 use crate::stage::binding::Binding;
 use crate::stage::context::StageMode;
-use crate::stage::outbox::Outbox;
+use crate::stage::outbox::{Outbox, Sending};
 use crate::stage::{AgentArg, AgentCx};
 use crate::time::Timestamp;
-use crate::transport::{Outgoing, Owned, SendRefused, SinkTopic};
+use crate::transport::{Outgoing, SinkTopic};
 
 /// A topic to send messages to, with keys `K` and values `V`.
 ///
@@ -121,17 +121,15 @@ impl<K: Data, V: Data> Topic<K, V> {
     ) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
         let offered = self.offer(key, value, options);
         async move {
-            match (offered?, &self.inner.binding) {
-                (Some(message), Binding::Live((outbox, topic))) => {
-                    Ok(outbox.send(topic, &message.as_outgoing()).await?)
-                }
-                _ => Ok(()),
+            match offered? {
+                Some(sending) => Ok(sending.await?),
+                None => Ok(()),
             }
         }
     }
 
     /// Returns the message if the producer's buffer is full.
-    fn offer(&self, key: Option<&K>, value: &V, options: SendOptions) -> Result<Option<Owned>, Error> {
+    fn offer(&self, key: Option<&K>, value: &V, options: SendOptions) -> Result<Option<Sending>, Error> {
         let Inner { name, binding, .. } = &*self.inner;
         if let Binding::Planning(recorder) = binding {
             return Err(recorder.violation(&format!("sends to topic `{name}`")));
@@ -237,17 +235,19 @@ fn bind(mode: &StageMode, name: &str) -> Result<TopicBinding, Error> {
 }
 
 /// Offers a message to the producer. Returns the message if the producer's buffer is full.
-fn offer(binding: &TopicBinding, message: &Outgoing<'_>) -> Result<Option<Owned>, Error> {
+fn offer(binding: &TopicBinding, message: &Outgoing<'_>) -> Result<Option<Sending>, Error> {
     match binding {
-        Binding::Live((outbox, topic)) => match outbox.try_send(topic, message) {
-            Ok(()) => Ok(None),
-            Err(SendRefused::Full) => Ok(Some(Owned::of(message))),
-            Err(SendRefused::Failed(error)) => Err(error.into()),
-        },
+        Binding::Live((outbox, topic)) => Ok(outbox.offer(topic, message)?),
         Binding::Detached(messages) => {
             let mut messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
             let offset = i64::try_from(messages.len()).unwrap_or(i64::MAX);
-            messages.push(Owned::of(message).into_message(offset));
+            messages.push(OwnedMessage {
+                offset,
+                timestamp: message.timestamp.unwrap_or_else(Timestamp::now),
+                key: message.key.map(Bytes::copy_from_slice),
+                payload: message.payload.map(Bytes::copy_from_slice),
+                headers: message.headers.clone(),
+            });
             Ok(None)
         }
         Binding::Planning(_) => Ok(None),

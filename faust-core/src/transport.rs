@@ -7,15 +7,19 @@
 
 pub(super) mod delivery;
 pub(super) mod port;
+pub(super) mod retry;
+pub(super) mod send;
 pub mod kafka;
 #[cfg(feature = "testing")]
 pub mod memory;
-pub(super) mod owned;
 
 pub use self::delivery::Delivery;
-pub(crate) use self::owned::Owned;
 pub use self::port::{
     Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PartitionQueue, Read, Reader, SendRefused,
     Sink, SinkTopic, StartAt, Subscription, TopicPartition, Transport, Watermarks,
 };
+pub use self::retry::Retries;
+pub(crate) use self::retry::{PROGRESS_INTERVAL, with_progress};
+pub use self::send::send;
+pub(crate) use self::send::send_by;
 pub use crate::error::{TransportError, TransportErrorKind};

@@ -8,7 +8,7 @@ use faust_core::local::{LocalState, version_of_group, version_of_topic};
 use faust_core::plan::{Plan, TopicPlan};
 use faust_core::time::parse_duration;
 
-use crate::client::{Client, patiently};
+use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::removal::{Consent, Removal, without_members};
@@ -24,13 +24,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
-    let mut client = Client::find(context.resolve()?, args.timeout).await?;
+    let mut client = Client::find(context.resolve()?, args.timeout, &context.out).await?;
     let settings = client.settings.clone();
     let (app, mut out) = context.unchecked();
     let plan = app.build()?.plan().await?;
     let admin = client.transport.admin()?;
-    let groups = patiently!(client, &out, admin.groups());
-    let topics = patiently!(client, &out, admin.topics(None));
+    let groups = client.retry(|| admin.groups()).await?;
+    let topics = client.retry(|| admin.topics(None)).await?;
 
     let is_older = |version: &u32| *version < settings.version;
     let mut removal = Removal { state: LocalState::find(&settings.datadir)?, ..Removal::default() };

@@ -12,7 +12,7 @@ use faust_core::window::{Window, WindowSpec};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::client::{Client, patiently};
+use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -56,7 +56,7 @@ struct Line<'a> {
 }
 
 pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
-    let mut client = Client::find(context.resolve()?, args.timeout).await?;
+    let mut client = Client::find(context.resolve()?, args.timeout, &context.out).await?;
     let (app, mut out) = context.unchecked();
     let Some(partitions) = partitions(&args, &mut client, &out).await? else {
         return over(&args, 0);
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
             }
             Ok(Some(Read::End(partition))) => silence.end_of(partition.partition),
             Ok(None) => {}
-            Err(error) => client.patience.after(&out, error).await?,
+            Err(error) => client.after(error).await?,
         }
     }
     out.flush()
@@ -136,7 +136,7 @@ async fn partitions(args: &Args, client: &mut Client, out: &Output) -> Result<Op
     let mut told = false;
     loop {
         let names = Some(vec![args.topic.clone()]);
-        let found = patiently!(client, out, admin.topics(names.clone()));
+        let found = client.retry(|| admin.topics(names.clone())).await?;
         if let Some(partitions) = found.get(&args.topic) {
             return Ok(Some(*partitions));
         }

@@ -8,10 +8,9 @@ use faust_core::local::LocalState;
 use faust_core::local::WorkerDir;
 use faust_core::time::parse_duration;
 
-use crate::client::{Client, patiently};
+use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::Output;
 use crate::removal::{Consent, Removal, without_members};
 
 /// How far to go back.
@@ -36,12 +35,12 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
     let mut removal = Removal { state: LocalState::find(&settings.datadir)?, ..Removal::default() };
     removal.state.retain(|state| state.version() == settings.version);
     let mut client = match args.topics {
-        true => Some(Client::find(resolved, args.timeout).await?),
+        true => Some(Client::find(resolved, args.timeout, &context.out).await?),
         false => None,
     };
     let (app, mut out) = context.unchecked();
     if let Some(client) = &mut client {
-        on_the_broker(&mut removal, app, &settings, client, &out).await?;
+        on_the_broker(&mut removal, app, &settings, client).await?;
     }
     removal.carry_out(&args.consent, client, &mut out).await
 }
@@ -52,19 +51,18 @@ async fn on_the_broker(
     app: AppBuilder,
     settings: &Settings,
     client: &mut Client,
-    out: &Output,
 ) -> Result<(), Failure> {
     let plan = app.build()?.plan().await?;
     let admin = client.transport.admin()?;
     let (group, version) = (settings.group(), settings.version);
-    let groups = patiently!(client, out, admin.groups());
+    let groups = client.retry(|| admin.groups()).await?;
     without_members(&group, &groups, settings)?;
     if groups.contains_key(&group) {
         removal.groups.push((version, group));
     }
     let own: Vec<String> = plan.own_topics().into_iter().map(str::to_owned).collect();
     if !own.is_empty() {
-        let existing = patiently!(client, out, admin.topics(Some(own.clone())));
+        let existing = client.retry(|| admin.topics(Some(own.clone()))).await?;
         removal.topics.extend(existing.into_keys().map(|topic| (version, topic)));
     }
     Ok(())

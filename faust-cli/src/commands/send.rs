@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use faust_core::message::Headers;
 use faust_core::time::{Timestamp, parse_duration};
-use faust_core::transport::Delivery;
-use faust_core::transport::{NewTopic, Outgoing, SendRefused, Sink, SinkTopic};
+use faust_core::transport::{self, Delivery, NewTopic, Outgoing, Sink, SinkTopic};
 
 use crate::args::pair;
-use crate::client::{Client, patiently};
+use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -45,7 +44,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
     let timeout = args.timeout;
     let work = async {
-        let mut client = Client::find(context.resolve()?, timeout).await?;
+        let mut client = Client::find(context.resolve()?, timeout, &context.out).await?;
         let partitions = existing(&mut client, &context.out, &args.topic).await?;
         if let Some(partition) = args.partition.filter(|partition| !(0..partitions).contains(partition)) {
             let topic = &args.topic;
@@ -70,7 +69,7 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
 async fn existing(client: &mut Client, out: &Output, topic: &str) -> Result<i32, Failure> {
     let admin = client.transport.admin()?;
     let names = Some(vec![topic.to_owned()]);
-    let found = patiently!(client, out, admin.topics(names.clone()));
+    let found = client.retry(|| admin.topics(names.clone())).await?;
     if let Some(partitions) = found.get(topic) {
         return Ok(*partitions);
     }
@@ -85,7 +84,7 @@ async fn existing(client: &mut Client, out: &Output, topic: &str) -> Result<i32,
         replication: client.settings.topic_replication_factor,
         configs: Default::default(),
     };
-    patiently!(client, out, admin.create(vec![new.clone()]));
+    client.retry(|| admin.create(vec![new.clone()])).await?;
     out.note(format!("created topic `{topic}` with {} partitions", new.partitions));
     Ok(new.partitions)
 }
@@ -142,11 +141,5 @@ async fn send(
         headers,
         timestamp: args.timestamp.map(Timestamp),
     };
-    loop {
-        match topic.try_send(&message, delivery) {
-            Ok(()) => return Ok(()),
-            Err(SendRefused::Full) => sink.room().await,
-            Err(SendRefused::Failed(error)) => return Err(error.into()),
-        }
-    }
+    Ok(transport::send(sink, topic, &message, delivery).await?)
 }

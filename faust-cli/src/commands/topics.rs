@@ -7,7 +7,7 @@ use faust_core::app::AppBuilder;
 use faust_core::time::parse_duration;
 use serde::Serialize;
 
-use crate::client::{Client, patiently};
+use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -29,11 +29,11 @@ struct Row {
 }
 
 pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
-    let mut client = Client::find(context.resolve()?, args.timeout).await?;
+    let mut client = Client::find(context.resolve()?, args.timeout, &context.out).await?;
     let (app, mut out) = context.unchecked();
     let admin = client.transport.admin()?;
-    let topics = patiently!(client, &out, admin.topics(None));
-    let messages = client.messages(&out, &topics).await?;
+    let topics = client.retry(|| admin.topics(None)).await?;
+    let messages = client.messages(&topics).await?;
     let roles = roles(app, &out).await;
     let names: BTreeSet<&String> = topics.keys().chain(roles.keys()).collect();
     let row = |name: &String| Row {

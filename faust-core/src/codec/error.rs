@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::data::Role;
+use crate::config::closest;
 
 /// Maximum length of an error text. A hostile value (a megabyte in place of a number) would otherwise fill the log.
 const LONGEST_TEXT: usize = 240;
@@ -114,7 +115,7 @@ impl fmt::Display for UnknownCodec {
         match self {
             Self::Name { name, known } => {
                 write!(f, "unknown codec `{name}`: the codecs are {}", quoted(known))?;
-                match nearest(name, known) {
+                match closest(name, known.iter().map(String::as_str)) {
                     Some(near) => write!(f, "; did you mean `{near}`?"),
                     None => f.write_str("; register your own with `#[codec(name = \"..\")]`"),
                 }
@@ -132,29 +133,6 @@ impl Error for UnknownCodec {}
 
 fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// Returns the known name closest to `name` if it is at most two edits away and longer than two bytes.
-fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
-    let distance = |candidate: &&String| edits(name, candidate);
-    let best = known.iter().min_by_key(distance)?;
-    (edits(name, best) <= 2 && best.len() > 2).then_some(best)
-}
-
-/// Returns the Levenshtein distance.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn shortened(text: String) -> String {

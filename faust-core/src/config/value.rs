@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::time::parse_duration;
+use crate::time::{format_duration, parse_duration};
 
 /// A type that a setting can have. All layers provide settings as text.
 pub(super) trait SettingValue: Sized + PartialOrd {
@@ -183,25 +183,8 @@ impl SettingValue for Duration {
     }
 
     fn show(&self) -> String {
-        show_duration(*self)
+        format_duration(*self)
     }
-}
-
-/// Formats a duration: `2.8s`, `90s`, `250ms` or `5m`; a longer one that is not a multiple of one unit as `1h30m`.
-fn show_duration(duration: Duration) -> String {
-    let mut millis = duration.as_millis();
-    if (1_000..120_000).contains(&millis) && !millis.is_multiple_of(60_000) {
-        return format!("{}s", millis as f64 / 1_000.0);
-    }
-    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-    let mut text = String::new();
-    for (unit, size) in units {
-        if millis >= size {
-            text += &format!("{}{unit}", millis / size);
-            millis %= size;
-        }
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 impl SettingValue for PathBuf {

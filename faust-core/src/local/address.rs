@@ -1,10 +1,11 @@
 //! The files through which a host publishes the address of its broker to its app: `address.json` and `host.lock`.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
+
+use crate::store::lock::{self, FileLock};
 
 const ADDRESS: &str = "address.json";
 const LOCK: &str = "host.lock";
@@ -94,23 +95,13 @@ impl Address {
     }
 }
 
-/// Makes this process the host of the directory for as long as the file is open. Returns `None` if another process is
+/// Makes this process the host of the directory for as long as the lock is held. Returns `None` if another process is
 /// the host.
-pub(super) fn take_lock(dir: &Path) -> io::Result<Option<File>> {
-    let file = open_lock(dir)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+pub(super) fn take_lock(dir: &Path) -> io::Result<Option<FileLock>> {
+    FileLock::take(&dir.join(LOCK))
 }
 
 /// Returns `true` if a process is the host of this directory.
 pub(super) fn is_locked(dir: &Path) -> bool {
-    // A shared lock, so that two processes that check at once do not take each other for a host.
-    open_lock(dir).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-fn open_lock(dir: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).read(true).open(dir.join(LOCK))
+    lock::is_held(&dir.join(LOCK))
 }

@@ -1,6 +1,5 @@
 //! The way to the broker of an app: the Kafka that is set, or the embedded broker, found or started.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use super::address::{Address, HostKind};
 use super::worker_dir::WorkerDir;
 use crate::config::{BrokerUrl, Settings};
 use crate::error::{Error, TransportError};
+use crate::store::lock::FileLock;
 
 /// Maximum time to wait for a broker that another process is starting.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -136,7 +136,7 @@ pub(super) struct Host {
     /// The server; `None` once it is stopped.
     server: Option<Server>,
     /// Lock held while the broker runs. The operating system releases it even after `kill -9`.
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Host {
@@ -232,7 +232,7 @@ fn running(dir: &Path) -> Option<Connection> {
     })
 }
 
-fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: File) -> Result<Connection, String> {
+fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: FileLock) -> Result<Connection, String> {
     let in_memory = settings.broker == Some(BrokerUrl::Memory);
     let wanted = former_port(settings, &dir).unwrap_or(settings.embedded_port);
     let mut config = BrokerConfig::default();

@@ -1,11 +1,11 @@
 //! Leftovers of an app's workers: local table state, and the names of groups and topics by version of the app.
 
-use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::worker_dir::WorkerDir;
 use crate::error::Error;
+use crate::store::lock::FileLock;
 use crate::store::state_name;
 
 /// The table state of one worker on this machine, for one version of the app. It is a cache of the changelogs: it can
@@ -82,18 +82,15 @@ impl LocalState {
     }
 
     /// Locks all databases of the state. Returns `None` if a worker holds one of the locks.
-    fn lock(&self) -> io::Result<Option<Vec<File>>> {
+    fn lock(&self) -> io::Result<Option<Vec<FileLock>>> {
         let mut locks = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
-            let lock = match File::open(entry?.path().join("lock")) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
-                lock => lock?,
-            };
-            match lock.try_lock() {
-                Ok(()) => locks.push(lock),
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
+            match FileLock::take_existing(&entry?.path().join("lock")) {
+                Ok(Some(lock)) => locks.push(lock),
+                Ok(None) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(Some(locks))

@@ -1,10 +1,10 @@
 //! Directories of an app's workers on this machine: `worker-1`, `worker-2` and so on.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, TransportError};
+use crate::store::lock::{FileLock, is_held};
 
 const NAME: &str = "worker-";
 const LOCK: &str = "worker.lock";
@@ -14,7 +14,7 @@ const LOCK: &str = "worker.lock";
 pub struct WorkerDir {
     number: u32,
     path: PathBuf,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl WorkerDir {
@@ -26,7 +26,7 @@ impl WorkerDir {
         for number in 1.. {
             let path = datadir.join(format!("{NAME}{number}"));
             std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
-            if let Some(lock) = try_lock(&path.join(LOCK)).map_err(|error| failed(&path, error))? {
+            if let Some(lock) = FileLock::take(&path.join(LOCK)).map_err(|error| failed(&path, error))? {
                 return Ok(Self { number, path, _lock: lock });
             }
         }
@@ -40,7 +40,7 @@ impl WorkerDir {
     pub fn take_all(datadir: &Path) -> Result<Vec<Self>, Error> {
         let failed = |path: &Path, error: std::io::Error| failed(path, error).into();
         let found = Self::existing(datadir).map_err(|error| failed(datadir, error))?;
-        let take = |(number, path): (u32, PathBuf)| match try_lock(&path.join(LOCK)) {
+        let take = |(number, path): (u32, PathBuf)| match FileLock::take(&path.join(LOCK)) {
             Ok(Some(lock)) => Ok(Self { number, path, _lock: lock }),
             Ok(None) => Err(Error::LocalState(format!("a worker is running in `{}`: stop it first", path.display()))),
             Err(error) => Err(failed(&path, error)),
@@ -81,22 +81,12 @@ fn failed(path: &Path, error: std::io::Error) -> TransportError {
     TransportError::fatal(format!("use of the data directory `{}`", path.display()), error)
 }
 
-/// Locks the file, creating it if it does not exist. Returns `None` if another process holds the lock.
-fn try_lock(path: &Path) -> std::io::Result<Option<File>> {
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
 /// Returns the number of running workers in this data directory, not counting `own`.
 pub(super) fn others(datadir: &Path, own: Option<&WorkerDir>) -> usize {
-    let numbers = (1..).map(|number| (number, datadir.join(format!("{NAME}{number}")).join(LOCK)));
-    let locks = numbers.map_while(|(number, path)| File::open(path).ok().map(|lock| (number, lock)));
+    let locks = (1..).map(|number| (number, datadir.join(format!("{NAME}{number}")).join(LOCK)));
+    let locks = locks.take_while(|(_, path)| path.exists());
     let others = locks.filter(|(number, _)| own.is_none_or(|own| own.number != *number));
-    others.filter(|(_, lock)| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))).count()
+    others.filter(|(_, path)| is_held(path)).count()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 
 use super::model::Plan;
 use crate::agent::{AgentEntry, HookEntry};
-use crate::error::{BoxError, Error, chain};
+use crate::error::{BoxError, Error, chain, panic_text};
 use crate::stage::context::StageMode;
 use crate::stage::recorder::{Declared, PlanRecorder};
 use crate::stage::{AgentCx, HookDef};
@@ -126,10 +126,4 @@ async fn run_to_stream(entry: AgentEntry, recorder: Arc<PlanRecorder>) -> Result
         })
     })
     .await
-}
-
-/// Extracts the message of a panic payload.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }

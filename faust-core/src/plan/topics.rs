@@ -2,16 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
-
-use futures_util::future::BoxFuture;
 
 use super::model::{Plan, TopicPlan, TopicRole};
 use crate::config::Settings;
 use crate::declare::TopicDecl;
-use crate::error::{Error, TransportError};
+use crate::error::Error;
 use crate::time::millis;
-use crate::transport::{Admin, NewTopic};
+use crate::transport::{Admin, NewTopic, Retries};
 
 /// Ensures that every topic of the plan exists and fits the plan, and fills in the partition counts.
 ///
@@ -20,9 +17,9 @@ use crate::transport::{Admin, NewTopic};
 /// # Errors
 /// Reports all topics that do not fit together. Fails if a broker permanently rejects a request.
 pub(crate) async fn ensure_topics(plan: &mut Plan, admin: &dyn Admin, settings: &Settings) -> Result<(), Error> {
-    let mut waiting = Waiting::default();
+    let mut retries = Retries::default();
     loop {
-        let existing = look(admin, plan, &mut waiting).await?;
+        let existing = look(admin, plan, &mut retries).await?;
         for (name, count) in &existing {
             if let Some(topic) = plan.topics_mut().get_mut(name) {
                 topic.partitions = Some(*count);
@@ -31,32 +28,34 @@ pub(crate) async fn ensure_topics(plan: &mut Plan, admin: &dyn Admin, settings: 
         let (create, missing) = missing(plan, settings);
         if create.is_empty() && missing.is_empty() {
             check(plan)?;
-            return check_changelogs(plan, admin, &mut waiting).await;
+            return check_changelogs(plan, admin, &mut retries).await;
         }
         if !create.is_empty() {
             for topic in &create {
                 tracing::info!("creating topic `{}` with {} partitions", topic.name, topic.partitions);
             }
-            retry("create topics", &mut waiting, || admin.create(create.clone())).await?;
+            retries.run("the broker to create topics", || admin.create(create.clone())).await?;
             // Internal topics follow in the next round: their partition counts are those of the topics created now.
             continue;
         }
-        waiting.say(&format!(
+        let missing: Vec<_> = missing.iter().map(|name| format!("topic `{name}`")).collect();
+        let text = format!(
             "waiting for {}: create them, or set `topic_allow_declare` to let workers create them",
-            missing.iter().map(|name| format!("topic `{name}`")).collect::<Vec<_>>().join(", ")
-        ));
-        tokio::time::sleep(WAIT).await;
+            missing.join(", ")
+        );
+        retries.pause(&text).await;
     }
 }
 
 /// Checks that the cleanup policy of every changelog is `compact` alone: other policies delete records that the table
 /// needs, by age or by size.
-async fn check_changelogs(plan: &Plan, admin: &dyn Admin, waiting: &mut Waiting) -> Result<(), Error> {
+async fn check_changelogs(plan: &Plan, admin: &dyn Admin, retries: &mut Retries) -> Result<(), Error> {
     let names: Vec<_> = plan.tables().map(|table| table.changelog().to_owned()).collect();
     if names.is_empty() {
         return Ok(());
     }
-    let policies = retry("look up the changelogs", waiting, || admin.configs(names.clone(), "cleanup.policy")).await?;
+    let attempt = || admin.configs(names.clone(), "cleanup.policy");
+    let policies = retries.run("the broker to look up the changelogs", attempt).await?;
     let faults: Vec<_> = policies
         .into_iter()
         .filter(|(_, policy)| policy != "compact")
@@ -69,61 +68,9 @@ async fn check_changelogs(plan: &Plan, admin: &dyn Admin, waiting: &mut Waiting)
     if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }
 }
 
-/// Pause between two attempts.
-const WAIT: Duration = Duration::from_millis(500);
-/// Response time of a broker after which a warning is logged.
-const SILENCE: Duration = Duration::from_secs(2);
-
-async fn look(admin: &dyn Admin, plan: &Plan, waiting: &mut Waiting) -> Result<BTreeMap<String, i32>, Error> {
+async fn look(admin: &dyn Admin, plan: &Plan, retries: &mut Retries) -> Result<BTreeMap<String, i32>, Error> {
     let names: Vec<String> = plan.topics().map(|topic| topic.name().to_owned()).collect();
-    retry("look up topics", waiting, || admin.topics(Some(names.clone()))).await
-}
-
-/// Retries until the broker answers (promise P7).
-///
-/// Not an `AsyncFn`: the future of `start()` would not be `Send` (rust#110338).
-async fn retry<'a, T>(
-    what: &str,
-    waiting: &mut Waiting,
-    attempt: impl Fn() -> BoxFuture<'a, Result<T, TransportError>>,
-) -> Result<T, Error> {
-    loop {
-        let mut attempt = attempt();
-        let answer = tokio::select! {
-            biased;
-            answer = &mut attempt => answer,
-            () = tokio::time::sleep(SILENCE) => {
-                // Without a broker, it takes a while until the request fails.
-                waiting.say(&format!("waiting for the broker to {what}: no answer yet"));
-                attempt.await
-            }
-        };
-        match answer {
-            Ok(value) => return Ok(value),
-            Err(error) if error.is_retriable() => {
-                waiting.say(&format!("waiting for the broker to {what}: {error}"));
-                tokio::time::sleep(WAIT).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Log of the current wait: warns immediately, then every ten seconds while the text is the same.
-#[derive(Default)]
-struct Waiting {
-    said: Option<(String, tokio::time::Instant)>,
-}
-
-impl Waiting {
-    fn say(&mut self, what: &str) {
-        let recent =
-            self.said.as_ref().is_some_and(|(said, when)| said == what && when.elapsed() < Duration::from_secs(10));
-        if !recent {
-            tracing::warn!("{what}");
-            self.said = Some((what.to_owned(), tokio::time::Instant::now()));
-        }
-    }
+    Ok(retries.run("the broker to look up topics", || admin.topics(Some(names.clone()))).await?)
 }
 
 /// Returns the topics to create now, and the names of those that the worker may not create and waits for.

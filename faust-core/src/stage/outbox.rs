@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use crate::error::{Error, TransportError};
 use crate::stats::Stats;
-use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic};
+use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic, send_by};
 
 /// The outbox of a task: the worker's producer, and the count of messages in flight.
 pub(crate) struct Outbox {
@@ -28,6 +31,9 @@ pub(crate) struct Outbox {
     /// values.
     refuses: AtomicBool,
 }
+
+/// A send that waits for room, with its own copy of the message.
+pub(crate) type Sending = BoxFuture<'static, Result<(), TransportError>>;
 
 /// Number of messages after which the worker's counter is updated, unless a cut does so earlier.
 const TELL_EVERY: u64 = 64;
@@ -84,13 +90,30 @@ impl Outbox {
 
     /// Sends a message, waiting for room in the producer's buffer as long as necessary.
     pub(crate) async fn send(&self, topic: &Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Result<(), TransportError> {
-        loop {
-            match self.try_send(topic, message) {
-                Ok(()) => return Ok(()),
-                Err(SendRefused::Full) => self.sink.room().await,
-                Err(SendRefused::Failed(error)) => return Err(error),
-            }
+        send_by(&*self.sink, || self.try_send(topic, message)).await
+    }
+
+    /// Sends a message if there is room. Otherwise, returns a future that sends a copy of it once there is.
+    pub(crate) fn offer(
+        self: &Arc<Self>,
+        topic: &Arc<dyn SinkTopic>,
+        message: &Outgoing<'_>,
+    ) -> Result<Option<Sending>, TransportError> {
+        match self.try_send(topic, message) {
+            Ok(()) => Ok(None),
+            Err(SendRefused::Failed(error)) => Err(error),
+            Err(SendRefused::Full) => Ok(Some(Arc::clone(self).send_copy(Arc::clone(topic), message))),
         }
+    }
+
+    fn send_copy(self: Arc<Self>, topic: Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Sending {
+        let Outgoing { partition, headers, timestamp, .. } = message.clone();
+        let [key, payload] = [message.key, message.payload].map(|bytes| bytes.map(Bytes::copy_from_slice));
+        let sending = async move {
+            let message = Outgoing { partition, key: key.as_deref(), payload: payload.as_deref(), headers, timestamp };
+            self.send(&topic, &message).await
+        };
+        sending.boxed()
     }
 
     /// Separates the messages sent until now from later ones. Returns all deliveries that a commit at this moment has

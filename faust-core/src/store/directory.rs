@@ -1,10 +1,10 @@
 //! The directory of a database: its path, its lock, its marker for a broken database, and setting it aside.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::engine::EngineFault;
+use super::lock::FileLock;
 use crate::config::StoreKind;
 
 /// The locked directory of a database. The engine writes only below `data`; this module manages the other files.
@@ -12,7 +12,7 @@ use crate::config::StoreKind;
 /// The process has exclusive use of the directory while the value is alive.
 pub(super) struct DatabaseDir {
     dir: PathBuf,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl DatabaseDir {
@@ -20,13 +20,9 @@ impl DatabaseDir {
     pub(super) fn take(dir: &Path) -> Result<Self, EngineFault> {
         let refused = |error: io::Error| EngineFault::Io(error.to_string());
         std::fs::create_dir_all(dir).map_err(refused)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"));
-        let lock = lock.map_err(refused)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(EngineFault::Locked),
-            Err(TryLockError::Error(error)) => Err(refused(error)),
-        }
+        let lock = FileLock::take(&dir.join("lock")).map_err(refused)?;
+        let lock = lock.ok_or(EngineFault::Locked)?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
     }
 
     pub(super) fn dir(&self) -> &Path {

@@ -7,6 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::port::Write;
+use crate::error::panic_text;
 
 /// A database with named trees. Dropping it and its trees closes it.
 pub(super) trait Engine: Sized + Send + 'static {
@@ -81,9 +82,6 @@ impl EngineFault {
 
 /// Runs engine code and converts a panic to [`EngineFault::Broken`], because sled panics on some damaged files.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, EngineFault>) -> Result<T, EngineFault> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(EngineFault::Broken(format!("the engine panicked: {text}")))
-    })
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(EngineFault::Broken(format!("the engine panicked: {}", panic_text(&*panic)))))
 }

@@ -1,6 +1,5 @@
 //! The `echo` operator, which sends every value to a topic and passes it on.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -12,8 +11,9 @@ use crate::codec::encode::encode;
 use crate::codec::{Coder, Data, Role};
 use crate::error::Error;
 use crate::stage::context::StageMode;
+use crate::stage::outbox::Sending;
 use crate::stage::running::RunningStage;
-use crate::transport::{Outgoing, SendRefused, SinkTopic};
+use crate::transport::{Outgoing, SinkTopic};
 
 impl<V: Data, K: Data> Stream<V, K> {
     /// Sends every value to `topic` and passes it on.
@@ -85,7 +85,7 @@ impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
         if let Some(sent) = ready!(poll_slot(&mut self.sending, cx)) {
             self.stage.cursor.gate.end_flight();
             if let Err(error) = sent {
-                self.stage.cursor.gate.fail(error);
+                self.stage.cursor.gate.fail(error.into());
                 return Poll::Pending;
             }
         }
@@ -110,29 +110,13 @@ impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
     }
 }
 
-/// A send that waits for room in the producer's buffer.
-type Sending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
-
 impl<V: Data, K: Data> EchoPull<V, K> {
     /// Sends the item. Returns a future to wait for if the producer's buffer is full.
     fn send(&self, item: &Item<V, K>) -> Result<Option<Sending>, Error> {
         encode(&self.name, &self.key, &item.key, &self.value, &item.value, |key, payload| {
             let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));
             let message = Outgoing { partition: None, key, payload, headers, timestamp };
-            match self.stage.outbox.try_send(&self.topic, &message) {
-                Ok(()) => Ok(None),
-                Err(SendRefused::Failed(error)) => Err(error.into()),
-                Err(SendRefused::Full) => {
-                    let (stage, topic, owned) = (
-                        Arc::clone(&self.stage),
-                        Arc::clone(&self.topic),
-                        crate::transport::owned::Owned::of(&message),
-                    );
-                    Ok(Some(
-                        Box::pin(async move { Ok(stage.outbox.send(&topic, &owned.as_outgoing()).await?) }) as Sending
-                    ))
-                }
-            }
+            Ok(self.stage.outbox.offer(&self.topic, &message)?)
         })?
     }
 }

@@ -20,7 +20,7 @@ use crate::stage::AgentFuture;
 use crate::stage::context::StageMode;
 use crate::stage::recorder::{Forwarder, RepartitionTarget};
 use crate::stage::running::RunningStage;
-use crate::transport::{Outgoing, Owned, SendRefused};
+use crate::transport::Outgoing;
 
 impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// Repartitions the stream by `key`: every event is sent through an internal topic, with its new key.
@@ -170,17 +170,13 @@ impl<V: Data, K: Send + 'static, G: Data> Forwarder for Repartition<V, K, G> {
             while let Some(item) = stream.next_item().await {
                 let key =
                     rekey(&item.value, &item.key).map_err(|why| format!("cannot compute a key for `{to}`: {why}"))?;
-                let full = encode(&to, &key_coder, &key, &value_coder, &item.value, |key, payload| {
+                let waiting = encode(&to, &key_coder, &key, &value_coder, &item.value, |key, payload| {
                     let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));
                     let message = Outgoing { partition: None, key, payload, headers, timestamp };
-                    match stage.outbox.try_send(&topic, &message) {
-                        Ok(()) => Ok(None),
-                        Err(SendRefused::Full) => Ok(Some(Owned::of(&message))),
-                        Err(SendRefused::Failed(error)) => Err(error),
-                    }
+                    stage.outbox.offer(&topic, &message)
                 })??;
-                if let Some(message) = full {
-                    stage.outbox.send(&topic, &message.as_outgoing()).await?;
+                if let Some(sending) = waiting {
+                    sending.await?;
                 }
             }
             Ok(())

@@ -17,7 +17,7 @@ use crate::offsets::CommitNumber;
 use crate::stats::Stats;
 use crate::store::Sealed;
 use crate::table_state::TableInfo;
-use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
+use crate::transport::{Delivery, Outgoing, Sink, SinkTopic, TopicPartition, send};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
 /// Name of the header with the cut's number, followed by `n` if the key had no value at the last commit.
@@ -117,12 +117,7 @@ impl Work {
                 headers: if entry.is_new { new.clone() } else { kept.clone() },
                 timestamp: None,
             };
-            while let Err(refused) = self.topic.try_send(&message, &self.delivery) {
-                match refused {
-                    SendRefused::Full => sink.room().await,
-                    SendRefused::Failed(error) => return Err(error),
-                }
-            }
+            send(sink, &*self.topic, &message, &self.delivery).await?;
         }
         Ok(())
     }

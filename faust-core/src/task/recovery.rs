@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use super::check::{CheckedTable, RestoreStart};
@@ -24,7 +23,7 @@ use crate::store::mark::StoreIdentity;
 use crate::store::{PriorityGuard, StoreError, StoreName, StoreSet};
 use crate::table_state::{PartitionCx, TableFactory};
 use crate::time::Clock;
-use crate::transport::{PartitionQueue, Sink, StartAt, TopicPartition, Transport, Watermarks};
+use crate::transport::{PartitionQueue, Retries, Sink, StartAt, TopicPartition, Transport, Watermarks};
 
 /// The parts that [`Recovery`] is created from.
 pub(crate) struct RecoverySetup {
@@ -106,9 +105,6 @@ struct Logs {
     /// Log start offset and high watermark of each partition.
     bounds: Watermarks,
 }
-
-/// Pause between two attempts to reach a broker.
-const RETRY: Duration = Duration::from_millis(500);
 
 impl Recovery {
     pub(crate) fn new(needs: RecoverySetup, settings: &Settings) -> Result<Self, Error> {
@@ -195,7 +191,7 @@ impl Recovery {
         if from.is_empty() {
             return Ok(Vec::new());
         }
-        retry("read the changelogs", || self.transport.tail(from.clone())).await
+        Retries::default().run("the broker to read the changelogs", || self.transport.tail(from.clone())).await
     }
 
     /// Looks up the state of changelogs on the broker.
@@ -203,8 +199,10 @@ impl Recovery {
         let admin = self.transport.admin()?;
         let topics: BTreeSet<_> = changelogs.iter().map(|changelog| changelog.topic.to_string()).collect();
         let topics: Vec<_> = topics.into_iter().collect();
-        let ids = retry("look up the changelogs", || admin.topic_ids(topics.clone())).await?;
-        let bounds = retry("look up the changelogs' ends", || admin.watermarks(changelogs.clone())).await?;
+        let mut retries = Retries::default();
+        let ids = retries.run("the broker to look up the changelogs", || admin.topic_ids(topics.clone())).await?;
+        let ends = "the broker to look up the changelogs' ends";
+        let bounds = retries.run(ends, || admin.watermarks(changelogs.clone())).await?;
         Ok(Logs { ids, bounds })
     }
 
@@ -281,22 +279,6 @@ impl RestoreRequest {
 
 fn refuse(tasks: impl IntoIterator<Item = RestoreRequest>, error: &TransportError) {
     tasks.into_iter().for_each(|task| drop(task.reply.send(Err(error.clone().into()))));
-}
-
-/// Retries until the broker answers (promise P7).
-async fn retry<'a, T>(
-    what: &str,
-    attempt: impl Fn() -> BoxFuture<'a, Result<T, TransportError>>,
-) -> Result<T, TransportError> {
-    loop {
-        match attempt().await {
-            Err(error) if error.is_retriable() => {
-                tracing::warn!("waiting for the broker to {what}: {error}");
-                tokio::time::sleep(RETRY).await;
-            }
-            other => return other,
-        }
-    }
 }
 
 impl std::fmt::Debug for Recovery {

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
+use futures_util::{FutureExt, TryFutureExt};
 use tokio::sync::mpsc;
 
 use super::changelog::{ChangelogRecord, ChangelogWriter, CutTag};
@@ -21,7 +21,7 @@ use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::offsets::CommitMetadata;
 use crate::offsets::CommitNumber;
 use crate::store::SealedBuilder;
-use crate::transport::{Committed, Group, PartitionQueue, TopicPartition};
+use crate::transport::{Committed, Group, PartitionQueue, Retries, TopicPartition};
 
 /// Number of records per poll.
 const READ: usize = 512;
@@ -29,8 +29,6 @@ const READ: usize = 512;
 const BATCH: usize = 10_000;
 /// Size in bytes after which a batch is passed to the store.
 const BATCH_BYTES: usize = 1 << 20;
-/// Pause before a retry.
-const RETRY: Duration = Duration::from_millis(500);
 
 impl Task {
     /// Restores the tables, if there are any. Returns `false` if the partition is revoked meanwhile, or if the restore
@@ -107,13 +105,14 @@ impl FirstMark {
             (partition, Committed { offset, metadata })
         };
         let offsets: BTreeMap<_, _> = self.offsets.into_iter().map(committed).collect();
-        while let Err(error) = self.group.commit(offsets.clone()).await {
-            if error.kind == TransportErrorKind::Fatal {
-                return Err(error.into());
-            }
-            tracing::info!("the first commit failed and is retried: {error}");
-            tokio::time::sleep(RETRY).await;
-        }
+        let retried = |error: TransportError| match error.kind {
+            TransportErrorKind::Fatal => error,
+            _ => TransportError { kind: TransportErrorKind::Retriable, ..error },
+        };
+        let attempt = || self.group.commit(offsets.clone()).map_err(retried).boxed();
+        // Not a warning: a rebalance is no fault.
+        let mut retries = Retries::new(|text| tracing::info!("{text}"));
+        retries.run("the broker to accept the first commit", attempt).await?;
         for part in &self.parts {
             if let Some(committed) = offsets.get(part.reader.partition()) {
                 part.marked(committed.clone());
@@ -169,6 +168,7 @@ struct TableRestore<'a> {
     records: u64,
     buffer: Vec<u8>,
     fault: Option<Error>,
+    retries: Retries,
 }
 
 impl<'a> TableRestore<'a> {
@@ -184,6 +184,7 @@ impl<'a> TableRestore<'a> {
             records: 0,
             buffer: Vec::new(),
             fault: None,
+            retries: Retries::default(),
             prepared,
         }
     }
@@ -241,12 +242,10 @@ impl<'a> TableRestore<'a> {
         }
         match polled {
             Ok(more) => Ok(more),
-            Err(error) if error.is_retriable() => {
-                tracing::warn!("{error}; the restore continues");
-                tokio::time::sleep(RETRY).await;
-                Ok(true)
+            Err(error) => {
+                let retried = self.retries.after("the broker to continue the restore", error).await;
+                retried.map(|()| true).map_err(|error| self.unreadable(error))
             }
-            Err(error) => Err(self.unreadable(error)),
         }
     }
 

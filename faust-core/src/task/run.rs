@@ -10,8 +10,8 @@ use futures_util::{FutureExt, StreamExt};
 
 use super::tables::TaskTables;
 use crate::config::Settings;
-use crate::error::{BoxError, Error};
-use crate::plan::{PlannedStage, StageRun, panic_text};
+use crate::error::{BoxError, Error, panic_text};
+use crate::plan::{PlannedStage, StageRun};
 use crate::stage::context::StageMode;
 use crate::stage::cursor::Cursor;
 use crate::stage::gate::StageControl;

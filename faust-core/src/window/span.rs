@@ -1,10 +1,12 @@
 //! A window: a span of event time.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
+use crate::time::format_duration;
 
 /// A span of time from `start` (inclusive) to `end` (exclusive).
 ///
@@ -53,20 +55,8 @@ impl fmt::Display for Window {
             // Dates beyond the year 9999 cannot be formatted.
             Err(_) => write!(f, "[{} ms, +", self.start)?,
         }
-        write_length(f, self.end.0.abs_diff(self.start.0))?;
-        f.write_str(")")
+        write!(f, "{})", format_duration(Duration::from_millis(self.end.0.abs_diff(self.start.0))))
     }
-}
-
-/// Writes a number of milliseconds in the form that `parse_duration` reads: `1m30s`.
-fn write_length(f: &mut fmt::Formatter<'_>, mut millis: u64) -> fmt::Result {
-    for (unit, name) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")] {
-        if millis >= unit {
-            write!(f, "{}{name}", millis / unit)?;
-            millis %= unit;
-        }
-    }
-    Ok(())
 }
 
 /// JSON form of a window, in milliseconds: `{"start":1767225600000,"end":1767225610000}`.

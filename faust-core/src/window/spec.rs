@@ -150,6 +150,7 @@ impl WindowSpec {
 /// Part of the identity that stores keep: it must not change.
 impl fmt::Display for WindowSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Part of the identity of stores on disk (`StoreIdentity`), so the format must not change.
         write!(f, "{}, expires {}", self.kind(), humantime::format_duration(self.expires()))
     }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
@@ -11,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::TransportErrorKind;
 use crate::stats::Stats;
 use crate::task::{Command, Cut, Resolution, TaskCx};
-use crate::transport::{Committed, Group, TopicPartition};
+use crate::transport::{Committed, Group, PROGRESS_INTERVAL, TopicPartition, with_progress};
 
 /// The outcome of a commit: the offsets that the broker has accepted.
 pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Committed>;
@@ -43,7 +42,11 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Ve
         }
         Ok(())
     }));
-    let arrived: Vec<Result<(), _>> = patiently(arrived, &cuts).await;
+    let arrived: Vec<Result<(), _>> = with_progress(arrived, PROGRESS_INTERVAL, || {
+        let left: u64 = cuts.iter().flat_map(|cut| &cut.deliveries).map(|delivery| delivery.pending()).sum();
+        tracing::warn!("the commit is waiting for {left} messages that the brokers have not acknowledged");
+    })
+    .await;
     let good: Vec<Cut> = cuts.into_iter().zip(&arrived).filter(|(_, a)| a.is_ok()).map(|(cut, _)| cut).collect();
     let mut offsets = CommittedOffsets::new();
     for cut in &good {
@@ -66,24 +69,6 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Ve
     });
     (committed.clone().unwrap_or_default(), resolutions.collect())
 }
-
-/// Awaits `arrived`, logging the number of unacknowledged messages every [`SILENCE`].
-async fn patiently<T>(arrived: impl Future<Output = T>, cuts: &[Cut]) -> T {
-    tokio::pin!(arrived);
-    loop {
-        tokio::select! {
-            biased;
-            arrived = &mut arrived => return arrived,
-            () = tokio::time::sleep(SILENCE) => {
-                let left: u64 = cuts.iter().flat_map(|cut| &cut.deliveries).map(|delivery| delivery.pending()).sum();
-                tracing::warn!("the commit is waiting for {left} messages that the brokers have not acknowledged");
-            }
-        }
-    }
-}
-
-/// Interval of warnings while a commit waits.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// Commits all offsets in one request. Returns `None` if the commit failed.
 async fn request(offsets: CommittedOffsets, group: &dyn Group, stats: &Stats) -> Option<CommittedOffsets> {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use faust::transport::{
-    Committed, NewTopic, Outgoing, Read, SendRefused, Sink, SinkTopic, StartAt, TopicPartition, TransportError,
-    Watermarks,
+    self, Committed, NewTopic, Read, Sink, SinkTopic, StartAt, TopicPartition, TransportError, Watermarks,
 };
 use faust::{App, AppBuilder, Client, Worker};
 use faust_broker::{BrokerConfig, Port, Server, Storage};
@@ -295,18 +294,8 @@ impl Producer {
     pub(crate) async fn send_all(&self, messages: impl IntoIterator<Item = Message>) {
         let delivery = Delivery::new();
         for message in messages {
-            self.send(&message.outgoing(), &delivery).await;
+            transport::send(&*self.sink, &*self.topic, &message.outgoing(), &delivery).await.unwrap();
         }
         tokio::time::timeout(LONG, delivery.all()).await.expect("delivery of the messages").unwrap();
-    }
-
-    async fn send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) {
-        loop {
-            match self.topic.try_send(message, delivery) {
-                Ok(()) => return,
-                Err(SendRefused::Full) => self.sink.room().await,
-                Err(SendRefused::Failed(error)) => panic!("{error}"),
-            }
-        }
     }
 }

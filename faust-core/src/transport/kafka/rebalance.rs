@@ -22,6 +22,7 @@ use super::offsets;
 use super::queue::{KafkaQueue, split};
 use crate::error::TransportError;
 use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition};
+use crate::transport::retry::Retries;
 
 /// Timeout of one lookup, after which it is retried.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
@@ -99,6 +100,7 @@ impl GroupContext {
         partitions: &[TopicPartition],
     ) -> Result<Vec<(TopicPartition, Option<Committed>, i64)>, TransportError> {
         let deadline = Instant::now() + self.config.max_poll_interval / 2;
+        let mut retries = Retries::new(|text| warn!(target: "faust::kafka", "{text}"));
         loop {
             let looked_up = offsets::committed(consumer, partitions, LOOK_UP_WITHIN)
                 .and_then(|committed| Ok((committed, offsets::watermarks(consumer, partitions, LOOK_UP_WITHIN)?)));
@@ -116,7 +118,7 @@ impl GroupContext {
                 Err(error)
                     if error.is_retriable() && Instant::now() < deadline && !self.abandoned.load(Ordering::Relaxed) =>
                 {
-                    warn!(target: "faust::kafka", "{error}; retrying");
+                    retries.report(&format!("{error}; retrying"));
                     // Some lookups fail at once, without waiting for a response.
                     std::thread::sleep(Duration::from_millis(200));
                 }

@@ -1,0 +1,155 @@
+//! Retries of requests to the brokers, with reports of what is waited for (promise P7).
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::error::TransportError;
+
+/// Pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Response time of a broker after which a pending attempt is reported.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Interval of reports while the same is waited for.
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The retries of one caller. They continue while the errors are retriable.
+///
+/// A reason to wait is reported at once, and then every ten seconds while it stays the same.
+pub struct Retries {
+    report: Box<dyn Fn(&str) + Send + Sync>,
+    deadline: Option<Instant>,
+    reported: Reported,
+}
+
+impl Default for Retries {
+    /// Creates retries that log warnings.
+    fn default() -> Self {
+        Self::new(|text| tracing::warn!("{text}"))
+    }
+}
+
+impl Retries {
+    /// Creates retries whose reports are passed to `report`.
+    pub fn new(report: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { report: Box::new(report), deadline: None, reported: Reported::default() }
+    }
+
+    /// Limits the time for all attempts together.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Option<Instant>) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Repeats the attempt until it succeeds. `what` completes "waiting for ..".
+    ///
+    /// The attempt is no `AsyncFn`, because the future of `start()` would not be `Send` (rust#110338).
+    ///
+    /// # Errors
+    /// Returns the first error that is not retriable; at the deadline, the last retriable one.
+    pub async fn run<'a, T>(
+        &mut self,
+        what: &str,
+        attempt: impl Fn() -> BoxFuture<'a, Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
+        loop {
+            match self.attempt(what, attempt()).await {
+                Ok(value) => return Ok(value),
+                Err(error) => self.after(what, error).await?,
+            }
+        }
+    }
+
+    /// Reports the error of a failed attempt and waits until the next attempt is due.
+    ///
+    /// # Errors
+    /// Returns the error if it is not retriable, or if the deadline comes first.
+    pub async fn after(&mut self, what: &str, error: TransportError) -> Result<(), TransportError> {
+        let is_last = self.deadline.is_some_and(|deadline| Instant::now() + PAUSE >= deadline);
+        if is_last || !error.is_retriable() {
+            return Err(error);
+        }
+        self.pause(&format!("waiting for {what}: {error}")).await;
+        Ok(())
+    }
+
+    /// Reports a reason to wait, and waits until the next attempt is due.
+    pub(crate) async fn pause(&mut self, text: &str) {
+        self.report(text);
+        sleep(PAUSE).await;
+    }
+
+    /// Reports a reason to wait, unless it was reported recently.
+    pub(crate) fn report(&mut self, text: &str) {
+        if self.reported.is_due(text, Instant::now()) {
+            (self.report)(text);
+        }
+    }
+
+    async fn attempt<T>(
+        &mut self,
+        what: &str,
+        attempt: BoxFuture<'_, Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
+        let deadline = self.deadline;
+        let attempt = with_progress(attempt, SILENCE, || {
+            // Without a broker, it takes a while until a request fails. Its error is then reported as well.
+            if !self.reported.is_recent(Instant::now()) {
+                self.report(&format!("waiting for {what}: no answer yet"));
+            }
+        });
+        match deadline {
+            None => attempt.await,
+            Some(deadline) => {
+                let answer = timeout_at(deadline, attempt).await;
+                answer.unwrap_or_else(|_| Err(TransportError::retriable("look-up", "no answer yet")))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Retries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retries").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// Awaits `future`, calling `report` whenever another `interval` has passed.
+pub(crate) async fn with_progress<T>(
+    future: impl Future<Output = T>,
+    interval: Duration,
+    mut report: impl FnMut(),
+) -> T {
+    tokio::pin!(future);
+    loop {
+        tokio::select! {
+            biased;
+            value = &mut future => return value,
+            () = sleep(interval) => report(),
+        }
+    }
+}
+
+/// The last report, with its time.
+#[derive(Default)]
+struct Reported(Option<(String, Instant)>);
+
+impl Reported {
+    /// Records the report and returns `true`, unless the last one has the same text and is recent.
+    fn is_due(&mut self, text: &str, now: Instant) -> bool {
+        let is_repeated = self.0.as_ref().is_some_and(|(last, _)| last == text) && self.is_recent(now);
+        if !is_repeated {
+            self.0 = Some((text.to_owned(), now));
+        }
+        !is_repeated
+    }
+
+    fn is_recent(&self, now: Instant) -> bool {
+        self.0.as_ref().is_some_and(|(_, when)| now.duration_since(*when) < PROGRESS_INTERVAL)
+    }
+}
+
+#[cfg(test)]
+mod tests;

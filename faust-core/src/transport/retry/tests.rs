@@ -1,0 +1,80 @@
+//! Tests of the retries: their reports, their end, and their deadline.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use super::*;
+
+#[test]
+fn a_reason_is_due_at_once_and_again_after_the_interval() {
+    let (mut reported, start) = (Reported::default(), Instant::now());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert!(!reported.is_recent(start));
+    let due = [("a", 0, true), ("a", 9, false), ("b", 9, true), ("b", 18, false), ("b", 19, true), ("a", 20, true)];
+    for (text, seconds, expected) in due {
+        assert_eq!(reported.is_due(text, at(seconds)), expected, "{text} after {seconds} s");
+    }
+    assert!(reported.is_recent(at(29)) && !reported.is_recent(at(30)));
+}
+
+/// With the clock of tokio paused, a sleep ends at once if nothing else is to be done.
+#[cfg(feature = "testing")]
+mod timed {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use futures_util::FutureExt;
+    use futures_util::future::{pending, ready};
+
+    use super::*;
+
+    /// Returns retries, and their reports with the second of each.
+    fn recorded() -> (Retries, Arc<Mutex<Vec<(u64, String)>>>) {
+        let (reports, start) = (Arc::new(Mutex::new(Vec::new())), Instant::now());
+        let record = Arc::clone(&reports);
+        let report = move |text: &str| record.lock().unwrap().push((start.elapsed().as_secs(), text.to_owned()));
+        (Retries::new(report), reports)
+    }
+
+    fn away() -> TransportError {
+        TransportError::retriable("look-up", "no route")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retriable_error_is_retried_and_reported_every_ten_seconds() {
+        let ((mut retries, reports), tries) = (recorded(), AtomicUsize::new(0));
+        let attempt = || match tries.fetch_add(1, Ordering::Relaxed) {
+            0..50 => ready(Err(away())).boxed(),
+            tries => ready(Ok(tries)).boxed(),
+        };
+        assert_eq!(retries.run("the broker", attempt).await.unwrap(), 50);
+        let text = "waiting for the broker: look-up: no route".to_owned();
+        assert_eq!(*reports.lock().unwrap(), [(0, text.clone()), (10, text.clone()), (20, text)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permanent_error_ends_the_retries() {
+        let (mut retries, reports) = recorded();
+        let attempt = || ready(Err::<(), _>(TransportError::fatal("commit", "unknown group"))).boxed();
+        assert_eq!(retries.run("the broker", attempt).await.unwrap_err().to_string(), "commit: unknown group");
+        assert_eq!(*reports.lock().unwrap(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pending_attempt_is_reported_and_ended_by_the_deadline() {
+        let (retries, reports) = recorded();
+        let mut retries = retries.with_deadline(Some(Instant::now() + Duration::from_secs(15)));
+        let attempt = || pending::<Result<(), _>>().boxed();
+        let error = retries.run("the broker", attempt).await.unwrap_err();
+        assert_eq!((error.is_retriable(), error.to_string()), (true, "look-up: no answer yet".to_owned()));
+        let text = "waiting for the broker: no answer yet".to_owned();
+        assert_eq!(*reports.lock().unwrap(), [(2, text.clone()), (12, text)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_error_is_returned_at_the_deadline() {
+        let (retries, _) = recorded();
+        let mut retries = retries.with_deadline(Some(Instant::now() + Duration::from_secs(3)));
+        let error = retries.run("the broker", || ready(Err::<(), _>(away())).boxed()).await.unwrap_err();
+        assert_eq!(error.to_string(), "look-up: no route");
+    }
+}
