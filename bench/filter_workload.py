@@ -1,4 +1,4 @@
-"""W1: the filter, timed by the broker."""
+"""W1: the filter, timed by the broker's timestamps."""
 
 import json
 import statistics
@@ -27,7 +27,7 @@ def run(workload, bootstrap, options):
 
 def ours(bootstrap, run):
     data = KAFKA_HOME / "ours-data"
-    # A group of its own for each round, so that every round reads from the start.
+    # Each round uses its own consumer group, so that it reads from the start.
     environment = {"FAUST_BROKER": f"kafka://{bootstrap}", "FAUST_DATADIR": str(data), "BENCH_RUN": run}
     return [TARGET / "bench-ours", "worker", "--until-idle", "2s"], environment
 
@@ -37,7 +37,7 @@ def fill(bootstrap, events):
         tool("topics", "--create", "--if-not-exists", "--topic", topic, "--partitions", str(PARTITIONS),
              "--config", "message.timestamp.type=LogAppendTime")  # fmt: skip
     if any(ask("bench-topics", bootstrap, "ends", INPUT)):
-        raise SystemExit(f"bench/run: `{INPUT}` was filled in part: run without --keep once")
+        raise SystemExit(f"bench/run: `{INPUT}` is only partly filled: run once without --keep")
     say(f"filling `{INPUT}` with {events:,} events")
     return ask("bench-topics", bootstrap, "fill", INPUT, events)
 

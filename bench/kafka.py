@@ -1,4 +1,4 @@
-"""The Kafka that benchmarks run on, and the programs beside it."""
+"""The Kafka used by the benchmarks, and helpers that run the benchmark programs."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def build():
 
 
 def kafka(*arguments, home=KAFKA_HOME):
-    # Its own folder, so that a Kafka that a person runs is left alone; the jars are shared.
+    # A separate directory, so that a Kafka started by the user is not affected. The jars are shared.
     home.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "FAUST_KAFKA_HOME": str(home), "FAUST_KAFKA_LIBS": str(ROOT / ".kafka" / "libs")}
     if arguments[:1] == ("up",) and "--fresh" in arguments:
@@ -32,13 +32,13 @@ def tool(*arguments):
 
 
 def ask(program, *arguments):
-    """Runs one of the programs, which answers in JSON."""
+    """Runs one of the benchmark programs and returns its output, parsed as JSON."""
     done = subprocess.run([TARGET / program, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
 
 def measure(arguments, environment):
-    """Runs a system under test: what it wrote to standard output, and what it used."""
+    """Runs a system under test; returns its standard output and its resource usage."""
     log = KAFKA_HOME / "last-system.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
@@ -49,17 +49,17 @@ def measure(arguments, environment):
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise SystemExit(f"bench/run: {arguments[0]} ended with {process.returncode}: see {log}")
+        raise SystemExit(f"bench/run: {arguments[0]} exited with {process.returncode}: see {log}")
     return output, usage
 
 
 def once(name, events, make):
-    """What `make` answered when it was done for so many events; with --keep it may have been an earlier run's."""
+    """Returns the result of `make` for this number of events. With --keep, it can be the result of an earlier run."""
     marker = KAFKA_HOME / f"filled-{name}.json"
     if marker.exists():
         filled = json.loads(marker.read_text())
         if filled["events"] != events:
-            raise SystemExit(f"bench/run: `{name}` holds another number of events: run without --keep once")
+            raise SystemExit(f"bench/run: `{name}` contains a different number of events: run once without --keep")
         return filled["answer"]
     answer = make()
     marker.write_text(json.dumps({"events": events, "answer": answer}))

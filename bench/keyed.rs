@@ -1,4 +1,4 @@
-//! Makes and removes the topics of the workloads with tables, fills them, and says what changelogs hold.
+//! Creates, fills and deletes the topics of the table workloads, and summarizes the contents of changelogs.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -18,14 +18,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench-keyed BOOTSTRAP COMMAND
   create TOPIC PARTITIONS [CONFIG=VALUE..]
-  delete PREFIX              removes all topics whose names begin so
+  delete PREFIX              deletes all topics whose names start with PREFIX
   fill TOPIC EVENTS KEYS ORDER
-                             clicks, the same for the same numbers, keyed by their URI; ORDER is `uniform`, or `in-turn`:
-                             every key once, shuffled, then every key once more. Prints what counts of them come to
+                             sends clicks keyed by their URI, always the same for the same numbers. ORDER is `uniform`, or
+                             `in-turn`: every key once, in shuffled order, then again. Prints the tally of their counts
   tally CHANGELOG keyed|tumbling
-                             prints what a changelog of counts comes to";
+                             prints the tally of a changelog of counts";
 
-/// The time of the first event; the others follow a millisecond apart. A multiple of every window.
+/// Timestamp of the first event, a multiple of every window size. Each event is one millisecond after the previous one.
 const EPOCH: i64 = 1_700_000_000_000;
 
 fn main() -> ExitCode {
@@ -78,7 +78,7 @@ fn wait<T>(answer: impl Future<Output = T>) -> Result<T, BoxError> {
     Ok(tokio::runtime::Builder::new_current_thread().build()?.block_on(answer))
 }
 
-/// Which key each event has.
+/// The order of the keys of the events.
 enum Order {
     Uniform { events: u64, keys: u64 },
     InTurn { events: u64, keys: Vec<u64> },
@@ -94,14 +94,14 @@ impl Order {
         }
     }
 
-    /// Calls this with the number and the key of each event.
+    /// Calls `event` with the index and the key of each event.
     fn each(self, mut event: impl FnMut(u64, u64) -> Result<(), BoxError>) -> Result<(), BoxError> {
         match self {
             Self::Uniform { events, keys } => (0..events).try_for_each(|index| event(index, mix(!index) % keys)),
             Self::InTurn { events, mut keys } => {
                 let count = keys.len() as u64;
                 for index in 0..events {
-                    // Fisher and Yates: each key of this turn is drawn from those that are left.
+                    // A Fisher-Yates shuffle: each key of a turn is drawn from the remaining ones.
                     let turn = (index % count) as usize;
                     let drawn = turn as u64 + mix(!index) % (count - turn as u64);
                     keys.swap(turn, drawn as usize);
@@ -160,6 +160,6 @@ fn tally(bootstrap: &str, changelog: &str, split: Split) -> Result<Value, BoxErr
 }
 
 fn split_window(key: &[u8]) -> Result<(&[u8], i64), BoxError> {
-    let (key, window) = faust::window::key::split_changelog_key(key).ok_or("a key without a window")?;
+    let (key, window) = faust::window::key::split_changelog_key(key).ok_or("a changelog key has no window")?;
     Ok((key, window.as_millis()))
 }

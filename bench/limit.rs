@@ -1,7 +1,8 @@
-//! The limit that a framework is held against: the filter as one would write it by hand for speed, in one thread.
+//! The upper limit for a framework: the filter, written by hand for speed, in one thread.
 //!
-//! `BaseConsumer::poll`, `from_utf8` and `from_str` into the struct, encode, `BaseProducer` with the URI as key: no
-//! futures, no hand-over, no groups, no commits. The librdkafka settings and the allocator are those of the framework.
+//! It uses `BaseConsumer::poll`, `from_utf8` and `from_str` into the struct, encoding, and `BaseProducer` with the URI as
+//! key: no futures, no hand-over between threads, no groups, no commits. The librdkafka settings and the allocator are
+//! those of the framework.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,7 +45,7 @@ fn run(bootstrap: &str, input: &str, output: &str) -> Result<(), BoxError> {
     Ok(())
 }
 
-// The framework's, where they bear on speed: faust-core/src/transport/kafka/config.rs.
+// The framework's settings that affect speed: see faust-core/src/transport/kafka/config.rs.
 fn producer_settings(bootstrap: &str) -> ClientConfig {
     let settings = [
         ("bootstrap.servers", bootstrap),

@@ -1,7 +1,7 @@
-//! The reference of the workloads with tables: counting as one would write it by hand for speed, in one thread.
+//! The reference of the table workloads: counting, written by hand for speed, in one thread.
 //!
-//! `BaseConsumer::poll`, `from_utf8` and `from_str` into the struct, std's `HashMap`: no changelog, no store, no commits.
-//! The librdkafka settings and the allocator are those of the framework.
+//! It uses `BaseConsumer::poll`, `from_utf8` and `from_str` into the struct, and std's `HashMap`: no changelog, no store, no
+//! commits. The librdkafka settings and the allocator are those of the framework.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -20,11 +20,11 @@ use serde_json::{Value, json};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench-loop-tables BOOTSTRAP COMMAND
-  keyed TOPIC EVENTS      counts that many events by key
-  tumbling TOPIC EVENTS   counts them by key and window of ten seconds
+  keyed TOPIC EVENTS      counts EVENTS events by key
+  tumbling TOPIC EVENTS   counts EVENTS events by key and window of ten seconds
   restore CHANGELOG       reads a changelog of counts to its end";
 
-/// The time that librdkafka is given to read ahead.
+/// Delay before the first event, in which librdkafka prefetches messages.
 const READ_AHEAD: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -64,7 +64,7 @@ fn tumbling(bootstrap: &str, topic: &str, events: &str) -> Result<Value, BoxErro
     Ok(report(measured, usage, tally))
 }
 
-/// Decodes events and hands over their keys and times, until there were so many.
+/// Decodes `events` events and calls `count` with the key and timestamp of each.
 fn each_click(
     bootstrap: &str,
     topic: &str,
@@ -73,7 +73,7 @@ fn each_click(
 ) -> Result<Measured, BoxError> {
     let consumer: BaseConsumer = consumer_settings(bootstrap, "50").create()?;
     assign(&consumer, topic)?;
-    // A worker opens its tables between its assignment and its first event, and librdkafka reads ahead meanwhile.
+    // A worker opens its tables between its assignment and its first event, while librdkafka prefetches messages.
     std::thread::sleep(READ_AHEAD);
     let meter = Meter::new();
     let mut left = events;
@@ -82,7 +82,7 @@ fn each_click(
         meter.event(message.partition());
         let click: Click = serde_json::from_str(std::str::from_utf8(message.payload().unwrap_or_default())?)?;
         std::hint::black_box(&click);
-        let time = message.timestamp().to_millis().ok_or("a message without a time")?;
+        let time = message.timestamp().to_millis().ok_or("a message has no timestamp")?;
         count(std::str::from_utf8(message.key().unwrap_or_default())?, time);
         left -= 1;
     }

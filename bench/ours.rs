@@ -1,4 +1,4 @@
-//! The framework's side of the benchmark: the filter as a user writes it.
+//! The filter workload in this framework, as a user would write it.
 
 use faust::prelude::*;
 
@@ -13,7 +13,7 @@ struct ClickEvent {
     number: i64,
 }
 
-/// Passes on the popular clicks.
+/// Forwards the popular clicks.
 #[agent(topic = "bench.clicks")]
 async fn filter(
     clicks: Stream<ClickEvent>,
@@ -27,7 +27,7 @@ async fn filter(
 }
 
 fn main() -> std::process::ExitCode {
-    // A consumer group of its own for each run, so that each reads from the start.
+    // Each run uses its own consumer group, so that it reads from the start.
     let run = std::env::var("BENCH_RUN").unwrap_or_default();
     App::new(format!("bench-{run}")).main()
 }

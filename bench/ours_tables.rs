@@ -1,7 +1,7 @@
-//! The framework's side of the workloads with tables: counting as a user writes it, in a worker inside this program.
+//! The table workloads in this framework: counting, as a user would write it, in a worker embedded in this program.
 //!
-//! Broker, data directory and store come from the environment, as for every app; what else there is to set is at its
-//! default, but for the time that an end may take: a store that is behind is waited for.
+//! The broker, the data directory and the store are set by the environment, as for every app. All other settings have their
+//! defaults, except for the shutdown timeout, so that a store that lags behind can catch up.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,12 +18,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 static METER: Meter = Meter::new();
 
 const USAGE: &str = "usage: bench-ours-tables COMMAND
-  keyed TOPIC EVENTS      counts that many events by key
-  tumbling TOPIC EVENTS   counts them by key and window of ten seconds
-  restore TOPIC           restores the counts of `keyed`, run before under the same BENCH_RUN
-The environment: BENCH_RUN names the app; FAUST_BROKER, FAUST_DATADIR, FAUST_STORE.";
+  keyed TOPIC EVENTS      counts EVENTS events by key
+  tumbling TOPIC EVENTS   counts EVENTS events by key and window of ten seconds
+  restore TOPIC           restores the counts of an earlier `keyed` with the same BENCH_RUN
+Environment variables: BENCH_RUN (part of the app's name), FAUST_BROKER, FAUST_DATADIR, FAUST_STORE.";
 
-/// How often the worker is looked at, once there is something to wait for.
+/// Interval at which the status of the worker is polled.
 const LOOK: Duration = Duration::from_millis(2);
 
 #[record]
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     log.init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // As `main()` of an app has it.
+    // The same runtime as that of an app's `main()`.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = runtime.map_err(BoxError::from).and_then(|runtime| runtime.block_on(run(&arguments)));
     finish("bench-ours-tables", done)
@@ -89,7 +89,7 @@ async fn run(arguments: &[&str]) -> Result<Value, BoxError> {
     }
 }
 
-/// Until all events are handled; then the worker is asked to end, so that the last commit comes at once.
+/// Waits until all events have been processed, then stops the worker, so that the last commit is not delayed.
 async fn count(worker: &Worker, events: u64) -> Result<Value, BoxError> {
     until(worker, Duration::from_millis(5), |_| METER.seen() >= events).await?;
     let measured = METER.measured().ok_or("no events")?;
@@ -109,7 +109,7 @@ async fn count(worker: &Worker, events: u64) -> Result<Value, BoxError> {
     }))
 }
 
-/// Knows when a worker last had something to commit or to store.
+/// Records the last time at which a worker committed, stored or had to store something.
 struct Busy {
     last: Instant,
     status: Status,
@@ -129,10 +129,10 @@ impl Busy {
     }
 }
 
-/// Starts with nothing on disk; waits until the tables can be read, then until the store has them.
+/// Starts a worker without local data, and waits until the tables are readable and then until the store has caught up.
 async fn restore(app: &App) -> Result<Value, BoxError> {
     let heard = Arc::new(Heard::default());
-    let worker = app.start_with(WorkerOptions::default().restore_listener(heard.clone())).await?;
+    let worker = app.start_with(WorkerOptions::default().restore_listener(Arc::<Heard>::clone(&heard))).await?;
     until(&worker, LOOK, |status| status.ready).await?;
     until(&worker, LOOK, |status| status.state_backlog == 0).await?;
     let (caught_up, stored) = (Instant::now(), worker.status().counts.stored);
@@ -144,7 +144,7 @@ async fn restore(app: &App) -> Result<Value, BoxError> {
     }
     worker.stop().await?;
     if stored < tally.keys() {
-        return Err(format!("the store has {stored} entries of {}", tally.keys()).into());
+        return Err(format!("the store has {stored} of {} entries", tally.keys()).into());
     }
     Ok(json!({
         "records": records,
@@ -156,7 +156,7 @@ async fn restore(app: &App) -> Result<Value, BoxError> {
     }))
 }
 
-/// When restores began, when tables became readable, and of how many records.
+/// The start and end times of restores, and the number of restored records.
 #[derive(Default)]
 struct Heard {
     began: Mutex<Vec<Instant>>,
@@ -164,7 +164,7 @@ struct Heard {
 }
 
 impl Heard {
-    /// The first beginning, the last end, all records.
+    /// Returns the first start, the last end and the total number of records.
     fn so_far(&self) -> Option<(Instant, Instant, u64)> {
         let (began, ended) = (hold(&self.began), hold(&self.ended));
         let last = ended.iter().map(|(at, _)| *at).max()?;
@@ -186,7 +186,7 @@ fn hold<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until this holds.
+/// Polls the status of the worker until `holds` returns true.
 async fn until(worker: &Worker, every: Duration, mut holds: impl FnMut(&Status) -> bool) -> Result<(), BoxError> {
     let ended = worker.wait();
     tokio::pin!(ended);
@@ -199,7 +199,7 @@ async fn until(worker: &Worker, every: Duration, mut holds: impl FnMut(&Status) 
     Ok(())
 }
 
-/// Waits for the worker's end, looking at it all the while.
+/// Waits until the worker has stopped, calling `look` with its status in the meantime.
 async fn until_ended(worker: &Worker, mut look: impl FnMut(Status)) -> Result<(), BoxError> {
     let ended = worker.wait();
     tokio::pin!(ended);

@@ -1,4 +1,4 @@
-//! The programs behind `bench/soak`: a feeder with ever new keys, and a worker that counts them in windows.
+//! The programs used by `bench/soak`: a feeder that always sends new keys, and a worker that counts them in windows.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use serde_json::json;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench-soak COMMAND
-  feed BOOTSTRAP TOPIC RATE   sends that many clicks a second; every page comes twice, and never again
-  work TOPIC                  counts them by page and window of ten seconds; a line of JSON every five seconds";
+  feed BOOTSTRAP TOPIC RATE   sends RATE clicks per second, exactly two for each page
+  work TOPIC                  counts them by page and window of ten seconds; prints a line of JSON every five seconds";
 
-/// The feeder's beat.
+/// Interval at which the feeder sends.
 const BEAT: Duration = Duration::from_millis(10);
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     finish(done)
 }
 
-/// Until it is killed.
+/// Sends clicks until the process is killed.
 fn feed(bootstrap: &str, topic: &str, rate: &str) -> Result<(), BoxError> {
     let rate: f64 = rate.parse()?;
     let mut config = ClientConfig::new();
@@ -57,7 +57,7 @@ fn feed(bootstrap: &str, topic: &str, rate: &str) -> Result<(), BoxError> {
     let producer: BaseProducer = config.create()?;
     let (began, mut index) = (Instant::now(), 0);
     loop {
-        // By the clock since the beginning, so that a late beat is made up for.
+        // The number of clicks due is computed from the total elapsed time, so that a delayed beat is compensated.
         let due = (began.elapsed().as_secs_f64() * rate) as u64;
         while index < due {
             let click = Click::on_page(index, index / 2);
@@ -70,7 +70,7 @@ fn feed(bootstrap: &str, topic: &str, rate: &str) -> Result<(), BoxError> {
     }
 }
 
-/// Until Ctrl-C.
+/// Runs the worker until Ctrl-C.
 fn work(topic: &str) -> Result<(), BoxError> {
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
     log.with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
@@ -92,7 +92,7 @@ fn work(topic: &str) -> Result<(), BoxError> {
     })
 }
 
-#[allow(clippy::print_stdout, reason = "a program for another program")]
+#[allow(clippy::print_stdout, reason = "the output is read by `bench/soak`")]
 fn report(status: &faust::Status) {
     let counts = &status.counts;
     println!(

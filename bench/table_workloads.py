@@ -1,4 +1,4 @@
-"""W2, W4 and W6: counts in tables, timed inside the processes by the same meter."""
+"""W2, W4 and W6: counts in tables, measured inside the processes with the same meter."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ MILLION = 1_000_000
 
 def count(workload, bootstrap, options):
     size, what = {"W2-1k": ("1k", "keyed"), "W2-100k": ("100k", "keyed"), "W2-1M": ("1M", "keyed"), "W4-tumbling": ("1k", "tumbling")}[workload]
-    # A store that keeps up is seen over several commits.
+    # Twice as many events, so that the run covers several commits of the store.
     events = options.events * (2 if workload == "W2-1M" else 1)
     topic, expected = filled(bootstrap, size, events)
 
@@ -43,7 +43,7 @@ def count(workload, bootstrap, options):
 
 
 def restore(workload, bootstrap, options):
-    # Half as many events as elsewhere: of the million keys, each has come twice.
+    # Half as many events as in the other workloads: each of the million keys occurs twice.
     events = options.events // 2
     topic, expected = filled(bootstrap, "restored", events)
     run = once("restore", events, lambda: changelog(bootstrap, topic, events))["run"]
@@ -69,13 +69,13 @@ def restore(workload, bootstrap, options):
         yield "records", round(records)
         yield "cpu_s_per_million", round(median(measured, "cpu_s") / records * MILLION, 3)
 
-    # Every system has to have read the same records.
+    # All systems must have read the same records.
     systems = ("loop", *ours_with(STORES[1:]))
     return alternate(workload, options.rounds, systems, one, told, row, expected["keyed"], same="records")
 
 
 def alternate(workload, rounds, systems, one, told, row, expected, same=None):
-    """The rounds of the systems alternate; a row of medians for each."""
+    """Runs the rounds of the systems alternately; returns a row of medians for each system."""
     measured = {system: [] for system in systems}
     for number in range(rounds):
         for system in systems:
@@ -123,14 +123,14 @@ def answer(command, environment=None):
 
 
 def filled(bootstrap, size, events):
-    """A topic of clicks keyed by their page, and what counts of them come to."""
+    """Returns a topic filled with clicks keyed by page, and the expected tallies of their counts."""
     topic = f"bench.keyed-{size}"
     turns = min(MILLION, max(events // 2, 1)), "in-turn"
     keys, order = {"1k": (1000, "uniform"), "100k": (100_000, "uniform"), "1M": turns, "restored": turns}[size]
 
     def fill():
         say(f"filling `{topic}` with {events:,} events over {keys:,} keys")
-        # The events' times are long ago, on purpose.
+        # The events have old timestamps on purpose, so retention is disabled.
         ask("bench-keyed", bootstrap, "create", topic, PARTITIONS, "retention.ms=-1")
         return ask("bench-keyed", bootstrap, "fill", topic, events, keys, order)
 
@@ -138,7 +138,7 @@ def filled(bootstrap, size, events):
 
 
 def changelog(bootstrap, topic, events):
-    """Lets our own worker write the changelog that is restored, with all its offsets committed."""
+    """Runs a worker that writes the changelog to restore, and commits all offsets."""
     run = name("restore", 0)
     say(f"writing the changelog of {events:,} events")
     try:
@@ -153,7 +153,7 @@ def name(workload, number):
 
 
 def clean(bootstrap, run):
-    """Neither Kafka's disk nor ours should grow from round to round."""
+    """Deletes the local data and the topics of a run, so that disk usage does not grow from round to round."""
     forget_data()
     ask("bench-keyed", bootstrap, "delete", f"bench-{run}-")
 

@@ -1,7 +1,7 @@
-//! Fills the benchmark's input topic and looks at its output topics.
+//! Fills the input topic of the filter workload and summarizes its output topics.
 //!
-//! Outputs are summed up without regard to their order, so that two systems can be compared partition by partition,
-//! and are timed by the broker's clock, so that no system has to measure itself.
+//! The summary of an output does not depend on its order, so that two systems can be compared partition by partition. Times
+//! are the broker's timestamps, so that no system has to measure itself.
 
 use std::process::ExitCode;
 
@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench-topics BOOTSTRAP COMMAND
-  fill TOPIC EVENTS     clicks, the same for the same number; prints what a filter for 100 and above lets pass
+  fill TOPIC EVENTS     sends clicks, always the same for the same number; prints the sum of those with number >= 100
   ends TOPIC            prints the end offset of each partition
-  sum TOPIC ENDS        prints count, checksum and times of what came after ENDS, as `ends` printed them";
+  sum TOPIC ENDS        prints count, checksum and times of the messages after ENDS, the output of `ends`";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -75,7 +75,7 @@ fn sum(bootstrap: &str, topic: &str, ends: &str) -> Result<Value, BoxError> {
         let hash = hash(message.key().unwrap_or_default(), message.payload().unwrap_or_default());
         checksums[partition] = checksums[partition].wrapping_add(hash);
         counts[partition] += 1;
-        let at = message.timestamp().to_millis().ok_or("a message without a time")?;
+        let at = message.timestamp().to_millis().ok_or("a message has no timestamp")?;
         (first, last) = (first.min(at), last.max(at));
         Ok(())
     })?;

@@ -1,10 +1,11 @@
-//! Makes the clicks that the other examples read: `clicks [SEED] [RATE] [COUNT]`, by default 10 a second, for ever.
+//! Produces the clicks that the other examples read: `clicks [SEED] [RATE] [COUNT]`, by default 10 per second, endlessly.
 //!
-//! The same seed makes the same clicks. A rate of 0 is as fast as it goes, a count of 0 has no end. They go to the
-//! broker on localhost:9092, or to that of `FAUST_BROKER`.
+//! The same seed produces the same clicks. A rate of 0 is unlimited, a count of 0 endless. The clicks are sent to the
+//! broker at `FAUST_BROKER`, or at localhost:9092.
 use std::time::Duration;
 
-use faust::{prelude::*, transport::NewTopic};
+use faust::prelude::*;
+use faust::transport::NewTopic;
 
 const TOPIC: &str = "com.udacity.streams.clickevents";
 const PAGES: [&str; 6] = ["/", "/search", "/cart", "/checkout", "/blog/streams", "/account/orders"];

@@ -1,7 +1,7 @@
-//! Reads clicks into a type, and prints them as indented JSON.
+//! Decodes clicks into a struct, and prints them as indented JSON.
 //!
-//! The key is a text, if there is one: many producers send none. What is no click (a text for `number`, no `uri`) goes
-//! to the topic `deserialization-dead-letter` with the reason.
+//! The key is an optional string, because many producers send none. A message that is not a click (with a string as
+//! `number`, or without `uri`) is sent to the topic `deserialization-dead-letter` with the reason.
 use faust::prelude::*;
 
 #[record]

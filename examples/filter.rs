@@ -1,4 +1,4 @@
-//! Passes on the popular clicks: those with a number of 100 or more, keyed by URI.
+//! Forwards the popular clicks, those with a number of 100 or more, keyed by URI.
 use faust::prelude::*;
 
 #[record]
@@ -9,7 +9,7 @@ struct ClickEvent {
     number: i64,
 }
 
-/// Keeps the popular ones.
+/// Forwards popular clicks.
 #[agent(topic = "com.udacity.streams.clickevents")]
 async fn clickevent(
     clickevents: Stream<ClickEvent>,

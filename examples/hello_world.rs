@@ -1,15 +1,15 @@
 //! Prints every click.
 //!
 //! ```text
-//! cargo run --example hello_world -- worker    # with a small Kafka of its own, on localhost:9092
-//! cargo run --example clicks                   # in a second terminal: feeds it
+//! cargo run --example hello_world -- worker    # with an embedded broker on localhost:9092
+//! cargo run --example clicks                   # in a second terminal: produces clicks
 //! ```
 //!
-//! For a Kafka of yours, write `App::new("hello_world").setting("broker", "kafka://localhost:9092")`, or leave the
-//! program alone and set `FAUST_BROKER=localhost:9092`.
+//! To use your own Kafka, write `App::new("hello_world").setting("broker", "kafka://localhost:9092")`, or set the
+//! environment variable `FAUST_BROKER=localhost:9092`.
 use faust::prelude::*;
 
-/// Prints what arrives.
+/// Prints every click.
 #[agent(topic = "com.udacity.streams.clickevents")]
 async fn clickevent(mut clickevents: Stream<Value>) {
     while let Some(clickevent) = clickevents.next().await {

@@ -1,4 +1,4 @@
-//! Sums the numbers of the clicks on each page in windows of a minute, one begun every ten seconds.
+//! Sums the numbers of the clicks on each page in windows of a minute that start every ten seconds.
 use faust::prelude::*;
 
 #[record]
@@ -9,7 +9,7 @@ struct ClickEvent {
     number: i64,
 }
 
-/// Adds each click to the six windows that hold it, and prints the sum of the latest of them.
+/// Adds each click to the six windows that contain it, and prints the sum of the latest one.
 #[agent(topic = "com.udacity.streams.clickevents")]
 async fn clickevent(
     clickevents: Stream<ClickEvent>,

@@ -1,7 +1,7 @@
-//! Counts the views of each page in windows of a minute, and publishes a count when its window is over.
+//! Counts the views of each page in windows of a minute, and publishes each count when its window has closed.
 use faust::prelude::*;
 
-/// A view; `at` decides its window, in milliseconds since 1970, and not the time of the message.
+/// A page view. Its window is selected by `at`, in milliseconds since 1970, not by the timestamp of the message.
 #[record(timestamp = at)]
 struct PageView {
     page: String,
@@ -14,7 +14,7 @@ struct Total {
     views: u64,
 }
 
-/// Brings the views of one page together, and counts them.
+/// Repartitions the views by page, and counts them.
 #[agent(topic = "page_views")]
 async fn count(
     views: Stream<PageView>,
@@ -26,7 +26,7 @@ async fn count(
     }
 }
 
-/// Publishes the final count: ten seconds after its end, by the time of the views, a window takes no more.
+/// Publishes the final count. A window closes when the time of the views has passed its end by ten seconds.
 #[window_close(table = "counts")]
 async fn over(page: String, at: Window, views: u64, #[topic("page_totals")] out: Topic<String, Total>) -> Result<()> {
     out.send(&page, &Total { from: at.start().as_millis(), views }).await?;

@@ -1,4 +1,4 @@
-//! Gives each click a score by a processor, a function that every event passes before the agent sees it.
+//! Adds a score to each click with a processor, a function that is applied to every event before the agent receives it.
 use faust::prelude::*;
 
 #[record]
@@ -11,13 +11,13 @@ struct ClickEvent {
     score: i64,
 }
 
-/// Longer addresses and larger numbers score higher, up to 100.
+/// Computes the score: longer URIs and larger numbers score higher, up to 100.
 fn add_score(mut clickevent: ClickEvent) -> ClickEvent {
     clickevent.score = (clickevent.uri.len() as i64 + clickevent.number / 10).min(100);
     clickevent
 }
 
-/// Sends each click on with its score.
+/// Forwards each click with its score.
 #[agent(topic = "com.udacity.streams.clickevents")]
 async fn clickevent(
     clickevents: Stream<ClickEvent>,

@@ -16,7 +16,7 @@ struct ClickEventSanitized {
     number: i64,
 }
 
-/// Leaves out who clicked.
+/// Removes the e-mail address.
 #[agent(topic = "com.udacity.streams.clickevents")]
 async fn clickevent(
     mut clickevents: Stream<ClickEvent>,

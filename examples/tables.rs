@@ -9,7 +9,7 @@ struct ClickEvent {
     number: i64,
 }
 
-/// Brings the clicks on one page together, and adds up their numbers.
+/// Repartitions the clicks by page, and sums their numbers.
 #[agent(topic = "com.udacity.streams.clickevents")]
 async fn clickevent(clickevents: Stream<ClickEvent>, uri_summary: Table<String, i64>) -> Result<()> {
     let mut clickevents = clickevents.group_by("uri", |ce| ce.uri.clone());

@@ -1,4 +1,4 @@
-//! Sums the numbers of the clicks on each page in windows of ten seconds, one after the other.
+//! Sums the numbers of the clicks on each page in consecutive windows of ten seconds.
 use faust::prelude::*;
 
 #[record]
@@ -9,7 +9,7 @@ struct ClickEvent {
     number: i64,
 }
 
-/// Adds each click to the window it falls into, and prints that window's sum so far.
+/// Adds each click to its window, and prints the current sum of that window.
 #[agent(topic = "com.udacity.streams.clickevents")]
 async fn clickevent(
     clickevents: Stream<ClickEvent>,

@@ -1,4 +1,4 @@
-//! Watches withdrawals: who takes more than 1 000 within five minutes is reported.
+//! Reports users who withdraw more than 1 000 within five minutes.
 use faust::prelude::*;
 
 const LIMIT: i64 = 1_000;
@@ -11,7 +11,8 @@ struct Withdrawal {
     at: i64,
 }
 
-/// Adds up in windows of five minutes, a new one every minute; the oldest that is open holds the last five.
+/// Sums withdrawals in windows of five minutes that start every minute. The oldest open window covers the last five
+/// minutes.
 #[agent(topic = "withdrawals")]
 async fn watch(
     withdrawals: Stream<Withdrawal>,

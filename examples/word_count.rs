@@ -1,7 +1,7 @@
-//! Counts words, as Faust's own `word_count` does: one agent splits lines, another one counts what the first sends.
+//! Counts words, like Faust's `word_count` example: one agent splits lines into words, another one counts them.
 use faust::prelude::*;
 
-/// Sends each word of a line on, in lower case.
+/// Forwards each word of a line, in lower case.
 #[agent(topic = "lines")]
 async fn split(mut lines: Stream<String>, #[topic("words")] words: Topic<RawKey, String>) -> Result<()> {
     while let Some(line) = lines.next().await {
@@ -12,7 +12,7 @@ async fn split(mut lines: Stream<String>, #[topic("words")] words: Topic<RawKey,
     Ok(())
 }
 
-/// Brings the same words together, and counts them.
+/// Repartitions the words, and counts them.
 #[agent(topic = "words")]
 async fn count(words: Stream<String>, counts: Table<String, u64>) {
     let mut words = words.group_by("word", |word| word.clone());

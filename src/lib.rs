@@ -1,4 +1,4 @@
-//! Faust for Rust: annotate async functions and structs, get a Kafka stream processor.
+//! Faust for Rust: Kafka stream processing with annotated async functions and structs.
 //!
 //! ```no_run
 //! use faust::prelude::*;
@@ -6,7 +6,7 @@
 //! #[record]
 //! struct Click { uri: String, number: i64 }
 //!
-//! /// Prints what arrives.
+//! /// Prints every click.
 //! #[agent(topic = "clicks")]
 //! async fn show(mut clicks: Stream<Click>) {
 //!     while let Some(click) = clicks.next().await {
@@ -17,10 +17,10 @@
 //! fn main() -> std::process::ExitCode { App::new("lesson").main() }
 //! ```
 //!
-//! `cargo run -- worker` runs it: on the Kafka of `FAUST_BROKER`, or on a small broker of its own.
+//! `cargo run -- worker` runs the app on the Kafka at `FAUST_BROKER`, or on an embedded broker.
 
-/// Rust's allocator; the crate's feature `override` makes it librdkafka's too, which frees on other threads than it
-/// allocates on.
+/// The global allocator. mimalloc's feature `override` makes librdkafka use it as well, which frees memory on other
+/// threads than it allocates on.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -56,7 +56,7 @@ pub use serde_json::{self, Value};
 #[doc(hidden)]
 pub use faust_core::__private;
 
-/// Everything a program of agents needs: `use faust::prelude::*;`.
+/// The items that most apps need: `use faust::prelude::*;`.
 pub mod prelude {
     pub use crate::{
         App, Event, Headers, LateEvent, Main, RawKey, Result, Stream, Table, Timestamp, Topic, Value, Window,
@@ -64,11 +64,11 @@ pub mod prelude {
     };
 }
 
-/// Gives an app the command line: `worker`, `send`, `consume` and the rest.
+/// Adds the command line to an app: `worker`, `send`, `consume` and the other commands.
 ///
-/// Sealed: it is there so that [`AppBuilder`], which knows nothing of command lines, has a `main()`.
+/// The trait is sealed. It adds `main()` to [`AppBuilder`], whose crate does not depend on the command line.
 pub trait Main: sealed::Sealed {
-    /// Runs the command that the process was started with.
+    /// Runs the command given in the arguments of the process.
     fn main(self) -> std::process::ExitCode;
 }
 
@@ -83,7 +83,7 @@ mod sealed {
     impl Sealed for super::AppBuilder {}
 }
 
-/// The README's code is compiled with the documentation's.
+/// Compiles the code of the README together with the doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,27 +1,27 @@
-//! The clicks that all workloads read.
+//! The clicks that are the input of all workloads.
 
 use serde::{Deserialize, Serialize};
 
-/// What a message holds: about 120 bytes of JSON.
+/// The value of a message: about 120 bytes of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Click {
-    /// Who.
+    /// E-mail address of the visitor.
     pub email: String,
-    /// When, as text.
+    /// Time, as text.
     pub timestamp: String,
-    /// Where; the key of the messages that are counted by key.
+    /// URI of the page, which is the key of the messages that are counted by key.
     pub uri: String,
-    /// Something to filter by, from 0 to 199.
+    /// Number to filter by, from 0 to 199.
     pub number: i64,
 }
 
 impl Click {
-    /// The same for the same index, on one of a thousand pages.
+    /// Returns the click with this index, on one of a thousand pages. It is deterministic.
     pub fn numbered(index: u64) -> Self {
         Self::on_page(index, (mix(index) >> 16) % 1000)
     }
 
-    /// The same for the same index, on this page.
+    /// Returns the click with this index on this page. It is deterministic.
     pub fn on_page(index: u64, page: u64) -> Self {
         let mixed = mix(index);
         Self {
@@ -33,7 +33,7 @@ impl Click {
     }
 }
 
-/// SplitMix64: well mixed, and the same for the same index.
+/// Returns a pseudo-random number for this index, computed with SplitMix64.
 pub fn mix(index: u64) -> u64 {
     let mut mixed = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! What the programs of the benchmarks share: the clicks, the meter, the sums that results are compared by.
+//! Code shared by the benchmark programs: the clicks, the meter, and the tallies with which results are compared.
 
 mod clicks;
 mod loops;
@@ -12,13 +12,13 @@ pub use self::loops::{WITHIN, assign, client, consumer_settings, send, to_the_en
 pub use self::meter::{Measured, Meter, Usage};
 pub use self::tally::{Tally, hash};
 
-/// Any error: these are programs for the terminal.
+/// Any error. The programs only print it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The size of the windows of `W4-tumbling`, in milliseconds.
+/// Window size of `W4-tumbling` in milliseconds.
 pub const WINDOW_MS: i64 = 10_000;
 
-/// The end of a program: what it answers on standard output, or its error.
+/// Prints the result to standard output, or the error to standard error, and returns the exit code.
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "programs for the terminal")]
 pub fn finish<T: std::fmt::Display>(program: &str, done: Result<T, BoxError>) -> ExitCode {
     match done {

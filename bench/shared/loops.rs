@@ -1,4 +1,4 @@
-//! What hand-written loops on rdkafka have in common.
+//! Code shared by the hand-written loops on rdkafka.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::BoxError;
 
-/// How long brokers may take to answer.
+/// Timeout for responses of the brokers.
 pub const WITHIN: Duration = Duration::from_secs(60);
 
-/// The framework's, where they bear on speed: faust-core/src/transport/kafka/config.rs. `wait` is how long a broker may
-/// hold a fetch.
+/// Returns the framework's consumer settings that affect speed: see faust-core/src/transport/kafka/config.rs. `wait` is
+/// the value of `fetch.wait.max.ms`.
 pub fn consumer_settings(bootstrap: &str, wait: &str) -> ClientConfig {
     let settings = [
         ("bootstrap.servers", bootstrap),
@@ -32,17 +32,17 @@ pub fn consumer_settings(bootstrap: &str, wait: &str) -> ClientConfig {
     settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// For what needs no settings.
+/// Returns a configuration with only the bootstrap address.
 pub fn client(bootstrap: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", bootstrap);
     client
 }
 
-/// Reads all partitions of a topic from their beginnings; says how many there are.
+/// Assigns all partitions of a topic from their beginning, and returns their number.
 ///
 /// # Errors
-/// The brokers do not answer.
+/// Fails if the brokers do not respond.
 pub fn assign(consumer: &BaseConsumer, topic: &str) -> Result<usize, BoxError> {
     let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
@@ -54,17 +54,17 @@ pub fn assign(consumer: &BaseConsumer, topic: &str) -> Result<usize, BoxError> {
     Ok(partitions)
 }
 
-/// Reads what is assigned to the ends of its `partitions`.
+/// Reads the `partitions` assigned partitions to their ends.
 ///
 /// # Errors
-/// The brokers do not answer, or `each` says so.
+/// Fails if the brokers do not respond, or if `each` fails.
 pub fn to_the_ends(
     consumer: &BaseConsumer,
     mut partitions: usize,
     mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<(), BoxError>,
 ) -> Result<(), BoxError> {
     while partitions > 0 {
-        match consumer.poll(WITHIN).ok_or("no answer from the brokers")? {
+        match consumer.poll(WITHIN).ok_or("no response from the brokers")? {
             Err(KafkaError::PartitionEOF(_)) => partitions -= 1,
             message => each(&message?)?,
         }
@@ -72,10 +72,10 @@ pub fn to_the_ends(
     Ok(())
 }
 
-/// Sends a message, waiting for room.
+/// Sends a message, waiting while the queue is full.
 ///
 /// # Errors
-/// The producer refuses it for another reason.
+/// Fails if the producer rejects the message for another reason.
 pub fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
     producer: &BaseProducer,
     mut record: BaseRecord<'_, K, P>,

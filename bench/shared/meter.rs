@@ -1,4 +1,4 @@
-//! Times events from inside the process that handles them, for the loop and for the framework alike.
+//! Measures event processing inside the process, in the same way for the loop and the framework.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,44 +6,45 @@ use std::time::{Duration, Instant};
 
 use crate::BoxError;
 
-/// Counts the events of each partition and times them: one look at the clock and three plain stores an event.
+/// Counts and times the events of each partition. An event costs one clock reading and up to three plain stores.
 #[derive(Debug)]
 pub struct Meter {
     lanes: [Lane; LANES],
     base: LazyLock<Instant>,
 }
 
-/// One partition's. At most one thread at a time writes to it, and no other partition shares its cache line.
+/// The counters of one partition. At most one thread writes to them at a time, and no other partition shares their cache
+/// line.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Lane {
     seen: AtomicU64,
-    /// Nanoseconds since the base, as the next two.
+    /// Nanoseconds since the base, like the next two.
     first: AtomicU64,
     last: AtomicU64,
     stall: AtomicU64,
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// When the first event was seen.
+    /// Time of the first event.
     pub first: Instant,
-    /// From the first event to the last.
+    /// Time from the first event to the last.
     pub took: Duration,
-    /// The longest time between two events of a partition.
+    /// Longest time between two events of a partition.
     pub max_stall: Duration,
 }
 
 const LANES: usize = 64;
 
 impl Meter {
-    /// One that has seen nothing.
+    /// Creates a meter without events.
     pub const fn new() -> Self {
         Self { lanes: [const { Lane::new() }; LANES], base: LazyLock::new(Instant::now) }
     }
 
-    /// An event is about to be handled.
+    /// Records an event. Called before the event is processed.
     #[inline]
     pub fn event(&self, partition: i32) {
         let now = self.base.elapsed().as_nanos() as u64;
@@ -61,12 +62,12 @@ impl Meter {
         lane.seen.store(seen + 1, Ordering::Release);
     }
 
-    /// The events seen so far.
+    /// Returns the number of events so far.
     pub fn seen(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.seen.load(Ordering::Acquire)).sum()
     }
 
-    /// How it went, up to the last event; `None` before the first.
+    /// Returns the measurement up to the last event, or `None` before the first event.
     pub fn measured(&self) -> Option<Measured> {
         let used = || self.lanes.iter().filter(|lane| lane.seen.load(Ordering::Acquire) > 0);
         let read = |field: &AtomicU64| Duration::from_nanos(field.load(Ordering::Relaxed));
@@ -89,23 +90,23 @@ impl Lane {
     }
 }
 
-/// What the process has used so far.
+/// Resource usage of the process.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// User and system time, in seconds.
+    /// User and system time in seconds.
     pub cpu_s: f64,
-    /// The most memory it had at once, in MB.
+    /// Peak resident memory in MB.
     pub peak_rss_mb: f64,
 }
 
 impl Usage {
-    /// Asks the system, which must be Linux.
+    /// Reads the usage from `/proc`, which requires Linux.
     ///
     /// # Errors
-    /// It has no `/proc`.
+    /// Fails if `/proc` is not available.
     pub fn now() -> Result<Self, BoxError> {
         let stat = std::fs::read_to_string("/proc/self/stat")?;
-        // The name in parentheses may hold spaces; user and system time are the twelfth and thirteenth field behind it.
+        // The name in parentheses can contain spaces; user and system time are the 12th and 13th field after it.
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
         let ticks = fields.skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
         let status = std::fs::read_to_string("/proc/self/status")?;
@@ -114,5 +115,5 @@ impl Usage {
     }
 }
 
-/// Linux's `USER_HZ`, which is the same on all of its common architectures.
+/// Linux's `USER_HZ`, which has this value on all common architectures.
 const TICKS_A_SECOND: f64 = 100.0;

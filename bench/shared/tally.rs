@@ -1,8 +1,8 @@
-//! What a table of counts comes to, without regard to order.
+//! An order-independent summary of a table of counts.
 
 use serde_json::{Value, json};
 
-/// Sums up entries, so that two tables can be compared.
+/// A summary of table entries, with which two tables can be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     keys: u64,
@@ -11,7 +11,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds an entry; `window` is the start of its window, 0 in a table without any.
+    /// Adds an entry. `window` is the start of its window, or 0 in a table without windows.
     pub fn add(&mut self, key: &[u8], window: i64, count: i64) {
         self.keys += 1;
         self.sum += count;
@@ -21,18 +21,18 @@ impl Tally {
         self.checksum = self.checksum.wrapping_add(hash(key, &rest));
     }
 
-    /// The entries so far.
+    /// Returns the number of entries so far.
     pub fn keys(self) -> u64 {
         self.keys
     }
 
-    /// For those who compare. The checksum is text: it has more digits than a float.
+    /// Returns the tally as JSON. The checksum is a string, because a float cannot represent all of its digits.
     pub fn to_json(self) -> Value {
         json!({ "keys": self.keys, "sum": self.sum, "checksum": self.checksum.to_string() })
     }
 }
 
-/// FNV-1a of key and payload, set apart by a byte that JSON does not hold.
+/// Returns the FNV-1a hash of key and payload, separated by a byte that does not occur in JSON.
 pub fn hash(key: &[u8], payload: &[u8]) -> u64 {
     let bytes = key.iter().chain(&[0xff]).chain(payload);
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

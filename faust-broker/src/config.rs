@@ -1,10 +1,8 @@
 //! Settings of a broker.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// The settings of a [`Server`](crate::Server). Start from `BrokerConfig::default()` or [`BrokerConfig::new`].
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -188,7 +188,6 @@ impl Broker {
     }
 
     /// Returns the cluster id. It is persistent if the broker is stored on disk.
-    #[must_use]
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
     }

@@ -19,22 +19,19 @@ mod journal;
 mod lock;
 mod segment;
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    net::SocketAddr,
-    ops::Range,
-    path::{Path, PathBuf},
-};
-
-use crate::core::change::Change;
-use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredSegment};
-use crate::core::{Broker, CoreConfig};
-use crate::error::Error;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use self::journal::Journal;
 use self::lock::Lock;
 use self::segment::FileSegment;
+use crate::core::change::Change;
+use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredSegment};
+use crate::core::{Broker, CoreConfig};
+use crate::error::Error;
 
 /// A directory that is locked for this broker.
 #[derive(Debug)]

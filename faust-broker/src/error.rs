@@ -1,6 +1,8 @@
 //! Errors of starting and stopping a broker.
 
-use std::{io, net::IpAddr, path::PathBuf};
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// An error of starting or stopping a [`Server`](crate::Server). Errors of requests are reported to the client instead.
 #[derive(Debug, thiserror::Error)]

@@ -10,9 +10,13 @@ mod samples;
 mod shape;
 mod shared;
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::{sync::oneshot, task::JoinSet, time};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time;
 
 use self::connection::Connection;
 pub(crate) use self::router::answer;

@@ -1,10 +1,8 @@
 //! The listener without its socket, for tests that send it millions of requests. Not public API.
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 
@@ -43,7 +41,6 @@ impl Handler {
     }
 
     /// Handles one request as if it had arrived over a connection. A request that would have to wait is dropped.
-    #[must_use]
     pub fn answer(&self, frame: Bytes) -> Outcome {
         let _entered = self.runtime.enter();
         let answer = pin!(answer(&self.shared, ([127, 0, 0, 1], 40_000).into(), frame));

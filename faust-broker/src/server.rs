@@ -1,12 +1,10 @@
 //! A broker with its own threads, so that a busy or blocked program cannot starve it.
 
-use std::{
-    hash::{BuildHasher, Hasher},
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    thread::JoinHandle,
-};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
@@ -69,13 +67,11 @@ impl Server {
     }
 
     /// Returns the address the broker listens on.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Returns the value for the clients' `bootstrap.servers` setting.
-    #[must_use]
     pub fn bootstrap(&self) -> String {
         self.address.to_string()
     }

@@ -1,14 +1,14 @@
-//! A small app for the tests of the command line: it copies orders, and says so.
-#![allow(clippy::print_stdout, reason = "an app prints, a library does not")]
+//! A small app for the tests of the command line: it copies orders and prints them.
+#![allow(clippy::print_stdout, reason = "an app may print, a library must not")]
 
 use faust::prelude::*;
 
-/// Something bought.
+/// An order for an item.
 #[record]
 struct Order {
-    /// What.
+    /// Name of the item.
     item: String,
-    /// How many.
+    /// Number of items.
     #[field(default = 1, range = 1..=100)]
     count: u32,
 }

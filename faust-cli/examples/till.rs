@@ -1,9 +1,9 @@
-//! A small app with tables for the tests of the command line: it adds up what is sold, for ever and by the minute.
-#![allow(clippy::print_stdout, reason = "an app prints, a library does not")]
+//! A small app with tables for the tests of the command line: it sums up sales in total and per minute.
+#![allow(clippy::print_stdout, reason = "an app may print, a library must not")]
 
 use faust::prelude::*;
 
-/// Adds up.
+/// Sums up sales.
 #[agent(topic = "sales")]
 async fn add(
     sales: Stream<i64>,

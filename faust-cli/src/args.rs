@@ -1,19 +1,20 @@
-//! What can be written on the command line.
-
-use std::path::PathBuf;
+//! The command line: the global options, the commands, and the dispatch to each command.
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::commands::{
     agents, broker, clean_versions, completion, consume, model, models, reset, send, settings, tables, topics,
     topology, worker,
 };
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::global::Global;
 
 const STYLES: Styles =
     Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default().bold());
 
-/// A command and the options that all commands have.
+/// A command with its options and the global options.
 #[derive(Debug, Parser)]
 #[command(version, flatten_help = true, disable_help_flag = true, disable_help_subcommand = true, styles = STYLES)]
 pub(crate) struct Cli {
@@ -23,106 +24,66 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Options that all commands have.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Options of every command")]
-pub(crate) struct Global {
-    /// The Kafka to connect to; without one, the worker brings its own broker
-    #[arg(long, global = true, value_name = "HOST:PORT")]
-    pub(crate) broker: Option<String>,
-    /// Where the embedded broker and the stores live
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) datadir: Option<String>,
-    /// A file of settings, instead of `faust.toml`
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Any other setting; `settings` lists them
-    #[arg(long = "set", global = true, value_name = "NAME=VALUE", value_parser = pair)]
-    pub(crate) set: Vec<(String, String)>,
-    /// Print JSON, for programs
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// Say nothing but data and errors
-    #[arg(short, long, global = true)]
-    pub(crate) quiet: bool,
-    /// What to log: info for `worker` and `broker`, warn for the others
-    #[arg(short, long, global = true, value_enum, ignore_case = true)]
-    pub(crate) loglevel: Option<LogLevel>,
-    /// How to log
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Pretty)]
-    pub(crate) log_format: LogFormat,
-    /// Print this
-    #[arg(short, long, global = true, action = ArgAction::Help)]
-    help: Option<bool>,
-}
-
-/// Faust's names for the levels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogLevel {
-    #[value(alias = "critical")]
-    Crit,
-    Error,
-    #[value(alias = "warning")]
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people; coloured on a terminal
-    Pretty,
-    /// One object a line
-    Json,
-}
-
-/// The commands, in the order in which one meets them.
+/// A command with its options. The help lists the commands in this order.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the app: read its topics and process them until stopped
-    Worker(worker::Args),
+    /// Run the app: process its topics until stopped
+    Worker(worker::WorkerArgs),
     /// Send a message to a topic
-    Send(send::Args),
+    Send(send::SendArgs),
     /// Print the messages of a topic
-    Consume(consume::Args),
-    /// List the broker's topics and what they are to this app
-    Topics(topics::Args),
+    Consume(consume::ConsumeArgs),
+    /// List the topics of the broker and their roles in the app
+    Topics(topics::TopicsArgs),
     /// List the agents
-    Agents(agents::Args),
+    Agents(agents::AgentsArgs),
     /// List the tables
-    Tables(tables::Args),
+    Tables(tables::TablesArgs),
     /// List the records
-    Models(models::Args),
+    Models(models::ModelsArgs),
     /// Show the fields of a record
-    Model(model::Args),
-    /// Show how topics and agents hang together
-    Topology(topology::Args),
-    /// Show the settings and where each came from
-    Settings(settings::Args),
-    /// Remove the tables that this machine keeps; the next worker restores them
-    Reset(reset::Args),
-    /// Remove what older versions of the app have left: tables, topics and groups
-    CleanVersions(clean_versions::Args),
-    /// Run the embedded broker alone, until stopped
-    Broker(broker::Args),
-    /// Print a script that completes this command line in a shell
-    Completion(completion::Args),
+    Model(model::ModelArgs),
+    /// Show how topics, agents and tables are connected
+    Topology(topology::TopologyArgs),
+    /// Show the settings and the source of each value
+    Settings(settings::SettingsArgs),
+    /// Remove the local state of the tables; the next worker restores it
+    Reset(reset::ResetArgs),
+    /// Remove the state, topics and groups of older versions of the app
+    CleanVersions(clean_versions::CleanVersionsArgs),
+    /// Run only the embedded broker, until stopped
+    Broker(broker::BrokerArgs),
+    /// Print a shell completion script
+    Completion(completion::CompletionArgs),
 }
 
 impl Command {
-    /// Whether it runs until it is stopped, so that its log is what one sees of it.
+    /// Returns true if the command runs until it is stopped. Its log is then the main output, shown from level info.
     pub(crate) fn is_worker(&self) -> bool {
         matches!(self, Self::Worker(_) | Self::Broker(_))
     }
-}
 
-/// Splits `name=value`.
-pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as name=value".to_owned()),
+    /// Runs the command. `command_line` is the definition of the whole command line, for shell completion.
+    ///
+    /// # Errors
+    /// The command has failed, or it cannot write its output.
+    pub(crate) async fn run(self, command_line: clap::Command, context: Context) -> Result<(), Failure> {
+        match self {
+            Self::Worker(args) => worker::run(args, context).await,
+            Self::Send(args) => send::run(args, context).await,
+            Self::Consume(args) => consume::run(args, context).await,
+            Self::Topics(args) => topics::run(args, context).await,
+            Self::Agents(args) => agents::run(args, context),
+            Self::Tables(args) => tables::run(args, context).await,
+            Self::Models(args) => models::run(args, context),
+            Self::Model(args) => model::run(&args, context),
+            Self::Topology(args) => topology::run(args, context).await,
+            Self::Settings(args) => settings::run(args, context),
+            Self::Reset(args) => reset::run(args, context).await,
+            Self::CleanVersions(args) => clean_versions::run(args, context).await,
+            Self::Broker(args) => broker::run(args, context).await,
+            Self::Completion(args) => completion::run(&args, command_line, context),
+        }
     }
 }
 
@@ -133,6 +94,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::global::LogLevel;
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -176,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_all_commands_stand_before_or_after_the_command() {
+    fn global_options_are_accepted_before_and_after_the_command() {
         for line in [["app", "--broker", "a:1", "agents"], ["app", "agents", "--broker", "a:1"]] {
             assert_eq!(Cli::try_parse_from(line).unwrap().global.broker.as_deref(), Some("a:1"));
         }

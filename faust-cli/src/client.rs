@@ -1,4 +1,4 @@
-//! The way to the broker for commands that are no workers: none of them ever starts one.
+//! The connection to the broker for all commands but `worker` and `broker`. It never starts a broker.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,25 +14,28 @@ use tokio::time::Instant;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// A broker that has not answered by then is asked again, after saying so: somebody sits there and waits.
-const ANSWER: Duration = Duration::from_secs(3);
+/// Upper limit of the request timeout. A request that takes longer is reported to the user and retried.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A broker that is there, or will be.
+/// A connection to the broker, which may be unavailable at the moment.
 pub(crate) struct Client {
     pub(crate) settings: Settings,
     pub(crate) transport: Box<dyn Transport>,
     retries: Retries,
-    /// What is waited for when the broker is away.
+    /// The subject of the report when the broker is unavailable.
     broker: String,
 }
 
 impl Client {
-    /// Finds the broker. With a `timeout`, nothing waits for it longer.
+    /// Finds the address of the broker. `timeout` limits how long all later requests wait for the broker.
+    ///
+    /// # Errors
+    /// No broker is set, and none is running for the app on this machine.
     pub(crate) async fn find(resolved: Resolved, timeout: Option<Duration>, out: &Output) -> Result<Self, Failure> {
         let settings = resolved.settings;
         let connection = Connection::find(&settings).await?;
         let mut kafka = connection.kafka(&settings, true);
-        kafka.request_timeout = kafka.request_timeout.min(ANSWER);
+        kafka.request_timeout = kafka.request_timeout.min(REQUEST_TIMEOUT);
         let transport = Box::new(KafkaTransport::new(kafka));
         let broker = format!("the broker at {}", connection.bootstrap());
         let retries = Retries::new(out.notes()).with_deadline(timeout.map(|timeout| Instant::now() + timeout));
@@ -65,7 +68,8 @@ impl Client {
         }
     }
 
-    /// How many messages each of these topics holds, by their partition counts.
+    /// Returns the number of messages in each topic, by the watermarks of its partitions. `topics` maps names to
+    /// partition counts.
     pub(crate) async fn messages(&mut self, topics: &BTreeMap<String, i32>) -> Result<BTreeMap<String, i64>, Failure> {
         let admin = self.transport.admin()?;
         let partitions = |(name, count): (&String, &i32)| {

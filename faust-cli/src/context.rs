@@ -1,34 +1,42 @@
-//! What every command has: the app as it was written, the settings of this call, and where to print.
+//! The context of a command: the app, the settings of this invocation, and the output.
+
+use std::pin::Pin;
 
 use faust_core::app::{App, AppBuilder};
 use faust_core::config::Resolved;
+use faust_core::worker::Worker;
 
-use crate::Beside;
-use crate::args::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::output::Output;
 
-/// What every command has.
+/// A future that the command `worker` polls while the worker runs, such as a producer of sample data.
+///
+/// The worker keeps running when the future completes. The future is dropped when the worker stops.
+pub type Background = Box<dyn for<'a> FnOnce(&'a Worker) -> Pin<Box<dyn Future<Output = ()> + 'a>>>;
+
+/// The input of every command.
 pub(crate) struct Context {
     app: AppBuilder,
-    beside: Beside,
+    background: Background,
     log: String,
     pub(crate) out: Output,
 }
 
-/// What the command `worker` needs.
-pub(crate) struct ToRun {
+/// The input of the command `worker`.
+pub(crate) struct RunOptions {
     pub(crate) app: App,
-    pub(crate) beside: Beside,
-    /// Where the log goes, for the start-up table.
+    pub(crate) background: Background,
+    /// Destination and level of the log, for the start-up table.
     pub(crate) log: String,
     pub(crate) out: Output,
 }
 
 impl Context {
-    pub(crate) fn new(mut app: AppBuilder, beside: Beside, global: &Global, log: String) -> Self {
+    /// Creates a context, and adds the settings of the environment and of the global options to those of the app.
+    pub(crate) fn new(mut app: AppBuilder, background: Background, global: &Global, log: String) -> Self {
         let layers = app.layers_mut();
-        // Before `process`, because a file that is named here wins over the one that the environment names.
+        // IMPORTANT: before `process`, because this file takes precedence over the one named by the environment.
         if let Some(file) = &global.config {
             layers.file(file);
         }
@@ -41,26 +49,36 @@ impl Context {
                 layers.command_line(name, value);
             }
         }
-        Self { app, beside, log, out: Output::new(global.json, global.quiet) }
+        Self { app, background, log, out: Output::new(global.json, global.quiet) }
     }
 
-    /// The settings alone: enough for commands that need none of the agents, and then they work without any.
+    /// Returns the effective settings, without building the app: commands that need only settings work even if the
+    /// app has faults or no agents.
+    ///
+    /// # Errors
+    /// A setting is unknown or invalid; the error lists all such faults.
     pub(crate) fn resolve(&mut self) -> Result<Resolved, Failure> {
         let id = self.app.id().to_owned();
         self.app.layers_mut().resolve(&id).map_err(|errors| Failure::faults(errors.faults()))
     }
 
-    /// The app, checked.
+    /// Builds the app.
+    ///
+    /// # Errors
+    /// The app or its settings have faults.
     pub(crate) fn build(self) -> Result<(App, Output), Failure> {
         Ok((self.app.build()?, self.out))
     }
 
-    /// The app, checked, and what goes with it when it is run.
-    pub(crate) fn build_to_run(self) -> Result<ToRun, Failure> {
-        Ok(ToRun { app: self.app.build()?, beside: self.beside, log: self.log, out: self.out })
+    /// Builds the app and returns it with everything else that running it needs.
+    ///
+    /// # Errors
+    /// The app or its settings have faults.
+    pub(crate) fn build_to_run(self) -> Result<RunOptions, Failure> {
+        Ok(RunOptions { app: self.app.build()?, background: self.background, log: self.log, out: self.out })
     }
 
-    /// The app as it was written, for commands that can do without it.
+    /// Returns the app without building it, for commands that also work if the app has faults.
     pub(crate) fn unchecked(self) -> (AppBuilder, Output) {
         (self.app, self.out)
     }

@@ -1,27 +1,28 @@
-//! How a command fails, and what the process's exit code says of it.
+//! The failure of a command, and the exit code for it.
 
 use std::io;
 
 use faust_core::error::Error;
 use faust_core::transport::TransportError;
 
-/// Why a command did not succeed.
+/// The reason why a command has ended without success.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Something to tell.
+    /// An error to report.
     Error(String),
-    /// The reader of the output has gone, as `head` does; nothing to tell.
+    /// The reader of the output has closed it, as `head` does. This is not an error.
     BrokenPipe,
-    /// The user did not want to wait for the end.
+    /// The user has forced the process to exit with a second signal.
     Forced,
 }
 
 impl Failure {
+    /// Creates an error with this text.
     pub(crate) fn error(text: impl ToString) -> Self {
         Self::Error(text.to_string())
     }
 
-    /// Several faults as one text.
+    /// Creates one error from several faults.
     pub(crate) fn faults(faults: &[String]) -> Self {
         match faults {
             [one] => Self::error(one),
@@ -31,6 +32,7 @@ impl Failure {
         }
     }
 
+    /// Returns the exit code of the process.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Error(_) => 1,

@@ -1,63 +1,64 @@
 //! The command line of an app, linked into the user's own binary: `worker`, `send`, `consume` and the lists.
 //!
-//! A binary of its own could not do it: agents are found at link time, so only the program that has them can run them.
+//! A separate binary could not run the agents: they are discovered at link time, so only the program that contains them
+//! can run them.
 
-mod args;
-mod client;
-mod commands;
-mod context;
 mod failure;
-mod logging;
 mod output;
-mod removal;
+mod global;
+mod logging;
 mod signals;
+mod context;
+mod client;
+mod removal;
+mod commands;
+mod args;
 
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 use faust_core::app::AppBuilder;
-use faust_core::worker::Worker;
 
 use args::Cli;
 use context::Context;
+use failure::Failure;
 
-/// Something to do beside a worker, for as long as it runs. The worker does not end when this does.
-pub type Beside = Box<dyn for<'a> FnOnce(&'a Worker) -> Pin<Box<dyn Future<Output = ()> + 'a>>>;
+pub use context::Background;
 
-/// Reads the command line and does what it says; the value is the process's exit code.
+/// Parses the command line, runs the command, and returns the exit code of the process.
 ///
-/// 0 is success, 1 a failure, 2 a command line that cannot be understood, 130 an end forced by a second Ctrl-C.
+/// The exit code is 0 for success, 1 for a failure, 2 for an invalid command line, and 130 if a second Ctrl-C has
+/// forced the process to exit.
 pub fn main(app: AppBuilder) -> ExitCode {
-    main_beside(app, Box::new(|_| Box::pin(std::future::ready(()))))
+    main_with_background(app, Box::new(|_| Box::pin(std::future::ready(()))))
 }
 
-/// As [`main`], and the command `worker` does something else beside its work, such as filling a topic.
-pub fn main_beside(app: AppBuilder, beside: Beside) -> ExitCode {
-    let command = Cli::command().name(program()).about(format!("The stream processing app `{}`.", app.id()));
+/// Like [`main`], but the command `worker` also runs `background`, such as a producer of sample data.
+pub fn main_with_background(app: AppBuilder, background: Background) -> ExitCode {
+    let command_line = Cli::command().name(program()).about(format!("The stream processing app `{}`.", app.id()));
     if std::env::args_os().len() <= 1 {
-        return output::help(command);
+        return output::help(command_line);
     }
-    let matches = command.get_matches();
+    let matches = command_line.clone().get_matches();
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     output::quiet_broken_pipe();
     let log = logging::install(&global, command.is_worker());
-    let context = Context::new(app, beside, &global, log);
+    let context = Context::new(app, background, &global, log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return output::failed(&failure::Failure::error(format!("tokio cannot start: {error}"))),
+        Err(error) => return output::failed(&Failure::error(format!("cannot start the tokio runtime: {error}"))),
     };
-    let ended = runtime.block_on(commands::run(command, context));
-    // What a command left running (a read that waits, a thread of librdkafka's) must not hold up the end.
+    let result = runtime.block_on(command.run(command_line, context));
+    // Work that a command has left behind (a blocking read, a librdkafka thread) must not delay the exit.
     runtime.shutdown_background();
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => output::failed(&failure),
     }
 }
 
-/// The name this program was called by, for the help.
+/// Returns the name under which the program was started, for the help.
 fn program() -> String {
     let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     path.file_stem().map_or_else(|| "app".to_owned(), |name| name.to_string_lossy().into_owned())

@@ -1,4 +1,4 @@
-//! Log lines on standard error: for people, or one JSON object each.
+//! Log lines on standard error, as text or as JSON objects.
 
 use std::io::{self, IsTerminal};
 
@@ -7,43 +7,44 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::args::{Global, LogFormat, LogLevel};
+use crate::global::{Global, LogFormat, LogLevel};
 use crate::output::LogLine;
 
-/// Starts logging, unless the program has installed a subscriber of its own: then that one wins. Returns, for the
-/// start-up table, where the log goes.
+/// Installs the `tracing` subscriber, unless the program has installed its own, which is then kept. Returns the
+/// destination and level of the log, for the start-up table.
 pub(crate) fn install(global: &Global, worker: bool) -> String {
     let layer = match global.log_format {
         LogFormat::Json => None,
         LogFormat::Pretty => {
-            let colour =
-                io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            Some(fmt::layer().with_writer(|| LogLine).with_ansi(colour).with_target(false).compact())
+            let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            Some(fmt::layer().with_writer(|| LogLine).with_ansi(color).with_target(false).compact())
         }
     };
     let json = layer.is_none().then(|| fmt::layer().json().flatten_event(true).with_writer(|| LogLine));
     let filter = filter(global, worker);
-    let level = filter.max_level_hint().map_or("by RUST_LOG".to_owned(), |level| level.to_string());
+    let level = filter.max_level_hint().map_or("set by RUST_LOG".to_owned(), |level| level.to_string());
     match tracing_subscriber::registry().with(filter).with(layer).with(json).try_init() {
         Ok(()) => format!("-stderr- ({level})"),
-        Err(_) => "by the program's own subscriber".to_owned(),
+        Err(_) => "the program's own subscriber".to_owned(),
     }
 }
 
-/// A level on the command line wins over RUST_LOG, which can say more.
+/// Returns the filter of log lines. A level on the command line takes precedence over RUST_LOG, which can set levels
+/// by module.
 fn filter(global: &Global, worker: bool) -> EnvFilter {
-    let usual = match (global.quiet, worker) {
+    let default = match (global.quiet, worker) {
         (true, _) => LogLevel::Error,
         (false, true) => LogLevel::Info,
         (false, false) => LogLevel::Warn,
     };
     match (global.loglevel, std::env::var("RUST_LOG")) {
         (None, Ok(directives)) if !directives.is_empty() => EnvFilter::new(directives),
-        (level, _) => EnvFilter::new(directives(level.unwrap_or(usual))),
+        (level, _) => EnvFilter::new(directives(level.unwrap_or(default))),
     }
 }
 
-/// librdkafka speaks of its own affairs one level too loudly.
+/// Returns the filter directives for a level. librdkafka logs its internals one level too high, so fewer of its lines
+/// are shown.
 fn directives(level: LogLevel) -> &'static str {
     match level {
         LogLevel::Crit | LogLevel::Error => "error",

@@ -1,6 +1,6 @@
-//! The only place that prints: data on standard output, everything else on standard error.
+//! Output of the process: data to standard output, everything else to standard error. No other module prints.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this file is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module does all printing")]
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -15,13 +15,13 @@ use crate::failure::Failure;
 
 mod progress;
 
-use progress::above_the_bar;
+use progress::suspend_bar;
 pub(crate) use progress::{LogLine, RestoreBar};
 
-/// Where a command's results go.
+/// The output of a command.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// Whether to print for programs.
+    /// If set, data is printed as JSON.
     pub(crate) json: bool,
     quiet: bool,
     stdout: BufWriter<io::Stdout>,
@@ -32,7 +32,7 @@ impl Output {
         Self { json, quiet, stdout: BufWriter::new(io::stdout()) }
     }
 
-    /// A line of data; [`flush`](Self::flush) makes it seen.
+    /// Writes a line of data, which stays buffered until [`flush`](Self::flush).
     pub(crate) fn line(&mut self, parts: &[&[u8]]) -> Result<(), Failure> {
         for part in parts {
             self.stdout.write_all(part)?;
@@ -40,23 +40,24 @@ impl Output {
         Ok(self.stdout.write_all(b"\n")?)
     }
 
-    /// A text of data, seen at once.
+    /// Writes a text of data and flushes the output.
     pub(crate) fn text(&mut self, text: impl Display) -> Result<(), Failure> {
         self.line(&[text.to_string().trim_end().as_bytes()])?;
         self.flush()
     }
 
-    /// A line of JSON; [`flush`](Self::flush) makes it seen.
+    /// Writes a value as a line of JSON, which stays buffered until [`flush`](Self::flush).
     pub(crate) fn object(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         serde_json::to_writer(&mut self.stdout, value).map_err(io::Error::from)?;
         self.line(&[])
     }
 
+    /// Flushes buffered data to standard output.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.stdout.flush()?)
     }
 
-    /// A list: as a table for people, as one array of objects for programs.
+    /// Prints a list as a table, or with `--json` as one array of objects.
     pub(crate) fn list<T: Serialize>(&mut self, title: &str, rows: &[T], columns: &[Column<T>]) -> Result<(), Failure> {
         if self.json {
             self.object(&rows)?;
@@ -68,7 +69,7 @@ impl Output {
         self.text(table)
     }
 
-    /// Something to know that is no data.
+    /// Prints a message for the user to standard error, unless `--quiet` is set.
     pub(crate) fn note(&self, text: impl Display) {
         note(self.quiet, text);
     }
@@ -79,13 +80,15 @@ impl Output {
         move |text| note(quiet, text)
     }
 
-    /// Asks a person; only a yes is a yes.
+    /// Asks the user to confirm. Any answer but `y` or `yes` means no.
     ///
     /// # Errors
-    /// Nobody sits there.
+    /// Standard input is not a terminal.
     pub(crate) fn confirm(&self, question: &str) -> Result<bool, Failure> {
         if !io::stdin().is_terminal() {
-            return Err(Failure::error("there is no terminal to ask on: say `--yes` if that is what you want"));
+            return Err(Failure::error(
+                "cannot ask for confirmation: standard input is not a terminal; pass `--yes` to skip the question",
+            ));
         }
         eprint!("{question} [y/N] ");
         stderr().flush()?;
@@ -94,37 +97,38 @@ impl Output {
         Ok(is_yes(&answer))
     }
 
-    /// What shows how a restore goes, if somebody is there to see it.
+    /// Returns a progress bar for restores, if standard error is a terminal and `--quiet` is not set.
     pub(crate) fn restore_bar(&self) -> Option<RestoreBar> {
         (!self.quiet && io::stderr().is_terminal()).then(RestoreBar::default)
     }
 
-    /// A table that is no data: the worker's at its start.
+    /// Prints a table to standard error, unless `--quiet` is set: the start-up table of a worker.
     pub(crate) fn banner(&self, title: &str, rows: Vec<Vec<String>>) {
         if !self.quiet {
             let table = table(title, None, rows.into_iter(), io::stderr().is_terminal());
-            above_the_bar(|| eprintln!("{table}"));
+            suspend_bar(|| eprintln!("{table}"));
         }
     }
 }
 
 fn note(quiet: bool, text: impl Display) {
     if !quiet {
-        above_the_bar(|| eprintln!("{text}"));
+        suspend_bar(|| eprintln!("{text}"));
     }
 }
 
-/// A column of a list: its header, and what it shows of a row.
+/// A column of a list: its header, and a function that returns the text of its cell in a row.
 pub(crate) type Column<'a, T> = (&'a str, fn(&T) -> String);
 
-/// A table with its title in the upper border, as Faust draws it: by lines on a terminal, by ASCII elsewhere.
+/// Draws a table with its title in the upper border, as Faust does: with box-drawing characters on a terminal, with
+/// ASCII characters elsewhere.
 fn table(title: &str, header: Option<Vec<String>>, rows: impl Iterator<Item = Vec<String>>, terminal: bool) -> String {
     let mut table = Table::new();
     if terminal {
         table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width());
     } else {
-        // A file or pipe takes lines of any length; whoever reads them can cut them.
+        // In a file or pipe, lines may be of any length.
         table.load_style(presets::ASCII_FULL_CONDENSED.header_separator(LineStyle::new('+', '-', '+', '+')));
         table.set_content_arrangement(ContentArrangement::Disabled);
     }
@@ -132,11 +136,11 @@ fn table(title: &str, header: Option<Vec<String>>, rows: impl Iterator<Item = Ve
         table.set_header(header);
     }
     table.add_rows(rows);
-    entitle(&table.to_string(), title)
+    with_title(&table.to_string(), title)
 }
 
-/// Writes the title over the upper border, as far as there is room.
-fn entitle(table: &str, title: &str) -> String {
+/// Writes the title over the upper border, and truncates it to the width of the table.
+fn with_title(table: &str, title: &str) -> String {
     let Some((border, rest)) = table.split_once('\n') else { return table.to_owned() };
     let room = border.chars().count().saturating_sub(2);
     let title: String = title.chars().take(room).collect();
@@ -150,19 +154,19 @@ fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// How wide the terminal is.
+/// Returns the width of the terminal: `COLUMNS` if set, or 100 if it is unknown.
 fn width() -> u16 {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     columns.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0)).unwrap_or(100)
 }
 
-/// Prints the whole help on standard output, as when it is asked for.
+/// Prints the help of all commands to standard output, as `--help` does.
 pub(crate) fn help(mut command: clap::Command) -> ExitCode {
     _ = command.print_help();
     ExitCode::SUCCESS
 }
 
-/// Tells why a command failed, and says it in the exit code.
+/// Reports the error of a failed command and returns the exit code.
 pub(crate) fn failed(failure: &Failure) -> ExitCode {
     if let Failure::Error(text) = failure {
         eprintln!("{} {text}", "error:".red().bold());
@@ -170,14 +174,14 @@ pub(crate) fn failed(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.exit_code())
 }
 
-/// Ends the process at once.
+/// Exits immediately.
 pub(crate) fn force_end() -> ! {
     _ = stderr().flush();
     std::process::exit(i32::from(Failure::Forced.exit_code()))
 }
 
-/// Makes the end of whoever reads our output (`| head`) a quiet end of ours, also where an agent prints by `println!`,
-/// which panics then. Nothing is lost: what was not committed is read again by the next worker.
+/// Makes the process exit silently when the reader of its output closes the pipe (`| head`), even if an agent uses
+/// `println!`, which panics in that case. No events are lost: the next worker reads uncommitted events again.
 pub(crate) fn quiet_broken_pipe() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -207,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_yes_is_a_yes() {
+    fn only_y_and_yes_confirm() {
         let yes = ["y\n", "Y", " yes\r\n"];
         assert!(yes.into_iter().all(is_yes) && ["", "\n", "n\n", "yeah\n"].iter().all(|no| !is_yes(no)));
     }
 
     #[test]
-    fn a_title_longer_than_its_table_is_cut() {
-        assert_eq!(entitle("+---+\n| a |\n+---+", "A long title"), "+A l+\n| a |\n+---+");
+    fn a_title_longer_than_its_table_is_truncated() {
+        assert_eq!(with_title("+---+\n| a |\n+---+", "A long title"), "+A l+\n| a |\n+---+");
     }
 }

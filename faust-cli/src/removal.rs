@@ -1,4 +1,5 @@
-//! What a command is about to remove: told first, asked for, and removed in an order that may be broken off anywhere.
+//! Removal of local state, groups and topics: lists them, asks for confirmation, and removes them in an order that is
+//! safe to interrupt at any point.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,15 +12,15 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Whether somebody has to say yes first.
+/// The option to skip the confirmation.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Consent {
-    /// Remove without asking, for scripts
+    /// Remove without asking for confirmation
     #[arg(short, long)]
     yes: bool,
 }
 
-/// Things to remove, each with the version of the app that it belongs to.
+/// The items to remove, each with the version of the app that it belongs to.
 #[derive(Debug, Default)]
 pub(crate) struct Removal {
     pub(crate) groups: Vec<(u32, String)>,
@@ -28,7 +29,7 @@ pub(crate) struct Removal {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct RemovalRow {
     what: &'static str,
     name: String,
     version: u32,
@@ -37,7 +38,10 @@ struct Row {
 }
 
 impl Removal {
-    /// Shows it, asks, and removes it. Groups and topics need a client.
+    /// Lists the items, asks for confirmation, and removes them. Groups and topics need a client.
+    ///
+    /// # Errors
+    /// The user has declined, or an item cannot be removed.
     pub(crate) async fn carry_out(
         self,
         consent: &Consent,
@@ -70,8 +74,9 @@ impl Removal {
         if !consent.yes && !out.confirm("Remove all of this?")? {
             return Err(Failure::error("nothing was removed"));
         }
-        // IMPORTANT: the groups first. A broker refuses while one has members. And a worker that finds state or
-        // changelogs without the commits that belong to them does not go on with them, and names `reset --topics`.
+        // IMPORTANT: groups are deleted first. The broker rejects the deletion of a group with members. If the removal
+        // is interrupted after this step, a worker finds state or changelogs without their commits: it refuses to use
+        // them, and its error names `reset --topics`.
         if let Some(client) = &mut client {
             for (_, group) in &self.groups {
                 let admin = client.transport.admin()?;
@@ -88,6 +93,7 @@ impl Removal {
         Ok(())
     }
 
+    /// Returns the number of records in each topic.
     async fn records(&self, client: &mut Client) -> Result<BTreeMap<String, i64>, Failure> {
         let admin = client.transport.admin()?;
         let names: Vec<String> = self.topics.iter().map(|(_, topic)| topic.clone()).collect();
@@ -98,22 +104,22 @@ impl Removal {
         client.messages(&topics).await
     }
 
-    fn rows(&self, records: &BTreeMap<String, i64>) -> Vec<Row> {
-        let group = |(version, name): &(u32, String)| Row {
+    fn rows(&self, records: &BTreeMap<String, i64>) -> Vec<RemovalRow> {
+        let group = |(version, name): &(u32, String)| RemovalRow {
             what: "group",
             name: name.clone(),
             version: *version,
             bytes: None,
             records: None,
         };
-        let state = |state: &LocalState| Row {
+        let state = |state: &LocalState| RemovalRow {
             what: "state",
             name: state.path().display().to_string(),
             version: state.version(),
             bytes: Some(state.size_bytes()),
             records: None,
         };
-        let topic = |(version, name): &(u32, String)| Row {
+        let topic = |(version, name): &(u32, String)| RemovalRow {
             what: "topic",
             name: name.clone(),
             version: *version,
@@ -124,7 +130,8 @@ impl Removal {
         groups.chain(states).chain(self.topics.iter().map(topic)).collect()
     }
 
-    /// A broker deletes behind its answer; whoever starts a worker next should not meet a topic that is about to go.
+    /// Deletes the topics and waits until they no longer exist. A broker acknowledges a deletion before it completes,
+    /// and a worker that starts in between must not find a topic that is still being deleted.
     async fn remove_topics(&self, client: &mut Client) -> Result<(), Failure> {
         let names: Vec<String> = self.topics.iter().map(|(_, topic)| topic.clone()).collect();
         if names.is_empty() {
@@ -138,6 +145,7 @@ impl Removal {
         Ok(())
     }
 
+    /// Returns the numbers of removed items as text.
     fn summary(&self) -> String {
         let count = |count: usize, one: &str, many: &str| match count {
             0 => None,
@@ -153,8 +161,11 @@ impl Removal {
     }
 }
 
-/// An error if the group has members; how many there are is in `groups`.
-pub(crate) fn without_members(
+/// Checks that a group has no members. `groups` maps the groups of the broker to their numbers of members.
+///
+/// # Errors
+/// The group has members.
+pub(crate) fn ensure_no_members(
     group: &str,
     groups: &BTreeMap<String, usize>,
     settings: &Settings,
@@ -164,13 +175,13 @@ pub(crate) fn without_members(
         1 => "a member: stop that worker".to_owned(),
         count => format!("{count} members: stop those workers"),
     };
-    let patience = settings.broker_session_timeout;
+    let timeout = settings.broker_session_timeout;
     Err(Failure::error(format!(
-        "group `{group}` has {members} first; one that was killed counts until it was silent for `broker_session_timeout`, {patience:?}"
+        "group `{group}` has {members} first; a killed worker remains a member until `broker_session_timeout` ({timeout:?}) has passed"
     )))
 }
 
-#[allow(clippy::cast_precision_loss, reason = "it is shown with one digit after the point")]
+#[allow(clippy::cast_precision_loss, reason = "the value is shown with one decimal place")]
 fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -1,8 +1,8 @@
-//! Ctrl-C and SIGTERM.
+//! Shutdown signals: Ctrl-C and SIGTERM.
 
 use crate::failure::Failure;
 
-/// Hears of the wish to end. From its creation on, the process no longer ends by itself.
+/// Listener for shutdown signals. Once it has been created, a signal no longer terminates the process by itself.
 #[derive(Debug)]
 pub(crate) struct Signals {
     #[cfg(unix)]
@@ -12,18 +12,23 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
+    /// Starts listening.
+    ///
+    /// # Errors
+    /// The signal handlers cannot be installed.
     #[cfg(unix)]
     pub(crate) fn listen() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
+    /// Starts listening.
     #[cfg(not(unix))]
     pub(crate) fn listen() -> Result<Self, Failure> {
         Ok(Self {})
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     #[cfg(unix)]
     pub(crate) async fn next(&mut self) {
         tokio::select! {
@@ -32,9 +37,10 @@ impl Signals {
         }
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     #[cfg(not(unix))]
     pub(crate) async fn next(&mut self) {
-        _ = tokio::signal::ctrl_c().await;
+        // Without a handler, the signal ends the process.
+        drop(tokio::signal::ctrl_c().await);
     }
 }

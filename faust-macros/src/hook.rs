@@ -51,7 +51,7 @@ const fn grammar(attribute: &'static str) -> Grammar {
 struct HookOptions {
     facade: Path,
     table: Option<LitStr>,
-    /// Whether the options were parsed without errors. Only then is a missing `table` reported.
+    /// `true` if the options were parsed without errors. Only then is a missing `table` reported.
     were_right: bool,
 }
 

@@ -25,8 +25,8 @@ use proc_macro::TokenStream;
 /// Turns an async function into an agent, which processes the events of one or more topics.
 ///
 /// The function is either a loop over a stream, or is called once per event. It remains an ordinary function, so that a
-/// test can call it directly. The macro generates a struct of the same name, which `App::builder("..").agent::<count>()`
-/// uses to register the agent explicitly. Without explicit registration, every linked agent is discovered.
+/// test can call it directly. The macro generates a struct of the same name. `App::new("..")` runs every linked agent, and
+/// `App::new("..").only::<count>()` runs the named agents only.
 ///
 /// # Options
 ///

@@ -1,4 +1,4 @@
-"""Exercise 8: sums the clicks on each page in windows of a minute, one begun every ten seconds."""
+"""Exercise 8: sums the clicks on each page in windows of a minute that start every ten seconds."""
 
 from datetime import timedelta
 

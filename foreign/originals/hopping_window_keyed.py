@@ -1,4 +1,4 @@
-"""Exercise 8 without its `group_by`: the topic is keyed by page already, and its messages keep their time."""
+"""Exercise 8 without its `group_by`: the topic is already keyed by page, and its messages keep their timestamps."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Records each exercise on one partition and on four, and compares with what is right: `python -m recording`."""
+"""Records each exercise with one and four partitions, and compares it with the expected output: `python -m recording`."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ from suite import brokers
 from . import clicks, oracle, programs
 
 RECORDED = pathlib.Path(__file__).resolve().parents[1] / "recorded"
-# By exercise: the seed of its clicks, the size and step of its windows, and the programs that do it.
+# For each exercise: the seed of its clicks, the size and step of its windows, and its programs.
 EXERCISES = {
     "tables": (6, {}, ["tables"]),
     "tumbling_window": (7, {"size": 10_000, "step": 10_000}, ["tumbling_window", "tumbling_window_keyed"]),
@@ -42,22 +42,22 @@ def write(name, lines):
 
 
 def compared(title, lines, times, made, window):
-    """Says how many lines are wrong; true when they are right for the times that the messages really had."""
+    """Prints the number of differing lines; returns true if all lines are correct for the actual message timestamps."""
     wrong = differences(lines, oracle.printed(made, **window))
     regrouped = made if times is None else with_times(made, times)
     left = differences(lines, oracle.printed(regrouped, **window))
-    print(f"{title}: {wrong} of {len(lines)} lines differ; {left} by the times of the repartition topic", flush=True)
+    print(f"{title}: {wrong} of {len(lines)} lines differ; {left} with the timestamps of the repartition topic", flush=True)
     return left == 0
 
 
 def with_times(made, times):
-    """The clicks with the times that their forwarded messages have; those of one page stay in order."""
+    """Returns the clicks with the timestamps of their forwarded messages. The clicks of one page keep their order."""
     left = {uri: iter(of_uri) for uri, of_uri in times.items()}
     return [(next(left[click["uri"]]), click) for _, click in made]
 
 
 def differences(lines, right):
-    """Lines of pages compare page by page: their order among each other is nobody's, unless there is one partition."""
+    """Counts differing lines page by page: with several partitions, the order between pages is undefined."""
     return sum(ours != theirs for ours, theirs in zip(sorted(lines, key=uri), sorted(right, key=uri), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Runs one of the lesson's programs on clicks that are there already, until it has printed a line for each."""
+"""Runs one of the lesson's programs on existing clicks until it has printed a line for each."""
 
 import os
 import pathlib
@@ -18,10 +18,10 @@ PATIENCE = 120
 
 
 def run(program, broker, partitions, clicks):
-    """What it printed, and the times of the messages in its repartition topic, if it has one, by (uri, how manieth)."""
+    """Returns the printed lines, and the timestamps in the repartition topic by URI, or None without such a topic."""
     admin = AdminClient({"bootstrap.servers": broker})
     forget_all(admin)
-    # The clicks are of the past: a Kafka that keeps messages for seven days would drop them.
+    # The clicks have old timestamps: with the default retention of seven days, Kafka would delete them.
     topic = NewTopic(TOPIC, partitions, 1, config={"retention.ms": "-1"})
     admin.create_topics([topic])[TOPIC].result(PATIENCE)
     send(broker, clicks)
@@ -38,7 +38,7 @@ def forget_all(admin):
     if old := topics(admin):
         for future in admin.delete_topics(old).values():
             future.result(PATIENCE)
-    wait_until(lambda: not topics(admin), "topics are still there")
+    wait_until(lambda: not topics(admin), "topics still exist")
 
 
 def send(broker, clicks):
@@ -56,7 +56,7 @@ def work(program, broker, partitions, count):
             "BROKER_URL": f"kafka://{broker}",
             "TOPIC_PARTITIONS": str(partitions),
             "APP_DATADIR": directory,
-            # Another version is another group, so that no run waits for the last one's members.
+            # A new version is a new group, so that no run waits for the members of the previous one.
             "APP_VERSION": str(time.time_ns() // 1_000_000_000),
         }
         command = [sys.executable, str(ORIGINALS / f"{program}.py"), "worker", "--without-web", "-l", "info"]
@@ -64,13 +64,13 @@ def work(program, broker, partitions, count):
         with log.open("w") as output:
             process = subprocess.Popen(command, env=os.environ | settings, stdout=output, stderr=output)
         try:
-            wait_until(lambda: len(said(log)) >= count or process.poll() is not None, f"{program} has not printed all")
-            # It may print more than one line for a click: that would be seen now.
+            wait_until(lambda: len(said(log)) >= count or process.poll() is not None, f"{program} has not printed all lines")
+            # After the shutdown, the count shows if it has printed more than one line for a click.
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE)
             assert len(said(log)) == count, f"{len(said(log))} lines for {count} clicks"
         except Exception as error:
-            raise RuntimeError(f"{error}; it said:\n{log.read_text()[-3000:]}") from error
+            raise RuntimeError(f"{error}; its output:\n{log.read_text()[-3000:]}") from error
         finally:
             process.kill()
             process.wait()
@@ -78,12 +78,12 @@ def work(program, broker, partitions, count):
 
 
 def said(log):
-    """The program's own lines: Python Faust makes what is printed lines of its log."""
+    """Returns the lines printed by the program, which Python Faust redirects to its log."""
     return re.findall(r"(?<=\[WARNING\] )https://\S+: \d+", log.read_text())
 
 
 def times_in(broker, topic):
-    """The time of each message, in the order of its partition, as {uri: [milliseconds, ..]}."""
+    """Returns the timestamp of each message, in the order of its partition, as {uri: [milliseconds, ..]}."""
     settings = {"bootstrap.servers": broker, "group.id": "times", "enable.auto.commit": False, "enable.partition.eof": True}
     consumer = confluent_kafka.Consumer(settings)
     parts = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions

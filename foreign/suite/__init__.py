@@ -1,1 +1,1 @@
-"""Foreign clients beside Faust for Rust, on the embedded broker and on Apache Kafka."""
+"""Interoperability tests: third-party clients and Faust for Rust, on the embedded broker and on Apache Kafka."""

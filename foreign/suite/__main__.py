@@ -1,4 +1,4 @@
-"""Runs every check on every broker and counts: `python -m suite [embedded] [kafka]`."""
+"""Runs every check on every broker and counts the results: `python -m suite [embedded] [kafka]`."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ PARTS = [clients, console, lesson, python_faust, tables]
 def main(names):
     unknown = set(names) - {"embedded", "kafka"}
     if unknown:
-        sys.exit(f"foreign/run knows the brokers embedded and kafka, not {', '.join(sorted(unknown))}")
+        sys.exit(f"foreign/run: the brokers are embedded and kafka, not {', '.join(sorted(unknown))}")
     programs = ours.build()
     passed, failed = 0, 0
     for name, start in [("embedded", brokers.embedded), ("kafka", brokers.kafka)]:
@@ -32,14 +32,14 @@ def main(names):
 def passes(check):
     try:
         check()
-    except Exception:  # a failed check must not hide the others
+    except Exception:  # a failed check must not prevent the others
         traceback.print_exc()
         return False
     return True
 
 
 def title(check):
-    """A check's name is its function's docstring, filled with what is bound to it."""
+    """Returns the name of a check: its function's docstring, formatted with the bound arguments."""
     doc = check.func.__doc__.strip().rstrip(".")
     return doc.format(*check.args)
 

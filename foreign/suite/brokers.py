@@ -1,4 +1,4 @@
-"""The brokers that the checks run on: each is started here, and nothing else is on it."""
+"""The brokers used by the checks. Each is started here and used by nothing else."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ LIBS = pathlib.Path(os.environ.get("FAUST_KAFKA_LIBS", ROOT / ".kafka" / "libs")
 
 @contextlib.contextmanager
 def embedded(programs):
-    """The embedded broker, on a directory, as a process of its own."""
+    """Runs the embedded broker on a temporary directory, as a separate process."""
     with tempfile.TemporaryDirectory() as directory:
         port = free_port()
         process = subprocess.Popen([programs["serve"], str(port), directory], stdout=subprocess.DEVNULL)
@@ -23,7 +23,7 @@ def embedded(programs):
             wait_for_port(port)
             yield f"127.0.0.1:{port}"
             if process.poll() is not None:
-                raise RuntimeError(f"the embedded broker ended by itself: {process.returncode}")
+                raise RuntimeError(f"the embedded broker exited with {process.returncode}")
         finally:
             process.kill()
             process.wait()
@@ -31,7 +31,7 @@ def embedded(programs):
 
 @contextlib.contextmanager
 def kafka(_):
-    """An Apache Kafka with data of its own, and the jars that are there already."""
+    """Runs an Apache Kafka with temporary data and the existing jars."""
     with tempfile.TemporaryDirectory() as home:
         environment = dict(os.environ, FAUST_KAFKA_HOME=home, FAUST_KAFKA_LIBS=str(LIBS))
         try:
@@ -42,7 +42,7 @@ def kafka(_):
 
 
 def fetch_jars():
-    """The console tools are needed on the embedded broker too, before any Kafka has run here."""
+    """Downloads the console tools, which are also needed for the embedded broker, if Kafka has never been started here."""
     if not any(LIBS.glob("kafka-tools-*.jar")):
         environment = dict(os.environ, FAUST_KAFKA_LIBS=str(LIBS))
         subprocess.run([KAFKA, "up"], env=environment, stdout=subprocess.DEVNULL, check=True)

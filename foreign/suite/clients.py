@@ -1,4 +1,4 @@
-"""Clients among themselves: what each writes, every other one reads, in the partition where Java would have put it."""
+"""Third-party clients only: each reads the messages of every other one, in the partition that Java's partitioner selects."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ def checks(broker, programs):
 
 
 def all_read_all(_, broker):
-    """{0} reads what every other one writes, placed as by Java."""
+    """{0} reads the messages of every other one, in the partitions selected by Java's partitioner."""
     java(broker, "topics", "--create", "--topic", TOPIC, "--partitions", str(PARTITIONS))
     expected = []
     for feeder, feed in FEEDERS.items():
@@ -22,18 +22,18 @@ def all_read_all(_, broker):
         feed(broker, TOPIC, messages)
         expected += [(placed(key, PARTITIONS), key, value) for key, value in messages]
     for reader, read in READERS.items():
-        assert_same(f"what {reader} reads", read(broker, TOPIC, len(expected)), expected)
+        assert_same(f"messages read by {reader}", read(broker, TOPIC, len(expected)), expected)
 
 
 def placed(key, partitions):
-    """The partition of a key by the rule of Java's producer."""
+    """Returns the partition that Java's producer selects for a key."""
     return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
 
 
 def assert_same(what, got, expected):
-    """The same messages, as often, in whatever order."""
+    """Asserts that the messages are equal, including duplicates, in any order."""
     got, expected = sorted(got), sorted(expected)
     if got != expected:
         missing = [message for message in expected if message not in got][:3]
         extra = [message for message in got if message not in expected][:3]
-        raise AssertionError(f"{what}: {len(got)} instead of {len(expected)}; missing: {missing}; too many: {extra}")
+        raise AssertionError(f"{what}: {len(got)} instead of {len(expected)}; missing: {missing}; unexpected: {extra}")

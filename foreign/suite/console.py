@@ -1,4 +1,4 @@
-"""Kafka's own console tools do their jobs: topics, groups, offsets, configs."""
+"""Kafka's console tools work: topics, groups, offsets, configs."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ def checks(broker, programs):
 
 
 def topics(broker):
-    """Java's TopicCommand creates, describes, lists and deletes."""
+    """Java's TopicCommand creates, describes, lists and deletes topics."""
     name = "console.topic"
     java(broker, "topics", "--create", "--topic", name, "--partitions", "3", "--config", "retention.ms=86400000")
     described = java(broker, "topics", "--describe", "--topic", name)
@@ -31,7 +31,7 @@ def topics(broker):
 
 
 def groups(broker):
-    """Java's console consumer goes on in its group where it stopped, and the group can be listed, described, deleted."""
+    """Java's console consumer resumes at its committed offset, and its group can be listed, described, reset and deleted."""
     topic, group = "console.groups", "console-group"
     java(broker, "topics", "--create", "--topic", topic, "--partitions", "1")
     messages = [(f"k{n}", f"v{n}") for n in range(30)]
@@ -40,7 +40,7 @@ def groups(broker):
     for count in (10, 20):
         options = ["--group", group, "--from-beginning", "--max-messages", str(count), "--timeout-ms", str(PATIENCE * 1000)]
         read += java(broker, "consumer", "--topic", topic, *options).split()
-    assert_same("what the group reads", read, [value for _, value in messages])
+    assert_same("messages read by the group", read, [value for _, value in messages])
     assert group in java(broker, "groups", "--list").split()
     rows = [line.split() for line in java(broker, "groups", "--describe", "--group", group).splitlines()]
     assert [group, topic, "0", "30", "30", "0"] in [row[:6] for row in rows], rows
@@ -53,7 +53,7 @@ def groups(broker):
 
 
 def configs(broker):
-    """Java's ConfigCommand changes a topic and shows what holds."""
+    """Java's ConfigCommand changes the configuration of a topic and shows it."""
     name = "console.configs"
     java(broker, "topics", "--create", "--topic", name, "--partitions", "1")
     entity = ["--entity-type", "topics", "--entity-name", name]

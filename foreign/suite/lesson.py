@@ -1,4 +1,4 @@
-"""The lesson's five examples do their jobs, fed and read by every client there is."""
+"""The lesson's five examples process the messages of all clients, and all clients read their output."""
 
 import json
 from functools import partial
@@ -22,13 +22,13 @@ def checks(broker, programs):
 
 
 def click(n, who):
-    """A click; no two are the same."""
+    """Returns a click. All clicks are different."""
     uri = f"https://shop.example/{'search/' * (n % 3)}{n % 7}"
     return {"email": f"{who}-{n}@example.com", "timestamp": f"2026-01-01T00:00:{n:02}Z", "uri": uri, "number": n * 37 % 200}
 
 
 def feed(_, broker, programs, fed):
-    """{0} feed the clicks."""
+    """{0} send the clicks."""
     java(broker, "topics", "--create", "--topic", CLICKS, "--partitions", str(PARTITIONS))
     for feeder, feed_some in FEEDERS.items():
         made = [click(n, feeder.replace(" ", "-")) for n in range(EACH)]
@@ -47,7 +47,7 @@ def feed(_, broker, programs, fed):
 
 
 def reader_of_values(programs):
-    """Keys may be missing, so not every reader will do."""
+    """Returns a reader that accepts messages without keys."""
     return reader_keyless(programs["hello_world"])
 
 
@@ -60,7 +60,7 @@ def reader_keyless(program):
 
 
 def work(example, broker, programs):
-    """Runs the example's worker over all that is there."""
+    """Runs the example's worker until it has processed all messages."""
     output = ours.run(programs[example], broker, "worker", "--until-idle", "2s")
     lag = [line.split() for line in java(broker, "groups", "--describe", "--group", example).splitlines()]
     lag = {row[2]: row[5] for row in lag if row[:2] == [example, CLICKS]}
@@ -103,7 +103,7 @@ OUTPUTS = {"serialization": ("sanitized", sanitized), "filter": ("popular", popu
 
 
 def forwarded(example, expected, broker, programs, fed):
-    """{0} does its job, as every client reads it."""
+    """{0} writes the expected messages, as read by every client."""
     topic, made_of = f"{CLICKS}.{expected[0]}", expected[1]
     work(example, broker, programs)
     wanted = [made for made in map(made_of, fed) if made]
@@ -113,4 +113,4 @@ def forwarded(example, expected, broker, programs, fed):
     readers = READERS | {"consume": reader_ours(programs[example])}
     for reader, read in readers.items():
         got = [(partition, key, canonical(json.loads(value))) for partition, key, value in read(broker, topic, len(wanted))]
-        assert_same(f"{topic} as {reader} reads it", got, wanted)
+        assert_same(f"{topic} read by {reader}", got, wanted)

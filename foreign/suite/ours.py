@@ -1,4 +1,4 @@
-"""Our programs: the lesson's examples and the broker, built by cargo and run as a user would."""
+"""The programs of this project: the lesson's examples and the broker, built by cargo and run like a user would."""
 
 import json
 import os
@@ -11,7 +11,7 @@ EXAMPLES = ["clicks", "deserialization", "filter", "hello_world", "processors", 
 
 
 def build():
-    """Builds everything; the paths by name."""
+    """Builds the programs; returns their paths by name."""
     fetch_jars()
     wanted = [argument for name in EXAMPLES for argument in ("--example", name)]
     return built("-p", "faust", *wanted) | built("-p", "faust-broker", "--example", "serve")
@@ -25,11 +25,11 @@ def built(*arguments):
 
 
 def run(program, broker, *arguments, text=None):
-    """Runs a program on a broker until it ends; what it printed."""
+    """Runs a program on a broker until it exits; returns its standard output."""
     with tempfile.TemporaryDirectory() as directory:
         environment = dict(os.environ, FAUST_BROKER=broker, FAUST_DATADIR=directory, FAUST_TOPIC_PARTITIONS="4")
         command = [program, *arguments]
         done = subprocess.run(command, env=environment, input=text, capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
-            raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stderr}")
+            raise RuntimeError(f"{command} exited with {done.returncode}:\n{done.stderr}")
         return done.stdout

@@ -1,4 +1,4 @@
-"""Python Faust and ours share topics both ways."""
+"""Python Faust and Faust for Rust read each other's messages."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def checks(broker, programs):
 
 
 def send(broker, topic, clicks):
-    """Sends clicks as Python Faust's records; returns what was sent."""
+    """Sends clicks as Python Faust's records; returns the clicks."""
     text = "".join(json.dumps(click) + "\n" for click in clicks)
     command = [sys.executable, str(APP), "send", broker, topic]
     completed(command, text)
@@ -31,17 +31,17 @@ def send(broker, topic, clicks):
 
 
 def theirs_has_metadata(broker, programs):
-    """Python Faust's records carry its metadata and are read by ours all the same."""
+    """Python Faust's records, which contain its metadata, are read by Faust for Rust."""
     topic = "foreign.theirs"
     java(broker, "topics", "--create", "--topic", topic, "--partitions", "1")
     click = {"email": "a@b.c", "timestamp": "t", "uri": "u", "number": 7}
     send(broker, topic, [click])
     [(_, key, value)] = reader_ours(programs["hello_world"])(broker, topic, 1)
-    assert key == "u" and json.loads(value).pop("__faust"), f"{key}: {value} has no metadata of Python Faust"
+    assert key == "u" and json.loads(value).pop("__faust"), f"{key}: {value} has no Python Faust metadata"
 
 
 def their_agent_reads_ours(broker, programs):
-    """Python Faust's agent reads what our filter has sent, and answers in a topic that ours reads."""
+    """Python Faust's agent reads the output of our filter, and its answers are read by Faust for Rust."""
     source, answers = "com.udacity.streams.clickevents.popular", "foreign.answers"
     java(broker, "topics", "--create", "--topic", answers, "--partitions", "4")
     read = ours.run(programs["filter"], broker, "consume", source, "--from-beginning", "--timeout", "3s")
@@ -54,14 +54,14 @@ def their_agent_reads_ours(broker, programs):
             got = answers_read(broker, programs, answers, len(expected), process)
         except Exception as error:
             log.seek(0)
-            raise RuntimeError(f"{error}; Python Faust said:\n{log.read()[-3000:]}") from error
+            raise RuntimeError(f"{error}; output of Python Faust:\n{log.read()[-3000:]}") from error
         finally:
-            # Its own way of ending is not what is checked here.
+            # A clean shutdown of Python Faust is not part of this check.
             process.kill()
             process.wait()
     got = [{name: value for name, value in answer.items() if name != "__faust"} for answer in got]
     canonical = partial(json.dumps, sort_keys=True)
-    assert_same("what Python Faust has read", map(canonical, got), map(canonical, expected))
+    assert_same("messages read by Python Faust", map(canonical, got), map(canonical, expected))
 
 
 def answers_read(broker, programs, topic, count, process):
@@ -76,7 +76,7 @@ def answers_read(broker, programs, topic, count, process):
 
 
 def shown(broker, topic, count):
-    """Keys and numbers of a topic as an agent of Python Faust gets them, so many of them."""
+    """Returns the first `count` keys and numbers of a topic, as received by an agent of Python Faust."""
     with tempfile.TemporaryDirectory() as directory, open(os.path.join(directory, "log"), "w+") as log:
         command = [sys.executable, str(APP), "show", broker, topic, directory]
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -85,14 +85,14 @@ def shown(broker, topic, count):
             while True:
                 log.seek(0)
                 text = log.read()
-                # Faust puts words of its own before what a worker prints.
+                # Faust adds a prefix to the output of a worker.
                 items = [json.loads(line) for line in re.findall(r'{"page": .*?}', text)]
                 if len(items) >= count:
                     return [(item["page"], item["total"]) for item in items]
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{len(items)} of {count} items; Python Faust said:\n{text[-3000:]}")
+                    raise RuntimeError(f"{len(items)} of {count} items; output of Python Faust:\n{text[-3000:]}")
                 time.sleep(0.2)
         finally:
-            # Its own way of ending is not what is checked here.
+            # A clean shutdown of Python Faust is not part of this check.
             process.kill()
             process.wait()

@@ -1,4 +1,4 @@
-"""The changelog of a table is read by every client there is: the last value of each key is the table's."""
+"""All clients read the changelog of a table: the last value of each key is the value in the table."""
 
 import json
 from functools import partial
@@ -20,7 +20,7 @@ def checks(broker, programs):
 
 
 def sums_clicks(example, broker, programs, sums):
-    """{0} prints the sum of each page, over two workers one after the other."""
+    """{0} prints the sum of each page, with two workers in succession."""
     for who in ("kcat", "confluent-kafka"):
         made = [click(n, who) for n in range(25)]
         FEEDERS[who](broker, CLICKS, [(made["uri"], json.dumps(made)) for made in made])
@@ -37,7 +37,7 @@ def reads(reader, read, broker, sums):
     """{0} reads the table's changelog."""
     records = read(broker, CHANGELOG, count(broker))
     for partition, key, _ in records:
-        assert partition == placed(key, PARTITIONS), f"{key} lies in {partition}"
+        assert partition == placed(key, PARTITIONS), f"{key} is in partition {partition}"
     assert_last(reader, [(key, int(value)) for _, key, value in records], sums)
 
 
@@ -52,8 +52,8 @@ def count(broker):
 
 
 def assert_last(who, pairs, sums):
-    """The readers sort what they read; as numbers of clicks are not negative, the last sum of a key is its largest."""
+    """The readers sort the messages. Numbers of clicks are not negative, so the last sum of a key is its largest."""
     last = {}
     for key, value in pairs:
         last[key] = max(last.get(key, 0), value)
-    assert_same(f"the changelog as {who} reads it", last.items(), sums.items())
+    assert_same(f"the changelog read by {who}", last.items(), sums.items())

@@ -1,4 +1,4 @@
-"""Clients that feed topics and read them. A message is (key, value), both text; what is read has its partition before."""
+"""Clients that write and read topics. A message is (key, value), both strings; a message read is (partition, key, value)."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ import kafka
 from . import ours
 from .brokers import LIBS
 
-# Long enough for anything that happens at all on a busy machine.
+# Timeout in seconds, long enough for a busy machine.
 PATIENCE = 60
 
 TOOLS = {
@@ -27,7 +27,7 @@ TOOLS = {
 
 
 def java(broker, tool, *arguments, text=None):
-    """Runs one of Kafka's console tools; what it printed."""
+    """Runs one of Kafka's console tools; returns its output."""
     options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
     command = ["java", *options, "-cp", f"{LIBS}/*", TOOLS[tool], "--bootstrap-server", broker, *arguments]
     return completed(command, text)
@@ -36,7 +36,7 @@ def java(broker, tool, *arguments, text=None):
 def completed(command, text=None):
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=2 * PATIENCE)
     if done.returncode != 0:
-        raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        raise RuntimeError(f"{command} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done.stdout
 
 
@@ -44,7 +44,7 @@ def lines(messages):
     return "".join(f"{key}\t{value}\n" for key, value in messages)
 
 
-# Feeding.
+# Writers.
 
 
 def feed_kcat(broker, topic, messages):
@@ -91,7 +91,7 @@ FEEDERS = {
 }
 
 
-# Reading from the beginning to the end.
+# Readers, from the beginning to the end of a topic.
 
 
 def read_kcat(broker, topic, _):

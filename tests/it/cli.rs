@@ -1,16 +1,16 @@
-//! The commands of the command line, run as processes on a cluster.
+//! Tests of the commands, run as processes on a cluster.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, LONG, Message, Process, Program, wait_for};
 
-/// Returns a program with one agent, on the cluster.
+/// Returns a program with one agent, connected to the cluster.
 fn program(cluster: &Cluster) -> Program {
     let version = std::process::id().to_string();
     Program::example("filter", cluster.dir("cli")).on(cluster).setting("version", &version)
 }
 
-/// Runs a command that must succeed, and returns the lines that it printed.
+/// Runs a command that must succeed, and returns the lines of its standard output.
 async fn run(cluster: &Cluster, args: &[&str]) -> Vec<String> {
     program(cluster).args(args.iter().copied()).run().await.success().stdout
 }
@@ -35,7 +35,7 @@ async fn sent_messages_are_consumed_with_key_headers_partition_and_timestamp() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn send_repeats_reads_lines_and_rejects_invalid_arguments() {
+async fn send_repeats_messages_reads_lines_and_reports_invalid_arguments() {
     let cluster = Cluster::start().await;
     cluster.create("cli-send", 1).await;
     run(&cluster, &["send", "cli-send", "again", "--repeat", "3"]).await;
@@ -48,12 +48,12 @@ async fn send_repeats_reads_lines_and_rejects_invalid_arguments() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn consume_starts_at_the_end_by_default_and_stops_after_a_count_or_timeout() {
+async fn consume_starts_at_the_end_or_the_beginning_and_exits_after_count_or_timeout() {
     let cluster = Cluster::start().await;
     cluster.create("cli-consume", 1).await;
     cluster.produce("cli-consume", ["old 1", "old 2", "old 3"].map(Message::of)).await;
     let mut consume = program(&cluster).args(["consume", "cli-consume", "-n", "1"]).spawn();
-    // Only messages that are produced after the command has found the end are printed, so this repeats.
+    // The consumer may need some time to reach the end of the topic. It then receives new messages.
     wait_for("the end of consume", LONG, async || {
         cluster.produce("cli-consume", [Message::of("new")]).await;
         consume.ended().is_some()
@@ -69,7 +69,7 @@ async fn consume_starts_at_the_end_by_default_and_stops_after_a_count_or_timeout
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_closed_pipe_ends_a_command_without_an_error() {
+async fn a_closed_pipe_ends_a_command_silently() {
     let cluster = Cluster::start().await;
     cluster.create("com.udacity.streams.clickevents.head", 1).await;
     cluster.produce("com.udacity.streams.clickevents.head", (0..50_000).map(|n| Message::of(n.to_string()))).await;
@@ -80,7 +80,7 @@ async fn a_closed_pipe_ends_a_command_without_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lists_can_be_printed_as_json() {
+async fn lists_are_printed_as_json() {
     let cluster = Cluster::start().await;
     cluster.create("com.udacity.streams.clickevents.popular", 2).await;
     let json = async |args: &[&str]| {
@@ -146,7 +146,7 @@ async fn mistakes_are_reported_in_one_line_and_by_the_exit_code() {
     }
 }
 
-/// Starts a worker of the example `filter` and waits for its assignment.
+/// Starts a worker of the example `filter`, and waits until its partitions have been assigned.
 async fn worker(cluster: &Cluster) -> Process {
     let mut worker = program(cluster).args(["worker"]).spawn();
     worker.wait_for_line("assigned: com.udacity").await;
@@ -154,26 +154,26 @@ async fn worker(cluster: &Cluster) -> Process {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_one_interrupt_drains_and_a_second_ends_at_once() {
+async fn embedded_one_interrupt_drains_and_a_second_exits_immediately() {
     let mut cluster = Cluster::durable().await;
     let worker_one = worker(&cluster).await;
     worker_one.interrupt();
     let ended = worker_one.wait().await.success();
-    assert!(ended.errors().contains("draining; press again to end at once"), "{}", ended.errors());
-    // With unfinished work and no broker, a drain does not end soon.
+    assert!(ended.errors().contains("draining; press Ctrl-C again to exit immediately"), "{}", ended.errors());
+    // With events in progress and no broker, the worker cannot drain.
     let mut worker_two = worker(&cluster).await;
     let click = r#"{"email":"a","timestamp":"b","uri":"/","number":100}"#;
     cluster.produce("com.udacity.streams.clickevents", (0..20_000).map(|_| Message::of(click))).await;
     cluster.stop_broker();
     worker_two.wait_for_line("the broker is unavailable").await;
     worker_two.interrupt();
-    worker_two.wait_for_line("draining; press again").await;
+    worker_two.wait_for_line("draining; press Ctrl-C again").await;
     worker_two.interrupt();
     worker_two.wait().await.expect_code(130);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_an_interrupt_ends_a_worker_that_waits_for_the_broker() {
+async fn embedded_an_interrupt_while_waiting_for_the_broker_exits_with_success() {
     let dir = tempfile::tempdir().unwrap();
     let waiting = Program::example("filter", dir.path()).args(["worker", "--broker", "127.0.0.1:1"]);
     let mut waiting = waiting.spawn();
@@ -183,7 +183,7 @@ async fn embedded_an_interrupt_ends_a_worker_that_waits_for_the_broker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn json_logs_are_written_to_stderr_only() {
+async fn logs_are_json_on_request_and_separate_from_data() {
     let cluster = Cluster::start().await;
     cluster.create("com.udacity.streams.clickevents.json", 1).await;
     let args = ["worker", "--until-idle", "500ms", "--log-format", "json", "--quiet", "--loglevel", "info"];
@@ -196,13 +196,13 @@ async fn json_logs_are_written_to_stderr_only() {
     }
 }
 
-/// Returns the example `tables`, on the cluster.
+/// Returns an example with tables, connected to the cluster.
 fn tables(cluster: &Cluster, version: u32) -> Program {
     let version = version.to_string();
     Program::example("tables", cluster.dir("tables")).on(cluster).setting("version", &version)
 }
 
-/// Runs the example's worker until all events are processed, and returns the sorted lines that it printed.
+/// Runs its worker until all messages are read, and returns its printed lines, sorted.
 async fn sum_up(cluster: &Cluster, version: u32) -> Vec<String> {
     let ended = tables(cluster, version).args(["worker", "--until-idle", "1s"]).run().await.success();
     let mut lines = ended.stdout;
@@ -210,6 +210,7 @@ async fn sum_up(cluster: &Cluster, version: u32) -> Vec<String> {
     lines
 }
 
+/// Runs a command that removes items, and returns `what` and `name` of each.
 async fn rows(program: Program, args: &[&str]) -> Vec<String> {
     let ended = program.args(args.iter().copied()).args(["--yes", "--json"]).run().await.success();
     let row = |row: &Value| format!("{} {}", row["what"].as_str().unwrap(), row["name"].as_str().unwrap());
@@ -217,8 +218,8 @@ async fn rows(program: Program, args: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_reset_and_clean_versions_remove_state_groups_and_topics() {
-    // On a shared Kafka, `clean-versions` would also find the versions of other test runs.
+async fn embedded_reset_and_clean_versions_remove_state_topics_and_groups() {
+    // On a shared Kafka, the state of other users of the example would count as an older version.
     let cluster = Cluster::durable().await;
     let clicks = "com.udacity.streams.clickevents";
     cluster.create(clicks, 2).await;

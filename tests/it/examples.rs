@@ -4,7 +4,6 @@ mod classics;
 mod state;
 
 use serde_json::{Value, json};
-
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::harness::{Cluster, Message, Program};

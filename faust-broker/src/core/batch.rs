@@ -48,7 +48,6 @@ pub struct Header {
 impl Header {
     /// Decodes the header at the start of `bytes`. Returns `None` if it is not a version 2 batch or the header is
     /// incomplete.
-    #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let head: &[u8; HEADER_LEN] = bytes.first_chunk()?;
         let size = usize::try_from(int32(head, 8)).ok()?.checked_add(LENGTH_END)?;
@@ -70,39 +69,33 @@ impl Header {
     }
 
     /// Returns the offset of the last record.
-    #[must_use]
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 
     /// Returns the sequence number of the last record. Sequence numbers wrap from `i32::MAX` to 0.
-    #[must_use]
     pub fn last_sequence(&self) -> i32 {
         let last = (i64::from(self.base_sequence) + i64::from(self.last_offset_delta)) & i64::from(i32::MAX);
         i32::try_from(last).expect("31 bits fit")
     }
 
     /// Returns true if the records are compressed. This broker does not decompress them.
-    #[must_use]
     pub fn is_compressed(&self) -> bool {
         self.attributes & COMPRESSION != 0
     }
 
     /// Returns true if the batch belongs to a transaction.
-    #[must_use]
     pub fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0
     }
 
     /// Returns true if the timestamp of every record is the time at which the broker stored the batch.
-    #[must_use]
     pub fn has_append_time(&self) -> bool {
         self.attributes & LOG_APPEND_TIME != 0
     }
 
     /// Returns the delete horizon of a compacted batch: the time from which its tombstones may be removed, in
     /// milliseconds since the Unix epoch.
-    #[must_use]
     pub fn delete_horizon_ms(&self) -> Option<i64> {
         (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
@@ -169,7 +162,6 @@ impl Batch {
     }
 
     /// Returns the decoded header.
-    #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }

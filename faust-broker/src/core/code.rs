@@ -105,14 +105,12 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Returns the error code in the protocol.
-    #[must_use]
     pub fn code(self) -> i16 {
         self as i16
     }
 }
 
 /// Returns the error code of a result in the protocol, 0 for success.
-#[must_use]
 pub fn code_of<T>(outcome: &Result<T, ErrorCode>) -> i16 {
     outcome.as_ref().err().map_or(0, |code| code.code())
 }

@@ -50,7 +50,6 @@ pub enum GroupState {
 
 impl GroupState {
     /// Returns the name of the state, as in Kafka.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Empty => "Empty",

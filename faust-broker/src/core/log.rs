@@ -4,7 +4,8 @@ mod compaction;
 mod keys;
 mod sweep;
 
-use std::{collections::VecDeque, io};
+use std::collections::VecDeque;
+use std::io;
 
 use bytes::Bytes;
 
@@ -13,10 +14,9 @@ use crate::core::config::TopicConfig;
 use crate::core::log::compaction::Pass;
 pub(crate) use crate::core::log::compaction::Step;
 use crate::core::producer_state::Producers;
-use crate::core::records;
 use crate::core::segment::Segment;
 use crate::core::storage::{LogStorage, PartitionId};
-use crate::core::{ErrorCode, LEADER_EPOCH};
+use crate::core::{ErrorCode, LEADER_EPOCH, records};
 
 /// Time after which the state of an inactive idempotent producer expires, as in Kafka.
 const PRODUCER_EXPIRY_MS: i64 = 24 * 60 * 60 * 1000;

@@ -1,6 +1,8 @@
 //! The storage interface for batches and changes: in memory here, on disk in `crate::disk`.
 
-use std::{fmt::Debug, io, ops::Range};
+use std::fmt::Debug;
+use std::io;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 

@@ -76,19 +76,16 @@ impl Topic {
     }
 
     /// Returns the topic id, which is never reused.
-    #[must_use]
     pub fn id(&self) -> u128 {
         self.id
     }
 
     /// Returns the number of partitions. They are numbered from 0.
-    #[must_use]
     pub fn partitions(&self) -> i32 {
         i32::try_from(self.logs.len()).expect("at most 10000 partitions")
     }
 
     /// Returns the configurations that have been set; all others have their defaults.
-    #[must_use]
     pub fn configs(&self) -> &BTreeMap<String, String> {
         &self.configs
     }
@@ -155,13 +152,11 @@ impl Broker {
     }
 
     /// Returns the topic with this name.
-    #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.get(name)
     }
 
     /// Returns the name of the topic with this id.
-    #[must_use]
     pub fn topic_name(&self, id: u128) -> Option<&str> {
         self.topic_names.get(&id).map(String::as_str)
     }

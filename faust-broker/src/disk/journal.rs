@@ -1,10 +1,8 @@
 //! The journal of all changes other than records, one JSON object per line.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use crate::core::change::Change;
 use crate::error::Error;
@@ -67,7 +65,8 @@ impl Journal {
             text.push(b'\n');
         }
         let beside = self.path.with_extension("new");
-        let _ = fs::remove_file(&beside);
+        // Left by a rewrite that was interrupted; usually there is none.
+        drop(fs::remove_file(&beside));
         // The handle is opened before the rename, because no step after the rename may fail.
         let mut file = File::options().create_new(true).append(true).open(&beside)?;
         file.write_all(&text)?;

@@ -1,15 +1,14 @@
 //! The lock that allows only one broker per directory.
 
-use std::{
-    fs::{self, File, TryLockError},
-    net::SocketAddr,
-    path::Path,
-};
+use std::fs::{self, File, TryLockError};
+use std::net::SocketAddr;
+use std::path::Path;
 
 use crate::error::Error;
 
 /// The lock of a directory. The system releases it when the file is closed, even if the process is killed.
 #[derive(Debug)]
+#[must_use = "the directory is unlocked when the value is dropped"]
 pub(crate) struct Lock {
     _file: File,
 }

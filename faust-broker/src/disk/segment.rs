@@ -1,10 +1,8 @@
 //! The bytes of one segment in an append-only file.
 
-use std::{
-    fs::{self, File},
-    io::{self, IoSlice, Read, Seek, SeekFrom, Write},
-    path::PathBuf,
-};
+use std::fs::{self, File};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 

@@ -1,6 +1,7 @@
 //! Routing of requests: checks and decodes a frame, calls the API's handler, and encodes the response.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{

@@ -1,16 +1,12 @@
 //! State shared by all connections: the locked broker and the waiting requests.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::{
-    sync::{Notify, oneshot},
-    time,
-};
+use tokio::sync::{Notify, oneshot};
+use tokio::time;
 
 use crate::config::BrokerConfig;
 use crate::core::{Broker, Completed, Token};
@@ -115,7 +111,7 @@ impl State {
         for (token, completed) in self.broker.take_completed() {
             if let Some(waiting) = self.members.remove(&token) {
                 // Fails if the connection has been closed.
-                let _ = waiting.send(completed);
+                drop(waiting.send(completed));
             }
         }
     }

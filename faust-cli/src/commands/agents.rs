@@ -1,16 +1,16 @@
-//! `agents`: the agents of the app, their topics, and what they are for.
+//! `agents`: lists the agents of the app with their topics, sinks and descriptions.
 
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// Nothing to choose.
+/// Options of `agents`: none.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct AgentsArgs {}
 
 #[derive(Serialize)]
-struct Row {
+struct AgentRow {
     name: String,
     topics: Vec<String>,
     sinks: Vec<String>,
@@ -19,9 +19,9 @@ struct Row {
     line: u32,
 }
 
-pub(crate) fn run(_: Args, context: Context) -> Result<(), Failure> {
+pub(crate) fn run(_: AgentsArgs, context: Context) -> Result<(), Failure> {
     let (app, mut out) = context.build()?;
-    let rows: Vec<Row> = app.agents().into_iter().map(row).collect();
+    let rows: Vec<AgentRow> = app.agents().into_iter().map(row).collect();
     out.list(
         "Agents",
         &rows,
@@ -34,8 +34,8 @@ pub(crate) fn run(_: Args, context: Context) -> Result<(), Failure> {
     )
 }
 
-fn row(agent: faust_core::app::AgentInfo) -> Row {
-    Row {
+fn row(agent: faust_core::app::AgentInfo) -> AgentRow {
+    AgentRow {
         name: agent.name.to_string(),
         topics: agent.topics.iter().map(ToString::to_string).collect(),
         sinks: agent.sinks.iter().map(ToString::to_string).collect(),

@@ -1,4 +1,4 @@
-//! `broker`: the embedded broker alone, for workers that come and go.
+//! `broker`: runs only the embedded broker, so that workers can start and stop independently of it.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::signals::Signals;
 
-/// Nothing to choose: the settings say where its data lies and which port it would like.
+/// Options of `broker`: none. The settings determine its data directory and preferred port.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct BrokerArgs {}
 
-pub(crate) async fn run(_: Args, mut context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(_: BrokerArgs, mut context: Context) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let settings = context.resolve()?.settings;
     if let Some(url @ BrokerUrl::Kafka(_)) = &settings.broker {
         return Err(Failure::error(format!(
-            "`broker` runs the embedded broker, but the setting `broker` names another one ({url}): unset it"
+            "`broker` runs the embedded broker, but the setting `broker` names another broker ({url}): unset it"
         )));
     }
     let connection = Connection::host(&settings, HostKind::Broker).await?;
     if !connection.is_host() {
         let place = connection.describe();
-        return Err(Failure::error(format!("a broker of app `{}` runs already: {place}", settings.id)));
+        return Err(Failure::error(format!("a broker of app `{}` is already running: {place}", settings.id)));
     }
     connection.notices().iter().for_each(|notice| context.out.note(notice));
-    // The address is the data of this command: `FAUST_BROKER=$(app broker | head -1)`.
+    // The address is the only data that this command prints: `FAUST_BROKER=$(app broker | head -1)`.
     context.out.text(connection.bootstrap())?;
     signals.next().await;
-    context.out.note("the broker stops; what it was given is kept");
+    context.out.note("the broker is shutting down; its data is kept");
     Ok(connection.close(None, Duration::ZERO).await?)
 }

@@ -1,4 +1,5 @@
-//! `clean-versions`: removes what older versions of the app have left on this machine and on the broker.
+//! `clean-versions`: removes the state of older versions of the app from this machine, and their topics and groups from
+//! the broker.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,19 +12,19 @@ use faust_core::time::parse_duration;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::removal::{Consent, Removal, without_members};
+use crate::removal::{Consent, Removal, ensure_no_members};
 
-/// Whether to ask.
+/// Options of `clean-versions`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
+pub(crate) struct CleanVersionsArgs {
     #[command(flatten)]
     consent: Consent,
-    /// Give up when the broker does not answer in this time
+    /// Fail if the broker does not respond within this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 
-pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: CleanVersionsArgs, mut context: Context) -> Result<(), Failure> {
     let mut client = Client::find(context.resolve()?, args.timeout, &context.out).await?;
     let settings = client.settings.clone();
     let (app, mut out) = context.unchecked();
@@ -37,24 +38,24 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
     removal.state.retain(|state| is_older(&state.version()));
     for group in groups.keys() {
         if let Some(version) = version_of_group(&settings.id, group).filter(is_older) {
-            without_members(group, &groups, &settings)?;
+            ensure_no_members(group, &groups, &settings)?;
             removal.groups.push((version, group.clone()));
         }
     }
-    let (ours, doubtful) = older_topics(&plan, &settings, topics.into_keys());
+    let (ours, ambiguous) = older_topics(&plan, &settings, topics.into_keys());
     removal.topics = ours;
-    if !doubtful.is_empty() {
+    if !ambiguous.is_empty() {
         out.note(format!(
-            "left alone, since they may be of another app whose id begins with `{}-`: {}; delete them by hand if they are of version 1",
+            "not removed, because they may belong to another app whose id begins with `{}-`: {}; if they belong to version 1 of this app, delete them manually",
             settings.id,
-            doubtful.join(", ")
+            ambiguous.join(", ")
         ));
     }
     removal.carry_out(&args.consent, Some(client), &mut out).await
 }
 
-/// The topics of older versions, and those that may be of version 1: its names have no mark, so for certain it had only
-/// those that the app would still give.
+/// Returns the topics of older versions, and the topics that may belong to version 1. Topic names of version 1 contain
+/// no version, so a topic certainly belongs to it only if the app would still give it that name.
 fn older_topics(
     plan: &Plan,
     settings: &Settings,
@@ -64,13 +65,13 @@ fn older_topics(
     let group = settings.group();
     let first = |topic: &str| topic.strip_prefix(group.as_str()).map(|rest| format!("{}{rest}", settings.id));
     let firsts: BTreeSet<String> = plan.own_topics().into_iter().filter_map(first).collect();
-    let (mut ours, mut doubtful) = (Vec::new(), Vec::new());
+    let (mut ours, mut ambiguous) = (Vec::new(), Vec::new());
     for topic in topics.filter(|topic| !current.contains(topic.as_str())) {
         match version_of_topic(&settings.id, &topic) {
-            Some(1) if settings.version > 1 && !firsts.contains(&topic) => doubtful.push(topic),
+            Some(1) if settings.version > 1 && !firsts.contains(&topic) => ambiguous.push(topic),
             Some(version) if version < settings.version => ours.push((version, topic)),
             _ => {}
         }
     }
-    (ours, doubtful)
+    (ours, ambiguous)
 }

@@ -1,21 +1,21 @@
-//! `completion SHELL`: a script for the shell, made from the same description as the help.
+//! `completion SHELL`: prints a completion script for a shell, generated from the definition of the command line.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// For which shell.
+/// Options of `completion`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    /// The shell that will read it
+pub(crate) struct CompletionArgs {
+    /// Shell to print the script for
     shell: Shell,
 }
 
-pub(crate) fn run(args: &Args, mut context: Context) -> Result<(), Failure> {
+pub(crate) fn run(args: &CompletionArgs, mut command_line: Command, mut context: Context) -> Result<(), Failure> {
+    let program = command_line.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), crate::program(), &mut script);
+    clap_complete::generate(args.shell, &mut command_line, program, &mut script);
     context.out.text(String::from_utf8_lossy(&script))
 }

@@ -1,4 +1,4 @@
-//! `consume TOPIC`: prints the messages of a topic, one a line.
+//! `consume TOPIC`: prints the messages of a topic, one per line.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,31 +17,31 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// How often the timeout is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// What a partition may take to be read to its end, beside the timeout.
+/// Interval at which the timeout is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time to read all partitions to their ends, in addition to the timeout.
 const FIRST_READ: Duration = Duration::from_secs(10);
 
-/// What to read, and how much of it.
+/// Options of `consume`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    /// The topic to read
+pub(crate) struct ConsumeArgs {
+    /// Topic to read
     topic: String,
-    /// Begin with the oldest message instead of what comes from now on
+    /// Start with the oldest message instead of new messages only
     #[arg(long)]
     from_beginning: bool,
-    /// End after so many messages
+    /// Exit after this number of messages
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// Print each message's key and a tab before it; for a windowed table's changelog, the window is behind the key
+    /// Print the key and a tab before each message; in the changelog of a windowed table, the window follows the key
     #[arg(long)]
     keys: bool,
-    /// End when no message has come for this long; with -n and fewer messages that is a failure
+    /// Exit when no message has arrived for this time; with -n and fewer messages, this is an error
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 
-/// What is said of a message with `--json`.
+/// A message as printed with `--json`.
 #[derive(Serialize)]
 struct Line<'a> {
     topic: &'a str,
@@ -55,25 +55,25 @@ struct Line<'a> {
     headers: Vec<(String, Option<String>)>,
 }
 
-pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: ConsumeArgs, mut context: Context) -> Result<(), Failure> {
     let mut client = Client::find(context.resolve()?, args.timeout, &context.out).await?;
     let (app, mut out) = context.unchecked();
     let Some(partitions) = partitions(&args, &mut client, &out).await? else {
-        return over(&args, 0);
+        return timed_out(&args, 0);
     };
     let windows = if args.keys || out.json { windows(&args.topic, app).await } else { None };
     let start = if args.from_beginning { StartAt::Earliest } else { StartAt::Latest };
     let from = (0..partitions).map(|partition| (TopicPartition::new(args.topic.as_str(), partition), start)).collect();
     let mut reader = client.transport.read(from)?;
-    let (mut printed, mut silence) = (0, Silence::new(args.timeout, partitions));
+    let (mut printed, mut timer) = (0, IdleTimer::new(args.timeout, partitions));
     while args.count.is_none_or(|count| printed < count) {
-        // Printed lines are kept back only while more are already there.
+        // Printed lines stay buffered only while more messages are available at once.
         let read = match reader.next(Duration::from_millis(1)).await {
             Ok(None) => {
                 out.flush()?;
-                match silence.left() {
-                    Some(Duration::ZERO) => return over(&args, printed),
-                    left => reader.next(left.map_or(LOOK, |left| left.min(LOOK))).await,
+                match timer.left() {
+                    Some(Duration::ZERO) => return timed_out(&args, printed),
+                    left => reader.next(left.map_or(CHECK_INTERVAL, |left| left.min(CHECK_INTERVAL))).await,
                 }
             }
             read => read,
@@ -82,9 +82,9 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
             Ok(Some(Read::Message(partition, message))) => {
                 print(&mut out, &args, windows, &partition, &message)?;
                 printed += 1;
-                silence.broken();
+                timer.restart();
             }
-            Ok(Some(Read::End(partition))) => silence.end_of(partition.partition),
+            Ok(Some(Read::End(partition))) => timer.reached_end(partition.partition),
             Ok(None) => {}
             Err(error) => client.after(error).await?,
         }
@@ -92,48 +92,50 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
     out.flush()
 }
 
-/// The windows of the table that the topic keeps, if it does: they are part of its keys. An app with faults still wants
-/// to see its topics, so then there are none.
+/// Returns the window of the table if the topic is the changelog of a windowed table: its keys contain windows. Returns
+/// `None` if the app has faults, because its topics can be read even so.
 async fn windows(topic: &str, app: AppBuilder) -> Option<WindowSpec> {
     let plan = app.build().ok()?.plan().await.ok()?;
     plan.tables().find(|table| table.changelog() == topic)?.window()
 }
 
-/// How long no message has come. Counts from when all partitions have been read to their ends: a broker that takes its
-/// time to deliver what it has is not silent.
-struct Silence {
+/// Timer for `--timeout`. It restarts when all partitions have been read to their ends, so that a broker that is slow to
+/// deliver existing messages does not cause a timeout.
+struct IdleTimer {
     timeout: Option<Duration>,
     since: Instant,
     unread: BTreeSet<i32>,
 }
 
-impl Silence {
+impl IdleTimer {
     fn new(timeout: Option<Duration>, partitions: i32) -> Self {
         Self { timeout, since: Instant::now(), unread: (0..partitions).collect() }
     }
 
-    fn broken(&mut self) {
+    /// Restarts the timer after a message.
+    fn restart(&mut self) {
         self.since = Instant::now();
     }
 
-    fn end_of(&mut self, partition: i32) {
+    /// Records that a partition has been read to its end.
+    fn reached_end(&mut self, partition: i32) {
         if self.unread.remove(&partition) && self.unread.is_empty() {
             self.since = Instant::now();
         }
     }
 
-    /// What is left of the timeout; nothing without one.
+    /// Returns the time left until the timeout, or `None` if there is no timeout.
     fn left(&self) -> Option<Duration> {
-        let patience = if self.unread.is_empty() { Duration::ZERO } else { FIRST_READ };
-        self.timeout.map(|timeout| (timeout + patience).saturating_sub(self.since.elapsed()))
+        let extra = if self.unread.is_empty() { Duration::ZERO } else { FIRST_READ };
+        self.timeout.map(|timeout| (timeout + extra).saturating_sub(self.since.elapsed()))
     }
 }
 
-/// How many partitions the topic has; waits for the topic, as long as `--timeout` allows.
-async fn partitions(args: &Args, client: &mut Client, out: &Output) -> Result<Option<i32>, Failure> {
+/// Returns the number of partitions of the topic. Waits until the topic exists, and returns `None` after `--timeout`.
+async fn partitions(args: &ConsumeArgs, client: &mut Client, out: &Output) -> Result<Option<i32>, Failure> {
     let admin = client.transport.admin()?;
     let began = Instant::now();
-    let mut told = false;
+    let mut reported = false;
     loop {
         let names = Some(vec![args.topic.clone()]);
         let found = client.retry(|| admin.topics(names.clone())).await?;
@@ -143,16 +145,16 @@ async fn partitions(args: &Args, client: &mut Client, out: &Output) -> Result<Op
         if args.timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
             return Ok(None);
         }
-        if !told {
-            told = true;
+        if !reported {
+            reported = true;
             out.note(format!("topic `{}` does not exist yet; waiting for it", args.topic));
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 }
 
-/// The end by `--timeout`: what was promised with `-n` is missing, or nothing was.
-fn over(args: &Args, printed: u64) -> Result<(), Failure> {
+/// Returns the result of the command after `--timeout`: an error if `-n` asked for more messages than were printed.
+fn timed_out(args: &ConsumeArgs, printed: u64) -> Result<(), Failure> {
     match args.count {
         Some(count) if printed < count => {
             Err(Failure::error(format!("timed out after {printed} of {count} messages of topic `{}`", args.topic)))
@@ -161,9 +163,10 @@ fn over(args: &Args, printed: u64) -> Result<(), Failure> {
     }
 }
 
+/// Prints a message.
 fn print(
     out: &mut Output,
-    args: &Args,
+    args: &ConsumeArgs,
     windows: Option<WindowSpec>,
     partition: &TopicPartition,
     message: &OwnedMessage,
@@ -193,7 +196,7 @@ fn print(
     }
 }
 
-/// A key of a windowed table's changelog ends with the start of its window.
+/// Splits a key of a windowed table's changelog, which ends with the start of its window.
 fn key_and_window(key: Option<&[u8]>, windows: Option<WindowSpec>) -> (Option<&[u8]>, Option<Window>) {
     match (windows, key.and_then(split_changelog_key)) {
         (Some(windows), Some((key, start))) => {

@@ -1,4 +1,4 @@
-//! `model NAME`: the fields of a record, their types and defaults.
+//! `model NAME`: lists the fields of a record with their types, defaults and rules.
 
 use faust_core::codec::record::{FieldDef, ModelDef, models};
 use faust_core::config::closest;
@@ -7,15 +7,15 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// Which record.
+/// Options of `model`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    /// A name from `models`
+pub(crate) struct ModelArgs {
+    /// Name of the record; `models` lists all names
     name: String,
 }
 
 #[derive(Serialize)]
-struct Row {
+struct FieldRow {
     field: String,
     #[serde(rename = "type")]
     type_name: String,
@@ -25,21 +25,21 @@ struct Row {
     help: &'static str,
 }
 
-pub(crate) fn run(args: &Args, mut context: Context) -> Result<(), Failure> {
+pub(crate) fn run(args: &ModelArgs, mut context: Context) -> Result<(), Failure> {
     let model = find(&args.name, &models()).map_err(Failure::Error)?;
     let fields = model.fields.iter().map(|field| row("", field));
     let variants = model.variants.iter().flat_map(|variant| {
-        let head = Row::variant(variant.name, variant.help);
+        let head = FieldRow::variant(variant.name, variant.help);
         std::iter::once(head).chain(variant.fields.iter().map(|field| row(&format!("{}.", variant.name), field)))
     });
-    let rows: Vec<Row> = fields.chain(variants).collect();
+    let rows: Vec<FieldRow> = fields.chain(variants).collect();
     context.out.list(
         model.name,
         &rows,
         &[
             ("field", |row| row.field.clone()),
             ("type", |row| row.type_name.clone()),
-            // As in Faust, a star says that the field has to be there.
+            // As in Faust, a star marks a required field.
             ("default", |row| row.default.unwrap_or(if row.required { "*" } else { "" }).to_owned()),
             ("rule", |row| row.rule.unwrap_or_default().to_owned()),
             ("help", |row| row.help.to_owned()),
@@ -55,8 +55,8 @@ fn find(name: &str, models: &[&'static ModelDef]) -> Result<&'static ModelDef, S
     })
 }
 
-fn row(prefix: &str, field: &FieldDef) -> Row {
-    Row {
+fn row(prefix: &str, field: &FieldDef) -> FieldRow {
+    FieldRow {
         field: format!("{prefix}{}", field.name),
         type_name: field.type_name.to_owned(),
         required: field.required,
@@ -66,7 +66,7 @@ fn row(prefix: &str, field: &FieldDef) -> Row {
     }
 }
 
-impl Row {
+impl FieldRow {
     fn variant(name: &str, help: &'static str) -> Self {
         Self {
             field: name.to_owned(),

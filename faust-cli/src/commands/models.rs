@@ -1,4 +1,4 @@
-//! `models`: the records of the program.
+//! `models`: lists the records of the program.
 
 use faust_core::codec::record::{ModelDef, models};
 use serde::Serialize;
@@ -6,18 +6,18 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// Nothing to choose.
+/// Options of `models`: none.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct ModelsArgs {}
 
 #[derive(Serialize)]
-struct Row {
+struct ModelRow {
     name: &'static str,
     help: &'static str,
 }
 
-pub(crate) fn run(_: Args, mut context: Context) -> Result<(), Failure> {
-    let row = |model: &ModelDef| Row { name: model.name, help: model.help };
-    let rows: Vec<Row> = models().into_iter().map(row).collect();
+pub(crate) fn run(_: ModelsArgs, mut context: Context) -> Result<(), Failure> {
+    let row = |model: &ModelDef| ModelRow { name: model.name, help: model.help };
+    let rows: Vec<ModelRow> = models().into_iter().map(row).collect();
     context.out.list("Models", &rows, &[("name", |row| row.name.to_owned()), ("help", |row| row.help.to_owned())])
 }

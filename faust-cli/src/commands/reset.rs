@@ -1,4 +1,5 @@
-//! `reset`: removes the tables that this machine keeps; with `--topics`, all that lets the app go on where it was.
+//! `reset`: removes the local state of the tables; with `--topics`, also the topics and the group from which the app
+//! would resume.
 
 use std::time::Duration;
 
@@ -11,26 +12,26 @@ use faust_core::time::parse_duration;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::removal::{Consent, Removal, without_members};
+use crate::removal::{Consent, Removal, ensure_no_members};
 
-/// How far to go back.
+/// Options of `reset`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    /// Start over: also delete the app's changelogs, repartition topics and committed offsets. Topics that others fill
-    /// or read and dead letters stay
+pub(crate) struct ResetArgs {
+    /// Also delete the changelogs, repartition topics and committed offsets, so that the app starts over. All other
+    /// topics are kept, including the dead letters
     #[arg(long)]
     topics: bool,
     #[command(flatten)]
     consent: Consent,
-    /// Give up when the broker does not answer in this time
+    /// Fail if the broker does not respond within this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 
-pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: ResetArgs, mut context: Context) -> Result<(), Failure> {
     let resolved = context.resolve()?;
     let settings = resolved.settings.clone();
-    // Until the end no worker starts in these directories.
+    // The locks prevent workers from starting in these directories until the command has completed.
     let _workers = WorkerDir::take_all(&settings.datadir)?;
     let mut removal = Removal { state: LocalState::find(&settings.datadir)?, ..Removal::default() };
     removal.state.retain(|state| state.version() == settings.version);
@@ -40,13 +41,13 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
     };
     let (app, mut out) = context.unchecked();
     if let Some(client) = &mut client {
-        on_the_broker(&mut removal, app, &settings, client).await?;
+        add_broker_state(&mut removal, app, &settings, client).await?;
     }
     removal.carry_out(&args.consent, client, &mut out).await
 }
 
-/// Adds what the broker has of this app and version.
-async fn on_the_broker(
+/// Adds the group and the topics that the broker holds for this version of the app.
+async fn add_broker_state(
     removal: &mut Removal,
     app: AppBuilder,
     settings: &Settings,
@@ -56,7 +57,7 @@ async fn on_the_broker(
     let admin = client.transport.admin()?;
     let (group, version) = (settings.group(), settings.version);
     let groups = client.retry(|| admin.groups()).await?;
-    without_members(&group, &groups, settings)?;
+    ensure_no_members(&group, &groups, settings)?;
     if groups.contains_key(&group) {
         removal.groups.push((version, group));
     }

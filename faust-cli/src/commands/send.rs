@@ -1,4 +1,4 @@
-//! `send TOPIC VALUE`: puts messages into a topic.
+//! `send TOPIC VALUE`: sends messages to a topic.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -8,44 +8,44 @@ use faust_core::message::Headers;
 use faust_core::time::{Timestamp, parse_duration};
 use faust_core::transport::{self, Delivery, NewTopic, Outgoing, Sink, SinkTopic};
 
-use crate::args::pair;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::global::pair;
 use crate::output::Output;
 
-/// What to send, and where to.
+/// Options of `send`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    /// The topic to send to
+pub(crate) struct SendArgs {
+    /// Topic to send to
     topic: String,
-    /// The message, as given; `-` sends each line of standard input
+    /// Message to send unchanged; `-` sends each line of standard input as a message
     value: String,
-    /// The key, which chooses the partition
+    /// Key, which determines the partition unless --partition is given
     #[arg(short, long)]
     key: Option<String>,
-    /// A header; may be given several times
+    /// Header; may be repeated
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = pair)]
     headers: Vec<(String, String)>,
-    /// The partition, whatever the key says
+    /// Partition to send to, regardless of the key
     #[arg(long, value_name = "N")]
     partition: Option<i32>,
-    /// The message's own time, in milliseconds since 1970
+    /// Timestamp of the message, in milliseconds since the Unix epoch
     #[arg(long, value_name = "MS")]
     timestamp: Option<i64>,
-    /// Send it so many times
+    /// Number of times to send the message
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     repeat: u64,
-    /// Give up after this long
+    /// Fail if the messages are not delivered within this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 
-pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: SendArgs, mut context: Context) -> Result<(), Failure> {
     let timeout = args.timeout;
     let work = async {
         let mut client = Client::find(context.resolve()?, timeout, &context.out).await?;
-        let partitions = existing(&mut client, &context.out, &args.topic).await?;
+        let partitions = ensure_topic(&mut client, &context.out, &args.topic).await?;
         if let Some(partition) = args.partition.filter(|partition| !(0..partitions).contains(partition)) {
             let topic = &args.topic;
             return Err(Failure::error(format!(
@@ -58,15 +58,15 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
     let sent = match timeout {
         Some(timeout) => tokio::time::timeout(timeout, work)
             .await
-            .map_err(|_| Failure::error(format!("not everything was delivered within {timeout:?}")))??,
+            .map_err(|_| Failure::error(format!("not all messages were delivered within {timeout:?}")))??,
         None => work.await?,
     };
     context.out.note(format!("sent {sent} message{} to `{}`", if sent == 1 { "" } else { "s" }, args.topic));
     Ok(())
 }
 
-/// The topic's partition count; a missing topic is created where the settings allow it.
-async fn existing(client: &mut Client, out: &Output, topic: &str) -> Result<i32, Failure> {
+/// Returns the number of partitions of the topic. Creates the topic if it does not exist and the settings allow it.
+async fn ensure_topic(client: &mut Client, out: &Output, topic: &str) -> Result<i32, Failure> {
     let admin = client.transport.admin()?;
     let names = Some(vec![topic.to_owned()]);
     let found = client.retry(|| admin.topics(names.clone())).await?;
@@ -89,7 +89,8 @@ async fn existing(client: &mut Client, out: &Output, topic: &str) -> Result<i32,
     Ok(new.partitions)
 }
 
-async fn send_all(args: &Args, client: &Client) -> Result<u64, Failure> {
+/// Sends all messages, waits until they are delivered, and returns their number.
+async fn send_all(args: &SendArgs, client: &Client) -> Result<u64, Failure> {
     let sink = client.transport.sink()?;
     let topic = sink.topic(&args.topic)?;
     let delivery = Delivery::new();
@@ -113,7 +114,7 @@ async fn send_all(args: &Args, client: &Client) -> Result<u64, Failure> {
     Ok(sent)
 }
 
-/// Standard input by lines, read on a thread of its own, because nothing can interrupt such a read.
+/// Returns the lines of standard input. A separate thread reads them, because a blocking read cannot be cancelled.
 fn lines() -> tokio::sync::mpsc::Receiver<std::io::Result<String>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(1024);
     std::thread::spawn(move || {
@@ -126,8 +127,9 @@ fn lines() -> tokio::sync::mpsc::Receiver<std::io::Result<String>> {
     receiver
 }
 
+/// Enqueues a message, and waits while the queue of the producer is full.
 async fn send(
-    args: &Args,
+    args: &SendArgs,
     value: &[u8],
     sink: &dyn Sink,
     topic: &dyn SinkTopic,

@@ -1,4 +1,4 @@
-//! `tables`: the tables of the app, what they hold, and which topic keeps them.
+//! `tables`: lists the tables of the app with their types, windows, changelogs and agents.
 
 use faust_core::plan::TablePlan;
 use serde::Serialize;
@@ -6,12 +6,12 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// Nothing to choose.
+/// Options of `tables`: none.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct TablesArgs {}
 
 #[derive(Serialize)]
-struct Row {
+struct TableRow {
     name: String,
     key: String,
     value: String,
@@ -22,10 +22,10 @@ struct Row {
     help: String,
 }
 
-pub(crate) async fn run(_: Args, context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(_: TablesArgs, context: Context) -> Result<(), Failure> {
     let (app, mut out) = context.build()?;
     let plan = app.plan().await?;
-    let rows: Vec<Row> = plan.tables().map(row).collect();
+    let rows: Vec<TableRow> = plan.tables().map(row).collect();
     out.list(
         "Tables",
         &rows,
@@ -42,8 +42,8 @@ pub(crate) async fn run(_: Args, context: Context) -> Result<(), Failure> {
     )
 }
 
-fn row(table: &TablePlan) -> Row {
-    Row {
+fn row(table: &TablePlan) -> TableRow {
+    TableRow {
         name: table.name().to_owned(),
         key: without_paths(table.key_type()),
         value: without_paths(table.value_type()),
@@ -55,7 +55,7 @@ fn row(table: &TablePlan) -> Row {
     }
 }
 
-/// A type as one writes it: `Vec<Order>` for `alloc::vec::Vec<shop::Order>`.
+/// Removes the paths from a type name: returns `Vec<Order>` for `alloc::vec::Vec<shop::Order>`.
 fn without_paths(name: &str) -> String {
     let (mut text, mut rest) = (String::new(), name);
     while let Some(at) = rest.find(|c: char| !c.is_alphanumeric() && c != '_') {

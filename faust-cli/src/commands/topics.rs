@@ -1,4 +1,4 @@
-//! `topics`: what the broker has, and what it is to this app.
+//! `topics`: lists the topics of the broker and of the app with their partitions, messages and roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,23 +12,23 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// How long to wait.
+/// Options of `topics`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    /// Give up when the broker does not answer in this time
+pub(crate) struct TopicsArgs {
+    /// Fail if the broker does not respond within this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 
 #[derive(Serialize)]
-struct Row {
+struct TopicRow {
     topic: String,
     partitions: Option<i32>,
     messages: Option<i64>,
     role: Option<String>,
 }
 
-pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: TopicsArgs, mut context: Context) -> Result<(), Failure> {
     let mut client = Client::find(context.resolve()?, args.timeout, &context.out).await?;
     let (app, mut out) = context.unchecked();
     let admin = client.transport.admin()?;
@@ -36,13 +36,13 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
     let messages = client.messages(&topics).await?;
     let roles = roles(app, &out).await;
     let names: BTreeSet<&String> = topics.keys().chain(roles.keys()).collect();
-    let row = |name: &String| Row {
+    let row = |name: &String| TopicRow {
         topic: name.clone(),
         partitions: topics.get(name).copied(),
         messages: messages.get(name).copied(),
         role: roles.get(name).cloned(),
     };
-    let rows: Vec<Row> = names.into_iter().map(row).collect();
+    let rows: Vec<TopicRow> = names.into_iter().map(row).collect();
     out.list(
         "Topics",
         &rows,
@@ -55,13 +55,14 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Result<(), Failure>
     )
 }
 
-/// What each topic is to the app. An app with faults still wants to see its topics, so then there are none.
+/// Returns the role of each of the app's topics. If the app has faults, reports them and returns no roles, because the
+/// topics of the broker can be listed even so.
 async fn roles(app: AppBuilder, out: &Output) -> BTreeMap<String, String> {
     let plan = async { app.build()?.plan().await };
     match plan.await {
         Ok(plan) => plan.topics().map(|topic| (topic.name().to_owned(), topic.role().to_string())).collect(),
         Err(error) => {
-            out.note(format!("the app's own topics are not known: {error}"));
+            out.note(format!("the roles of topics are unknown, because the app has faults: {error}"));
             BTreeMap::new()
         }
     }

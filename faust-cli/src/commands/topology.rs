@@ -1,4 +1,4 @@
-//! `topology`: how topics and agents hang together, as a tree or for a drawing program.
+//! `topology`: shows the graph of topics, agents and tables as a tree, or in the format of Graphviz or Mermaid.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -9,13 +9,13 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// The form to print.
+/// Options of `topology`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    /// For Graphviz
+pub(crate) struct TopologyArgs {
+    /// Print the graph in the DOT language of Graphviz
     #[arg(long, conflicts_with = "mermaid")]
     dot: bool,
-    /// For Mermaid, as in Markdown
+    /// Print the graph as a Mermaid flowchart, for Markdown
     #[arg(long)]
     mermaid: bool,
 }
@@ -50,7 +50,7 @@ struct Stage {
     tables: Vec<String>,
 }
 
-pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: TopologyArgs, context: Context) -> Result<(), Failure> {
     let (app, mut out) = context.build()?;
     let plan = app.plan().await?;
     if out.json {
@@ -59,12 +59,13 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
     }
     let shown = shown(&plan);
     match args {
-        Args { dot: true, .. } => out.text(dot(&shown)),
-        Args { mermaid: true, .. } => out.text(mermaid(&shown)),
+        TopologyArgs { dot: true, .. } => out.text(dot(&shown)),
+        TopologyArgs { mermaid: true, .. } => out.text(mermaid(&shown)),
         _ => out.text(tree(&shown)),
     }
 }
 
+/// Extracts the graph from a plan.
 fn topology(plan: &Plan) -> Topology {
     let topics = plan.topics().map(|topic| Topic { name: topic.name().to_owned(), role: topic.role().to_string() });
     let stages = plan.stages().iter().map(|stage| Stage {
@@ -83,59 +84,67 @@ fn topology(plan: &Plan) -> Topology {
     Topology { topics: topics.collect(), tables: tables.collect(), stages: stages.collect() }
 }
 
-/// For people: the dead-letter topic, to which every stage may write, would only be in the way.
+/// Returns the graph without the dead-letter topic, to which every stage may write: its edges would obscure the graph.
 fn shown(plan: &Plan) -> Topology {
     let mut shown = topology(plan);
     shown.topics.retain(|topic| topic.role != TopicRole::DeadLetter.to_string());
     shown
 }
 
-/// Each source topic with what reads it, what those write, what reads that.
+/// Draws a tree for each source topic: its readers, the topics that they write to, the readers of those, and so on.
 fn tree(topology: &Topology) -> String {
     let (mut text, mut seen) = (String::new(), BTreeSet::new());
     let read = |topic: &&Topic| topology.stages.iter().any(|stage| stage.from.contains(&topic.name));
     let written = |topic: &Topic| topology.stages.iter().any(|stage| stage.to.contains(&topic.name));
-    // What nobody writes comes first; what is left then is read and written in a circle.
+    // Topics that no stage writes to are the roots. The topics that are not reached from them form cycles.
     let (inner, outer): (Vec<_>, Vec<_>) = topology.topics.iter().filter(read).partition(|topic| written(topic));
     for Topic { name, .. } in outer.into_iter().chain(inner) {
         if !seen.contains(name.as_str()) {
             _ = writeln!(text, "{name}");
-            branch(topology, name, "", &mut seen, &mut text);
+            write_readers(topology, name, "", &mut seen, &mut text);
         }
     }
     text
 }
 
-fn branch<'a>(topology: &'a Topology, topic: &'a str, indent: &str, seen: &mut BTreeSet<&'a str>, text: &mut String) {
-    // What hangs on a topic is drawn where it first occurs: an app may read what it writes, without end.
+/// Writes the readers of a topic, and below them the topics that they write to with their readers.
+fn write_readers<'a>(
+    topology: &'a Topology,
+    topic: &'a str,
+    indent: &str,
+    seen: &mut BTreeSet<&'a str>,
+    text: &mut String,
+) {
+    // The readers of a topic are drawn only where the topic first occurs, because the graph may have cycles.
     if !seen.insert(topic) {
         return;
     }
     let readers: Vec<&Stage> =
         topology.stages.iter().filter(|stage| stage.from.iter().any(|from| from == topic)).collect();
     for (index, stage) in readers.iter().enumerate() {
-        let (twig, deeper) = limb(index + 1 == readers.len());
+        let (child, deeper) = branch(index + 1 == readers.len());
         let name =
             if stage.kind == "forward" { format!("{} (forwards)", stage.name) } else { format!("@{}", stage.name) };
-        _ = writeln!(text, "{indent}{twig}{name}");
+        _ = writeln!(text, "{indent}{child}{name}");
         let tables = topology.tables.iter().filter(|table| stage.tables.contains(&table.name));
         for (index, table) in tables.enumerate() {
-            let (leaf, _) = limb(index + 1 == stage.tables.len() + stage.to.len());
+            let (leaf, _) = branch(index + 1 == stage.tables.len() + stage.to.len());
             _ = writeln!(text, "{indent}{deeper}{leaf}{}", table.title("table ", ", "));
         }
         for (index, to) in stage.to.iter().enumerate() {
-            let (leaf, below) = limb(index + 1 == stage.to.len());
+            let (leaf, below) = branch(index + 1 == stage.to.len());
             _ = writeln!(text, "{indent}{deeper}{leaf}{to}");
-            branch(topology, to, &format!("{indent}{deeper}{below}"), seen, text);
+            write_readers(topology, to, &format!("{indent}{deeper}{below}"), seen, text);
         }
     }
 }
 
-/// What stands before an item, and before what hangs on it.
-fn limb(last: bool) -> (&'static str, &'static str) {
+/// Returns the prefix of an item and the indentation of its children.
+fn branch(last: bool) -> (&'static str, &'static str) {
     if last { ("└─ ", "   ") } else { ("├─ ", "│  ") }
 }
 
+/// Draws the graph in the DOT language.
 fn dot(topology: &Topology) -> String {
     let mut text = "digraph topology {\n  rankdir=LR;\n".to_owned();
     for Topic { name, role } in &topology.topics {
@@ -157,6 +166,7 @@ fn dot(topology: &Topology) -> String {
     text + "}\n"
 }
 
+/// Draws the graph as a Mermaid flowchart.
 fn mermaid(topology: &Topology) -> String {
     let mut text = "flowchart LR\n".to_owned();
     let topic = |name: &str| topology.topics.iter().position(|topic| topic.name == name);
@@ -179,7 +189,7 @@ fn mermaid(topology: &Topology) -> String {
 }
 
 impl Table {
-    /// Its name, and its windows if it has any.
+    /// Returns the name of the table, followed by its window if it has one.
     fn title(&self, before: &str, between: &str) -> String {
         match &self.window {
             Some(window) => format!("{before}{}{between}{window}", self.name),
@@ -222,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_shows_who_reads_what_and_ends_where_it_comes_back() {
+    fn a_tree_shows_the_readers_of_each_topic_once() {
         let expected = "\
 clicks
 ├─ count/0 (forwards)
@@ -235,7 +245,7 @@ clicks
 ";
         let mut example = example();
         assert_eq!(tree(&example), expected);
-        // A topic of the app's own is drawn below its writer, and not again at the top.
+        // A topic that the app writes to is drawn below its writer, and not again at the top level.
         example.stages[1].to.push("more".to_owned());
         example.topics.push(Topic { name: "more".to_owned(), role: TopicRole::Source.to_string() });
         example.stages.push(Stage { from: vec!["more".to_owned()], to: vec![], ..example_stage("last") });
@@ -249,7 +259,7 @@ clicks
     }
 
     #[test]
-    fn the_drawings_have_every_node_and_arrow() {
+    fn dot_and_mermaid_contain_all_nodes_and_edges() {
         let dot = dot(&example());
         assert!(
             dot.contains(r#""topic:clicks" -> "stage:count/0";"#)

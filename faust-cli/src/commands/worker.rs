@@ -1,4 +1,4 @@
-//! `worker`: runs the app until it is stopped, has failed, or has nothing left to read.
+//! `worker`: runs the app until it is stopped, fails, or with `--until-idle` has nothing left to read.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,22 +9,22 @@ use faust_core::plan::{TablePlan, TopicPlan, TopicRole};
 use faust_core::time::parse_duration;
 use faust_core::worker::{Worker, WorkerOptions};
 
-use crate::context::{Context, ToRun};
+use crate::context::{Context, RunOptions};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::signals::Signals;
 
-/// When to end.
+/// Options of `worker`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    /// End with success when every partition has been read to its end and nothing has come for this long
+pub(crate) struct WorkerArgs {
+    /// Exit once all partitions have been read to their ends and no message has arrived for this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     until_idle: Option<Duration>,
 }
 
-pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: WorkerArgs, context: Context) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let ToRun { app, beside, log, out } = context.build_to_run()?;
+    let RunOptions { app, background, log, out } = context.build_to_run()?;
     let mut options =
         args.until_idle.map_or_else(WorkerOptions::default, |quiet| WorkerOptions::default().until_idle(quiet));
     if let Some(bar) = out.restore_bar() {
@@ -32,20 +32,20 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<(), Failure> {
     }
     let worker = tokio::select! {
         worker = app.start_with(options) => worker?,
-        // Nothing has begun that would have to be finished.
+        // Nothing has started yet, so there is nothing to drain.
         () = signals.next() => return Ok(()),
     };
     out.banner(&format!("Faust for Rust v{}", env!("CARGO_PKG_VERSION")), banner(&app, &worker, log));
     worker.description().notices.iter().for_each(|notice| out.note(notice));
-    let mut beside = pin!(beside(&worker));
+    let mut background = pin!(background(&worker));
     tokio::select! {
         ended = until_end(&worker, &mut signals, &out) => ended,
-        // Never the first to complete: a worker outlasts what is beside it.
-        () = async { beside.as_mut().await; std::future::pending().await } => unreachable!("it never completes"),
+        // This branch never completes: the worker keeps running when the background future is done.
+        () = async { background.as_mut().await; std::future::pending().await } => unreachable!("it never completes"),
     }
 }
 
-/// The first signal drains, the second ends at once.
+/// Waits until the worker stops. The first signal drains the worker, the second exits immediately.
 async fn until_end(worker: &Worker, signals: &mut Signals, out: &Output) -> Result<(), Failure> {
     let mut draining = false;
     loop {
@@ -56,14 +56,14 @@ async fn until_end(worker: &Worker, signals: &mut Signals, out: &Output) -> Resu
                     output::force_end();
                 }
                 draining = true;
-                out.note("draining; press again to end at once");
+                out.note("draining; press Ctrl-C again to exit immediately");
                 worker.begin_stop();
             }
         }
     }
 }
 
-/// What Faust shows at start, as far as it has a meaning here.
+/// Returns the rows of the start-up table: those of Faust that apply here.
 fn banner(app: &App, worker: &Worker, log: String) -> Vec<Vec<String>> {
     let settings = app.settings();
     let description = worker.description();

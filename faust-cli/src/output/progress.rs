@@ -1,4 +1,4 @@
-//! A bar at the foot of the terminal while tables are restored, and the way for lines to come above it.
+//! A progress bar on the last line of the terminal while tables are restored, and output of lines above it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -8,21 +8,22 @@ use std::time::{Duration, Instant};
 use faust_core::task::{RestoreListener, RestoreProgress, log_listener};
 use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
-/// The foot of the terminal. One for the process, as the log is, which has to get out of its way.
-static FOOT: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+/// The progress bars of the process. Static, as the log is, because log lines are printed above the bars.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Prints something while no bar is in the way.
-pub(super) fn above_the_bar<T>(print: impl FnOnce() -> T) -> T {
-    FOOT.suspend(print)
+/// Hides the progress bar while `print` writes to the terminal.
+pub(super) fn suspend_bar<T>(print: impl FnOnce() -> T) -> T {
+    BARS.suspend(print)
 }
 
-/// Where the log writes: standard error, above a bar if there is one. A line comes in one piece.
+/// A writer for log lines to standard error, above the progress bar if there is one. Each call of `write` gets a whole
+/// line.
 #[derive(Debug)]
 pub(crate) struct LogLine;
 
 impl Write for LogLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        above_the_bar(|| io::stderr().write_all(line))?;
+        suspend_bar(|| io::stderr().write_all(line))?;
         Ok(line.len())
     }
 
@@ -31,7 +32,7 @@ impl Write for LogLine {
     }
 }
 
-/// One bar for all restores that go on at the same time; what is over is logged as without it.
+/// A progress bar for all concurrent restores. A restore that ends or is suspended is logged, as without the bar.
 pub(crate) struct RestoreBar {
     log: Arc<dyn RestoreListener>,
     restores: Mutex<Restores>,
@@ -51,13 +52,13 @@ impl RestoreBar {
 
 impl RestoreListener for RestoreBar {
     fn started(&self, progress: &RestoreProgress) {
-        self.restores().set(progress, State::Going);
+        self.restores().set(progress, State::Running);
         self.log.started(progress);
     }
 
     fn progressed(&self, progress: &RestoreProgress) {
         let mut restores = self.restores();
-        restores.set(progress, State::Going);
+        restores.set(progress, State::Running);
         restores.draw();
     }
 
@@ -72,7 +73,7 @@ impl RestoreListener for RestoreBar {
     }
 }
 
-/// Which table and partition.
+/// Table name and partition.
 type Key = (Arc<str>, i32);
 
 fn key(progress: &RestoreProgress) -> Key {
@@ -81,16 +82,17 @@ fn key(progress: &RestoreProgress) -> Key {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    Going,
+    Running,
     Done,
 }
 
-/// The restores since nothing was last restored, by offsets.
+/// The restores since the last time that none was running.
 #[derive(Default)]
 struct Restores {
+    /// State, number of offsets restored, and number of offsets to restore.
     known: BTreeMap<Key, (State, u64, u64)>,
     since: Option<Instant>,
-    /// Made when one takes long enough to tell of it.
+    /// Created with the first progress report, so that short restores show no bar.
     bar: Option<ProgressBar>,
 }
 
@@ -123,10 +125,10 @@ impl Restores {
         let (at, length, done) = self.sums();
         let (parts, pace) = (format!("{done} of {}", self.known.len()), pace(at, length, self.took()));
         let bar = self.bar.get_or_insert_with(|| {
-            // Complete before it is shown.
+            // The bar gets its texts and length before it is first drawn.
             let bar = ProgressBar::hidden().with_style(style()).with_message(parts.clone()).with_prefix(pace.clone());
             bar.set_length(length);
-            FOOT.add(bar)
+            BARS.add(bar)
         });
         bar.set_message(parts);
         bar.set_prefix(pace);
@@ -134,11 +136,12 @@ impl Restores {
         bar.set_position(at);
     }
 
+    /// Returns the time since the first of the restores started.
     fn took(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Where they are together, how far they have to go, and how many are done.
+    /// Returns the sums of the restored offsets and of the offsets to restore, and the number of completed restores.
     fn sums(&self) -> (u64, u64, usize) {
         let add = |(at, length, done), (state, part_at, part_length): &(State, u64, u64)| {
             (at + part_at, length + part_length, done + usize::from(*state == State::Done))
@@ -147,13 +150,13 @@ impl Restores {
     }
 }
 
-/// Records a second, by offsets, and how long the rest takes at that pace. Over all the time, since a changelog comes in
-/// large pieces: the pace of the last moment says nothing.
+/// Formats the restored records per second, counted by offsets, and the remaining time at that rate. The rate is the
+/// average since the start, because a changelog arrives in large batches and the current rate fluctuates too much.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "it is rounded"
+    reason = "the values are rounded for display"
 )]
 fn pace(at: u64, length: u64, took: Duration) -> String {
     let rate = at as f64 / took.as_secs_f64().max(0.001);
@@ -177,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn one_bar_is_for_all_restores_until_the_last_is_done() {
-        let mut both = restores(&[(0, State::Done, 10, 10), (1, State::Going, 5, 30)]);
+    fn one_bar_shows_all_restores_until_the_last_is_done() {
+        let mut both = restores(&[(0, State::Done, 10, 10), (1, State::Running, 5, 30)]);
         both.draw();
         let bar = both.bar.clone().unwrap_or_else(ProgressBar::hidden);
         assert_eq!((bar.position(), bar.length(), bar.message()), (15, Some(40), "1 of 2".to_owned()));
@@ -189,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn the_pace_is_over_all_the_time() {
+    fn the_pace_is_the_average_since_the_start() {
         assert_eq!(pace(30_000, 90_000, Duration::from_secs(20)), "1,500/s, 40s left");
         assert_eq!(pace(0, 90_000, Duration::from_secs(1)), "0/s, 0s left");
     }
 
     #[test]
-    fn the_template_is_one() {
+    fn the_template_is_valid() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
     }
 }

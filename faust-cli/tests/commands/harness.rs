@@ -1,10 +1,10 @@
-//! The programs of these tests, and where they run.
+//! Processes of the examples, each in a temporary directory.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
-/// A directory of its own for each test, in which the app runs.
+/// An example app with a temporary directory to run it in. Each test has its own.
 pub(crate) struct Shop {
     app: &'static str,
     pub(crate) directory: tempfile::TempDir,
@@ -15,18 +15,18 @@ impl Shop {
         Self::of("shop")
     }
 
-    /// A directory for another of the examples.
+    /// Creates a directory for the example `app`.
     pub(crate) fn of(app: &'static str) -> Self {
         Self { app, directory: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn command(&self, line: &[&str]) -> Command {
-        // This test lies in `target/<profile>/deps`, the app in `target/<profile>/examples`.
+        // The test binary is in `target/<profile>/deps`, the app in `target/<profile>/examples`.
         let mut app: PathBuf = std::env::current_exe().unwrap();
         app.pop();
         app.pop();
         let app = app.join("examples").join(format!("{}{}", self.app, std::env::consts::EXE_SUFFIX));
-        assert!(app.exists(), "the app of these tests is missing: cargo build -p faust-cli --examples");
+        assert!(app.exists(), "the app of these tests is missing: run cargo build -p faust-cli --examples");
         let mut command = Command::new(app);
         command.args(line).current_dir(&self.directory).env("FAUST_EMBEDDED_PORT", "0").env_remove("FAUST_BROKER");
         command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -37,14 +37,14 @@ impl Shop {
         self.command(line).output().unwrap()
     }
 
-    /// The standard output of a command that succeeds.
+    /// Runs a command that must succeed, and returns its standard output.
     pub(crate) fn ok(&self, line: &[&str]) -> String {
         let output = self.run(line);
         assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The standard error of a command that fails with this exit code and prints no data.
+    /// Runs a command that must fail with this exit code and print no data, and returns its standard error.
     pub(crate) fn fails(&self, code: i32, line: &[&str]) -> String {
         let output = self.run(line);
         let error = String::from_utf8(output.stderr).unwrap();
@@ -56,7 +56,7 @@ impl Shop {
         error
     }
 
-    /// The command `broker`, answering.
+    /// Starts the command `broker`, and waits until it has printed its address.
     pub(crate) fn broker(&self) -> Running {
         let mut child = self.command(&["broker"]).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -65,21 +65,22 @@ impl Shop {
         Running { child, address: address.trim().to_owned() }
     }
 
-    /// The command `worker`, once its standard error has said this; and what else that says.
-    pub(crate) fn worker(&self, options: &[&str], said: &str) -> (Running, BufReader<ChildStderr>) {
+    /// Starts the command `worker`, waits until a line on its standard error contains `text`, and returns the rest of
+    /// its standard error.
+    pub(crate) fn worker(&self, options: &[&str], text: &str) -> (Running, BufReader<ChildStderr>) {
         let line = [&["worker"], options].concat();
         let mut worker = Running { child: self.command(&line).spawn().unwrap(), address: String::new() };
         let mut log = BufReader::new(worker.child.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.contains(said) {
+        while !line.contains(text) {
             line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the worker has ended");
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the worker has exited");
         }
         (worker, log)
     }
 }
 
-/// A process that runs until it is told to end; killed if the test fails before.
+/// A process that runs until it is stopped. It is killed on drop, in case the test fails.
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) address: String,
@@ -92,7 +93,7 @@ impl Running {
         assert!(sent.success());
     }
 
-    /// Ends it as Ctrl-C does, and waits until it has ended well.
+    /// Interrupts the process as Ctrl-C does, and waits until it has exited with success.
     pub(crate) fn interrupt(mut self) {
         self.signal("INT");
         assert!(self.child.wait().unwrap().success());
@@ -101,7 +102,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
+        // The process may have exited already.
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }

@@ -1,6 +1,6 @@
-//! The command line as its users have it: a program with an app in it, its output and its exit code.
+//! Tests of the command line as a user runs it: a program that contains an app, its output and its exit code.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod harness;
 mod tables;
@@ -17,7 +17,7 @@ fn without_arguments_the_help_is_printed() {
 }
 
 #[test]
-fn a_command_line_that_cannot_be_understood_exits_with_2() {
+fn an_invalid_command_line_exits_with_2() {
     let shop = Shop::new();
     for line in [&["nope"][..], &["worker", "--until-idle", "2"], &["worker", "--set", "x"], &["send", "t"]] {
         assert!(shop.fails(2, line).contains("--help"), "{line:?}");
@@ -25,13 +25,13 @@ fn a_command_line_that_cannot_be_understood_exits_with_2() {
 }
 
 #[test]
-fn a_shell_can_complete_commands_and_options() {
+fn the_completion_script_contains_commands_and_options() {
     let script = Shop::new().ok(&["completion", "bash"]);
     assert!(script.contains("complete -F _shop") && script.contains("--until-idle"), "{script}");
 }
 
 #[test]
-fn the_lists_are_tables_for_people_and_json_for_programs() {
+fn lists_are_printed_as_tables_or_json() {
     let shop = Shop::new();
     let agents = "\
 +Agents-+--------+-------+----------------+
@@ -43,14 +43,14 @@ fn the_lists_are_tables_for_people_and_json_for_programs() {
     assert_eq!(shop.ok(&["agents"]), agents);
     let json: serde_json::Value = serde_json::from_str(&shop.ok(&["agents", "--json"])).unwrap();
     assert_eq!((json[0]["name"].as_str(), json[0]["topics"][0].as_str()), (Some("copy"), Some("orders")));
-    assert!(shop.ok(&["models"]).contains("| Order | Something bought. |"));
-    assert!(shop.ok(&["model", "Order"]).contains("| count | u32    | 1       | in 1..=100 | How many. |"));
+    assert!(shop.ok(&["models"]).contains("| Order | An order for an item. |"));
+    assert!(shop.ok(&["model", "Order"]).contains("| count | u32    | 1       | in 1..=100 | Number of items.  |"));
     assert!(shop.fails(1, &["model", "Ordre"]).contains("did you mean `Order`?"));
     assert_eq!(shop.ok(&["topology"]), "orders\n└─ @copy\n   └─ copies\n");
 }
 
 #[test]
-fn settings_come_from_line_environment_and_file() {
+fn settings_are_taken_from_command_line_environment_and_file() {
     let shop = Shop::new();
     std::fs::write(
         shop.directory.path().join("faust.toml"),
@@ -78,7 +78,7 @@ fn settings_come_from_line_environment_and_file() {
 }
 
 #[test]
-fn what_is_sent_is_consumed_with_its_key_and_headers() {
+fn sent_messages_are_consumed_with_key_and_headers() {
     let shop = Shop::new();
     let _broker = shop.broker();
     shop.ok(&[
@@ -115,7 +115,7 @@ fn what_is_sent_is_consumed_with_its_key_and_headers() {
 }
 
 #[test]
-fn consume_ends_by_its_timeout_and_says_what_is_missing() {
+fn consume_exits_after_its_timeout_and_reports_missing_messages() {
     let shop = Shop::new();
     let _broker = shop.broker();
     shop.ok(&["send", "notes", "only", "-q"]);
@@ -128,7 +128,7 @@ fn consume_ends_by_its_timeout_and_says_what_is_missing() {
 }
 
 #[test]
-fn a_worker_that_is_to_end_when_idle_has_read_everything() {
+fn a_worker_with_until_idle_reads_all_messages() {
     let shop = Shop::new();
     let broker = shop.broker();
     shop.ok(&["send", "orders", r#"{"item":"tea","count":2}"#]);
@@ -140,12 +140,12 @@ fn a_worker_that_is_to_end_when_idle_has_read_everything() {
     assert_eq!(printed, ["1 x cup", "2 x tea"]);
     assert_eq!(shop.ok(&["consume", "copies", "--from-beginning", "--keys", "-n", "2"]).lines().count(), 2);
     assert_eq!(shop.ok(&["consume", "shop-dead-letter", "--from-beginning", "-n", "1"]), "no order\n");
-    // What is committed is not read again, with the broker given by address too.
+    // Committed messages are not read again, even if the broker is given by address.
     assert_eq!(shop.ok(&["worker", "--until-idle", "300ms", "--broker", &broker.address, "-q"]), "");
 }
 
 #[test]
-fn commands_find_the_broker_of_a_worker_and_start_none() {
+fn commands_find_the_broker_of_a_worker_and_never_start_one() {
     let shop = Shop::new();
     for line in [&["send", "t", "x"][..], &["consume", "t"], &["topics"]] {
         let error = shop.fails(1, line);
@@ -155,19 +155,19 @@ fn commands_find_the_broker_of_a_worker_and_start_none() {
     shop.ok(&["send", "orders", r#"{"item":"tea"}"#]);
     assert_eq!(shop.ok(&["consume", "copies", "--from-beginning", "-n", "1"]), "{\"item\":\"tea\",\"count\":1}\n");
     let error = shop.fails(1, &["broker"]);
-    assert!(error.contains("runs already"), "{error}");
+    assert!(error.contains("is already running"), "{error}");
     worker.signal("INT");
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("draining; press again to end at once"), "{rest}");
+    assert!(rest.contains("draining; press Ctrl-C again to exit immediately"), "{rest}");
     assert!(worker.child.wait().unwrap().success());
     assert!(shop.fails(1, &["topics"]).contains("no broker is running"));
 }
 
 #[test]
-fn a_broker_that_is_away_is_waited_for_as_long_as_was_said() {
+fn the_timeout_limits_the_wait_for_an_unavailable_broker() {
     let shop = Shop::new();
-    // Nothing listens on port 1; without the limit these would not end.
+    // Nothing listens on port 1; without the timeout these commands would not exit.
     for line in [&["consume", "t"][..], &["send", "t", "x"], &["topics"]] {
         let line = [line, &["--timeout", "300ms", "--broker", "localhost:1"]].concat();
         assert!(shop.fails(1, &line).contains("error: "), "{line:?}");
@@ -175,7 +175,7 @@ fn a_broker_that_is_away_is_waited_for_as_long_as_was_said() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_output_quietly() {
+fn a_closed_pipe_ends_the_output_silently() {
     let shop = Shop::new();
     let _broker = shop.broker();
     shop.ok(&["send", "notes", "again and again", "--repeat", "20000", "-q"]);
@@ -187,15 +187,15 @@ fn a_reader_that_goes_away_ends_the_output_quietly() {
 }
 
 #[test]
-fn a_broker_of_its_own_keeps_what_it_was_given() {
+fn the_broker_command_keeps_its_data_and_its_address() {
     let shop = Shop::new();
     let broker = shop.broker();
     shop.ok(&["send", "notes", "kept"]);
     let error = shop.fails(1, &["broker"]);
-    assert!(error.contains("runs already") && error.contains(&broker.address), "{error}");
+    assert!(error.contains("is already running") && error.contains(&broker.address), "{error}");
     let before = broker.address.clone();
     drop(broker);
     let broker = shop.broker();
-    assert_eq!(broker.address, before, "a client that waits for it would not find it");
+    assert_eq!(broker.address, before, "clients that wait for the broker would not find it");
     assert_eq!(shop.ok(&["consume", "notes", "--from-beginning", "-n", "1"]), "kept\n");
 }

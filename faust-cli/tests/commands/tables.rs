@@ -1,10 +1,10 @@
-//! Tables on the command line: listed, kept by changelogs, reset, and cleaned of older versions.
+//! Tables on the command line: lists, changelogs, `reset` and `clean-versions`.
 
 use serde_json::{Value, json};
 
 use crate::harness::Shop;
 
-/// Sells in the app `till`, of which the worker is to print what it has summed up.
+/// Sends sales to the app `till`, runs a worker, and returns the sums that it prints.
 fn sell(till: &Shop, options: &[&str], amounts: &[i64]) -> Vec<String> {
     for amount in amounts {
         till.ok(&["send", "sales", &amount.to_string(), "--partition", "0", "--timestamp", "1767225600000", "-q"]);
@@ -12,7 +12,7 @@ fn sell(till: &Shop, options: &[&str], amounts: &[i64]) -> Vec<String> {
     work(till, options)
 }
 
-/// Runs a worker until all has been read, and returns what it printed, sorted.
+/// Runs a worker until all messages have been read, and returns its printed lines, sorted.
 fn work(till: &Shop, options: &[&str]) -> Vec<String> {
     let printed = till.ok(&[&["worker", "--until-idle", "700ms", "-q"], options].concat());
     let mut lines: Vec<String> = printed.lines().map(str::to_owned).collect();
@@ -24,7 +24,7 @@ fn json(till: &Shop, line: &[&str]) -> Value {
     serde_json::from_str(&till.ok(&[line, &["--json"]].concat())).unwrap()
 }
 
-/// The `what` and `name` of each row, with the part of a path that is the same everywhere.
+/// Returns the `what` and `name` of each row.
 fn rows(removed: &Value) -> Vec<String> {
     let text = |row: &Value, column: &str| row[column].as_str().unwrap().to_owned();
     let row = |row: &Value| format!("{} {}", text(row, "what"), text(row, "name"));
@@ -82,7 +82,7 @@ fn the_keys_of_a_windowed_changelog_are_shown_with_their_windows() {
 }
 
 #[test]
-fn a_reset_is_refused_while_a_worker_runs_and_asked_for() {
+fn reset_is_rejected_while_a_worker_runs_and_needs_confirmation() {
     let till = Shop::of("till");
     let (worker, _log) = till.worker(&[], "assigned: ");
     let error = till.fails(1, &["reset", "--yes"]);
@@ -103,15 +103,15 @@ fn a_reset_is_refused_while_a_worker_runs_and_asked_for() {
 }
 
 #[test]
-fn what_a_reset_removes_is_restored_and_with_topics_it_starts_over() {
+fn reset_state_is_restored_and_reset_topics_starts_over() {
     let till = Shop::of("till");
     let broker = till.broker();
     assert_eq!(sell(&till, &[], &[1, 2, 500]), ["shop 1", "shop 3", "store 500"]);
     assert_eq!(rows(&json(&till, &["reset", "--yes"])), ["state till-data/worker-1/state"]);
-    // Nothing is read again, and the sums go on.
+    // No message is read again, and the sums continue.
     assert_eq!(sell(&till, &[], &[4]), ["shop 7"]);
 
-    // As on another machine, which comes to have a store of its own.
+    // The other data directory stands for another machine, which gets its own store.
     let elsewhere = ["--datadir", "elsewhere", "--broker", &broker.address];
     assert_eq!(work(&till, &elsewhere), [""; 0]);
     let (worker, _log) = till.worker(&elsewhere, "assigned: ");
@@ -133,7 +133,7 @@ fn what_a_reset_removes_is_restored_and_with_topics_it_starts_over() {
     assert!(removed[4]["records"].as_i64() >= Some(2) && removed[1]["bytes"].as_u64() > Some(0), "{removed}");
     assert_eq!(till.ok(&["consume", "till-dead-letter", "--from-beginning", "-n", "1"]), "no number\n");
     assert_eq!(work(&till, &[]), ["shop 1", "shop 3", "shop 7", "store 500"]);
-    // That machine has yet to be reset: its tables are not those of this group.
+    // The other machine has not been reset: its tables do not belong to the commits of the new group.
     let stale = till.fails(1, &[&["worker", "--until-idle", "700ms"], &elsewhere[..]].concat());
     assert!(stale.contains("run `reset`"), "{stale}");
     till.ok(&["reset", "--yes", "--datadir", "elsewhere"]);
@@ -141,11 +141,11 @@ fn what_a_reset_removes_is_restored_and_with_topics_it_starts_over() {
 }
 
 #[test]
-fn older_versions_are_cleaned_up_and_the_current_one_is_left_alone() {
+fn clean_versions_removes_older_versions_and_keeps_the_current_one() {
     let till = Shop::of("till");
     let _broker = till.broker();
     assert_eq!(sell(&till, &[], &[1, 2]), ["shop 1", "shop 3"]);
-    assert_eq!(till.ok(&["clean-versions"]), "", "version 1 has none before it");
+    assert_eq!(till.ok(&["clean-versions"]), "", "there is no version before version 1");
     assert_eq!(work(&till, &["--set", "version=2"]), ["shop 1", "shop 3"], "a new version starts over");
     assert_eq!(work(&till, &["--set", "version=12"]), ["shop 1", "shop 3"]);
     till.ok(&["send", "till-roll-changelog", "of the app `till-roll`"]);
@@ -154,7 +154,7 @@ fn older_versions_are_cleaned_up_and_the_current_one_is_left_alone() {
     let error = till.fails(1, &["clean-versions", "--yes", "--set", "version=12"]);
     assert!(error.contains("group `till-v2` has a member"), "{error}");
     worker.interrupt();
-    // The current one may run.
+    // A worker of the current version may be running.
     let (worker, _log) = till.worker(&["--set", "version=12"], "assigned: ");
     let output = till.run(&["clean-versions", "--yes", "--json", "--set", "version=12"]);
     let error = String::from_utf8(output.stderr).unwrap();

@@ -126,8 +126,8 @@ impl<T> Clone for Coder<T> {
             form: self.form,
             serializer: self.serializer,
             is_optional: self.is_optional,
-            steps: self.steps.clone(),
-            name: self.name.clone(),
+            steps: Arc::clone(&self.steps),
+            name: Arc::clone(&self.name),
             role: self.role,
         }
     }

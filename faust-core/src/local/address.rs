@@ -76,7 +76,7 @@ impl Address {
 
     /// Removes the file, ignoring errors such as a missing file.
     pub(super) fn remove(dir: &Path) {
-        _ = std::fs::remove_file(dir.join(ADDRESS));
+        drop(std::fs::remove_file(dir.join(ADDRESS)));
     }
 
     /// Returns the reason for a guest of this broker to shut down, if there is one. A killed host and a stopped command

@@ -11,6 +11,7 @@ const LOCK: &str = "worker.lock";
 
 /// The directory of one worker, locked while this value is alive.
 #[derive(Debug)]
+#[must_use = "the directory is unlocked when the value is dropped"]
 pub struct WorkerDir {
     number: u32,
     path: PathBuf,

@@ -70,7 +70,7 @@ struct State<E: Engine> {
 impl<E: Engine> DatabaseStores<E> {
     fn new(place: DatabaseDir, engine: E, set_aside: u64) -> Arc<Self> {
         let state = Mutex::new(State { engine: Some(engine), open: BTreeMap::new() });
-        Arc::new_cyclic(|this| Self { place, set_aside, broken: OnceLock::new(), state, this: this.clone() })
+        Arc::new_cyclic(|this| Self { place, set_aside, broken: OnceLock::new(), state, this: Weak::clone(this) })
     }
 
     /// Runs `work` on the engine, after reopening it if an earlier attempt to do so has failed.

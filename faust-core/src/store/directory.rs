@@ -10,6 +10,7 @@ use crate::config::StoreKind;
 /// The locked directory of a database. The engine writes only below `data`; this module manages the other files.
 ///
 /// The process has exclusive use of the directory while the value is alive.
+#[must_use = "the directory is unlocked when the value is dropped"]
 pub(super) struct DatabaseDir {
     dir: PathBuf,
     _lock: FileLock,

@@ -49,8 +49,8 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// The following `next()` acks the batch as a whole. Empty batches are never yielded.
     ///
-    /// The name is Faust's. Rust's name would be `chunks_timeout`, as in `tokio-stream`; it is unrelated to the `take` of
-    /// iterators, which ends after a number of items.
+    /// The name is Faust's. Rust's name would be `chunks_timeout`, as in `tokio-stream`. The `take` of iterators, which
+    /// ends after a number of items, is unrelated.
     ///
     /// # Examples
     /// ```

@@ -56,7 +56,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
 
     /// Returns a copy of the key's value, or `None` if there is none, regardless of the default.
     ///
-    /// This is the `get` of std's maps. [`get`](Self::get) returns the default for a missing key instead of an `Option`.
+    /// This is what std's maps call `get`. The name is the one deliberate departure from them: here, [`get`](Self::get)
+    /// returns the default for a missing key, as Faust's `table[key]` does.
     ///
     /// # Examples
     /// ```
@@ -304,9 +305,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
 impl<K: Data, V: TableValue + Default> Table<K, V> {
     /// Returns a copy of the key's value, or the default: `V::default()`, or the value of `#[table(default = ..)]`.
     ///
-    /// A missing key reads as the default, as Faust's `table[key]` does. This is the one deliberate departure from std's
-    /// maps, whose `get` returns an `Option`: here that method is [`find`](Self::find). Unlike Python's `defaultdict`,
-    /// reading a missing key does not insert it.
+    /// A missing key reads as the default, as Faust's `table[key]` does; reading does not insert it. This is the one
+    /// deliberate departure from std's maps, whose `get` returns an `Option`: here, [`find`](Self::find) does.
     ///
     /// # Examples
     /// ```

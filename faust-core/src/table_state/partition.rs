@@ -145,7 +145,7 @@ impl<V: TableValue> TablePartition<V> {
             due: AtomicTimestamp::new(None),
             closed_to: AtomicTimestamp::new(None),
             released: Condvar::new(),
-            this: this.clone(),
+            this: Weak::clone(this),
         })
     }
 
@@ -431,7 +431,7 @@ impl<V: TableValue> TablePartition<V> {
             self.state().overlay.stored(number);
             return;
         };
-        let (this, stats) = (self.this.clone(), Arc::clone(&self.cx.stats));
+        let (this, stats) = (Weak::clone(&self.this), Arc::clone(&self.cx.stats));
         let entries = batch.len() as u64;
         let done = Box::new(move |written: Result<(), StoreError>| {
             match written {

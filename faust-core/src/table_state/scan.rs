@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::held::Held;
-use super::partition::State;
-use super::partition::TablePartition;
+use super::partition::{State, TablePartition};
 use super::spec::TableValue;
 use crate::error::Error;
 
 /// Bounds of encoded keys.
 pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// Encoded keys with what the partition holds of each.
+type Found<V> = BTreeMap<Vec<u8>, Held<V>>;
 
 /// Encoded keys with their values.
 pub(crate) type Entries<V> = Vec<(Vec<u8>, V)>;
@@ -40,8 +42,8 @@ impl<V: TableValue> TablePartition<V> {
         state: &State<V>,
         bounds: KeyBounds<'_>,
         keep: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Option<BTreeMap<Vec<u8>, Held<V>>>, Error> {
-        let mut found: BTreeMap<Vec<u8>, Held<V>> = BTreeMap::new();
+    ) -> Result<Option<Found<V>>, Error> {
+        let mut found = Found::new();
         if let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) {
             let mut each = |key: &[u8], value: &[u8]| {
                 if keep(key) {
@@ -67,7 +69,7 @@ impl<V: TableValue> TablePartition<V> {
     }
 
     /// Decodes entries without the lock, because that takes long.
-    fn decode_all(&self, found: BTreeMap<Vec<u8>, Held<V>>) -> Result<Entries<V>, Error> {
+    fn decode_all(&self, found: Found<V>) -> Result<Entries<V>, Error> {
         let decode = |(key, held): (Vec<u8>, Held<V>)| match held {
             Held::Value(value) => Ok(Some((key, value))),
             Held::Bytes(bytes) => {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::offsets::CommitMetadata;
-use crate::offsets::CommitNumber;
+use crate::offsets::{CommitMetadata, CommitNumber};
 use crate::store::Store;
 use crate::store::mark::{STORE_VERSION, StoreCheckpoint, StoreIdentity};
 use crate::table_state::{TableFactory, TableInfo};

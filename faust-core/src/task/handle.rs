@@ -23,6 +23,7 @@ impl TaskHandle {
     /// Aborts the task. Its tables and stores are released when this returns, unless an agent blocks its thread.
     pub(crate) async fn end(mut self) {
         self.join.abort();
+        // The task has been aborted, or its agent blocks the thread.
         drop(tokio::time::timeout(Duration::from_millis(100), &mut self.join).await);
     }
 }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::stage::tables::TaskTable;
 use crate::table_state::AnyTablePartition;
 
+type Published = BTreeMap<(Arc<str>, i32), Weak<dyn AnyTablePartition>>;
+
 /// The restored tables of a worker, by name and partition.
 #[derive(Default)]
 pub(crate) struct PublishedTables {
-    tables: Mutex<BTreeMap<(Arc<str>, i32), Weak<dyn AnyTablePartition>>>,
+    tables: Mutex<Published>,
 }
 
 impl PublishedTables {

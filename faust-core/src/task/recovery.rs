@@ -15,8 +15,7 @@ use super::published::PublishedTables;
 use super::stores::WorkerStores;
 use crate::config::Settings;
 use crate::error::{Error, TransportError};
-use crate::offsets::CommitMetadata;
-use crate::offsets::CommitNumber;
+use crate::offsets::{CommitMetadata, CommitNumber};
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::mark::StoreIdentity;
@@ -60,6 +59,7 @@ pub(crate) struct Recovery {
 }
 
 /// Guard: counts a task as restoring while it is held.
+#[must_use = "the task counts as restoring until the value is dropped"]
 pub(crate) struct Restoring {
     recovery: Arc<Recovery>,
     _rest: PriorityGuard,
@@ -183,6 +183,7 @@ impl Recovery {
                     self.prepared(task.partition, found, queue)
                 })
                 .collect();
+            // A task that has ended needs no answer.
             drop(task.reply.send(prepared));
         }
     }
@@ -277,6 +278,7 @@ impl RestoreRequest {
     }
 }
 
+/// Answers requests with an error. A task that has ended needs no answer.
 fn refuse(tasks: impl IntoIterator<Item = RestoreRequest>, error: &TransportError) {
     tasks.into_iter().for_each(|task| drop(task.reply.send(Err(error.clone().into()))));
 }

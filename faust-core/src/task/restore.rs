@@ -18,8 +18,7 @@ use super::progress::ProgressReporter;
 use super::recovery::{Preparation, PreparedTable, Recovery};
 use super::tables::TaskTables;
 use crate::error::{Error, TransportError, TransportErrorKind};
-use crate::offsets::CommitMetadata;
-use crate::offsets::CommitNumber;
+use crate::offsets::{CommitMetadata, CommitNumber};
 use crate::store::SealedBuilder;
 use crate::transport::{Committed, Group, PartitionQueue, Retries, TopicPartition};
 
@@ -45,7 +44,7 @@ impl Task {
                 biased;
                 command = commands.recv() => match command {
                     None => return false,
-                    // There is nothing to commit yet.
+                    // There is nothing to commit yet. The worker may have given up waiting for the answer.
                     Some(Command::Cut(reply)) => drop(reply.send(None)),
                     Some(Command::Resolved(_)) => {}
                     Some(Command::Drain(_, reply)) => {
@@ -67,6 +66,7 @@ impl Task {
                 true
             }
             Err(error) => {
+                // An error means that the worker has ended already.
                 drop(self.cx.failed.send(error));
                 self.pause_until_drained(commands).await;
                 false

@@ -66,10 +66,21 @@ const QUIET_TURNS: u32 = 40;
 const STORING: Duration = Duration::from_secs(180);
 
 impl TestDriver {
-    /// Builds the app and an empty cluster, without starting a worker.
+    /// Builds the app. No worker runs yet: [`start_worker`](Self::start_worker) starts the first.
     ///
     /// # Errors
-    /// The app's configuration or declarations are invalid.
+    /// Returns an error if the app is invalid. The error lists all faults.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.start_worker()?;
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.run_until_idle();
+    /// assert_eq!(driver.read::<String, i64>("doubled")?, [("a".to_owned(), 42)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn new(app: AppBuilder) -> Result<Self, Error> {
         Self::seeded(app, 0)
     }
@@ -77,7 +88,19 @@ impl TestDriver {
     /// Like [`new`](Self::new), with a seed for the random choices of the cluster.
     ///
     /// # Errors
-    /// The app's configuration or declarations are invalid.
+    /// Same as [`new`](Self::new).
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// let app = App::new("lesson").only::<double>();
+    /// let mut driver = TestDriver::seeded(app, 7)?;
+    /// driver.start_worker()?;
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.run_until_idle();
+    /// assert_eq!(driver.read::<String, i64>("doubled")?, [("a".to_owned(), 42)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn seeded(app: AppBuilder, seed: u64) -> Result<Self, Error> {
         let app = app.build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -93,7 +116,20 @@ impl TestDriver {
     /// Starts a worker of the app and runs until it is idle.
     ///
     /// # Errors
-    /// The worker cannot start: the topology is invalid, or existing topics do not match it.
+    /// Returns an error if the worker cannot start: the topology has faults, a topic has the wrong number of partitions,
+    /// or a store cannot be opened.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("numbers", 2)?;
+    /// let first = driver.start_worker()?;
+    /// assert_eq!(driver.assignment(first).len(), 2);
+    /// let second = driver.start_worker()?;
+    /// assert_eq!((driver.assignment(first).len(), driver.assignment(second).len()), (1, 1));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn start_worker(&mut self) -> Result<WorkerId, Error> {
         let worker = self.start()?;
         self.workers.push(Some(worker));
@@ -117,13 +153,37 @@ impl TestDriver {
         })
     }
 
-    /// Runs all tasks until they are idle, without advancing the clock.
+    /// Runs all workers until nothing is left to do without time passing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.start_worker()?;
+    /// let before = driver.now();
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// assert!(driver.messages("doubled")?.is_empty());
+    /// driver.run_until_idle();
+    /// assert_eq!((driver.messages("doubled")?.len(), driver.now()), (1, before));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn run_until_idle(&mut self) {
         let workers: Vec<_> = self.workers.iter().flatten().collect();
         self.runtime.block_on(settle(&self.cluster, &workers));
     }
 
-    /// Advances the clock. Timers fire in order, and all tasks run until they are idle after each timer.
+    /// Advances the clock. Timers fire in order, and after each of them the workers run until they are idle.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # use std::time::Duration;
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// let begin = driver.now();
+    /// driver.advance(Duration::from_secs(60));
+    /// assert_eq!(driver.now().as_millis(), begin.as_millis() + 60_000);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn advance(&mut self, by: Duration) {
         let workers: Vec<_> = self.workers.iter().flatten().collect();
         self.runtime.block_on(async {
@@ -141,20 +201,53 @@ impl TestDriver {
         });
     }
 
-    /// Advances the clock by the commit interval, so that all finished work is committed.
+    /// Advances the clock by the commit interval, so that finished events are committed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.start_worker()?;
+    /// driver.send_with("numbers", &"a".to_owned(), &21, |message| message.partition(0))?;
+    /// driver.commit();
+    /// assert_eq!(driver.committed("numbers")?.get(&0), Some(&1));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn commit(&mut self) {
         self.advance(self.app.settings().broker_commit_interval);
     }
 
-    /// Returns the current time of the driver's clock.
+    /// Returns the time of the driver's clock.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # use faust_core::{testing::START, time::Timestamp};
+    /// # use std::time::Duration;
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// assert_eq!(driver.now(), START);
+    /// driver.advance(Duration::from_millis(1));
+    /// assert_eq!(driver.now(), Timestamp(START.0 + 1));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn now(&self) -> Timestamp {
         self.runtime.block_on(async { self.cluster.time() })
     }
 
-    /// Creates a topic: one that the app declares, before the app does, or an additional one.
+    /// Creates a topic. Topics that the app declares are created when a worker starts, unless they exist.
     ///
     /// # Errors
-    /// Kafka rejects the name or the number of partitions.
+    /// Returns an error if Kafka would reject the name or the number of partitions.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("numbers", 2)?;
+    /// let worker = driver.start_worker()?;
+    /// assert_eq!(driver.assignment(worker).len(), 2);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn create_topic(&mut self, name: &str, partitions: i32) -> Result<(), Error> {
         let topic = NewTopic { name: name.to_owned(), partitions, replication: 1, configs: BTreeMap::new() };
         let admin = self.cluster.admin()?;
@@ -162,18 +255,39 @@ impl TestDriver {
         created.unwrap_or(Ok(())).map_err(Error::from)
     }
 
-    /// Sends a message to a topic, with the driver's current time.
+    /// Sends a message to a topic, with the driver's time as its timestamp.
     ///
     /// # Errors
-    /// The topic does not exist, or the value cannot be encoded.
+    /// Returns an error if the topic does not exist, or if the key or the value cannot be encoded.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("prices", 1)?;
+    /// driver.send("prices", &"tea".to_owned(), &3)?;
+    /// assert_eq!(driver.read::<String, i64>("prices")?, [("tea".to_owned(), 3)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn send<K: Data, V: Data>(&mut self, topic: &str, key: &K, value: &V) -> Result<(), Error> {
         self.send_with(topic, key, value, |message| message)
     }
 
-    /// Sends a message with an explicit partition, timestamp or headers.
+    /// Sends a message to a topic with a given partition, timestamp or headers.
     ///
     /// # Errors
-    /// See [`send`](Self::send).
+    /// Same as [`send`](Self::send).
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("prices", 2)?;
+    /// driver.send_with("prices", &"tea".to_owned(), &3, |message| message.partition(1).header("source", "test"))?;
+    /// let message = &driver.messages("prices")?[0];
+    /// assert_eq!((message.partition, message.headers.get_str("source")), (1, Some("test")));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn send_with<K: Data, V: Data>(
         &mut self,
         topic: &str,
@@ -186,10 +300,23 @@ impl TestDriver {
         self.runtime.block_on(async { topic.send_with(key, value, options).await })
     }
 
-    /// Returns the decoded contents of a topic, partition by partition.
+    /// Returns the decoded keys and values of all messages in a topic, partition by partition.
     ///
     /// # Errors
-    /// The topic does not exist, or a message cannot be decoded as these types.
+    /// Returns an error if the topic does not exist, or if a message cannot be decoded as these types.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.start_worker()?;
+    /// driver.send("numbers", &"a".to_owned(), &1)?;
+    /// driver.send("numbers", &"a".to_owned(), &2)?;
+    /// driver.run_until_idle();
+    /// let doubled = driver.read::<String, i64>("doubled")?;
+    /// assert_eq!(doubled, [("a".to_owned(), 2), ("a".to_owned(), 4)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn read<K: Data, V: Data>(&mut self, topic: &str) -> Result<Vec<(K, V)>, Error> {
         let fault = |why: String| Error::Misuse(format!("topic `{topic}`: {why}"));
         let key: Coder<K> = Coder::resolve(None, Role::Key).map_err(|why| fault(why.to_string()))?;
@@ -202,10 +329,22 @@ impl TestDriver {
         decoded.map_err(|why| fault(why.to_string()))
     }
 
-    /// Returns the messages of a topic as stored, partition by partition.
+    /// Returns all messages in a topic without decoding them, partition by partition.
     ///
     /// # Errors
-    /// The topic does not exist.
+    /// Returns an error if the topic does not exist.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("prices", 1)?;
+    /// driver.send("prices", &"tea".to_owned(), &3)?;
+    /// let message = &driver.messages("prices")?[0];
+    /// assert_eq!((message.partition, message.offset, message.timestamp), (0, 0, driver.now()));
+    /// assert_eq!((message.key.as_deref(), message.payload.as_deref()), (Some(&b"tea"[..]), Some(&b"3"[..])));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn messages(&mut self, topic: &str) -> Result<Vec<TestMessage>, Error> {
         let partitions = self.partitions(topic)?;
         let mut reader = self.cluster.read(partitions.iter().map(|p| (p.clone(), StartAt::Earliest)).collect())?;
@@ -223,10 +362,23 @@ impl TestDriver {
         Ok(found)
     }
 
-    /// Returns the app's committed offsets of a topic, by partition.
+    /// Returns the offsets that the app has committed for a topic, by partition.
     ///
     /// # Errors
-    /// The topic does not exist.
+    /// Returns an error if the topic does not exist.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # use std::collections::BTreeMap;
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("numbers", 1)?;
+    /// driver.start_worker()?;
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.commit();
+    /// assert_eq!(driver.committed("numbers")?, BTreeMap::from([(0, 1)]));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn committed(&mut self, topic: &str) -> Result<BTreeMap<i32, i64>, Error> {
         let partitions = self.partitions(topic)?;
         let group = self.app.settings().group();
@@ -239,20 +391,54 @@ impl TestDriver {
         Ok(committed.into_iter().map(|(partition, committed)| (partition.partition, committed.offset)).collect())
     }
 
-    /// Returns the partitions assigned to a worker.
+    /// Returns the partitions that are assigned to a worker.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("numbers", 1)?;
+    /// let worker = driver.start_worker()?;
+    /// let partitions: Vec<_> = driver.assignment(worker).iter().map(ToString::to_string).collect();
+    /// assert_eq!(partitions, ["numbers[0]"]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn assignment(&self, worker: WorkerId) -> Vec<TopicPartition> {
         self.status(worker).map_or_else(Vec::new, |status| status.assignment)
     }
 
-    /// Returns the status of a worker; `None` once it has been stopped or crashed.
+    /// Returns the status of a worker, or `None` once it has stopped or crashed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// let worker = driver.start_worker()?;
+    /// assert_eq!(driver.status(worker).map(|status| status.ready), Some(true));
+    /// driver.stop(worker)?;
+    /// assert!(driver.status(worker).is_none());
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn status(&self, worker: WorkerId) -> Option<Status> {
         self.workers.get(worker.0)?.as_ref().map(Worker::status)
     }
 
-    /// Stops a worker gracefully: it finishes its events, commits, and leaves the group.
+    /// Shuts a worker down in order: it finishes its events, commits, and leaves the group.
     ///
     /// # Errors
-    /// The error with which the worker has ended, now or before.
+    /// Returns the error with which the worker ended, if it failed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// let worker = driver.start_worker()?;
+    /// driver.send_with("numbers", &"a".to_owned(), &21, |message| message.partition(0))?;
+    /// driver.run_until_idle();
+    /// driver.stop(worker)?;
+    /// assert_eq!(driver.committed("numbers")?.get(&0), Some(&1));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn stop(&mut self, worker: WorkerId) -> Result<(), Error> {
         if self.status(worker).is_none() {
             return Ok(());
@@ -266,8 +452,20 @@ impl TestDriver {
         outcome
     }
 
-    /// Requests a worker's shutdown and runs all tasks until they are idle, without advancing the clock. This allows a
-    /// test to act in the middle of a shutdown. [`stop`](Self::stop) must follow.
+    /// Requests the shutdown of a worker and runs until it is idle, without time passing. A test can thus act in the
+    /// middle of the shutdown. [`stop`](Self::stop) must follow.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// let worker = driver.start_worker()?;
+    /// driver.begin_stop(worker);
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.stop(worker)?;
+    /// assert!(driver.messages("doubled")?.is_empty());
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn begin_stop(&mut self, worker: WorkerId) {
         if let Some(Some(worker)) = self.workers.get(worker.0) {
             // Inside the runtime, so that the shutdown timeout starts now on the driver's clock.
@@ -277,7 +475,20 @@ impl TestDriver {
         self.run_until_idle();
     }
 
-    /// Returns the outcome of a worker that has ended by itself; `None` while it is running.
+    /// Returns the result of a worker that has ended by itself, or `None` while it runs.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, error::Error, testing::{TestDriver, double}};
+    /// let app = App::new("lesson").only::<double>().setting("on_decode_error", "stop");
+    /// let mut driver = TestDriver::new(app)?;
+    /// let worker = driver.start_worker()?;
+    /// assert!(driver.ended(worker).is_none());
+    /// driver.send("numbers", &"a".to_owned(), &"not a number".to_owned())?;
+    /// driver.run_until_idle();
+    /// assert!(matches!(driver.ended(worker), Some(Err(Error::Decode { .. }))));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn ended(&mut self, worker: WorkerId) -> Option<Result<(), Error>> {
         let worker = self.workers.get(worker.0)?.as_ref()?;
         self.runtime.block_on(async { worker.wait().now_or_never() })
@@ -294,7 +505,20 @@ impl TestDriver {
         self.ended(worker).unwrap_or(Ok(()))
     }
 
-    /// Crashes a worker: it finishes and commits nothing, and the group removes it after the session timeout.
+    /// Kills a worker: it finishes and commits nothing, and the group removes it only after the session timeout.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// let worker = driver.start_worker()?;
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.run_until_idle();
+    /// driver.crash(worker);
+    /// assert!(driver.status(worker).is_none());
+    /// assert!(driver.committed("numbers")?.is_empty());
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn crash(&mut self, worker: WorkerId) {
         if let Some(running) = self.workers.get_mut(worker.0).and_then(Option::take) {
             let _inside = self.runtime.enter();
@@ -304,8 +528,21 @@ impl TestDriver {
         self.run_until_idle();
     }
 
-    /// Runs all tasks for a number of scheduler turns, without advancing the clock. This allows a test to crash a
-    /// worker in the middle of an operation.
+    /// Runs all workers for this many turns of the scheduler, without time passing. A test can thus crash a worker in
+    /// the middle of an operation.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// let worker = driver.start_worker()?;
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.run_turns(1);
+    /// driver.restart(worker)?;
+    /// let doubled = driver.read::<String, i64>("doubled")?;
+    /// assert_eq!(doubled.last(), Some(&("a".to_owned(), 42)));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn run_turns(&mut self, turns: u32) {
         self.runtime.block_on(async {
             for _ in 0..turns {
@@ -317,15 +554,40 @@ impl TestDriver {
     /// Deletes the disk of a worker that is not running, as if its machine had been replaced.
     ///
     /// # Errors
-    /// The worker is running, or the directory cannot be removed.
+    /// Returns an error if the worker runs or its directory cannot be removed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// let worker = driver.start_worker()?;
+    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
+    /// driver.commit();
+    /// driver.stop(worker)?;
+    /// driver.lose_disk(worker)?;
+    /// driver.start_worker()?;
+    /// assert_eq!(driver.table::<String, u64>("counts")?.find("a"), Some(1), "restored from its changelog");
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn lose_disk(&mut self, worker: WorkerId) -> Result<(), Error> {
         self.disks.lose(worker.0, self.app.settings())
     }
 
-    /// Returns a table of the app, which a test can read and write. Writes become part of the next commit.
+    /// Returns a table of the app, for reading and writing in a test. Writes are included in the next commit.
     ///
     /// # Errors
-    /// There is no such table, or its types differ.
+    /// Returns an error if the table does not exist, has keys or values of other types, or has windows.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
+    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
+    /// driver.run_until_idle();
+    /// assert_eq!(driver.table::<String, u64>("counts")?.find("a"), Some(1));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestTable<K, V>, Error> {
         let views = self.workers.iter().flatten().map(|worker| worker.table(name)).collect::<Result<Vec<_>, _>>()?;
         Ok(TestTable::new(views))
@@ -334,24 +596,65 @@ impl TestDriver {
     /// Returns a windowed table of the app, like [`table`](Self::table).
     ///
     /// # Errors
-    /// See [`table`](Self::table).
+    /// Returns an error if the table does not exist, has keys or values of other types, or has no windows.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # use faust_core::window::WindowSpec;
+    /// # use std::time::Duration;
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
+    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
+    /// driver.run_until_idle();
+    /// let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
+    /// assert_eq!(driver.windowed_table::<String, u64>("per_minute")?.find("a", window), Some(1));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn windowed_table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestWindowedTable<K, V>, Error> {
         let running = self.workers.iter().flatten();
         let views = running.map(|worker| worker.windowed_table(name)).collect::<Result<Vec<_>, _>>()?;
         Ok(TestWindowedTable::new(views))
     }
 
-    /// Crashes a worker, waits until the group has removed it, and starts another in its place.
+    /// Crashes a worker, waits until the group has removed it, and starts another one in its place.
     ///
     /// # Errors
-    /// See [`start_worker`](Self::start_worker).
+    /// Same as [`start_worker`](Self::start_worker).
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// let worker = driver.start_worker()?;
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.run_until_idle();
+    /// driver.restart(worker)?;
+    /// assert_eq!(driver.messages("doubled")?.len(), 2, "the event was not committed, so it is read again");
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn restart(&mut self, worker: WorkerId) -> Result<WorkerId, Error> {
         self.crash(worker);
         self.advance(self.app.settings().broker_session_timeout + Duration::from_millis(10));
         self.start_worker()
     }
 
-    /// Returns the cluster, into which a test can inject faults.
+    /// Returns the cluster, on which a test can hold acknowledgements and commits.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.start_worker()?;
+    /// driver.cluster().hold_deliveries();
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.commit();
+    /// assert!(driver.committed("numbers")?.is_empty(), "the result is not acknowledged yet");
+    /// driver.cluster().release_deliveries();
+    /// driver.commit();
+    /// assert_eq!(driver.committed("numbers")?.len(), 1);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn cluster(&self) -> &MemoryCluster {
         &self.cluster
     }

@@ -19,7 +19,20 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
         Self { views }
     }
 
-    /// Returns the value of a key, whichever worker has its partition; also `None` while no worker has it.
+    /// Returns a copy of the key's value, whichever worker has its partition. Returns `None` also while no worker has
+    /// it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// # driver.start_worker()?;
+    /// let counts = driver.table::<String, u64>("counts")?;
+    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
+    /// driver.run_until_idle();
+    /// assert_eq!((counts.find("a"), counts.find("b")), (Some(1), None));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -27,26 +40,75 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
         self.views.iter().find_map(|view| view.find(key).ok().flatten())
     }
 
-    /// Returns an iterator over the keys and values of all workers.
+    /// Returns every key and value of all workers.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// # driver.start_worker()?;
+    /// let counts = driver.table::<String, u64>("counts")?;
+    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
+    /// driver.run_until_idle();
+    /// assert_eq!(counts.iter().collect::<Vec<_>>(), [("a".to_owned(), 1)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V> {
         let all: Vec<_> = self.views.iter().filter_map(|view| view.iter().ok()).flatten().collect();
         all.into_iter()
     }
 
     /// Returns the number of keys that have a value.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// # driver.start_worker()?;
+    /// let counts = driver.table::<String, u64>("counts")?;
+    /// counts.set("a", 1)?;
+    /// counts.set("b", 1)?;
+    /// assert_eq!(counts.len(), 2);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Returns whether no key has a value.
+    /// Returns `true` if no key has a value.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// # driver.start_worker()?;
+    /// let counts = driver.table::<String, u64>("counts")?;
+    /// assert!(counts.is_empty());
+    /// counts.set("a", 1)?;
+    /// assert!(!counts.is_empty());
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Sets the value of a key, as an agent would.
+    /// Sets the key's value, as an event would.
     ///
     /// # Errors
-    /// No worker has the key's partition.
+    /// Returns an error if no worker has the key's partition.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// # driver.start_worker()?;
+    /// let counts = driver.table::<String, u64>("counts")?;
+    /// counts.set("a", 10)?;
+    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
+    /// driver.run_until_idle();
+    /// assert_eq!(counts.find("a"), Some(11));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V) -> Result<(), Error>
     where
         K: Borrow<Q>,
@@ -54,10 +116,22 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
         self.write(key, &mut Some(value))
     }
 
-    /// Removes the value of a key, as an agent would.
+    /// Removes the key's value, as an event would.
     ///
     /// # Errors
-    /// No worker has the key's partition.
+    /// Same as [`set`](Self::set).
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// # driver.start_worker()?;
+    /// let counts = driver.table::<String, u64>("counts")?;
+    /// counts.set("a", 10)?;
+    /// counts.remove("a")?;
+    /// assert_eq!(counts.find("a"), None);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<(), Error>
     where
         K: Borrow<Q>,
@@ -86,7 +160,23 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
         Self { views }
     }
 
-    /// Returns the value of a key in a window, whichever worker has its partition; also `None` while no worker has it.
+    /// Returns a copy of the key's value in a window, whichever worker has its partition. Returns `None` also while no
+    /// worker has it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # use faust_core::window::WindowSpec;
+    /// # use std::time::Duration;
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// # driver.start_worker()?;
+    /// # let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
+    /// let per_minute = driver.windowed_table::<String, u64>("per_minute")?;
+    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
+    /// driver.run_until_idle();
+    /// assert_eq!((per_minute.find("a", window), per_minute.find("b", window)), (Some(1), None));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window) -> Option<V>
     where
         K: Borrow<Q>,
@@ -94,16 +184,46 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
         self.views.iter().find_map(|view| view.find(key, window).ok().flatten())
     }
 
-    /// Returns an iterator over the keys, windows and values of all workers.
+    /// Returns every key, window and value of all workers.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # use faust_core::window::WindowSpec;
+    /// # use std::time::Duration;
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// # driver.start_worker()?;
+    /// # let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
+    /// let per_minute = driver.windowed_table::<String, u64>("per_minute")?;
+    /// per_minute.set("a", window, 10)?;
+    /// assert_eq!(per_minute.iter().collect::<Vec<_>>(), [("a".to_owned(), window, 10)]);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
         let all: Vec<_> = self.views.iter().filter_map(|view| view.iter().ok()).flatten().collect();
         all.into_iter()
     }
 
-    /// Sets the value of a key in a window, as an agent would; `None` removes it.
+    /// Sets the key's value in a window, as an event would; `None` removes it.
     ///
     /// # Errors
-    /// No worker has the key's partition.
+    /// Returns an error if no worker has the key's partition.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, count}};
+    /// # use faust_core::window::WindowSpec;
+    /// # use std::time::Duration;
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// # driver.start_worker()?;
+    /// # let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
+    /// let per_minute = driver.windowed_table::<String, u64>("per_minute")?;
+    /// per_minute.set("a", window, 10)?;
+    /// assert_eq!(per_minute.find("a", window), Some(10));
+    /// per_minute.set("a", window, None)?;
+    /// assert_eq!(per_minute.find("a", window), None);
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window, value: impl Into<Option<V>>) -> Result<(), Error>
     where
         K: Borrow<Q>,

@@ -53,6 +53,7 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Ve
         match cut.to_commit() {
             Ok(of_cut) => offsets.extend(of_cut),
             Err(error) => {
+                // An error means that the worker has ended already.
                 drop(failed.send(error));
                 return (CommittedOffsets::new(), arrived.iter().map(|_| Resolution::Unconfirmed).collect());
             }

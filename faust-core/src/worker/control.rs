@@ -173,7 +173,8 @@ impl Control {
             GroupEvent::Assigned(partitions) => self.assign(partitions).await,
             GroupEvent::Revoked(partitions, lost, done) => {
                 self.revoke(partitions, lost, self.cx.settings.broker_rebalance_timeout).await;
-                let _ = done.send(());
+                // The transport may have given up waiting.
+                done.send(()).ok();
             }
             GroupEvent::Failed(error) => return Err(error.into()),
             GroupEvent::Connection(true, detail) => {
@@ -195,6 +196,7 @@ impl Control {
         let mut tasks: BTreeMap<Key, Vec<TaskPartition>> = BTreeMap::new();
         for assigned in partitions {
             if let Err(error) = upkeep::check_count(&self.plan, &assigned.partition) {
+                // An error means that the worker has ended already.
                 drop(self.cx.failed.send(error));
             }
             let Some(set) = self.plan.set_of(&assigned.partition.topic) else { continue };
@@ -350,6 +352,7 @@ impl Control {
     /// Abandons the commit in progress. The next cuts cover it, and wait for the same messages.
     fn give_up_commit(&mut self) {
         if self.commit.take().is_some() {
+            // A task that has ended needs no resolution.
             let unconfirmed = |task: &TaskHandle| drop(task.commands.send(Command::Resolved(Resolution::Unconfirmed)));
             self.tasks.values().for_each(unconfirmed);
         }
@@ -407,7 +410,8 @@ impl Control {
                     GroupEvent::Revoked(partitions, lost, done) => {
                         let left = deadline.saturating_duration_since(Instant::now());
                         self.revoke(partitions, lost, left.min(self.cx.settings.broker_rebalance_timeout)).await;
-                        let _ = done.send(());
+                        // The transport may have given up waiting.
+                done.send(()).ok();
                     }
                     // Partitions assigned now would be revoked immediately.
                     GroupEvent::Assigned(_) | GroupEvent::Connection(..) => {}

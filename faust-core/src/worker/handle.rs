@@ -215,6 +215,7 @@ impl Worker {
 
     /// Ends the worker with an error, as if an agent had failed permanently.
     pub fn fail(&self, error: Error) {
+        // An error means that the worker has ended already.
         drop(self.failed.send(error));
     }
 

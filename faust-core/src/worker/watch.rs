@@ -60,7 +60,8 @@ pub(super) struct StuckWatch {
 struct Seen {
     begun: u64,
     since: Instant,
-    told: bool,
+    /// Set once the wait has been reported to the user.
+    reported: bool,
 }
 
 impl StuckWatch {
@@ -76,10 +77,10 @@ impl StuckWatch {
             let id = Arc::as_ptr(&stage) as usize;
             let begun = stage.cursor.progress.begun();
             let before = self.seen.remove(&id).filter(|before| before.begun == begun);
-            let mut now = before.unwrap_or(Seen { begun, since: Instant::now(), told: false });
+            let mut now = before.unwrap_or(Seen { begun, since: Instant::now(), reported: false });
             if now.since.elapsed() >= limit {
                 let place = format!("agent `{}` at {}", stage.agent, stage.place());
-                if !std::mem::replace(&mut now.told, true) {
+                if !std::mem::replace(&mut now.reported, true) {
                     tracing::error!(
                         "{place} has not finished its event within `stream_processing_timeout`; its partition makes no progress"
                     );

@@ -17,8 +17,7 @@ impl SerdeAttributes {
     pub(super) fn of(attributes: &[Attribute]) -> Self {
         let mut found = Self::default();
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
-            // Errors are ignored here, because serde reports them.
-            let _ = attribute.parse_nested_meta(|meta| {
+            let parsed = attribute.parse_nested_meta(|meta| {
                 let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
                 let text = match meta.value() {
                     Ok(value) => Some(value.parse::<LitStr>()?.value()),
@@ -30,6 +29,8 @@ impl SerdeAttributes {
                 found.note(&name, text);
                 Ok(())
             });
+            // Errors are ignored here, because serde reports them.
+            drop(parsed);
         }
         found
     }

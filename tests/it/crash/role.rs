@@ -152,8 +152,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // The process may have exited already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
@@ -199,7 +199,7 @@ fn variable(name: &str) -> String {
 fn end_with_parent() {
     std::thread::spawn(|| {
         // Nothing is ever written to the pipe, so this returns when it is closed.
-        let _ = std::io::stdin().read(&mut [0]);
+        drop(std::io::stdin().read(&mut [0]));
         std::process::exit(3);
     });
 }

@@ -1,4 +1,4 @@
-//! The framework can make only what it knows.
+//! An argument of a type that the framework cannot inject.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! An agent owns its arguments.
+//! A borrowed argument: an agent must own its arguments.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! An argument has a type that can be named.
+//! An `impl Trait` argument: arguments must have a concrete type.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Attributes of arguments are those of the framework.
+//! An unknown attribute on an argument.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Agents move between threads, so what they hold over an await does too.
+//! A value that is not `Send` is held over an await: agents move between threads.
 #![allow(unused)]
 
 use faust::prelude::*;

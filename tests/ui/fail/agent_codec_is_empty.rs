@@ -1,4 +1,4 @@
-//! A codec option names a codec.
+//! An empty codec name.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Agents of one event at a time move between threads as well.
+//! The future of an agent that is called once per event is not `Send`.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! What an agent is called with can be read from bytes.
+//! An event of a type that cannot be deserialized.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! An agent has no receiver.
+//! A method as an agent.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! An agent is registered once, so its types are known.
+//! A generic agent: an agent is registered once, so its types must be known.
 #![allow(unused)]
 
 use faust::prelude::*;

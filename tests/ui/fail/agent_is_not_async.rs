@@ -1,4 +1,4 @@
-//! An agent waits for events, so it is async.
+//! An agent that is not async.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! The framework calls an agent, so it is safe.
+//! An unsafe agent: the framework calls it from safe code.
 #![allow(unused)]
 
 use faust::prelude::*;

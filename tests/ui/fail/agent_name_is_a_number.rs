@@ -1,4 +1,4 @@
-//! A name is text.
+//! An agent name that is not a string literal.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! An agent is a function.
+//! `#[agent]` on a struct.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! An option is given once.
+//! An option that is specified twice.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! The topic is named by an option.
+//! A value without an option name.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A topic option says which topic.
+//! The option `topic` without a value.
 #![allow(unused)]
 
 use faust::prelude::*;

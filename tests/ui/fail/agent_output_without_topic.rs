@@ -1,4 +1,4 @@
-//! An output says which topic it is.
+//! An output without `#[topic]`.
 #![allow(unused)]
 
 use faust::prelude::*;

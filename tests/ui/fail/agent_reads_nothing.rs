@@ -1,4 +1,4 @@
-//! An agent has a source.
+//! An agent without a source.
 #![allow(unused)]
 
 use faust::prelude::*;

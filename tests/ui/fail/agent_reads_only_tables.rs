@@ -1,4 +1,4 @@
-//! A table is no event.
+//! An agent with only table arguments: a table is not a source.
 #![allow(unused)]
 
 use faust::prelude::*;

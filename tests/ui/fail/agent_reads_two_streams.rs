@@ -1,4 +1,4 @@
-//! An agent has one source.
+//! An agent with two streams: an agent has one source.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A stream agent has nothing to return.
+//! A stream agent that returns a value.
 #![allow(unused)]
 
 use faust::prelude::*;

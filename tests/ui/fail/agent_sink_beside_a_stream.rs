@@ -1,4 +1,4 @@
-//! A sink is for agents that return a value for each event.
+//! A sink of a stream agent: sinks require an agent that is called once per event.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A sink needs a value.
+//! A sink of an agent that returns no value.
 #![allow(unused)]
 
 use faust::prelude::*;

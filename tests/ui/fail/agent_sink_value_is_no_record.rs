@@ -1,4 +1,4 @@
-//! What goes to a sink can be written as bytes.
+//! A return value that cannot be serialized for its sink.
 #![allow(unused)]
 
 use faust::prelude::*;

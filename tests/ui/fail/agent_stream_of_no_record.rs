@@ -1,4 +1,4 @@
-//! What a stream carries can be read from bytes.
+//! A stream of a type that cannot be deserialized.
 #![allow(unused)]
 
 use faust::prelude::*;

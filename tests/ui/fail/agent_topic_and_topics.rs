@@ -1,4 +1,4 @@
-//! One way to name topics at a time.
+//! The options `topic` and `topics` together.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A topic is named by text or a constant.
+//! A topic name that is neither a string literal nor a constant.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A topic is read once.
+//! A topic that is listed twice.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Kafka takes no spaces in the names of topics.
+//! A topic name with a space, which Kafka does not allow.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A list of topics names one at least.
+//! An empty list of topics.
 #![allow(unused)]
 
 use faust::prelude::*;

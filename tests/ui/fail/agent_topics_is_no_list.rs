@@ -1,4 +1,4 @@
-//! Several topics are a list.
+//! The option `topics` with a value that is not a list.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Every mistake is told, each at its place.
+//! Two independent errors: both are reported, each at its location.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A value needs a sink.
+//! An agent that returns a value but has no sink.
 #![allow(unused)]
 
 use faust::prelude::*;

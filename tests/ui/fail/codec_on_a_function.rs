@@ -1,4 +1,4 @@
-//! A codec is a type.
+//! `#[codec]` on a function.
 #![allow(unused)]
 
 use faust::prelude::*;

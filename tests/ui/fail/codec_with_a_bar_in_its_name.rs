@@ -1,4 +1,4 @@
-//! A bar separates the names of a chain.
+//! A codec name with `|`, which separates the names in a chain.
 #![allow(unused)]
 
 use faust::prelude::*;

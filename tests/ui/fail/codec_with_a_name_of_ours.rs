@@ -1,4 +1,4 @@
-//! Built-in names are taken.
+//! A codec with the name of a built-in one.
 #![allow(unused)]
 
 use faust::prelude::*;

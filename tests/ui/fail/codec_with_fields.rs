@@ -1,4 +1,4 @@
-//! A codec is one value for all topics.
+//! A codec with fields: one value is shared by all topics.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A codec has a name.
+//! A codec without a name.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A codec implements `Codec`.
+//! A codec that does not implement `Codec`.
 #![allow(unused)]
 
 use faust::prelude::*;

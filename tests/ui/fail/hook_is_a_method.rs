@@ -1,4 +1,4 @@
-//! A hook is a free function.
+//! A method as a hook.
 #![allow(unused)]
 
 use faust::prelude::*;

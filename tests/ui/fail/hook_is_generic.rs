@@ -1,4 +1,4 @@
-//! A hook is registered once.
+//! A generic hook: a hook is registered once, so its types must be known.
 #![allow(unused)]
 
 use faust::prelude::*;

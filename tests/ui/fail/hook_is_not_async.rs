@@ -1,4 +1,4 @@
-//! Hooks are async.
+//! A hook that is not async.
 #![allow(unused)]
 
 use faust::prelude::*;

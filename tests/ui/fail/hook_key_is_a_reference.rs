@@ -1,4 +1,4 @@
-//! A hook outlives the call.
+//! A borrowed key: a hook must own its arguments.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A key is read from bytes.
+//! A key of a type that cannot be deserialized.
 #![allow(unused)]
 
 use faust::prelude::*;

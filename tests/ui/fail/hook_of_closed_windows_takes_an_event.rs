@@ -1,4 +1,4 @@
-//! A closed window has no event.
+//! A hook for closed windows that takes a late event.
 #![allow(unused)]
 
 use faust::prelude::*;

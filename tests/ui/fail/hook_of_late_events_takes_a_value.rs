@@ -1,4 +1,4 @@
-//! A late event is no value.
+//! A hook for late events that takes a value.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A hook is a function.
+//! A hook attribute on a struct.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Each call brings three things first.
+//! An output before the value: the key, the window and the value come first.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A topic has a name.
+//! An output without `#[topic]`.
 #![allow(unused)]
 
 use faust::prelude::*;

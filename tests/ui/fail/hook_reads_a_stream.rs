@@ -1,4 +1,4 @@
-//! A hook is called, it does not read.
+//! A hook with a stream: a hook is called by its table.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Nobody takes what a hook returns.
+//! A hook that returns a value, which has no destination.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A table has the name of a topic.
+//! A table name with a space, which Kafka does not allow in the name of the changelog topic.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A value is read from bytes.
+//! A value of a type that cannot be deserialized.
 #![allow(unused)]
 
 use faust::prelude::*;

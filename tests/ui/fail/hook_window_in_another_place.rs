@@ -1,4 +1,4 @@
-//! The order is fixed.
+//! The window in the wrong position.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A window is ours.
+//! A type named `Window` that is not the framework's.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Each call brings three things.
+//! A hook with two arguments: the key, the window and the value are required.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A hook belongs to a table.
+//! A hook without the option `table`.
 #![allow(unused)]
 
 use faust::prelude::*;

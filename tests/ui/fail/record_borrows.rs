@@ -1,4 +1,4 @@
-//! A record owns its fields.
+//! A record with a borrowed field: records must own their fields.
 #![allow(unused)]
 
 use faust::prelude::*;

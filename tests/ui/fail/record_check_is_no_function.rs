@@ -1,4 +1,4 @@
-//! A check is named, not written out.
+//! A closure as a check: a check is the path of a function.
 #![allow(unused)]
 
 use faust::prelude::*;

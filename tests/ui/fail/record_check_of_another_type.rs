@@ -1,4 +1,4 @@
-//! A check takes a reference to the value of its field.
+//! A check that takes a reference to another type than that of the field.
 #![allow(unused)]
 
 use faust::prelude::*;

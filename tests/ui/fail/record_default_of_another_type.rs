@@ -1,4 +1,4 @@
-//! A default is of the type of its field.
+//! A default of another type than that of the field.
 #![allow(unused)]
 
 use faust::prelude::*;

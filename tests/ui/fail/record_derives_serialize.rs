@@ -1,4 +1,4 @@
-//! Serde is derived already.
+//! A derive of `Serialize`, which `#[record]` derives already.
 #![allow(unused)]
 
 use faust::prelude::*;

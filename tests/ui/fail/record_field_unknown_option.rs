@@ -1,4 +1,4 @@
-//! A misspelt rule is answered with those there are.
+//! A misspelt option of `#[field]`: the message lists the valid ones.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A union does not say which field is meant.
+//! A union as a record: its bytes do not identify the active field.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A record has one name on the wire.
+//! A generic record: a record has one name and one model.
 #![allow(unused)]
 
 use faust::prelude::*;

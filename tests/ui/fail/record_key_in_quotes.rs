@@ -1,4 +1,4 @@
-//! A field is named without quotes.
+//! A key field in quotes.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A key can be written as bytes.
+//! A key field of a type that cannot be serialized.
 #![allow(unused)]
 
 use faust::prelude::*;

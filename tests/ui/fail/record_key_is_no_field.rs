@@ -1,4 +1,4 @@
-//! The key is one of the fields.
+//! A key that is not a field of the record.
 #![allow(unused)]
 
 use faust::prelude::*;

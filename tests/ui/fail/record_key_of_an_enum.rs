@@ -1,4 +1,4 @@
-//! The variants of an enum share no field.
+//! A key of an enum: its variants have no common field.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A number has no length.
+//! The rule `len` on a number.
 #![allow(unused)]
 
 use faust::prelude::*;

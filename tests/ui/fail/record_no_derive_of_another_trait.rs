@@ -1,4 +1,4 @@
-//! Only the traits that the macro derives can be left out.
+//! A trait in `no_derive` that the macro does not derive.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A record is a type.
+//! `#[record]` on a function.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A range has two ends.
+//! The rule `range` with a value that is not a range.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A range holds a value at least.
+//! An empty range.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A range is of the type of its field.
+//! A range of another type than that of the field.
 #![allow(unused)]
 
 use faust::prelude::*;

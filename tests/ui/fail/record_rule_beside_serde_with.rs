@@ -1,4 +1,4 @@
-//! A field that reads itself checks itself.
+//! A rule on a field with a deserializer of its own, which would bypass the rule.
 #![allow(unused)]
 
 use faust::prelude::*;

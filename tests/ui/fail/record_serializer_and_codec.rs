@@ -1,4 +1,4 @@
-//! Two names of one option are not both given.
+//! The options `serializer` and `codec`, two names of one option, together.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A time can be read from some types only.
+//! A timestamp field of a type that cannot hold a time.
 #![allow(unused)]
 
 use faust::prelude::*;

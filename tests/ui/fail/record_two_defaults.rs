@@ -1,4 +1,4 @@
-//! A field has one default.
+//! A field with two defaults.
 #![allow(unused)]
 
 use faust::prelude::*;

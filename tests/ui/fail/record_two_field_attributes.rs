@@ -1,4 +1,4 @@
-//! The rules of a field stand in one attribute.
+//! Two `#[field]` attributes on one field.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A misspelt option is answered with those there are.
+//! A misspelt option: the message lists the valid ones.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A message is one of the variants.
+//! An enum without variants: no message can contain it.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! An argument is one thing.
+//! `#[table]` and `#[topic]` on one argument.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Kafka does not take every name.
+//! A changelog topic name with a slash, which Kafka does not allow.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A default needs to know the type of the values.
+//! A default for a table whose value type is not visible to the macro.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A default is of the type of the values.
+//! A default of another type than that of the values.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A default is of the type of the values.
+//! A string default for numbers.
 #![allow(unused)]
 
 use faust::prelude::*;

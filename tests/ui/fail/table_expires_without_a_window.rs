@@ -1,4 +1,4 @@
-//! Only windows expire.
+//! The option `expires` without a window.
 #![allow(unused)]
 
 use faust::prelude::*;

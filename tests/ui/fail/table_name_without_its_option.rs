@@ -1,4 +1,4 @@
-//! Options have names.
+//! A table name without the option name `name`.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! An argument may be named what a topic may not.
+//! A table named after an argument whose name is not valid in a topic name.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Values are written to a topic.
+//! A table of values that cannot be serialized.
 #![allow(unused)]
 
 use faust::prelude::*;

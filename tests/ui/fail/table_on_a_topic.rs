@@ -1,4 +1,4 @@
-//! What a topic is, another attribute says.
+//! `#[table]` on a topic.
 #![allow(unused)]
 
 use faust::prelude::*;

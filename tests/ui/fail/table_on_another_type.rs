@@ -1,4 +1,4 @@
-//! A table has the type of one.
+//! `#[table]` on a type that is not a table.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A stream keeps nothing.
+//! `#[table]` on the stream.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A type is one in scope.
+//! The path of a field whose type is not in scope.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A field is named with its type.
+//! A type without a field in `relative_to`.
 #![allow(unused)]
 
 use faust::prelude::*;

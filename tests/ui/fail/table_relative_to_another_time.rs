@@ -1,4 +1,4 @@
-//! There are three times.
+//! An unknown time in `relative_to`.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A field is one of its type.
+//! A path in `relative_to` whose type does not have the field.
 #![allow(unused)]
 
 use faust::prelude::*;

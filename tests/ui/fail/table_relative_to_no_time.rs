@@ -1,4 +1,4 @@
-//! A field has to be a time.
+//! A field in `relative_to` that cannot hold a time.
 #![allow(unused)]
 
 use faust::prelude::*;

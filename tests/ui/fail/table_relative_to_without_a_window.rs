@@ -1,4 +1,4 @@
-//! Only windows have a time.
+//! The option `relative_to` without a window.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! One attribute holds all options.
+//! Two `#[table]` attributes on one argument.
 #![allow(unused)]
 
 use faust::prelude::*;

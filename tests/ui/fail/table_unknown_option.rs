@@ -1,4 +1,4 @@
-//! The options are listed.
+//! An unknown option: the message lists the valid ones.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A duration has a unit.
+//! A window size that is not a string literal.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A window has a kind.
+//! A window without a kind.
 #![allow(unused)]
 
 use faust::prelude::*;

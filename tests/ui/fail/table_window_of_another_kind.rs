@@ -1,4 +1,4 @@
-//! There are two kinds of windows.
+//! An unknown kind of window.
 #![allow(unused)]
 
 use faust::prelude::*;

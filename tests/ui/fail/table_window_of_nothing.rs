@@ -1,4 +1,4 @@
-//! A window has a size.
+//! A window of size zero.
 #![allow(unused)]
 
 use faust::prelude::*;

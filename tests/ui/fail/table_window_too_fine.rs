@@ -1,4 +1,4 @@
-//! Time is kept in milliseconds.
+//! A window size that is not a whole number of milliseconds.
 #![allow(unused)]
 
 use faust::prelude::*;

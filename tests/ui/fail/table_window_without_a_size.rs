@@ -1,4 +1,4 @@
-//! A window has a size.
+//! A window without a size.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A hopping window has a step.
+//! A hopping window without a step.
 #![allow(unused)]
 
 use faust::prelude::*;

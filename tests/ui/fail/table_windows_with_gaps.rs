@@ -1,4 +1,4 @@
-//! Every event is in a window.
+//! A step longer than the size: some events would belong to no window.
 #![allow(unused)]
 
 use faust::prelude::*;

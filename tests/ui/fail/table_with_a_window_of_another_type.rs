@@ -1,4 +1,4 @@
-//! Windows have a type of their own.
+//! A window on a `Table`: windows require a `WindowedTable`.
 #![allow(unused)]
 
 use faust::prelude::*;

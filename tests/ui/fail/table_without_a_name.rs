@@ -1,4 +1,4 @@
-//! A table is named after its argument.
+//! A table without a name: the argument has none either.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! The framework cannot guess the windows.
+//! A windowed table without a window.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A flag stands alone.
+//! A flag with a value.
 #![allow(unused)]
 
 use faust::prelude::*;

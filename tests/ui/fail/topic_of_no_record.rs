@@ -1,4 +1,4 @@
-//! What a topic carries can be written as bytes.
+//! A topic of values that cannot be serialized.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A table is no output.
+//! `#[topic]` on a table.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A stream gets its topic from the agent.
+//! `#[topic]` on the stream, whose topic is set by `#[agent]`.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A duration has a unit.
+//! A duration without a unit.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! An argument is one topic.
+//! Two `#[topic]` attributes on one argument.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Kafka takes no slashes in the names of topics.
+//! A topic name with a slash, which Kafka does not allow.
 #![allow(unused)]
 
 use faust::prelude::*;

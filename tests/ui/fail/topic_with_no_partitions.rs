@@ -1,4 +1,4 @@
-//! A topic has a partition at least.
+//! A topic with zero partitions.
 #![allow(unused)]
 
 use faust::prelude::*;

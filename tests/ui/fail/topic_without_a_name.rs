@@ -1,4 +1,4 @@
-//! A topic has a name.
+//! `#[topic]` without a topic name.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! A topic has a name before its options.
+//! `#[topic]` with options but without a topic name.
 #![allow(unused)]
 
 use faust::prelude::*;

@@ -1,4 +1,4 @@
-//! Every way to write an agent; each stays a function that can be called.
+//! All forms of agents. Each remains a function that can be called.
 #![deny(warnings)]
 
 use faust::prelude::*;
@@ -60,7 +60,7 @@ async fn deletions(_click: Option<Click>) -> Result<()> {
     Ok(())
 }
 
-/// An agent that only a builder gives topics.
+/// An agent whose topics are set by the builder.
 #[agent]
 async fn without_topic(_click: Click) {}
 

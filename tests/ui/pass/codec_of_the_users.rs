@@ -1,4 +1,4 @@
-//! A codec of the user's, registered by one attribute.
+//! A custom codec, registered by one attribute.
 #![deny(warnings)]
 
 use faust::{BoxError, Codec, codec};

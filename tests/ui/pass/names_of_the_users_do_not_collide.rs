@@ -1,4 +1,4 @@
-//! What the macros emit stands on absolute paths, so that the user may name things as he likes.
+//! User items with the names of standard and framework items: the expansions use absolute paths, so nothing collides.
 #![allow(non_camel_case_types, unused)]
 
 mod faust_core {}

@@ -1,4 +1,4 @@
-//! Every way to write a record.
+//! All forms of records.
 #![deny(warnings, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -26,14 +26,14 @@ pub struct Click {
     pages: BTreeMap<String, Position>,
 }
 
-/// Which one.
+/// An input device.
 #[record]
 #[derive(Clone, Debug, PartialEq)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Kind {
     /// A button.
     Button {
-        /// From the left.
+        /// Position from the left.
         #[field(range = 1..)]
         number: u8,
     },
@@ -56,13 +56,13 @@ fn lower_case(text: &str) -> std::result::Result<(), &'static str> {
     if text.chars().any(char::is_uppercase) { Err("must be in lower case") } else { Ok(()) }
 }
 
-/// Can be put in a table as it is, and compared.
+/// A record without derives of its own, for tables and comparisons.
 #[record]
 struct Bare {
     number: f64,
 }
 
-/// Implements one of the derived traits by hand.
+/// A record that implements one of the derived traits by hand.
 #[record(no_derive(PartialEq))]
 struct Compared {
     number: f64,

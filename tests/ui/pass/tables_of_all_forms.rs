@@ -1,4 +1,4 @@
-//! Every way to write a table and a hook; each function stays one that can be called.
+//! All forms of tables and hooks. Each remains a function that can be called.
 #![deny(warnings)]
 
 use faust::prelude::*;

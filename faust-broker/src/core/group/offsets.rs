@@ -79,13 +79,11 @@ impl Broker {
     }
 
     /// Returns the committed offset of a group for one partition.
-    #[must_use]
     pub fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Option<&Committed> {
         self.groups.by_id.get(group)?.offsets.get(&(topic.to_owned(), partition))
     }
 
     /// Returns all committed offsets of a group, ordered by topic and partition.
-    #[must_use]
     pub fn committed_offsets(&self, group: &str) -> Vec<CommittedOffset> {
         let offsets = self.groups.by_id.get(group).map(|group| &group.offsets);
         let committed = |((topic, partition), committed): (&(String, i32), &Committed)| CommittedOffset {

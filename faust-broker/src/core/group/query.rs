@@ -45,7 +45,6 @@ impl Broker {
     }
 
     /// Describes a group and its members.
-    #[must_use]
     pub fn describe_group(&self, id: &str) -> Option<DescribedGroup> {
         let group = self.groups.by_id.get(id)?;
         let is_stable = group.state == GroupState::Stable;

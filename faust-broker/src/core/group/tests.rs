@@ -368,12 +368,12 @@ proptest! {
                 }
                 Step::Heartbeat(at) => {
                     if let Some(reply) = clients[at].clone() {
-                        let _ = scene.heartbeat(&reply);
+                        scene.heartbeat(&reply).ok();
                     }
                 }
                 Step::Leave(at) => {
                     if let Some(reply) = clients[at].take() {
-                        let _ = scene.broker.leave_group("g", &reply.member_id, None, scene.now_ms);
+                        scene.broker.leave_group("g", &reply.member_id, None, scene.now_ms).ok();
                     }
                 }
                 Step::Pass(ms) => scene.pass(ms),

@@ -216,7 +216,7 @@ impl Log {
             Ok(()) => new.delete()?,
             Err(error) => {
                 // If this fails, the rest is deleted at the next start.
-                let _ = new.delete();
+                drop(new.delete());
                 return Err(error);
             }
         }

@@ -1,15 +1,14 @@
 //! `Fetch`: reads records, and waits for more until there are `min_bytes` or the request times out.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse, TopicName};
-use tokio::{
-    sync::Notify,
-    time::{self, Instant},
-};
+use tokio::sync::Notify;
+use tokio::time::{self, Instant};
 
 use crate::core::{ErrorCode, LEADER_EPOCH, Read};
 use crate::listener::router::Call;
@@ -36,7 +35,7 @@ pub(crate) async fn handle(call: &Call, request: FetchRequest) -> FetchResponse 
             return round.into_response();
         }
         // Either records have been appended or the time is up; the next round handles both.
-        let _ = time::timeout_at(deadline, reader.notified()).await;
+        drop(time::timeout_at(deadline, reader.notified()).await);
     }
 }
 

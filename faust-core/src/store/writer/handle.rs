@@ -107,6 +107,7 @@ impl StoreWriter {
 }
 
 /// A guard that withdraws a request to the writer when it is dropped.
+#[must_use = "the request is withdrawn when the value is dropped"]
 pub(crate) struct PriorityGuard {
     queue: Arc<Queue>,
     take_back: fn(&mut usize, &mut usize),

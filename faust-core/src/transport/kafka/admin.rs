@@ -45,7 +45,7 @@ impl KafkaAdmin {
         client.set_log_level(RDKafkaLogLevel::Emerg);
         let admin = client.create_with_context(NoListener).map_err(unusable)?;
         let lookups = config.lookup(None).create_with_context(NoListener).map_err(unusable)?;
-        Ok(Self { config: config.clone(), admin, lookups: Arc::new(lookups) })
+        Ok(Self { config: Arc::clone(config), admin, lookups: Arc::new(lookups) })
     }
 
     /// Runs a blocking lookup.
@@ -54,7 +54,7 @@ impl KafkaAdmin {
         what: &'static str,
         call: impl FnOnce(&BaseConsumer<NoListener>, Duration) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
-        let (lookups, within) = (self.lookups.clone(), self.config.request_timeout);
+        let (lookups, within) = (Arc::clone(&self.lookups), self.config.request_timeout);
         beside(what, move || {
             // Serves the log lines and errors queued since the last call.
             while lookups.poll(Duration::ZERO).is_some() {}

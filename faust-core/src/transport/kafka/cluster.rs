@@ -63,7 +63,7 @@ impl Transport for KafkaTransport {
         &self,
         from: Vec<(TopicPartition, StartAt)>,
     ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
-        let config = self.config.clone();
+        let config = Arc::clone(&self.config);
         beside("opening a tail", move || tail::open(&config, from)).boxed()
     }
 }

@@ -54,7 +54,7 @@ impl KafkaGroup {
         let runtime = Handle::try_current().map_err(|error| TransportError::fatal(&*what, error))?;
         let context = GroupContext {
             listener,
-            config: config.clone(),
+            config: Arc::clone(config),
             runtime,
             connection: ConnectionWatch::default(),
             suspicion: Mutex::default(),
@@ -68,14 +68,14 @@ impl KafkaGroup {
             client.create_with_context(context).map_err(|error| unusable(&*what, &error))?;
         let member = Arc::new(GroupConsumer::new(consumer));
         // Set once, before the first poll.
-        let _ = member.consumer().context().member.set(Arc::downgrade(&member));
+        drop(member.consumer().context().member.set(Arc::downgrade(&member)));
         let (end, ended) = watch::channel(false);
         let signal = Arc::new(AtomicU8::new(RUN));
         let group = Self {
             name: subscription.group,
             member: Arc::downgrade(&member),
             request_timeout: config.request_timeout,
-            signal: signal.clone(),
+            signal: Arc::clone(&signal),
             ended,
         };
         let mut poller = Poller { member, topics: subscription.topics, signal, ticked: Instant::now() };
@@ -136,7 +136,7 @@ impl Group for KafkaGroup {
         let mut ended = self.ended.clone();
         async move {
             // An error means that the thread has panicked, which ends the membership as well.
-            let _ = ended.wait_for(|ended| *ended).await;
+            drop(ended.wait_for(|ended| *ended).await);
         }
         .boxed()
     }

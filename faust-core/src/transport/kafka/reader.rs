@@ -127,6 +127,7 @@ impl Drop for KafkaReader {
         let member = self.member.take();
         // Closing a consumer blocks for 100 ms, too long for a thread of the runtime. If no thread can be started, the
         // consumer is closed here.
-        let _ = std::thread::Builder::new().name("faust-reader-close".to_owned()).spawn(move || drop(member));
+        let closing = std::thread::Builder::new().name("faust-reader-close".to_owned());
+        drop(closing.spawn(move || drop(member)));
     }
 }

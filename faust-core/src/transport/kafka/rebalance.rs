@@ -84,8 +84,8 @@ impl GroupContext {
         }?;
         let assigned = found.into_iter().zip(readers).map(|((partition, committed, start), reader)| {
             let reader = Arc::new(reader);
-            self.readers().insert(partition.clone(), reader.clone());
-            let queue = KafkaQueue::new(partition.clone(), reader, member.clone(), start);
+            self.readers().insert(partition.clone(), Arc::clone(&reader));
+            let queue = KafkaQueue::new(partition.clone(), reader, Arc::clone(&member), start);
             Assigned { partition, committed, start, queue: Box::new(queue) }
         });
         self.listener.assigned(assigned.collect());

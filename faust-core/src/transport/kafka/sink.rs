@@ -55,27 +55,28 @@ impl Sink for KafkaSink {
     fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, TransportError> {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(topic) = topics.get(name) {
-            return Ok(topic.clone());
+            return Ok(Arc::<KafkaTopic>::clone(topic));
         }
         let handle =
             TopicHandle::open(&self.producer, name).map_err(|code| refused(format!("topic `{name}`"), code))?;
         let topic = Arc::new(KafkaTopic { name: name.to_owned(), handle });
-        topics.insert(name.to_owned(), topic.clone());
+        topics.insert(name.to_owned(), Arc::clone(&topic));
         Ok(topic)
     }
 
     fn room(&self) -> BoxFuture<'_, ()> {
-        let room = self.producer.context().room.clone();
+        let room = Arc::clone(&self.producer.context().room);
         async move {
             let freed = room.freed.notified();
             room.wanted.store(true, Ordering::Relaxed);
-            let _ = tokio::time::timeout(ROOM_WITHIN, freed).await;
+            // The caller tries again in either case.
+            drop(tokio::time::timeout(ROOM_WITHIN, freed).await);
         }
         .boxed()
     }
 
     fn flush(&self, within: Duration) -> BoxFuture<'_, Result<(), TransportError>> {
-        let producer = self.producer.clone();
+        let producer = Arc::clone(&self.producer);
         async move {
             let flushed =
                 tokio::task::spawn_blocking(move || (flush(&producer, within), producer.in_flight_count())).await;
@@ -104,7 +105,7 @@ impl SinkTopic for KafkaTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
         // Count the message before sending it: its delivery report may arrive before the call returns.
         delivery.sent();
-        self.handle.send(message, delivery.clone()).map_err(|code| {
+        self.handle.send(message, Arc::clone(delivery)).map_err(|code| {
             delivery.done(Ok(None));
             match code {
                 RDKafkaErrorCode::QueueFull => SendRefused::Full,

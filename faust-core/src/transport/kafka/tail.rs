@@ -43,7 +43,7 @@ pub(super) fn open(
     for ((partition, _, next), reader) in starts.into_iter().zip(readers) {
         let reader = Arc::new(reader);
         attended.push((partition.clone(), Arc::downgrade(&reader)));
-        queues.push(Box::new(KafkaQueue::new(partition, reader, member.clone(), next)));
+        queues.push(Box::new(KafkaQueue::new(partition, reader, Arc::clone(&member), next)));
     }
     let thread = std::thread::Builder::new().name("faust-tail".to_owned());
     thread.spawn(move || attend(member, attended)).map_err(|error| TransportError::fatal(what, error))?;

@@ -71,7 +71,7 @@ impl Group for Membership {
         async move {
             if now != Commits::Answered {
                 // An error means that the cluster has been dropped, which needs no handling.
-                let _ = commits.wait_for(|commits| *commits == Commits::Answered).await;
+                drop(commits.wait_for(|commits| *commits == Commits::Answered).await);
             }
             arrived.unwrap_or_else(|offsets| self.commit_now(offsets))
         }

@@ -27,9 +27,11 @@ mod timed {
 
     use super::*;
 
-    /// Returns retries, and their reports with the second of each.
-    fn recorded() -> (Retries, Arc<Mutex<Vec<(u64, String)>>>) {
-        let (reports, start) = (Arc::new(Mutex::new(Vec::new())), Instant::now());
+    /// The reports of retries, each with its time in seconds.
+    type Reports = Arc<Mutex<Vec<(u64, String)>>>;
+
+    fn recorded() -> (Retries, Reports) {
+        let (reports, start) = (Reports::default(), Instant::now());
         let record = Arc::clone(&reports);
         let report = move |text: &str| record.lock().unwrap().push((start.elapsed().as_secs(), text.to_owned()));
         (Retries::new(report), reports)

@@ -74,7 +74,7 @@ impl PartitionReader {
             rd::rd_kafka_queue_forward(queue, ptr::null_mut());
             rd::rd_kafka_queue_cb_event_enable(queue, Some(nonempty), ptr::from_ref(&*waker).cast_mut().cast());
         }
-        Some(Self { queue, waker, reading, _consumer: member.clone() })
+        Some(Self { queue, waker, reading, _consumer: Arc::<GroupConsumer<C>>::clone(member) })
     }
 
     /// Passes the available items to `each`, at most `max` and at most [`BATCH`], and returns their number.

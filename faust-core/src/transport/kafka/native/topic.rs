@@ -39,7 +39,7 @@ impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> TopicHandle<C
             // SAFETY: reads a thread-local.
             return Err(unsafe { rd::rd_kafka_last_error() }.into());
         }
-        Ok(Self { topic, producer: producer.clone() })
+        Ok(Self { topic, producer: Arc::clone(producer) })
     }
 
     /// Copies a message into the producer's buffer. `delivery` is passed back to the producer's context.

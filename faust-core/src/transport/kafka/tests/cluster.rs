@@ -103,7 +103,8 @@ impl Cluster {
     pub(super) fn join_holding(&self, hold: Option<oneshot::Receiver<()>>) -> (Arc<dyn Group>, Events) {
         let (events, received) = mpsc::unbounded_channel();
         let listener = Recorder { events, hold: Mutex::new(hold) };
-        let subscription = Subscription { group: self.group.clone(), topics: vec![self.topic.clone()], partitions: 4 };
+        let subscription =
+            Subscription { group: self.group.clone(), topics: vec![Arc::clone(&self.topic)], partitions: 4 };
         (self.transport().join(subscription, Arc::new(listener)).unwrap(), Events(received))
     }
 }
@@ -170,7 +171,7 @@ struct Recorder {
 impl Recorder {
     fn tell(&self, event: Event) {
         // The test may have dropped the receiver.
-        let _ = self.events.send(event);
+        drop(self.events.send(event));
     }
 }
 
@@ -186,7 +187,8 @@ impl GroupListener for Recorder {
         let hold = self.hold.lock().unwrap().take();
         async move {
             if let Some(hold) = hold {
-                let _ = hold.await;
+                // An error means that the test has ended.
+                drop(hold.await);
             }
         }
         .boxed()

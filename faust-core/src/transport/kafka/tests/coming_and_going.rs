@@ -41,7 +41,7 @@ impl GroupListener for ReadState {
         for assigned in partitions {
             let (stop, stopped) = oneshot::channel();
             let partition = assigned.partition.clone();
-            let task = self.runtime.spawn(read(assigned, stopped, self.ledger.clone()));
+            let task = self.runtime.spawn(read(assigned, stopped, Arc::clone(&self.ledger)));
             self.tasks.lock().unwrap().insert(partition, (stop, task));
         }
     }
@@ -54,7 +54,8 @@ impl GroupListener for ReadState {
         async move {
             let mut offsets = BTreeMap::new();
             for (partition, (stop, task)) in tasks {
-                let _ = stop.send(());
+                // The task may have ended already.
+                stop.send(()).ok();
                 offsets.insert(partition, at(task.await.unwrap(), ""));
             }
             let group = group.wait_for(Option::is_some).await.unwrap().clone().unwrap();
@@ -88,12 +89,12 @@ async fn read(mut assigned: Assigned, mut stopped: oneshot::Receiver<()>, ledger
 /// Joins the group. The receiver holds the total number of assigned partitions.
 fn join(cluster: &Cluster, ledger: &Ledger) -> (Arc<dyn Group>, watch::Receiver<usize>) {
     let ((joined, group), (assigned, count)) = (watch::channel(None), watch::channel(0));
-    let (ledger, runtime) = (ledger.clone(), tokio::runtime::Handle::current());
+    let (ledger, runtime) = (Arc::clone(ledger), tokio::runtime::Handle::current());
     let listener = ReadState { ledger, group, assigned, tasks: Mutex::default(), runtime };
-    let topics = vec![cluster.topic.clone()];
+    let topics = vec![Arc::clone(&cluster.topic)];
     let subscription = Subscription { group: cluster.group.clone(), topics, partitions: 4 };
     let group = cluster.transport().join(subscription, Arc::new(listener)).unwrap();
-    joined.send_replace(Some(group.clone()));
+    joined.send_replace(Some(Arc::clone(&group)));
     (group, count)
 }
 

@@ -123,7 +123,7 @@ impl GroupListener for Listener {
 async fn member(cluster: &MemoryCluster) -> Arc<dyn Group> {
     let listener = Arc::new(Listener::default());
     let subscription = Subscription { group: "g".to_owned(), topics: vec!["t".into()], partitions: 2 };
-    let group = cluster.join(subscription, listener.clone()).unwrap();
+    let group = cluster.join(subscription, Arc::<Listener>::clone(&listener)).unwrap();
     while *listener.0.lock().unwrap() < 2 {
         tokio::task::yield_now().await;
     }

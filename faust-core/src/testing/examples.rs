@@ -1,0 +1,71 @@
+//! Agents for the examples in the documentation of the test driver.
+
+use crate::agent::{AgentDef, AgentHandle};
+use crate::declare::{ArgSpec, TableDecl, TopicDecl, WindowDecl};
+use crate::stage::arg;
+use crate::stream::Stream;
+use crate::table::{Table, WindowedTable};
+use crate::topic::Topic;
+
+/// Reads numbers from `numbers` and sends their doubles to `doubled`, with the same keys.
+#[derive(Debug)]
+#[allow(non_camel_case_types, reason = "it is named as a function that `#[agent]` annotates")]
+pub struct double {}
+
+impl AgentHandle for double {
+    const DEF: AgentDef = AgentDef {
+        name: "double",
+        topics: &["numbers"],
+        sinks: &[],
+        help: "",
+        module: "",
+        file: "",
+        line: 0,
+        start: |cx| {
+            static NUMBERS: ArgSpec = ArgSpec::new("numbers");
+            static OUT: ArgSpec = ArgSpec::new("out").with_topic(TopicDecl::new("doubled"));
+            let mut numbers: Stream<i64, String> = arg(cx, &NUMBERS)?;
+            let out: Topic<String, i64> = arg(cx, &OUT)?;
+            Ok(Box::pin(async move {
+                while let Some(event) = numbers.next_event().await {
+                    out.send(event.key(), &(event.value() * 2)).await?;
+                }
+                Ok(())
+            }))
+        },
+    };
+}
+
+/// Counts the values of `words`, in the table `counts` and per minute in the windowed table `per_minute`.
+#[derive(Debug)]
+#[allow(non_camel_case_types, reason = "it is named as a function that `#[agent]` annotates")]
+pub struct count {}
+
+impl AgentHandle for count {
+    const DEF: AgentDef = AgentDef {
+        name: "count",
+        topics: &["words"],
+        sinks: &[],
+        help: "",
+        module: "",
+        file: "",
+        line: 0,
+        start: |cx| {
+            const MINUTE: WindowDecl = WindowDecl { size_ms: 60_000, step_ms: 60_000, expires_ms: None };
+            static WORDS: ArgSpec = ArgSpec::new("words");
+            static COUNTS: ArgSpec = ArgSpec::new("counts");
+            static PER_MINUTE: ArgSpec =
+                ArgSpec::new("per_minute").with_table(TableDecl { window: Some(MINUTE), ..TableDecl::new() });
+            let mut words: Stream<String, String> = arg(cx, &WORDS)?;
+            let counts: Table<String, u64> = arg(cx, &COUNTS)?;
+            let per_minute: WindowedTable<String, u64> = arg(cx, &PER_MINUTE)?;
+            Ok(Box::pin(async move {
+                while let Some(event) = words.next_event().await {
+                    counts.update(event.key(), |count| *count += 1);
+                    per_minute.update(event.key(), |count| *count += 1);
+                }
+                Ok(())
+            }))
+        },
+    };
+}
