@@ -99,8 +99,8 @@ async fn windows(topic: &str, app: AppBuilder) -> Option<WindowSpec> {
     plan.tables().find(|table| table.changelog() == topic)?.window()
 }
 
-/// Timer for `--timeout`. It restarts when all partitions have been read to their ends, so that a broker that is slow to
-/// deliver existing messages does not cause a timeout.
+/// Time since the last message, for `--timeout`. It restarts once all partitions have been read to their ends; until then
+/// `FIRST_READ` is added to the timeout, because a broker may be slow to deliver existing messages.
 struct IdleTimer {
     timeout: Option<Duration>,
     since: Instant,
