@@ -54,7 +54,7 @@ fn all_forms_are_accepted() {
 }
 
 #[test]
-fn each_error_is_reported_once() {
+fn each_error_of_the_options_is_reported_once() {
     let right = quote!(
         async fn hook(k: u8, w: Window, v: u8) {}
     );
@@ -70,6 +70,10 @@ fn each_error_is_reported_once() {
     check(Moment::Close, quote!(table = "a b"), right.clone(), &["table name `a b` contains ' '"]);
     check(Moment::Close, quote!(table = "a", name = "b"), right.clone(), &["has no option `name`"]);
     check_late(right, &["the third argument of hook `hook` must be the late event"]);
+}
+
+#[test]
+fn each_error_of_the_function_is_reported_once() {
     check_close(
         quote!(
             async fn hook(&self, k: u8) {}
