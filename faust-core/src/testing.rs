@@ -18,9 +18,11 @@
 mod disk;
 mod table;
 mod driver;
+mod topics;
 mod examples;
 
-pub use self::driver::{START, TestDriver, TestMessage, WorkerId};
+pub use self::driver::{START, TestDriver, WorkerId};
 #[doc(hidden)]
 pub use self::examples::{count, double};
 pub use self::table::{TestTable, TestWindowedTable};
+pub use self::topics::TestMessage;

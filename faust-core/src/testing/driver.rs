@@ -1,6 +1,5 @@
 //! The test driver and its API.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +10,13 @@ use tokio::time::Instant;
 use super::disk::Disks;
 use super::table::{TestTable, TestWindowedTable};
 use crate::app::{App, AppBuilder};
-use crate::codec::{Coder, Data, Role};
-use crate::error::{Error, TransportError};
-use crate::message::{Headers, OwnedMessage};
+use crate::codec::Data;
+use crate::error::Error;
 use crate::stage::outbox::Outbox;
 use crate::table_state::TableValue;
 use crate::time::{Timestamp, millis};
-use crate::topic::{SendOptions, Topic};
 use crate::transport::memory::MemoryCluster;
-use crate::transport::{NewTopic, Read, StartAt, TopicPartition, Transport};
+use crate::transport::{TopicPartition, Transport};
 use crate::worker::{Status, Worker};
 
 /// An app under test, with its own Kafka and clock.
@@ -27,33 +24,15 @@ pub struct TestDriver {
     // IMPORTANT: declared before the runtime, because dropping workers needs it.
     workers: Vec<Option<Worker>>,
     disks: Disks,
-    app: App,
-    cluster: MemoryCluster,
-    outbox: Arc<Outbox>,
-    runtime: Runtime,
+    pub(super) app: App,
+    pub(super) cluster: MemoryCluster,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) runtime: Runtime,
 }
 
 /// The identifier of a worker of a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerId(usize);
-
-/// A message as stored in a topic.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TestMessage {
-    /// Partition of the message.
-    pub partition: i32,
-    /// Offset within the partition.
-    pub offset: i64,
-    /// Timestamp of the message.
-    pub timestamp: Timestamp,
-    /// Key, if there is one.
-    pub key: Option<Vec<u8>>,
-    /// Payload; `None` for a tombstone.
-    pub payload: Option<Vec<u8>>,
-    /// Headers of the message.
-    pub headers: Headers,
-}
 
 /// The initial time of every driver's clock: 2026-01-01 00:00:00 UTC.
 pub const START: Timestamp = Timestamp(1_767_225_600_000);
@@ -180,8 +159,8 @@ impl TestDriver {
     /// # use std::time::Duration;
     /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// let begin = driver.now();
-    /// driver.advance(Duration::from_secs(60));
-    /// assert_eq!(driver.now().as_millis(), begin.as_millis() + 60_000);
+    /// driver.advance(Duration::from_secs(5));
+    /// assert_eq!(driver.now().as_millis(), begin.as_millis() + 5_000);
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
     pub fn advance(&mut self, by: Duration) {
@@ -232,163 +211,6 @@ impl TestDriver {
     /// ```
     pub fn now(&self) -> Timestamp {
         self.runtime.block_on(async { self.cluster.time() })
-    }
-
-    /// Creates a topic. Topics that the app declares are created when a worker starts, unless they exist.
-    ///
-    /// # Errors
-    /// Returns an error if Kafka would reject the name or the number of partitions.
-    ///
-    /// # Examples
-    /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
-    /// driver.create_topic("numbers", 2)?;
-    /// let worker = driver.start_worker()?;
-    /// assert_eq!(driver.assignment(worker).len(), 2);
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// ```
-    pub fn create_topic(&mut self, name: &str, partitions: i32) -> Result<(), Error> {
-        let topic = NewTopic { name: name.to_owned(), partitions, replication: 1, configs: BTreeMap::new() };
-        let admin = self.cluster.admin()?;
-        let created = admin.create(vec![topic]).now_or_never();
-        created.unwrap_or(Ok(())).map_err(Error::from)
-    }
-
-    /// Sends a message to a topic, with the driver's time as its timestamp.
-    ///
-    /// # Errors
-    /// Returns an error if the topic does not exist, or if the key or the value cannot be encoded.
-    ///
-    /// # Examples
-    /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
-    /// driver.create_topic("prices", 1)?;
-    /// driver.send("prices", &"tea".to_owned(), &3)?;
-    /// assert_eq!(driver.read::<String, i64>("prices")?, [("tea".to_owned(), 3)]);
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// ```
-    pub fn send<K: Data, V: Data>(&mut self, topic: &str, key: &K, value: &V) -> Result<(), Error> {
-        self.send_with(topic, key, value, |message| message)
-    }
-
-    /// Sends a message to a topic with a given partition, timestamp or headers.
-    ///
-    /// # Errors
-    /// Same as [`send`](Self::send).
-    ///
-    /// # Examples
-    /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
-    /// driver.create_topic("prices", 2)?;
-    /// driver.send_with("prices", &"tea".to_owned(), &3, |message| message.partition(1).header("source", "test"))?;
-    /// let message = &driver.messages("prices")?[0];
-    /// assert_eq!((message.partition, message.headers.get_str("source")), (1, Some("test")));
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// ```
-    pub fn send_with<K: Data, V: Data>(
-        &mut self,
-        topic: &str,
-        key: &K,
-        value: &V,
-        options: impl FnOnce(SendOptions) -> SendOptions,
-    ) -> Result<(), Error> {
-        let topic = Topic::<K, V>::outside(topic, &self.outbox)?;
-        // Inside the runtime, where timestamps come from the driver's clock.
-        self.runtime.block_on(async { topic.send_with(key, value, options).await })
-    }
-
-    /// Returns the decoded keys and values of all messages in a topic, partition by partition.
-    ///
-    /// # Errors
-    /// Returns an error if the topic does not exist, or if a message cannot be decoded as these types.
-    ///
-    /// # Examples
-    /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
-    /// driver.start_worker()?;
-    /// driver.send("numbers", &"a".to_owned(), &1)?;
-    /// driver.send("numbers", &"a".to_owned(), &2)?;
-    /// driver.run_until_idle();
-    /// let doubled = driver.read::<String, i64>("doubled")?;
-    /// assert_eq!(doubled, [("a".to_owned(), 2), ("a".to_owned(), 4)]);
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// ```
-    pub fn read<K: Data, V: Data>(&mut self, topic: &str) -> Result<Vec<(K, V)>, Error> {
-        let fault = |why: String| Error::Misuse(format!("topic `{topic}`: {why}"));
-        let key: Coder<K> = Coder::resolve(None, Role::Key).map_err(|why| fault(why.to_string()))?;
-        let value: Coder<V> = Coder::resolve(None, Role::Value).map_err(|why| fault(why.to_string()))?;
-        let decode = |message: TestMessage| {
-            let key = key.decode(message.key.as_deref())?;
-            Ok((key, value.decode(message.payload.as_deref())?))
-        };
-        let decoded: Result<_, crate::codec::DecodeError> = self.messages(topic)?.into_iter().map(decode).collect();
-        decoded.map_err(|why| fault(why.to_string()))
-    }
-
-    /// Returns all messages in a topic without decoding them, partition by partition.
-    ///
-    /// # Errors
-    /// Returns an error if the topic does not exist.
-    ///
-    /// # Examples
-    /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
-    /// driver.create_topic("prices", 1)?;
-    /// driver.send("prices", &"tea".to_owned(), &3)?;
-    /// let message = &driver.messages("prices")?[0];
-    /// assert_eq!((message.partition, message.offset, message.timestamp), (0, 0, driver.now()));
-    /// assert_eq!((message.key.as_deref(), message.payload.as_deref()), (Some(&b"tea"[..]), Some(&b"3"[..])));
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// ```
-    pub fn messages(&mut self, topic: &str) -> Result<Vec<TestMessage>, Error> {
-        let partitions = self.partitions(topic)?;
-        let mut reader = self.cluster.read(partitions.iter().map(|p| (p.clone(), StartAt::Earliest)).collect())?;
-        let mut found = Vec::new();
-        let mut open = partitions.len();
-        while open > 0 {
-            // The loop ends when every partition has reported its end, so a read never has to wait.
-            match self.runtime.block_on(async { reader.next(Duration::ZERO).await })? {
-                Some(Read::Message(partition, message)) => found.push(TestMessage::new(&partition, message)),
-                Some(Read::End(_)) => open -= 1,
-                None => break,
-            }
-        }
-        found.sort_by_key(|message| (message.partition, message.offset));
-        Ok(found)
-    }
-
-    /// Returns the offsets that the app has committed for a topic, by partition.
-    ///
-    /// # Errors
-    /// Returns an error if the topic does not exist.
-    ///
-    /// # Examples
-    /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # use std::collections::BTreeMap;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
-    /// driver.create_topic("numbers", 1)?;
-    /// driver.start_worker()?;
-    /// driver.send("numbers", &"a".to_owned(), &21)?;
-    /// driver.commit();
-    /// assert_eq!(driver.committed("numbers")?, BTreeMap::from([(0, 1)]));
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// ```
-    pub fn committed(&mut self, topic: &str) -> Result<BTreeMap<i32, i64>, Error> {
-        let partitions = self.partitions(topic)?;
-        let group = self.app.settings().group();
-        let committed = self
-            .cluster
-            .admin()?
-            .committed(&group, partitions)
-            .now_or_never()
-            .unwrap_or_else(|| Ok(BTreeMap::new()))?;
-        Ok(committed.into_iter().map(|(partition, committed)| (partition.partition, committed.offset)).collect())
     }
 
     /// Returns the partitions that are assigned to a worker.
@@ -475,7 +297,8 @@ impl TestDriver {
         self.run_until_idle();
     }
 
-    /// Returns the result of a worker that has ended by itself, or `None` while it runs.
+    /// Returns the result of a worker that has ended by itself, or `None` while it runs. Only the first call returns the
+    /// error.
     ///
     /// # Examples
     /// ```
@@ -485,7 +308,7 @@ impl TestDriver {
     /// let worker = driver.start_worker()?;
     /// assert!(driver.ended(worker).is_none());
     /// driver.send("numbers", &"a".to_owned(), &"not a number".to_owned())?;
-    /// driver.run_until_idle();
+    /// driver.commit();
     /// assert!(matches!(driver.ended(worker), Some(Err(Error::Decode { .. }))));
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
@@ -658,14 +481,6 @@ impl TestDriver {
     pub fn cluster(&self) -> &MemoryCluster {
         &self.cluster
     }
-
-    fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error> {
-        let admin = self.cluster.admin()?;
-        let found = admin.topics(Some(vec![topic.to_owned()])).now_or_never().unwrap_or_else(|| Ok(BTreeMap::new()))?;
-        let count =
-            found.get(topic).ok_or_else(|| TransportError::fatal(format!("topic `{topic}`"), "it does not exist"))?;
-        Ok((0..*count).map(|partition| TopicPartition::new(topic, partition)).collect())
-    }
 }
 
 /// Runs all tasks until there has been no activity for [`QUIET_TURNS`] turns.
@@ -697,19 +512,6 @@ async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
         );
         std::thread::yield_now();
         quiet = 0;
-    }
-}
-
-impl TestMessage {
-    fn new(partition: &TopicPartition, message: OwnedMessage) -> Self {
-        Self {
-            partition: partition.partition,
-            offset: message.offset,
-            timestamp: message.timestamp,
-            key: message.key.map(Into::into),
-            payload: message.payload.map(Into::into),
-            headers: message.headers,
-        }
     }
 }
 

@@ -52,7 +52,7 @@ pub trait Transport: Sealed + Send + Sync + 'static {
     /// in the given order.
     ///
     /// An offset that is out of the log's range is reported by the queue as an error of kind
-    /// [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange): no message is skipped silently.
+    /// [`OffsetOutOfRange`](crate::error::TransportErrorKind::OffsetOutOfRange): no message is skipped silently.
     fn tail(
         &self,
         from: Vec<(TopicPartition, StartAt)>,
@@ -260,7 +260,7 @@ pub trait Admin: Sealed + Send + Sync {
     /// Deletes the messages before these offsets permanently. Messages that are already deleted are ignored.
     ///
     /// # Errors
-    /// Returns an error of kind [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange) if an offset is above the
+    /// Returns an error of kind [`OffsetOutOfRange`](crate::error::TransportErrorKind::OffsetOutOfRange) if an offset is above the
     /// high watermark.
     fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>>;
 
@@ -293,7 +293,7 @@ pub trait Admin: Sealed + Send + Sync {
     /// Deletes a group with all its committed offsets. A group that does not exist is ignored.
     ///
     /// # Errors
-    /// Returns an error of kind [`Fatal`](TransportErrorKind::Fatal) if the group has members.
+    /// Returns an error of kind [`Fatal`](crate::error::TransportErrorKind::Fatal) if the group has members.
     fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>>;
 }
 
