@@ -14,7 +14,7 @@ def build():
     """Builds the programs; returns their paths by name."""
     fetch_jars()
     wanted = [argument for name in EXAMPLES for argument in ("--example", name)]
-    return built("-p", "faust", *wanted) | built("-p", "faust-broker", "--example", "serve")
+    return built("-p", "faust-streams", *wanted) | built("-p", "faust-broker", "--example", "serve")
 
 
 def built(*arguments):

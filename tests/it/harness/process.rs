@@ -23,13 +23,13 @@ pub(crate) struct Program {
 impl Program {
     /// Returns the tour, `src/main.rs`, to be started in `dir`.
     pub(crate) fn tour(dir: impl Into<PathBuf>) -> Self {
-        Self::at(PathBuf::from(env!("CARGO_BIN_EXE_faust")), dir.into())
+        Self::at(PathBuf::from(env!("CARGO_BIN_EXE_tour")), dir.into())
     }
 
     /// Returns an example, to be started in `dir`.
     pub(crate) fn example(name: &str, dir: impl Into<PathBuf>) -> Self {
         // Cargo does not give tests the paths of examples, but places them in a folder next to the binary.
-        let path = PathBuf::from(env!("CARGO_BIN_EXE_faust")).with_file_name("examples").join(name);
+        let path = PathBuf::from(env!("CARGO_BIN_EXE_tour")).with_file_name("examples").join(name);
         assert!(path.exists(), "{} is missing; build it with `cargo build --examples`", path.display());
         Self::at(path, dir.into())
     }
