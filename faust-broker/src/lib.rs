@@ -1,23 +1,34 @@
 //! A small single-node broker that speaks the Kafka protocol, for learning, tests and one-machine services.
 //!
 //! The broker has two layers. [`core`] is a state machine without sockets, threads or a clock. [`Server`] serves it on
-//! a loopback port, where librdkafka, kcat, Java and Python clients can use it like Apache Kafka.
+//! a loopback port, where librdkafka, kcat, Java and Python clients can use it like Apache Kafka. It needs the feature
+//! `server`, which is on by default; the core alone needs neither tokio nor the protocol's message types.
 //!
 //! Topics follow Kafka's retention rules: `cleanup.policy` may be `delete`, `compact` or both. Compaction reads
 //! uncompressed batches only; batches compressed by a producer are kept unchanged and remain readable.
 //!
 //! Replication, transactions, the new consumer group protocol (KIP-848) and non-loopback addresses are not supported.
 
+#[cfg(feature = "server")]
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+#[cfg(feature = "server")]
 mod config;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only the server restores a broker from disk"))]
 pub mod core;
+#[cfg(feature = "server")]
 mod disk;
+#[cfg(feature = "server")]
 mod error;
+#[cfg(feature = "server")]
 mod listener;
+#[cfg(feature = "server")]
 mod server;
 
+#[cfg(feature = "server")]
 pub use config::{BrokerConfig, Port, Storage};
+#[cfg(feature = "server")]
 pub use error::Error;
+#[cfg(feature = "server")]
 pub use server::Server;
