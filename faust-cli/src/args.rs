@@ -52,6 +52,7 @@ pub(crate) enum Command {
     /// Remove the state, topics and groups of older versions of the app
     CleanVersions(clean_versions::CleanVersionsArgs),
     /// Run only the embedded broker, until stopped
+    #[cfg_attr(not(feature = "embedded"), command(hide = true))]
     Broker(broker::BrokerArgs),
     /// Print a shell completion script
     Completion(completion::CompletionArgs),

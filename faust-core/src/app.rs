@@ -118,7 +118,7 @@ impl App {
     /// assignment.
     ///
     /// If the broker is unavailable, this waits for it. If no broker is configured, the worker uses the embedded
-    /// broker.
+    /// broker (feature `embedded`).
     ///
     /// # Errors
     /// Fails if the topology has faults, if existing topics do not fit it, or if the broker permanently rejects a

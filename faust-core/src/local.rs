@@ -6,14 +6,21 @@
 //! file behind, and so does the command `broker`; the guests then wait for the next host, as they wait for any
 //! unavailable broker.
 
+mod host_kind;
+#[cfg(feature = "embedded")]
 mod address;
+#[cfg(feature = "embedded")]
 mod probe;
 mod worker_dir;
+#[cfg(feature = "embedded")]
+mod embedded;
+#[cfg(not(feature = "embedded"))]
+mod no_embedded;
 mod connection;
 mod kafka;
 mod state;
 
-pub use self::address::HostKind;
 pub use self::connection::Connection;
+pub use self::host_kind::HostKind;
 pub use self::state::{LocalState, version_of_group, version_of_topic};
 pub use self::worker_dir::WorkerDir;

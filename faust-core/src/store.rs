@@ -1,4 +1,4 @@
-//! The port to state stores: bytes in, bytes out, and a mark. Adapters: `sled`, and `fjall` behind a feature.
+//! The port to state stores: bytes in, bytes out, and a mark. Adapters: `sled` and `fjall`, each a feature.
 //!
 //! A store is a cache of its changelog. It holds the keys and values of one table on one partition, and a *mark*, a
 //! checkpoint that records the store's position in the changelog. A lost store is rebuilt from the changelog, which
@@ -7,14 +7,19 @@
 
 pub(super) mod mark;
 mod port;
-mod engine;
 pub(super) mod lock;
 mod directory;
+#[cfg(any(feature = "sled", feature = "fjall"))]
+mod engine;
+#[cfg(any(feature = "sled", feature = "fjall"))]
+mod database_dir;
+#[cfg(any(feature = "sled", feature = "fjall"))]
 mod database;
 #[cfg(feature = "fjall")]
 mod fjall;
 mod sealed;
 mod merge;
+#[cfg(feature = "sled")]
 mod sled;
 pub(super) mod writer;
 #[cfg(test)]
@@ -40,14 +45,15 @@ use crate::config::StoreKind;
 pub(crate) fn open(kind: StoreKind, dir: &Path) -> Result<Option<Arc<dyn StoreSet>>, StoreError> {
     match kind {
         StoreKind::Memory => Ok(None),
+        #[cfg(feature = "sled")]
         StoreKind::Sled => Ok(Some(database::open::<sled::Sled>(dir)?)),
         #[cfg(feature = "fjall")]
         StoreKind::Fjall => Ok(Some(database::open::<fjall::Fjall>(dir)?)),
-        #[cfg(not(feature = "fjall"))]
-        StoreKind::Fjall => Err(StoreError::new(
+        #[cfg(not(all(feature = "sled", feature = "fjall")))]
+        kind => Err(StoreError::new(
             StoreErrorKind::Unfit,
-            "the store `fjall://` is not compiled in".to_owned(),
-            "build with the feature `fjall`, or set `store` to `sled://`".to_owned(),
+            format!("the store `{kind}` at {}", dir.display()),
+            "not compiled in: build with its feature, or set `store` to another one".to_owned(),
         )),
     }
 }

@@ -14,6 +14,9 @@ use crate::signals::Signals;
 pub(crate) struct BrokerArgs {}
 
 pub(crate) async fn run(_: BrokerArgs, mut context: Context) -> Result<(), Failure> {
+    if cfg!(not(feature = "embedded")) {
+        return Err(Failure::error("the embedded broker is not compiled in: build with the feature `embedded`"));
+    }
     let mut signals = Signals::listen()?;
     let settings = context.resolve()?.settings;
     if let Some(url @ BrokerUrl::Kafka(_)) = &settings.broker {

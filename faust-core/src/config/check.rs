@@ -2,7 +2,7 @@
 
 use super::origin::Origin;
 use super::resolved::Resolved;
-use super::value::{GroupProtocol, SecurityProtocol, SettingValue};
+use super::value::{BrokerUrl, GroupProtocol, SecurityProtocol, SettingValue, StoreKind};
 
 /// librdkafka settings that the engine's guarantees depend on, each with its replacement or the reason it is fixed.
 const OWNED: [(&str, &str); 18] = [
@@ -80,8 +80,56 @@ pub(super) fn together(resolved: &Resolved) -> Vec<String> {
             s.agent_backoff_max.show()
         ));
     }
+    faults.extend(compiled_in(resolved, Build::THIS));
     faults.extend(group_protocol(resolved));
     faults.extend(security(resolved));
+    faults
+}
+
+/// The parts of a build that are features.
+#[derive(Clone, Copy)]
+struct Build {
+    sled: bool,
+    fjall: bool,
+    embedded: bool,
+}
+
+impl Build {
+    const THIS: Self =
+        Self { sled: cfg!(feature = "sled"), fjall: cfg!(feature = "fjall"), embedded: cfg!(feature = "embedded") };
+
+    fn has(self, store: StoreKind) -> bool {
+        match store {
+            StoreKind::Memory => true,
+            StoreKind::Sled => self.sled,
+            StoreKind::Fjall => self.fjall,
+        }
+    }
+}
+
+/// Rejects a store or a broker that this build does not have.
+fn compiled_in(resolved: &Resolved, build: Build) -> Vec<String> {
+    let store = resolved.settings.store;
+    let mut faults = Vec::new();
+    if !build.has(store) {
+        let others = [StoreKind::Sled, StoreKind::Fjall, StoreKind::Memory].into_iter().filter(|kind| build.has(*kind));
+        let others: Vec<_> = others.map(|kind| format!("`{kind}`")).collect();
+        faults.push(format!(
+            "setting `store` ({}): `{store}` is not compiled in: build with the feature `{}`, or set `store` to {}",
+            resolved.origin("store"),
+            store.as_str().trim_end_matches("://"),
+            others.join(" or ")
+        ));
+    }
+    if let Some(url @ (BrokerUrl::Embedded(_) | BrokerUrl::Memory)) = &resolved.settings.broker
+        && !build.embedded
+    {
+        faults.push(format!(
+            "setting `broker` ({}): the embedded broker, `{url}`, is not compiled in: build with the feature \
+             `embedded`, or set `broker` to the `host:port` of a Kafka cluster",
+            resolved.origin("broker")
+        ));
+    }
     faults
 }
 
@@ -126,4 +174,67 @@ fn security(resolved: &Resolved) -> Vec<String> {
         faults.push("`broker_ssl_certificate` and `broker_ssl_key` belong together: set both or neither".to_owned());
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use super::*;
+    use crate::config::layers::Layers;
+
+    const NOTHING: Build = Build { sled: false, fjall: false, embedded: false };
+
+    /// Checks these settings, made by a complete build, against another build.
+    fn faults(store: StoreKind, broker: Option<BrokerUrl>, build: Build) -> Vec<String> {
+        let mut resolved = Layers::default().resolve("orders").unwrap();
+        resolved.settings.store = store;
+        resolved.settings.broker = broker;
+        compiled_in(&resolved, build)
+    }
+
+    #[test]
+    fn a_store_that_is_not_compiled_in_is_a_fault_that_names_its_feature() {
+        assert_eq!(
+            faults(StoreKind::Sled, None, NOTHING),
+            [
+                "setting `store` (default): `sled://` is not compiled in: build with the feature `sled`, or set `store` to \
+              `memory://`"
+            ]
+        );
+        assert_eq!(
+            faults(StoreKind::Fjall, None, Build { sled: true, ..NOTHING }),
+            [
+                "setting `store` (default): `fjall://` is not compiled in: build with the feature `fjall`, or set `store` \
+              to `sled://` or `memory://`"
+            ]
+        );
+        assert!(faults(StoreKind::Fjall, None, Build { fjall: true, ..NOTHING }).is_empty());
+        assert!(faults(StoreKind::Memory, None, NOTHING).is_empty());
+    }
+
+    #[test]
+    fn the_embedded_broker_is_a_fault_if_it_is_not_compiled_in() {
+        for (url, shown) in
+            [(BrokerUrl::Memory, "memory://"), (BrokerUrl::Embedded("/tmp/b".into()), "embedded:///tmp/b")]
+        {
+            assert_eq!(
+                faults(StoreKind::Memory, Some(url.clone()), NOTHING),
+                [format!(
+                    "setting `broker` (default): the embedded broker, `{shown}`, is not compiled in: build with the \
+                     feature `embedded`, or set `broker` to the `host:port` of a Kafka cluster"
+                )]
+            );
+            assert!(faults(StoreKind::Memory, Some(url), Build { embedded: true, ..NOTHING }).is_empty());
+        }
+        let kafka = BrokerUrl::Kafka(vec!["kafka-1:9092".to_owned()]);
+        assert!(faults(StoreKind::Memory, Some(kafka), NOTHING).is_empty());
+    }
+
+    #[test]
+    fn the_default_store_is_the_first_of_this_build() {
+        let build = Build::THIS;
+        let first = [StoreKind::Sled, StoreKind::Fjall, StoreKind::Memory].into_iter().find(|kind| build.has(*kind));
+        assert_eq!(Some(Layers::default().resolve("orders").unwrap().settings.store), first);
+    }
 }

@@ -10,13 +10,33 @@ use super::value::{
     StoreKind,
 };
 
+/// The default of `store`: the first store of this build.
+#[cfg(feature = "sled")]
+macro_rules! default_store {
+    () => {
+        "sled://"
+    };
+}
+#[cfg(all(feature = "fjall", not(feature = "sled")))]
+macro_rules! default_store {
+    () => {
+        "fjall://"
+    };
+}
+#[cfg(not(any(feature = "sled", feature = "fjall")))]
+macro_rules! default_store {
+    () => {
+        "memory://"
+    };
+}
+
 table::settings! {
     /// Version of the app. Raise it to start over: it becomes part of the group and internal topic names (`orders-v2`).
     version: u32 = "1", within "1" "1000000", example "2";
     /// Directory of the embedded broker and the stores; `{id}` is replaced by the app's id.
     datadir: PathBuf = "{id}-data", example "/var/lib/{id}";
 
-    /// The Kafka brokers to connect to. If unset, the worker starts an embedded broker with its data under `datadir`.
+    /// The Kafka brokers to connect to. If unset, the worker runs an embedded broker (feature `embedded`) in `datadir`.
     broker: Option<BrokerUrl> = "", example "kafka://kafka-1:9092,kafka-2:9092";
     /// Preferred port of the embedded broker; if it is in use, the next free port is taken. 0 means any port.
     embedded_port: u16 = "9092", example "19092";
@@ -68,7 +88,7 @@ table::settings! {
     producer_max_request_size: ByteSize = "16MiB", within "1KiB" "100MiB", example "32MiB";
 
     /// Store of tables: `sled://`, `fjall://` for tables larger than memory, or `memory://` for no store on disk.
-    store: StoreKind = "sled://", example "fjall://";
+    store: StoreKind = default_store!(), example "fjall://";
     /// Memory for committed table changes that are not yet written to the store. When it is full, processing pauses.
     state_memory: ByteSize = "128MiB", within "1MiB" "64GiB", example "64MiB";
     /// Time changelogs keep overwritten values. After a crash, a worker must be restarted within this time.

@@ -3,7 +3,7 @@
 macro_rules! settings {
     ($(
         #[doc = $doc:literal]
-        $name:ident: $type:ty = $default:literal $(, within $low:literal $high:literal)?, example $example:literal;
+        $name:ident: $type:ty = $default:expr $(, within $low:literal $high:literal)?, example $example:literal;
     )*) => {
         /// The settings of an app, resolved and checked. [`Settings::table`] lists names, defaults and forms.
         #[derive(Clone, Debug)]

@@ -1,34 +1,15 @@
 //! The files through which a host publishes the address of its broker to its app: `address.json` and `host.lock`.
 
+use std::io;
 use std::path::Path;
-use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
+use super::host_kind::HostKind;
 use crate::store::lock::{self, FileLock};
 
 const ADDRESS: &str = "address.json";
 const LOCK: &str = "host.lock";
-
-/// The kind of process that hosts an embedded broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum HostKind {
-    /// A worker. When it drains, its broker and the other workers shut down.
-    Worker,
-    /// The command `broker`, which outlives the workers. If it stops, they wait for it to restart.
-    Broker,
-}
-
-impl fmt::Display for HostKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Worker => "worker",
-            Self::Broker => "broker",
-        })
-    }
-}
 
 /// The address of the broker, and the process that hosts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -62,14 +62,13 @@ mod tests {
 
     use super::*;
     use crate::config::Layers;
-    use crate::local::connection::BrokerRole;
 
     fn kafka(given: &[(&str, &str)]) -> KafkaConfig {
         let mut layers = Layers::default();
         for (name, value) in given {
             layers.builder(*name, value);
         }
-        let connection = Connection { bootstrap: "a:1,b:2".to_owned(), role: BrokerRole::Client, notices: Vec::new() };
+        let connection = Connection { bootstrap: "a:1,b:2".to_owned(), embedded: None };
         connection.kafka(&layers.resolve("orders").unwrap().settings, true)
     }
 

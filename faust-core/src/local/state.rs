@@ -167,8 +167,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
     use super::*;
-    use crate::config::StoreKind;
-    use crate::store;
 
     #[test]
     fn versions_are_parsed_from_names() {
@@ -194,8 +192,12 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "sled")]
     #[test]
     fn state_is_found_by_version_and_removed_unless_in_use() {
+        use crate::config::StoreKind;
+        use crate::store;
+
         let datadir = tempfile::tempdir().unwrap();
         let worker = WorkerDir::take(datadir.path()).unwrap();
         assert_eq!(LocalState::find(datadir.path()).unwrap(), []);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, TransportError};
-use crate::store::lock::{FileLock, is_held};
+use crate::store::lock::FileLock;
 
 const NAME: &str = "worker-";
 const LOCK: &str = "worker.lock";
@@ -83,11 +83,12 @@ fn failed(path: &Path, error: std::io::Error) -> TransportError {
 }
 
 /// Returns the number of running workers in this data directory, not counting `own`.
+#[cfg(any(test, feature = "embedded"))]
 pub(super) fn others(datadir: &Path, own: Option<&WorkerDir>) -> usize {
     let locks = (1..).map(|number| (number, datadir.join(format!("{NAME}{number}")).join(LOCK)));
     let locks = locks.take_while(|(_, path)| path.exists());
     let others = locks.filter(|(number, _)| own.is_none_or(|own| own.number != *number));
-    others.filter(|(_, path)| is_held(path)).count()
+    others.filter(|(_, path)| crate::store::lock::is_held(path)).count()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 
 use bytes::Bytes;
 
-use super::directory::DatabaseDir;
+use super::database_dir::DatabaseDir;
 use super::engine::{Engine, EngineFault, Tree, guarded};
 use super::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet, Write};
 

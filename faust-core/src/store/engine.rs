@@ -59,6 +59,7 @@ pub(super) enum EngineFault {
     /// An I/O operation failed.
     Io(String),
     /// The engine does not support the name or the key.
+    #[cfg_attr(not(feature = "fjall"), allow(dead_code, reason = "sled has no such limits"))]
     Unfit(String),
 }
 

@@ -39,6 +39,7 @@ impl FileLock {
 }
 
 /// Returns `true` if the lock on the file is held.
+#[cfg(any(test, feature = "embedded"))]
 pub(crate) fn is_held(path: &Path) -> bool {
     // A shared lock, so that two processes that check at once do not take each other for the holder.
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))

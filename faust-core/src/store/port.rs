@@ -69,6 +69,7 @@ impl StoreName {
     }
 
     /// Parses the output of `Display`, which the engines use as the names of their trees.
+    #[cfg(any(feature = "sled", feature = "fjall"))]
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (table, partition) = text.rsplit_once('/')?;
         Some(Self::new(table, partition.parse().ok()?))
@@ -92,6 +93,10 @@ pub(crate) struct StoreError {
 
 /// The kind of a store error, by the action that the caller can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(feature = "sled", feature = "fjall")),
+    allow(dead_code, reason = "only a database can be locked or broken")
+)]
 pub(crate) enum StoreErrorKind {
     /// Another process uses the database.
     Locked,

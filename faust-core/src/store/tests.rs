@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[cfg(any(feature = "sled", feature = "fjall"))]
 mod broken;
+#[cfg(any(feature = "sled", feature = "fjall"))]
 mod kill;
+#[cfg(any(feature = "sled", feature = "fjall"))]
 mod mended;
+#[cfg(any(feature = "sled", feature = "fjall"))]
 mod model;
 
 use std::collections::BTreeMap;
@@ -23,7 +27,9 @@ pub(super) type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Runs a test on each engine that is compiled in.
 fn on_each_engine(test: impl Fn(StoreKind)) {
-    test(StoreKind::Sled);
+    if cfg!(feature = "sled") {
+        test(StoreKind::Sled);
+    }
     if cfg!(feature = "fjall") {
         test(StoreKind::Fjall);
     }
@@ -239,14 +245,26 @@ fn a_store_without_a_mark_opens_empty() {
 }
 
 #[test]
+fn a_kind_that_is_not_compiled_in_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    for (kind, compiled_in) in [(StoreKind::Sled, cfg!(feature = "sled")), (StoreKind::Fjall, cfg!(feature = "fjall"))]
+    {
+        if !compiled_in {
+            let error = open(kind, dir.path()).err().unwrap();
+            assert_eq!(error.kind(), StoreErrorKind::Unfit);
+            assert!(
+                error.to_string().contains(&format!("`{kind}` at {}: not compiled in", dir.path().display())),
+                "{error}"
+            );
+        }
+    }
+    assert!(open(StoreKind::Memory, dir.path()).unwrap().is_none());
+}
+
+#[cfg(feature = "fjall")]
+#[test]
 fn unsupported_keys_and_names_are_reported_without_side_effects() {
     let dir = tempfile::tempdir().unwrap();
-    if !cfg!(feature = "fjall") {
-        let error = open(StoreKind::Fjall, dir.path()).err().unwrap();
-        assert_eq!(error.kind(), StoreErrorKind::Unfit);
-        assert!(error.to_string().contains("feature `fjall`"), "{error}");
-        return;
-    }
     let set = open_set(StoreKind::Fjall, dir.path());
     let store = set.open(&counts()).unwrap();
     let key = vec![1; 70_000];
@@ -255,5 +273,4 @@ fn unsupported_keys_and_names_are_reported_without_side_effects() {
     assert!(error.to_string().contains("70000 bytes") && error.to_string().contains("sled://"), "{error}");
     assert_eq!((store.get(&key).unwrap(), store.mark().unwrap()), (None, None));
     assert_eq!(set.open(&StoreName::new("x".repeat(300), 0)).err().unwrap().kind(), StoreErrorKind::Unfit);
-    assert!(open(StoreKind::Memory, dir.path()).unwrap().is_none());
 }

@@ -170,6 +170,7 @@ fn survives(kind: StoreKind) {
     }
 }
 
+#[cfg(feature = "sled")]
 #[test]
 fn sled_survives() {
     survives(StoreKind::Sled);

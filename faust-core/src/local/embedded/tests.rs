@@ -2,28 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use super::*;
 use crate::config::Layers;
-use crate::local::address::HostKind;
-use crate::local::connection::*;
+use crate::local::connection::Connection;
 use crate::local::probe;
-use crate::local::worker_dir::WorkerDir;
 
 fn settings(datadir: &Path, broker: &str) -> Settings {
     let mut layers = Layers::default();
     layers.builder("datadir", datadir.display()).builder("broker", broker).builder("embedded_port", 0);
     layers.resolve("orders").unwrap().settings
-}
-
-#[tokio::test]
-async fn a_configured_broker_is_used_unchanged() {
-    let datadir = tempfile::tempdir().unwrap();
-    let settings = settings(&datadir.path().join("untouched"), "a:1,b:2");
-    for connection in
-        [Connection::find(&settings).await.unwrap(), Connection::host(&settings, HostKind::Worker).await.unwrap()]
-    {
-        assert_eq!((connection.bootstrap(), connection.is_host()), ("a:1,b:2", false));
-    }
-    assert!(!settings.datadir.exists());
 }
 
 #[tokio::test]
