@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: faust::MiMalloc = faust::MiMalloc;
 
 const USAGE: &str = "usage: bench-keyed BOOTSTRAP COMMAND
   create TOPIC PARTITIONS [CONFIG=VALUE..]

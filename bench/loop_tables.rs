@@ -17,7 +17,7 @@ use rdkafka::message::BorrowedMessage;
 use serde_json::{Value, json};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: faust::MiMalloc = faust::MiMalloc;
 
 const USAGE: &str = "usage: bench-loop-tables BOOTSTRAP COMMAND
   keyed TOPIC EVENTS      counts EVENTS events by key

@@ -3,7 +3,7 @@
 use faust::prelude::*;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: faust::MiMalloc = faust::MiMalloc;
 
 #[record]
 struct ClickEvent {

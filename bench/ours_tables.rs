@@ -13,7 +13,7 @@ use faust_bench::{BoxError, Meter, Tally, Usage, finish};
 use serde_json::json;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: faust::MiMalloc = faust::MiMalloc;
 
 static METER: Meter = Meter::new();
 

@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord};
 use serde_json::json;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: faust::MiMalloc = faust::MiMalloc;
 
 const USAGE: &str = "usage: bench-soak COMMAND
   feed BOOTSTRAP TOPIC RATE   sends RATE clicks per second, exactly two for each page

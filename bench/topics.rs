@@ -12,7 +12,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: faust::MiMalloc = faust::MiMalloc;
 
 const USAGE: &str = "usage: bench-topics BOOTSTRAP COMMAND
   fill TOPIC EVENTS     sends clicks, always the same for the same number; prints the sum of those with number >= 100

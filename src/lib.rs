@@ -19,12 +19,6 @@
 //!
 //! `cargo run -- worker` runs the app on the Kafka at `FAUST_BROKER`, or on an embedded broker.
 
-/// The global allocator. mimalloc's feature `override` makes librdkafka use it as well, which frees memory on other
-/// threads than it allocates on.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 pub use faust_core::agent::{AgentArg, AgentHandle, AgentOptions, AgentOutput, EventArg};
 pub use faust_core::aggregate;
 pub use faust_core::app::{AgentInfo, App, AppBuilder};
@@ -51,6 +45,16 @@ pub use faust_core::transport;
 pub use faust_core::window::{self, Window, WindowSpec};
 pub use faust_core::worker::{Status, TableView, WindowedView, Worker, WorkerOptions};
 pub use faust_macros::{agent, codec, record, window_close, window_late};
+/// The allocator mimalloc. A program that declares it uses it in Rust and in librdkafka, which frees memory on other
+/// threads than those that allocated it:
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: faust::MiMalloc = faust::MiMalloc;
+/// # fn main() {}
+/// ```
+#[cfg(feature = "mimalloc")]
+pub use mimalloc::MiMalloc;
 pub use serde_json::{self, Value};
 
 #[doc(hidden)]

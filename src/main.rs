@@ -10,6 +10,10 @@ use std::time::Duration;
 use faust::prelude::*;
 use faust::{Error, Worker};
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: faust::MiMalloc = faust::MiMalloc;
+
 const PAGES: [&str; 6] = ["/", "/search", "/cart", "/checkout", "/blog/streams", "/account"];
 const CLICKS_A_SECOND: u32 = 10;
 

@@ -8,7 +8,11 @@ use clap::{ArgAction, Args, ValueEnum};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Kafka broker to connect to; without one, the worker starts an embedded broker
+    #[cfg_attr(
+        feature = "embedded",
+        doc = "Kafka broker to connect to; without one, the worker starts an embedded broker"
+    )]
+    #[cfg_attr(not(feature = "embedded"), doc = "Kafka broker to connect to")]
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub(crate) broker: Option<String>,
     /// Directory for the data of the embedded broker and of the stores
