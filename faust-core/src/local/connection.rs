@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::embedded::Embedded;
 use super::host_kind::HostKind;
 #[cfg(not(feature = "embedded"))]
-use super::no_embedded::Embedded;
+use super::no_embedded::NoEmbedded as Embedded;
 use super::worker_dir::WorkerDir;
 use crate::config::{BrokerUrl, Settings};
 use crate::error::{Error, TransportError};

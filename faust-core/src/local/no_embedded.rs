@@ -9,9 +9,9 @@ use crate::error::Error;
 
 /// A type without values, with the methods of the embedded broker.
 #[derive(Debug)]
-pub(super) enum Embedded {}
+pub(super) enum NoEmbedded {}
 
-impl Embedded {
+impl NoEmbedded {
     pub(super) fn host(settings: &Settings, _: HostKind) -> Result<Self, Error> {
         Self::find(settings)
     }
