@@ -1,10 +1,11 @@
 """W1: the filter, timed by the broker's timestamps."""
 
+import functools
 import json
 import statistics
 import time
 
-from kafka import KAFKA_HOME, PARTITIONS, TARGET, ask, measure, once, say, tool
+from kafka import KAFKA_HOME, PARTITIONS, TARGET, ask, measure, once, pairs, program, say, tool
 
 INPUT, OUTPUT = "bench.clicks", "bench.popular"
 
@@ -13,7 +14,7 @@ def run(workload, bootstrap, options):
     expected = once(INPUT, options.events, lambda: fill(bootstrap, options.events))
     systems = {
         "rdkafka": lambda _: ([TARGET / "bench-limit", bootstrap, INPUT, OUTPUT], {}),
-        "ours-memory": lambda run: ours(bootstrap, run),
+        **{system: functools.partial(ours, bootstrap, system, options) for system in pairs(["memory"], options)},
     }
     rounds = {system: [] for system in systems}
     for number in range(options.rounds):
@@ -25,11 +26,12 @@ def run(workload, bootstrap, options):
     return [row(workload, system, measured, expected, reference) for system, measured in rounds.items()]
 
 
-def ours(bootstrap, run):
+def ours(bootstrap, system, options, run):
+    path, _ = program("bench-ours", system, options)
     data = KAFKA_HOME / "ours-data"
     # Each round uses its own consumer group, so that it reads from the start.
     environment = {"FAUST_BROKER": f"kafka://{bootstrap}", "FAUST_DATADIR": str(data), "BENCH_RUN": run}
-    return [TARGET / "bench-ours", "worker", "--until-idle", "2s"], environment
+    return [path, "worker", "--until-idle", "2s"], environment
 
 
 def fill(bootstrap, events):
@@ -69,4 +71,5 @@ def row(workload, system, measured, expected, reference):
         "cpu_s_per_million": round(median("cpu"), 3),
         "peak_rss_mb": round(median("rss"), 1),
         "correct": all(correct(each["sum"]) for each in measured),
+        "rounds": [{"events_per_s": each["events_per_s"], "cpu_s_per_million": each["cpu"]} for each in measured],
     }

@@ -8,6 +8,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+# The systems of this framework: `ours-STORE` is this build, `base-STORE` an earlier one.
+OURS, BASE = "ours-", "base-"
 KAFKA_HOME = ROOT / ".kafka" / "bench"
 PARTITIONS = 4
 
@@ -51,6 +53,17 @@ def measure(arguments, environment):
     if process.returncode != 0:
         raise SystemExit(f"bench/run: {arguments[0]} exited with {process.returncode}: see {log}")
     return output, usage
+
+
+def pairs(stores, options):
+    """Returns the systems of this framework: each store with this build and, with --base, with the earlier one."""
+    return [kind + store for store in stores for kind in ((BASE, OURS) if options.base else (OURS,))]
+
+
+def program(name, system, options):
+    """Returns the program of the build that the system stands for, and the name of the system's store."""
+    kind = BASE if system.startswith(BASE) else OURS
+    return (options.base if kind == BASE else TARGET) / name, system.removeprefix(kind)
 
 
 def once(name, events, make):

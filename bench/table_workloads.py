@@ -5,7 +5,7 @@ import shutil
 import statistics
 import time
 
-from kafka import KAFKA_HOME, PARTITIONS, TARGET, ask, measure, once, say
+from kafka import KAFKA_HOME, PARTITIONS, TARGET, ask, measure, once, pairs, program, say
 
 STORES = ("memory", "sled", "fjall")
 MILLION = 1_000_000
@@ -22,7 +22,7 @@ def count(workload, bootstrap, options):
             return answer([TARGET / "bench-loop-tables", bootstrap, what, topic, events])
         run = name(workload, number)
         try:
-            measured = ours(bootstrap, run, system, [what, topic, events])
+            measured = ours(bootstrap, run, system, options, [what, topic, events])
             measured["tally"] = ask("bench-keyed", bootstrap, "tally", f"bench-{run}-counts-changelog", what)
         finally:
             clean(bootstrap, run)
@@ -39,20 +39,20 @@ def count(workload, bootstrap, options):
         yield "cpu_s_per_million", round(median(measured, "cpu_s") / events * MILLION, 3)
         yield "max_stall_ms", round(median(measured, "max_stall_ms"), 1)
 
-    return alternate(workload, options.rounds, ("loop", *ours_with(STORES)), one, told, row, expected[what])
+    return alternate(workload, options.rounds, ("loop", *pairs(STORES, options)), one, told, row, expected[what])
 
 
 def restore(workload, bootstrap, options):
     # Half as many events as in the other workloads: each of the million keys occurs twice.
     events = options.events // 2
     topic, expected = filled(bootstrap, "restored", events)
-    run = once("restore", events, lambda: changelog(bootstrap, topic, events))["run"]
+    run = once("restore", events, lambda: changelog(bootstrap, topic, events, options))["run"]
 
     def one(system, _):
         if system == "loop":
             return answer([TARGET / "bench-loop-tables", bootstrap, "restore", f"bench-{run}-counts-changelog"])
         try:
-            return ours(bootstrap, run, system, ["restore", topic])
+            return ours(bootstrap, run, system, options, ["restore", topic])
         finally:
             forget_data()
 
@@ -70,7 +70,7 @@ def restore(workload, bootstrap, options):
         yield "cpu_s_per_million", round(median(measured, "cpu_s") / records * MILLION, 3)
 
     # All systems must have read the same records.
-    systems = ("loop", *ours_with(STORES[1:]))
+    systems = ("loop", *pairs(STORES[1:], options))
     return alternate(workload, options.rounds, systems, one, told, row, expected["keyed"], same="records")
 
 
@@ -95,6 +95,7 @@ def alternate(workload, rounds, systems, one, told, row, expected, same=None):
             **dict(row(of_system)),
             "peak_rss_mb": round(median(of_system, "peak_rss_mb"), 1),
             "correct": all(correct(each) for each in of_system),
+            "rounds": [dict(row([each])) for each in of_system],
         }
         for system, of_system in measured.items()
     ]
@@ -104,18 +105,15 @@ def median(measured, field):
     return statistics.median(each[field] for each in measured)
 
 
-def ours_with(stores):
-    return [f"ours-{store}" for store in stores]
-
-
-def ours(bootstrap, run, system, command):
+def ours(bootstrap, run, system, options, command):
+    path, store = program("bench-ours-tables", system, options)
     environment = {
         "FAUST_BROKER": f"kafka://{bootstrap}",
         "FAUST_DATADIR": str(data()),
-        "FAUST_STORE": f"{system.removeprefix('ours-')}://",
+        "FAUST_STORE": f"{store}://",
         "BENCH_RUN": run,
     }
-    return answer([TARGET / "bench-ours-tables", *command], environment)
+    return answer([path, *command], environment)
 
 
 def answer(command, environment=None):
@@ -137,12 +135,12 @@ def filled(bootstrap, size, events):
     return topic, once(topic, events, fill)
 
 
-def changelog(bootstrap, topic, events):
+def changelog(bootstrap, topic, events, options):
     """Runs a worker that writes the changelog to restore, and commits all offsets."""
     run = name("restore", 0)
     say(f"writing the changelog of {events:,} events")
     try:
-        ours(bootstrap, run, "ours-memory", ["keyed", topic, events])
+        ours(bootstrap, run, "ours-memory", options, ["keyed", topic, events])
     finally:
         forget_data()
     return {"run": run}
