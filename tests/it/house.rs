@@ -175,15 +175,15 @@ fn architecture_names_files_that_exist() {
     assert!(missing.is_empty(), "ARCHITECTURE.md names files that do not exist: {missing:?}");
 }
 
-/// Each of the three ways is told in at most ten steps.
+/// Each of the three paths is told in at most ten steps.
 #[test]
-fn architecture_tells_each_way_in_ten_steps() {
+fn architecture_tells_each_path_in_ten_steps() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    for way in ["## The way of a record", "## The way of a table write", "## The way of a commit"] {
-        let (_, section) = text.split_once(way).unwrap_or_else(|| panic!("ARCHITECTURE.md has no section `{way}`"));
+    for path in ["## The path of a record", "## The path of a table write", "## The path of a commit"] {
+        let (_, section) = text.split_once(path).unwrap_or_else(|| panic!("ARCHITECTURE.md has no section `{path}`"));
         let section = section.split("\n## ").next().unwrap_or_default();
         let steps = section.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count();
-        assert!((3..=10).contains(&steps), "`{way}` has {steps} steps");
-        assert!(section.matches(".rs`").count() >= 5, "`{way}` names too few files");
+        assert!((3..=10).contains(&steps), "`{path}` has {steps} steps");
+        assert!(section.matches(".rs`").count() >= 5, "`{path}` names too few files");
     }
 }

@@ -1,4 +1,4 @@
-//! ProgressReporter reports of restores, to the log, the command line's progress bar, or a listener of the program.
+//! Progress of restores, reported to the log, the progress bar of the command line, or a listener of the program.
 
 use std::sync::Arc;
 use std::time::Duration;
