@@ -139,6 +139,21 @@ fn nothing_after_a_message_that_stops_the_worker_is_processed() {
     assert_eq!(outputs(&mut driver), [1]);
 }
 
+#[test]
+fn a_driver_is_not_idle_before_a_failed_worker_has_ended() {
+    for store in ["memory://", "sled://", "fjall://"] {
+        for _ in 0..10 {
+            let data = tempfile::tempdir().unwrap();
+            let app = App::new("failures").only::<fragile>().setting("on_decode_error", "stop").setting("store", store);
+            let (mut driver, worker) = start(app.setting("datadir", data.path().display()));
+            driver.send("in", &RawKey::NONE, &"x".to_owned()).unwrap();
+            driver.run_until_idle();
+            let ended = driver.ended(worker);
+            assert!(matches!(ended, Some(Err(Error::Decode { .. }))), "{store}: {ended:?}");
+        }
+    }
+}
+
 /// Adds an operator after it has already read an event.
 #[agent(topic = "in")]
 async fn late(mut numbers: Stream<i64>) {

@@ -82,6 +82,10 @@ impl WorkerStores {
 
     /// Waits for pending writes, and closes the stores.
     pub(crate) async fn close(&self, within: Duration) {
+        if self.set.is_none() {
+            return;
+        }
+        let _calling = Calling::begin(&self.calls);
         if let Err(unwritten) = self.writer.clone().close(within).await {
             tracing::warn!("the stores were closed with pending writes: {unwritten}");
         }

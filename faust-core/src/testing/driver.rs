@@ -308,7 +308,7 @@ impl TestDriver {
     /// let worker = driver.start_worker()?;
     /// assert!(driver.ended(worker).is_none());
     /// driver.send("numbers", &"a".to_owned(), &"not a number".to_owned())?;
-    /// driver.commit();
+    /// driver.run_until_idle();
     /// assert!(matches!(driver.ended(worker), Some(Err(Error::Decode { .. }))));
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
