@@ -1,6 +1,7 @@
 """W2, W4 and W6: counts in tables, measured inside the processes with the same meter."""
 
 import json
+import os
 import shutil
 import statistics
 import time
@@ -107,13 +108,18 @@ def median(measured, field):
 
 def ours(bootstrap, run, system, options, command):
     path, store = program("bench-ours-tables", system, options)
-    environment = {
+    return answer([path, *command], environment(bootstrap, run, store))
+
+
+def environment(bootstrap, run, store):
+    """Returns the environment of this framework's program."""
+    return {
+        **os.environ,
         "FAUST_BROKER": f"kafka://{bootstrap}",
         "FAUST_DATADIR": str(data()),
         "FAUST_STORE": f"{store}://",
         "BENCH_RUN": run,
     }
-    return answer([path, *command], environment)
 
 
 def answer(command, environment=None):

@@ -174,7 +174,7 @@ impl Control {
             GroupEvent::Revoked(partitions, lost, done) => {
                 self.revoke(partitions, lost, self.cx.settings.broker_rebalance_timeout).await;
                 // The transport may have given up waiting.
-                drop(done.send(()));
+                done.send(()).ok();
             }
             GroupEvent::Failed(error) => return Err(error.into()),
             GroupEvent::Connection(true, detail) => {
@@ -411,7 +411,7 @@ impl Control {
                         let left = deadline.saturating_duration_since(Instant::now());
                         self.revoke(partitions, lost, left.min(self.cx.settings.broker_rebalance_timeout)).await;
                         // The transport may have given up waiting.
-                        drop(done.send(()));
+                        done.send(()).ok();
                     }
                     // Partitions assigned now would be revoked immediately.
                     GroupEvent::Assigned(_) | GroupEvent::Connection(..) => {}
