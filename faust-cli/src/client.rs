@@ -70,7 +70,7 @@ impl Client {
 
     /// Returns the number of messages in each topic, by the watermarks of its partitions. `topics` maps names to
     /// partition counts.
-    pub(crate) async fn messages(&mut self, topics: &BTreeMap<String, i32>) -> Result<BTreeMap<String, i64>, Failure> {
+    pub(crate) async fn messages(&mut self, topics: &BTreeMap<String, i32>) -> Result<BTreeMap<String, u64>, Failure> {
         let admin = self.transport.admin()?;
         let partitions = |(name, count): (&String, &i32)| {
             let topic: Arc<str> = name.as_str().into();
@@ -78,9 +78,9 @@ impl Client {
         };
         let every: Vec<TopicPartition> = topics.iter().flat_map(partitions).collect();
         let marks = self.retry(|| admin.watermarks(every.clone())).await?;
-        let mut messages: BTreeMap<String, i64> = topics.keys().map(|name| (name.clone(), 0)).collect();
+        let mut messages: BTreeMap<String, u64> = topics.keys().map(|name| (name.clone(), 0)).collect();
         for (partition, (low, high)) in &marks {
-            *messages.entry(partition.topic.to_string()).or_default() += high - low;
+            *messages.entry(partition.topic.to_string()).or_default() += high.since(*low);
         }
         Ok(messages)
     }

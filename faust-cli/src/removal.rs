@@ -34,7 +34,7 @@ struct RemovalRow {
     name: String,
     version: u32,
     bytes: Option<u64>,
-    records: Option<i64>,
+    records: Option<u64>,
 }
 
 impl Removal {
@@ -94,7 +94,7 @@ impl Removal {
     }
 
     /// Returns the number of records in each topic.
-    async fn records(&self, client: &mut Client) -> Result<BTreeMap<String, i64>, Failure> {
+    async fn records(&self, client: &mut Client) -> Result<BTreeMap<String, u64>, Failure> {
         let admin = client.transport.admin()?;
         let names: Vec<String> = self.topics.iter().map(|(_, topic)| topic.clone()).collect();
         if names.is_empty() {
@@ -104,7 +104,7 @@ impl Removal {
         client.messages(&topics).await
     }
 
-    fn rows(&self, records: &BTreeMap<String, i64>) -> Vec<RemovalRow> {
+    fn rows(&self, records: &BTreeMap<String, u64>) -> Vec<RemovalRow> {
         let group = |(version, name): &(u32, String)| RemovalRow {
             what: "group",
             name: name.clone(),

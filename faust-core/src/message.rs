@@ -1,4 +1,4 @@
-//! Messages as bytes, with their headers and raw keys.
+//! Messages as bytes, with their offsets, headers and raw keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 #[non_exhaustive]
 pub struct RawMessage<'a> {
     /// Offset in the partition.
-    pub offset: i64,
+    pub offset: Offset,
     /// Timestamp of the message; 0 if the producer sent none.
     pub timestamp: Timestamp,
     /// The key. An absent key differs from an empty one: the message may be in any partition.
@@ -29,7 +29,7 @@ pub struct RawMessage<'a> {
 #[non_exhaustive]
 pub struct OwnedMessage {
     /// See [`RawMessage::offset`].
-    pub offset: i64,
+    pub offset: Offset,
     /// See [`RawMessage::timestamp`].
     pub timestamp: Timestamp,
     /// See [`RawMessage::key`].
@@ -63,6 +63,41 @@ impl OwnedMessage {
             payload: self.payload.as_deref(),
             headers: self.headers.clone(),
         }
+    }
+}
+
+/// The offset of a message in its partition, as in Kafka. It is displayed and serialized as the bare number.
+///
+/// Offsets begin at 0 and increase with each message. Compaction and transaction markers leave gaps between them.
+///
+/// ```
+/// use faust_core::message::Offset;
+///
+/// assert_eq!(Offset(41).next(), Offset(42));
+/// assert_eq!(Offset(42).since(Offset(40)), 2);
+/// assert_eq!(Offset(42).to_string(), "42");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// Returns the offset that follows this one: the next to read, and the one to commit once this message is finished.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// Returns the number of offsets from `earlier` up to this one, or 0 if this one is lower. Because of gaps, the number
+    /// of messages may be smaller.
+    pub fn since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::Offset;
 use crate::time::Timestamp;
 
 /// The number of a commit of a task. It is never used twice, and grows from commit to commit; 0 is before the first.
@@ -32,7 +33,7 @@ impl fmt::Display for CommitNumber {
 pub(crate) struct Position {
     /// Index of the input.
     pub(crate) input: u32,
-    pub(crate) offset: i64,
+    pub(crate) offset: Offset,
 }
 
 /// A tracker of the delivered and the finished events of one reader of one partition.
@@ -42,27 +43,27 @@ pub(crate) struct Position {
 #[derive(Clone, Debug)]
 pub(crate) struct OffsetTracker {
     /// One past the last delivered offset: the offset to commit if no event is open.
-    position: i64,
+    position: Offset,
     /// Delivered offsets from the first unacked one on, in order, each with a flag that is true once it is acked.
-    open: VecDeque<(i64, bool)>,
+    open: VecDeque<(Offset, bool)>,
 }
 
 impl OffsetTracker {
     /// Creates a tracker. `start` is the first offset that may be delivered.
-    pub(crate) fn new(start: i64) -> Self {
+    pub(crate) fn new(start: Offset) -> Self {
         Self { position: start, open: VecDeque::new() }
     }
 
     /// Records that an event is delivered. Offsets must increase.
-    pub(crate) fn deliver(&mut self, offset: i64) {
+    pub(crate) fn deliver(&mut self, offset: Offset) {
         debug_assert!(offset >= self.position, "offset {offset} was delivered before");
         self.open.push_back((offset, false));
-        self.position = offset + 1;
+        self.position = offset.next();
     }
 
     /// Records that an event is finished. Returns `false` if it is not open because it was acked before or was
     /// delivered before a restart.
-    pub(crate) fn ack(&mut self, offset: i64) -> bool {
+    pub(crate) fn ack(&mut self, offset: Offset) -> bool {
         // Fast path: acks usually arrive in order.
         if self.open.front().is_some_and(|&(first, _)| first == offset) {
             self.open.pop_front();
@@ -76,12 +77,12 @@ impl OffsetTracker {
     }
 
     /// Returns the offset to commit: the first unfinished one.
-    pub(crate) fn next(&self) -> i64 {
+    pub(crate) fn next(&self) -> Offset {
         self.open.front().map_or(self.position, |&(first, _)| first)
     }
 
     /// Returns one past the last delivered offset.
-    pub(crate) fn position(&self) -> i64 {
+    pub(crate) fn position(&self) -> Offset {
         self.position
     }
 }
@@ -99,17 +100,17 @@ pub(crate) struct CommitMetadata {
     pub(crate) cut: CommitNumber,
     /// Largest event time seen by any stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) time: Option<i64>,
+    pub(crate) time: Option<Timestamp>,
     /// Largest event time seen by each stage for which it differs from `time`; `None` for a stage that has seen no
     /// event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) times: BTreeMap<String, Option<i64>>,
+    pub(crate) times: BTreeMap<String, Option<Timestamp>>,
     /// Next offset of each stage that is ahead of the committed offset.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) ahead: BTreeMap<String, i64>,
+    pub(crate) ahead: BTreeMap<String, Offset>,
     /// End offset of each table's changelog at this cut. A restore must never find a changelog that ends earlier.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) logs: BTreeMap<String, i64>,
+    pub(crate) logs: BTreeMap<String, Offset>,
 }
 
 /// Default of the broker setting `offset.metadata.max.bytes`.
@@ -122,7 +123,7 @@ impl CommitMetadata {
 
     /// Returns the stream time of one stage at the cut.
     pub(crate) fn stage_time(&self, stage: &str) -> Option<Timestamp> {
-        self.times.get(stage).map_or(self.time, |own| *own).map(Timestamp)
+        self.times.get(stage).map_or(self.time, |own| *own)
     }
 
     /// Returns the text to commit. If it exceeds the limit because there are too many stages, fields are left out in
@@ -158,7 +159,7 @@ mod tests {
         /// Law: the offset to commit is that of the first delivered event that is not acked, and never passes it.
         #[test]
         fn never_commits_past_an_unacked_event(gaps in prop::collection::vec(1i64..4, 1..60), acks in prop::collection::vec(any::<prop::sample::Index>(), 0..120)) {
-            let mut tracker = OffsetTracker::new(0);
+            let mut tracker = OffsetTracker::new(Offset(0));
             let mut delivered = Vec::new();
             let mut open = std::collections::BTreeSet::new();
             let mut offset = -1;
@@ -167,27 +168,41 @@ mod tests {
                 // Alternate between delivering an event and acking any delivered one.
                 if let Some(gap) = gaps.next() {
                     offset += gap;
-                    tracker.deliver(offset);
-                    delivered.push(offset);
-                    open.insert(offset);
+                    tracker.deliver(Offset(offset));
+                    delivered.push(Offset(offset));
+                    open.insert(Offset(offset));
                 }
                 let chosen = delivered[ack.index(delivered.len())];
                 prop_assert_eq!(tracker.ack(chosen), open.remove(&chosen), "an ack counts once");
-                let expected = open.first().copied().unwrap_or(offset + 1);
+                let expected = open.first().copied().unwrap_or(Offset(offset).next());
                 prop_assert_eq!(tracker.next(), expected);
             }
         }
 
         /// Law: a restart reads the metadata that a commit wrote, and the text never exceeds the broker's limit.
         #[test]
-        fn a_mark_round_trips_within_the_limit(cut in any::<u64>(), time in prop::option::of(any::<i64>()), ahead in prop::collection::btree_map("[a-z\"/é]{1,40}", any::<i64>(), 0..200)) {
+        fn a_mark_round_trips_within_the_limit(cut in any::<u64>(), time in prop::option::of(any::<i64>().prop_map(Timestamp)), ahead in prop::collection::btree_map("[a-z\"/é]{1,40}", any::<i64>().prop_map(Offset), 0..200)) {
             let mark = CommitMetadata { time, ahead: ahead.clone(), ..CommitMetadata::new(CommitNumber(cut)) };
             let text = mark.to_text();
             prop_assert!(text.len() <= METADATA_LIMIT);
             let back = CommitMetadata::from_text(&text).expect("own text");
-            prop_assert_eq!((back.cut.0, back.stage_time("any")), (cut, time.map(Timestamp)));
+            prop_assert_eq!((back.cut.0, back.stage_time("any")), (cut, time));
             prop_assert!(back.ahead == ahead || back.ahead.is_empty());
         }
+    }
+
+    /// Earlier releases and other tools read this text.
+    #[test]
+    fn the_text_of_a_mark_holds_plain_numbers() {
+        let mark = CommitMetadata {
+            time: Some(Timestamp(5)),
+            times: BTreeMap::from([("a".to_owned(), None), ("b".to_owned(), Some(Timestamp(-1)))]),
+            ahead: BTreeMap::from([("b".to_owned(), Offset(9))]),
+            logs: BTreeMap::from([("t".to_owned(), Offset(70))]),
+            ..CommitMetadata::new(CommitNumber(3))
+        };
+        let text = r#"{"v":1,"cut":3,"time":5,"times":{"a":null,"b":-1},"ahead":{"b":9},"logs":{"t":70}}"#;
+        assert_eq!((mark.to_text(), CommitMetadata::from_text(text)), (text.to_owned(), Some(mark)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::codec::record::{KeyFn, TimestampFn, key_of, timestamp_of};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::declare::{ArgSpec, TopicDecl};
 use crate::error::Error;
-use crate::message::{Headers, OwnedMessage, RawKey};
+use crate::message::{Headers, Offset, OwnedMessage, RawKey};
 use crate::stage::binding::Binding;
 use crate::stage::context::StageMode;
 use crate::stage::outbox::{Outbox, Sending};
@@ -240,7 +240,7 @@ fn offer(binding: &TopicBinding, message: &Outgoing<'_>) -> Result<Option<Sendin
         Binding::Live((outbox, topic)) => Ok(outbox.offer(topic, message)?),
         Binding::Detached(messages) => {
             let mut messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
-            let offset = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+            let offset = Offset(i64::try_from(messages.len()).unwrap_or(i64::MAX));
             messages.push(OwnedMessage {
                 offset,
                 timestamp: message.timestamp.unwrap_or_else(Timestamp::now),

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use faust::Offset;
 use faust::prelude::*;
 use faust::testing::TestDriver;
 use proptest::prelude::*;
@@ -16,7 +17,7 @@ use super::chaos::{Chaos, Disk, Held, Step, cases, input, number, step, store, t
 async fn count(
     mut numbers: Stream<i64, String>,
     counts: Table<String, i64>,
-    #[topic("counted")] counted: Topic<(i32, i64), i64>,
+    #[topic("counted")] counted: Topic<(i32, Offset), i64>,
 ) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
         trip()?;
@@ -36,7 +37,7 @@ async fn count(
 async fn bag(
     mut numbers: Stream<i64, String>,
     last: Table<String, i64>,
-    #[topic("bagged")] bagged: Topic<(i32, i64), (usize, i64)>,
+    #[topic("bagged")] bagged: Topic<(i32, Offset), (usize, i64)>,
 ) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
         match event.value() % 5 {
@@ -186,7 +187,7 @@ impl World {
     }
 
     /// Returns the input, partition by partition.
-    fn input(&mut self) -> Vec<(i32, i64, String, i64)> {
+    fn input(&mut self) -> Vec<(i32, Offset, String, i64)> {
         let messages = self.chaos.driver.messages("in").unwrap().into_iter();
         let read = messages.map(|message| {
             let key = String::from_utf8(message.key.unwrap()).unwrap();
@@ -224,7 +225,7 @@ impl World {
     }
 
     /// Checks that the agent sent the expected sum for each event, at every attempt.
-    fn check_counted(&mut self, input: &[(i32, i64, String, i64)]) {
+    fn check_counted(&mut self, input: &[(i32, Offset, String, i64)]) {
         let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
         let mut expected = BTreeSet::new();
         for (partition, offset, key, value) in input {
@@ -232,12 +233,13 @@ impl World {
             *sum += value;
             expected.insert(((*partition, *offset), *sum));
         }
-        let counted: BTreeSet<_> = self.chaos.driver.read::<(i32, i64), i64>("counted").unwrap().into_iter().collect();
+        let counted: BTreeSet<_> =
+            self.chaos.driver.read::<(i32, Offset), i64>("counted").unwrap().into_iter().collect();
         assert_eq!(counted, expected);
     }
 
     /// Checks the messages of `bag`, and returns the expected contents of its table.
-    fn check_bagged(&mut self, input: &[(i32, i64, String, i64)]) -> BTreeMap<String, String> {
+    fn check_bagged(&mut self, input: &[(i32, Offset, String, i64)]) -> BTreeMap<String, String> {
         let mut all: BTreeMap<i32, BTreeMap<String, i64>> = BTreeMap::new();
         let mut expected = BTreeSet::new();
         for (partition, offset, key, value) in input {
@@ -250,7 +252,7 @@ impl World {
             }
             expected.insert(((*partition, *offset), (bag.len(), bag.values().sum::<i64>())));
         }
-        let bagged = self.chaos.driver.read::<(i32, i64), (usize, i64)>("bagged").unwrap();
+        let bagged = self.chaos.driver.read::<(i32, Offset), (usize, i64)>("bagged").unwrap();
         assert_eq!(bagged.into_iter().collect::<BTreeSet<_>>(), expected);
         all.into_values().flatten().map(|(key, value)| (key, value.to_string())).collect()
     }
@@ -400,7 +402,7 @@ fn a_key_removed_after_an_abandoned_commit_stays_removed() {
 async fn large(
     mut numbers: Stream<i64, String>,
     texts: Table<String, String>,
-    #[topic("counted")] counted: Topic<(i32, i64), i64>,
+    #[topic("counted")] counted: Topic<(i32, Offset), i64>,
 ) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
         let key = format!("{}-{}", event.key(), event.value());
@@ -448,7 +450,7 @@ proptest! {
             let other = mine.get(&format!("{key}-{}", value * 31 % 100)).copied().unwrap_or(0);
             expected.insert(((message.partition, message.offset), 1000 * i64::try_from(mine.len()).unwrap() + other));
         }
-        let counted: BTreeSet<_> = chaos.driver.read::<(i32, i64), i64>("counted").unwrap().into_iter().collect();
+        let counted: BTreeSet<_> = chaos.driver.read::<(i32, Offset), i64>("counted").unwrap().into_iter().collect();
         prop_assert_eq!(counted, expected);
         let expected: BTreeMap<_, _> = texts.into_values().flatten().map(|(at, n)| (at, format!("{n:.>40000}"))).collect();
         for disk in [Disk::Kept, Disk::Kept, Disk::Lost] {

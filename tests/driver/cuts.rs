@@ -43,7 +43,7 @@ fn sent(driver: &mut TestDriver, topic: &str) -> Vec<u64> {
 }
 
 fn committed(driver: &mut TestDriver) -> Option<i64> {
-    driver.committed("work").unwrap().get(&0).copied()
+    driver.committed("work").unwrap().get(&0).map(|offset| offset.0)
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use faust::Error;
 use faust::prelude::*;
 use faust::testing::{TestDriver, WorkerId};
+use faust::{Error, Offset};
 
 static BROKEN: AtomicU32 = AtomicU32::new(0);
 
@@ -56,7 +56,7 @@ fn a_failing_agent_is_restarted_and_finally_stops_the_worker() {
     for part in ["agent `fragile`", "in[0] offset 4", "thirteen is rejected"] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
-    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&4), "the failed event is not committed");
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(4)), "the failed event is not committed");
     assert!(!outputs(&mut driver).contains(&14));
 }
 
@@ -92,7 +92,7 @@ fn undecodable_messages_go_to_the_dead_letter_topic_in_order() {
     }
     driver.commit();
     assert_eq!(outputs(&mut driver), [0, 1, 2, 3]);
-    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&8));
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(8)));
     assert_eq!(driver.status(worker).unwrap().counts.dead_letters, 4);
     let letters = driver.messages("failures-dead-letter").unwrap();
     let offsets: Vec<_> =
@@ -190,6 +190,6 @@ fn a_stop_commits_the_batch_of_an_agent_that_returned_early() {
     }
     driver.run_until_idle();
     driver.stop(worker).unwrap();
-    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&2));
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(2)));
     assert_eq!(outputs(&mut driver), [0, 1]);
 }

@@ -120,7 +120,7 @@ impl History {
         let done: BTreeSet<i64> = self.values("kept").into_iter().collect();
         let forwarded: BTreeSet<i64> = self.values("laws-group-tens-repartition").into_iter().collect();
         for message in self.driver.messages("in").unwrap() {
-            if message.offset < committed.get(&message.partition).copied().unwrap_or(0) {
+            if message.offset < committed.get(&message.partition).copied().unwrap_or_default() {
                 let n: i64 = std::str::from_utf8(&message.payload.unwrap()).unwrap().parse().unwrap();
                 assert!(n % 2 != 0 || done.contains(&n), "{n} is committed but was not kept");
                 assert!(forwarded.contains(&n), "{n} is committed but was not forwarded");
@@ -129,7 +129,7 @@ impl History {
         let committed = self.driver.committed("laws-group-tens-repartition").unwrap();
         let grouped: BTreeSet<i64> = self.values("grouped").into_iter().collect();
         for message in self.driver.messages("laws-group-tens-repartition").unwrap() {
-            if message.offset < committed.get(&message.partition).copied().unwrap_or(0) {
+            if message.offset < committed.get(&message.partition).copied().unwrap_or_default() {
                 let n: i64 = std::str::from_utf8(&message.payload.unwrap()).unwrap().parse().unwrap();
                 assert!(grouped.contains(&n), "{n} is committed but was not grouped");
             }

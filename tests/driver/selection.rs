@@ -41,7 +41,7 @@ mod pages {
             event: LateEvent,
             #[topic("late")] out: Topic<String, i64>,
         ) -> Result<()> {
-            out.send(&page, &event.offset()).await?;
+            out.send(&page, &event.offset().0).await?;
             Ok(())
         }
     }

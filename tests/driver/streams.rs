@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use faust::Offset;
 use faust::prelude::*;
 use faust::testing::TestDriver;
 
@@ -93,12 +94,12 @@ fn take_yields_full_batches_at_once_and_partial_ones_after_the_timeout() {
     // A timeout without events yields no batch.
     driver.advance(Duration::from_secs(10));
     assert_eq!(sizes(&mut driver), [3, 3, 1]);
-    assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&7));
+    assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&Offset(7)));
     // Events that were collected but not yielded are not finished.
     send(&mut driver, 2);
     driver.run_until_idle();
     driver.stop(worker).unwrap();
-    assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&7));
+    assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&Offset(7)));
     driver.start_worker().unwrap();
     driver.advance(Duration::from_secs(3));
     assert_eq!(sizes(&mut driver), [3, 3, 1, 2]);
@@ -137,7 +138,7 @@ fn operators_apply_in_the_order_they_were_added() {
     let echoed: Vec<_> =
         driver.read::<String, Click>("echoed").unwrap().into_iter().map(|(key, c)| (key, c.number)).collect();
     assert_eq!(echoed, [("k1".to_owned(), 2), ("k5".to_owned(), 6), ("k7".to_owned(), 8)]);
-    assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&8));
+    assert_eq!(driver.committed("clicks").unwrap().get(&0), Some(&Offset(8)));
 }
 
 /// Returns one value per event, which is sent to the sinks.

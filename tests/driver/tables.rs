@@ -171,7 +171,7 @@ fn a_large_volume_of_changes_is_committed_early() {
     driver.start_worker().unwrap();
     send(&mut driver, &[("first", 1)]);
     driver.commit();
-    let committed = |driver: &mut TestDriver| driver.committed("numbers").unwrap()[&0];
+    let committed = |driver: &mut TestDriver| driver.committed("numbers").unwrap()[&0].0;
     assert_eq!(committed(&mut driver), 1);
     let keys: Vec<String> = (0..600).map(|key| format!("k{key}")).collect();
     let pairs: Vec<_> = keys.iter().map(|key| (key.as_str(), 1)).collect();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use faust::__private::{AgentCx, AgentDef, AgentFuture, ArgSpec, TableDecl, TopicDecl, WindowDecl, arg};
 use faust::prelude::*;
 use faust::testing::TestMessage;
-use faust::{AgentHandle, AppBuilder, Error};
+use faust::{AgentHandle, AppBuilder, Error, Offset};
 use proptest::prelude::*;
 
 use super::chaos::{Chaos, Disk, Held, Input, Step, base, cases, input, number, step, store, trip};
@@ -50,14 +50,14 @@ const fn def(name: &'static str, start: fn(&mut AgentCx<'_>) -> Result<AgentFutu
 fn start(cx: &mut AgentCx<'_>, numbers: Stream<i64, String>) -> Result<AgentFuture, Error> {
     static DUMPS: ArgSpec = ArgSpec::new("dumps").with_topic(TopicDecl::new("dumps"));
     let sums: WindowedTable<String, i64> = arg(cx, TABLE.get())?;
-    let dumps: Topic<(i32, i64), Dump> = arg(cx, &DUMPS)?;
+    let dumps: Topic<(i32, Offset), Dump> = arg(cx, &DUMPS)?;
     Ok(Box::pin(sum(numbers, sums, dumps)))
 }
 
 async fn sum(
     mut numbers: Stream<i64, String>,
     sums: WindowedTable<String, i64>,
-    dumps: Topic<(i32, i64), Dump>,
+    dumps: Topic<(i32, Offset), Dump>,
 ) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
         trip()?;
@@ -103,7 +103,7 @@ async fn late(
     #[topic("late")] out: Topic<String, (i64, i64)>,
 ) -> Result<()> {
     trip()?;
-    out.send(&key, &(window.start().0, event.offset())).await?;
+    out.send(&key, &(window.start().0, event.offset().0)).await?;
     trip()
 }
 
@@ -138,7 +138,7 @@ struct Oracle {
     stream_time: Option<i64>,
     closed: Vec<(String, (i64, i64))>,
     late: Vec<(String, (i64, i64))>,
-    dumps: BTreeMap<(i32, i64), Dump>,
+    dumps: BTreeMap<(i32, Offset), Dump>,
 }
 
 impl Oracle {
@@ -155,10 +155,10 @@ impl Oracle {
                 continue;
             }
             if start + size + expires <= now {
-                self.late.push((key.clone(), (start, message.offset)));
+                self.late.push((key.clone(), (start, message.offset.0)));
                 // The removal that follows is late as well.
                 if value == REMOVES {
-                    self.late.push((key.clone(), (start, message.offset)));
+                    self.late.push((key.clone(), (start, message.offset.0)));
                 }
             } else if value == REMOVES {
                 self.sums.remove(&(start, key.clone()));
@@ -247,7 +247,7 @@ impl World {
         let set = |all: Vec<(String, (i64, i64))>| all.into_iter().collect::<BTreeSet<_>>();
         assert_eq!(set(self.told("closed")), set(oracle.closed), "closed windows");
         assert_eq!(set(self.told("late")), set(oracle.late), "late events");
-        let dumps = self.chaos.driver.read::<(i32, i64), Dump>("dumps").unwrap();
+        let dumps = self.chaos.driver.read::<(i32, Offset), Dump>("dumps").unwrap();
         for (at, dump) in &dumps {
             assert_eq!(Some(dump), oracle.dumps.get(at), "the table at {at:?}");
         }

@@ -76,7 +76,7 @@ fn a_worker_that_stops_has_committed_everything() {
     let worker = driver.start_worker().unwrap();
     feed(&mut driver, 0..1000);
     driver.stop(worker).unwrap();
-    let committed: i64 = driver.committed("in").unwrap().values().sum();
+    let committed: i64 = driver.committed("in").unwrap().values().map(|offset| offset.0).sum();
     assert_eq!(committed, 1000);
     driver.start_worker().unwrap();
     assert_eq!(counts(&mut driver).values().sum::<usize>(), 1000);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, mpsc};
 
 use faust::prelude::*;
-use faust::{AppBuilder, RestoreListener, RestoreProgress, Worker, WorkerOptions};
+use faust::{AppBuilder, Offset, RestoreListener, RestoreProgress, Worker, WorkerOptions};
 use tokio::sync::mpsc as tasks;
 
 use crate::harness::{Cluster, End, LONG, Message, wait_for};
@@ -97,7 +97,7 @@ impl Case {
         self.cluster.create_with(&self.changelog, 1, &[("cleanup.policy", "compact")]).await;
     }
 
-    async fn end(&self) -> i64 {
+    async fn end(&self) -> Offset {
         self.cluster.watermarks(&self.changelog).await.into_values().next().unwrap().1
     }
 }
@@ -119,7 +119,7 @@ async fn an_empty_changelog_restores_an_empty_table() {
     for store in [NO_STORE, STORE] {
         let mut case = Case::begin("empty", store).await;
         case.past(&[]).await;
-        assert_eq!(case.end().await, 0);
+        assert_eq!(case.end().await, Offset(0));
         case.expect(&[]).await;
     }
 }
@@ -140,7 +140,7 @@ async fn a_changelog_may_end_with_transactions_of_other_producers() {
             for (key, end) in [("c", End::Commit), ("x", End::Abort), ("a", last)] {
                 case.cluster.transaction(&case.changelog, others(key), end).await;
             }
-            assert_eq!(case.end().await, end + 6, "three records, each with a marker");
+            assert_eq!(case.end().await.since(end), 6, "three records, each with a marker");
             let a = if last == End::Commit { 40 } else { 1 };
             case.expect(&[("a", a), ("b", 2), ("c", 40)]).await;
         }
@@ -184,13 +184,13 @@ async fn deleted_records_are_an_error_unless_the_store_has_them() {
         let name = if all { "deleted-all" } else { "deleted-some" };
         let mut case = Case::begin(name, STORE).await;
         case.past(&[("a", 1), ("b", 2), ("c", 3)]).await;
-        let before = if all { case.end().await } else { 2 };
+        let before = if all { case.end().await } else { Offset(2) };
         case.cluster.delete_records(&case.changelog, 0, before).await;
         case.expect(&[("a", 1), ("b", 2), ("c", 3)]).await;
 
         let mut case = Case::begin(name, NO_STORE).await;
         case.past(&[("a", 1), ("b", 2), ("c", 3)]).await;
-        let before = if all { case.end().await } else { 2 };
+        let before = if all { case.end().await } else { Offset(2) };
         case.cluster.delete_records(&case.changelog, 0, before).await;
         case.expect_error(&[&format!("begins at offset {before}"), "records before it were deleted"]).await;
     }
@@ -204,7 +204,7 @@ async fn deleted_records_that_the_store_never_had_are_an_error() {
     case.store = NO_STORE;
     case.past(&[("b", 2), ("c", 3)]).await;
     case.store = STORE;
-    case.cluster.delete_records(&case.changelog, 0, 2).await;
+    case.cluster.delete_records(&case.changelog, 0, Offset(2)).await;
     case.expect_error(&["up to offset 1, but that begins at 2"]).await;
 }
 
@@ -288,7 +288,7 @@ async fn records_that_are_deleted_during_a_restore_are_an_error() {
     let held = Arc::new(Held { begun, go_on: Mutex::new(goes_on) });
     let worker = app.start_with(WorkerOptions::default().restore_listener(held)).await.unwrap();
     has_begun.recv().await.unwrap();
-    case.cluster.delete_records(&case.changelog, 0, 59).await;
+    case.cluster.delete_records(&case.changelog, 0, Offset(59)).await;
     go_on.send(()).unwrap();
     assert_ends(&worker, &["was truncated while it was read"]).await;
 }

@@ -98,7 +98,7 @@ async fn a_slow_agent_holds_back_the_offset_and_a_fast_one_repeats_no_event_afte
     }
     let committed = cluster.committed(&group, "co-pair").await;
     let slow_done = i64::try_from(seen("slow").len()).unwrap();
-    assert_eq!(committed[&0].offset, slow_done, "{committed:?}");
+    assert_eq!(committed[&0].offset.0, slow_done, "{committed:?}");
     assert!(
         committed[&0].metadata.contains("fast"),
         "the metadata does not name the agent that is ahead: {committed:?}"

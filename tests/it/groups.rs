@@ -15,10 +15,10 @@ static SHARED: Mutex<Vec<(i32, i64)>> = Mutex::new(Vec::new());
 #[agent(topic = "gr-shared")]
 async fn note(mut numbers: Stream<i64>, #[topic("gr-shared-out")] out: Topic<RawKey, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
-        if event.offset() % 10 == 0 {
+        if event.offset().0 % 10 == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        SHARED.lock().unwrap().push((event.partition(), event.offset()));
+        SHARED.lock().unwrap().push((event.partition(), event.offset().0));
         out.send_with(event.key(), event.value(), |m| m.partition(event.partition())).await?;
     }
     Ok(())

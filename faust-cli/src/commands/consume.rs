@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use faust_core::app::AppBuilder;
-use faust_core::message::OwnedMessage;
+use faust_core::message::{Offset, OwnedMessage};
 use faust_core::time::{Timestamp, parse_duration};
 use faust_core::transport::{Read, StartAt, TopicPartition};
 use faust_core::window::key::split_changelog_key;
@@ -46,7 +46,7 @@ pub(crate) struct ConsumeArgs {
 struct Line<'a> {
     topic: &'a str,
     partition: i32,
-    offset: i64,
+    offset: Offset,
     timestamp: i64,
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -24,7 +24,7 @@ pub(crate) struct TopicsArgs {
 struct TopicRow {
     topic: String,
     partitions: Option<i32>,
-    messages: Option<i64>,
+    messages: Option<u64>,
     role: Option<String>,
 }
 

@@ -98,9 +98,8 @@ struct Restores {
 
 impl Restores {
     fn set(&mut self, progress: &RestoreProgress, state: State) {
-        let offsets = |from: i64, to: i64| u64::try_from(to - from).unwrap_or(0);
-        let length = offsets(progress.from, progress.end);
-        let at = if state == State::Done { length } else { offsets(progress.from, progress.at).min(length) };
+        let length = progress.end.since(progress.from);
+        let at = if state == State::Done { length } else { progress.at.since(progress.from).min(length) };
         self.known.insert(key(progress), (state, at, length));
         self.since.get_or_insert_with(Instant::now);
         self.end_if_all_are_done();

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use super::event_clock::EventClock;
 use super::gate::{Gate, StageControl};
 use super::progress::Progress;
+use crate::message::Offset;
 use crate::offsets::Position;
 use crate::time::Timestamp;
 
@@ -19,7 +20,7 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     /// Starts before the given offset of each input, with the stream time of a former owner.
-    pub(crate) fn new(control: Arc<StageControl>, starts: &[i64], stream_time: Option<Timestamp>) -> Arc<Self> {
+    pub(crate) fn new(control: Arc<StageControl>, starts: &[Offset], stream_time: Option<Timestamp>) -> Arc<Self> {
         Arc::new(Self {
             progress: Progress::new(starts),
             gate: Gate::new(control),

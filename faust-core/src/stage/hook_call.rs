@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::future::AgentFuture;
+use crate::message::Offset;
 use crate::time::Timestamp;
 use crate::window::Window;
 
@@ -48,13 +49,13 @@ pub struct LateEvent {
     pub(crate) stream_time: Timestamp,
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
-    pub(crate) offset: i64,
+    pub(crate) offset: Offset,
 }
 
 impl LateEvent {
     /// Creates an event without a topic, for calling a hook in a unit test.
     pub fn new(timestamp: Timestamp, stream_time: Timestamp) -> Self {
-        Self { timestamp, stream_time, topic: Arc::from(""), partition: 0, offset: 0 }
+        Self { timestamp, stream_time, topic: Arc::from(""), partition: 0, offset: Offset(0) }
     }
 
     /// Returns the event's timestamp.
@@ -78,7 +79,7 @@ impl LateEvent {
     }
 
     /// Returns the event's offset in that partition.
-    pub fn offset(&self) -> i64 {
+    pub fn offset(&self) -> Offset {
         self.offset
     }
 }

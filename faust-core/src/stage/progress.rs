@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::message::Offset;
 use crate::offsets::{OffsetTracker, Position};
 use crate::time::Timestamp;
 
@@ -49,7 +50,7 @@ impl State {
 
 impl Progress {
     /// Starts before the given offset of each input.
-    pub(super) fn new(starts: &[i64]) -> Self {
+    pub(super) fn new(starts: &[Offset]) -> Self {
         Self {
             state: Mutex::new(State {
                 trackers: starts.iter().map(|&start| OffsetTracker::new(start)).collect(),
@@ -65,7 +66,7 @@ impl Progress {
     }
 
     /// Notes messages that have left the queue for this stage.
-    pub(crate) fn delivered(&self, input: u32, offsets: impl Iterator<Item = i64>) {
+    pub(crate) fn delivered(&self, input: u32, offsets: impl Iterator<Item = Offset>) {
         let mut state = self.state();
         if let Some(tracker) = state.trackers.get_mut(input as usize) {
             offsets.for_each(|offset| tracker.deliver(offset));
@@ -75,14 +76,14 @@ impl Progress {
     /// Notes the event that the stage has come to.
     pub(super) fn begin(&self, at: Position) {
         self.at_input.store(at.input, Ordering::Relaxed);
-        self.at_offset.store(at.offset, Ordering::Relaxed);
+        self.at_offset.store(at.offset.0, Ordering::Relaxed);
         // Only the stream writes this counter, so no read-modify-write is needed.
         self.begun.store(self.begun() + 1, Ordering::Relaxed);
     }
 
     /// Returns the event that the stage has begun last, if it has begun one.
     pub(crate) fn at(&self) -> Option<Position> {
-        let (input, offset) = (self.at_input.load(Ordering::Relaxed), self.at_offset.load(Ordering::Relaxed));
+        let (input, offset) = (self.at_input.load(Ordering::Relaxed), Offset(self.at_offset.load(Ordering::Relaxed)));
         (self.begun() > 0).then_some(Position { input, offset })
     }
 
@@ -164,12 +165,12 @@ impl Progress {
     }
 
     /// Returns the next offset of each input: that of the first event that is not finished.
-    pub(crate) fn next_offsets(&self) -> Vec<i64> {
+    pub(crate) fn next_offsets(&self) -> Vec<Offset> {
         self.state().trackers.iter().map(OffsetTracker::next).collect()
     }
 
     /// Returns the position in each input, if everything delivered is finished.
-    pub(crate) fn settled(&self) -> Option<Vec<i64>> {
+    pub(crate) fn settled(&self) -> Option<Vec<Offset>> {
         let state = self.state();
         let all = state.trackers.iter().all(|tracker| tracker.next() == tracker.position());
         all.then(|| state.trackers.iter().map(OffsetTracker::position).collect())

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::error::TransportError;
-use crate::message::{OwnedMessage, RawMessage};
+use crate::message::{Offset, OwnedMessage, RawMessage};
 use crate::transport::{PartitionQueue, TopicPartition};
 
 /// The queue of one partition, with a subscriber for each stage that reads it.
@@ -23,7 +23,7 @@ pub(crate) struct StageReader {
 struct Inner {
     queue: Box<dyn PartitionQueue>,
     /// Next offset to be read from the queue.
-    position: i64,
+    position: Offset,
     subscribers: Vec<Subscriber>,
     /// Incremented by every restart: polls with an earlier epoch receive nothing.
     epoch: u64,
@@ -32,7 +32,7 @@ struct Inner {
 #[derive(Default)]
 struct Subscriber {
     /// Messages before this offset were finished before a restart, but the other subscribers still need them.
-    start: i64,
+    start: Offset,
     backlog: VecDeque<Arc<OwnedMessage>>,
 }
 
@@ -61,7 +61,7 @@ impl Wake for SubscriberWakers {
 
 impl StageReader {
     /// Creates a reader without subscribers; `start` is the first offset that the queue yields.
-    pub(crate) fn new(partition: TopicPartition, queue: Box<dyn PartitionQueue>, start: i64, lead: usize) -> Self {
+    pub(crate) fn new(partition: TopicPartition, queue: Box<dyn PartitionQueue>, start: Offset, lead: usize) -> Self {
         Self {
             partition,
             inner: Mutex::new(Inner { queue, position: start, subscribers: Vec::new(), epoch: 0 }),
@@ -76,7 +76,7 @@ impl StageReader {
 
     /// Moves the reader back to `starts`, with one subscriber each, and discards all backlogs. Returns the epoch to
     /// poll with.
-    pub(crate) fn restart(&self, starts: &[i64]) -> Result<u64, TransportError> {
+    pub(crate) fn restart(&self, starts: &[Offset]) -> Result<u64, TransportError> {
         let mut inner = self.inner();
         inner.epoch += 1;
         inner.subscribers = starts.iter().map(|&start| Subscriber { start, backlog: VecDeque::new() }).collect();
@@ -104,7 +104,7 @@ impl StageReader {
         if inner.subscribers.len() == 1 {
             let Inner { queue, position, .. } = inner;
             return queue.poll_batch(cx, max, &mut |message| {
-                *position = message.offset + 1;
+                *position = message.offset.next();
                 each(message);
             });
         }
@@ -137,7 +137,7 @@ impl StageReader {
     }
 
     /// Returns the position if the partition has been read to its end and every subscriber has taken its messages.
-    pub(crate) fn idle_at(&self) -> Option<i64> {
+    pub(crate) fn idle_at(&self) -> Option<Offset> {
         let inner = self.inner();
         let empty = inner.subscribers.iter().all(|subscriber| subscriber.backlog.is_empty());
         (empty && inner.queue.at_end()).then_some(inner.position)
@@ -160,7 +160,7 @@ impl Inner {
     ) -> Poll<Result<usize, TransportError>> {
         let Self { queue, position, subscribers, .. } = self;
         queue.poll_batch(&mut Context::from_waker(waker), max, &mut |message| {
-            *position = message.offset + 1;
+            *position = message.offset.next();
             let mut copy = None;
             for (_, subscriber) in
                 subscribers.iter_mut().enumerate().filter(|(i, s)| *i != reader && message.offset >= s.start)

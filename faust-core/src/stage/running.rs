@@ -78,7 +78,7 @@ impl RunningStage {
             stream_time,
             topic: partition.map_or_else(|| Arc::from(""), |partition| Arc::clone(&partition.topic)),
             partition: partition.map_or(0, |partition| partition.partition),
-            offset: at.map_or(0, |at| at.offset),
+            offset: at.map(|at| at.offset).unwrap_or_default(),
         };
         self.tables.note_late(table, key, window, event);
     }

@@ -9,6 +9,7 @@ use super::cursor::Cursor;
 use super::hook_call::{HookCall, HookFn, LateEvent};
 use super::input::Input;
 use crate::declare::RelativeTo;
+use crate::message::Offset;
 use crate::store::StoreWriter;
 use crate::store::mark::StoreIdentity;
 use crate::table_state::{AnyTablePartition, Prefetchable, Prefetcher};
@@ -42,20 +43,20 @@ impl TaskTable {
         topic: Arc<dyn SinkTopic>,
         writer: StoreWriter,
         identity: StoreIdentity,
-        next: i64,
+        next: Offset,
     ) -> Self {
         let clocks = Mutex::default();
-        Self { state, partition, topic, writer, identity, next: AtomicI64::new(next), clocks }
+        Self { state, partition, topic, writer, identity, next: AtomicI64::new(next.0), clocks }
     }
 
     /// Returns the next offset of the changelog, as far as this task knows.
-    pub(crate) fn changelog_end(&self) -> i64 {
-        self.next.load(Ordering::Acquire)
+    pub(crate) fn changelog_end(&self) -> Offset {
+        Offset(self.next.load(Ordering::Acquire))
     }
 
     /// Records that the changelog holds a record at this offset. Returns the end known before.
-    pub(crate) fn note_changelog(&self, last: i64) -> i64 {
-        self.next.fetch_max(last + 1, Ordering::AcqRel)
+    pub(crate) fn note_changelog(&self, last: Offset) -> Offset {
+        Offset(self.next.fetch_max(last.next().0, Ordering::AcqRel))
     }
 
     /// Removes the stages that use the table, since a new run of the task begins.

@@ -24,7 +24,7 @@ pub(crate) async fn close(stage: Arc<RunningStage>) -> Result<(), Error> {
             continue;
         }
         loop {
-            let closed = state.expire(stream_time.0, windowed.close.get().is_some())?;
+            let closed = state.expire(stream_time, windowed.close.get().is_some())?;
             if closed.is_empty() {
                 break;
             }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::Offset;
 use crate::offsets::CommitNumber;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 /// The identity of a store, which is part of every mark.
 #[derive(Clone)]
@@ -26,11 +27,11 @@ pub(crate) struct StoreCheckpoint {
     pub(crate) kind: String,
     pub(crate) topic_id: String,
     /// Next offset of the changelog: all records before it are in the store.
-    pub(crate) next: i64,
+    pub(crate) next: Offset,
     /// Number of the last cut that is in the store.
     pub(crate) cut: CommitNumber,
     /// Time of writing, by the wall clock. It matters because the changelog removes tombstones after some time.
-    pub(crate) time: i64,
+    pub(crate) time: Timestamp,
 }
 
 /// Version of the store format that this release writes.
@@ -38,7 +39,7 @@ pub(crate) const STORE_VERSION: u8 = 1;
 
 impl StoreIdentity {
     /// Returns an encoded mark.
-    pub(crate) fn mark(&self, next: i64, cut: CommitNumber) -> Vec<u8> {
+    pub(crate) fn mark(&self, next: Offset, cut: CommitNumber) -> Vec<u8> {
         let mark = StoreCheckpoint {
             v: STORE_VERSION,
             group: self.group.clone(),
@@ -46,8 +47,26 @@ impl StoreIdentity {
             topic_id: self.topic_id.clone(),
             next,
             cut,
-            time: self.clock.now().0,
+            time: self.clock.now(),
         };
         serde_json::to_vec(&mark).expect("numbers and strings are always JSON")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores of earlier releases hold this text.
+    #[test]
+    fn a_mark_holds_plain_numbers() {
+        let identity = StoreIdentity {
+            group: "shop".to_owned(),
+            kind: "String -> u8".to_owned(),
+            topic_id: "id".to_owned(),
+            clock: Clock::new(|| Timestamp(1000)),
+        };
+        let text = r#"{"v":1,"group":"shop","kind":"String -> u8","topic_id":"id","next":50,"cut":7,"time":1000}"#;
+        assert_eq!(identity.mark(Offset(50), CommitNumber(7)), text.as_bytes());
     }
 }

@@ -8,7 +8,7 @@ use super::handle::Stream;
 use super::origin::StreamOrigin;
 use super::pull::{Blueprint, Pull};
 use crate::error::Error;
-use crate::message::{Headers, RawKey};
+use crate::message::{Headers, Offset, RawKey};
 use crate::time::Timestamp;
 
 impl<V: Send + 'static> Stream<V, RawKey> {
@@ -75,20 +75,20 @@ impl<V: Send + 'static, K: Send + 'static> Blueprint<V, K> for GivenSource<V, K>
     fn build(&self, _: &StreamOrigin) -> Result<Box<dyn Pull<V, K>>, Error> {
         let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let pairs = pairs.ok_or_else(|| Error::Misuse("a stream of given values can be read only once".to_owned()))?;
-        Ok(Box::new(GivenPull { pairs, offset: 0 }))
+        Ok(Box::new(GivenPull { pairs, offset: Offset(0) }))
     }
 }
 
 struct GivenPull<V, K> {
     pairs: Pairs<V, K>,
-    offset: i64,
+    offset: Offset,
 }
 
 impl<V: Send, K: Send> Pull<V, K> for GivenPull<V, K> {
     fn poll_pull(&mut self, _: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
         let item = self.pairs.next().map(|(key, value)| {
             let meta = Meta { offset: self.offset, timestamp: Timestamp::now(), input: 0, headers: Headers::new() };
-            self.offset += 1;
+            self.offset = self.offset.next();
             Item { value, key, meta }
         });
         Poll::Ready(item)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::origin::StreamOrigin;
-use crate::message::{Headers, RawKey};
+use crate::message::{Headers, Offset, RawKey};
 use crate::offsets::Position;
 use crate::stage::context::StageMode;
 use crate::stage::running::RunningStage;
@@ -21,7 +21,7 @@ pub(crate) struct Item<V, K> {
 /// The metadata of an item, which operators do not change.
 #[derive(Clone, Debug)]
 pub(crate) struct Meta {
-    pub(crate) offset: i64,
+    pub(crate) offset: Offset,
     pub(crate) timestamp: Timestamp,
     /// Index among the stage's inputs.
     pub(crate) input: u32,
@@ -89,7 +89,7 @@ impl<V, K> Event<V, K> {
     }
 
     /// Returns the event's offset in that partition.
-    pub fn offset(&self) -> i64 {
+    pub fn offset(&self) -> Offset {
         self.item.meta.offset
     }
 

@@ -74,10 +74,10 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// # Examples
     /// ```
     /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// # use faust_core::{message::Offset, stream::Stream};
     /// let mut prices = Stream::from_pairs([("tea", 3)]);
     /// if let Some(event) = prices.next_event().await {
-    ///     assert_eq!((event.key(), event.value(), event.offset()), (&"tea", &3, 0));
+    ///     assert_eq!((event.key(), event.value(), event.offset()), (&"tea", &3, Offset(0)));
     /// }
     /// assert!(prices.next_event().await.is_none());
     /// # });

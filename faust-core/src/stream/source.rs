@@ -13,7 +13,7 @@ use crate::codec::record::{TimestampFn, timestamp_of};
 use crate::codec::{Coder, Data, Role, UnknownCodec};
 use crate::config::DecodePolicy;
 use crate::error::{Error, TransportErrorKind};
-use crate::message::RawMessage;
+use crate::message::{Offset, RawMessage};
 use crate::offsets::Position;
 use crate::stage::context::StageMode;
 use crate::stage::dead_letter;
@@ -212,7 +212,7 @@ impl<V, K> Buffered<V, K> {
         Self::Bad(Box::new(Undecodable { input, message: message.to_owned(), why }))
     }
 
-    fn offset(&self) -> i64 {
+    fn offset(&self) -> Offset {
         match self {
             Self::Good(item) => item.meta.offset,
             Self::Bad(bad) => bad.message.offset,

@@ -17,19 +17,19 @@ use crate::window::key::{split_store_key, store_key};
 const CLOSE_BATCH: usize = 256;
 
 impl<V: TableValue> ExpireWindows for TablePartition<V> {
-    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<ClosedWindow>, Error> {
+    fn expire(&self, stream_time: Timestamp, with_values: bool) -> Result<Vec<ClosedWindow>, Error> {
         let Some(spec) = self.spec.info.window else { return Ok(Vec::new()) };
         let mut state = self.state();
         if state.closing.is_empty() {
-            let bound = spec.has_closed_before(stream_time.into());
-            let from = state.closed_to.unwrap_or(i64::MIN);
-            if bound > from {
+            let bound = spec.has_closed_before(stream_time);
+            let from = state.closed_to;
+            if from.is_none_or(|from| bound > from) {
                 state.closing = self.expired(&mut state, from, bound)?;
                 state.closed_to = Some(bound);
-                self.closed_to.store(Some(bound.into()));
+                self.closed_to.store(Some(bound));
             }
             if state.closing.is_empty() {
-                self.due.store(Some(next_due(&spec, bound.max(from))));
+                self.due.store(Some(next_due(&spec, from.map_or(bound, |from| bound.max(from)))));
                 return Ok(Vec::new());
             }
         }
@@ -59,12 +59,18 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
 }
 
 impl<V: TableValue> TablePartition<V> {
-    /// Returns the keys of windows that start before `bound`, oldest windows first.
-    fn expired(&self, state: &mut State<V>, from: i64, bound: i64) -> Result<VecDeque<Vec<u8>>, Error> {
+    /// Returns the keys of windows that start before `bound`, oldest windows first. Those that start before `from` have
+    /// been returned earlier.
+    fn expired(
+        &self,
+        state: &mut State<V>,
+        from: Option<Timestamp>,
+        bound: Timestamp,
+    ) -> Result<VecDeque<Vec<u8>>, Error> {
         if state.whole {
             return Ok(Self::expired_in_memory(state, bound));
         }
-        let (low, high) = (prefix(from), prefix(bound));
+        let (low, high) = (from.map_or_else(Vec::new, prefix), prefix(bound));
         let mut keys = BTreeSet::new();
         if let Some(store) = &self.cx.store {
             let overlay = &mut state.overlay;
@@ -85,14 +91,14 @@ impl<V: TableValue> TablePartition<V> {
         Ok(keys.into_iter().collect())
     }
 
-    fn expired_in_memory(state: &mut State<V>, bound: i64) -> VecDeque<Vec<u8>> {
+    fn expired_in_memory(state: &mut State<V>, bound: Timestamp) -> VecDeque<Vec<u8>> {
         let mut keys = VecDeque::new();
         while let Some(first) = state.starts.first_entry().filter(|first| *first.key() < bound) {
             let start = *first.key();
             // The slot may have been reused for another key since.
             let overlay = &state.overlay;
             let is_of_window = |at: &&u32| {
-                overlay.held(**at).is_there() && split_store_key(overlay.key(**at)).is_some_and(|(at, _)| at.0 == start)
+                overlay.held(**at).is_there() && split_store_key(overlay.key(**at)).is_some_and(|(at, _)| at == start)
             };
             let of_window: BTreeSet<_> =
                 first.get().iter().filter(is_of_window).map(|at| overlay.key(*at).to_vec()).collect();
@@ -109,7 +115,7 @@ impl<V: TableValue> TablePartition<V> {
             && self.spec.info.window.is_some()
             && let Some((start, _)) = split_store_key(key)
         {
-            state.starts.entry(start.0).or_default().push(at);
+            state.starts.entry(start).or_default().push(at);
         }
     }
 
@@ -123,11 +129,11 @@ impl<V: TableValue> TablePartition<V> {
         self.closed_to.store(None);
         self.due.store(None);
         if state.whole {
-            let mut starts: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+            let mut starts: BTreeMap<Timestamp, Vec<u32>> = BTreeMap::new();
             // Including entries without a value: a later write to their key reuses the entry.
             for (at, key, _) in state.overlay.entries() {
                 if let Some((start, _)) = split_store_key(key) {
-                    starts.entry(start.0).or_default().push(at);
+                    starts.entry(start).or_default().push(at);
                 }
             }
             state.starts = starts;
@@ -150,16 +156,16 @@ impl<V: TableValue> TablePartition<V> {
 }
 
 /// Returns the smallest store key of a window that starts at `start`.
-fn prefix(start: i64) -> Vec<u8> {
+fn prefix(start: Timestamp) -> Vec<u8> {
     let mut key = Vec::with_capacity(8);
-    store_key(start.into(), &[], &mut key);
+    store_key(start, &[], &mut key);
     key
 }
 
 /// Returns the stream time at which the earliest remaining window closes.
-fn next_due(spec: &WindowSpec, closed_to: i64) -> Timestamp {
+fn next_due(spec: &WindowSpec, closed_to: Timestamp) -> Timestamp {
     let step = millis(spec.step());
-    let past = closed_to.rem_euclid(step);
-    let start = if past == 0 { closed_to } else { closed_to.saturating_add(step - past) };
-    spec.closes_at(spec.window_at(start.into()))
+    let past = closed_to.0.rem_euclid(step);
+    let start = if past == 0 { closed_to } else { Timestamp(closed_to.0.saturating_add(step - past)) };
+    spec.closes_at(spec.window_at(start))
 }

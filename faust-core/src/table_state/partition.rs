@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;
 use crate::store::{Job, Sealed, SealedBuilder, Store, StoreError, StoreErrorKind, StoreName, StoreWriter};
-use crate::time::AtomicTimestamp;
+use crate::time::{AtomicTimestamp, Timestamp};
 
 /// The context in which a table partition is created.
 #[derive(Clone)]
@@ -70,9 +70,9 @@ pub(crate) struct TablePartition<V> {
     /// The lock is rarely contended: it is taken by the partition's task, by the store writer after a batch, and by
     /// reads from outside the task. User closures never run under the lock: the value is moved out while they run.
     state: Mutex<State<V>>,
-    /// Stream time at which the next window may close; `i64::MIN` before the first check.
+    /// Stream time at which the next window may close; `None` before the first check.
     pub(super) due: AtomicTimestamp,
-    /// Copy of the state's `closed_to` that can be read without the lock; `i64::MIN` before any window has closed.
+    /// Copy of the state's `closed_to` that can be read without the lock.
     pub(super) closed_to: AtomicTimestamp,
     /// Wakes readers from outside when a value that was taken out is given back.
     released: Condvar,
@@ -85,12 +85,12 @@ pub(super) struct State<V> {
     pub(super) overlay: Overlay<V>,
     /// The overlay is complete: a key that is not in it has no value.
     pub(super) whole: bool,
-    /// Windows that start before this time have been closed.
-    pub(super) closed_to: Option<i64>,
+    /// Windows that start before this time have been closed; `None` before any has.
+    pub(super) closed_to: Option<Timestamp>,
     /// Keys of closed windows that have yet to be removed, in order.
     pub(super) closing: VecDeque<Vec<u8>>,
     /// The entries of each window by its start, maintained while the overlay is complete.
-    pub(super) starts: BTreeMap<i64, Vec<u32>>,
+    pub(super) starts: BTreeMap<Timestamp, Vec<u32>>,
     /// Readers from outside that wait for a value to be given back.
     pub(super) waiting: usize,
     /// Approximate encoded size of an entry at the last seal, so that the next seal can allocate its buffer at once.

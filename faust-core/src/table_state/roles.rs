@@ -70,9 +70,9 @@ pub(crate) trait ExpireWindows: Send + Sync {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn expire(&self, stream_time: i64, with_values: bool) -> Result<Vec<ClosedWindow>, Error>;
+    fn expire(&self, stream_time: Timestamp, with_values: bool) -> Result<Vec<ClosedWindow>, Error>;
 
-    /// Returns the time such that all windows starting before it have been removed permanently; `i64::MIN` if there are
+    /// Returns the time such that all windows starting before it have been removed permanently; `None` if there are
     /// none.
     fn closed_to(&self) -> Option<Timestamp>;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitNumber};
 use crate::store::Store;
 use crate::store::mark::{STORE_VERSION, StoreCheckpoint, StoreIdentity};
@@ -18,8 +19,8 @@ pub(super) struct CheckedTable {
     pub(super) changelog: TopicPartition,
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) identity: StoreIdentity,
-    pub(super) from: i64,
-    pub(super) end: i64,
+    pub(super) from: Offset,
+    pub(super) end: Offset,
     pub(super) full: bool,
     pub(super) cut: CommitNumber,
 }
@@ -38,15 +39,15 @@ pub(super) struct Facts<'a> {
     pub(super) held: Option<Vec<u8>>,
     pub(super) commit: Option<&'a CommitMetadata>,
     /// Log start offset and high watermark of the changelog.
-    pub(super) low: i64,
-    pub(super) high: i64,
+    pub(super) low: Offset,
+    pub(super) high: Offset,
     pub(super) changelog: &'a TopicPartition,
 }
 
 /// The position from which a table is restored.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RestoreStart {
-    pub(super) from: i64,
+    pub(super) from: Offset,
     pub(super) full: bool,
     /// Number of the last cut in the store.
     pub(super) cut: CommitNumber,
@@ -74,7 +75,7 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
     }
     let Some(mark) = held.map(|held| read(identity, &held).map_err(&fault)).transpose()? else {
         // If all records were deleted, only the cut number of the last commit shows that the table was written to.
-        if low > 0 && (high > low || commit.is_some_and(|commit| commit.cut > CommitNumber::default())) {
+        if low > Offset(0) && (high > low || commit.is_some_and(|commit| commit.cut > CommitNumber::default())) {
             return Err(fault(format!(
                 "its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; changelogs need `cleanup.policy=compact` alone; run `reset --topics` to start over"
             )));
@@ -102,9 +103,9 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             mark.cut
         )));
     }
-    let age = identity.clock.now().0.saturating_sub(mark.time);
+    let age = identity.clock.now().0.saturating_sub(mark.time.0);
     let is_stale = mark.next < high && age > millis(STALE_AFTER);
-    if is_stale && low == 0 {
+    if is_stale && low == Offset(0) {
         tracing::info!(table = %info.name, partition, "the store is too old to catch up, because tombstones in the changelog expire after a day: it is restored from the beginning");
         return Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true });
     }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::changelog::ChangelogWriter;
 use super::tables::{SealedTable, TaskTables};
 use crate::error::Error;
+use crate::message::Offset;
 use crate::offsets::CommitMetadata;
 use crate::transport::{Committed, Delivery, TopicPartition};
 
 /// Offsets to commit, and the deliveries that must be acknowledged before.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    pub(super) offsets: BTreeMap<TopicPartition, (i64, CommitMetadata)>,
+    pub(super) offsets: BTreeMap<TopicPartition, (Offset, CommitMetadata)>,
     pub(crate) deliveries: Vec<Arc<Delivery>>,
     pub(super) sealed: Vec<SealedTable>,
     pub(super) tables: Arc<TaskTables>,
@@ -28,7 +29,7 @@ impl Cut {
     pub(crate) fn to_commit(&self) -> Result<BTreeMap<TopicPartition, Committed>, Error> {
         self.sealed.iter().try_for_each(SealedTable::arrived)?;
         let logs = self.tables.logs();
-        let committed = |(partition, (offset, mark)): (&TopicPartition, &(i64, CommitMetadata))| {
+        let committed = |(partition, (offset, mark)): (&TopicPartition, &(Offset, CommitMetadata))| {
             let metadata = CommitMetadata { logs: logs.clone(), ..mark.clone() }.to_text();
             (partition.clone(), Committed { offset: *offset, metadata })
         };

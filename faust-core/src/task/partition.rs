@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::config::Settings;
+use crate::message::Offset;
 use crate::offsets::CommitMetadata;
 use crate::stage::reader::StageReader;
 use crate::transport::{Assigned, Committed};
@@ -11,7 +12,7 @@ use crate::transport::{Assigned, Committed};
 #[derive(Clone, Debug)]
 pub(crate) struct TaskPartition {
     pub(crate) reader: Arc<StageReader>,
-    pub(crate) start: i64,
+    pub(crate) start: Offset,
     committed: Option<Committed>,
     /// The first commit, made by the first task of the partition before it ran. Shared by all clones.
     marked: Arc<OnceLock<Committed>>,

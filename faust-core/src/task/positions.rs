@@ -1,6 +1,7 @@
 //! Positions of the stages of a task.
 
 use super::partition::TaskPartition;
+use crate::message::Offset;
 use crate::offsets::CommitNumber;
 use crate::plan::PlannedStage;
 use crate::time::Timestamp;
@@ -8,7 +9,7 @@ use crate::time::Timestamp;
 /// Next offset of each stage in each of its inputs, with the stages' stream times and the number of the cut.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Positions {
-    pub(super) stages: Vec<Vec<i64>>,
+    pub(super) stages: Vec<Vec<Offset>>,
     /// Stream time of each stage.
     pub(super) times: Vec<Option<Timestamp>>,
     pub(super) cut: CommitNumber,
@@ -38,7 +39,7 @@ impl Positions {
         }
     }
 
-    pub(super) fn starts(&self) -> &[Vec<i64>] {
+    pub(super) fn starts(&self) -> &[Vec<Offset>] {
         &self.stages
     }
 

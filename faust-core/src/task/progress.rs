@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::message::Offset;
 use crate::table_state::TableInfo;
 
 /// Listener for the progress of restores. Its methods are called from the partition's task and must not block.
@@ -31,11 +32,11 @@ pub struct RestoreProgress {
     /// Partition of the table.
     pub partition: i32,
     /// First changelog offset to read.
-    pub from: i64,
+    pub from: Offset,
     /// Next changelog offset to read.
-    pub at: i64,
+    pub at: Offset,
     /// End of the changelog when the restore started.
-    pub end: i64,
+    pub end: Offset,
     /// Number of records read so far. It is less than the number of offsets where the changelog was compacted.
     pub records: u64,
     /// Time since the restore started.
@@ -52,12 +53,12 @@ impl RestoreProgress {
 
     /// Estimates the remaining time from the average rate; `None` before the first progress.
     pub fn remaining(&self) -> Option<Duration> {
-        let passed = self.at - self.from;
-        if passed <= 0 {
+        let passed = self.at.since(self.from);
+        if passed == 0 {
             return None;
         }
-        let left = (self.end - self.at).max(0) as f64;
-        Duration::try_from_secs_f64(self.took.as_secs_f64() / passed as f64 * left).ok()
+        let left = self.end.since(self.at);
+        Duration::try_from_secs_f64(self.took.as_secs_f64() / passed as f64 * left as f64).ok()
     }
 }
 
@@ -125,7 +126,7 @@ impl ProgressReporter {
         listener: &Arc<dyn RestoreListener>,
         info: &TableInfo,
         partition: i32,
-        (from, end): (i64, i64),
+        (from, end): (Offset, Offset),
         full: bool,
     ) -> Self {
         let since = Instant::now();
@@ -145,7 +146,7 @@ impl ProgressReporter {
     }
 
     /// Records that `records` more were read, and that `at` is the next offset.
-    pub(crate) fn advance(&mut self, at: i64, records: u64) {
+    pub(crate) fn advance(&mut self, at: Offset, records: u64) {
         self.now.at = at;
         self.now.records += records;
         if self.told.elapsed() >= self.every {

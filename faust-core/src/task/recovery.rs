@@ -15,6 +15,7 @@ use super::published::PublishedTables;
 use super::stores::WorkerStores;
 use crate::config::Settings;
 use crate::error::{Error, TransportError};
+use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitNumber};
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
@@ -80,9 +81,9 @@ pub(crate) struct PreparedTable {
     /// Queue of the changelog records to read; `None` if there are none.
     pub(crate) queue: Option<Box<dyn PartitionQueue>>,
     /// First offset to read.
-    pub(crate) from: i64,
+    pub(crate) from: Offset,
     /// End of the changelog when the restore started.
-    pub(crate) end: i64,
+    pub(crate) end: Offset,
     /// `true` if the changelog is read from its beginning.
     pub(crate) full: bool,
     /// Number of the last cut in the store.
@@ -222,7 +223,7 @@ impl Recovery {
                 topic_id: logs.ids.get(&*changelog.topic).cloned().unwrap_or_default(),
                 clock: self.clock.clone(),
             };
-            let (low, high) = logs.bounds.get(&changelog).copied().unwrap_or((0, 0));
+            let (low, high) = logs.bounds.get(&changelog).copied().unwrap_or_default();
             let name = StoreName::new(factory.info().name.to_string(), task.partition);
             let mut store = self.stores.open(&name).await.map_err(fault)?;
             let held = match &store {

@@ -18,6 +18,7 @@ use super::progress::ProgressReporter;
 use super::recovery::{Preparation, PreparedTable, Recovery};
 use super::tables::TaskTables;
 use crate::error::{Error, TransportError, TransportErrorKind};
+use crate::message::{Offset, RawMessage};
 use crate::offsets::{CommitMetadata, CommitNumber};
 use crate::store::SealedBuilder;
 use crate::transport::{Committed, Group, PartitionQueue, Retries, TopicPartition};
@@ -80,7 +81,7 @@ impl Task {
 /// It is made before anything is written to a changelog: from then on, a missing commit means that the offsets were
 /// deleted or changed.
 struct FirstMark {
-    offsets: BTreeMap<TopicPartition, (i64, CommitMetadata)>,
+    offsets: BTreeMap<TopicPartition, (Offset, CommitMetadata)>,
     parts: Vec<TaskPartition>,
     group: Arc<dyn Group>,
 }
@@ -100,7 +101,7 @@ impl FirstMark {
     /// it; after any other rebalance, the next attempt succeeds.
     async fn commit(self, tables: &TaskTables) -> Result<(), Error> {
         let logs = tables.logs();
-        let committed = |(partition, (offset, mark)): (TopicPartition, (i64, CommitMetadata))| {
+        let committed = |(partition, (offset, mark)): (TopicPartition, (Offset, CommitMetadata))| {
             let metadata = CommitMetadata { logs: logs.clone(), ..mark }.to_text();
             (partition, Committed { offset, metadata })
         };
@@ -159,9 +160,9 @@ struct TableRestore<'a> {
     committed: Option<CommitNumber>,
     batch: SealedBuilder,
     /// Next offset to read.
-    position: i64,
+    position: Offset,
     /// Offset of the first skipped record. The store's checkpoint must not be beyond it.
-    skipped_at: Option<i64>,
+    skipped_at: Option<Offset>,
     /// Keys with skipped records, each with whether the key had no value before the first of them.
     skipped: BTreeMap<Vec<u8>, bool>,
     highest: CommitNumber,
@@ -264,14 +265,14 @@ impl<'a> TableRestore<'a> {
         }
     }
 
-    fn take(&mut self, message: &crate::message::RawMessage<'_>) -> Result<(), Error> {
+    fn take(&mut self, message: &RawMessage<'_>) -> Result<(), Error> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let taken = self.take_record(message, &mut buffer);
         self.buffer = buffer;
         taken
     }
 
-    fn take_record(&mut self, message: &crate::message::RawMessage<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    fn take_record(&mut self, message: &RawMessage<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         let table = &self.prepared.table;
         let record = ChangelogRecord::read(table.state.info(), message, buffer)?;
         self.records += 1;
@@ -283,7 +284,7 @@ impl<'a> TableRestore<'a> {
                 // Keep the flag of the first one, which was written after the committed value. Later ones may have been
                 // written after the first.
                 self.skipped.entry(record.key.to_vec()).or_insert(is_new);
-                self.position = message.offset + 1;
+                self.position = message.offset.next();
                 return Ok(());
             }
             // This record is committed, so it supersedes the uncommitted records before it.
@@ -300,7 +301,7 @@ impl<'a> TableRestore<'a> {
             })?,
             None => self.batch.remove(false, key)?,
         }
-        self.position = message.offset + 1;
+        self.position = message.offset.next();
         Ok(())
     }
 

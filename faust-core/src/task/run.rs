@@ -11,6 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use super::tables::TaskTables;
 use crate::config::Settings;
 use crate::error::{BoxError, Error, panic_text};
+use crate::message::Offset;
 use crate::plan::{PlannedStage, StageRun};
 use crate::stage::context::StageMode;
 use crate::stage::cursor::Cursor;
@@ -58,7 +59,7 @@ pub(crate) struct Start<'a> {
     /// Inputs of each stage, as indexes into `readers`.
     pub(crate) inputs: &'a [Vec<usize>],
     /// Start offset of each stage in each of its inputs.
-    pub(crate) starts: &'a [Vec<i64>],
+    pub(crate) starts: &'a [Vec<Offset>],
     pub(crate) readers: &'a [Arc<StageReader>],
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) settings: &'a Settings,
@@ -170,7 +171,7 @@ impl Drop for TaskRun {
 /// Subscribes every stage to its readers, and restarts each reader at the lowest start offset of its stages.
 fn subscribe_stages(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
     let mut subscribers: Vec<Vec<Input>> = vec![Vec::new(); start.stages.len()];
-    let mut reader_starts: Vec<Vec<i64>> = vec![Vec::new(); start.readers.len()];
+    let mut reader_starts: Vec<Vec<Offset>> = vec![Vec::new(); start.readers.len()];
     for ((inputs, starts), subscribers) in start.inputs.iter().zip(start.starts).zip(&mut subscribers) {
         for (&input, &at) in inputs.iter().zip(starts) {
             let (Some(reader), Some(reader_starts)) = (start.readers.get(input), reader_starts.get_mut(input)) else {

@@ -8,8 +8,8 @@ use super::partition_task::Task;
 use super::positions::Positions;
 use super::run::TaskRun;
 use crate::error::Error;
+use crate::message::Offset;
 use crate::offsets::CommitMetadata;
-use crate::time::Timestamp;
 use crate::transport::{Delivery, TopicPartition};
 
 impl Task {
@@ -58,14 +58,14 @@ impl Task {
     }
 
     /// Returns the lowest offset of each partition's stages. The metadata contains the stages that are ahead of it.
-    pub(super) fn offsets(&self, positions: &Positions) -> BTreeMap<TopicPartition, (i64, CommitMetadata)> {
+    pub(super) fn offsets(&self, positions: &Positions) -> BTreeMap<TopicPartition, (Offset, CommitMetadata)> {
         let time = positions.times.iter().copied().flatten().max();
         let times: BTreeMap<_, _> = self
             .stages
             .iter()
             .zip(&positions.times)
             .filter(|(_, own)| **own != time)
-            .map(|(stage, own)| (stage.name.to_string(), own.map(Timestamp::as_millis)))
+            .map(|(stage, own)| (stage.name.to_string(), *own))
             .collect();
         let mut offsets = BTreeMap::new();
         for (index, reader) in self.readers.iter().enumerate() {
@@ -78,12 +78,7 @@ impl Task {
             let Some(lowest) = readers.iter().map(|&(_, offset)| offset).min() else { continue };
             let ahead = readers.into_iter().filter(|&(_, offset)| offset > lowest);
             let ahead = ahead.map(|(name, offset)| (name.to_string(), offset)).collect();
-            let mark = CommitMetadata {
-                time: time.map(Timestamp::as_millis),
-                times: times.clone(),
-                ahead,
-                ..CommitMetadata::new(positions.cut)
-            };
+            let mark = CommitMetadata { time, times: times.clone(), ahead, ..CommitMetadata::new(positions.cut) };
             offsets.insert(reader.partition().clone(), (lowest, mark));
         }
         offsets

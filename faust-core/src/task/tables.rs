@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::changelog::ChangelogWriter;
 use crate::error::Error;
+use crate::message::Offset;
 use crate::offsets::CommitNumber;
 use crate::stage::tables::TaskTable;
 use crate::store::Sealed;
@@ -88,7 +89,7 @@ impl TaskTables {
     }
 
     /// Returns the end of each changelog, for the metadata of a commit.
-    pub(crate) fn logs(&self) -> BTreeMap<String, i64> {
+    pub(crate) fn logs(&self) -> BTreeMap<String, Offset> {
         self.tables.iter().map(|(name, table)| (name.to_string(), table.changelog_end())).collect()
     }
 

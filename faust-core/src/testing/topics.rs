@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use super::driver::TestDriver;
 use crate::codec::{Coder, Data, Role};
 use crate::error::{Error, TransportError};
-use crate::message::{Headers, OwnedMessage};
+use crate::message::{Headers, Offset, OwnedMessage};
 use crate::time::Timestamp;
 use crate::topic::{SendOptions, Topic};
 use crate::transport::{NewTopic, Read, StartAt, TopicPartition, Transport};
@@ -20,7 +20,7 @@ pub struct TestMessage {
     /// Partition of the message.
     pub partition: i32,
     /// Offset within the partition.
-    pub offset: i64,
+    pub offset: Offset,
     /// Timestamp of the message.
     pub timestamp: Timestamp,
     /// Key, if there is one.
@@ -134,12 +134,12 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
     /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("prices", 1)?;
     /// driver.send("prices", &"tea".to_owned(), &3)?;
     /// let message = &driver.messages("prices")?[0];
-    /// assert_eq!((message.partition, message.offset, message.timestamp), (0, 0, driver.now()));
+    /// assert_eq!((message.partition, message.offset, message.timestamp), (0, Offset(0), driver.now()));
     /// assert_eq!((message.key.as_deref(), message.payload.as_deref()), (Some(&b"tea"[..]), Some(&b"3"[..])));
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
@@ -167,17 +167,17 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
     /// # use std::collections::BTreeMap;
     /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("numbers", 1)?;
     /// driver.start_worker()?;
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// driver.commit();
-    /// assert_eq!(driver.committed("numbers")?, BTreeMap::from([(0, 1)]));
+    /// assert_eq!(driver.committed("numbers")?, BTreeMap::from([(0, Offset(1))]));
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
-    pub fn committed(&mut self, topic: &str) -> Result<BTreeMap<i32, i64>, Error> {
+    pub fn committed(&mut self, topic: &str) -> Result<BTreeMap<i32, Offset>, Error> {
         let partitions = self.partitions(topic)?;
         let group = self.app.settings().group();
         let committed = self

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
 use crate::error::TransportError;
+use crate::message::Offset;
 
 /// The messages that one task run sends between two cuts.
 ///
@@ -14,7 +15,7 @@ pub struct Delivery {
     pending: AtomicU64,
     /// Highest offset of the acknowledged messages. It is optional because few users need it, and it costs an atomic
     /// operation per message.
-    last_offset: Option<AtomicI64>,
+    last_offset: Option<HighestOffset>,
     outcome: Mutex<DeliveryState>,
 }
 
@@ -25,8 +26,26 @@ struct DeliveryState {
     wakers: Vec<Waker>,
 }
 
-/// Stands for no known offset inside the atomic.
-const UNKNOWN: i64 = -1;
+/// The highest offset noted so far, or none. Any thread may note one.
+#[derive(Debug)]
+struct HighestOffset(AtomicI64);
+
+impl HighestOffset {
+    /// Stands for no offset: a message's own is never negative.
+    const NONE: i64 = -1;
+
+    fn new() -> Self {
+        Self(AtomicI64::new(Self::NONE))
+    }
+
+    fn note(&self, offset: Offset) {
+        self.0.fetch_max(offset.0, Ordering::Relaxed);
+    }
+
+    fn load(&self) -> Option<Offset> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&offset| offset > Self::NONE).map(Offset)
+    }
+}
 
 impl Delivery {
     /// Creates a counter without messages.
@@ -36,7 +55,7 @@ impl Delivery {
 
     /// Creates a counter that also tracks the [`last_offset`](Self::last_offset), for messages to one partition.
     pub fn with_offsets() -> Arc<Self> {
-        Arc::new(Self { last_offset: Some(AtomicI64::new(UNKNOWN)), ..Self::default() })
+        Arc::new(Self { last_offset: Some(HighestOffset::new()), ..Self::default() })
     }
 
     /// Records that a message was added to the producer's buffer.
@@ -48,9 +67,9 @@ impl Delivery {
     /// permanently.
     ///
     /// `None` stands for a message that was acknowledged with an unknown offset, and for one that was withdrawn.
-    pub fn done(&self, result: Result<Option<i64>, TransportError>) {
+    pub fn done(&self, result: Result<Option<Offset>, TransportError>) {
         match (result, &self.last_offset) {
-            (Ok(Some(offset)), Some(last)) => _ = last.fetch_max(offset, Ordering::Relaxed),
+            (Ok(Some(offset)), Some(last)) => last.note(offset),
             (Ok(_), _) => {}
             (Err(error), _) => _ = self.outcome().failed.get_or_insert(error),
         }
@@ -73,9 +92,8 @@ impl Delivery {
     /// The result is `None` before the first known offset, and for a counter that was not created by
     /// [`with_offsets`](Self::with_offsets). It may be too low if the broker no longer knew an offset, as after a late
     /// retry, and is never too high.
-    pub fn last_offset(&self) -> Option<i64> {
-        let last = self.last_offset.as_ref()?.load(Ordering::Relaxed);
-        (last > UNKNOWN).then_some(last)
+    pub fn last_offset(&self) -> Option<Offset> {
+        self.last_offset.as_ref()?.load()
     }
 
     /// Waits until no message is pending.
@@ -147,15 +165,15 @@ mod tests {
     fn the_last_offset_is_the_highest_known_offset() {
         let (delivery, ordinary) = (Delivery::with_offsets(), Delivery::new());
         assert_eq!(delivery.last_offset(), None);
-        for offset in [Some(4), Some(7), None, Some(5)] {
+        for offset in [Some(Offset(4)), Some(Offset(7)), None, Some(Offset(5))] {
             delivery.sent();
             ordinary.sent();
             delivery.done(Ok(offset));
             ordinary.done(Ok(offset));
         }
-        assert_eq!((delivery.last_offset(), ordinary.last_offset()), (Some(7), None));
+        assert_eq!((delivery.last_offset(), ordinary.last_offset()), (Some(Offset(7)), None));
         delivery.sent();
         delivery.done(Err(TransportError::fatal("send", "too large")));
-        assert_eq!(delivery.last_offset(), Some(7));
+        assert_eq!(delivery.last_offset(), Some(Offset(7)));
     }
 }

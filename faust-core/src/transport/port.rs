@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 
 use super::delivery::Delivery;
 use crate::error::TransportError;
-use crate::message::{Headers, OwnedMessage, RawMessage};
+use crate::message::{Headers, Offset, OwnedMessage, RawMessage};
 use crate::time::{Clock, Timestamp};
 
 /// Seals the traits of the port: they change with the engine, so only its own adapters implement them.
@@ -121,7 +121,7 @@ pub struct Assigned {
     /// Last committed offset and metadata of the partition, if any.
     pub committed: Option<Committed>,
     /// First offset that the queue yields: the committed one, or the one that `consumer_auto_offset_reset` selects.
-    pub start: i64,
+    pub start: Offset,
     /// Queue of its messages.
     pub queue: Box<dyn PartitionQueue>,
 }
@@ -137,7 +137,7 @@ impl fmt::Debug for Assigned {
 #[non_exhaustive]
 pub struct Committed {
     /// Next offset to read.
-    pub offset: i64,
+    pub offset: Offset,
     /// Metadata, as written by [`Group::commit`]. Other programs leave it empty or write their own.
     pub metadata: String,
 }
@@ -156,7 +156,7 @@ pub trait PartitionQueue: Sealed + Send {
     ) -> Poll<Result<usize, TransportError>>;
 
     /// Moves the position to `offset` and discards prefetched messages.
-    fn seek(&mut self, offset: i64) -> Result<(), TransportError>;
+    fn seek(&mut self, offset: Offset) -> Result<(), TransportError>;
 
     /// Returns `true` if the last poll reached the partition's end and no message has arrived since. Reaching the end
     /// wakes the waiting task: check this after every poll, even a pending one.
@@ -240,11 +240,11 @@ pub enum StartAt {
     /// The high watermark: only messages that arrive from now on.
     Latest,
     /// The given offset.
-    Offset(i64),
+    Offset(Offset),
 }
 
 /// The log start offset and the high watermark of each partition.
-pub type Watermarks = BTreeMap<TopicPartition, (i64, i64)>;
+pub type Watermarks = BTreeMap<TopicPartition, (Offset, Offset)>;
 
 /// Look-ups and administration of topics and groups.
 pub trait Admin: Sealed + Send + Sync {
@@ -262,7 +262,7 @@ pub trait Admin: Sealed + Send + Sync {
     /// # Errors
     /// Returns an error of kind [`OffsetOutOfRange`](crate::error::TransportErrorKind::OffsetOutOfRange) if an offset is above the
     /// high watermark.
-    fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>>;
+    fn delete_records(&self, before: BTreeMap<TopicPartition, Offset>) -> BoxFuture<'_, Result<(), TransportError>>;
 
     /// Returns the ids of these topics, if they exist, in the format of Kafka's own tools. A topic that was deleted and
     /// created again has another id. The id is empty if the broker is older than Kafka 2.8, which has no ids.

@@ -129,14 +129,15 @@ impl WindowSpec {
     /// Returns `true` if the window has expired at this stream time. Python Faust uses the wall clock instead, so that
     /// a replay closes windows that its events have not yet reached.
     pub fn is_expired(self, window: Window, stream_time: Timestamp) -> bool {
-        window.start().0 < self.has_closed_before(stream_time)
+        window.start() < self.has_closed_before(stream_time)
     }
 
-    /// Returns the start, in milliseconds, before which all windows have expired; no others have.
-    pub fn has_closed_before(self, stream_time: Timestamp) -> i64 {
+    /// Returns the start before which all windows have expired; no others have. It saturates at the smallest timestamp,
+    /// before which no window starts.
+    pub fn has_closed_before(self, stream_time: Timestamp) -> Timestamp {
         // start + size + expires <= stream time. The largest bound is below i64::MAX, as the size is at least 1.
         let bound = i128::from(stream_time.0) - i128::from(self.kind().size_ms()) - i128::from(self.expires_ms) + 1;
-        i64::try_from(bound).unwrap_or(i64::MIN)
+        Timestamp(i64::try_from(bound).unwrap_or(i64::MIN))
     }
 
     fn kind(&self) -> &dyn WindowKind {

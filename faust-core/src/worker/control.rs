@@ -18,6 +18,7 @@ use super::upkeep::{self, Purge};
 use super::watch::{IdleWatch, StuckWatch};
 use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
+use crate::message::Offset;
 use crate::plan::{Plan, PlannedStage};
 use crate::task::{Command, Drained, Preparation, Resolution, RestoreRequest, Task, TaskCx, TaskHandle, TaskPartition};
 use crate::transport::{Assigned, Group, TopicPartition};
@@ -37,7 +38,7 @@ pub(super) struct Control {
     looking: UnderWay<Result<(), Error>>,
     purge: Purge,
     /// The deletion of repartition records in progress, if any.
-    purging: UnderWay<BTreeMap<TopicPartition, i64>>,
+    purging: UnderWay<BTreeMap<TopicPartition, Offset>>,
     /// The commit in progress, if any; there is at most one.
     commit: UnderWay<CommittedOffsets>,
     idle: IdleWatch,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::shared::Key;
 use crate::error::{Error, TransportError};
+use crate::message::Offset;
 use crate::plan::{Plan, TopicRole};
 use crate::task::TaskHandle;
 use crate::transport::{TopicPartition, Transport};
@@ -51,12 +52,12 @@ fn changed_count(topic: &str, known: i32, now: i32) -> Error {
 #[derive(Debug, Default)]
 pub(super) struct Purge {
     /// Offset before which the records of each partition have been deleted.
-    done: BTreeMap<TopicPartition, i64>,
+    done: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Purge {
     /// Returns the committed offset of each partition that has committed records to delete.
-    pub(super) fn due(&self, plan: &Plan, tasks: &BTreeMap<Key, TaskHandle>) -> BTreeMap<TopicPartition, i64> {
+    pub(super) fn due(&self, plan: &Plan, tasks: &BTreeMap<Key, TaskHandle>) -> BTreeMap<TopicPartition, Offset> {
         let purged: Vec<_> = plan.topics().filter(|topic| topic.purge).map(|topic| topic.name()).collect();
         if purged.is_empty() {
             return BTreeMap::new();
@@ -66,12 +67,13 @@ impl Purge {
             .filter(|part| purged.contains(&&*part.reader.partition().topic))
             .filter_map(|part| Some((part.reader.partition().clone(), part.committed()?.offset)))
             .collect();
-        let due = committed.iter().filter(|(partition, offset)| self.done.get(partition).unwrap_or(&0) < offset);
+        let due =
+            committed.iter().filter(|(partition, offset)| self.done.get(partition).unwrap_or(&Offset(0)) < offset);
         due.map(|(partition, offset)| (partition.clone(), *offset)).collect()
     }
 
     /// Records the partitions whose records have been deleted.
-    pub(super) fn done(&mut self, trimmed: BTreeMap<TopicPartition, i64>) {
+    pub(super) fn done(&mut self, trimmed: BTreeMap<TopicPartition, Offset>) {
         self.done.extend(trimmed);
     }
 }
@@ -80,8 +82,8 @@ impl Purge {
 /// with the next one.
 pub(super) async fn purge(
     transport: Arc<dyn Transport>,
-    before: BTreeMap<TopicPartition, i64>,
-) -> BTreeMap<TopicPartition, i64> {
+    before: BTreeMap<TopicPartition, Offset>,
+) -> BTreeMap<TopicPartition, Offset> {
     match delete_records(&*transport, before.clone()).await {
         Ok(()) => before,
         Err(error) => {
@@ -97,7 +99,7 @@ async fn topics(transport: &dyn Transport, names: Vec<String>) -> Result<BTreeMa
 
 async fn delete_records(
     transport: &dyn Transport,
-    before: BTreeMap<TopicPartition, i64>,
+    before: BTreeMap<TopicPartition, Offset>,
 ) -> Result<(), TransportError> {
     transport.admin()?.delete_records(before).await
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use faust::Client;
 use faust::transport::{Admin, Read, Reader, StartAt, TopicPartition, TransportError, Watermarks};
+use faust::{Client, Offset};
 
 use super::scenario::PARTITIONS;
 use crate::harness::{LONG, wait_for};
@@ -24,9 +24,9 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct Log {
     /// The next offset to read.
-    next: i64,
+    next: Offset,
     /// The numbers with their offsets, in order.
-    numbers: Vec<(i64, u64)>,
+    numbers: Vec<(Offset, u64)>,
 }
 
 impl Ledger {
@@ -57,15 +57,15 @@ impl Ledger {
         }
     }
 
-    fn behind(&self, ends: &BTreeMap<TopicPartition, (i64, i64)>) -> Option<(TopicPartition, i64)> {
-        let behind = |(place, (_, high)): (&TopicPartition, &(i64, i64))| self.logs[place].next < *high;
+    fn behind(&self, ends: &Watermarks) -> Option<(TopicPartition, Offset)> {
+        let behind = |(place, (_, high)): (&TopicPartition, &(Offset, Offset))| self.logs[place].next < *high;
         ends.iter().find(|entry| behind(*entry)).map(|(place, (_, high))| (place.clone(), *high))
     }
 
-    fn note(&mut self, place: &TopicPartition, offset: i64, payload: Option<&[u8]>) {
+    fn note(&mut self, place: &TopicPartition, offset: Offset, payload: Option<&[u8]>) {
         let log = self.logs.get_mut(place).expect("only these partitions are read");
         assert!(offset >= log.next, "the offset of {place} decreased from {} to {offset}", log.next);
-        log.next = offset + 1;
+        log.next = offset.next();
         let (run, n) = numbers_of(payload.unwrap_or_default());
         if run == self.run {
             log.numbers.push((offset, n));
@@ -79,7 +79,7 @@ impl Ledger {
     }
 
     /// Returns the numbers of a partition with their offsets.
-    pub(super) fn numbers(&self, place: &TopicPartition) -> &[(i64, u64)] {
+    pub(super) fn numbers(&self, place: &TopicPartition) -> &[(Offset, u64)] {
         &self.logs[place].numbers
     }
 
@@ -89,7 +89,7 @@ impl Ledger {
     }
 
     /// Returns the end of each of a topic's partitions, as far as they have been read.
-    pub(super) fn ends(&self, topic: &str) -> BTreeMap<TopicPartition, i64> {
+    pub(super) fn ends(&self, topic: &str) -> BTreeMap<TopicPartition, Offset> {
         partitions(topic).into_iter().map(|place| (place.clone(), self.logs[&place].next)).collect()
     }
 }

@@ -149,7 +149,7 @@ impl Tale {
     /// Returns the log start offset and the high watermark of each partition of the changelog.
     async fn changelog(&self) -> BTreeMap<i32, (i64, i64)> {
         let marks = self.cluster.watermarks(&format!("{}-counts-changelog", self.id)).await;
-        marks.into_iter().map(|(place, bounds)| (place.partition, bounds)).collect()
+        marks.into_iter().map(|(place, (low, high))| (place.partition, (low.0, high.0))).collect()
     }
 
     /// Returns the store's directory.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use faust::App;
 use faust::transport::{Admin, Committed, NewTopic, TopicPartition, TransportError};
+use faust::{App, Offset};
 use tempfile::TempDir;
 
 use super::broker::Broker;
@@ -233,7 +233,7 @@ impl Scenario {
             self.ledger.catch_up().await;
             let ends: BTreeMap<_, _> = froms.iter().flat_map(|from| self.ledger.ends(from)).collect();
             let committed = self.committed().await;
-            ends.iter().all(|(place, end)| *end == committed.get(place).map_or(0, |committed| committed.offset))
+            ends.iter().all(|(place, end)| *end == committed.get(place).map_or(Offset(0), |committed| committed.offset))
         })
         .await;
         self.say("everything is committed");
@@ -344,7 +344,7 @@ impl Scenario {
             .await
             .iter()
             .filter(|(place, _)| *place.topic == *self.input)
-            .map(|(_, committed)| committed.offset)
+            .map(|(_, committed)| committed.offset.0)
             .sum();
         self.count(&self.input).await - committed
     }
@@ -359,7 +359,7 @@ impl Scenario {
 
     async fn count(&self, topic: &str) -> i64 {
         let watermarks = watermarks(&*self.admin, partitions(topic)).await;
-        watermarks.values().map(|(_, high)| high).sum()
+        watermarks.values().map(|(_, high)| high.0).sum()
     }
 
     /// Prints an event of the scenario with its time, for the analysis of a failed run.
@@ -376,9 +376,9 @@ impl Scenario {
 }
 
 /// Returns the position of a stage if it is ahead of the committed offset.
-fn lead(committed: &Committed, stage: &str) -> Option<i64> {
+fn lead(committed: &Committed, stage: &str) -> Option<Offset> {
     let mark: serde_json::Value = serde_json::from_str(&committed.metadata).ok()?;
-    mark.get("ahead")?.get(stage)?.as_i64()
+    mark.get("ahead")?.get(stage)?.as_i64().map(Offset)
 }
 
 async fn declare(admin: &dyn Admin, topics: &[String]) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use faust::transport::{
     self, Committed, NewTopic, Read, Sink, SinkTopic, StartAt, TopicPartition, TransportError, Watermarks,
 };
-use faust::{App, AppBuilder, Client, Worker};
+use faust::{App, AppBuilder, Client, Offset, Worker};
 use faust_broker::{BrokerConfig, Port, Server, Storage};
 use faust_core::transport::Delivery;
 use tempfile::TempDir;
@@ -155,7 +155,7 @@ impl Cluster {
     }
 
     /// Deletes the records before the offset, also from a compacted topic.
-    pub(crate) async fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+    pub(crate) async fn delete_records(&self, topic: &str, partition: i32, before: Offset) {
         // Kafka rejects the deletion of records from a topic that is only compacted.
         self.configure(topic, "cleanup.policy", "compact,delete").await;
         let before = BTreeMap::from([(TopicPartition::new(topic, partition), before)]);
@@ -186,7 +186,7 @@ impl Cluster {
         let ends: BTreeMap<_, _> =
             self.watermarks(topic).await.into_iter().filter(|(_, (low, high))| low < high).collect();
         let from = ends.keys().map(|partition| (partition.clone(), StartAt::Earliest)).collect();
-        let mut left: BTreeMap<_, i64> = ends.into_iter().map(|(partition, (_, high))| (partition, high)).collect();
+        let mut left: BTreeMap<_, _> = ends.into_iter().map(|(partition, (_, high))| (partition, high)).collect();
         let mut messages = Vec::new();
         if left.is_empty() {
             return messages;
@@ -199,7 +199,7 @@ impl Cluster {
                     if message.offset < end {
                         messages.push(Message::read(&partition, &message));
                     }
-                    if message.offset + 1 >= end {
+                    if message.offset.next() >= end {
                         left.remove(&partition);
                     }
                 }
@@ -226,7 +226,7 @@ impl Cluster {
     /// Returns the number of messages in the topic.
     pub(crate) async fn count(&self, topic: &str) -> usize {
         let ends = self.watermarks(topic).await;
-        ends.values().map(|(low, high)| usize::try_from(high - low).unwrap()).sum()
+        ends.values().map(|(low, high)| usize::try_from(high.since(*low)).unwrap()).sum()
     }
 
     /// Returns the log start offset and the high watermark of each partition; none if the topic does not exist.
@@ -258,7 +258,7 @@ impl Cluster {
     /// Returns the sum of the group's committed offsets, which is the number of committed messages if logs start at 0.
     pub(crate) async fn done(&self, group: &str, topic: &str) -> usize {
         let committed = self.committed(group, topic).await;
-        committed.values().map(|committed| usize::try_from(committed.offset).unwrap()).sum()
+        committed.values().map(|committed| usize::try_from(committed.offset.0).unwrap()).sum()
     }
 
     /// Waits until the group has committed `count` messages of the topic.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use faust::transport::TopicPartition;
-use faust::{Headers, OwnedMessage, Timestamp};
+use faust::{Headers, Offset, OwnedMessage, Timestamp};
 
 /// A message that is to be produced, or that was read.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(crate) struct Message {
     /// The partition to produce to, or the one read from. Without it, the key determines the partition.
     pub(crate) partition: Option<i32>,
     /// The offset of a message that was read; ignored by the producer.
-    pub(crate) offset: i64,
+    pub(crate) offset: Offset,
     pub(crate) timestamp: Option<i64>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
@@ -68,7 +68,7 @@ impl Message {
     }
 
     /// Returns the partition and the offset of a message that was read.
-    pub(crate) fn place(&self) -> (i32, i64) {
+    pub(crate) fn place(&self) -> (i32, Offset) {
         (self.partition.unwrap(), self.offset)
     }
 

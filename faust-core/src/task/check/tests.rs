@@ -8,11 +8,11 @@ use crate::table_state::TableSpec;
 use crate::task::check::*;
 use crate::time::{Clock, Timestamp};
 
-const NOW: i64 = 1_767_225_600_000;
+const NOW: Timestamp = Timestamp(1_767_225_600_000);
 
 fn identity() -> StoreIdentity {
     let kind = "String by raw -> i64 by json".to_owned();
-    StoreIdentity { group: "shop".to_owned(), kind, topic_id: "id-1".to_owned(), clock: Clock::new(|| Timestamp(NOW)) }
+    StoreIdentity { group: "shop".to_owned(), kind, topic_id: "id-1".to_owned(), clock: Clock::new(|| NOW) }
 }
 
 fn mark(change: impl FnOnce(&mut StoreCheckpoint)) -> Option<Vec<u8>> {
@@ -21,28 +21,32 @@ fn mark(change: impl FnOnce(&mut StoreCheckpoint)) -> Option<Vec<u8>> {
         group: "shop".to_owned(),
         kind: identity().kind,
         topic_id: "id-1".to_owned(),
-        next: 50,
+        next: Offset(50),
         cut: CommitNumber(7),
-        time: NOW - 1000,
+        time: Timestamp(NOW.0 - 1000),
     };
     change(&mut mark);
     Some(serde_json::to_vec(&mark).unwrap())
 }
 
 fn commit(cut: u64, log: i64) -> CommitMetadata {
-    CommitMetadata { logs: BTreeMap::from([("counts".to_owned(), log)]), ..CommitMetadata::new(CommitNumber(cut)) }
+    CommitMetadata {
+        logs: BTreeMap::from([("counts".to_owned(), Offset(log))]),
+        ..CommitMetadata::new(CommitNumber(cut))
+    }
 }
 
 fn look(held: Option<Vec<u8>>, commit: Option<&CommitMetadata>, low: i64, high: i64) -> Result<RestoreStart, String> {
     let info = TableSpec::<i64>::new::<String>(&TableDecl::new(), "counts", "count", "shop").unwrap().info;
     let changelog = TopicPartition::new("shop-counts-changelog", 3);
     let identity = identity();
-    let facts = Facts { identity: &identity, held, commit, low, high, changelog: &changelog };
+    let facts =
+        Facts { identity: &identity, held, commit, low: Offset(low), high: Offset(high), changelog: &changelog };
     check(&info, 3, facts).map_err(|error| error.to_string())
 }
 
 fn source(from: i64, full: bool, cut: u64) -> RestoreStart {
-    RestoreStart { from, full, cut: CommitNumber(cut), is_stale: false }
+    RestoreStart { from: Offset(from), full, cut: CommitNumber(cut), is_stale: false }
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn a_consistent_table_is_restored_from_its_checkpoint() {
     let new = CommitMetadata::new(CommitNumber(0));
     assert_eq!(look(None, Some(&new), 80, 80), Ok(source(80, true, 0)), "emptied and not written to since");
     assert_eq!(look(mark(|_| ()), Some(&commit), 0, 80), Ok(source(50, false, 7)), "the store lags");
-    let caught_up = mark(|mark| (mark.next, mark.cut) = (80, CommitNumber(9)));
+    let caught_up = mark(|mark| (mark.next, mark.cut) = (Offset(80), CommitNumber(9)));
     assert_eq!(look(caught_up, Some(&commit), 0, 80), Ok(source(80, false, 9)));
     assert_eq!(look(mark(|_| ()), Some(&commit), 50, 80), Ok(source(50, false, 7)), "the store has the rest");
 }
@@ -61,7 +65,7 @@ fn a_consistent_table_is_restored_from_its_checkpoint() {
 #[test]
 fn a_store_that_may_have_missed_removals_is_stale() {
     let commit = commit(9, 80);
-    let old = mark(|mark| mark.time = NOW - millis(STALE_AFTER) - 1);
+    let old = mark(|mark| mark.time = Timestamp(NOW.0 - millis(STALE_AFTER) - 1));
     assert_eq!(look(old.clone(), Some(&commit), 0, 80), Ok(RestoreStart { is_stale: true, ..source(0, true, 7) }));
     assert_eq!(look(old, Some(&self::commit(9, 50)), 0, 50), Ok(source(50, false, 7)), "it has missed nothing");
 }
@@ -69,14 +73,20 @@ fn a_store_that_may_have_missed_removals_is_stale() {
 #[test]
 fn an_inconsistency_is_reported_with_its_fix() {
     let good = commit(9, 80);
-    let old = mark(|mark| mark.time = NOW - millis(STALE_AFTER) - 1);
+    let old = mark(|mark| mark.time = Timestamp(NOW.0 - millis(STALE_AFTER) - 1));
     let cases = [
         (None, Some(&good), 80, 80, "begins at offset 80: records before it were deleted"),
         (old, Some(&good), 10, 80, "too old to catch up"),
         (None, Some(&good), 0, 79, "covers its changelog shop-counts-changelog[3] up to offset 80, but it ends at 79"),
         (None, Some(&good), 10, 80, "begins at offset 10: records before it were deleted"),
         (mark(|mark| mark.topic_id = "id-0".to_owned()), Some(&good), 0, 80, "deleted and created again"),
-        (mark(|mark| mark.next = 90), Some(&good), 0, 80, "up to offset 90, but that ends at 80: it was truncated"),
+        (
+            mark(|mark| mark.next = Offset(90)),
+            Some(&good),
+            0,
+            80,
+            "up to offset 90, but that ends at 80: it was truncated",
+        ),
         (mark(|mark| mark.cut = CommitNumber(10)), Some(&good), 0, 80, "holds cut 10, but the last commit is cut 9"),
         (mark(|_| ()), None, 0, 80, "holds cut 7, but there is no commit of this app"),
         (mark(|_| ()), Some(&good), 60, 80, "up to offset 50, but that begins at 60"),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rdkafka::Offset;
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic as NativeNewTopic, OwnedResourceSpecifier, ResourceSpecifier,
     TopicReplication,
@@ -24,6 +23,7 @@ use super::errors::{failed, refused, unusable};
 use super::native::{answers, topic_ids};
 use super::offsets;
 use crate::error::TransportError;
+use crate::message::Offset;
 use crate::transport::port::{Admin, Committed, NewTopic, TopicPartition, Watermarks, has_members, topic_id_text};
 
 /// Maximum time until a created topic is visible and all its partitions have leaders.
@@ -157,13 +157,13 @@ impl Admin for KafkaAdmin {
         .boxed()
     }
 
-    fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>> {
+    fn delete_records(&self, before: BTreeMap<TopicPartition, Offset>) -> BoxFuture<'_, Result<(), TransportError>> {
         let what = "deletion of records";
         async move {
             if before.is_empty() {
                 return Ok(());
             }
-            let list = offsets::listed_at(before.iter().map(|(of, offset)| (of, Offset::Offset(*offset))))
+            let list = offsets::listed_at(before.iter().map(|(of, offset)| (of, rdkafka::Offset::Offset(offset.0))))
                 .map_err(|error| failed(what, &error))?;
             let deleted = self.admin.delete_records(&list, &self.options()).await;
             let rows = answers(&deleted.map_err(|error| failed(what, &error))?);

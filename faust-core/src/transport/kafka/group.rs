@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{debug, error, warn};
@@ -157,7 +157,7 @@ fn commit(
     let mut list = TopicPartitionList::new();
     for (partition, committed) in offsets {
         let mut row = list.add_partition(&partition.topic, partition.partition);
-        row.set_offset(Offset::Offset(committed.offset))?;
+        row.set_offset(rdkafka::Offset::Offset(committed.offset.0))?;
         row.set_metadata(&committed.metadata);
     }
     match consumer.commit(&list, CommitMode::Sync) {
@@ -204,7 +204,7 @@ impl Poller {
                 // invalidate it. This queue has no reader, so the message is fetched again.
                 let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
                 error!(target: "faust::kafka", "{topic}[{partition}] was read before its queue was split; reading offset {offset} again");
-                if let Err(error) = consumer.seek(topic, partition, Offset::Offset(offset), TICK) {
+                if let Err(error) = consumer.seek(topic, partition, rdkafka::Offset::Offset(offset), TICK) {
                     consumer
                         .context()
                         .listener

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
 use super::config::OffsetReset;
 use super::errors::{failed, refused};
 use super::native::{PartitionAnswer, answers};
 use crate::error::{TransportError, TransportErrorKind};
+use crate::message::Offset;
 use crate::transport::port::{Committed, TopicPartition, Watermarks};
 
 /// Returns the committed offsets of the consumer's group. Partitions without a committed offset are omitted.
@@ -42,8 +43,8 @@ pub(super) fn watermarks<C: ConsumerContext>(
     of: &[TopicPartition],
     within: Duration,
 ) -> Result<Watermarks, TransportError> {
-    let mut lows = look_up(consumer, of, Offset::Beginning, within)?;
-    let highs = look_up(consumer, of, Offset::End, within)?;
+    let mut lows = look_up(consumer, of, rdkafka::Offset::Beginning, within)?;
+    let highs = look_up(consumer, of, rdkafka::Offset::End, within)?;
     let both = highs.into_iter().map(|(partition, high)| {
         let low = lows.remove(&partition).unwrap_or(high);
         (partition, (low, high))
@@ -55,9 +56,9 @@ pub(super) fn watermarks<C: ConsumerContext>(
 fn look_up<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     of: &[TopicPartition],
-    at: Offset,
+    at: rdkafka::Offset,
     within: Duration,
-) -> Result<BTreeMap<TopicPartition, i64>, TransportError> {
+) -> Result<BTreeMap<TopicPartition, Offset>, TransportError> {
     let what = "lookup of watermarks";
     if of.is_empty() {
         return Ok(BTreeMap::new());
@@ -77,9 +78,9 @@ fn look_up<C: ConsumerContext>(
 pub(super) fn start(
     partition: &TopicPartition,
     committed: Option<&Committed>,
-    (low, high): (i64, i64),
+    (low, high): (Offset, Offset),
     reset: OffsetReset,
-) -> Result<i64, TransportError> {
+) -> Result<Offset, TransportError> {
     if let Some(committed) = committed {
         // An offset above the range means that the topic was deleted and recreated, or that a transaction is still open
         // there.
@@ -125,7 +126,7 @@ pub(super) fn listed<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition
 /// # Errors
 /// Returns an error for a negative offset.
 pub(super) fn listed_at<'a>(
-    starts: impl IntoIterator<Item = (&'a TopicPartition, Offset)>,
+    starts: impl IntoIterator<Item = (&'a TopicPartition, rdkafka::Offset)>,
 ) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in starts {
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn the_start_is_the_committed_offset_if_the_log_still_has_it() {
         let partition = TopicPartition::new("t", 0);
-        let at = |offset| Some(Committed { offset, metadata: String::new() });
+        let at = |offset| Some(Committed { offset: Offset(offset), metadata: String::new() });
         let cases = [
             (at(5), OffsetReset::Earliest, Some(5)),
             (at(3), OffsetReset::None, Some(3)),
@@ -166,9 +167,9 @@ mod tests {
             (None, OffsetReset::None, None),
         ];
         for (committed, reset, expected) in cases {
-            let found = start(&partition, committed.as_ref(), (3, 9), reset);
+            let found = start(&partition, committed.as_ref(), (Offset(3), Offset(9)), reset);
             assert!(found.as_ref().err().is_none_or(|e| e.kind == TransportErrorKind::OffsetOutOfRange));
-            assert_eq!(found.ok(), expected, "{committed:?} {reset:?}");
+            assert_eq!(found.ok(), expected.map(Offset), "{committed:?} {reset:?}");
         }
     }
 }

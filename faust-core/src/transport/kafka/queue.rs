@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rdkafka::Offset;
 use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -14,7 +13,7 @@ use super::errors::{failed, refused};
 use super::native::{Fetched, GroupConsumer, PartitionReader, ReadState};
 use super::offsets::listed_at;
 use crate::error::{TransportError, TransportErrorKind};
-use crate::message::RawMessage;
+use crate::message::{Offset, RawMessage};
 use crate::transport::port::{PartitionQueue, TopicPartition};
 
 /// Timeout of a seek, in which librdkafka's main thread only moves a position.
@@ -27,7 +26,7 @@ pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     reader: Arc<PartitionReader>,
     member: Arc<GroupConsumer<C>>,
     /// The offset after the last message passed on. ReadState resumes here after an error.
-    next: i64,
+    next: Offset,
     at_end: bool,
     /// An offset was out of range: librdkafka has stopped fetching the partition, and a seek does not restart it.
     stopped: bool,
@@ -54,8 +53,8 @@ impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
         }
     }
 
-    fn seek(&mut self, offset: i64) -> Result<(), TransportError> {
-        self.seek_to(Offset::Offset(offset))?;
+    fn seek(&mut self, offset: Offset) -> Result<(), TransportError> {
+        self.seek_to(offset)?;
         self.next = offset;
         self.at_end = false;
         Ok(())
@@ -72,7 +71,7 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         partition: TopicPartition,
         reader: Arc<PartitionReader>,
         member: Arc<GroupConsumer<C>>,
-        next: i64,
+        next: Offset,
     ) -> Self {
         Self { partition, reader, member, next, at_end: false, stopped: false }
     }
@@ -83,7 +82,7 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
             // Messages behind an error are read again after the seek that follows.
             _ if fault.is_some() => {}
             Fetched::Message(message) => {
-                (next, at_end, count) = (message.offset + 1, false, count + 1);
+                (next, at_end, count) = (message.offset.next(), false, count + 1);
                 each(message);
             }
             Fetched::End => at_end = true,
@@ -104,26 +103,27 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
             self.stopped = true;
         } else if error.is_retriable() {
             // After an error within a batch, librdkafka's own position is one too high.
-            self.seek_to(Offset::Offset(self.next))?;
+            self.seek_to(self.next)?;
         }
         Err(error)
     }
 
     fn seek_to(&mut self, offset: Offset) -> Result<(), TransportError> {
         let TopicPartition { topic, partition } = &self.partition;
+        let at = rdkafka::Offset::Offset(offset.0);
         let consumer = self.member.consumer();
         // In a group, only a rebalance may change the assignment; librdkafka rejects other changes.
         let restart = self.stopped && matches!(consumer.rebalance_protocol(), RebalanceProtocol::None);
         let sought = if restart {
             // The queue stays split: librdkafka remembers that the application has split it.
-            listed_at([(&self.partition, offset)]).and_then(|list| {
+            listed_at([(&self.partition, at)]).and_then(|list| {
                 consumer.incremental_unassign(&list)?;
                 consumer.incremental_assign(&list)
             })
         } else {
-            consumer.seek(topic, *partition, offset, SEEK_WITHIN)
+            consumer.seek(topic, *partition, at, SEEK_WITHIN)
         };
-        sought.map_err(|error| failed(format!("seek of {topic}[{partition}] to {offset:?}"), &error))?;
+        sought.map_err(|error| failed(format!("seek of {topic}[{partition}] to {offset}"), &error))?;
         self.stopped = false;
         Ok(())
     }
@@ -139,7 +139,7 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
 /// The error of the call that librdkafka rejected. The caller then unassigns the partitions.
 pub(super) fn split<C: ConsumerContext + 'static>(
     member: &Arc<GroupConsumer<C>>,
-    starts: &[(TopicPartition, Offset)],
+    starts: &[(TopicPartition, rdkafka::Offset)],
     reading: ReadState,
     assign: impl FnOnce(&rdkafka::TopicPartitionList) -> Result<(), KafkaError>,
 ) -> Result<Vec<PartitionReader>, TransportError> {

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tracing::debug;
 
@@ -52,9 +51,12 @@ impl KafkaReader {
         let ends = watermarks(member.consumer(), &latest, config.request_timeout)?;
         let start = |(partition, at): (TopicPartition, StartAt)| {
             let offset = match at {
-                StartAt::Earliest => Offset::Beginning,
-                StartAt::Latest => ends.get(&partition).map_or(Offset::End, |(_, high)| Offset::Offset(*high)),
-                StartAt::Offset(offset) => Offset::Offset(offset),
+                StartAt::Earliest => rdkafka::Offset::Beginning,
+                StartAt::Latest => match ends.get(&partition) {
+                    Some((_, high)) => rdkafka::Offset::Offset(high.0),
+                    None => rdkafka::Offset::End,
+                },
+                StartAt::Offset(offset) => rdkafka::Offset::Offset(offset.0),
             };
             (partition, offset)
         };

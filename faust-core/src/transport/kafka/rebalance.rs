@@ -10,7 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::runtime::Handle;
 use tracing::{debug, error, warn};
 
@@ -21,6 +21,7 @@ use super::native::{GroupConsumer, PartitionReader, ReadState, answers};
 use super::offsets;
 use super::queue::{KafkaQueue, split};
 use crate::error::TransportError;
+use crate::message::Offset;
 use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition};
 use crate::transport::retry::Retries;
 
@@ -75,7 +76,7 @@ impl GroupContext {
         };
         let found = self.starts(consumer, &partitions)?;
         let starts: Vec<_> =
-            found.iter().map(|(partition, _, start)| (partition.clone(), Offset::Offset(*start))).collect();
+            found.iter().map(|(partition, _, start)| (partition.clone(), rdkafka::Offset::Offset(start.0))).collect();
         let readers = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 split(&member, &starts, ReadState::Singly, |list| consumer.incremental_assign(list))
@@ -98,7 +99,7 @@ impl GroupContext {
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &[TopicPartition],
-    ) -> Result<Vec<(TopicPartition, Option<Committed>, i64)>, TransportError> {
+    ) -> Result<Vec<(TopicPartition, Option<Committed>, Offset)>, TransportError> {
         let deadline = Instant::now() + self.config.max_poll_interval / 2;
         let mut retries = Retries::new(|text| warn!(target: "faust::kafka", "{text}"));
         loop {

@@ -22,6 +22,7 @@ use super::connection::{self, ConnectionWatch};
 use super::errors::{failed, refused, unusable};
 use super::native::{TopicHandle, flush};
 use crate::error::TransportError;
+use crate::message::Offset;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
 
@@ -153,7 +154,7 @@ impl ProducerContext for SinkContext {
                 if !self.connection.is_up() && self.connection.came_up() {
                     debug!(target: "faust::kafka", "producer: the brokers accept messages");
                 }
-                delivery.done(Ok(Some(message.offset()).filter(|&offset| offset >= 0)));
+                delivery.done(Ok(Some(message.offset()).filter(|&offset| offset >= 0).map(Offset)));
             }
             Err((error, message)) => delivery.done(Err(failed(format!("delivery to `{}`", message.topic()), error))),
         }

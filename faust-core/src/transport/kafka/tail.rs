@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use tracing::{debug, error};
@@ -15,6 +14,7 @@ use super::native::{GroupConsumer, PartitionReader, ReadState};
 use super::offsets::{listed, watermarks};
 use super::queue::{KafkaQueue, split};
 use crate::error::TransportError;
+use crate::message::Offset;
 use crate::transport::port::{PartitionQueue, StartAt, TopicPartition};
 
 /// Interval at which pending queues are woken, in case a wake-up was lost, and dropped queues are detected.
@@ -50,21 +50,21 @@ pub(super) fn open(
     Ok(queues)
 }
 
-/// Returns each partition's start, as librdkafka's offset and as the number of the first offset that can be read.
+/// Returns each partition's start, as librdkafka takes it and as the first offset that can be read.
 fn starts(
     member: &GroupConsumer<NoListener>,
     from: Vec<(TopicPartition, StartAt)>,
     within: Duration,
-) -> Result<Vec<(TopicPartition, Offset, i64)>, TransportError> {
+) -> Result<Vec<(TopicPartition, rdkafka::Offset, Offset)>, TransportError> {
     let unknown = from.iter().filter(|(_, at)| !matches!(at, StartAt::Offset(_)));
     let unknown: Vec<_> = unknown.map(|(partition, _)| partition.clone()).collect();
     let marks = watermarks(member.consumer(), &unknown, within)?;
     let start = |(partition, at)| {
         let (offset, next) = match (at, marks.get(&partition)) {
-            (StartAt::Offset(offset), _) => (Offset::Offset(offset), offset),
+            (StartAt::Offset(offset), _) => (rdkafka::Offset::Offset(offset.0), offset),
             // Not a number, because retention may delete that offset before it is read.
-            (StartAt::Earliest, Some((low, _))) => (Offset::Beginning, *low),
-            (StartAt::Latest, Some((_, high))) => (Offset::Offset(*high), *high),
+            (StartAt::Earliest, Some((low, _))) => (rdkafka::Offset::Beginning, *low),
+            (StartAt::Latest, Some((_, high))) => (rdkafka::Offset::Offset(high.0), *high),
             (_, None) => return Err(TransportError::retriable(format!("tail of {partition}"), "its end is unknown")),
         };
         Ok((partition, offset, next))
@@ -106,7 +106,7 @@ fn poll(consumer: &BaseConsumer<NoListener>) {
             // reader, so the message is fetched again.
             let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
             error!(target: "faust::kafka", "{topic}[{partition}] was read before its queue was split; reading offset {offset} again");
-            if let Err(error) = consumer.seek(topic, partition, Offset::Offset(offset), TICK) {
+            if let Err(error) = consumer.seek(topic, partition, rdkafka::Offset::Offset(offset), TICK) {
                 error!(target: "faust::kafka", "{}", failed(format!("seek of {topic}[{partition}] to {offset}"), &error));
             }
         }

@@ -13,6 +13,7 @@ use super::queue::MemoryQueue;
 use super::reader::MemoryReader;
 use super::sink::MemorySink;
 use crate::error::TransportError;
+use crate::message::Offset;
 use crate::time::Clock;
 use crate::transport::port::{
     Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
@@ -108,11 +109,11 @@ impl Admin for MemoryCluster {
         ready(Ok(())).boxed()
     }
 
-    fn delete_records(&self, before: BTreeMap<TopicPartition, i64>) -> BoxFuture<'_, Result<(), TransportError>> {
+    fn delete_records(&self, before: BTreeMap<TopicPartition, Offset>) -> BoxFuture<'_, Result<(), TransportError>> {
         let mut state = self.state();
         state.active();
         let deleted = before.into_iter().try_for_each(|(of, offset)| {
-            let deleted = state.broker.delete_records(&of.topic, of.partition, Some(offset));
+            let deleted = state.broker.delete_records(&of.topic, of.partition, Some(offset.0));
             deleted.map(drop).map_err(|code| refused(&format!("deletion of records of {of}"), code))
         });
         ready(deleted).boxed()

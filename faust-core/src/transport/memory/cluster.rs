@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::member::Member;
 use crate::error::{TransportError, TransportErrorKind};
+use crate::message::Offset;
 use crate::time::Timestamp;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::{Committed, TopicPartition};
@@ -49,7 +50,7 @@ pub(super) struct State {
     /// Number of operations so far, from which a driver detects that the cluster is idle.
     pub(super) activity: u64,
     /// The messages that are in the log and not acknowledged, while deliveries are held.
-    pub(super) held: Option<Vec<(Arc<Delivery>, i64)>>,
+    pub(super) held: Option<Vec<(Arc<Delivery>, Offset)>>,
     /// The last partition chosen for a message without a key; partitions are chosen in turn.
     pub(super) turn: i32,
 }
@@ -131,14 +132,14 @@ impl State {
         self.broker.topics().map(|(name, topic)| (name.to_owned(), topic.partitions())).collect()
     }
 
-    pub(super) fn end(&self, partition: &TopicPartition, spec: OffsetSpec) -> Result<i64, TransportError> {
+    pub(super) fn end(&self, partition: &TopicPartition, spec: OffsetSpec) -> Result<Offset, TransportError> {
         let found = self.broker.find_offset(&partition.topic, partition.partition, spec);
-        found.map(|found| found.offset).map_err(|code| refused(&format!("offsets of {partition}"), code))
+        found.map(|found| Offset(found.offset)).map_err(|code| refused(&format!("offsets of {partition}"), code))
     }
 
     pub(super) fn committed(&self, group: &str, partition: &TopicPartition) -> Option<Committed> {
         let committed = self.broker.committed_offset(group, &partition.topic, partition.partition)?;
-        Some(Committed { offset: committed.offset, metadata: committed.metadata.clone() })
+        Some(Committed { offset: Offset(committed.offset), metadata: committed.metadata.clone() })
     }
 
     pub(super) fn commit(
@@ -150,7 +151,7 @@ impl State {
         let offsets = offsets.into_iter().map(|(partition, committed)| OffsetToCommit {
             topic: partition.topic.to_string(),
             partition: partition.partition,
-            offset: committed.offset,
+            offset: committed.offset.0,
             leader_epoch: -1,
             metadata: committed.metadata,
         });

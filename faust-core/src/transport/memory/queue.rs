@@ -8,7 +8,7 @@ use faust_broker::core::{ErrorCode, records};
 
 use super::cluster::{MemoryCluster, refused};
 use crate::error::TransportError;
-use crate::message::{Headers, OwnedMessage, RawMessage};
+use crate::message::{Headers, Offset, OwnedMessage, RawMessage};
 use crate::time::Timestamp;
 use crate::transport::port::{PartitionQueue, TopicPartition};
 
@@ -18,13 +18,13 @@ const CHUNK: usize = 1 << 20;
 pub(super) struct MemoryQueue {
     cluster: MemoryCluster,
     partition: TopicPartition,
-    position: i64,
+    position: Offset,
     buffer: VecDeque<OwnedMessage>,
     at_end: bool,
 }
 
 impl MemoryQueue {
-    pub(super) fn new(cluster: MemoryCluster, partition: TopicPartition, position: i64) -> Self {
+    pub(super) fn new(cluster: MemoryCluster, partition: TopicPartition, position: Offset) -> Self {
         Self { cluster, partition, position, buffer: VecDeque::new(), at_end: false }
     }
 
@@ -37,7 +37,7 @@ impl MemoryQueue {
         self.at_end = false;
         let mut state = self.cluster.state();
         while self.buffer.is_empty() {
-            let read = state.broker.read(&self.partition.topic, self.partition.partition, self.position, CHUNK);
+            let read = state.broker.read(&self.partition.topic, self.partition.partition, self.position.0, CHUNK);
             let batches = read?.batches;
             if batches.is_empty() {
                 state.wakers.push(cx.waker().clone());
@@ -47,10 +47,10 @@ impl MemoryQueue {
                 let header = Header::read(&batch).ok_or(ErrorCode::CorruptMessage)?;
                 let records = records::decode(&batch)?;
                 // A batch may start before the position.
-                let wanted = records.into_iter().filter(|record| record.offset >= self.position);
+                let wanted = records.into_iter().filter(|record| record.offset >= self.position.0);
                 self.buffer.extend(wanted.map(message));
                 // The batch's last offset, not the last record's: compaction may have removed the last records, or all.
-                self.position = header.last_offset() + 1;
+                self.position = Offset(header.last_offset()).next();
             }
         }
         self.at_end = self.buffer.is_empty();
@@ -63,7 +63,7 @@ fn message(record: records::Record) -> OwnedMessage {
     let mut headers = Headers::new();
     record.headers.into_iter().for_each(|(name, value)| headers.push(name, value));
     let timestamp = Timestamp(record.timestamp);
-    OwnedMessage { offset: record.offset, timestamp, key: record.key, payload: record.value, headers }
+    OwnedMessage { offset: Offset(record.offset), timestamp, key: record.key, payload: record.value, headers }
 }
 
 impl crate::transport::port::Sealed for MemoryQueue {}
@@ -89,7 +89,7 @@ impl PartitionQueue for MemoryQueue {
         Poll::Ready(Ok(count))
     }
 
-    fn seek(&mut self, offset: i64) -> Result<(), TransportError> {
+    fn seek(&mut self, offset: Offset) -> Result<(), TransportError> {
         self.position = offset;
         self.buffer.clear();
         self.at_end = false;

@@ -9,6 +9,7 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::cluster::{MemoryCluster, refused};
 use crate::error::TransportError;
+use crate::message::Offset;
 use crate::partitioner::partition_of;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
@@ -60,7 +61,7 @@ impl SinkTopic for MemoryTopic {
 
 impl MemoryTopic {
     /// Appends a message to the log and returns its offset.
-    fn append(&self, message: &Outgoing<'_>) -> Result<i64, TransportError> {
+    fn append(&self, message: &Outgoing<'_>) -> Result<Offset, TransportError> {
         let what = format!("send to topic `{}`", self.name);
         let now = self.cluster.time();
         let mut state = self.cluster.state();
@@ -90,6 +91,6 @@ impl MemoryTopic {
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
-        Ok(appended.base_offset)
+        Ok(Offset(appended.base_offset))
     }
 }

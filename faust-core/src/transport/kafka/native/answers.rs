@@ -7,6 +7,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{TopicPartitionList, bindings as rd};
 
 use super::partition::bytes_at;
+use crate::message::Offset;
 use crate::transport::port::Committed;
 
 /// One row of a response about partitions.
@@ -36,7 +37,7 @@ pub(crate) fn answers(list: &TopicPartitionList) -> Vec<PartitionAnswer> {
             topic: CStr::from_ptr(row.topic).to_string_lossy().into_owned(),
             partition: row.partition,
             committed: (row.offset >= 0).then(|| Committed {
-                offset: row.offset,
+                offset: Offset(row.offset),
                 metadata: String::from_utf8_lossy(bytes_at(row.metadata, row.metadata_size).unwrap_or_default())
                     .into_owned(),
             }),

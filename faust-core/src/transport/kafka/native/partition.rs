@@ -12,7 +12,7 @@ use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::member::GroupConsumer;
-use crate::message::{Headers, RawMessage};
+use crate::message::{Headers, Offset, RawMessage};
 use crate::time::Timestamp;
 
 /// Maximum number of messages taken from a queue per call. Values from 16 to 512 measured equally fast.
@@ -173,7 +173,7 @@ impl NativeMessage {
         // SAFETY: as above.
         unsafe {
             Fetched::Message(RawMessage {
-                offset: message.offset,
+                offset: Offset(message.offset),
                 timestamp: Timestamp(rd::rd_kafka_message_timestamp(self.0, &mut kind).max(0)),
                 key: bytes_at(message.key, message.key_len),
                 payload: bytes_at(message.payload, message.len),

@@ -14,6 +14,7 @@ use rdkafka::producer::DefaultProducerContext;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::TransportError;
+use crate::message::Offset;
 use crate::transport::Delivery;
 use crate::transport::kafka::{KafkaConfig, KafkaTransport};
 use crate::transport::port::*;
@@ -223,5 +224,5 @@ pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 }
 
 pub(super) fn at(offset: i64, metadata: &str) -> Committed {
-    Committed { offset, metadata: metadata.to_owned() }
+    Committed { offset: Offset(offset), metadata: metadata.to_owned() }
 }

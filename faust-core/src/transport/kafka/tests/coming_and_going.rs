@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::cluster::{Cluster, at, within};
 use crate::error::TransportError;
+use crate::message::Offset;
 use crate::transport::Delivery;
 use crate::transport::kafka::GroupProtocol;
 use crate::transport::port::*;
@@ -19,10 +20,10 @@ use crate::transport::port::*;
 const PARTITIONS: i32 = 4;
 
 /// The partition and offset of each message that any member has read.
-type Ledger = Arc<watch::Sender<Vec<(i32, i64)>>>;
+type Ledger = Arc<watch::Sender<Vec<(i32, Offset)>>>;
 
 /// A reading task with the channel that stops it.
-type ReadingTask = (oneshot::Sender<()>, JoinHandle<i64>);
+type ReadingTask = (oneshot::Sender<()>, JoinHandle<Offset>);
 
 /// A listener that reads its assigned partitions and commits them when they are revoked.
 struct ReadState {
@@ -56,7 +57,7 @@ impl GroupListener for ReadState {
             for (partition, (stop, task)) in tasks {
                 // The task may have ended already.
                 stop.send(()).ok();
-                offsets.insert(partition, at(task.await.unwrap(), ""));
+                offsets.insert(partition, at(task.await.unwrap().0, ""));
             }
             let group = group.wait_for(Option::is_some).await.unwrap().clone().unwrap();
             group.commit(offsets).await.unwrap();
@@ -71,7 +72,7 @@ impl GroupListener for ReadState {
     fn connection(&self, _: bool, _: &str) {}
 }
 
-async fn read(mut assigned: Assigned, mut stopped: oneshot::Receiver<()>, ledger: Ledger) -> i64 {
+async fn read(mut assigned: Assigned, mut stopped: oneshot::Receiver<()>, ledger: Ledger) -> Offset {
     let (mut next, partition) = (assigned.start, assigned.partition.partition);
     loop {
         let mut offsets = Vec::new();
@@ -81,7 +82,7 @@ async fn read(mut assigned: Assigned, mut stopped: oneshot::Receiver<()>, ledger
                 read.unwrap();
             }
         }
-        next = offsets.last().map_or(next, |last| last + 1);
+        next = offsets.last().map_or(next, |last| last.next());
         ledger.send_modify(|ledger| ledger.extend(offsets.into_iter().map(|offset| (partition, offset))));
     }
 }
@@ -136,7 +137,7 @@ async fn come_and_go(cluster: &Cluster, rounds: usize) {
         enough.store(true, Ordering::Relaxed);
     };
     let (each, ()) = tokio::join!(feed(cluster, &enough), come_and_go);
-    let expected: Vec<_> = (0..PARTITIONS).flat_map(|p| (0..each).map(move |offset| (p, offset))).collect();
+    let expected: Vec<_> = (0..PARTITIONS).flat_map(|p| (0..each).map(move |offset| (p, Offset(offset)))).collect();
     at_least(expected.len()).await;
     within("leaving", first.leave()).await;
 

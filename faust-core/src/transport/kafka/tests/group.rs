@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::cluster::{Cluster, Event, at, read_numbers, within};
 use crate::error::TransportErrorKind;
+use crate::message::Offset;
 use crate::transport::Delivery;
 use crate::transport::kafka::OffsetReset;
 use crate::transport::port::*;
@@ -17,7 +18,7 @@ async fn a_member_reads_commits_and_resumes_from_its_committed_offset() {
         cluster.fill(0, 0..1000).await;
         let (group, mut events) = cluster.join();
         let mut assigned = events.assigned().await.remove(0);
-        assert_eq!((assigned.start, &assigned.committed), (0, &None));
+        assert_eq!((assigned.start, &assigned.committed), (Offset(0), &None));
         assert_eq!(read_numbers(&mut assigned, 600).await, (0..600).collect::<Vec<_>>());
         assert!(!assigned.queue.at_end());
         let partition = assigned.partition.clone();
@@ -33,9 +34,9 @@ async fn a_member_reads_commits_and_resumes_from_its_committed_offset() {
 
         let (group, mut events) = cluster.join();
         let mut assigned = events.assigned().await.remove(0);
-        assert_eq!((assigned.start, assigned.committed.take()), (300, Some(at(300, "v1;cut=7;ä"))));
+        assert_eq!((assigned.start, assigned.committed.take()), (Offset(300), Some(at(300, "v1;cut=7;ä"))));
         assert_eq!(read_numbers(&mut assigned, 700).await, (300..1000).collect::<Vec<_>>());
-        assigned.queue.seek(10).unwrap();
+        assigned.queue.seek(Offset(10)).unwrap();
         assert_eq!(read_numbers(&mut assigned, 990).await, (10..1000).collect::<Vec<_>>());
         let end = std::future::poll_fn(|cx| {
             let read = assigned.queue.poll_batch(cx, 1, &mut |message| panic!("{message:?}"));
@@ -109,10 +110,8 @@ async fn a_revocation_waits_for_the_listener_and_its_commit() {
         for assigned in mine.iter().chain(&theirs) {
             // The log of partition 1 is empty: offset 5 is not in it.
             let start = if assigned.partition.partition == 0 { committed } else { 0 };
-            assert_eq!(
-                (assigned.start, assigned.committed.as_ref().map_or(0, |found| found.offset)),
-                (start, committed)
-            );
+            let found = assigned.committed.as_ref().map_or(0, |found| found.offset.0);
+            assert_eq!((assigned.start.0, found), (start, committed));
         }
         drop((mine, theirs));
         within("leaving", second.leave()).await;
@@ -210,9 +209,9 @@ async fn a_member_behind_the_log_start_resumes_by_its_reset_policy() {
         let mut assigned = events.assigned().await.remove(0);
         read_numbers(&mut assigned, 1000).await;
         let admin = cluster.transport().admin().unwrap();
-        admin.delete_records(BTreeMap::from([(assigned.partition.clone(), 600)])).await.unwrap();
+        admin.delete_records(BTreeMap::from([(assigned.partition.clone(), Offset(600))])).await.unwrap();
         for gone in [599, 10] {
-            assigned.queue.seek(gone).unwrap();
+            assigned.queue.seek(Offset(gone)).unwrap();
             assert_eq!(read_numbers(&mut assigned, 400).await, (600..1000).collect::<Vec<_>>());
         }
         drop(assigned);

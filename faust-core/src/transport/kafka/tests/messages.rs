@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cluster::{Cluster, within};
 use crate::error::TransportErrorKind;
-use crate::message::{Headers, OwnedMessage};
+use crate::message::{Headers, Offset, OwnedMessage};
 use crate::time::Timestamp;
 use crate::transport::Delivery;
 use crate::transport::port::*;
@@ -49,16 +49,16 @@ async fn messages_come_back_as_they_were_sent() {
         for (index, (sent, read)) in cases.iter().zip(&read).enumerate() {
             assert_eq!((read.key.as_deref(), read.payload.as_deref()), (sent.key, sent.payload), "{index}");
             assert_eq!(read.headers, sent.headers);
-            assert_eq!(read.offset, index as i64);
+            assert_eq!(read.offset, Offset(index as i64));
             assert!(sent.timestamp.is_none_or(|timestamp| timestamp == read.timestamp));
         }
         let admin = transport.admin().unwrap();
         assert_eq!(
             admin.watermarks(vec![partition.clone()]).await.unwrap(),
-            BTreeMap::from([(partition.clone(), (0, 4))])
+            BTreeMap::from([(partition.clone(), (Offset(0), Offset(4)))])
         );
-        let mut reader = transport.read(vec![(partition, StartAt::Offset(2))]).unwrap();
-        assert_eq!(read_to_the_ends(&mut *reader, 1).await[&0][0].offset, 2);
+        let mut reader = transport.read(vec![(partition, StartAt::Offset(Offset(2)))]).unwrap();
+        assert_eq!(read_to_the_ends(&mut *reader, 1).await[&0][0].offset, Offset(2));
     }
 }
 
@@ -74,7 +74,7 @@ async fn latest_reads_only_new_messages() {
                 break message;
             }
         };
-        assert_eq!((read.offset, read.payload.as_deref()), (3, Some(&b"7"[..])));
+        assert_eq!((read.offset, read.payload.as_deref()), (Offset(3), Some(&b"7"[..])));
     }
 }
 
@@ -148,7 +148,7 @@ async fn a_delivery_reports_the_last_offset_that_arrived() {
         cluster.fill(1, 0..3).await;
         let sink = cluster.transport().sink().unwrap();
         let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::with_offsets());
-        for last in [499, 999] {
+        for last in [499, 999].map(Offset) {
             for _ in 0..500 {
                 topic.try_send(&Outgoing { partition: Some(0), ..Outgoing::default() }, &delivery).unwrap();
             }

@@ -9,15 +9,16 @@ use futures_util::future::join_all;
 
 use super::cluster::{Cluster, within};
 use crate::error::{TransportError, TransportErrorKind};
+use crate::message::Offset;
 use crate::transport::Delivery;
 use crate::transport::port::*;
 
-/// Returns the offsets read before the partition's end.
+/// Returns the numbers of the offsets read before the partition's end.
 async fn to_the_end(queue: &mut dyn PartitionQueue) -> Result<Vec<i64>, TransportError> {
     let mut offsets = Vec::new();
     let end = poll_fn(|cx| {
         loop {
-            match queue.poll_batch(cx, 1000, &mut |message| offsets.push(message.offset)) {
+            match queue.poll_batch(cx, 1000, &mut |message| offsets.push(message.offset.0)) {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 _ if queue.at_end() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(_)) => {}
@@ -44,7 +45,7 @@ async fn various() -> Vec<Cluster> {
         for (number, count) in [(0, 1000), (2, 500), (3, 10)] {
             cluster.fill(number, 0..count).await;
         }
-        let before = BTreeMap::from([(partition(cluster, 2), 300), (partition(cluster, 3), 10)]);
+        let before = BTreeMap::from([(partition(cluster, 2), Offset(300)), (partition(cluster, 3), Offset(10))]);
         cluster.transport().admin().unwrap().delete_records(before).await.unwrap();
     }
     clusters
@@ -60,7 +61,7 @@ async fn a_tail_reads_everything_and_reports_the_ends() {
         let read: Vec<_> = read.into_iter().map(Result::unwrap).collect();
         assert_eq!(read, expected([300..500, 0..1000, 10..10, 0..0]));
 
-        let from = [(0, 995), (3, 10), (1, 0)].map(|(number, offset)| (number, StartAt::Offset(offset)));
+        let from = [(0, 995), (3, 10), (1, 0)].map(|(number, offset)| (number, StartAt::Offset(Offset(offset))));
         let from: Vec<_> = from.into_iter().chain([(2, StartAt::Latest)]).collect();
         let mut queues = tail(&cluster, &from).await;
         let read = join_all(queues.iter_mut().map(|queue| to_the_end(&mut **queue))).await;
@@ -88,10 +89,10 @@ async fn a_tail_continues_after_an_end_while_other_queues_are_dropped() {
             let (read, ()) = tokio::join!(within("the message", next), async {
                 topic.try_send(&Outgoing { partition: Some(1), ..Outgoing::default() }, &delivery).unwrap();
             });
-            assert_eq!(read.unwrap(), Some(offset));
+            assert_eq!(read.unwrap(), Some(Offset(offset)));
             queues.pop();
         }
-        queue.seek(5).unwrap();
+        queue.seek(Offset(5)).unwrap();
         assert_eq!(to_the_end(&mut *queue).await.unwrap(), (5..20).collect::<Vec<_>>());
     }
 }
@@ -100,10 +101,10 @@ async fn a_tail_continues_after_an_end_while_other_queues_are_dropped() {
 async fn an_offset_out_of_range_is_an_error_and_a_seek_recovers_from_it() {
     for cluster in various().await {
         for (number, outside, start, count) in [(2, 299, 300, 200), (2, 501, 490, 10), (1, 1, 0, 0), (3, 0, 10, 0)] {
-            let mut queue = tail(&cluster, &[(number, StartAt::Offset(outside))]).await.remove(0);
+            let mut queue = tail(&cluster, &[(number, StartAt::Offset(Offset(outside)))]).await.remove(0);
             let error = to_the_end(&mut *queue).await.unwrap_err();
             assert_eq!(error.kind, TransportErrorKind::OffsetOutOfRange, "{error}");
-            queue.seek(start).unwrap();
+            queue.seek(Offset(start)).unwrap();
             assert_eq!(to_the_end(&mut *queue).await.unwrap().len(), count);
         }
     }

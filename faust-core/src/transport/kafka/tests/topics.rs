@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cluster::Cluster;
 use crate::error::TransportErrorKind;
+use crate::message::Offset;
 use crate::transport::port::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,14 +57,14 @@ async fn deletion_of_records_advances_the_log_start_offset() {
         let [first, second] = [0, 1].map(|partition| TopicPartition::new(&*cluster.topic, partition));
         let starts = async || {
             let marks = admin.watermarks(vec![first.clone(), second.clone()]).await.unwrap();
-            (marks[&first], marks[&second])
+            [marks[&first], marks[&second]].map(|(low, high)| (low.0, high.0))
         };
-        admin.delete_records(BTreeMap::from([(first.clone(), 4), (second.clone(), 10)])).await.unwrap();
-        assert_eq!(starts().await, ((4, 10), (10, 10)));
-        admin.delete_records(BTreeMap::from([(first.clone(), 2)])).await.unwrap();
+        admin.delete_records(BTreeMap::from([(first.clone(), Offset(4)), (second.clone(), Offset(10))])).await.unwrap();
+        assert_eq!(starts().await, [(4, 10), (10, 10)]);
+        admin.delete_records(BTreeMap::from([(first.clone(), Offset(2))])).await.unwrap();
         admin.delete_records(BTreeMap::new()).await.unwrap();
-        let error = admin.delete_records(BTreeMap::from([(first.clone(), 11)])).await.unwrap_err();
+        let error = admin.delete_records(BTreeMap::from([(first.clone(), Offset(11))])).await.unwrap_err();
         assert_eq!(error.kind, TransportErrorKind::OffsetOutOfRange, "{error}");
-        assert_eq!(starts().await, ((4, 10), (10, 10)));
+        assert_eq!(starts().await, [(4, 10), (10, 10)]);
     }
 }

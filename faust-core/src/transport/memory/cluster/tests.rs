@@ -12,6 +12,7 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::MemoryCluster;
 use crate::error::{TransportError, TransportErrorKind};
+use crate::message::Offset;
 use crate::time::Timestamp;
 use crate::transport::Delivery;
 use crate::transport::port::*;
@@ -41,10 +42,11 @@ fn first() -> TopicPartition {
     TopicPartition::new("t", 0)
 }
 
-/// Polls once and returns the offsets read, or `None` if the poll is pending.
+/// Polls once and returns the numbers of the offsets read, or `None` if the poll is pending.
 fn poll(queue: &mut dyn PartitionQueue) -> Option<Result<Vec<i64>, TransportError>> {
     let mut offsets = Vec::new();
-    let polled = queue.poll_batch(&mut Context::from_waker(Waker::noop()), 1000, &mut |read| offsets.push(read.offset));
+    let polled =
+        queue.poll_batch(&mut Context::from_waker(Waker::noop()), 1000, &mut |read| offsets.push(read.offset.0));
     match polled {
         Poll::Pending => None,
         Poll::Ready(read) => Some(read.map(|_| offsets)),
@@ -55,10 +57,10 @@ fn poll(queue: &mut dyn PartitionQueue) -> Option<Result<Vec<i64>, TransportErro
 async fn a_tail_reads_the_remaining_messages_and_rejects_offsets_out_of_range() {
     let cluster = cluster().await;
     fill(&cluster, 10, &Delivery::new());
-    cluster.delete_records(BTreeMap::from([(first(), 4)])).await.unwrap();
-    assert_eq!(cluster.watermarks(vec![first()]).await.unwrap()[&first()], (4, 10));
+    cluster.delete_records(BTreeMap::from([(first(), Offset(4))])).await.unwrap();
+    assert_eq!(cluster.watermarks(vec![first()]).await.unwrap()[&first()], (Offset(4), Offset(10)));
 
-    let from = [StartAt::Earliest, StartAt::Latest, StartAt::Offset(8)].map(|at| (first(), at));
+    let from = [StartAt::Earliest, StartAt::Latest, StartAt::Offset(Offset(8))].map(|at| (first(), at));
     let mut queues = cluster.tail(from.to_vec()).await.unwrap();
     for (queue, expected) in queues.iter_mut().zip([Some(4..10), None, Some(8..10)]) {
         if let Some(expected) = expected {
@@ -68,11 +70,11 @@ async fn a_tail_reads_the_remaining_messages_and_rejects_offsets_out_of_range() 
         assert!(poll(&mut **queue).is_none() && queue.at_end());
     }
     for outside in [0, 3, 11] {
-        queues[0].seek(outside).unwrap();
+        queues[0].seek(Offset(outside)).unwrap();
         let error = poll(&mut *queues[0]).unwrap().unwrap_err();
         assert_eq!((error.kind, queues[0].at_end()), (TransportErrorKind::OffsetOutOfRange, false), "{error}");
     }
-    let error = cluster.delete_records(BTreeMap::from([(first(), 11)])).await.unwrap_err();
+    let error = cluster.delete_records(BTreeMap::from([(first(), Offset(11))])).await.unwrap_err();
     assert_eq!(error.kind, TransportErrorKind::OffsetOutOfRange, "{error}");
 }
 
@@ -93,9 +95,9 @@ async fn a_delivery_reports_the_last_offset_also_after_it_was_held() {
     fill(&cluster, 3, &delivery);
     cluster.hold_deliveries();
     fill(&cluster, 2, &delivery);
-    assert_eq!((delivery.last_offset(), delivery.pending()), (Some(2), 2));
+    assert_eq!((delivery.last_offset(), delivery.pending()), (Some(Offset(2)), 2));
     cluster.release_deliveries();
-    assert_eq!((delivery.last_offset(), delivery.pending()), (Some(4), 0));
+    assert_eq!((delivery.last_offset(), delivery.pending()), (Some(Offset(4)), 0));
 }
 
 /// A listener that counts the assigned partitions.
@@ -131,11 +133,12 @@ async fn member(cluster: &MemoryCluster) -> Arc<dyn Group> {
 }
 
 fn commit(group: &Arc<dyn Group>, offset: i64) -> BoxFuture<'_, Result<(), TransportError>> {
-    group.commit(BTreeMap::from([(first(), Committed { offset, metadata: String::new() })]))
+    let committed = Committed { offset: Offset(offset), metadata: String::new() };
+    group.commit(BTreeMap::from([(first(), committed)]))
 }
 
 async fn committed(cluster: &MemoryCluster) -> Option<i64> {
-    cluster.committed("g", vec![first()]).await.unwrap().get(&first()).map(|committed| committed.offset)
+    cluster.committed("g", vec![first()]).await.unwrap().get(&first()).map(|committed| committed.offset.0)
 }
 
 #[tokio::test]
