@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use faust_core::app::AppBuilder;
 use faust_core::message::{Offset, OwnedMessage};
-use faust_core::time::{Timestamp, parse_duration};
+use faust_core::time::parse_duration;
 use faust_core::transport::{Read, StartAt, TopicPartition};
 use faust_core::window::key::split_changelog_key;
 use faust_core::window::{Window, WindowSpec};
@@ -199,10 +199,7 @@ fn print(
 /// Splits a key of a windowed table's changelog, which ends with the start of its window.
 fn key_and_window(key: Option<&[u8]>, windows: Option<WindowSpec>) -> (Option<&[u8]>, Option<Window>) {
     match (windows, key.and_then(split_changelog_key)) {
-        (Some(windows), Some((key, start))) => {
-            let size = i64::try_from(windows.size().as_millis()).unwrap_or(i64::MAX);
-            (Some(key), Some(Window::new(start, Timestamp(start.0.saturating_add(size)))))
-        }
+        (Some(windows), Some((key, start))) => (Some(key), Some(windows.window_at(start))),
         _ => (key, None),
     }
 }

@@ -9,7 +9,7 @@ use super::partition::{State, TablePartition};
 use super::roles::{ClosedWindow, ExpireWindows};
 use super::spec::TableValue;
 use crate::error::Error;
-use crate::time::{Timestamp, millis};
+use crate::time::Timestamp;
 use crate::window::WindowSpec;
 use crate::window::key::{split_store_key, store_key};
 
@@ -164,8 +164,5 @@ fn prefix(start: Timestamp) -> Vec<u8> {
 
 /// Returns the stream time at which the earliest remaining window closes.
 fn next_due(spec: &WindowSpec, closed_to: Timestamp) -> Timestamp {
-    let step = millis(spec.step());
-    let past = closed_to.0.rem_euclid(step);
-    let start = if past == 0 { closed_to } else { Timestamp(closed_to.0.saturating_add(step - past)) };
-    spec.closes_at(spec.window_at(start))
+    spec.closes_at(spec.window_at(spec.next_start(closed_to)))
 }

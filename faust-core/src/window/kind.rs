@@ -15,6 +15,9 @@ pub(crate) trait WindowKind: fmt::Display {
     /// Returns the window with this start, as store keys contain it.
     fn window_at(&self, start: Timestamp) -> Window;
 
+    /// Returns the first start of a window at or after `from`, saturated at the largest timestamp.
+    fn next_start(&self, from: Timestamp) -> Timestamp;
+
     /// Returns the stream time from which no event on time can change the window.
     fn closes_at(&self, window: Window) -> Timestamp {
         window.end()
@@ -87,6 +90,14 @@ impl ExactSizeIterator for AssignedWindows {}
 pub(super) fn window_of(start: Timestamp, size_ms: i64) -> Window {
     let start = start.0.min(i64::MAX - size_ms);
     Window::new(Timestamp(start), Timestamp(start + size_ms))
+}
+
+/// Returns the first multiple of the step at or after `from`, saturated at the largest timestamp.
+pub(super) fn next_multiple(from: Timestamp, step_ms: i64) -> Timestamp {
+    match from.0.rem_euclid(step_ms) {
+        0 => from,
+        past => Timestamp(from.0.saturating_add(step_ms - past)),
+    }
 }
 
 /// Clamps `time` so that every window of this size that contains it has a representable start and end.

@@ -15,7 +15,7 @@ const DEFAULT_EXPIRES_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The kind, size and expiry of windows.
 ///
-/// Windows start at multiples of the step, counted from the Unix epoch. An event belongs to every window that contains
+/// Windows of both kinds start at multiples of the step, counted from the Unix epoch. An event belongs to every window that contains
 /// its timestamp: to one if windows tumble, to about size / step if they hop.
 ///
 /// A timestamp less than one size away from the limits of `i64` is treated as the nearest one that is not, so that
@@ -98,6 +98,11 @@ impl WindowSpec {
     /// Returns every window that contains `time`, oldest first.
     pub fn containing(self, time: Timestamp) -> impl DoubleEndedIterator<Item = Window> + Clone {
         self.kind().assign(time)
+    }
+
+    /// Returns the first start of a window at or after `from`.
+    pub(crate) fn next_start(self, from: Timestamp) -> Timestamp {
+        self.kind().next_start(from)
     }
 
     /// Returns the window with the latest start among those that contain `time`.

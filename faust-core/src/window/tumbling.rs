@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::kind::{AssignedWindows, WindowKind, clamped, length, window_of};
+use super::kind::{AssignedWindows, WindowKind, clamped, length, next_multiple, window_of};
 use super::span::Window;
 use crate::error::Error;
 use crate::time::Timestamp;
@@ -29,6 +29,10 @@ impl WindowKind for Tumbling {
 
     fn window_at(&self, start: Timestamp) -> Window {
         window_of(start, self.size_ms)
+    }
+
+    fn next_start(&self, from: Timestamp) -> Timestamp {
+        next_multiple(from, self.size_ms)
     }
 
     fn size_ms(&self) -> i64 {

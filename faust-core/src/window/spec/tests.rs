@@ -81,6 +81,16 @@ proptest! {
         prop_assert_eq!(spec.delta(Timestamp(time), ms(before)), spec.current(then));
     }
 
+    /// Law: the next start is the first one at or after a time.
+    #[test]
+    fn the_next_start_is_the_first_one(spec in specs(), time in -10_000..10_000i64) {
+        let next = spec.next_start(Timestamp(time));
+        prop_assert!(next.0 >= time);
+        prop_assert_eq!(spec.current(next).start(), next);
+        prop_assert_eq!(spec.current(Timestamp(next.0 - 1)).start().0, next.0 - spec.kind().step_ms());
+        prop_assert!(next.0 - spec.kind().step_ms() < time);
+    }
+
     /// Law: an expired window stays expired as stream time advances, no window expires before its end, and the expired
     /// windows are exactly those that start before the bound.
     #[test]
