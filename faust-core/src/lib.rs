@@ -43,6 +43,7 @@ pub mod __private {
     pub use crate::stage::future::AgentFuture;
     pub use crate::stage::hook::{HookDef, hook_key, hook_value, window_close, window_late};
     pub use crate::stage::hook_call::HookKind;
+    pub use crate::window::WindowSpec;
     pub use ::inventory;
     pub use ::serde;
 }

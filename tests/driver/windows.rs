@@ -8,7 +8,7 @@ use std::time::Duration;
 use faust::__private::{AgentCx, AgentDef, AgentFuture, ArgSpec, TableDecl, TopicDecl, WindowDecl, arg};
 use faust::prelude::*;
 use faust::testing::TestMessage;
-use faust::{AgentHandle, AppBuilder, Error, Offset};
+use faust::{AgentHandle, AppBuilder, Error, Offset, WindowSpec};
 use proptest::prelude::*;
 
 use super::chaos::{Chaos, Disk, Held, Input, Step, base, cases, input, number, step, store, trip};
@@ -188,7 +188,9 @@ struct World {
 impl World {
     fn new(app: AppBuilder, topic: &'static str, windows: Windows, store: &str) -> Self {
         let Windows { size, step, expires } = windows;
-        let window = Some(WindowDecl { size_ms: size, step_ms: step, expires_ms: Some(expires) });
+        let [size, step, expires] = [size, step, expires].map(|ms| Duration::from_millis(ms.unsigned_abs()));
+        let window = WindowSpec::hopping(size, step).and_then(|spec| spec.with_expires(expires)).unwrap();
+        let window = Some(WindowDecl::Of(window));
         let spec = ArgSpec::new("sums").with_table(TableDecl { window, ..TableDecl::new() });
         TABLE.set(Box::leak(Box::new(spec)));
         let partitions = if topic == "in" { 3 } else { 8 };

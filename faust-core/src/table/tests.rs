@@ -2,19 +2,20 @@
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use faust_macros::{agent, record, window_close, window_late};
 use futures_util::FutureExt;
 
 use crate::agent::AgentHandle;
-use crate::declare::{ArgSpec, RelativeTo, WindowDecl};
+use crate::declare::{ArgSpec, RelativeTo};
 use crate::error::{BoxError, Error};
 use crate::stage::context::StageMode;
 use crate::stage::recorder::PlanRecorder;
 use crate::stage::{AgentArg, AgentCx, HookCall, HookHandle, HookKind, LateEvent};
 use crate::stream::Stream;
 use crate::time::Timestamp;
-use crate::window::Window;
+use crate::window::{Window, WindowSpec};
 
 /// The facade crate, as the macros see it.
 mod facade {
@@ -70,8 +71,9 @@ fn declarations_contain_the_attribute_values() {
 
     let table = windowed.table.unwrap();
     assert_eq!((windowed.name, table.name), ("_b", None));
-    let window = WindowDecl { size_ms: 60_000, step_ms: 10_000, expires_ms: Some(3_600_000) };
-    assert_eq!(table.window, Some(window));
+    let seconds = Duration::from_secs;
+    let window = WindowSpec::hopping(seconds(60), seconds(10)).and_then(|spec| spec.with_expires(seconds(3600)));
+    assert_eq!(table.window.unwrap().spec().unwrap(), window.unwrap());
     assert_eq!(*(table.default.unwrap())().downcast::<String>().unwrap(), "none");
     let RelativeTo::Field(read) = table.relative_to else { panic!("{:?}", table.relative_to) };
     assert_eq!(read(&Click { at: 7 }), Some(Timestamp(7)));

@@ -46,7 +46,7 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
     pub fn in_memory(name: &str, spec: WindowSpec) -> Self {
-        let decl = TableDecl { window: Some(WindowDecl::of(spec)), ..TableDecl::new() };
+        let decl = TableDecl { window: Some(WindowDecl::Of(spec)), ..TableDecl::new() };
         let handle = TableHandle::detached(&decl, name);
         Self { inner: WindowedHandle { handle, spec, relative_to: RelativeTo::Stream } }
     }

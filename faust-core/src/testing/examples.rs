@@ -1,11 +1,14 @@
 //! Agents for the examples in the documentation of the test driver.
 
+use std::time::Duration;
+
 use crate::agent::{AgentDef, AgentHandle};
 use crate::declare::{ArgSpec, TableDecl, TopicDecl, WindowDecl};
 use crate::stage::arg;
 use crate::stream::Stream;
 use crate::table::{Table, WindowedTable};
 use crate::topic::Topic;
+use crate::window::WindowSpec;
 
 /// Reads numbers from `numbers` and sends their doubles to `doubled`, with the same keys.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl AgentHandle for count {
         file: "",
         line: 0,
         start: |cx| {
-            const MINUTE: WindowDecl = WindowDecl { size_ms: 60_000, step_ms: 60_000, expires_ms: None };
+            const MINUTE: WindowDecl = WindowDecl::New(|| WindowSpec::tumbling(Duration::from_secs(60)));
             static WORDS: ArgSpec = ArgSpec::new("words");
             static COUNTS: ArgSpec = ArgSpec::new("counts");
             static PER_MINUTE: ArgSpec =

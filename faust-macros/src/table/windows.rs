@@ -1,6 +1,6 @@
 //! The options for windows: `tumbling("10s")` or `hopping("1m", "10s")`, their expiry, and the window of a plain read.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{Expr, ExprCall, LitStr};
 
@@ -8,14 +8,15 @@ use super::relative::RelativeTo;
 use crate::duration::millis;
 use crate::fault::Faults;
 use crate::options::{Options, literal};
-use crate::topic::option;
+use crate::topic::local;
 
 const WINDOWS: &str = "`tumbling(\"10s\")` or `hopping(\"1m\", \"10s\")`";
 
 /// The window options of a table.
 pub(crate) struct Windows {
     are_written: bool,
-    size_and_step: Option<(i64, i64)>,
+    /// The constructor of the windows and its arguments: `tumbling(..)`.
+    kind: Option<TokenStream>,
     expires_ms: Option<i64>,
     relative_to: RelativeTo,
 }
@@ -24,8 +25,7 @@ impl Windows {
     /// Takes the window options and reports their errors.
     pub(super) fn parse(options: &mut Options, faults: &mut Faults) -> Self {
         let are_written = options.is_given("window");
-        let size_and_step =
-            options.value("window", "tumbling(\"10s\")", faults).and_then(|(_, value)| window(&value, faults));
+        let kind = options.value("window", "tumbling(\"10s\")", faults).and_then(|(_, value)| window(&value, faults));
         let mut of_windows = |name: &str, example: &str, faults: &mut Faults| {
             let (option, value) = options.value(name, example, faults)?;
             if !are_written {
@@ -38,7 +38,7 @@ impl Windows {
         let relative_to = of_windows("relative_to", "now", faults);
         Self {
             are_written,
-            size_and_step,
+            kind,
             expires_ms: expires.and_then(|value| Some(duration(&value, "expires = \"1h\"", faults)?.1)),
             relative_to: relative_to.map_or(RelativeTo::Stream, |value| RelativeTo::parse(value, faults)),
         }
@@ -50,9 +50,10 @@ impl Windows {
     }
 
     pub(super) fn decl(&self, private: &TokenStream) -> Option<TokenStream> {
-        let (size_ms, step_ms) = self.size_and_step?;
-        let expires_ms = option(&self.expires_ms);
-        Some(quote!(#private::WindowDecl { size_ms: #size_ms, step_ms: #step_ms, expires_ms: #expires_ms }))
+        let kind = self.kind.as_ref()?;
+        let spec = local("spec", Span::mixed_site());
+        let expires = self.expires_ms.map(in_millis).map(|time| quote!(.and_then(|#spec| #spec.with_expires(#time))));
+        Some(quote!(#private::WindowDecl::New(|| #private::WindowSpec::#kind #expires)))
     }
 
     pub(super) fn relative_to(&self, private: &TokenStream) -> TokenStream {
@@ -60,8 +61,8 @@ impl Windows {
     }
 }
 
-/// Parses `tumbling(..)` or `hopping(..)` and returns the size and the step in milliseconds.
-fn window(value: &Expr, faults: &mut Faults) -> Option<(i64, i64)> {
+/// Parses `tumbling(..)` or `hopping(..)` and returns the call of this constructor of `WindowSpec`.
+fn window(value: &Expr, faults: &mut Faults) -> Option<TokenStream> {
     // A name without parentheses is accepted here, so that the error names the missing arguments.
     let (name, call) = match value {
         Expr::Call(call) => (&*call.func, Some(call)),
@@ -78,17 +79,17 @@ fn window(value: &Expr, faults: &mut Faults) -> Option<(i64, i64)> {
     }
 }
 
-fn tumbling(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Option<(i64, i64)> {
+fn tumbling(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Option<TokenStream> {
     let example = "tumbling(\"10s\")";
     let Some([size]) = arguments(call) else {
         faults.add(written, format_args!("`tumbling` takes one argument, the size: `{example}`"));
         return None;
     };
-    let (_, size) = span_of_time(size, "size", example, faults)?;
-    Some((size, size))
+    let size = in_millis(span_of_time(size, "size", example, faults)?.1);
+    Some(quote!(tumbling(#size)))
 }
 
-fn hopping(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Option<(i64, i64)> {
+fn hopping(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Option<TokenStream> {
     let example = "hopping(\"1m\", \"10s\")";
     let Some([size, step]) = arguments(call) else {
         faults.add(written, format_args!("`hopping` takes two arguments, the size and the step: `{example}`"));
@@ -107,7 +108,8 @@ fn hopping(written: &Expr, call: Option<&ExprCall>, faults: &mut Faults) -> Opti
         );
         return None;
     }
-    Some((size, step))
+    let (size, step) = (in_millis(size), in_millis(step));
+    Some(quote!(hopping(#size, #step)))
 }
 
 fn arguments<const N: usize>(call: Option<&ExprCall>) -> Option<[&Expr; N]> {
@@ -122,6 +124,12 @@ fn span_of_time<'a>(value: &'a Expr, what: &str, example: &str, faults: &mut Fau
         return None;
     }
     Some((text, ms))
+}
+
+/// Returns the expression of a `Duration` of so many milliseconds.
+fn in_millis(ms: i64) -> TokenStream {
+    let ms = ms.unsigned_abs();
+    quote!(::core::time::Duration::from_millis(#ms))
 }
 
 fn duration<'a>(value: &'a Expr, example: &str, faults: &mut Faults) -> Option<(&'a LitStr, i64)> {

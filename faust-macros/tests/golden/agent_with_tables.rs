@@ -40,11 +40,19 @@ const _: () = {
         )
         .with_table(::faust::__private::TableDecl {
             name: ::core::option::Option::None,
-            window: ::core::option::Option::Some(::faust::__private::WindowDecl {
-                size_ms: 10000i64,
-                step_ms: 10000i64,
-                expires_ms: ::core::option::Option::Some(3600000i64),
-            }),
+            window: ::core::option::Option::Some(
+                ::faust::__private::WindowDecl::New(|| {
+                    ::faust::__private::WindowSpec::tumbling(
+                            ::core::time::Duration::from_millis(10000u64),
+                        )
+                        .and_then(|__spec| {
+                            __spec
+                                .with_expires(
+                                    ::core::time::Duration::from_millis(3600000u64),
+                                )
+                        })
+                }),
+            ),
             changelog_topic: ::core::option::Option::None,
             help: "",
             key_codec: ::core::option::Option::None,
@@ -62,11 +70,12 @@ const _: () = {
         )
         .with_table(::faust::__private::TableDecl {
             name: ::core::option::Option::None,
-            window: ::core::option::Option::Some(::faust::__private::WindowDecl {
-                size_ms: 60000i64,
-                step_ms: 10000i64,
-                expires_ms: ::core::option::Option::None,
-            }),
+            window: ::core::option::Option::Some(
+                ::faust::__private::WindowDecl::New(|| ::faust::__private::WindowSpec::hopping(
+                    ::core::time::Duration::from_millis(60000u64),
+                    ::core::time::Duration::from_millis(10000u64),
+                )),
+            ),
             changelog_topic: ::core::option::Option::None,
             help: "",
             key_codec: ::core::option::Option::None,
