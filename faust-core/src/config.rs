@@ -9,6 +9,7 @@ mod file;
 mod suggest;
 mod table;
 mod value;
+mod store_kind;
 mod settings;
 mod resolved;
 mod check;
@@ -18,7 +19,6 @@ pub use self::layers::Layers;
 pub use self::origin::Origin;
 pub use self::resolved::{Explained, Resolved};
 pub use self::settings::{SettingDef, Settings};
+pub use store_kind::StoreKind;
 pub use suggest::closest;
-pub use value::{
-    BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol, StoreKind,
-};
+pub use value::{BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol};

@@ -2,7 +2,8 @@
 
 use super::origin::Origin;
 use super::resolved::Resolved;
-use super::value::{BrokerUrl, GroupProtocol, SecurityProtocol, SettingValue, StoreKind};
+use super::store_kind::StoreKind;
+use super::value::{BrokerUrl, GroupProtocol, SecurityProtocol, SettingValue};
 
 /// librdkafka settings that the engine's guarantees depend on, each with its replacement or the reason it is fixed.
 const OWNED: [(&str, &str); 18] = [
@@ -89,35 +90,24 @@ pub(super) fn together(resolved: &Resolved) -> Vec<String> {
 /// The parts of a build that are features.
 #[derive(Clone, Copy)]
 struct Build {
-    sled: bool,
-    fjall: bool,
+    stores: &'static [StoreKind],
     embedded: bool,
 }
 
 impl Build {
-    const THIS: Self =
-        Self { sled: cfg!(feature = "sled"), fjall: cfg!(feature = "fjall"), embedded: cfg!(feature = "embedded") };
-
-    fn has(self, store: StoreKind) -> bool {
-        match store {
-            StoreKind::Memory => true,
-            StoreKind::Sled => self.sled,
-            StoreKind::Fjall => self.fjall,
-        }
-    }
+    const THIS: Self = Self { stores: StoreKind::COMPILED_IN, embedded: cfg!(feature = "embedded") };
 }
 
 /// Rejects a store or a broker that this build does not have.
 fn compiled_in(resolved: &Resolved, build: Build) -> Vec<String> {
     let store = resolved.settings.store;
     let mut faults = Vec::new();
-    if !build.has(store) {
-        let others = [StoreKind::Sled, StoreKind::Fjall, StoreKind::Memory].into_iter().filter(|kind| build.has(*kind));
-        let others: Vec<_> = others.map(|kind| format!("`{kind}`")).collect();
+    if !build.stores.contains(&store) {
+        let others: Vec<_> = build.stores.iter().map(|kind| format!("`{kind}`")).collect();
         faults.push(format!(
             "setting `store` ({}): `{store}` is not compiled in: build with the feature `{}`, or set `store` to {}",
             resolved.origin("store"),
-            store.as_str().trim_end_matches("://"),
+            store.scheme(),
             others.join(" or ")
         ));
     }
@@ -183,7 +173,7 @@ mod tests {
     use super::*;
     use crate::config::layers::Layers;
 
-    const NOTHING: Build = Build { sled: false, fjall: false, embedded: false };
+    const NOTHING: Build = Build { stores: &[StoreKind::Memory], embedded: false };
 
     /// Checks these settings, made by a complete build, against another build.
     fn faults(store: StoreKind, broker: Option<BrokerUrl>, build: Build) -> Vec<String> {
@@ -203,13 +193,13 @@ mod tests {
             ]
         );
         assert_eq!(
-            faults(StoreKind::Fjall, None, Build { sled: true, ..NOTHING }),
+            faults(StoreKind::Fjall, None, Build { stores: &[StoreKind::Sled, StoreKind::Memory], ..NOTHING }),
             [
                 "setting `store` (default): `fjall://` is not compiled in: build with the feature `fjall`, or set `store` \
               to `sled://` or `memory://`"
             ]
         );
-        assert!(faults(StoreKind::Fjall, None, Build { fjall: true, ..NOTHING }).is_empty());
+        assert!(faults(StoreKind::Fjall, None, Build { stores: &[StoreKind::Fjall], ..NOTHING }).is_empty());
         assert!(faults(StoreKind::Memory, None, NOTHING).is_empty());
     }
 
@@ -233,8 +223,7 @@ mod tests {
 
     #[test]
     fn the_default_store_is_the_first_of_this_build() {
-        let build = Build::THIS;
-        let first = [StoreKind::Sled, StoreKind::Fjall, StoreKind::Memory].into_iter().find(|kind| build.has(*kind));
-        assert_eq!(Some(Layers::default().resolve("orders").unwrap().settings.store), first);
+        let default = Layers::default().resolve("orders").unwrap().settings.store;
+        assert_eq!(Some(&default), StoreKind::COMPILED_IN.first());
     }
 }

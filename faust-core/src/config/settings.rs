@@ -4,31 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::store_kind::{StoreKind, default_store};
 use super::table;
 use super::value::{
     self, BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol,
-    StoreKind,
 };
-
-/// The default of `store`: the first store of this build.
-#[cfg(feature = "sled")]
-macro_rules! default_store {
-    () => {
-        "sled://"
-    };
-}
-#[cfg(all(feature = "fjall", not(feature = "sled")))]
-macro_rules! default_store {
-    () => {
-        "fjall://"
-    };
-}
-#[cfg(not(any(feature = "sled", feature = "fjall")))]
-macro_rules! default_store {
-    () => {
-        "memory://"
-    };
-}
 
 table::settings! {
     /// Version of the app. Raise it to start over: it becomes part of the group and internal topic names (`orders-v2`).

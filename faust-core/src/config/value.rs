@@ -300,18 +300,9 @@ macro_rules! choices {
         }
     )*};
 }
+pub(super) use choices;
 
 choices! {
-    /// The store of tables.
-    StoreKind {
-    /// No store on disk: tables are in memory and are restored from their changelogs at every start.
-        Memory = "memory://",
-    /// The sled engine.
-        Sled = "sled://",
-    /// The fjall engine, for tables larger than memory.
-        Fjall = "fjall://",
-    } form "`memory://`, `sled://`, `fjall://`"
-
     /// Policy for a partition without a committed offset, or whose committed offset no longer exists.
     OffsetReset {
     /// Start at the log start offset.

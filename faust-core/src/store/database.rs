@@ -43,7 +43,7 @@ pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<DatabaseStores<E>>, Stor
 /// Opens the engine and reads every mark. Other damage is detected only when a page is read.
 fn checked<E: Engine>(place: &DatabaseDir) -> Result<E, EngineFault> {
     let engine = E::open(&place.data())?;
-    for name in engine.names()?.iter().filter(|name| StoreName::parse(name).is_some()) {
+    for name in engine.names()?.iter().filter(|name| parsed(name).is_some()) {
         engine.tree(name)?.mark()?;
     }
     Ok(engine)
@@ -173,7 +173,7 @@ impl<E: Engine> StoreSet for DatabaseStores<E> {
     fn names(&self) -> Result<Vec<StoreName>, StoreError> {
         self.on_engine(|state| {
             let names = state.engine.as_ref().map_or(Ok(Vec::new()), E::names)?;
-            let mut names: Vec<_> = names.iter().filter_map(|name| StoreName::parse(name)).collect();
+            let mut names: Vec<_> = names.iter().filter_map(|name| parsed(name)).collect();
             names.sort();
             Ok(names)
         })
@@ -190,6 +190,12 @@ impl<E: Engine> StoreSet for DatabaseStores<E> {
     fn set_aside(&self) -> u64 {
         self.set_aside
     }
+}
+
+/// Parses the name of a tree, which is the `Display` form of a store's name.
+fn parsed(tree: &str) -> Option<StoreName> {
+    let (table, partition) = tree.rsplit_once('/')?;
+    Some(StoreName::new(table, partition.parse().ok()?))
 }
 
 fn is_empty(tree: &impl Tree) -> Result<bool, EngineFault> {

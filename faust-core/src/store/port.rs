@@ -67,13 +67,6 @@ impl StoreName {
     pub(crate) fn new(table: impl Into<String>, partition: i32) -> Self {
         Self { table: table.into(), partition }
     }
-
-    /// Parses the output of `Display`, which the engines use as the names of their trees.
-    #[cfg(any(feature = "sled", feature = "fjall"))]
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (table, partition) = text.rsplit_once('/')?;
-        Some(Self::new(table, partition.parse().ok()?))
-    }
 }
 
 impl fmt::Display for StoreName {
@@ -93,10 +86,7 @@ pub(crate) struct StoreError {
 
 /// The kind of a store error, by the action that the caller can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(any(feature = "sled", feature = "fjall")),
-    allow(dead_code, reason = "only a database can be locked or broken")
-)]
+#[allow(dead_code, reason = "only a database can be locked or broken, and a build may have none")]
 pub(crate) enum StoreErrorKind {
     /// Another process uses the database.
     Locked,

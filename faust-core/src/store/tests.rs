@@ -27,12 +27,7 @@ pub(super) type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Runs a test on each engine that is compiled in.
 fn on_each_engine(test: impl Fn(StoreKind)) {
-    if cfg!(feature = "sled") {
-        test(StoreKind::Sled);
-    }
-    if cfg!(feature = "fjall") {
-        test(StoreKind::Fjall);
-    }
+    StoreKind::COMPILED_IN.iter().filter(|kind| **kind != StoreKind::Memory).for_each(|kind| test(*kind));
 }
 
 fn open_set(kind: StoreKind, dir: &Path) -> Arc<dyn StoreSet> {
@@ -127,7 +122,7 @@ fn stores_of_one_database_are_independent() {
             assert_eq!(store.mark().unwrap().unwrap(), name.to_string().into_bytes());
         }
         assert_eq!(set.names().unwrap(), names);
-        assert_eq!(set.describe(), format!("{} at {}", kind.as_str().trim_end_matches("://"), dir.path().display()));
+        assert_eq!(set.describe(), format!("{} at {}", kind.scheme(), dir.path().display()));
         assert_eq!(set.set_aside(), 0);
         assert!(set.size_on_disk().unwrap() > 0);
     });

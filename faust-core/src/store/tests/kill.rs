@@ -63,9 +63,9 @@ fn marked(store: &dyn Store) -> u64 {
 fn child() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let [kind, reports, dir] = role.splitn(3, '|').collect::<Vec<_>>().try_into().unwrap();
-    let kind = if kind == "fjall://" { StoreKind::Fjall } else { StoreKind::Sled };
+    let kind = StoreKind::COMPILED_IN.iter().find(|known| known.as_str() == kind).unwrap();
     let mut reports = TcpStream::connect(reports).unwrap();
-    let set = open_set(kind, Path::new(dir));
+    let set = open_set(*kind, Path::new(dir));
     let stores: Vec<_> = (0..STORES).map(|number| set.open(&name_of(number)).unwrap()).collect();
     let mut last = stores.iter().map(|store| marked(&**store)).max().unwrap();
     loop {
@@ -170,14 +170,7 @@ fn survives(kind: StoreKind) {
     }
 }
 
-#[cfg(feature = "sled")]
 #[test]
-fn sled_survives() {
-    survives(StoreKind::Sled);
-}
-
-#[cfg(feature = "fjall")]
-#[test]
-fn fjall_survives() {
-    survives(StoreKind::Fjall);
+fn each_engine_survives() {
+    on_each_engine(survives);
 }
