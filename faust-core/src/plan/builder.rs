@@ -59,16 +59,16 @@ impl PlanBuilder<'_> {
             self.plan.topic(source, TopicRole::Source);
         }
         let mut reads = entry.topics.clone();
-        for (hop, (target, forwarder)) in declared.hops.into_iter().enumerate() {
-            let to = self.hop(&agent, &target, &reads);
-            let name = format!("{agent}/{hop}").into();
+        for (depth, (target, forwarder)) in declared.repartitions.into_iter().enumerate() {
+            let to = self.repartition_topic(&agent, &target, &reads);
+            let name = format!("{agent}/{depth}").into();
             let run = StageRun::Forward(forwarder, to.clone());
             let (tables, hooks) = (Vec::new(), Vec::new());
             let agent = Arc::clone(&agent);
             self.plan.stages.push(PlannedStage {
                 name,
                 agent,
-                hop,
+                depth,
                 reads,
                 writes: vec![to.clone()],
                 tables,
@@ -77,14 +77,14 @@ impl PlanBuilder<'_> {
             });
             reads = vec![to.into()];
         }
-        let hop = self.plan.stages.iter().filter(|stage| stage.agent == agent).count();
+        let depth = self.plan.stages.iter().filter(|stage| stage.agent == agent).count();
         let writes: BTreeSet<_> = declared.outputs.into_iter().map(|output| output.name).collect();
         let writes = writes.into_iter().chain(entry.sinks.iter().map(|sink| sink.to_string())).collect();
         let tables = self.tables(&agent, &reads, declared.tables);
         self.plan.stages.push(PlannedStage {
             name: Arc::clone(&agent),
             agent,
-            hop,
+            depth,
             reads,
             writes,
             tables,
@@ -94,7 +94,7 @@ impl PlanBuilder<'_> {
     }
 
     /// Adds the topic that a repartition writes to and returns its name. Records faults of the repartition.
-    fn hop(&mut self, agent: &str, target: &RepartitionTarget, reads: &[Arc<str>]) -> String {
+    fn repartition_topic(&mut self, agent: &str, target: &RepartitionTarget, reads: &[Arc<str>]) -> String {
         let mut fault = |what: &str| self.faults.push(format!("agent `{agent}`: {target} {what}"));
         let name = match target {
             RepartitionTarget::Internal { name, .. } => format!("{}-{agent}-{name}-repartition", self.group),

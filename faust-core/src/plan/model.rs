@@ -25,7 +25,7 @@ pub struct Plan {
 pub struct PlannedStage {
     pub(crate) name: Arc<str>,
     pub(crate) agent: Arc<str>,
-    pub(crate) hop: usize,
+    pub(crate) depth: usize,
     pub(crate) reads: Vec<Arc<str>>,
     pub(super) writes: Vec<String>,
     /// Names of the tables that the stage uses.
@@ -110,8 +110,8 @@ impl Plan {
     /// included.
     pub fn own_topics(&self) -> BTreeSet<&str> {
         let changelogs = self.tables().map(TablePlan::changelog);
-        let hops = self.stages.iter().filter(|stage| stage.is_forward()).flat_map(|stage| &stage.writes);
-        hops.map(String::as_str).filter(|topic| is_repartition(&self.group, topic)).chain(changelogs).collect()
+        let repartitions = self.stages.iter().filter(|stage| stage.is_forward()).flat_map(|stage| &stage.writes);
+        repartitions.map(String::as_str).filter(|topic| is_repartition(&self.group, topic)).chain(changelogs).collect()
     }
 
     pub(crate) fn table(&self, name: &str) -> Option<&TablePlan> {
@@ -230,7 +230,7 @@ impl fmt::Debug for PlannedStage {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for stage in &self.stages {
-            let indent = "  ".repeat(stage.hop);
+            let indent = "  ".repeat(stage.depth);
             let reads = stage.reads().collect::<Vec<_>>().join(" + ");
             let writes =
                 if stage.writes.is_empty() { String::new() } else { format!(" -> {}", stage.writes.join(", ")) };
@@ -240,7 +240,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Returns `true` if the topic has a name that [`PlanBuilder::hop`] generates for a `group_by`.
+/// Returns `true` if the topic has a name that [`PlanBuilder::repartition_topic`] generates for a `group_by`.
 fn is_repartition(group: &str, topic: &str) -> bool {
     topic.strip_prefix(group).is_some_and(|rest| rest.starts_with('-') && rest.ends_with("-repartition"))
 }

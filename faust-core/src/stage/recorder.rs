@@ -26,8 +26,8 @@ pub(crate) struct Declared {
     /// Topics written to, with their declarations.
     pub(crate) outputs: Vec<Output>,
     /// The `group_by` and `through` operators, in order.
-    pub(crate) hops: Vec<(RepartitionTarget, Arc<dyn Forwarder>)>,
-    /// The hop whose stream was polled, which shows that the agent has reached its loop.
+    pub(crate) repartitions: Vec<(RepartitionTarget, Arc<dyn Forwarder>)>,
+    /// The depth of the stream that was polled, which shows that the agent has reached its loop.
     pub(crate) polled: Option<usize>,
     /// Tables that the agent takes.
     pub(crate) tables: Vec<Arc<dyn TableFactory>>,
@@ -87,13 +87,13 @@ impl PlanRecorder {
     }
 
     /// Records a repartition of the stream.
-    pub(crate) fn hop(&self, target: RepartitionTarget, forwarder: Arc<dyn Forwarder>) {
-        self.declared().hops.push((target, forwarder));
+    pub(crate) fn repartition(&self, target: RepartitionTarget, forwarder: Arc<dyn Forwarder>) {
+        self.declared().repartitions.push((target, forwarder));
     }
 
-    /// Records that the stream of this hop was polled, which ends the declarations.
-    pub(crate) fn polled(&self, hop: usize) {
-        self.declared().polled.get_or_insert(hop);
+    /// Records that the stream of this depth was polled, which ends the declarations.
+    pub(crate) fn polled(&self, depth: usize) {
+        self.declared().polled.get_or_insert(depth);
     }
 
     /// Returns `true` if the agent has polled its stream.

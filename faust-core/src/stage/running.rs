@@ -19,7 +19,7 @@ pub(crate) struct RunningStage {
     /// Name of the agent it belongs to.
     pub(crate) agent: Arc<str>,
     /// Index of the agent's stream that it reads: 0 is the source, 1 the output of the first `group_by` or `through`.
-    pub(crate) hop: usize,
+    pub(crate) depth: usize,
     /// Partitions that it reads.
     pub(crate) inputs: Vec<Input>,
     /// Its progress in these partitions.

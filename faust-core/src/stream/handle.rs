@@ -33,7 +33,7 @@ pub struct Stream<V, K = RawKey> {
     pull: Option<Box<dyn Pull<V, K>>>,
     pub(crate) origin: StreamOrigin,
     /// Number of `group_by` and `through` operators before this stream.
-    pub(crate) hop: usize,
+    pub(crate) depth: usize,
     /// The event that the following `next()` acks.
     current: Option<Position>,
     /// The closing of windows in progress, which belongs to the previous event.
@@ -44,8 +44,8 @@ pub struct Stream<V, K = RawKey> {
 type Closing = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
-    pub(crate) fn from_blueprint(blueprint: Arc<dyn Blueprint<V, K>>, origin: StreamOrigin, hop: usize) -> Self {
-        Self { blueprint, pull: None, origin, hop, current: None, closing: None }
+    pub(crate) fn from_blueprint(blueprint: Arc<dyn Blueprint<V, K>>, origin: StreamOrigin, depth: usize) -> Self {
+        Self { blueprint, pull: None, origin, depth, current: None, closing: None }
     }
 
     /// Returns the next value, or `None` when the worker drains or the partition is revoked.
@@ -139,21 +139,21 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         self,
         operator: impl FnOnce(Arc<dyn Blueprint<V, K>>) -> Arc<dyn Blueprint<W, K>>,
     ) -> Stream<W, K> {
-        let Self { blueprint, origin, hop, pull, .. } = self;
+        let Self { blueprint, origin, depth, pull, .. } = self;
         if pull.is_some() {
             origin.fail(Error::Misuse(
                 "a stream is adapted after its first `next()`; add `filter`, `map` and the like before the loop"
                     .to_owned(),
             ));
         }
-        Stream::from_blueprint(operator(blueprint), origin, hop)
+        Stream::from_blueprint(operator(blueprint), origin, depth)
     }
 
     /// Polls the next item without beginning or acking it: `take` and `events` do that themselves.
     pub(crate) fn poll_unacked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<V, K>>> {
         match &self.origin {
             StreamOrigin::Agent(StageMode::Planning(recorder)) => {
-                recorder.polled(self.hop);
+                recorder.polled(self.depth);
                 return Poll::Pending;
             }
             StreamOrigin::Agent(StageMode::Live(_)) | StreamOrigin::Detached => {}
@@ -185,7 +185,7 @@ impl<V: Data, K: Data> AgentArg for Stream<V, K> {
 
 impl<V, K> std::fmt::Debug for Stream<V, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("hop", &self.hop).finish_non_exhaustive()
+        f.debug_struct("Stream").field("depth", &self.depth).finish_non_exhaustive()
     }
 }
 

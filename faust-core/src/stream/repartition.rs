@@ -40,7 +40,7 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// ```
     pub fn group_by<G: Data>(self, name: &str, key: impl Fn(&V) -> G + Send + Sync + 'static) -> Stream<V, G> {
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| Ok(key(value)));
-        self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, rekey)
+        self.repartition(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, rekey)
     }
 
     /// Repartitions the stream by the field that the record declares with `key = field`, decoded as `G`. See
@@ -66,14 +66,14 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
                 std::any::type_name::<G>()
             )));
             let never: Rekey<V, K, G> = Arc::new(|_, _| Err("there is no key".to_owned()));
-            return self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, never);
+            return self.repartition(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, never);
         };
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| {
             let mut bytes = Vec::new();
             let has_key = of(value, &mut bytes).map_err(|why| why.to_string())?;
             coder.decode(has_key.then_some(&*bytes)).map_err(|why| why.to_string())
         });
-        self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, rekey)
+        self.repartition(RepartitionTarget::Internal { name: name.to_owned(), partitions: None }, rekey)
     }
 
     /// Like [`group_by`](Self::group_by), through a topic of `partitions` partitions instead of as many as the source
@@ -96,11 +96,11 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
         key: impl Fn(&V) -> G + Send + Sync + 'static,
     ) -> Stream<V, G> {
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| Ok(key(value)));
-        self.hop(RepartitionTarget::Internal { name: name.to_owned(), partitions: Some(partitions) }, rekey)
+        self.repartition(RepartitionTarget::Internal { name: name.to_owned(), partitions: Some(partitions) }, rekey)
     }
 
-    fn hop<G: Data>(self, target: RepartitionTarget, rekey: Rekey<V, K, G>) -> Stream<V, G> {
-        let next = self.hop + 1;
+    fn repartition<G: Data>(self, target: RepartitionTarget, rekey: Rekey<V, K, G>) -> Stream<V, G> {
+        let next = self.depth + 1;
         if let StreamOrigin::Detached = self.origin {
             let rekeyed = Rekeyed { inner: self.blueprint, rekey };
             return Stream::from_blueprint(Arc::new(rekeyed), self.origin, next);
@@ -109,10 +109,10 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
             Ok(source) => {
                 match &self.origin {
                     StreamOrigin::Agent(StageMode::Planning(recorder)) => {
-                        let forwarder = Repartition { blueprint: self.blueprint, rekey, hop: self.hop };
-                        recorder.hop(target, Arc::new(forwarder));
+                        let forwarder = Repartition { blueprint: self.blueprint, rekey, depth: self.depth };
+                        recorder.repartition(target, Arc::new(forwarder));
                     }
-                    StreamOrigin::Agent(StageMode::Live(stage)) if next > stage.hop => self.origin.fail(Error::Misuse(format!(
+                    StreamOrigin::Agent(StageMode::Live(stage)) if next > stage.depth => self.origin.fail(Error::Misuse(format!(
                         "agent `{}`: {target} comes after the first event, when the topology is fixed; move it before the first `next()`",
                         stage.agent
                     ))),
@@ -144,7 +144,7 @@ impl<V: Data, K: Data + Clone> Stream<V, K> {
     /// # });
     /// ```
     pub fn through(self, topic: &str) -> Stream<V, K> {
-        self.hop(RepartitionTarget::Named(topic.to_owned()), Arc::new(|_, key: &K| Ok(key.clone())))
+        self.repartition(RepartitionTarget::Named(topic.to_owned()), Arc::new(|_, key: &K| Ok(key.clone())))
     }
 }
 
@@ -154,7 +154,7 @@ type Rekey<V, K, G> = Arc<dyn Fn(&V, &K) -> Result<G, String> + Send + Sync>;
 struct Repartition<V, K, G> {
     blueprint: Arc<dyn Blueprint<V, K>>,
     rekey: Rekey<V, K, G>,
-    hop: usize,
+    depth: usize,
 }
 
 impl<V: Data, K: Send + 'static, G: Data> Forwarder for Repartition<V, K, G> {
@@ -165,7 +165,7 @@ impl<V: Data, K: Send + 'static, G: Data> Forwarder for Repartition<V, K, G> {
         let topic = stage.outbox.topic(to)?;
         let (to, rekey) = (to.to_owned(), Arc::clone(&self.rekey));
         let origin = StreamOrigin::Agent(StageMode::Live(Arc::clone(&stage)));
-        let mut stream = Stream::from_blueprint(Arc::clone(&self.blueprint), origin, self.hop);
+        let mut stream = Stream::from_blueprint(Arc::clone(&self.blueprint), origin, self.depth);
         Ok(Box::pin(async move {
             while let Some(item) = stream.next_item().await {
                 let key =

@@ -83,7 +83,7 @@ impl TaskRun {
             let tables: Vec<_> = stage.tables.iter().filter_map(|name| start.tables.get(name)).cloned().collect();
             let live = Arc::new(RunningStage {
                 agent: Arc::clone(&stage.agent),
-                hop: stage.hop,
+                depth: stage.depth,
                 inputs: subscribers.get(index).cloned().unwrap_or_default(),
                 cursor: Cursor::new(Arc::clone(&run.control), starts, stream_time),
                 outbox: Arc::clone(&start.outbox),
