@@ -2,13 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[cfg(any(feature = "sled", feature = "fjall"))]
 mod broken;
-#[cfg(any(feature = "sled", feature = "fjall"))]
 mod kill;
 #[cfg(any(feature = "sled", feature = "fjall"))]
 mod mended;
-#[cfg(any(feature = "sled", feature = "fjall"))]
 mod model;
 
 use std::collections::BTreeMap;
