@@ -184,12 +184,12 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
     /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.start_worker()?;
     /// driver.send_with("numbers", &"a".to_owned(), &21, |message| message.partition(0))?;
     /// driver.commit();
-    /// assert_eq!(driver.committed("numbers")?.get(&0), Some(&1));
+    /// assert_eq!(driver.committed("numbers")?.get(&0), Some(&Offset(1)));
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
     pub fn commit(&mut self) {
@@ -252,13 +252,13 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
     /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// let worker = driver.start_worker()?;
     /// driver.send_with("numbers", &"a".to_owned(), &21, |message| message.partition(0))?;
     /// driver.run_until_idle();
     /// driver.stop(worker)?;
-    /// assert_eq!(driver.committed("numbers")?.get(&0), Some(&1));
+    /// assert_eq!(driver.committed("numbers")?.get(&0), Some(&Offset(1)));
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
     pub fn stop(&mut self, worker: WorkerId) -> Result<(), Error> {
