@@ -7,11 +7,11 @@ use super::value::{SettingValue, choices};
 choices! {
     /// The store of tables.
     StoreKind {
-    /// No store on disk: tables are in memory and are restored from their changelogs at every start.
+        /// No store on disk: tables are in memory and are restored from their changelogs at every start.
         Memory = "memory://",
-    /// The sled engine.
+        /// The sled engine.
         Sled = "sled://",
-    /// The fjall engine, for tables larger than memory.
+        /// The fjall engine, for tables larger than memory.
         Fjall = "fjall://",
     } form "`memory://`, `sled://`, `fjall://`"
 }

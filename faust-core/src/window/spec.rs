@@ -15,8 +15,8 @@ const DEFAULT_EXPIRES_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The kind, size and expiry of windows.
 ///
-/// Windows of both kinds start at multiples of the step, counted from the Unix epoch. An event belongs to every window that contains
-/// its timestamp: to one if windows tumble, to about size / step if they hop.
+/// Windows of both kinds start at multiples of the step, counted from the Unix epoch. An event belongs to every window
+/// that contains its timestamp: to one if windows tumble, to about size / step if they hop.
 ///
 /// A timestamp less than one size away from the limits of `i64` is treated as the nearest one that is not, so that
 /// every timestamp has windows. (The limits are 292 million years away, but a message may carry any timestamp.)
