@@ -179,6 +179,19 @@ impl Batch {
         Ok(records.iter().all(|record| record.key.is_some()))
     }
 
+    /// Returns true if `accepts` returns true for the timestamp of every record. Of a compressed batch, only the header's
+    /// two timestamps are checked: those of the first record and the highest.
+    ///
+    /// # Errors
+    /// `InvalidRecord` if the records cannot be parsed.
+    pub(crate) fn all_timestamps(&self, accepts: impl Fn(i64) -> bool) -> Result<bool, ErrorCode> {
+        if self.header.is_compressed() {
+            return Ok(accepts(self.header.base_timestamp) && accepts(self.header.max_timestamp));
+        }
+        let records = raw::walk(&self.header, &self.bytes).ok_or(ErrorCode::InvalidRecord)?;
+        Ok(records.iter().all(|record| accepts(record.timestamp)))
+    }
+
     /// Returns the batch with `now_ms` as the timestamp of every record, for `message.timestamp.type=LogAppendTime`.
     pub(crate) fn with_append_time(&self, now_ms: i64) -> Self {
         let mut bytes = self.bytes.to_vec();

@@ -41,6 +41,9 @@ pub enum ErrorCode {
     /// The group is rebalancing; the member must rejoin.
     #[error("rebalance in progress")]
     RebalanceInProgress = 27,
+    /// A timestamp is outside the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.
+    #[error("invalid timestamp")]
+    InvalidTimestamp = 32,
     /// The broker does not support this request or this version of it.
     #[error("unsupported version")]
     UnsupportedVersion = 35,

@@ -17,6 +17,8 @@ pub(crate) struct TopicConfig {
     pub(crate) max_message_bytes: usize,
     /// True if records get the broker's time as their timestamp (`LogAppendTime`).
     pub(crate) append_time: bool,
+    /// Limits of the timestamps that producers set.
+    pub(crate) timestamps: TimestampLimits,
 }
 
 /// Settings of a topic's compaction.
@@ -30,6 +32,23 @@ pub(crate) struct CompactionConfig {
     pub(crate) max_lag_ms: i64,
     /// Fraction of the bytes that must be dirty before a log is compacted.
     pub(crate) min_dirty_ratio: f64,
+}
+
+/// Limits of the timestamps that producers set, relative to the broker's clock (KIP-937).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimestampLimits {
+    /// Maximum time before the broker's clock, in milliseconds.
+    pub(crate) before_ms: i64,
+    /// Maximum time after the broker's clock, in milliseconds.
+    pub(crate) after_ms: i64,
+}
+
+impl TimestampLimits {
+    /// Returns true if a broker at `now_ms` accepts this timestamp. As in Kafka, -1 means that there is none.
+    pub(crate) fn accept(self, timestamp: i64, now_ms: i64) -> bool {
+        let after = timestamp.saturating_sub(now_ms);
+        timestamp == -1 || (after <= self.after_ms && after.saturating_neg() <= self.before_ms)
+    }
 }
 
 /// A topic configuration key.
@@ -137,6 +156,10 @@ impl TopicConfig {
             compaction: policy.contains("compact").then_some(compaction),
             max_message_bytes: usize::try_from(number("max.message.bytes")).unwrap_or(usize::MAX),
             append_time: value(configs, "message.timestamp.type") == "LogAppendTime",
+            timestamps: TimestampLimits {
+                before_ms: number("message.timestamp.before.max.ms"),
+                after_ms: number("message.timestamp.after.max.ms"),
+            },
         }
     }
 }
@@ -155,6 +178,21 @@ mod tests {
     fn every_default_is_valid() {
         for key in TOPIC_CONFIGS {
             assert_eq!(check(key.name, key.default), Ok(()));
+        }
+    }
+
+    #[test]
+    fn timestamps_are_limited_on_both_sides() {
+        let limits = TimestampLimits { before_ms: 10, after_ms: 5 };
+        let accepted: Vec<_> = (80..120).filter(|time| limits.accept(*time, 100)).collect();
+        assert_eq!(accepted, (90..=105).collect::<Vec<_>>());
+        assert!(limits.accept(-1, 100), "a record without a timestamp");
+        let defaults = TopicConfig::new(&BTreeMap::new()).timestamps;
+        let now = 1_700_000_000_000;
+        for (time, expected) in
+            [(0, true), (-2, true), (i64::MIN, true), (now + 3_600_000, true), (now + 3_600_001, false), (i64::MAX, false)]
+        {
+            assert_eq!(defaults.accept(time, now), expected, "{time}");
         }
     }
 

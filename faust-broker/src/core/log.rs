@@ -146,6 +146,10 @@ impl Log {
         if config.compaction.is_some() && !batch.has_keys()? {
             return Err(ErrorCode::InvalidRecord);
         }
+        let accepts = |timestamp| config.timestamps.accept(timestamp, now_ms);
+        if !config.append_time && !batch.all_timestamps(accepts)? {
+            return Err(ErrorCode::InvalidTimestamp);
+        }
         if let Some(written) = self.producers.check(batch.header())? {
             let last_offset = written.base_offset + i64::from(batch.header().last_offset_delta);
             let (base_offset, log_start) = (written.base_offset, self.start);

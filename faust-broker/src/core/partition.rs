@@ -10,8 +10,8 @@ impl Broker {
     /// Appends a batch.
     ///
     /// # Errors
-    /// `UnknownTopicOrPartition`, `MessageTooLarge`, `OutOfOrderSequence`, `InvalidProducerEpoch`, `StorageError`;
-    /// `InvalidRecord` for a transactional batch, and for a record without a key if the topic is compacted.
+    /// `UnknownTopicOrPartition`, `MessageTooLarge`, `InvalidTimestamp`, `OutOfOrderSequence`, `InvalidProducerEpoch`,
+    /// `StorageError`; `InvalidRecord` for a transactional batch, and for a record without a key if the topic is compacted.
     pub fn append(&mut self, topic: &str, partition: i32, batch: &Batch, now_ms: i64) -> Result<Appended, ErrorCode> {
         if batch.header().is_transactional() {
             return Err(ErrorCode::InvalidRecord);

@@ -146,6 +146,20 @@ fn a_batch_over_the_limit_is_rejected() {
 }
 
 #[test]
+fn timestamps_outside_the_limits_are_rejected_with_the_whole_batch() {
+    let limits = [("message.timestamp.before.max.ms", "10"), ("message.timestamp.after.max.ms", "5")];
+    let mut broker = broker(&limits);
+    for (times, is_accepted) in [([100, 90], true), ([100, 89], false), ([105, 100], true), ([100, 106], false)] {
+        let result = broker.append("t", 0, &batch(&times), 100).map(drop);
+        assert_eq!(result, if is_accepted { Ok(()) } else { Err(ErrorCode::InvalidTimestamp) }, "{times:?}");
+    }
+    assert_eq!(broker.find_offset("t", 0, OffsetSpec::Latest).unwrap().offset, 4);
+    let append_time = [("message.timestamp.type", "LogAppendTime"), ("message.timestamp.after.max.ms", "5")];
+    let mut broker = self::broker(&append_time);
+    assert!(broker.append("t", 0, &batch(&[1_000]), 100).is_ok(), "the timestamp is replaced by the broker's");
+}
+
+#[test]
 fn a_retried_batch_returns_its_first_offset() {
     let mut broker = broker(&[]);
     append(&mut broker, &[0]);

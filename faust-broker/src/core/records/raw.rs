@@ -11,7 +11,7 @@ pub(crate) struct RawRecord<'a> {
     pub(crate) offset: i64,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) is_tombstone: bool,
-    timestamp: i64,
+    pub(crate) timestamp: i64,
     attributes: u8,
     /// The bytes from the offset on, which do not depend on the batch's base timestamp.
     tail: &'a [u8],
