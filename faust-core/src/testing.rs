@@ -26,3 +26,4 @@ pub use self::driver::{START, TestDriver, WorkerId};
 pub use self::examples::{count, double};
 pub use self::table::{TestTable, TestWindowedTable};
 pub use self::topics::TestMessage;
+pub use crate::transport::memory::{ClusterFault, FaultProfile};

@@ -189,9 +189,14 @@ mod tests {
         assert!(limits.accept(-1, 100), "a record without a timestamp");
         let defaults = TopicConfig::new(&BTreeMap::new()).timestamps;
         let now = 1_700_000_000_000;
-        for (time, expected) in
-            [(0, true), (-2, true), (i64::MIN, true), (now + 3_600_000, true), (now + 3_600_001, false), (i64::MAX, false)]
-        {
+        for (time, expected) in [
+            (0, true),
+            (-2, true),
+            (i64::MIN, true),
+            (now + 3_600_000, true),
+            (now + 3_600_001, false),
+            (i64::MAX, false),
+        ] {
             assert_eq!(defaults.accept(time, now), expected, "{time}");
         }
     }

@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::stage::outbox::Outbox;
 use crate::table_state::TableValue;
 use crate::time::{Timestamp, millis};
-use crate::transport::memory::MemoryCluster;
-use crate::transport::{TopicPartition, Transport};
+use crate::transport::TopicPartition;
+use crate::transport::memory::{GroupTimeouts, MemoryCluster};
 use crate::worker::{Status, Worker};
 
 /// An app under test, with its own Kafka and clock.
@@ -86,8 +86,10 @@ impl TestDriver {
         let runtime = runtime.map_err(|error| Error::Misuse(format!("the test driver needs a runtime: {error}")))?;
         let start = runtime.block_on(async { Instant::now() });
         let clock = move || Timestamp(START.0 + millis(start.elapsed()));
-        let cluster = MemoryCluster::new(seed, app.settings().broker_session_timeout, clock);
-        let outbox = Outbox::new(cluster.sink()?, Arc::default(), String::new());
+        let settings = app.settings();
+        let timeouts = GroupTimeouts::new(settings.broker_session_timeout, settings.broker_rebalance_timeout);
+        let cluster = MemoryCluster::new(seed, timeouts, clock);
+        let outbox = Outbox::new(cluster.reliable_sink(), Arc::default(), String::new());
         let disks = Disks::new(&app);
         Ok(Self { workers: Vec::new(), disks, app, cluster, outbox, runtime })
     }
@@ -349,6 +351,32 @@ impl TestDriver {
             self.disks.free(worker.0);
         }
         self.run_until_idle();
+    }
+
+    /// Lets the group expel a worker, as if its heartbeats had not arrived: other workers take its partitions over at once.
+    /// The worker continues; it learns of it after `delay`, drops what it has not committed, and joins again. Returns
+    /// `false` if the worker does not run, or is expelled already.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # use std::time::Duration;
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("numbers", 2)?;
+    /// let (first, second) = (driver.start_worker()?, driver.start_worker()?);
+    /// assert!(driver.expel(first, Duration::from_secs(1)));
+    /// driver.run_until_idle();
+    /// assert_eq!(driver.assignment(second).len(), 2);
+    /// assert_eq!(driver.assignment(first).len(), 1, "it does not know yet");
+    /// driver.advance(Duration::from_secs(1));
+    /// assert_eq!((driver.assignment(first).len(), driver.assignment(second).len()), (1, 1));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
+    pub fn expel(&mut self, worker: WorkerId, delay: Duration) -> bool {
+        let Some(Some(_)) = self.workers.get(worker.0) else { return false };
+        let before = self.workers.iter().take(worker.0).flatten().count();
+        let _inside = self.runtime.enter();
+        self.cluster.expel(before, delay)
     }
 
     /// Runs all workers for this many turns of the scheduler, without time passing. A test can thus crash a worker in

@@ -71,6 +71,25 @@ impl TestDriver {
         self.send_with(topic, key, value, |message| message)
     }
 
+    /// Deletes a topic with all its messages. A topic that does not exist is ignored.
+    ///
+    /// # Errors
+    /// Never fails at present.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("prices", 1)?;
+    /// driver.delete_topic("prices")?;
+    /// assert!(driver.messages("prices").is_err());
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
+    pub fn delete_topic(&mut self, topic: &str) -> Result<(), Error> {
+        let deleted = self.cluster.admin()?.delete(vec![topic.to_owned()]).now_or_never();
+        Ok(deleted.unwrap_or(Ok(()))?)
+    }
+
     /// Sends a message to a topic with a given partition, timestamp or headers.
     ///
     /// # Errors

@@ -1,10 +1,13 @@
 //! The transport of the test driver: the broker's core in this process, without a socket, thread or clock of its own.
 
+mod faults;
 mod member;
 mod cluster;
 mod queue;
 mod group;
 mod reader;
+mod producer;
 mod sink;
 mod adapter;
-pub use self::cluster::MemoryCluster;
+pub use self::cluster::{GroupTimeouts, MemoryCluster};
+pub use self::faults::{ClusterFault, FaultProfile};

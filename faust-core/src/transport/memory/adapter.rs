@@ -21,6 +21,11 @@ use crate::transport::port::{
 };
 
 impl MemoryCluster {
+    /// Opens a producer that the cluster's faults do not concern.
+    pub(crate) fn reliable_sink(&self) -> Arc<dyn Sink> {
+        Arc::new(MemorySink::new(self.clone(), false))
+    }
+
     fn queues(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Vec<MemoryQueue>, TransportError> {
         let queue = |(partition, start)| {
             let offset = match start {
@@ -47,7 +52,7 @@ impl Transport for MemoryCluster {
     }
 
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {
-        Ok(Arc::new(MemorySink::new(self.clone())))
+        Ok(Arc::new(MemorySink::new(self.clone(), true)))
     }
 
     fn admin(&self) -> Result<Arc<dyn Admin>, TransportError> {

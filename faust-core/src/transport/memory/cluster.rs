@@ -8,6 +8,7 @@ use std::time::Duration;
 use faust_broker::core::{Broker, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit};
 use tokio::sync::watch;
 
+use super::faults::{ClusterFault, FaultProfile, Faults};
 use super::member::Member;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::message::Offset;
@@ -28,7 +29,24 @@ pub(super) struct Inner {
     /// The current handling of commits, watched by the commits that are held.
     pub(super) commits: watch::Sender<Commits>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
-    pub(super) session_timeout: Duration,
+    pub(super) timeouts: GroupTimeouts,
+}
+
+/// The timeouts of the members of a cluster's groups.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct GroupTimeouts {
+    /// Time after which a crashed member is removed.
+    pub session: Duration,
+    /// Maximum time for which an impatient rebalance waits for a member ([`ClusterFault::ImpatientRebalance`]).
+    pub rebalance: Duration,
+}
+
+impl GroupTimeouts {
+    /// Creates the timeouts.
+    pub fn new(session: Duration, rebalance: Duration) -> Self {
+        Self { session, rebalance }
+    }
 }
 
 /// The handling of commits.
@@ -45,6 +63,9 @@ pub(super) struct State {
     pub(super) broker: Broker,
     pub(super) members: BTreeMap<u64, Member>,
     pub(super) next_member: u64,
+    /// The generation of each group: the number of its rebalances.
+    pub(super) generations: BTreeMap<String, u64>,
+    pub(super) faults: Faults,
     /// Wakers of the tasks that wait for messages.
     pub(super) wakers: Vec<Waker>,
     /// Number of operations so far, from which a driver detects that the cluster is idle.
@@ -56,12 +77,14 @@ pub(super) struct State {
 }
 
 impl MemoryCluster {
-    /// Creates an empty cluster with the time of `clock`. It removes a crashed member after `session_timeout`.
-    pub fn new(seed: u64, session_timeout: Duration, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+    /// Creates an empty cluster with the time of `clock`, without faults.
+    pub fn new(seed: u64, timeouts: GroupTimeouts, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let state = State {
             broker: Broker::new(CoreConfig::seeded(seed)),
             members: BTreeMap::new(),
             next_member: 0,
+            generations: BTreeMap::new(),
+            faults: Faults::seeded(seed),
             wakers: Vec::new(),
             activity: 0,
             held: None,
@@ -72,7 +95,7 @@ impl MemoryCluster {
             rebalancing: tokio::sync::Mutex::new(()),
             commits: watch::Sender::new(Commits::Answered),
             clock: Box::new(clock),
-            session_timeout,
+            timeouts,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -80,6 +103,16 @@ impl MemoryCluster {
     /// Returns a number that increases with every operation.
     pub fn activity(&self) -> u64 {
         self.state().activity
+    }
+
+    /// Sets the faults that the cluster shows from now on.
+    pub fn set_faults(&self, profile: FaultProfile) {
+        self.state().faults.set(profile);
+    }
+
+    /// Returns how often each fault has occurred, and had an effect, since the cluster was created.
+    pub fn fault_counts(&self) -> BTreeMap<ClusterFault, u64> {
+        self.state().faults.counts().clone()
     }
 
     /// Holds the acknowledgements of messages until [`release_deliveries`](Self::release_deliveries) is called. The
@@ -145,9 +178,21 @@ impl State {
     pub(super) fn commit(
         &mut self,
         group: &str,
-        offsets: BTreeMap<TopicPartition, Committed>,
+        mut offsets: BTreeMap<TopicPartition, Committed>,
         now: Timestamp,
     ) -> Result<(), TransportError> {
+        let what = format!("commit of group `{group}`");
+        let mut answer = Ok(());
+        if offsets.len() > 1 && self.faults.occurs(ClusterFault::PartialCommit) {
+            let refused = offsets.keys().nth(self.faults.below(offsets.len())).cloned();
+            if let Some(refused) = refused {
+                offsets.remove(&refused);
+                answer = Err(TransportError::retriable(&*what, format!("{refused} was refused")));
+            }
+        }
+        if self.faults.occurs(ClusterFault::LostCommitAnswer) {
+            answer = Err(TransportError::retriable(&*what, "no answer"));
+        }
         let offsets = offsets.into_iter().map(|(partition, committed)| OffsetToCommit {
             topic: partition.topic.to_string(),
             partition: partition.partition,
@@ -156,7 +201,6 @@ impl State {
             metadata: committed.metadata,
         });
         // Membership is managed by this transport: for the core, the commit comes from a client outside the group.
-        let what = format!("commit of group `{group}`");
         let results = self.broker.commit_offsets(
             group,
             &MemberRef { generation: -1, ..MemberRef::default() },
@@ -164,13 +208,16 @@ impl State {
             now.0,
         );
         let results = results.map_err(|code| refused(&what, code))?;
-        results.into_iter().collect::<Result<Vec<_>, _>>().map(drop).map_err(|code| refused(&what, code))
+        results.into_iter().collect::<Result<Vec<_>, _>>().map_err(|code| refused(&what, code))?;
+        answer
     }
 }
 
 pub(super) fn refused(what: &str, code: ErrorCode) -> TransportError {
     let kind = match code {
         ErrorCode::OffsetOutOfRange => TransportErrorKind::OffsetOutOfRange,
+        // The topic may be created again, as in the Kafka adapter.
+        ErrorCode::UnknownTopicOrPartition => TransportErrorKind::Retriable,
         _ => TransportErrorKind::Fatal,
     };
     TransportError { what: what.to_owned(), why: format!("{code:?}"), kind }

@@ -1,14 +1,17 @@
-//! Consumer groups of the in-memory cluster: the range assignor, eager rebalances, and members that leave or crash.
+//! Consumer groups of the in-memory cluster: the range assignor, eager and incremental rebalances, and members that
+//! leave, crash or are expelled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use faust_broker::core::OffsetSpec;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
 use super::cluster::{Commits, MemoryCluster, State};
+use super::faults::ClusterFault;
 use super::member::Member;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::port::{Assigned, Committed, Group, GroupListener, Subscription, TopicPartition};
@@ -31,7 +34,10 @@ impl Membership {
         state.next_member += 1;
         state.active();
         let group = subscription.group.clone();
-        state.members.insert(id, Member { subscription, listener, assigned: Vec::new(), crashed: false });
+        state.members.insert(
+            id,
+            Member { subscription, listener, assigned: Vec::new(), generation: 0, crashed: false, expelled: false },
+        );
         drop(state);
         tokio::spawn(rebalance(cluster.clone(), group.clone()));
         Arc::new(Self { cluster: cluster.clone(), group, id, abandoned: AtomicBool::new(false) })
@@ -41,18 +47,26 @@ impl Membership {
         let now = self.cluster.time();
         let mut state = self.cluster.state();
         state.active();
-        match offsets.keys().find(|partition| !self.owns(&state, partition)) {
-            Some(partition) => Err(TransportError {
+        if let Some(partition) = offsets.keys().find(|partition| !self.owns(&state, partition))
+            && !(self.is_current(&state) && state.faults.occurs(ClusterFault::CommitByFormerOwner))
+        {
+            return Err(TransportError {
                 what: format!("commit of group `{}`", self.group),
                 why: format!("{partition} is not assigned to this member"),
                 kind: TransportErrorKind::Rebalanced,
-            }),
-            None => state.commit(&self.group, offsets, now),
+            });
         }
+        state.commit(&self.group, offsets, now)
     }
 
     fn owns(&self, state: &State, partition: &TopicPartition) -> bool {
         state.members.get(&self.id).is_some_and(|member| !member.crashed && member.assigned.contains(partition))
+    }
+
+    /// Returns whether the member belongs to the current generation of its group.
+    fn is_current(&self, state: &State) -> bool {
+        let current = state.generations.get(&self.group);
+        state.members.get(&self.id).is_some_and(|member| !member.crashed && Some(&member.generation) == current)
     }
 }
 
@@ -81,7 +95,9 @@ impl Group for Membership {
     fn leave(&self) -> BoxFuture<'_, ()> {
         async move {
             let turn = self.cluster.inner.rebalancing.lock().await;
-            revoke(&self.cluster, &[self.id]).await;
+            let mut own = owned(&self.cluster.state(), &self.group);
+            own.retain(|id, _| *id == self.id);
+            revoke(&self.cluster, own).await;
             self.cluster.state().members.remove(&self.id);
             drop(turn);
             if !self.abandoned.swap(true, Ordering::AcqRel) {
@@ -103,51 +119,123 @@ impl Group for Membership {
         drop(state);
         let (cluster, group, id) = (self.cluster.clone(), self.group.clone(), self.id);
         tokio::spawn(async move {
-            tokio::time::sleep(cluster.inner.session_timeout).await;
+            tokio::time::sleep(cluster.inner.timeouts.session).await;
             cluster.state().members.remove(&id);
             rebalance(cluster, group).await;
         });
     }
 }
 
-/// Revokes all partitions of these members and waits until they have released them.
-async fn revoke(cluster: &MemoryCluster, members: &[u64]) {
-    let waits: Vec<_> = {
+impl MemoryCluster {
+    /// Expels a member, the `index`-th of those that are alive, as if its heartbeats had not arrived: the others take its
+    /// partitions over at once. It learns of it after `delay`, loses its partitions, and joins again. Returns whether
+    /// there is such a member. Must be called within the runtime.
+    pub(crate) fn expel(&self, index: usize, delay: Duration) -> bool {
+        let mut state = self.state();
+        state.active();
+        let mut alive = state.members.iter_mut().filter(|(_, member)| !member.crashed);
+        let Some((&id, member)) = alive.nth(index).filter(|(_, member)| !member.expelled) else { return false };
+        member.expelled = true;
+        member.generation = 0;
+        let (lost, listener) = (std::mem::take(&mut member.assigned), Arc::clone(&member.listener));
+        let group = member.group().to_owned();
+        state.faults.caused(ClusterFault::ExpelledMember);
+        drop(state);
+        tokio::spawn(rebalance(self.clone(), group.clone()));
+        let cluster = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            listener.revoked(lost, true).await;
+            if let Some(member) = cluster.state().members.get_mut(&id) {
+                member.expelled = false;
+            }
+            rebalance(cluster, group).await;
+        });
+        true
+    }
+}
+
+/// Partitions by the member that owns them, or is to own them.
+type Assignments = BTreeMap<u64, Vec<TopicPartition>>;
+
+/// Revokes these partitions, and waits until the members have released them, unless the cluster is impatient. The
+/// partitions are taken from the members in any case.
+async fn revoke(cluster: &MemoryCluster, revoked: Assignments) {
+    let (waits, patience): (Vec<_>, _) = {
         let mut state = cluster.state();
         state.active();
-        let held = members.iter().filter_map(|id| state.members.get(id));
-        let held = held.filter(|member| !member.crashed && !member.assigned.is_empty());
-        held.map(|member| member.listener.revoked(member.assigned.clone(), false)).collect()
+        let held = revoked.iter().filter_map(|(id, partitions)| Some((state.members.get(id)?, partitions)));
+        let held = held.filter(|(member, partitions)| !member.crashed && !partitions.is_empty());
+        let waits = held.map(|(member, partitions)| member.listener.revoked(partitions.clone(), false)).collect();
+        let patience = state
+            .faults
+            .draw(ClusterFault::ImpatientRebalance)
+            .then(|| state.faults.short_time(cluster.inner.timeouts.rebalance));
+        (waits, patience)
     };
-    join_all(waits).await;
+    let released = join_all(waits);
+    match patience {
+        Some(patience) => {
+            if tokio::time::timeout(patience, released).await.is_err() {
+                cluster.state().faults.caused(ClusterFault::ImpatientRebalance);
+            }
+        }
+        None => _ = released.await,
+    }
     let mut state = cluster.state();
-    for id in members {
-        if let Some(member) = state.members.get_mut(id) {
-            member.assigned.clear();
+    for (id, partitions) in revoked {
+        if let Some(member) = state.members.get_mut(&id) {
+            member.assigned.retain(|partition| !partitions.contains(partition));
         }
     }
     state.active();
 }
 
-/// Revokes all partitions of the group and assigns them again.
+/// Takes the partitions of members away, and assigns all partitions of the group anew: all of them in an eager
+/// rebalance, only those that move in an incremental one.
 async fn rebalance(cluster: MemoryCluster, group: String) {
     let _turn = cluster.inner.rebalancing.lock().await;
-    let of_group = |state: &State| -> Vec<u64> {
-        state.members.iter().filter(|(_, member)| member.group() == group).map(|(id, _)| *id).collect()
+    let is_incremental = {
+        let mut state = cluster.state();
+        let has_owners = owned(&state, &group).values().any(|partitions| !partitions.is_empty());
+        has_owners && state.faults.occurs(ClusterFault::IncrementalRebalance)
     };
-    let members = of_group(&cluster.state());
-    revoke(&cluster, &members).await;
+    if !is_incremental {
+        let all = owned(&cluster.state(), &group);
+        revoke(&cluster, all).await;
+    }
+    // Members may join or leave while others release their partitions. A member that has crashed still counts: its
+    // session has not timed out.
+    let target = loop {
+        let target = range(&cluster.state(), &group);
+        let mut moving = owned(&cluster.state(), &group);
+        for (id, partitions) in &mut moving {
+            partitions.retain(|partition| !target.get(id).is_some_and(|to| to.contains(partition)));
+        }
+        moving.retain(|_, partitions| !partitions.is_empty());
+        if moving.is_empty() {
+            break target;
+        }
+        revoke(&cluster, moving).await;
+    };
+    assign(&cluster, &group, target);
+}
+
+/// Assigns to each member the partitions that it does not own yet, in a new generation of the group.
+fn assign(cluster: &MemoryCluster, group: &str, target: Assignments) {
     let mut state = cluster.state();
-    // A member that has crashed in the meantime still counts: its session has not timed out.
-    let members = of_group(&state);
-    let assignments = range(&state, &members);
+    let generation = state.generations.entry(group.to_owned()).or_default();
+    *generation += 1;
+    let generation = *generation;
     let mut calls = Vec::new();
-    for (id, partitions) in assignments {
-        let given: Vec<_> =
-            partitions.iter().filter_map(|partition| give(&cluster, &state, &group, partition)).collect();
+    for (id, partitions) in target {
+        let Some(member) = state.members.get(&id) else { continue };
+        let added = partitions.iter().filter(|partition| !member.assigned.contains(partition));
+        let given: Vec<_> = added.filter_map(|partition| give(cluster, &state, group, partition)).collect();
         let Some(member) = state.members.get_mut(&id) else { continue };
         member.assigned = partitions;
         if !member.crashed {
+            member.generation = generation;
             calls.push((Arc::clone(&member.listener), given));
         }
     }
@@ -156,10 +244,17 @@ async fn rebalance(cluster: MemoryCluster, group: String) {
     calls.into_iter().for_each(|(listener, given)| listener.assigned(given));
 }
 
+/// Returns the partitions that the members of the group own.
+fn owned(state: &State, group: &str) -> Assignments {
+    let of_group = state.members.iter().filter(|(_, member)| member.group() == group && !member.expelled);
+    of_group.map(|(id, member)| (*id, member.assigned.clone())).collect()
+}
+
 /// Assigns partitions like Kafka's range assignor: each member gets a contiguous range of each topic's partitions, and
 /// the first members get one partition more if the number is not divisible.
-fn range(state: &State, members: &[u64]) -> BTreeMap<u64, Vec<TopicPartition>> {
-    let mut assignments: BTreeMap<u64, Vec<TopicPartition>> = members.iter().map(|id| (*id, Vec::new())).collect();
+fn range(state: &State, group: &str) -> Assignments {
+    let members: Vec<u64> = owned(state, group).into_keys().collect();
+    let mut assignments: Assignments = members.iter().map(|id| (*id, Vec::new())).collect();
     for (topic, count) in state.topics() {
         let topic: Arc<str> = topic.into();
         let subscribes =
@@ -183,6 +278,6 @@ fn give(cluster: &MemoryCluster, state: &State, group: &str, partition: &TopicPa
         Some(committed) => committed.offset,
         None => state.end(partition, OffsetSpec::Earliest).ok()?,
     };
-    let queue = super::queue::MemoryQueue::new(cluster.clone(), partition.clone(), start);
+    let queue = super::queue::MemoryQueue::new(cluster.clone(), partition.clone(), start).of_group();
     Some(Assigned { partition: partition.clone(), committed, start, queue: Box::new(queue) })
 }

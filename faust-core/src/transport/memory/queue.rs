@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use faust_broker::core::batch::Header;
-use faust_broker::core::{ErrorCode, records};
+use faust_broker::core::{ErrorCode, OffsetSpec, records};
 
 use super::cluster::{MemoryCluster, refused};
-use crate::error::TransportError;
+use super::faults::ClusterFault;
+use crate::error::{TransportError, TransportErrorKind};
 use crate::message::{Headers, Offset, OwnedMessage, RawMessage};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 use crate::transport::port::{PartitionQueue, TopicPartition};
 
 /// Maximum number of bytes read from the log at a time.
@@ -21,11 +23,49 @@ pub(super) struct MemoryQueue {
     position: Offset,
     buffer: VecDeque<OwnedMessage>,
     at_end: bool,
+    /// The queue belongs to a member of a group. Others are not refused: a restore would end its worker, as it should.
+    of_group: bool,
+    /// Time since when the topic has not existed.
+    missing_since: Option<Timestamp>,
 }
 
+/// Time after which librdkafka reports that a topic does not exist (`topic.metadata.propagation.max.ms`). Until then, it
+/// looks for the topic.
+const MISSING: Duration = Duration::from_secs(30);
+
 impl MemoryQueue {
+    /// Returns the error that occurs in a batch of `count` messages, and the number of messages before it.
+    fn fault(&self, count: usize) -> Option<(usize, TransportError)> {
+        if count < 2 {
+            return None;
+        }
+        let mut state = self.cluster.state();
+        let what = format!("reading {}", self.partition);
+        let error = if state.faults.occurs(ClusterFault::FetchError) {
+            TransportError::retriable(what, "the connection was lost")
+        } else if self.of_group && state.faults.occurs(ClusterFault::FetchRefused) {
+            TransportError::fatal(what, "the topic's authorization has failed")
+        } else {
+            return None;
+        };
+        state.active();
+        Some((state.faults.below(count), error))
+    }
+
     pub(super) fn new(cluster: MemoryCluster, partition: TopicPartition, position: Offset) -> Self {
-        Self { cluster, partition, position, buffer: VecDeque::new(), at_end: false }
+        Self {
+            cluster,
+            partition,
+            position,
+            buffer: VecDeque::new(),
+            at_end: false,
+            of_group: false,
+            missing_since: None,
+        }
+    }
+
+    pub(super) fn of_group(self) -> Self {
+        Self { of_group: true, ..self }
     }
 
     pub(super) fn partition(&self) -> &TopicPartition {
@@ -35,10 +75,27 @@ impl MemoryQueue {
     /// Reads the next chunk from the log. If there is none, registers the waker for the next message of any partition.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), ErrorCode> {
         self.at_end = false;
-        let mut state = self.cluster.state();
+        let cluster = self.cluster.clone();
+        let now = cluster.time();
+        let mut state = cluster.state();
         while self.buffer.is_empty() {
             let read = state.broker.read(&self.partition.topic, self.partition.partition, self.position.0, CHUNK);
-            let batches = read?.batches;
+            let batches = match read {
+                Ok(read) => read.batches,
+                Err(ErrorCode::UnknownTopicOrPartition) if !self.is_missing_for_good(now) => {
+                    state.wakers.push(cx.waker().clone());
+                    return Ok(());
+                }
+                // The client of a member resets its position, as with `auto.offset.reset=earliest`.
+                Err(ErrorCode::OffsetOutOfRange) if self.of_group => {
+                    let start =
+                        state.broker.find_offset(&self.partition.topic, self.partition.partition, OffsetSpec::Earliest);
+                    self.position = Offset(start?.offset);
+                    continue;
+                }
+                Err(code) => return Err(code),
+            };
+            self.missing_since = None;
             if batches.is_empty() {
                 state.wakers.push(cx.waker().clone());
                 break;
@@ -57,12 +114,33 @@ impl MemoryQueue {
         state.activity += u64::from(!self.at_end);
         Ok(())
     }
+
+    /// Notes that the topic does not exist, and returns whether this has lasted long enough to be reported. The reader is
+    /// woken at that time.
+    fn is_missing_for_good(&mut self, now: Timestamp) -> bool {
+        let Some(since) = self.missing_since else {
+            self.missing_since = Some(now);
+            let cluster = self.cluster.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(MISSING).await;
+                let wakers = std::mem::take(&mut cluster.state().wakers);
+                wakers.into_iter().for_each(std::task::Waker::wake);
+            });
+            return false;
+        };
+        let is_reported = now.0 - since.0 >= millis(MISSING);
+        if is_reported {
+            self.missing_since = None;
+        }
+        is_reported
+    }
 }
 
 fn message(record: records::Record) -> OwnedMessage {
     let mut headers = Headers::new();
     record.headers.into_iter().for_each(|(name, value)| headers.push(name, value));
-    let timestamp = Timestamp(record.timestamp);
+    // Like the Kafka adapter: librdkafka reports a negative number for a message without a timestamp.
+    let timestamp = Timestamp(record.timestamp.max(0));
     OwnedMessage { offset: Offset(record.offset), timestamp, key: record.key, payload: record.value, headers }
 }
 
@@ -85,8 +163,18 @@ impl PartitionQueue for MemoryQueue {
         if count == 0 {
             return Poll::Pending;
         }
-        self.buffer.drain(..count).for_each(|message| each(message.as_raw()));
-        Poll::Ready(Ok(count))
+        let fault = self.fault(count);
+        let passed = fault.as_ref().map_or(count, |(passed, _)| *passed);
+        self.buffer.drain(..passed).for_each(|message| each(message.as_raw()));
+        match fault {
+            None => Poll::Ready(Ok(count)),
+            Some((_, error)) => {
+                if error.kind == TransportErrorKind::Fatal {
+                    self.buffer.clear();
+                }
+                Poll::Ready(Err(error))
+            }
+        }
     }
 
     fn seek(&mut self, offset: Offset) -> Result<(), TransportError> {

@@ -10,18 +10,20 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
-use super::MemoryCluster;
+use super::{GroupTimeouts, MemoryCluster};
 use crate::error::{TransportError, TransportErrorKind};
 use crate::message::Offset;
 use crate::time::Timestamp;
 use crate::transport::Delivery;
+use crate::transport::memory::queue::MemoryQueue;
+use crate::transport::memory::{ClusterFault, FaultProfile};
 use crate::transport::port::*;
 
 const SESSION: Duration = Duration::from_secs(10);
 
 /// Creates a cluster with the topic `t` of two partitions.
 async fn cluster() -> MemoryCluster {
-    let cluster = MemoryCluster::new(1, SESSION, || Timestamp(0));
+    let cluster = MemoryCluster::new(1, GroupTimeouts::new(SESSION, SESSION), || Timestamp(0));
     create(&cluster).await;
     cluster
 }
@@ -196,4 +198,109 @@ async fn a_group_is_deleted_once_its_members_have_left() {
     cluster.delete_group("g").await.unwrap();
     cluster.delete_group("g").await.unwrap();
     assert_eq!((cluster.groups().await.unwrap(), committed(&cluster).await), (BTreeMap::new(), None));
+}
+
+async fn end(cluster: &MemoryCluster) -> i64 {
+    cluster.watermarks(vec![first()]).await.unwrap()[&first()].1.0
+}
+
+/// Commits one offset for both partitions, and returns the result and the number of partitions that were committed.
+async fn commit_both(cluster: &MemoryCluster, group: &Arc<dyn Group>) -> (Result<(), TransportErrorKind>, usize) {
+    let both = [0, 1].map(|partition| TopicPartition::new("t", partition));
+    let offset =
+        |partition: &TopicPartition| (partition.clone(), Committed { offset: Offset(1), metadata: String::new() });
+    let result = group.commit(both.iter().map(offset).collect()).await.map_err(|error| error.kind);
+    (result, cluster.committed("g", both.to_vec()).await.unwrap().len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partial_commit_and_a_lost_answer_are_errors_of_commits_that_take_effect() {
+    let cases = [(ClusterFault::PartialCommit, 1), (ClusterFault::LostCommitAnswer, 2)];
+    for (fault, accepted) in cases {
+        let cluster = cluster().await;
+        let group = member(&cluster).await;
+        cluster.set_faults(FaultProfile::default().with(fault, 1.0));
+        assert_eq!(commit_both(&cluster, &group).await, (Err(TransportErrorKind::Retriable), accepted), "{fault:?}");
+        assert_eq!(cluster.fault_counts(), BTreeMap::from([(fault, 1)]));
+        cluster.set_faults(FaultProfile::default());
+        assert_eq!(commit_both(&cluster, &group).await, (Ok(()), 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_owner_may_commit_while_it_belongs_to_the_generation() {
+    for (fault, is_accepted) in [(None, false), (Some(ClusterFault::CommitByFormerOwner), true)] {
+        let cluster = cluster().await;
+        let first = member(&cluster).await;
+        let second = Arc::new(Listener::default());
+        let subscription = Subscription { group: "g".to_owned(), topics: vec!["t".into()], partitions: 2 };
+        let _second = cluster.join(subscription, Arc::<Listener>::clone(&second)).unwrap();
+        while *second.0.lock().unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let profile = FaultProfile::default();
+        cluster.set_faults(fault.map_or(profile.clone(), |fault| profile.with(fault, 1.0)));
+        // The second member has taken over partition 1.
+        assert_eq!(commit_both(&cluster, &first).await.0.is_ok(), is_accepted);
+        // An expelled member is of no generation.
+        assert!(cluster.expel(0, SESSION));
+        assert_eq!(commit_both(&cluster, &first).await.0, Err(TransportErrorKind::Rebalanced));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_producer_keeps_the_order_of_a_partition_and_loses_what_it_holds_when_it_is_dropped() {
+    let (cluster, delivery) = (cluster().await, Delivery::with_offsets());
+    cluster.set_faults(FaultProfile::default().with(ClusterFault::SlowSend, 1.0));
+    let sink = cluster.sink().unwrap();
+    let topic = sink.topic("t").unwrap();
+    let send = |partition: i32, payload: &[u8]| {
+        let message = Outgoing { partition: Some(partition), payload: Some(payload), ..Outgoing::default() };
+        topic.try_send(&message, &delivery).unwrap();
+    };
+    (0..5u8).for_each(|n| send(0, &[n]));
+    assert_eq!((delivery.pending(), end(&cluster).await), (5, 0));
+    sink.flush(SESSION).await.unwrap();
+    assert_eq!((delivery.pending(), delivery.last_offset()), (0, Some(Offset(4))));
+    let mut queue = cluster.tail(vec![(first(), StartAt::Earliest)]).await.unwrap().remove(0);
+    let mut read: Vec<u8> = Vec::new();
+    let polled = queue.poll_batch(&mut Context::from_waker(Waker::noop()), 9, &mut |m| read.extend(m.payload.unwrap()));
+    assert!(polled.is_ready());
+    assert_eq!(read, [0, 1, 2, 3, 4]);
+    send(0, &[5]);
+    drop((topic, sink));
+    tokio::time::sleep(SESSION).await;
+    assert_eq!(end(&cluster).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_fail_with_and_without_effect() {
+    for (fault, stored) in [(ClusterFault::FailedSend, 0), (ClusterFault::LostSendAnswer, 1)] {
+        let (cluster, delivery) = (cluster().await, Delivery::new());
+        cluster.set_faults(FaultProfile::default().with(fault, 1.0));
+        fill(&cluster, 1, &delivery);
+        assert_eq!(delivery.all().await.unwrap_err().kind, TransportErrorKind::Retriable);
+        assert_eq!(end(&cluster).await, stored);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_continues_after_an_error_and_a_refusal_drops_the_rest_until_a_seek() {
+    for (fault, is_dropped) in [(ClusterFault::FetchError, false), (ClusterFault::FetchRefused, true)] {
+        let cluster = cluster().await;
+        fill(&cluster, 10, &Delivery::new());
+        let mut queue = MemoryQueue::new(cluster.clone(), first(), Offset(0)).of_group();
+        cluster.set_faults(FaultProfile::default().with(fault, 1.0));
+        let mut before = Vec::new();
+        let polled =
+            queue.poll_batch(&mut Context::from_waker(Waker::noop()), 100, &mut |read| before.push(read.offset));
+        assert!(matches!(polled, Poll::Ready(Err(_))) && before.len() < 10, "{fault:?}");
+        cluster.set_faults(FaultProfile::default());
+        let next = i64::try_from(before.len()).unwrap();
+        if is_dropped {
+            assert!(poll(&mut queue).is_none());
+            queue.seek(Offset(next)).unwrap();
+        }
+        assert_eq!(poll(&mut queue).unwrap().unwrap(), (next..10).collect::<Vec<_>>());
+    }
 }

@@ -1,0 +1,142 @@
+//! The messages that a producer of the in-memory cluster has accepted and not yet sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use faust_broker::core::{Batch, Producer as ProducerId, Record, records};
+
+use super::cluster::{MemoryCluster, refused};
+use super::faults::ClusterFault;
+use crate::error::TransportError;
+use crate::message::Offset;
+use crate::transport::delivery::Delivery;
+use crate::transport::port::TopicPartition;
+
+/// Maximum time for which a slow producer keeps messages of a partition.
+const MAX_DELAY: Duration = Duration::from_secs(3);
+
+/// A producer. It sends at once, unless the cluster makes it slow; the order within a partition is kept.
+pub(super) struct MemoryProducer {
+    cluster: MemoryCluster,
+    /// The cluster's faults do not concern the driver's own producer.
+    is_faulty: bool,
+    /// The messages of the partitions that are held up.
+    waiting: Mutex<Waiting>,
+}
+
+/// Messages by partition, in their order, each with its delivery.
+type Waiting = BTreeMap<TopicPartition, VecDeque<(Record, Arc<Delivery>)>>;
+
+impl MemoryProducer {
+    pub(super) fn new(cluster: MemoryCluster, is_faulty: bool) -> Arc<Self> {
+        Arc::new(Self { cluster, is_faulty, waiting: Mutex::default() })
+    }
+
+    pub(super) fn cluster(&self) -> &MemoryCluster {
+        &self.cluster
+    }
+
+    /// Sends a record, now or later. The delivery counts it.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        to: TopicPartition,
+        record: Record,
+        delivery: &Arc<Delivery>,
+    ) -> Result<(), TransportError> {
+        let mut waiting = self.waiting();
+        if let Some(queue) = waiting.get_mut(&to) {
+            delivery.sent();
+            queue.push_back((record, Arc::clone(delivery)));
+            return Ok(());
+        }
+        delivery.sent();
+        let Some(delay) = self.delay() else {
+            drop(waiting);
+            return match self.append(&to, record, delivery) {
+                // The driver's own messages fail at once, for its tests, and do not count.
+                Err(error) if !self.is_faulty => {
+                    delivery.done(Ok(None));
+                    Err(error)
+                }
+                // As with librdkafka, the brokers' refusal is known later.
+                Err(error) => {
+                    delivery.done(Err(error));
+                    Ok(())
+                }
+                Ok(()) => Ok(()),
+            };
+        };
+        waiting.insert(to.clone(), VecDeque::from([(record, Arc::clone(delivery))]));
+        drop(waiting);
+        // Weak: the messages that wait in the producer of a crashed worker are lost.
+        tokio::spawn(release(Arc::downgrade(self), to, delay));
+        Ok(())
+    }
+
+    /// Returns the number of messages that have not been sent yet.
+    pub(super) fn pending(&self) -> usize {
+        self.waiting().values().map(VecDeque::len).sum()
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        let mut state = self.cluster.state();
+        let is_slow = self.is_faulty && state.faults.occurs(ClusterFault::SlowSend);
+        is_slow.then(|| state.faults.short_time(MAX_DELAY))
+    }
+
+    /// Appends a record, which its delivery has counted, to the log, and reports the result to the delivery.
+    ///
+    /// # Errors
+    /// The cluster refuses the record. The delivery has not been told.
+    fn append(&self, to: &TopicPartition, record: Record, delivery: &Arc<Delivery>) -> Result<(), TransportError> {
+        let what = format!("send to topic `{}`", to.topic);
+        let timed_out = || Err(TransportError::retriable(what.clone(), "the message has timed out"));
+        let now = self.cluster.time();
+        let mut state = self.cluster.state();
+        if self.is_faulty && state.faults.occurs(ClusterFault::RefusedSend) {
+            return Err(TransportError::fatal(what, "the topic's authorization has failed"));
+        }
+        if self.is_faulty && state.faults.occurs(ClusterFault::FailedSend) {
+            drop(state);
+            delivery.done(timed_out());
+            return Ok(());
+        }
+        let batch =
+            records::encode(&[record], ProducerId::NONE).and_then(Batch::parse).map_err(|code| refused(&what, code))?;
+        let appended =
+            state.broker.append(&to.topic, to.partition, &batch, now.0).map_err(|code| refused(&what, code))?;
+        state.active();
+        let wakers = std::mem::take(&mut state.wakers);
+        let answer = if let Some(held) = &mut state.held {
+            held.push((Arc::clone(delivery), Offset(appended.base_offset)));
+            None
+        } else if self.is_faulty && state.faults.occurs(ClusterFault::LostSendAnswer) {
+            Some(timed_out())
+        } else {
+            Some(Ok(Some(Offset(appended.base_offset))))
+        };
+        drop(state);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        if let Some(answer) = answer {
+            delivery.done(answer);
+        }
+        Ok(())
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends the messages of a partition after a delay.
+async fn release(producer: Weak<MemoryProducer>, to: TopicPartition, delay: Duration) {
+    tokio::time::sleep(delay).await;
+    let Some(producer) = producer.upgrade() else { return };
+    let queue = producer.waiting().remove(&to).unwrap_or_default();
+    for (record, delivery) in queue {
+        if let Err(error) = producer.append(&to, record, &delivery) {
+            delivery.done(Err(error));
+        }
+    }
+}
