@@ -27,6 +27,13 @@ pub(crate) trait StoreSet: Send + Sync {
 
     /// Returns the number of databases that were found broken and set aside when this one was opened.
     fn set_aside(&self) -> u64;
+
+    /// Returns whether calls that may block are made on the caller's thread, and pending writes only by
+    /// [`StoreWriter::step`](super::StoreWriter::step). The test driver does so: with threads, the order of the effects would
+    /// depend on the system's clock.
+    fn is_stepped(&self) -> bool {
+        false
+    }
 }
 
 /// The keys and values of one table on one partition.

@@ -1,12 +1,11 @@
 //! The stores of a worker's tables, with their writer and their memory budget.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::config::Settings;
 use crate::error::Error;
-use crate::store::{PriorityGuard, Store, StoreError, StoreName, StoreSet, StoreWriter};
+use crate::store::{Store, StoreError, StoreName, StoreSet, StoreWriter};
 use crate::table_state::CacheBudget;
 
 /// The stores of a worker, shared by its tasks.
@@ -15,8 +14,6 @@ pub(crate) struct WorkerStores {
     set: Option<Arc<dyn StoreSet>>,
     writer: StoreWriter,
     budget: Arc<CacheBudget>,
-    /// Calls to stores in progress on other threads.
-    calls: Arc<AtomicUsize>,
 }
 
 impl WorkerStores {
@@ -25,10 +22,15 @@ impl WorkerStores {
     /// # Errors
     /// The writer's thread cannot be started.
     pub(crate) fn new(set: Option<Arc<dyn StoreSet>>, settings: &Settings) -> Result<Self, Error> {
-        let writer = StoreWriter::spawn(settings.state_memory.0)
-            .map_err(|error| Error::LocalState(format!("cannot start the store writer's thread: {error}")))?;
+        let limit = settings.state_memory.0;
+        let writer = if is_stepped(set.as_ref()) {
+            StoreWriter::stepped(limit)
+        } else {
+            StoreWriter::spawn(limit)
+                .map_err(|error| Error::LocalState(format!("cannot start the store writer's thread: {error}")))?
+        };
         let budget = CacheBudget::new(settings.table_cache_memory.0);
-        Ok(Self { set, writer, budget, calls: Arc::default() })
+        Ok(Self { set, writer, budget })
     }
 
     pub(crate) fn writer(&self) -> &StoreWriter {
@@ -85,36 +87,24 @@ impl WorkerStores {
         if self.set.is_none() {
             return;
         }
-        let _calling = Calling::begin(&self.calls);
         if let Err(unwritten) = self.writer.clone().close(within).await {
             tracing::warn!("the stores were closed with pending writes: {unwritten}");
         }
     }
 
-    /// Returns `true` while other threads work for the stores. Their time is the system's, not the test driver's.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.calls.load(Ordering::Acquire) > 0 || self.writer.backlog() > 0
-    }
-
-    /// Makes the writer write without delay until the guard is dropped.
-    pub(crate) fn prioritize(&self) -> PriorityGuard {
-        self.writer.prioritize()
+    /// Makes the pending writes of stores that have no thread for them. Returns whether there were any.
+    pub(crate) fn step(&self) -> bool {
+        self.writer.step()
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
         call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        // IMPORTANT: the guard is held by the call as well as by the caller, which may be dropped before the call ends.
-        let calling = Calling::begin(&self.calls);
-        let of_call = Arc::clone(&calling);
-        let called = tokio::task::spawn_blocking(move || {
-            let _until_over = of_call;
-            call()
-        });
-        let called = called.await;
-        drop(calling);
-        match called {
+        if is_stepped(self.set.as_ref()) {
+            return call();
+        }
+        match tokio::task::spawn_blocking(call).await {
             Ok(result) => result,
             // The call panicked: it is not cancelled, because the runtime outlives the worker.
             Err(join) => std::panic::resume_unwind(join.into_panic()),
@@ -122,18 +112,6 @@ impl WorkerStores {
     }
 }
 
-/// A call to a store on another thread, counted until it has returned and its result was taken.
-struct Calling(Arc<AtomicUsize>);
-
-impl Calling {
-    fn begin(calls: &Arc<AtomicUsize>) -> Arc<Self> {
-        calls.fetch_add(1, Ordering::AcqRel);
-        Arc::new(Self(Arc::clone(calls)))
-    }
-}
-
-impl Drop for Calling {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
+fn is_stepped(set: Option<&Arc<dyn StoreSet>>) -> bool {
+    set.is_some_and(|set| set.is_stepped())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::config::{Origin, Settings, StoreKind};
 use crate::error::Error;
-use crate::store::{self, StoreErrorKind, StoreSet};
+use crate::store::{self, Store, StoreError, StoreErrorKind, StoreName, StoreSet};
 
 /// The assignment of disks to workers.
 pub(super) struct Disks {
@@ -32,8 +32,8 @@ impl Disks {
     }
 
     /// Opens the disk of the next worker: the first one not in use by a running worker, as if a worker were restarted
-    /// on its machine. `turn` is called between attempts, to let the remaining tasks of a crashed worker finish.
-    pub(super) fn open(&mut self, settings: &Settings, turn: impl Fn()) -> Result<Option<Arc<dyn StoreSet>>, Error> {
+    /// on its machine.
+    pub(super) fn open(&mut self, settings: &Settings) -> Result<Option<Arc<dyn StoreSet>>, Error> {
         let used = |place: &usize| self.places.contains(&(*place, true));
         let place = (0..).find(|place| !used(place)).unwrap_or_default();
         self.places.push((place, true));
@@ -41,12 +41,10 @@ impl Disks {
         let directory = store::directory(&directory(settings, place), settings.version, kind);
         for _ in 0..TRIES {
             match store::open(kind, &directory) {
-                // The last thread or task of a crashed worker is about to close the database.
-                Err(error) if error.kind() == StoreErrorKind::Locked => {
-                    std::thread::park_timeout(PAUSE);
-                    turn();
-                }
-                opened => return opened.map_err(|error| Error::LocalState(error.to_string())),
+                // The last thread of a crashed worker's database is about to end.
+                Err(error) if error.kind() == StoreErrorKind::Locked => std::thread::park_timeout(PAUSE),
+                Err(error) => return Err(Error::LocalState(error.to_string())),
+                Ok(stores) => return Ok(stores.map(|stores| Arc::new(SteppedStores(stores)) as Arc<dyn StoreSet>)),
             }
         }
         Err(Error::LocalState(format!("{} is still in use", directory.display())))
@@ -71,6 +69,40 @@ impl Disks {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Stores without threads of the engine, whose effects would depend on the system's clock.
+struct SteppedStores(Arc<dyn StoreSet>);
+
+impl StoreSet for SteppedStores {
+    fn open(&self, name: &StoreName) -> Result<Arc<dyn Store>, StoreError> {
+        self.0.open(name)
+    }
+
+    fn destroy(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.0.destroy(name)
+    }
+
+    #[cfg(test)]
+    fn names(&self) -> Result<Vec<StoreName>, StoreError> {
+        self.0.names()
+    }
+
+    fn size_on_disk(&self) -> Result<u64, StoreError> {
+        self.0.size_on_disk()
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn set_aside(&self) -> u64 {
+        self.0.set_aside()
+    }
+
+    fn is_stepped(&self) -> bool {
+        true
     }
 }
 

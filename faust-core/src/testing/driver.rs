@@ -41,8 +41,8 @@ pub const START: Timestamp = Timestamp(1_767_225_600_000);
 /// the engine takes.
 const QUIET_TURNS: u32 = 40;
 
-/// Maximum time a store may be busy without any other activity, by the system's clock.
-const STORING: Duration = Duration::from_secs(180);
+/// Number of turns between writes to stores in [`TestDriver::run_turns`].
+const TURNS_PER_STORE_WRITE: u32 = 16;
 
 impl TestDriver {
     /// Builds the app. No worker runs yet: [`start_worker`](Self::start_worker) starts the first.
@@ -119,8 +119,7 @@ impl TestDriver {
     }
 
     fn start(&mut self) -> Result<Worker, Error> {
-        let turn = || self.runtime.block_on(tokio::task::yield_now());
-        let stores = self.disks.open(self.app.settings(), turn)?;
+        let stores = self.disks.open(self.app.settings())?;
         self.runtime.block_on(async {
             let start = self.app.start_on(Arc::new(self.cluster.clone()), stores);
             tokio::pin!(start);
@@ -395,9 +394,13 @@ impl TestDriver {
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
     pub fn run_turns(&mut self, turns: u32) {
+        let workers: Vec<_> = self.workers.iter().flatten().collect();
         self.runtime.block_on(async {
-            for _ in 0..turns {
+            for turn in 1..=turns {
                 tokio::task::yield_now().await;
+                if turn.is_multiple_of(TURNS_PER_STORE_WRITE) {
+                    step_stores(&workers);
+                }
             }
         });
     }
@@ -511,36 +514,25 @@ impl TestDriver {
     }
 }
 
-/// Runs all tasks until there has been no activity for [`QUIET_TURNS`] turns.
+/// Runs all tasks until there has been no activity for [`QUIET_TURNS`] turns, and nothing is left to write to stores.
 async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
-    // A store writer that waits for a restore would wait by the system's clock, while the restore progresses by the
-    // driver's clock.
-    let _hurried: Vec<_> = workers.iter().map(|worker| worker.prioritize_stores()).collect();
     let mut seen = cluster.activity();
     let mut quiet = 0;
-    let mut storing_since = None;
     while quiet < QUIET_TURNS {
         // The runtime is never idle while this task yields, so the paused clock does not advance.
         tokio::task::yield_now().await;
         let now = cluster.activity();
-        if now == seen {
-            quiet += 1;
-        } else {
-            (quiet, storing_since) = (0, None);
-        }
+        quiet = if now == seen { quiet + 1 } else { 0 };
         seen = now;
-        // Stores run on their own threads, which follow the system's clock.
-        if quiet + 1 < QUIET_TURNS || !workers.iter().any(|worker| worker.is_storing()) {
-            continue;
+        if quiet == QUIET_TURNS && step_stores(workers) {
+            quiet = 0;
         }
-        let since = *storing_since.get_or_insert_with(std::time::Instant::now);
-        assert!(
-            since.elapsed() < STORING,
-            "a store has been busy for {STORING:?} by the system's clock: the disk is stalled, or this is a bug in the test driver, please report it"
-        );
-        std::thread::yield_now();
-        quiet = 0;
     }
+}
+
+/// Writes to the stores of all workers. Returns whether there was anything to write.
+fn step_stores(workers: &[&Worker]) -> bool {
+    workers.iter().fold(false, |wrote, worker| worker.step_stores() | wrote)
 }
 
 impl Drop for TestDriver {

@@ -190,16 +190,11 @@ impl Worker {
         crate::topic::Topic::outside(name, &self.outbox)
     }
 
-    /// Returns `true` while the stores have calls or writes in progress. For the test driver.
+    /// Makes the pending writes to stores, and returns whether there were any. For the test driver, whose stores have no
+    /// thread that writes.
     #[doc(hidden)]
-    pub fn is_storing(&self) -> bool {
-        self.recovery.stores.is_busy()
-    }
-
-    /// Makes the stores write without delay until the returned guard is dropped. For the test driver.
-    #[doc(hidden)]
-    pub fn prioritize_stores(&self) -> impl Drop + use<> {
-        self.recovery.stores.prioritize()
+    pub fn step_stores(&self) -> bool {
+        self.recovery.stores.step()
     }
 
     /// Simulates the crash of a process: nothing is drained or committed, and the worker does not leave the group.

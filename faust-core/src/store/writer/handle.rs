@@ -1,11 +1,11 @@
 //! The handle to the store writer, and the jobs it takes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::job::Job;
 use super::queue::{End, Queue};
-use super::thread::Pace;
+use super::thread::{Pace, Refused};
 use crate::store::port::StoreName;
 use crate::store::writer::thread;
 
@@ -41,7 +41,23 @@ impl StoreWriter {
         let queue = Arc::new(Queue::new(limit_bytes));
         let of_thread = Arc::clone(&queue);
         std::thread::Builder::new().name("faust-store".to_owned()).spawn(move || thread::run(&of_thread, pace))?;
-        Ok(Self { handle: Arc::new(ThreadGuard { queue }) })
+        Ok(Self { handle: Arc::new(ThreadGuard { queue, stepped: None }) })
+    }
+
+    /// Creates a writer without a thread: it writes only in [`step`](Self::step).
+    pub(crate) fn stepped(limit_bytes: u64) -> Self {
+        let (queue, stepped) = (Arc::new(Queue::new(limit_bytes)), Some(Mutex::default()));
+        Self { handle: Arc::new(ThreadGuard { queue, stepped }) }
+    }
+
+    /// Writes all pending jobs on this thread, if the writer is [`stepped`](Self::stepped). Returns whether there were any.
+    pub(crate) fn step(&self) -> bool {
+        let Some(stepped) = &self.handle.stepped else { return false };
+        let jobs = self.queue().take_pending();
+        let has_jobs = !jobs.is_empty();
+        let mut refused = stepped.lock().unwrap_or_else(PoisonError::into_inner);
+        thread::write_all(self.queue(), jobs, Pace::default(), &mut refused);
+        has_jobs
     }
 
     /// Adds a job. Never blocks, and accepts the job even if there is no room.
@@ -93,8 +109,13 @@ impl StoreWriter {
     pub(crate) async fn close(self, within: Duration) -> Result<(), Unwritten> {
         let deadline = Instant::now() + within;
         self.queue().end(End::Drained);
+        if self.handle.stepped.is_some() {
+            self.step();
+            self.queue().ended();
+            return Ok(());
+        }
         let queue = Arc::clone(self.queue());
-        // Waits in real time on a separate thread, because tests may have paused the runtime's clock.
+        // Waits in real time on a separate thread, because a test may have paused the runtime's clock.
         let ended = tokio::task::spawn_blocking(move || queue.wait_for_end(deadline)).await;
         let bytes = self.backlog();
         self.queue().end(End::Abandoned);
@@ -122,11 +143,17 @@ impl Drop for PriorityGuard {
 /// Stops the thread on drop, which happens with the last clone of a [`StoreWriter`].
 struct ThreadGuard {
     queue: Arc<Queue>,
+    /// The state that the thread would have, of a writer without one.
+    stepped: Option<Mutex<Refused>>,
 }
 
 impl Drop for ThreadGuard {
     fn drop(&mut self) {
-        self.queue.end(End::Abandoned);
+        if self.stepped.is_some() {
+            self.queue.ended();
+        } else {
+            self.queue.end(End::Abandoned);
+        }
     }
 }
 

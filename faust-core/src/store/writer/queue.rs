@@ -108,6 +108,11 @@ impl Queue {
         }
     }
 
+    /// Takes all jobs without waiting.
+    pub(super) fn take_pending(&self) -> Vec<Job> {
+        std::mem::take(&mut self.inner().jobs)
+    }
+
     /// Returns the time for which the pending jobs are still to be delayed, if any.
     fn rest(&self, inner: &Inner, longest: Duration) -> Option<Duration> {
         let wished = inner.rests > 0 && inner.awaited == 0 && inner.end.is_none();

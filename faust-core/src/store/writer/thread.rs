@@ -42,13 +42,18 @@ pub(super) fn run(queue: &Queue, pace: Pace) {
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut refused = Refused::default();
         while let Some(jobs) = queue.take(pace.rest) {
-            by_store(jobs).into_iter().for_each(|jobs| write(queue, jobs, pace, &mut refused));
+            write_all(queue, jobs, pace, &mut refused);
         }
     }));
     queue.ended();
     if ran.is_err() {
         tracing::error!("the store writer panicked; no table is written to its store until the worker restarts");
     }
+}
+
+/// Writes jobs, store by store.
+pub(super) fn write_all(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
+    by_store(jobs).into_iter().for_each(|jobs| write(queue, jobs, pace, refused));
 }
 
 /// Groups the jobs by store, in their order. The store with the oldest job comes first.
@@ -66,7 +71,7 @@ fn by_store(jobs: Vec<Job>) -> Vec<Vec<Job>> {
 /// DatabaseStores that have permanently failed to write a batch. Later batches must not be written either: their marks would
 /// claim that all earlier changes are in the store, and a restore would never add the missing ones.
 #[derive(Default)]
-struct Refused(Vec<(Weak<dyn Store>, StoreError)>);
+pub(super) struct Refused(Vec<(Weak<dyn Store>, StoreError)>);
 
 impl Refused {
     fn by(&mut self, store: &Arc<dyn Store>) -> Option<StoreError> {
