@@ -36,11 +36,11 @@ pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<T
 /// resolution per cut.
 pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Vec<Resolution>) {
     let TaskCx { group, stats, failed, .. } = cx;
+    // Waits for the others even if one has failed: before a revocation ends, no message may be left that could arrive
+    // after those of the next owner.
     let arrived = join_all(cuts.iter().map(async |cut| {
-        for delivery in &cut.deliveries {
-            delivery.all().await?;
-        }
-        Ok(())
+        let arrived = join_all(cut.deliveries.iter().map(|delivery| delivery.all())).await;
+        arrived.into_iter().collect::<Result<(), _>>()
     }));
     let arrived: Vec<Result<(), _>> = with_progress(arrived, PROGRESS_INTERVAL, || {
         let left: u64 = cuts.iter().flat_map(|cut| &cut.deliveries).map(|delivery| delivery.pending()).sum();
