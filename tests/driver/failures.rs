@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use faust::prelude::*;
-use faust::testing::{TestDriver, WorkerId};
+use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
 use faust::{Error, Offset};
 
 static BROKEN: AtomicU32 = AtomicU32::new(0);
@@ -192,4 +192,30 @@ fn a_stop_commits_the_batch_of_an_agent_that_returned_early() {
     driver.stop(worker).unwrap();
     assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(2)));
     assert_eq!(outputs(&mut driver), [0, 1]);
+}
+
+/// Sends every number on.
+#[agent(topic = "in")]
+async fn relay(mut numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>) -> Result<()> {
+    while let Some(n) = numbers.next().await {
+        out.send(&RawKey::NONE, &n).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn messages_behind_a_refused_read_are_read_again() {
+    let (mut driver, worker) = start(App::new("failures").only::<relay>().setting("agent_max_attempts", 100));
+    // librdkafka drops the messages of a batch that are behind such an error.
+    driver.cluster().set_faults(FaultProfile::default().with(ClusterFault::FetchRefused, 1.0));
+    for n in 1..=10i64 {
+        driver.send("in", &RawKey::NONE, &n).unwrap();
+    }
+    driver.run_until_idle();
+    driver.cluster().set_faults(FaultProfile::default());
+    driver.advance(Duration::from_secs(5));
+    assert!(driver.status(worker).unwrap().counts.agent_failures > 0, "the read was refused");
+    let all: std::collections::BTreeSet<_> = outputs(&mut driver).into_iter().collect();
+    assert_eq!(all, (1..=10).collect(), "every number arrives");
+    assert_eq!(driver.committed("in").unwrap()[&0], Offset(10));
 }

@@ -24,6 +24,8 @@ struct Inner {
     queue: Box<dyn PartitionQueue>,
     /// Next offset to be read from the queue.
     position: Offset,
+    /// The last read failed permanently, and messages behind the error may have been dropped.
+    has_gap: bool,
     subscribers: Vec<Subscriber>,
     /// Incremented by every restart: polls with an earlier epoch receive nothing.
     epoch: u64,
@@ -64,7 +66,7 @@ impl StageReader {
     pub(crate) fn new(partition: TopicPartition, queue: Box<dyn PartitionQueue>, start: Offset, lead: usize) -> Self {
         Self {
             partition,
-            inner: Mutex::new(Inner { queue, position: start, subscribers: Vec::new(), epoch: 0 }),
+            inner: Mutex::new(Inner { queue, position: start, has_gap: false, subscribers: Vec::new(), epoch: 0 }),
             wakers: Arc::default(),
             lead,
         }
@@ -81,9 +83,10 @@ impl StageReader {
         inner.epoch += 1;
         inner.subscribers = starts.iter().map(|&start| Subscriber { start, backlog: VecDeque::new() }).collect();
         let lowest = starts.iter().copied().min().unwrap_or(inner.position);
-        if lowest != inner.position {
+        if lowest != inner.position || inner.has_gap {
             inner.queue.seek(lowest)?;
             inner.position = lowest;
+            inner.has_gap = false;
         }
         Ok(inner.epoch)
     }
@@ -102,11 +105,12 @@ impl StageReader {
             return Poll::Pending;
         }
         if inner.subscribers.len() == 1 {
-            let Inner { queue, position, .. } = inner;
-            return queue.poll_batch(cx, max, &mut |message| {
-                *position = message.offset.next();
+            let polled = inner.queue.poll_batch(cx, max, &mut |message| {
+                inner.position = message.offset.next();
                 each(message);
             });
+            inner.note_gap(&polled);
+            return polled;
         }
         let backlog = inner.subscribers.get_mut(subscriber).map(|subscriber| &mut subscriber.backlog);
         if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {
@@ -126,6 +130,7 @@ impl StageReader {
             mine += 1;
             each(message);
         });
+        inner.note_gap(&polled);
         drop(guard);
         match polled {
             Poll::Ready(Ok(_)) => {
@@ -149,6 +154,12 @@ impl StageReader {
 }
 
 impl Inner {
+    fn note_gap(&mut self, polled: &Poll<Result<usize, TransportError>>) {
+        if let Poll::Ready(Err(error)) = polled {
+            self.has_gap |= !error.is_retriable();
+        }
+    }
+
     /// Reads from the queue: messages go directly to the polling subscriber, and as copies to every other that still
     /// needs them.
     fn read_for_all(

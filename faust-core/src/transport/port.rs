@@ -147,7 +147,8 @@ pub trait PartitionQueue: Sealed + Send {
     /// Passes up to `max` available messages to `each`. If there are none, registers the waker and returns `Pending`.
     ///
     /// # Errors
-    /// Returns an error of this partition. Reading may continue after a retriable one.
+    /// Returns an error of this partition. Reading may continue after a retriable one. After any other, messages behind the
+    /// error may have been dropped: [`seek`](Self::seek) before reading on.
     fn poll_batch(
         &mut self,
         cx: &mut Context<'_>,

@@ -25,8 +25,10 @@ pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     partition: TopicPartition,
     reader: Arc<PartitionReader>,
     member: Arc<GroupConsumer<C>>,
-    /// The offset after the last message passed on. ReadState resumes here after an error.
+    /// The offset after the last message passed on. Reading resumes here after an error.
     next: Offset,
+    /// Messages behind an error have been dropped: the next read seeks first.
+    has_gap: bool,
     at_end: bool,
     /// An offset was out of range: librdkafka has stopped fetching the partition, and a seek does not restart it.
     stopped: bool,
@@ -73,13 +75,16 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         member: Arc<GroupConsumer<C>>,
         next: Offset,
     ) -> Self {
-        Self { partition, reader, member, next, at_end: false, stopped: false }
+        Self { partition, reader, member, next, has_gap: false, at_end: false, stopped: false }
     }
 
     fn read(&mut self, max: usize, each: &mut dyn FnMut(RawMessage<'_>)) -> Result<usize, TransportError> {
+        if self.has_gap {
+            self.seek_to(self.next)?;
+        }
         let (mut next, mut at_end, mut count, mut fault) = (self.next, self.at_end, 0, None);
         self.reader.read(max, &mut |fetched| match fetched {
-            // Messages behind an error are read again after the seek that follows.
+            // Messages behind an error are read again after a seek.
             _ if fault.is_some() => {}
             Fetched::Message(message) => {
                 (next, at_end, count) = (message.offset.next(), false, count + 1);
@@ -95,15 +100,15 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         }
     }
 
-    /// Converts an error code to an error. If the error is retriable, repositions the queue so that reading can resume.
+    /// Converts an error code to an error.
     fn fault(&mut self, code: RDKafkaErrorCode) -> Result<usize, TransportError> {
         let what = format!("reading {} at offset {}", self.partition, self.next);
         let error = refused(what, code);
         if error.kind == TransportErrorKind::OffsetOutOfRange {
             self.stopped = true;
-        } else if error.is_retriable() {
-            // After an error within a batch, librdkafka's own position is one too high.
-            self.seek_to(self.next)?;
+        } else {
+            // Also because librdkafka's own position is one too high after an error within a batch.
+            self.has_gap = true;
         }
         Err(error)
     }
@@ -124,7 +129,7 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
             consumer.seek(topic, *partition, at, SEEK_WITHIN)
         };
         sought.map_err(|error| failed(format!("seek of {topic}[{partition}] to {offset}"), &error))?;
-        self.stopped = false;
+        (self.stopped, self.has_gap) = (false, false);
         Ok(())
     }
 }
