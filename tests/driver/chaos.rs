@@ -1,12 +1,15 @@
 //! Random histories of a cluster: input, passing time, failures, crashes at any await point, broker faults, lost disks.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use faust::testing::{START, TestDriver, WorkerId};
+use faust::testing::{ClusterFault, FaultProfile, START, TestDriver, WorkerId};
 use faust::{AppBuilder, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::test_runner::{RngSeed, TestCaseError, TestRunner};
 
 /// One step of a cluster's history.
 #[derive(Clone, Debug)]
@@ -25,6 +28,135 @@ pub(crate) enum Step {
     Release(Option<u8>),
     /// Makes [`trip`] fail once, after this many successful calls.
     Fail(u8),
+    /// The group expels a worker, which learns of it after this many milliseconds.
+    Expel(Index, u16),
+}
+
+/// The faults of the cluster that the engine survives. `known_faults` has a scenario for each of the others.
+pub(crate) const MENDED: &[ClusterFault] = &[
+    ClusterFault::PartialCommit,
+    ClusterFault::LostCommitAnswer,
+    ClusterFault::IncrementalRebalance,
+    ClusterFault::SlowSend,
+    ClusterFault::FailedSend,
+    ClusterFault::RefusedSend,
+    ClusterFault::LostSendAnswer,
+    ClusterFault::FetchError,
+    ClusterFault::FetchRefused,
+];
+
+/// Returns the faults that histories draw from: those that the engine survives, unless `FAUST_TEST_FAULTS` names others,
+/// separated by commas.
+pub(crate) fn faults() -> &'static [ClusterFault] {
+    let Ok(names) = std::env::var("FAUST_TEST_FAULTS") else { return MENDED };
+    let named = |name: &str| {
+        let fault = ClusterFault::ALL.into_iter().find(|fault| format!("{fault:?}") == name);
+        fault.unwrap_or_else(|| panic!("FAUST_TEST_FAULTS: no fault `{name}`; there are {:?}", ClusterFault::ALL))
+    };
+    names.split(',').map(named).collect::<Vec<_>>().leak()
+}
+
+/// A random history on a cluster with faults.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    pub(crate) faults: FaultProfile,
+    steps: Vec<Step>,
+}
+
+/// The minimum number of messages and of rebalances in a [`History`].
+const MESSAGES: usize = 200;
+const REBALANCES: usize = 3;
+
+/// Generates histories with some of these faults, on at least two workers.
+pub(crate) fn history(span: i64, faults: &'static [ClusterFault]) -> impl Strategy<Value = History> {
+    let rates = prop::collection::vec(
+        prop::option::weighted(if faults.len() == 1 { 0.95 } else { 0.3 }, 0.02f64..0.3),
+        faults.len(),
+    );
+    let expels = faults.contains(&ClusterFault::ExpelledMember);
+    let turns = || prop::option::weighted(0.3, 0u8..120);
+    let steps = prop_oneof![
+        6 => (prop::collection::vec(input(span), 4..20), turns()).prop_map(|(input, turns)| Step::Send(input, turns)),
+        // A commit follows most messages: without commits, the others prove little.
+        8 => prop_oneof![2 => Just(Step::Commit), 1 => (100u16..1500).prop_map(Step::Advance)],
+        8 => step(span).prop_filter("holds little back", |step| !matches!(step, Step::Hold(_))),
+        1 => step(span),
+        2 => Just(Step::Release(None)),
+        u32::from(expels) => (any::<Index>(), 0u16..2500).prop_map(|(worker, delay)| Step::Expel(worker, delay)),
+    ];
+    let steps = prop::collection::vec(steps, 24..60);
+    let rest = prop::collection::vec(input(span), MESSAGES);
+    (rates, steps, rest).prop_map(move |(rates, steps, rest)| {
+        let rates = faults.iter().zip(rates);
+        let faults = rates.fold(FaultProfile::default(), |all, (fault, rate)| match rate {
+            // Commits and rebalances are rarer than messages.
+            Some(rate) if *fault < ClusterFault::SlowSend => all.with(*fault, 3.0 * rate),
+            Some(rate) => all.with(*fault, rate),
+            None => all,
+        });
+        History { faults, steps: complete(steps, rest) }
+    })
+}
+
+/// Adds what a history lacks: a second worker, messages and rebalances.
+fn complete(mut steps: Vec<Step>, mut rest: Vec<Input>) -> Vec<Step> {
+    steps.insert(0, Step::Start);
+    let sent: usize = steps.iter().map(|step| if let Step::Send(input, _) = step { input.len() } else { 0 }).sum();
+    rest.truncate(MESSAGES.saturating_sub(sent));
+    let is_rebalance = |step: &&Step| {
+        matches!(step, Step::Start | Step::Stop(_) | Step::Crash(_) | Step::CrashAll(_) | Step::Expel(..))
+    };
+    for _ in steps.iter().filter(is_rebalance).count()..REBALANCES {
+        let some = rest.split_off(rest.len() - rest.len().min(20));
+        steps.extend([Step::Send(some, None), Step::CrashAll(Disk::Kept), Step::Start, Step::Start]);
+    }
+    steps.push(Step::Send(rest, None));
+    steps
+}
+
+/// The number of histories, and of those in which each fault occurred.
+#[derive(Default)]
+struct Tally {
+    histories: u64,
+    occurred: BTreeMap<ClusterFault, u64>,
+}
+
+/// Runs a property on random histories with these faults. Prints in how many histories each fault occurred. A run of at
+/// least a hundred histories fails if one occurred in less than a hundredth of them.
+pub(crate) fn histories<S: Strategy>(
+    default: u32,
+    faults: &[ClusterFault],
+    strategy: &S,
+    property: impl Fn(S::Value, &dyn Fn(&Chaos)) -> Result<(), TestCaseError>,
+) {
+    let tally = std::cell::RefCell::new(Tally::default());
+    let count = |chaos: &Chaos| {
+        let mut tally = tally.borrow_mut();
+        tally.histories += 1;
+        for (fault, occurrences) in chaos.driver.cluster().fault_counts() {
+            *tally.occurred.entry(fault).or_default() += u64::from(occurrences > 0);
+        }
+    };
+    let mut config = cases(default);
+    let seed = match config.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => RandomState::new().hash_one(()),
+    };
+    config.rng_seed = RngSeed::Fixed(seed);
+    config.failure_persistence = None;
+    // A history takes half a second, so that shrinking needs a limit.
+    config.max_shrink_time = 60_000;
+    let mut runner = TestRunner::new(config);
+    if let Err(failure) = runner.run(strategy, |value| property(value, &count)) {
+        panic!("{failure}\n{runner}\nPROPTEST_RNG_SEED={seed} repeats these histories");
+    }
+    let tally = tally.into_inner();
+    println!("{} histories; those in which each fault occurred: {:?}", tally.histories, tally.occurred);
+    for fault in faults {
+        let occurred = tally.occurred.get(fault).copied().unwrap_or(0);
+        let is_rare = tally.histories >= 100 && occurred * 100 < tally.histories;
+        assert!(!is_rare, "{fault:?} occurred in {occurred} histories only");
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +241,7 @@ pub(crate) struct Chaos {
     pub(crate) driver: TestDriver,
     workers: Vec<WorkerId>,
     ended: Vec<WorkerId>,
+    inner_topic: Option<&'static str>,
     /// Temporary directory that contains the disks, removed with the case.
     _directory: tempfile::TempDir,
 }
@@ -123,15 +256,25 @@ impl Chaos {
             .setting("broker_commit_interval", "500ms")
             .setting("broker_session_timeout", "2s")
             .setting("broker_heartbeat_interval", "500ms")
+            // An impatient cluster waits for a part of this time. It is longer than slow sends take.
+            .setting("broker_rebalance_timeout", "10s")
             .setting("agent_max_attempts", 100)
             // Keeps the repartition topics complete, because the oracles read them.
             .setting("repartition_purge_interval", "1d")
             .setting("store", store)
             .setting("datadir", directory.path().display());
         let driver = TestDriver::new(app).unwrap();
-        let mut chaos = Self { driver, workers: Vec::new(), ended: Vec::new(), _directory: directory };
+        let mut chaos =
+            Self { driver, workers: Vec::new(), ended: Vec::new(), inner_topic: None, _directory: directory };
         chaos.start();
         chaos
+    }
+
+    /// Applies a history, then ends its faults.
+    pub(crate) fn run_history(&mut self, history: &History) {
+        self.driver.cluster().set_faults(history.faults.clone());
+        history.steps.iter().for_each(|step| self.apply(step));
+        self.driver.cluster().set_faults(FaultProfile::default());
     }
 
     pub(crate) fn apply(&mut self, step: &Step) {
@@ -160,6 +303,11 @@ impl Chaos {
                 self.run(*turns);
             }
             Step::Fail(after) => FUSE.set(u32::from(*after) + 1),
+            Step::Expel(index, delay) if !self.workers.is_empty() => {
+                let worker = self.workers[index.index(self.workers.len())];
+                self.driver.expel(worker, Duration::from_millis(u64::from(*delay)));
+            }
+            Step::Expel(..) => {}
         }
     }
 
@@ -232,9 +380,16 @@ impl Chaos {
     }
 
     fn is_done(&mut self) -> bool {
-        let committed = self.driver.committed("in").unwrap();
-        let messages = self.driver.messages("in").unwrap();
-        messages.iter().all(|message| committed.get(&message.partition).is_some_and(|next| *next > message.offset))
+        ["in"].into_iter().chain(self.inner_topic).all(|topic| {
+            let committed = self.driver.committed(topic).unwrap();
+            let messages = self.driver.messages(topic).unwrap();
+            messages.iter().all(|message| committed.get(&message.partition).is_some_and(|next| *next > message.offset))
+        })
+    }
+
+    /// Sets the repartition topic of the app, which has to be processed as well.
+    pub(crate) fn behind(&mut self, topic: &'static str) {
+        self.inner_topic = Some(topic);
     }
 
     /// Returns the counters of all running workers.

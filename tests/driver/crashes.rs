@@ -10,7 +10,7 @@ use faust::prelude::*;
 use faust::testing::TestDriver;
 use proptest::prelude::*;
 
-use super::chaos::{Chaos, Disk, Held, Step, cases, input, number, step, store, trip};
+use super::chaos::{Chaos, Disk, Held, Step, cases, faults, histories, history, input, number, step, store, trip};
 
 /// Sums the values of each key, and sends the sum after each event.
 #[agent(topic = "in")]
@@ -134,9 +134,13 @@ async fn dice(mut numbers: Stream<i64, String>, thrown: Table<String, i64>) -> R
 
 /// Sleeps for some values, so that cuts, failures and crashes occur in the middle of events.
 async fn rest(value: i64) {
-    if value % 7 == 3 {
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+    let time = match value {
+        // Longer than some rebalances take.
+        17 => Duration::from_millis(700),
+        _ if value % 7 == 3 => Duration::from_millis(30),
+        _ => return,
+    };
+    tokio::time::sleep(time).await;
 }
 
 /// The set of agents in the app, never empty, as a bit mask.
@@ -291,6 +295,20 @@ impl World {
         tables
     }
 
+    /// Returns all messages of all topics with their timestamps, and the number of faults.
+    fn trace(&mut self) -> Vec<String> {
+        let changelogs = ["counts", "last", "shared", "lists", "most", "quits", "thrown"];
+        let topics = changelogs.map(|name| format!("crashes-{name}-changelog"));
+        let topics = topics.into_iter().chain(["in", "counted", "bagged"].map(String::from));
+        let mut trace = vec![format!("{:?}", self.chaos.driver.cluster().fault_counts())];
+        for topic in topics {
+            // The changelogs of agents that are not part of the app do not exist.
+            let messages = self.chaos.driver.messages(&topic).unwrap_or_default();
+            trace.extend(messages.into_iter().map(|message| format!("{topic} {message:?}")));
+        }
+        trace
+    }
+
     /// Checks, after everything has been committed, that the tables match the input and the changelogs match the
     /// tables.
     fn check(&mut self) -> Tables {
@@ -359,6 +377,42 @@ proptest! {
         world.chaos.finish();
         world.check_restores();
     }
+}
+
+/// Law: the tables are the fold of the input on a cluster that behaves as badly as Kafka can.
+#[test]
+fn tables_survive_an_unkind_cluster() {
+    let strategy = (agents(), store(), history(1000, faults()));
+    histories(16, faults(), &strategy, |(agents, store, history), count| {
+        let mut world = World::new(agents, store);
+        world.chaos.run_history(&history);
+        count(&world.chaos);
+        world.chaos.finish();
+        world.check_restores();
+        Ok(())
+    });
+}
+
+/// Law: the same history on the same seed has the same effects, message by message.
+#[test]
+fn a_history_is_replayed_exactly() {
+    let strategy = (agents(), store(), history(1000, faults()));
+    histories(6, &[], &strategy, |(agents, store, history), count| {
+        let run = || {
+            let mut world = World::new(agents, store);
+            world.chaos.run_history(&history);
+            count(&world.chaos);
+            world.chaos.finish();
+            world.chaos.restart(Disk::Kept);
+            world.trace()
+        };
+        let (first, second) = (run(), run());
+        for (first, second) in first.iter().zip(&second) {
+            prop_assert_eq!(first, second, "the first difference");
+        }
+        prop_assert_eq!(first.len(), second.len());
+        Ok(())
+    });
 }
 
 /// Sets a key for a positive value, and removes it after a delay for any other value.

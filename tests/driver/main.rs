@@ -5,6 +5,7 @@ mod chaos;
 mod crashes;
 mod cuts;
 mod failures;
+mod known_faults;
 mod laws;
 mod selection;
 mod streams;
