@@ -12,8 +12,10 @@ mod coder;
 pub(crate) mod encode;
 pub mod record;
 mod chain;
+pub(super) mod entry;
 
 pub use self::coder::Coder;
 pub use self::data::{Data, KeyRef, Role};
+pub(crate) use self::entry::EntryCoder;
 pub use error::{DecodeError, EncodeError, UnknownCodec};
 pub use registry::{Codec, CodecDef, faults, names};

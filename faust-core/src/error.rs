@@ -41,6 +41,18 @@ pub enum Error {
         /// Error of the codec.
         source: BoxError,
     },
+    /// A table refused a key or a value, because it could not be read back from the table's store.
+    #[error(
+        "table `{table}` refuses {what}: {why}; store a value that the table's codec can read back, or change its type"
+    )]
+    Refused {
+        /// Name of the table.
+        table: String,
+        /// The key, or the key of the value.
+        what: String,
+        /// Error of the codec.
+        why: String,
+    },
     /// A message could not be decoded and the policy is to stop.
     #[error(
         "agent `{agent}` cannot read {place}: {why}; fix the producer, or set `on_decode_error` to `dead_letter` or `skip`"

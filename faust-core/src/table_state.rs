@@ -9,6 +9,7 @@ pub(super) mod roles;
 mod undo;
 mod overlay;
 mod partition;
+mod change;
 mod expiry;
 pub(super) mod factory;
 mod restore;

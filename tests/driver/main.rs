@@ -10,5 +10,6 @@ mod laws;
 mod selection;
 mod streams;
 mod tables;
+mod values;
 mod windows;
 mod workers;

@@ -9,7 +9,7 @@ macro_rules! extreme {
         $(#[$doc])*
         ///
         /// Of equal values, the first is kept. A value that does not compare with itself, such as NaN, is ignored. JSON
-        /// has no infinity: an infinite value is written as `null` and read back as no value.
+        /// has no infinity: an infinite value is written as `null` and read back as no value, so a table refuses it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name<T>(Option<T>);

@@ -1,6 +1,6 @@
 //! The coder of a type: resolved once per topic, then called once per message.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,12 +92,17 @@ impl<T: Data> Coder<T> {
 
     #[inline(never)] // Keeps the inlined path without transforms small.
     fn decode_chain(&self, bytes: &[u8]) -> Result<T, DecodeError> {
-        let mut bytes = std::borrow::Cow::Borrowed(bytes);
+        (self.form.decode)(&self.untransformed(bytes)?)
+    }
+
+    /// Undoes the transforms of the chain.
+    pub(super) fn untransformed<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, DecodeError> {
+        let mut bytes = Cow::Borrowed(bytes);
         for step in self.steps.iter().rev() {
             let plain = step.codec.decode(&bytes).map_err(|error| DecodeError::codec(step.name, error.as_ref()))?;
             bytes = plain.into();
         }
-        (self.form.decode)(&bytes)
+        Ok(bytes)
     }
 
     #[inline(never)] // Keeps the inlined path without transforms small.
@@ -110,7 +115,7 @@ impl<T: Data> Coder<T> {
     }
 
     /// Applies the transforms of the chain, and appends the result.
-    fn transform(&self, mut bytes: Vec<u8>, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
+    pub(super) fn transform(&self, mut bytes: Vec<u8>, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
         for step in self.steps.iter() {
             bytes = step.codec.encode(bytes).map_err(|error| EncodeError::codec(step.name, error.as_ref()))?;
         }

@@ -5,6 +5,6 @@ mod timestamp;
 #[doc(hidden)]
 pub mod support;
 
-pub use self::model::{FieldDef, KeyFn, ModelDef, Record, TimestampFn, VariantDef, models};
+pub use self::model::{FieldDef, KeyFn, ModelDef, PlainDef, Record, TimestampFn, VariantDef, models};
 pub(crate) use self::model::{key_of, model_of, timestamp_of};
 pub use timestamp::IntoTimestamp;

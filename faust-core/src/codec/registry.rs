@@ -125,6 +125,13 @@ pub(super) struct Step {
     pub(super) codec: &'static dyn Codec,
 }
 
+impl Step {
+    /// Returns `true` for a transform of this crate, which is known to be reversible.
+    pub(super) fn is_built_in(&self) -> bool {
+        BUILT_IN.contains(&self.name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::context::{AgentCx, StageMode};
 use super::future::AgentFuture;
 use super::hook_call::{HookCall, HookFn, HookKind, LateEvent};
-use crate::codec::{Coder, Data, Role};
+use crate::codec::{Data, EntryCoder, Role};
 use crate::error::{BoxError, Error};
 use crate::window::Window;
 
@@ -67,7 +67,7 @@ fn part<T: Data>(cx: &AgentCx<'_>, table: &'static str, role: Role) -> Result<Ho
             Role::Value => state.info().value_codec.clone(),
         }),
     };
-    let coder = Coder::<T>::resolve(codec.as_deref(), role)
+    let coder = EntryCoder::<T>::resolve(codec.as_deref(), role)
         .map_err(|why| Error::setup(vec![format!("hook `{}` of table `{table}`: {why}", cx.agent)]))?;
     let half = match role {
         Role::Key => "key",
@@ -75,7 +75,7 @@ fn part<T: Data>(cx: &AgentCx<'_>, table: &'static str, role: Role) -> Result<Ho
     };
     let ty = std::any::type_name::<T>();
     Ok(Box::new(move |bytes| {
-        coder.decode(Some(bytes)).map_err(|why| {
+        coder.decode(bytes).map_err(|why| {
             format!("cannot read a {half} of table `{table}` as `{ty}`: {why}; use the table's type").into()
         })
     }))

@@ -90,7 +90,11 @@ impl<K: Data, V: TableValue> DerefMut for ValueMut<'_, K, V> {
 impl<K: Data, V: TableValue> Drop for ValueMut<'_, K, V> {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            self.handle.give_back(place, self.value.take());
+            match self.value.take() {
+                Some(value) => self.handle.put_back(place, value),
+                // The function that makes the first value has panicked.
+                None => self.handle.give_back_empty(place),
+            }
         }
     }
 }

@@ -6,21 +6,19 @@ use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::codec::{Coder, Data, KeyRef, Role};
+use crate::codec::{Data, EntryCoder, KeyRef, Role};
 use crate::declare::{ArgSpec, TableDecl};
 use crate::error::Error;
 use crate::stage::AgentCx;
 use crate::stage::binding::Binding;
 use crate::stage::context::StageMode;
 use crate::stage::running::RunningStage;
-use crate::table_state::{
-    AnyTablePartition, KeyBounds, PartitionCx, SharedSpec, TablePartition, TableSpec, TableValue,
-};
+use crate::table_state::{KeyBounds, PartitionCx, SharedSpec, TablePartition, TableSpec, TableValue};
 
 /// The handle of a table in one agent.
 pub(super) struct TableHandle<K, V> {
     name: Arc<str>,
-    key: Coder<K>,
+    key: EntryCoder<K>,
     /// Default from `#[table(default = ..)]`, used while the table is only planned.
     planned_default: Option<fn() -> Box<dyn Any + Send>>,
     binding: TableBinding<V>,
@@ -54,7 +52,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         let decl = spec.table.unwrap_or_default();
         let name = decl.name.unwrap_or(spec.name);
         let fault = |why: String| Error::setup(vec![why]);
-        let key = Coder::resolve(decl.key_codec, Role::Key);
+        let key = EntryCoder::resolve(decl.key_codec, Role::Key);
         let key = key.map_err(|why| fault(format!("agent `{}`, table `{name}`: {why}", cx.agent)))?;
         let binding = match &cx.mode {
             StageMode::Planning(recorder) => {
@@ -75,7 +73,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
     /// Creates a separate table, without a changelog or a store.
     pub(super) fn detached(decl: &TableDecl, name: &str) -> Self {
         let spec = TableSpec::<V>::new::<K>(decl, name, "a test", "test").expect("the types of a table have codecs");
-        let key = Coder::resolve(decl.key_codec, Role::Key).expect("the key of a table has a codec");
+        let key = EntryCoder::resolve(decl.key_codec, Role::Key).expect("the key of a table has a codec");
         let partition = TablePartition::new(Arc::new(spec), PartitionCx::alone());
         Self { name: name.into(), key, planned_default: None, binding: Binding::Detached(partition) }
     }
@@ -106,8 +104,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         let mut bytes = BUFFER.take();
         bytes.clear();
         if let Err(why) = self.key.encode_key(key, &mut bytes) {
-            let topic = self.partition().map_or_else(String::new, |partition| partition.info().changelog.clone());
-            self.fail(Error::encode(topic, "key", why));
+            self.fail(Error::Refused { table: self.name.to_string(), what: "a key".to_owned(), why: why.to_string() });
         }
         let result = then(&mut bytes);
         BUFFER.set(bytes);
@@ -122,7 +119,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
     }
 
     pub(super) fn decode_key(&self, bytes: &[u8]) -> Option<K> {
-        let decoded = self.key.decode(Some(bytes));
+        let decoded = self.key.decode(bytes);
         decoded.map_err(|why| self.fail(Error::Misuse(format!("table `{}`, key {bytes:?}: {why}", self.name)))).ok()
     }
 
@@ -159,9 +156,17 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         }
     }
 
-    pub(super) fn set(&self, key: &[u8], value: Option<V>) -> Option<V> {
-        let set = self.writable()?.set(key, value);
-        set.map_err(|error| self.fail(error)).ok().flatten()
+    /// Sets the value of a key; `None` removes it.
+    pub(super) fn set(&self, key: &[u8], value: Option<V>) {
+        if let Some(Err(error)) = self.writable().map(|partition| partition.set(key, value)) {
+            self.fail(error);
+        }
+    }
+
+    /// Sets the value of a key, and returns the previous one.
+    pub(super) fn swap(&self, key: &[u8], value: Option<V>) -> Option<V> {
+        let swapped = self.writable()?.swap(key, value);
+        swapped.map_err(|error| self.fail(error)).ok().flatten()
     }
 
     /// Takes out the value of a key. Returns `None` if that fails the agent.
@@ -171,9 +176,17 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         Some(TakenOut { place, value })
     }
 
-    pub(super) fn give_back(&self, place: u32, value: Option<V>) {
+    /// Puts a changed value back. Fails the agent if the value could not be read back from the store.
+    pub(super) fn put_back(&self, place: u32, value: V) {
+        if let Some(Err(error)) = self.partition().map(|partition| partition.put_back(place, value)) {
+            self.fail(error);
+        }
+    }
+
+    /// Gives a place back whose value was removed.
+    pub(super) fn give_back_empty(&self, place: u32) {
         if let Some(partition) = self.partition() {
-            partition.give_back(place, value);
+            partition.give_back(place, None);
         }
     }
 

@@ -113,6 +113,9 @@ impl<K: Data, V: TableValue> Table<K, V> {
 
     /// Sets the key's value.
     ///
+    /// A value that could not be read back from the store fails the agent's event, as in every other change: a NaN in
+    /// JSON, for example.
+    ///
     /// # Examples
     /// ```
     /// # use faust_core::table::Table;
@@ -125,10 +128,11 @@ impl<K: Data, V: TableValue> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.insert(key, value);
+        self.handle.keyed(key, |bytes| self.handle.set(bytes, Some(value)));
     }
 
-    /// Sets the key's value and returns the previous one.
+    /// Sets the key's value and returns the previous one. A previous value that cannot be decoded is replaced all the
+    /// same, which is logged, and `None` is returned.
     ///
     /// # Examples
     /// ```
@@ -141,10 +145,11 @@ impl<K: Data, V: TableValue> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.handle.keyed(key, |bytes| self.handle.set(bytes, Some(value)))
+        self.handle.keyed(key, |bytes| self.handle.swap(bytes, Some(value)))
     }
 
-    /// Removes the key's value and returns it.
+    /// Removes the key's value and returns it. A value that cannot be decoded is removed all the same, which is logged,
+    /// and `None` is returned.
     ///
     /// # Examples
     /// ```
@@ -161,7 +166,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
         if !self.contains(key) {
             return None;
         }
-        self.handle.keyed(key, |bytes| self.handle.set(bytes, None))
+        self.handle.keyed(key, |bytes| self.handle.swap(bytes, None))
     }
 
     /// Returns the entry of a key, for changes in several steps. It cannot be held across an `await`, during which

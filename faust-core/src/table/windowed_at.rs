@@ -41,7 +41,7 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     where
         K: Borrow<Q>,
     {
-        self.each_window(key, |handle, composite| drop(handle.set(composite, Some(value.clone()))));
+        self.each_window(key, |handle, composite| handle.set(composite, Some(value.clone())));
     }
 
     /// Removes the key's value from every window that contains the time.

@@ -147,7 +147,7 @@ impl<V: TableValue> TablePartition<V> {
             Held::Value(value) => {
                 let mut bytes = Vec::new();
                 let encoded = self.spec.value.encode(value, &mut bytes);
-                encoded.map_err(|why| self.undecodable(&why.to_string()))?;
+                encoded.map_err(|why| self.refused(state.overlay.key(at), &why))?;
                 Ok(bytes)
             }
             Held::Absent | Held::Taken => Ok(Vec::new()),

@@ -179,6 +179,14 @@ impl<V: Clone> Overlay<V> {
         before
     }
 
+    /// Restores the value that an entry of the current epoch had when it was first written, because a change of it was
+    /// refused.
+    pub(crate) fn revert(&mut self, at: u32) {
+        let Some(place) = self.open.dirty.iter().rposition(|&dirty| dirty == at) else { return };
+        let before = self.open.undo.get(place).map_or(Held::Absent, |undo| undo.held.clone());
+        self.put(at, before);
+    }
+
     /// Returns whether any key was written since the last seal.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.open.dirty.is_empty()

@@ -14,7 +14,7 @@ use super::overlay::{DirtyKey, Overlay};
 use super::prefetch::{KeyBatch, Prefetch, Prefetchable};
 use super::roles::{AnyTablePartition, CommitState};
 use super::spec::{TableInfo, TableSpec, TableValue};
-use crate::codec::EncodeError;
+use crate::codec::{DecodeError, EncodeError};
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;
@@ -103,7 +103,7 @@ pub(super) struct State<V> {
 impl<V: Clone> State<V> {
     /// Returns whether enough has changed that a commit is due. Returns true once, and then again only after as many
     /// further changes.
-    fn is_commit_due(&mut self) -> bool {
+    pub(super) fn is_commit_due(&mut self) -> bool {
         let dirty = self.overlay.dirty();
         let is_due = dirty >= self.commit_due;
         if is_due {
@@ -209,37 +209,11 @@ impl<V: TableValue> TablePartition<V> {
         }
     }
 
-    /// Moves the value of a key out for a change. [`give_back`](Self::give_back) must follow in all cases.
-    pub(crate) fn take_out(&self, key: &[u8]) -> Result<(u32, Option<V>), Error> {
-        let mut state = self.state();
-        let at = self.load_or_insert(&mut state, key)?;
-        if let Held::Taken = self.decoded(&mut state, at)? {
-            return Err(self.misuse("is changed inside its own update; change the value passed to the closure"));
-        }
-        state.overlay.write(at);
-        if state.is_commit_due() {
-            self.cx.commit_soon.notify_one();
-        }
-        match state.overlay.put(at, Held::Taken) {
-            Held::Value(value) => Ok((at, Some(value))),
-            _ => Ok((at, None)),
-        }
-    }
-
-    /// Moves a value back into its slot.
-    pub(crate) fn give_back(&self, at: u32, value: Option<V>) {
-        let mut state = self.state();
-        state.overlay.put(at, value.map_or(Held::Absent, Held::Value));
+    /// Wakes readers from outside, since a value was given back.
+    pub(super) fn notify_waiting(&self, state: &State<V>) {
         if state.waiting > 0 {
             self.released.notify_all();
         }
-    }
-
-    /// Replaces the value of a key; `None` removes it. Returns the previous value.
-    pub(crate) fn set(&self, key: &[u8], value: Option<V>) -> Result<Option<V>, Error> {
-        let (at, before) = self.take_out(key)?;
-        self.give_back(at, value);
-        Ok(before)
     }
 
     /// Returns the entry of a key, loading it from the store if necessary. Returns `None` if the key has no entry; the
@@ -255,14 +229,6 @@ impl<V: TableValue> TablePartition<V> {
         }
     }
 
-    fn load_or_insert(&self, state: &mut State<V>, key: &[u8]) -> Result<u32, Error> {
-        if let Some(at) = self.load(state, key)? {
-            return Ok(at);
-        }
-        self.check_place(key);
-        Ok(self.insert(state, key, Held::Absent))
-    }
-
     pub(super) fn insert(&self, state: &mut State<V>, key: &[u8], held: Held<V>) -> u32 {
         // Evict before inserting, so that the new entry is not the one evicted.
         if self.cx.store.is_some() && state.overlay.evict(EVICT_LOOKS) {
@@ -273,32 +239,40 @@ impl<V: TableValue> TablePartition<V> {
         at
     }
 
-    fn decoded<'a>(&self, state: &'a mut State<V>, at: u32) -> Result<&'a Held<V>, Error> {
+    pub(super) fn decoded<'a>(&self, state: &'a mut State<V>, at: u32) -> Result<&'a Held<V>, Error> {
         if let Held::Bytes(bytes) = state.overlay.held(at) {
-            let value = self.spec.value.decode(Some(bytes)).map_err(|why| self.undecodable(&why.to_string()))?;
+            let value = self.spec.value.decode(bytes).map_err(|why| self.undecodable(state.overlay.key(at), &why))?;
             *state.overlay.held_mut(at) = Held::Value(value);
         }
         Ok(state.overlay.held(at))
     }
 
-    /// Counts a key that belongs to another partition, and warns about the first one. Such keys are written by a stream
-    /// that is not grouped by the table's key, the most common mistake with tables.
-    fn check_place(&self, key: &[u8]) {
+    /// Counts a key that belongs to another partition, and warns about the first one. Such keys are read or written by a
+    /// stream that is not grouped by the table's key, the most common mistake with tables.
+    pub(super) fn check_place(&self, key: &[u8]) {
         let info = &self.spec.info;
-        let key = info.plain_key(key);
-        if info.partition_by_source || partition_of(key, self.cx.partitions) == self.cx.partition {
+        let plain = info.plain_key(key);
+        if info.partition_by_source || self.cx.partitions == 1 {
             return;
         }
-        self.cx.stats.misplaced_key();
-        if !self.spec.has_misplaced.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                table = %info.name,
-                partition = self.cx.partition,
-                "key {:?} belongs to partition {}: other partitions may hold a value for it too; add a `group_by` before the table, or set `#[table(partition_by_source)]` if another partitioner placed the key",
-                String::from_utf8_lossy(key),
-                partition_of(key, self.cx.partitions),
-            );
+        let owner = partition_of(plain, self.cx.partitions);
+        if owner != self.cx.partition {
+            self.cx.stats.misplaced_key();
+            if !self.spec.has_misplaced.swap(true, Ordering::Relaxed) {
+                self.warn_misplaced(key, owner);
+            }
         }
+    }
+
+    #[cold]
+    fn warn_misplaced(&self, key: &[u8], owner: i32) {
+        let info = &self.spec.info;
+        let (table, partition, key) = (&info.name, self.cx.partition, info.shown_key(key));
+        tracing::warn!(
+            %table,
+            partition,
+            "key {key} belongs to partition {owner}: a read here does not find its value, and a write gives it another one; add a `group_by` before the table, or set `#[table(partition_by_source)]` if another partitioner placed the key"
+        );
     }
 
     pub(super) fn misuse(&self, what: &str) -> Error {
@@ -309,12 +283,23 @@ impl<V: TableValue> TablePartition<V> {
         self.state_error(format!("its store cannot be read: {}", crate::error::chain(error)))
     }
 
-    pub(super) fn undecodable(&self, why: &str) -> Error {
+    pub(super) fn undecodable(&self, key: &[u8], why: &DecodeError) -> Error {
         let codec = self.spec.value.name();
         self.state_error(format!(
-            "a value cannot be decoded by codec `{codec}` as type `{}`: {why}; raise the app's `version` or use a new table",
+            "the value of key {} cannot be decoded by codec `{codec}` as type `{}`: {why}; `set` or `remove` the key, give a new field a default with `#[field(default)]`, or raise the app's `version` to start over",
+            self.shown(key),
             self.spec.info.value_type
         ))
+    }
+
+    /// Creates the error of a value that could not be read back.
+    pub(super) fn refused(&self, key: &[u8], why: &EncodeError) -> Error {
+        self.spec.info.refused(format!("the value of key {}", self.shown(key)), why)
+    }
+
+    /// Returns a key for an error or a log line.
+    pub(super) fn shown(&self, key: &[u8]) -> String {
+        self.spec.info.shown_key(key)
     }
 
     pub(super) fn state_error(&self, why: String) -> Error {
@@ -352,10 +337,9 @@ impl<V: TableValue> CommitState for TablePartition<V> {
         }
         let dirty = state.overlay.dirty();
         let mut sealed = SealedBuilder::with_capacity(dirty, dirty * state.entry_bytes);
-        let info = &self.spec.info;
-        state.overlay.seal(|DirtyKey { key, held, is_new }| {
+        state.overlay.seal(|DirtyKey { key: entry_key, held, is_new }| {
             let key = |out: &mut Vec<u8>| {
-                out.extend_from_slice(key);
+                out.extend_from_slice(entry_key);
                 Ok::<_, Error>(())
             };
             let mut written = 0;
@@ -368,8 +352,7 @@ impl<V: TableValue> CommitState for TablePartition<V> {
                 })?,
                 Held::Value(value) => sealed.push(is_new, key, |out| {
                     let start = out.len();
-                    let refused = |why: EncodeError| Error::encode(info.changelog.clone(), "value", why);
-                    self.spec.value.encode(value, out).map_err(refused)?;
+                    self.spec.value.encode(value, out).map_err(|why| self.refused(entry_key, &why))?;
                     written = out.len() - start;
                     Ok(())
                 })?,

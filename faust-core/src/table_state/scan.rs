@@ -73,7 +73,7 @@ impl<V: TableValue> TablePartition<V> {
         let decode = |(key, held): (Vec<u8>, Held<V>)| match held {
             Held::Value(value) => Ok(Some((key, value))),
             Held::Bytes(bytes) => {
-                let value = self.spec.value.decode(Some(&bytes)).map_err(|why| self.undecodable(&why.to_string()))?;
+                let value = self.spec.value.decode(&bytes).map_err(|why| self.undecodable(&key, &why))?;
                 Ok(Some((key, value)))
             }
             Held::Absent | Held::Taken => Ok(None),

@@ -4,8 +4,9 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::codec::{Coder, Data, Role};
+use crate::codec::{Data, EncodeError, EntryCoder, Role};
 use crate::declare::{RelativeTo, TableDecl};
+use crate::error::Error;
 use crate::window::WindowSpec;
 use crate::window::key::split_store_key;
 
@@ -25,6 +26,8 @@ pub(crate) struct TableInfo {
     pub(crate) changelog: String,
     pub(crate) help: &'static str,
     pub(crate) partition_by_source: bool,
+    /// The bytes of the key `None`, if keys are optional.
+    none_key: Option<Vec<u8>>,
     /// The value of `default = ..`, encoded by the value codec.
     default: Option<Vec<u8>>,
 }
@@ -37,6 +40,20 @@ impl TableInfo {
             Some(_) => split_store_key(key).map_or(key, |(_, key)| key),
             None => key,
         }
+    }
+
+    /// Returns an overlay key for an error or a log line.
+    pub(crate) fn shown_key(&self, key: &[u8]) -> String {
+        let plain = self.plain_key(key);
+        if self.none_key.as_deref() == Some(plain) {
+            return "`None`".to_owned();
+        }
+        format!("{:?}", String::from_utf8_lossy(plain))
+    }
+
+    /// Creates the error of a key or value that could not be read back.
+    pub(crate) fn refused(&self, what: String, why: &EncodeError) -> Error {
+        Error::Refused { table: self.name.to_string(), what, why: why.to_string() }
     }
 
     /// Returns a description of the table's types, codecs and window. A store is only reused if it was written with the
@@ -77,10 +94,15 @@ impl TableInfo {
     }
 }
 
+/// A function that fails for bytes that cannot be read back as a key.
+type KeyCheck = Box<dyn Fn(&[u8]) -> Result<(), EncodeError> + Send + Sync>;
+
 /// A table's properties, with the type of its values.
 pub(crate) struct TableSpec<V> {
     pub(crate) info: TableInfo,
-    pub(crate) value: Coder<V>,
+    pub(crate) value: EntryCoder<V>,
+    /// Checks the bytes of a new key, if keys of its type may be unreadable.
+    pub(super) check_key: Option<KeyCheck>,
     /// From `#[table(default = ..)]`; returns a boxed `V`.
     pub(crate) default: Option<fn() -> Box<dyn Any + Send>>,
     /// Set once a key was found outside its own partition, so that the warning is logged only once per table.
@@ -94,16 +116,18 @@ impl<V: TableValue> TableSpec<V> {
     /// A codec cannot be resolved, the window is invalid, or the default cannot be encoded.
     pub(crate) fn new<K: Data>(decl: &TableDecl, name: &str, agent: &str, group: &str) -> Result<Self, String> {
         let fault = |why: &dyn std::fmt::Display| format!("agent `{agent}`, table `{name}`: {why}");
-        let key: Coder<K> = Coder::resolve(decl.key_codec, Role::Key).map_err(|why| fault(&why))?;
-        let value: Coder<V> = Coder::resolve(decl.value_codec, Role::Value).map_err(|why| fault(&why))?;
+        let key: EntryCoder<K> = EntryCoder::resolve(decl.key_codec, Role::Key).map_err(|why| fault(&why))?;
+        let value: EntryCoder<V> = EntryCoder::resolve(decl.value_codec, Role::Value).map_err(|why| fault(&why))?;
         let window = decl.window.map(|window| window.spec()).transpose().map_err(|why| fault(&why))?;
         let changelog = decl.changelog_topic.map_or_else(|| format!("{group}-{name}-changelog"), str::to_owned);
         let default = decl.default.and_then(|make| make().downcast::<V>().ok()).map(|default| {
             let mut bytes = Vec::new();
-            value.encode(&default, &mut bytes).map(|_| bytes).map_err(|why| fault(&why))
+            let encoded = value.check(&default).and_then(|()| value.encode(&default, &mut bytes));
+            encoded.map(|()| bytes).map_err(|why| fault(&format_args!("the default: {why}")))
         });
         let info = TableInfo {
             default: default.transpose()?,
+            none_key: key.none(),
             name: name.into(),
             agent: agent.to_owned(),
             key_type: std::any::type_name::<K>(),
@@ -116,7 +140,8 @@ impl<V: TableValue> TableSpec<V> {
             help: decl.help,
             partition_by_source: decl.partition_by_source,
         };
-        Ok(Self { info, value, default: decl.default, has_misplaced: AtomicBool::new(false) })
+        let check_key = key.is_checked().then(|| -> KeyCheck { Box::new(move |bytes| key.check_key(bytes)) });
+        Ok(Self { info, value, check_key, default: decl.default, has_misplaced: AtomicBool::new(false) })
     }
 
     /// Returns the declared default value, if there is one.

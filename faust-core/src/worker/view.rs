@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::codec::{Coder, Data, KeyRef, Role};
+use crate::codec::{Data, EntryCoder, KeyRef, Role};
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::plan::Plan;
@@ -31,7 +31,7 @@ pub struct WindowedView<K, V> {
 /// The partitions of a table on this worker, with the codec of its keys.
 pub(crate) struct ViewSource<K, V> {
     name: Arc<str>,
-    key: Coder<K>,
+    key: EntryCoder<K>,
     partitions: i32,
     by_source: bool,
     tables: Arc<PublishedTables>,
@@ -133,7 +133,8 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
                 info.key_type, info.value_type
             )));
         }
-        let key = Coder::resolve(Some(&info.key_codec), Role::Key).map_err(|why| Error::Misuse(why.to_string()))?;
+        let key =
+            EntryCoder::resolve(Some(&info.key_codec), Role::Key).map_err(|why| Error::Misuse(why.to_string()))?;
         let changelog = plan.topics().find(|topic| topic.name() == info.changelog);
         let source = Self {
             name: Arc::clone(&info.name),
@@ -157,7 +158,7 @@ impl<K: Data, V: TableValue> ViewSource<K, V> {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<K, Error> {
-        let decoded = self.key.decode(Some(bytes));
+        let decoded = self.key.decode(bytes);
         decoded.map_err(|why| Error::Misuse(format!("table `{}`, key {bytes:?}: {why}", self.name)))
     }
 

@@ -56,16 +56,9 @@ fn derived_path(name: &str) -> TokenStream {
     }
 }
 
-fn all_fields(record: &Record) -> Vec<&Field> {
-    match &record.body {
-        Body::Struct(fields) => fields.iter().collect(),
-        Body::Enum(variants) => variants.iter().flat_map(|variant| &variant.fields).collect(),
-    }
-}
-
 fn functions(record: &Record, private: &TokenStream) -> Option<TokenStream> {
     let ident = &record.ident;
-    let functions: TokenStream = all_fields(record).iter().map(|field| field.functions(private)).collect();
+    let functions: TokenStream = record.body.fields().iter().map(|field| field.functions(private)).collect();
     (!functions.is_empty()).then(|| {
         quote! {
             #[automatically_derived]
@@ -82,6 +75,7 @@ fn model(record: &Record, private: &TokenStream) -> TokenStream {
     let codec = option(&record.serializer);
     let key = option(&record.key.as_ref().map(|key| key_function(record, key, private)));
     let timestamp = option(&record.timestamp.as_ref().map(|field| timestamp_function(record, field, private)));
+    let plain = option(&record.is_plain.then(|| plain_definition(record, private)));
     let (fields, variants) = match &record.body {
         Body::Struct(fields) => (definitions(fields, private), TokenStream::new()),
         Body::Enum(variants) => {
@@ -102,8 +96,24 @@ fn model(record: &Record, private: &TokenStream) -> TokenStream {
             types: || [::core::any::TypeId::of::<#ident>(), ::core::any::TypeId::of::<::core::option::Option<#ident>>()],
             timestamp: #timestamp,
             key: #key,
+            plain: #plain,
             file: ::core::file!(),
             line: ::core::line!(),
+        }
+    }
+}
+
+/// Returns a function that names the record's type and those of its fields.
+fn plain_definition(record: &Record, private: &TokenStream) -> TokenStream {
+    let ident = &record.ident;
+    let fields = record.body.fields().into_iter().map(|field| {
+        let ty = &field.ty;
+        quote!(::core::any::type_name::<#ty>())
+    });
+    quote! {
+        || #private::PlainDef {
+            name: ::core::any::type_name::<#ident>(),
+            fields: ::std::vec::Vec::from([#(#fields),*]),
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Field {
     wire_name: String,
     help: String,
     required: bool,
+    /// Set if serde alone reads and writes the field.
+    pub(super) is_plain: bool,
     rules: Rules,
     /// The generated functions that are named in serde attributes.
     default_function: Option<Ident>,
@@ -51,6 +53,10 @@ impl Field {
             Ident::new(&format!("__faust_{verb}_{variant}{text}"), Span::call_site())
         };
         let default_function = (rules.default.is_some() && !serde.default).then(|| function("default"));
+        // A default in place of a `None` that is left out would be read back instead.
+        let restores_none =
+            !serde.omits_none || (rules.default.is_none() && !serde.default && !place.container.default);
+        let is_plain = !rules.any() && !serde.is_special && restores_none;
         let read_function = (rules.any() && serde.own_reader.is_none()).then(|| function("read"));
         if let Some(function) = &default_function {
             let path = path_text(place.record, function);
@@ -71,6 +77,7 @@ impl Field {
                 && !serde.default
                 && !serde.skipped
                 && !place.container.default,
+            is_plain,
             ty: field.ty.clone(),
             member,
             rules,

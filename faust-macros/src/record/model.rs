@@ -20,6 +20,8 @@ pub(super) struct Record {
     pub(super) key: Option<Accessed>,
     pub(super) timestamp: Option<Accessed>,
     pub(super) body: Body,
+    /// Set if serde alone reads and writes the record.
+    pub(super) is_plain: bool,
 }
 
 /// A field named by an option, with the span of the option's value for errors about the field's type.
@@ -54,7 +56,9 @@ impl Record {
         let key = accessed(&mut options, "key", item, body.as_ref(), faults);
         let timestamp = accessed(&mut options, "timestamp", item, body.as_ref(), faults);
         let ident = item.ident.clone();
+        let is_plain = is_plain(item, body.as_ref());
         Some(Self {
+            is_plain,
             name: name.map_or_else(|| ident.to_string().trim_start_matches("r#").to_owned(), |name| name.value()),
             help: first_paragraph(&item.attrs),
             body: body.filter(|_| sound)?,
@@ -175,6 +179,27 @@ fn body(item: &mut DeriveInput, faults: &mut Faults) -> Option<Body> {
             );
             faults.add(data.union_token, text);
             None
+        }
+    }
+}
+
+/// Returns `true` if neither the item nor its variants and fields change the format that serde derives.
+fn is_plain(item: &DeriveInput, body: Option<&Body>) -> bool {
+    let variants = match &item.data {
+        Data::Enum(data) => data.variants.iter().map(|variant| &*variant.attrs).collect(),
+        Data::Struct(_) | Data::Union(_) => Vec::new(),
+    };
+    let is_special = |attributes: &[syn::Attribute]| SerdeAttributes::of(attributes).is_special;
+    let fields: Vec<_> = body.map(Body::fields).unwrap_or_default();
+    !is_special(&item.attrs) && !variants.into_iter().any(is_special) && fields.into_iter().all(|field| field.is_plain)
+}
+
+impl Body {
+    /// Returns the fields of the struct, or those of all variants.
+    pub(super) fn fields(&self) -> Vec<&Field> {
+        match self {
+            Self::Struct(fields) => fields.iter().collect(),
+            Self::Enum(variants) => variants.iter().flat_map(|variant| &variant.fields).collect(),
         }
     }
 }

@@ -11,11 +11,18 @@ pub(super) struct SerdeAttributes {
     pub(super) skipped: bool,
     /// `with`, `deserialize_with` or `flatten`, which replace the deserializer that would check the rules.
     pub(super) own_reader: Option<&'static str>,
+    /// Set if `None` is left out.
+    pub(super) omits_none: bool,
+    /// Set if some attribute may change the format such that not every value that is written can be read.
+    pub(super) is_special: bool,
 }
 
 impl SerdeAttributes {
     pub(super) fn of(attributes: &[Attribute]) -> Self {
-        let mut found = Self::default();
+        // A condition may add attributes of serde, or remove the field.
+        let is_condition =
+            |attribute: &Attribute| attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr");
+        let mut found = Self { is_special: attributes.iter().any(is_condition), ..Self::default() };
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
             let parsed = attribute.parse_nested_meta(|meta| {
                 let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
@@ -29,14 +36,22 @@ impl SerdeAttributes {
                 found.note(&name, text);
                 Ok(())
             });
-            // Errors are ignored here, because serde reports them.
-            drop(parsed);
+            // serde reports the errors of its attributes, and accepts some that this parser does not know.
+            found.is_special |= parsed.is_err();
         }
         found
     }
 
     fn note(&mut self, name: &str, text: Option<String>) {
+        self.is_special |= match name {
+            // Without a text, the names for reading and writing differ.
+            "rename" | "rename_all" | "rename_all_fields" => text.is_none(),
+            "skip_serializing_if" => text.as_deref() != Some("Option::is_none"),
+            "default" | "alias" | "deny_unknown_fields" | "transparent" => false,
+            _ => true,
+        };
         match name {
+            "skip_serializing_if" => self.omits_none = true,
             "rename" => self.rename = text,
             "rename_all" => self.rename_all = text,
             "default" => self.default = true,

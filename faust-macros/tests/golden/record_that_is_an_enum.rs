@@ -72,6 +72,7 @@ const _: () = {
             ],
             timestamp: ::core::option::Option::None,
             key: ::core::option::Option::None,
+            plain: ::core::option::Option::None,
             file: ::core::file!(),
             line: ::core::line!(),
         };

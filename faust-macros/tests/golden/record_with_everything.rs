@@ -159,6 +159,7 @@ const _: () = {
                     ::core::option::Option::None => ::core::result::Result::Ok(false),
                 }
             }),
+            plain: ::core::option::Option::None,
             file: ::core::file!(),
             line: ::core::line!(),
         };

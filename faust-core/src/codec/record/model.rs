@@ -35,6 +35,8 @@ pub struct ModelDef {
     pub timestamp: Option<TimestampFn>,
     /// Appends the bytes of the field named by `key = field`.
     pub key: Option<KeyFn>,
+    /// The record's parts, if serde alone reads and writes it.
+    pub plain: Option<fn() -> PlainDef>,
     /// Source file of the declaration.
     pub file: &'static str,
     /// Line of the declaration.
@@ -78,11 +80,33 @@ pub struct VariantDef {
     pub help: &'static str,
 }
 
+/// The parts of a record that serde alone reads and writes: it has no rules, and no attributes of serde that replace
+/// its format.
+#[derive(Clone, Debug)]
+pub struct PlainDef {
+    /// Full name of the record's type.
+    pub name: &'static str,
+    /// Full names of the types of its fields.
+    pub fields: Vec<&'static str>,
+}
+
 impl ModelDef {
     /// Creates the metadata of a record without options; `#[record]` sets the other fields.
     #[doc(hidden)]
     pub const fn new(name: &'static str, types: fn() -> [TypeId; 2], file: &'static str, line: u32) -> Self {
-        Self { name, help: "", fields: &[], variants: &[], codec: None, types, timestamp: None, key: None, file, line }
+        Self {
+            name,
+            help: "",
+            fields: &[],
+            variants: &[],
+            codec: None,
+            types,
+            timestamp: None,
+            key: None,
+            plain: None,
+            file,
+            line,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::codec::error::EncodeError;
 pub use inventory;
 pub use serde;
 
-pub use super::model::{FieldDef, ModelDef, Record, VariantDef};
+pub use super::model::{FieldDef, ModelDef, PlainDef, Record, VariantDef};
 pub use super::timestamp::IntoTimestamp;
 pub use crate::codec::registry::CodecDef;
 

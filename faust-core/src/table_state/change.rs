@@ -1,0 +1,104 @@
+//! Changes of a partition's values: taking a value out, putting it back, and replacing it.
+
+use super::held::Held;
+use super::partition::{State, TablePartition};
+use super::spec::TableValue;
+use crate::error::Error;
+
+impl<V: TableValue> TablePartition<V> {
+    /// Moves the value of a key out for a change. [`put_back`](Self::put_back) must follow in all cases.
+    pub(crate) fn take_out(&self, key: &[u8]) -> Result<(u32, Option<V>), Error> {
+        let mut state = self.state();
+        let at = self.load_for_change(&mut state, key)?;
+        self.decoded(&mut state, at)?;
+        self.begin_change(&mut state, at);
+        match state.overlay.put(at, Held::Taken) {
+            Held::Value(value) => Ok((at, Some(value))),
+            _ => Ok((at, None)),
+        }
+    }
+
+    /// Moves a changed value back into its slot.
+    ///
+    /// # Errors
+    /// The value could not be read back from the store. The key then has its value of the last seal; the agent's event
+    /// fails, and is rolled back.
+    pub(crate) fn put_back(&self, at: u32, value: V) -> Result<(), Error> {
+        if let Err(why) = self.spec.value.check(&value) {
+            let mut state = self.state();
+            let refused = self.refused(state.overlay.key(at), &why);
+            state.overlay.revert(at);
+            self.notify_waiting(&state);
+            return Err(refused);
+        }
+        self.give_back(at, Some(value));
+        Ok(())
+    }
+
+    /// Moves an unchanged value back into its slot.
+    pub(crate) fn give_back(&self, at: u32, value: Option<V>) {
+        let mut state = self.state();
+        state.overlay.put(at, value.map_or(Held::Absent, Held::Value));
+        self.notify_waiting(&state);
+    }
+
+    /// Sets the value of a key; `None` removes it. The previous value is not decoded.
+    ///
+    /// # Errors
+    /// The value could not be read back; then nothing is changed.
+    pub(crate) fn set(&self, key: &[u8], value: Option<V>) -> Result<(), Error> {
+        self.replace(key, value).map(drop)
+    }
+
+    /// Sets the value of a key, and returns the previous one. A previous value that cannot be decoded is discarded,
+    /// which is logged: a key must never keep a value only because it cannot be read.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub(crate) fn swap(&self, key: &[u8], value: Option<V>) -> Result<Option<V>, Error> {
+        match self.replace(key, value)? {
+            Held::Value(before) => Ok(Some(before)),
+            Held::Bytes(bytes) => match self.spec.value.decode(&bytes) {
+                Ok(before) => Ok(Some(before)),
+                Err(why) => {
+                    let key = self.shown(key);
+                    tracing::warn!(table = %self.spec.info.name, partition = self.cx.partition, "the value of key {key} cannot be decoded ({why}) and is replaced");
+                    Ok(None)
+                }
+            },
+            Held::Absent | Held::Taken => Ok(None),
+        }
+    }
+
+    fn replace(&self, key: &[u8], value: Option<V>) -> Result<Held<V>, Error> {
+        if let Some(Err(why)) = value.as_ref().map(|value| self.spec.value.check(value)) {
+            return Err(self.refused(key, &why));
+        }
+        let mut state = self.state();
+        let at = self.load_for_change(&mut state, key)?;
+        self.begin_change(&mut state, at);
+        Ok(state.overlay.put(at, value.map_or(Held::Absent, Held::Value)))
+    }
+
+    /// Returns the entry of a key, which is created if there is none.
+    fn load_for_change(&self, state: &mut State<V>, key: &[u8]) -> Result<u32, Error> {
+        let Some(at) = self.load(state, key)? else {
+            if let Some(Err(why)) = self.spec.check_key.as_ref().map(|check| check(self.spec.info.plain_key(key))) {
+                return Err(self.spec.info.refused(format!("key {}", self.shown(key)), &why));
+            }
+            self.check_place(key);
+            return Ok(self.insert(state, key, Held::Absent));
+        };
+        match state.overlay.held(at) {
+            Held::Taken => Err(self.misuse("is changed inside its own update; change the value passed to the closure")),
+            _ => Ok(at),
+        }
+    }
+
+    fn begin_change(&self, state: &mut State<V>, at: u32) {
+        state.overlay.write(at);
+        if state.is_commit_due() {
+            self.cx.commit_soon.notify_one();
+        }
+    }
+}
