@@ -242,3 +242,33 @@ fn a_stop_in_the_middle_of_a_restore_completes() {
         expect(&driver, &[("a", 11), ("b", 2), ("c", 3)]);
     }
 }
+
+/// Adds to a number, and reads the numbers of other keys, as a join with a table that is grouped by another key does.
+#[agent(topic = "numbers")]
+async fn join(mut numbers: Stream<i64, String>, sums: Table<String, i64>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        match *event.value() {
+            1 => drop(sums.get("b")),
+            2 => drop(sums.contains("b")),
+            3 => sums.with("b", |_| ()),
+            4 => drop(sums.remove("b")),
+            _ => sums.update(event.key(), |sum| *sum += event.value()),
+        }
+    }
+    Ok(())
+}
+
+/// Law: a key of another partition is counted whenever it is looked up, in a read as in a write.
+#[test]
+fn a_read_with_a_key_of_another_partition_is_counted() {
+    let mut driver = driver(App::new("tables").only::<join>());
+    let worker = driver.start_worker().unwrap();
+    let count = |driver: &TestDriver| driver.status(worker).unwrap().counts.misplaced_keys;
+    // `a` and `b` belong to two partitions.
+    for (number, expected) in [(10, 0), (1, 1), (2, 2), (3, 3), (4, 4)] {
+        send(&mut driver, &[("a", number)]);
+        assert_eq!(count(&driver), expected, "after {number}");
+    }
+    send(&mut driver, &[("b", 10), ("b", 1), ("b", 2)]);
+    assert_eq!(count(&driver), 4, "the key's own partition finds it");
+}

@@ -180,7 +180,7 @@ impl<V: TableValue> TablePartition<V> {
 
     /// Returns `None` while a closure has the value.
     fn try_find(&self, state: &mut State<V>, key: &[u8]) -> Result<Option<Option<V>>, Error> {
-        let Some(at) = self.load(state, key)? else { return Ok(Some(None)) };
+        let Some(at) = self.load_for_read(state, key)? else { return Ok(Some(None)) };
         Ok(match self.decoded(state, at)? {
             Held::Value(value) => Some(Some(value.clone())),
             Held::Taken => None,
@@ -191,14 +191,14 @@ impl<V: TableValue> TablePartition<V> {
     /// Returns whether a key has a value.
     pub(crate) fn contains(&self, key: &[u8]) -> Result<bool, Error> {
         let mut state = self.state();
-        let at = self.load(&mut state, key)?;
+        let at = self.load_for_read(&mut state, key)?;
         Ok(at.is_some_and(|at| state.overlay.held(at).is_there()))
     }
 
     /// Moves the value of a key out for reading. If this returns a slot, [`give_back`](Self::give_back) must follow.
     pub(crate) fn take_to_look(&self, key: &[u8]) -> Result<Option<(u32, V)>, Error> {
         let mut state = self.state();
-        let Some(at) = self.load(&mut state, key)? else { return Ok(None) };
+        let Some(at) = self.load_for_read(&mut state, key)? else { return Ok(None) };
         match self.decoded(&mut state, at)? {
             Held::Taken => Err(self.misuse("is read inside its own update; use the value passed to the closure")),
             Held::Absent | Held::Bytes(_) => Ok(None),
@@ -227,6 +227,15 @@ impl<V: TableValue> TablePartition<V> {
             Some(bytes) => Ok(Some(self.insert(state, key, Held::Bytes(bytes.as_ref().into())))),
             None => Ok(None),
         }
+    }
+
+    /// Like [`load`](Self::load). A key without an entry may belong to another partition, which is checked only then.
+    fn load_for_read(&self, state: &mut State<V>, key: &[u8]) -> Result<Option<u32>, Error> {
+        let at = self.load(state, key)?;
+        if at.is_none() {
+            self.check_place(key);
+        }
+        Ok(at)
     }
 
     pub(super) fn insert(&self, state: &mut State<V>, key: &[u8], held: Held<V>) -> u32 {
