@@ -4,6 +4,7 @@
 mod chaos;
 mod crashes;
 mod cuts;
+mod declarations;
 mod failures;
 mod known_faults;
 mod laws;

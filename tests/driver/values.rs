@@ -306,4 +306,17 @@ fn an_unreadable_value_can_be_replaced_and_removed() {
         scene.restart(true);
         assert_eq!(scene.all::<Option<String>>("names").get("a"), left.as_ref());
     }
+    let mut scene = Scene::new("memory://");
+    scene.send("a", Write::Gauge(1));
+    scene.driver.commit();
+    scene.driver.crash(scene.worker);
+    scene
+        .driver
+        .send_with("values-gauges-changelog", &"a".to_owned(), &BTreeMap::<String, i64>::new(), |message| message)
+        .unwrap();
+    scene.driver.advance(Duration::from_secs(60));
+    scene.worker = scene.driver.start_worker().unwrap();
+    let told = scene.refusal("a", Write::Gauge(2));
+    let expected = ["the value of key \"a\" cannot be decoded", "level: missing field", "`#[field(default)]`"];
+    assert!(expected.iter().all(|text| told.contains(text)), "{told}");
 }

@@ -10,6 +10,7 @@ use super::option::is_optional;
 use super::raw::passes_through;
 use super::record::model_of;
 use super::registry::{Step, known_names, transform};
+use super::type_name::without_paths;
 
 impl<T: Data> Coder<T> {
     /// Resolves the codec: the given one, else the record's `serializer`, else the default of the type.
@@ -105,9 +106,5 @@ fn unknown(name: &str) -> UnknownCodec {
 }
 
 fn not_raw<T>() -> UnknownCodec {
-    // Shortens `alloc::vec::Vec<my::Click>` to `Vec<Click>`.
-    let short = type_name::<T>()
-        .split_inclusive(['<', '>', ',', ' ', '(', ')'])
-        .map(|part| part.rsplit("::").next().unwrap_or(part));
-    UnknownCodec::NotRaw { type_name: short.collect() }
+    UnknownCodec::NotRaw { type_name: without_paths(type_name::<T>()) }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::codec::{Data, EncodeError, EntryCoder, Role};
+use crate::codec::{Data, EncodeError, EntryCoder, Role, without_paths};
 use crate::declare::{RelativeTo, TableDecl};
 use crate::error::Error;
 use crate::window::WindowSpec;
@@ -56,11 +56,23 @@ impl TableInfo {
         Error::Refused { table: self.name.to_string(), what, why: why.to_string() }
     }
 
-    /// Returns a description of the table's types, codecs and window. A store is only reused if it was written with the
+    /// Returns a description of the table's types and codecs. Types have no paths, so that they may be moved to another
+    /// module.
+    pub(crate) fn types(&self) -> String {
+        let [key, value] = [self.key_type, self.value_type].map(without_paths);
+        format!("{key} by {} -> {value} by {}", self.key_codec, self.value_codec)
+    }
+
+    /// Returns a description of the windows' kind and size; `None` for a table without windows.
+    pub(crate) fn layout(&self) -> Option<String> {
+        self.window.map(WindowSpec::layout)
+    }
+
+    /// Returns a description of the table's types, codecs and windows. A store is only reused if it was written with the
     /// same one.
     pub(crate) fn kind(&self) -> String {
-        let window = self.window.map_or_else(String::new, |window| format!(", {window}"));
-        format!("{} by {} -> {} by {}{window}", self.key_type, self.key_codec, self.value_type, self.value_codec)
+        let window = self.layout().map_or_else(String::new, |layout| format!(", {layout}"));
+        format!("{}{window}", self.types())
     }
 
     /// Returns the first difference between two declarations of a table, if there is one.

@@ -3,17 +3,20 @@
 //! The key of a record is the output of the key codec, followed by the start of the window if the table has windows, as
 //! in Kafka Streams' windowed serde. The value is the output of the value codec; a removal is a tombstone. A header
 //! contains the number of the cut that the record belongs to: a restore skips the records of cuts that were never
-//! committed.
+//! committed. In a table with windows, another header names their kind and size: without it, a start would be read as that of
+//! any window.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::check::differing_windows;
 use super::in_flight::InFlight;
 use crate::error::{Error, TransportError};
 use crate::message::{Headers, RawMessage};
 use crate::offsets::CommitNumber;
+use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::Sealed;
 use crate::table_state::TableInfo;
@@ -22,6 +25,8 @@ use crate::window::key::{changelog_key, split_changelog_key, split_store_key, st
 
 /// Name of the header with the cut's number, followed by `n` if the key had no value at the last commit.
 pub(crate) const CUT_HEADER: &str = "faust-cut";
+/// Name of the header with the layout of the table's windows.
+pub(crate) const WINDOW_HEADER: &str = "faust-window";
 /// Number of records to send before yielding to other tasks.
 const TURN: usize = 256;
 
@@ -40,7 +45,8 @@ pub(crate) struct ChangelogWriter {
 struct Work {
     topic: Arc<dyn SinkTopic>,
     partition: i32,
-    windowed: bool,
+    /// The layout of the table's windows.
+    layout: Option<Bytes>,
     sealed: Arc<Sealed>,
     cut: CommitNumber,
     delivery: Arc<Delivery>,
@@ -79,12 +85,12 @@ impl ChangelogWriter {
     ) -> Arc<Delivery> {
         let delivery = Delivery::with_offsets();
         delivery.sent();
-        let windowed = info.window.is_some();
+        let layout = info.layout().map(Bytes::from);
         // A restarted task must not read the changelog before these records are acknowledged.
         self.in_flight.add(TopicPartition::new(info.changelog.as_str(), partition), &delivery);
         // Reported if the writer ends before the table is sent.
         let outcome = Err(TransportError::retriable("changelog", "the task has ended"));
-        let work = Work { topic, partition, windowed, sealed, cut, delivery: Arc::clone(&delivery), outcome };
+        let work = Work { topic, partition, layout, sealed, cut, delivery: Arc::clone(&delivery), outcome };
         // Cannot fail: the writer runs as long as `self` exists.
         drop(self.work.send(work));
         delivery
@@ -102,6 +108,9 @@ impl Work {
         let [kept, new] = [self.cut.to_string(), format!("{}n", self.cut)].map(|cut| {
             let mut headers = Headers::new();
             headers.push(CUT_HEADER.to_owned(), Some(Bytes::from(cut)));
+            if let Some(layout) = &self.layout {
+                headers.push(WINDOW_HEADER.to_owned(), Some(layout.clone()));
+            }
             headers
         });
         let mut rotated = Vec::new();
@@ -109,7 +118,7 @@ impl Work {
             if index % TURN == TURN - 1 {
                 tokio::task::yield_now().await;
             }
-            let key = if self.windowed { rotate(entry.key, &mut rotated) } else { entry.key };
+            let key = if self.layout.is_some() { rotate(entry.key, &mut rotated) } else { entry.key };
             let message = Outgoing {
                 partition: Some(self.partition),
                 key: Some(key),
@@ -148,11 +157,17 @@ pub(crate) struct CutTag {
 }
 
 impl<'a> ChangelogRecord<'a> {
-    /// Decodes a record. `buffer` holds the converted key of a windowed table.
+    /// Decodes a record. `layout` is that of the table's windows, and `buffer` holds the converted key of a windowed table.
     ///
     /// # Errors
-    /// Fails if the record cannot belong to the table: it has no key, or the key of a windowed table has no window.
-    pub(crate) fn read(info: &TableInfo, message: &RawMessage<'a>, buffer: &'a mut Vec<u8>) -> Result<Self, Error> {
+    /// Fails if the record cannot belong to the table: it has no key, or was written with other windows.
+    pub(crate) fn read(
+        table: &TaskTable,
+        layout: Option<&str>,
+        message: &RawMessage<'a>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Self, Error> {
+        let info = table.state.info();
         let foreign = |what: &str| {
             Error::Misuse(format!(
                 "changelog `{}` holds a record that does not belong to table `{}`, at offset {}: {what}; delete the topic with `reset --topics`, or choose another with `changelog_topic`",
@@ -160,8 +175,22 @@ impl<'a> ChangelogRecord<'a> {
             ))
         };
         let mut key = message.key.ok_or_else(|| foreign("it has no key"))?;
-        if info.window.is_some() {
+        let written = message.headers.get(WINDOW_HEADER);
+        // The removal of an old window does no harm.
+        if written.is_some() && written != layout.map(str::as_bytes) && message.payload.is_some() {
+            let written = written.map(String::from_utf8_lossy);
+            return Err(Error::State {
+                table: info.name.to_string(),
+                partition: table.partition,
+                why: differing_windows(info, &format!("changelog `{}`", info.changelog), written.as_deref()),
+            });
+        }
+        if let Some(window) = info.window {
             let (plain, start) = split_changelog_key(key).ok_or_else(|| foreign("its key has no window"))?;
+            // Records of earlier releases name no windows.
+            if written.is_none() && !window.is_start(start) {
+                return Err(foreign("its key has no window of the table"));
+            }
             buffer.clear();
             store_key(start, plain, buffer);
             key = buffer;

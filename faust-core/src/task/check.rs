@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codec::without_paths;
 use crate::error::Error;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitNumber};
@@ -73,7 +74,7 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             "the last commit covers its changelog {changelog} up to offset {log}, but it ends at {high}: it was deleted or truncated, and its records are lost; restore it from a backup, or run `reset --topics` to start over"
         )));
     }
-    let Some(mark) = held.map(|held| read(identity, &held).map_err(&fault)).transpose()? else {
+    let Some(mark) = held.map(|held| read(info, identity, &held).map_err(&fault)).transpose()? else {
         // If all records were deleted, only the cut number of the last commit shows that the table was written to.
         if low > Offset(0) && (high > low || commit.is_some_and(|commit| commit.cut > CommitNumber::default())) {
             return Err(fault(format!(
@@ -124,7 +125,7 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
 }
 
 /// Decodes a store's checkpoint and compares it with the table that the store is opened for.
-fn read(identity: &StoreIdentity, held: &[u8]) -> Result<StoreCheckpoint, String> {
+fn read(info: &TableInfo, identity: &StoreIdentity, held: &[u8]) -> Result<StoreCheckpoint, String> {
     #[derive(serde::Deserialize)]
     struct Version {
         v: u8,
@@ -150,13 +151,45 @@ fn read(identity: &StoreIdentity, held: &[u8]) -> Result<StoreCheckpoint, String
             mark.group, identity.group
         ));
     }
-    if mark.kind != identity.kind {
-        return Err(format!(
-            "its store holds {}, but the program expects {}; raise the app's `version` to start over, rename the table, or revert to the old types",
-            mark.kind, identity.kind
-        ));
+    let kind = without_expiry(&mark.kind);
+    if kind != identity.kind {
+        return Err(differing_kind(info, &kind));
     }
     Ok(mark)
+}
+
+/// Returns the kind in a checkpoint as this release writes it. Earlier releases added the modules of types, and the time
+/// for which windows are kept, which do not change what is stored.
+fn without_expiry(kind: &str) -> String {
+    let kind = kind.rsplit_once(", expires ").map_or(kind, |(kind, _)| kind);
+    without_paths(kind)
+}
+
+/// Describes a store of another kind, and the fixes, the cheapest first.
+fn differing_kind(info: &TableInfo, held: &str) -> String {
+    match held.strip_prefix(&info.types()) {
+        Some(windows) => differing_windows(
+            info,
+            "store",
+            Some(windows.trim_start_matches(", ")).filter(|windows| !windows.is_empty()),
+        ),
+        None => format!(
+            "its store holds {held}, but the program expects {}; if the new types read the old values (new fields have `#[field(default)]`), run `reset` to restore the store from the changelog; otherwise raise the app's `version` to start over, rename the table, or revert to the old types",
+            info.kind()
+        ),
+    }
+}
+
+/// Describes keys with other windows than those of the table.
+pub(super) fn differing_windows(info: &TableInfo, place: &str, held: Option<&str>) -> String {
+    let shown = |windows: Option<&str>| {
+        windows.map_or_else(|| "no windows".to_owned(), |windows| format!("windows `{windows}`"))
+    };
+    format!(
+        "its {place} holds {}, but the program declares {}: its entries cannot be assigned to the new windows; revert the declaration, rename the table, or raise the app's `version` to start over",
+        shown(held),
+        shown(info.layout().as_deref()),
+    )
 }
 
 #[cfg(test)]

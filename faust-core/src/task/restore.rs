@@ -157,6 +157,8 @@ async fn restore(
 struct TableRestore<'a> {
     recovery: &'a Recovery,
     prepared: PreparedTable,
+    /// The layout of the table's windows.
+    layout: Option<String>,
     committed: Option<CommitNumber>,
     batch: SealedBuilder,
     /// Next offset to read.
@@ -176,6 +178,7 @@ impl<'a> TableRestore<'a> {
     fn new(recovery: &'a Recovery, prepared: PreparedTable, committed: Option<CommitNumber>) -> Self {
         Self {
             recovery,
+            layout: prepared.table.state.info().layout(),
             committed,
             batch: SealedBuilder::default(),
             position: prepared.from,
@@ -274,7 +277,7 @@ impl<'a> TableRestore<'a> {
 
     fn take_record(&mut self, message: &RawMessage<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         let table = &self.prepared.table;
-        let record = ChangelogRecord::read(table.state.info(), message, buffer)?;
+        let record = ChangelogRecord::read(table, self.layout.as_deref(), message, buffer)?;
         self.records += 1;
         if let Some(CutTag { number, is_new }) = record.cut {
             self.highest = self.highest.max(number);

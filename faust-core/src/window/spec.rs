@@ -100,6 +100,17 @@ impl WindowSpec {
         self.kind().assign(time)
     }
 
+    /// Returns the kind and the size of the windows, which determine what stored keys mean. It is part of changelogs and
+    /// stores: the format must not change.
+    pub(crate) fn layout(self) -> String {
+        self.kind().to_string()
+    }
+
+    /// Returns `true` if a window starts at this time.
+    pub(crate) fn is_start(self, time: Timestamp) -> bool {
+        self.next_start(time) == time
+    }
+
     /// Returns the first start of a window at or after `from`.
     pub(crate) fn next_start(self, from: Timestamp) -> Timestamp {
         self.kind().next_start(from)
@@ -153,10 +164,8 @@ impl WindowSpec {
     }
 }
 
-/// Part of the identity that stores keep: it must not change.
 impl fmt::Display for WindowSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Part of the identity of stores on disk (`StoreIdentity`), so the format must not change.
         write!(f, "{}, expires {}", self.kind(), humantime::format_duration(self.expires()))
     }
 }

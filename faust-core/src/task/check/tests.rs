@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::declare::TableDecl;
+use crate::declare::{TableDecl, WindowDecl};
 use crate::table_state::TableSpec;
 use crate::task::check::*;
 use crate::time::{Clock, Timestamp};
+use crate::window::WindowSpec;
 
 const NOW: Timestamp = Timestamp(1_767_225_600_000);
 
@@ -60,6 +62,44 @@ fn a_consistent_table_is_restored_from_its_checkpoint() {
     let caught_up = mark(|mark| (mark.next, mark.cut) = (Offset(80), CommitNumber(9)));
     assert_eq!(look(caught_up, Some(&commit), 0, 80), Ok(source(80, false, 9)));
     assert_eq!(look(mark(|_| ()), Some(&commit), 50, 80), Ok(source(50, false, 7)), "the store has the rest");
+}
+
+/// Earlier releases wrote the modules of types, and the time for which windows are kept.
+#[test]
+fn a_store_fits_if_its_bytes_mean_the_same() {
+    struct Moved;
+
+    let window = WindowSpec::tumbling(Duration::from_secs(60)).unwrap();
+    let decl = TableDecl { window: Some(WindowDecl::Of(window)), ..TableDecl::new() };
+    let mut info = TableSpec::<i64>::new::<String>(&decl, "counts", "count", "shop").unwrap().info;
+    (info.key_type, info.value_type) = (std::any::type_name::<String>(), std::any::type_name::<Vec<Moved>>());
+    let identity = StoreIdentity { kind: info.kind(), ..identity() };
+    let changelog = TopicPartition::new("shop-counts-changelog", 3);
+    let look = |kind: &str| {
+        let held = mark(|mark| mark.kind = kind.to_owned());
+        let commit = commit(9, 80);
+        let (low, high) = (Offset(0), Offset(80));
+        let facts = Facts { identity: &identity, held, commit: Some(&commit), low, high, changelog: &changelog };
+        check(&info, 3, facts).map_err(|error| error.to_string())
+    };
+    for kind in [
+        identity.kind.as_str(),
+        "String by raw -> Vec<Moved> by json, tumbling 1m",
+        "alloc::string::String by raw -> alloc::vec::Vec<shop::v1::Moved> by json, tumbling 1m, expires 1h",
+    ] {
+        assert_eq!(look(kind), Ok(source(50, false, 7)), "{kind}");
+    }
+    for (kind, expected) in [
+        (
+            "String by raw -> Vec<Moved> by json, tumbling 10s",
+            "its store holds windows `tumbling 10s`, but the program declares windows `tumbling 1m`",
+        ),
+        ("String by raw -> Vec<Moved> by json", "its store holds no windows"),
+        ("String by raw -> Moved by json, tumbling 1m", "have `#[field(default)]`), run `reset`"),
+    ] {
+        let told = look(kind).unwrap_err();
+        assert!(told.contains(expected) && told.contains("`version`"), "{told}");
+    }
 }
 
 #[test]
