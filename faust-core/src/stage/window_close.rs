@@ -7,7 +7,7 @@ use super::hook::HookDef;
 use super::hook_call::{HookCall, HookFn, HookKind};
 use super::running::RunningStage;
 use crate::error::{BoxError, Error};
-use crate::table_state::ClosedWindow;
+use crate::table_state::{ClosedWindow, Expired};
 
 /// Reports late events to their hooks, then removes the windows that have expired by stream time and passes them to
 /// their hooks. This runs between two events, as part of the first.
@@ -24,8 +24,8 @@ pub(crate) async fn close(stage: Arc<RunningStage>) -> Result<(), Error> {
             continue;
         }
         loop {
-            let closed = state.expire(stream_time, windowed.close.get().is_some())?;
-            if closed.is_empty() {
+            let Expired { closed, has_more } = state.expire(stream_time, windowed.close.get().is_some())?;
+            if !has_more {
                 break;
             }
             stage.outbox.stats.windows_closed(closed.len() as u64);

@@ -214,6 +214,15 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         decoded.into_iter()
     }
 
+    /// Returns the encoded keys that have a value.
+    pub(super) fn encoded_keys(&self) -> Vec<Vec<u8>> {
+        let Some(partition) = self.readable() else { return Vec::new() };
+        partition.scan_keys().unwrap_or_else(|error| {
+            self.fail(error);
+            Vec::new()
+        })
+    }
+
     pub(super) fn count(&self) -> usize {
         let Some(partition) = self.readable() else { return 0 };
         partition.count().unwrap_or_else(|error| {

@@ -213,7 +213,9 @@ impl<K: Data, V: TableValue> Table<K, V> {
     /// assert_eq!(prices.keys().collect::<Vec<_>>(), ["milk", "tea"]);
     /// ```
     pub fn keys(&self) -> impl Iterator<Item = K> + use<K, V> {
-        self.iter().map(|(key, _)| key)
+        let keys = self.handle.encoded_keys();
+        let decoded: Vec<_> = keys.iter().filter_map(|key| self.handle.decode_key(key)).collect();
+        decoded.into_iter()
     }
 
     /// Returns the values of this partition, like [`iter`](Self::iter).
@@ -270,8 +272,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     /// assert_eq!((prices.find("tea"), prices.len()), (None, 0));
     /// ```
     pub fn clear(&self) {
-        for (key, _) in self.iter() {
-            self.remove(&key);
+        for key in self.handle.encoded_keys() {
+            self.handle.set(&key, None);
         }
     }
 

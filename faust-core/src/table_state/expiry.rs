@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::vec::IntoIter;
 
+use super::closing::{Closing, Uncollected};
 use super::held::Held;
 use super::partition::{State, TablePartition};
-use super::roles::{ClosedWindow, ExpireWindows};
+use super::roles::{ClosedWindow, ExpireWindows, Expired};
 use super::spec::TableValue;
 use crate::error::Error;
 use crate::time::Timestamp;
@@ -15,27 +17,30 @@ use crate::window::key::{split_store_key, store_key};
 
 /// Maximum number of windows closed per call, so that closing does not delay other work for long.
 const CLOSE_BATCH: usize = 256;
+/// Maximum number of entries visited per call to find the windows to close.
+const VISIT_BATCH: usize = 4096;
 
 impl<V: TableValue> ExpireWindows for TablePartition<V> {
-    fn expire(&self, stream_time: Timestamp, with_values: bool) -> Result<Vec<ClosedWindow>, Error> {
-        let Some(spec) = self.spec.info.window else { return Ok(Vec::new()) };
+    fn expire(&self, stream_time: Timestamp, with_values: bool) -> Result<Expired, Error> {
+        let Some(spec) = self.spec.info.window else { return Ok(Expired::default()) };
         let mut state = self.state();
-        if state.closing.is_empty() {
-            let bound = spec.has_closed_before(stream_time);
-            let from = state.closed_to;
-            if from.is_none_or(|from| bound > from) {
-                state.closing = self.expired(&mut state, from, bound)?;
-                state.closed_to = Some(bound);
-                self.closed_to.store(Some(bound));
-            }
-            if state.closing.is_empty() {
-                self.due.store(Some(next_due(&spec, from.map_or(bound, |from| bound.max(from)))));
-                return Ok(Vec::new());
-            }
+        let bound = spec.has_closed_before(stream_time);
+        let from = state.closed_to;
+        if state.closing.is_none() && from.is_none_or(|from| bound > from) {
+            let rest = Self::uncollected(&mut state, from);
+            state.closing = Some(Closing { bound, keys: VecDeque::new(), rest });
+            // From now on, events for these windows are late.
+            state.closed_to = Some(bound);
+            self.closed_to.store(Some(bound));
+        }
+        let keys = self.next_to_close(&mut state)?;
+        if state.closing.is_none() {
+            let closed_to = state.closed_to.unwrap_or(bound);
+            self.due.store(Some(next_due(&spec, closed_to)));
+            return Ok(Expired::default());
         }
         let mut closed = Vec::new();
-        while closed.len() < CLOSE_BATCH {
-            let Some(composite) = state.closing.pop_front() else { break };
+        for composite in keys {
             let Some(at) = self.load(&mut state, &composite)? else { continue };
             let Some((start, key)) = split_store_key(&composite).filter(|_| state.overlay.held(at).is_there()) else {
                 continue;
@@ -46,7 +51,7 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
             state.overlay.write(at);
             state.overlay.put(at, Held::Absent);
         }
-        Ok(closed)
+        Ok(Expired { closed, has_more: true })
     }
 
     fn closed_to(&self) -> Option<Timestamp> {
@@ -59,53 +64,128 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
 }
 
 impl<V: TableValue> TablePartition<V> {
-    /// Returns the keys of windows that start before `bound`, oldest windows first. Those that start before `from` have
-    /// been returned earlier.
-    fn expired(
+    /// Returns the keys to close next. Ends the closing if there are none; after a step that has found none yet, there may
+    /// be more.
+    fn next_to_close(&self, state: &mut State<V>) -> Result<Vec<Vec<u8>>, Error> {
+        let Some(mut closing) = state.closing.take() else { return Ok(Vec::new()) };
+        let Closing { bound, keys, rest } = &mut closing;
+        let mut visits = VISIT_BATCH;
+        while keys.is_empty() && visits > 0 {
+            *rest = match std::mem::replace(rest, Uncollected::Nothing) {
+                Uncollected::InMemory { start, .. } if !state.whole => Self::uncollected(state, Some(start)),
+                Uncollected::InMemory { start, slots } => {
+                    Self::collect_in_memory(state, keys, *bound, start, slots, &mut visits)
+                }
+                Uncollected::Unwritten { low, slots, found } => {
+                    Self::collect_unwritten(state, *bound, low, slots, found, &mut visits)
+                }
+                Uncollected::Stored { low, unwritten } => {
+                    self.collect_stored(state, keys, *bound, low, unwritten, &mut visits)?
+                }
+                Uncollected::Nothing => return Ok(Vec::new()),
+            };
+        }
+        let count = keys.len().min(CLOSE_BATCH);
+        let next = keys.drain(..count).collect();
+        state.closing = Some(closing);
+        Ok(next)
+    }
+
+    /// Begins to collect the keys of windows that start at `from` or later.
+    fn uncollected(state: &mut State<V>, from: Option<Timestamp>) -> Uncollected {
+        if state.whole {
+            return Uncollected::InMemory { start: from.unwrap_or(Timestamp(i64::MIN)), slots: Vec::new().into_iter() };
+        }
+        let low = from.map_or_else(Vec::new, prefix);
+        Uncollected::Unwritten { low, slots: state.overlay.unwritten().into_iter(), found: BTreeSet::new() }
+    }
+
+    /// Collects keys of one window, or goes on to the next window.
+    fn collect_in_memory(
+        state: &mut State<V>,
+        keys: &mut VecDeque<Vec<u8>>,
+        bound: Timestamp,
+        start: Timestamp,
+        mut slots: IntoIter<u32>,
+        visits: &mut usize,
+    ) -> Uncollected {
+        if slots.len() == 0 {
+            return match state.starts.first_entry().filter(|first| *first.key() < bound) {
+                Some(first) => Uncollected::InMemory { start: *first.key(), slots: first.remove().into_iter() },
+                None => Uncollected::Nothing,
+            };
+        }
+        // The slot may have been reused for another key since.
+        let overlay = &state.overlay;
+        let of_window = taken(&mut slots, visits).filter_map(|at| {
+            let (key, held) = overlay.entry(at)?;
+            let is_of_window = held.is_there() && split_store_key(key).is_some_and(|(at, _)| at == start);
+            is_of_window.then(|| key.to_vec())
+        });
+        let of_window: BTreeSet<_> = of_window.collect();
+        keys.extend(of_window);
+        Uncollected::InMemory { start, slots }
+    }
+
+    /// Looks for keys of closed windows among the entries that are not in the store.
+    fn collect_unwritten(
+        state: &State<V>,
+        bound: Timestamp,
+        low: Vec<u8>,
+        mut slots: IntoIter<u32>,
+        mut found: BTreeSet<Vec<u8>>,
+        visits: &mut usize,
+    ) -> Uncollected {
+        if slots.len() == 0 {
+            return Uncollected::Stored { low: Bound::Included(low), unwritten: found };
+        }
+        let high = prefix(bound);
+        // An entry that has left the overlay since is in the store now.
+        let entries = taken(&mut slots, visits).filter_map(|at| state.overlay.entry(at));
+        let expired = entries.filter(|(key, held)| held.is_there() && (&*low..&*high).contains(key));
+        found.extend(expired.map(|(key, _)| key.to_vec()));
+        Uncollected::Unwritten { low, slots, found }
+    }
+
+    /// Collects keys from the store, in order, with those that are not in the store yet.
+    fn collect_stored(
         &self,
         state: &mut State<V>,
-        from: Option<Timestamp>,
+        keys: &mut VecDeque<Vec<u8>>,
         bound: Timestamp,
-    ) -> Result<VecDeque<Vec<u8>>, Error> {
-        if state.whole {
-            return Ok(Self::expired_in_memory(state, bound));
-        }
-        let (low, high) = (from.map_or_else(Vec::new, prefix), prefix(bound));
-        let mut keys = BTreeSet::new();
+        low: Bound<Vec<u8>>,
+        mut unwritten: BTreeSet<Vec<u8>>,
+        visits: &mut usize,
+    ) -> Result<Uncollected, Error> {
+        let (high, mut last) = (prefix(bound), None);
+        // The keys up to the last of those that a step may take from memory.
+        let memory_end = unwritten.iter().nth(VISIT_BATCH - 1).cloned();
+        let to = memory_end.as_deref().map_or(Bound::Excluded(&*high), Bound::Included);
+        let mut found = BTreeSet::new();
         if let Some(store) = &self.cx.store {
             let overlay = &mut state.overlay;
             let mut each = |key: &[u8], _: &[u8]| {
+                *visits -= 1;
                 // A removed key stays in the store until the store writer has processed the removal.
                 if overlay.find(key).is_none_or(|at| overlay.held(at).is_there()) {
-                    keys.insert(key.to_vec());
+                    found.insert(key.to_vec());
                 }
-                true
+                last = (*visits == 0).then(|| key.to_vec());
+                last.is_none()
             };
-            store
-                .range(Bound::Included(&low), Bound::Excluded(&high), &mut each)
-                .map_err(|error| self.broken(&error))?;
+            let low = low.as_ref().map(Vec::as_slice);
+            store.range(low, to, &mut each).map_err(|error| self.broken(&error))?;
         }
-        let within = |key: &[u8]| (&*low..&*high).contains(&key);
-        let unwritten = state.overlay.unwritten().filter(|(_, key, held)| held.is_there() && within(key));
-        keys.extend(unwritten.map(|(_, key, _)| key.to_vec()));
-        Ok(keys.into_iter().collect())
-    }
-
-    fn expired_in_memory(state: &mut State<V>, bound: Timestamp) -> VecDeque<Vec<u8>> {
-        let mut keys = VecDeque::new();
-        while let Some(first) = state.starts.first_entry().filter(|first| *first.key() < bound) {
-            let start = *first.key();
-            // The slot may have been reused for another key since.
-            let overlay = &state.overlay;
-            let is_of_window = |at: &&u32| {
-                overlay.held(**at).is_there() && split_store_key(overlay.key(**at)).is_some_and(|(at, _)| at == start)
-            };
-            let of_window: BTreeSet<_> =
-                first.get().iter().filter(is_of_window).map(|at| overlay.key(*at).to_vec()).collect();
-            keys.extend(of_window);
-            first.remove();
-        }
-        keys
+        let Some(last) = last.or(memory_end) else {
+            found.append(&mut unwritten);
+            keys.extend(found);
+            return Ok(Uncollected::Nothing);
+        };
+        let mut later = unwritten.split_off(&last);
+        found.extend(later.take(&last));
+        found.append(&mut unwritten);
+        keys.extend(found);
+        Ok(Uncollected::Stored { low: Bound::Excluded(last), unwritten: later })
     }
 
     /// Indexes an entry by its window's start. Only a complete overlay needs the index: otherwise the store is
@@ -125,7 +205,7 @@ impl<V: TableValue> TablePartition<V> {
             return;
         }
         state.closed_to = None;
-        state.closing.clear();
+        state.closing = None;
         self.closed_to.store(None);
         self.due.store(None);
         if state.whole {
@@ -155,6 +235,13 @@ impl<V: TableValue> TablePartition<V> {
     }
 }
 
+/// Takes slots until the visits are used up.
+fn taken<'a>(slots: &'a mut IntoIter<u32>, visits: &mut usize) -> impl Iterator<Item = u32> + use<'a> {
+    let count = slots.len().min(*visits);
+    *visits -= count;
+    slots.by_ref().take(count)
+}
+
 /// Returns the smallest store key of a window that starts at `start`.
 fn prefix(start: Timestamp) -> Vec<u8> {
     let mut key = Vec::with_capacity(8);
@@ -166,3 +253,6 @@ fn prefix(start: Timestamp) -> Vec<u8> {
 fn next_due(spec: &WindowSpec, closed_to: Timestamp) -> Timestamp {
     spec.closes_at(spec.window_at(spec.next_start(closed_to)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,19 +202,29 @@ impl<V: Clone> Overlay<V> {
         self.live
     }
 
-    /// Returns all entries, in no particular order.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, &[u8], &Held<V>)> {
-        let filled = (0u32..).zip(self.slots.iter()).filter(|(_, slot)| !slot.key.is_empty() || slot.hash != VACANT);
-        filled.map(|(at, slot)| (at, &*slot.key, &slot.held))
+    /// Returns the number of places for entries. [`entry`](Self::entry) has all of them below this number.
+    pub(crate) fn places(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
-    /// Returns the entries whose current value is not in the store. All other keys can be read from the store.
-    pub(crate) fn unwritten(&self) -> impl Iterator<Item = (u32, &[u8], &Held<V>)> {
+    /// Returns the key and the value of the entry in a place, if there is one.
+    pub(crate) fn entry(&self, at: u32) -> Option<(&[u8], &Held<V>)> {
+        let slot = self.slots.get(at).filter(|slot| !slot.key.is_empty() || slot.hash != VACANT)?;
+        Some((&slot.key, &slot.held))
+    }
+
+    /// Returns all entries, in no particular order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, &[u8], &Held<V>)> {
+        (0..self.places()).filter_map(|at| self.entry(at).map(|(key, held)| (at, key, held)))
+    }
+
+    /// Returns the places of the entries whose current value is not in the store. All other keys can be read from the
+    /// store.
+    pub(crate) fn unwritten(&self) -> Vec<u32> {
         let waiting = self.unwritten.iter().flat_map(|(_, slots)| slots);
         let sealed = self.sealed.iter().flat_map(|epoch| &epoch.dirty);
         let all = waiting.chain(sealed).chain(&self.open.dirty);
-        let newer = all.filter(|at| self.slot(**at).epoch > self.written);
-        newer.map(|&at| (at, self.key(at), self.held(at)))
+        all.filter(|at| self.slot(**at).epoch > self.written).copied().collect()
     }
 
     /// Seals the current epoch, and passes each of its keys that must be written to the changelog to `each`, which

@@ -2,13 +2,15 @@
 //! it.
 
 use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
 use super::budget::CacheBudget;
+use super::closing::Closing;
 use super::held::Held;
 use super::overlay::{DirtyKey, Overlay};
 use super::prefetch::{KeyBatch, Prefetch, Prefetchable};
@@ -63,6 +65,10 @@ const EVICT_LOOKS: usize = 16;
 /// Number of entries examined for eviction with each cut, for tables that are not written to.
 const TRIM_LOOKS: usize = 4096;
 
+/// Pauses of a long piece of work between two steps, while other threads wait for the lock.
+const GIVE_WAY: [Duration; 4] =
+    [Duration::from_micros(20), Duration::from_micros(100), Duration::from_millis(1), Duration::from_millis(5)];
+
 /// A table's state in one partition.
 pub(crate) struct TablePartition<V> {
     pub(super) spec: Arc<TableSpec<V>>,
@@ -70,6 +76,8 @@ pub(crate) struct TablePartition<V> {
     /// The lock is rarely contended: it is taken by the partition's task, by the store writer after a batch, and by
     /// reads from outside the task. User closures never run under the lock: the value is moved out while they run.
     state: Mutex<State<V>>,
+    /// Number of threads that wait for the lock.
+    pub(super) contending: AtomicUsize,
     /// Stream time at which the next window may close; `None` before the first check.
     pub(super) due: AtomicTimestamp,
     /// Copy of the state's `closed_to` that can be read without the lock.
@@ -87,8 +95,8 @@ pub(super) struct State<V> {
     pub(super) whole: bool,
     /// Windows that start before this time have been closed; `None` before any has.
     pub(super) closed_to: Option<Timestamp>,
-    /// Keys of closed windows that have yet to be removed, in order.
-    pub(super) closing: VecDeque<Vec<u8>>,
+    /// The windows that are being closed.
+    pub(super) closing: Option<Closing>,
     /// The entries of each window by its start, maintained while the overlay is complete.
     pub(super) starts: BTreeMap<Timestamp, Vec<u32>>,
     /// Readers from outside that wait for a value to be given back.
@@ -131,7 +139,7 @@ impl<V: TableValue> TablePartition<V> {
             overlay,
             whole: cx.store.is_none(),
             closed_to: None,
-            closing: VecDeque::new(),
+            closing: None,
             entry_bytes: 0,
             commit_due: COMMIT_SOON,
             starts: BTreeMap::new(),
@@ -142,6 +150,7 @@ impl<V: TableValue> TablePartition<V> {
             spec,
             cx,
             state: Mutex::new(state),
+            contending: AtomicUsize::new(0),
             due: AtomicTimestamp::new(None),
             closed_to: AtomicTimestamp::new(None),
             released: Condvar::new(),
@@ -316,7 +325,30 @@ impl<V: TableValue> TablePartition<V> {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State<V>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => self.contend(),
+        }
+    }
+
+    #[cold]
+    fn contend(&self) -> MutexGuard<'_, State<V>> {
+        self.contending.fetch_add(1, Ordering::AcqRel);
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.contending.fetch_sub(1, Ordering::AcqRel);
+        state
+    }
+
+    /// Lets other threads have the lock, between two steps of a long piece of work. The lock itself is not fair: a
+    /// thread that takes it again at once usually comes before those that wait.
+    pub(super) fn give_way(&self) {
+        for pause in GIVE_WAY {
+            if self.contending.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            std::thread::park_timeout(pause);
+        }
     }
 }
 

@@ -66,11 +66,11 @@ pub(crate) trait RestoreState: Send + Sync {
 
 /// Removing expired windows.
 pub(crate) trait ExpireWindows: Send + Sync {
-    /// Removes a bounded number of expired windows, oldest first. Returns an empty list when none is left.
+    /// Removes a bounded number of expired windows, oldest first.
     ///
     /// # Errors
     /// The store cannot be read.
-    fn expire(&self, stream_time: Timestamp, with_values: bool) -> Result<Vec<ClosedWindow>, Error>;
+    fn expire(&self, stream_time: Timestamp, with_values: bool) -> Result<Expired, Error>;
 
     /// Returns the time such that all windows starting before it have been removed permanently; `None` if there are
     /// none.
@@ -79,6 +79,15 @@ pub(crate) trait ExpireWindows: Send + Sync {
     /// Returns the stream time from which [`expire`](Self::expire) has work to do; `None` if that is unknown, so that it
     /// must be called.
     fn due(&self) -> Option<Timestamp>;
+}
+
+/// The result of one step of removing expired windows.
+#[derive(Debug, Default)]
+pub(crate) struct Expired {
+    /// The windows that were removed; a step may remove none and still not be the last.
+    pub(crate) closed: Vec<ClosedWindow>,
+    /// Set if another step must follow.
+    pub(crate) has_more: bool,
 }
 
 /// An expired window of one key.

@@ -1,75 +1,134 @@
 //! Scans over the keys of a partition, which merge the overlay with the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::held::Held;
-use super::partition::{State, TablePartition};
+use super::partition::TablePartition;
 use super::spec::TableValue;
 use crate::error::Error;
 
 /// Bounds of encoded keys.
 pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
-/// Encoded keys with what the partition holds of each.
-type Found<V> = BTreeMap<Vec<u8>, Held<V>>;
+/// Encoded keys with what a scan keeps of their values.
+type Found<T> = BTreeMap<Vec<u8>, T>;
 
 /// Encoded keys with their values.
 pub(crate) type Entries<V> = Vec<(Vec<u8>, V)>;
 
+/// Maximum number of entries visited in one step of a scan.
+const STEP: u32 = 4096;
+
+/// The entries to visit.
+struct Wanted<'a> {
+    bounds: KeyBounds<'a>,
+    keep: &'a dyn Fn(&[u8]) -> bool,
+    /// Set to wait for values that an agent is changing, which is possible only outside its task.
+    waits: bool,
+}
+
 impl<V: TableValue> TablePartition<V> {
     /// Returns copies of the entries between the bounds for whose keys `keep` is true, ordered by their encoded keys.
     pub(crate) fn scan(&self, bounds: KeyBounds<'_>, keep: &dyn Fn(&[u8]) -> bool) -> Result<Entries<V>, Error> {
-        let found = self.collect(&self.state(), bounds, keep)?;
-        self.decode_all(found.ok_or_else(|| self.misuse("is being changed while the table is iterated"))?)
+        self.entries(&Wanted { bounds, keep, waits: false })
     }
 
     /// Returns copies of the entries between the bounds, for readers outside the task: waits while an agent changes one.
+    /// Each is from some moment of the scan.
     pub(crate) fn scan_from_outside(&self, bounds: KeyBounds<'_>) -> Result<Entries<V>, Error> {
-        let mut state = self.state();
-        loop {
-            if let Some(found) = self.collect(&state, bounds, &|_| true)? {
-                drop(state);
-                return self.decode_all(found);
-            }
-            state = self.wait_for_release(state);
-        }
+        self.entries(&Wanted { bounds, keep: &|_| true, waits: true })
     }
 
-    /// Returns `None` while a closure has one of the values.
-    fn collect(
-        &self,
-        state: &State<V>,
-        bounds: KeyBounds<'_>,
-        keep: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Option<Found<V>>, Error> {
-        let mut found = Found::new();
-        if let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) {
-            let mut each = |key: &[u8], value: &[u8]| {
-                if keep(key) {
-                    found.insert(key.to_vec(), Held::Bytes(value.into()));
-                }
-                true
-            };
-            store.range(bounds.0, bounds.1, &mut each).map_err(|error| self.broken(&error))?;
+    /// Returns the encoded keys that have a value, in order.
+    pub(crate) fn scan_keys(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let all = Wanted { bounds: (Bound::Unbounded, Bound::Unbounded), keep: &|_| true, waits: false };
+        Ok(self.collect(&all, |_| (), |_| ())?.into_keys().collect())
+    }
+
+    /// Returns the number of keys that have a value. If some entries are only in the store, this scans all of them.
+    pub(crate) fn count(&self) -> Result<usize, Error> {
+        let state = self.state();
+        if state.whole || self.cx.store.is_none() {
+            return Ok(usize::try_from(state.overlay.live()).unwrap_or(0));
         }
-        let within = |key: &[u8]| contains(bounds, key) && keep(key);
-        for (_, key, held) in state.overlay.entries().filter(|(_, key, _)| within(key)) {
-            match held {
-                Held::Absent => {
-                    found.remove(key);
-                }
-                Held::Taken => return Ok(None),
-                held => {
-                    found.insert(key.to_vec(), held.clone());
-                }
+        drop(state);
+        Ok(self.scan_keys()?.len())
+    }
+
+    fn entries(&self, wanted: &Wanted<'_>) -> Result<Entries<V>, Error> {
+        self.decode_all(self.collect(wanted, Held::clone, |bytes| Held::Bytes(bytes.into()))?)
+    }
+
+    /// Visits the wanted entries in bounded steps, with the lock released between them.
+    ///
+    /// IMPORTANT: the overlay comes before the store, since entries move from the one to the other only. An entry that
+    /// is not in the overlay when its place is visited is in the store by the time that this is read.
+    fn collect<T>(
+        &self,
+        wanted: &Wanted<'_>,
+        of_held: impl Fn(&Held<V>) -> T,
+        of_bytes: impl Fn(&[u8]) -> T,
+    ) -> Result<Found<T>, Error> {
+        let mut found = BTreeMap::new();
+        let is_whole = self.collect_overlay(wanted, &mut found, of_held)?;
+        if let Some(store) = self.cx.store.as_ref().filter(|_| !is_whole) {
+            let mut from = wanted.bounds.0.map(<[u8]>::to_vec);
+            loop {
+                let (mut visits, mut last) = (0, None);
+                let mut each = |key: &[u8], value: &[u8]| {
+                    visits += 1;
+                    if (wanted.keep)(key) && !found.contains_key(key) {
+                        found.insert(key.to_vec(), Some(of_bytes(value)));
+                    }
+                    last = (visits == STEP).then(|| key.to_vec());
+                    last.is_none()
+                };
+                let low = from.as_ref().map(Vec::as_slice);
+                store.range(low, wanted.bounds.1, &mut each).map_err(|error| self.broken(&error))?;
+                let Some(last) = last else { break };
+                from = Bound::Excluded(last);
             }
         }
-        Ok(Some(found))
+        Ok(found.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+
+    /// Visits the wanted entries of the overlay; `None` stands for a removed one. Returns whether the overlay was
+    /// complete.
+    fn collect_overlay<T>(
+        &self,
+        wanted: &Wanted<'_>,
+        found: &mut Found<Option<T>>,
+        of_held: impl Fn(&Held<V>) -> T,
+    ) -> Result<bool, Error> {
+        let mut next = 0;
+        loop {
+            let mut state = self.state();
+            let end = state.overlay.places().min(next + STEP);
+            while next < end {
+                let entry = state.overlay.entry(next);
+                if let Some((key, held)) = entry.filter(|(key, _)| contains(wanted.bounds, key) && (wanted.keep)(key)) {
+                    if matches!(held, Held::Taken) {
+                        if !wanted.waits {
+                            return Err(self.misuse("is being changed while the table is iterated"));
+                        }
+                        state = self.wait_for_release(state);
+                        continue;
+                    }
+                    found.insert(key.to_vec(), held.is_there().then(|| of_held(held)));
+                }
+                next += 1;
+            }
+            if next == state.overlay.places() {
+                return Ok(state.whole);
+            }
+            drop(state);
+            self.give_way();
+        }
     }
 
     /// Decodes entries without the lock, because that takes long.
-    fn decode_all(&self, found: Found<V>) -> Result<Entries<V>, Error> {
+    fn decode_all(&self, found: Found<Held<V>>) -> Result<Entries<V>, Error> {
         let decode = |(key, held): (Vec<u8>, Held<V>)| match held {
             Held::Value(value) => Ok(Some((key, value))),
             Held::Bytes(bytes) => {
@@ -79,28 +138,6 @@ impl<V: TableValue> TablePartition<V> {
             Held::Absent | Held::Taken => Ok(None),
         };
         found.into_iter().map(decode).filter_map(Result::transpose).collect()
-    }
-
-    /// Returns the number of keys that have a value. If some entries are only in the store, this scans all of them.
-    pub(crate) fn count(&self) -> Result<usize, Error> {
-        let state = self.state();
-        let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) else {
-            return Ok(usize::try_from(state.overlay.live()).unwrap_or(0));
-        };
-        let mut keys = BTreeSet::new();
-        let mut each = |key: &[u8], _: &[u8]| {
-            keys.insert(key.to_vec());
-            true
-        };
-        store.range(Bound::Unbounded, Bound::Unbounded, &mut each).map_err(|error| self.broken(&error))?;
-        for (_, key, held) in state.overlay.entries() {
-            if held.is_there() {
-                keys.insert(key.to_vec());
-            } else {
-                keys.remove(key);
-            }
-        }
-        Ok(keys.len())
     }
 }
 
@@ -120,7 +157,9 @@ fn contains(bounds: KeyBounds<'_>, key: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::declare::TableDecl;
@@ -153,5 +192,36 @@ mod tests {
         for reader in readers {
             assert_eq!(reader.join().expect("no panic"), [2]);
         }
+    }
+
+    /// Law: another thread reads the table before a scan has visited all of it.
+    #[test]
+    fn a_scan_lets_others_have_the_table_in_between() {
+        let spec = TableSpec::<u64>::new::<String>(&TableDecl::default(), "counts", "a test", "test");
+        let partition = TablePartition::new(Arc::new(spec.expect("both types have codecs")), PartitionCx::alone());
+        let count = 20 * STEP;
+        for key in 0..count {
+            partition.set(&key.to_be_bytes(), Some(1)).expect("no store can fail");
+        }
+        let (visits, has_read) = (Cell::new(0), Arc::new(AtomicBool::new(false)));
+        let keep = |_: &[u8]| {
+            visits.set(visits.get() + 1);
+            if visits.get() == 1 {
+                let (reader, has_read) = (Arc::clone(&partition), Arc::clone(&has_read));
+                std::thread::spawn(move || {
+                    assert_eq!(reader.find(&0u32.to_be_bytes()).expect("no store can fail"), Some(1));
+                    has_read.store(true, Ordering::Release);
+                });
+                while partition.contending.load(Ordering::Acquire) == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            if visits.get() == count {
+                assert!(has_read.load(Ordering::Acquire), "the other thread has waited for the whole scan");
+            }
+            true
+        };
+        let all = partition.scan((Bound::Unbounded, Bound::Unbounded), &keep).expect("no store can fail");
+        assert_eq!((all.len(), visits.get()), (count as usize, count));
     }
 }

@@ -217,7 +217,7 @@ impl World {
         let mut keys = KeyBatch::default();
         (0..5).for_each(|key| keys.push(&[key]));
         assert_eq!((self.overlay.prefetch(&keys), self.overlay.len()), (here.len(), here.len()));
-        let unwritten: Vec<_> = self.overlay.unwritten().map(|(_, key, _)| key[0]).collect();
+        let unwritten: Vec<_> = self.overlay.unwritten().into_iter().map(|at| self.overlay.key(at)[0]).collect();
         for key in 0..5 {
             let stored = self.store.get(&key).copied();
             let found = here.get(&key).copied().unwrap_or(stored);
@@ -258,7 +258,7 @@ proptest! {
         }
         world.check();
         prop_assert_eq!(&world.store, &world.open);
-        prop_assert_eq!(world.overlay.unwritten().count(), 0);
+        prop_assert_eq!(world.overlay.unwritten().len(), 0);
         if limit == 0 {
             world.apply(&Step::Evict(200));
             prop_assert_eq!(world.overlay.entries().count(), 0, "clean entries are evicted when there is no room");
