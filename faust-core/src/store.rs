@@ -10,6 +10,8 @@ mod port;
 pub(super) mod lock;
 mod directory;
 #[cfg(any(feature = "sled", feature = "fjall"))]
+mod watch;
+#[cfg(any(feature = "sled", feature = "fjall"))]
 mod engine;
 #[cfg(any(feature = "sled", feature = "fjall"))]
 mod database_dir;

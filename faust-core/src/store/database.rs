@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::database_dir::DatabaseDir;
 use super::engine::{Engine, EngineFault, Tree, guarded};
 use super::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet, Write};
+use super::watch::{CallWatch, WatchPace};
 
 /// Opens the database in this directory. A broken database is set aside and replaced by an empty one.
 pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<DatabaseStores<E>>, StoreError> {
@@ -22,7 +25,7 @@ pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<DatabaseStores<E>>, Stor
         None => guarded(|| checked::<E>(&place)),
     };
     let why = match opened {
-        Ok(engine) => return Ok(DatabaseStores::new(place, engine, 0)),
+        Ok(engine) => return DatabaseStores::new(place, engine, 0),
         Err(EngineFault::Broken(why)) => why,
         Err(other) => return Err(error::<E>(dir, &other)),
     };
@@ -37,7 +40,7 @@ pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<DatabaseStores<E>>, Stor
     );
     let place = take()?;
     let engine = guarded(|| checked::<E>(&place)).map_err(|fault| error::<E>(dir, &fault))?;
-    Ok(DatabaseStores::new(place, engine, 1))
+    DatabaseStores::new(place, engine, 1)
 }
 
 /// Opens the engine and reads every mark. Other damage is detected only when a page is read.
@@ -55,6 +58,9 @@ pub(super) struct DatabaseStores<E: Engine> {
     set_aside: u64,
     /// The reason for which the database is broken. A broken engine is not called any more.
     broken: OnceLock<String>,
+    /// Set after a failed write, until the engine is open again. Meanwhile nothing but reads is called on it.
+    failed: AtomicBool,
+    watch: CallWatch,
     state: Mutex<State<E>>,
     /// Reference given to the stores, which keep the database open.
     this: Weak<Self>,
@@ -68,20 +74,42 @@ struct State<E: Engine> {
 }
 
 impl<E: Engine> DatabaseStores<E> {
-    fn new(place: DatabaseDir, engine: E, set_aside: u64) -> Arc<Self> {
+    fn new(place: DatabaseDir, engine: E, set_aside: u64) -> Result<Arc<Self>, StoreError> {
+        let shown = place.dir().display().to_string();
+        let report = move |call: &str, elapsed: Duration| {
+            tracing::warn!(
+                dir = %shown,
+                "the {} store has tried {call} for {elapsed:?}; check whether the disk is full or slow; if this goes \
+                 on, restart the worker: no data is lost, because stores are restored from the changelogs",
+                E::NAME
+            );
+        };
+        let watch = CallWatch::spawn(WatchPace::default(), report)
+            .map_err(|why| error::<E>(place.dir(), &EngineFault::Io(format!("cannot start a thread: {why}"))))?;
+        watch.set_waker(engine.waker());
         let state = Mutex::new(State { engine: Some(engine), open: BTreeMap::new() });
-        Arc::new_cyclic(|this| Self { place, set_aside, broken: OnceLock::new(), state, this: Weak::clone(this) })
+        let (broken, failed) = (OnceLock::new(), AtomicBool::new(false));
+        Ok(Arc::new_cyclic(|this| Self { place, set_aside, broken, failed, watch, state, this: Weak::clone(this) }))
     }
 
-    /// Runs `work` on the engine, after reopening it if an earlier attempt to do so has failed.
-    fn on_engine<T>(&self, work: impl FnOnce(&mut State<E>) -> Result<T, EngineFault>) -> Result<T, StoreError> {
+    /// Runs `work` on the engine, after reopening it if it has failed or an earlier attempt to do so has failed.
+    fn on_engine<T>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&mut State<E>) -> Result<T, EngineFault>,
+    ) -> Result<T, StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _watched = self.watch.begin(|| what.to_owned());
         self.run(|| {
-            if state.engine.is_none() {
+            if state.engine.is_none() || self.has_failed() {
                 self.reopen(&mut state)?;
             }
             work(&mut state)
         })
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Runs engine code, and records if it shows that the database is broken.
@@ -115,6 +143,7 @@ impl<E: Engine> DatabaseStores<E> {
             .iter_mut()
             .filter(|(_, tree)| !matches!(**tree, OpenDatabase::Gone))
             .for_each(|(_, tree)| **tree = OpenDatabase::Closed);
+        self.watch.set_waker(None);
         state.engine = None;
         let engine = guarded(|| E::open(&self.place.data()))?;
         for (store, tree) in &mut trees {
@@ -122,24 +151,37 @@ impl<E: Engine> DatabaseStores<E> {
                 **tree = OpenDatabase::Open(engine.tree(&store.name.to_string())?);
             }
         }
+        self.watch.set_waker(engine.waker());
         state.engine = Some(engine);
+        self.failed.store(false, Ordering::Release);
         tracing::info!(dir = %self.place.dir().display(), "the {} store is open again", E::NAME);
         Ok(())
     }
 
-    /// Reopens the engine after a write of a store has failed.
-    fn mend(&self, failed: &OneStore<E>) -> Result<(), StoreError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*failed.tree(), OpenDatabase::Gone) {
+    /// Reopens the engine if a write has failed. Until then it is not written to: a call into an engine that has failed may
+    /// wait for what will never happen.
+    fn mend(&self, store: &OneStore<E>) -> Result<(), StoreError> {
+        if !self.has_failed() {
             return Ok(());
         }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another store may have reopened it meanwhile.
+        if !self.has_failed() || matches!(*store.tree(), OpenDatabase::Gone) {
+            return Ok(());
+        }
+        let _watched = self.watch.begin(|| "to open again".to_owned());
         self.run(|| self.reopen(&mut state))
     }
 }
 
 impl<E: Engine> StoreSet for DatabaseStores<E> {
     fn open(&self, name: &StoreName) -> Result<Arc<dyn Store>, StoreError> {
-        self.on_engine(|state| {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = state.open.get(name).and_then(Weak::upgrade) {
+            return Ok(store as Arc<dyn Store>);
+        }
+        drop(state);
+        self.on_engine("to open a store", |state| {
             if let Some(store) = state.open.get(name).and_then(Weak::upgrade) {
                 return Ok(store as Arc<dyn Store>);
             }
@@ -161,7 +203,7 @@ impl<E: Engine> StoreSet for DatabaseStores<E> {
     }
 
     fn destroy(&self, name: &StoreName) -> Result<(), StoreError> {
-        self.on_engine(|state| {
+        self.on_engine("to remove a store", |state| {
             if let Some(store) = state.open.remove(name).and_then(|store| store.upgrade()) {
                 *store.tree_mut() = OpenDatabase::Gone;
             }
@@ -171,7 +213,7 @@ impl<E: Engine> StoreSet for DatabaseStores<E> {
 
     #[cfg(test)]
     fn names(&self) -> Result<Vec<StoreName>, StoreError> {
-        self.on_engine(|state| {
+        self.on_engine("to list the stores", |state| {
             let names = state.engine.as_ref().map_or(Ok(Vec::new()), E::names)?;
             let mut names: Vec<_> = names.iter().filter_map(|name| parsed(name)).collect();
             names.sort();
@@ -180,7 +222,7 @@ impl<E: Engine> StoreSet for DatabaseStores<E> {
     }
 
     fn size_on_disk(&self) -> Result<u64, StoreError> {
-        self.on_engine(|state| state.engine.as_ref().map_or(Ok(0), E::size_on_disk))
+        self.on_engine("to measure its size", |state| state.engine.as_ref().map_or(Ok(0), E::size_on_disk))
     }
 
     fn describe(&self) -> String {
@@ -240,6 +282,15 @@ impl<E: Engine> OneStore<E> {
         }
     }
 
+    fn try_write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), StoreError> {
+        let _watched = self.set.watch.begin(|| format!("to write {} entries of `{}`", entries.len(), self.name));
+        let written = self.on_tree(|tree| tree.write(entries, mark));
+        if written.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Io) {
+            self.set.failed.store(true, Ordering::Release);
+        }
+        written
+    }
+
     fn tree(&self) -> RwLockReadGuard<'_, OpenDatabase<E::Tree>> {
         self.tree.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -265,6 +316,7 @@ impl<E: Engine> Store for OneStore<E> {
         }
         // A panic of the visitor must not be taken for a panic of the engine.
         let mut panic = None;
+        let _watched = self.set.watch.begin(|| format!("to read a range of `{}`", self.name));
         let visited = self.on_tree(|tree| {
             tree.range(from, to, &mut |key, value| {
                 catch_unwind(AssertUnwindSafe(|| each(key, value))).unwrap_or_else(|payload| {
@@ -285,11 +337,12 @@ impl<E: Engine> Store for OneStore<E> {
 
     fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), StoreError> {
         debug_assert!(entries.is_sorted_by(|(one, _), (next, _)| one < next), "keys must ascend");
-        let written = self.on_tree(|tree| tree.write(entries, mark));
-        match written {
+        self.set.mend(self)?;
+        match self.try_write(entries, mark) {
+            // The engine has just failed, so another attempt is made once it is open again.
             Err(error) if error.kind() == StoreErrorKind::Io => {
                 self.set.mend(self)?;
-                self.on_tree(|tree| tree.write(entries, mark))
+                self.try_write(entries, mark)
             }
             other => other,
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::port::Write;
+use super::watch::Waker;
 use crate::error::panic_text;
 
 /// A database with named trees. Dropping it and its trees closes it.
@@ -31,6 +32,11 @@ pub(super) trait Engine: Sized + Send + 'static {
 
     /// Returns the size of the database on disk, in bytes.
     fn size_on_disk(&self) -> Result<u64, EngineFault>;
+
+    /// Returns a function that ends calls which wait although the engine has failed, if it has such calls.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
 }
 
 /// The promises are those of [`Store`](super::port::Store).

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::engine::{Engine, EngineFault, Tree};
 use super::port::Write;
+use super::watch::Waker;
 
 /// Name of the tree with the marks of all stores. No store has this name, because it lacks a partition.
 const MARKS: &str = "marks";
@@ -24,6 +25,7 @@ const CACHE: u64 = 64 << 20;
 const CLOSING: Duration = Duration::from_secs(10);
 
 pub(super) struct Sled {
+    config: sled::Config,
     db: sled::Db,
     marks: sled::Tree,
 }
@@ -35,17 +37,18 @@ impl Engine for Sled {
 
     fn open(dir: &Path) -> Result<Self, EngineFault> {
         let began = Instant::now();
-        let db = loop {
+        let (config, db) = loop {
             // Every write of a mark is flushed, so sled's thread for periodic flushes is not needed.
-            match sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None).open() {
-                Ok(db) => break db,
+            let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
+            match config.open() {
+                Ok(db) => break (config, db),
                 Err(error) if !is_locked(&error) => return Err(fault(&error)),
                 Err(_) if began.elapsed() > CLOSING => return Err(EngineFault::Locked),
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         };
         let marks = db.open_tree(MARKS).map_err(|error| fault(&error))?;
-        Ok(Self { db, marks })
+        Ok(Self { config, db, marks })
     }
 
     fn tree(&self, name: &str) -> Result<SledTree, EngineFault> {
@@ -69,6 +72,18 @@ impl Engine for Sled {
 
     fn size_on_disk(&self) -> Result<u64, EngineFault> {
         self.db.size_on_disk().map_err(|error| fault(&error))
+    }
+
+    /// A thread of sled that fails to write a buffer notes the error, but notifies a flush that waits for the buffer only
+    /// on one of two paths. Any further call does notify it, and fails without waiting, since the error is noted.
+    fn waker(&self) -> Option<Waker> {
+        let (config, marks) = (self.config.clone(), self.marks.clone());
+        Some(Box::new(move || {
+            if config.global_error().is_err() {
+                // The error is returned to the call that waits.
+                drop(marks.flush());
+            }
+        }))
     }
 }
 

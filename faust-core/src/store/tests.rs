@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod broken;
+mod full;
 mod kill;
 #[cfg(any(feature = "sled", feature = "fjall"))]
 mod mended;

@@ -20,10 +20,18 @@ static DISK: LazyLock<Mutex<BTreeMap<String, Contents>>> = LazyLock::new(Mutex::
 /// Number of writes to the disk that are still to fail.
 static FAILING: AtomicU32 = AtomicU32::new(0);
 static OPENED: AtomicU32 = AtomicU32::new(0);
+/// Number of calls that change an engine that has failed.
+static CALLS_AFTER_FAILURE: AtomicU32 = AtomicU32::new(0);
+/// Tests of the disk run one after the other.
+static TURN: Mutex<()> = Mutex::new(());
 
 struct FragileTree {
     name: String,
     poisoned: Arc<AtomicU32>,
+}
+
+fn note_call(poisoned: &AtomicU32) {
+    CALLS_AFTER_FAILURE.fetch_add(poisoned.load(Ordering::SeqCst), Ordering::SeqCst);
 }
 
 impl Engine for Fragile {
@@ -37,10 +45,12 @@ impl Engine for Fragile {
     }
 
     fn tree(&self, name: &str) -> Result<FragileTree, EngineFault> {
+        note_call(&self.poisoned);
         Ok(FragileTree { name: name.to_owned(), poisoned: Arc::clone(&self.poisoned) })
     }
 
     fn destroy(&self, name: &str) -> Result<(), EngineFault> {
+        note_call(&self.poisoned);
         DISK.lock().unwrap().remove(name);
         Ok(())
     }
@@ -50,6 +60,7 @@ impl Engine for Fragile {
     }
 
     fn size_on_disk(&self) -> Result<u64, EngineFault> {
+        note_call(&self.poisoned);
         Ok(0)
     }
 }
@@ -74,6 +85,7 @@ impl Tree for FragileTree {
     }
 
     fn write(&self, entries: &[Write<'_>], _: Option<&[u8]>) -> Result<(), EngineFault> {
+        note_call(&self.poisoned);
         let fails = FAILING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if fails || self.poisoned.load(Ordering::SeqCst) > 0 {
             self.poisoned.store(1, Ordering::SeqCst);
@@ -88,6 +100,8 @@ impl Tree for FragileTree {
 
 #[test]
 fn a_failed_write_reopens_the_engine_for_all_stores() {
+    let _turn = TURN.lock().unwrap();
+    OPENED.store(0, Ordering::SeqCst);
     let dir = tempfile::tempdir().unwrap();
     let set: Arc<dyn StoreSet> = database::open::<Fragile>(dir.path()).unwrap();
     let (one, other) = (set.open(&counts()).unwrap(), set.open(&StoreName::new("other", 0)).unwrap());
@@ -109,4 +123,35 @@ fn a_failed_write_reopens_the_engine_for_all_stores() {
     assert_eq!(one.get(b"a").unwrap().as_deref(), Some(&b"2"[..]), "reads continue");
     write(&*other, &[put("b", "4")], "o");
     assert_eq!(other.get(b"b").unwrap().as_deref(), Some(&b"4"[..]));
+}
+
+/// Law: while the disk is full, an engine that has failed is read, and nothing else; a call into it may never return.
+#[test]
+fn an_engine_that_has_failed_is_not_called_before_it_is_open_again() {
+    let _turn = TURN.lock().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let set: Arc<dyn StoreSet> = database::open::<Fragile>(dir.path()).unwrap();
+    let [one, other] = ["one", "other"].map(|name| set.open(&StoreName::new(name, 1)).unwrap());
+    write(&*one, &[put("a", "1")], "m");
+    CALLS_AFTER_FAILURE.store(0, Ordering::SeqCst);
+    let opened = OPENED.load(Ordering::SeqCst);
+
+    // The file that shows whether the disk has room cannot be written.
+    std::fs::create_dir(dir.path().join("probe")).unwrap();
+    FAILING.store(1, Ordering::SeqCst);
+    for store in [&one, &other, &one] {
+        assert_eq!(store.write(&[(b"a", Some(b"2"))], None).unwrap_err().kind(), StoreErrorKind::Io);
+    }
+    assert_eq!(set.size_on_disk().unwrap_err().kind(), StoreErrorKind::Io);
+    assert_eq!(set.open(&StoreName::new("new", 1)).err().unwrap().kind(), StoreErrorKind::Io);
+    assert_eq!(set.destroy(&StoreName::new("new", 1)).unwrap_err().kind(), StoreErrorKind::Io);
+    set.open(&StoreName::new("other", 1)).expect("a store that is open already needs no call");
+    assert_eq!(one.get(b"a").unwrap().as_deref(), Some(&b"1"[..]), "reads continue");
+    assert_eq!((CALLS_AFTER_FAILURE.load(Ordering::SeqCst), OPENED.load(Ordering::SeqCst)), (0, opened));
+
+    std::fs::remove_dir(dir.path().join("probe")).unwrap();
+    write(&*other, &[put("a", "3")], "n");
+    write(&*one, &[put("a", "2")], "n");
+    assert_eq!(one.get(b"a").unwrap().as_deref(), Some(&b"2"[..]));
+    assert_eq!((CALLS_AFTER_FAILURE.load(Ordering::SeqCst), OPENED.load(Ordering::SeqCst)), (0, opened + 1));
 }
