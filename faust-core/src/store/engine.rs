@@ -27,7 +27,7 @@ pub(super) trait Engine: Sized + Send + 'static {
     /// Removes the mark and then the tree, in this order so that a crash leaves no mark without entries.
     fn destroy(&self, name: &str) -> Result<(), EngineFault>;
 
-    /// Returns the names of all trees.
+    /// Returns the names of all trees that have a mark; other trees may be among them.
     fn names(&self) -> Result<Vec<String>, EngineFault>;
 
     /// Returns the size of the database on disk, in bytes.

@@ -1,9 +1,11 @@
 //! The adapter for fjall. Only this file uses the crate.
 //!
+//! All partitions of a table share one keyspace, in which each key begins with the partition: fjall takes time for each
+//! keyspace whenever it creates or flushes one. Earlier releases had a keyspace for each partition.
+//!
 //! fjall's batches are atomic across trees and are passed to the operating system on commit, so entries and mark are
 //! written in one batch. Large writes bypass the journal (`ingestion`); the mark then follows in a separate batch.
 
-use std::borrow::Cow;
 use std::ops::Bound;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,18 +16,33 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use super::engine::{Engine, EngineFault, Tree};
 use super::port::Write;
 
-/// Name of the tree with the marks of all stores. No store has this name, because it lacks a partition.
+/// Name of the keyspace with the marks of all stores.
 const MARKS: &str = "marks";
+
+/// Start of the names of the other keyspaces, followed by the name of a table.
+const TABLE: &str = "table ";
+
+/// Key of the layout's version in [`MARKS`]. No store has this name, because it lacks a partition.
+const LAYOUT: &str = "layout";
+
+/// Version of the layout that this release writes. Version 1 had no entry for it.
+const VERSION: &str = "2";
 
 /// Maximum number of entries for which a batch is faster than an ingestion, which starts with a flush to disk.
 const BATCH: usize = 20_000;
 
-/// Maximum length of a key: fjall's limit, less the byte that [`stored`] may add.
-const LONGEST_KEY: usize = u16::MAX as usize - 1;
+/// Number of bytes of the partition before each key.
+const PREFIX: usize = size_of::<i32>();
 
-/// Size at which a tree's memtable is written to a file. fjall's default is 64 MiB, which is too much for each
-/// partition of each table.
-const MEMTABLE: u64 = 16 << 20;
+/// Number of entries that are removed at once.
+const CLEARED: usize = 100_000;
+
+/// Maximum length of a key: fjall's limit, less the partition.
+const LONGEST_KEY: usize = u16::MAX as usize - PREFIX;
+
+/// Size at which a table's memtable is written to a file. fjall's default is 64 MiB, which is too much for an app with
+/// many tables.
+const MEMTABLE: u64 = 32 << 20;
 
 /// Size of the block cache. Hot keys are in the tables' own cache.
 const CACHE: u64 = 64 << 20;
@@ -61,37 +78,59 @@ impl Engine for Fjall {
             }
         };
         let marks = db.keyspace(MARKS, options).map_err(|error| fault(&error))?;
-        Ok(Self { db, marks })
+        let engine = Self { db, marks };
+        engine.check_layout()?;
+        Ok(engine)
     }
 
     fn tree(&self, name: &str) -> Result<FjallTree, EngineFault> {
-        if name.len() > 255 {
+        let (table, partition) = parsed(name)?;
+        let keyspace = format!("{TABLE}{table}");
+        if keyspace.len() > 255 {
             return Err(EngineFault::Unfit(format!(
-                "`{name}` is longer than fjall's limit of 255 bytes: shorten the table's name"
+                "`{table}` is longer than fjall's limit of {} bytes: shorten the table's name",
+                255 - TABLE.len()
             )));
         }
-        let entries = self.db.keyspace(name, options).map_err(|error| fault(&error))?;
-        Ok(FjallTree { name: name.to_owned(), db: self.db.clone(), entries, marks: self.marks.clone() })
+        let entries = self.db.keyspace(&keyspace, options).map_err(|error| fault(&error))?;
+        Ok(FjallTree { name: name.to_owned(), partition, db: self.db.clone(), entries, marks: self.marks.clone() })
     }
 
     fn destroy(&self, name: &str) -> Result<(), EngineFault> {
-        let destroy = || {
-            self.marks.remove(name)?;
-            if self.db.keyspace_exists(name) {
-                self.db.delete_keyspace(self.db.keyspace(name, options)?)?;
-            }
-            Ok(())
-        };
-        destroy().map_err(|error| fault(&error))
+        self.marks.remove(name).map_err(|error| fault(&error))?;
+        let (table, _) = parsed(name)?;
+        if self.db.keyspace_exists(&format!("{TABLE}{table}")) { self.tree(name)?.clear() } else { Ok(()) }
     }
 
     fn names(&self) -> Result<Vec<String>, EngineFault> {
-        Ok(self.db.list_keyspace_names().iter().map(|name| name.to_string()).collect())
+        let keys = self.marks.iter().map(|entry| entry.key().map_err(|error| fault(&error)));
+        let names = keys.map(|key| key.map(|key| String::from_utf8_lossy(&key).into_owned()));
+        names.filter(|name| name.as_ref().map_or(true, |name| name != LAYOUT)).collect()
     }
 
     fn size_on_disk(&self) -> Result<u64, EngineFault> {
         self.db.disk_space().map_err(|error| fault(&error))
     }
+}
+
+impl Fjall {
+    /// Writes the layout's version to a new database.
+    fn check_layout(&self) -> Result<(), EngineFault> {
+        match self.marks.get(LAYOUT).map_err(|error| fault(&error))? {
+            Some(version) if version.as_ref() == VERSION.as_bytes() => Ok(()),
+            None if self.db.list_keyspace_names().len() == 1 => {
+                self.marks.insert(LAYOUT, VERSION).map_err(|error| fault(&error))
+            }
+            // Setting it aside restores it from the changelogs, in the new layout.
+            _ => Err(EngineFault::Broken("it has the layout of another release of Faust".to_owned())),
+        }
+    }
+}
+
+/// Splits the name of a store into table and partition.
+fn parsed(name: &str) -> Result<(&str, i32), EngineFault> {
+    let parts = name.rsplit_once('/').and_then(|(table, partition)| Some((table, partition.parse().ok()?)));
+    parts.ok_or_else(|| EngineFault::Unfit(format!("`{name}` names no partition of a table")))
 }
 
 /// Returns the number of threads for flushes and compactions. They compete with the agents for the cores, and exchange
@@ -106,6 +145,7 @@ fn options() -> KeyspaceCreateOptions {
 
 pub(super) struct FjallTree {
     name: String,
+    partition: i32,
     db: Database,
     entries: Keyspace,
     marks: Keyspace,
@@ -116,7 +156,7 @@ impl Tree for FjallTree {
         if key.len() > LONGEST_KEY {
             return Ok(None);
         }
-        let value = self.entries.get(stored(key)).map_err(|error| fault(&error))?;
+        let value = self.entries.get(self.stored(key)).map_err(|error| fault(&error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -126,9 +166,17 @@ impl Tree for FjallTree {
         to: Bound<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), EngineFault> {
-        for entry in self.entries.range::<Cow<'_, [u8]>, _>((from.map(stored), to.map(stored))) {
+        let from = match from {
+            Bound::Unbounded => Bound::Included(self.stored(&[])),
+            from => from.map(|key| self.stored(key)),
+        };
+        let to = match to {
+            Bound::Unbounded => Bound::Excluded(self.end()),
+            to => to.map(|key| self.stored(key)),
+        };
+        for entry in self.entries.range::<Vec<u8>, _>((from, to)) {
             let (key, value) = entry.into_inner().map_err(|error| fault(&error))?;
-            if !each(original(&key), &value) {
+            if !each(key.get(PREFIX..).unwrap_or_default(), &value) {
                 break;
             }
         }
@@ -155,8 +203,8 @@ impl Tree for FjallTree {
             let mut batch = self.db.batch();
             for (key, value) in entries.iter().filter(|_| in_batch) {
                 match value {
-                    Some(value) => batch.insert(&self.entries, &*stored(key), *value),
-                    None => batch.remove(&self.entries, &*stored(key)),
+                    Some(value) => batch.insert(&self.entries, self.stored(key), *value),
+                    None => batch.remove(&self.entries, self.stored(key)),
                 }
             }
             // IMPORTANT: the mark must be written with the entries or after them; see the module's documentation.
@@ -170,6 +218,35 @@ impl Tree for FjallTree {
 }
 
 impl FjallTree {
+    /// Removes all entries, in bounded steps.
+    fn clear(&self) -> Result<(), EngineFault> {
+        loop {
+            let mut keys = Vec::new();
+            self.range(Bound::Unbounded, Bound::Unbounded, &mut |key, _| {
+                keys.push(key.to_vec());
+                keys.len() < CLEARED
+            })?;
+            let removals: Vec<Write<'_>> = keys.iter().map(|key| (&**key, None)).collect();
+            self.write(&removals, None)?;
+            if keys.len() < CLEARED {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the key as it is stored, after the partition. No stored key is empty, which fjall would reject.
+    fn stored(&self, key: &[u8]) -> Vec<u8> {
+        let mut stored = Vec::with_capacity(PREFIX + key.len());
+        stored.extend_from_slice(&self.partition.to_be_bytes());
+        stored.extend_from_slice(key);
+        stored
+    }
+
+    /// Returns the first key after those of the partition. Partitions are not negative.
+    fn end(&self) -> Vec<u8> {
+        (self.partition.unsigned_abs() + 1).to_be_bytes().to_vec()
+    }
+
     /// Writes files of the tree directly.
     ///
     /// # Panics
@@ -178,23 +255,12 @@ impl FjallTree {
         let mut ingestion = self.entries.start_ingestion()?;
         for (key, value) in entries {
             match value {
-                Some(value) => ingestion.write(&*stored(key), *value)?,
-                None => ingestion.write_tombstone(&*stored(key))?,
+                Some(value) => ingestion.write(self.stored(key), *value)?,
+                None => ingestion.write_tombstone(self.stored(key))?,
             }
         }
         ingestion.finish()
     }
-}
-
-/// Returns the key as it is stored. fjall rejects empty keys, so one zero is appended to keys that consist only of
-/// zeros, including the empty key. This keeps keys distinct and in order, at no cost for other keys.
-fn stored(key: &[u8]) -> Cow<'_, [u8]> {
-    if key.iter().all(|byte| *byte == 0) { Cow::Owned(vec![0; key.len() + 1]) } else { Cow::Borrowed(key) }
-}
-
-/// Inverts [`stored`].
-fn original(key: &[u8]) -> &[u8] {
-    if key.iter().all(|byte| *byte == 0) { key.get(1..).unwrap_or_default() } else { key }
 }
 
 fn fault(error: &fjall::Error) -> EngineFault {
@@ -204,5 +270,52 @@ fn fault(error: &fjall::Error) -> EngineFault {
         fjall::Error::Poisoned => EngineFault::Io("an earlier write to the disk has failed".to_owned()),
         fjall::Error::Locked => EngineFault::Locked,
         other => EngineFault::Broken(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
+    use super::*;
+    use crate::store::{StoreKind, StoreName, open};
+
+    #[test]
+    fn the_partitions_of_a_table_share_a_keyspace() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Fjall::open(dir.path()).unwrap();
+        let trees: Vec<_> = (0..800).map(|partition| engine.tree(&format!("counts/{partition}")).unwrap()).collect();
+        for tree in &trees {
+            tree.write(&[(b"", Some(tree.name.as_bytes())), (b"\xFF", Some(b"last"))], Some(b"mark")).unwrap();
+        }
+        assert_eq!((engine.db.list_keyspace_names().len(), engine.names().unwrap().len()), (2, 800));
+        engine.destroy("counts/7").unwrap();
+        for tree in &trees {
+            let mut found = Vec::new();
+            let mut each = |key: &[u8], value: &[u8]| {
+                found.push((key.to_vec(), value.to_vec()));
+                true
+            };
+            tree.range(Bound::Unbounded, Bound::Unbounded, &mut each).unwrap();
+            let expected = vec![(b"".to_vec(), tree.name.clone().into_bytes()), (b"\xFF".to_vec(), b"last".to_vec())];
+            assert_eq!(found, if tree.partition == 7 { vec![] } else { expected });
+        }
+    }
+
+    #[test]
+    fn a_database_of_an_earlier_release_is_set_aside() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("state");
+        std::fs::create_dir(&dir).unwrap();
+        let db = Database::builder(dir.join("data")).open().unwrap();
+        db.keyspace(MARKS, options).unwrap().insert("counts/3", "mark").unwrap();
+        db.keyspace("counts/3", options).unwrap().insert("key", "value").unwrap();
+        drop(db);
+        for times in [1, 0] {
+            let set = open(StoreKind::Fjall, &dir).unwrap().unwrap();
+            assert_eq!((set.set_aside(), set.names().unwrap()), (times, vec![]));
+            let store = set.open(&StoreName::new("counts", 3)).unwrap();
+            assert_eq!((store.mark().unwrap(), store.get(b"key").unwrap()), (None, None));
+        }
+        assert!(parent.path().join("state.broken-1/data").is_dir());
     }
 }

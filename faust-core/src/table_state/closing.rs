@@ -7,7 +7,7 @@ use std::vec::IntoIter;
 use crate::time::Timestamp;
 
 /// The windows that are being closed.
-pub(super) struct Closing {
+pub(super) struct ClosingWindows {
     /// Windows that start before this time are closed.
     pub(super) bound: Timestamp,
     /// Keys that have been collected, oldest windows first.

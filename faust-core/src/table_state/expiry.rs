@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::vec::IntoIter;
 
-use super::closing::{Closing, Uncollected};
+use super::closing::{ClosingWindows, Uncollected};
 use super::held::Held;
 use super::partition::{State, TablePartition};
 use super::roles::{ClosedWindow, ExpireWindows, Expired};
@@ -28,7 +28,7 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
         let from = state.closed_to;
         if state.closing.is_none() && from.is_none_or(|from| bound > from) {
             let rest = Self::uncollected(&mut state, from);
-            state.closing = Some(Closing { bound, keys: VecDeque::new(), rest });
+            state.closing = Some(ClosingWindows { bound, keys: VecDeque::new(), rest });
             // From now on, events for these windows are late.
             state.closed_to = Some(bound);
             self.closed_to.store(Some(bound));
@@ -68,7 +68,7 @@ impl<V: TableValue> TablePartition<V> {
     /// be more.
     fn next_to_close(&self, state: &mut State<V>) -> Result<Vec<Vec<u8>>, Error> {
         let Some(mut closing) = state.closing.take() else { return Ok(Vec::new()) };
-        let Closing { bound, keys, rest } = &mut closing;
+        let ClosingWindows { bound, keys, rest } = &mut closing;
         let mut visits = VISIT_BATCH;
         while keys.is_empty() && visits > 0 {
             *rest = match std::mem::replace(rest, Uncollected::Nothing) {

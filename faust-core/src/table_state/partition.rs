@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use super::budget::CacheBudget;
-use super::closing::Closing;
+use super::closing::ClosingWindows;
 use super::held::Held;
 use super::overlay::{DirtyKey, Overlay};
 use super::prefetch::{KeyBatch, Prefetch, Prefetchable};
@@ -96,7 +96,7 @@ pub(super) struct State<V> {
     /// Windows that start before this time have been closed; `None` before any has.
     pub(super) closed_to: Option<Timestamp>,
     /// The windows that are being closed.
-    pub(super) closing: Option<Closing>,
+    pub(super) closing: Option<ClosingWindows>,
     /// The entries of each window by its start, maintained while the overlay is complete.
     pub(super) starts: BTreeMap<Timestamp, Vec<u32>>,
     /// Readers from outside that wait for a value to be given back.
