@@ -7,6 +7,7 @@
 mod origin;
 mod file;
 mod suggest;
+mod native;
 mod table;
 mod value;
 mod store_kind;
@@ -17,8 +18,11 @@ mod layers;
 
 pub use self::layers::Layers;
 pub use self::origin::Origin;
+pub(crate) use self::resolved::is_secret;
 pub use self::resolved::{Explained, Resolved};
 pub use self::settings::{SettingDef, Settings};
+#[cfg(test)]
+pub(crate) use native::{ALLOWED, PropertyForm, REFUSED};
 pub use store_kind::StoreKind;
 pub use suggest::closest;
 pub use value::{BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol};

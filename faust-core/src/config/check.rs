@@ -1,31 +1,9 @@
-//! Rules beyond single values: the app's id, librdkafka settings, and conflicts between settings.
+//! Rules beyond single values: the app's id, and conflicts between settings.
 
 use super::origin::Origin;
 use super::resolved::Resolved;
 use super::store_kind::StoreKind;
 use super::value::{BrokerUrl, GroupProtocol, SecurityProtocol, SettingValue};
-
-/// librdkafka settings that the engine's guarantees depend on, each with its replacement or the reason it is fixed.
-const OWNED: [(&str, &str); 18] = [
-    ("bootstrap.servers", "set `broker`"),
-    ("metadata.broker.list", "set `broker`"),
-    ("group.id", "it is derived from the app's id and `version`"),
-    ("client.id", "set `broker_client_id`"),
-    ("session.timeout.ms", "set `broker_session_timeout`"),
-    ("heartbeat.interval.ms", "set `broker_heartbeat_interval`"),
-    ("max.poll.interval.ms", "set `broker_max_poll_interval`"),
-    ("auto.offset.reset", "set `consumer_auto_offset_reset`"),
-    ("group.instance.id", "set `consumer_group_instance_id`"),
-    ("group.protocol", "set `group_protocol`"),
-    ("queued.max.messages.kbytes", "set `fetch_memory`"),
-    ("enable.auto.commit", "offsets are committed when events are processed, never on a timer"),
-    ("enable.auto.offset.store", "offsets are committed when events are processed, never on a timer"),
-    ("enable.partition.eof", "the engine needs it to detect the end of a partition"),
-    ("isolation.level", "aborted transactions must not be processed"),
-    ("enable.idempotence", "without it, a retry may duplicate or reorder messages"),
-    ("partition.assignment.strategy", "co-partitioned topics must be assigned together, as `range` does"),
-    ("partitioner", "keys must be partitioned as by Java clients, or tables are read on the wrong partition"),
-];
 
 /// Checks the app's id, which must be valid both as a consumer group and in topic names.
 pub(super) fn app_id(id: &str) -> Result<(), String> {
@@ -36,16 +14,6 @@ pub(super) fn app_id(id: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Checks that a librdkafka setting may be passed on. A prefix `consumer.` or `producer.` limits it to that client.
-pub(super) fn native(name: &str) -> Result<(), String> {
-    let name = name.strip_prefix("consumer.").or_else(|| name.strip_prefix("producer.")).unwrap_or(name);
-    match OWNED.iter().find(|(owned, _)| *owned == name) {
-        Some((_, instead)) => Err(format!("cannot be set directly: {instead}")),
-        None if name.is_empty() => Err("the name of the librdkafka setting is missing".to_owned()),
-        None => Ok(()),
-    }
 }
 
 /// Returns the conflicts between settings.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::origin::{Given, Origin};
 use super::resolved::{Resolved, is_secret};
 use super::settings::Settings;
-use crate::config::{check, file, suggest};
+use crate::config::{check, file, native, suggest};
 use crate::error::SetupErrors;
 
 /// Environment variables that start with `FAUST_` but are not settings. A name that ends with `_` is a prefix.
@@ -89,8 +89,9 @@ impl Layers {
     /// Merges the layers and checks the result.
     ///
     /// # Errors
-    /// Returns every fault found: unknown names with the closest known name, invalid values, values out of range, and
-    /// conflicting values. Each fault names the setting, the value and its layer.
+    /// Returns every fault found: unknown names with the closest known name, invalid values, values out of range,
+    /// conflicting values, and librdkafka properties that must not be set. Each fault names the setting, the value and
+    /// its layer.
     pub fn resolve(&self, app_id: &str) -> Result<Resolved, SetupErrors> {
         let mut faults = check::app_id(app_id).err().into_iter().collect::<Vec<_>>();
         let mut resolved = Resolved { settings: Settings::defaults(app_id), origins: BTreeMap::new() };
@@ -121,9 +122,13 @@ impl fmt::Debug for Layers {
 
 fn apply(settings: &mut Settings, given: &Given) -> Result<(), String> {
     let Given { name, value, origin } = given;
-    if let Some(native) = name.strip_prefix("kafka.") {
-        check::native(native).map_err(|why| format!("setting `{name}` ({origin}): {why}"))?;
-        settings.kafka.insert(native.to_owned(), value.clone());
+    if let Some(property) = name.strip_prefix("kafka.") {
+        let spell = |property: &str| match origin {
+            Origin::Environment(_) => format!("FAUST_KAFKA_{}", property.replace('.', "_").to_ascii_uppercase()),
+            _ => format!("kafka.{property}"),
+        };
+        native::check(property, value, spell).map_err(|why| format!("setting `{name}` ({origin}): {why}"))?;
+        settings.kafka.insert(property.to_owned(), value.clone());
         return Ok(());
     }
     let Some(def) = Settings::table().iter().find(|def| def.name == name) else {
@@ -147,7 +152,7 @@ fn apply(settings: &mut Settings, given: &Given) -> Result<(), String> {
 fn setting_of(variable: &str) -> String {
     let name = variable.trim_start_matches("FAUST_").to_ascii_lowercase();
     match name.strip_prefix("kafka_") {
-        Some(native) => format!("kafka.{}", native.replace('_', ".")),
+        Some(property) => format!("kafka.{}", property.replace('_', ".")),
         None => name,
     }
 }

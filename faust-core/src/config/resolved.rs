@@ -48,6 +48,7 @@ impl Resolved {
     }
 }
 
-pub(super) fn is_secret(name: &str) -> bool {
-    ["password", "secret", "key.pem"].iter().any(|part| name.contains(part))
+/// Returns `true` if the value of this setting or librdkafka property must not be shown.
+pub(crate) fn is_secret(name: &str) -> bool {
+    ["password", "secret", "key.pem", "passphrase", "oauthbearer.config"].iter().any(|part| name.contains(part))
 }

@@ -11,7 +11,8 @@ macro_rules! settings {
         pub struct Settings {
             /// The app's id.
             pub id: String,
-            /// librdkafka settings by their own names, passed on unchanged.
+            /// librdkafka properties by their own names, passed on unchanged. Those that a promise depends on are
+            /// refused.
             pub kafka: BTreeMap<String, String>,
             $(
                 #[doc = $doc]

@@ -181,6 +181,28 @@ fn librdkafka_settings_are_passed_on_by_their_own_names() {
 }
 
 #[test]
+fn faulty_librdkafka_settings_are_reported_together_and_in_the_spelling_of_their_layer() {
+    let file = file("[kafka]\n\"delivery.report.only.error\" = true\nfetch.min.bites = 1\nsocket.max.fails = \"x\"\n");
+    faults(
+        |layers| {
+            layers.file(file.path()).environment(variables(&[("FAUST_KAFKA_FETCH_MIN_BYTE", "1")]));
+            layers.command_line("kafka.acks", 1).builder("kafka.producer.fetch.min.bytes", 1);
+        },
+        &[
+            &["`kafka.delivery.report.only.error`", ":2)", "commits would wait for ever"],
+            &["`kafka.fetch.min.bites`", ":3)", "did you mean `kafka.fetch.min.bytes`?"],
+            &["`kafka.socket.max.fails`", ":4)", "`x` is not a whole number from `0` to `1000000`"],
+            &["FAUST_KAFKA_FETCH_MIN_BYTE)", "did you mean `FAUST_KAFKA_FETCH_MIN_BYTES`?"],
+            &["`kafka.acks` (command line)", "in-sync"],
+            &["`kafka.producer.fetch.min.bytes` (builder)", "consumers only"],
+        ],
+    );
+    let secret = "kafka.sasl.oauthbearer.assertion.private.key.passphrase";
+    let resolved = resolve(|layers| _ = layers.builder(secret, "hunter2")).unwrap();
+    assert!(resolved.explain().iter().all(|line| line.value != "hunter2"), "a secret is shown");
+}
+
+#[test]
 fn the_environment_may_name_the_file_and_empty_variables_are_unset() {
     let (named, asked) = (file("version = 3"), file("version = 4"));
     let path = named.path().to_str().unwrap().to_owned();

@@ -49,8 +49,9 @@ pub struct KafkaConfig {
     pub group_protocol: GroupProtocol,
     /// Enables the detection of partition ends, which `--until-idle` requires.
     pub partition_eof: bool,
-    /// librdkafka properties by name, such as `security.protocol`. They override all settings above. A property with
-    /// the prefix `consumer.` or `producer.` applies only to consumers or producers.
+    /// librdkafka properties by name, such as `security.protocol`. They override all settings above, so they must not
+    /// include those that a promise depends on. A property with the prefix `consumer.` or `producer.` applies only to
+    /// consumers or producers, and takes precedence over the same property without a prefix.
     pub settings: BTreeMap<String, String>,
 }
 
@@ -133,7 +134,7 @@ impl KafkaConfig {
         if let Some(instance) = &self.group_instance_id {
             client.set("group.instance.id", instance);
         }
-        self.overridden(client, "consumer.")
+        self.overridden(client, "consumer.", true)
     }
 
     /// Returns the properties of a reader outside any group. librdkafka requires a group name to assign partitions, but
@@ -142,8 +143,10 @@ impl KafkaConfig {
         let mut client = self.reading(partitions);
         client.set("group.id", format!("{}-reader", self.client_id));
         client.set("enable.partition.eof", "true");
+        let mut client = self.overridden(client, "consumer.", false);
+        // Takes precedence over the user's value, which is meant for the group: a restore ends at a partition's end.
         client.set("fetch.wait.max.ms", ms(wait));
-        self.overridden(client, "consumer.")
+        client
     }
 
     /// Returns the properties of a client for lookups, for those of a `group` if one is given.
@@ -153,7 +156,7 @@ impl KafkaConfig {
             client.set("group.id", group).set("enable.auto.commit", "false");
         }
         client.set("isolation.level", "read_committed");
-        self.overridden(client, "consumer.")
+        self.overridden(client, "consumer.", false)
     }
 
     /// Returns the properties of a producer.
@@ -171,7 +174,7 @@ impl KafkaConfig {
         client.set("message.timeout.ms", self.delivery_timeout.map_or("0".to_owned(), ms));
         // Delay of a transaction's retry while the broker is still completing the previous transaction.
         client.set("retry.backoff.ms", "10");
-        self.overridden(client, "producer.")
+        self.overridden(client, "producer.", true)
     }
 
     fn reading(&self, partitions: usize) -> ClientConfig {
@@ -202,17 +205,15 @@ impl KafkaConfig {
         client
     }
 
-    fn overridden(&self, mut client: ClientConfig, side: &str) -> ClientConfig {
-        for (name, value) in &self.settings {
-            match name.split_once('.') {
-                Some(("consumer" | "producer", rest)) => {
-                    if name.starts_with(side) {
-                        client.set(rest, value);
-                    }
-                }
-                _ => {
-                    client.set(name, value);
-                }
+    /// Applies the user's properties for one side. Only clients that are polled permanently report statistics: those of
+    /// the others would accumulate in memory.
+    fn overridden(&self, mut client: ClientConfig, side: &str, reports_statistics: bool) -> ClientConfig {
+        let prefixed = |name: &str| name.starts_with("consumer.") || name.starts_with("producer.");
+        let (of_sides, of_both): (Vec<_>, Vec<_>) = self.settings.iter().partition(|(name, _)| prefixed(name));
+        let of_side = of_sides.into_iter().filter_map(|(name, value)| Some((name.strip_prefix(side)?, value)));
+        for (name, value) in of_both.into_iter().map(|(name, value)| (name.as_str(), value)).chain(of_side) {
+            if reports_statistics || name != STATISTICS {
+                client.set(name, value);
             }
         }
         if client.get("debug").is_some() {
@@ -221,6 +222,9 @@ impl KafkaConfig {
         client
     }
 }
+
+/// The interval at which a client reports its statistics.
+const STATISTICS: &str = "statistics.interval.ms";
 
 impl std::fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -239,7 +243,11 @@ fn ms(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::error::KafkaError;
+    use rdkafka::types::RDKafkaConfRes;
+
     use super::*;
+    use crate::config::{ALLOWED, PropertyForm, REFUSED};
 
     #[test]
     fn fetch_memory_is_divided_among_partitions_within_bounds() {
@@ -252,23 +260,76 @@ mod tests {
         }
     }
 
+    fn with(properties: &[(&str, &str)]) -> KafkaConfig {
+        let mut config = KafkaConfig::new("localhost:1");
+        let owned = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        config.settings.extend(owned);
+        config
+    }
+
     #[test]
     fn a_librdkafka_property_overrides_and_may_apply_to_one_side() {
-        let mut config = KafkaConfig::new("localhost:1");
-        for (name, value) in
-            [("linger.ms", "7"), ("producer.acks", "1"), ("consumer.check.crcs", "true"), ("sasl.username", "me")]
-        {
-            config.settings.insert(name.to_owned(), value.to_owned());
-        }
+        let config = with(&[
+            ("linger.ms", "7"),
+            ("producer.batch.size", "100"),
+            ("consumer.check.crcs", "true"),
+            ("sasl.username", "me"),
+            ("client.rack", "a"),
+            ("consumer.client.rack", "b"),
+        ]);
         let (producer, member) = (config.producer(), config.member("g", 1));
         assert_eq!(
-            (producer.get("linger.ms"), producer.get("acks"), producer.get("check.crcs")),
-            (Some("7"), Some("1"), None)
+            (producer.get("linger.ms"), producer.get("batch.size"), producer.get("check.crcs")),
+            (Some("7"), Some("100"), None)
         );
         assert_eq!(
-            (member.get("check.crcs"), member.get("acks"), member.get("sasl.username")),
+            (member.get("check.crcs"), member.get("batch.size"), member.get("sasl.username")),
             (Some("true"), None, Some("me"))
         );
+        assert_eq!((producer.get("client.rack"), member.get("client.rack")), (Some("a"), Some("b")));
+    }
+
+    #[test]
+    fn statistics_and_the_fetch_wait_of_the_group_do_not_reach_other_readers() {
+        let config = with(&[("statistics.interval.ms", "1000"), ("fetch.wait.max.ms", "9000")]);
+        let found = |client: &ClientConfig| {
+            ["statistics.interval.ms", "fetch.wait.max.ms"].map(|name| client.get(name).map(str::to_owned))
+        };
+        let some = |value: &str| Some(value.to_owned());
+        assert_eq!(found(&config.member("g", 1)), [some("1000"), some("9000")]);
+        assert_eq!(found(&config.outsider(1, Duration::from_millis(10))), [None, some("10")]);
+        assert_eq!(found(&config.lookup(None))[0], None);
+        assert_eq!(found(&config.producer())[0], some("1000"));
+    }
+
+    /// Law: the lists of the settings fit this version of librdkafka, so that every fault is found without it.
+    #[test]
+    fn librdkafka_knows_every_listed_property_and_accepts_what_the_settings_accept() {
+        let known = |name: &str, value: &str| match ClientConfig::new().set(name, value).create_native_config() {
+            Ok(_) => true,
+            Err(KafkaError::ClientConfig(result, ..)) => result == RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+            Err(error) => panic!("{name}: {error}"),
+        };
+        for (name, _) in REFUSED {
+            assert!(known(name, "?"), "{name}");
+        }
+        let mut refused = Vec::new();
+        for (name, _, form) in ALLOWED {
+            let values = match form {
+                PropertyForm::Flag => vec!["true".to_owned(), "FALSE".to_owned(), "0".to_owned()],
+                PropertyForm::Number(low, high) => vec![low.to_string(), high.to_string()],
+                PropertyForm::OneOf(values) => values.iter().map(|value| (*value).to_owned()).collect(),
+                PropertyForm::Text => {
+                    assert!(known(name, "?"), "{name}");
+                    Vec::new()
+                }
+            };
+            let accepts = |value: &String| ClientConfig::new().set(*name, value).create_native_config().is_ok();
+            refused.extend(values.into_iter().filter(|value| !accepts(value)).map(|value| (*name, value)));
+        }
+        // This test is built without the features that need OpenSSL, curl or Cyrus SASL.
+        refused.retain(|(name, _)| !["ssl", "sasl", "https"].iter().any(|part| name.contains(part)));
+        assert!(refused.is_empty(), "{refused:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use tracing::{debug, trace, warn};
+use tracing::{debug, info, trace, warn};
 
 /// The last known availability of the brokers.
 #[derive(Debug, Default)]
@@ -62,6 +62,11 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => debug!(target: "faust::kafka", "{facility} {line}"),
         RDKafkaLogLevel::Debug => trace!(target: "faust::kafka", "{facility} {line}"),
     }
+}
+
+/// Logs the statistics that a client reports at `statistics.interval.ms`, as librdkafka writes them (JSON).
+pub(super) fn log_statistics(json: &[u8]) {
+    info!(target: "faust::kafka::statistics", "{}", String::from_utf8_lossy(json));
 }
 
 /// The context of clients whose availability is not tracked: lookups and readers.

@@ -3,6 +3,7 @@
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
+use crate::config::is_secret;
 use crate::error::{TransportError, TransportErrorKind};
 
 /// Creates the error of a failed operation.
@@ -90,7 +91,7 @@ fn kind_without_code(error: &KafkaError) -> TransportErrorKind {
 
 fn reason(error: &KafkaError) -> String {
     match error {
-        KafkaError::ClientConfig(_, text, name, value) if !name.contains("password") => {
+        KafkaError::ClientConfig(_, text, name, value) if !is_secret(name) => {
             format!("`{name}` = `{value}`: {text}")
         }
         KafkaError::ClientConfig(_, text, name, _) => format!("`{name}`: {text}"),

@@ -165,6 +165,10 @@ impl ClientContext for GroupContext {
         connection::log(level, facility, line);
     }
 
+    fn stats_raw(&self, json: &[u8]) {
+        connection::log_statistics(json);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
             _ if connection::means_down(&error) => *self.suspicion() = Some(reason.to_owned()),

@@ -134,6 +134,10 @@ impl ClientContext for SinkContext {
         connection::log(level, facility, line);
     }
 
+    fn stats_raw(&self, json: &[u8]) {
+        connection::log_statistics(json);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         if !connection::means_down(&error) {
             debug!(target: "faust::kafka", "producer: {error}: {reason}");
