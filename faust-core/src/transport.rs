@@ -7,6 +7,7 @@
 
 pub(super) mod delivery;
 pub(super) mod port;
+pub(super) mod start;
 pub(super) mod retry;
 pub(super) mod send;
 pub mod kafka;

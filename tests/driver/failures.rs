@@ -219,3 +219,52 @@ fn messages_behind_a_refused_read_are_read_again() {
     assert_eq!(all, (1..=10).collect(), "every number arrives");
     assert_eq!(driver.committed("in").unwrap()[&0], Offset(10));
 }
+
+/// Rests in every event behind a `group_by`, longer than the test takes.
+#[agent(topic = "in")]
+async fn regrouped(numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>) -> Result<()> {
+    let mut numbers = numbers.group_by("parity", |n| n % 2);
+    while let Some(n) = numbers.next().await {
+        if FIRST_RUN.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
+        out.send(&RawKey::NONE, &n).await?;
+    }
+    Ok(())
+}
+
+static FIRST_RUN: AtomicU32 = AtomicU32::new(0);
+
+#[test]
+fn what_a_stage_has_forwarded_is_read_whatever_the_reset_policy() {
+    let app = App::new("failures").only::<regrouped>().setting("consumer_auto_offset_reset", "latest");
+    let (mut driver, worker) = start(app);
+    for n in 0..5i64 {
+        driver.send("in", &RawKey::NONE, &n).unwrap();
+    }
+    driver.advance(Duration::from_secs(20));
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(5)), "the first stage has committed");
+    driver.crash(worker);
+    driver.advance(Duration::from_secs(60));
+    FIRST_RUN.store(1, Ordering::Relaxed);
+    driver.start_worker().unwrap();
+    driver.advance(Duration::from_secs(1));
+    assert_eq!(outputs(&mut driver), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn without_a_commit_a_source_starts_by_the_reset_policy() {
+    let app = |policy| App::new("failures").only::<fragile>().setting("consumer_auto_offset_reset", policy);
+    for (policy, expected) in [("earliest", &[1i64, 2][..]), ("latest", &[2])] {
+        let mut driver = TestDriver::new(app(policy)).unwrap();
+        driver.create_topic("in", 1).unwrap();
+        driver.send("in", &RawKey::NONE, &1i64).unwrap();
+        driver.start_worker().unwrap();
+        driver.send("in", &RawKey::NONE, &2i64).unwrap();
+        driver.run_until_idle();
+        assert_eq!(outputs(&mut driver), expected, "{policy}");
+    }
+    let (mut driver, worker) = start(app("none"));
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
+    assert!(error.to_string().contains("`consumer_auto_offset_reset` is `none`"), "{error}");
+}

@@ -53,7 +53,7 @@ table::settings! {
     /// File of the private key of `broker_ssl_certificate` (PEM).
     broker_ssl_key: Option<PathBuf> = "", example "/etc/ssl/orders.key";
 
-    /// Start position if no offset is committed, or it was deleted: `earliest`, `latest` or `none` (an error).
+    /// Start in a source topic without a valid committed offset: `earliest`, `latest` or `none` (an error).
     consumer_auto_offset_reset: OffsetReset = "earliest", example "latest";
     /// Static group member id. It stays the same across restarts, so that a quick restart causes no reassignment.
     consumer_group_instance_id: Option<String> = "", example "orders-1";

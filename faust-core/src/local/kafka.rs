@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use crate::config::{self, Settings};
-use crate::transport::kafka::{GroupProtocol, KafkaConfig, OffsetReset};
+use crate::transport::kafka::{GroupProtocol, KafkaConfig};
 
 impl Connection {
     /// Returns the configuration of the Kafka adapter for this connection. With `partition_eof`, queues detect the ends
@@ -16,11 +16,6 @@ impl Connection {
         kafka.max_poll_interval = settings.broker_max_poll_interval;
         kafka.rebalance_budget = settings.broker_rebalance_timeout;
         kafka.request_timeout = settings.broker_request_timeout;
-        kafka.auto_offset_reset = match settings.consumer_auto_offset_reset {
-            config::OffsetReset::Earliest => OffsetReset::Earliest,
-            config::OffsetReset::Latest => OffsetReset::Latest,
-            config::OffsetReset::None => OffsetReset::None,
-        };
         kafka.group_protocol = match settings.group_protocol {
             config::GroupProtocol::Classic => GroupProtocol::Classic,
             config::GroupProtocol::Consumer => GroupProtocol::Consumer,
@@ -74,10 +69,10 @@ mod tests {
 
     #[test]
     fn settings_reach_the_adapter() {
-        let given = [("fetch_memory", "1MiB"), ("consumer_auto_offset_reset", "latest"), ("producer_linger", "7ms")];
+        let given = [("fetch_memory", "1MiB"), ("producer_linger", "7ms")];
         let kafka = kafka(&given);
         assert_eq!((kafka.bootstrap.as_str(), kafka.fetch_memory, kafka.partition_eof), ("a:1,b:2", 1 << 20, true));
-        assert_eq!((kafka.auto_offset_reset, kafka.linger.as_millis()), (OffsetReset::Latest, 7));
+        assert_eq!(kafka.linger.as_millis(), 7);
         assert!(kafka.settings.is_empty(), "{:?}", kafka.settings);
     }
 

@@ -132,6 +132,11 @@ impl Plan {
         topics.into_iter().collect()
     }
 
+    /// Returns `true` if a `group_by` or `through` writes to the topic.
+    pub(crate) fn forwards_to(&self, topic: &str) -> bool {
+        self.stages.iter().any(|stage| stage.is_forward() && stage.writes.iter().any(|name| name == topic))
+    }
+
     /// Returns the index of the set that contains a topic.
     pub(crate) fn set_of(&self, topic: &str) -> Option<usize> {
         self.sets.iter().position(|set| set.topics.contains(topic))

@@ -23,4 +23,4 @@ mod cluster;
 mod tests;
 
 pub use self::cluster::KafkaTransport;
-pub use config::{GroupProtocol, KafkaConfig, OffsetReset};
+pub use config::{GroupProtocol, KafkaConfig};

@@ -11,6 +11,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 
 use super::delivery::Delivery;
+use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::{Headers, Offset, OwnedMessage, RawMessage};
 use crate::time::{Clock, Timestamp};
@@ -65,8 +66,9 @@ pub trait Transport: Sealed + Send + Sync + 'static {
 pub struct Subscription {
     /// Name of the consumer group: the app's id with its version.
     pub group: String,
-    /// Topics that the stages of the plan read.
-    pub topics: Vec<Arc<str>>,
+    /// Topics that the stages of the plan read, each with the start position of a partition that has no committed
+    /// offset, or whose next message has been deleted.
+    pub topics: BTreeMap<Arc<str>, OffsetReset>,
     /// Total number of partitions of these topics, by which the fetch memory is divided.
     pub partitions: usize,
 }
@@ -120,7 +122,7 @@ pub struct Assigned {
     pub partition: TopicPartition,
     /// Last committed offset and metadata of the partition, if any.
     pub committed: Option<Committed>,
-    /// First offset that the queue yields: the committed one, or the one that `consumer_auto_offset_reset` selects.
+    /// First offset that the queue yields: the committed one, or the one that the subscription selects for the topic.
     pub start: Offset,
     /// Queue of its messages.
     pub queue: Box<dyn PartitionQueue>,

@@ -10,7 +10,7 @@ use super::options::WorkerOptions;
 use super::shared::{Phase, WorkerState};
 use super::status::{Description, Status};
 use super::view::{TableView, WindowedView};
-use crate::config::Settings;
+use crate::config::{OffsetReset, Settings};
 use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::plan::{Plan, ensure_topics};
@@ -81,7 +81,7 @@ impl Worker {
         let recovery = Recovery::new(needs, &settings)?;
         let recovery = Arc::new(recovery);
         let (events, receiver) = mpsc::unbounded_channel();
-        let group = transport.join(subscription(&plan), Arc::new(Listener::new(events)))?;
+        let group = transport.join(subscription(&plan, &settings), Arc::new(Listener::new(events)))?;
         let cx = TaskCx {
             settings,
             transport: Arc::clone(&transport),
@@ -227,10 +227,17 @@ impl Drop for Worker {
     }
 }
 
-fn subscription(plan: &Plan) -> Subscription {
+/// Topics that the app itself forwards to are read from their start: what an earlier stage has written and committed
+/// would be lost otherwise.
+fn subscription(plan: &Plan, settings: &Settings) -> Subscription {
     let topics = plan.subscribed();
+    let reset = |topic: &str| match plan.forwards_to(topic) {
+        true => OffsetReset::Earliest,
+        false => settings.consumer_auto_offset_reset,
+    };
     let count = |topic: &crate::plan::TopicPlan| usize::try_from(topic.partitions.unwrap_or(1)).unwrap_or(1);
     let partitions = plan.topics().filter(|topic| topics.iter().any(|name| **name == *topic.name())).map(count).sum();
+    let topics = topics.into_iter().map(|topic| (Arc::clone(&topic), reset(&topic))).collect();
     Subscription { group: plan.group.clone(), topics, partitions }
 }
 

@@ -25,8 +25,6 @@ pub struct KafkaConfig {
     pub rebalance_budget: Duration,
     /// Time after which a request has failed.
     pub request_timeout: Duration,
-    /// Start position of a partition without a committed offset.
-    pub auto_offset_reset: OffsetReset,
     /// Bytes of messages to prefetch, for all partitions together.
     pub fetch_memory: usize,
     /// Maximum time a broker may hold a fetch for which it has no data. This is also the delay until a partition end is
@@ -55,18 +53,6 @@ pub struct KafkaConfig {
     pub settings: BTreeMap<String, String>,
 }
 
-/// Start position of a partition without a valid committed offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OffsetReset {
-    /// The log start offset.
-    Earliest,
-    /// The end of the log: only new messages are read.
-    Latest,
-    /// Nowhere: it is an error, [`OffsetOutOfRange`](crate::error::TransportErrorKind::OffsetOutOfRange).
-    None,
-}
-
 /// The protocol of the consumer group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,7 +74,6 @@ impl KafkaConfig {
             max_poll_interval: Duration::from_secs(300),
             rebalance_budget: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
-            auto_offset_reset: OffsetReset::Earliest,
             fetch_memory: 32 << 20,
             fetch_wait: Duration::from_millis(50),
             max_message_bytes: 1 << 20,
@@ -110,15 +95,6 @@ impl KafkaConfig {
         client.set("group.id", group);
         client.set("max.poll.interval.ms", ms(self.max_poll_interval));
         client.set("enable.partition.eof", self.partition_eof.to_string());
-        // Applies when retention deletes messages before they are read. librdkafka logs this and resets the offset. The
-        // queue could not do so itself: a member that has stopped fetching a partition resumes only with the next
-        // assignment.
-        let reset = match self.auto_offset_reset {
-            OffsetReset::Earliest => "earliest",
-            OffsetReset::Latest => "latest",
-            OffsetReset::None => "error",
-        };
-        client.set("auto.offset.reset", reset);
         match self.group_protocol {
             GroupProtocol::Classic => {
                 client.set("partition.assignment.strategy", "range");
@@ -184,7 +160,7 @@ impl KafkaConfig {
         client.set("enable.auto.commit", "false");
         client.set("enable.auto.offset.store", "false");
         client.set("isolation.level", "read_committed");
-        // Outside a group, an offset out of range must be reported to the reader.
+        // An offset out of range must be reported to the reader. The topics of a group have their own policies.
         client.set("auto.offset.reset", "error");
         client.set("queued.max.messages.kbytes", (share >> 10).to_string());
         client.set("fetch.message.max.bytes", share.min(1 << 20).to_string());

@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 
 use super::config::KafkaConfig;
 use super::connection::ConnectionWatch;
-use super::errors::{failed, unusable};
+use super::errors::{failed, refused, unusable};
 use super::native::GroupConsumer;
 use super::rebalance::GroupContext;
 use crate::error::{TransportError, TransportErrorKind};
@@ -55,6 +55,7 @@ impl KafkaGroup {
         let context = GroupContext {
             listener,
             config: Arc::clone(config),
+            topics: subscription.topics,
             runtime,
             connection: ConnectionWatch::default(),
             suspicion: Mutex::default(),
@@ -66,7 +67,9 @@ impl KafkaGroup {
         let client = config.member(&subscription.group, subscription.partitions);
         let consumer: BaseConsumer<_> =
             client.create_with_context(context).map_err(|error| unusable(&*what, &error))?;
-        let member = Arc::new(GroupConsumer::new(consumer));
+        let member =
+            GroupConsumer::resetting(consumer, |context| &context.topics).map_err(|code| refused(&*what, code))?;
+        let member = Arc::new(member);
         // Set once, before the first poll.
         drop(member.consumer().context().member.set(Arc::downgrade(&member)));
         let (end, ended) = watch::channel(false);
@@ -78,7 +81,7 @@ impl KafkaGroup {
             signal: Arc::clone(&signal),
             ended,
         };
-        let mut poller = Poller { member, topics: subscription.topics, signal, ticked: Instant::now() };
+        let mut poller = Poller { member, signal, ticked: Instant::now() };
         poller.subscribe().map_err(|error| failed(&*what, &error))?;
         let thread = std::thread::Builder::new().name("faust-consumer".to_owned());
         let run = move || {
@@ -170,7 +173,6 @@ fn commit(
 /// State of the thread that owns the consumer.
 struct Poller {
     member: Arc<GroupConsumer<GroupContext>>,
-    topics: Vec<Arc<str>>,
     signal: Arc<AtomicU8>,
     ticked: Instant,
 }
@@ -191,8 +193,9 @@ impl Poller {
     }
 
     fn subscribe(&self) -> Result<(), KafkaError> {
-        let topics: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
-        self.member.consumer().subscribe(&topics)
+        let consumer = self.member.consumer();
+        let topics: Vec<&str> = consumer.context().topics.keys().map(|topic| &**topic).collect();
+        consumer.subscribe(&topics)
     }
 
     fn poll(&self) {
@@ -233,7 +236,7 @@ impl Poller {
                 .listener
                 .failed(TransportError { kind: TransportErrorKind::Fatal, ..failed("consuming", error) }),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                debug!(target: "faust::kafka", "one of the topics {:?} does not exist yet", self.topics);
+                debug!(target: "faust::kafka", "one of the topics {:?} does not exist yet", context.topics.keys());
             }
             // The context reports lost connections; librdkafka recovers from all other errors itself.
             _ => debug!(target: "faust::kafka", "{error}"),
@@ -263,7 +266,7 @@ impl Poller {
         if suspicion.is_none() && context.connection.is_up() {
             return;
         }
-        let answer = consumer.fetch_metadata(self.topics.first().map(|topic| &**topic), TICK);
+        let answer = consumer.fetch_metadata(context.topics.keys().next().map(|topic| &**topic), TICK);
         match (answer, suspicion) {
             (Ok(_), _) => context.came_up(),
             (Err(_), Some(reason)) => context.went_down(&reason),

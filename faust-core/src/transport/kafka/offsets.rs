@@ -1,4 +1,4 @@
-//! Start offsets of partitions: committed offsets, checked against the range of the log.
+//! Lookups of partitions' committed offsets and watermarks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,12 +7,10 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use tracing::warn;
 
-use super::config::OffsetReset;
 use super::errors::{failed, refused};
 use super::native::{PartitionAnswer, answers};
-use crate::error::{TransportError, TransportErrorKind};
+use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::port::{Committed, TopicPartition, Watermarks};
 
@@ -70,48 +68,6 @@ fn look_up<C: ConsumerContext>(
     Ok(rows.iter().filter_map(number).collect())
 }
 
-/// Returns the first offset to read.
-///
-/// # Errors
-/// Returns [`OffsetOutOfRange`](TransportErrorKind::OffsetOutOfRange) if there is no valid committed offset and the
-/// policy is [`OffsetReset::None`].
-pub(super) fn start(
-    partition: &TopicPartition,
-    committed: Option<&Committed>,
-    (low, high): (Offset, Offset),
-    reset: OffsetReset,
-) -> Result<Offset, TransportError> {
-    if let Some(committed) = committed {
-        // An offset above the range means that the topic was deleted and recreated, or that a transaction is still open
-        // there.
-        if (low..=high).contains(&committed.offset) {
-            return Ok(committed.offset);
-        }
-        if reset != OffsetReset::None {
-            warn!(
-                target: "faust::kafka",
-                "the committed offset {} of {partition} is not in its log, which holds {low} to {high}: \
-                 resuming from the log's {}; messages may be skipped or processed again",
-                committed.offset, if reset == OffsetReset::Earliest { "start" } else { "end" },
-            );
-        }
-    }
-    match reset {
-        OffsetReset::Earliest => Ok(low),
-        OffsetReset::Latest => Ok(high),
-        OffsetReset::None => Err(TransportError {
-            what: format!("start of {partition}"),
-            why: match committed {
-                Some(committed) => {
-                    format!("the committed offset {} is not in the log, which holds {low} to {high}", committed.offset)
-                }
-                None => "no offset is committed, and `consumer_auto_offset_reset` is `none`".to_owned(),
-            },
-            kind: TransportErrorKind::OffsetOutOfRange,
-        }),
-    }
-}
-
 /// Creates a list of partitions without offsets.
 pub(super) fn listed<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
@@ -145,31 +101,4 @@ pub(super) fn checked(what: &str, rows: Vec<PartitionAnswer>) -> Result<Vec<Part
 
 fn key(row: &PartitionAnswer) -> TopicPartition {
     TopicPartition::new(row.topic.as_str(), row.partition)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_start_is_the_committed_offset_if_the_log_still_has_it() {
-        let partition = TopicPartition::new("t", 0);
-        let at = |offset| Some(Committed { offset: Offset(offset), metadata: String::new() });
-        let cases = [
-            (at(5), OffsetReset::Earliest, Some(5)),
-            (at(3), OffsetReset::None, Some(3)),
-            (at(9), OffsetReset::Latest, Some(9)),
-            (at(2), OffsetReset::Earliest, Some(3)),
-            (at(10), OffsetReset::Latest, Some(9)),
-            (at(2), OffsetReset::None, None),
-            (None, OffsetReset::Earliest, Some(3)),
-            (None, OffsetReset::Latest, Some(9)),
-            (None, OffsetReset::None, None),
-        ];
-        for (committed, reset, expected) in cases {
-            let found = start(&partition, committed.as_ref(), (Offset(3), Offset(9)), reset);
-            assert!(found.as_ref().err().is_none_or(|e| e.kind == TransportErrorKind::OffsetOutOfRange));
-            assert_eq!(found.ok(), expected.map(Offset), "{committed:?} {reset:?}");
-        }
-    }
 }

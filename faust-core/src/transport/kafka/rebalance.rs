@@ -20,10 +20,12 @@ use super::errors::failed;
 use super::native::{GroupConsumer, PartitionReader, ReadState, answers};
 use super::offsets;
 use super::queue::{KafkaQueue, split};
+use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition};
 use crate::transport::retry::Retries;
+use crate::transport::start;
 
 /// Timeout of one lookup, after which it is retried.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
@@ -32,6 +34,8 @@ const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct GroupContext {
     pub(super) listener: Arc<dyn GroupListener>,
     pub(super) config: Arc<KafkaConfig>,
+    /// The subscribed topics and their policies.
+    pub(super) topics: BTreeMap<Arc<str>, OffsetReset>,
     pub(super) runtime: Handle,
     pub(super) connection: ConnectionWatch,
     /// The reason for which the brokers may be unavailable. It may be outdated by the time it is polled, so it is
@@ -110,8 +114,9 @@ impl GroupContext {
                     let start = |partition: &TopicPartition| {
                         let committed = committed.remove(partition);
                         let marks = watermarks.get(partition).copied().unwrap_or_default();
-                        let start =
-                            offsets::start(partition, committed.as_ref(), marks, self.config.auto_offset_reset)?;
+                        // Only subscribed topics are assigned.
+                        let reset = self.topics.get(&partition.topic).copied().unwrap_or(OffsetReset::None);
+                        let start = start::start(partition, committed.as_ref(), marks, reset)?;
                         Ok((partition.clone(), committed, start))
                     };
                     return partitions.iter().map(start).collect();

@@ -13,8 +13,10 @@ use futures_util::future::{BoxFuture, join_all};
 use super::cluster::{Commits, MemoryCluster, State};
 use super::faults::ClusterFault;
 use super::member::Member;
+use crate::config::OffsetReset;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::port::{Assigned, Committed, Group, GroupListener, Subscription, TopicPartition};
+use crate::transport::start;
 
 pub(super) struct Membership {
     cluster: MemoryCluster,
@@ -231,7 +233,7 @@ fn assign(cluster: &MemoryCluster, group: &str, target: Assignments) {
     for (id, partitions) in target {
         let Some(member) = state.members.get(&id) else { continue };
         let added = partitions.iter().filter(|partition| !member.assigned.contains(partition));
-        let given: Vec<_> = added.filter_map(|partition| give(cluster, &state, group, partition)).collect();
+        let given: Result<Vec<_>, _> = added.map(|partition| give(cluster, &state, member, partition)).collect();
         let Some(member) = state.members.get_mut(&id) else { continue };
         member.assigned = partitions;
         if !member.crashed {
@@ -241,7 +243,12 @@ fn assign(cluster: &MemoryCluster, group: &str, target: Assignments) {
     }
     state.active();
     drop(state);
-    calls.into_iter().for_each(|(listener, given)| listener.assigned(given));
+    for (listener, given) in calls {
+        match given {
+            Ok(given) => listener.assigned(given),
+            Err(error) => listener.failed(error),
+        }
+    }
 }
 
 /// Returns the partitions that the members of the group own.
@@ -258,7 +265,7 @@ fn range(state: &State, group: &str) -> Assignments {
     for (topic, count) in state.topics() {
         let topic: Arc<str> = topic.into();
         let subscribes =
-            |id: &&u64| state.members.get(id).is_some_and(|member| member.subscription.topics.contains(&topic));
+            |id: &&u64| state.members.get(id).is_some_and(|member| member.subscription.topics.contains_key(&topic));
         let readers: Vec<_> = members.iter().filter(subscribes).collect();
         let mut next = 0;
         for (index, id) in readers.iter().enumerate() {
@@ -272,12 +279,17 @@ fn range(state: &State, group: &str) -> Assignments {
     assignments
 }
 
-fn give(cluster: &MemoryCluster, state: &State, group: &str, partition: &TopicPartition) -> Option<Assigned> {
-    let committed = state.committed(group, partition);
-    let start = match &committed {
-        Some(committed) => committed.offset,
-        None => state.end(partition, OffsetSpec::Earliest).ok()?,
-    };
-    let queue = super::queue::MemoryQueue::new(cluster.clone(), partition.clone(), start).of_group();
-    Some(Assigned { partition: partition.clone(), committed, start, queue: Box::new(queue) })
+fn give(
+    cluster: &MemoryCluster,
+    state: &State,
+    member: &Member,
+    partition: &TopicPartition,
+) -> Result<Assigned, TransportError> {
+    let committed = state.committed(member.group(), partition);
+    let marks = (state.end(partition, OffsetSpec::Earliest)?, state.end(partition, OffsetSpec::Latest)?);
+    // Only subscribed topics are assigned.
+    let reset = member.subscription.topics.get(&partition.topic).copied().unwrap_or(OffsetReset::None);
+    let start = start::start(partition, committed.as_ref(), marks, reset)?;
+    let queue = super::queue::MemoryQueue::new(cluster.clone(), partition.clone(), start).of_group().resetting(reset);
+    Ok(Assigned { partition: partition.clone(), committed, start, queue: Box::new(queue) })
 }

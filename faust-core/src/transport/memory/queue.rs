@@ -9,6 +9,7 @@ use faust_broker::core::{ErrorCode, OffsetSpec, records};
 
 use super::cluster::{MemoryCluster, refused};
 use super::faults::ClusterFault;
+use crate::config::OffsetReset;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::message::{Headers, Offset, OwnedMessage, RawMessage};
 use crate::time::{Timestamp, millis};
@@ -27,6 +28,8 @@ pub(super) struct MemoryQueue {
     of_group: bool,
     /// Time since when the topic has not existed.
     missing_since: Option<Timestamp>,
+    /// Where to resume after retention has deleted the next message; an error if absent.
+    reset: Option<OffsetSpec>,
 }
 
 /// Time after which librdkafka reports that a topic does not exist (`topic.metadata.propagation.max.ms`). Until then, it
@@ -61,11 +64,21 @@ impl MemoryQueue {
             at_end: false,
             of_group: false,
             missing_since: None,
+            reset: None,
         }
     }
 
     pub(super) fn of_group(self) -> Self {
         Self { of_group: true, ..self }
+    }
+
+    pub(super) fn resetting(self, reset: OffsetReset) -> Self {
+        let reset = match reset {
+            OffsetReset::Earliest => Some(OffsetSpec::Earliest),
+            OffsetReset::Latest => Some(OffsetSpec::Latest),
+            OffsetReset::None => None,
+        };
+        Self { reset, ..self }
     }
 
     pub(super) fn partition(&self) -> &TopicPartition {
@@ -79,21 +92,19 @@ impl MemoryQueue {
         let now = cluster.time();
         let mut state = cluster.state();
         while self.buffer.is_empty() {
-            let read = state.broker.read(&self.partition.topic, self.partition.partition, self.position.0, CHUNK);
-            let batches = match read {
-                Ok(read) => read.batches,
-                Err(ErrorCode::UnknownTopicOrPartition) if !self.is_missing_for_good(now) => {
+            let TopicPartition { topic, partition } = &self.partition;
+            let read = state.broker.read(topic, *partition, self.position.0, CHUNK);
+            let batches = match (read, self.reset) {
+                (Ok(read), _) => read.batches,
+                (Err(ErrorCode::UnknownTopicOrPartition), _) if !self.is_missing_for_good(now) => {
                     state.wakers.push(cx.waker().clone());
                     return Ok(());
                 }
-                // The client of a member resets its position, as with `auto.offset.reset=earliest`.
-                Err(ErrorCode::OffsetOutOfRange) if self.of_group => {
-                    let start =
-                        state.broker.find_offset(&self.partition.topic, self.partition.partition, OffsetSpec::Earliest);
-                    self.position = Offset(start?.offset);
+                (Err(ErrorCode::OffsetOutOfRange), Some(reset)) => {
+                    self.position = Offset(state.broker.find_offset(topic, *partition, reset)?.offset);
                     continue;
                 }
-                Err(code) => return Err(code),
+                (Err(code), _) => return Err(code),
             };
             self.missing_since = None;
             if batches.is_empty() {

@@ -13,6 +13,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::Delivery;
@@ -29,6 +30,8 @@ pub(super) struct Cluster {
     pub(super) config: KafkaConfig,
     pub(super) topic: Arc<str>,
     pub(super) group: String,
+    /// The reset policy of the topic.
+    pub(super) reset: OffsetReset,
 }
 
 impl Cluster {
@@ -62,6 +65,15 @@ impl Cluster {
         clusters
     }
 
+    /// Returns the same cluster with another topic of one partition, which this creates.
+    pub(super) async fn beside(&self, suffix: &str) -> Self {
+        let other = Self { topic: format!("{}{suffix}", self.topic).into(), ..Self::at(self.config.bootstrap.clone()) };
+        let topic =
+            NewTopic { name: other.topic.to_string(), partitions: 1, replication: -1, configs: BTreeMap::new() };
+        other.transport().admin().unwrap().create(vec![topic]).await.unwrap();
+        other
+    }
+
     /// Returns whether this is the Kafka of `FAUST_TEST_KAFKA`.
     pub(super) fn is_real(&self) -> bool {
         self.mock.is_none() && self.embedded.is_none()
@@ -75,7 +87,8 @@ impl Cluster {
         config.heartbeat_interval = Duration::from_millis(500);
         config.fetch_wait = Duration::from_millis(50);
         config.partition_eof = true;
-        Self { mock: None, embedded: None, config, topic: unique.as_str().into(), group: format!("{unique}-group") }
+        let (topic, group) = (unique.as_str().into(), format!("{unique}-group"));
+        Self { mock: None, embedded: None, config, topic, group, reset: OffsetReset::Earliest }
     }
 
     pub(super) fn transport(&self) -> KafkaTransport {
@@ -102,10 +115,22 @@ impl Cluster {
 
     /// Joins like [`join`](Self::join), with a revocation that waits for `hold`.
     pub(super) fn join_holding(&self, hold: Option<oneshot::Receiver<()>>) -> (Arc<dyn Group>, Events) {
+        let topics = BTreeMap::from([(Arc::clone(&self.topic), self.reset)]);
+        self.subscribe_holding(Subscription { group: self.group.clone(), topics, partitions: 4 }, hold)
+    }
+
+    /// Joins a group. The receiver yields the listener's events.
+    pub(super) fn subscribe(&self, subscription: Subscription) -> (Arc<dyn Group>, Events) {
+        self.subscribe_holding(subscription, None)
+    }
+
+    fn subscribe_holding(
+        &self,
+        subscription: Subscription,
+        hold: Option<oneshot::Receiver<()>>,
+    ) -> (Arc<dyn Group>, Events) {
         let (events, received) = mpsc::unbounded_channel();
         let listener = Recorder { events, hold: Mutex::new(hold) };
-        let subscription =
-            Subscription { group: self.group.clone(), topics: vec![Arc::clone(&self.topic)], partitions: 4 };
         (self.transport().join(subscription, Arc::new(listener)).unwrap(), Events(received))
     }
 }

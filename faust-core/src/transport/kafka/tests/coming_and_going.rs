@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::cluster::{Cluster, at, within};
+use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::Delivery;
@@ -92,7 +93,7 @@ fn join(cluster: &Cluster, ledger: &Ledger) -> (Arc<dyn Group>, watch::Receiver<
     let ((joined, group), (assigned, count)) = (watch::channel(None), watch::channel(0));
     let (ledger, runtime) = (Arc::clone(ledger), tokio::runtime::Handle::current());
     let listener = ReadState { ledger, group, assigned, tasks: Mutex::default(), runtime };
-    let topics = vec![Arc::clone(&cluster.topic)];
+    let topics = BTreeMap::from([(Arc::clone(&cluster.topic), OffsetReset::Earliest)]);
     let subscription = Subscription { group: cluster.group.clone(), topics, partitions: 4 };
     let group = cluster.transport().join(subscription, Arc::new(listener)).unwrap();
     joined.send_replace(Some(Arc::clone(&group)));

@@ -1,15 +1,16 @@
 //! Groups: assignments, start offsets, revocations that wait for the listener, and unavailable brokers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::cluster::{Cluster, Event, at, read_numbers, within};
+use super::cluster::{Cluster, Event, Events, at, read_numbers, within};
+use crate::config::OffsetReset;
 use crate::error::TransportErrorKind;
 use crate::message::Offset;
 use crate::transport::Delivery;
-use crate::transport::kafka::OffsetReset;
 use crate::transport::port::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +143,7 @@ async fn a_surplus_member_is_assigned_nothing_until_another_leaves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_reset_policy_a_missing_offset_is_an_error() {
     let mut cluster = Cluster::mock(1);
-    cluster.config.auto_offset_reset = OffsetReset::None;
+    cluster.reset = OffsetReset::None;
     let (group, mut events) = cluster.join();
     let error = events
         .until("failure", |event| match event {
@@ -199,6 +200,53 @@ async fn a_worker_that_starts_without_brokers_waits_and_may_leave() {
     let (group, mut events) = cluster.join();
     events.until("loss of the connection", |event| matches!(event, Event::ConnectionWatch(false)).then_some(())).await;
     within("leaving", group.leave()).await;
+}
+
+/// Returns a group member of two topics of ten messages, with their partitions in this order.
+async fn joined(cluster: &Cluster, topics: [(&Arc<str>, OffsetReset); 2]) -> (Arc<dyn Group>, Events, Vec<Assigned>) {
+    let topics_by_name = topics.map(|(topic, reset)| (Arc::clone(topic), reset)).into();
+    let subscription = Subscription { group: cluster.group.clone(), topics: topics_by_name, partitions: 2 };
+    let (group, mut events) = cluster.subscribe(subscription);
+    let mut assigned = events.assigned().await;
+    assigned.sort_by_key(|one| topics.iter().position(|(topic, _)| *topic == &one.partition.topic));
+    (group, events, assigned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_topic_starts_and_resumes_by_its_own_reset_policy() {
+    for cluster in Cluster::kafkas(1).await {
+        let internal = cluster.beside("-internal").await;
+        for topic in [&cluster, &internal] {
+            topic.fill(0, 0..10).await;
+        }
+        let policies = [(&cluster.topic, OffsetReset::Latest), (&internal.topic, OffsetReset::Earliest)];
+        let (group, _events, mut assigned) = joined(&cluster, policies).await;
+        assert_eq!(assigned.iter().map(|one| one.start.0).collect::<Vec<_>>(), [10, 0]);
+        assert_eq!(read_numbers(&mut assigned[1], 10).await, (0..10).collect::<Vec<_>>());
+
+        // Retention passes the positions of both.
+        let admin = cluster.transport().admin().unwrap();
+        for (one, topic) in assigned.iter_mut().zip([&cluster, &internal]) {
+            topic.fill(0, 10..20).await;
+            read_numbers(one, 10).await;
+            admin.delete_records(BTreeMap::from([(one.partition.clone(), Offset(15))])).await.unwrap();
+            one.queue.seek(Offset(12)).unwrap();
+        }
+        assert_eq!(read_numbers(&mut assigned[1], 5).await, (15..20).collect::<Vec<_>>());
+        // The end is looked up at some time after the seek: messages sent before are skipped.
+        let mut read = Vec::new();
+        for number in 20.. {
+            cluster.fill(0, [number]).await;
+            let one = read_numbers(&mut assigned[0], 1);
+            if let Ok(numbers) = tokio::time::timeout(Duration::from_millis(500), one).await {
+                read = numbers;
+                break;
+            }
+        }
+        assert!(read[0] >= 20, "{read:?}");
+        drop(assigned);
+        within("leaving", group.leave()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

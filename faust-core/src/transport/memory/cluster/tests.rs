@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::{GroupTimeouts, MemoryCluster};
+use crate::config::OffsetReset;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::message::Offset;
 use crate::time::Timestamp;
@@ -126,7 +127,11 @@ impl GroupListener for Listener {
 
 async fn member(cluster: &MemoryCluster) -> Arc<dyn Group> {
     let listener = Arc::new(Listener::default());
-    let subscription = Subscription { group: "g".to_owned(), topics: vec!["t".into()], partitions: 2 };
+    let subscription = Subscription {
+        group: "g".to_owned(),
+        topics: BTreeMap::from([("t".into(), OffsetReset::Earliest)]),
+        partitions: 2,
+    };
     let group = cluster.join(subscription, Arc::<Listener>::clone(&listener)).unwrap();
     while *listener.0.lock().unwrap() < 2 {
         tokio::task::yield_now().await;
@@ -303,4 +308,19 @@ async fn reading_continues_after_an_error_and_a_refusal_drops_the_rest_until_a_s
         }
         assert_eq!(poll(&mut queue).unwrap().unwrap(), (next..10).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test]
+async fn the_queue_of_a_member_resumes_by_the_policy_of_its_topic_when_its_message_was_deleted() {
+    let cluster = cluster().await;
+    fill(&cluster, 10, &Delivery::new());
+    cluster.delete_records(BTreeMap::from([(first(), Offset(4))])).await.unwrap();
+    let queue = |reset| MemoryQueue::new(cluster.clone(), first(), Offset(1)).resetting(reset);
+    let (mut earliest, mut latest) = (queue(OffsetReset::Earliest), queue(OffsetReset::Latest));
+    assert_eq!(poll(&mut earliest).unwrap().unwrap(), [4, 5, 6, 7, 8, 9]);
+    assert!(poll(&mut latest).is_none());
+    fill(&cluster, 1, &Delivery::new());
+    assert_eq!(poll(&mut latest).unwrap().unwrap(), [10]);
+    let error = poll(&mut queue(OffsetReset::None)).unwrap().unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::OffsetOutOfRange, "{error}");
 }
