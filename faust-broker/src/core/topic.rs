@@ -170,8 +170,23 @@ impl Broker {
         if self.topics.contains_key(name) {
             return Err(Refusal::new(ErrorCode::TopicAlreadyExists, format!("topic `{name}` already exists")));
         }
+        self.check_collision(name)?;
         check_partitions(spec.partitions)?;
         check_configs(&spec.configs)
+    }
+
+    /// Refuses a name that differs from another only in `.` and `_`, as Kafka does: its metrics could not distinguish
+    /// the topics.
+    fn check_collision(&self, name: &str) -> Result<(), Refusal> {
+        let metric = |name: &str| name.replace('.', "_");
+        let name_in_metrics = metric(name);
+        match self.topics.keys().find(|other| metric(other) == name_in_metrics) {
+            Some(other) => {
+                let text = format!("topic `{name}` collides with topic `{other}`: they differ only in `.` and `_`");
+                Err(Refusal::new(ErrorCode::InvalidTopic, text))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Creates a topic.

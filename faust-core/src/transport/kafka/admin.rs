@@ -7,10 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewTopic as NativeNewTopic, OwnedResourceSpecifier, ResourceSpecifier,
-    TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
@@ -19,8 +16,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::blocking::beside;
 use super::config::KafkaConfig;
 use super::connection::NoListener;
-use super::errors::{failed, refused, unusable};
-use super::native::{answers, topic_ids};
+use super::errors::{failed, refused, refused_because, unusable};
+use super::native::{TopicRefusal, answers, create_topics, topic_ids};
 use super::offsets;
 use crate::error::TransportError;
 use crate::message::Offset;
@@ -67,16 +64,14 @@ impl KafkaAdmin {
         if topics.is_empty() {
             return Ok(());
         }
-        let natives: Vec<_> = topics.iter().map(native).collect();
-        let created = self
-            .admin
-            .create_topics(&natives, &self.options())
-            .await
-            .map_err(|error| failed("creation of topics", &error))?;
-        for (name, code) in created.into_iter().filter_map(Result::err) {
-            if code != RDKafkaErrorCode::TopicAlreadyExists {
-                return Err(refused(format!("creation of topic `{name}`"), code));
-            }
+        let refusals = self.request_creation(topics.clone()).await?;
+        let exists = |refusal: &TopicRefusal| refusal.code == RDKafkaErrorCode::TopicAlreadyExists;
+        if let Some(refusal) = refusals.into_iter().find(|refusal| !exists(refusal)) {
+            return Err(refused_because(
+                format!("creation of topic `{}`", refusal.topic),
+                refusal.code,
+                &refusal.reason,
+            ));
         }
         let deadline = Instant::now() + VISIBLE_WITHIN;
         for topic in topics {
@@ -89,6 +84,14 @@ impl KafkaAdmin {
             }
         }
         Ok(())
+    }
+
+    fn request_creation(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<Vec<TopicRefusal>, TransportError>> {
+        let what = "creation of topics";
+        self.look_up(what, move |lookups, within| {
+            create_topics(lookups.client(), &topics, within).map_err(|code| refused(what, code))
+        })
+        .boxed()
     }
 
     async fn visible(&self, name: String) -> Result<bool, TransportError> {
@@ -260,11 +263,4 @@ fn partitions(topic: &MetadataTopic) -> Option<i32> {
         topic.error().is_some_and(|error| RDKafkaErrorCode::from(error) != RDKafkaErrorCode::LeaderNotAvailable);
     let count = i32::try_from(topic.partitions().len()).ok()?;
     (!missing && count > 0).then_some(count)
-}
-
-fn native(topic: &NewTopic) -> NativeNewTopic<'_> {
-    let mut native =
-        NativeNewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication.into()));
-    native.config = topic.configs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    native
 }

@@ -17,6 +17,16 @@ pub(super) fn refused(what: impl Into<String>, code: RDKafkaErrorCode) -> Transp
     TransportError { what: what.into(), why: code.to_string(), kind: kind(code) }
 }
 
+/// Creates the error of a failed operation for which the broker has given a reason.
+pub(super) fn refused_because(what: impl Into<String>, code: RDKafkaErrorCode, reason: &str) -> TransportError {
+    let error = refused(what, code);
+    // Without a reason of the broker, librdkafka describes the code.
+    if reason.is_empty() || error.why.contains(reason) {
+        return error;
+    }
+    TransportError { why: format!("{}: {reason}", error.why), ..error }
+}
+
 /// Creates the error of a client that could not be created because of its settings.
 pub(super) fn unusable(what: impl Into<String>, error: &KafkaError) -> TransportError {
     let mut why = reason(error);

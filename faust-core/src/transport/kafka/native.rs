@@ -4,16 +4,20 @@
 //! With rdkafka, reading a partition's queue costs an event, an `Arc` and two locks per message, and sending looks up
 //! the topic by name each time. With batches and a cached topic, the whole path handles 1.14-1.78 times the events of
 //! the plain loop instead of 1.01-1.17 times. rdkafka also panics on header names and offset metadata that are not
-//! UTF-8, which other programs may have written, and it cannot destroy a consumer without leaving the group.
+//! UTF-8, which other programs may have written, it cannot destroy a consumer without leaving the group, and it drops
+//! the reason for which a broker refuses a topic.
 #![allow(unsafe_code)]
 
 mod member;
 mod partition;
 mod topic;
 mod answers;
+mod handle;
+mod create;
 mod describe;
 
 pub(super) use self::answers::{PartitionAnswer, answers};
+pub(super) use self::create::{TopicRefusal, create_topics};
 pub(super) use self::describe::topic_ids;
 pub(super) use self::member::GroupConsumer;
 pub(super) use self::partition::{BATCH, Fetched, PartitionReader, ReadState};

@@ -2,15 +2,14 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char};
 use std::time::Duration;
 
 use rdkafka::client::Client;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, bindings as rd};
 
-/// Additional time to wait in case librdkafka does not return within its own timeout.
-const SLACK: Duration = Duration::from_secs(1);
+use super::handle::{NativeHandle, ResultQueue};
 
 /// Returns each topic's id, or the error for it. The id is 0 if the broker does not support topic ids. Blocks.
 pub(crate) fn topic_ids<C: ClientContext>(
@@ -21,23 +20,16 @@ pub(crate) fn topic_ids<C: ClientContext>(
     let names: Result<Vec<_>, _> = names.iter().map(|name| CString::new(name.as_str())).collect();
     let names = names.map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-    let within = c_int::try_from((within + SLACK).as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: the client is valid while borrowed. The names are copied; queue, collection and event are owned here and
     // destroyed once each, the event only after the data read from it has been copied.
     unsafe {
-        let queue = NativeHandle(rd::rd_kafka_queue_new(client.native_ptr()), rd::rd_kafka_queue_destroy);
+        let queue = ResultQueue::new(client.native_ptr());
         let topics = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let topics = NativeHandle(topics, rd::rd_kafka_TopicCollection_destroy);
         // Without options the timeout is `socket.timeout.ms`, which is set to the request timeout.
-        rd::rd_kafka_DescribeTopics(client.native_ptr(), topics.0, std::ptr::null(), queue.0);
-        let event = NativeHandle(rd::rd_kafka_queue_poll(queue.0, within), rd::rd_kafka_event_destroy);
-        if event.0.is_null() {
-            return Err(RDKafkaErrorCode::OperationTimedOut);
-        }
-        match rd::rd_kafka_event_error(event.0) {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(described(event.0)),
-            error => Err(error.into()),
-        }
+        rd::rd_kafka_DescribeTopics(client.native_ptr(), topics.0, std::ptr::null(), queue.native());
+        let event = queue.result(within)?;
+        Ok(described(event.0))
     }
 }
 
@@ -83,16 +75,4 @@ unsafe fn number(id: *const rd::rd_kafka_Uuid_t) -> u128 {
     let (high, low) =
         unsafe { (rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)) };
     u128::from(high.cast_unsigned()) << 64 | u128::from(low.cast_unsigned())
-}
-
-/// A pointer with the function that destroys its target on drop, unless the pointer is null.
-struct NativeHandle<T>(*mut T, unsafe extern "C" fn(*mut T));
-
-impl<T> Drop for NativeHandle<T> {
-    fn drop(&mut self) {
-        if !self.0.is_null() {
-            // SAFETY: created by librdkafka for this module, destroyed once by the function that belongs to it.
-            unsafe { (self.1)(self.0) }
-        }
-    }
 }

@@ -68,3 +68,20 @@ async fn deletion_of_records_advances_the_log_start_offset() {
         assert_eq!(starts().await, [(4, 10), (10, 10)]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_brokers_reason_for_a_refusal_is_reported() {
+    for cluster in Cluster::kafkas(1).await {
+        let admin = cluster.transport().admin().unwrap();
+        let topic = |name: String, configs| NewTopic { name, partitions: 1, replication: 1, configs };
+        let (dots, underscores) = (format!("{}.a", cluster.topic), format!("{}_a", cluster.topic));
+        admin.create(vec![topic(dots.clone(), BTreeMap::new())]).await.unwrap();
+        let error = admin.create(vec![topic(underscores.clone(), BTreeMap::new())]).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Fatal);
+        assert!(error.to_string().contains(&underscores) && error.why.contains(&dots), "{error}");
+        let configs = BTreeMap::from([("cleanup.polizei".to_owned(), "delete".to_owned())]);
+        let error = admin.create(vec![topic(format!("{}-b", cluster.topic), configs)]).await.unwrap_err();
+        assert!(error.why.contains("cleanup.polizei"), "{error}");
+        admin.delete(vec![dots]).await.unwrap();
+    }
+}
