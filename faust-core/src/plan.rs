@@ -6,6 +6,7 @@ pub(super) mod model;
 mod builder;
 pub(super) mod planner;
 mod table_builder;
+mod topic_configs;
 pub(super) mod topics;
 
 pub(crate) use self::model::StageRun;

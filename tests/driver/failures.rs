@@ -268,3 +268,26 @@ fn without_a_commit_a_source_starts_by_the_reset_policy() {
     let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     assert!(error.to_string().contains("`consumer_auto_offset_reset` is `none`"), "{error}");
 }
+
+/// Counts bytes behind a `group_by`.
+#[agent(topic = "in")]
+async fn sized(texts: Stream<String>, #[topic("out")] out: Topic<RawKey, i64>) -> Result<()> {
+    let mut texts = texts.group_by("all", |_| 0);
+    while let Some(text) = texts.next().await {
+        out.send(&RawKey::NONE, &i64::try_from(text.len()).unwrap()).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_large_event_passes_the_topics_that_the_app_creates() {
+    let (mut driver, _) = start(App::new("failures").only::<sized>());
+    let large = "x".repeat(2 << 20);
+    driver.send("in", &RawKey::NONE, &large).unwrap();
+    driver.run_until_idle();
+    assert_eq!(outputs(&mut driver), [2 << 20]);
+    let limit = "x".repeat((16 << 20) - 100);
+    driver.send("in", &RawKey::NONE, &limit).unwrap();
+    driver.run_until_idle();
+    assert_eq!(outputs(&mut driver)[1..], [(16 << 20) - 100]);
+}

@@ -64,7 +64,7 @@ table::settings! {
     producer_compression_type: Compression = "none", example "zstd";
     /// Maximum time a message is delayed so that it can be sent in a batch with others.
     producer_linger: Duration = "5ms", within "0s" "10s", example "50ms";
-    /// Maximum size of a message. The topic has its own limit, which is 1 MiB by default.
+    /// Maximum size of a message. Topics that the app creates take it; for others, Kafka's default is 1 MiB.
     producer_max_request_size: ByteSize = "16MiB", within "1KiB" "100MiB", example "32MiB";
 
     /// Store of tables: `sled://`, `fjall://` for tables larger than memory, or `memory://` for no store on disk.
@@ -72,7 +72,7 @@ table::settings! {
     /// Memory for committed table changes that are not yet written to the store. When it is full, processing pauses.
     state_memory: ByteSize = "128MiB", within "1MiB" "64GiB", example "64MiB";
     /// Time changelogs keep overwritten values. After a crash, a worker must be restarted within this time.
-    changelog_compaction_lag: Duration = "1h", within "0s" "30d", example "6h";
+    changelog_compaction_lag: Duration = "1d", within "0s" "30d", example "3d";
     /// Memory for a worker's cache of table entries, so that most reads do not access the store.
     table_cache_memory: ByteSize = "256MiB", within "1MiB" "1TiB", example "2GiB";
 

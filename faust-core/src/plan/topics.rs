@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::model::{Plan, TopicPlan, TopicRole};
+use super::topic_configs::{self, Findings, check_source, is_checked};
 use crate::config::Settings;
-use crate::declare::TopicDecl;
 use crate::error::Error;
-use crate::time::millis;
 use crate::transport::{Admin, NewTopic, Retries};
 
 /// Ensures that every topic of the plan exists and fits the plan, and fills in the partition counts.
@@ -28,7 +27,7 @@ pub(crate) async fn ensure_topics(plan: &mut Plan, admin: &dyn Admin, settings: 
         let (create, missing) = missing(plan, settings);
         if create.is_empty() && missing.is_empty() {
             check(plan)?;
-            return check_changelogs(plan, admin, &mut retries).await;
+            return check_configs(plan, admin, settings, &mut retries).await;
         }
         if !create.is_empty() {
             for topic in &create {
@@ -47,25 +46,28 @@ pub(crate) async fn ensure_topics(plan: &mut Plan, admin: &dyn Admin, settings: 
     }
 }
 
-/// Checks that the cleanup policy of every changelog is `compact` alone: other policies delete records that the table
-/// needs, by age or by size.
-async fn check_changelogs(plan: &Plan, admin: &dyn Admin, retries: &mut Retries) -> Result<(), Error> {
-    let names: Vec<_> = plan.tables().map(|table| table.changelog().to_owned()).collect();
-    if names.is_empty() {
-        return Ok(());
+/// Checks the configurations of existing topics, and logs warnings.
+async fn check_configs(
+    plan: &Plan,
+    admin: &dyn Admin,
+    settings: &Settings,
+    retries: &mut Retries,
+) -> Result<(), Error> {
+    let topics: Vec<_> = plan.topics().filter(|topic| is_checked(topic) || topic.role == TopicRole::Source).collect();
+    let names: Vec<_> = topics.iter().map(|topic| topic.name().to_owned()).collect();
+    let found = retries.run("the broker to look up configurations", || admin.configs(names.clone())).await?;
+    let mut findings = Findings::default();
+    for topic in topics {
+        let Some(configs) = found.get(topic.name()) else { continue };
+        topic_configs::check(topic, configs, settings, &mut findings);
+        if topic.role == TopicRole::Source {
+            findings.warnings.extend(check_source(topic, configs, settings));
+        }
     }
-    let attempt = || admin.configs(names.clone(), "cleanup.policy");
-    let policies = retries.run("the broker to look up the changelogs", attempt).await?;
-    let faults: Vec<_> = policies
-        .into_iter()
-        .filter(|(_, policy)| policy != "compact")
-        .map(|(topic, policy)| {
-            format!(
-                "topic `{topic}` is the changelog of a table, but has `cleanup.policy={policy}`: deleted records cannot be restored; set it to `compact`"
-            )
-        })
-        .collect();
-    if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }
+    for warning in findings.warnings {
+        tracing::warn!("{warning}");
+    }
+    if findings.faults.is_empty() { Ok(()) } else { Err(Error::setup(findings.faults)) }
 }
 
 async fn look(admin: &dyn Admin, plan: &Plan, retries: &mut Retries) -> Result<BTreeMap<String, i32>, Error> {
@@ -102,38 +104,18 @@ fn count(plan: &Plan, topic: &Arc<str>) -> Option<i32> {
     plan.topics.get(&**topic).and_then(|topic| topic.partitions)
 }
 
+/// Builds the creation request of a topic. Its declaration takes precedence over the settings.
 fn creation(topic: &TopicPlan, partitions: i32, settings: &Settings) -> NewTopic {
-    let decl = topic.decl.unwrap_or(TopicDecl::new(""));
-    let mut new = new_topic(&decl, partitions, settings.topic_replication_factor);
-    new.name = topic.name().to_owned();
-    if topic.role == TopicRole::DeadLetter {
-        // A message at the size limit must still fit with the dead-letter headers, and must not expire before it is
-        // inspected.
-        new.configs.insert("max.message.bytes".to_owned(), DEAD_LETTER_MAX.to_string());
-        new.configs.insert("retention.ms".to_owned(), "-1".to_owned());
+    let configs = topic_configs::configs(topic, settings);
+    NewTopic {
+        name: topic.name().to_owned(),
+        partitions: topic.decl.and_then(|decl| decl.partitions).unwrap_or(partitions),
+        replication: topic.decl.and_then(|decl| decl.replication).unwrap_or(settings.topic_replication_factor),
+        configs: configs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     }
-    if topic.role == TopicRole::Changelog {
-        let lag = millis(settings.changelog_compaction_lag).to_string();
-        new.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
-        // A committed value is kept beneath a later uncommitted one until a worker has rewritten it.
-        new.configs.insert("min.compaction.lag.ms".to_owned(), lag);
-        // Not the events' timestamps: they may be old enough for the broker to delete the records.
-        new.configs.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
-        new.configs.insert("max.message.bytes".to_owned(), DEAD_LETTER_MAX.to_string());
-        // Only closed segments are compacted. With Kafka's default of 1 GiB, a restore would read most records ever
-        // written.
-        new.configs.insert("segment.bytes".to_owned(), CHANGELOG_SEGMENT.to_string());
-    }
-    new
 }
 
-/// Segment size of a changelog in bytes.
-const CHANGELOG_SEGMENT: u32 = 64 << 20;
-/// Maximum message size of the dead-letter topic and of changelogs in bytes.
-const DEAD_LETTER_MAX: u32 = 16 << 20;
-
-/// Checks the partition counts of existing topics, and reports each fault with its fix. Other properties of a topic are
-/// the owner's responsibility and are not compared.
+/// Checks the partition counts of existing topics, and reports each fault with its fix.
 fn check(plan: &Plan) -> Result<(), Error> {
     let mut faults = Vec::new();
     for topic in plan.topics() {
@@ -159,26 +141,4 @@ fn check(plan: &Plan) -> Result<(), Error> {
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }
-}
-
-/// Builds the creation request of a topic. Its declaration takes precedence over the settings.
-fn new_topic(decl: &TopicDecl, partitions: i32, replication: i16) -> NewTopic {
-    let mut configs = BTreeMap::new();
-    if let Some(ms) = decl.retention_ms {
-        configs.insert("retention.ms".to_owned(), ms.to_string());
-    }
-    if let Some(compacting) = decl.compacting {
-        let policy = match (compacting, decl.retention_ms) {
-            (true, Some(_)) => "compact,delete",
-            (true, None) => "compact",
-            (false, _) => "delete",
-        };
-        configs.insert("cleanup.policy".to_owned(), policy.to_owned());
-    }
-    NewTopic {
-        name: decl.name.to_owned(),
-        partitions: decl.partitions.unwrap_or(partitions),
-        replication: decl.replication.unwrap_or(replication),
-        configs,
-    }
 }

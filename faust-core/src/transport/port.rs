@@ -249,6 +249,9 @@ pub enum StartAt {
 /// The log start offset and the high watermark of each partition.
 pub type Watermarks = BTreeMap<TopicPartition, (Offset, Offset)>;
 
+/// The configurations of topics, by topic and name.
+pub type TopicConfigs = BTreeMap<String, BTreeMap<String, String>>;
+
 /// Look-ups and administration of topics and groups.
 pub trait Admin: Sealed + Send + Sync {
     /// Returns the topics of these names that exist, or all topics, with their partition counts.
@@ -274,13 +277,9 @@ pub trait Admin: Sealed + Send + Sync {
     /// Returns the log start offset and the high watermark of each partition.
     fn watermarks(&self, of: Vec<TopicPartition>) -> BoxFuture<'_, Result<Watermarks, TransportError>>;
 
-    /// Returns the value of one configuration, such as `cleanup.policy`, of each of these topics. Topics that do not
-    /// exist or do not report it are omitted.
-    fn configs(
-        &self,
-        topics: Vec<String>,
-        name: &'static str,
-    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>>;
+    /// Returns the configurations of these topics, such as `cleanup.policy`, with the cluster's defaults for those that
+    /// a topic does not set. Topics that do not exist are omitted, as are configurations that the broker does not know.
+    fn configs(&self, topics: Vec<String>) -> BoxFuture<'_, Result<TopicConfigs, TransportError>>;
 
     /// Returns the group's committed offsets. Partitions without a commit are omitted.
     fn committed(

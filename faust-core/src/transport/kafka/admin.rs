@@ -12,6 +12,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode;
+use tracing::warn;
 
 use super::blocking::beside;
 use super::config::KafkaConfig;
@@ -21,7 +22,9 @@ use super::native::{TopicRefusal, answers, create_topics, topic_ids};
 use super::offsets;
 use crate::error::TransportError;
 use crate::message::Offset;
-use crate::transport::port::{Admin, Committed, NewTopic, TopicPartition, Watermarks, has_members, topic_id_text};
+use crate::transport::port::{
+    Admin, Committed, NewTopic, TopicConfigs, TopicPartition, Watermarks, has_members, topic_id_text,
+};
 
 /// Maximum time until a created topic is visible and all its partitions have leaders.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
@@ -64,7 +67,7 @@ impl KafkaAdmin {
         if topics.is_empty() {
             return Ok(());
         }
-        let refusals = self.request_creation(topics.clone()).await?;
+        let refusals = create_or_fall_back(&topics, |topics| self.request_creation(topics)).await?;
         let exists = |refusal: &TopicRefusal| refusal.code == RDKafkaErrorCode::TopicAlreadyExists;
         if let Some(refusal) = refusals.into_iter().find(|refusal| !exists(refusal)) {
             return Err(refused_because(
@@ -196,23 +199,29 @@ impl Admin for KafkaAdmin {
         self.look_up("lookup of watermarks", move |lookups, within| offsets::watermarks(lookups, &of, within)).boxed()
     }
 
-    fn configs(
-        &self,
-        topics: Vec<String>,
-        name: &'static str,
-    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+    fn configs(&self, topics: Vec<String>) -> BoxFuture<'_, Result<TopicConfigs, TransportError>> {
         async move {
+            if topics.is_empty() {
+                return Ok(TopicConfigs::new());
+            }
+            let what = "lookup of configurations";
             let wanted: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-            let described = self
-                .admin
-                .describe_configs(&wanted, &self.options())
-                .await
-                .map_err(|error| failed("lookup of configurations", &error))?;
-            let value = |resource: ConfigResource| {
-                let OwnedResourceSpecifier::Topic(topic) = &resource.specifier else { return None };
-                Some((topic.clone(), resource.get(name)?.value.clone()?))
+            let described = self.admin.describe_configs(&wanted, &self.options()).await;
+            let configs = |resource: ConfigResource| {
+                let OwnedResourceSpecifier::Topic(topic) = resource.specifier else { return None };
+                let values = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+                Some((topic, values.collect()))
             };
-            Ok(described.into_iter().filter_map(Result::ok).filter_map(value).collect())
+            let described = described.map_err(|error| failed(what, &error))?.into_iter();
+            let found = described.zip(&topics).filter_map(|(described, topic)| match described {
+                Ok(resource) => Some(resource),
+                Err(RDKafkaErrorCode::UnknownTopicOrPartition) => None,
+                Err(code) => {
+                    warn!(target: "faust::kafka", "the configuration of topic `{topic}` cannot be checked: {code}");
+                    None
+                }
+            });
+            Ok(found.filter_map(configs).collect())
         }
         .boxed()
     }
@@ -263,4 +272,80 @@ fn partitions(topic: &MetadataTopic) -> Option<i32> {
         topic.error().is_some_and(|error| RDKafkaErrorCode::from(error) != RDKafkaErrorCode::LeaderNotAvailable);
     let count = i32::try_from(topic.partitions().len()).ok()?;
     (!missing && count > 0).then_some(count)
+}
+
+/// Bounds of a message's timestamp, and the configuration that brokers before Kafka 3.6 have instead (KIP-937).
+const TIME_BOUNDS: [&str; 2] = ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"];
+const FORMER_TIME_BOUND: &str = "message.timestamp.difference.max.ms";
+
+/// Creates topics, and returns those that were refused. Brokers refuse a topic with a configuration that they do not
+/// know, so a refused topic is created again as an older broker understands it.
+async fn create_or_fall_back<'a>(
+    topics: &[NewTopic],
+    create: impl Fn(Vec<NewTopic>) -> BoxFuture<'a, Result<Vec<TopicRefusal>, TransportError>>,
+) -> Result<Vec<TopicRefusal>, TransportError> {
+    let mut refusals = create(topics.to_vec()).await?;
+    let unknown = |topic: &&NewTopic| {
+        let of_topic = |refusal: &TopicRefusal| refusal.topic == topic.name;
+        refusals.iter().any(|refusal| of_topic(refusal) && refusal.code == RDKafkaErrorCode::InvalidConfig)
+    };
+    let former: Vec<_> = topics.iter().filter(unknown).filter_map(with_former_bound).collect();
+    if !former.is_empty() {
+        let names: Vec<_> = former.iter().map(|topic| topic.name.clone()).collect();
+        let still = create(former).await?;
+        // Another configuration was invalid if the topic is refused again: the first reason names it.
+        refusals.retain(|refusal| !names.contains(&refusal.topic) || still.iter().any(|s| s.topic == refusal.topic));
+    }
+    Ok(refusals)
+}
+
+/// Returns the topic with the configuration that older brokers have for the bounds of timestamps; `None` if it sets no
+/// bounds.
+fn with_former_bound(topic: &NewTopic) -> Option<NewTopic> {
+    let mut topic = topic.clone();
+    let [before, after] = TIME_BOUNDS.map(|name| topic.configs.remove(name));
+    topic.configs.insert(FORMER_TIME_BOUND.to_owned(), before.or(after)?);
+    Some(topic)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn topic(name: &str, configs: &[(&str, &str)]) -> NewTopic {
+        let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        NewTopic { name: name.to_owned(), partitions: 1, replication: 1, configs }
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_does_not_know_the_bounds_of_timestamps_gets_their_predecessor() {
+        let known = ["cleanup.policy", FORMER_TIME_BOUND];
+        let created = Mutex::new(Vec::new());
+        let broker = |topics: Vec<NewTopic>| {
+            let (fine, refused): (Vec<_>, Vec<_>) =
+                topics.into_iter().partition(|topic| topic.configs.keys().all(|name| known.contains(&&**name)));
+            created.lock().unwrap().extend(fine);
+            let refusal = |topic: NewTopic| TopicRefusal {
+                topic: topic.name,
+                code: RDKafkaErrorCode::InvalidConfig,
+                reason: format!("unknown {:?}", topic.configs.keys().next()),
+            };
+            futures_util::future::ready(Ok(refused.into_iter().map(refusal).collect())).boxed()
+        };
+        let bounds = [(TIME_BOUNDS[0], "9"), (TIME_BOUNDS[1], "9")];
+        let topics = [
+            topic("plain", &[("cleanup.policy", "delete")]),
+            topic("bound", &bounds),
+            topic("wrong", &[bounds[0], ("a.b", "c")]),
+        ];
+        let refusals = create_or_fall_back(&topics, broker).await.unwrap();
+        let refused: Vec<_> = refusals.iter().map(|refusal| (&*refusal.topic, &*refusal.reason)).collect();
+        assert_eq!(refused, [("wrong", "unknown Some(\"a.b\")")]);
+        let expected = [topics[0].clone(), topic("bound", &[(FORMER_TIME_BOUND, "9")])];
+        assert_eq!(created.into_inner().unwrap(), expected);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use faust_broker::core::{ErrorCode, OffsetSpec, TopicSpec};
+use faust_broker::core::{ConfigKey, ErrorCode, OffsetSpec, TOPIC_CONFIGS, TopicSpec};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
@@ -17,7 +17,7 @@ use crate::message::Offset;
 use crate::time::Clock;
 use crate::transport::port::{
     Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
-    TopicPartition, Transport, Watermarks, has_members, topic_id_text,
+    TopicConfigs, TopicPartition, Transport, Watermarks, has_members, topic_id_text,
 };
 
 impl MemoryCluster {
@@ -143,18 +143,15 @@ impl Admin for MemoryCluster {
         ready(bounds.collect()).boxed()
     }
 
-    fn configs(
-        &self,
-        topics: Vec<String>,
-        name: &'static str,
-    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+    fn configs(&self, topics: Vec<String>) -> BoxFuture<'_, Result<TopicConfigs, TransportError>> {
         let state = self.state();
-        let value = |topic: String| {
-            let value = state.broker.topic(&topic)?.configs().get(name)?.clone();
-            Some((topic, value))
+        let configs = |topic: String| {
+            let own = state.broker.topic(&topic)?.configs();
+            let value = |key: &ConfigKey| own.get(key.name).map_or(key.default, String::as_str).to_owned();
+            let configs = TOPIC_CONFIGS.iter().map(|key| (key.name.to_owned(), value(key))).collect();
+            Some((topic, configs))
         };
-        let values = topics.into_iter().filter_map(value).collect();
-        futures_util::future::ready(Ok(values)).boxed()
+        ready(Ok(topics.into_iter().filter_map(configs).collect())).boxed()
     }
 
     fn committed(
