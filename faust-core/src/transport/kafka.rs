@@ -11,6 +11,7 @@ mod connection;
 mod errors;
 mod native;
 mod offsets;
+mod admin_clients;
 mod admin;
 mod queue;
 mod reader;

@@ -36,7 +36,7 @@ pub trait Transport: Sealed + Send + Sync + 'static {
     /// Opens an idempotent producer: its internal retries do not duplicate messages.
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError>;
 
-    /// Opens a client for look-ups and administration.
+    /// Returns the client for look-ups and administration.
     fn admin(&self) -> Result<Arc<dyn Admin>, TransportError>;
 
     /// Joins the consumer group until [`Group::leave`]. Assignments and revocations are passed to `listener`.

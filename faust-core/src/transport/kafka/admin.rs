@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::admin::{AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::OnceCell;
 use tracing::warn;
 
+use super::admin_clients::{AdminClients, LookupClient};
 use super::blocking::beside;
 use super::config::KafkaConfig;
 use super::connection::NoListener;
@@ -29,38 +30,33 @@ use crate::transport::port::{
 /// Maximum time until a created topic is visible and all its partitions have leaders.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
 
-/// The admin client of a cluster.
+/// The administration of a cluster. Its clients are created by the first request, and serve all others.
 pub(super) struct KafkaAdmin {
     config: Arc<KafkaConfig>,
-    admin: AdminClient<NoListener>,
-    /// A consumer without a group, because a consumer's lookups never create topics.
-    lookups: Arc<BaseConsumer<NoListener>>,
+    clients: OnceCell<Arc<AdminClients>>,
 }
 
 impl KafkaAdmin {
-    pub(super) fn open(config: &Arc<KafkaConfig>) -> Result<Self, TransportError> {
-        let unusable = |error| unusable("opening the admin client", &error);
-        let mut client = config.lookup(None);
-        // The admin client's log queue is not read, so log lines would accumulate there.
-        client.set_log_level(RDKafkaLogLevel::Emerg);
-        let admin = client.create_with_context(NoListener).map_err(unusable)?;
-        let lookups = config.lookup(None).create_with_context(NoListener).map_err(unusable)?;
-        Ok(Self { config: Arc::clone(config), admin, lookups: Arc::new(lookups) })
+    pub(super) fn new(config: Arc<KafkaConfig>) -> Self {
+        Self { config, clients: OnceCell::new() }
+    }
+
+    async fn clients(&self) -> Result<Arc<AdminClients>, TransportError> {
+        let open = || {
+            let config = Arc::clone(&self.config);
+            beside("opening the admin client", move || AdminClients::open(&config).map(Arc::new))
+        };
+        self.clients.get_or_try_init(open).await.cloned()
     }
 
     /// Runs a blocking lookup.
     async fn look_up<T: Send + 'static>(
         &self,
         what: &'static str,
-        call: impl FnOnce(&BaseConsumer<NoListener>, Duration) -> Result<T, TransportError> + Send + 'static,
+        call: impl FnOnce(&LookupClient, Duration) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
-        let (lookups, within) = (Arc::clone(&self.lookups), self.config.request_timeout);
-        beside(what, move || {
-            // Serves the log lines and errors queued since the last call.
-            while lookups.poll(Duration::ZERO).is_some() {}
-            call(&lookups, within)
-        })
-        .await
+        let (clients, within) = (self.clients().await?, self.config.request_timeout);
+        beside(what, move || call(&clients.lookups, within)).await
     }
 
     async fn create_all(&self, topics: Vec<NewTopic>) -> Result<(), TransportError> {
@@ -150,6 +146,8 @@ impl Admin for KafkaAdmin {
                 return Ok(());
             }
             let deleted = self
+                .clients()
+                .await?
                 .admin
                 .delete_topics(&names, &self.options())
                 .await
@@ -171,7 +169,7 @@ impl Admin for KafkaAdmin {
             }
             let list = offsets::listed_at(before.iter().map(|(of, offset)| (of, rdkafka::Offset::Offset(offset.0))))
                 .map_err(|error| failed(what, &error))?;
-            let deleted = self.admin.delete_records(&list, &self.options()).await;
+            let deleted = self.clients().await?.admin.delete_records(&list, &self.options()).await;
             let rows = answers(&deleted.map_err(|error| failed(what, &error))?);
             offsets::checked(what, rows).map(drop)
         }
@@ -206,7 +204,7 @@ impl Admin for KafkaAdmin {
             }
             let what = "lookup of configurations";
             let wanted: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-            let described = self.admin.describe_configs(&wanted, &self.options()).await;
+            let described = self.clients().await?.admin.describe_configs(&wanted, &self.options()).await;
             let configs = |resource: ConfigResource| {
                 let OwnedResourceSpecifier::Topic(topic) = resource.specifier else { return None };
                 let values = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
@@ -254,7 +252,7 @@ impl Admin for KafkaAdmin {
         let group = group.to_owned();
         async move {
             let what = format!("deletion of group `{group}`");
-            let deleted = self.admin.delete_groups(&[&group], &self.options()).await;
+            let deleted = self.clients().await?.admin.delete_groups(&[&group], &self.options()).await;
             let deleted = deleted.map_err(|error| failed(what.as_str(), &error))?;
             match deleted.into_iter().find_map(Result::err) {
                 None | Some((_, RDKafkaErrorCode::GroupIdNotFound)) => Ok(()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::admin::KafkaAdmin;
 use super::blocking::beside;
 use super::config::KafkaConfig;
 use crate::error::TransportError;
@@ -17,12 +18,14 @@ use crate::transport::port::{
 /// A Kafka cluster reached through librdkafka.
 pub struct KafkaTransport {
     config: Arc<KafkaConfig>,
+    admin: Arc<KafkaAdmin>,
 }
 
 impl KafkaTransport {
     /// Creates a transport. It does not connect: each client opened from it does.
     pub fn new(config: KafkaConfig) -> Self {
-        Self { config: Arc::new(config) }
+        let config = Arc::new(config);
+        Self { admin: Arc::new(KafkaAdmin::new(Arc::clone(&config))), config }
     }
 }
 
@@ -44,7 +47,7 @@ impl Transport for KafkaTransport {
     }
 
     fn admin(&self) -> Result<Arc<dyn Admin>, TransportError> {
-        Ok(Arc::new(super::admin::KafkaAdmin::open(&self.config)?))
+        Ok(Arc::<KafkaAdmin>::clone(&self.admin))
     }
 
     fn join(

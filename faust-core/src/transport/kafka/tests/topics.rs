@@ -1,6 +1,8 @@
 //! Topics: creation, deletion, topic ids, and deletion of records.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
 use crate::error::TransportErrorKind;
@@ -84,4 +86,24 @@ async fn the_brokers_reason_for_a_refusal_is_reported() {
         assert!(error.why.contains("cleanup.polizei"), "{error}");
         admin.delete(vec![dots]).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_lookups_share_one_client_and_dropping_it_does_not_block() {
+    let cluster = Cluster::mock(1);
+    let name = cluster.topic.to_string();
+    let mut drops = Vec::new();
+    for _ in 0..5 {
+        let transport = cluster.transport();
+        let (first, second) = (transport.admin().unwrap(), transport.admin().unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(first.topics(Some(vec![name.clone()])).await.unwrap().get(&name), Some(&1));
+        assert!(second.configs(Vec::new()).await.unwrap().is_empty());
+        drop((first, second));
+        let began = Instant::now();
+        drop(transport);
+        drops.push(began.elapsed());
+    }
+    // The best of several, because the machine may be busy. librdkafka needs 50 ms at least.
+    assert!(drops.iter().min() < Some(&Duration::from_millis(10)), "{drops:?}");
 }

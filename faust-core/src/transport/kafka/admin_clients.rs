@@ -1,0 +1,55 @@
+//! The clients of the administration. A thread of their own serves and closes them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::admin::AdminClient;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::BaseConsumer;
+
+use super::config::KafkaConfig;
+use super::connection::NoListener;
+use super::errors::unusable;
+use crate::error::TransportError;
+
+/// A consumer without a group, because a consumer's lookups never create topics.
+pub(super) type LookupClient = BaseConsumer<NoListener>;
+
+/// Maximum duration of one poll, and so the maximum delay until dropped clients are closed.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The clients of a cluster's administration.
+///
+/// Creating them starts threads, and closing them blocks for up to 100 ms, too long for a thread of the runtime.
+pub(super) struct AdminClients {
+    pub(super) admin: Arc<AdminClient<NoListener>>,
+    pub(super) lookups: Arc<LookupClient>,
+    /// Tells the thread that the clients are in use. IMPORTANT: declared last, so that the thread drops the clients.
+    _in_use: Arc<()>,
+}
+
+impl AdminClients {
+    /// Opens the clients. Blocks.
+    pub(super) fn open(config: &KafkaConfig) -> Result<Self, TransportError> {
+        let what = "opening the admin client";
+        let unusable = |error| unusable(what, &error);
+        let mut client = config.lookup(None);
+        // The admin client's log queue is not read, so log lines would accumulate there.
+        client.set_log_level(RDKafkaLogLevel::Emerg);
+        let admin = Arc::new(client.create_with_context(NoListener).map_err(unusable)?);
+        let lookups: Arc<LookupClient> =
+            Arc::new(config.lookup(None).create_with_context(NoListener).map_err(unusable)?);
+        let (in_use, clients) = (Arc::new(()), (Arc::clone(&admin), Arc::clone(&lookups)));
+        let watched = Arc::downgrade(&in_use);
+        let serve = move || {
+            // Serves log lines and errors, which would accumulate otherwise.
+            while watched.strong_count() > 0 {
+                drop(clients.1.poll(POLL));
+            }
+            drop(clients);
+        };
+        let thread = std::thread::Builder::new().name("faust-admin".to_owned());
+        thread.spawn(serve).map_err(|error| TransportError::fatal(what, error))?;
+        Ok(Self { admin, lookups, _in_use: in_use })
+    }
+}
