@@ -22,8 +22,6 @@ pub(crate) struct Client {
     pub(crate) settings: Settings,
     pub(crate) transport: Box<dyn Transport>,
     retries: Retries,
-    /// The subject of the report when the broker is unavailable.
-    broker: String,
 }
 
 impl Client {
@@ -37,9 +35,9 @@ impl Client {
         let mut kafka = connection.kafka(&settings, true);
         kafka.request_timeout = kafka.request_timeout.min(REQUEST_TIMEOUT);
         let transport = Box::new(KafkaTransport::new(kafka));
-        let broker = format!("the broker at {}", connection.bootstrap());
-        let retries = Retries::new(out.notes()).with_deadline(timeout.map(|timeout| Instant::now() + timeout));
-        Ok(Self { settings, transport, retries, broker })
+        let retries = Retries::new(out.notes()).of(transport.outage());
+        let retries = retries.with_deadline(timeout.map(|timeout| Instant::now() + timeout));
+        Ok(Self { settings, transport, retries })
     }
 
     /// Repeats the attempt until it succeeds, as long as the timeout allows.
@@ -50,7 +48,7 @@ impl Client {
         &mut self,
         attempt: impl Fn() -> BoxFuture<'a, Result<T, TransportError>>,
     ) -> Result<T, Failure> {
-        self.retries.run(&self.broker, attempt).await.map_err(|error| self.failure(error))
+        self.retries.run("the broker", attempt).await.map_err(|error| self.failure(error))
     }
 
     /// Waits after a failed attempt, until the next one is due.
@@ -58,12 +56,14 @@ impl Client {
     /// # Errors
     /// As [`retry`](Self::retry).
     pub(crate) async fn after(&mut self, error: TransportError) -> Result<(), Failure> {
-        self.retries.after(&self.broker, error).await.map_err(|error| self.failure(error))
+        self.retries.after("the broker", error).await.map_err(|error| self.failure(error))
     }
 
     fn failure(&self, error: TransportError) -> Failure {
         match error.is_retriable() {
-            true => Failure::error(format!("{} did not answer in time: {error}", self.broker)),
+            true => {
+                Failure::error(format!("no answer in time from the broker at {}: {error}", self.transport.outage()))
+            }
             false => error.into(),
         }
     }

@@ -182,7 +182,7 @@ impl App {
     /// Fails in the same cases as [`start`](Self::start).
     pub async fn declare(&self, client: &Client) -> Result<Plan, Error> {
         let mut plan = self.plan().await?;
-        ensure_topics(&mut plan, &*client.transport().admin()?, self.settings()).await?;
+        ensure_topics(&mut plan, &**client.transport(), self.settings()).await?;
         Ok(plan)
     }
 }

@@ -6,6 +6,7 @@
 //! test driver.
 
 pub(super) mod delivery;
+pub(super) mod outage;
 pub(super) mod port;
 pub(super) mod start;
 pub(super) mod retry;
@@ -15,6 +16,7 @@ pub mod kafka;
 pub mod memory;
 
 pub use self::delivery::Delivery;
+pub use self::outage::Outage;
 pub use self::port::{
     Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PartitionQueue, Read, Reader, SendRefused,
     Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transport, Watermarks,

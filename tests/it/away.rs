@@ -93,6 +93,9 @@ async fn embedded_a_waiting_worker_uses_little_processor_time_and_logs_little() 
     let (used, said) = (cpu(&worker) - before, worker.stderr()[lines..].to_vec());
     assert!(used < began.elapsed().as_secs_f64() / 4.0, "used {used} s of processor time while waiting");
     assert!(said.len() < 40, "too many log lines:\n{}", said.join("\n"));
+    let repeated: Vec<_> = said.iter().filter(|line| line.contains("still unavailable")).collect();
+    assert!((1..=2).contains(&repeated.len()), "every ten seconds:\n{}", said.join("\n"));
+    assert!(repeated[0].contains("127.0.0.1:") && repeated[0].contains("refused"), "{repeated:?}");
     cluster.start_broker();
     cluster.produce(CLICKS, clicks(150)).await;
     cluster.wait_done("filter", CLICKS, 350).await;

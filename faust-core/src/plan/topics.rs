@@ -7,7 +7,7 @@ use super::model::{Plan, TopicPlan, TopicRole};
 use super::topic_configs::{self, Findings, check_source, is_checked};
 use crate::config::Settings;
 use crate::error::Error;
-use crate::transport::{Admin, NewTopic, Retries};
+use crate::transport::{Admin, NewTopic, Retries, Transport};
 
 /// Ensures that every topic of the plan exists and fits the plan, and fills in the partition counts.
 ///
@@ -15,8 +15,13 @@ use crate::transport::{Admin, NewTopic, Retries};
 ///
 /// # Errors
 /// Reports all topics that do not fit together. Fails if a broker permanently rejects a request.
-pub(crate) async fn ensure_topics(plan: &mut Plan, admin: &dyn Admin, settings: &Settings) -> Result<(), Error> {
-    let mut retries = Retries::default();
+pub(crate) async fn ensure_topics(
+    plan: &mut Plan,
+    transport: &dyn Transport,
+    settings: &Settings,
+) -> Result<(), Error> {
+    let admin = &*transport.admin()?;
+    let mut retries = Retries::default().of(transport.outage());
     loop {
         let existing = look(admin, plan, &mut retries).await?;
         for (name, count) in &existing {

@@ -193,7 +193,8 @@ impl Recovery {
         if from.is_empty() {
             return Ok(Vec::new());
         }
-        Retries::default().run("the broker to read the changelogs", || self.transport.tail(from.clone())).await
+        let mut retries = Retries::default().of(self.transport.outage());
+        retries.run("the broker to read the changelogs", || self.transport.tail(from.clone())).await
     }
 
     /// Looks up the state of changelogs on the broker.
@@ -201,7 +202,7 @@ impl Recovery {
         let admin = self.transport.admin()?;
         let topics: BTreeSet<_> = changelogs.iter().map(|changelog| changelog.topic.to_string()).collect();
         let topics: Vec<_> = topics.into_iter().collect();
-        let mut retries = Retries::default();
+        let mut retries = Retries::default().of(self.transport.outage());
         let ids = retries.run("the broker to look up the changelogs", || admin.topic_ids(topics.clone())).await?;
         let ends = "the broker to look up the changelogs' ends";
         let bounds = retries.run(ends, || admin.watermarks(changelogs.clone())).await?;

@@ -11,6 +11,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 
 use super::delivery::Delivery;
+use super::outage::Outage;
 use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::{Headers, Offset, OwnedMessage, RawMessage};
@@ -32,6 +33,9 @@ pub trait Transport: Sealed + Send + Sync + 'static {
     fn clock(&self) -> Clock {
         Clock::default()
     }
+
+    /// Returns the address of the brokers, with the cause if they are unavailable.
+    fn outage(&self) -> Arc<Outage>;
 
     /// Opens an idempotent producer: its internal retries do not duplicate messages.
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError>;

@@ -1,11 +1,13 @@
 //! Retries of requests to the brokers, with reports of what is waited for (promise P7).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::outage::Outage;
 use crate::error::TransportError;
 
 /// Pause between two attempts.
@@ -21,6 +23,7 @@ pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Retries {
     report: Box<dyn Fn(&str) + Send + Sync>,
     deadline: Option<Instant>,
+    outage: Option<Arc<Outage>>,
     reported: Reported,
 }
 
@@ -34,13 +37,19 @@ impl Default for Retries {
 impl Retries {
     /// Creates retries whose reports are passed to `report`.
     pub fn new(report: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { report: Box::new(report), deadline: None, reported: Reported::default() }
+        Self { report: Box::new(report), deadline: None, outage: None, reported: Reported::default() }
     }
 
     /// Limits the time for all attempts together.
     #[must_use]
     pub fn with_deadline(self, deadline: Option<Instant>) -> Self {
         Self { deadline, ..self }
+    }
+
+    /// Adds the brokers' address and the cause of their unavailability to the reports.
+    #[must_use]
+    pub fn of(self, outage: Arc<Outage>) -> Self {
+        Self { outage: Some(outage), ..self }
     }
 
     /// Repeats the attempt until it succeeds. `what` completes "waiting for ..".
@@ -71,7 +80,13 @@ impl Retries {
         if is_last || !error.is_retriable() {
             return Err(error);
         }
-        self.pause(&format!("waiting for {what}: {error}")).await;
+        let text = format!("waiting for {what}: {error}");
+        match &self.outage {
+            // A cause may change with each attempt, so it does not make the report another one.
+            Some(outage) if outage.cause().is_some() => self.report_as(&text, &format!("{text}; {outage}")),
+            _ => self.report(&text),
+        }
+        sleep(PAUSE).await;
         Ok(())
     }
 
@@ -83,7 +98,12 @@ impl Retries {
 
     /// Reports a reason to wait, unless it was reported recently.
     pub(crate) fn report(&mut self, text: &str) {
-        if self.reported.is_due(text, Instant::now()) {
+        self.report_as(text, text);
+    }
+
+    /// Reports a reason with details, unless the same reason was reported recently.
+    fn report_as(&mut self, reason: &str, text: &str) {
+        if self.reported.is_due(reason, Instant::now()) {
             (self.report)(text);
         }
     }
@@ -97,7 +117,8 @@ impl Retries {
         let attempt = with_progress(attempt, SILENCE, || {
             // Without a broker, it takes a while until a request fails. Its error is then reported as well.
             if !self.reported.is_recent(Instant::now()) {
-                self.report(&format!("waiting for {what}: no answer yet"));
+                let from = self.outage.as_ref().map_or_else(String::new, |outage| format!(" from {outage}"));
+                self.report_as(what, &format!("waiting for {what}: no answer yet{from}"));
             }
         });
         match deadline {

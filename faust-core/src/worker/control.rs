@@ -21,7 +21,7 @@ use crate::local::{Connection, WorkerDir};
 use crate::message::Offset;
 use crate::plan::{Plan, PlannedStage};
 use crate::task::{Command, Drained, Preparation, Resolution, RestoreRequest, Task, TaskCx, TaskHandle, TaskPartition};
-use crate::transport::{Assigned, Group, TopicPartition};
+use crate::transport::{Assigned, Group, PROGRESS_INTERVAL, TopicPartition};
 
 /// The state of the control loop, owned by one Tokio task.
 pub(super) struct Control {
@@ -44,7 +44,8 @@ pub(super) struct Control {
     idle: IdleWatch,
     stuck: StuckWatch,
     assigned_once: bool,
-    broker_is_away: bool,
+    /// Time of the next report while the brokers are unavailable.
+    away_report: Option<Instant>,
 }
 
 /// An operation that runs alongside the loop, if one is in progress.
@@ -84,7 +85,7 @@ impl Control {
             idle,
             stuck,
             assigned_once: false,
-            broker_is_away: false,
+            away_report: None,
         }
     }
 
@@ -151,6 +152,8 @@ impl Control {
                 _ = commits.tick(), if self.commit.is_none() => self.begin_commit(),
                 // A table has so many changed keys that a commit is due before the interval has passed.
                 () = recovery.commit_soon().notified(), if self.commit.is_none() => self.begin_commit(),
+                // The brokers are still unavailable.
+                () = due(self.away_report) => self.report_outage(),
                 // The next check of the topics is due.
                 _ = topics.tick(), if self.looking.is_none() => self.look_at_topics(),
                 // The check of the topics has ended.
@@ -179,17 +182,22 @@ impl Control {
             }
             GroupEvent::Failed(error) => return Err(error.into()),
             GroupEvent::Connection(true, detail) => {
-                if std::mem::take(&mut self.broker_is_away) {
+                if self.away_report.take().is_some() {
                     tracing::info!("the broker is available again: {detail}");
                 }
             }
             GroupEvent::Connection(false, detail) => {
-                self.broker_is_away = true;
+                self.away_report = Some(Instant::now() + PROGRESS_INTERVAL);
                 self.cx.stats.disconnected();
                 tracing::warn!("the broker is unavailable, waiting for it: {detail}");
             }
         }
         Ok(())
+    }
+
+    fn report_outage(&mut self) {
+        self.away_report = Some(Instant::now() + PROGRESS_INTERVAL);
+        tracing::warn!("the broker is still unavailable, waiting for it: {}", self.cx.transport.outage());
     }
 
     async fn assign(&mut self, partitions: Vec<Assigned>) {
@@ -474,6 +482,14 @@ async fn finished<T>(under_way: &mut UnderWay<T>) -> T {
     let outcome = running.await;
     *under_way = None;
     outcome
+}
+
+/// Waits until this time; for ever if there is none.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until the worker that hosts the broker shuts down, and returns the reason. Never resolves if no other worker

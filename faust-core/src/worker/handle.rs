@@ -53,8 +53,7 @@ impl Worker {
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { settings, mut plan, transport, stores, home, options } = parts;
         let description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
-        let admin = transport.admin()?;
-        ensure_topics(&mut plan, &*admin, &settings).await?;
+        ensure_topics(&mut plan, &*transport, &settings).await?;
         let plan = Arc::new(plan);
         let shared = Arc::new(WorkerState {
             stats: Arc::default(),

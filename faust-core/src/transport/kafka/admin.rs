@@ -23,6 +23,7 @@ use super::native::{TopicRefusal, answers, create_topics, topic_ids};
 use super::offsets;
 use crate::error::TransportError;
 use crate::message::Offset;
+use crate::transport::outage::Outage;
 use crate::transport::port::{
     Admin, Committed, NewTopic, TopicConfigs, TopicPartition, Watermarks, has_members, topic_id_text,
 };
@@ -34,17 +35,18 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
 pub(super) struct KafkaAdmin {
     config: Arc<KafkaConfig>,
     clients: OnceCell<Arc<AdminClients>>,
+    outage: Arc<Outage>,
 }
 
 impl KafkaAdmin {
-    pub(super) fn new(config: Arc<KafkaConfig>) -> Self {
-        Self { config, clients: OnceCell::new() }
+    pub(super) fn new(config: Arc<KafkaConfig>, outage: Arc<Outage>) -> Self {
+        Self { config, clients: OnceCell::new(), outage }
     }
 
     async fn clients(&self) -> Result<Arc<AdminClients>, TransportError> {
         let open = || {
-            let config = Arc::clone(&self.config);
-            beside("opening the admin client", move || AdminClients::open(&config).map(Arc::new))
+            let (config, outage) = (Arc::clone(&self.config), Arc::clone(&self.outage));
+            beside("opening the admin client", move || AdminClients::open(&config, outage).map(Arc::new))
         };
         self.clients.get_or_try_init(open).await.cloned()
     }
@@ -56,7 +58,11 @@ impl KafkaAdmin {
         call: impl FnOnce(&LookupClient, Duration) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
         let (clients, within) = (self.clients().await?, self.config.request_timeout);
-        beside(what, move || call(&clients.lookups, within)).await
+        let found = beside(what, move || call(&clients.lookups, within)).await;
+        if found.is_ok() {
+            self.outage.answered();
+        }
+        found
     }
 
     async fn create_all(&self, topics: Vec<NewTopic>) -> Result<(), TransportError> {

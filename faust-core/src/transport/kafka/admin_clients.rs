@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use tracing::debug;
 
 use super::config::KafkaConfig;
-use super::connection::NoListener;
+use super::connection::{self, NoListener};
 use super::errors::unusable;
 use crate::error::TransportError;
+use crate::transport::outage::Outage;
 
 /// A consumer without a group, because a consumer's lookups never create topics.
-pub(super) type LookupClient = BaseConsumer<NoListener>;
+pub(super) type LookupClient = BaseConsumer<LookupContext>;
 
 /// Maximum duration of one poll, and so the maximum delay until dropped clients are closed.
 const POLL: Duration = Duration::from_millis(100);
@@ -30,15 +34,15 @@ pub(super) struct AdminClients {
 
 impl AdminClients {
     /// Opens the clients. Blocks.
-    pub(super) fn open(config: &KafkaConfig) -> Result<Self, TransportError> {
+    pub(super) fn open(config: &KafkaConfig, outage: Arc<Outage>) -> Result<Self, TransportError> {
         let what = "opening the admin client";
         let unusable = |error| unusable(what, &error);
         let mut client = config.lookup(None);
         // The admin client's log queue is not read, so log lines would accumulate there.
         client.set_log_level(RDKafkaLogLevel::Emerg);
         let admin = Arc::new(client.create_with_context(NoListener).map_err(unusable)?);
-        let lookups: Arc<LookupClient> =
-            Arc::new(config.lookup(None).create_with_context(NoListener).map_err(unusable)?);
+        let lookups = config.lookup(None).create_with_context(LookupContext(outage));
+        let lookups: Arc<LookupClient> = Arc::new(lookups.map_err(unusable)?);
         let (in_use, clients) = (Arc::new(()), (Arc::clone(&admin), Arc::clone(&lookups)));
         let watched = Arc::downgrade(&in_use);
         let serve = move || {
@@ -53,3 +57,21 @@ impl AdminClients {
         Ok(Self { admin, lookups, _in_use: in_use })
     }
 }
+
+/// The callbacks of the lookup client: its errors show why the brokers do not answer.
+pub(super) struct LookupContext(Arc<Outage>);
+
+impl ClientContext for LookupContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        connection::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if !connection::means_down(&error) {
+            self.0.failed(reason);
+        }
+        debug!(target: "faust::kafka", "{error}: {reason}");
+    }
+}
+
+impl ConsumerContext for LookupContext {}

@@ -11,6 +11,7 @@ use super::blocking::beside;
 use super::config::KafkaConfig;
 use crate::error::TransportError;
 use crate::transport::kafka::tail;
+use crate::transport::outage::Outage;
 use crate::transport::port::{
     Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport,
 };
@@ -19,13 +20,15 @@ use crate::transport::port::{
 pub struct KafkaTransport {
     config: Arc<KafkaConfig>,
     admin: Arc<KafkaAdmin>,
+    /// Shared with the clients that are always served, so that their errors are recorded.
+    outage: Arc<Outage>,
 }
 
 impl KafkaTransport {
     /// Creates a transport. It does not connect: each client opened from it does.
     pub fn new(config: KafkaConfig) -> Self {
-        let config = Arc::new(config);
-        Self { admin: Arc::new(KafkaAdmin::new(Arc::clone(&config))), config }
+        let (outage, config) = (Arc::new(Outage::new(&*config.bootstrap)), Arc::new(config));
+        Self { admin: Arc::new(KafkaAdmin::new(Arc::clone(&config), Arc::clone(&outage))), config, outage }
     }
 }
 
@@ -42,8 +45,12 @@ impl Transport for KafkaTransport {
         format!("kafka://{}", self.config.bootstrap)
     }
 
+    fn outage(&self) -> Arc<Outage> {
+        Arc::clone(&self.outage)
+    }
+
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {
-        Ok(Arc::new(super::sink::KafkaSink::open(&self.config)?))
+        Ok(Arc::new(super::sink::KafkaSink::open(&self.config, &self.outage)?))
     }
 
     fn admin(&self) -> Result<Arc<dyn Admin>, TransportError> {
@@ -55,7 +62,7 @@ impl Transport for KafkaTransport {
         subscription: Subscription,
         listener: Arc<dyn GroupListener>,
     ) -> Result<Arc<dyn Group>, TransportError> {
-        Ok(Arc::new(super::group::KafkaGroup::join(&self.config, subscription, listener)?))
+        Ok(Arc::new(super::group::KafkaGroup::join(&self.config, &self.outage, subscription, listener)?))
     }
 
     fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError> {

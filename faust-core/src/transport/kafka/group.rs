@@ -23,6 +23,7 @@ use super::errors::{failed, refused, unusable};
 use super::native::GroupConsumer;
 use super::rebalance::GroupContext;
 use crate::error::{TransportError, TransportErrorKind};
+use crate::transport::outage::Outage;
 use crate::transport::port::{Committed, Group, GroupListener, Subscription, TopicPartition};
 
 /// Maximum duration of one poll, and so the maximum delay of a request to leave.
@@ -47,6 +48,7 @@ impl KafkaGroup {
     /// Starts the consumer and its thread. Assigned partitions are passed to `listener`.
     pub(super) fn join(
         config: &Arc<KafkaConfig>,
+        outage: &Arc<Outage>,
         subscription: Subscription,
         listener: Arc<dyn GroupListener>,
     ) -> Result<Self, TransportError> {
@@ -58,6 +60,7 @@ impl KafkaGroup {
             topics: subscription.topics,
             runtime,
             connection: ConnectionWatch::default(),
+            outage: Arc::clone(outage),
             suspicion: Mutex::default(),
             member: OnceLock::new(),
             readers: Mutex::default(),

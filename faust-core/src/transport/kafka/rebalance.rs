@@ -23,6 +23,7 @@ use super::queue::{KafkaQueue, split};
 use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::Offset;
+use crate::transport::outage::Outage;
 use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition};
 use crate::transport::retry::Retries;
 use crate::transport::start;
@@ -38,6 +39,7 @@ pub(super) struct GroupContext {
     pub(super) topics: BTreeMap<Arc<str>, OffsetReset>,
     pub(super) runtime: Handle,
     pub(super) connection: ConnectionWatch,
+    pub(super) outage: Arc<Outage>,
     /// The reason for which the brokers may be unavailable. It may be outdated by the time it is polled, so it is
     /// reported only once a lookup has failed as well.
     pub(super) suspicion: Mutex<Option<String>>,
@@ -63,13 +65,16 @@ impl GroupContext {
     /// Reports to the engine that no broker responds, unless already reported.
     pub(super) fn went_down(&self, reason: &str) {
         if self.connection.went_down() {
-            self.listener.connection(false, reason);
+            // librdkafka's reason is only how many brokers are down.
+            let detail = if self.outage.cause().is_some() { self.outage.to_string() } else { reason.to_owned() };
+            self.listener.connection(false, &detail);
         }
     }
 
     /// Reports to the engine that the brokers respond, unless already reported.
     pub(super) fn came_up(&self) {
         if self.connection.came_up() {
+            self.outage.answered();
             self.listener.connection(true, &self.config.bootstrap);
         }
     }
@@ -185,7 +190,10 @@ impl ClientContext for GroupContext {
                 self.listener
                     .failed(TransportError::fatal(format!("authentication at {}", self.config.bootstrap), reason));
             }
-            _ => debug!(target: "faust::kafka", "{error}: {reason}"),
+            _ => {
+                self.outage.failed(reason);
+                debug!(target: "faust::kafka", "{error}: {reason}");
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ use super::native::{TopicHandle, flush};
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::delivery::Delivery;
+use crate::transport::outage::Outage;
 use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
 
 /// Maximum time to wait for room, because a delivery report may free some between the rejection and the wait.
@@ -36,8 +37,9 @@ pub(super) struct KafkaSink {
 }
 
 impl KafkaSink {
-    pub(super) fn open(config: &KafkaConfig) -> Result<Self, TransportError> {
-        let context = SinkContext { connection: ConnectionWatch::default(), room: Arc::default() };
+    pub(super) fn open(config: &KafkaConfig, outage: &Arc<Outage>) -> Result<Self, TransportError> {
+        let (connection, outage) = (ConnectionWatch::default(), Arc::clone(outage));
+        let context = SinkContext { connection, outage, room: Arc::default() };
         let producer =
             config.producer().create_with_context(context).map_err(|error| unusable("opening the producer", &error))?;
         Ok(Self { producer: Arc::new(producer), topics: Mutex::default() })
@@ -119,6 +121,7 @@ impl SinkTopic for KafkaTopic {
 /// The callbacks of the producer.
 struct SinkContext {
     connection: ConnectionWatch,
+    outage: Arc<Outage>,
     room: Arc<Room>,
 }
 
@@ -140,6 +143,7 @@ impl ClientContext for SinkContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if !connection::means_down(&error) {
+            self.outage.failed(reason);
             debug!(target: "faust::kafka", "producer: {error}: {reason}");
         } else if self.connection.went_down() {
             // A worker is informed by its consumer, a user by the command line. The producer itself cannot determine
@@ -156,6 +160,7 @@ impl ProducerContext for SinkContext {
         match result {
             Ok(message) => {
                 if !self.connection.is_up() && self.connection.came_up() {
+                    self.outage.answered();
                     debug!(target: "faust::kafka", "producer: the brokers accept messages");
                 }
                 delivery.done(Ok(Some(message.offset()).filter(|&offset| offset >= 0).map(Offset)));

@@ -15,6 +15,7 @@ use super::sink::MemorySink;
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::time::Clock;
+use crate::transport::outage::Outage;
 use crate::transport::port::{
     Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
     TopicConfigs, TopicPartition, Transport, Watermarks, has_members, topic_id_text,
@@ -49,6 +50,10 @@ impl Transport for MemoryCluster {
     fn clock(&self) -> Clock {
         let cluster = self.clone();
         Clock::new(move || cluster.time())
+    }
+
+    fn outage(&self) -> Arc<Outage> {
+        Arc::new(Outage::new(self.describe()))
     }
 
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {

@@ -79,4 +79,21 @@ mod timed {
         let error = retries.run("the broker", || ready(Err::<(), _>(away())).boxed()).await.unwrap_err();
         assert_eq!(error.to_string(), "look-up: no route");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_address_and_the_cause_are_reported_and_a_new_cause_alone_is_no_reason_to() {
+        let (retries, reports) = recorded();
+        let (outage, tries) = (Arc::new(Outage::new("a:1")), AtomicUsize::new(0));
+        let causes = Arc::clone(&outage);
+        let attempt = || {
+            let tries = tries.fetch_add(1, Ordering::Relaxed);
+            causes.failed(&format!("a:1/bootstrap: refused {}", tries % 2));
+            if tries < 24 { ready(Err::<(), _>(away())).boxed() } else { pending().boxed() }
+        };
+        let deadline = Instant::now() + Duration::from_secs(25);
+        retries.of(outage).with_deadline(Some(deadline)).run("the broker", attempt).await.unwrap_err();
+        let away = |cause| format!("waiting for the broker: look-up: no route; a:1: refused {cause}");
+        let silent = "waiting for the broker: no answer yet from a:1: refused 0".to_owned();
+        assert_eq!(*reports.lock().unwrap(), [(0, away(0)), (10, away(0)), (20, silent)]);
+    }
 }

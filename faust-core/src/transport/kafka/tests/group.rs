@@ -11,6 +11,7 @@ use crate::config::OffsetReset;
 use crate::error::TransportErrorKind;
 use crate::message::Offset;
 use crate::transport::Delivery;
+use crate::transport::kafka::{KafkaConfig, KafkaTransport};
 use crate::transport::port::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,4 +266,31 @@ async fn a_member_behind_the_log_start_resumes_by_its_reset_policy() {
         drop(assigned);
         within("leaving", group.leave()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_and_the_cause_of_an_outage_are_known() {
+    // Port 1 is never used; the second address cannot be resolved.
+    for (address, cause) in [("127.0.0.1:1", "Connection refused"), ("unknown.invalid:9", "Failed to resolve")] {
+        let mut config = KafkaConfig::new(address);
+        config.request_timeout = Duration::from_secs(1);
+        let transport = KafkaTransport::new(config);
+        assert_eq!(transport.outage().to_string(), address);
+        let error = transport.admin().unwrap().topics(None).await.unwrap_err();
+        assert!(error.is_retriable(), "{error}");
+        let outage = transport.outage().to_string();
+        assert!(outage.starts_with(address) && outage.contains(cause), "{outage}");
+    }
+    let cluster = Cluster::mock(1);
+    let transport = cluster.transport();
+    cluster.mock.as_ref().unwrap().broker_down(1).unwrap();
+    let admin = transport.admin().unwrap();
+    let topics = || admin.topics(None);
+    assert!(
+        within("a failure", tokio::time::timeout(Duration::from_secs(3), topics())).await.map_or(true, |r| r.is_err())
+    );
+    assert!(transport.outage().cause().is_some());
+    cluster.mock.as_ref().unwrap().broker_up(1).unwrap();
+    within("an answer", async { while topics().await.is_err() {} }).await;
+    assert_eq!(transport.outage().cause(), None);
 }
