@@ -78,6 +78,17 @@ fn settings_are_taken_from_command_line_environment_and_file() {
 }
 
 #[test]
+fn every_command_refuses_librdkafka_settings_that_break_a_promise() {
+    let shop = Shop::new();
+    let faulty = ["--set", "kafka.delivery.report.only.error=true", "--set", "kafka.fetch.min.byte=1"];
+    for command in [&["worker"][..], &["topology"], &["settings"], &["topics"], &["send", "orders", "x"], &["reset"]] {
+        let error = shop.fails(1, &[command, &faulty].concat());
+        assert!(error.contains("2 faults") && error.contains("commits would wait for ever"), "{command:?}: {error}");
+        assert!(error.contains("did you mean `kafka.fetch.min.bytes`?"), "{command:?}: {error}");
+    }
+}
+
+#[test]
 fn sent_messages_are_consumed_with_key_and_headers() {
     let shop = Shop::new();
     let _broker = shop.broker();
