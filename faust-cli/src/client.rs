@@ -32,7 +32,7 @@ impl Client {
     pub(crate) async fn find(resolved: Resolved, timeout: Option<Duration>, out: &Output) -> Result<Self, Failure> {
         let settings = resolved.settings;
         let connection = Connection::find(&settings).await?;
-        let mut kafka = connection.kafka(&settings, true);
+        let mut kafka = connection.kafka(&settings);
         kafka.request_timeout = kafka.request_timeout.min(REQUEST_TIMEOUT);
         let transport = Box::new(KafkaTransport::new(kafka));
         let retries = Retries::new(out.notes()).of(transport.outage());

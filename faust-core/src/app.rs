@@ -138,7 +138,7 @@ impl App {
         let connection = Connection::host(settings, HostKind::Worker).await?;
         let directory = WorkerDir::take(&settings.datadir)?;
         let stores = self.stores(&plan, directory.path()).await?;
-        let kafka = connection.kafka(settings, options.until_idle.is_some());
+        let kafka = connection.kafka(settings);
         let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(kafka));
         let home = Some((connection, directory));
         Worker::start(Parts { settings: settings.clone(), plan, transport, stores, home, options }).await

@@ -25,7 +25,7 @@ impl Client {
     /// Connects to the broker and opens a producer.
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
         let connection = Connection::find(settings).await?;
-        let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(connection.kafka(settings, true)));
+        let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(connection.kafka(settings)));
         let outbox = Outbox::new(transport.sink()?, Arc::default(), dead_letter::topic(&settings.group()));
         Ok(Self { connection, transport, outbox })
     }

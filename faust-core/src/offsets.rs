@@ -42,7 +42,7 @@ pub(crate) struct Position {
 /// transaction markers leave gaps between offsets, so the tracker considers delivered offsets only.
 #[derive(Clone, Debug)]
 pub(crate) struct OffsetTracker {
-    /// One past the last delivered offset: the offset to commit if no event is open.
+    /// One past the last delivered or skipped offset: the offset to commit if no event is open.
     position: Offset,
     /// Delivered offsets from the first unacked one on, in order, each with a flag that is true once it is acked.
     open: VecDeque<(Offset, bool)>,
@@ -59,6 +59,12 @@ impl OffsetTracker {
         debug_assert!(offset >= self.position, "offset {offset} was delivered before");
         self.open.push_back((offset, false));
         self.position = offset.next();
+    }
+
+    /// Records that the offsets before `end` that were not delivered have no messages: they belong to transaction
+    /// markers, or to messages that were aborted, compacted or deleted.
+    pub(crate) fn skip_to(&mut self, end: Offset) {
+        self.position = self.position.max(end);
     }
 
     /// Records that an event is finished. Returns `false` if it is not open because it was acked before or was
@@ -81,7 +87,7 @@ impl OffsetTracker {
         self.open.front().map_or(self.position, |&(first, _)| first)
     }
 
-    /// Returns one past the last delivered offset.
+    /// Returns one past the last delivered or skipped offset.
     pub(crate) fn position(&self) -> Offset {
         self.position
     }
@@ -156,7 +162,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Law: the offset to commit is that of the first delivered event that is not acked, and never passes it.
+        /// Law: the offset to commit is that of the first delivered event that is not acked, and never passes it; without
+        /// one, it is the end.
         #[test]
         fn never_commits_past_an_unacked_event(gaps in prop::collection::vec(1i64..4, 1..60), acks in prop::collection::vec(any::<prop::sample::Index>(), 0..120)) {
             let mut tracker = OffsetTracker::new(Offset(0));
@@ -171,6 +178,11 @@ mod tests {
                     tracker.deliver(Offset(offset));
                     delivered.push(Offset(offset));
                     open.insert(Offset(offset));
+                    // The end of the partition is reached behind some offsets without messages.
+                    if gap == 3 {
+                        offset += 2;
+                        tracker.skip_to(Offset(offset).next());
+                    }
                 }
                 let chosen = delivered[ack.index(delivered.len())];
                 prop_assert_eq!(tracker.ack(chosen), open.remove(&chosen), "an ack counts once");

@@ -1,11 +1,14 @@
 //! Failing agents, and messages that cannot be decoded (promise P6).
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use faust::prelude::*;
 use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
+use faust::transport::{Admin, TopicPartition};
 use faust::{Error, Offset};
+use futures_util::FutureExt;
 
 static BROKEN: AtomicU32 = AtomicU32::new(0);
 
@@ -290,4 +293,23 @@ fn a_large_event_passes_the_topics_that_the_app_creates() {
     driver.send("in", &RawKey::NONE, &limit).unwrap();
     driver.run_until_idle();
     assert_eq!(outputs(&mut driver)[1..], [(16 << 20) - 100]);
+}
+
+#[test]
+fn the_end_is_committed_if_no_message_follows_the_last_one() {
+    let (mut driver, worker) = start(App::new("failures").only::<fragile>().setting("agent_max_attempts", 100));
+    driver.send("in", &RawKey::NONE, &1i64).unwrap();
+    driver.commit();
+    driver.send("in", &RawKey::NONE, &13i64).unwrap();
+    driver.send("in", &RawKey::NONE, &13i64).unwrap();
+    driver.advance(Duration::from_secs(5));
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(1)), "the agent fails at offset 1");
+    let before = BTreeMap::from([(TopicPartition::new("in", 0), Offset(3))]);
+    driver.cluster().delete_records(before).now_or_never().unwrap().unwrap();
+    driver.advance(Duration::from_secs(30));
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(3)), "offsets without messages count as read");
+    driver.send("in", &RawKey::NONE, &2i64).unwrap();
+    driver.commit();
+    assert_eq!((outputs(&mut driver).last(), driver.committed("in").unwrap().get(&0)), (Some(&2), Some(&Offset(4))));
+    driver.stop(worker).unwrap();
 }

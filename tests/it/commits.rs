@@ -5,10 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use faust::WorkerOptions;
 use faust::prelude::*;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::harness::{Cluster, LONG, Message, wait_for};
+use crate::harness::{Cluster, End, LONG, Message, wait_for};
 
 fn numbers(count: i64) -> impl Iterator<Item = Message> {
     (0..count).map(|n| Message::of(n.to_string()))
@@ -231,4 +232,35 @@ async fn an_event_whose_output_was_rejected_is_not_committed() {
     cluster.wait_done(&group, "co-large", 10).await;
     worker.stop().await.unwrap();
     assert!(cluster.count("co-large-out").await >= 10);
+}
+
+#[agent(topic = "co-marked")]
+async fn read(mut numbers: Stream<i64>) {
+    while numbers.next().await.is_some() {}
+}
+
+/// Transaction markers and aborted messages count as read, and an open transaction keeps a worker from being idle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_committed_offset_reaches_the_end_of_a_topic_with_transactions() {
+    let cluster = Cluster::start().await;
+    if !cluster.is_real() {
+        return; // The embedded broker does not support transactions.
+    }
+    cluster.create("co-marked", 1).await;
+    cluster.transaction("co-marked", numbers(3).collect(), End::Commit).await;
+    cluster.transaction("co-marked", numbers(2).collect(), End::Abort).await;
+    let (group, app) = (cluster.id("co-marked"), || cluster.app("co-marked").only::<read>());
+    let worker = cluster.run(app()).await;
+    cluster.wait_done(&group, "co-marked", 3 + 1 + 2 + 1).await;
+    worker.stop().await.unwrap();
+
+    let open = cluster.open_transaction("co-marked", numbers(1).collect()).await;
+    let options = WorkerOptions::default().until_idle(Duration::from_millis(200));
+    let worker = app().build().unwrap().start_with(options).await.unwrap();
+    worker.ready().await;
+    let ended = tokio::time::timeout(Duration::from_secs(5), worker.wait()).await;
+    assert!(ended.is_err(), "the worker must wait for the open transaction");
+    open.end(End::Commit).await;
+    tokio::time::timeout(LONG, worker.wait()).await.expect("the worker must end").unwrap();
+    assert_eq!(cluster.done(&group, "co-marked").await, 7 + 1 + 1);
 }

@@ -5,9 +5,8 @@ use crate::config::{self, Settings};
 use crate::transport::kafka::{GroupProtocol, KafkaConfig};
 
 impl Connection {
-    /// Returns the configuration of the Kafka adapter for this connection. With `partition_eof`, queues detect the ends
-    /// of partitions, as needed by `--until-idle`.
-    pub fn kafka(&self, settings: &Settings, partition_eof: bool) -> KafkaConfig {
+    /// Returns the configuration of the Kafka adapter for this connection.
+    pub fn kafka(&self, settings: &Settings) -> KafkaConfig {
         let bytes = |size: config::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
         let mut kafka = KafkaConfig::new(self.bootstrap());
         kafka.client_id = settings.broker_client_id.clone();
@@ -25,7 +24,6 @@ impl Connection {
         kafka.max_message_bytes = bytes(settings.producer_max_request_size);
         kafka.linger = settings.producer_linger;
         kafka.compression = settings.producer_compression_type.to_string();
-        kafka.partition_eof = partition_eof;
         // The security settings come first, so that settings given by librdkafka's names override them.
         kafka.settings.extend(security(settings));
         kafka.settings.extend(settings.kafka.clone());
@@ -64,14 +62,14 @@ mod tests {
             layers.builder(*name, value);
         }
         let connection = Connection { bootstrap: "a:1,b:2".to_owned(), embedded: None };
-        connection.kafka(&layers.resolve("orders").unwrap().settings, true)
+        connection.kafka(&layers.resolve("orders").unwrap().settings)
     }
 
     #[test]
     fn settings_reach_the_adapter() {
         let given = [("fetch_memory", "1MiB"), ("producer_linger", "7ms")];
         let kafka = kafka(&given);
-        assert_eq!((kafka.bootstrap.as_str(), kafka.fetch_memory, kafka.partition_eof), ("a:1,b:2", 1 << 20, true));
+        assert_eq!((kafka.bootstrap.as_str(), kafka.fetch_memory), ("a:1,b:2", 1 << 20));
         assert_eq!(kafka.linger.as_millis(), 7);
         assert!(kafka.settings.is_empty(), "{:?}", kafka.settings);
     }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::reader::StageReader;
 use crate::error::TransportError;
-use crate::message::RawMessage;
+use crate::message::{Offset, RawMessage};
 
 /// One partition a stage reads, and its subscriber there.
 #[derive(Clone, Debug)]
@@ -25,5 +25,10 @@ impl Input {
         each: &mut dyn FnMut(RawMessage<'_>),
     ) -> Poll<Result<usize, TransportError>> {
         self.reader.poll_batch((self.epoch, self.subscriber), cx, max, each)
+    }
+
+    /// Returns the partition's end if this subscriber has reached it; see [`StageReader::end`].
+    pub(crate) fn end(&self) -> Option<Offset> {
+        self.reader.end((self.epoch, self.subscriber))
     }
 }

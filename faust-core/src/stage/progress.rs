@@ -73,6 +73,13 @@ impl Progress {
         }
     }
 
+    /// Notes that no messages for this stage come before `end`.
+    pub(crate) fn reached(&self, input: u32, end: Offset) {
+        if let Some(tracker) = self.state().trackers.get_mut(input as usize) {
+            tracker.skip_to(end);
+        }
+    }
+
     /// Notes the event that the stage has come to.
     pub(super) fn begin(&self, at: Position) {
         self.at_input.store(at.input, Ordering::Relaxed);

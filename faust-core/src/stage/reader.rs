@@ -141,11 +141,24 @@ impl StageReader {
         }
     }
 
-    /// Returns the position if the partition has been read to its end and every subscriber has taken its messages.
+    /// Returns the end if the partition has been read up to there and every subscriber has taken its messages.
     pub(crate) fn idle_at(&self) -> Option<Offset> {
         let inner = self.inner();
         let empty = inner.subscribers.iter().all(|subscriber| subscriber.backlog.is_empty());
-        (empty && inner.queue.at_end()).then_some(inner.position)
+        inner.queue.end().filter(|_| empty)
+    }
+
+    /// Returns the partition's end if it has been reached and this subscriber has taken all its messages.
+    pub(crate) fn end(&self, (epoch, subscriber): (u64, usize)) -> Option<Offset> {
+        let inner = self.inner();
+        let is_done = inner.subscribers.get(subscriber).is_some_and(|subscriber| subscriber.backlog.is_empty());
+        if inner.epoch == epoch && is_done { inner.queue.end() } else { None }
+    }
+
+    /// Returns the end before which an open transaction holds the reader up, if there is one.
+    pub(crate) fn held_at(&self) -> Option<Offset> {
+        let inner = self.inner();
+        inner.queue.end().filter(|_| inner.queue.is_held())
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -189,5 +202,86 @@ impl Inner {
 impl std::fmt::Debug for StageReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StageReader").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use super::*;
+    use crate::message::Headers;
+    use crate::time::Timestamp;
+
+    /// A queue of two messages, and an end after two offsets without messages.
+    struct Gapped {
+        next: i64,
+        is_held: bool,
+    }
+
+    const END: Offset = Offset(4);
+
+    impl crate::transport::port::Sealed for Gapped {}
+
+    impl PartitionQueue for Gapped {
+        fn poll_batch(
+            &mut self,
+            _: &mut Context<'_>,
+            max: usize,
+            each: &mut dyn FnMut(RawMessage<'_>),
+        ) -> Poll<Result<usize, TransportError>> {
+            let batch = self.next..(self.next + i64::try_from(max).unwrap()).min(2);
+            let count = batch.clone().count();
+            self.next += i64::try_from(count).unwrap();
+            batch.for_each(|offset| {
+                let (offset, timestamp, headers) = (Offset(offset), Timestamp(0), Headers::new());
+                each(RawMessage { offset, timestamp, key: None, payload: None, headers });
+            });
+            if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
+        }
+
+        fn seek(&mut self, offset: Offset) -> Result<(), TransportError> {
+            self.next = offset.0;
+            Ok(())
+        }
+
+        fn end(&self) -> Option<Offset> {
+            (self.next == 2).then_some(END)
+        }
+
+        fn is_held(&self) -> bool {
+            self.is_held
+        }
+    }
+
+    fn reader(is_held: bool) -> StageReader {
+        let queue = Box::new(Gapped { next: 0, is_held });
+        StageReader::new(TopicPartition::new("t", 0), queue, Offset(0), 100)
+    }
+
+    #[test]
+    fn a_subscriber_is_at_the_end_once_it_has_taken_all_its_messages() {
+        let reader = reader(false);
+        let epoch = reader.restart(&[Offset(0), Offset(0)]).unwrap();
+        let poll = |subscriber| {
+            let cx = &mut Context::from_waker(Waker::noop());
+            reader.poll_batch((epoch, subscriber), cx, 10, &mut |_| ()).map(Result::unwrap)
+        };
+        assert_eq!((poll(0), reader.end((epoch, 0)), reader.end((epoch, 1))), (Poll::Ready(2), Some(END), None));
+        assert_eq!(reader.idle_at(), None);
+        assert_eq!((poll(1), reader.end((epoch, 1)), reader.idle_at()), (Poll::Ready(2), Some(END), Some(END)));
+        assert_eq!((reader.end((epoch - 1, 0)), reader.end((epoch, 2)), reader.held_at()), (None, None, None));
+        reader.restart(&[Offset(0)]).unwrap();
+        assert_eq!(reader.idle_at(), None);
+    }
+
+    #[test]
+    fn an_open_transaction_at_the_end_holds_the_reader_up() {
+        let reader = reader(true);
+        let epoch = reader.restart(&[Offset(0)]).unwrap();
+        assert_eq!(reader.held_at(), None);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(reader.poll_batch((epoch, 0), cx, 10, &mut |_| ()).is_ready());
+        assert_eq!(reader.held_at(), Some(END));
     }
 }

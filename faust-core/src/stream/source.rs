@@ -146,7 +146,12 @@ impl<V: Data, K: Data> SourcePull<V, K> {
                 stage.outbox.stats.events(buffer.len() as u64);
             }
             match polled {
-                Poll::Pending => {}
+                Poll::Pending => {
+                    // What is behind the last message counts as read, or the group's lag would never reach 0.
+                    if let Some(end) = input.end() {
+                        stage.cursor.progress.reached(number, end);
+                    }
+                }
                 Poll::Ready(Ok(_)) => {
                     *turn = index + 1;
                     return Poll::Ready(());

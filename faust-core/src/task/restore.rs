@@ -236,7 +236,7 @@ impl<'a> TableRestore<'a> {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 // The end may be after the last record, if compaction or transaction markers left offsets without
                 // records.
-                Poll::Pending if queue.at_end() => Poll::Ready(Ok(false)),
+                Poll::Pending if queue.end().is_some() => Poll::Ready(Ok(false)),
                 Poll::Pending => Poll::Pending,
             }
         });

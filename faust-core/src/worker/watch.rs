@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::stage::running::RunningStage;
 use crate::task::TaskHandle;
+use crate::transport::PROGRESS_INTERVAL;
 
 /// Returns the running stages of all tasks.
 fn live(tasks: &BTreeMap<(usize, i32), TaskHandle>) -> Vec<Arc<RunningStage>> {
@@ -18,7 +19,12 @@ fn live(tasks: &BTreeMap<(usize, i32), TaskHandle>) -> Vec<Arc<RunningStage>> {
 #[derive(Debug, Default)]
 pub(super) struct IdleWatch {
     since: Option<(Instant, u64)>,
+    /// Time from which a wait for an open transaction is reported.
+    held_report: Option<Instant>,
 }
+
+/// Duration of a transaction after which a wait for it is reported.
+const HELD: Duration = Duration::from_secs(2);
 
 impl IdleWatch {
     /// Returns `true` if every partition has been read to its end and no event has arrived for `quiet`.
@@ -30,6 +36,10 @@ impl IdleWatch {
             self.since = None;
             return false;
         }
+        if self.is_held(&stages) {
+            self.since = None;
+            return false;
+        }
         match self.since {
             Some((since, before)) if before == events => since.elapsed() >= quiet,
             _ => {
@@ -37,6 +47,24 @@ impl IdleWatch {
                 quiet.is_zero()
             }
         }
+    }
+
+    /// Returns `true` if an open transaction of another program holds messages back, and reports it every ten seconds.
+    fn is_held(&mut self, stages: &[Arc<RunningStage>]) -> bool {
+        let inputs = stages.iter().flat_map(|stage| &stage.inputs);
+        let mut held = inputs.filter_map(|input| Some((input.reader.partition(), input.reader.held_at()?)));
+        let Some((partition, end)) = held.next() else {
+            self.held_report = None;
+            return false;
+        };
+        let now = Instant::now();
+        if *self.held_report.get_or_insert(now + HELD) <= now {
+            self.held_report = Some(now + PROGRESS_INTERVAL);
+            tracing::warn!(
+                "waiting for an open transaction of another program in {partition} from offset {end}: its messages can be read once it is committed or aborted, at the latest after the producer's `transaction.timeout.ms`"
+            );
+        }
+        true
     }
 }
 

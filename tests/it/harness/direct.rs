@@ -17,9 +17,29 @@ pub(crate) enum End {
     Abort,
 }
 
+/// A transaction of another program.
+pub(crate) struct OpenTransaction(BaseProducer);
+
+impl OpenTransaction {
+    /// Ends the transaction.
+    pub(crate) async fn end(self, end: End) {
+        let Self(producer) = self;
+        let ended = tokio::task::spawn_blocking(move || match end {
+            End::Commit => producer.commit_transaction(LONG),
+            End::Abort => producer.abort_transaction(LONG),
+        });
+        ended.await.unwrap().unwrap();
+    }
+}
+
 impl Cluster {
     /// Writes the messages in a transaction, as another program would.
     pub(crate) async fn transaction(&self, topic: &str, messages: Vec<Message>, end: End) {
+        self.open_transaction(topic, messages).await.end(end).await;
+    }
+
+    /// Writes the messages in a transaction that stays open, as another program would.
+    pub(crate) async fn open_transaction(&self, topic: &str, messages: Vec<Message>) -> OpenTransaction {
         let (config, topic) = (self.config(), topic.to_owned());
         tokio::task::spawn_blocking(move || {
             let producer: BaseProducer = {
@@ -41,13 +61,10 @@ impl Cluster {
                 producer.send(record).map_err(|(why, _)| why).unwrap();
             }
             producer.flush(LONG).unwrap();
-            match end {
-                End::Commit => producer.commit_transaction(LONG).unwrap(),
-                End::Abort => producer.abort_transaction(LONG).unwrap(),
-            }
+            OpenTransaction(producer)
         })
         .await
-        .unwrap();
+        .unwrap()
     }
 
     /// Sets one config of the topic, and resets all others to their defaults.

@@ -45,8 +45,6 @@ pub struct KafkaConfig {
     pub group_instance_id: Option<String>,
     /// Protocol of the consumer group, which determines who assigns the partitions.
     pub group_protocol: GroupProtocol,
-    /// Enables the detection of partition ends, which `--until-idle` requires.
-    pub partition_eof: bool,
     /// librdkafka properties by name, such as `security.protocol`. They override all settings above, so they must not
     /// include those that a promise depends on. A property with the prefix `consumer.` or `producer.` applies only to
     /// consumers or producers, and takes precedence over the same property without a prefix.
@@ -83,7 +81,6 @@ impl KafkaConfig {
             compression: "none".to_owned(),
             group_instance_id: None,
             group_protocol: GroupProtocol::Classic,
-            partition_eof: false,
             settings: BTreeMap::new(),
         }
     }
@@ -94,7 +91,8 @@ impl KafkaConfig {
         let mut client = self.reading(partitions);
         client.set("group.id", group);
         client.set("max.poll.interval.ms", ms(self.max_poll_interval));
-        client.set("enable.partition.eof", self.partition_eof.to_string());
+        // The end shows that no message follows the last one, but transaction markers or gaps may.
+        client.set("enable.partition.eof", "true");
         match self.group_protocol {
             GroupProtocol::Classic => {
                 client.set("partition.assignment.strategy", "range");

@@ -29,7 +29,7 @@ pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     next: Offset,
     /// Messages behind an error have been dropped: the next read seeks first.
     has_gap: bool,
-    at_end: bool,
+    end: Option<Offset>,
     /// An offset was out of range: librdkafka has stopped fetching the partition, and a seek does not restart it.
     stopped: bool,
 }
@@ -58,12 +58,16 @@ impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
     fn seek(&mut self, offset: Offset) -> Result<(), TransportError> {
         self.seek_to(offset)?;
         self.next = offset;
-        self.at_end = false;
+        self.end = None;
         Ok(())
     }
 
-    fn at_end(&self) -> bool {
-        self.at_end
+    fn end(&self) -> Option<Offset> {
+        self.end
+    }
+
+    fn is_held(&self) -> bool {
+        self.end.is_some_and(|end| self.reader.high_watermark().is_some_and(|high| high > end))
     }
 }
 
@@ -75,25 +79,25 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         member: Arc<GroupConsumer<C>>,
         next: Offset,
     ) -> Self {
-        Self { partition, reader, member, next, has_gap: false, at_end: false, stopped: false }
+        Self { partition, reader, member, next, has_gap: false, end: None, stopped: false }
     }
 
     fn read(&mut self, max: usize, each: &mut dyn FnMut(RawMessage<'_>)) -> Result<usize, TransportError> {
         if self.has_gap {
             self.seek_to(self.next)?;
         }
-        let (mut next, mut at_end, mut count, mut fault) = (self.next, self.at_end, 0, None);
+        let (mut next, mut end, mut count, mut fault) = (self.next, self.end, 0, None);
         self.reader.read(max, &mut |fetched| match fetched {
             // Messages behind an error are read again after a seek.
             _ if fault.is_some() => {}
             Fetched::Message(message) => {
-                (next, at_end, count) = (message.offset.next(), false, count + 1);
+                (next, end, count) = (message.offset.next(), None, count + 1);
                 each(message);
             }
-            Fetched::End => at_end = true,
+            Fetched::End(offset) => end = Some(offset),
             Fetched::Failed(code) => fault = Some(code),
         });
-        (self.next, self.at_end) = (next, at_end);
+        (self.next, self.end) = (next, end);
         match fault {
             None => Ok(count),
             Some(code) => self.fault(code),

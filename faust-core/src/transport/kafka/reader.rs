@@ -73,7 +73,7 @@ impl KafkaReader {
             queue.read(BATCH, &mut |fetched| {
                 ready.push_back(match fetched {
                     Fetched::Message(message) => Ok(Read::Message(partition.clone(), message.to_owned())),
-                    Fetched::End => Ok(Read::End(partition.clone())),
+                    Fetched::End(_) => Ok(Read::End(partition.clone())),
                     Fetched::Failed(code) => Err(refused(format!("reading {partition}"), code)),
                 });
             });

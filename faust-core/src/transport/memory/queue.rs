@@ -195,7 +195,12 @@ impl PartitionQueue for MemoryQueue {
         Ok(())
     }
 
-    fn at_end(&self) -> bool {
-        self.at_end
+    fn end(&self) -> Option<Offset> {
+        self.at_end.then_some(self.position)
+    }
+
+    fn is_held(&self) -> bool {
+        // The cluster has no transactions.
+        false
     }
 }

@@ -24,10 +24,14 @@ pub(crate) struct PartitionReader {
     // Boxed because librdkafka's callback keeps its address.
     waker: Box<AtomicWaker>,
     reading: ReadState,
+    topic: CString,
+    partition: i32,
+    /// Valid while the consumer is held.
+    client: *mut rd::rd_kafka_t,
     _consumer: Arc<dyn Send + Sync>,
 }
 
-// SAFETY: librdkafka's queues may be used from any thread; the rest is Send and Sync.
+// SAFETY: librdkafka's queues and clients may be used from any thread; the rest is Send and Sync.
 unsafe impl Send for PartitionReader {}
 
 // SAFETY: as above.
@@ -46,8 +50,8 @@ pub(crate) enum ReadState {
 /// An item of a partition's queue.
 pub(crate) enum Fetched<'a> {
     Message(RawMessage<'a>),
-    /// The partition's end, at this offset.
-    End,
+    /// The partition's end: the offset after everything that can be read.
+    End(Offset),
     Failed(RDKafkaErrorCode),
 }
 
@@ -61,10 +65,9 @@ impl PartitionReader {
         reading: ReadState,
     ) -> Option<Self> {
         let topic = CString::new(topic).ok()?;
+        let client = member.consumer().client().native_ptr();
         // SAFETY: the handle lives as long as `member`, which the reader holds; the topic's name outlives the call.
-        let queue = unsafe {
-            rd::rd_kafka_queue_get_partition(member.consumer().client().native_ptr(), topic.as_ptr(), partition)
-        };
+        let queue = unsafe { rd::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
         if queue.is_null() {
             return None;
         }
@@ -74,7 +77,15 @@ impl PartitionReader {
             rd::rd_kafka_queue_forward(queue, ptr::null_mut());
             rd::rd_kafka_queue_cb_event_enable(queue, Some(nonempty), ptr::from_ref(&*waker).cast_mut().cast());
         }
-        Some(Self { queue, waker, reading, _consumer: Arc::<GroupConsumer<C>>::clone(member) })
+        Some(Self {
+            queue,
+            waker,
+            reading,
+            topic,
+            partition,
+            client,
+            _consumer: Arc::<GroupConsumer<C>>::clone(member),
+        })
     }
 
     /// Passes the available items to `each`, at most `max` and at most [`BATCH`], and returns their number.
@@ -104,6 +115,18 @@ impl PartitionReader {
             each(message.view());
         }
         batch.len
+    }
+
+    /// Returns the high watermark of the last response to a fetch. It is above the partition's end while a transaction is
+    /// open. `None` before the first response.
+    pub(crate) fn high_watermark(&self) -> Option<Offset> {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: the client is valid while the consumer is held, and the name outlives the call, which only reads
+        // numbers that the client has in memory.
+        let error = unsafe {
+            rd::rd_kafka_get_watermark_offsets(self.client, self.topic.as_ptr(), self.partition, &mut low, &mut high)
+        };
+        (error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(Offset(high))
     }
 
     /// Registers a waker that is woken when the queue turns from empty to non-empty. The queue must be read again after
@@ -166,7 +189,9 @@ impl NativeMessage {
         let message = unsafe { &*self.0 };
         match message.err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => return Fetched::End,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                return Fetched::End(Offset(message.offset));
+            }
             error => return Fetched::Failed(error.into()),
         }
         let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;

@@ -86,7 +86,6 @@ impl Cluster {
         config.session_timeout = Duration::from_secs(6);
         config.heartbeat_interval = Duration::from_millis(500);
         config.fetch_wait = Duration::from_millis(50);
-        config.partition_eof = true;
         let (topic, group) = (unique.as_str().into(), format!("{unique}-group"));
         Self { mock: None, embedded: None, config, topic, group, reset: OffsetReset::Earliest }
     }

@@ -22,7 +22,7 @@ async fn a_member_reads_commits_and_resumes_from_its_committed_offset() {
         let mut assigned = events.assigned().await.remove(0);
         assert_eq!((assigned.start, &assigned.committed), (Offset(0), &None));
         assert_eq!(read_numbers(&mut assigned, 600).await, (0..600).collect::<Vec<_>>());
-        assert!(!assigned.queue.at_end());
+        assert_eq!(assigned.queue.end(), None);
         let partition = assigned.partition.clone();
         group.commit(BTreeMap::from([(partition.clone(), at(300, "v1;cut=7;ä"))])).await.unwrap();
         drop(assigned);
@@ -42,7 +42,7 @@ async fn a_member_reads_commits_and_resumes_from_its_committed_offset() {
         assert_eq!(read_numbers(&mut assigned, 990).await, (10..1000).collect::<Vec<_>>());
         let end = std::future::poll_fn(|cx| {
             let read = assigned.queue.poll_batch(cx, 1, &mut |message| panic!("{message:?}"));
-            if assigned.queue.at_end() { std::task::Poll::Ready(()) } else { read.map(|_| ()) }
+            if assigned.queue.end() == Some(Offset(1000)) { std::task::Poll::Ready(()) } else { read.map(|_| ()) }
         });
         within("the end", end).await;
         drop(assigned);
@@ -263,6 +263,15 @@ async fn a_member_behind_the_log_start_resumes_by_its_reset_policy() {
             assigned.queue.seek(Offset(gone)).unwrap();
             assert_eq!(read_numbers(&mut assigned, 400).await, (600..1000).collect::<Vec<_>>());
         }
+        // No message is left: the end is after the position by more than one.
+        admin.delete_records(BTreeMap::from([(assigned.partition.clone(), Offset(1000))])).await.unwrap();
+        assigned.queue.seek(Offset(700)).unwrap();
+        let end = std::future::poll_fn(|cx| {
+            assert!(assigned.queue.poll_batch(cx, 1, &mut |message| panic!("{message:?}")).is_pending());
+            assigned.queue.end().map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+        });
+        assert_eq!(within("the end", end).await, Offset(1000));
+        assert!(!assigned.queue.is_held());
         drop(assigned);
         within("leaving", group.leave()).await;
     }

@@ -20,7 +20,7 @@ async fn to_the_end(queue: &mut dyn PartitionQueue) -> Result<Vec<i64>, Transpor
         loop {
             match queue.poll_batch(cx, 1000, &mut |message| offsets.push(message.offset.0)) {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                _ if queue.at_end() => return Poll::Ready(Ok(())),
+                _ if queue.end().is_some() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => return Poll::Pending,
             }

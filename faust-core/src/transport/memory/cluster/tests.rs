@@ -68,14 +68,14 @@ async fn a_tail_reads_the_remaining_messages_and_rejects_offsets_out_of_range() 
     for (queue, expected) in queues.iter_mut().zip([Some(4..10), None, Some(8..10)]) {
         if let Some(expected) = expected {
             assert_eq!(poll(&mut **queue).unwrap().unwrap(), expected.collect::<Vec<_>>());
-            assert!(!queue.at_end());
+            assert_eq!(queue.end(), None);
         }
-        assert!(poll(&mut **queue).is_none() && queue.at_end());
+        assert!(poll(&mut **queue).is_none() && queue.end().is_some());
     }
     for outside in [0, 3, 11] {
         queues[0].seek(Offset(outside)).unwrap();
         let error = poll(&mut *queues[0]).unwrap().unwrap_err();
-        assert_eq!((error.kind, queues[0].at_end()), (TransportErrorKind::OffsetOutOfRange, false), "{error}");
+        assert_eq!((error.kind, queues[0].end()), (TransportErrorKind::OffsetOutOfRange, None), "{error}");
     }
     let error = cluster.delete_records(BTreeMap::from([(first(), Offset(11))])).await.unwrap_err();
     assert_eq!(error.kind, TransportErrorKind::OffsetOutOfRange, "{error}");
