@@ -309,7 +309,7 @@ mod tests {
             ("fetch.min.byte", "did you mean `kafka.fetch.min.bytes`?"),
             ("consumer.fetch.mim.bytes", "did you mean `kafka.consumer.fetch.min.bytes`?"),
             ("sasl.user.name", "did you mean `kafka.sasl.username`?"),
-            ("enable.auto.comit", "`enable.auto.commit` cannot be passed to it: offsets"),
+            ("enable.auto.commits", "`enable.auto.commit` cannot be passed to it: offsets"),
             ("buffer.memory.of.java", "CONFIGURATION.md"),
             ("", "CONFIGURATION.md"),
             ("consumer.", "CONFIGURATION.md"),
