@@ -25,20 +25,21 @@ const UNBOUNDED: i64 = i64::MAX;
 /// framing.
 const FRAMING: u64 = 1 << 20;
 /// Segment size of a changelog in bytes. Only closed segments are compacted: with Kafka's default of 1 GiB, a restore
-/// would read most records ever written.
-const CHANGELOG_SEGMENT: u32 = 64 << 20;
+/// would read most records ever written. A batch must fit in a segment.
+const CHANGELOG_SEGMENT: u64 = 64 << 20;
 /// Time that a changelog keeps tombstones: twice the age at which a store no longer relies on them.
 const TOMBSTONES_MS: u32 = 86_400_000;
 
 /// Returns the configurations of a topic that the app creates.
 pub(super) fn configs(topic: &TopicPlan, settings: &Settings) -> BTreeMap<&'static str, String> {
     let decl = topic.decl.unwrap_or(TopicDecl::new(""));
+    let largest = settings.producer_max_request_size.0 + FRAMING;
     // The timestamps of messages are those of their events, which may be of any time.
     let mut configs = BTreeMap::from([
         (TIME, "CreateTime".to_owned()),
         (BEFORE, UNBOUNDED.to_string()),
         (AFTER, UNBOUNDED.to_string()),
-        (SIZE, (settings.producer_max_request_size.0 + FRAMING).to_string()),
+        (SIZE, largest.to_string()),
     ]);
     match topic.role {
         TopicRole::Changelog => configs.extend([
@@ -50,7 +51,7 @@ pub(super) fn configs(topic: &TopicPlan, settings: &Settings) -> BTreeMap<&'stat
             (TOMBSTONES, TOMBSTONES_MS.to_string()),
             // The lag is measured by timestamps: those of events may be old, and the clocks of workers wrong.
             (TIME, "LogAppendTime".to_owned()),
-            ("segment.bytes", CHANGELOG_SEGMENT.to_string()),
+            ("segment.bytes", CHANGELOG_SEGMENT.max(largest).to_string()),
         ]),
         // Messages must not expire before they are inspected.
         TopicRole::DeadLetter => configs.extend(kept_for_ever()),

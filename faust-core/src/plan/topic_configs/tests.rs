@@ -73,6 +73,16 @@ fn a_new_topic_names_what_a_default_of_the_cluster_could_break() {
 }
 
 #[test]
+fn a_batch_of_the_maximum_size_fits_in_a_segment_of_a_changelog() {
+    for (size, segment) in [("16MiB", 64 << 20), ("100MiB", 101 << 20)] {
+        let mut layers = Layers::default();
+        let settings = layers.builder("producer_max_request_size", size).resolve("shop").unwrap().settings;
+        let changelog = configs(&topic(TopicRole::Changelog, |_| ()), &settings);
+        assert_eq!(changelog["segment.bytes"], segment.to_string());
+    }
+}
+
+#[test]
 fn a_declaration_decides_over_the_policy_of_the_users_topics() {
     let cases = [
         (None, None, "delete", None),

@@ -163,6 +163,10 @@ impl KafkaConfig {
         client.set("queued.max.messages.kbytes", (share >> 10).to_string());
         client.set("fetch.message.max.bytes", share.min(1 << 20).to_string());
         client.set("fetch.wait.max.ms", ms(self.fetch_wait));
+        // A broker answers with the first batch even if it is larger than every limit of a fetch, and librdkafka closes
+        // the connection if it is larger than this.
+        let largest = self.max_message_bytes.saturating_add(RESPONSE_FRAMING).clamp(MIN_RESPONSE, MAX_RESPONSE);
+        client.set("receive.message.max.bytes", largest.to_string());
         // The default of one second makes a consumer 3 to 4 times slower once its queue has been full.
         client.set("fetch.queue.backoff.ms", "10");
         client
@@ -196,6 +200,13 @@ impl KafkaConfig {
         client
     }
 }
+
+/// Bytes of a response beside the largest message.
+const RESPONSE_FRAMING: usize = 2 << 20;
+/// librdkafka's default of the maximum size of a response, which also fits its default for all messages of a fetch.
+const MIN_RESPONSE: usize = 100_000_000;
+/// librdkafka's upper bound of that size.
+const MAX_RESPONSE: usize = i32::MAX as usize;
 
 /// The interval at which a client reports its statistics.
 const STATISTICS: &str = "statistics.interval.ms";
@@ -231,6 +242,18 @@ mod tests {
         {
             config.fetch_memory = memory;
             assert_eq!(config.member("g", partitions).get("queued.max.messages.kbytes"), Some(kbytes));
+        }
+    }
+
+    #[test]
+    fn the_largest_message_fits_in_a_response() {
+        let mut config = KafkaConfig::new("localhost:1");
+        for (message, response) in [(16 << 20, "100000000"), (100 << 20, "106954752"), (usize::MAX, "2147483647")] {
+            config.max_message_bytes = message;
+            for client in [config.member("g", 1), config.outsider(1, Duration::ZERO)] {
+                assert_eq!(client.get("receive.message.max.bytes"), Some(response));
+                client.create_native_config().expect("librdkafka accepts it");
+            }
         }
     }
 
