@@ -162,8 +162,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Law: the offset to commit is that of the first delivered event that is not acked, and never passes it; without
-        /// one, it is the end.
+        /// Law: the offset to commit is that of the first delivered event that is not acked, and never passes it; if
+        /// there is none, it is the end.
         #[test]
         fn never_commits_past_an_unacked_event(gaps in prop::collection::vec(1i64..4, 1..60), acks in prop::collection::vec(any::<prop::sample::Index>(), 0..120)) {
             let mut tracker = OffsetTracker::new(Offset(0));

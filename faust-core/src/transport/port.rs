@@ -165,9 +165,9 @@ pub trait PartitionQueue: Sealed + Send {
     /// Moves the position to `offset` and discards prefetched messages.
     fn seek(&mut self, offset: Offset) -> Result<(), TransportError>;
 
-    /// Returns the partition's end if the last poll reached it and no message has arrived since. It may be after the last
-    /// message by more than one: retention, compaction and transactions leave offsets without messages. Reaching the
-    /// end wakes the waiting task: check this after every poll, even a pending one.
+    /// Returns the partition's end if the last poll reached it and no message has arrived since. It may be after the
+    /// last message by more than one: retention, compaction and transactions leave offsets without messages. Reaching
+    /// the end wakes the waiting task: check this after every poll, even a pending one.
     fn end(&self) -> Option<Offset>;
 
     /// Returns `true` if messages follow the end that cannot be read yet: those of an open transaction.

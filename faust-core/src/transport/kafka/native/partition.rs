@@ -117,8 +117,8 @@ impl PartitionReader {
         batch.len
     }
 
-    /// Returns the high watermark of the last response to a fetch. It is above the partition's end while a transaction is
-    /// open. `None` before the first response.
+    /// Returns the high watermark of the last response to a fetch; `None` before the first response. It is above the
+    /// partition's end while a transaction is open.
     pub(crate) fn high_watermark(&self) -> Option<Offset> {
         let (mut low, mut high) = (0, 0);
         // SAFETY: the client is valid while the consumer is held, and the name outlives the call, which only reads
