@@ -159,10 +159,11 @@ async fn a_worker_does_not_start_with_a_dead_letter_topic_that_is_compacted() {
 
     use crate::plan::ensure_topics;
     use crate::time::Timestamp;
-    use crate::transport::memory::MemoryCluster;
+    use crate::transport::memory::{GroupTimeouts, MemoryCluster};
     use crate::transport::{Admin, NewTopic};
 
-    let cluster = MemoryCluster::new(1, Duration::from_secs(10), || Timestamp(0));
+    let cluster =
+        MemoryCluster::new(1, GroupTimeouts::new(Duration::from_secs(10), Duration::from_secs(10)), || Timestamp(0));
     let configs = BTreeMap::from([(POLICY.to_owned(), "compact".to_owned())]);
     let name = "shop-dead-letter".to_owned();
     cluster.create(vec![NewTopic { name: name.clone(), partitions: 1, replication: 1, configs }]).await.unwrap();

@@ -92,8 +92,8 @@ impl MemoryQueue {
         let now = cluster.time();
         let mut state = cluster.state();
         while self.buffer.is_empty() {
-            let TopicPartition { topic, partition } = &self.partition;
-            let read = state.broker.read(topic, *partition, self.position.0, CHUNK);
+            let TopicPartition { topic, partition } = self.partition.clone();
+            let read = state.broker.read(&topic, partition, self.position.0, CHUNK);
             let batches = match (read, self.reset) {
                 (Ok(read), _) => read.batches,
                 (Err(ErrorCode::UnknownTopicOrPartition), _) if !self.is_missing_for_good(now) => {
@@ -101,7 +101,7 @@ impl MemoryQueue {
                     return Ok(());
                 }
                 (Err(ErrorCode::OffsetOutOfRange), Some(reset)) => {
-                    self.position = Offset(state.broker.find_offset(topic, *partition, reset)?.offset);
+                    self.position = Offset(state.broker.find_offset(&topic, partition, reset)?.offset);
                     continue;
                 }
                 (Err(code), _) => return Err(code),

@@ -238,7 +238,8 @@ async fn a_former_owner_may_commit_while_it_belongs_to_the_generation() {
         let cluster = cluster().await;
         let first = member(&cluster).await;
         let second = Arc::new(Listener::default());
-        let subscription = Subscription { group: "g".to_owned(), topics: vec!["t".into()], partitions: 2 };
+        let topics = BTreeMap::from([("t".into(), OffsetReset::Earliest)]);
+        let subscription = Subscription { group: "g".to_owned(), topics, partitions: 2 };
         let _second = cluster.join(subscription, Arc::<Listener>::clone(&second)).unwrap();
         while *second.0.lock().unwrap() == 0 {
             tokio::task::yield_now().await;
