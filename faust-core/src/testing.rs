@@ -19,11 +19,13 @@ mod disk;
 mod table;
 mod driver;
 mod topics;
+mod position;
 mod examples;
 
 pub use self::driver::{START, TestDriver, WorkerId};
 #[doc(hidden)]
 pub use self::examples::{count, double};
+pub use self::position::committed_position;
 pub use self::table::{TestTable, TestWindowedTable};
 pub use self::topics::TestMessage;
 pub use crate::transport::memory::{ClusterFault, FaultProfile};

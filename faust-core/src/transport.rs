@@ -18,8 +18,8 @@ pub mod memory;
 pub use self::delivery::Delivery;
 pub use self::outage::Outage;
 pub use self::port::{
-    Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PartitionQueue, Read, Reader, SendRefused,
-    Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transport, Watermarks,
+    Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PartitionQueue, Read, Reader, RefusedOffsets,
+    SendRefused, Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transport, Watermarks,
 };
 pub use self::retry::Retries;
 pub(crate) use self::retry::{PROGRESS_INTERVAL, with_progress};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::model::{Plan, PlannedStage, StageRun, TaskSet, TopicRole};
 use crate::agent::AgentEntry;
 use crate::declare::TopicDecl;
+use crate::offsets::{CommitMetadata, NameHash};
 use crate::stage::recorder::{Declared, RepartitionTarget};
 use crate::stage::{HookDef, dead_letter};
 
@@ -32,10 +33,46 @@ impl Plan {
         }
         builder.hooks(hooks);
         builder.plan.topic(&dead_letter::topic(group), TopicRole::DeadLetter);
-        let PlanBuilder { mut plan, faults, .. } = builder;
+        let PlanBuilder { mut plan, mut faults, .. } = builder;
         plan.sets = task_sets(&plan.stages);
+        faults.extend(metadata_faults(&plan));
         if faults.is_empty() { Ok(plan) } else { Err(faults) }
     }
+}
+
+/// Returns what keeps the metadata of a commit from holding the positions of all stages.
+fn metadata_faults(plan: &Plan) -> Vec<String> {
+    let mut faults = Vec::new();
+    for set in &plan.sets {
+        let stages: Vec<_> = set.stages.iter().filter_map(|index| plan.stages.get(*index)).collect();
+        let inputs = stages.iter().map(|stage| stage.reads.len()).sum();
+        if !CommitMetadata::fits(stages.len(), inputs, set.topics.len(), set.tables.len()) {
+            let topics = set.topics.iter().map(|topic| format!("`{topic}`")).collect::<Vec<_>>().join(", ");
+            faults.push(format!(
+                "{} agents read topic {topics}: their positions do not fit into the 4096 bytes that a broker stores with an offset; split them into several apps",
+                stages.len()
+            ));
+        }
+        faults.extend(faults_of_hashes("agents", stages.iter().map(|stage| &*stage.name).collect()));
+        faults.extend(faults_of_hashes("tables", set.tables.iter().map(|table| &**table).collect()));
+        faults.extend(faults_of_hashes("topics", set.topics.iter().map(|topic| &**topic).collect()));
+    }
+    faults
+}
+
+/// Returns a fault for names whose hashes in the metadata are equal. Among a hundred names, this has a probability of 1 in
+/// 3400.
+fn faults_of_hashes(kind: &str, names: Vec<&str>) -> Vec<String> {
+    let mut seen: BTreeMap<NameHash, &str> = BTreeMap::new();
+    let clash = |name| {
+        let first = seen.insert(NameHash::of(name), name)?;
+        (first != name).then(|| {
+            format!(
+                "the {kind} `{first}` and `{name}` have the same hash in the metadata of commits: rename one of them"
+            )
+        })
+    };
+    names.into_iter().filter_map(clash).collect()
 }
 
 /// A plan under construction, with the faults found so far.

@@ -10,6 +10,7 @@ use super::hook_call::{HookCall, HookFn, LateEvent};
 use super::input::Input;
 use crate::declare::RelativeTo;
 use crate::message::Offset;
+use crate::offsets::TableMark;
 use crate::store::StoreWriter;
 use crate::store::mark::StoreIdentity;
 use crate::table_state::{AnyTablePartition, Prefetchable, Prefetcher};
@@ -24,6 +25,8 @@ pub(crate) struct TaskTable {
     pub(crate) topic: Arc<dyn SinkTopic>,
     pub(crate) writer: StoreWriter,
     pub(crate) identity: StoreIdentity,
+    /// What counted of the table when it was restored.
+    pub(crate) restored: TableMark,
     /// Next offset of the changelog, as far as this task knows.
     pub(super) next: AtomicI64,
     /// Clocks of the stages that use the table in the current task run, for its stream time.
@@ -43,10 +46,10 @@ impl TaskTable {
         topic: Arc<dyn SinkTopic>,
         writer: StoreWriter,
         identity: StoreIdentity,
-        next: Offset,
+        restored: TableMark,
     ) -> Self {
-        let clocks = Mutex::default();
-        Self { state, partition, topic, writer, identity, next: AtomicI64::new(next.0), clocks }
+        let (next, clocks) = (AtomicI64::new(restored.end.0), Mutex::default());
+        Self { state, partition, topic, writer, identity, restored, next, clocks }
     }
 
     /// Returns the next offset of the changelog, as far as this task knows.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::message::Offset;
-use crate::offsets::CommitNumber;
+use crate::offsets::{CommitNumber, CommitVersion, OwnerEpoch};
 use crate::time::{Clock, Timestamp};
 
 /// The identity of a store, which is part of every mark.
@@ -28,8 +28,11 @@ pub(crate) struct StoreCheckpoint {
     pub(crate) topic_id: String,
     /// Next offset of the changelog: all records before it are in the store.
     pub(crate) next: Offset,
-    /// Number of the last cut that is in the store.
+    /// Number of the last commit that is in the store.
     pub(crate) cut: CommitNumber,
+    /// Epoch of that commit; 0 in stores of earlier releases.
+    #[serde(default)]
+    pub(crate) epoch: OwnerEpoch,
     /// Time of writing, by the wall clock. It matters because the changelog removes tombstones after some time.
     pub(crate) time: Timestamp,
 }
@@ -39,14 +42,15 @@ pub(crate) const STORE_VERSION: u8 = 1;
 
 impl StoreIdentity {
     /// Returns an encoded mark.
-    pub(crate) fn mark(&self, next: Offset, cut: CommitNumber) -> Vec<u8> {
+    pub(crate) fn mark(&self, next: Offset, version: CommitVersion) -> Vec<u8> {
         let mark = StoreCheckpoint {
             v: STORE_VERSION,
             group: self.group.clone(),
             kind: self.kind.clone(),
             topic_id: self.topic_id.clone(),
             next,
-            cut,
+            cut: version.number,
+            epoch: version.epoch,
             time: self.clock.now(),
         };
         serde_json::to_vec(&mark).expect("numbers and strings are always JSON")
@@ -66,7 +70,12 @@ mod tests {
             topic_id: "id".to_owned(),
             clock: Clock::new(|| Timestamp(1000)),
         };
-        let text = r#"{"v":1,"group":"shop","kind":"String -> u8","topic_id":"id","next":50,"cut":7,"time":1000}"#;
-        assert_eq!(identity.mark(Offset(50), CommitNumber(7)), text.as_bytes());
+        let text =
+            r#"{"v":1,"group":"shop","kind":"String -> u8","topic_id":"id","next":50,"cut":7,"epoch":3,"time":1000}"#;
+        let version = CommitVersion { epoch: OwnerEpoch(3), number: CommitNumber(7) };
+        assert_eq!(identity.mark(Offset(50), version), text.as_bytes());
+        let earlier = text.replace(r#""epoch":3,"#, "");
+        let earlier: StoreCheckpoint = serde_json::from_str(&earlier).expect("the text of an earlier release");
+        assert_eq!((earlier.cut, earlier.epoch), (CommitNumber(7), OwnerEpoch(0)));
     }
 }

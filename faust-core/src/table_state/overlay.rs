@@ -60,7 +60,8 @@ struct Slot<V> {
 pub(crate) struct DirtyKey<'a, V> {
     pub(crate) key: &'a [u8],
     pub(crate) held: &'a Held<V>,
-    /// Set if the key had no value at the last commit.
+    /// Set if the key may have had no value at the last commit: it had none, or a commit whose outcome is unknown may have
+    /// removed it.
     pub(crate) is_new: bool,
 }
 
@@ -241,6 +242,7 @@ impl<V: Clone> Overlay<V> {
             if is_new && !slot.held.is_there() && !slot.repair {
                 continue;
             }
+            let is_new = is_new || slot.repair;
             let weight = each(DirtyKey { key: &slot.key, held: &slot.held, is_new })?;
             let before = self.slot_mut(at);
             let change = i64::from(weight) - i64::from(before.weight);

@@ -2,8 +2,8 @@
 //!
 //! The key of a record is the output of the key codec, followed by the start of the window if the table has windows, as
 //! in Kafka Streams' windowed serde. The value is the output of the value codec; a removal is a tombstone. A header
-//! contains the number of the cut that the record belongs to: a restore skips the records of cuts that were never
-//! committed. In a table with windows, another header names their kind and size: without it, a start would be read as that of
+//! contains the epoch of the record's writer and the number of its commit: a restore skips the records of commits that never
+//! took effect, and those of a former owner. In a table with windows, another header names their kind and size: without it, a start would be read as that of
 //! any window.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::check::differing_windows;
 use super::in_flight::InFlight;
 use crate::error::{Error, TransportError};
 use crate::message::{Headers, RawMessage};
-use crate::offsets::CommitNumber;
+use crate::offsets::{CommitNumber, CommitVersion, OwnerEpoch};
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::Sealed;
@@ -23,8 +23,11 @@ use crate::table_state::TableInfo;
 use crate::transport::{Delivery, Outgoing, Sink, SinkTopic, TopicPartition, send};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
-/// Name of the header with the cut's number, followed by `n` if the key had no value at the last commit.
-pub(crate) const CUT_HEADER: &str = "faust-cut";
+/// Name of the header with the epoch of the record's writer and the number of its commit, as `EPOCH.NUMBER`, followed by `n`
+/// if the key had no value at the last commit.
+pub(crate) const COMMIT_HEADER: &str = "faust-commit";
+/// Name of the header of earlier releases, with the number only.
+const EARLIER_HEADER: &str = "faust-cut";
 /// Name of the header with the layout of the table's windows.
 pub(crate) const WINDOW_HEADER: &str = "faust-window";
 /// Number of records to send before yielding to other tasks.
@@ -39,6 +42,7 @@ pub(crate) struct ChangelogWriter {
     work: mpsc::UnboundedSender<Work>,
     running: tokio::task::JoinHandle<()>,
     in_flight: Arc<InFlight>,
+    epoch: OwnerEpoch,
 }
 
 /// A sealed table to send to its changelog.
@@ -48,7 +52,7 @@ struct Work {
     /// The layout of the table's windows.
     layout: Option<Bytes>,
     sealed: Arc<Sealed>,
-    cut: CommitNumber,
+    version: CommitVersion,
     delivery: Arc<Delivery>,
     outcome: Result<(), TransportError>,
 }
@@ -63,7 +67,13 @@ impl Drop for Work {
 }
 
 impl ChangelogWriter {
-    pub(crate) fn spawn(sink: Arc<dyn Sink>, stats: Arc<Stats>, in_flight: Arc<InFlight>) -> Arc<Self> {
+    /// Starts the writer of an owner.
+    pub(crate) fn spawn(
+        sink: Arc<dyn Sink>,
+        stats: Arc<Stats>,
+        in_flight: Arc<InFlight>,
+        epoch: OwnerEpoch,
+    ) -> Arc<Self> {
         let (work, mut waiting) = mpsc::unbounded_channel::<Work>();
         let running = tokio::spawn(async move {
             while let Some(mut work) = waiting.recv().await {
@@ -71,7 +81,12 @@ impl ChangelogWriter {
                 stats.changelog(work.sealed.len() as u64);
             }
         });
-        Arc::new(Self { work, running, in_flight })
+        Arc::new(Self { work, running, in_flight, epoch })
+    }
+
+    /// Returns the epoch that the records carry.
+    pub(crate) fn epoch(&self) -> OwnerEpoch {
+        self.epoch
     }
 
     /// Queues a sealed table for sending. The returned delivery is complete once all of its records are acknowledged.
@@ -80,7 +95,7 @@ impl ChangelogWriter {
         info: &TableInfo,
         topic: Arc<dyn SinkTopic>,
         partition: i32,
-        cut: CommitNumber,
+        number: CommitNumber,
         sealed: Arc<Sealed>,
     ) -> Arc<Delivery> {
         let delivery = Delivery::with_offsets();
@@ -90,7 +105,8 @@ impl ChangelogWriter {
         self.in_flight.add(TopicPartition::new(info.changelog.as_str(), partition), &delivery);
         // Reported if the writer ends before the table is sent.
         let outcome = Err(TransportError::retriable("changelog", "the task has ended"));
-        let work = Work { topic, partition, layout, sealed, cut, delivery: Arc::clone(&delivery), outcome };
+        let version = CommitVersion { epoch: self.epoch, number };
+        let work = Work { topic, partition, layout, sealed, version, delivery: Arc::clone(&delivery), outcome };
         // Cannot fail: the writer runs as long as `self` exists.
         drop(self.work.send(work));
         delivery
@@ -105,9 +121,10 @@ impl Drop for ChangelogWriter {
 
 impl Work {
     async fn send(&self, sink: &dyn Sink) -> Result<(), TransportError> {
-        let [kept, new] = [self.cut.to_string(), format!("{}n", self.cut)].map(|cut| {
+        let CommitVersion { epoch, number } = self.version;
+        let [kept, new] = ["", "n"].map(|suffix| {
             let mut headers = Headers::new();
-            headers.push(CUT_HEADER.to_owned(), Some(Bytes::from(cut)));
+            headers.push(COMMIT_HEADER.to_owned(), Some(Bytes::from(format!("{epoch}.{number}{suffix}"))));
             if let Some(layout) = &self.layout {
                 headers.push(WINDOW_HEADER.to_owned(), Some(layout.clone()));
             }
@@ -143,16 +160,17 @@ fn rotate<'a>(key: &'a [u8], out: &'a mut Vec<u8>) -> &'a [u8] {
 
 /// A changelog record, decoded for a restore.
 pub(crate) struct ChangelogRecord<'a> {
-    pub(crate) cut: Option<CutTag>,
+    pub(crate) tag: RecordTag,
     /// Key in the store's format.
     pub(crate) key: &'a [u8],
     pub(crate) value: Option<&'a [u8]>,
 }
 
-/// The content of the cut header.
+/// The writer of a record, and its commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CutTag {
-    pub(crate) number: CommitNumber,
+pub(crate) struct RecordTag {
+    pub(crate) version: CommitVersion,
+    /// The key had no value at the last commit.
     pub(crate) is_new: bool,
 }
 
@@ -195,14 +213,29 @@ impl<'a> ChangelogRecord<'a> {
             store_key(start, plain, buffer);
             key = buffer;
         }
-        Ok(Self { cut: cut_of(&message.headers), key, value: message.payload })
+        Ok(Self { tag: RecordTag::of(&message.headers), key, value: message.payload })
     }
 }
 
-fn cut_of(headers: &Headers) -> Option<CutTag> {
-    let text = headers.get_str(CUT_HEADER)?;
-    let (number, is_new) = text.strip_suffix('n').map_or((text, false), |number| (number, true));
-    Some(CutTag { number: CommitNumber(number.parse().ok()?), is_new })
+impl RecordTag {
+    /// Reads the tag of a record. A record of another program has none and counts as written before the first commit.
+    fn of(headers: &Headers) -> Self {
+        let of_other = Self { version: CommitVersion::default(), is_new: true };
+        Self::parse(headers).unwrap_or(of_other)
+    }
+
+    fn parse(headers: &Headers) -> Option<Self> {
+        let (epoch, text) = match headers.get_str(COMMIT_HEADER) {
+            Some(text) => {
+                let (epoch, rest) = text.split_once('.')?;
+                (OwnerEpoch(epoch.parse().ok()?), rest)
+            }
+            None => (OwnerEpoch::default(), headers.get_str(EARLIER_HEADER)?),
+        };
+        let (number, is_new) = text.strip_suffix('n').map_or((text, false), |number| (number, true));
+        let number = CommitNumber(number.parse().ok()?);
+        Some(Self { version: CommitVersion { epoch, number }, is_new })
+    }
 }
 
 #[cfg(test)]
@@ -210,16 +243,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_is_read_as_it_was_written() {
-        let headers = |text: &str| Headers::new().with(CUT_HEADER, text.to_owned());
-        for (text, cut) in [
-            ("17", Some(CutTag { number: CommitNumber(17), is_new: false })),
-            ("3n", Some(CutTag { number: CommitNumber(3), is_new: true })),
-            ("n", None),
-            ("x", None),
+    fn a_tag_is_read_as_it_was_written() {
+        let tag = |epoch, number, is_new| {
+            let version = CommitVersion { epoch: OwnerEpoch(epoch), number: CommitNumber(number) };
+            RecordTag { version, is_new }
+        };
+        for (name, text, expected) in [
+            (COMMIT_HEADER, "5.17", tag(5, 17, false)),
+            (COMMIT_HEADER, "5.3n", tag(5, 3, true)),
+            (EARLIER_HEADER, "17", tag(0, 17, false)),
+            (EARLIER_HEADER, "3n", tag(0, 3, true)),
+            (COMMIT_HEADER, "17", tag(0, 0, true)),
+            (COMMIT_HEADER, ".n", tag(0, 0, true)),
+            (EARLIER_HEADER, "x", tag(0, 0, true)),
+            ("other", "17", tag(0, 0, true)),
         ] {
-            assert_eq!(cut_of(&headers(text)), cut, "{text}");
+            assert_eq!(RecordTag::of(&Headers::new().with(name, text.to_owned())), expected, "{name} {text}");
         }
-        assert_eq!(cut_of(&Headers::new()), None);
     }
 }

@@ -1,12 +1,13 @@
 //! Consistency checks of a store, its changelog and the last commit. Every inconsistency is an error.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::without_paths;
 use crate::error::Error;
 use crate::message::Offset;
-use crate::offsets::{CommitMetadata, CommitNumber};
+use crate::offsets::{CommitNumber, CommittedTable};
 use crate::store::Store;
 use crate::store::mark::{STORE_VERSION, StoreCheckpoint, StoreIdentity};
 use crate::table_state::{TableFactory, TableInfo};
@@ -24,6 +25,8 @@ pub(super) struct CheckedTable {
     pub(super) end: Offset,
     pub(super) full: bool,
     pub(super) cut: CommitNumber,
+    /// What counts of the table; `None` before the first commit.
+    pub(super) committed: Option<CommittedTable>,
 }
 
 impl CheckedTable {
@@ -38,7 +41,8 @@ pub(super) struct Facts<'a> {
     pub(super) identity: &'a StoreIdentity,
     /// Encoded checkpoint of the store.
     pub(super) held: Option<Vec<u8>>,
-    pub(super) commit: Option<&'a CommitMetadata>,
+    /// What counts of the table; `None` without a commit of this app.
+    pub(super) commit: Option<CommittedTable>,
     /// Log start offset and high watermark of the changelog.
     pub(super) low: Offset,
     pub(super) high: Offset,
@@ -52,7 +56,8 @@ pub(super) struct RestoreStart {
     pub(super) full: bool,
     /// Number of the last cut in the store.
     pub(super) cut: CommitNumber,
-    /// `true` if the store may have missed removals whose tombstones were compacted away.
+    /// `true` if the store cannot be used: it may have missed removals whose tombstones were compacted away, or holds changes
+    /// that are not committed.
     pub(super) is_stale: bool,
 }
 
@@ -67,7 +72,7 @@ const STALE_AFTER: Duration = Duration::from_secs(12 * 60 * 60);
 pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Result<RestoreStart, Error> {
     let Facts { identity, held, commit, low, high, changelog } = facts;
     let fault = |why: String| Error::State { table: info.name.to_string(), partition, why };
-    if let Some(&log) = commit.and_then(|commit| commit.logs.get(&*info.name))
+    if let Some(log) = commit.map(|commit| commit.mark.length)
         && log > high
     {
         return Err(fault(format!(
@@ -76,7 +81,8 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
     }
     let Some(mark) = held.map(|held| read(info, identity, &held).map_err(&fault)).transpose()? else {
         // If all records were deleted, only the cut number of the last commit shows that the table was written to.
-        if low > Offset(0) && (high > low || commit.is_some_and(|commit| commit.cut > CommitNumber::default())) {
+        if low > Offset(0) && (high > low || commit.is_some_and(|commit| commit.mark.number > CommitNumber::default()))
+        {
             return Err(fault(format!(
                 "its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; changelogs need `cleanup.policy=compact` alone; run `reset --topics` to start over"
             )));
@@ -95,14 +101,22 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             mark.next
         )));
     }
-    let committed = commit.map(|commit| commit.cut);
-    if committed.is_none_or(|committed| committed < mark.cut) {
-        let says = committed
-            .map_or_else(|| "there is no commit of this app".to_owned(), |cut| format!("the last commit is cut {cut}"));
+    let Some(commit) = commit else {
         return Err(fault(format!(
-            "its store holds cut {}, but {says}: the group's offsets were changed or deleted; run `reset --topics` to start over",
+            "its store holds commit {}, but there is no commit of this app: the group's offsets were changed or deleted; run `reset --topics` to start over",
             mark.cut
         )));
+    };
+    if is_ahead(&mark, commit) {
+        if low > Offset(0) {
+            return Err(fault(format!(
+                "its store holds commit {} of epoch {}, but the last commit is {} of epoch {}, and its changelog {changelog} begins at offset {low}, so that it cannot be restored: the group's offsets were changed; run `reset --topics` to start over",
+                mark.cut, mark.epoch, commit.mark.number, commit.epoch
+            )));
+        }
+        // A commit that a slow broker carries out late, or one of a former owner, takes the group back.
+        tracing::warn!(table = %info.name, partition, "the store holds changes that are not committed: it is restored from the beginning of its changelog");
+        return Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true });
     }
     let age = identity.clock.now().0.saturating_sub(mark.time.0);
     let is_stale = mark.next < high && age > millis(STALE_AFTER);
@@ -122,6 +136,16 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
         )));
     }
     Ok(RestoreStart { from: mark.next, full: false, cut: mark.cut, is_stale: false })
+}
+
+/// Returns whether a store holds changes that do not count: of a later commit, or of an owner whose records count only up to
+/// the end at which the present one began.
+fn is_ahead(mark: &StoreCheckpoint, commit: CommittedTable) -> bool {
+    match mark.epoch.cmp(&commit.epoch) {
+        Ordering::Less => mark.next > commit.mark.end,
+        Ordering::Equal => mark.cut > commit.mark.number,
+        Ordering::Greater => true,
+    }
 }
 
 /// Decodes a store's checkpoint and compares it with the table that the store is opened for.

@@ -24,4 +24,6 @@ pub(crate) struct TaskCx {
     /// Restores the tables of tasks.
     pub(crate) recovery: Arc<Recovery>,
     pub(crate) group: Arc<dyn Group>,
+    /// Fingerprint of the plan, for the metadata of commits.
+    pub(crate) plan_fingerprint: u32,
 }

@@ -13,7 +13,9 @@ use crate::transport::{Committed, Delivery, TopicPartition};
 /// Offsets to commit, and the deliveries that must be acknowledged before.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    pub(super) offsets: BTreeMap<TopicPartition, (Offset, CommitMetadata)>,
+    pub(super) offsets: BTreeMap<TopicPartition, Offset>,
+    /// The metadata, except those of the tables.
+    pub(super) metadata: CommitMetadata,
     pub(crate) deliveries: Vec<Arc<Delivery>>,
     pub(super) sealed: Vec<SealedTable>,
     pub(super) tables: Arc<TaskTables>,
@@ -28,12 +30,18 @@ impl Cut {
     /// Fails if a changelog was deleted and created again.
     pub(crate) fn to_commit(&self) -> Result<BTreeMap<TopicPartition, Committed>, Error> {
         self.sealed.iter().try_for_each(SealedTable::arrived)?;
-        let logs = self.tables.logs();
-        let committed = |(partition, (offset, mark)): (&TopicPartition, &(Offset, CommitMetadata))| {
-            let metadata = CommitMetadata { logs: logs.clone(), ..mark.clone() }.to_text();
-            (partition.clone(), Committed { offset: *offset, metadata })
+        let tables = self.tables.marks(|_| self.metadata.version.number);
+        let metadata = CommitMetadata { tables, ..self.metadata.clone() }.to_text();
+        let committed = |(partition, offset): (&TopicPartition, &Offset)| {
+            (partition.clone(), Committed { offset: *offset, metadata: metadata.clone() })
         };
         Ok(self.offsets.iter().map(committed).collect())
+    }
+
+    /// Returns whether one of the cut's offsets was committed, which confirms all of it: its metadata hold the positions in
+    /// all topics.
+    pub(crate) fn is_confirmed_by(&self, committed: &BTreeMap<TopicPartition, Committed>) -> bool {
+        self.offsets.keys().any(|partition| committed.contains_key(partition))
     }
 
     /// Passes the sealed tables to their stores, after the broker has accepted the commit.

@@ -1,8 +1,10 @@
 //! The task of one partition: runs its stages, takes cuts, and restarts from the last commit if an agent fails.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -17,8 +19,8 @@ use super::positions::Positions;
 use super::recovery::{Preparation, Restoring};
 use super::run::{Returned, RunEvent, Start, TaskRun};
 use super::tables::TaskTables;
-use crate::error::{Error, TransportError};
-use crate::offsets::CommitNumber;
+use crate::error::{Error, TransportError, panic_text};
+use crate::offsets::{CommitNumber, OwnerEpoch};
 use crate::plan::PlannedStage;
 use crate::stage::outbox::Outbox;
 use crate::stage::reader::StageReader;
@@ -40,8 +42,10 @@ pub(crate) struct Task {
     pub(super) carried: Vec<Arc<Delivery>>,
     /// Positions that the commit in progress covers.
     pub(super) pending: Option<Positions>,
-    /// Number of the last cut, or the highest cut number found in a changelog.
+    /// Number of the last cut, or the highest number found in a commit or a changelog.
     pub(super) cuts: CommitNumber,
+    /// Epoch of this ownership.
+    pub(super) epoch: OwnerEpoch,
     /// Partitions with their last commits.
     pub(super) parts: Vec<TaskPartition>,
     /// Preparation of the tables, until they are restored.
@@ -78,7 +82,10 @@ impl Task {
         parts: Vec<TaskPartition>,
         preparation: Option<Preparation>,
     ) -> TaskHandle {
-        let committed = Positions::restore(&stages, &parts);
+        let commits: Vec<_> = parts.iter().filter_map(TaskPartition::mark).collect();
+        let committed = Positions::restore(&stages, &parts, &commits);
+        let generation = parts.iter().map(|part| part.generation).max().unwrap_or_default();
+        let found = commits.iter().map(|commit| commit.version.epoch).max().unwrap_or_default();
         let readers: Vec<_> = parts.iter().map(|part| Arc::clone(&part.reader)).collect();
         let inputs = stages.iter().map(|stage| inputs_of(stage, &readers)).collect();
         let live = Arc::default();
@@ -91,6 +98,7 @@ impl Task {
             inputs,
             start: committed.clone(),
             cuts: committed.cut(),
+            epoch: found.above(generation),
             committed,
             carried: Vec::new(),
             pending: None,
@@ -103,7 +111,19 @@ impl Task {
             attempts: Attempts::default(),
             live: Arc::clone(&live),
         };
-        TaskHandle { commands, join: tokio::spawn(task.run(receiver)), parts, live }
+        TaskHandle { commands, join: tokio::spawn(task.supervised(receiver)), parts, live }
+    }
+
+    /// Runs the task. A panic outside an agent, such as that of a value's encoding at a seal, ends the worker: the partition
+    /// must not be silent.
+    async fn supervised(self, commands: mpsc::UnboundedReceiver<Command>) {
+        let place =
+            self.readers.first().map_or_else(String::new, |reader| format!("the task of {}", reader.partition()));
+        let failed = self.cx.failed.clone();
+        if let Err(panic) = AssertUnwindSafe(self.run(commands)).catch_unwind().await {
+            // An error means that the worker has ended already.
+            drop(failed.send(Error::Panicked { place, message: panic_text(&*panic) }));
+        }
     }
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -137,6 +157,11 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Returns the first epoch of the generation in which the last of the partitions was assigned.
+    pub(super) fn generation(&self) -> OwnerEpoch {
+        self.parts.iter().map(|part| part.generation).max().unwrap_or_default()
     }
 
     fn start(&mut self) -> Result<TaskRun, Error> {

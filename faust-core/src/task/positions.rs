@@ -2,7 +2,7 @@
 
 use super::partition::TaskPartition;
 use crate::message::Offset;
-use crate::offsets::CommitNumber;
+use crate::offsets::{CommitMetadata, CommitNumber, NameHash};
 use crate::plan::PlannedStage;
 use crate::time::Timestamp;
 
@@ -16,26 +16,32 @@ pub(super) struct Positions {
 }
 
 impl Positions {
-    /// Restores positions from the last commits: a stage that is ahead of a committed offset starts at its own offset,
-    /// the others at the committed one.
-    pub(super) fn restore(stages: &[PlannedStage], parts: &[TaskPartition]) -> Self {
-        let marks: Vec<_> = parts.iter().map(TaskPartition::mark).collect();
-        let starts = |stage: &PlannedStage| {
-            let reads = |part: &TaskPartition| stage.reads.contains(&part.reader.partition().topic);
-            let inputs = parts.iter().zip(&marks).filter(|(part, _)| reads(part));
-            inputs
-                .map(|(part, mark)| {
-                    let ahead = mark.as_ref().and_then(|mark| mark.ahead.get(&*stage.name)).copied();
-                    ahead.map_or(part.start, |ahead| ahead.max(part.start))
-                })
-                .collect()
+    /// Restores positions from the last commits of a task's topics. The latest commit that contains a stage counts for all
+    /// topics, also where a topic's own commit is another one. A stage that no commit contains starts at the committed
+    /// offset.
+    pub(super) fn restore(stages: &[PlannedStage], parts: &[TaskPartition], commits: &[CommitMetadata]) -> Self {
+        let latest = |stage: NameHash, topic: NameHash| {
+            let of_stage = commits.iter().filter_map(|commit| Some((commit.version, commit.offset(stage, topic)?)));
+            of_stage.max_by_key(|(version, _)| *version).map(|(_, offset)| offset)
         };
-        let known = || marks.iter().flatten();
-        let time = |stage: &PlannedStage| known().filter_map(|mark| mark.stage_time(&stage.name)).max();
+        let starts = |stage: &PlannedStage| {
+            let reads = |part: &&TaskPartition| stage.reads.contains(&part.reader.partition().topic);
+            let start = |part: &TaskPartition| {
+                let topic = NameHash::of(&part.reader.partition().topic);
+                latest(NameHash::of(&stage.name), topic).map_or(part.start, |offset| part.at_or_behind_start(offset))
+            };
+            parts.iter().filter(reads).map(start).collect()
+        };
+        let time = |stage: &PlannedStage| {
+            let stage = NameHash::of(&stage.name);
+            let of_stage = commits.iter().filter(|commit| commit.stages.contains_key(&stage));
+            let latest = of_stage.max_by_key(|commit| commit.version).or(CommitMetadata::latest(commits));
+            latest.and_then(|commit| commit.stage_time(stage))
+        };
         Self {
             stages: stages.iter().map(starts).collect(),
             times: stages.iter().map(time).collect(),
-            cut: known().map(|mark| mark.cut).max().unwrap_or_default(),
+            cut: commits.iter().map(|commit| commit.version.number).max().unwrap_or_default(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::stores::WorkerStores;
 use crate::config::Settings;
 use crate::error::{Error, TransportError};
 use crate::message::Offset;
-use crate::offsets::{CommitMetadata, CommitNumber};
+use crate::offsets::{CommitMetadata, CommitNumber, CommittedTable, TableMark};
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::mark::StoreIdentity;
@@ -88,14 +88,16 @@ pub(crate) struct PreparedTable {
     pub(crate) full: bool,
     /// Number of the last cut in the store.
     pub(crate) cut: CommitNumber,
+    /// What counts of the table; `None` before the first commit.
+    pub(crate) committed: Option<CommittedTable>,
 }
 
 /// A request to restore the tables of a task.
 pub(crate) struct RestoreRequest {
     pub(crate) partition: i32,
     pub(crate) tables: Vec<(Arc<dyn TableFactory>, i32)>,
-    /// Metadata of the last commit; `None` without a commit, or if it was not written by this app.
-    pub(crate) mark: Option<CommitMetadata>,
+    /// Metadata of the last commits of the task's topics, without those of other programs.
+    pub(crate) commits: Vec<CommitMetadata>,
     pub(crate) reply: oneshot::Sender<Result<Vec<PreparedTable>, Error>>,
 }
 
@@ -231,7 +233,7 @@ impl Recovery {
                 Some(store) => store.mark().map_err(fault)?,
                 None => None,
             };
-            let commit = task.mark.as_ref();
+            let commit = CommittedTable::of(&factory.info().name, &task.commits);
             let facts = super::check::Facts { identity: &identity, held, commit, low, high, changelog: &changelog };
             let source = super::check::check(factory.info(), task.partition, facts)?;
             if source.is_stale && store.is_some() {
@@ -239,7 +241,19 @@ impl Recovery {
             }
             let RestoreStart { from, full, cut, .. } = source;
             let (factory, partitions) = (Arc::clone(factory), *partitions);
-            found.push(CheckedTable { factory, partitions, changelog, store, identity, from, end: high, full, cut });
+            let committed = commit;
+            found.push(CheckedTable {
+                factory,
+                partitions,
+                changelog,
+                store,
+                identity,
+                from,
+                end: high,
+                full,
+                cut,
+                committed,
+            });
         }
         Ok(found)
     }
@@ -250,7 +264,7 @@ impl Recovery {
         found: CheckedTable,
         queue: Option<Box<dyn PartitionQueue>>,
     ) -> Result<PreparedTable, Error> {
-        let CheckedTable { factory, partitions, changelog, store, identity, from, end, full, cut } = found;
+        let CheckedTable { factory, partitions, changelog, store, identity, from, end, full, cut, committed } = found;
         let cx = PartitionCx {
             partition,
             partitions,
@@ -265,8 +279,10 @@ impl Recovery {
             state.begin_whole();
         }
         let topic = self.sink.topic(&changelog.topic)?;
-        let table = TaskTable::new(state, partition, topic, self.stores.writer().clone(), identity, end);
-        Ok(PreparedTable { table, queue, from, end, full, cut })
+        let number = committed.map_or(CommitNumber::default(), |committed| committed.mark.number);
+        let restored = TableMark { end, length: end, number };
+        let table = TaskTable::new(state, partition, topic, self.stores.writer().clone(), identity, restored);
+        Ok(PreparedTable { table, queue, from, end, full, cut, committed })
     }
 }
 

@@ -1,27 +1,31 @@
 //! The restore of a task's tables to the last commit, before the task runs.
 //!
-//! Records of cuts that were never committed are skipped. The next cut writes the committed values of their keys again,
-//! and its number is higher than all numbers seen: a later commit must not make the skipped records valid.
+//! Records of commits that never took effect, and those of a former owner that continued after its loss, are skipped. Before
+//! the task runs, the committed values of their keys are written again, under its own epoch, which is committed then: from
+//! that moment on, everything before counts or has been written again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::{FutureExt, TryFutureExt};
 use tokio::sync::mpsc;
 
-use super::changelog::{ChangelogRecord, ChangelogWriter, CutTag};
+use super::changelog::{ChangelogRecord, ChangelogWriter, RecordTag};
 use super::command::{Command, Drained};
+use super::context::TaskCx;
 use super::partition::TaskPartition;
 use super::partition_task::Task;
 use super::progress::ProgressReporter;
 use super::recovery::{Preparation, PreparedTable, Recovery};
-use super::tables::TaskTables;
+use super::tables::{SealedTable, TaskTables};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::{Offset, RawMessage};
-use crate::offsets::{CommitMetadata, CommitNumber};
+use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, CommittedTable, OwnerEpoch};
 use crate::store::SealedBuilder;
-use crate::transport::{Committed, Group, PartitionQueue, Retries, TopicPartition};
+use crate::transport::{Committed, PartitionQueue, Retries, TopicPartition};
 
 /// Number of records per poll.
 const READ: usize = 512;
@@ -31,14 +35,16 @@ const BATCH: usize = 10_000;
 const BATCH_BYTES: usize = 1 << 20;
 
 impl Task {
-    /// Restores the tables, if there are any. Returns `false` if the partition is revoked meanwhile, or if the restore
-    /// fails.
+    /// Restores the tables, if there are any, and takes the ownership over from the last owner. Returns `false` if the
+    /// partition is revoked meanwhile, or if the restore fails.
     pub(super) async fn restore(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
         let Some(preparation) = self.preparation.take() else { return true };
-        let committed = self.parts.iter().filter_map(TaskPartition::mark).map(|mark| mark.cut).max();
         let recovery = Arc::clone(&self.cx.recovery);
-        let start = FirstMark::of(self);
-        let restoring = restore(&recovery, preparation, committed, start);
+        let takeover = Takeover::of(self);
+        let restoring = async {
+            let (tables, seen) = restore(&recovery, preparation).await?;
+            takeover.run(tables, seen).await
+        };
         tokio::pin!(restoring);
         let restored = loop {
             tokio::select! {
@@ -58,12 +64,10 @@ impl Task {
         };
         self.restoring = None;
         match restored {
-            Ok(Restored { tables, seen }) => {
-                self.cuts = self.cuts.max(seen);
+            Ok(Restored { tables, version, changelog }) => {
+                (self.epoch, self.cuts) = (version.epoch, version.number);
                 self.tables = tables;
-                let (sink, stats) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats));
-                let in_flight = Arc::clone(&self.cx.recovery.in_flight);
-                self.changelog = Some(ChangelogWriter::spawn(sink, stats, in_flight));
+                self.changelog = Some(changelog);
                 true
             }
             Err(error) => {
@@ -76,41 +80,82 @@ impl Task {
     }
 }
 
-/// The first commit of a task, at its start positions, if a partition has no commit of this app yet.
+/// The takeover of a task by its new owner: writes the keys again whose last records do not count, and commits the own epoch.
 ///
-/// It is made before anything is written to a changelog: from then on, a missing commit means that the offsets were
-/// deleted or changed.
-struct FirstMark {
-    offsets: BTreeMap<TopicPartition, (Offset, CommitMetadata)>,
+/// IMPORTANT: in this order. If the epoch were committed first, a crash and a late commit of the former owner together would
+/// lose what it has committed.
+struct Takeover {
+    cx: Arc<TaskCx>,
     parts: Vec<TaskPartition>,
-    group: Arc<dyn Group>,
+    offsets: BTreeMap<TopicPartition, Offset>,
+    /// Metadata of the commit, at the positions of the last one.
+    metadata: CommitMetadata,
+    /// A partition has no commit of this app yet. It is made before anything is written to a changelog: from then on, a
+    /// missing commit means that the offsets were deleted or changed.
+    is_first: bool,
+    generation: OwnerEpoch,
 }
 
-impl FirstMark {
-    /// Returns `None` if every partition has a commit of this app.
-    fn of(task: &Task) -> Option<Self> {
-        let is_marked = task.parts.iter().all(|part| part.mark().is_some());
-        (!is_marked).then(|| Self {
-            offsets: task.offsets(&task.start),
+/// The restored tables of a task.
+struct Restored {
+    tables: Arc<TaskTables>,
+    /// Epoch of this owner, and the highest number in use.
+    version: CommitVersion,
+    changelog: Arc<ChangelogWriter>,
+}
+
+/// Pause between two attempts to write keys to a changelog again.
+const REWRITE_PAUSE: Duration = Duration::from_millis(100);
+
+impl Takeover {
+    fn of(task: &Task) -> Self {
+        Self {
+            cx: Arc::clone(&task.cx),
             parts: task.parts.clone(),
-            group: Arc::clone(&task.cx.group),
-        })
+            offsets: task.offsets(&task.start),
+            metadata: task.metadata(&task.start),
+            is_first: !task.parts.iter().all(|part| part.mark().is_some()),
+            generation: task.generation(),
+        }
+    }
+
+    /// `seen` is the highest epoch and the highest number found in a changelog.
+    async fn run(mut self, tables: Arc<TaskTables>, seen: CommitVersion) -> Result<Restored, Error> {
+        let epoch = self.metadata.version.epoch.max(seen.epoch.above(self.generation));
+        let mut version = CommitVersion { epoch, number: self.metadata.version.number.max(seen.number) };
+        let (sink, stats) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats));
+        let changelog = ChangelogWriter::spawn(sink, stats, Arc::clone(&self.cx.recovery.in_flight), epoch);
+        let rewritten = rewrite(&tables, &changelog).await?;
+        if self.is_first || !rewritten.is_empty() {
+            version.number = version.number.next();
+            self.metadata.version = version;
+            self.metadata.tables = tables.marks(|table| table.restored.number);
+            self.commit().await?;
+            rewritten.into_iter().for_each(SealedTable::committed);
+        }
+        Ok(Restored { tables, version, changelog })
     }
 
     /// Retries until the commit succeeds. A rebalance that revokes the partition ends the task, and this future with
     /// it; after any other rebalance, the next attempt succeeds.
-    async fn commit(self, tables: &TaskTables) -> Result<(), Error> {
-        let logs = tables.logs();
-        let committed = |(partition, (offset, mark)): (TopicPartition, (Offset, CommitMetadata))| {
-            let metadata = CommitMetadata { logs: logs.clone(), ..mark }.to_text();
-            (partition, Committed { offset, metadata })
-        };
-        let offsets: BTreeMap<_, _> = self.offsets.into_iter().map(committed).collect();
+    async fn commit(&self) -> Result<(), Error> {
+        let metadata = self.metadata.to_text();
+        let committed = |offset: &Offset| Committed { offset: *offset, metadata: metadata.clone() };
+        let offsets: BTreeMap<_, _> = self.offsets.iter().map(|(of, offset)| (of.clone(), committed(offset))).collect();
         let retried = |error: TransportError| match error.kind {
             TransportErrorKind::Fatal => error,
             _ => TransportError { kind: TransportErrorKind::Retriable, ..error },
         };
-        let attempt = || self.group.commit(offsets.clone()).map_err(retried).boxed();
+        // Every topic has to accept it: a topic without a commit would be read from its beginning.
+        let attempt = || {
+            let attempt = async {
+                match self.cx.group.commit(offsets.clone()).await?.into_values().next() {
+                    Some(refused) => Err(refused),
+                    None => Ok(()),
+                }
+            };
+            attempt.map_err(retried).boxed()
+        };
         // Not a warning: a rebalance is no fault.
         let mut retries = Retries::new(|text| tracing::info!("{text}"));
         retries.run("the broker to accept the first commit", attempt).await?;
@@ -123,34 +168,35 @@ impl FirstMark {
     }
 }
 
-/// The restored tables of a task.
-struct Restored {
-    tables: Arc<TaskTables>,
-    /// Highest cut number found in a changelog.
-    seen: CommitNumber,
+/// Writes the keys to the changelogs again that a restore has found changed without effect. They carry the committed number,
+/// since they are the committed values. Returns the sealed changes once they are acknowledged.
+async fn rewrite(tables: &TaskTables, changelog: &ChangelogWriter) -> Result<Vec<SealedTable>, Error> {
+    loop {
+        let sealed = tables.seal(changelog, |table| table.restored.number)?;
+        let arrived = join_all(sealed.iter().map(|table| table.delivery.all())).await;
+        let Some(error) = arrived.into_iter().find_map(Result::err) else {
+            sealed.iter().try_for_each(SealedTable::arrived)?;
+            return Ok(sealed);
+        };
+        tracing::warn!("committed values could not be written to a changelog again, trying again: {error}");
+        tables.unseal();
+        tokio::time::sleep(REWRITE_PAUSE).await;
+    }
 }
 
-async fn restore(
-    recovery: &Recovery,
-    preparation: Preparation,
-    committed: Option<CommitNumber>,
-    first: Option<FirstMark>,
-) -> Result<Restored, Error> {
+/// Restores the tables. Returns them with the highest epoch and the highest number found in a changelog.
+async fn restore(recovery: &Recovery, preparation: Preparation) -> Result<(Arc<TaskTables>, CommitVersion), Error> {
     let lost = || Error::Misuse("the tables could not be prepared; see the log for the reason".to_owned());
     let prepared = preparation.await.map_err(|_| lost())?;
-    let mut seen = committed.unwrap_or_default();
+    let mut seen = CommitVersion::default();
     let mut tables = Vec::new();
     for prepared in prepared? {
-        let (restored, highest) = TableRestore::new(recovery, prepared, committed).run().await?;
-        seen = seen.max(highest);
+        let (restored, highest) = TableRestore::new(recovery, prepared).run().await?;
+        seen = CommitVersion { epoch: seen.epoch.max(highest.epoch), number: seen.number.max(highest.number) };
         recovery.published.publish(&restored);
         tables.push(restored);
     }
-    let tables = TaskTables::new(tables);
-    if let Some(first) = first {
-        first.commit(&tables).await?;
-    }
-    Ok(Restored { tables, seen })
+    Ok((TaskTables::new(tables), seen))
 }
 
 /// The restore of one table.
@@ -159,7 +205,6 @@ struct TableRestore<'a> {
     prepared: PreparedTable,
     /// The layout of the table's windows.
     layout: Option<String>,
-    committed: Option<CommitNumber>,
     batch: SealedBuilder,
     /// Next offset to read.
     position: Offset,
@@ -167,7 +212,8 @@ struct TableRestore<'a> {
     skipped_at: Option<Offset>,
     /// Keys with skipped records, each with whether the key had no value before the first of them.
     skipped: BTreeMap<Vec<u8>, bool>,
-    highest: CommitNumber,
+    /// The highest epoch and the highest number found.
+    highest: CommitVersion,
     records: u64,
     buffer: Vec<u8>,
     fault: Option<Error>,
@@ -175,16 +221,15 @@ struct TableRestore<'a> {
 }
 
 impl<'a> TableRestore<'a> {
-    fn new(recovery: &'a Recovery, prepared: PreparedTable, committed: Option<CommitNumber>) -> Self {
+    fn new(recovery: &'a Recovery, prepared: PreparedTable) -> Self {
         Self {
             recovery,
             layout: prepared.table.state.info().layout(),
-            committed,
             batch: SealedBuilder::default(),
             position: prepared.from,
             skipped_at: None,
             skipped: BTreeMap::new(),
-            highest: prepared.cut,
+            highest: CommitVersion { number: prepared.cut, ..CommitVersion::default() },
             records: 0,
             buffer: Vec::new(),
             fault: None,
@@ -193,7 +238,7 @@ impl<'a> TableRestore<'a> {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<(crate::stage::tables::TaskTable, CommitNumber), Error> {
+    pub(super) async fn run(mut self) -> Result<(crate::stage::tables::TaskTable, CommitVersion), Error> {
         let (from, end, full) = (self.prepared.from, self.prepared.end, self.prepared.full);
         let table = &self.prepared.table;
         let mut progress =
@@ -279,19 +324,23 @@ impl<'a> TableRestore<'a> {
         let table = &self.prepared.table;
         let record = ChangelogRecord::read(table, self.layout.as_deref(), message, buffer)?;
         self.records += 1;
-        if let Some(CutTag { number, is_new }) = record.cut {
-            self.highest = self.highest.max(number);
-            let Some(committed) = self.committed else { return Err(self.uncommitted(number)) };
-            if number > committed {
+        let RecordTag { version, is_new } = record.tag;
+        self.highest.epoch = self.highest.epoch.max(version.epoch);
+        self.highest.number = self.highest.number.max(version.number);
+        match self.prepared.committed {
+            None if version > CommitVersion::default() => return Err(self.uncommitted(version.number)),
+            Some(committed) if !committed.covers(message.offset, version) => {
                 self.skipped_at.get_or_insert(message.offset);
                 // Keep the flag of the first one, which was written after the committed value. Later ones may have been
-                // written after the first.
-                self.skipped.entry(record.key.to_vec()).or_insert(is_new);
+                // written after the first. Other owners' last commit may have been another one: a former owner's commit
+                // can be carried out after theirs.
+                let had_none = is_new || version.epoch != committed.epoch;
+                self.skipped.entry(record.key.to_vec()).or_insert(had_none);
                 self.position = message.offset.next();
                 return Ok(());
             }
-            // This record is committed, so it supersedes the uncommitted records before it.
-            self.skipped.remove(record.key);
+            // This record counts, so it supersedes the uncommitted records before it.
+            _ => drop(self.skipped.remove(record.key)),
         }
         let key = |out: &mut Vec<u8>| {
             out.extend_from_slice(record.key);
@@ -308,13 +357,13 @@ impl<'a> TableRestore<'a> {
         Ok(())
     }
 
-    fn uncommitted(&self, cut: CommitNumber) -> Error {
+    fn uncommitted(&self, number: CommitNumber) -> Error {
         let table = &self.prepared.table;
         Error::State {
             table: table.state.info().name.to_string(),
             partition: table.partition,
             why: format!(
-                "its changelog `{}` holds cut {cut}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `reset --topics` to start over",
+                "its changelog `{}` holds commit {number}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `reset --topics` to start over",
                 table.state.info().changelog
             ),
         }
@@ -332,7 +381,10 @@ impl<'a> TableRestore<'a> {
             return;
         }
         let next = self.skipped_at.unwrap_or(self.position);
-        let mark = table.identity.mark(next, self.committed.unwrap_or_default());
+        let version =
+            |committed: CommittedTable| CommitVersion { epoch: committed.epoch, number: committed.mark.number };
+        let version = self.prepared.committed.map(version).unwrap_or_default();
+        let mark = table.identity.mark(next, version);
         table.state.apply(Arc::new(batch), mark, &table.writer);
     }
 }

@@ -9,7 +9,7 @@ use super::positions::Positions;
 use super::run::TaskRun;
 use crate::error::Error;
 use crate::message::Offset;
-use crate::offsets::CommitMetadata;
+use crate::offsets::{CommitMetadata, CommitVersion, NameHash, StageMark};
 use crate::transport::{Delivery, TopicPartition};
 
 impl Task {
@@ -40,15 +40,15 @@ impl Task {
         self.cuts = self.cuts.next();
         let positions = Positions { cut: self.cuts, ..positions };
         let sealed = match &self.changelog {
-            Some(changelog) => self.tables.seal(self.cuts, changelog)?,
+            Some(changelog) => self.tables.seal(changelog, |_| self.cuts)?,
             None => Vec::new(),
         };
-        let offsets = self.offsets(&positions);
+        let (offsets, metadata) = (self.offsets(&positions), self.metadata(&positions));
         self.pending = Some(positions);
         let records = sealed.iter().map(|table| Arc::clone(&table.delivery));
         let deliveries = self.carried.iter().cloned().chain(sent).chain(records).collect();
         let (tables, changelog) = (Arc::clone(&self.tables), self.changelog.clone());
-        Ok(Some(Cut { offsets, deliveries, sealed, tables, _changelog: changelog }))
+        Ok(Some(Cut { offsets, metadata, deliveries, sealed, tables, _changelog: changelog }))
     }
 
     pub(super) fn positions(&self, run: &TaskRun) -> Positions {
@@ -57,30 +57,34 @@ impl Task {
         Positions { stages, times, cut: self.cuts }
     }
 
-    /// Returns the lowest offset of each partition's stages. The metadata contains the stages that are ahead of it.
-    pub(super) fn offsets(&self, positions: &Positions) -> BTreeMap<TopicPartition, (Offset, CommitMetadata)> {
-        let time = positions.times.iter().copied().flatten().max();
-        let times: BTreeMap<_, _> = self
-            .stages
-            .iter()
-            .zip(&positions.times)
-            .filter(|(_, own)| **own != time)
-            .map(|(stage, own)| (stage.name.to_string(), *own))
-            .collect();
+    /// Returns the offsets to commit, the lowest of each partition's stages.
+    pub(super) fn offsets(&self, positions: &Positions) -> BTreeMap<TopicPartition, Offset> {
         let mut offsets = BTreeMap::new();
-        for (index, reader) in self.readers.iter().enumerate() {
-            let readers =
-                self.stages.iter().zip(&self.inputs).zip(&positions.stages).filter_map(|((stage, inputs), at)| {
-                    let slot = inputs.iter().position(|&input| input == index)?;
-                    at.get(slot).map(|&offset| (&stage.name, offset))
-                });
-            let readers: Vec<_> = readers.collect();
-            let Some(lowest) = readers.iter().map(|&(_, offset)| offset).min() else { continue };
-            let ahead = readers.into_iter().filter(|&(_, offset)| offset > lowest);
-            let ahead = ahead.map(|(name, offset)| (name.to_string(), offset)).collect();
-            let mark = CommitMetadata { time, times: times.clone(), ahead, ..CommitMetadata::new(positions.cut) };
-            offsets.insert(reader.partition().clone(), (lowest, mark));
+        for (inputs, at) in self.inputs.iter().zip(&positions.stages) {
+            for (reader, offset) in inputs.iter().filter_map(|input| self.readers.get(*input)).zip(at) {
+                let lowest = offsets.entry(reader.partition().clone()).or_insert(*offset);
+                *lowest = (*offset).min(*lowest);
+            }
         }
         offsets
+    }
+
+    /// Returns the metadata of a commit at these positions, except those of the tables.
+    pub(super) fn metadata(&self, positions: &Positions) -> CommitMetadata {
+        let mut stages = BTreeMap::new();
+        for (((stage, inputs), at), time) in
+            self.stages.iter().zip(&self.inputs).zip(&positions.stages).zip(&positions.times)
+        {
+            let readers = inputs.iter().filter_map(|input| self.readers.get(*input));
+            let offsets = readers.zip(at).map(|(reader, at)| (NameHash::of(&reader.partition().topic), *at)).collect();
+            stages.insert(NameHash::of(&stage.name), StageMark { time: *time, offsets });
+        }
+        CommitMetadata {
+            version: CommitVersion { epoch: self.epoch, number: positions.cut },
+            plan: self.cx.plan_fingerprint,
+            time: positions.times.iter().copied().flatten().max(),
+            stages,
+            tables: BTreeMap::new(),
+        }
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::changelog::ChangelogWriter;
 use crate::error::Error;
-use crate::message::Offset;
-use crate::offsets::CommitNumber;
+use crate::offsets::{CommitNumber, CommitVersion, NameHash, TableMark};
 use crate::stage::tables::TaskTable;
 use crate::store::Sealed;
 use crate::table_state::AnyTablePartition;
@@ -23,7 +22,7 @@ pub(crate) struct SealedTable {
     table: Arc<TaskTable>,
     sealed: Arc<Sealed>,
     pub(crate) delivery: Arc<Delivery>,
-    cut: CommitNumber,
+    version: CommitVersion,
 }
 
 impl TaskTables {
@@ -64,11 +63,15 @@ impl TaskTables {
         self.states().for_each(|state| state.trim());
     }
 
-    /// Seals every table with changes, and starts sending the changes to the changelogs.
+    /// Seals every table with changes, and starts sending the changes to the changelogs, under a number for each table.
     ///
     /// # Errors
     /// Fails if a codec cannot encode a value; then nothing is sealed.
-    pub(crate) fn seal(&self, cut: CommitNumber, changelog: &ChangelogWriter) -> Result<Vec<SealedTable>, Error> {
+    pub(crate) fn seal(
+        &self,
+        changelog: &ChangelogWriter,
+        number: impl Fn(&TaskTable) -> CommitNumber,
+    ) -> Result<Vec<SealedTable>, Error> {
         let mut sealed = Vec::new();
         for table in self.tables.values() {
             match table.state.seal() {
@@ -81,16 +84,23 @@ impl TaskTables {
             }
         }
         let begin = |(table, sealed): (&Arc<TaskTable>, Arc<Sealed>)| {
+            let number = number(table);
+            let version = CommitVersion { epoch: changelog.epoch(), number };
             let topic = Arc::clone(&table.topic);
-            let delivery = changelog.begin(table.state.info(), topic, table.partition, cut, Arc::clone(&sealed));
-            SealedTable { table: Arc::clone(table), sealed, delivery, cut }
+            let delivery = changelog.begin(table.state.info(), topic, table.partition, number, Arc::clone(&sealed));
+            SealedTable { table: Arc::clone(table), sealed, delivery, version }
         };
         Ok(sealed.into_iter().map(begin).collect())
     }
 
-    /// Returns the end of each changelog, for the metadata of a commit.
-    pub(crate) fn logs(&self) -> BTreeMap<String, Offset> {
-        self.tables.iter().map(|(name, table)| (name.to_string(), table.changelog_end())).collect()
+    /// Returns the marks of the tables for the metadata of a commit, with a number for each table.
+    pub(crate) fn marks(&self, number: impl Fn(&TaskTable) -> CommitNumber) -> BTreeMap<NameHash, TableMark> {
+        let mark = |table: &TaskTable| TableMark {
+            end: table.restored.end,
+            length: table.changelog_end(),
+            number: number(table),
+        };
+        self.tables.iter().map(|(name, table)| (NameHash::of(name), mark(table))).collect()
     }
 
     /// Makes the next cut cover the sealed changes again, because their commit is unconfirmed.
@@ -133,14 +143,14 @@ impl SealedTable {
 
     /// Passes the sealed changes to the store, after a successful commit.
     pub(crate) fn committed(self) {
-        let mark = self.table.identity.mark(self.table.changelog_end(), self.cut);
+        let mark = self.table.identity.mark(self.table.changelog_end(), self.version);
         self.table.state.committed(self.sealed, mark, &self.table.writer);
     }
 }
 
 impl std::fmt::Debug for SealedTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SealedTable({}, cut {})", self.table.state.info().name, self.cut)
+        write!(f, "SealedTable({}, number {})", self.table.state.info().name, self.version.number)
     }
 }
 

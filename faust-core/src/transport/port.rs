@@ -126,6 +126,8 @@ pub struct Assigned {
     pub partition: TopicPartition,
     /// Last committed offset and metadata of the partition, if any.
     pub committed: Option<Committed>,
+    /// Generation of the group in which the partition was assigned.
+    pub generation: u64,
     /// First offset that the queue yields: the committed one, or the one that the subscription selects for the topic.
     pub start: Offset,
     /// Queue of its messages.
@@ -176,8 +178,15 @@ pub trait PartitionQueue: Sealed + Send {
 
 /// A membership in a consumer group.
 pub trait Group: Sealed + Send + Sync {
-    /// Commits all these offsets in one request and waits for the response.
-    fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>>;
+    /// Commits all these offsets in one request and waits for the response. Returns the partitions whose offsets the broker
+    /// has refused, with the reason.
+    ///
+    /// # Errors
+    /// Returns an error if no offset was accepted, or if it is unknown which.
+    fn commit(
+        &self,
+        offsets: BTreeMap<TopicPartition, Committed>,
+    ) -> BoxFuture<'_, Result<RefusedOffsets, TransportError>>;
 
     /// Gives up the partitions (through [`GroupListener::revoked`]) and leaves the group.
     fn leave(&self) -> BoxFuture<'_, ()>;
@@ -185,6 +194,9 @@ pub trait Group: Sealed + Send + Sync {
     /// Drops out as a crashed process would, without a revocation: another member takes over after the session timeout.
     fn abandon(&self);
 }
+
+/// The partitions whose offsets were not committed, with the reason.
+pub type RefusedOffsets = BTreeMap<TopicPartition, TransportError>;
 
 /// A producer.
 pub trait Sink: Sealed + Send + Sync {

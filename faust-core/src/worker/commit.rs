@@ -60,26 +60,36 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Ve
         }
     }
     let committed = request(offsets, &**group, stats).await;
-    if committed.is_some() {
-        good.into_iter().for_each(Cut::committed);
-    }
+    // A cut is confirmed if one of its topics has accepted it: a restore takes the positions in all topics from it.
+    let mut confirmed = good.into_iter().map(|cut| {
+        let is_confirmed = cut.is_confirmed_by(&committed);
+        if is_confirmed {
+            cut.committed();
+        }
+        is_confirmed
+    });
     let resolutions = arrived.into_iter().map(|arrived| match arrived {
         Err(error) => Resolution::Undelivered(error),
-        Ok(()) if committed.is_some() => Resolution::Committed,
+        Ok(()) if confirmed.next() == Some(true) => Resolution::Committed,
         Ok(()) => Resolution::Unconfirmed,
     });
-    (committed.clone().unwrap_or_default(), resolutions.collect())
+    let resolutions = resolutions.collect();
+    (committed, resolutions)
 }
 
-/// Commits all offsets in one request. Returns `None` if the commit failed.
-async fn request(offsets: CommittedOffsets, group: &dyn Group, stats: &Stats) -> Option<CommittedOffsets> {
+/// Commits all offsets in one request. Returns those that the broker has accepted.
+async fn request(mut offsets: CommittedOffsets, group: &dyn Group, stats: &Stats) -> CommittedOffsets {
     if offsets.is_empty() {
-        return Some(offsets);
+        return offsets;
     }
     match group.commit(offsets.clone()).await {
-        Ok(()) => {
+        Ok(refused) => {
             stats.committed();
-            Some(offsets)
+            for (partition, error) in refused {
+                tracing::warn!("the offset of {partition} was not committed; the next commit covers it: {error}");
+                offsets.remove(&partition);
+            }
+            offsets
         }
         Err(error) => {
             match error.kind {
@@ -88,7 +98,7 @@ async fn request(offsets: CommittedOffsets, group: &dyn Group, stats: &Stats) ->
                 }
                 _ => tracing::warn!("the commit failed; the next one covers it: {error}"),
             }
-            None
+            CommittedOffsets::new()
         }
     }
 }

@@ -284,8 +284,8 @@ impl Control {
             })
             .collect();
         let (reply, preparation) = oneshot::channel();
-        let mark = parts.iter().filter_map(TaskPartition::mark).max_by_key(|mark| mark.cut);
-        (!tables.is_empty()).then_some((RestoreRequest { partition, tables, mark, reply }, preparation))
+        let commits = parts.iter().filter_map(TaskPartition::mark).collect();
+        (!tables.is_empty()).then_some((RestoreRequest { partition, tables, commits, reply }, preparation))
     }
 
     fn look_at_topics(&mut self) {

@@ -1,7 +1,9 @@
 //! The handle of a running worker.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch as channel};
 
 use super::control::Control;
@@ -11,7 +13,7 @@ use super::shared::{Phase, WorkerState};
 use super::status::{Description, Status};
 use super::view::{TableView, WindowedView};
 use crate::config::{OffsetReset, Settings};
-use crate::error::Error;
+use crate::error::{Error, panic_text};
 use crate::local::{Connection, WorkerDir};
 use crate::plan::{Plan, ensure_topics};
 use crate::stage::dead_letter;
@@ -91,9 +93,10 @@ impl Worker {
             clock: transport.clock(),
             recovery: Arc::clone(&recovery),
             group: Arc::clone(&group),
+            plan_fingerprint: plan.fingerprint(),
         };
         let control = Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options);
-        let running = tokio::spawn(control.run(receiver, failures, home));
+        let running = tokio::spawn(supervised(control.run(receiver, failures, home), Arc::clone(&shared)));
         Ok(Self { shared, plan, outbox, description, lifeline: Mutex::new(Some((group, running))), failed, recovery })
     }
 
@@ -228,6 +231,14 @@ impl Drop for Worker {
 
 /// Topics that the app itself forwards to are read from their start: what an earlier stage has written and committed
 /// would be lost otherwise.
+/// Runs the control loop. Its panic ends the worker with an error.
+async fn supervised(control: impl Future<Output = ()>, shared: Arc<WorkerState>) {
+    if let Err(panic) = AssertUnwindSafe(control).catch_unwind().await {
+        shared.fail(Error::Panicked { place: "the worker".to_owned(), message: panic_text(&*panic) });
+        shared.advance(Phase::Done);
+    }
+}
+
 fn subscription(plan: &Plan, settings: &Settings) -> Subscription {
     let topics = plan.subscribed();
     let reset = |topic: &str| match plan.forwards_to(topic) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use faust::testing::committed_position;
 use faust::transport::{Admin, Committed, NewTopic, TopicPartition, TransportError};
 use faust::{App, Offset};
 use tempfile::TempDir;
@@ -301,7 +302,8 @@ impl Scenario {
         for link in &self.links {
             for place in partitions(&link.from) {
                 let Some(committed) = committed.get(&place) else { continue };
-                let lead = lead(committed, link.stage);
+                let position = committed_position(&committed.metadata, &place.topic, link.stage);
+                let lead = position.filter(|position| *position > committed.offset);
                 self.saw_a_lead |= lead.is_some();
                 let done = lead.unwrap_or(committed.offset);
                 for &(offset, n) in self.ledger.numbers(&place) {
@@ -373,12 +375,6 @@ impl Scenario {
         let topics = vec![self.input.clone()];
         wait_for("a broker response", LONG, async || self.admin.topics(Some(topics.clone())).await.is_ok()).await;
     }
-}
-
-/// Returns the position of a stage if it is ahead of the committed offset.
-fn lead(committed: &Committed, stage: &str) -> Option<Offset> {
-    let mark: serde_json::Value = serde_json::from_str(&committed.metadata).ok()?;
-    mark.get("ahead")?.get(stage)?.as_i64().map(Offset)
 }
 
 async fn declare(admin: &dyn Admin, topics: &[String]) {

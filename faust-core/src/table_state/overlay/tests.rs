@@ -184,7 +184,7 @@ impl World {
         let mut entries = BTreeMap::new();
         let committed = &self.committed;
         let sealed = self.overlay.seal(|DirtyKey { key, held, is_new }| {
-            assert_eq!(is_new, !committed.contains_key(&key[0]), "whether key {} is new", key[0]);
+            assert!(is_new || committed.contains_key(&key[0]), "key {} had a value", key[0]);
             assert_eq!(entries.insert(key[0], value(held)), None, "key {} is sealed twice", key[0]);
             Ok::<_, std::convert::Infallible>(4)
         });

@@ -1,10 +1,10 @@
 //! Consistent combinations of store, changelog and commit, and the errors for inconsistent ones.
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::declare::{TableDecl, WindowDecl};
+use crate::offsets::{OwnerEpoch, TableMark};
 use crate::table_state::TableSpec;
 use crate::task::check::*;
 use crate::time::{Clock, Timestamp};
@@ -25,20 +25,19 @@ fn mark(change: impl FnOnce(&mut StoreCheckpoint)) -> Option<Vec<u8>> {
         topic_id: "id-1".to_owned(),
         next: Offset(50),
         cut: CommitNumber(7),
+        epoch: OwnerEpoch(2),
         time: Timestamp(NOW.0 - 1000),
     };
     change(&mut mark);
     Some(serde_json::to_vec(&mark).unwrap())
 }
 
-fn commit(cut: u64, log: i64) -> CommitMetadata {
-    CommitMetadata {
-        logs: BTreeMap::from([("counts".to_owned(), Offset(log))]),
-        ..CommitMetadata::new(CommitNumber(cut))
-    }
+fn commit(number: u64, length: i64) -> CommittedTable {
+    let mark = TableMark { end: Offset(60), length: Offset(length), number: CommitNumber(number) };
+    CommittedTable { epoch: OwnerEpoch(2), mark }
 }
 
-fn look(held: Option<Vec<u8>>, commit: Option<&CommitMetadata>, low: i64, high: i64) -> Result<RestoreStart, String> {
+fn look(held: Option<Vec<u8>>, commit: Option<CommittedTable>, low: i64, high: i64) -> Result<RestoreStart, String> {
     let info = TableSpec::<i64>::new::<String>(&TableDecl::new(), "counts", "count", "shop").unwrap().info;
     let changelog = TopicPartition::new("shop-counts-changelog", 3);
     let identity = identity();
@@ -55,13 +54,13 @@ fn source(from: i64, full: bool, cut: u64) -> RestoreStart {
 fn a_consistent_table_is_restored_from_its_checkpoint() {
     let commit = commit(9, 80);
     assert_eq!(look(None, None, 0, 0), Ok(source(0, true, 0)), "everything is new");
-    assert_eq!(look(None, Some(&commit), 0, 80), Ok(source(0, true, 0)), "there is no store");
-    let new = CommitMetadata::new(CommitNumber(0));
-    assert_eq!(look(None, Some(&new), 80, 80), Ok(source(80, true, 0)), "emptied and not written to since");
-    assert_eq!(look(mark(|_| ()), Some(&commit), 0, 80), Ok(source(50, false, 7)), "the store lags");
+    assert_eq!(look(None, Some(commit), 0, 80), Ok(source(0, true, 0)), "there is no store");
+    let new = CommittedTable::default();
+    assert_eq!(look(None, Some(new), 80, 80), Ok(source(80, true, 0)), "emptied and not written to since");
+    assert_eq!(look(mark(|_| ()), Some(commit), 0, 80), Ok(source(50, false, 7)), "the store lags");
     let caught_up = mark(|mark| (mark.next, mark.cut) = (Offset(80), CommitNumber(9)));
-    assert_eq!(look(caught_up, Some(&commit), 0, 80), Ok(source(80, false, 9)));
-    assert_eq!(look(mark(|_| ()), Some(&commit), 50, 80), Ok(source(50, false, 7)), "the store has the rest");
+    assert_eq!(look(caught_up, Some(commit), 0, 80), Ok(source(80, false, 9)));
+    assert_eq!(look(mark(|_| ()), Some(commit), 50, 80), Ok(source(50, false, 7)), "the store has the rest");
 }
 
 /// Earlier releases wrote the modules of types, and the time for which windows are kept.
@@ -79,7 +78,7 @@ fn a_store_fits_if_its_bytes_mean_the_same() {
         let held = mark(|mark| mark.kind = kind.to_owned());
         let commit = commit(9, 80);
         let (low, high) = (Offset(0), Offset(80));
-        let facts = Facts { identity: &identity, held, commit: Some(&commit), low, high, changelog: &changelog };
+        let facts = Facts { identity: &identity, held, commit: Some(commit), low, high, changelog: &changelog };
         check(&info, 3, facts).map_err(|error| error.to_string())
     };
     for kind in [
@@ -106,8 +105,27 @@ fn a_store_fits_if_its_bytes_mean_the_same() {
 fn a_store_that_may_have_missed_removals_is_stale() {
     let commit = commit(9, 80);
     let old = mark(|mark| mark.time = Timestamp(NOW.0 - millis(STALE_AFTER) - 1));
-    assert_eq!(look(old.clone(), Some(&commit), 0, 80), Ok(RestoreStart { is_stale: true, ..source(0, true, 7) }));
-    assert_eq!(look(old, Some(&self::commit(9, 50)), 0, 50), Ok(source(50, false, 7)), "it has missed nothing");
+    assert_eq!(look(old.clone(), Some(commit), 0, 80), Ok(RestoreStart { is_stale: true, ..source(0, true, 7) }));
+    assert_eq!(look(old, Some(self::commit(9, 50)), 0, 50), Ok(source(50, false, 7)), "it has missed nothing");
+}
+
+/// A commit of a former owner, or one that a slow broker carries out late, takes the group back.
+#[test]
+fn a_store_with_changes_that_do_not_count_is_restored_anew() {
+    let anew = |cut| Ok(RestoreStart { is_stale: true, ..source(0, true, cut) });
+    let held = |epoch, cut, next| {
+        mark(|mark| (mark.epoch, mark.cut, mark.next) = (OwnerEpoch(epoch), CommitNumber(cut), Offset(next)))
+    };
+    // The last commit is number 9 of epoch 2, whose owner found the changelog up to offset 60.
+    for (epoch, cut, next, expected) in [
+        (2, 9, 80, Ok(source(80, false, 9))),
+        (2, 10, 70, anew(10)),
+        (3, 1, 70, anew(1)),
+        (1, 99, 60, Ok(source(60, false, 99))),
+        (1, 1, 61, anew(1)),
+    ] {
+        assert_eq!(look(held(epoch, cut, next), Some(commit(9, 80)), 0, 80), expected, "{epoch} {cut} {next}");
+    }
 }
 
 #[test]
@@ -115,25 +133,31 @@ fn an_inconsistency_is_reported_with_its_fix() {
     let good = commit(9, 80);
     let old = mark(|mark| mark.time = Timestamp(NOW.0 - millis(STALE_AFTER) - 1));
     let cases = [
-        (None, Some(&good), 80, 80, "begins at offset 80: records before it were deleted"),
-        (old, Some(&good), 10, 80, "too old to catch up"),
-        (None, Some(&good), 0, 79, "covers its changelog shop-counts-changelog[3] up to offset 80, but it ends at 79"),
-        (None, Some(&good), 10, 80, "begins at offset 10: records before it were deleted"),
-        (mark(|mark| mark.topic_id = "id-0".to_owned()), Some(&good), 0, 80, "deleted and created again"),
+        (None, Some(good), 80, 80, "begins at offset 80: records before it were deleted"),
+        (old, Some(good), 10, 80, "too old to catch up"),
+        (None, Some(good), 0, 79, "covers its changelog shop-counts-changelog[3] up to offset 80, but it ends at 79"),
+        (None, Some(good), 10, 80, "begins at offset 10: records before it were deleted"),
+        (mark(|mark| mark.topic_id = "id-0".to_owned()), Some(good), 0, 80, "deleted and created again"),
         (
             mark(|mark| mark.next = Offset(90)),
-            Some(&good),
+            Some(good),
             0,
             80,
             "up to offset 90, but that ends at 80: it was truncated",
         ),
-        (mark(|mark| mark.cut = CommitNumber(10)), Some(&good), 0, 80, "holds cut 10, but the last commit is cut 9"),
-        (mark(|_| ()), None, 0, 80, "holds cut 7, but there is no commit of this app"),
-        (mark(|_| ()), Some(&good), 60, 80, "up to offset 50, but that begins at 60"),
-        (mark(|mark| mark.group = "stock".to_owned()), Some(&good), 0, 80, "written by the app `stock`"),
-        (mark(|mark| mark.kind = "u8".to_owned()), Some(&good), 0, 80, "its store holds u8, but the program expects"),
-        (mark(|mark| mark.v = 9), Some(&good), 0, 80, "has format version 9"),
-        (Some(b"{".to_vec()), Some(&good), 0, 80, "a checkpoint that cannot be read"),
+        (
+            mark(|mark| mark.cut = CommitNumber(10)),
+            Some(good),
+            10,
+            80,
+            "holds commit 10 of epoch 2, but the last commit is 9",
+        ),
+        (mark(|_| ()), None, 0, 80, "holds commit 7, but there is no commit of this app"),
+        (mark(|_| ()), Some(good), 60, 80, "up to offset 50, but that begins at 60"),
+        (mark(|mark| mark.group = "stock".to_owned()), Some(good), 0, 80, "written by the app `stock`"),
+        (mark(|mark| mark.kind = "u8".to_owned()), Some(good), 0, 80, "its store holds u8, but the program expects"),
+        (mark(|mark| mark.v = 9), Some(good), 0, 80, "has format version 9"),
+        (Some(b"{".to_vec()), Some(good), 0, 80, "a checkpoint that cannot be read"),
     ];
     for (held, commit, low, high, expected) in cases {
         let told = look(held, commit, low, high).unwrap_err();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
@@ -20,11 +20,11 @@ use tracing::{debug, error, warn};
 use super::config::KafkaConfig;
 use super::connection::ConnectionWatch;
 use super::errors::{failed, refused, unusable};
-use super::native::GroupConsumer;
+use super::native::{self, GroupConsumer, PartitionAnswer};
 use super::rebalance::GroupContext;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::outage::Outage;
-use crate::transport::port::{Committed, Group, GroupListener, Subscription, TopicPartition};
+use crate::transport::port::{Committed, Group, GroupListener, RefusedOffsets, Subscription, TopicPartition};
 
 /// Maximum duration of one poll, and so the maximum delay of a request to leave.
 const POLL: Duration = Duration::from_millis(100);
@@ -116,22 +116,27 @@ impl Drop for KafkaGroup {
 impl crate::transport::port::Sealed for KafkaGroup {}
 
 impl Group for KafkaGroup {
-    fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>> {
+    fn commit(
+        &self,
+        offsets: BTreeMap<TopicPartition, Committed>,
+    ) -> BoxFuture<'_, Result<RefusedOffsets, TransportError>> {
         let what = format!("commit of group `{}`", self.name);
-        let member = self.member.upgrade();
+        let (member, within) = (self.member.upgrade(), self.request_timeout);
         async move {
             let Some(member) = member else {
                 let why = "the consumer has left the group".to_owned();
                 return Err(TransportError { what, why, kind: TransportErrorKind::Rebalanced });
             };
             if offsets.is_empty() {
-                return Ok(());
+                return Ok(RefusedOffsets::new());
             }
-            let commit = tokio::task::spawn_blocking(move || commit(member.consumer(), &offsets));
-            match tokio::time::timeout(self.request_timeout, commit).await {
-                Ok(Ok(committed)) => committed.map_err(|error| failed(what, &error)),
+            let of_commit = what.clone();
+            let commit = move || commit(member.consumer(), &offsets, &of_commit, within);
+            let commit = tokio::task::spawn_blocking(commit);
+            match tokio::time::timeout(within, commit).await {
+                Ok(Ok(committed)) => committed,
                 Ok(Err(error)) => Err(TransportError::fatal(what, error)),
-                Err(_) => Err(TransportError::retriable(what, format!("no answer within {:?}", self.request_timeout))),
+                Err(_) => Err(TransportError::retriable(what, format!("no answer within {within:?}"))),
             }
         }
         .boxed()
@@ -159,17 +164,30 @@ impl Group for KafkaGroup {
 fn commit(
     consumer: &BaseConsumer<GroupContext>,
     offsets: &BTreeMap<TopicPartition, Committed>,
-) -> Result<(), KafkaError> {
+    what: &str,
+    within: Duration,
+) -> Result<RefusedOffsets, TransportError> {
     let mut list = TopicPartitionList::new();
     for (partition, committed) in offsets {
         let mut row = list.add_partition(&partition.topic, partition.partition);
-        row.set_offset(rdkafka::Offset::Offset(committed.offset.0))?;
+        let offset = rdkafka::Offset::Offset(committed.offset.0);
+        row.set_offset(offset).map_err(|error| failed(what, &error))?;
         row.set_metadata(&committed.metadata);
     }
-    match consumer.commit(&list, CommitMode::Sync) {
+    let rows = match native::commit(consumer, &list, within) {
+        Ok(rows) => rows,
         // All offsets were committed already.
-        Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
-        committed => committed,
+        Err(RDKafkaErrorCode::NoOffset) => return Ok(RefusedOffsets::new()),
+        Err(code) => return Err(refused(what, code)),
+    };
+    let error = |row: PartitionAnswer| {
+        let partition = TopicPartition::new(row.topic.as_str(), row.partition);
+        (row.error != RDKafkaErrorCode::NoError).then(|| (partition, refused(what, row.error)))
+    };
+    let refused: RefusedOffsets = rows.into_iter().filter_map(error).collect();
+    match refused.len() == offsets.len() {
+        true => Err(refused.into_values().next().expect("no commit is empty")),
+        false => Ok(refused),
     }
 }
 

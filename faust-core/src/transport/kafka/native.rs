@@ -13,10 +13,12 @@ mod partition;
 mod topic;
 mod answers;
 mod handle;
+mod commit;
 mod create;
 mod describe;
 
 pub(super) use self::answers::{PartitionAnswer, answers};
+pub(super) use self::commit::{commit, generation};
 pub(super) use self::create::{TopicRefusal, create_topics};
 pub(super) use self::describe::topic_ids;
 pub(super) use self::member::GroupConsumer;

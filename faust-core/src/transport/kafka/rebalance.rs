@@ -17,7 +17,7 @@ use tracing::{debug, error, warn};
 use super::config::KafkaConfig;
 use super::connection::{self, ConnectionWatch};
 use super::errors::failed;
-use super::native::{GroupConsumer, PartitionReader, ReadState, answers};
+use super::native::{GroupConsumer, PartitionReader, ReadState, answers, generation};
 use super::offsets;
 use super::queue::{KafkaQueue, split};
 use crate::config::OffsetReset;
@@ -92,11 +92,12 @@ impl GroupContext {
             }
             _ => split(&member, &starts, ReadState::Batches, |list| consumer.assign(list)),
         }?;
+        let generation = generation(consumer);
         let assigned = found.into_iter().zip(readers).map(|((partition, committed, start), reader)| {
             let reader = Arc::new(reader);
             self.readers().insert(partition.clone(), Arc::clone(&reader));
             let queue = KafkaQueue::new(partition.clone(), reader, Arc::clone(&member), start);
-            Assigned { partition, committed, start, queue: Box::new(queue) }
+            Assigned { partition, committed, generation, start, queue: Box::new(queue) }
         });
         self.listener.assigned(assigned.collect());
         Ok(())

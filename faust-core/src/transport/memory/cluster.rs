@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use faust_broker::core::{Broker, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::faults::{ClusterFault, FaultProfile, Faults};
 use super::member::Member;
@@ -14,7 +14,7 @@ use crate::error::{TransportError, TransportErrorKind};
 use crate::message::Offset;
 use crate::time::Timestamp;
 use crate::transport::delivery::Delivery;
-use crate::transport::port::{Committed, TopicPartition};
+use crate::transport::port::{Committed, RefusedOffsets, TopicPartition};
 
 /// An in-memory Kafka cluster of one broker. Clones share the same cluster.
 #[derive(Clone)]
@@ -26,8 +26,8 @@ pub(super) struct Inner {
     state: Mutex<State>,
     /// Serializes rebalances: one completes before the next starts.
     pub(super) rebalancing: tokio::sync::Mutex<()>,
-    /// The current handling of commits, watched by the commits that are held.
-    pub(super) commits: watch::Sender<Commits>,
+    /// Wakes the commits that are held, in their order: the receivers of a watch channel would be woken in random order.
+    released: Notify,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     pub(super) timeouts: GroupTimeouts,
 }
@@ -66,6 +66,7 @@ pub(super) struct State {
     /// The generation of each group: the number of its rebalances.
     pub(super) generations: BTreeMap<String, u64>,
     pub(super) faults: Faults,
+    pub(super) commits: Commits,
     /// Wakers of the tasks that wait for messages.
     pub(super) wakers: Vec<Waker>,
     /// Number of operations so far, from which a driver detects that the cluster is idle.
@@ -85,6 +86,7 @@ impl MemoryCluster {
             next_member: 0,
             generations: BTreeMap::new(),
             faults: Faults::seeded(seed),
+            commits: Commits::Answered,
             wakers: Vec::new(),
             activity: 0,
             held: None,
@@ -93,7 +95,7 @@ impl MemoryCluster {
         let inner = Inner {
             state: Mutex::new(state),
             rebalancing: tokio::sync::Mutex::new(()),
-            commits: watch::Sender::new(Commits::Answered),
+            released: Notify::new(),
             clock: Box::new(clock),
             timeouts,
         };
@@ -130,19 +132,36 @@ impl MemoryCluster {
     /// Holds commits until [`release_commits`](Self::release_commits) is called. Only then do they take effect and
     /// complete, unless the worker has crashed or lost the partitions by then.
     pub fn hold_commits(&self) {
-        self.inner.commits.send_replace(Commits::Held);
+        self.state().commits = Commits::Held;
     }
 
     /// Holds the responses to commits until [`release_commits`](Self::release_commits) is called. The commits take
     /// effect at once. Commits held by [`hold_commits`](Self::hold_commits) stay held.
     pub fn hold_commit_answers(&self) {
-        self.inner.commits.send_replace(Commits::Unanswered);
+        self.state().commits = Commits::Unanswered;
     }
 
     /// Releases held commits and responses. Later commits complete at once again.
     pub fn release_commits(&self) {
-        self.state().active();
-        self.inner.commits.send_replace(Commits::Answered);
+        let mut state = self.state();
+        state.active();
+        state.commits = Commits::Answered;
+        drop(state);
+        self.inner.released.notify_waiters();
+    }
+
+    /// Waits until no commits are held.
+    pub(super) async fn commits_released(&self) {
+        loop {
+            let released = self.inner.released.notified();
+            tokio::pin!(released);
+            // IMPORTANT: enable the notification before checking, or a release between the two would be missed.
+            released.as_mut().enable();
+            if self.state().commits == Commits::Answered {
+                return;
+            }
+            released.await;
+        }
     }
 
     /// Returns the cluster's time.
@@ -180,19 +199,22 @@ impl State {
         group: &str,
         mut offsets: BTreeMap<TopicPartition, Committed>,
         now: Timestamp,
-    ) -> Result<(), TransportError> {
+    ) -> Result<RefusedOffsets, TransportError> {
         let what = format!("commit of group `{group}`");
+        let mut all_refused = RefusedOffsets::new();
         let mut answer = Ok(());
         if offsets.len() > 1 && self.faults.occurs(ClusterFault::PartialCommit) {
             let refused = offsets.keys().nth(self.faults.below(offsets.len())).cloned();
             if let Some(refused) = refused {
                 offsets.remove(&refused);
-                answer = Err(TransportError::retriable(&*what, format!("{refused} was refused")));
+                let error = TransportError::retriable(&*what, "the coordinator is loading");
+                all_refused.insert(refused, error);
             }
         }
         if self.faults.occurs(ClusterFault::LostCommitAnswer) {
             answer = Err(TransportError::retriable(&*what, "no answer"));
         }
+        let partitions: Vec<_> = offsets.keys().cloned().collect();
         let offsets = offsets.into_iter().map(|(partition, committed)| OffsetToCommit {
             topic: partition.topic.to_string(),
             partition: partition.partition,
@@ -208,8 +230,12 @@ impl State {
             now.0,
         );
         let results = results.map_err(|code| refused(&what, code))?;
-        results.into_iter().collect::<Result<Vec<_>, _>>().map_err(|code| refused(&what, code))?;
-        answer
+        for (partition, result) in partitions.into_iter().zip(results) {
+            if let Err(code) = result {
+                all_refused.insert(partition, refused(&what, code));
+            }
+        }
+        answer.map(|()| all_refused)
     }
 }
 

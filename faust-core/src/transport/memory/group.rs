@@ -15,7 +15,7 @@ use super::faults::ClusterFault;
 use super::member::Member;
 use crate::config::OffsetReset;
 use crate::error::{TransportError, TransportErrorKind};
-use crate::transport::port::{Assigned, Committed, Group, GroupListener, Subscription, TopicPartition};
+use crate::transport::port::{Assigned, Committed, Group, GroupListener, RefusedOffsets, Subscription, TopicPartition};
 use crate::transport::start;
 
 pub(super) struct Membership {
@@ -45,7 +45,7 @@ impl Membership {
         Arc::new(Self { cluster: cluster.clone(), group, id, abandoned: AtomicBool::new(false) })
     }
 
-    fn commit_now(&self, offsets: BTreeMap<TopicPartition, Committed>) -> Result<(), TransportError> {
+    fn commit_now(&self, offsets: BTreeMap<TopicPartition, Committed>) -> Result<RefusedOffsets, TransportError> {
         let now = self.cluster.time();
         let mut state = self.cluster.state();
         state.active();
@@ -75,10 +75,14 @@ impl Membership {
 impl crate::transport::port::Sealed for Membership {}
 
 impl Group for Membership {
-    fn commit(&self, offsets: BTreeMap<TopicPartition, Committed>) -> BoxFuture<'_, Result<(), TransportError>> {
-        let mut commits = self.cluster.inner.commits.subscribe();
-        let now = *commits.borrow_and_update();
-        self.cluster.state().active();
+    fn commit(
+        &self,
+        offsets: BTreeMap<TopicPartition, Committed>,
+    ) -> BoxFuture<'_, Result<RefusedOffsets, TransportError>> {
+        let mut state = self.cluster.state();
+        state.active();
+        let now = state.commits;
+        drop(state);
         // A request takes effect even if the future is dropped, unless the request is held.
         let arrived = match now {
             Commits::Held => Err(offsets),
@@ -86,8 +90,7 @@ impl Group for Membership {
         };
         async move {
             if now != Commits::Answered {
-                // An error means that the cluster has been dropped, which needs no handling.
-                drop(commits.wait_for(|commits| *commits == Commits::Answered).await);
+                self.cluster.commits_released().await;
             }
             arrived.unwrap_or_else(|offsets| self.commit_now(offsets))
         }
@@ -291,5 +294,6 @@ fn give(
     let reset = member.subscription.topics.get(&partition.topic).copied().unwrap_or(OffsetReset::None);
     let start = start::start(partition, committed.as_ref(), marks, reset)?;
     let queue = super::queue::MemoryQueue::new(cluster.clone(), partition.clone(), start).of_group().resetting(reset);
-    Ok(Assigned { partition: partition.clone(), committed, start, queue: Box::new(queue) })
+    let generation = state.generations.get(member.group()).copied().unwrap_or_default();
+    Ok(Assigned { partition: partition.clone(), committed, generation, start, queue: Box::new(queue) })
 }

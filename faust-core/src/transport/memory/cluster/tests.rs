@@ -139,7 +139,7 @@ async fn member(cluster: &MemoryCluster) -> Arc<dyn Group> {
     group
 }
 
-fn commit(group: &Arc<dyn Group>, offset: i64) -> BoxFuture<'_, Result<(), TransportError>> {
+fn commit(group: &Arc<dyn Group>, offset: i64) -> BoxFuture<'_, Result<RefusedOffsets, TransportError>> {
     let committed = Committed { offset: Offset(offset), metadata: String::new() };
     group.commit(BTreeMap::from([(first(), committed)]))
 }
@@ -209,26 +209,28 @@ async fn end(cluster: &MemoryCluster) -> i64 {
     cluster.watermarks(vec![first()]).await.unwrap()[&first()].1.0
 }
 
-/// Commits one offset for both partitions, and returns the result and the number of partitions that were committed.
-async fn commit_both(cluster: &MemoryCluster, group: &Arc<dyn Group>) -> (Result<(), TransportErrorKind>, usize) {
+/// Commits one offset for both partitions, and returns the number of refused ones, and the number of committed ones.
+async fn commit_both(cluster: &MemoryCluster, group: &Arc<dyn Group>) -> (Result<usize, TransportErrorKind>, usize) {
     let both = [0, 1].map(|partition| TopicPartition::new("t", partition));
     let offset =
         |partition: &TopicPartition| (partition.clone(), Committed { offset: Offset(1), metadata: String::new() });
-    let result = group.commit(both.iter().map(offset).collect()).await.map_err(|error| error.kind);
+    let result = group.commit(both.iter().map(offset).collect()).await;
+    let result = result.map(|refused| refused.len()).map_err(|error| error.kind);
     (result, cluster.committed("g", both.to_vec()).await.unwrap().len())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_partial_commit_and_a_lost_answer_are_errors_of_commits_that_take_effect() {
-    let cases = [(ClusterFault::PartialCommit, 1), (ClusterFault::LostCommitAnswer, 2)];
-    for (fault, accepted) in cases {
+    let lost = Err(TransportErrorKind::Retriable);
+    let cases = [(ClusterFault::PartialCommit, Ok(1), 1), (ClusterFault::LostCommitAnswer, lost, 2)];
+    for (fault, answer, accepted) in cases {
         let cluster = cluster().await;
         let group = member(&cluster).await;
         cluster.set_faults(FaultProfile::default().with(fault, 1.0));
-        assert_eq!(commit_both(&cluster, &group).await, (Err(TransportErrorKind::Retriable), accepted), "{fault:?}");
+        assert_eq!(commit_both(&cluster, &group).await, (answer, accepted), "{fault:?}");
         assert_eq!(cluster.fault_counts(), BTreeMap::from([(fault, 1)]));
         cluster.set_faults(FaultProfile::default());
-        assert_eq!(commit_both(&cluster, &group).await, (Ok(()), 2));
+        assert_eq!(commit_both(&cluster, &group).await, (Ok(0), 2));
     }
 }
 
