@@ -32,18 +32,9 @@ pub(crate) enum Step {
     Expel(Index, u16),
 }
 
-/// The faults of the cluster that the engine survives. `known_faults` has a scenario for each of the others.
-pub(crate) const MENDED: &[ClusterFault] = &[
-    ClusterFault::PartialCommit,
-    ClusterFault::LostCommitAnswer,
-    ClusterFault::IncrementalRebalance,
-    ClusterFault::SlowSend,
-    ClusterFault::FailedSend,
-    ClusterFault::RefusedSend,
-    ClusterFault::LostSendAnswer,
-    ClusterFault::FetchError,
-    ClusterFault::FetchRefused,
-];
+/// The faults of the cluster that the engine survives: a fault that is not mended yet is left out, and has a scenario in
+/// `known_faults`.
+pub(crate) const MENDED: &[ClusterFault] = &ClusterFault::ALL;
 
 /// Returns the faults that histories draw from: those that the engine survives, unless `FAUST_TEST_FAULTS` names others,
 /// separated by commas.
@@ -87,6 +78,18 @@ pub(crate) fn history(span: i64, faults: &'static [ClusterFault]) -> impl Strate
     let steps = prop::collection::vec(steps, 24..60);
     let rest = prop::collection::vec(input(span), MESSAGES);
     (rates, steps, rest).prop_map(move |(rates, steps, rest)| {
+        // A commit by a former owner needs a rebalance that does not wait for it, and that an agent is inside an event then:
+        // both are rare, so that the histories without other faults of rebalances have many of them.
+        let of = |wanted| faults.iter().position(|fault| *fault == wanted);
+        let mut rates: Vec<_> = rates;
+        if let (Some(commit), Some(rebalance), Some(incremental)) = (
+            of(ClusterFault::CommitByFormerOwner),
+            of(ClusterFault::ImpatientRebalance),
+            of(ClusterFault::IncrementalRebalance),
+        ) {
+            let rate = if rates[incremental].is_some() { None } else { Some(0.33) };
+            (rates[commit], rates[rebalance]) = (rate, rate);
+        }
         let rates = faults.iter().zip(rates);
         let faults = rates.fold(FaultProfile::default(), |all, (fault, rate)| match rate {
             // Commits and rebalances are rarer than messages.
@@ -370,7 +373,10 @@ impl Chaos {
         // Repairs after an unclean shutdown are part of a separate commit.
         self.driver.commit();
         self.driver.commit();
-        assert!(self.is_done(), "not everything is committed: {:?}", self.driver.committed("in"));
+        if !self.is_done() {
+            let ended: Vec<_> = self.workers.iter().map(|worker| self.driver.ended(*worker)).collect();
+            panic!("not everything is committed: {:?}; the workers: {ended:?}", self.driver.committed("in"));
+        }
     }
 
     /// Crashes all workers, with or without losing the disks, and starts again.

@@ -1,9 +1,11 @@
 //! Failing agents, and messages that cannot be decoded (promise P6).
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use faust::__private::serde;
 use faust::prelude::*;
 use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
 use faust::transport::{Admin, TopicPartition};
@@ -312,4 +314,44 @@ fn the_end_is_committed_if_no_message_follows_the_last_one() {
     driver.commit();
     assert_eq!((outputs(&mut driver).last(), driver.committed("in").unwrap().get(&0)), (Some(&2), Some(&Offset(4))));
     driver.stop(worker).unwrap();
+}
+
+thread_local! {
+    /// Makes the next encoding of a value panic.
+    static LIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A value whose encoding can be made to panic.
+#[derive(Clone, Default, serde::Deserialize)]
+#[serde(crate = "faust::__private::serde")]
+struct Explosive(i64);
+
+impl serde::Serialize for Explosive {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert!(!LIT.take(), "the value cannot be encoded");
+        self.0.serialize(serializer)
+    }
+}
+
+#[agent(topic = "in")]
+async fn exploding(mut numbers: Stream<i64, String>, last: Table<String, Explosive>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        last.set(event.key(), Explosive(*event.value()));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_panic_at_a_seal_stops_the_worker() {
+    let (mut driver, worker) = start(App::new("failures").only::<exploding>());
+    driver.send("in", &"a".to_owned(), &1i64).unwrap();
+    driver.run_until_idle();
+    // The event has ended; the next encoding is that of the seal.
+    LIT.set(true);
+    driver.advance(Duration::from_secs(5));
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
+    assert_eq!(error.to_string(), "the task of in[0] panicked: the value cannot be encoded");
+    driver.restart(worker).unwrap();
+    driver.commit();
+    assert_eq!(driver.committed("in").unwrap()[&0], Offset(1), "the next worker reads the event again");
 }

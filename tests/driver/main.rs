@@ -7,6 +7,7 @@ mod cuts;
 mod declarations;
 mod failures;
 mod known_faults;
+mod owners;
 mod laws;
 mod selection;
 mod streams;
