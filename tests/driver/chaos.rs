@@ -216,15 +216,6 @@ pub(crate) fn store() -> BoxedStrategy<&'static str> {
     prop_oneof![6 => Just("memory://"), 1 => Just("sled://"), 1 => Just("fjall://")].boxed()
 }
 
-/// Like [`store`], for the histories of an unkind cluster: without fjall, on which one in about seventy histories of windows
-/// stops committing (`FAUST_TEST_STORE=fjall:// PROPTEST_RNG_SEED=10523317788745193110`).
-pub(crate) fn store_of_history() -> BoxedStrategy<&'static str> {
-    if std::env::var_os("FAUST_TEST_STORE").is_some() {
-        return store();
-    }
-    prop_oneof![6 => Just("memory://"), 1 => Just("sled://")].boxed()
-}
-
 /// Returns the configuration of a property, with `default` random cases unless `FAUST_TEST_CASES` sets their number.
 pub(crate) fn cases(default: u32) -> ProptestConfig {
     let cases = std::env::var("FAUST_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default);

@@ -10,9 +10,7 @@ use faust::prelude::*;
 use faust::testing::TestDriver;
 use proptest::prelude::*;
 
-use super::chaos::{
-    Chaos, Disk, Held, Step, cases, faults, histories, history, input, number, step, store, store_of_history, trip,
-};
+use super::chaos::{Chaos, Disk, Held, Step, cases, faults, histories, history, input, number, step, store, trip};
 
 /// Sums the values of each key, and sends the sum after each event.
 #[agent(topic = "in")]
@@ -390,7 +388,7 @@ proptest! {
 /// Law: the tables are the fold of the input on a cluster that behaves as badly as Kafka can.
 #[test]
 fn tables_survive_an_unkind_cluster() {
-    let strategy = (agents(), store_of_history(), history(1000, faults()));
+    let strategy = (agents(), store(), history(1000, faults()));
     histories(16, faults(), &strategy, |(agents, store, history), count| {
         let mut world = World::new(agents, store);
         world.chaos.run_history(&history);
@@ -404,7 +402,7 @@ fn tables_survive_an_unkind_cluster() {
 /// Law: the same history on the same seed has the same effects, message by message.
 #[test]
 fn a_history_is_replayed_exactly() {
-    let strategy = (agents(), store_of_history(), history(1000, faults()));
+    let strategy = (agents(), store(), history(1000, faults()));
     histories(6, &[], &strategy, |(agents, store, history), count| {
         let run = || {
             let mut world = World::new(agents, store);

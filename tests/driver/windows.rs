@@ -12,8 +12,7 @@ use faust::{AgentHandle, AppBuilder, Error, Offset, WindowSpec};
 use proptest::prelude::*;
 
 use super::chaos::{
-    Chaos, Disk, Held, Input, Step, base, cases, faults, histories, history, input, number, step, store,
-    store_of_history, trip,
+    Chaos, Disk, Held, Input, Step, base, cases, faults, histories, history, input, number, step, store, trip,
 };
 
 thread_local! {
@@ -376,7 +375,7 @@ proptest! {
 /// read directly, and behind a `group_by`.
 #[test]
 fn windows_survive_an_unkind_cluster() {
-    let strategy = (windows(), store_of_history(), any::<bool>(), history(SPAN, faults()));
+    let strategy = (windows(), store(), any::<bool>(), history(SPAN, faults()));
     histories(16, faults(), &strategy, |(windows, store, behind_a_hop, history), count| {
         let mut world = if behind_a_hop {
             let app = App::new("windows").only::<grouped>();

@@ -22,7 +22,8 @@ impl InFlight {
 
     /// Waits until the records that earlier tasks of this worker sent to a changelog are acknowledged or have failed.
     pub(super) async fn settled(&self, changelog: &TopicPartition) {
-        let sent = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).remove(changelog);
+        // They stay in the map: a later preparation has to wait for them as well.
+        let sent = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).get(changelog).cloned();
         for delivery in sent.unwrap_or_default() {
             // A failed record is not in the changelog, so its error does not matter here.
             drop(delivery.all().await);

@@ -18,6 +18,7 @@ use super::partition::TaskPartition;
 use super::positions::Positions;
 use super::recovery::{Preparation, Restoring};
 use super::run::{Returned, RunEvent, Start, TaskRun};
+use super::stores::StoreLease;
 use super::tables::TaskTables;
 use crate::error::{Error, TransportError, panic_text};
 use crate::offsets::{CommitNumber, OwnerEpoch};
@@ -53,6 +54,8 @@ pub(crate) struct Task {
     /// Guard: the worker is not ready while it is held.
     pub(super) restoring: Option<Restoring>,
     pub(super) tables: Arc<TaskTables>,
+    /// The leases of the tables' stores: no other task of this worker uses them.
+    pub(super) leases: Vec<StoreLease>,
     /// Writer of sealed changes, for a task with tables.
     pub(super) changelog: Option<Arc<ChangelogWriter>>,
     /// `true` after a run was rolled back, until the next run starts.
@@ -106,6 +109,7 @@ impl Task {
             restoring,
             preparation,
             tables: Arc::default(),
+            leases: Vec::new(),
             changelog: None,
             fallen: false,
             attempts: Attempts::default(),

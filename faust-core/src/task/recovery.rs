@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::check::{CheckedTable, RestoreStart};
 use super::in_flight::InFlight;
 use super::progress::RestoreListener;
 use super::published::PublishedTables;
-use super::stores::WorkerStores;
+use super::stores::{StoreLease, WorkerStores};
 use crate::config::Settings;
 use crate::error::{Error, TransportError};
 use crate::message::Offset;
@@ -73,7 +73,14 @@ impl Drop for Restoring {
 }
 
 /// The receiver of a task's prepared tables.
-pub(crate) type Preparation = oneshot::Receiver<Result<Vec<PreparedTable>, Error>>;
+pub(crate) type Preparation = oneshot::Receiver<Result<PreparedTask, Error>>;
+
+/// The tables of a task, ready to be restored.
+pub(crate) struct PreparedTask {
+    pub(crate) tables: Vec<PreparedTable>,
+    /// The leases of their stores, for as long as the task lives.
+    pub(crate) leases: Vec<StoreLease>,
+}
 
 /// A table that is ready to be restored.
 pub(crate) struct PreparedTable {
@@ -98,7 +105,7 @@ pub(crate) struct RestoreRequest {
     pub(crate) tables: Vec<(Arc<dyn TableFactory>, i32)>,
     /// Metadata of the last commits of the task's topics, without those of other programs.
     pub(crate) commits: Vec<CommitMetadata>,
-    pub(crate) reply: oneshot::Sender<Result<Vec<PreparedTable>, Error>>,
+    pub(crate) reply: oneshot::Sender<Result<PreparedTask, Error>>,
 }
 
 /// State of the changelogs on the broker.
@@ -151,7 +158,8 @@ impl Recovery {
         self.restoring.load(Ordering::Acquire)
     }
 
-    /// Prepares the tables of each task for their restore, and opens one reader for the changelogs of all tasks.
+    /// Prepares the tables of each task for their restore. The tasks whose stores are not in use share one reader of the
+    /// changelogs; the others follow once the former task has ended, and delay none of them.
     pub(crate) async fn prepare(self: Arc<Self>, wanted: Vec<RestoreRequest>) {
         let changelogs: Vec<_> = wanted.iter().flat_map(RestoreRequest::changelogs).collect();
         for changelog in &changelogs {
@@ -161,24 +169,49 @@ impl Recovery {
             Ok(logs) => logs,
             Err(error) => return refuse(wanted, &error),
         };
-        let looks = wanted.into_iter().map(async |task| {
-            let found = self.look(&task, &logs).await;
-            (task, found)
+        let (mut free, mut late) = (Vec::new(), Vec::new());
+        for task in wanted {
+            match task.stores().map(|name| self.stores.try_lease(&name)).collect() {
+                Some(leases) => free.push((task, leases)),
+                None => late.push(task),
+            }
+        }
+        let late = late.into_iter().map(async |mut task| {
+            let names: Vec<_> = task.stores().collect();
+            let mut leases = Vec::new();
+            for name in names {
+                tokio::select! {
+                    biased;
+                    // The assignment has ended.
+                    () = task.reply.closed() => return,
+                    lease = self.stores.lease(&name) => leases.push(lease),
+                }
+            }
+            self.prepare_leased(vec![(task, leases)], &logs).await;
+        });
+        join(self.prepare_leased(free, &logs), join_all(late)).await;
+    }
+
+    /// Prepares the tables of tasks that have the leases of their stores, and opens one reader for their changelogs.
+    async fn prepare_leased(&self, wanted: Vec<(RestoreRequest, Vec<StoreLease>)>, logs: &Logs) {
+        let looks = wanted.into_iter().filter(|(task, _)| !task.reply.is_closed()).map(async |(task, leases)| {
+            let found = self.look(&task, logs).await;
+            (task, leases, found)
         });
         let mut tasks = Vec::new();
-        for (task, found) in join_all(looks).await {
+        for (task, leases, found) in join_all(looks).await {
             // A fault is reported to its own task only; the others continue.
             match found {
-                Ok(found) => tasks.push((task, found)),
+                Ok(found) => tasks.push((task, leases, found)),
                 Err(error) => drop(task.reply.send(Err(error))),
             }
         }
-        let from: Vec<_> = tasks.iter().flat_map(|(_, found)| found).filter_map(CheckedTable::start).collect();
+        let from: Vec<_> = tasks.iter().flat_map(|(_, _, found)| found).filter_map(CheckedTable::start).collect();
         let mut queues = match self.tail(from).await {
             Ok(queues) => queues.into_iter(),
-            Err(error) => return refuse(tasks.into_iter().map(|(task, _)| task), &error),
+            Err(error) => return refuse(tasks.into_iter().map(|(task, ..)| task), &error),
         };
-        for (task, found) in tasks {
+        for (task, leases, found) in tasks {
             let prepared: Result<Vec<_>, Error> = found
                 .into_iter()
                 .map(|found| {
@@ -187,7 +220,7 @@ impl Recovery {
                 })
                 .collect();
             // A task that has ended needs no answer.
-            drop(task.reply.send(prepared));
+            drop(task.reply.send(prepared.map(|tables| PreparedTask { tables, leases })));
         }
     }
 
@@ -227,7 +260,7 @@ impl Recovery {
                 clock: self.clock.clone(),
             };
             let (low, high) = logs.bounds.get(&changelog).copied().unwrap_or_default();
-            let name = StoreName::new(factory.info().name.to_string(), task.partition);
+            let name = task.store(factory);
             let mut store = self.stores.open(&name).await.map_err(fault)?;
             let held = match &store {
                 Some(store) => store.mark().map_err(fault)?,
@@ -287,6 +320,15 @@ impl Recovery {
 }
 
 impl RestoreRequest {
+    /// Returns the name of each table's store, in the order of the tables.
+    fn stores(&self) -> impl Iterator<Item = StoreName> {
+        self.tables.iter().map(|(factory, _)| self.store(factory))
+    }
+
+    fn store(&self, factory: &Arc<dyn TableFactory>) -> StoreName {
+        StoreName::new(factory.info().name.to_string(), self.partition)
+    }
+
     /// Returns the changelog partition of each table, in the order of the tables.
     fn changelogs(&self) -> impl Iterator<Item = TopicPartition> {
         let changelog = |(factory, _): &(Arc<dyn TableFactory>, i32)| {

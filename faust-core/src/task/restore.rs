@@ -20,6 +20,7 @@ use super::partition::TaskPartition;
 use super::partition_task::Task;
 use super::progress::ProgressReporter;
 use super::recovery::{Preparation, PreparedTable, Recovery};
+use super::stores::StoreLease;
 use super::tables::{SealedTable, TaskTables};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::{Offset, RawMessage};
@@ -42,8 +43,8 @@ impl Task {
         let recovery = Arc::clone(&self.cx.recovery);
         let takeover = Takeover::of(self);
         let restoring = async {
-            let (tables, seen) = restore(&recovery, preparation).await?;
-            takeover.run(tables, seen).await
+            let (tables, seen, leases) = restore(&recovery, preparation).await?;
+            Ok::<_, Error>((takeover.run(tables, seen).await?, leases))
         };
         tokio::pin!(restoring);
         let restored = loop {
@@ -64,8 +65,9 @@ impl Task {
         };
         self.restoring = None;
         match restored {
-            Ok(Restored { tables, version, changelog }) => {
+            Ok((Restored { tables, version, changelog }, leases)) => {
                 (self.epoch, self.cuts) = (version.epoch, version.number);
+                self.leases = leases;
                 self.tables = tables;
                 self.changelog = Some(changelog);
                 true
@@ -184,19 +186,23 @@ async fn rewrite(tables: &TaskTables, changelog: &ChangelogWriter) -> Result<Vec
     }
 }
 
-/// Restores the tables. Returns them with the highest epoch and the highest number found in a changelog.
-async fn restore(recovery: &Recovery, preparation: Preparation) -> Result<(Arc<TaskTables>, CommitVersion), Error> {
+/// Restores the tables. Returns them with the highest epoch and the highest number found in a changelog, and the leases of
+/// their stores.
+async fn restore(
+    recovery: &Recovery,
+    preparation: Preparation,
+) -> Result<(Arc<TaskTables>, CommitVersion, Vec<StoreLease>), Error> {
     let lost = || Error::Misuse("the tables could not be prepared; see the log for the reason".to_owned());
-    let prepared = preparation.await.map_err(|_| lost())?;
+    let prepared = preparation.await.map_err(|_| lost())??;
     let mut seen = CommitVersion::default();
     let mut tables = Vec::new();
-    for prepared in prepared? {
+    for prepared in prepared.tables {
         let (restored, highest) = TableRestore::new(recovery, prepared).run().await?;
         seen = CommitVersion { epoch: seen.epoch.max(highest.epoch), number: seen.number.max(highest.number) };
         recovery.published.publish(&restored);
         tables.push(restored);
     }
-    Ok((TaskTables::new(tables), seen))
+    Ok((TaskTables::new(tables), seen, prepared.leases))
 }
 
 /// The restore of one table.

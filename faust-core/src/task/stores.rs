@@ -1,7 +1,10 @@
 //! The stores of a worker's tables, with their writer and their memory budget.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::config::Settings;
 use crate::error::Error;
@@ -14,7 +17,13 @@ pub(crate) struct WorkerStores {
     set: Option<Arc<dyn StoreSet>>,
     writer: StoreWriter,
     budget: Arc<CacheBudget>,
+    /// The lock of each store that was ever leased.
+    leases: std::sync::Mutex<BTreeMap<StoreName, Arc<Mutex<()>>>>,
 }
+
+/// The exclusive use of a store, by the preparation of a restore and then by the task. Without it, a preparation whose
+/// assignment has ended could replace a store that the next task uses.
+pub(crate) type StoreLease = OwnedMutexGuard<()>;
 
 impl WorkerStores {
     /// Starts the writer.
@@ -30,7 +39,7 @@ impl WorkerStores {
                 .map_err(|error| Error::LocalState(format!("cannot start the store writer's thread: {error}")))?
         };
         let budget = CacheBudget::new(settings.table_cache_memory.0);
-        Ok(Self { set, writer, budget })
+        Ok(Self { set, writer, budget, leases: std::sync::Mutex::default() })
     }
 
     pub(crate) fn writer(&self) -> &StoreWriter {
@@ -61,6 +70,21 @@ impl WorkerStores {
     /// Returns the number of bytes that the tables hold in memory.
     pub(crate) fn memory(&self) -> u64 {
         self.budget.used()
+    }
+
+    /// Leases a store if it is not in use.
+    pub(super) fn try_lease(&self, name: &StoreName) -> Option<StoreLease> {
+        self.lock_of(name).try_lock_owned().ok()
+    }
+
+    /// Leases a store, once the task that uses it has ended.
+    pub(super) async fn lease(&self, name: &StoreName) -> StoreLease {
+        self.lock_of(name).lock_owned().await
+    }
+
+    fn lock_of(&self, name: &StoreName) -> Arc<Mutex<()>> {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(leases.entry(name.clone()).or_default())
     }
 
     /// Opens a store, after its pending writes have completed.
