@@ -17,6 +17,7 @@ mod handle;
 mod run;
 mod failure;
 mod partition_task;
+mod takeover;
 mod restore;
 mod seal;
 

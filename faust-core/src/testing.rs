@@ -25,6 +25,7 @@ mod examples;
 pub use self::driver::{START, TestDriver, WorkerId};
 #[doc(hidden)]
 pub use self::examples::{count, double};
+#[doc(hidden)]
 pub use self::position::committed_position;
 pub use self::table::{TestTable, TestWindowedTable};
 pub use self::topics::TestMessage;

@@ -27,7 +27,7 @@ pub(crate) struct CommitMetadata {
     pub(crate) tables: BTreeMap<NameHash, TableMark>,
 }
 
-/// What a stage has finished.
+/// The progress of a stage at a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StageMark {
     /// Stream time; `None` before the first event.
@@ -36,7 +36,7 @@ pub(crate) struct StageMark {
     pub(crate) offsets: BTreeMap<NameHash, Offset>,
 }
 
-/// What a commit says about a table.
+/// The state of a table at a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TableMark {
     /// End of the changelog when the owner restored the table. The records below it count, or their keys have been
@@ -48,7 +48,7 @@ pub(crate) struct TableMark {
     pub(crate) number: CommitNumber,
 }
 
-/// What counts of a table: its mark, and the epoch of the commit that contains it.
+/// The committed state of a table: its mark, and the epoch of the commit that contains it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommittedTable {
     pub(crate) epoch: OwnerEpoch,

@@ -75,7 +75,7 @@ fn kept_for_ever() -> [(&'static str, String); 3] {
     [(POLICY, "delete".to_owned()), (RETENTION, "-1".to_owned()), (RETENTION_BYTES, "-1".to_owned())]
 }
 
-/// What does not fit in the configuration of existing topics.
+/// The faults in the configuration of existing topics.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Findings {
     /// Reasons for which the app must not run: it would lose events or state without an error.

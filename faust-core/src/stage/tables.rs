@@ -25,7 +25,7 @@ pub(crate) struct TaskTable {
     pub(crate) topic: Arc<dyn SinkTopic>,
     pub(crate) writer: StoreWriter,
     pub(crate) identity: StoreIdentity,
-    /// What counted of the table when it was restored.
+    /// The committed state of the table when it was restored.
     pub(crate) restored: TableMark,
     /// Next offset of the changelog, as far as this task knows.
     pub(super) next: AtomicI64,

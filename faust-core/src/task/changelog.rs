@@ -3,8 +3,8 @@
 //! The key of a record is the output of the key codec, followed by the start of the window if the table has windows, as
 //! in Kafka Streams' windowed serde. The value is the output of the value codec; a removal is a tombstone. A header
 //! contains the epoch of the record's writer and the number of its commit: a restore skips the records of commits that never
-//! took effect, and those of a former owner. In a table with windows, another header names their kind and size: without it, a start would be read as that of
-//! any window.
+//! took effect, and those of a former owner. In a table with windows, another header names their kind and size: without it, a
+//! start would be read as that of any window.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::transport::{Delivery, Outgoing, Sink, SinkTopic, TopicPartition, send
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
 /// Name of the header with the epoch of the record's writer and the number of its commit, as `EPOCH.NUMBER`, followed by `n`
-/// if the key had no value at the last commit.
+/// unless the key surely had a value at the last commit.
 pub(crate) const COMMIT_HEADER: &str = "faust-commit";
 /// Name of the header of earlier releases, with the number only.
 const EARLIER_HEADER: &str = "faust-cut";
@@ -170,7 +170,7 @@ pub(crate) struct ChangelogRecord<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordTag {
     pub(crate) version: CommitVersion,
-    /// The key had no value at the last commit.
+    /// The key may have had no value at the last commit.
     pub(crate) is_new: bool,
 }
 

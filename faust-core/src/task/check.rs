@@ -25,7 +25,7 @@ pub(super) struct CheckedTable {
     pub(super) end: Offset,
     pub(super) full: bool,
     pub(super) cut: CommitNumber,
-    /// What counts of the table; `None` before the first commit.
+    /// The committed state of the table; `None` before the first commit.
     pub(super) committed: Option<CommittedTable>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Facts<'a> {
     pub(super) identity: &'a StoreIdentity,
     /// Encoded checkpoint of the store.
     pub(super) held: Option<Vec<u8>>,
-    /// What counts of the table; `None` without a commit of this app.
+    /// The committed state of the table; `None` without a commit of this app.
     pub(super) commit: Option<CommittedTable>,
     /// Log start offset and high watermark of the changelog.
     pub(super) low: Offset,

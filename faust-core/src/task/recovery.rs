@@ -95,7 +95,7 @@ pub(crate) struct PreparedTable {
     pub(crate) full: bool,
     /// Number of the last cut in the store.
     pub(crate) cut: CommitNumber,
-    /// What counts of the table; `None` before the first commit.
+    /// The committed state of the table; `None` before the first commit.
     pub(crate) committed: Option<CommittedTable>,
 }
 

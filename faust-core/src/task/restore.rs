@@ -1,32 +1,27 @@
 //! The restore of a task's tables to the last commit, before the task runs.
 //!
-//! Records of commits that never took effect, and those of a former owner that continued after its loss, are skipped. Before
-//! the task runs, the committed values of their keys are written again, under its own epoch, which is committed then: from
-//! that moment on, everything before counts or has been written again.
+//! Records of commits that never took effect, and those of a former owner that continued after its loss, are skipped. The
+//! takeover then writes the committed values of their keys again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use futures_util::future::join_all;
-use futures_util::{FutureExt, TryFutureExt};
 use tokio::sync::mpsc;
 
-use super::changelog::{ChangelogRecord, ChangelogWriter, RecordTag};
+use super::changelog::{ChangelogRecord, RecordTag};
 use super::command::{Command, Drained};
-use super::context::TaskCx;
-use super::partition::TaskPartition;
 use super::partition_task::Task;
 use super::progress::ProgressReporter;
 use super::recovery::{Preparation, PreparedTable, Recovery};
 use super::stores::StoreLease;
-use super::tables::{SealedTable, TaskTables};
+use super::tables::TaskTables;
+use super::takeover::{OwnedTables, Takeover};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::{Offset, RawMessage};
-use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, CommittedTable, OwnerEpoch};
+use crate::offsets::{CommitNumber, CommitVersion, CommittedTable};
 use crate::store::SealedBuilder;
-use crate::transport::{Committed, PartitionQueue, Retries, TopicPartition};
+use crate::transport::{PartitionQueue, Retries};
 
 /// Number of records per poll.
 const READ: usize = 512;
@@ -65,7 +60,7 @@ impl Task {
         };
         self.restoring = None;
         match restored {
-            Ok((Restored { tables, version, changelog }, leases)) => {
+            Ok((OwnedTables { tables, version, changelog }, leases)) => {
                 (self.epoch, self.cuts) = (version.epoch, version.number);
                 self.leases = leases;
                 self.tables = tables;
@@ -79,110 +74,6 @@ impl Task {
                 false
             }
         }
-    }
-}
-
-/// The takeover of a task by its new owner: writes the keys again whose last records do not count, and commits the own epoch.
-///
-/// IMPORTANT: in this order. If the epoch were committed first, a crash and a late commit of the former owner together would
-/// lose what it has committed.
-struct Takeover {
-    cx: Arc<TaskCx>,
-    parts: Vec<TaskPartition>,
-    offsets: BTreeMap<TopicPartition, Offset>,
-    /// Metadata of the commit, at the positions of the last one.
-    metadata: CommitMetadata,
-    /// A partition has no commit of this app yet. It is made before anything is written to a changelog: from then on, a
-    /// missing commit means that the offsets were deleted or changed.
-    is_first: bool,
-    generation: OwnerEpoch,
-}
-
-/// The restored tables of a task.
-struct Restored {
-    tables: Arc<TaskTables>,
-    /// Epoch of this owner, and the highest number in use.
-    version: CommitVersion,
-    changelog: Arc<ChangelogWriter>,
-}
-
-/// Pause between two attempts to write keys to a changelog again.
-const REWRITE_PAUSE: Duration = Duration::from_millis(100);
-
-impl Takeover {
-    fn of(task: &Task) -> Self {
-        Self {
-            cx: Arc::clone(&task.cx),
-            parts: task.parts.clone(),
-            offsets: task.offsets(&task.start),
-            metadata: task.metadata(&task.start),
-            is_first: !task.parts.iter().all(|part| part.mark().is_some()),
-            generation: task.generation(),
-        }
-    }
-
-    /// `seen` is the highest epoch and the highest number found in a changelog.
-    async fn run(mut self, tables: Arc<TaskTables>, seen: CommitVersion) -> Result<Restored, Error> {
-        let epoch = self.metadata.version.epoch.max(seen.epoch.above(self.generation));
-        let mut version = CommitVersion { epoch, number: self.metadata.version.number.max(seen.number) };
-        let (sink, stats) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats));
-        let changelog = ChangelogWriter::spawn(sink, stats, Arc::clone(&self.cx.recovery.in_flight), epoch);
-        let rewritten = rewrite(&tables, &changelog).await?;
-        if self.is_first || !rewritten.is_empty() {
-            version.number = version.number.next();
-            self.metadata.version = version;
-            self.metadata.tables = tables.marks(|table| table.restored.number);
-            self.commit().await?;
-            rewritten.into_iter().for_each(SealedTable::committed);
-        }
-        Ok(Restored { tables, version, changelog })
-    }
-
-    /// Retries until the commit succeeds. A rebalance that revokes the partition ends the task, and this future with
-    /// it; after any other rebalance, the next attempt succeeds.
-    async fn commit(&self) -> Result<(), Error> {
-        let metadata = self.metadata.to_text();
-        let committed = |offset: &Offset| Committed { offset: *offset, metadata: metadata.clone() };
-        let offsets: BTreeMap<_, _> = self.offsets.iter().map(|(of, offset)| (of.clone(), committed(offset))).collect();
-        let retried = |error: TransportError| match error.kind {
-            TransportErrorKind::Fatal => error,
-            _ => TransportError { kind: TransportErrorKind::Retriable, ..error },
-        };
-        // Every topic has to accept it: a topic without a commit would be read from its beginning.
-        let attempt = || {
-            let attempt = async {
-                match self.cx.group.commit(offsets.clone()).await?.into_values().next() {
-                    Some(refused) => Err(refused),
-                    None => Ok(()),
-                }
-            };
-            attempt.map_err(retried).boxed()
-        };
-        // Not a warning: a rebalance is no fault.
-        let mut retries = Retries::new(|text| tracing::info!("{text}"));
-        retries.run("the broker to accept the first commit", attempt).await?;
-        for part in &self.parts {
-            if let Some(committed) = offsets.get(part.reader.partition()) {
-                part.marked(committed.clone());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Writes the keys to the changelogs again that a restore has found changed without effect. They carry the committed number,
-/// since they are the committed values. Returns the sealed changes once they are acknowledged.
-async fn rewrite(tables: &TaskTables, changelog: &ChangelogWriter) -> Result<Vec<SealedTable>, Error> {
-    loop {
-        let sealed = tables.seal(changelog, |table| table.restored.number)?;
-        let arrived = join_all(sealed.iter().map(|table| table.delivery.all())).await;
-        let Some(error) = arrived.into_iter().find_map(Result::err) else {
-            sealed.iter().try_for_each(SealedTable::arrived)?;
-            return Ok(sealed);
-        };
-        tracing::warn!("committed values could not be written to a changelog again, trying again: {error}");
-        tables.unseal();
-        tokio::time::sleep(REWRITE_PAUSE).await;
     }
 }
 

@@ -201,7 +201,7 @@ impl State {
         now: Timestamp,
     ) -> Result<RefusedOffsets, TransportError> {
         let what = format!("commit of group `{group}`");
-        let mut all_refused = RefusedOffsets::new();
+        let (requested, mut all_refused) = (offsets.len(), RefusedOffsets::new());
         let mut answer = Ok(());
         if offsets.len() > 1 && self.faults.occurs(ClusterFault::PartialCommit) {
             let refused = offsets.keys().nth(self.faults.below(offsets.len())).cloned();
@@ -235,7 +235,11 @@ impl State {
                 all_refused.insert(partition, refused(&what, code));
             }
         }
-        answer.map(|()| all_refused)
+        answer?;
+        match all_refused.values().next() {
+            Some(error) if all_refused.len() == requested => Err(error.clone()),
+            _ => Ok(all_refused),
+        }
     }
 }
 
