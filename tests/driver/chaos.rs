@@ -77,21 +77,18 @@ pub(crate) fn history(span: i64, faults: &'static [ClusterFault]) -> impl Strate
     ];
     let steps = prop::collection::vec(steps, 24..60);
     let rest = prop::collection::vec(input(span), MESSAGES);
-    (rates, steps, rest).prop_map(move |(rates, steps, rest)| {
-        // A commit by a former owner needs a rebalance that does not wait for it, and that an agent is inside an event then:
-        // both are rare, so that the histories without other faults of rebalances have many of them.
-        let of = |wanted| faults.iter().position(|fault| *fault == wanted);
-        let mut rates: Vec<_> = rates;
-        if let (Some(commit), Some(rebalance), Some(incremental)) = (
-            of(ClusterFault::CommitByFormerOwner),
-            of(ClusterFault::ImpatientRebalance),
-            of(ClusterFault::IncrementalRebalance),
-        ) {
-            let rate = if rates[incremental].is_some() { None } else { Some(0.33) };
-            (rates[commit], rates[rebalance]) = (rate, rate);
-        }
+    (rates, any::<bool>(), steps, rest).prop_map(move |(rates, is_impatient, steps, rest)| {
         let rates = faults.iter().zip(rates);
         let faults = rates.fold(FaultProfile::default(), |all, (fault, rate)| match rate {
+            // A commit by a former owner needs a rebalance that does not wait for it, and an agent inside an event: where they
+            // may occur, they always do.
+            Some(_) | None if matches!(fault, ClusterFault::CommitByFormerOwner | ClusterFault::ImpatientRebalance) => {
+                if is_impatient {
+                    all.with(*fault, 1.0)
+                } else {
+                    all
+                }
+            }
             // Commits and rebalances are rarer than messages.
             Some(rate) if *fault < ClusterFault::SlowSend => all.with(*fault, 3.0 * rate),
             Some(rate) => all.with(*fault, rate),

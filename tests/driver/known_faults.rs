@@ -2,12 +2,13 @@
 //!
 //! The test asserts that each scenario fails. When one is mended, its scenario becomes a test of its own.
 
-use std::cell::Cell;
 use std::time::Duration;
 
+use faust::Offset;
 use faust::prelude::*;
-use faust::testing::{ClusterFault, FaultProfile, TestDriver};
-use faust::{AppBuilder, Offset};
+use faust::testing::{ClusterFault, FaultProfile};
+
+use super::owners::{SLOW, committed, driver, send, summing};
 
 /// A scenario. The error describes what went wrong.
 type Scenario = fn() -> Result<(), String>;
@@ -27,73 +28,35 @@ fn the_known_faults_are_not_mended() {
     assert!(mended.is_empty(), "make the scenarios of these faults tests, and remove them from the list: {mended:#?}");
 }
 
-thread_local! {
-    /// Makes the next event take 12 seconds.
-    static SLOW: Cell<bool> = const { Cell::new(false) };
-}
-
-#[agent(topic = "in")]
-async fn summing(mut numbers: Stream<i64, String>, sums: Table<String, i64>) -> Result<()> {
-    while let Some(event) = numbers.next_event().await {
-        if SLOW.take() {
-            tokio::time::sleep(Duration::from_secs(12)).await;
-        }
-        sums.update(event.key(), |sum| *sum += event.value());
-    }
-    Ok(())
-}
-
-fn driver(app: AppBuilder) -> TestDriver {
-    let app = app.setting("topic_partitions", 1).setting("broker_commit_interval", "500ms");
-    SLOW.set(false);
-    TestDriver::new(app).unwrap()
-}
-
-fn send(driver: &mut TestDriver, count: usize) {
-    for _ in 0..count {
-        driver.send("in", &"a".to_owned(), &1i64).unwrap();
-    }
-    driver.run_until_idle();
-}
-
 fn expect<T: PartialEq + std::fmt::Debug>(what: &str, actual: T, expected: T) -> Result<(), String> {
     if actual == expected { Ok(()) } else { Err(format!("{what}: {actual:?} instead of {expected:?}")) }
 }
 
 fn commit_of_a_former_owner() -> Result<(), String> {
-    let app =
-        App::new("known").only::<summing>().setting("topic_partitions", 2).setting("broker_commit_interval", "500ms");
-    SLOW.set(false);
-    let mut driver =
-        TestDriver::new(app.setting("shutdown_timeout", "60s").setting("broker_rebalance_timeout", "1s")).unwrap();
-    // The key belongs to partition 1, which a second worker receives.
-    let send = |driver: &mut TestDriver, count| {
-        for _ in 0..count {
-            driver.send("in", &"d".to_owned(), &1i64).unwrap();
-        }
-        driver.run_until_idle();
-    };
-    let committed = |driver: &mut TestDriver| driver.committed("in").unwrap().get(&1).copied();
+    let app = App::new("known").only::<summing>();
+    let app = app.setting("shutdown_timeout", "60s").setting("broker_rebalance_timeout", "1s");
+    let mut driver = driver(app, 2);
     let first = driver.start_worker().unwrap();
-    send(&mut driver, 6);
+    // The key belongs to partition 1, which a second worker receives.
+    send(&mut driver, "d", 6);
     driver.commit();
     SLOW.set(true);
-    send(&mut driver, 1);
+    send(&mut driver, "d", 1);
     // The first worker is inside an event for longer than the rebalance waits for it.
     let faults = FaultProfile::default().with(ClusterFault::ImpatientRebalance, 1.0);
     driver.cluster().set_faults(faults.with(ClusterFault::CommitByFormerOwner, 1.0));
     driver.begin_stop(first);
     driver.start_worker().unwrap();
     driver.advance(Duration::from_secs(2));
-    send(&mut driver, 9);
+    send(&mut driver, "d", 9);
     driver.commit();
-    let before = committed(&mut driver);
+    let before = committed(&mut driver, 1);
     assert_eq!(before, Some(Offset(16)), "the second worker has processed everything");
     // The first worker returns from its event, and the second one has not committed again.
     let mut lowest = before;
     for _ in 0..150 {
         driver.advance(Duration::from_millis(100));
-        lowest = lowest.min(committed(&mut driver));
+        lowest = lowest.min(committed(&mut driver, 1));
     }
     expect("the lowest committed offset", lowest, before)
 }
@@ -118,10 +81,10 @@ async fn brisk(mut numbers: Stream<i64, String>, #[topic("out")] out: Topic<RawK
 }
 
 fn long_event_beside_a_fast_agent() -> Result<(), String> {
-    let mut driver = driver(App::new("known").only::<lingering>().only::<brisk>());
+    let mut driver = driver(App::new("known").only::<lingering>().only::<brisk>(), 1);
     driver.start_worker().unwrap();
     SLOW.set(true);
-    send(&mut driver, 3000);
+    send(&mut driver, "a", 3000);
     // One event takes 10 ms. A tenth of the time is allowed for commits.
     driver.advance(Duration::from_secs(20));
     let done = driver.messages("out").unwrap().len();

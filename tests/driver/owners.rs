@@ -9,12 +9,12 @@ use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
 use faust::{AppBuilder, Offset};
 
 thread_local! {
-    /// Makes the next event take 12 seconds.
-    static SLOW: Cell<bool> = const { Cell::new(false) };
+    /// Makes the next event long: 12 seconds of the driver's clock in [`summing`].
+    pub(crate) static SLOW: Cell<bool> = const { Cell::new(false) };
 }
 
 #[agent(topic = "in")]
-async fn summing(mut numbers: Stream<i64, String>, sums: Table<String, i64>) -> Result<()> {
+pub(crate) async fn summing(mut numbers: Stream<i64, String>, sums: Table<String, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
         if SLOW.take() {
             tokio::time::sleep(Duration::from_secs(12)).await;
@@ -24,20 +24,20 @@ async fn summing(mut numbers: Stream<i64, String>, sums: Table<String, i64>) -> 
     Ok(())
 }
 
-fn driver(app: AppBuilder, partitions: i32) -> TestDriver {
+pub(crate) fn driver(app: AppBuilder, partitions: i32) -> TestDriver {
     let app = app.setting("topic_partitions", partitions).setting("broker_commit_interval", "500ms");
     SLOW.set(false);
     TestDriver::new(app).unwrap()
 }
 
-fn send(driver: &mut TestDriver, key: &str, count: usize) {
+pub(crate) fn send(driver: &mut TestDriver, key: &str, count: usize) {
     for _ in 0..count {
         driver.send("in", &key.to_owned(), &1i64).unwrap();
     }
     driver.run_until_idle();
 }
 
-fn committed(driver: &mut TestDriver, partition: i32) -> Option<Offset> {
+pub(crate) fn committed(driver: &mut TestDriver, partition: i32) -> Option<Offset> {
     driver.committed("in").unwrap().get(&partition).copied()
 }
 
