@@ -118,7 +118,8 @@ pub(crate) const ALLOWED: &[(&str, ClientSide, PropertyForm)] = &[
     // Tuning of consumers.
     ("check.crcs", Consumer, Flag),
     ("fetch.error.backoff.ms", Consumer, Number(0, 300_000)),
-    ("fetch.max.bytes", Consumer, Number(0, MAX - 512)),
+    // At least librdkafka's default of `message.max.bytes`.
+    ("fetch.max.bytes", Consumer, Number(1_000_000, MAX - 512)),
     ("fetch.message.max.bytes", Consumer, Number(1, 1_000_000_000)),
     ("fetch.min.bytes", Consumer, Number(1, 100_000_000)),
     ("fetch.queue.backoff.ms", Consumer, Number(0, 300_000)),

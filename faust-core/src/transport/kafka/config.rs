@@ -165,11 +165,19 @@ impl KafkaConfig {
         client.set("fetch.wait.max.ms", ms(self.fetch_wait));
         // A broker answers with the first batch even if it is larger than every limit of a fetch, and librdkafka closes
         // the connection if it is larger than this.
-        let largest = self.max_message_bytes.saturating_add(RESPONSE_FRAMING).clamp(MIN_RESPONSE, MAX_RESPONSE);
+        let largest = self.max_message_bytes.saturating_add(RESPONSE_FRAMING).max(self.largest_fetch());
+        let largest = largest.clamp(MIN_RESPONSE, MAX_RESPONSE);
         client.set("receive.message.max.bytes", largest.to_string());
         // The default of one second makes a consumer 3 to 4 times slower once its queue has been full.
         client.set("fetch.queue.backoff.ms", "10");
         client
+    }
+
+    /// Returns the size of a response that librdkafka requires for the user's `fetch.max.bytes`, if that is set.
+    fn largest_fetch(&self) -> usize {
+        let set = |name| self.settings.get(name).and_then(|bytes: &String| bytes.parse::<usize>().ok());
+        let fetch = set("consumer.fetch.max.bytes").or_else(|| set("fetch.max.bytes"));
+        fetch.map_or(0, |bytes| bytes.saturating_add(512))
     }
 
     fn common(&self) -> ClientConfig {

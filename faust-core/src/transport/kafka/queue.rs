@@ -108,12 +108,10 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
     fn fault(&mut self, code: RDKafkaErrorCode) -> Result<usize, TransportError> {
         let what = format!("reading {} at offset {}", self.partition, self.next);
         let error = refused(what, code);
-        if error.kind == TransportErrorKind::OffsetOutOfRange {
-            self.stopped = true;
-        } else {
-            // Also because librdkafka's own position is one too high after an error within a batch.
-            self.has_gap = true;
-        }
+        self.stopped |= error.kind == TransportErrorKind::OffsetOutOfRange;
+        // Also because librdkafka's own position is one too high after an error within a batch. After a permanent error, the
+        // engine seeks.
+        self.has_gap |= error.is_retriable();
         Err(error)
     }
 
