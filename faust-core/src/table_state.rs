@@ -20,7 +20,7 @@ pub(crate) use self::budget::CacheBudget;
 pub(crate) use self::factory::{SharedSpec, TableFactory};
 pub(crate) use self::partition::{PartitionCx, TablePartition};
 pub(crate) use self::prefetch::{Prefetchable, Prefetcher};
-pub(crate) use self::roles::{AnyTablePartition, ClosedWindow, ExpireWindows, Expired};
+pub(crate) use self::roles::{AnyTablePartition, ClosedWindow, ExpireWindows, Expired, PriorValue};
 pub(crate) use self::scan::KeyBounds;
 pub use self::spec::TableValue;
 pub(crate) use self::spec::{TableInfo, TableSpec};

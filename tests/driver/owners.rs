@@ -154,3 +154,36 @@ fn each_topic_of_a_task_knows_the_positions_in_all() {
     }
     assert_eq!(refused.len(), 2, "each of the topics was refused in some run");
 }
+
+/// The positions of a task stand in the commits of all of its topics, also after one of them has been deleted.
+#[test]
+fn a_topic_that_was_created_again_is_read_from_its_beginning() {
+    let app = App::new("owners").only::<both>().only::<apart>().setting("topic_partitions", 1);
+    let mut driver = TestDriver::new(app.setting("broker_commit_interval", "500ms")).unwrap();
+    let worker = driver.start_worker().unwrap();
+    let other = |driver: &mut TestDriver, count| {
+        for _ in 0..count {
+            driver.send("other", &"a".to_owned(), &1i64).unwrap();
+        }
+        driver.run_until_idle();
+    };
+    send(&mut driver, "a", 3);
+    other(&mut driver, 5);
+    driver.commit();
+    driver.crash(worker);
+    driver.advance(Duration::from_secs(60));
+    driver.delete_topic("other").unwrap();
+    driver.create_topic("other", 1).unwrap();
+    other(&mut driver, 2);
+    driver.start_worker().unwrap();
+    driver.commit();
+    assert_eq!(sum(&driver, "a"), Some(3 + 5 + 2));
+    assert_eq!(driver.committed("other").unwrap()[&0], Offset(2));
+}
+
+/// Makes the reader of `other` have two subscribers.
+#[agent(topic = "other")]
+async fn apart(mut numbers: Stream<i64, String>) -> Result<()> {
+    while numbers.next().await.is_some() {}
+    Ok(())
+}

@@ -262,3 +262,43 @@ async fn the_committed_offset_reaches_the_end_of_a_topic_with_transactions() {
     tokio::time::timeout(LONG, worker.wait()).await.expect("the worker must end").unwrap();
     assert_eq!(cluster.done(&group, "co-marked").await, 7 + 1 + 1);
 }
+
+#[agent(topic = "co-kept")]
+async fn kept(mut numbers: Stream<i64, String>, kept_sums: Table<String, i64>) {
+    while let Some(event) = numbers.next_event().await {
+        kept_sums.update(event.key(), |sum| *sum += event.value());
+    }
+}
+
+static GONE: Notify = Notify::const_new();
+
+#[agent(topic = "co-gone")]
+async fn gone(mut numbers: Stream<i64>) {
+    while numbers.next().await.is_some() {
+        GONE.notify_one();
+    }
+}
+
+/// The offset of a deleted topic is refused with every commit, and those beside it are accepted. Changes whose commit is not
+/// confirmed would be written to the changelog again with each of the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_topic_does_not_stop_the_commits_of_others() {
+    let cluster = Cluster::start().await;
+    for topic in ["co-kept", "co-gone"] {
+        cluster.create(topic, 1).await;
+    }
+    let group = cluster.id("co-deleted");
+    // Long enough that the topic is deleted before the event is committed.
+    let app = cluster.app("co-deleted").only::<kept>().only::<gone>().setting("broker_commit_interval", "2s");
+    let worker = cluster.run(app).await;
+    cluster.produce("co-gone", [Message::of("1")]).await;
+    GONE.notified().await;
+    cluster.delete("co-gone").await;
+    for number in 1..=4 {
+        cluster.produce("co-kept", [Message::of("1").key(format!("k{number}"))]).await;
+        cluster.wait_done(&group, "co-kept", number).await;
+    }
+    worker.stop().await.unwrap();
+    let changelog = cluster.read(&format!("{group}-kept_sums-changelog")).await;
+    assert_eq!(changelog.len(), 4, "each change is written once");
+}

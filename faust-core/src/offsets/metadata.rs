@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommitMetadata {
     pub(crate) version: CommitVersion,
-    /// Fingerprint of the plan, by which a mixed group is noticed; 0 if it is unknown.
+    /// Fingerprint of the plan, to tell workers of different versions apart; 0 if it is unknown. It is not compared yet.
     pub(crate) plan: u32,
     /// Stream time of the stages that have no mark of their own.
     pub(crate) time: Option<Timestamp>,
@@ -81,12 +81,13 @@ impl CommittedTable {
     }
 }
 
-/// Default of the broker setting `offset.metadata.max.bytes`.
-const METADATA_LIMIT: usize = 4096;
 /// Beginning of the text, with the version of its format.
 const PREFIX: &str = "f2.";
 
 impl CommitMetadata {
+    /// Maximum length of the text in bytes: the default of the broker setting `offset.metadata.max.bytes`.
+    pub(crate) const LIMIT: usize = 4096;
+
     /// Returns the latest of several commits.
     pub(crate) fn latest(commits: &[Self]) -> Option<&Self> {
         commits.iter().max_by_key(|commit| commit.version)
@@ -106,7 +107,7 @@ impl CommitMetadata {
     pub(crate) fn fits(stages: usize, inputs: usize, topics: usize, tables: usize) -> bool {
         // The largest values of the fields, except those that no offset or time in practice has.
         let bytes = 40 + 12 * topics + 11 * stages + 8 * inputs + 19 * tables;
-        PREFIX.len() + bytes.div_ceil(3) * 4 <= METADATA_LIMIT
+        PREFIX.len() + bytes.div_ceil(3) * 4 <= Self::LIMIT
     }
 
     /// Returns the text to commit.
@@ -366,7 +367,7 @@ mod tests {
             stages: (0..stages).map(stage).collect(),
             tables: BTreeMap::from([(NameHash(7), table)]),
         };
-        assert!(metadata.to_text().len() <= METADATA_LIMIT, "{}", metadata.to_text().len());
+        assert!(metadata.to_text().len() <= CommitMetadata::LIMIT, "{}", metadata.to_text().len());
     }
 
     /// Groups of earlier releases hold this text.

@@ -14,7 +14,7 @@ pub(crate) struct CommitNumber(pub(crate) u64);
 
 impl CommitNumber {
     pub(crate) fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -27,8 +27,9 @@ impl fmt::Display for CommitNumber {
 /// The number of an ownership of a task: that of the generation of the consumer group in which the task was assigned, or one
 /// above the highest epoch that its owner has found, if that is greater. 0 is before the first.
 ///
-/// A generation leaves room for the next ones of the same owner, whose tasks may start several times in it. So two owners
-/// never have the same epoch, unless the group was deleted and its generations begin again.
+/// A generation leaves room for the next ones of the same owner, whose tasks may start several times in it. Two owners have
+/// the same epoch only by chance: if a static member restarts within a generation, or if the group was deleted and its
+/// generations begin again, and their random numbers are equal.
 ///
 /// Changelog records carry the epoch of their writer, so that a restore can skip those of a former owner that continued
 /// after it had lost the task.
@@ -40,14 +41,15 @@ pub(crate) struct OwnerEpoch(pub(crate) u64);
 const WITHIN_GENERATION: u32 = 16;
 
 impl OwnerEpoch {
-    /// Returns the first epoch of a generation.
-    pub(crate) fn of_generation(generation: u64) -> Self {
-        Self(generation.checked_shl(WITHIN_GENERATION).unwrap_or(u64::MAX))
+    /// Returns the first epoch of a member in a generation. `nonce` is the member's random number.
+    pub(crate) fn of_generation(generation: u64, nonce: u16) -> Self {
+        // Half of the room is left for the next epochs.
+        Self((generation << WITHIN_GENERATION) | u64::from(nonce >> 1))
     }
 
     /// Returns the epoch of an owner that has found records or commits of this epoch, and none of a higher one.
     pub(crate) fn above(self, generation: Self) -> Self {
-        Self(self.0 + 1).max(generation)
+        Self(self.0.saturating_add(1)).max(generation)
     }
 }
 
@@ -71,11 +73,12 @@ mod tests {
 
     #[test]
     fn the_epochs_of_owners_differ_and_grow() {
-        let generation = OwnerEpoch::of_generation;
+        let generation = |generation| OwnerEpoch::of_generation(generation, u16::MAX);
         let first = OwnerEpoch::default().above(generation(3));
         let again = first.above(generation(3));
         let next = OwnerEpoch::default().above(generation(4));
         assert!(first < again && again < next, "{first} {again} {next}");
+        assert_ne!(generation(3), OwnerEpoch::of_generation(3, 7), "a predecessor of the same generation");
         let after_a_deleted_group = next.above(generation(1));
         assert!(next < after_a_deleted_group);
     }

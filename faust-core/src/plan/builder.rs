@@ -216,4 +216,34 @@ mod tests {
         let roles: Vec<_> = plan.topics().map(|t| format!("{} {}", t.name(), t.role())).collect();
         assert_eq!(roles, ["app-dead-letter dead-letter", "x source", "y source", "z source"]);
     }
+
+    #[test]
+    fn more_agents_than_fit_into_the_metadata_are_refused() {
+        let agents = |count: usize| {
+            let named = |n: usize| agent(format!("agent-{n}").leak(), &["x"]);
+            Plan::build("app", (0..count).map(named).collect(), Vec::new())
+        };
+        assert!(agents(120).is_ok());
+        let faults = agents(400).expect_err("400 agents do not fit");
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].starts_with("400 agents read topic `x`: their positions do not fit"), "{}", faults[0]);
+    }
+
+    #[test]
+    fn names_with_equal_hashes_are_refused() {
+        let mut seen = std::collections::BTreeMap::new();
+        let clash = (0..).map(|n| format!("agent-{n}")).find_map(|name| {
+            let first = seen.insert(crate::offsets::NameHash::of(&name), name.clone())?;
+            Some((first, name))
+        });
+        let (first, second) = clash.expect("24 bits have few values");
+        let agents = vec![agent(first.clone().leak(), &["x"]), agent(second.clone().leak(), &["x"])];
+        let faults = Plan::build("app", agents, Vec::new()).expect_err("the names clash");
+        assert_eq!(faults.len(), 1);
+        assert!(
+            faults[0].contains(&first) && faults[0].contains(&second) && faults[0].contains("rename"),
+            "{}",
+            faults[0]
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::held::Held;
 use super::partition::TablePartition;
-use super::roles::RestoreState;
+use super::roles::{PriorValue, RestoreState};
 use super::spec::TableValue;
 use crate::error::Error;
 use crate::store::{Sealed, StoreWriter};
@@ -34,14 +34,19 @@ impl<V: TableValue> RestoreState for TablePartition<V> {
         self.hand_over(number, batch, mark, writer);
     }
 
-    fn repair(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error> {
+    fn repair(&self, keys: &BTreeMap<Vec<u8>, PriorValue>) -> Result<(), Error> {
         let mut state = self.state();
-        for (key, is_new) in keys {
-            let at = match self.load(&mut state, key)? {
-                Some(at) => at,
-                None if *is_new => self.insert(&mut state, key, Held::Absent),
+        for (key, prior) in keys {
+            let at = match (self.load(&mut state, key)?, prior) {
+                (Some(at), _) => at,
+                (None, PriorValue::Unknown) => self.insert(&mut state, key, Held::Absent),
+                (None, PriorValue::Likely) => {
+                    let (table, partition, key_text) = (&self.spec.info.name, self.cx.partition, self.shown(key));
+                    tracing::warn!(%table, partition, "key {key_text} has no committed value, although an owner whose commits do not count had one: either it was removed since, or compaction has removed it because no worker ran for longer than the changelog's `min.compaction.lag.ms` after a crash");
+                    self.insert(&mut state, key, Held::Absent)
+                }
                 // The changelog was compacted while an uncommitted record was the latest of this key.
-                None => {
+                (None, PriorValue::Certain) => {
                     let shown = String::from_utf8_lossy(self.spec.info.plain_key(key)).into_owned();
                     return Err(self.state_error(format!(
                         "the committed value of key {shown:?} is missing from `{}`: compaction removed it in favor of a later, uncommitted value, because no worker ran for longer than the topic's `min.compaction.lag.ms` after a crash; run `reset --topics` to start over",

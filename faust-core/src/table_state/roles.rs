@@ -61,7 +61,18 @@ pub(crate) trait RestoreState: Send + Sync {
     ///
     /// # Errors
     /// The committed value of such a key is lost.
-    fn repair(&self, keys: &BTreeMap<Vec<u8>, bool>) -> Result<(), Error>;
+    fn repair(&self, keys: &BTreeMap<Vec<u8>, PriorValue>) -> Result<(), Error>;
+}
+
+/// The committed value of a key, by the record of it that does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PriorValue {
+    /// There may be none.
+    Unknown,
+    /// There was one at the last commit of another owner, which may not be the one that counts.
+    Likely,
+    /// There is one.
+    Certain,
 }
 
 /// Removing expired windows.

@@ -234,7 +234,9 @@ impl RecordTag {
         };
         let (number, is_new) = text.strip_suffix('n').map_or((text, false), |number| (number, true));
         let number = CommitNumber(number.parse().ok()?);
-        Some(Self { version: CommitVersion { epoch, number }, is_new })
+        // No app counts that far, and the next numbers must be greater.
+        let is_absurd = epoch.0.max(number.0) > u64::MAX / 2;
+        (!is_absurd).then_some(Self { version: CommitVersion { epoch, number }, is_new })
     }
 }
 
@@ -255,6 +257,7 @@ mod tests {
             (EARLIER_HEADER, "3n", tag(0, 3, true)),
             (COMMIT_HEADER, "17", tag(0, 0, true)),
             (COMMIT_HEADER, ".n", tag(0, 0, true)),
+            (COMMIT_HEADER, "18446744073709551615.1", tag(0, 0, true)),
             (EARLIER_HEADER, "x", tag(0, 0, true)),
             ("other", "17", tag(0, 0, true)),
         ] {

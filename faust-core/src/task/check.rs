@@ -1,4 +1,5 @@
-//! Consistency checks of a store, its changelog and the last commit. Every inconsistency is an error.
+//! Consistency checks of a store, its changelog and the last commit. A store that can be restored is no error: it is a cache
+//! of its changelog. Every other inconsistency is.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -56,9 +57,11 @@ pub(super) struct RestoreStart {
     pub(super) full: bool,
     /// Number of the last cut in the store.
     pub(super) cut: CommitNumber,
-    /// `true` if the store cannot be used: it may have missed removals whose tombstones were compacted away, or holds changes
-    /// that are not committed.
+    /// `true` if the store cannot be used, and is replaced: it may have missed removals whose tombstones were compacted away,
+    /// or is ahead.
     pub(super) is_stale: bool,
+    /// `true` if the store holds changes that are not committed. It is replaced, logged and counted.
+    pub(super) is_ahead: bool,
 }
 
 /// Maximum age of a store that has to catch up: half of Kafka's default `delete.retention.ms`, after which compaction
@@ -87,7 +90,13 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
                 "its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; changelogs need `cleanup.policy=compact` alone; run `reset --topics` to start over"
             )));
         }
-        return Ok(RestoreStart { from: low, full: true, cut: CommitNumber::default(), is_stale: false });
+        return Ok(RestoreStart {
+            from: low,
+            full: true,
+            cut: CommitNumber::default(),
+            is_stale: false,
+            is_ahead: false,
+        });
     };
     if mark.topic_id != identity.topic_id {
         return Err(fault(format!(
@@ -116,13 +125,13 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
         }
         // A commit that a slow broker carries out late, or one of a former owner, takes the group back.
         tracing::warn!(table = %info.name, partition, "the store holds changes that are not committed: it is restored from the beginning of its changelog");
-        return Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true });
+        return Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true, is_ahead: true });
     }
     let age = identity.clock.now().0.saturating_sub(mark.time.0);
     let is_stale = mark.next < high && age > millis(STALE_AFTER);
     if is_stale && low == Offset(0) {
         tracing::info!(table = %info.name, partition, "the store is too old to catch up, because tombstones in the changelog expire after a day: it is restored from the beginning");
-        return Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true });
+        return Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true, is_ahead: false });
     }
     if mark.next < low {
         return Err(fault(format!(
@@ -135,7 +144,7 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             "its store is too old to catch up, because tombstones in the changelog expire after a day, and its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; run `reset --topics` to start over"
         )));
     }
-    Ok(RestoreStart { from: mark.next, full: false, cut: mark.cut, is_stale: false })
+    Ok(RestoreStart { from: mark.next, full: false, cut: mark.cut, is_stale: false, is_ahead: false })
 }
 
 /// Returns whether a store holds changes that do not count: of a later commit, or of an owner whose records count only up to

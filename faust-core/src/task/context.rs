@@ -1,6 +1,6 @@
 //! The state that all tasks of a worker share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::error::Error;
 use crate::stats::Stats;
 use crate::time::Clock;
-use crate::transport::{Group, Sink, Transport};
+use crate::transport::{Group, Retries, Sink, Transport};
 
 /// State shared by all tasks of a worker.
 pub(crate) struct TaskCx {
@@ -26,4 +26,6 @@ pub(crate) struct TaskCx {
     pub(crate) group: Arc<dyn Group>,
     /// Fingerprint of the plan, for the metadata of commits.
     pub(crate) plan_fingerprint: u32,
+    /// Reports offsets that the broker refuses, not with each commit.
+    pub(crate) refusals: Mutex<Retries>,
 }

@@ -27,11 +27,19 @@ impl Cut {
     /// Returns the offsets with their metadata, once everything is acknowledged.
     ///
     /// # Errors
-    /// Fails if a changelog was deleted and created again.
+    /// Fails if a changelog was deleted and created again, or if the metadata are too long for the broker.
     pub(crate) fn to_commit(&self) -> Result<BTreeMap<TopicPartition, Committed>, Error> {
         self.sealed.iter().try_for_each(SealedTable::arrived)?;
         let tables = self.tables.marks(|_| self.metadata.version.number);
         let metadata = CommitMetadata { tables, ..self.metadata.clone() }.to_text();
+        if metadata.len() > CommitMetadata::LIMIT {
+            let topics = self.offsets.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Error::Misuse(format!(
+                "the positions of the agents of {topics} take {} bytes, and a broker stores {} with an offset: event times that are centuries apart take more; split the agents into several apps",
+                metadata.len(),
+                CommitMetadata::LIMIT
+            )));
+        }
         let committed = |(partition, offset): (&TopicPartition, &Offset)| {
             (partition.clone(), Committed { offset: *offset, metadata: metadata.clone() })
         };

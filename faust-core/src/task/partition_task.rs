@@ -87,8 +87,9 @@ impl Task {
     ) -> TaskHandle {
         let commits: Vec<_> = parts.iter().filter_map(TaskPartition::mark).collect();
         let committed = Positions::restore(&stages, &parts, &commits);
-        let generation = parts.iter().map(|part| part.generation).max().unwrap_or_default();
-        let found = commits.iter().map(|commit| commit.version.epoch).max().unwrap_or_default();
+        let used = parts.iter().map(TaskPartition::used);
+        let found = commits.iter().map(|commit| commit.version).chain(used);
+        let found = found.map(|version| version.epoch).max().unwrap_or_default();
         let readers: Vec<_> = parts.iter().map(|part| Arc::clone(&part.reader)).collect();
         let inputs = stages.iter().map(|stage| inputs_of(stage, &readers)).collect();
         let live = Arc::default();
@@ -101,7 +102,7 @@ impl Task {
             inputs,
             start: committed.clone(),
             cuts: committed.cut(),
-            epoch: found.above(generation),
+            epoch: found.above(generation(&parts)),
             committed,
             carried: Vec::new(),
             pending: None,
@@ -161,11 +162,6 @@ impl Task {
                 }
             }
         }
-    }
-
-    /// Returns the first epoch of the generation in which the last of the partitions was assigned.
-    pub(super) fn generation(&self) -> OwnerEpoch {
-        self.parts.iter().map(|part| part.generation).max().unwrap_or_default()
     }
 
     fn start(&mut self) -> Result<TaskRun, Error> {
@@ -478,6 +474,11 @@ impl Task {
     fn set_live(&self, stages: Vec<Arc<RunningStage>>) {
         *self.live.lock().unwrap_or_else(PoisonError::into_inner) = stages;
     }
+}
+
+/// Returns the first epoch of the generation in which the last of the partitions was assigned.
+pub(super) fn generation(parts: &[TaskPartition]) -> OwnerEpoch {
+    parts.iter().map(|part| part.generation).max().unwrap_or_default()
 }
 
 fn inputs_of(stage: &PlannedStage, readers: &[Arc<StageReader>]) -> Vec<usize> {

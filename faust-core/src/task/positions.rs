@@ -28,7 +28,7 @@ impl Positions {
             let reads = |part: &&TaskPartition| stage.reads.contains(&part.reader.partition().topic);
             let start = |part: &TaskPartition| {
                 let topic = NameHash::of(&part.reader.partition().topic);
-                latest(NameHash::of(&stage.name), topic).map_or(part.start, |offset| part.at_or_behind_start(offset))
+                latest(NameHash::of(&stage.name), topic).map_or_else(|| part.start(), |offset| part.clamped(offset))
             };
             parts.iter().filter(reads).map(start).collect()
         };

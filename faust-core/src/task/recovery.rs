@@ -269,6 +269,9 @@ impl Recovery {
             let commit = CommittedTable::of(&factory.info().name, &task.commits);
             let facts = super::check::Facts { identity: &identity, held, commit, low, high, changelog: &changelog };
             let source = super::check::check(factory.info(), task.partition, facts)?;
+            if source.is_ahead {
+                self.stats.stores_set_aside(1);
+            }
             if source.is_stale && store.is_some() {
                 store = self.stores.recreate(&name).await.map_err(fault)?;
             }

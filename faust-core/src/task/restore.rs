@@ -3,6 +3,7 @@
 //! Records of commits that never took effect, and those of a former owner that continued after its loss, are skipped. The
 //! takeover then writes the committed values of their keys again.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
@@ -21,6 +22,7 @@ use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::{Offset, RawMessage};
 use crate::offsets::{CommitNumber, CommitVersion, CommittedTable};
 use crate::store::SealedBuilder;
+use crate::table_state::PriorValue;
 use crate::transport::{PartitionQueue, Retries};
 
 /// Number of records per poll.
@@ -107,8 +109,8 @@ struct TableRestore<'a> {
     position: Offset,
     /// Offset of the first skipped record. The store's checkpoint must not be beyond it.
     skipped_at: Option<Offset>,
-    /// Keys with skipped records, each with whether the key had no value before the first of them.
-    skipped: BTreeMap<Vec<u8>, bool>,
+    /// Keys with skipped records, each with what the first of them says about the committed value.
+    skipped: BTreeMap<Vec<u8>, PriorValue>,
     /// The highest epoch and the highest number found.
     highest: CommitVersion,
     records: u64,
@@ -230,9 +232,14 @@ impl<'a> TableRestore<'a> {
                 self.skipped_at.get_or_insert(message.offset);
                 // Keep the flag of the first one, which was written after the committed value. Later ones may have been
                 // written after the first. Other owners' last commit may have been another one: a former owner's commit
-                // can be carried out after theirs.
-                let had_none = is_new || version.epoch != committed.epoch;
-                self.skipped.entry(record.key.to_vec()).or_insert(had_none);
+                // can be carried out after theirs, and does not know theirs.
+                let prior = match version.epoch.cmp(&committed.epoch) {
+                    _ if is_new => PriorValue::Unknown,
+                    Ordering::Less => PriorValue::Unknown,
+                    Ordering::Equal => PriorValue::Certain,
+                    Ordering::Greater => PriorValue::Likely,
+                };
+                self.skipped.entry(record.key.to_vec()).or_insert(prior);
                 self.position = message.offset.next();
                 return Ok(());
             }

@@ -38,6 +38,8 @@ impl Task {
         // IMPORTANT: a number is never reused, even if its commit fails. A later commit must not make the changelog
         // records of an abandoned cut valid.
         self.cuts = self.cuts.next();
+        let version = CommitVersion { epoch: self.epoch, number: self.cuts };
+        self.parts.iter().for_each(|part| part.begin_commit(version));
         let positions = Positions { cut: self.cuts, ..positions };
         let sealed = match &self.changelog {
             Some(changelog) => self.tables.seal(changelog, |_| self.cuts)?,

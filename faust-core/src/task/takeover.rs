@@ -9,7 +9,7 @@ use futures_util::{FutureExt, TryFutureExt};
 use super::changelog::ChangelogWriter;
 use super::context::TaskCx;
 use super::partition::TaskPartition;
-use super::partition_task::Task;
+use super::partition_task::{Task, generation};
 use super::tables::{SealedTable, TaskTables};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::Offset;
@@ -48,7 +48,7 @@ impl Takeover {
             offsets: task.offsets(&task.start),
             metadata: task.metadata(&task.start),
             is_first: !task.parts.iter().all(|part| part.mark().is_some()),
-            generation: task.generation(),
+            generation: generation(&task.parts),
         }
     }
 
@@ -63,6 +63,7 @@ impl Takeover {
             version.number = version.number.next();
             self.metadata.version = version;
             self.metadata.tables = tables.marks(|table| table.restored.number);
+            self.parts.iter().for_each(|part| part.begin_commit(version));
             self.commit().await?;
             rewritten.into_iter().for_each(SealedTable::committed);
         }
@@ -94,7 +95,7 @@ impl Takeover {
         retries.run("the broker to accept the commit of the new owner", attempt).await?;
         for part in &self.parts {
             if let Some(committed) = offsets.get(part.reader.partition()) {
-                part.marked(committed.clone());
+                part.commit(committed.clone());
             }
         }
         Ok(())

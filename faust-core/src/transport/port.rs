@@ -128,6 +128,11 @@ pub struct Assigned {
     pub committed: Option<Committed>,
     /// Generation of the group in which the partition was assigned.
     pub generation: u64,
+    /// A random number of the member. A static member that restarts keeps the generation of its predecessor, which may still
+    /// run.
+    pub nonce: u16,
+    /// Log start offset and high watermark when the partition was assigned.
+    pub bounds: (Offset, Offset),
     /// First offset that the queue yields: the committed one, or the one that the subscription selects for the topic.
     pub start: Offset,
     /// Queue of its messages.

@@ -2,15 +2,14 @@
 //! step that fails ends the commit.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::TransportErrorKind;
-use crate::stats::Stats;
 use crate::task::{Command, Cut, Resolution, TaskCx};
-use crate::transport::{Committed, Group, PROGRESS_INTERVAL, TopicPartition, with_progress};
+use crate::transport::{Committed, PROGRESS_INTERVAL, TopicPartition, with_progress};
 
 /// The outcome of a commit: the offsets that the broker has accepted.
 pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Committed>;
@@ -35,7 +34,7 @@ pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<T
 /// Waits until the messages of the cuts are acknowledged, then commits the cuts whose messages all were. Returns one
 /// resolution per cut.
 pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Vec<Resolution>) {
-    let TaskCx { group, stats, failed, .. } = cx;
+    let failed = &cx.failed;
     // Waits for the others even if one has failed: before a revocation ends, no message may be left that could arrive
     // after those of the next owner.
     let arrived = join_all(cuts.iter().map(async |cut| {
@@ -59,7 +58,7 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Ve
             }
         }
     }
-    let committed = request(offsets, &**group, stats).await;
+    let committed = request(offsets, cx).await;
     // A cut is confirmed if one of its topics has accepted it: a restore takes the positions in all topics from it.
     let mut confirmed = good.into_iter().map(|cut| {
         let is_confirmed = cut.is_confirmed_by(&committed);
@@ -78,17 +77,21 @@ pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Ve
 }
 
 /// Commits all offsets in one request. Returns those that the broker has accepted.
-async fn request(mut offsets: CommittedOffsets, group: &dyn Group, stats: &Stats) -> CommittedOffsets {
+async fn request(mut offsets: CommittedOffsets, cx: &TaskCx) -> CommittedOffsets {
     if offsets.is_empty() {
         return offsets;
     }
-    match group.commit(offsets.clone()).await {
+    match cx.group.commit(offsets.clone()).await {
         Ok(refused) => {
-            stats.committed();
-            for (partition, error) in refused {
-                tracing::warn!("the offset of {partition} was not committed; the next commit covers it: {error}");
-                offsets.remove(&partition);
+            cx.stats.committed();
+            if let Some((_, error)) = refused.first_key_value() {
+                let partitions = refused.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let text = format!(
+                    "the offsets of {partitions} are not committed: {error}; the next commit covers them, unless the topic was deleted"
+                );
+                cx.refusals.lock().unwrap_or_else(PoisonError::into_inner).report(&text);
             }
+            offsets.retain(|partition, _| !refused.contains_key(partition));
             offsets
         }
         Err(error) => {

@@ -444,10 +444,14 @@ impl Control {
 
 impl TaskHandle {
     /// Records the committed offsets of the task's partitions.
-    fn commit(&mut self, outcome: &CommittedOffsets) {
-        for part in &mut self.parts {
-            if let Some(committed) = outcome.get(part.reader.partition()) {
-                part.commit(committed.clone());
+    fn commit(&self, outcome: &CommittedOffsets) {
+        let accepted = |part: &TaskPartition| outcome.get(part.reader.partition()).cloned();
+        if self.parts.iter().any(|part| accepted(part).is_some()) {
+            self.parts.iter().for_each(TaskPartition::advance);
+        }
+        for part in &self.parts {
+            if let Some(committed) = accepted(part) {
+                part.commit(committed);
             }
         }
     }

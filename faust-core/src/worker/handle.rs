@@ -94,6 +94,7 @@ impl Worker {
             recovery: Arc::clone(&recovery),
             group: Arc::clone(&group),
             plan_fingerprint: plan.fingerprint(),
+            refusals: Mutex::default(),
         };
         let control = Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options);
         let running = tokio::spawn(supervised(control.run(receiver, failures, home), Arc::clone(&shared)));
@@ -229,8 +230,6 @@ impl Drop for Worker {
     }
 }
 
-/// Topics that the app itself forwards to are read from their start: what an earlier stage has written and committed
-/// would be lost otherwise.
 /// Runs the control loop. Its panic ends the worker with an error.
 async fn supervised(control: impl Future<Output = ()>, shared: Arc<WorkerState>) {
     if let Err(panic) = AssertUnwindSafe(control).catch_unwind().await {
@@ -239,6 +238,8 @@ async fn supervised(control: impl Future<Output = ()>, shared: Arc<WorkerState>)
     }
 }
 
+/// Topics that the app itself forwards to are read from their start: what an earlier stage has written and committed
+/// would be lost otherwise.
 fn subscription(plan: &Plan, settings: &Settings) -> Subscription {
     let topics = plan.subscribed();
     let reset = |topic: &str| match plan.forwards_to(topic) {

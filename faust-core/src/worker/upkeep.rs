@@ -65,7 +65,7 @@ impl Purge {
         let parts = tasks.values().flat_map(|task| &task.parts);
         let committed: BTreeMap<_, _> = parts
             .filter(|part| purged.contains(&&*part.reader.partition().topic))
-            .filter_map(|part| Some((part.reader.partition().clone(), part.committed()?.offset)))
+            .filter_map(|part| Some((part.reader.partition().clone(), part.committed()?)))
             .collect();
         let due =
             committed.iter().filter(|(partition, offset)| self.done.get(partition).unwrap_or(&Offset(0)) < offset);

@@ -47,7 +47,7 @@ fn look(held: Option<Vec<u8>>, commit: Option<CommittedTable>, low: i64, high: i
 }
 
 fn source(from: i64, full: bool, cut: u64) -> RestoreStart {
-    RestoreStart { from: Offset(from), full, cut: CommitNumber(cut), is_stale: false }
+    RestoreStart { from: Offset(from), full, cut: CommitNumber(cut), is_stale: false, is_ahead: false }
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_store_that_may_have_missed_removals_is_stale() {
 /// A commit of a former owner, or one that a slow broker carries out late, takes the group back.
 #[test]
 fn a_store_with_changes_that_do_not_count_is_restored_anew() {
-    let anew = |cut| Ok(RestoreStart { is_stale: true, ..source(0, true, cut) });
+    let anew = |cut| Ok(RestoreStart { is_stale: true, is_ahead: true, ..source(0, true, cut) });
     let held = |epoch, cut, next| {
         mark(|mark| (mark.epoch, mark.cut, mark.next) = (OwnerEpoch(epoch), CommitNumber(cut), Offset(next)))
     };

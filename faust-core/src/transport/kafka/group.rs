@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
@@ -20,7 +21,8 @@ use tracing::{debug, error, warn};
 use super::config::KafkaConfig;
 use super::connection::ConnectionWatch;
 use super::errors::{failed, refused, unusable};
-use super::native::{self, GroupConsumer, PartitionAnswer};
+use super::native::GroupConsumer;
+use super::offsets::committed;
 use super::rebalance::GroupContext;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::outage::Outage;
@@ -59,6 +61,7 @@ impl KafkaGroup {
             config: Arc::clone(config),
             topics: subscription.topics,
             runtime,
+            nonce: RandomState::new().hash_one(()) as u16,
             connection: ConnectionWatch::default(),
             outage: Arc::clone(outage),
             suspicion: Mutex::default(),
@@ -174,21 +177,30 @@ fn commit(
         row.set_offset(offset).map_err(|error| failed(what, &error))?;
         row.set_metadata(&committed.metadata);
     }
-    let rows = match native::commit(consumer, &list, within) {
-        Ok(rows) => rows,
+    match consumer.commit(&list, CommitMode::Sync) {
         // All offsets were committed already.
-        Err(RDKafkaErrorCode::NoOffset) => return Ok(RefusedOffsets::new()),
-        Err(code) => return Err(refused(what, code)),
-    };
-    let error = |row: PartitionAnswer| {
-        let partition = TopicPartition::new(row.topic.as_str(), row.partition);
-        (row.error != RDKafkaErrorCode::NoError).then(|| (partition, refused(what, row.error)))
-    };
-    let refused: RefusedOffsets = rows.into_iter().filter_map(error).collect();
-    match refused.len() == offsets.len() {
-        true => Err(refused.into_values().next().expect("no commit is empty")),
-        false => Ok(refused),
+        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(RefusedOffsets::new()),
+        Err(error) => partly_refused(consumer, offsets, failed(what, &error), within),
     }
+}
+
+/// Finds out which offsets a failed commit concerns: librdkafka reports the refusal of one as the error of all. Offsets that
+/// were accepted are found with their metadata, which no other commit has.
+fn partly_refused(
+    consumer: &BaseConsumer<GroupContext>,
+    offsets: &BTreeMap<TopicPartition, Committed>,
+    error: TransportError,
+    within: Duration,
+) -> Result<RefusedOffsets, TransportError> {
+    if error.kind == TransportErrorKind::Rebalanced || offsets.len() == 1 {
+        return Err(error);
+    }
+    let partitions: Vec<_> = offsets.keys().cloned().collect();
+    let Ok(committed) = committed(consumer, &partitions, within) else { return Err(error) };
+    let is_refused = |(partition, offset): &(&TopicPartition, &Committed)| committed.get(partition) != Some(offset);
+    let refused: RefusedOffsets =
+        offsets.iter().filter(is_refused).map(|(partition, _)| (partition.clone(), error.clone())).collect();
+    if refused.len() == offsets.len() { Err(error) } else { Ok(refused) }
 }
 
 /// State of the thread that owns the consumer.

@@ -13,14 +13,14 @@ mod partition;
 mod topic;
 mod answers;
 mod handle;
-mod commit;
 mod create;
 mod describe;
+mod generation;
 
 pub(super) use self::answers::{PartitionAnswer, answers};
-pub(super) use self::commit::{commit, generation};
 pub(super) use self::create::{TopicRefusal, create_topics};
 pub(super) use self::describe::topic_ids;
+pub(super) use self::generation::generation;
 pub(super) use self::member::GroupConsumer;
 pub(super) use self::partition::{BATCH, Fetched, PartitionReader, ReadState};
 pub(super) use self::topic::{TopicHandle, flush};

@@ -31,6 +31,15 @@ use crate::transport::start;
 /// Timeout of one lookup, after which it is retried.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
 
+/// The position of a partition at its assignment.
+struct PartitionStart {
+    partition: TopicPartition,
+    committed: Option<Committed>,
+    start: Offset,
+    /// Log start offset and high watermark.
+    bounds: (Offset, Offset),
+}
+
 /// The callbacks of a group member's consumer.
 pub(super) struct GroupContext {
     pub(super) listener: Arc<dyn GroupListener>,
@@ -38,6 +47,8 @@ pub(super) struct GroupContext {
     /// The subscribed topics and their policies.
     pub(super) topics: BTreeMap<Arc<str>, OffsetReset>,
     pub(super) runtime: Handle,
+    /// The random number of this member; see [`Assigned::nonce`].
+    pub(super) nonce: u16,
     pub(super) connection: ConnectionWatch,
     pub(super) outage: Arc<Outage>,
     /// The reason for which the brokers may be unavailable. It may be outdated by the time it is polled, so it is
@@ -85,7 +96,7 @@ impl GroupContext {
         };
         let found = self.starts(consumer, &partitions)?;
         let starts: Vec<_> =
-            found.iter().map(|(partition, _, start)| (partition.clone(), rdkafka::Offset::Offset(start.0))).collect();
+            found.iter().map(|found| (found.partition.clone(), rdkafka::Offset::Offset(found.start.0))).collect();
         let readers = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 split(&member, &starts, ReadState::Singly, |list| consumer.incremental_assign(list))
@@ -93,11 +104,13 @@ impl GroupContext {
             _ => split(&member, &starts, ReadState::Batches, |list| consumer.assign(list)),
         }?;
         let generation = generation(consumer);
-        let assigned = found.into_iter().zip(readers).map(|((partition, committed, start), reader)| {
+        let nonce = self.nonce;
+        let assigned = found.into_iter().zip(readers).map(|(found, reader)| {
+            let PartitionStart { partition, committed, start, bounds } = found;
             let reader = Arc::new(reader);
             self.readers().insert(partition.clone(), Arc::clone(&reader));
             let queue = KafkaQueue::new(partition.clone(), reader, Arc::clone(&member), start);
-            Assigned { partition, committed, generation, start, queue: Box::new(queue) }
+            Assigned { partition, committed, generation, nonce, bounds, start, queue: Box::new(queue) }
         });
         self.listener.assigned(assigned.collect());
         Ok(())
@@ -109,7 +122,7 @@ impl GroupContext {
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &[TopicPartition],
-    ) -> Result<Vec<(TopicPartition, Option<Committed>, Offset)>, TransportError> {
+    ) -> Result<Vec<PartitionStart>, TransportError> {
         let deadline = Instant::now() + self.config.max_poll_interval / 2;
         let mut retries = Retries::new(|text| warn!(target: "faust::kafka", "{text}"));
         loop {
@@ -119,11 +132,11 @@ impl GroupContext {
                 Ok((mut committed, watermarks)) => {
                     let start = |partition: &TopicPartition| {
                         let committed = committed.remove(partition);
-                        let marks = watermarks.get(partition).copied().unwrap_or_default();
+                        let bounds = watermarks.get(partition).copied().unwrap_or_default();
                         // Only subscribed topics are assigned.
                         let reset = self.topics.get(&partition.topic).copied().unwrap_or(OffsetReset::None);
-                        let start = start::start(partition, committed.as_ref(), marks, reset)?;
-                        Ok((partition.clone(), committed, start))
+                        let start = start::start(partition, committed.as_ref(), bounds, reset)?;
+                        Ok(PartitionStart { partition: partition.clone(), committed, start, bounds })
                     };
                     return partitions.iter().map(start).collect();
                 }

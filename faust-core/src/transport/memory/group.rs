@@ -236,7 +236,7 @@ fn assign(cluster: &MemoryCluster, group: &str, target: Assignments) {
     for (id, partitions) in target {
         let Some(member) = state.members.get(&id) else { continue };
         let added = partitions.iter().filter(|partition| !member.assigned.contains(partition));
-        let given: Result<Vec<_>, _> = added.map(|partition| give(cluster, &state, member, partition)).collect();
+        let given: Result<Vec<_>, _> = added.map(|partition| give(cluster, &state, (id, member), partition)).collect();
         let Some(member) = state.members.get_mut(&id) else { continue };
         member.assigned = partitions;
         if !member.crashed {
@@ -285,15 +285,16 @@ fn range(state: &State, group: &str) -> Assignments {
 fn give(
     cluster: &MemoryCluster,
     state: &State,
-    member: &Member,
+    (id, member): (u64, &Member),
     partition: &TopicPartition,
 ) -> Result<Assigned, TransportError> {
     let committed = state.committed(member.group(), partition);
-    let marks = (state.end(partition, OffsetSpec::Earliest)?, state.end(partition, OffsetSpec::Latest)?);
+    let bounds = (state.end(partition, OffsetSpec::Earliest)?, state.end(partition, OffsetSpec::Latest)?);
     // Only subscribed topics are assigned.
     let reset = member.subscription.topics.get(&partition.topic).copied().unwrap_or(OffsetReset::None);
-    let start = start::start(partition, committed.as_ref(), marks, reset)?;
+    let start = start::start(partition, committed.as_ref(), bounds, reset)?;
     let queue = super::queue::MemoryQueue::new(cluster.clone(), partition.clone(), start).of_group().resetting(reset);
+    let nonce = u16::try_from(id).unwrap_or(u16::MAX);
     let generation = state.generations.get(member.group()).copied().unwrap_or_default();
-    Ok(Assigned { partition: partition.clone(), committed, generation, start, queue: Box::new(queue) })
+    Ok(Assigned { partition: partition.clone(), committed, generation, nonce, bounds, start, queue: Box::new(queue) })
 }

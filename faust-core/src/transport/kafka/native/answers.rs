@@ -27,19 +27,10 @@ impl fmt::Debug for PartitionAnswer {
 
 /// Returns the rows of a list. Metadata that is not UTF-8 is converted lossily.
 pub(crate) fn answers(list: &TopicPartitionList) -> Vec<PartitionAnswer> {
-    // SAFETY: the list is valid while borrowed.
-    unsafe { rows(list.ptr()) }
-}
-
-/// Returns the rows of a list that librdkafka owns.
-///
-/// # Safety
-/// The list must be valid during the call.
-pub(super) unsafe fn rows(list: *const rd::rd_kafka_topic_partition_list_t) -> Vec<PartitionAnswer> {
-    // SAFETY: the list is valid, its array has `cnt` elements; topics end with a NUL, metadata is null or has the given
-    // length.
+    // SAFETY: the list is valid while borrowed, its array has `cnt` elements; topics end with a NUL, metadata is null
+    // or has the given length.
     unsafe {
-        let list = &*list;
+        let list = &*list.ptr();
         let count = usize::try_from(list.cnt).unwrap_or(0);
         let rows = if count == 0 { &[] } else { std::slice::from_raw_parts(list.elems.cast_const(), count) };
         let row = |row: &rd::rd_kafka_topic_partition_t| PartitionAnswer {

@@ -73,6 +73,51 @@ async fn a_group_is_deleted_once_its_members_have_left() {
     }
 }
 
+/// The epochs of owners rest on the generations.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_owner_is_assigned_in_a_later_generation() {
+    for cluster in Cluster::each(2).await {
+        let (first, mut events) = cluster.join();
+        let assigned = events.assigned().await;
+        let (generation, nonce) = (assigned[0].generation, assigned[0].nonce);
+        assert!(generation > 0);
+        assert!(assigned.iter().all(|assigned| assigned.generation == generation));
+        drop(assigned);
+        let (second, mut others) = cluster.join();
+        let taken = others.assigned().await;
+        assert!(taken[0].generation > generation, "{} after {generation}", taken[0].generation);
+        assert_ne!(taken[0].nonce, nonce);
+        drop(taken);
+        within("leaving", second.leave()).await;
+        within("leaving", first.leave()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_that_the_broker_refuses_is_reported_alone() {
+    // The mock cluster accepts every offset.
+    for cluster in Cluster::kafkas(1).await {
+        let (group, mut events) = cluster.join();
+        let assigned = events.assigned().await.remove(0);
+        let (known, unknown) = (assigned.partition.clone(), TopicPartition::new("no-such-topic", 0));
+        let offsets = BTreeMap::from([(known.clone(), at(3, "")), (unknown.clone(), at(1, ""))]);
+        let refused = group.commit(offsets).await.unwrap();
+        assert_eq!(refused.keys().collect::<Vec<_>>(), [&unknown]);
+        let of_both = cluster
+            .transport()
+            .admin()
+            .unwrap()
+            .committed(&cluster.group, vec![known.clone(), unknown.clone()])
+            .await
+            .unwrap();
+        assert_eq!(of_both.into_iter().map(|(of, at)| (of, at.offset.0)).collect::<Vec<_>>(), [(known, 3)]);
+        let error = group.commit(BTreeMap::from([(unknown, at(1, ""))])).await.unwrap_err();
+        assert!(error.is_retriable(), "{error}");
+        drop(assigned);
+        within("leaving", group.leave()).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_queue_is_woken_when_a_message_arrives() {
     for cluster in Cluster::each(1).await {
