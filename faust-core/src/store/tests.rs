@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod broken;
+mod fake;
 mod full;
 mod kill;
 #[cfg(any(feature = "sled", feature = "fjall"))]
@@ -14,6 +15,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use self::fake::FakeStore;
 use super::port::Write;
 use super::*;
 

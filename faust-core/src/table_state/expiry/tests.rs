@@ -1,63 +1,21 @@
 //! Windows are closed in bounded steps, from memory and from a store.
 #![allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::*;
 use crate::declare::{TableDecl, WindowDecl};
-use crate::store::{Store, StoreError};
+use crate::store::{FakeStore, Store};
 use crate::table_state::budget::CacheBudget;
 use crate::table_state::partition::PartitionCx;
 use crate::table_state::spec::TableSpec;
-
-/// A store in memory that records the number of entries of each visit.
-#[derive(Default)]
-struct Visited {
-    contents: BTreeMap<Vec<u8>, Vec<u8>>,
-    visits: Mutex<Vec<usize>>,
-}
-
-impl Store for Visited {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.contents.get(key).map(|value| Bytes::copy_from_slice(value)))
-    }
-
-    fn range(
-        &self,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
-        let mut visits = 0;
-        for (key, value) in self.contents.range::<[u8], _>((from, to)) {
-            visits += 1;
-            if !each(key, value) {
-                break;
-            }
-        }
-        self.visits.lock().unwrap().push(visits);
-        Ok(())
-    }
-
-    fn mark(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(None)
-    }
-
-    fn write(&self, _: &[(&[u8], Option<&[u8]>)], _: Option<&[u8]>) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
 
 fn spec() -> WindowSpec {
     WindowSpec::tumbling(Duration::from_secs(1)).unwrap().with_expires(Duration::ZERO).unwrap()
 }
 
-fn partition(store: Option<Arc<Visited>>) -> Arc<TablePartition<u64>> {
+fn partition(store: Option<Arc<FakeStore>>) -> Arc<TablePartition<u64>> {
     let decl = TableDecl { window: Some(WindowDecl::Of(spec())), ..TableDecl::default() };
     let spec = TableSpec::<u64>::new::<String>(&decl, "counts", "a test", "test").unwrap();
     let store = store.map(|store| store as Arc<dyn Store>);
@@ -104,8 +62,7 @@ fn windows_in_memory_are_closed_in_bounded_steps() {
 #[test]
 fn windows_in_a_store_are_closed_in_bounded_steps() {
     let mut expected: Vec<_> = (0..MANY).map(|number| (number as i64 % 2 * 1000, number)).collect();
-    let contents = expected.iter().map(|&(start, number)| (key(start, number), b"1".to_vec())).collect();
-    let store = Arc::new(Visited { contents, ..Visited::default() });
+    let store = FakeStore::of(expected.iter().map(|&(start, number)| (key(start, number), b"1".to_vec())));
     let partition = partition(Some(Arc::clone(&store)));
     // Some windows are only in memory, and some of the store have been removed.
     for number in 0..MANY {
@@ -135,8 +92,7 @@ fn windows_in_a_store_are_closed_in_bounded_steps() {
 /// The overlay is no longer complete once entries were evicted, which may happen between two steps.
 #[test]
 fn windows_that_leave_memory_meanwhile_are_closed() {
-    let contents = (0..MANY).map(|number| (key(0, number), b"1".to_vec())).collect();
-    let partition = partition(Some(Arc::new(Visited { contents, ..Visited::default() })));
+    let partition = partition(Some(FakeStore::of((0..MANY).map(|number| (key(0, number), b"1".to_vec())))));
     {
         let mut state = partition.state();
         state.whole = true;
