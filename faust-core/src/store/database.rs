@@ -54,7 +54,6 @@ fn checked<E: Engine>(place: &DatabaseDir) -> Result<E, EngineFault> {
 
 /// An open database.
 pub(super) struct DatabaseStores<E: Engine> {
-    place: DatabaseDir,
     set_aside: u64,
     /// The reason for which the database is broken. A broken engine is not called any more.
     broken: OnceLock<String>,
@@ -64,6 +63,9 @@ pub(super) struct DatabaseStores<E: Engine> {
     state: Mutex<State<E>>,
     /// Reference given to the stores, which keep the database open.
     this: Weak<Self>,
+    /// IMPORTANT: this is the last field. Fields are dropped in order, and the directory must stay locked until the engine
+    /// is closed.
+    place: DatabaseDir,
 }
 
 struct State<E: Engine> {
@@ -89,7 +91,7 @@ impl<E: Engine> DatabaseStores<E> {
         watch.set_waker(engine.waker());
         let state = Mutex::new(State { engine: Some(engine), open: BTreeMap::new() });
         let (broken, failed) = (OnceLock::new(), AtomicBool::new(false));
-        Ok(Arc::new_cyclic(|this| Self { place, set_aside, broken, failed, watch, state, this: Weak::clone(this) }))
+        Ok(Arc::new_cyclic(|this| Self { set_aside, broken, failed, watch, state, this: Weak::clone(this), place }))
     }
 
     /// Runs `work` on the engine, after reopening it if it has failed or an earlier attempt to do so has failed.

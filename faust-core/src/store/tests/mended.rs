@@ -1,6 +1,7 @@
 //! Tests of a disk that fails temporarily: the engine is reopened, and open stores stay usable.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 use bytes::Bytes;
@@ -13,6 +14,14 @@ use crate::store::port::Write;
 /// An in-memory engine that, like the real ones, rejects all writes after one has failed.
 struct Fragile {
     poisoned: Arc<AtomicU32>,
+    /// The file that locks the directory.
+    lock: PathBuf,
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        CLOSED_UNLOCKED.fetch_or(!lock::is_held(&self.lock), Ordering::SeqCst);
+    }
 }
 
 /// The simulated disk, which outlives the engine. Only one test at a time uses it.
@@ -22,6 +31,8 @@ static FAILING: AtomicU32 = AtomicU32::new(0);
 static OPENED: AtomicU32 = AtomicU32::new(0);
 /// Number of calls that change an engine that has failed.
 static CALLS_AFTER_FAILURE: AtomicU32 = AtomicU32::new(0);
+/// Set when an engine was closed after its directory was unlocked.
+static CLOSED_UNLOCKED: AtomicBool = AtomicBool::new(false);
 /// Tests of the disk run one after the other.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -39,9 +50,9 @@ impl Engine for Fragile {
 
     const NAME: &'static str = "fragile";
 
-    fn open(_: &Path) -> Result<Self, EngineFault> {
+    fn open(dir: &Path) -> Result<Self, EngineFault> {
         OPENED.fetch_add(1, Ordering::SeqCst);
-        Ok(Self { poisoned: Arc::default() })
+        Ok(Self { poisoned: Arc::default(), lock: dir.with_file_name("lock") })
     }
 
     fn tree(&self, name: &str) -> Result<FragileTree, EngineFault> {
@@ -154,4 +165,18 @@ fn an_engine_that_has_failed_is_not_called_before_it_is_open_again() {
     write(&*one, &[put("a", "2")], "n");
     assert_eq!(one.get(b"a").unwrap().as_deref(), Some(&b"2"[..]));
     assert_eq!((CALLS_AFTER_FAILURE.load(Ordering::SeqCst), OPENED.load(Ordering::SeqCst)), (0, opened + 1));
+}
+
+/// Law: another process can open the database only once this one has closed it.
+#[test]
+fn the_directory_is_locked_until_the_engine_is_closed() {
+    let _turn = TURN.lock().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    CLOSED_UNLOCKED.store(false, Ordering::SeqCst);
+    let set: Arc<dyn StoreSet> = database::open::<Fragile>(dir.path()).unwrap();
+    let store = set.open(&counts()).unwrap();
+    drop(set);
+    assert!(lock::is_held(&dir.path().join("lock")), "the store keeps its database open");
+    drop(store);
+    assert!(!lock::is_held(&dir.path().join("lock")) && !CLOSED_UNLOCKED.load(Ordering::SeqCst));
 }
