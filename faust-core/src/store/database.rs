@@ -352,7 +352,7 @@ impl<E: Engine> Store for OneStore<E> {
 }
 
 /// Returns whether the range is always empty. Engines handle such ranges differently, and some panic.
-fn is_void(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+pub(super) fn is_void(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
     match (from, to) {
         (Bound::Included(from), Bound::Included(to)) => from > to,
         (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
+use super::database::is_void;
 use super::engine::{Engine, EngineFault, Tree};
 use super::port::Write;
 
@@ -166,6 +167,11 @@ impl Tree for FjallTree {
         to: Bound<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), EngineFault> {
+        // The longest start of a bound lies between the same keys as the bound.
+        let (from, to) = (clipped(from, Bound::Excluded), clipped(to, Bound::Included));
+        if is_void(from, to) {
+            return Ok(());
+        }
         let from = match from {
             Bound::Unbounded => Bound::Included(self.stored(&[])),
             from => from.map(|key| self.stored(key)),
@@ -260,6 +266,14 @@ impl FjallTree {
             }
         }
         ingestion.finish()
+    }
+}
+
+/// Replaces a bound that is longer than every key, which fjall does not accept, by the longest start of it.
+fn clipped<'a>(bound: Bound<&'a [u8]>, longer: fn(&'a [u8]) -> Bound<&'a [u8]>) -> Bound<&'a [u8]> {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) if key.len() > LONGEST_KEY => longer(&key[..LONGEST_KEY]),
+        bound => bound,
     }
 }
 

@@ -166,6 +166,30 @@ fn ranges_are_in_byte_order_and_stop_when_the_visitor_returns_false() {
     });
 }
 
+/// Law: a bound may be longer than any key that the engine can hold.
+#[test]
+fn ranges_end_at_bounds_that_are_longer_than_every_key() {
+    on_each_engine(|kind| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_set(kind, dir.path()).open(&counts()).unwrap();
+        // The longest key of fjall, and its neighbors.
+        let longest = vec![b'x'; 65_531];
+        let keys = [b"w".to_vec(), b"x".to_vec(), longest.clone(), b"xy".to_vec()];
+        write(&*store, &keys.iter().map(|key| put(key, "1")).collect::<Vec<_>>(), "m");
+        let found = |from, to| -> Vec<Vec<u8>> { between(&*store, from, to).into_iter().map(|(key, _)| key).collect() };
+        let text = vec![b'x'; 80_000];
+        let (long, longer) = (&text[..70_000], &*text);
+        for bound in [Bound::Included, Bound::Excluded] {
+            assert_eq!(found(bound(long), Bound::Unbounded), keys[3..], "{kind}");
+            assert_eq!(found(Bound::Unbounded, bound(long)), keys[..3], "{kind}");
+            assert_eq!(found(bound(long), bound(longer)), Vec::<Vec<u8>>::new(), "{kind}");
+            assert_eq!(found(Bound::Included(&*longest), bound(long)), keys[2..3], "{kind}");
+            assert_eq!(found(Bound::Excluded(&*longest), bound(long)), Vec::<Vec<u8>>::new(), "{kind}");
+        }
+        assert_eq!(store.get(b"w").unwrap().as_deref(), Some(&b"1"[..]), "{kind} is not broken");
+    });
+}
+
 #[test]
 fn a_panic_of_the_visitor_does_not_mark_the_store_as_broken() {
     on_each_engine(|kind| {
