@@ -35,9 +35,6 @@ const BATCH: usize = 20_000;
 /// Number of bytes of the partition before each key.
 const PREFIX: usize = size_of::<i32>();
 
-/// Number of entries that are removed at once.
-const CLEARED: usize = 100_000;
-
 /// Maximum length of a key: fjall's limit, less the partition.
 const LONGEST_KEY: usize = u16::MAX as usize - PREFIX;
 
@@ -224,18 +221,21 @@ impl Tree for FjallTree {
 }
 
 impl FjallTree {
-    /// Removes all entries, in bounded steps.
+    /// Removes all entries, in bounded steps. Each begins after the last key of the one before: from the first key on, it
+    /// would skip the tombstones of all former steps.
     fn clear(&self) -> Result<(), EngineFault> {
+        let mut from = Bound::Unbounded;
         loop {
             let mut keys = Vec::new();
-            self.range(Bound::Unbounded, Bound::Unbounded, &mut |key, _| {
+            self.range(from.as_ref().map(Vec::as_slice), Bound::Unbounded, &mut |key, _| {
                 keys.push(key.to_vec());
-                keys.len() < CLEARED
+                keys.len() < BATCH
             })?;
             let removals: Vec<Write<'_>> = keys.iter().map(|key| (&**key, None)).collect();
             self.write(&removals, None)?;
-            if keys.len() < CLEARED {
-                return Ok(());
+            match keys.pop() {
+                Some(last) if keys.len() + 1 == BATCH => from = Bound::Excluded(last),
+                _ => return Ok(()),
             }
         }
     }
@@ -312,6 +312,29 @@ mod tests {
             tree.range(Bound::Unbounded, Bound::Unbounded, &mut each).unwrap();
             let expected = vec![(b"".to_vec(), tree.name.clone().into_bytes()), (b"\xFF".to_vec(), b"last".to_vec())];
             assert_eq!(found, if tree.partition == 7 { vec![] } else { expected });
+        }
+    }
+
+    #[test]
+    fn large_partitions_are_removed_completely_and_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Fjall::open(dir.path()).unwrap();
+        let trees = [6, 7, 8].map(|partition| engine.tree(&format!("counts/{partition}")).unwrap());
+        for count in [BATCH - 1, BATCH, 2 * BATCH + 1] {
+            let keys: Vec<_> = (0..u32::try_from(count).unwrap()).map(u32::to_be_bytes).collect();
+            let entries: Vec<Write<'_>> = keys.iter().map(|key| (&key[..], Some(&b"1"[..]))).collect();
+            trees.iter().for_each(|tree| tree.write(&entries, Some(b"mark")).unwrap());
+            engine.destroy("counts/7").unwrap();
+            let left = trees.each_ref().map(|tree| {
+                let mut left = 0;
+                let mut each = |_: &[u8], _: &[u8]| {
+                    left += 1;
+                    true
+                };
+                tree.range(Bound::Unbounded, Bound::Unbounded, &mut each).unwrap();
+                left
+            });
+            assert_eq!((left, trees[1].mark().unwrap()), ([count, 0, count], None));
         }
     }
 
