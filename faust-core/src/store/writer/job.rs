@@ -7,9 +7,9 @@ use crate::store::sealed::Sealed;
 
 /// The changes of one seal to one store.
 pub(crate) struct Job {
-    /// The store to write to.
+    /// The store to write to. Jobs of the same store are written in the order in which they were submitted.
     pub(crate) store: Arc<dyn Store>,
-    /// The store's name. Jobs with the same name are written in the order in which they were submitted.
+    /// The store's name, by which others wait for the jobs.
     pub(crate) name: StoreName,
     /// The changes.
     pub(crate) batch: Arc<Sealed>,

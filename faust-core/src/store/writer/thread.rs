@@ -57,10 +57,12 @@ pub(super) fn write_all(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut
 }
 
 /// Groups the jobs by store, in their order. The store with the oldest job comes first.
+///
+/// The name does not identify a store: jobs of one that was destroyed may be pending beside those of its successor.
 fn by_store(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     let mut groups: Vec<Vec<Job>> = Vec::new();
     for job in jobs {
-        match groups.iter_mut().find(|group| group[0].name == job.name) {
+        match groups.iter_mut().find(|group| Arc::ptr_eq(&group[0].store, &job.store)) {
             Some(group) => group.push(job),
             None => groups.push(vec![job]),
         }
@@ -68,8 +70,8 @@ fn by_store(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     groups
 }
 
-/// DatabaseStores that have permanently failed to write a batch. Later batches must not be written either: their marks would
-/// claim that all earlier changes are in the store, and a restore would never add the missing ones.
+/// Stores that have permanently failed to write a batch. Later batches must not be written either: their marks would claim
+/// that all earlier changes are in the store, and a restore would never add the missing ones.
 #[derive(Default)]
 pub(super) struct Refused(Vec<(Weak<dyn Store>, StoreError)>);
 

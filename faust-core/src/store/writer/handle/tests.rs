@@ -301,6 +301,23 @@ fn a_store_that_has_rejected_a_write_gets_no_later_mark() {
     assert_eq!(store.mark().unwrap(), None, "a restore reads the missing changes again");
 }
 
+/// Law: after a store was destroyed and opened again, the changes for the old one do not reach the new one.
+#[test]
+fn stores_of_one_name_do_not_mix() {
+    let (old, new, log) = (Arc::new(Gated::default()), Arc::new(Gated::default()), Log::default());
+    let writer = StoreWriter::stepped(1 << 20);
+    old.set(Gate::Fails(StoreErrorKind::Gone));
+    writer.submit(job(&old, "t", &[change("a", "1")], "1", &log));
+    writer.submit(job(&new, "t", &[change("b", "2")], "2", &log));
+    writer.submit(job(&old, "t", &[change("c", "3")], "3", &log));
+    assert!(writer.step());
+    assert_eq!(contents(&*new), BTreeMap::from([(b"b".to_vec(), b"2".to_vec())]));
+    assert_eq!(new.mark().unwrap().unwrap(), b"2");
+    let gone = |mark: &str| (mark.to_owned(), Err(StoreErrorKind::Gone));
+    assert_eq!(*log.lock().unwrap(), [gone("1"), gone("3"), ("2".to_owned(), Ok(()))]);
+    assert!(writer.flushed(&name("t")).now_or_never().is_some());
+}
+
 #[test]
 fn a_close_times_out_whatever_the_disk_does() {
     for gate in [Gate::Fails(StoreErrorKind::Io), Gate::Shut] {
