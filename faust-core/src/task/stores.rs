@@ -116,7 +116,7 @@ impl WorkerStores {
         }
     }
 
-    /// Makes the pending writes of stores that have no thread for them. Returns whether there were any.
+    /// Makes the pending writes of stores that have no thread for them. Returns whether any was completed.
     pub(crate) fn step(&self) -> bool {
         self.writer.step()
     }

@@ -530,7 +530,7 @@ async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
     }
 }
 
-/// Writes to the stores of all workers. Returns whether there was anything to write.
+/// Writes to the stores of all workers. Returns whether anything was written.
 fn step_stores(workers: &[&Worker]) -> bool {
     workers.iter().fold(false, |wrote, worker| worker.step_stores() | wrote)
 }

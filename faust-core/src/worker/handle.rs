@@ -193,7 +193,7 @@ impl Worker {
         crate::topic::Topic::outside(name, &self.outbox)
     }
 
-    /// Makes the pending writes to stores, and returns whether there were any. For the test driver, whose stores have no
+    /// Makes the pending writes to stores, and returns whether any was completed. For the test driver, whose stores have no
     /// thread that writes.
     #[doc(hidden)]
     pub fn step_stores(&self) -> bool {

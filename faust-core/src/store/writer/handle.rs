@@ -50,14 +50,13 @@ impl StoreWriter {
         Self { handle: Arc::new(ThreadGuard { queue, stepped }) }
     }
 
-    /// Writes all pending jobs on this thread, if the writer is [`stepped`](Self::stepped). Returns whether there were any.
+    /// Writes all pending jobs on this thread, if the writer is [`stepped`](Self::stepped). Returns whether any was
+    /// completed: those for which the disk fails remain pending, because a step does not wait for it.
     pub(crate) fn step(&self) -> bool {
         let Some(stepped) = &self.handle.stepped else { return false };
         let jobs = self.queue().take_pending();
-        let has_jobs = !jobs.is_empty();
         let mut refused = stepped.lock().unwrap_or_else(PoisonError::into_inner);
-        thread::write_all(self.queue(), jobs, Pace::default(), &mut refused);
-        has_jobs
+        thread::write_all(self.queue(), jobs, Pace { retries: false, ..Pace::default() }, &mut refused)
     }
 
     /// Adds a job. Never blocks, and accepts the job even if there is no room.
@@ -103,6 +102,7 @@ impl StoreWriter {
     }
 
     /// Writes the pending jobs, accepts no more, and stops the thread. Jobs that remain fail with the kind `Gone`.
+    /// Without a thread, it makes one step, which takes as long as the disk does.
     ///
     /// # Errors
     /// Returns an error on timeout, if a disk is full or does not respond. A blocked write may still complete later.
@@ -111,8 +111,9 @@ impl StoreWriter {
         self.queue().end(End::Drained);
         if self.handle.stepped.is_some() {
             self.step();
+            let bytes = self.backlog();
             self.queue().ended();
-            return Ok(());
+            return if bytes == 0 { Ok(()) } else { Err(Unwritten { bytes, within }) };
         }
         let queue = Arc::clone(self.queue());
         // Waits in real time on a separate thread, because a test may have paused the runtime's clock.

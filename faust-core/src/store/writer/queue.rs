@@ -113,6 +113,11 @@ impl Queue {
         std::mem::take(&mut self.inner().jobs)
     }
 
+    /// Adds jobs that could not be written to the pending ones again, as the oldest.
+    pub(super) fn put_back(&self, jobs: Vec<Job>) {
+        self.inner().jobs.splice(0..0, jobs);
+    }
+
     /// Returns the time for which the pending jobs are still to be delayed, if any.
     fn rest(&self, inner: &Inner, longest: Duration) -> Option<Duration> {
         let wished = inner.rests > 0 && inner.awaited == 0 && inner.end.is_none();

@@ -23,6 +23,8 @@ pub(super) struct Pace {
     pub(super) longest: Duration,
     /// Interval between log lines about the failure.
     pub(super) report_every: Duration,
+    /// Set if a write is tried again until the disk accepts it. Otherwise, its jobs remain pending after the first failure.
+    pub(super) retries: bool,
 }
 
 impl Default for Pace {
@@ -32,6 +34,7 @@ impl Default for Pace {
             first: Duration::from_millis(50),
             longest: Duration::from_secs(5),
             report_every: Duration::from_secs(10),
+            retries: true,
         }
     }
 }
@@ -51,9 +54,9 @@ pub(super) fn run(queue: &Queue, pace: Pace) {
     }
 }
 
-/// Writes jobs, store by store.
-pub(super) fn write_all(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
-    by_store(jobs).into_iter().for_each(|jobs| write(queue, jobs, pace, refused));
+/// Writes jobs, store by store. Returns whether any was completed.
+pub(super) fn write_all(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) -> bool {
+    by_store(jobs).into_iter().fold(false, |completed, jobs| write(queue, jobs, pace, refused) | completed)
 }
 
 /// Groups the jobs by store, in their order. The store with the oldest job comes first.
@@ -88,12 +91,12 @@ impl Refused {
     }
 }
 
-/// Writes the jobs of one store, and completes all of them together.
-fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
-    let Some(last) = jobs.last() else { return };
+/// Writes the jobs of one store, and completes all of them together. Returns `false` if they are pending again.
+fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) -> bool {
+    let Some(last) = jobs.last() else { return false };
     if let Some(error) = refused.by(&last.store) {
         jobs.into_iter().for_each(|job| queue.finish(job, Err(error.clone())));
-        return;
+        return true;
     }
     let entries = merge(jobs.iter().map(|job| &*job.batch));
     let (most, rest) = entries.split_at(entries.len().saturating_sub(1) / CHUNK * CHUNK);
@@ -103,17 +106,25 @@ fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) {
         .chunks(CHUNK)
         .try_for_each(|chunk| retry(queue, &*last.store, chunk, None, pace))
         .and_then(|()| retry(queue, &*last.store, rest, Some(&last.mark), pace));
-    if let Err(error) = &result
-        && error.kind() != StoreErrorKind::Gone
-    {
-        tracing::error!(store = %last.name, "cannot write a table to its store, and retrying does not help: {error}");
-        refused.note(&last.store, error);
-    }
     drop(entries);
+    match &result {
+        Ok(()) => {}
+        Err(error) if error.kind() == StoreErrorKind::Gone => {}
+        Err(error) if error.kind() == StoreErrorKind::Io => {
+            tracing::error!(store = %last.name, "cannot write a table to its store, the next step tries again: {error}");
+            queue.put_back(jobs);
+            return false;
+        }
+        Err(error) => {
+            tracing::error!(store = %last.name, "cannot write a table to its store, and retrying does not help: {error}");
+            refused.note(&last.store, error);
+        }
+    }
     jobs.into_iter().for_each(|job| queue.finish(job, result.clone()));
+    true
 }
 
-/// Writes entries, and retries while the disk fails. Other errors are permanent.
+/// Writes entries, and retries while the disk fails, unless the pace forbids it. Other errors are permanent.
 fn retry(
     queue: &Queue,
     store: &dyn Store,
@@ -128,7 +139,7 @@ fn retry(
             return Err(gone());
         }
         match store.write(entries, mark) {
-            Err(error) if error.kind() == StoreErrorKind::Io => {
+            Err(error) if error.kind() == StoreErrorKind::Io && pace.retries => {
                 if reported.is_none_or(|at| at.elapsed() >= pace.report_every) {
                     tracing::error!(
                         waiting_bytes = queue.backlog(),

@@ -128,6 +128,7 @@ fn pace() -> Pace {
         first: Duration::from_millis(1),
         longest: Duration::from_millis(4),
         report_every: Duration::from_secs(10),
+        retries: true,
     }
 }
 
@@ -316,6 +317,30 @@ fn stores_of_one_name_do_not_mix() {
     let gone = |mark: &str| (mark.to_owned(), Err(StoreErrorKind::Gone));
     assert_eq!(*log.lock().unwrap(), [gone("1"), gone("3"), ("2".to_owned(), Ok(()))]);
     assert!(writer.flushed(&name("t")).now_or_never().is_some());
+}
+
+/// Law: a writer without a thread tries a write once per step, and does not wait for the disk when it is closed.
+#[test]
+fn a_stepped_writer_does_not_wait_for_the_disk() {
+    let (store, log) = (Arc::new(Gated::default()), Log::default());
+    let writer = StoreWriter::stepped(1 << 20);
+    store.set(Gate::Fails(StoreErrorKind::Io));
+    writer.submit(job(&store, "t", &[change("a", "1")], "1", &log));
+    writer.submit(job(&store, "t", &[change("a", "2")], "2", &log));
+    let backlog = writer.backlog();
+    assert_eq!((writer.step(), writer.step(), store.with(|state| state.attempts)), (false, false, 2));
+    assert_eq!((writer.backlog(), log.lock().unwrap().len()), (backlog, 0));
+    store.set(Gate::Open);
+    assert!(writer.step());
+    assert_eq!(*log.lock().unwrap(), [("1".to_owned(), Ok(())), ("2".to_owned(), Ok(()))]);
+    assert_eq!((store.mark().unwrap().unwrap(), writer.backlog()), (b"2".to_vec(), 0));
+
+    store.set(Gate::Fails(StoreErrorKind::Io));
+    writer.submit(job(&store, "t", &[change("a", "3")], "3", &log));
+    let bytes = writer.backlog();
+    assert_eq!(run(writer.close(LONG)), Err(Unwritten { bytes, within: LONG }));
+    assert_eq!(store.with(|state| state.attempts), 4);
+    assert_eq!(log.lock().unwrap().last(), Some(&("3".to_owned(), Err(StoreErrorKind::Gone))));
 }
 
 #[test]
