@@ -174,7 +174,7 @@ impl<V: TableValue> TablePartition<V> {
                 last.is_none()
             };
             let low = low.as_ref().map(Vec::as_slice);
-            store.range(low, to, &mut each).map_err(|error| self.broken(&error))?;
+            store.range(low, to, &mut each).map_err(|error| self.unreadable(&error))?;
         }
         let Some(last) = last.or(memory_end) else {
             found.append(&mut unwritten);

@@ -34,7 +34,7 @@ pub(crate) struct PartitionCx {
     pub(crate) stats: Arc<Stats>,
     /// Notified when so many keys have changed that a commit should not wait for its interval.
     pub(crate) commit_soon: Arc<Notify>,
-    /// Channel that reports a broken store; `None` for a table without a store.
+    /// Channel that reports a broken store, which stops the worker; `None` for a table without a store.
     pub(crate) failed: Option<mpsc::UnboundedSender<Error>>,
 }
 
@@ -232,7 +232,7 @@ impl<V: TableValue> TablePartition<V> {
             return Ok(Some(at));
         }
         let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) else { return Ok(None) };
-        match store.get(key).map_err(|error| self.broken(&error))? {
+        match store.get(key).map_err(|error| self.unreadable(&error))? {
             Some(bytes) => Ok(Some(self.insert(state, key, Held::Bytes(bytes.as_ref().into())))),
             None => Ok(None),
         }
@@ -297,8 +297,14 @@ impl<V: TableValue> TablePartition<V> {
         Error::Misuse(format!("table `{}`: a key {what}", self.spec.info.name))
     }
 
-    pub(super) fn broken(&self, error: &(dyn std::error::Error + 'static)) -> Error {
-        self.state_error(format!("its store cannot be read: {}", crate::error::chain(error)))
+    /// Creates the error of a failed read. A broken store is reported as well, because it fails every further read until
+    /// it is set aside, which happens when the worker starts.
+    pub(super) fn unreadable(&self, error: &StoreError) -> Error {
+        let why = format!("its store cannot be read: {error}");
+        if error.kind() == StoreErrorKind::Broken {
+            self.stop_worker(why.clone());
+        }
+        self.state_error(why)
     }
 
     pub(super) fn undecodable(&self, key: &[u8], why: &DecodeError) -> Error {
@@ -469,7 +475,7 @@ impl<V: TableValue> TablePartition<V> {
                 Err(error) if error.kind() == StoreErrorKind::Gone => {}
                 Err(error) => {
                     if let Some(partition) = this.upgrade() {
-                        partition.store_is_broken(&error);
+                        partition.unwritable(&error);
                     }
                 }
             }
@@ -480,13 +486,15 @@ impl<V: TableValue> TablePartition<V> {
 }
 
 impl<V: TableValue> TablePartition<V> {
-    /// Reports a broken store, which stops the worker: no further changes could be stored, and memory would fill up.
-    /// The store is set aside when the worker starts again.
-    fn store_is_broken(&self, error: &StoreError) {
+    /// Reports a failed write, which stops the worker: no further changes could be stored, and memory would fill up.
+    fn unwritable(&self, error: &StoreError) {
+        self.stop_worker(format!(
+            "its store cannot be written: {error}; restart the worker: the store is then set aside and the table restored from its changelog"
+        ));
+    }
+
+    fn stop_worker(&self, why: String) {
         if let Some(failed) = &self.cx.failed {
-            let why = format!(
-                "its store cannot be written: {error}; restart the worker: the store is then set aside and the table restored from its changelog"
-            );
             // The receiver is gone if the worker has already shut down.
             drop(failed.send(self.state_error(why)));
         }
@@ -498,3 +506,6 @@ impl<V> std::fmt::Debug for TablePartition<V> {
         write!(f, "TablePartition({}[{}])", self.spec.info.name, self.cx.partition)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,7 @@ impl<V: TableValue> TablePartition<V> {
                     last.is_none()
                 };
                 let low = from.as_ref().map(Vec::as_slice);
-                store.range(low, wanted.bounds.1, &mut each).map_err(|error| self.broken(&error))?;
+                store.range(low, wanted.bounds.1, &mut each).map_err(|error| self.unreadable(&error))?;
                 let Some(last) = last else { break };
                 from = Bound::Excluded(last);
             }

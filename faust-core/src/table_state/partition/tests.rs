@@ -1,0 +1,36 @@
+//! What a partition reports to its worker.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+
+use std::ops::Bound;
+
+use super::*;
+use crate::declare::TableDecl;
+use crate::store::FakeStore;
+
+fn partition<K: crate::codec::Data>(cx: PartitionCx) -> Arc<TablePartition<u64>> {
+    let spec = TableSpec::<u64>::new::<K>(&TableDecl::default(), "counts", "a test", "test");
+    TablePartition::new(Arc::new(spec.unwrap()), cx)
+}
+
+/// Law: a store that turns out to be broken when it is read stops the worker. Other errors may pass.
+#[test]
+fn a_broken_store_that_is_read_is_reported() {
+    for (kind, is_reported) in [(StoreErrorKind::Broken, true), (StoreErrorKind::Io, false)] {
+        let store = FakeStore::of([]);
+        *store.failing.lock().unwrap() = Some(kind);
+        let (failed, mut failures) = mpsc::unbounded_channel();
+        let cx = PartitionCx { store: Some(store), failed: Some(failed), ..PartitionCx::alone() };
+        let partition = partition::<String>(cx);
+        let errors = [
+            partition.find(b"a").map(drop).unwrap_err(),
+            partition.set(b"a", Some(1)).unwrap_err(),
+            partition.scan((Bound::Unbounded, Bound::Unbounded), &|_| true).map(drop).unwrap_err(),
+            partition.count().map(drop).unwrap_err(),
+        ];
+        for error in errors {
+            let expected = is_reported.then(|| error.to_string());
+            assert_eq!(failures.try_recv().ok().map(|error| error.to_string()), expected, "{kind:?}");
+            assert!(error.to_string().contains("its store cannot be read"), "{error}");
+        }
+    }
+}
