@@ -270,7 +270,8 @@ impl<V: TableValue> TablePartition<V> {
     pub(super) fn check_place(&self, key: &[u8]) {
         let info = &self.spec.info;
         let plain = info.plain_key(key);
-        if info.partition_by_source || self.cx.partitions == 1 {
+        // Messages without a key are in any partition, so `None` has no owner.
+        if info.partition_by_source || self.cx.partitions == 1 || info.is_none(plain) {
             return;
         }
         let owner = partition_of(plain, self.cx.partitions);

@@ -42,10 +42,15 @@ impl TableInfo {
         }
     }
 
+    /// Returns `true` for the bytes of the key `None`.
+    pub(super) fn is_none(&self, plain_key: &[u8]) -> bool {
+        self.none_key.as_deref() == Some(plain_key)
+    }
+
     /// Returns an overlay key for an error or a log line.
     pub(crate) fn shown_key(&self, key: &[u8]) -> String {
         let plain = self.plain_key(key);
-        if self.none_key.as_deref() == Some(plain) {
+        if self.is_none(plain) {
             return "`None`".to_owned();
         }
         format!("{:?}", String::from_utf8_lossy(plain))

@@ -34,3 +34,22 @@ fn a_broken_store_that_is_read_is_reported() {
         }
     }
 }
+
+/// Law: the key `None` may be in any partition, because messages without a key are.
+#[test]
+fn the_key_none_is_in_its_place_everywhere() {
+    let stats = Arc::new(Stats::default());
+    for number in 0..8 {
+        let cx = PartitionCx { partition: number, partitions: 8, stats: Arc::clone(&stats), ..PartitionCx::alone() };
+        let raw = partition::<Option<String>>(cx.clone());
+        raw.set(b"\xFF", Some(1)).unwrap();
+        raw.find(b"\xFF").unwrap();
+        partition::<Option<(u8, u8)>>(cx).set(b"null", Some(1)).unwrap();
+    }
+    assert_eq!(stats.counts().misplaced_keys, 0);
+    let cx = PartitionCx { partitions: 8, stats: Arc::clone(&stats), ..PartitionCx::alone() };
+    for key in 0..64u8 {
+        partition::<Option<String>>(cx.clone()).find(&[key]).unwrap();
+    }
+    assert!(stats.counts().misplaced_keys > 32, "other keys have one place");
+}
