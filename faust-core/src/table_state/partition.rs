@@ -3,9 +3,8 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -65,10 +64,6 @@ const EVICT_LOOKS: usize = 16;
 /// Number of entries examined for eviction with each cut, for tables that are not written to.
 const TRIM_LOOKS: usize = 4096;
 
-/// Pauses of a long piece of work between two steps, while other threads wait for the lock.
-const GIVE_WAY: [Duration; 4] =
-    [Duration::from_micros(20), Duration::from_micros(100), Duration::from_millis(1), Duration::from_millis(5)];
-
 /// A table's state in one partition.
 pub(crate) struct TablePartition<V> {
     pub(super) spec: Arc<TableSpec<V>>,
@@ -76,8 +71,8 @@ pub(crate) struct TablePartition<V> {
     /// The lock is rarely contended: it is taken by the partition's task, by the store writer after a batch, and by
     /// reads from outside the task. User closures never run under the lock: the value is moved out while they run.
     state: Mutex<State<V>>,
-    /// Number of threads that wait for the lock.
-    pub(super) contending: AtomicUsize,
+    /// Held by the thread that is the next to have the lock, while it waits for it.
+    pub(super) turn: Mutex<()>,
     /// Stream time at which the next window may close; `None` before the first check.
     pub(super) due: AtomicTimestamp,
     /// Copy of the state's `closed_to` that can be read without the lock.
@@ -150,7 +145,7 @@ impl<V: TableValue> TablePartition<V> {
             spec,
             cx,
             state: Mutex::new(state),
-            contending: AtomicUsize::new(0),
+            turn: Mutex::new(()),
             due: AtomicTimestamp::new(None),
             closed_to: AtomicTimestamp::new(None),
             released: Condvar::new(),
@@ -341,21 +336,15 @@ impl<V: TableValue> TablePartition<V> {
 
     #[cold]
     fn contend(&self) -> MutexGuard<'_, State<V>> {
-        self.contending.fetch_add(1, Ordering::AcqRel);
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.contending.fetch_sub(1, Ordering::AcqRel);
-        state
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets other threads have the lock, between two steps of a long piece of work. The lock itself is not fair: a
-    /// thread that takes it again at once usually comes before those that wait.
+    /// Lets another thread have the lock, between two steps of a long piece of work. The lock itself is not fair: a thread
+    /// that takes it again at once usually comes before those that wait. This waits until the next of them has it, which
+    /// is for the time of its wake-up.
     pub(super) fn give_way(&self) {
-        for pause in GIVE_WAY {
-            if self.contending.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            std::thread::park_timeout(pause);
-        }
+        drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -212,7 +212,7 @@ mod tests {
                     assert_eq!(reader.find(&0u32.to_be_bytes()).expect("no store can fail"), Some(1));
                     has_read.store(true, Ordering::Release);
                 });
-                while partition.contending.load(Ordering::Acquire) == 0 {
+                while partition.turn.try_lock().is_ok() {
                     std::thread::yield_now();
                 }
             }
