@@ -20,6 +20,9 @@ const CLOSE_BATCH: usize = 256;
 /// Maximum number of entries visited per call to find the windows to close.
 const VISIT_BATCH: usize = 4096;
 
+/// Keys of the store, and the last key up to which they are complete; `None` if there are no more.
+type StoredKeys = (BTreeSet<Vec<u8>>, Option<Vec<u8>>);
+
 impl<V: TableValue> ExpireWindows for TablePartition<V> {
     fn expire(&self, stream_time: Timestamp, with_values: bool) -> Result<Expired, Error> {
         let Some(spec) = self.spec.info.window else { return Ok(Expired::default()) };
@@ -39,17 +42,17 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
             self.due.store(Some(next_due(&spec, closed_to)));
             return Ok(Expired::default());
         }
-        let mut closed = Vec::new();
-        for composite in keys {
-            let Some(at) = self.load(&mut state, &composite)? else { continue };
-            let Some((start, key)) = split_store_key(&composite).filter(|_| state.overlay.held(at).is_there()) else {
-                continue;
-            };
-            let window = spec.window_at(start);
-            let value = if with_values { self.encoded(&state, at)? } else { Vec::new() };
-            closed.push(ClosedWindow { key: key.to_vec(), window, value });
-            state.overlay.write(at);
-            state.overlay.put(at, Held::Absent);
+        let (mut closed, mut keys) = (Vec::new(), VecDeque::from(keys));
+        while let Some(composite) = keys.front() {
+            match self.close(&mut state, &spec, composite, with_values) {
+                Ok(window) => closed.extend(window),
+                Err(error) => {
+                    Self::close_later(&mut state, keys);
+                    // The windows that were removed must be returned; the next step fails.
+                    return if closed.is_empty() { Err(error) } else { Ok(Expired { closed, has_more: true }) };
+                }
+            }
+            keys.pop_front();
         }
         Ok(Expired { closed, has_more: true })
     }
@@ -64,11 +67,51 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
 }
 
 impl<V: TableValue> TablePartition<V> {
+    /// Removes the window of an overlay key, and returns it. Returns `None` if it has no value any more.
+    fn close(
+        &self,
+        state: &mut State<V>,
+        spec: &WindowSpec,
+        composite: &[u8],
+        with_values: bool,
+    ) -> Result<Option<ClosedWindow>, Error> {
+        let Some(at) = self.load(state, composite)? else { return Ok(None) };
+        let Some((start, key)) = split_store_key(composite).filter(|_| state.overlay.held(at).is_there()) else {
+            return Ok(None);
+        };
+        let value = if with_values { self.encoded(state, at)? } else { Vec::new() };
+        state.overlay.write(at);
+        state.overlay.put(at, Held::Absent);
+        Ok(Some(ClosedWindow { key: key.to_vec(), window: spec.window_at(start), value }))
+    }
+
+    /// Returns keys that could not be closed to those that are to be closed.
+    fn close_later(state: &mut State<V>, mut first: VecDeque<Vec<u8>>) {
+        if let Some(closing) = &mut state.closing {
+            first.append(&mut closing.keys);
+            closing.keys = first;
+        }
+    }
+
     /// Returns the keys to close next. Ends the closing if there are none; after a step that has found none yet, there may
     /// be more.
     fn next_to_close(&self, state: &mut State<V>) -> Result<Vec<Vec<u8>>, Error> {
         let Some(mut closing) = state.closing.take() else { return Ok(Vec::new()) };
-        let ClosingWindows { bound, keys, rest } = &mut closing;
+        let collected = self.collect_some(state, &mut closing);
+        let count = closing.keys.len().min(CLOSE_BATCH);
+        let next = if collected.is_ok() { closing.keys.drain(..count).collect() } else { Vec::new() };
+        if !matches!(collected, Ok(false)) {
+            state.closing = Some(closing);
+        }
+        collected.map(|_| next)
+    }
+
+    /// Collects keys unless there are some, in one step. Returns `false` if there are none left.
+    ///
+    /// # Errors
+    /// The store cannot be read. The next call tries it again.
+    fn collect_some(&self, state: &mut State<V>, closing: &mut ClosingWindows) -> Result<bool, Error> {
+        let ClosingWindows { bound, keys, rest } = closing;
         let mut visits = VISIT_BATCH;
         while keys.is_empty() && visits > 0 {
             *rest = match std::mem::replace(rest, Uncollected::Nothing) {
@@ -80,15 +123,18 @@ impl<V: TableValue> TablePartition<V> {
                     Self::collect_unwritten(state, *bound, low, slots, found, &mut visits)
                 }
                 Uncollected::Stored { low, unwritten } => {
-                    self.collect_stored(state, keys, *bound, low, unwritten, &mut visits)?
+                    match self.stored_keys(state, *bound, &low, &unwritten, &mut visits) {
+                        Ok(stored) => Self::collect_stored(keys, stored, unwritten),
+                        Err(error) => {
+                            *rest = Uncollected::Stored { low, unwritten };
+                            return Err(error);
+                        }
+                    }
                 }
-                Uncollected::Nothing => return Ok(Vec::new()),
+                Uncollected::Nothing => return Ok(false),
             };
         }
-        let count = keys.len().min(CLOSE_BATCH);
-        let next = keys.drain(..count).collect();
-        state.closing = Some(closing);
-        Ok(next)
+        Ok(true)
     }
 
     /// Begins to collect the keys of windows that start at `from` or later.
@@ -147,16 +193,16 @@ impl<V: TableValue> TablePartition<V> {
         Uncollected::Unwritten { low, slots, found }
     }
 
-    /// Collects keys from the store, in order, with those that are not in the store yet.
-    fn collect_stored(
+    /// Returns the next keys of closed windows in the store. A step that ends because of the keys in `unwritten` is complete
+    /// up to one of them.
+    fn stored_keys(
         &self,
         state: &mut State<V>,
-        keys: &mut VecDeque<Vec<u8>>,
         bound: Timestamp,
-        low: Bound<Vec<u8>>,
-        mut unwritten: BTreeSet<Vec<u8>>,
+        low: &Bound<Vec<u8>>,
+        unwritten: &BTreeSet<Vec<u8>>,
         visits: &mut usize,
-    ) -> Result<Uncollected, Error> {
+    ) -> Result<StoredKeys, Error> {
         let (high, mut last) = (prefix(bound), None);
         // The keys up to the last of those that a step may take from memory.
         let memory_end = unwritten.iter().nth(VISIT_BATCH - 1).cloned();
@@ -173,19 +219,27 @@ impl<V: TableValue> TablePartition<V> {
                 last = (*visits == 0).then(|| key.to_vec());
                 last.is_none()
             };
-            let low = low.as_ref().map(Vec::as_slice);
-            store.range(low, to, &mut each).map_err(|error| self.unreadable(&error))?;
+            store.range(low.as_ref().map(Vec::as_slice), to, &mut each).map_err(|error| self.unreadable(&error))?;
         }
-        let Some(last) = last.or(memory_end) else {
+        Ok((found, last.or(memory_end)))
+    }
+
+    /// Collects keys of the store, in order, with those that are not in the store yet.
+    fn collect_stored(
+        keys: &mut VecDeque<Vec<u8>>,
+        (mut found, last): StoredKeys,
+        mut unwritten: BTreeSet<Vec<u8>>,
+    ) -> Uncollected {
+        let Some(last) = last else {
             found.append(&mut unwritten);
             keys.extend(found);
-            return Ok(Uncollected::Nothing);
+            return Uncollected::Nothing;
         };
         let mut later = unwritten.split_off(&last);
         found.extend(later.take(&last));
         found.append(&mut unwritten);
         keys.extend(found);
-        Ok(Uncollected::Stored { low: Bound::Excluded(last), unwritten: later })
+        Uncollected::Stored { low: Bound::Excluded(last), unwritten: later }
     }
 
     /// Indexes an entry by its window's start. Only a complete overlay needs the index: otherwise the store is

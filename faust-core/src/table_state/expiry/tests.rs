@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::declare::{TableDecl, WindowDecl};
-use crate::store::{FakeStore, Store};
+use crate::store::{FakeStore, Store, StoreErrorKind};
 use crate::table_state::budget::CacheBudget;
 use crate::table_state::partition::PartitionCx;
 use crate::table_state::spec::TableSpec;
@@ -105,4 +105,20 @@ fn windows_that_leave_memory_meanwhile_are_closed() {
     assert_eq!((first.closed.len(), first.has_more), (CLOSE_BATCH, true));
     partition.state().is_not_whole();
     assert_eq!(close(&partition, 1000).len(), MANY - CLOSE_BATCH);
+}
+
+/// Law: after an error of the store, the windows that were about to be closed are closed by a later step.
+#[test]
+fn no_window_is_lost_when_the_store_cannot_be_read() {
+    for after in [0, 1] {
+        let store = FakeStore::of((0..1000).map(|number| (key(0, number), b"1".to_vec())));
+        let partition = partition(Some(Arc::clone(&store)));
+        let mut closed =
+            (0..after).map(|_| partition.expire(Timestamp(1000), true).unwrap().closed.len()).sum::<usize>();
+        *store.failing.lock().unwrap() = Some(StoreErrorKind::Io);
+        assert!(partition.expire(Timestamp(1000), true).is_err());
+        *store.failing.lock().unwrap() = None;
+        closed += close(&partition, 1000).len();
+        assert_eq!(closed, 1000, "after {after} steps");
+    }
 }
