@@ -28,6 +28,9 @@ struct Wanted<'a> {
     waits: bool,
 }
 
+/// All entries.
+const ALL: Wanted<'static> = Wanted { bounds: (Bound::Unbounded, Bound::Unbounded), keep: &|_| true, waits: false };
+
 impl<V: TableValue> TablePartition<V> {
     /// Returns copies of the entries between the bounds for whose keys `keep` is true, ordered by their encoded keys.
     pub(crate) fn scan(&self, bounds: KeyBounds<'_>, keep: &dyn Fn(&[u8]) -> bool) -> Result<Entries<V>, Error> {
@@ -42,18 +45,24 @@ impl<V: TableValue> TablePartition<V> {
 
     /// Returns the encoded keys that have a value, in order.
     pub(crate) fn scan_keys(&self) -> Result<Vec<Vec<u8>>, Error> {
-        let all = Wanted { bounds: (Bound::Unbounded, Bound::Unbounded), keep: &|_| true, waits: false };
-        Ok(self.collect(&all, |_| (), |_| ())?.into_keys().collect())
+        Ok(self.collect(&ALL, |_| (), |_| ())?.into_keys().collect())
     }
 
-    /// Returns the number of keys that have a value. If some entries are only in the store, this scans all of them.
+    /// Returns the number of keys that have a value. If some entries are only in the store, this scans all of them, but
+    /// holds only the keys of the overlay.
     pub(crate) fn count(&self) -> Result<usize, Error> {
         let state = self.state();
         if state.whole || self.cx.store.is_none() {
             return Ok(usize::try_from(state.overlay.live()).unwrap_or(0));
         }
         drop(state);
-        Ok(self.scan_keys()?.len())
+        let mut found = BTreeMap::new();
+        let is_whole = self.collect_overlay(&ALL, &mut found, |_| ())?;
+        let mut count = found.values().flatten().count();
+        if !is_whole {
+            self.visit_store(&ALL, |key, _| count += usize::from(!found.contains_key(key)))?;
+        }
+        Ok(count)
     }
 
     fn entries(&self, wanted: &Wanted<'_>) -> Result<Entries<V>, Error> {
@@ -72,25 +81,35 @@ impl<V: TableValue> TablePartition<V> {
     ) -> Result<Found<T>, Error> {
         let mut found = BTreeMap::new();
         let is_whole = self.collect_overlay(wanted, &mut found, of_held)?;
-        if let Some(store) = self.cx.store.as_ref().filter(|_| !is_whole) {
-            let mut from = wanted.bounds.0.map(<[u8]>::to_vec);
-            loop {
-                let (mut visits, mut last) = (0, None);
-                let mut each = |key: &[u8], value: &[u8]| {
-                    visits += 1;
-                    if (wanted.keep)(key) && !found.contains_key(key) {
-                        found.insert(key.to_vec(), Some(of_bytes(value)));
-                    }
-                    last = (visits == STEP).then(|| key.to_vec());
-                    last.is_none()
-                };
-                let low = from.as_ref().map(Vec::as_slice);
-                store.range(low, wanted.bounds.1, &mut each).map_err(|error| self.unreadable(&error))?;
-                let Some(last) = last else { break };
-                from = Bound::Excluded(last);
-            }
+        if !is_whole {
+            self.visit_store(wanted, |key, value| {
+                if !found.contains_key(key) {
+                    found.insert(key.to_vec(), Some(of_bytes(value)));
+                }
+            })?;
         }
         Ok(found.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+
+    /// Passes the wanted entries of the store to `each`, in bounded steps.
+    fn visit_store(&self, wanted: &Wanted<'_>, mut each: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
+        let Some(store) = &self.cx.store else { return Ok(()) };
+        let mut from = wanted.bounds.0.map(<[u8]>::to_vec);
+        loop {
+            let (mut visits, mut last) = (0, None);
+            let mut visit = |key: &[u8], value: &[u8]| {
+                visits += 1;
+                if (wanted.keep)(key) {
+                    each(key, value);
+                }
+                last = (visits == STEP).then(|| key.to_vec());
+                last.is_none()
+            };
+            let low = from.as_ref().map(Vec::as_slice);
+            store.range(low, wanted.bounds.1, &mut visit).map_err(|error| self.unreadable(&error))?;
+            let Some(last) = last else { return Ok(()) };
+            from = Bound::Excluded(last);
+        }
     }
 
     /// Visits the wanted entries of the overlay; `None` stands for a removed one. Returns whether the overlay was
@@ -163,6 +182,7 @@ mod tests {
 
     use super::*;
     use crate::declare::TableDecl;
+    use crate::store::FakeStore;
     use crate::table_state::partition::PartitionCx;
     use crate::table_state::spec::TableSpec;
 
@@ -191,6 +211,25 @@ mod tests {
         partition.give_back(at, value.map(|value| value + 1));
         for reader in readers {
             assert_eq!(reader.join().expect("no panic"), [2]);
+        }
+    }
+
+    /// Law: each key counts once, wherever its value is, and a removed one does not count.
+    #[test]
+    fn keys_in_memory_and_in_the_store_are_counted_once() {
+        let count = STEP + 100;
+        let store = FakeStore::of((0..count).map(|key| (key.to_be_bytes().to_vec(), b"1".to_vec())));
+        let spec = TableSpec::<u64>::new::<String>(&TableDecl::default(), "counts", "a test", "test");
+        let cx = PartitionCx { store: Some(store), ..PartitionCx::alone() };
+        let partition = TablePartition::new(Arc::new(spec.expect("both types have codecs")), cx);
+        let mut expected = count as usize;
+        for (key, value, grows) in
+            [(1, Some(2), 0), (2, None, -1), (3, None, -1), (count, Some(1), 1), (count + 1, None, 0)]
+        {
+            partition.set(&u32::to_be_bytes(key), value).expect("the store does not fail");
+            expected = expected.saturating_add_signed(grows);
+            assert_eq!(partition.count().expect("the store does not fail"), expected);
+            assert_eq!(partition.scan_keys().expect("the store does not fail").len(), expected);
         }
     }
 
