@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::vec::IntoIter;
 
+use super::overlay::UnwrittenPlace;
 use crate::time::Timestamp;
 
 /// The windows that are being closed.
@@ -19,8 +20,8 @@ pub(super) struct ClosingWindows {
 pub(super) enum Uncollected {
     /// Those in the remaining slots of one window, and of the windows after it. The overlay has all entries.
     InMemory { start: Timestamp, slots: IntoIter<u32> },
-    /// Those from `low` on. First, entries that are not in the store are looked up in the remaining slots.
-    Unwritten { low: Vec<u8>, slots: IntoIter<u32>, found: BTreeSet<Vec<u8>> },
+    /// Those from `low` on. First, entries that are not in the store are looked up, from `next` on.
+    Unwritten { low: Vec<u8>, next: UnwrittenPlace, found: BTreeSet<Vec<u8>> },
     /// Those above `low` in the store, and those that have been found in the overlay.
     Stored { low: Bound<Vec<u8>>, unwritten: BTreeSet<Vec<u8>> },
     /// None.

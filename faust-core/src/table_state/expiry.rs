@@ -7,6 +7,7 @@ use std::vec::IntoIter;
 
 use super::closing::{ClosingWindows, Uncollected};
 use super::held::Held;
+use super::overlay::UnwrittenPlace;
 use super::partition::{State, TablePartition};
 use super::roles::{ClosedWindow, ExpireWindows, Expired};
 use super::spec::TableValue;
@@ -30,7 +31,7 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
         let bound = spec.has_closed_before(stream_time);
         let from = state.closed_to;
         if state.closing.is_none() && from.is_none_or(|from| bound > from) {
-            let rest = Self::uncollected(&mut state, from);
+            let rest = Self::uncollected(&state, from);
             state.closing = Some(ClosingWindows { bound, keys: VecDeque::new(), rest });
             // From now on, events for these windows are late.
             state.closed_to = Some(bound);
@@ -119,8 +120,8 @@ impl<V: TableValue> TablePartition<V> {
                 Uncollected::InMemory { start, slots } => {
                     Self::collect_in_memory(state, keys, *bound, start, slots, &mut visits)
                 }
-                Uncollected::Unwritten { low, slots, found } => {
-                    Self::collect_unwritten(state, *bound, low, slots, found, &mut visits)
+                Uncollected::Unwritten { low, next, found } => {
+                    Self::collect_unwritten(state, *bound, low, next, found, &mut visits)
                 }
                 Uncollected::Stored { low, unwritten } => {
                     match self.stored_keys(state, *bound, &low, &unwritten, &mut visits) {
@@ -138,12 +139,12 @@ impl<V: TableValue> TablePartition<V> {
     }
 
     /// Begins to collect the keys of windows that start at `from` or later.
-    fn uncollected(state: &mut State<V>, from: Option<Timestamp>) -> Uncollected {
+    fn uncollected(state: &State<V>, from: Option<Timestamp>) -> Uncollected {
         if state.whole {
             return Uncollected::InMemory { start: from.unwrap_or(Timestamp(i64::MIN)), slots: Vec::new().into_iter() };
         }
         let low = from.map_or_else(Vec::new, prefix);
-        Uncollected::Unwritten { low, slots: state.overlay.unwritten().into_iter(), found: BTreeSet::new() }
+        Uncollected::Unwritten { low, next: UnwrittenPlace::default(), found: BTreeSet::new() }
     }
 
     /// Collects keys of one window, or goes on to the next window.
@@ -178,19 +179,18 @@ impl<V: TableValue> TablePartition<V> {
         state: &State<V>,
         bound: Timestamp,
         low: Vec<u8>,
-        mut slots: IntoIter<u32>,
+        mut next: UnwrittenPlace,
         mut found: BTreeSet<Vec<u8>>,
         visits: &mut usize,
     ) -> Uncollected {
-        if slots.len() == 0 {
+        let Some(slots) = state.overlay.unwritten(&mut next, visits) else {
             return Uncollected::Stored { low: Bound::Included(low), unwritten: found };
-        }
+        };
         let high = prefix(bound);
-        // An entry that has left the overlay since is in the store now.
-        let entries = taken(&mut slots, visits).filter_map(|at| state.overlay.entry(at));
+        let entries = slots.into_iter().filter_map(|at| state.overlay.entry(at));
         let expired = entries.filter(|(key, held)| held.is_there() && (&*low..&*high).contains(key));
         found.extend(expired.map(|(key, _)| key.to_vec()));
-        Uncollected::Unwritten { low, slots, found }
+        Uncollected::Unwritten { low, next, found }
     }
 
     /// Returns the next keys of closed windows in the store. A step that ends because of the keys in `unwritten` is complete

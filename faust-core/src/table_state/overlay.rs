@@ -56,6 +56,14 @@ struct Slot<V> {
     weight: u32,
 }
 
+/// A place in the lists of entries that are not in the store yet. They are in the order of their epochs, and only grow at
+/// the end. The first place is the default.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UnwrittenPlace {
+    epoch: u64,
+    index: usize,
+}
+
 /// A key of the epoch that is being sealed.
 pub(crate) struct DirtyKey<'a, V> {
     pub(crate) key: &'a [u8],
@@ -219,13 +227,25 @@ impl<V: Clone> Overlay<V> {
         (0..self.places()).filter_map(|at| self.entry(at).map(|(key, held)| (at, key, held)))
     }
 
-    /// Returns the places of the entries whose current value is not in the store. All other keys can be read from the
-    /// store.
-    pub(crate) fn unwritten(&self) -> Vec<u32> {
-        let waiting = self.unwritten.iter().flat_map(|(_, slots)| slots);
-        let sealed = self.sealed.iter().flat_map(|epoch| &epoch.dirty);
-        let all = waiting.chain(sealed).chain(&self.open.dirty);
-        all.filter(|at| self.slot(**at).epoch > self.written).copied().collect()
+    /// Returns the next places of entries whose current value is not in the store, and moves `from` past them. Each entry
+    /// looked at takes one of the visits, of which there must be some. Returns `None` after the last entry: all other keys
+    /// can be read from the store.
+    pub(crate) fn unwritten(&self, from: &mut UnwrittenPlace, visits: &mut usize) -> Option<Vec<u32>> {
+        let waiting = self.unwritten.iter().map(|(number, slots)| (*number, slots));
+        let epochs = self.sealed.iter().chain([&self.open]).map(|epoch| (epoch.number, &epoch.dirty));
+        let (mut found, most, first) = (Vec::new(), *visits, *from);
+        for (number, slots) in waiting.chain(epochs).filter(|(number, _)| *number >= first.epoch) {
+            if *visits == 0 {
+                break;
+            }
+            // An epoch that has left the lists since is in the store, or was merged into a later one.
+            let start = if number == first.epoch { first.index.min(slots.len()) } else { 0 };
+            let looked_at = &slots[start..slots.len().min(start + *visits)];
+            found.extend(looked_at.iter().filter(|at| self.slot(**at).epoch > self.written));
+            *visits -= looked_at.len();
+            *from = UnwrittenPlace { epoch: number, index: start + looked_at.len() };
+        }
+        (*visits < most).then_some(found)
     }
 
     /// Seals the current epoch, and passes each of its keys that must be written to the changelog to `each`, which

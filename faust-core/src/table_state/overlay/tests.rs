@@ -1,14 +1,14 @@
 //! Random histories of an overlay, compared with maps of the open, sealed, committed, stored and logged entries.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use crate::table_state::budget::CacheBudget;
 use crate::table_state::held::Held;
-use crate::table_state::overlay::{DirtyKey, Overlay};
+use crate::table_state::overlay::{DirtyKey, Overlay, UnwrittenPlace};
 use crate::table_state::prefetch::KeyBatch;
 
 /// An operation on an overlay.
@@ -23,6 +23,7 @@ enum Step {
     RollBackSealed,
     Stored,
     Evict(u8),
+    Page(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -37,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::RollBackSealed),
         2 => Just(Step::Stored),
         2 => (1u8..20).prop_map(Step::Evict),
+        4 => (1usize..4).prop_map(Step::Page),
     ]
 }
 
@@ -66,6 +68,28 @@ struct World {
     store: Values,
     /// The last record of each key, whether its seal was committed or not.
     changelog: BTreeMap<u8, Option<u16>>,
+    paging: Option<Paging>,
+}
+
+/// A look at the unwritten entries in steps, between which others change the overlay.
+struct Paging {
+    next: UnwrittenPlace,
+    /// The keys that were unwritten at the start.
+    unwritten: BTreeSet<u8>,
+    seen: BTreeSet<u8>,
+}
+
+/// Returns the keys of the next unwritten entries.
+fn page(overlay: &Overlay<u16>, next: &mut UnwrittenPlace, most: usize) -> Option<Vec<u8>> {
+    let mut visits = most;
+    let page = overlay.unwritten(next, &mut visits)?;
+    assert!(visits < most && page.len() <= most - visits);
+    Some(page.into_iter().map(|at| overlay.key(at)[0]).collect())
+}
+
+fn unwritten(overlay: &Overlay<u16>) -> BTreeSet<u8> {
+    let mut next = UnwrittenPlace::default();
+    std::iter::from_fn(|| page(overlay, &mut next, 100)).flatten().collect()
 }
 
 fn bytes(value: u16) -> Box<[u8]> {
@@ -101,6 +125,7 @@ impl World {
             sealed_entries: Vec::new(),
             store: Values::new(),
             changelog: BTreeMap::new(),
+            paging: None,
         };
         for batch in batches {
             let mut slots = Vec::new();
@@ -159,10 +184,12 @@ impl World {
                 self.sealed = None;
             }
             Step::RollBackOpen => {
+                self.paging = None;
                 self.overlay.roll_back_open();
                 self.open = self.sealed.clone().unwrap_or_else(|| self.committed.clone());
             }
             Step::RollBackSealed => {
+                self.paging = None;
                 self.overlay.roll_back_sealed();
                 self.sealed = None;
                 self.open = self.committed.clone();
@@ -176,8 +203,23 @@ impl World {
             Step::Evict(looks) => {
                 self.overlay.evict(usize::from(*looks));
             }
+            Step::Page(most) => self.page(*most),
             Step::Seal => {}
         }
+    }
+
+    fn page(&mut self, most: usize) {
+        let begin =
+            || Paging { next: UnwrittenPlace::default(), unwritten: unwritten(&self.overlay), seen: BTreeSet::new() };
+        let mut paging = self.paging.take().unwrap_or_else(begin);
+        if let Some(keys) = page(&self.overlay, &mut paging.next, most) {
+            paging.seen.extend(keys);
+            self.paging = Some(paging);
+            return;
+        }
+        let now = unwritten(&self.overlay);
+        let missed: Vec<_> = paging.unwritten.intersection(&now).filter(|key| !paging.seen.contains(key)).collect();
+        assert!(missed.is_empty(), "keys {missed:?} are neither stored nor seen");
     }
 
     fn seal(&mut self) {
@@ -217,7 +259,7 @@ impl World {
         let mut keys = KeyBatch::default();
         (0..5).for_each(|key| keys.push(&[key]));
         assert_eq!((self.overlay.prefetch(&keys), self.overlay.len()), (here.len(), here.len()));
-        let unwritten: Vec<_> = self.overlay.unwritten().into_iter().map(|at| self.overlay.key(at)[0]).collect();
+        let unwritten = unwritten(&self.overlay);
         for key in 0..5 {
             let stored = self.store.get(&key).copied();
             let found = here.get(&key).copied().unwrap_or(stored);
@@ -258,7 +300,7 @@ proptest! {
         }
         world.check();
         prop_assert_eq!(&world.store, &world.open);
-        prop_assert_eq!(world.overlay.unwritten().len(), 0);
+        prop_assert_eq!(unwritten(&world.overlay), BTreeSet::new());
         if limit == 0 {
             world.apply(&Step::Evict(200));
             prop_assert_eq!(world.overlay.entries().count(), 0, "clean entries are evicted when there is no room");
