@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::database_dir::DatabaseDir;
 use super::engine::{Engine, EngineFault, Tree, guarded};
 use super::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet, Write};
-use super::watch::{CallWatch, WatchPace};
+use super::watch::{CallWatch, WatchPace, WatchedCall};
 
 /// Opens the database in this directory. A broken database is set aside and replaced by an empty one.
 pub(super) fn open<E: Engine>(dir: &Path) -> Result<Arc<DatabaseStores<E>>, StoreError> {
@@ -97,11 +97,11 @@ impl<E: Engine> DatabaseStores<E> {
     /// Runs `work` on the engine, after reopening it if it has failed or an earlier attempt to do so has failed.
     fn on_engine<T>(
         &self,
-        what: &str,
+        what: &'static str,
         work: impl FnOnce(&mut State<E>) -> Result<T, EngineFault>,
     ) -> Result<T, StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let _watched = self.watch.begin(|| what.to_owned());
+        let _watched = self.watch.begin(what, None);
         self.run(|| {
             if state.engine.is_none() || self.has_failed() {
                 self.reopen(&mut state)?;
@@ -150,7 +150,7 @@ impl<E: Engine> DatabaseStores<E> {
         let engine = guarded(|| E::open(&self.place.data()))?;
         for (store, tree) in &mut trees {
             if !matches!(**tree, OpenDatabase::Gone) {
-                **tree = OpenDatabase::Open(engine.tree(&store.name.to_string())?);
+                **tree = OpenDatabase::Open(engine.tree(&store.name)?);
             }
         }
         self.watch.set_waker(engine.waker());
@@ -171,7 +171,7 @@ impl<E: Engine> DatabaseStores<E> {
         if !self.has_failed() || matches!(*store.tree(), OpenDatabase::Gone) {
             return Ok(());
         }
-        let _watched = self.watch.begin(|| "to open again".to_owned());
+        let _watched = self.watch.begin("to open again", None);
         self.run(|| self.reopen(&mut state))
     }
 }
@@ -198,7 +198,8 @@ impl<E: Engine> StoreSet for DatabaseStores<E> {
                 engine.destroy(&text)?;
                 tree = engine.tree(&text)?;
             }
-            let store = Arc::new(OneStore { name: name.clone(), tree: RwLock::new(OpenDatabase::Open(tree)), set });
+            let tree = RwLock::new(OpenDatabase::Open(tree));
+            let store = Arc::new(OneStore { name: text.into(), tree, set });
             state.open.insert(name.clone(), Arc::downgrade(&store));
             Ok(store)
         })
@@ -253,7 +254,8 @@ fn is_empty(tree: &impl Tree) -> Result<bool, EngineFault> {
 
 /// One store of an open database.
 struct OneStore<E: Engine> {
-    name: StoreName,
+    /// The store's name as text.
+    name: Arc<str>,
     /// Locked for reading by the task and the store writer, so rarely contended; locked for writing when the engine is
     /// reopened.
     tree: RwLock<OpenDatabase<E::Tree>>,
@@ -285,12 +287,16 @@ impl<E: Engine> OneStore<E> {
     }
 
     fn try_write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), StoreError> {
-        let _watched = self.set.watch.begin(|| format!("to write {} entries of `{}`", entries.len(), self.name));
+        let _watched = self.watched("to write entries of");
         let written = self.on_tree(|tree| tree.write(entries, mark));
         if written.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Io) {
             self.set.failed.store(true, Ordering::Release);
         }
         written
+    }
+
+    fn watched(&self, what: &'static str) -> WatchedCall<'_> {
+        self.set.watch.begin(what, Some(&self.name))
     }
 
     fn tree(&self) -> RwLockReadGuard<'_, OpenDatabase<E::Tree>> {
@@ -318,7 +324,7 @@ impl<E: Engine> Store for OneStore<E> {
         }
         // A panic of the visitor must not be taken for a panic of the engine.
         let mut panic = None;
-        let _watched = self.set.watch.begin(|| format!("to read a range of `{}`", self.name));
+        let _watched = self.watched("to read a range of");
         let visited = self.on_tree(|tree| {
             tree.range(from, to, &mut |key, value| {
                 catch_unwind(AssertUnwindSafe(|| each(key, value))).unwrap_or_else(|payload| {
@@ -334,6 +340,7 @@ impl<E: Engine> Store for OneStore<E> {
     }
 
     fn mark(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let _watched = self.watched("to read the mark of");
         self.on_tree(Tree::mark)
     }
 

@@ -7,6 +7,7 @@
 
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -78,7 +79,7 @@ impl Engine for Sled {
     /// on one of two paths. Any further call does notify it, and fails without waiting, since the error is noted.
     fn waker(&self) -> Option<Waker> {
         let (config, marks) = (self.config.clone(), self.marks.clone());
-        Some(Box::new(move || {
+        Some(Arc::new(move || {
             if config.global_error().is_err() {
                 // The error is returned to the call that waits.
                 drop(marks.flush());

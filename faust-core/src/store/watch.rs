@@ -1,11 +1,14 @@
 //! The watch over calls into an engine: a call that takes long is logged, and the engine is asked to end it if it can.
+//!
+//! All calls are watched except `get`. It is made for every key that is not in memory, on the thread of the agents, and takes
+//! hardly longer than the watch would; and it does not wait for the disk to accept a write, as the calls do that a full
+//! disk holds up.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A function that ends calls which wait in an engine that has failed. It must not block.
-pub(super) type Waker = Box<dyn Fn() + Send>;
+pub(super) type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// Watches calls on a thread of its own, which ends when the value is dropped.
 pub(super) struct CallWatch {
@@ -14,7 +17,7 @@ pub(super) struct CallWatch {
 
 struct Shared {
     calls: Mutex<Calls>,
-    /// Notifies the thread of the first call, and of the end.
+    /// Notifies the thread of a call while it waits for one, and of the end.
     changed: Condvar,
     /// `None` while the engine is closed.
     waker: Mutex<Option<Waker>>,
@@ -22,14 +25,19 @@ struct Shared {
 
 #[derive(Default)]
 struct Calls {
-    /// Calls in progress by their numbers, the oldest first.
-    running: BTreeMap<u64, Call>,
+    /// Calls in progress, the oldest first. There are few: one of the store writer, and those of some tasks.
+    running: Vec<Call>,
     last: u64,
+    /// Set while the thread waits for a call. It looks again by itself for as long as there was one at its last look.
+    is_idle: bool,
     has_ended: bool,
 }
 
 struct Call {
-    what: String,
+    number: u64,
+    what: &'static str,
+    /// The store, if the call is about one.
+    store: Option<Arc<str>>,
     began: Instant,
     reported: Instant,
 }
@@ -60,19 +68,20 @@ impl CallWatch {
 
     /// Replaces the waker. `None` closes the engine for the watch.
     pub(super) fn set_waker(&self, waker: Option<Waker>) {
-        *self.shared.waker() = waker;
+        // The former one may be the last to hold the engine, and is dropped after the lock.
+        let _former = std::mem::replace(&mut *self.shared.waker(), waker);
     }
 
     /// Watches a call until the guard is dropped.
-    pub(super) fn begin(&self, what: impl FnOnce() -> String) -> WatchedCall<'_> {
+    pub(super) fn begin(&self, what: &'static str, store: Option<&Arc<str>>) -> WatchedCall<'_> {
         let now = Instant::now();
         let mut calls = self.shared.calls();
         calls.last += 1;
         let number = calls.last;
-        let is_first = calls.running.is_empty();
-        calls.running.insert(number, Call { what: what(), began: now, reported: now });
+        calls.running.push(Call { number, what, store: store.cloned(), began: now, reported: now });
+        let is_idle = std::mem::take(&mut calls.is_idle);
         drop(calls);
-        if is_first {
+        if is_idle {
             self.shared.changed.notify_all();
         }
         WatchedCall { watch: self, number }
@@ -96,7 +105,14 @@ pub(super) struct WatchedCall<'a> {
 
 impl Drop for WatchedCall<'_> {
     fn drop(&mut self) {
-        self.watch.shared.calls().running.remove(&self.number);
+        self.watch.shared.calls().running.retain(|call| call.number != self.number);
+    }
+}
+
+impl Call {
+    fn text(&self) -> String {
+        let Self { what, store, .. } = self;
+        store.as_ref().map_or_else(|| (*what).to_owned(), |store| format!("{what} `{store}`"))
     }
 }
 
@@ -105,24 +121,27 @@ impl Shared {
         let mut calls = self.calls();
         while !calls.has_ended {
             if calls.running.is_empty() {
+                calls.is_idle = true;
                 calls = self.changed.wait(calls).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             calls = self.changed.wait_timeout(calls, pace.look_every).unwrap_or_else(PoisonError::into_inner).0;
             let now = Instant::now();
             let is_long = |since: Instant, than: Duration| now.saturating_duration_since(since) >= than;
-            let due = calls.running.values_mut().filter(|call| is_long(call.reported, pace.report_every));
+            let due = calls.running.iter_mut().filter(|call| is_long(call.reported, pace.report_every));
             let due: Vec<_> = due
                 .map(|call| {
                     call.reported = now;
-                    (call.what.clone(), now.saturating_duration_since(call.began))
+                    (call.text(), now.saturating_duration_since(call.began))
                 })
                 .collect();
-            let waits = calls.running.values().any(|call| is_long(call.began, pace.look_every));
+            let waits = calls.running.iter().any(|call| is_long(call.began, pace.look_every));
             // Neither the log nor the engine is called under the lock, for which the next call would wait.
             drop(calls);
             due.iter().for_each(|(what, elapsed)| report(what, *elapsed));
-            if let Some(wake) = self.waker().as_ref().filter(|_| waits) {
+            // The waker is called without its lock, which a thread takes that holds the locks of all trees.
+            let waker = self.waker().clone().filter(|_| waits);
+            if let Some(wake) = waker {
                 wake();
             }
             calls = self.calls();
@@ -150,11 +169,11 @@ mod tests {
         let ((reports, reported), (wakes, woken)) = (mpsc::channel(), mpsc::channel());
         let report = move |what: &str, elapsed: Duration| drop(reports.send((what.to_owned(), elapsed)));
         let watch = CallWatch::spawn(pace, report).expect("a thread can be started");
-        watch.set_waker(Some(Box::new(move || wakes.send(()).unwrap_or_default())));
-        let call = watch.begin(|| "a write".to_owned());
+        watch.set_waker(Some(Arc::new(move || wakes.send(()).unwrap_or_default())));
+        let call = watch.begin("a write to", Some(&"counts/3".into()));
         for times in 1..=2 {
             let (what, elapsed) = reported.recv().expect("the call is reported");
-            assert_eq!(what, "a write");
+            assert_eq!(what, "a write to `counts/3`");
             assert!(elapsed >= times * pace.report_every, "{elapsed:?}");
         }
         woken.recv().expect("the engine is asked to end the call");
@@ -164,5 +183,31 @@ mod tests {
         while woken.recv().is_ok() {}
         drop(watch);
         while reported.recv().is_ok() {}
+    }
+    /// Law: a waker that takes long does not hold up the thread that closes the engine.
+    #[test]
+    fn the_engine_can_be_closed_while_the_waker_runs() {
+        let pace = WatchPace { look_every: Duration::from_millis(1), report_every: Duration::from_secs(60) };
+        let watch = CallWatch::spawn(pace, |_, _| {}).expect("a thread can be started");
+        let ((begun, begins), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+        let released = Mutex::new(released);
+        watch.set_waker(Some(Arc::new(move || {
+            begun.send(()).unwrap_or_default();
+            drop(released.lock().map(|released| released.recv()));
+        })));
+        let _call = watch.begin("a write", None);
+        begins.recv().expect("the waker is called");
+        std::thread::scope(|scope| {
+            let (closed, closes) = mpsc::channel();
+            let watch = &watch;
+            scope.spawn(move || {
+                watch.set_waker(None);
+                closed.send(()).unwrap_or_default();
+            });
+            // The time is long, because it passes only if the test fails.
+            let closed = closes.recv_timeout(Duration::from_secs(10));
+            drop(release);
+            closed.expect("the waker's lock is free");
+        });
     }
 }
