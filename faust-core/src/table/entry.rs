@@ -11,13 +11,14 @@ use crate::table_state::TableValue;
 #[must_use = "an entry does nothing until a value is inserted or changed"]
 pub struct Entry<'a, K, V> {
     handle: &'a TableHandle<K, V>,
-    key: Vec<u8>,
+    /// `None` for a key that is refused: changes of its entry are not kept.
+    key: Option<Vec<u8>>,
     /// Makes the entry `!Send`, so that an agent cannot hold it across an `await`.
     here: PhantomData<*const ()>,
 }
 
 impl<'a, K: Data, V: TableValue> Entry<'a, K, V> {
-    pub(super) fn new(handle: &'a TableHandle<K, V>, key: Vec<u8>) -> Self {
+    pub(super) fn new(handle: &'a TableHandle<K, V>, key: Option<Vec<u8>>) -> Self {
         Self { handle, key, here: PhantomData }
     }
 
@@ -29,13 +30,13 @@ impl<'a, K: Data, V: TableValue> Entry<'a, K, V> {
     /// Ensures that the key has a value by inserting the result of `make` if there is none, and returns the value for
     /// modification.
     pub fn or_insert_with(self, make: impl FnOnce() -> V) -> ValueMut<'a, K, V> {
-        ValueMut::new(self.handle, self.handle.take_out(&self.key), make)
+        ValueMut::new(self.handle, self.key.and_then(|key| self.handle.take_out(&key)), make)
     }
 
     /// Changes the value in place if there is one.
     pub fn and_modify(self, change: impl FnOnce(&mut V)) -> Self {
-        if self.handle.contains(&self.key)
-            && let Some(TakenOut { place, value: Some(value) }) = self.handle.take_out(&self.key)
+        if let Some(key) = self.key.as_ref().filter(|key| self.handle.contains(key))
+            && let Some(TakenOut { place, value: Some(value) }) = self.handle.take_out(key)
         {
             let mut guard = ValueMut::new(self.handle, Some(TakenOut { place, value: None }), || value);
             change(&mut guard);

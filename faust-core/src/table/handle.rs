@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::codec::{Data, EntryCoder, KeyRef, Role};
+use crate::codec::{Data, EncodeError, EntryCoder, KeyRef, Role, without_paths};
 use crate::declare::{ArgSpec, TableDecl};
 use crate::error::Error;
 use crate::stage::AgentCx;
@@ -92,8 +92,9 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         }
     }
 
-    /// Encodes a key into a buffer that this thread reuses, and passes it to `then`.
-    pub(super) fn keyed<Q: KeyRef + ?Sized, R>(&self, key: &Q, then: impl FnOnce(&mut Vec<u8>) -> R) -> R
+    /// Encodes a key into a buffer that this thread reuses, and passes it to `then`. A key that is refused fails the agent;
+    /// `then` gets `None`.
+    pub(super) fn keyed<Q: KeyRef + ?Sized, R>(&self, key: &Q, then: impl FnOnce(Option<&[u8]>) -> R) -> R
     where
         K: Borrow<Q>,
     {
@@ -103,19 +104,25 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         // Taken out rather than borrowed: `then` may call this function again.
         let mut bytes = BUFFER.take();
         bytes.clear();
-        if let Err(why) = self.key.encode_key(key, &mut bytes) {
-            self.fail(Error::Refused { table: self.name.to_string(), what: "a key".to_owned(), why: why.to_string() });
-        }
-        let result = then(&mut bytes);
+        let encoded = self.key.encode_key(key, &mut bytes).map_err(|why| self.fail(self.refused(key, &why)));
+        let result = then(encoded.ok().map(|()| &*bytes));
         BUFFER.set(bytes);
         result
     }
 
-    pub(super) fn encode<Q: KeyRef + ?Sized>(&self, key: &Q) -> Vec<u8>
+    #[cold]
+    fn refused<Q: KeyRef + ?Sized>(&self, key: &Q, why: &EncodeError) -> Error {
+        let shown = serde_json::to_string(key).map_or_else(|_| String::new(), |key| format!(" {key}"));
+        let what = format!("key{shown} of type `{}`", without_paths(std::any::type_name::<K>()));
+        Error::Refused { table: self.name.to_string(), what, why: why.to_string() }
+    }
+
+    /// Returns an encoded key; `None` if it is refused, which fails the agent.
+    pub(super) fn encode<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<Vec<u8>>
     where
         K: Borrow<Q>,
     {
-        self.keyed(key, |bytes| bytes.clone())
+        self.keyed(key, |bytes| bytes.map(<[u8]>::to_vec))
     }
 
     pub(super) fn decode_key(&self, bytes: &[u8]) -> Option<K> {
@@ -140,8 +147,8 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
 
     /// Passes a reference to a key's value to `look`, without copying the value. Meanwhile the table may be used,
     /// except for this key.
-    pub(super) fn with<R>(&self, key: &[u8], look: impl FnOnce(Option<&V>) -> R) -> R {
-        let Some(partition) = self.readable() else { return look(None) };
+    pub(super) fn with<R>(&self, key: Option<&[u8]>, look: impl FnOnce(Option<&V>) -> R) -> R {
+        let (Some(partition), Some(key)) = (self.readable(), key) else { return look(None) };
         match partition.take_to_look(key) {
             Ok(Some((place, value))) => {
                 let taken = Looked { partition, place, value: Some(value) };

@@ -72,7 +72,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.handle.keyed(key, |bytes| self.handle.find(bytes))
+        self.handle.keyed(key, |bytes| self.handle.find(bytes?))
     }
 
     /// Passes a reference to the key's value to `look`, without copying the value. The closure may use the table,
@@ -108,7 +108,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.handle.keyed(key, |bytes| self.handle.contains(bytes))
+        self.handle.keyed(key, |bytes| bytes.is_some_and(|bytes| self.handle.contains(bytes)))
     }
 
     /// Sets the key's value.
@@ -128,7 +128,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.handle.keyed(key, |bytes| self.handle.set(bytes, Some(value)));
+        self.handle.keyed(key, |bytes| bytes.map(|bytes| self.handle.set(bytes, Some(value))));
     }
 
     /// Sets the key's value and returns the previous one. A previous value that cannot be decoded is replaced all the
@@ -145,7 +145,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.handle.keyed(key, |bytes| self.handle.swap(bytes, Some(value)))
+        self.handle.keyed(key, |bytes| self.handle.swap(bytes?, Some(value)))
     }
 
     /// Removes the key's value and returns it. A value that cannot be decoded is removed all the same, which is logged,
@@ -166,7 +166,7 @@ impl<K: Data, V: TableValue> Table<K, V> {
         if !self.contains(key) {
             return None;
         }
-        self.handle.keyed(key, |bytes| self.handle.swap(bytes, None))
+        self.handle.keyed(key, |bytes| self.handle.swap(bytes?, None))
     }
 
     /// Returns the entry of a key, for changes in several steps. It cannot be held across an `await`, during which
@@ -348,7 +348,7 @@ impl<K: Data, V: TableValue + Default> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        let taken = self.handle.keyed(key, |bytes| self.handle.take_out(bytes));
+        let taken = self.handle.keyed(key, |bytes| self.handle.take_out(bytes?));
         change(&mut ValueMut::new(&self.handle, taken, || self.handle.default()))
     }
 }
@@ -367,17 +367,20 @@ impl<K: OrderedKey, V: TableValue> Table<K, V> {
     /// assert_eq!(found, [20, 100]);
     /// ```
     pub fn range<R: RangeBounds<K>>(&self, range: R) -> impl Iterator<Item = (K, V)> + use<K, V, R> {
+        // `None` is a bound that is refused.
         let encode = |bound: Bound<&K>| match bound {
-            Bound::Included(key) => Bound::Included(self.handle.encode(key)),
-            Bound::Excluded(key) => Bound::Excluded(self.handle.encode(key)),
-            Bound::Unbounded => Bound::Unbounded,
+            Bound::Included(key) => self.handle.encode(key).map(Bound::Included),
+            Bound::Excluded(key) => self.handle.encode(key).map(Bound::Excluded),
+            Bound::Unbounded => Some(Bound::Unbounded),
         };
         let bounds = if K::is_ordered_as_bytes() && self.handle.keys_are_raw() {
-            (encode(range.start_bound()), encode(range.end_bound()))
+            encode(range.start_bound()).zip(encode(range.end_bound()))
         } else {
-            (Bound::Unbounded, Bound::Unbounded)
+            Some((Bound::Unbounded, Bound::Unbounded))
         };
-        let found = self.handle.scan((bounds.0.as_ref().map(Vec::as_slice), bounds.1.as_ref().map(Vec::as_slice)));
+        let found = bounds
+            .map(|(from, to)| self.handle.scan((from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice))));
+        let found = found.into_iter().flatten();
         let found: BTreeMap<K, V> = found.filter(|(key, _)| range.contains(key)).collect();
         found.into_iter()
     }

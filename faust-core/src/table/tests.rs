@@ -14,6 +14,7 @@ use crate::stage::context::StageMode;
 use crate::stage::recorder::PlanRecorder;
 use crate::stage::{AgentArg, AgentCx, HookCall, HookHandle, HookKind, LateEvent};
 use crate::stream::Stream;
+use crate::table::{Table, WindowedTable};
 use crate::time::Timestamp;
 use crate::window::{Window, WindowSpec};
 
@@ -118,4 +119,28 @@ fn hooks_receive_decoded_arguments() {
             "12 [1970-01-01T00:00:00.000Z, +10ms) 3"
         ]
     );
+}
+
+/// Law: a refused key has no value, and the value of no other key is read or changed in its place.
+#[test]
+fn a_refused_key_has_no_value() {
+    let table: Table<Option<Option<u8>>, u64> = Table::in_memory("refusing");
+    let key = Some(None);
+    table.set(&key, 5);
+    assert_eq!((table.insert(&key, 6), table.remove(&key)), (None, None));
+    assert_eq!(table.update(&key, |value| *value + 1), 1);
+    table.entry(&key).and_modify(|value| *value += 1).or_insert(7);
+    assert_eq!((table.get(&key), table.find(&key), table.contains(&key)), (0, None, false));
+    assert_eq!(table.with(&key, |value| value.copied()), None);
+    assert_eq!(table.range(key..).count(), 0);
+    assert_eq!(table.len(), 0);
+
+    let spec = WindowSpec::tumbling(Duration::from_secs(10)).unwrap();
+    let windows: WindowedTable<Option<Option<u8>>, u64> = WindowedTable::in_memory("refusing", spec);
+    let now = windows.at_time(Timestamp(1));
+    now.set(&key, 5);
+    now.update(&key, |value| *value += 1);
+    now.remove(&key);
+    assert_eq!((now.get(&key).current(), now.get(&key).find_window(spec.current(Timestamp(1)))), (0, None));
+    assert_eq!((windows.history(&key).count(), windows.len()), (0, 0));
 }

@@ -16,7 +16,8 @@ use crate::window::key::store_key;
 /// Each read also exists as `find_..`, which returns `None` if there is no value, regardless of the default.
 pub struct WindowSet<'a, K, V> {
     pub(super) table: &'a WindowedHandle<K, V>,
-    pub(super) key: Vec<u8>,
+    /// `None` for a key that is refused: it has no values.
+    pub(super) key: Option<Vec<u8>>,
     /// `None` means the timestamp of the current event.
     pub(super) time: Option<Timestamp>,
     pub(super) value: Option<Timestamp>,
@@ -156,8 +157,9 @@ reads! {
 
 impl<K: Data, V: TableValue> WindowSet<'_, K, V> {
     fn find_in(&self, window: Window) -> Option<V> {
-        let mut composite = Vec::with_capacity(self.key.len() + 8);
-        store_key(window.start(), &self.key, &mut composite);
+        let key = self.key.as_ref()?;
+        let mut composite = Vec::with_capacity(key.len() + 8);
+        store_key(window.start(), key, &mut composite);
         self.table.handle.find(&composite)
     }
 

@@ -203,9 +203,14 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     {
         let encoded = self.inner.handle.encode(key);
         let spec = self.inner.spec;
-        let is_its = |composite: &[u8]| split_store_key(composite).is_some_and(|(_, key)| key == encoded);
-        let found = self.inner.handle.scan_for(&is_its).into_iter();
-        found.filter_map(move |(composite, value)| Some((spec.window_at(split_store_key(&composite)?.0), value)))
+        let found = encoded.map(|encoded| {
+            let is_its = |composite: &[u8]| split_store_key(composite).is_some_and(|(_, key)| key == encoded);
+            self.inner.handle.scan_for(&is_its)
+        });
+        found
+            .into_iter()
+            .flatten()
+            .filter_map(move |(composite, value)| Some((spec.window_at(split_store_key(&composite)?.0), value)))
     }
 
     /// Returns all keys that have a value in the window, with their values, in the order of the encoded keys.

@@ -122,6 +122,7 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
         let stream_time = handle.stage().and_then(|stage| stage.cursor.clock.stream_time());
         let closed_to = handle.partition().and_then(|partition| partition.closed_to());
         handle.keyed(key, |bytes| {
+            let Some(bytes) = bytes else { return };
             let mut composite = Vec::with_capacity(bytes.len() + 8);
             for window in spec.containing(time) {
                 // The window has expired by the time of this stage's stream, or a stage of another agent that is
