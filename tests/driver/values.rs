@@ -9,6 +9,9 @@ use faust::prelude::*;
 use faust::testing::{TestDriver, WorkerId};
 use proptest::prelude::*;
 
+/// The stores that a restart reads the tables from.
+const STORES: [&str; 3] = ["memory://", "sled://", "fjall://"];
+
 /// A record with a rule, which is checked when it is read.
 #[record]
 #[derive(Default)]
@@ -49,6 +52,7 @@ enum Write {
     Nested(bool),
     Seen(Option<String>, Option<f64>),
     Keyed(Option<String>, i64),
+    Paired(u8),
     Remove,
 }
 
@@ -67,6 +71,7 @@ async fn keep(
     nested: Table<String, Option<Option<u8>>>,
     seen: Table<String, Seen>,
     keyed: Table<Option<String>, i64>,
+    paired: Table<(Option<f64>, u8), u64>,
 ) -> Result<()> {
     while let Some(event) = writes.next_event().await {
         let key = event.key();
@@ -92,6 +97,10 @@ async fn keep(
                 seen.at.push(at.unwrap_or(f64::NAN));
             }),
             Write::Keyed(name, number) => keyed.set(&name, number),
+            Write::Paired(number) => {
+                let read = paired.update(&(Some(f64::NAN), number), |value| *value + 1);
+                assert_eq!((read, paired.len()), (1, 0), "the default is read, and nothing is written");
+            }
             Write::Remove => {
                 names.remove(key);
                 numbers.remove(key);
@@ -134,14 +143,26 @@ impl Scene {
         self.driver.run_until_idle();
     }
 
-    /// Writes a record for the key `a` to a changelog that counts, because it has the header of the last one.
-    fn overwrite<V: faust::Data>(&mut self, table: &str, value: &V) {
+    /// Writes a record to a changelog that counts, because it has the header of the last one.
+    fn overwrite<V: faust::Data>(&mut self, table: &str, key: &str, value: &V) {
         let changelog = format!("values-{table}-changelog");
         let last = self.driver.messages(&changelog).unwrap().pop();
         let headers = last.map(|message| message.headers).unwrap_or_default();
         let commit = headers.get_str("faust-commit").unwrap_or_default().to_owned();
         let options = |message: faust::SendOptions| message.header("faust-commit", commit);
-        self.driver.send_with(&changelog, &"a".to_owned(), value, options).unwrap();
+        self.driver.send_with(&changelog, &key.to_owned(), value, options).unwrap();
+    }
+
+    /// Lets another program write to changelogs while the worker is down, and starts the worker twice: the first start
+    /// takes the values from the changelogs to the stores, and the second one loads them from there.
+    fn restart_with(&mut self, write: impl FnOnce(&mut Self)) {
+        self.driver.commit();
+        self.driver.crash(self.worker);
+        write(self);
+        self.driver.advance(Duration::from_secs(60));
+        self.worker = self.driver.start_worker().unwrap();
+        self.driver.run_until_idle();
+        self.restart(false);
     }
 
     /// Returns the error that a write ends the worker with.
@@ -245,7 +266,7 @@ proptest! {
     /// Law: after a crash, with and without the disk, tables hold what was written, `None` and empty values included.
     #[test]
     fn what_is_written_is_read_back(
-        store in prop::sample::select(vec!["memory://", "sled://", "fjall://"]),
+        store in prop::sample::select(&STORES),
         histories in prop::collection::vec(
             (prop::collection::vec((prop::sample::select(vec!["a", "b", ""]), write()), 0..8), any::<bool>()), 1..4
         ),
@@ -276,53 +297,70 @@ fn a_write_that_cannot_be_read_back_is_refused() {
         (Write::Nested(true), "nested", "`Some(None)`"),
         (Write::Seen(None, None), "seen", "JSON has no NaN and no infinity"),
     ] {
-        let mut scene = Scene::new("memory://");
-        let told = scene.refusal("a", write);
-        assert!(told.contains(&format!("table `{table}` refuses the value of key \"a\"")), "{told}");
-        assert!(told.contains(reason) && told.contains("agent `keep` failed 2 times at writes[0] offset 0"), "{told}");
-        let changelog = format!("values-{table}-changelog");
-        assert_eq!(scene.driver.messages(&changelog).unwrap().len(), 0, "{table}");
+        for store in STORES {
+            let mut scene = Scene::new(store);
+            let told = scene.refusal("a", write.clone());
+            assert!(told.contains(&format!("table `{table}` refuses the value of key \"a\"")), "{store}: {told}");
+            let place = "agent `keep` failed 2 times at writes[0] offset 0";
+            assert!(told.contains(reason) && told.contains(place), "{store}: {told}");
+            let changelog = format!("values-{table}-changelog");
+            assert_eq!(scene.driver.messages(&changelog).unwrap().len(), 0, "{store}: {table}");
+        }
+    }
+}
+
+/// Law: so does a key, of which no value is read or written.
+#[test]
+fn a_key_that_cannot_be_read_back_is_refused() {
+    for store in STORES {
+        let told = Scene::new(store).refusal("a", Write::Paired(7));
+        let expected = "table `paired` refuses key [null,7] of type `(Option<f64>, u8)`: it could not";
+        assert!(told.contains(expected), "{store}: {told}");
     }
 }
 
 #[test]
 fn values_beside_the_refused_ones_are_accepted() {
-    let mut scene = Scene::new("memory://");
-    for write in [Write::Gauge(100), Write::Vote(None), Write::Nested(false), Write::Highest(None)] {
-        scene.send("a", write);
+    for store in STORES {
+        let mut scene = Scene::new(store);
+        for write in [Write::Gauge(100), Write::Vote(None), Write::Nested(false), Write::Highest(None)] {
+            scene.send("a", write);
+        }
+        for loses_disk in [false, true] {
+            scene.restart(loses_disk);
+            assert_eq!(scene.all("gauges"), BTreeMap::from([("a".to_owned(), Gauge { level: 100 })]), "{store}");
+            assert_eq!(scene.all("tallies"), BTreeMap::from([("a".to_owned(), Tally::None)]), "{store}");
+            assert_eq!(scene.all("nested"), BTreeMap::from([("a".to_owned(), None::<Option<u8>>)]), "{store}");
+        }
     }
-    scene.restart(true);
-    assert_eq!(scene.all("gauges"), BTreeMap::from([("a".to_owned(), Gauge { level: 100 })]));
-    assert_eq!(scene.all("tallies"), BTreeMap::from([("a".to_owned(), Tally::None)]));
-    assert_eq!(scene.all("nested"), BTreeMap::from([("a".to_owned(), None::<Option<u8>>)]));
 }
 
 /// A value that no release can read, written by another program, does not keep its key from being set or removed.
 #[test]
 fn an_unreadable_value_can_be_replaced_and_removed() {
-    for (write, left) in [(Write::Name(Some("new".to_owned())), Some(Some("new".to_owned()))), (Write::Remove, None)] {
-        let mut scene = Scene::new("memory://");
-        scene.send("a", Write::Name(Some("old".to_owned())));
-        scene.driver.commit();
-        scene.driver.crash(scene.worker);
-        // The records of a version of the program that wrote other bytes.
-        for table in ["names", "numbers"] {
-            scene.overwrite(table, &vec![0xC3, 0x28]);
+    for store in STORES {
+        let mut scene = Scene::new(store);
+        let old = || Write::Name(Some("old".to_owned()));
+        for (key, write) in [("a", old()), ("b", old()), ("b", Write::Number(Some(1))), ("a", Write::Gauge(1))] {
+            scene.send(key, write);
         }
-        scene.driver.advance(Duration::from_secs(60));
-        scene.worker = scene.driver.start_worker().unwrap();
-        scene.send("a", write);
-        scene.restart(true);
-        assert_eq!(scene.all::<Option<String>>("names").get("a"), left.as_ref());
+        // The records of a version of the program that wrote other bytes.
+        scene.restart_with(|scene| {
+            for (table, key) in [("names", "a"), ("names", "b"), ("numbers", "b")] {
+                scene.overwrite(table, key, &vec![0xC3, 0x28]);
+            }
+            scene.overwrite("gauges", "a", &BTreeMap::<String, i64>::new());
+        });
+        scene.send("a", Write::Name(Some("new".to_owned())));
+        scene.send("b", Write::Remove);
+        let left = BTreeMap::from([("a".to_owned(), Some("new".to_owned()))]);
+        for loses_disk in [false, true] {
+            scene.restart(loses_disk);
+            assert_eq!(scene.all::<Option<String>>("names"), left, "{store}");
+            assert_eq!(scene.all::<Option<i64>>("numbers"), BTreeMap::new(), "{store}");
+        }
+        let told = scene.refusal("a", Write::Gauge(2));
+        let expected = ["the value of key \"a\" cannot be decoded", "level: missing field", "`#[field(default)]`"];
+        assert!(expected.iter().all(|text| told.contains(text)), "{store}: {told}");
     }
-    let mut scene = Scene::new("memory://");
-    scene.send("a", Write::Gauge(1));
-    scene.driver.commit();
-    scene.driver.crash(scene.worker);
-    scene.overwrite("gauges", &BTreeMap::<String, i64>::new());
-    scene.driver.advance(Duration::from_secs(60));
-    scene.worker = scene.driver.start_worker().unwrap();
-    let told = scene.refusal("a", Write::Gauge(2));
-    let expected = ["the value of key \"a\" cannot be decoded", "level: missing field", "`#[field(default)]`"];
-    assert!(expected.iter().all(|text| told.contains(text)), "{told}");
 }
