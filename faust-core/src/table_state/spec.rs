@@ -169,6 +169,17 @@ impl<V: TableValue> TableSpec<V> {
 }
 
 /// A type that can be the value of a table: message data that is [`Clone`], so that writes can be rolled back.
+///
+/// A value that could not be read back from the store fails the event that writes it. With the codec `raw` there is none.
+/// With `json`, the type decides what each write costs for that:
+///
+/// | Type | Check of each written value |
+/// |---|---|
+/// | Integers, `bool`, `char`, `String`, `()`, `Bytes`, `Timestamp`, `Duration`, `Count`, `Sum`, `Average` | None |
+/// | `f32`, `f64`, `Option`, `Min`, `Max` | It is searched for a NaN, an infinity and a `Some(None)`, without being encoded |
+/// | `Vec`, `VecDeque`, `Box`, sets, `Distinct`, `TopN`, arrays, tuples, and maps whose keys are integers, `bool`, `char`, `String` or `Timestamp` | That of the content |
+/// | Records without rules (`range`, `len`, `check`), without recursion, and with no attribute of serde but `rename`, `rename_all`, `rename_all_fields`, `default`, `alias`, `deny_unknown_fields`, `transparent` and `skip_serializing_if = "Option::is_none"` for a field without a default | That of the fields |
+/// | All others, such as records with rules or `#[serde(tag)]`, types with their own `Deserialize`, and every type whose codec contains one of `#[codec]` | It is encoded and decoded |
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the value of a table",
     label = "not a table value",
