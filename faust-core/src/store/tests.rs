@@ -4,6 +4,7 @@
 
 mod broken;
 mod fake;
+#[cfg(target_os = "linux")]
 mod full;
 mod kill;
 #[cfg(any(feature = "sled", feature = "fjall"))]
