@@ -23,7 +23,7 @@ pub use faust_core::agent::{AgentArg, AgentHandle, AgentOptions, AgentOutput, Ev
 pub use faust_core::aggregate;
 pub use faust_core::app::{AgentInfo, App, AppBuilder};
 pub use faust_core::client::Client;
-pub use faust_core::codec::record::{IntoTimestamp, Record, models};
+pub use faust_core::codec::record::{IntoTimestamp, Record, TimestampError, models};
 pub use faust_core::codec::{Codec, Data};
 pub use faust_core::config::Settings;
 pub use faust_core::dead_letter;

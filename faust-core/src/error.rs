@@ -36,7 +36,7 @@ pub enum Error {
     Encode {
         /// Destination topic of the value.
         topic: String,
-        /// The part of the message: key or value.
+        /// The part of the message: key, value or timestamp.
         part: &'static str,
         /// Error of the codec.
         source: BoxError,

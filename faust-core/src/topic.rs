@@ -134,7 +134,10 @@ impl<K: Data, V: Data> Topic<K, V> {
         if let Binding::Planning(recorder) = binding {
             return Err(recorder.violation(&format!("sends to topic `{name}`")));
         }
-        let timestamp = options.timestamp.or_else(|| self.inner.timestamp_of.and_then(|of| of(value)));
+        let timestamp = match (options.timestamp, self.inner.timestamp_of) {
+            (None, Some(of)) => of(value).map_err(|why| Error::encode(name, "timestamp", why))?,
+            (given, _) => given,
+        };
         self.encode(key, value, |key, payload| {
             let message = Outgoing { partition: options.partition, key, payload, headers: options.headers, timestamp };
             offer(binding, &message)

@@ -180,7 +180,7 @@ pub fn window_late(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `name = "Click"` | name of the model; default: the name of the type |
 /// | `serializer = "binary\|json"` | codec, or chain of codecs, of the type; `codec` is another name of this option |
 /// | `key = uri` | field that is the key of a message sent without a key |
-/// | `timestamp = at` | field that is the timestamp of the event, instead of the timestamp of the message |
+/// | `timestamp = at` | field that is the timestamp of the event, instead of the timestamp of the message; if it holds no time, the message cannot be decoded |
 /// | `no_derive(PartialEq)` | traits that are not derived, see below |
 /// | `crate = path` | path of the facade crate; default: `::faust` |
 ///

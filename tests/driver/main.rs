@@ -12,6 +12,7 @@ mod laws;
 mod selection;
 mod streams;
 mod tables;
+mod times;
 mod values;
 mod windows;
 mod workers;

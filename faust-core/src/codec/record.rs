@@ -7,4 +7,4 @@ pub mod support;
 
 pub use self::model::{FieldDef, KeyFn, ModelDef, PlainDef, Record, TimestampFn, VariantDef, models};
 pub(crate) use self::model::{key_of, model_of, timestamp_of};
-pub use timestamp::IntoTimestamp;
+pub use timestamp::{IntoTimestamp, TimestampError};

@@ -206,7 +206,12 @@ impl<V: Data, K: Data> Decoder<V, K> {
             Ok(key) => key,
             Err(why) => return Buffered::bad(input, message, format!("key: {why}")),
         };
-        let timestamp = self.timestamp.and_then(|of| of(&value)).unwrap_or(message.timestamp);
+        let own = match self.timestamp.map(|of| of(&value)) {
+            None => None,
+            Some(Ok(own)) => own,
+            Some(Err(why)) => return Buffered::bad(input, message, format!("value: {why}")),
+        };
+        let timestamp = own.unwrap_or(message.timestamp);
         let meta = Meta { offset: message.offset, timestamp, input, headers: message.headers.clone() };
         Buffered::Good(Item { value, key, meta })
     }

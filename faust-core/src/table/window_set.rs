@@ -176,7 +176,7 @@ impl<K: Data, V: TableValue> WindowSet<'_, K, V> {
                 let time = self.value.or_else(field);
                 if time.is_none() {
                     self.table.handle.fail(Error::Misuse(format!(
-                        "windowed table `{}` is relative to a field that the current event does not have; use `value()` where the stream yields that record, or after `at(&event)`",
+                        "windowed table `{}` is relative to a field that the current event does not have, or that holds no time; use `value()` where the stream yields that record, or after `at(&event)`",
                         self.table.handle.name()
                     )));
                 }

@@ -124,7 +124,7 @@ fn definitions(fields: &[Field], private: &TokenStream) -> TokenStream {
 }
 
 fn key_function(model: &Record, key: &Accessed, private: &TokenStream) -> TokenStream {
-    let Accessed { member, ty, span } = key;
+    let Accessed { member, ty, span, .. } = key;
     let ident = &model.ident;
     let value = local("value", *span);
     let [record, out] = ["record", "out"].map(|name| local(name, *span));
@@ -143,11 +143,16 @@ fn key_function(model: &Record, key: &Accessed, private: &TokenStream) -> TokenS
 }
 
 fn timestamp_function(model: &Record, timestamp: &Accessed, private: &TokenStream) -> TokenStream {
-    let Accessed { member, span, .. } = timestamp;
+    let Accessed { member, wire_name, span, .. } = timestamp;
     let ident = &model.ident;
     let record = local("record", *span);
     let value = local("value", *span);
     let private_here = placed(private, *span);
     let read = quote_spanned!(*span=> #private_here::IntoTimestamp::to_timestamp(&#value.#member));
-    quote!(|#record| #private::record_in::<#ident>(#record).and_then(|#value| #read))
+    quote! {
+        |#record| match #private::record_in::<#ident>(#record) {
+            ::core::option::Option::Some(#value) => #private::timestamp_of_field(#wire_name, #read),
+            ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
+        }
+    }
 }

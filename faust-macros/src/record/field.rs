@@ -14,7 +14,7 @@ use crate::topic::{local, located, option};
 pub(super) struct Field {
     pub(super) member: Member,
     pub(super) ty: Type,
-    wire_name: String,
+    pub(super) wire_name: String,
     help: String,
     required: bool,
     /// Set if serde alone reads and writes the field.

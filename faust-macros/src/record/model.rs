@@ -27,6 +27,7 @@ pub(super) struct Record {
 /// A field named by an option, with the span of the option's value for errors about the field's type.
 pub(super) struct Accessed {
     pub(super) member: Member,
+    pub(super) wire_name: String,
     pub(super) ty: syn::Type,
     pub(super) span: proc_macro2::Span,
 }
@@ -255,5 +256,10 @@ fn accessed(
         faults.add(&value, format_args!("record `{record}` has no field `{wanted}`; its fields: {known}"));
         return None;
     };
-    Some(Accessed { member: field.member.clone(), ty: field.ty.clone(), span: crate::topic::located(&value) })
+    Some(Accessed {
+        member: field.member.clone(),
+        wire_name: field.wire_name.clone(),
+        ty: field.ty.clone(),
+        span: crate::topic::located(&value),
+    })
 }

@@ -61,7 +61,7 @@ impl RelativeTo {
                 let read = quote_spanned!(span=> #private_here::support::IntoTimestamp::to_timestamp(&#value.#field));
                 quote! {
                     #private::RelativeTo::Field(|#event| {
-                        #private::support::record_in::<#ty>(#event).and_then(|#value| #read)
+                        #private::support::record_in::<#ty>(#event).and_then(|#value| #read.ok().flatten())
                     })
                 }
             }

@@ -84,9 +84,13 @@ const _: () = {
             partition_by_source: false,
             relative_to: ::faust::__private::RelativeTo::Field(|__event| {
                 ::faust::__private::support::record_in::<shop::Click>(__event)
-                    .and_then(|__value| ::faust::__private::support::IntoTimestamp::to_timestamp(
-                        &__value.at,
-                    ))
+                    .and_then(|__value| {
+                        ::faust::__private::support::IntoTimestamp::to_timestamp(
+                                &__value.at,
+                            )
+                            .ok()
+                            .flatten()
+                    })
             }),
         });
     #[automatically_derived]

@@ -140,11 +140,20 @@ const _: () = {
                 ::core::any::TypeId::of::<Click>(),
                 ::core::any::TypeId::of::<::core::option::Option<Click>>(),
             ],
-            timestamp: ::core::option::Option::Some(|__record| {
-                ::faust::__private::support::record_in::<Click>(__record)
-                    .and_then(|__value| ::faust::__private::support::IntoTimestamp::to_timestamp(
-                        &__value.at,
-                    ))
+            timestamp: ::core::option::Option::Some(|__record| match ::faust::__private::support::record_in::<
+                Click,
+            >(__record) {
+                ::core::option::Option::Some(__value) => {
+                    ::faust::__private::support::timestamp_of_field(
+                        "at",
+                        ::faust::__private::support::IntoTimestamp::to_timestamp(
+                            &__value.at,
+                        ),
+                    )
+                }
+                ::core::option::Option::None => {
+                    ::core::result::Result::Ok(::core::option::Option::None)
+                }
             }),
             key: ::core::option::Option::Some(|__record, __out| {
                 static KEY: ::faust::__private::support::KeyCoder<String> = ::faust::__private::support::KeyCoder::new();

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::fmt;
 
 use crate::codec::data::Data;
-use crate::codec::error::EncodeError;
+use crate::codec::error::{DecodeError, EncodeError};
 use crate::time::Timestamp;
 
 /// A message type annotated with `#[record]`. Do not implement it by hand.
@@ -46,8 +46,8 @@ pub struct ModelDef {
 inventory::collect!(ModelDef);
 
 /// Function that reads an event's timestamp from a record. If it returns `None`, the event has the timestamp of its
-/// message.
-pub type TimestampFn = fn(&dyn Any) -> Option<Timestamp>;
+/// message; if it fails, the message is one that cannot be decoded.
+pub type TimestampFn = fn(&dyn Any) -> Result<Option<Timestamp>, DecodeError>;
 
 /// Function that appends the key of a record. It returns `false` if the message has no key.
 pub type KeyFn = fn(&dyn Any, &mut Vec<u8>) -> Result<bool, EncodeError>;

@@ -12,13 +12,14 @@ use serde::de::Error;
 
 use crate::codec::coder::Coder;
 use crate::codec::data::{Data, Role};
-use crate::codec::error::EncodeError;
+use crate::codec::error::{DecodeError, EncodeError};
+use crate::time::Timestamp;
 
 pub use inventory;
 pub use serde;
 
 pub use super::model::{FieldDef, ModelDef, PlainDef, Record, VariantDef};
-pub use super::timestamp::IntoTimestamp;
+pub use super::timestamp::{IntoTimestamp, TimestampError};
 pub use crate::codec::registry::CodecDef;
 
 /// Returns the value of `any`, which is a `T` or an `Option<T>`.
@@ -48,6 +49,17 @@ pub fn encode_key<K: Data>(coder: &KeyCoder<K>, key: &K, out: &mut Vec<u8>) -> R
         Ok(coder) => coder.encode(key, out),
         Err(text) => Err(EncodeError::new(text)),
     }
+}
+
+/// Completes the error of a field that holds no time with the field's name.
+///
+/// # Errors
+/// Fails if the field holds no time: `at: expected a time like ..`.
+pub fn timestamp_of_field(
+    name: &str,
+    time: Result<Option<Timestamp>, TimestampError>,
+) -> Result<Option<Timestamp>, DecodeError> {
+    time.map_err(|error| DecodeError::at(name.to_owned(), error.to_string()))
 }
 
 /// Checks a value against `#[field(range = ..)]`.

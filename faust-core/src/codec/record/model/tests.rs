@@ -154,9 +154,11 @@ fn the_serializer_of_a_record_is_its_default_codec() {
 fn time_and_key_are_read_from_their_fields() {
     let click: Click = decode(r#"{"uri":"/home","number":1,"at":1.5}"#).unwrap();
     let time = timestamp_of::<Click>().unwrap();
-    assert_eq!(time(&click), Some(Timestamp(1500)));
-    assert_eq!(timestamp_of::<Option<Click>>().unwrap()(&Some(click.clone())), Some(Timestamp(1500)));
-    assert_eq!(time(&None::<Click>), None);
+    assert_eq!(time(&click).unwrap(), Some(Timestamp(1500)));
+    assert_eq!(timestamp_of::<Option<Click>>().unwrap()(&Some(click.clone())).unwrap(), Some(Timestamp(1500)));
+    assert_eq!(time(&None::<Click>).unwrap(), None);
+    let error = time(&Click { at: f64::NAN, ..click.clone() }).unwrap_err();
+    assert!(error.to_string().starts_with("at: expected seconds since 1970"), "{error}");
     assert!(timestamp_of::<Visit>().is_none() && timestamp_of::<u8>().is_none());
 
     fn key<T: Data>(record: &T) -> RawKey {
