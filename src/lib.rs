@@ -28,7 +28,7 @@ pub use faust_core::codec::{Codec, Data};
 pub use faust_core::config::Settings;
 pub use faust_core::dead_letter;
 pub use faust_core::error::{BoxError, Error, Result, SetupErrors};
-pub use faust_core::message::{Headers, Offset, OwnedMessage, RawKey};
+pub use faust_core::message::{EVENT_TIME, Headers, Offset, OwnedMessage, RawKey};
 pub use faust_core::partitioner::partition_of;
 pub use faust_core::plan::{Plan, TablePlan};
 pub use faust_core::stage::{HookHandle, LateEvent};

@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::local::Connection;
 use crate::stage::dead_letter;
 use crate::stage::outbox::Outbox;
+use crate::stage::timestamps::{TimestampRules, TopicLimits};
+use crate::stats::Stats;
 use crate::topic::Topic;
 use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;
@@ -26,7 +28,10 @@ impl Client {
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
         let connection = Connection::find(settings).await?;
         let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(connection.kafka(settings)));
-        let outbox = Outbox::new(transport.sink()?, Arc::default(), dead_letter::topic(&settings.group()));
+        let (policy, stats) = (settings.on_timestamp_error, Arc::<Stats>::default());
+        // The topics are not known beforehand.
+        let timestamps = TimestampRules::new(policy, transport.clock(), Arc::clone(&stats), TopicLimits::new());
+        let outbox = Outbox::new(transport.sink()?, stats, dead_letter::topic(&settings.group()), timestamps);
         Ok(Self { connection, transport, outbox })
     }
 

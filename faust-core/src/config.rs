@@ -25,4 +25,7 @@ pub use self::settings::{SettingDef, Settings};
 pub(crate) use native::{ALLOWED, PropertyForm, REFUSED};
 pub use store_kind::StoreKind;
 pub use suggest::closest;
-pub use value::{BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol};
+pub use value::{
+    BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol,
+    TimestampPolicy,
+};

@@ -8,6 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
+/// Header with the event time of a message whose timestamp cannot hold it: milliseconds since the Unix epoch, as eight
+/// bytes in big-endian order.
+///
+/// Kafka refuses or changes some timestamps: those before 1970-01-01, those outside the limits of the topic, such as too far
+/// ahead of the clock, and all of a topic with `message.timestamp.type=LogAppendTime`. A message to a topic of `group_by` or
+/// `through`, or to the dead-letter topic, then has the clock's time as its timestamp, and this header; so has one that is
+/// more than half an hour ahead of the clock. The setting `on_timestamp_error` can extend this to all topics. Streams take
+/// the event time from the header, and do not pass the header on.
+pub const EVENT_TIME: &str = "faust-event-time";
+
 /// A message borrowed from the transport's buffer, so that decoding copies only what it needs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -50,6 +60,16 @@ impl RawMessage<'_> {
             payload: self.payload.map(Bytes::copy_from_slice),
             headers: self.headers.clone(),
         }
+    }
+
+    /// Returns the event time that the transport has carried, and the headers without [`EVENT_TIME`].
+    pub(crate) fn event_time(&self) -> (Timestamp, Headers) {
+        let mut headers = self.headers.clone();
+        let time = headers.get(EVENT_TIME).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+        if time.is_some() {
+            headers.remove(EVENT_TIME);
+        }
+        (time.map_or(self.timestamp, Timestamp), headers)
     }
 }
 
@@ -125,6 +145,12 @@ impl Headers {
         Arc::make_mut(self.0.get_or_insert_with(Arc::default)).push((name, value));
     }
 
+    /// Sets the header [`EVENT_TIME`].
+    pub(crate) fn set_event_time(&mut self, time: Timestamp) {
+        self.remove(EVENT_TIME);
+        self.push(EVENT_TIME.to_owned(), Some(Bytes::copy_from_slice(&time.0.to_be_bytes())));
+    }
+
     /// Returns the last value of that name, as Kafka clients do for repeated names.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().filter(|(n, _)| *n == name).last().and_then(|(_, value)| value)
@@ -133,6 +159,16 @@ impl Headers {
     /// Returns the last value of that name, if it is valid UTF-8.
     pub fn get_str(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// Removes all headers of that name. Without any, nothing is copied.
+    pub(crate) fn remove(&mut self, name: &str) {
+        if let Some(list) = self.0.as_mut().filter(|list| list.iter().any(|(n, _)| n == name)) {
+            Arc::make_mut(list).retain(|(n, _)| n != name);
+        }
+        if self.is_empty() {
+            self.0 = None;
+        }
     }
 
     /// Returns all headers in order.
@@ -189,5 +225,25 @@ mod tests {
         let headers = Headers::new().with("a", "1").with("b", "2").with("a", "3");
         assert_eq!((headers.get_str("a"), headers.get_str("b"), headers.get("c")), (Some("3"), Some("2"), None));
         assert_eq!(headers.len(), 3);
+        let (mut rest, mut none) = (headers.clone(), Headers::new().with("a", "1"));
+        rest.remove("a");
+        none.remove("a");
+        assert_eq!((rest, none, headers.len()), (Headers::new().with("b", "2"), Headers::new(), 3));
+    }
+
+    #[test]
+    fn the_event_time_passes_through_a_header() {
+        let own = Headers::new().with("a", "1");
+        let message =
+            |headers| RawMessage { offset: Offset(0), timestamp: Timestamp(7), key: None, payload: None, headers };
+        assert_eq!(message(own.clone()).event_time(), (Timestamp(7), own.clone()));
+        for time in [i64::MIN, -1, 0, i64::MAX].map(Timestamp) {
+            let mut headers = own.clone();
+            headers.set_event_time(Timestamp(1));
+            headers.set_event_time(time);
+            assert_eq!(message(headers).event_time(), (time, own.clone()));
+        }
+        let foreign = own.with(EVENT_TIME, "soon");
+        assert_eq!(message(foreign.clone()).event_time(), (Timestamp(7), foreign));
     }
 }

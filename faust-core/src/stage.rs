@@ -6,6 +6,7 @@ mod event_clock;
 pub(super) mod cursor;
 pub(super) mod future;
 pub(super) mod hook_call;
+pub(super) mod timestamps;
 pub(super) mod outbox;
 pub(super) mod reader;
 pub(super) mod input;

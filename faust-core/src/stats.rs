@@ -21,6 +21,7 @@ pub(crate) struct Stats {
     windows_closed: AtomicU64,
     misplaced_keys: AtomicU64,
     stores_set_aside: AtomicU64,
+    timestamps_replaced: AtomicU64,
 }
 
 /// A snapshot of a worker's counters.
@@ -59,6 +60,8 @@ pub struct Counts {
     pub misplaced_keys: u64,
     /// Stores that could not be opened, were set aside and restored.
     pub stores_set_aside: u64,
+    /// Messages that were sent with the clock's time because their topics do not accept their own.
+    pub timestamps_replaced: u64,
 }
 
 macro_rules! counters {
@@ -78,6 +81,7 @@ impl Stats {
         disconnected => disconnects,
         late_event => late_events,
         misplaced_key => misplaced_keys,
+        timestamp_replaced => timestamps_replaced,
     }
 
     /// Adds records written to a changelog.
@@ -134,6 +138,7 @@ impl Stats {
             windows_closed: read(&self.windows_closed),
             misplaced_keys: read(&self.misplaced_keys),
             stores_set_aside: read(&self.stores_set_aside),
+            timestamps_replaced: read(&self.timestamps_replaced),
         }
     }
 }

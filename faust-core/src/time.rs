@@ -81,6 +81,39 @@ impl Clock {
     }
 }
 
+/// The latest time that is accepted: a fixed distance ahead of a clock. Most times are accepted without a look at the
+/// clock, because they are not later than one that was accepted before.
+#[derive(Debug)]
+pub(crate) struct Horizon {
+    clock: Clock,
+    ahead: Duration,
+    /// The horizon when the clock was read last.
+    known: AtomicI64,
+}
+
+impl Horizon {
+    pub(crate) fn new(clock: Clock, ahead: Duration) -> Self {
+        Self { clock, ahead, known: AtomicI64::new(i64::MIN) }
+    }
+
+    /// Returns `true` unless `time` is further ahead of the clock.
+    pub(crate) fn reaches(&self, time: Timestamp) -> bool {
+        time.0 <= self.known.load(Ordering::Relaxed) || time <= self.latest()
+    }
+
+    /// Returns the latest accepted time at this moment.
+    pub(crate) fn latest(&self) -> Timestamp {
+        let latest = self.clock.now().0.saturating_add(millis(self.ahead));
+        self.known.store(latest, Ordering::Relaxed);
+        Timestamp(latest)
+    }
+
+    /// Returns the distance from the clock.
+    pub(crate) fn ahead(&self) -> Duration {
+        self.ahead
+    }
+}
+
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Clock(own)" } else { "Clock(system)" })
@@ -144,6 +177,17 @@ pub fn format_duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_horizon_moves_with_its_clock() {
+        let now = Arc::new(AtomicI64::new(1_000));
+        let read = Arc::clone(&now);
+        let horizon = Horizon::new(Clock::new(move || Timestamp(read.load(Ordering::Relaxed))), Duration::from_secs(1));
+        let reached = |times: [i64; 4]| times.map(|time| horizon.reaches(Timestamp(time)));
+        assert_eq!(reached([i64::MIN, 2_000, 2_001, i64::MAX]), [true, true, false, false]);
+        now.store(1_001, Ordering::Relaxed);
+        assert_eq!(reached([i64::MIN, 2_000, 2_001, i64::MAX]), [true, true, true, false]);
+    }
 
     #[test]
     fn durations_need_a_unit_of_fixed_length() {

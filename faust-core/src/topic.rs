@@ -46,7 +46,9 @@ impl<K: Data, V: Data> Topic<K, V> {
     /// acknowledged.
     ///
     /// # Errors
-    /// Returns an error if the message cannot be encoded, or if the producer rejects it permanently.
+    /// Returns an error if the message cannot be encoded, or if the producer rejects it permanently; with the setting
+    /// `on_timestamp_error = "fail"`, also if its timestamp is one that the topic does not accept, or that Kafka would
+    /// change: one that is not after 1970-01-01.
     ///
     /// # Examples
     /// ```

@@ -21,6 +21,7 @@ pub use self::port::{
     Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PartitionQueue, Read, Reader, RefusedOffsets,
     SendRefused, Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transport, Watermarks,
 };
+pub(crate) use self::port::{Sealed, is_storable};
 pub use self::retry::Retries;
 pub(crate) use self::retry::{PROGRESS_INTERVAL, with_progress};
 pub use self::send::send;

@@ -23,5 +23,6 @@ mod operators;
 mod planning;
 mod sources;
 mod tables;
+mod times;
 mod topics;
 mod tour;

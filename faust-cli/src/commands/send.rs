@@ -30,7 +30,7 @@ pub(crate) struct SendArgs {
     /// Partition to send to, regardless of the key
     #[arg(long, value_name = "N")]
     partition: Option<i32>,
-    /// Timestamp of the message, in milliseconds since the Unix epoch
+    /// Timestamp of the message, in milliseconds since the Unix epoch; greater than 0
     #[arg(long, value_name = "MS")]
     timestamp: Option<i64>,
     /// Number of times to send the message

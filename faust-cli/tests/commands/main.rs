@@ -120,6 +120,16 @@ fn sent_messages_are_consumed_with_key_and_headers() {
         "key": "a", "value": "first", "headers": [["by", "me"]],
     });
     assert_eq!(first, expected);
+    for (time, reason) in
+        [("0", "not after 1970-01-01"), ("-1", "not after 1970-01-01"), ("4102444800000", "after.max.ms")]
+    {
+        let output = shop.run(&["send", "notes", "fifth", &format!("--timestamp={time}")]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(1) && error.contains(reason) && error.contains("notes"),
+            "{time}: {error}"
+        );
+    }
     let topics: serde_json::Value = serde_json::from_str(&shop.ok(&["topics", "--json"])).unwrap();
     let notes = topics.as_array().unwrap().iter().find(|topic| topic["topic"] == "notes").unwrap();
     assert_eq!((notes["partitions"].as_i64(), notes["messages"].as_i64()), (Some(8), Some(5)));

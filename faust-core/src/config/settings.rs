@@ -8,6 +8,7 @@ use super::store_kind::{StoreKind, default_store};
 use super::table;
 use super::value::{
     self, BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol,
+    TimestampPolicy,
 };
 
 table::settings! {
@@ -87,6 +88,8 @@ table::settings! {
 
     /// Handling of messages that cannot be decoded: `dead_letter`, `skip` or `stop`.
     on_decode_error: DecodePolicy = "dead_letter", example "stop";
+    /// Handling of messages whose topic does not accept their timestamp: `fail` the send, or `replace` by the clock's time.
+    on_timestamp_error: TimestampPolicy = "fail", example "replace";
     /// Maximum number of attempts of a failing agent before the worker stops.
     agent_max_attempts: u32 = "5", within "1" "1000000", example "10";
     /// Delay before the first retry of a failed agent; it doubles with each retry.

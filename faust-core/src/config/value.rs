@@ -343,6 +343,14 @@ choices! {
         Stop = "stop",
     } form "`dead_letter`, `skip`, `stop`"
 
+    /// The handling of messages whose topic does not accept their timestamp.
+    TimestampPolicy {
+    /// The send fails with an error that names the topic and the timestamp.
+        Fail = "fail",
+    /// The message is sent with the clock's time, and its own in the header `faust-event-time`.
+        Replace = "replace",
+    } form "`fail`, `replace`"
+
     /// The compression of message batches.
     Compression {
     /// No compression.

@@ -84,12 +84,7 @@ pub(super) struct Findings {
     pub(super) warnings: Vec<String>,
 }
 
-/// Returns `true` if [`check`] applies to the topic: only the app writes it.
-pub(super) fn is_checked(topic: &TopicPlan) -> bool {
-    !rules(topic).is_empty()
-}
-
-/// Checks an existing topic. Configurations that a broker does not report, because it is too old, are skipped.
+/// Checks an existing topic, if only the app writes it. Configurations that a broker does not report, because it is too old, are skipped.
 pub(super) fn check(topic: &TopicPlan, found: &BTreeMap<String, String>, settings: &Settings, findings: &mut Findings) {
     let needed = configs(topic, settings);
     for rule in rules(topic) {
@@ -149,9 +144,10 @@ impl Rule {
     }
 }
 
-const REFUSED_TIME: &str = "an event of an earlier or later time is refused, which stops the agent";
 const REFUSED_SIZE: &str = "a larger message is refused, which stops the agent";
 
+/// Returns the rules for a topic. There are none for timestamps: those that the topic does not accept are sent in a header
+/// (`stage/timestamps.rs`).
 fn rules(topic: &TopicPlan) -> &'static [Rule] {
     match topic.role {
         TopicRole::Changelog => {
@@ -172,8 +168,6 @@ fn rules(topic: &TopicPlan) -> &'static [Rule] {
             const {
                 &[
                     Rule::fault(POLICY, "a message without a key is refused, and others replace each other"),
-                    Rule::at_least(BEFORE, REFUSED_TIME),
-                    Rule::at_least(AFTER, REFUSED_TIME),
                     Rule::at_least(SIZE, REFUSED_SIZE),
                 ]
             }
@@ -182,18 +176,14 @@ fn rules(topic: &TopicPlan) -> &'static [Rule] {
             const {
                 &[
                     Rule::fault(POLICY, "events are lost before they are read"),
-                    Rule::fault(TIME, "events lose their time, by which windows are chosen"),
                     Rule::warning(RETENTION, "old events are deleted before they are read"),
                     Rule::warning(RETENTION_BYTES, "events may be deleted before they are read"),
-                    Rule::at_least(BEFORE, REFUSED_TIME),
-                    Rule::at_least(AFTER, REFUSED_TIME),
                     Rule::at_least(SIZE, REFUSED_SIZE),
                 ]
             }
         }
         // The topic of a `through` belongs to the user.
-        TopicRole::Internal => const { &[Rule::warning(TIME, "events lose their time, by which windows are chosen")] },
-        TopicRole::Source | TopicRole::Output => &[],
+        TopicRole::Internal | TopicRole::Source | TopicRole::Output => &[],
     }
 }
 

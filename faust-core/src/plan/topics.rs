@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::model::{Plan, TopicPlan, TopicRole};
-use super::topic_configs::{self, Findings, check_source, is_checked};
+use super::topic_configs::{self, Findings, check_source};
 use crate::config::Settings;
 use crate::error::Error;
-use crate::transport::{Admin, NewTopic, Retries, Transport};
+use crate::transport::{Admin, NewTopic, Retries, TopicConfigs, Transport};
 
-/// Ensures that every topic of the plan exists and fits the plan, and fills in the partition counts.
+/// Ensures that every topic of the plan exists and fits the plan, and fills in the partition counts. Returns the topics'
+/// configurations, as far as the worker may look them up.
 ///
 /// Waits for unavailable brokers, and for missing topics that it is not allowed to create.
 ///
@@ -19,7 +20,7 @@ pub(crate) async fn ensure_topics(
     plan: &mut Plan,
     transport: &dyn Transport,
     settings: &Settings,
-) -> Result<(), Error> {
+) -> Result<TopicConfigs, Error> {
     let admin = &*transport.admin()?;
     let mut retries = Retries::default().of(transport.outage());
     loop {
@@ -51,18 +52,17 @@ pub(crate) async fn ensure_topics(
     }
 }
 
-/// Checks the configurations of existing topics, and logs warnings.
+/// Looks up the configurations of the topics, checks them, and logs warnings.
 async fn check_configs(
     plan: &Plan,
     admin: &dyn Admin,
     settings: &Settings,
     retries: &mut Retries,
-) -> Result<(), Error> {
-    let topics: Vec<_> = plan.topics().filter(|topic| is_checked(topic) || topic.role == TopicRole::Source).collect();
-    let names: Vec<_> = topics.iter().map(|topic| topic.name().to_owned()).collect();
+) -> Result<TopicConfigs, Error> {
+    let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
     let found = retries.run("the broker to look up configurations", || admin.configs(names.clone())).await?;
     let mut findings = Findings::default();
-    for topic in topics {
+    for topic in plan.topics() {
         let Some(configs) = found.get(topic.name()) else { continue };
         topic_configs::check(topic, configs, settings, &mut findings);
         if topic.role == TopicRole::Source {
@@ -72,7 +72,7 @@ async fn check_configs(
     for warning in findings.warnings {
         tracing::warn!("{warning}");
     }
-    if findings.faults.is_empty() { Ok(()) } else { Err(Error::setup(findings.faults)) }
+    if findings.faults.is_empty() { Ok(found) } else { Err(Error::setup(findings.faults)) }
 }
 
 async fn look(admin: &dyn Admin, plan: &Plan, retries: &mut Retries) -> Result<BTreeMap<String, i32>, Error> {

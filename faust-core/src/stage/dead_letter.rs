@@ -1,4 +1,5 @@
-//! The dead-letter topic: messages that cannot be decoded, with headers for the error and the origin.
+//! The dead-letter topic: messages that cannot be decoded, with headers for the error and the origin. A message whose
+//! timestamp Kafka would refuse or change also has the header [`EVENT_TIME`](crate::message::EVENT_TIME).
 
 use bytes::Bytes;
 
@@ -23,24 +24,24 @@ pub fn topic(app: &str) -> String {
     format!("{app}-dead-letter")
 }
 
-/// Sends the message unchanged, with its own key, headers and timestamp, and adds the headers above.
+/// Sends the message unchanged, with its own key, headers and event time, and adds the headers above.
 pub(crate) async fn send(stage: &RunningStage, bad: &Undecodable) -> Result<(), Error> {
     let outbox = &stage.outbox;
-    let topic = outbox.topic(&outbox.dead_letter)?;
+    let topic = outbox.carrying_topic(&outbox.dead_letter)?;
+    let (timestamp, own) = bad.message.as_raw().event_time();
     let message = Outgoing {
         partition: None,
         key: bad.message.key.as_deref(),
         payload: bad.message.payload.as_deref(),
-        headers: headers(stage, bad),
-        timestamp: Some(bad.message.timestamp),
+        headers: headers(stage, bad, own),
+        timestamp: Some(timestamp),
     };
     outbox.send(&topic, &message).await?;
     outbox.stats.dead_letter();
     Ok(())
 }
 
-fn headers(stage: &RunningStage, bad: &Undecodable) -> Headers {
-    let mut headers = bad.message.headers.clone();
+fn headers(stage: &RunningStage, bad: &Undecodable, mut headers: Headers) -> Headers {
     let mut add = |name: &str, value: String| headers.push(name.to_owned(), Some(Bytes::from(value)));
     add(ERROR, bad.why.clone());
     add(AGENT, stage.agent.to_string());

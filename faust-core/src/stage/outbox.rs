@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::timestamps::TimestampRules;
 use crate::error::{Error, TransportError};
 use crate::stats::Stats;
 use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic, send_by};
@@ -20,17 +21,23 @@ pub(crate) struct Outbox {
     pub(crate) stats: Arc<Stats>,
     /// Name of the topic for messages that cannot be decoded.
     pub(crate) dead_letter: String,
+    timestamps: Arc<TimestampRules>,
     /// Messages sent since the last cut.
     current: ArcSwap<Delivery>,
     /// Messages sent before the last cut, some of which may still be in flight.
     ended: Mutex<Vec<Arc<Delivery>>>,
-    topics: Mutex<BTreeMap<String, Arc<dyn SinkTopic>>>,
+    topics: Topics,
+    /// Topics whose messages carry any event time.
+    carrying: Topics,
     /// Number of messages sent that the worker's counter does not include yet.
     untold: AtomicU64,
     /// A table of a stage has failed, possibly unnoticed by its agent: messages sent after that could contain wrong
     /// values.
     refuses: AtomicBool,
 }
+
+/// Handles of topics, by name.
+type Topics = Mutex<BTreeMap<String, Arc<dyn SinkTopic>>>;
 
 /// A send that waits for room, with its own copy of the message.
 pub(crate) type Sending = BoxFuture<'static, Result<(), TransportError>>;
@@ -45,28 +52,36 @@ impl Drop for Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(sink: Arc<dyn Sink>, stats: Arc<Stats>, dead_letter: String) -> Arc<Self> {
+    pub(crate) fn new(
+        sink: Arc<dyn Sink>,
+        stats: Arc<Stats>,
+        dead_letter: String,
+        timestamps: Arc<TimestampRules>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             sink,
             stats,
             dead_letter,
+            timestamps,
             current: ArcSwap::new(Delivery::new()),
             ended: Mutex::default(),
             topics: Mutex::default(),
+            carrying: Mutex::default(),
             untold: AtomicU64::new(0),
             refuses: AtomicBool::new(false),
         })
     }
 
-    /// Returns the handle of a topic, which is looked up once.
+    /// Returns the handle of a topic of the user, which is looked up once. A timestamp that the topic does not accept
+    /// follows the setting `on_timestamp_error`.
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, Error> {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(topic) = topics.get(name) {
-            return Ok(Arc::clone(topic));
-        }
-        let topic = self.sink.topic(name)?;
-        topics.insert(name.to_owned(), Arc::clone(&topic));
-        Ok(topic)
+        looked_up(&self.topics, name, || Ok(self.timestamps.checked(name, self.sink.topic(name)?)))
+    }
+
+    /// Returns the handle of a topic whose messages carry their event time, whatever timestamps the topic accepts. For
+    /// topics that Faust itself reads, and for dead letters.
+    pub(crate) fn carrying_topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, Error> {
+        looked_up(&self.carrying, name, || Ok(self.timestamps.carrying(name, self.sink.topic(name)?)))
     }
 
     /// Sends a message without waiting for room in the producer's buffer.
@@ -148,6 +163,21 @@ impl Outbox {
     fn tell(&self) {
         self.stats.sent(self.untold.swap(0, Ordering::Relaxed));
     }
+}
+
+/// Returns the handle of a topic, which is looked up once.
+fn looked_up(
+    topics: &Topics,
+    name: &str,
+    look_up: impl FnOnce() -> Result<Arc<dyn SinkTopic>, Error>,
+) -> Result<Arc<dyn SinkTopic>, Error> {
+    let mut topics = topics.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(topic) = topics.get(name) {
+        return Ok(Arc::clone(topic));
+    }
+    let topic = look_up()?;
+    topics.insert(name.to_owned(), Arc::clone(&topic));
+    Ok(topic)
 }
 
 impl std::fmt::Debug for Outbox {

@@ -73,7 +73,8 @@ impl<V, K> Event<V, K> {
         &self.item.meta.headers
     }
 
-    /// Returns the timestamp: the record's `timestamp` field if it has one, otherwise the message's timestamp.
+    /// Returns the timestamp: the record's `timestamp` field if it has one, otherwise the message's timestamp. It stays
+    /// the same behind a `group_by` or `through`.
     pub fn timestamp(&self) -> Timestamp {
         self.item.meta.timestamp
     }

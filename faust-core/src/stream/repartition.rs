@@ -26,7 +26,8 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     /// Repartitions the stream by `key`: every event is sent through an internal topic, with its new key.
     ///
     /// `name` names the grouping and its topic, `<app>-<agent>-<name>-repartition`, which has as many partitions as the
-    /// source. Values are sent as the preceding operators have produced them, with their headers and timestamps.
+    /// source. Values are sent as the preceding operators have produced them, with their headers and any timestamps, even
+    /// ones that Kafka refuses or changes: these are sent in the header [`EVENT_TIME`](crate::message::EVENT_TIME).
     /// Filtering before `group_by` costs less than filtering after it, because dropped events are not sent.
     ///
     /// # Examples
@@ -162,7 +163,7 @@ impl<V: Data, K: Send + 'static, G: Data> Forwarder for Repartition<V, K, G> {
         let misfit = |why: UnknownCodec| Error::Misuse(format!("topic `{to}`: {why}"));
         let key_coder: Coder<G> = Coder::resolve(None, Role::Key).map_err(misfit)?;
         let value_coder: Coder<V> = Coder::resolve(None, Role::Value).map_err(misfit)?;
-        let topic = stage.outbox.topic(to)?;
+        let topic = stage.outbox.carrying_topic(to)?;
         let (to, rekey) = (to.to_owned(), Arc::clone(&self.rekey));
         let origin = StreamOrigin::Agent(StageMode::Live(Arc::clone(&stage)));
         let mut stream = Stream::from_blueprint(Arc::clone(&self.blueprint), origin, self.depth);

@@ -211,8 +211,8 @@ impl<V: Data, K: Data> Decoder<V, K> {
             Some(Ok(own)) => own,
             Some(Err(why)) => return Buffered::bad(input, message, format!("value: {why}")),
         };
-        let timestamp = own.unwrap_or(message.timestamp);
-        let meta = Meta { offset: message.offset, timestamp, input, headers: message.headers.clone() };
+        let (carried, headers) = message.event_time();
+        let meta = Meta { offset: message.offset, timestamp: own.unwrap_or(carried), input, headers };
         Buffered::Good(Item { value, key, meta })
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::recovery::Recovery;
 use crate::config::Settings;
 use crate::error::Error;
+use crate::stage::timestamps::TimestampRules;
 use crate::stats::Stats;
 use crate::time::Clock;
 use crate::transport::{Group, Retries, Sink, Transport};
@@ -21,6 +22,8 @@ pub(crate) struct TaskCx {
     /// Reports permanent failures of tasks to the worker.
     pub(crate) failed: mpsc::UnboundedSender<Error>,
     pub(crate) clock: Clock,
+    /// Rules for the timestamps of sent messages.
+    pub(crate) timestamps: Arc<TimestampRules>,
     /// Restores the tables of tasks.
     pub(crate) recovery: Arc<Recovery>,
     pub(crate) group: Arc<dyn Group>,

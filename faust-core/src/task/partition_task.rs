@@ -166,7 +166,9 @@ impl Task {
 
     fn start(&mut self) -> Result<TaskRun, Error> {
         self.fallen = false;
-        let outbox = Outbox::new(Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats), self.cx.dead_letter.clone());
+        let cx = &self.cx;
+        let (sink, stats, timestamps) = (Arc::clone(&cx.sink), Arc::clone(&cx.stats), Arc::clone(&cx.timestamps));
+        let outbox = Outbox::new(sink, stats, cx.dead_letter.clone(), timestamps);
         let run = TaskRun::start(Start {
             stages: &self.stages,
             inputs: &self.inputs,

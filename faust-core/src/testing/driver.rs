@@ -13,10 +13,12 @@ use crate::app::{App, AppBuilder};
 use crate::codec::Data;
 use crate::error::Error;
 use crate::stage::outbox::Outbox;
+use crate::stage::timestamps::{TimestampRules, TopicLimits};
+use crate::stats::Stats;
 use crate::table_state::TableValue;
 use crate::time::{Timestamp, millis};
-use crate::transport::TopicPartition;
 use crate::transport::memory::{GroupTimeouts, MemoryCluster};
+use crate::transport::{TopicPartition, Transport};
 use crate::worker::{Status, Worker};
 
 /// An app under test, with its own Kafka and clock.
@@ -89,7 +91,9 @@ impl TestDriver {
         let settings = app.settings();
         let timeouts = GroupTimeouts::new(settings.broker_session_timeout, settings.broker_rebalance_timeout);
         let cluster = MemoryCluster::new(seed, timeouts, clock);
-        let outbox = Outbox::new(cluster.reliable_sink(), Arc::default(), String::new());
+        let (policy, stats) = (settings.on_timestamp_error, Arc::<Stats>::default());
+        let timestamps = TimestampRules::new(policy, cluster.clock(), Arc::clone(&stats), TopicLimits::new());
+        let outbox = Outbox::new(cluster.reliable_sink(), stats, String::new(), timestamps);
         let disks = Disks::new(&app);
         Ok(Self { workers: Vec::new(), disks, app, cluster, outbox, runtime })
     }

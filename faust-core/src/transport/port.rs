@@ -232,8 +232,34 @@ pub struct Outgoing<'a> {
     pub payload: Option<&'a [u8]>,
     /// Headers of the message, which are sent unchanged.
     pub headers: Headers,
-    /// Timestamp of the message. If absent, the time of sending is used.
+    /// Timestamp of the message. If absent, the time of sending is used. One that is not after 1970-01-01 is rejected.
     pub timestamp: Option<Timestamp>,
+}
+
+impl Outgoing<'_> {
+    /// Rejects a timestamp that would be changed on the way: librdkafka sends the current time for 0, and negative
+    /// timestamps stand for none in Kafka.
+    pub(super) fn check_timestamp(&self, topic: &str) -> Result<(), SendRefused> {
+        match self.timestamp.filter(|time| !is_storable(*time)) {
+            None => Ok(()),
+            Some(time) => Err(SendRefused::Failed(TransportError::fatal(
+                format!("sending to `{topic}`"),
+                format!(
+                    "the timestamp {time} is not after 1970-01-01, and Kafka would store another; give the message a later one, or none"
+                ),
+            ))),
+        }
+    }
+}
+
+/// Returns `true` if Kafka stores this timestamp unchanged, apart from the limits of the topic.
+pub(crate) fn is_storable(time: Timestamp) -> bool {
+    time.0 > 0
+}
+
+/// Returns the timestamp of a stored message. Programs other than Faust may store a negative one; -1 stands for none.
+pub(super) fn stored_timestamp(millis: i64) -> Timestamp {
+    Timestamp(if millis == -1 { 0 } else { millis })
 }
 
 /// The reason for which a message was not added to the producer's buffer.

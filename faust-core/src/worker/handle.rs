@@ -18,6 +18,7 @@ use crate::local::{Connection, WorkerDir};
 use crate::plan::{Plan, ensure_topics};
 use crate::stage::dead_letter;
 use crate::stage::outbox::Outbox;
+use crate::stage::timestamps::{TimestampLimits, TimestampRules};
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
 use crate::task::{Recovery, RecoverySetup, TaskCx, log_listener};
@@ -55,7 +56,7 @@ impl Worker {
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { settings, mut plan, transport, stores, home, options } = parts;
         let description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
-        ensure_topics(&mut plan, &*transport, &settings).await?;
+        let configs = ensure_topics(&mut plan, &*transport, &settings).await?;
         let plan = Arc::new(plan);
         let shared = Arc::new(WorkerState {
             stats: Arc::default(),
@@ -67,7 +68,10 @@ impl Worker {
         });
         let sink = transport.sink()?;
         let dead_letter = dead_letter::topic(&plan.group);
-        let outbox = Outbox::new(Arc::clone(&sink), Arc::clone(&shared.stats), dead_letter.clone());
+        let (clock, stats) = (transport.clock(), Arc::clone(&shared.stats));
+        let limits = TimestampLimits::of_topics(&configs);
+        let timestamps = TimestampRules::new(settings.on_timestamp_error, clock.clone(), Arc::clone(&stats), limits);
+        let outbox = Outbox::new(Arc::clone(&sink), stats, dead_letter.clone(), Arc::clone(&timestamps));
         let (failed, failures) = mpsc::unbounded_channel();
         let (listener, stats) = (options.restore_listener.clone(), Arc::clone(&shared.stats));
         let needs = RecoverySetup {
@@ -90,7 +94,8 @@ impl Worker {
             stats,
             dead_letter,
             failed: failed.clone(),
-            clock: transport.clock(),
+            clock,
+            timestamps,
             recovery: Arc::clone(&recovery),
             group: Arc::clone(&group),
             plan_fingerprint: plan.fingerprint(),

@@ -102,7 +102,7 @@ fn a_declaration_decides_over_the_policy_of_the_users_topics() {
 fn a_topic_that_was_created_by_the_app_has_no_findings() {
     let topics = [repartition()].into_iter();
     for topic in topics.chain([TopicRole::Changelog, TopicRole::DeadLetter].map(|role| topic(role, |_| ()))) {
-        assert!(is_checked(&topic));
+        assert!(!rules(&topic).is_empty());
         let own = configs(&topic, &settings());
         let own: Vec<_> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(findings(&topic, &own), Findings::default(), "{}", topic.role);
@@ -111,28 +111,31 @@ fn a_topic_that_was_created_by_the_app_has_no_findings() {
 
 #[test]
 fn what_loses_events_or_state_is_a_fault_and_what_may_stop_the_app_a_warning() {
-    let found = findings(&repartition(), &[(POLICY, "compact"), (TIME, "LogAppendTime")]);
-    assert_named(&found.faults, &["`cleanup.policy=compact`", "`message.timestamp.type=LogAppendTime`"]);
-    assert_named(
-        &found.warnings,
-        &["`retention.ms=604800000`", "`message.timestamp.after.max.ms=3600000`", "`max.message.bytes=1048588`"],
-    );
+    let found = findings(&repartition(), &[(POLICY, "compact")]);
+    assert_named(&found.faults, &["`cleanup.policy=compact`"]);
+    assert_named(&found.warnings, &["`retention.ms=604800000`", "`max.message.bytes=1048588`"]);
     let fix = "kafka-configs --bootstrap-server BROKER --alter --entity-type topics --entity-name t --add-config \
                retention.ms=-1`";
     assert!(found.warnings[0].contains(fix) && found.warnings[0].contains("internal topic `t`"), "{found:?}");
 
     let found = findings(&topic(TopicRole::DeadLetter, |_| ()), &[(POLICY, "compact")]);
     assert_named(&found.faults, &["dead-letter topic `shop-dead-letter` has `cleanup.policy=compact`"]);
-    assert_named(&found.warnings, &["`message.timestamp.after.max.ms=3600000`", "`max.message.bytes=1048588`"]);
+    assert_named(&found.warnings, &["`max.message.bytes=1048588`"]);
 
     let changelog = topic(TopicRole::Changelog, |_| ());
     let found = findings(&changelog, &[(POLICY, "compact,delete"), (LAG, "3600000"), (SIZE, "99999999")]);
     assert_named(&found.faults, &["changelog topic `t` has `cleanup.policy=compact,delete`"]);
     assert_named(&found.warnings, &["--entity-name t --add-config min.compaction.lag.ms=86400000`"]);
+}
 
-    let through = topic(TopicRole::Internal, |_| ());
-    assert_named(&findings(&through, &[(TIME, "LogAppendTime")]).warnings, &["LogAppendTime"]);
-    assert!(!is_checked(&topic(TopicRole::Output, |_| ())));
+/// An event keeps its time in any topic: a timestamp that the topic would refuse or change is sent in a header.
+#[test]
+fn no_configuration_of_timestamps_is_a_finding() {
+    let kept = [(RETENTION, "-1"), (SIZE, "99999999"), (LAG, "86400000")];
+    let times = [(TIME, "LogAppendTime"), (BEFORE, "0"), (AFTER, "0")];
+    for topic in [repartition(), topic(TopicRole::DeadLetter, |_| ()), topic(TopicRole::Internal, |_| ())] {
+        assert_eq!(findings(&topic, &[kept, times].concat()), Findings::default(), "{}", topic.role);
+    }
 }
 
 #[test]
@@ -145,8 +148,8 @@ fn a_source_of_larger_messages_than_the_app_can_send_on_is_a_warning() {
 
 #[test]
 fn a_configuration_that_an_older_broker_does_not_report_is_skipped() {
-    let mut reported = found(&[(RETENTION, "-1"), (SIZE, "99999999")]);
-    reported.retain(|name, _| name != BEFORE && name != AFTER);
+    let mut reported = found(&[(RETENTION, "-1")]);
+    reported.retain(|name, _| name != SIZE);
     let mut findings = Findings::default();
     check(&repartition(), &reported, &settings(), &mut findings);
     assert_eq!(findings, Findings::default());

@@ -106,6 +106,9 @@ fn reason(error: &KafkaError) -> String {
         }
         KafkaError::ClientConfig(_, text, name, _) => format!("`{name}`: {text}"),
         _ => match error.rdkafka_error_code() {
+            Some(code @ RDKafkaErrorCode::InvalidTimestamp) => format!(
+                "{code}: the timestamp is outside the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`; correct it, or change these configurations of the topic"
+            ),
             Some(code) => code.to_string(),
             None => error.to_string(),
         },

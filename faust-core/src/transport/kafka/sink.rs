@@ -106,6 +106,7 @@ impl crate::transport::port::Sealed for KafkaTopic {}
 
 impl SinkTopic for KafkaTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
+        message.check_timestamp(&self.name)?;
         // Count the message before sending it: its delivery report may arrive before the call returns.
         delivery.sent();
         self.handle.send(message, Arc::clone(delivery)).map_err(|code| {

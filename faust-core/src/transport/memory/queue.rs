@@ -13,7 +13,7 @@ use crate::config::OffsetReset;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::message::{Headers, Offset, OwnedMessage, RawMessage};
 use crate::time::{Timestamp, millis};
-use crate::transport::port::{PartitionQueue, TopicPartition};
+use crate::transport::port::{PartitionQueue, TopicPartition, stored_timestamp};
 
 /// Maximum number of bytes read from the log at a time.
 const CHUNK: usize = 1 << 20;
@@ -150,8 +150,7 @@ impl MemoryQueue {
 fn message(record: records::Record) -> OwnedMessage {
     let mut headers = Headers::new();
     record.headers.into_iter().for_each(|(name, value)| headers.push(name, value));
-    // Like the Kafka adapter: librdkafka reports a negative number for a message without a timestamp.
-    let timestamp = Timestamp(record.timestamp.max(0));
+    let timestamp = stored_timestamp(record.timestamp);
     OwnedMessage { offset: Offset(record.offset), timestamp, key: record.key, payload: record.value, headers }
 }
 

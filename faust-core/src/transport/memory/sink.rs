@@ -61,11 +61,12 @@ impl crate::transport::port::Sealed for MemoryTopic {}
 
 impl SinkTopic for MemoryTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
+        message.check_timestamp(&self.name)?;
         let partition = self.partition(message).map_err(SendRefused::Failed)?;
         let owned = |bytes: Option<&[u8]>| bytes.map(bytes::Bytes::copy_from_slice);
         let record = Record {
             offset: 0,
-            timestamp: self.timestamp(message),
+            timestamp: message.timestamp.unwrap_or_else(|| self.producer.cluster().time()).0,
             key: owned(message.key),
             value: owned(message.payload),
             headers: message.headers.iter().map(|(name, value)| (name.to_owned(), owned(value))).collect(),
@@ -76,12 +77,6 @@ impl SinkTopic for MemoryTopic {
 }
 
 impl MemoryTopic {
-    /// Returns the timestamp of a message. Like librdkafka, it takes 0 for a missing one.
-    fn timestamp(&self, message: &Outgoing<'_>) -> i64 {
-        let given = message.timestamp.filter(|timestamp| timestamp.0 != 0);
-        given.unwrap_or_else(|| self.producer.cluster().time()).0
-    }
-
     fn partition(&self, message: &Outgoing<'_>) -> Result<i32, TransportError> {
         let mut state = self.producer.cluster().state();
         let count = state.broker.topic(&self.name).map(faust_broker::core::Topic::partitions);

@@ -13,7 +13,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::member::GroupConsumer;
 use crate::message::{Headers, Offset, RawMessage};
-use crate::time::Timestamp;
+use crate::transport::port::stored_timestamp;
 
 /// Maximum number of messages taken from a queue per call. Values from 16 to 512 measured equally fast.
 pub(crate) const BATCH: usize = 128;
@@ -199,7 +199,7 @@ impl NativeMessage {
         unsafe {
             Fetched::Message(RawMessage {
                 offset: Offset(message.offset),
-                timestamp: Timestamp(rd::rd_kafka_message_timestamp(self.0, &mut kind).max(0)),
+                timestamp: stored_timestamp(rd::rd_kafka_message_timestamp(self.0, &mut kind)),
                 key: bytes_at(message.key, message.key_len),
                 payload: bytes_at(message.payload, message.len),
                 headers: headers_of(self.0),

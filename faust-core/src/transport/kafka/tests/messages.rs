@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
 use super::cluster::{Cluster, within};
 use crate::error::TransportErrorKind;
 use crate::message::{Headers, Offset, OwnedMessage};
@@ -164,4 +167,32 @@ fn an_unknown_setting_is_named() {
     config.settings.insert("fetch.minimum".to_owned(), "1".to_owned());
     let error = crate::transport::kafka::KafkaTransport::new(config).sink().err().unwrap();
     assert!(error.to_string().contains("fetch.minimum"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamps_are_stored_unchanged_or_refused() {
+    for cluster in Cluster::each(1).await {
+        let transport = cluster.transport();
+        let sink = transport.sink().unwrap();
+        let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::new());
+        for time in [0, -1, i64::MIN].map(Timestamp) {
+            let refused = topic.try_send(&Outgoing { timestamp: Some(time), ..Outgoing::default() }, &delivery);
+            let Err(SendRefused::Failed(error)) = refused else { panic!("{time}: {refused:?}") };
+            let text = error.to_string();
+            assert!(text.contains(&*cluster.topic) && text.contains(&format!("timestamp {time} ")), "{text}");
+        }
+        assert_eq!(delivery.pending(), 0);
+        // Another program may store one that Faust refuses to send.
+        let foreign: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", &cluster.config.bootstrap).create().unwrap();
+        for time in [-5, 1] {
+            let record: BaseRecord<'_, (), str> = BaseRecord::to(&cluster.topic).payload("x").timestamp(time);
+            foreign.send(record).unwrap();
+        }
+        foreign.flush(WITHIN).unwrap();
+        let from = vec![(TopicPartition::new(&*cluster.topic, 0), StartAt::Earliest)];
+        let read = read_to_the_ends(&mut *transport.read(from).unwrap(), 1).await.remove(&0).unwrap();
+        let times: Vec<_> = read.iter().map(|message| message.timestamp.0).collect();
+        assert_eq!(times, [-5, 1]);
+    }
 }
