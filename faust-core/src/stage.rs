@@ -2,7 +2,7 @@
 
 pub(super) mod gate;
 mod progress;
-mod event_clock;
+pub(super) mod event_clock;
 pub(super) mod cursor;
 pub(super) mod future;
 pub(super) mod hook_call;

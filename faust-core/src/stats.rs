@@ -21,6 +21,7 @@ pub(crate) struct Stats {
     windows_closed: AtomicU64,
     misplaced_keys: AtomicU64,
     stores_set_aside: AtomicU64,
+    events_ahead: AtomicU64,
     timestamps_replaced: AtomicU64,
 }
 
@@ -60,6 +61,9 @@ pub struct Counts {
     pub misplaced_keys: u64,
     /// Stores that could not be opened, were set aside and restored.
     pub stores_set_aside: u64,
+    /// Events that were further ahead of the clock than `stream_time_max_ahead`, so that stream time did not follow them.
+    /// An event counts once for every stage that reads it.
+    pub events_ahead: u64,
     /// Messages that were sent with the clock's time because their topics do not accept their own.
     pub timestamps_replaced: u64,
 }
@@ -81,6 +85,7 @@ impl Stats {
         disconnected => disconnects,
         late_event => late_events,
         misplaced_key => misplaced_keys,
+        event_ahead => events_ahead,
         timestamp_replaced => timestamps_replaced,
     }
 
@@ -138,6 +143,7 @@ impl Stats {
             windows_closed: read(&self.windows_closed),
             misplaced_keys: read(&self.misplaced_keys),
             stores_set_aside: read(&self.stores_set_aside),
+            events_ahead: read(&self.events_ahead),
             timestamps_replaced: read(&self.timestamps_replaced),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -37,30 +37,36 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A timestamp, or none, that one thread writes and others read.
+/// A timestamp, or none, that one thread writes and others read. Every number of milliseconds is a timestamp, so none of
+/// them stands for the absent one.
 #[derive(Debug)]
-pub(crate) struct AtomicTimestamp(AtomicI64);
+pub(crate) struct AtomicTimestamp {
+    millis: AtomicI64,
+    is_set: AtomicBool,
+}
 
 impl AtomicTimestamp {
-    /// Stands for no timestamp. An event of this time, 292 million years ago, counts as one without a time.
-    const NONE: i64 = i64::MIN;
-
     pub(crate) fn new(time: Option<Timestamp>) -> Self {
-        Self(AtomicI64::new(time.map_or(Self::NONE, |time| time.0)))
+        let millis = AtomicI64::new(time.map_or(0, Timestamp::as_millis));
+        Self { millis, is_set: AtomicBool::new(time.is_some()) }
     }
 
     pub(crate) fn load(&self) -> Option<Timestamp> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&millis| millis != Self::NONE).map(Timestamp)
+        // Acquire pairs with the Release in `store`: a thread that sees the flag also sees the number.
+        self.is_set.load(Ordering::Acquire).then(|| Timestamp(self.millis.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn store(&self, time: Option<Timestamp>) {
-        self.0.store(time.map_or(Self::NONE, |time| time.0), Ordering::Relaxed);
+        if let Some(time) = time {
+            self.millis.store(time.0, Ordering::Relaxed);
+        }
+        self.is_set.store(time.is_some(), Ordering::Release);
     }
 
     /// Raises the timestamp to `time` if that is later. Only one thread may write.
     pub(crate) fn raise(&self, time: Timestamp) {
-        if time.0 > self.0.load(Ordering::Relaxed) {
-            self.0.store(time.0, Ordering::Relaxed);
+        if self.load().is_none_or(|earlier| earlier < time) {
+            self.store(Some(time));
         }
     }
 }
@@ -177,6 +183,20 @@ pub fn format_duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_number_of_milliseconds_is_a_timestamp() {
+        let time = AtomicTimestamp::new(None);
+        for earliest in [i64::MIN, 0] {
+            assert_eq!(time.load(), None);
+            time.raise(Timestamp(earliest));
+            assert_eq!(time.load(), Some(Timestamp(earliest)));
+            time.raise(Timestamp(earliest + 1));
+            time.raise(Timestamp(earliest));
+            assert_eq!(time.load(), Some(Timestamp(earliest + 1)));
+            time.store(None);
+        }
+    }
 
     #[test]
     fn a_horizon_moves_with_its_clock() {

@@ -1,11 +1,11 @@
-//! Event times that Kafka would refuse or change, or that cannot be read.
+//! Event times that Kafka would refuse or change, that are ahead of the clock, or that cannot be read.
 
 use std::time::Duration;
 
 use faust::prelude::*;
 use faust::testing::{TestDriver, TestMessage, WorkerId};
 use faust::transport::{Admin, NewTopic};
-use faust::{AppBuilder, EVENT_TIME};
+use faust::{AppBuilder, EVENT_TIME, WindowSpec};
 
 const HOUR: i64 = 60 * 60 * 1000;
 /// The first millisecond of the year 2100.
@@ -37,6 +37,12 @@ fn error(driver: &mut TestDriver, worker: WorkerId) -> String {
         Some(Err(error)) => error.to_string(),
         other => panic!("the worker has not failed: {other:?}"),
     }
+}
+
+/// The number of events ahead of the clock, of late events and of closed windows.
+fn counts(driver: &TestDriver, worker: WorkerId) -> (u64, u64, u64) {
+    let counts = driver.status(worker).unwrap().counts;
+    (counts.events_ahead, counts.late_events, counts.windows_closed)
 }
 
 #[record(timestamp = at)]
@@ -108,6 +114,83 @@ fn any_event_time_passes_a_group_by_unchanged() {
             assert_eq!(carried, expected, "{topic} {configs:?}: ordinary times need no header");
         }
     }
+}
+
+#[agent(topic = "readings")]
+async fn windowed(
+    readings: Stream<Reading>,
+    #[table(window = tumbling("10s"), expires = "10s")] counts: WindowedTable<String, u64>,
+) -> Result<()> {
+    let mut readings = readings.group_by("sensor", |reading| reading.sensor.clone());
+    while let Some(event) = readings.next_event().await {
+        counts.update(event.key(), |count| *count += 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_event_of_the_year_2100_makes_no_later_event_late() {
+    let (mut driver, worker) = start(App::new("times").only::<windowed>());
+    let now = driver.now().0;
+    // The window of the first event closes with the last one.
+    send(&mut driver, &[now, YEAR_2100, i64::MAX, i64::MIN, now + 1, now + 30_000]);
+    let future = WindowSpec::tumbling(Duration::from_secs(10)).unwrap().current(Timestamp(YEAR_2100));
+    let table = driver.windowed_table::<String, u64>("counts").unwrap();
+    assert_eq!(table.find("a", future), Some(1), "it is counted in its own window");
+    // Both stages hold two events back. The one of 292 million years ago is late.
+    assert_eq!(counts(&driver, worker), (4, 1, 1));
+    driver.commit();
+    driver.crash(worker);
+    driver.advance(Duration::from_secs(60));
+    let worker = driver.start_worker().unwrap();
+    send(&mut driver, &[now + 30_001, now + 60_000]);
+    assert_eq!(counts(&driver, worker), (0, 0, 1), "the committed stream time is that of the events before");
+}
+
+#[test]
+fn windows_close_if_all_events_are_ahead_of_the_clock() {
+    let (mut driver, worker) = start(App::new("times").only::<windowed>().setting("stream_time_max_ahead", "10s"));
+    for _ in 0..12 {
+        let ahead = driver.now().0 + 20_000;
+        send(&mut driver, &[ahead]);
+        driver.advance(Duration::from_secs(10));
+    }
+    let (ahead, late, closed) = counts(&driver, worker);
+    assert_eq!((ahead, late), (24, 0));
+    assert!(closed >= 8, "{closed} of 12 windows are closed");
+}
+
+#[test]
+fn the_setting_moves_the_limit_of_stream_time() {
+    let (mut driver, worker) = start(App::new("times").only::<windowed>().setting("stream_time_max_ahead", "3h"));
+    let now = driver.now().0;
+    send(&mut driver, &[now, now + 2 * HOUR, now + 1]);
+    assert_eq!(counts(&driver, worker), (0, 1, 1));
+}
+
+#[agent(topic = "readings")]
+async fn batched(
+    readings: Stream<Reading>,
+    #[table(window = tumbling("10s"), expires = "10s")] batches: WindowedTable<String, u64>,
+) -> Result<()> {
+    let mut readings = readings.take(3, Duration::from_secs(1));
+    while let Some(batch) = readings.next_events().await {
+        for event in &batch {
+            batches.at(event).update(&event.value().sensor, |count| *count += 1);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn stream_time_follows_the_other_events_of_a_batch() {
+    let (mut driver, worker) = start(App::new("times").only::<batched>());
+    let now = driver.now().0;
+    send(
+        &mut driver,
+        &[now, YEAR_2100, now + 1, now + 30_000, YEAR_2100, now + 30_001, now + 2, now + 30_002, now + 3],
+    );
+    assert_eq!(counts(&driver, worker), (2, 2, 1), "the window of the first batch is closed by the second");
 }
 
 /// Sends every reading on with its own time. A failure is reported instead.

@@ -1,4 +1,4 @@
-//! Event times over librdkafka: those that Kafka refuses or changes.
+//! Event times over librdkafka: those that Kafka refuses or changes, and stream times of a release without a limit.
 
 use faust::prelude::*;
 
@@ -41,4 +41,36 @@ async fn any_event_time_passes_a_group_by_unchanged() {
     worker.stop().await.unwrap();
     let read: Vec<_> = read.iter().map(Message::text).collect();
     assert_eq!(read, times.map(|at| format!("[{at},0]")));
+}
+
+#[agent(topic = "ti-windows")]
+async fn windowed(
+    mut readings: Stream<Reading>,
+    #[table(window = tumbling("10s"), expires = "10s")] counts: WindowedTable<String, u64>,
+) {
+    while let Some(reading) = readings.next().await {
+        counts.update(&reading.sensor, |count| *count += 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_committed_stream_time_of_the_year_2100_makes_no_event_late() {
+    let cluster = Cluster::start().await;
+    cluster.create("ti-windows", 1).await;
+    let app = || cluster.app("ti-windows").only::<windowed>();
+    let now = Timestamp::now().0;
+    // A worker that does not limit stream time, like those of earlier releases.
+    let worker = cluster.run(app().setting("stream_time_max_ahead", "36500d")).await;
+    cluster.produce("ti-windows", readings(&[YEAR_2100, now])).await;
+    cluster.wait_done(&cluster.id("ti-windows"), "ti-windows", 2).await;
+    assert_eq!(worker.status().counts.late_events, 1);
+    worker.stop().await.unwrap();
+    drop(worker);
+
+    let worker = cluster.run(app()).await;
+    cluster.produce("ti-windows", readings(&[now, now + 1])).await;
+    cluster.wait_done(&cluster.id("ti-windows"), "ti-windows", 4).await;
+    let counts = worker.status().counts;
+    worker.stop().await.unwrap();
+    assert_eq!((counts.late_events, counts.events_ahead), (0, 0));
 }

@@ -81,6 +81,8 @@ table::settings! {
     stream_buffer_maxsize: usize = "4096", within "1" "10000000", example "10000";
     /// Time after which an agent that is still processing the same event is reported as stuck.
     stream_processing_timeout: Duration = "5m", within "100ms" "7d", example "30s";
+    /// Maximum time that stream time may be ahead of the clock. Later events are processed, but do not move it.
+    stream_time_max_ahead: Duration = "1h", within "0s" "36500d", example "30d";
     /// Maximum time from the start of an agent to the first read of its stream.
     plan_timeout: Duration = "5s", within "10ms" "1h", example "30s";
     /// Maximum time a worker may take to finish its current events and commit when it shuts down.

@@ -19,25 +19,24 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Starts before the given offset of each input, with the stream time of a former owner.
-    pub(crate) fn new(control: Arc<StageControl>, starts: &[Offset], stream_time: Option<Timestamp>) -> Arc<Self> {
-        Arc::new(Self {
-            progress: Progress::new(starts),
-            gate: Gate::new(control),
-            clock: EventClock::new(stream_time),
-        })
+    /// Starts before the given offset of each input.
+    pub(crate) fn new(control: Arc<StageControl>, starts: &[Offset], clock: EventClock) -> Arc<Self> {
+        Arc::new(Self { progress: Progress::new(starts), gate: Gate::new(control), clock })
     }
 
-    /// Enters an event: a cut waits for [`finish`](Self::finish).
-    pub(crate) fn begin(&self, at: Position, timestamp: Timestamp) {
-        self.pass(at, timestamp);
+    /// Enters an event: a cut waits for [`finish`](Self::finish). Returns `true` if stream time does not follow it.
+    #[must_use]
+    pub(super) fn begin(&self, at: Position, timestamp: Timestamp) -> bool {
+        let is_held_back = self.pass(at, timestamp);
         self.gate.enter();
+        is_held_back
     }
 
-    /// Moves to an event that is finished by its own `ack()`.
-    pub(crate) fn pass(&self, at: Position, timestamp: Timestamp) {
+    /// Moves to an event that is finished by its own `ack()`. Returns `true` if stream time does not follow it.
+    #[must_use]
+    pub(super) fn pass(&self, at: Position, timestamp: Timestamp) -> bool {
         self.progress.begin(at);
-        self.clock.begin(Some(timestamp));
+        self.clock.begin(timestamp)
     }
 
     /// Finishes the current event.
@@ -51,11 +50,23 @@ impl Cursor {
         self.clock.event_time().filter(|_| self.gate.is_busy())
     }
 
-    /// Enters a batch: a cut waits for [`finish_batch`](Self::finish_batch).
-    pub(crate) fn begin_batch(&self, batch: impl Iterator<Item = (Position, Timestamp)>) {
-        if let Some(first) = self.progress.begin_batch(batch) {
+    /// Enters a batch: a cut waits for [`finish_batch`](Self::finish_batch). Events that stream time does not follow are
+    /// passed to `held_back`.
+    pub(super) fn begin_batch(
+        &self,
+        batch: impl Iterator<Item = (Position, Timestamp)>,
+        mut held_back: impl FnMut(Position, Timestamp),
+    ) {
+        let followed = batch.map(|(at, time)| {
+            let followed = self.clock.check(time);
+            if followed.is_held_back {
+                held_back(at, time);
+            }
+            (at, followed.time)
+        });
+        if let Some(first) = self.progress.begin_batch(followed) {
             self.progress.begin(first);
-            self.clock.begin(None);
+            self.clock.begin_batch();
             self.gate.enter();
         }
     }

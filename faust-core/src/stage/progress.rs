@@ -28,7 +28,7 @@ struct State {
     trackers: Vec<OffsetTracker>,
     /// The events of the batch that is being processed.
     batch: Vec<Position>,
-    /// The greatest time among them.
+    /// The greatest time among them that stream time follows.
     batch_time: Option<Timestamp>,
     /// Events handed out that wait for the `ack()` of the user.
     handed_out: BTreeSet<Position>,
@@ -115,11 +115,11 @@ impl Progress {
         self.has_dropped.load(Ordering::Relaxed)
     }
 
-    /// Notes the batch that is being processed. Returns its first event.
-    pub(super) fn begin_batch(&self, batch: impl Iterator<Item = (Position, Timestamp)>) -> Option<Position> {
+    /// Notes the batch that is being processed, with the times that stream time follows. Returns its first event.
+    pub(super) fn begin_batch(&self, batch: impl Iterator<Item = (Position, Option<Timestamp>)>) -> Option<Position> {
         let mut state = self.state();
         let mut latest = None;
-        state.batch = batch.inspect(|&(_, time)| latest = latest.max(Some(time))).map(|(at, _)| at).collect();
+        state.batch = batch.inspect(|&(_, time)| latest = latest.max(time)).map(|(at, _)| at).collect();
         state.batch_time = latest;
         state.batch.first().copied()
     }

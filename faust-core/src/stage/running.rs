@@ -1,6 +1,7 @@
 //! A running stage of a partition task: its inputs, its progress in them, and its outbox.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cursor::Cursor;
 use super::hook_call::LateEvent;
@@ -34,9 +35,45 @@ pub(crate) struct RunningStage {
     pub(crate) tables: StageTables,
     /// The wall clock.
     pub(crate) clock: Clock,
+    /// Stream time that is not followed has been reported.
+    pub(crate) has_reported_ahead: AtomicBool,
 }
 
 impl RunningStage {
+    /// Enters an event: a cut waits until it is finished.
+    pub(crate) fn begin(&self, at: Position, time: Timestamp) {
+        if self.cursor.begin(at, time) {
+            self.report_ahead(at, time);
+        }
+    }
+
+    /// Moves to an event that is finished by its own `ack()`.
+    pub(crate) fn pass(&self, at: Position, time: Timestamp) {
+        if self.cursor.pass(at, time) {
+            self.report_ahead(at, time);
+        }
+    }
+
+    /// Enters a batch: a cut waits until it is finished.
+    pub(crate) fn begin_batch(&self, batch: impl Iterator<Item = (Position, Timestamp)>) {
+        self.cursor.begin_batch(batch, |at, time| self.report_ahead(at, time));
+    }
+
+    /// Counts an event that stream time does not follow, and warns of the first.
+    #[cold]
+    fn report_ahead(&self, at: Position, time: Timestamp) {
+        self.outbox.stats.event_ahead();
+        if !self.has_reported_ahead.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                agent = %self.agent,
+                place = %self.place_of(at),
+                "an event of time {time} is further ahead of the clock than `stream_time_max_ahead`: it is processed in its \
+                 own windows, but stream time does not follow it. Check the clock of its producer and the unit of its time \
+                 (integers are milliseconds), or raise `stream_time_max_ahead`. Others are only counted (`events_ahead`)"
+            );
+        }
+    }
+
     /// Returns the position of the current event, `topic[partition] offset N`, for log lines and errors.
     pub(crate) fn place(&self) -> String {
         match self.cursor.progress.at() {

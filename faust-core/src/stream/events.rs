@@ -90,7 +90,7 @@ impl<V: Send + 'static, K: Send + 'static> Events<V, K> {
         let Some(item) = ready!(self.stream.poll_unacked(cx)) else { return Poll::Ready(None) };
         if let StreamOrigin::Agent(StageMode::Live(stage)) = &self.stream.origin {
             stage.cursor.progress.hand_out(item.meta.at());
-            stage.cursor.pass(item.meta.at(), item.meta.timestamp);
+            stage.pass(item.meta.at(), item.meta.timestamp);
         }
         Poll::Ready(Some(Event::new(item, &self.stream.origin, true)))
     }

@@ -96,7 +96,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         let polled = self.poll_unacked(cx);
         if let (Poll::Ready(Some(item)), StreamOrigin::Agent(StageMode::Live(stage))) = (&polled, &self.origin) {
             stage.tables.note_fields(&item.value);
-            stage.cursor.begin(item.meta.at(), item.meta.timestamp);
+            stage.begin(item.meta.at(), item.meta.timestamp);
             self.current = Some(item.meta.at());
         }
         polled

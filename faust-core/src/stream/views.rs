@@ -209,7 +209,7 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
         self.deadline = None;
         self.out = true;
         if let StreamOrigin::Agent(StageMode::Live(stage)) = &self.stream.origin {
-            stage.cursor.begin_batch(self.batch.iter().map(|event| (event.at(), event.timestamp())));
+            stage.begin_batch(self.batch.iter().map(|event| (event.at(), event.timestamp())));
         }
         std::mem::take(&mut self.batch)
     }

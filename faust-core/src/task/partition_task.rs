@@ -26,7 +26,11 @@ use crate::plan::PlannedStage;
 use crate::stage::outbox::Outbox;
 use crate::stage::reader::StageReader;
 use crate::stage::running::RunningStage;
+use crate::time::Horizon;
 use crate::transport::Delivery;
+
+/// Maximum difference of the clocks of two workers at which a committed stream time is kept.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 /// The task of one partition of one set of topics.
 pub(crate) struct Task {
@@ -86,7 +90,8 @@ impl Task {
         preparation: Option<Preparation>,
     ) -> TaskHandle {
         let commits: Vec<_> = parts.iter().filter_map(TaskPartition::mark).collect();
-        let committed = Positions::restore(&stages, &parts, &commits);
+        let horizon = Horizon::new(cx.clock.clone(), cx.settings.stream_time_max_ahead + CLOCK_DIFFERENCE);
+        let committed = Positions::restore(&stages, &parts, &commits, &horizon);
         let used = parts.iter().map(TaskPartition::used);
         let found = commits.iter().map(|commit| commit.version).chain(used);
         let found = found.map(|version| version.epoch).max().unwrap_or_default();

@@ -4,7 +4,7 @@ use super::partition::TaskPartition;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitNumber, NameHash};
 use crate::plan::PlannedStage;
-use crate::time::Timestamp;
+use crate::time::{Horizon, Timestamp};
 
 /// Next offset of each stage in each of its inputs, with the stages' stream times and the number of the cut.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +18,14 @@ pub(super) struct Positions {
 impl Positions {
     /// Restores positions from the last commits of a task's topics. The latest commit that contains a stage counts for all
     /// topics, also where a topic's own commit is another one. A stage that no commit contains starts at the committed
-    /// offset.
-    pub(super) fn restore(stages: &[PlannedStage], parts: &[TaskPartition], commits: &[CommitMetadata]) -> Self {
+    /// offset. A stream time beyond the horizon is discarded: it was committed by a worker whose clock was ahead, whose
+    /// release did not limit it, or whose limit was greater, and would make all events late.
+    pub(super) fn restore(
+        stages: &[PlannedStage],
+        parts: &[TaskPartition],
+        commits: &[CommitMetadata],
+        horizon: &Horizon,
+    ) -> Self {
         let latest = |stage: NameHash, topic: NameHash| {
             let of_stage = commits.iter().filter_map(|commit| Some((commit.version, commit.offset(stage, topic)?)));
             of_stage.max_by_key(|(version, _)| *version).map(|(_, offset)| offset)
@@ -32,11 +38,22 @@ impl Positions {
             };
             parts.iter().filter(reads).map(start).collect()
         };
-        let time = |stage: &PlannedStage| {
-            let stage = NameHash::of(&stage.name);
+        let time = |planned: &PlannedStage| {
+            let stage = NameHash::of(&planned.name);
             let of_stage = commits.iter().filter(|commit| commit.stages.contains_key(&stage));
             let latest = of_stage.max_by_key(|commit| commit.version).or(CommitMetadata::latest(commits));
-            latest.and_then(|commit| commit.stage_time(stage))
+            latest.and_then(|commit| commit.stage_time(stage)).filter(|time| {
+                let is_within = horizon.reaches(*time);
+                if !is_within {
+                    tracing::warn!(
+                        stage = %planned.name,
+                        partition = parts.first().map(|part| part.reader.partition().partition),
+                        "the committed stream time {time} is further ahead of the clock than `stream_time_max_ahead`: it \
+                         is discarded, and stream time restarts with the next event"
+                    );
+                }
+                is_within
+            })
         };
         Self {
             stages: stages.iter().map(starts).collect(),

@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
 use futures_util::stream::FuturesUnordered;
@@ -15,6 +16,7 @@ use crate::message::Offset;
 use crate::plan::{PlannedStage, StageRun};
 use crate::stage::context::StageMode;
 use crate::stage::cursor::Cursor;
+use crate::stage::event_clock::EventClock;
 use crate::stage::gate::StageControl;
 use crate::stage::input::Input;
 use crate::stage::outbox::Outbox;
@@ -22,7 +24,7 @@ use crate::stage::reader::StageReader;
 use crate::stage::running::RunningStage;
 use crate::stage::tables::StageTables;
 use crate::stage::{AgentCx, window_close};
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, Horizon, Timestamp};
 
 /// The running stages of a task with their shared state.
 pub(crate) struct TaskRun {
@@ -80,17 +82,19 @@ impl TaskRun {
         for (index, stage) in start.stages.iter().enumerate() {
             let starts = start.starts.get(index).map(Vec::as_slice).unwrap_or_default();
             let stream_time = start.stream_times.get(index).copied().flatten();
+            let horizon = Horizon::new(start.clock.clone(), start.settings.stream_time_max_ahead);
             let tables: Vec<_> = stage.tables.iter().filter_map(|name| start.tables.get(name)).cloned().collect();
             let live = Arc::new(RunningStage {
                 agent: Arc::clone(&stage.agent),
                 depth: stage.depth,
                 inputs: subscribers.get(index).cloned().unwrap_or_default(),
-                cursor: Cursor::new(Arc::clone(&run.control), starts, stream_time),
+                cursor: Cursor::new(Arc::clone(&run.control), starts, EventClock::new(stream_time, horizon)),
                 outbox: Arc::clone(&start.outbox),
                 on_decode_error: start.settings.on_decode_error,
                 buffer_maxsize: start.settings.stream_buffer_maxsize,
                 tables: StageTables::new(tables.clone()),
                 clock: start.clock.clone(),
+                has_reported_ahead: AtomicBool::new(false),
             });
             tables.iter().for_each(|table| table.add_clock(&live.cursor, &live.inputs));
             window_close::start_hooks(&live, &stage.hooks)?;
