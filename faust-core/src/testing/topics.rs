@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::driver::TestDriver;
+use super::position::committed_position;
 use crate::codec::{Coder, Data, Role};
 use crate::error::{Error, TransportError};
 use crate::message::{Headers, Offset, OwnedMessage};
 use crate::time::Timestamp;
 use crate::topic::{SendOptions, Topic};
-use crate::transport::{NewTopic, Read, StartAt, TopicPartition, Transport};
+use crate::transport::{Committed, NewTopic, Read, StartAt, TopicPartition, Transport};
 
 /// A message as stored in a topic.
 #[derive(Clone, Debug)]
@@ -197,6 +198,35 @@ impl TestDriver {
     /// # Ok::<(), faust_core::error::Error>(())
     /// ```
     pub fn committed(&mut self, topic: &str) -> Result<BTreeMap<i32, Offset>, Error> {
+        Ok(self.commits(topic)?.into_iter().map(|(partition, committed)| (partition, committed.offset)).collect())
+    }
+
+    /// Returns the next offset of an agent in each partition of a topic, as far as it is committed. It may be ahead of the
+    /// [`committed`](Self::committed) offset, which is that of the slowest agent.
+    ///
+    /// # Errors
+    /// Returns an error if the topic does not exist.
+    ///
+    /// # Examples
+    /// ```
+    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
+    /// # use std::collections::BTreeMap;
+    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// driver.create_topic("numbers", 1)?;
+    /// driver.start_worker()?;
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.commit();
+    /// assert_eq!(driver.positions("numbers", "double")?, BTreeMap::from([(0, Offset(1))]));
+    /// # Ok::<(), faust_core::error::Error>(())
+    /// ```
+    pub fn positions(&mut self, topic: &str, agent: &str) -> Result<BTreeMap<i32, Offset>, Error> {
+        let position = |(partition, committed): (i32, Committed)| {
+            Some((partition, committed_position(&committed.metadata, topic, agent)?))
+        };
+        Ok(self.commits(topic)?.into_iter().filter_map(position).collect())
+    }
+
+    fn commits(&mut self, topic: &str) -> Result<BTreeMap<i32, Committed>, Error> {
         let partitions = self.partitions(topic)?;
         let group = self.app.settings().group();
         let committed = self
@@ -205,7 +235,7 @@ impl TestDriver {
             .committed(&group, partitions)
             .now_or_never()
             .unwrap_or_else(|| Ok(BTreeMap::new()))?;
-        Ok(committed.into_iter().map(|(partition, committed)| (partition.partition, committed.offset)).collect())
+        Ok(committed.into_iter().map(|(partition, committed)| (partition.partition, committed)).collect())
     }
 
     fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error> {

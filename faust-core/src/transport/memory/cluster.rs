@@ -67,6 +67,8 @@ pub(super) struct State {
     pub(super) generations: BTreeMap<String, u64>,
     pub(super) faults: Faults,
     pub(super) commits: Commits,
+    /// Time after which each commit takes effect.
+    pub(super) commit_delay: Option<Duration>,
     /// Wakers of the tasks that wait for messages.
     pub(super) wakers: Vec<Waker>,
     /// Number of operations so far, from which a driver detects that the cluster is idle.
@@ -87,6 +89,7 @@ impl MemoryCluster {
             generations: BTreeMap::new(),
             faults: Faults::seeded(seed),
             commits: Commits::Answered,
+            commit_delay: None,
             wakers: Vec::new(),
             activity: 0,
             held: None,
@@ -133,6 +136,12 @@ impl MemoryCluster {
     /// complete, unless the worker has crashed or lost the partitions by then.
     pub fn hold_commits(&self) {
         self.state().commits = Commits::Held;
+    }
+
+    /// Delays the effect of the commits that are sent from now on, as if the broker were frozen. Without a delay, commits take
+    /// effect at once again.
+    pub fn delay_commits(&self, delay: Option<Duration>) {
+        self.state().commit_delay = delay;
     }
 
     /// Holds the responses to commits until [`release_commits`](Self::release_commits) is called. The commits take

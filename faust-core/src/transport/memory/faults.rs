@@ -14,6 +14,9 @@ pub enum ClusterFault {
     PartialCommit,
     /// A commit takes effect, but its answer does not arrive: the member sees a timeout.
     LostCommitAnswer,
+    /// A commit takes effect up to a rebalance timeout after it was sent, as if the broker had been frozen: by then, the
+    /// member may have given the partitions up, and is then a former owner ([`CommitByFormerOwner`](Self::CommitByFormerOwner)).
+    LateCommit,
     /// A rebalance does not wait until a member has given up its partitions, but for a random part of the rebalance
     /// timeout.
     ImpatientRebalance,
@@ -38,10 +41,11 @@ pub enum ClusterFault {
 
 impl ClusterFault {
     /// All faults.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CommitByFormerOwner,
         Self::PartialCommit,
         Self::LostCommitAnswer,
+        Self::LateCommit,
         Self::ImpatientRebalance,
         Self::IncrementalRebalance,
         Self::ExpelledMember,

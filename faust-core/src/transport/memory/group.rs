@@ -18,11 +18,14 @@ use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::port::{Assigned, Committed, Group, GroupListener, RefusedOffsets, Subscription, TopicPartition};
 use crate::transport::start;
 
+#[derive(Clone)]
 pub(super) struct Membership {
     cluster: MemoryCluster,
     group: String,
     id: u64,
-    abandoned: AtomicBool,
+    abandoned: Arc<AtomicBool>,
+    /// Locked while a late commit is on its way.
+    order: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Membership {
@@ -42,7 +45,40 @@ impl Membership {
         );
         drop(state);
         tokio::spawn(rebalance(cluster.clone(), group.clone()));
-        Arc::new(Self { cluster: cluster.clone(), group, id, abandoned: AtomicBool::new(false) })
+        Arc::new(Self { cluster: cluster.clone(), group, id, abandoned: Arc::default(), order: Arc::default() })
+    }
+
+    /// Carries a commit out after a delay, even if the member does not wait for it. The commits of a member take effect in
+    /// the order in which they were sent, and a broker refuses one of an earlier generation.
+    fn commit_late(
+        &self,
+        offsets: BTreeMap<TopicPartition, Committed>,
+        delay: Duration,
+    ) -> BoxFuture<'static, Result<RefusedOffsets, TransportError>> {
+        let late = self.clone();
+        let sent_in = self.generation(&self.cluster.state());
+        let committed = tokio::spawn(async move {
+            let _turn = Arc::clone(&late.order).lock_owned().await;
+            tokio::time::sleep(delay).await;
+            let is_outdated = {
+                let mut state = late.cluster.state();
+                late.generation(&state) != sent_in && !state.faults.occurs(ClusterFault::CommitByFormerOwner)
+            };
+            if is_outdated { Err(late.refused("it was sent in an earlier generation")) } else { late.commit_now(offsets) }
+        });
+        async { committed.await.unwrap_or_else(|why| Err(TransportError::retriable("commit", why.to_string()))) }.boxed()
+    }
+
+    fn refused(&self, why: &str) -> TransportError {
+        TransportError {
+            what: format!("commit of group `{}`", self.group),
+            why: why.to_owned(),
+            kind: TransportErrorKind::Rebalanced,
+        }
+    }
+
+    fn generation(&self, state: &State) -> Option<u64> {
+        state.members.get(&self.id).map(|member| member.generation)
     }
 
     fn commit_now(&self, offsets: BTreeMap<TopicPartition, Committed>) -> Result<RefusedOffsets, TransportError> {
@@ -52,11 +88,7 @@ impl Membership {
         if let Some(partition) = offsets.keys().find(|partition| !self.owns(&state, partition))
             && !(self.is_current(&state) && state.faults.occurs(ClusterFault::CommitByFormerOwner))
         {
-            return Err(TransportError {
-                what: format!("commit of group `{}`", self.group),
-                why: format!("{partition} is not assigned to this member"),
-                kind: TransportErrorKind::Rebalanced,
-            });
+            return Err(self.refused(&format!("{partition} is not assigned to this member")));
         }
         state.commit(&self.group, offsets, now)
     }
@@ -82,7 +114,16 @@ impl Group for Membership {
         let mut state = self.cluster.state();
         state.active();
         let now = state.commits;
+        let rebalance = self.cluster.inner.timeouts.rebalance;
+        let is_late = state.faults.occurs(ClusterFault::LateCommit);
+        let mut delay = state.commit_delay.or_else(|| is_late.then(|| state.faults.short_time(rebalance)));
+        if self.order.try_lock().is_err() {
+            delay.get_or_insert(Duration::ZERO);
+        }
         drop(state);
+        if let Some(delay) = delay {
+            return self.commit_late(offsets, delay);
+        }
         // A request takes effect even if the future is dropped, unless the request is held.
         let arrived = match now {
             Commits::Held => Err(offsets),
