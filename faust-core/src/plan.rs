@@ -3,12 +3,14 @@
 
 mod tables;
 pub(super) mod model;
+mod groups;
 mod builder;
 pub(super) mod planner;
 mod table_builder;
 mod topic_configs;
 pub(super) mod topics;
 
+pub(crate) use self::groups::stage_groups;
 pub(crate) use self::model::StageRun;
 pub use self::model::{Plan, PlannedStage, TopicPlan, TopicRole};
 pub use self::tables::TablePlan;

@@ -1,5 +1,6 @@
 //! A running stage of a task: its inputs, progress, tables and outbox, and the context its arguments are built from.
 
+mod turns;
 pub(super) mod gate;
 mod progress;
 pub(super) mod event_clock;

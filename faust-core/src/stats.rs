@@ -10,7 +10,7 @@ pub(crate) struct Stats {
     dead_letters: AtomicU64,
     skipped: AtomicU64,
     commits: AtomicU64,
-    cuts_missed: AtomicU64,
+    seals_missed: AtomicU64,
     agent_failures: AtomicU64,
     rebalances: AtomicU64,
     disconnects: AtomicU64,
@@ -39,8 +39,8 @@ pub struct Counts {
     pub skipped: u64,
     /// Commits accepted by the broker.
     pub commits: u64,
-    /// Commits skipped because the agents of a task did not finish their events in time.
-    pub cuts_missed: u64,
+    /// Seals missed: an agent has been inside one event for so long that a commit contains nothing new of it.
+    pub seals_missed: u64,
     /// Failures of agents.
     pub agent_failures: u64,
     /// Assignments received.
@@ -79,7 +79,7 @@ impl Stats {
         dead_letter => dead_letters,
         skipped => skipped,
         committed => commits,
-        cut_missed => cuts_missed,
+        seal_missed => seals_missed,
         agent_failed => agent_failures,
         rebalanced => rebalances,
         disconnected => disconnects,
@@ -132,7 +132,7 @@ impl Stats {
             dead_letters: read(&self.dead_letters),
             skipped: read(&self.skipped),
             commits: read(&self.commits),
-            cuts_missed: read(&self.cuts_missed),
+            seals_missed: read(&self.seals_missed),
             agent_failures: read(&self.agent_failures),
             rebalances: read(&self.rebalances),
             disconnects: read(&self.disconnects),

@@ -44,12 +44,13 @@ fn a_failing_agent_is_restarted_and_finally_stops_the_worker() {
     let (mut driver, worker) = start(App::new("failures").only::<fragile>());
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.commit();
-    // A transient panic: the agent is restarted from its last commit and recovers.
+    // A transient panic: the agent is restarted and recovers. Before its first retry, it seals the events before the failing
+    // one, which are not repeated again.
     for n in [6i64, 7, 8] {
         driver.send("in", &RawKey::NONE, &n).unwrap();
     }
     driver.advance(Duration::from_secs(1));
-    assert_eq!(outputs(&mut driver), [1, 6, 6, 6, 7, 8], "the agent restarts at the last commit, not before");
+    assert_eq!(outputs(&mut driver), [1, 6, 6, 7, 8]);
     driver.commit();
     // A permanent error: the worker stops after five attempts.
     driver.send("in", &RawKey::NONE, &13i64).unwrap();

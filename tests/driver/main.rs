@@ -7,7 +7,7 @@ mod cuts;
 mod declarations;
 mod failures;
 mod owners;
-mod known_faults;
+mod groups;
 mod laws;
 mod selection;
 mod streams;

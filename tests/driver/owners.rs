@@ -10,11 +10,11 @@ use faust::{AppBuilder, Offset};
 
 thread_local! {
     /// Makes the next event long: 12 seconds of the driver's clock in [`summing`].
-    pub(crate) static SLOW: Cell<bool> = const { Cell::new(false) };
+    static SLOW: Cell<bool> = const { Cell::new(false) };
 }
 
 #[agent(topic = "in")]
-pub(crate) async fn summing(mut numbers: Stream<i64, String>, sums: Table<String, i64>) -> Result<()> {
+async fn summing(mut numbers: Stream<i64, String>, sums: Table<String, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
         if SLOW.take() {
             tokio::time::sleep(Duration::from_secs(12)).await;
@@ -24,20 +24,20 @@ pub(crate) async fn summing(mut numbers: Stream<i64, String>, sums: Table<String
     Ok(())
 }
 
-pub(crate) fn driver(app: AppBuilder, partitions: i32) -> TestDriver {
+fn driver(app: AppBuilder, partitions: i32) -> TestDriver {
     let app = app.setting("topic_partitions", partitions).setting("broker_commit_interval", "500ms");
     SLOW.set(false);
     TestDriver::new(app).unwrap()
 }
 
-pub(crate) fn send(driver: &mut TestDriver, key: &str, count: usize) {
+fn send(driver: &mut TestDriver, key: &str, count: usize) {
     for _ in 0..count {
         driver.send("in", &key.to_owned(), &1i64).unwrap();
     }
     driver.run_until_idle();
 }
 
-pub(crate) fn committed(driver: &mut TestDriver, partition: i32) -> Option<Offset> {
+fn committed(driver: &mut TestDriver, partition: i32) -> Option<Offset> {
     driver.committed("in").unwrap().get(&partition).copied()
 }
 
@@ -84,19 +84,20 @@ fn a_table_belongs_to_the_commit_of_a_former_owner() {
     // The key belongs to partition 1, which a second worker receives.
     send(&mut driver, "d", 6);
     driver.commit();
-    SLOW.set(true);
     send(&mut driver, "d", 1);
-    // The first worker is inside an event for longer than the rebalance waits for it.
+    // The broker carries the first worker's commit out when the partition belongs to another worker.
+    driver.cluster().delay_commits(Some(Duration::from_secs(12)));
+    driver.commit();
+    driver.cluster().delay_commits(None);
     let faults = FaultProfile::default().with(ClusterFault::ImpatientRebalance, 1.0);
     driver.cluster().set_faults(faults.with(ClusterFault::CommitByFormerOwner, 1.0));
-    driver.begin_stop(first);
     let second = driver.start_worker().unwrap();
     driver.advance(Duration::from_secs(2));
     send(&mut driver, "d", 9);
     driver.commit();
     assert_eq!(committed(&mut driver, 1), Some(Offset(16)), "the second worker has processed everything");
     while committed(&mut driver, 1) != Some(Offset(7)) {
-        assert!(driver.now().as_millis() < faust::testing::START.as_millis() + 20_000, "the first worker commits");
+        assert!(driver.now().as_millis() < faust::testing::START.as_millis() + 20_000, "the late commit takes effect");
         driver.advance(Duration::from_millis(100));
     }
     restore(&mut driver, &[first, second]);
@@ -186,4 +187,35 @@ fn a_topic_that_was_created_again_is_read_from_its_beginning() {
 async fn apart(mut numbers: Stream<i64, String>) -> Result<()> {
     while numbers.next().await.is_some() {}
     Ok(())
+}
+
+/// Law: a worker does not commit for partitions that were given away while it was busy.
+#[test]
+fn a_commit_for_partitions_that_were_given_away_is_not_sent() {
+    let app = App::new("owners").only::<summing>();
+    let app = app.setting("shutdown_timeout", "60s").setting("broker_rebalance_timeout", "1s");
+    let mut driver = driver(app, 2);
+    let first = driver.start_worker().unwrap();
+    // The key belongs to partition 1, which a second worker receives.
+    send(&mut driver, "d", 6);
+    driver.commit();
+    SLOW.set(true);
+    send(&mut driver, "d", 1);
+    // The first worker is inside an event for longer than the rebalance waits for it.
+    let faults = FaultProfile::default().with(ClusterFault::ImpatientRebalance, 1.0);
+    driver.cluster().set_faults(faults.with(ClusterFault::CommitByFormerOwner, 1.0));
+    driver.begin_stop(first);
+    driver.start_worker().unwrap();
+    driver.advance(Duration::from_secs(2));
+    send(&mut driver, "d", 9);
+    driver.commit();
+    let before = committed(&mut driver, 1);
+    assert_eq!(before, Some(Offset(16)), "the second worker has processed everything");
+    // The first worker returns from its event, and the second one has not committed again.
+    let mut lowest = before;
+    for _ in 0..150 {
+        driver.advance(Duration::from_millis(100));
+        lowest = lowest.min(committed(&mut driver, 1));
+    }
+    assert_eq!(lowest, before, "the lowest committed offset");
 }

@@ -85,12 +85,12 @@ async fn a_slow_agent_holds_back_the_offset_and_a_fast_one_repeats_no_event_afte
     cluster.create("co-pair", 1).await;
     cluster.produce("co-pair", numbers(50)).await;
     let group = cluster.id("co-pair");
-    let app = || cluster.app("co-pair").only::<slow>().agent::<fast>().setting("commit_cut_timeout", "10s");
+    let app = || cluster.app("co-pair").only::<slow>().agent::<fast>();
     let worker = cluster.run(app()).await;
     wait_for("the fast agent", LONG, async || seen("fast").len() == 50).await;
     SLOW_MAY.add_permits(10);
     wait_for("the slow agent", LONG, async || seen("slow").len() == 10).await;
-    // The slow agent is in the middle of an event, so there is no cut until it may continue, during the stop.
+    // The slow agent is in the middle of an event, which it finishes during the stop.
     worker.begin_stop();
     let stopped = worker.wait();
     tokio::pin!(stopped);
@@ -110,6 +110,54 @@ async fn a_slow_agent_holds_back_the_offset_and_a_fast_one_repeats_no_event_afte
     assert_eq!(seen("fast"), (0..50).collect::<Vec<_>>());
 }
 
+static TURTLE_MAY: Semaphore = Semaphore::const_new(0);
+
+/// Waits for a permit within its first event.
+#[agent(topic = "co-behind")]
+async fn turtle(mut numbers: Stream<i64>) -> Result<()> {
+    let mut is_first = true;
+    while let Some(number) = numbers.next().await {
+        if std::mem::take(&mut is_first) {
+            TURTLE_MAY.acquire().await?.forget();
+        }
+        SEEN.lock().unwrap().push(("turtle", number));
+    }
+    Ok(())
+}
+
+#[agent(topic = "co-behind")]
+async fn hare(mut numbers: Stream<i64>) {
+    while let Some(number) = numbers.next().await {
+        SEEN.lock().unwrap().push(("hare", number));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_in_a_long_event_holds_up_no_other_and_reads_again_what_was_not_kept_for_it() {
+    let cluster = Cluster::start().await;
+    cluster.create("co-behind", 1).await;
+    cluster.produce("co-behind", numbers(5000)).await;
+    let group = cluster.id("co-behind");
+    let app = cluster.app("co-behind").only::<turtle>().agent::<hare>();
+    let app = app.setting("stream_buffer_maxsize", "300").setting("broker_commit_interval", "200ms");
+    let worker = cluster.run(app).await;
+    wait_for("the fast agent", LONG, async || seen("hare").len() == 5000).await;
+    let position = async |agent| {
+        let committed = cluster.committed(&group, "co-behind").await;
+        let metadata = &committed.get(&0)?.metadata;
+        faust::testing::committed_position(metadata, "co-behind", agent).map(|offset| offset.0)
+    };
+    wait_for("the commit of the fast agent", LONG, async || position("hare").await == Some(5000)).await;
+    assert_eq!((position("turtle").await, seen("turtle").len()), (Some(0), 0));
+    // The slow agent reads on while the other one follows new messages.
+    TURTLE_MAY.add_permits(1);
+    cluster.produce("co-behind", (5000..6000).map(|n| Message::of(n.to_string()))).await;
+    cluster.wait_done(&group, "co-behind", 6000).await;
+    worker.stop().await.unwrap();
+    let expected = (0..6000).collect::<Vec<_>>();
+    assert!(seen("turtle") == expected && seen("hare") == expected, "an event was lost, repeated or out of order");
+}
+
 static ENTERED: Notify = Notify::const_new();
 static GO_ON: Semaphore = Semaphore::const_new(0);
 
@@ -126,18 +174,18 @@ async fn middle(mut numbers: Stream<i64>, #[topic("co-middle-out")] out: Topic<R
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_in_the_middle_of_an_event_is_skipped_and_counted() {
+async fn a_commit_in_the_middle_of_an_event_contains_nothing_of_it_and_is_counted() {
     let cluster = Cluster::start().await;
     cluster.create("co-middle", 1).await;
     cluster.create("co-middle-out", 1).await;
     cluster.produce("co-middle", numbers(3)).await;
     let group = cluster.id("co-middle");
-    let app = cluster.app("co-middle").only::<middle>().setting("commit_cut_timeout", "50ms");
+    let app = cluster.app("co-middle").only::<middle>().setting("broker_commit_interval", "50ms");
     let worker = cluster.run(app).await;
     for n in 0..3 {
         ENTERED.notified().await;
-        let missed = worker.status().counts.cuts_missed;
-        wait_for("two cuts missed", LONG, async || worker.status().counts.cuts_missed >= missed + 2).await;
+        let missed = worker.status().counts.seals_missed;
+        wait_for("two seals missed", LONG, async || worker.status().counts.seals_missed >= missed + 2).await;
         assert!(cluster.done(&group, "co-middle").await <= n, "event {n} is committed before it is processed");
         GO_ON.add_permits(1);
     }

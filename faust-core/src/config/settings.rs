@@ -25,8 +25,6 @@ table::settings! {
     broker_client_id: String = "faust", example "orders-service";
     /// Interval between commits. A commit is made sooner if very many keys of a table have changed.
     broker_commit_interval: Duration = "2.8s", within "10ms" "1h", example "500ms";
-    /// Maximum time a commit waits for agents to finish their current events. It is then left to the next interval.
-    commit_cut_timeout: Duration = "10s", within "10ms" "1h", example "30s";
     /// Time without heartbeats after which the brokers reassign a worker's partitions.
     broker_session_timeout: Duration = "45s", within "1s" "30m", example "6s";
     /// Interval between a worker's heartbeats to the brokers.
@@ -77,7 +75,7 @@ table::settings! {
     /// Memory for a worker's cache of table entries, so that most reads do not access the store.
     table_cache_memory: ByteSize = "256MiB", within "1MiB" "1TiB", example "2GiB";
 
-    /// Maximum number of events that an agent may be ahead of a slower one on the same partition.
+    /// Maximum number of events kept for an agent that is slower than others on its partition; it reads later ones again.
     stream_buffer_maxsize: usize = "4096", within "1" "10000000", example "10000";
     /// Time after which an agent that is still processing the same event is reported as stuck.
     stream_processing_timeout: Duration = "5m", within "100ms" "7d", example "30s";

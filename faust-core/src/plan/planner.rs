@@ -116,6 +116,7 @@ async fn run_to_stream(entry: AgentEntry, recorder: Arc<PlanRecorder>) -> Result
     let future = (entry.def.start)(&mut cx).map_err(StartError::Setup)?;
     let mut future = AssertUnwindSafe(future).catch_unwind();
     std::future::poll_fn(|cx| {
+        recorder.planned_by(cx.waker());
         let polled = future.poll_unpin(cx);
         if recorder.is_complete() {
             return Poll::Ready(Ok(()));

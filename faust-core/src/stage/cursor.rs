@@ -1,10 +1,11 @@
 //! The cursor of a stage: its progress, its gate and its event clock, moved together from event to event.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::event_clock::EventClock;
-use super::gate::{Gate, StageControl};
+use super::gate::{Gate, GroupControl};
 use super::progress::Progress;
 use crate::message::Offset;
 use crate::offsets::Position;
@@ -19,12 +20,18 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Starts before the given offset of each input.
-    pub(crate) fn new(control: Arc<StageControl>, starts: &[Offset], clock: EventClock) -> Arc<Self> {
-        Arc::new(Self { progress: Progress::new(starts), gate: Gate::new(control), clock })
+    /// Starts before the given offset of each input. `stage` is the stage's index in its group, and `failed_events` are those
+    /// of its events that have failed since the last seal.
+    pub(crate) fn new(
+        (control, stage): (Arc<GroupControl>, usize),
+        starts: &[Offset],
+        clock: EventClock,
+        failed_events: BTreeSet<Position>,
+    ) -> Arc<Self> {
+        Arc::new(Self { progress: Progress::new(starts), gate: Gate::new(control, stage, failed_events), clock })
     }
 
-    /// Enters an event: a cut waits for [`finish`](Self::finish). Returns `true` if stream time does not follow it.
+    /// Enters an event: a seal waits for [`finish`](Self::finish). Returns `true` if stream time does not follow it.
     #[must_use]
     pub(super) fn begin(&self, at: Position, timestamp: Timestamp) -> bool {
         let is_held_back = self.pass(at, timestamp);
@@ -50,7 +57,7 @@ impl Cursor {
         self.clock.event_time().filter(|_| self.gate.is_busy())
     }
 
-    /// Enters a batch: a cut waits for [`finish_batch`](Self::finish_batch). Events that stream time does not follow are
+    /// Enters a batch: a seal waits for [`finish_batch`](Self::finish_batch). Events that stream time does not follow are
     /// passed to `held_back`.
     pub(super) fn begin_batch(
         &self,

@@ -1,31 +1,60 @@
 //! The gate of a stage: whether its stream may yield, and whether the stage is inside an event.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use futures_util::task::AtomicWaker;
 
+use super::turns::Turns;
 use crate::error::Error;
+use crate::offsets::Position;
 
-/// The signals of a task to all its stages, and the waker of the task.
+/// The signals of a task to the stages of one group, and the waker of the task.
 #[derive(Debug, Default)]
-pub(crate) struct StageControl {
-    /// A cut is due: streams yield nothing until it has been taken.
-    hold: AtomicBool,
+pub(crate) struct GroupControl {
+    /// Reasons for which streams yield nothing, as bits of [`Hold`].
+    holds: AtomicU8,
     /// The partition is revoked or the worker stops: streams end.
     drain: AtomicBool,
+    /// A stage is about to begin an event that has failed before: a seal comes first.
+    wants_seal: AtomicBool,
     /// Wakes the task, which waits for its stages to come to rest.
     driver: AtomicWaker,
+    /// The turns of a group of several stages.
+    turns: Option<Turns>,
 }
 
-impl StageControl {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::default()
+/// A reason for which streams yield nothing.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum Hold {
+    /// A seal is due.
+    Seal = 1,
+    /// The stores have too large a backlog.
+    Stores = 2,
+    /// The tables have too many changes since a commit that takes long began.
+    Changes = 4,
+}
+
+thread_local! {
+    /// The group whose stages are being polled on this thread.
+    static POLLED: Cell<*const GroupControl> = const { Cell::new(std::ptr::null()) };
+}
+
+impl GroupControl {
+    pub(crate) fn new(stages: usize) -> Arc<Self> {
+        Arc::new(Self { turns: (stages > 1).then(Turns::default), ..Self::default() })
     }
 
-    pub(crate) fn set_hold(&self, hold: bool) {
-        self.hold.store(hold, Ordering::Release);
+    pub(crate) fn set_hold(&self, hold: Hold, holds: bool) {
+        if holds {
+            self.holds.fetch_or(hold as u8, Ordering::AcqRel);
+        } else {
+            self.holds.fetch_and(!(hold as u8), Ordering::AcqRel);
+        }
     }
 
     pub(crate) fn set_drain(&self) {
@@ -35,13 +64,34 @@ impl StageControl {
     pub(crate) fn register_driver(&self, waker: &Waker) {
         self.driver.register(waker);
     }
+
+    /// Returns whether a stage waits for a seal before it begins its next event.
+    pub(crate) fn wants_seal(&self) -> bool {
+        self.wants_seal.load(Ordering::Acquire)
+    }
+
+    /// Polls stages of this group: only meanwhile may their streams be read.
+    pub(crate) fn while_polled<R>(self: &Arc<Self>, poll: impl FnOnce() -> R) -> R {
+        /// Resets the group also if the poll panics.
+        struct Reset(*const GroupControl);
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                POLLED.set(self.0);
+            }
+        }
+        let _reset = Reset(POLLED.replace(Arc::as_ptr(self)));
+        poll()
+    }
 }
+
+/// The error of a stream that another Tokio task reads.
+pub(super) const READ_ELSEWHERE: &str = "its stream is read in another Tokio task; read it in the agent, and spawn only the work of an event, with `events()` and an `ack()` at its end";
 
 /// The answer of a gate to a stream that wants to yield.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
     Open,
-    /// A cut is being taken, or the stage has failed; the waker is registered.
+    /// The stream waits; its waker is registered unless the stage has failed.
     Held,
     /// The stream ends.
     Drained,
@@ -50,15 +100,21 @@ pub(crate) enum Pass {
 /// Decides whether the stream of a stage may yield.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    control: Arc<StageControl>,
-    /// An event or a batch is being processed: a cut waits for its end.
+    control: Arc<GroupControl>,
+    /// Index of the stage in its group.
+    stage: usize,
+    /// The stage has the turn of its group. Always set for the only stage of a group.
+    has_turn: AtomicBool,
+    /// An event or a batch is being processed: a seal waits for its end.
     busy: AtomicBool,
-    /// An operator has started something asynchronous: a cut waits for its end too.
+    /// An operator has started something asynchronous: a seal waits for its end too.
     in_flight: AtomicBool,
     /// The stage has failed: its stream yields nothing more.
     silent: AtomicBool,
     /// The stream has returned `None`.
     ended: AtomicBool,
+    /// There are events in `State::failed_events`.
+    has_failed_events: AtomicBool,
     /// The lock is free nearly always: it is taken when a stream waits, is woken, or fails.
     state: Mutex<State>,
 }
@@ -68,36 +124,118 @@ struct State {
     /// A failure of an operator, of decoding or of a table.
     failed: Option<Error>,
     waker: Option<Waker>,
+    /// Events that have failed before. Each waits for a seal.
+    failed_events: BTreeSet<Position>,
+    /// The one of them that waits for a seal now.
+    waiting: Option<Position>,
 }
 
 impl Gate {
-    pub(super) fn new(control: Arc<StageControl>) -> Self {
+    pub(super) fn new(control: Arc<GroupControl>, stage: usize, failed_events: BTreeSet<Position>) -> Self {
         Self {
+            has_turn: AtomicBool::new(control.turns.is_none()),
+            has_failed_events: AtomicBool::new(!failed_events.is_empty()),
             control,
+            stage,
             busy: AtomicBool::new(false),
             in_flight: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            state: Mutex::default(),
+            state: Mutex::new(State { failed_events, ..State::default() }),
         }
     }
 
-    /// Returns whether the stream may yield now. In the common case this only reads three flags.
+    /// Returns whether the stream may yield now. In the common case this only reads four flags.
     pub(crate) fn pass(&self, cx: &mut Context<'_>) -> Pass {
         let is_free = !self.is_held() && !self.is_draining();
+        if !std::ptr::eq(POLLED.get(), Arc::as_ptr(&self.control)) {
+            return self.refuse();
+        }
         if self.silent.load(Ordering::Acquire) {
             return Pass::Held;
         }
         if is_free {
-            return Pass::Open;
+            return if self.take_turn(cx) { Pass::Open } else { Pass::Held };
         }
         if self.is_draining() {
             self.ended.store(true, Ordering::Release);
             return Pass::Drained;
         }
         self.park(cx);
-        // The hold may have ended between the check and the registration.
-        if self.is_held() || self.is_draining() { Pass::Held } else { Pass::Open }
+        Pass::Held
+    }
+
+    /// Refuses a stream that another Tokio task reads: a seal could be taken in the middle of its event.
+    #[cold]
+    fn refuse(&self) -> Pass {
+        if self.is_draining() {
+            self.ended.store(true, Ordering::Release);
+            return Pass::Drained;
+        }
+        self.fail(Error::Misuse(READ_ELSEWHERE.to_owned()));
+        Pass::Held
+    }
+
+    /// Takes the turn of the group, which lasts until [`rest`](Self::rest) or [`exit`](Self::exit). Otherwise the waker is
+    /// registered.
+    pub(crate) fn take_turn(&self, cx: &mut Context<'_>) -> bool {
+        if self.has_turn.load(Ordering::Relaxed) {
+            return true;
+        }
+        let Some(turns) = &self.control.turns else { return true };
+        let is_mine = turns.take(self.stage, cx.waker());
+        self.has_turn.store(is_mine, Ordering::Relaxed);
+        if !is_mine {
+            // A drain ends the wait.
+            self.park(cx);
+        }
+        is_mine
+    }
+
+    /// Ends the stage's turn, if it has one and is not inside an event.
+    pub(crate) fn end_turn(&self) {
+        if let Some(turns) = &self.control.turns
+            && self.at_rest()
+            && self.has_turn.swap(false, Ordering::Relaxed)
+        {
+            turns.end(self.stage);
+        }
+    }
+
+    /// Returns whether a seal must come before this event, since it has failed before. The waker is registered.
+    pub(crate) fn waits_for_seal(&self, at: Position, cx: &mut Context<'_>) -> bool {
+        if !self.has_failed_events.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut state = self.state();
+        if !state.failed_events.contains(&at) {
+            return false;
+        }
+        state.waiting = Some(at);
+        state.waker = Some(cx.waker().clone());
+        drop(state);
+        self.control.wants_seal.store(true, Ordering::Release);
+        self.control.driver.wake();
+        true
+    }
+
+    /// Lets the event begin that waits for a seal, which has been taken.
+    pub(crate) fn sealed(&self) {
+        self.control.wants_seal.store(false, Ordering::Release);
+        if !self.has_failed_events.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut state = self.state();
+        if let Some(at) = state.waiting.take() {
+            state.failed_events.remove(&at);
+            self.has_failed_events.store(!state.failed_events.is_empty(), Ordering::Relaxed);
+        }
+    }
+
+    /// Registers a stream that has nothing to yield, and ends the stage's turn.
+    pub(crate) fn rest(&self, cx: &mut Context<'_>) {
+        self.park(cx);
+        self.end_turn();
     }
 
     /// Registers a stream that waits, so that the end of a hold or a drain wakes it.
@@ -122,7 +260,7 @@ impl Gate {
         }
     }
 
-    /// Enters an event: a cut waits for [`exit`](Self::exit).
+    /// Enters an event: a seal waits for [`exit`](Self::exit).
     pub(super) fn enter(&self) {
         self.busy.store(true, Ordering::Release);
     }
@@ -132,11 +270,12 @@ impl Gate {
         self.busy.swap(false, Ordering::AcqRel)
     }
 
-    /// Leaves the current event, and wakes the task if a cut waits for that.
+    /// Leaves the current event, and wakes the task if a seal waits for that. The stage's turn ends.
     pub(crate) fn exit(&self) {
         if self.leave() && self.is_held() {
             self.control.driver.wake();
         }
+        self.end_turn();
     }
 
     /// Returns whether an event or a batch is being processed.
@@ -161,14 +300,14 @@ impl Gate {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    /// Returns whether the stage runs nothing that a cut must not interrupt.
+    /// Returns whether the stage runs nothing that a seal must not interrupt.
     pub(crate) fn at_rest(&self) -> bool {
         !self.is_busy() && !self.is_in_flight()
     }
 
-    /// Returns whether a cut is due.
+    /// Returns whether streams yield nothing for now.
     pub(crate) fn is_held(&self) -> bool {
-        self.control.hold.load(Ordering::Acquire)
+        self.control.holds.load(Ordering::Acquire) != 0
     }
 
     /// Returns whether streams end.

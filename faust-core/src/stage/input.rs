@@ -27,6 +27,11 @@ impl Input {
         self.reader.poll_batch((self.epoch, self.subscriber), cx, max, each)
     }
 
+    /// Stops the subscriber.
+    pub(crate) fn stop(&self) {
+        self.reader.stop((self.epoch, self.subscriber));
+    }
+
     /// Returns the partition's end if this subscriber has reached it; see [`StageReader::end`].
     pub(crate) fn end(&self) -> Option<Offset> {
         self.reader.end((self.epoch, self.subscriber))

@@ -11,13 +11,15 @@ use crate::transport::{PartitionQueue, TopicPartition};
 /// The queue of one partition, with a subscriber for each stage that reads it.
 ///
 /// With one subscriber, the queue is read directly into the stage's own buffer. With several, the first one to poll
-/// reads for all: the others receive copies in their backlogs, and no subscriber gets more than `lead` messages ahead
-/// of another.
+/// reads for all: the others receive copies in their backlogs. A backlog is bounded. A subscriber whose backlog is full
+/// falls behind, and holds up no other: once it has taken its backlog, the queue is moved back for it, until its backlog is
+/// full again or it has caught up.
 pub(crate) struct StageReader {
     partition: TopicPartition,
     inner: Mutex<Inner>,
     wakers: Arc<SubscriberWakers>,
-    lead: usize,
+    /// Maximum number of messages in a backlog.
+    max_backlog: usize,
 }
 
 struct Inner {
@@ -27,15 +29,49 @@ struct Inner {
     /// The last read failed permanently, and messages behind the error may have been dropped.
     has_gap: bool,
     subscribers: Vec<Subscriber>,
-    /// Incremented by every restart: polls with an earlier epoch receive nothing.
+    /// Epoch of the last start of a subscriber.
     epoch: u64,
 }
 
-#[derive(Default)]
 struct Subscriber {
-    /// Messages before this offset were finished before a restart, but the other subscribers still need them.
-    start: Offset,
+    /// Polls with another epoch receive nothing. 0 if the subscriber reads nothing.
+    epoch: u64,
+    /// First offset that is neither passed to the subscriber nor in its backlog. If it is before the reader's position, the
+    /// subscriber is behind.
+    next: Offset,
     backlog: VecDeque<Arc<OwnedMessage>>,
+    /// Size of the backlog.
+    bytes: usize,
+}
+
+/// Maximum size of a subscriber's backlog in bytes, exceeded by at most one message.
+const BACKLOG_BYTES: usize = 1 << 20;
+
+impl Subscriber {
+    const IDLE: Self = Self { epoch: 0, next: Offset(0), backlog: VecDeque::new(), bytes: 0 };
+
+    fn has_room(&self, max_backlog: usize) -> bool {
+        self.epoch != 0 && self.backlog.len() < max_backlog && self.bytes < BACKLOG_BYTES
+    }
+
+    fn push(&mut self, message: &Arc<OwnedMessage>) {
+        self.bytes += size_of_message(message);
+        self.backlog.push_back(Arc::clone(message));
+    }
+
+    fn take(&mut self, max: usize, each: &mut dyn FnMut(RawMessage<'_>)) -> usize {
+        let count = self.backlog.len().min(max);
+        for message in self.backlog.drain(..count) {
+            self.bytes -= size_of_message(&message);
+            each(message.as_raw());
+        }
+        count
+    }
+}
+
+fn size_of_message(message: &OwnedMessage) -> usize {
+    let bytes = |bytes: &Option<_>| bytes.as_ref().map_or(0, |bytes: &bytes::Bytes| bytes.len());
+    size_of::<OwnedMessage>() + bytes(&message.key) + bytes(&message.payload)
 }
 
 /// The wakers of all waiting stages, since the queue holds only one waker.
@@ -63,32 +99,45 @@ impl Wake for SubscriberWakers {
 
 impl StageReader {
     /// Creates a reader without subscribers; `start` is the first offset that the queue yields.
-    pub(crate) fn new(partition: TopicPartition, queue: Box<dyn PartitionQueue>, start: Offset, lead: usize) -> Self {
-        Self {
-            partition,
-            inner: Mutex::new(Inner { queue, position: start, has_gap: false, subscribers: Vec::new(), epoch: 0 }),
-            wakers: Arc::default(),
-            lead,
-        }
+    pub(crate) fn new(
+        partition: TopicPartition,
+        queue: Box<dyn PartitionQueue>,
+        start: Offset,
+        max_backlog: usize,
+    ) -> Self {
+        let inner = Inner { queue, position: start, has_gap: false, subscribers: Vec::new(), epoch: 0 };
+        Self { partition, inner: Mutex::new(inner), wakers: Arc::default(), max_backlog }
     }
 
     pub(crate) fn partition(&self) -> &TopicPartition {
         &self.partition
     }
 
-    /// Moves the reader back to `starts`, with one subscriber each, and discards all backlogs. Returns the epoch to
-    /// poll with.
-    pub(crate) fn restart(&self, starts: &[Offset]) -> Result<u64, TransportError> {
+    /// Replaces all subscribers by this many, none of which reads.
+    pub(crate) fn reset(&self, subscribers: usize) {
+        self.inner().subscribers = (0..subscribers).map(|_| Subscriber::IDLE).collect();
+    }
+
+    /// Starts a subscriber at an offset, wherever the others are. Returns the epoch to poll with.
+    pub(crate) fn start(&self, subscriber: usize, next: Offset) -> u64 {
         let mut inner = self.inner();
         inner.epoch += 1;
-        inner.subscribers = starts.iter().map(|&start| Subscriber { start, backlog: VecDeque::new() }).collect();
-        let lowest = starts.iter().copied().min().unwrap_or(inner.position);
-        if lowest != inner.position || inner.has_gap {
-            inner.queue.seek(lowest)?;
-            inner.position = lowest;
-            inner.has_gap = false;
+        let epoch = inner.epoch;
+        if let Some(subscriber) = inner.subscribers.get_mut(subscriber) {
+            *subscriber = Subscriber { epoch, next, ..Subscriber::IDLE };
         }
-        Ok(inner.epoch)
+        epoch
+    }
+
+    /// Stops a subscriber, unless it was started again since.
+    pub(crate) fn stop(&self, (epoch, subscriber): (u64, usize)) {
+        let mut inner = self.inner();
+        if let Some(subscriber) = inner.subscriber((epoch, subscriber)) {
+            *subscriber = Subscriber::IDLE;
+        }
+        drop(inner);
+        // Others may have been reading for it.
+        Arc::clone(&self.wakers).wake();
     }
 
     /// Passes up to `max` messages of this subscriber to `each`.
@@ -101,33 +150,33 @@ impl StageReader {
     ) -> Poll<Result<usize, TransportError>> {
         let mut guard = self.inner();
         let inner = &mut *guard;
-        if inner.epoch != epoch {
-            return Poll::Pending;
+        let is_alone = inner.subscribers.len() == 1;
+        let Some(mine) = inner.subscriber((epoch, subscriber)) else { return Poll::Pending };
+        if !mine.backlog.is_empty() {
+            return Poll::Ready(Ok(mine.take(max, each)));
         }
-        if inner.subscribers.len() == 1 {
+        let next = mine.next;
+        if is_alone {
+            inner.move_to(next)?;
             let polled = inner.queue.poll_batch(cx, max, &mut |message| {
                 inner.position = message.offset.next();
                 each(message);
             });
+            let position = inner.position;
+            inner.subscribers.iter_mut().for_each(|alone| alone.next = position);
             inner.note_gap(&polled);
             return polled;
         }
-        let backlog = inner.subscribers.get_mut(subscriber).map(|subscriber| &mut subscriber.backlog);
-        if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {
-            let count = backlog.len().min(max);
-            backlog.drain(..count).for_each(|message| each(message.as_raw()));
-            // Other subscribers may be waiting for this one to catch up.
-            drop(guard);
-            Arc::clone(&self.wakers).wake();
-            return Poll::Ready(Ok(count));
-        }
         self.wakers.register(subscriber, cx.waker());
-        if inner.subscribers.iter().any(|subscriber| subscriber.backlog.len() >= self.lead) {
-            return Poll::Pending;
+        if next < inner.position || !inner.is_needed_by_another(subscriber, self.max_backlog) {
+            inner.move_to(next)?;
+        } else {
+            inner.move_to(inner.position)?;
         }
-        let mut mine = 0;
-        let polled = inner.read_for_all(subscriber, &Waker::from(Arc::clone(&self.wakers)), max, &mut |message| {
-            mine += 1;
+        let mut count = 0;
+        let waker = Waker::from(Arc::clone(&self.wakers));
+        let polled = inner.read_for_all(subscriber, self.max_backlog, &waker, max, &mut |message| {
+            count += 1;
             each(message);
         });
         inner.note_gap(&polled);
@@ -135,7 +184,7 @@ impl StageReader {
         match polled {
             Poll::Ready(Ok(_)) => {
                 Arc::clone(&self.wakers).wake();
-                Poll::Ready(Ok(mine))
+                Poll::Ready(Ok(count))
             }
             other => other,
         }
@@ -144,15 +193,15 @@ impl StageReader {
     /// Returns the end if the partition has been read up to there and every subscriber has taken its messages.
     pub(crate) fn idle_at(&self) -> Option<Offset> {
         let inner = self.inner();
-        let empty = inner.subscribers.iter().all(|subscriber| subscriber.backlog.is_empty());
-        inner.queue.end().filter(|_| empty)
+        let is_done = inner.subscribers.iter().all(|subscriber| inner.is_done(subscriber));
+        inner.queue.end().filter(|_| is_done)
     }
 
     /// Returns the partition's end if it has been reached and this subscriber has taken all its messages.
     pub(crate) fn end(&self, (epoch, subscriber): (u64, usize)) -> Option<Offset> {
         let inner = self.inner();
-        let is_done = inner.subscribers.get(subscriber).is_some_and(|subscriber| subscriber.backlog.is_empty());
-        if inner.epoch == epoch && is_done { inner.queue.end() } else { None }
+        let mine = inner.subscribers.get(subscriber).filter(|mine| mine.epoch == epoch)?;
+        if inner.is_done(mine) { inner.queue.end() } else { None }
     }
 
     /// Returns the end before which an open transaction holds the reader up, if there is one.
@@ -173,26 +222,62 @@ impl Inner {
         }
     }
 
-    /// Reads from the queue: messages go directly to the polling subscriber, and as copies to every other that still
-    /// needs them.
+    /// Returns a subscriber that was not started again since this epoch.
+    fn subscriber(&mut self, (epoch, subscriber): (u64, usize)) -> Option<&mut Subscriber> {
+        self.subscribers.get_mut(subscriber).filter(|subscriber| subscriber.epoch == epoch && epoch != 0)
+    }
+
+    /// Returns whether a subscriber has taken everything that was read.
+    fn is_done(&self, subscriber: &Subscriber) -> bool {
+        subscriber.epoch != 0 && subscriber.backlog.is_empty() && subscriber.next >= self.position
+    }
+
+    /// Returns whether another subscriber waits for the next message, and has room for it.
+    fn is_needed_by_another(&self, but: usize, max_backlog: usize) -> bool {
+        let others = self.subscribers.iter().enumerate().filter(|(index, _)| *index != but);
+        others.map(|(_, other)| other).any(|other| other.has_room(max_backlog) && other.next == self.position)
+    }
+
+    /// Moves the queue to an offset, if it is elsewhere or has dropped messages.
+    fn move_to(&mut self, offset: Offset) -> Result<(), TransportError> {
+        if offset != self.position || self.has_gap {
+            self.queue.seek(offset)?;
+            self.position = offset;
+            self.has_gap = false;
+        }
+        Ok(())
+    }
+
+    /// Reads from the queue: messages go directly to the polling subscriber, and as copies to every other that waits for
+    /// them and has room.
     fn read_for_all(
         &mut self,
         reader: usize,
+        max_backlog: usize,
         waker: &Waker,
         max: usize,
         each: &mut dyn FnMut(RawMessage<'_>),
     ) -> Poll<Result<usize, TransportError>> {
         let Self { queue, position, subscribers, .. } = self;
         queue.poll_batch(&mut Context::from_waker(waker), max, &mut |message| {
-            *position = message.offset.next();
+            let before = std::mem::replace(position, message.offset.next());
             let mut copy = None;
-            for (_, subscriber) in
-                subscribers.iter_mut().enumerate().filter(|(i, s)| *i != reader && message.offset >= s.start)
-            {
-                let copy = copy.get_or_insert_with(|| Arc::new(message.to_owned()));
-                subscriber.backlog.push_back(Arc::clone(copy));
+            let mut is_mine = false;
+            for (index, subscriber) in subscribers.iter_mut().enumerate() {
+                // One that is behind must not receive a later message first, and one that is ahead has received this one.
+                if subscriber.next < before || message.offset < subscriber.next {
+                    continue;
+                }
+                if index == reader {
+                    is_mine = true;
+                } else if subscriber.has_room(max_backlog) {
+                    subscriber.push(copy.get_or_insert_with(|| Arc::new(message.to_owned())));
+                } else {
+                    continue;
+                }
+                subscriber.next = *position;
             }
-            if subscribers.get(reader).is_some_and(|subscriber| message.offset >= subscriber.start) {
+            if is_mine {
                 each(message);
             }
         })
@@ -213,13 +298,12 @@ mod tests {
     use crate::message::Headers;
     use crate::time::Timestamp;
 
-    /// A queue of two messages, and an end after two offsets without messages.
+    /// A queue of some messages, and an end after two offsets without messages.
     struct Gapped {
         next: i64,
+        count: i64,
         is_held: bool,
     }
-
-    const END: Offset = Offset(4);
 
     impl crate::transport::port::Sealed for Gapped {}
 
@@ -230,7 +314,7 @@ mod tests {
             max: usize,
             each: &mut dyn FnMut(RawMessage<'_>),
         ) -> Poll<Result<usize, TransportError>> {
-            let batch = self.next..(self.next + i64::try_from(max).unwrap()).min(2);
+            let batch = self.next..(self.next + i64::try_from(max).unwrap()).min(self.count);
             let count = batch.clone().count();
             self.next += i64::try_from(count).unwrap();
             batch.for_each(|offset| {
@@ -246,7 +330,7 @@ mod tests {
         }
 
         fn end(&self) -> Option<Offset> {
-            (self.next == 2).then_some(END)
+            (self.next == self.count).then_some(Offset(self.count + 2))
         }
 
         fn is_held(&self) -> bool {
@@ -254,34 +338,100 @@ mod tests {
         }
     }
 
-    fn reader(is_held: bool) -> StageReader {
-        let queue = Box::new(Gapped { next: 0, is_held });
+    fn reader(count: i64, is_held: bool) -> StageReader {
+        let queue = Box::new(Gapped { next: 0, count, is_held });
         StageReader::new(TopicPartition::new("t", 0), queue, Offset(0), 100)
+    }
+
+    impl StageReader {
+        fn is_any_behind(&self) -> bool {
+            let inner = self.inner();
+            inner.subscribers.iter().any(|subscriber| subscriber.next < inner.position)
+        }
+    }
+
+    fn started(reader: &StageReader, starts: &[i64]) -> Vec<u64> {
+        reader.reset(starts.len());
+        starts.iter().enumerate().map(|(subscriber, start)| reader.start(subscriber, Offset(*start))).collect()
+    }
+
+    fn poll(reader: &StageReader, of: (u64, usize)) -> Option<Vec<i64>> {
+        let (mut offsets, cx) = (Vec::new(), &mut Context::from_waker(Waker::noop()));
+        let polled = reader.poll_batch(of, cx, 10, &mut |message| offsets.push(message.offset.0));
+        polled.is_ready().then_some(offsets)
     }
 
     #[test]
     fn a_subscriber_is_at_the_end_once_it_has_taken_all_its_messages() {
-        let reader = reader(false);
-        let epoch = reader.restart(&[Offset(0), Offset(0)]).unwrap();
-        let poll = |subscriber| {
-            let cx = &mut Context::from_waker(Waker::noop());
-            reader.poll_batch((epoch, subscriber), cx, 10, &mut |_| ()).map(Result::unwrap)
-        };
-        assert_eq!((poll(0), reader.end((epoch, 0)), reader.end((epoch, 1))), (Poll::Ready(2), Some(END), None));
-        assert_eq!(reader.idle_at(), None);
-        assert_eq!((poll(1), reader.end((epoch, 1)), reader.idle_at()), (Poll::Ready(2), Some(END), Some(END)));
-        assert_eq!((reader.end((epoch - 1, 0)), reader.end((epoch, 2)), reader.held_at()), (None, None, None));
-        reader.restart(&[Offset(0)]).unwrap();
+        let reader = reader(2, false);
+        let epochs = started(&reader, &[0, 0]);
+        let [first, second] = [(epochs[0], 0), (epochs[1], 1)];
+        assert_eq!(poll(&reader, first), Some(vec![0, 1]));
+        assert_eq!((reader.end(first), reader.end(second), reader.idle_at()), (Some(Offset(4)), None, None));
+        assert_eq!(poll(&reader, second), Some(vec![0, 1]));
+        assert_eq!((reader.end(second), reader.idle_at()), (Some(Offset(4)), Some(Offset(4))));
+        let stopped = (epochs[1] - 1, 1);
+        assert_eq!((reader.end(stopped), reader.end((epochs[1], 2)), reader.held_at()), (None, None, None));
+        started(&reader, &[0]);
         assert_eq!(reader.idle_at(), None);
     }
 
     #[test]
     fn an_open_transaction_at_the_end_holds_the_reader_up() {
-        let reader = reader(true);
-        let epoch = reader.restart(&[Offset(0)]).unwrap();
+        let reader = reader(2, true);
+        let epochs = started(&reader, &[0]);
         assert_eq!(reader.held_at(), None);
-        let cx = &mut Context::from_waker(Waker::noop());
-        assert!(reader.poll_batch((epoch, 0), cx, 10, &mut |_| ()).is_ready());
-        assert_eq!(reader.held_at(), Some(END));
+        assert!(poll(&reader, (epochs[0], 0)).is_some());
+        assert_eq!(reader.held_at(), Some(Offset(4)));
+    }
+
+    /// Law: a subscriber that takes nothing holds up no other, and receives all messages when it resumes.
+    #[test]
+    fn a_subscriber_that_is_behind_holds_up_no_other() {
+        let reader = reader(1000, false);
+        let epochs = started(&reader, &[0, 0]);
+        let [slow, fast] = [(epochs[0], 0), (epochs[1], 1)];
+        let of_fast: Vec<_> = std::iter::from_fn(|| poll(&reader, fast)).flatten().collect();
+        assert_eq!(of_fast, (0..1000).collect::<Vec<_>>());
+        assert_eq!((reader.end(fast), reader.end(slow)), (Some(Offset(1002)), None));
+        let of_slow: Vec<_> = std::iter::from_fn(|| poll(&reader, slow)).flatten().collect();
+        assert_eq!(of_slow, of_fast);
+        assert_eq!((poll(&reader, fast), reader.idle_at()), (None, Some(Offset(1002))));
+    }
+
+    /// Law: whoever polls when, and whoever starts again where, each subscriber receives every message from its start, in
+    /// order.
+    #[test]
+    fn subscribers_receive_everything_in_any_order_of_polls() {
+        let mut seed = 1_u64;
+        let mut draw = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let mut behind = 0;
+        for _ in 0..200 {
+            let reader = reader(500, false);
+            let mut epochs = started(&reader, &[0, 50, 200]);
+            let mut next = [0, 50, 200];
+            for _ in 0..300 {
+                let at = usize::try_from(draw(3)).unwrap();
+                if draw(40) == 0 {
+                    next[at] = i64::try_from(draw(500)).unwrap();
+                    epochs[at] = reader.start(at, Offset(next[at]));
+                }
+                for offset in poll(&reader, (epochs[at], at)).unwrap_or_default() {
+                    assert_eq!(offset, next[at]);
+                    next[at] += 1;
+                }
+                behind += usize::from(reader.is_any_behind());
+            }
+            for (at, &epoch) in epochs.iter().enumerate() {
+                while let Some(offsets) = poll(&reader, (epoch, at)) {
+                    next[at] += i64::try_from(offsets.len()).unwrap();
+                }
+            }
+            assert_eq!(next, [500; 3]);
+        }
+        assert!(behind > 1000, "a subscriber was behind {behind} times");
     }
 }

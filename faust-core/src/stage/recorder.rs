@@ -1,8 +1,12 @@
 //! The recorder of an agent's declarations in planning: topics it writes, repartitions, and tables.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use futures_util::task::AtomicWaker;
 
 use super::future::AgentFuture;
+use super::gate::READ_ELSEWHERE;
 use super::running::RunningStage;
 use crate::codec::Role;
 use crate::declare::TopicDecl;
@@ -16,6 +20,9 @@ pub(crate) struct PlanRecorder {
     /// Id of the app with its version, the prefix of internal topics.
     group: String,
     declared: Mutex<Declared>,
+    /// The Tokio task of the planning run. No other may read the stream.
+    task: OnceLock<tokio::task::Id>,
+    planner: AtomicWaker,
 }
 
 /// The declarations recorded so far.
@@ -46,7 +53,21 @@ pub(crate) struct Output {
 
 impl PlanRecorder {
     pub(crate) fn new(agent: &str, group: &str) -> Arc<Self> {
-        Arc::new(Self { agent: agent.to_owned(), group: group.to_owned(), declared: Mutex::default() })
+        Arc::new(Self {
+            agent: agent.to_owned(),
+            group: group.to_owned(),
+            declared: Mutex::default(),
+            task: OnceLock::new(),
+            planner: AtomicWaker::new(),
+        })
+    }
+
+    /// Notes the Tokio task in which the agent is planned, and its waker.
+    pub(crate) fn planned_by(&self, waker: &Waker) {
+        if let Some(task) = tokio::task::try_id() {
+            self.task.get_or_init(|| task);
+        }
+        self.planner.register(waker);
     }
 
     pub(crate) fn group(&self) -> &str {
@@ -94,6 +115,10 @@ impl PlanRecorder {
     /// Records that the stream of this depth was polled, which ends the declarations.
     pub(crate) fn polled(&self, depth: usize) {
         self.declared().polled.get_or_insert(depth);
+        if tokio::task::try_id() != self.task.get().copied() {
+            self.fault(format!("agent `{}`: {READ_ELSEWHERE}", self.agent));
+            self.planner.wake();
+        }
     }
 
     /// Returns `true` if the agent has polled its stream.

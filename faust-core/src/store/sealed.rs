@@ -1,5 +1,7 @@
 //! The changes of a table between two seals. They are encoded once, sent to the changelog and written to the store.
 
+use std::collections::{HashMap, HashSet};
+
 /// An immutable batch of changes: keys and values in one flat buffer, in the order in which they were pushed.
 #[derive(Debug, Default)]
 pub(crate) struct Sealed {
@@ -36,6 +38,38 @@ impl Sealed {
             start = slot.end;
             SealedEntry { key, value: (!slot.removed).then_some(value), is_new: slot.is_new }
         })
+    }
+
+    /// Returns these changes after a commit whose outcome is unknown: it may have added or removed each key.
+    pub(crate) fn of_unknown_outcome(&self) -> Self {
+        let slots = self.slots.iter().map(|slot| EntrySpan { is_new: true, ..*slot }).collect();
+        Self { bytes: self.bytes.clone(), slots }
+    }
+
+    /// Merges two seals: the later one's value of a key counts.
+    pub(crate) fn merged(earlier: &Self, later: &Self) -> Self {
+        let known: HashMap<&[u8], bool> = earlier.iter().map(|entry| (entry.key, entry.is_new)).collect();
+        let replaced: HashSet<&[u8]> = later.iter().map(|entry| entry.key).collect();
+        let kept = earlier.iter().filter(|entry| !replaced.contains(entry.key));
+        let later = later.iter().map(|entry| {
+            // The flag is about the last commit, which was before both.
+            let is_new = known.get(entry.key).copied().unwrap_or(entry.is_new);
+            SealedEntry { is_new, ..entry }
+        });
+        let mut merged = Self::default();
+        kept.chain(later).for_each(|entry| merged.push(&entry));
+        merged
+    }
+
+    fn push(&mut self, entry: &SealedEntry<'_>) {
+        self.bytes.extend_from_slice(entry.key);
+        self.bytes.extend_from_slice(entry.value.unwrap_or_default());
+        self.slots.push(EntrySpan {
+            end: self.bytes.len(),
+            key_bytes: u32::try_from(entry.key.len()).expect("the key was in a seal before"),
+            removed: entry.value.is_none(),
+            is_new: entry.is_new,
+        });
     }
 
     /// Returns the number of entries.
@@ -154,6 +188,33 @@ mod tests {
         assert_eq!(sealed.iter().collect::<Vec<_>>(), expected);
         assert_eq!((sealed.len(), sealed.is_empty()), (3, false));
         assert!(sealed.size_bytes() > 3);
+    }
+
+    #[test]
+    fn the_later_value_of_a_key_counts_in_merged_seals() {
+        let seal = |entries: &[(&'static str, Option<&'static str>, bool)]| {
+            let mut builder = SealedBuilder::default();
+            for &(key, value, is_new) in entries {
+                match value {
+                    Some(value) => builder.push(is_new, text(key), text(value)),
+                    None => builder.remove(is_new, text(key)),
+                }
+                .expect("neither fails");
+            }
+            builder.finish()
+        };
+        let earlier =
+            seal(&[("a", Some("1"), true), ("b", Some("2"), false), ("c", None, false), ("d", Some("4"), true)]);
+        let later = seal(&[("d", None, false), ("a", Some("5"), false), ("e", Some("6"), true)]);
+        let expected = seal(&[
+            ("b", Some("2"), false),
+            ("c", None, false),
+            ("d", None, true),
+            ("a", Some("5"), true),
+            ("e", Some("6"), true),
+        ]);
+        let merged = Sealed::merged(&earlier, &later);
+        assert_eq!(merged.iter().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl<V: Send + 'static, K: Send + 'static> Events<V, K> {
         if let StreamOrigin::Agent(StageMode::Live(stage)) = &self.stream.origin {
             stage.cursor.progress.hand_out(item.meta.at());
             stage.pass(item.meta.at(), item.meta.timestamp);
+            stage.cursor.gate.end_turn();
         }
         Poll::Ready(Some(Event::new(item, &self.stream.origin, true)))
     }

@@ -102,13 +102,18 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         polled
     }
 
-    /// Closes the windows that have expired with the previous event. A cut still treats that event as unfinished, so
+    /// Closes the windows that have expired with the previous event. A seal still treats that event as unfinished, so
     /// that its ack and the effects of the closing are committed together.
     pub(crate) fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let StreamOrigin::Agent(StageMode::Live(stage)) = &self.origin else { return Poll::Ready(()) };
         if self.closing.is_none() {
             if !stage.tables.has_work(stage.cursor.clock.stream_time()) {
                 return Poll::Ready(());
+            }
+            if !stage.cursor.gate.take_turn(cx) {
+                // Without an event of its own, the stage closes windows only because others have moved the stream time. After
+                // a drain, their next owner does that.
+                return if stage.cursor.gate.is_draining() { Poll::Ready(()) } else { Poll::Pending };
             }
             stage.cursor.gate.begin_flight();
             self.closing = Some(Box::pin(close(Arc::clone(stage))));
@@ -166,7 +171,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         }
         let polled = self.pull.as_mut().map_or(Poll::Pending, |pull| pull.poll_pull(cx));
         if let (true, StreamOrigin::Agent(StageMode::Live(stage))) = (polled.is_pending(), &self.origin) {
-            stage.cursor.gate.park(cx);
+            stage.cursor.gate.rest(cx);
         }
         polled
     }

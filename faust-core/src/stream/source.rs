@@ -108,6 +108,11 @@ impl<V: Data, K: Data> Pull<V, K> for SourcePull<V, K> {
                 Pass::Drained => return Poll::Ready(None),
             }
             ready!(self.poll_turn(cx));
+            if let Some(next) = self.buffer.front()
+                && self.stage.cursor.gate.waits_for_seal(next.at(), cx)
+            {
+                return Poll::Pending;
+            }
             match self.buffer.pop_front() {
                 Some(Buffered::Good(item)) => return Poll::Ready(Some(item)),
                 Some(Buffered::Bad(bad)) => self.reject(*bad),
@@ -220,6 +225,13 @@ impl<V: Data, K: Data> Decoder<V, K> {
 impl<V, K> Buffered<V, K> {
     fn bad(input: u32, message: &RawMessage<'_>, why: String) -> Self {
         Self::Bad(Box::new(Undecodable { input, message: message.to_owned(), why }))
+    }
+
+    fn at(&self) -> Position {
+        match self {
+            Self::Good(item) => item.meta.at(),
+            Self::Bad(bad) => Position { input: bad.input, offset: bad.message.offset },
+        }
     }
 
     fn offset(&self) -> Offset {

@@ -125,7 +125,7 @@ pub struct Batches<V, K = RawKey> {
     stream: Stream<V, K>,
     max: usize,
     within: Duration,
-    /// Events collected for the next batch. A cut may be taken meanwhile; it commits up to the first of them.
+    /// Events collected for the next batch. A seal may be taken meanwhile; it covers the events before the first of them.
     batch: Vec<Event<V, K>>,
     /// Set while the batch is not empty.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -195,8 +195,8 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
                 Poll::Pending => {
                     let Some(deadline) = &mut self.deadline else { return Poll::Pending };
                     ready!(deadline.as_mut().poll(cx));
-                    if self.held() {
-                        // A cut is being taken: the gate has the waker, and the batch is yielded right after the cut.
+                    if !self.may_begin(cx) {
+                        // The waker is registered: the batch is yielded right after the seal, or at the stage's turn.
                         return Poll::Pending;
                     }
                     return Poll::Ready(Some(self.hand_out()));
@@ -222,8 +222,13 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
         }
     }
 
-    fn held(&self) -> bool {
-        matches!(&self.stream.origin, StreamOrigin::Agent(StageMode::Live(stage)) if stage.cursor.gate.is_held())
+    fn may_begin(&self, cx: &mut Context<'_>) -> bool {
+        match &self.stream.origin {
+            StreamOrigin::Agent(StageMode::Live(stage)) => {
+                !stage.cursor.gate.is_held() && stage.cursor.gate.take_turn(cx)
+            }
+            _ => true,
+        }
     }
 
     fn live(&self) -> bool {

@@ -25,7 +25,7 @@ pub(crate) struct Overlay<V> {
     free: Vec<u32>,
     /// The current epoch.
     open: Epoch<V>,
-    /// Sealed epochs whose commits are pending, oldest first.
+    /// Sealed epochs that are not known to be committed, oldest first.
     sealed: VecDeque<Epoch<V>>,
     /// Committed epochs that are not in the store yet, with their entries, oldest first.
     unwritten: VecDeque<(u64, Vec<u32>)>,
@@ -300,31 +300,29 @@ impl<V: Clone> Overlay<V> {
         }
     }
 
-    /// Merges the sealed epochs into the current one, because the outcome of their commit is unknown. The next seal
-    /// includes all their keys, even those that are then unchanged, because the changelog may have records of them.
-    pub(crate) fn unseal(&mut self) {
-        let Some(mut merged) = self.sealed.pop_front() else { return };
-        let later = std::mem::take(&mut self.sealed);
-        let open = std::mem::replace(&mut self.open, Epoch::new(0));
-        let number = open.number;
-        let told: Vec<u32> = later.iter().chain([&merged]).flat_map(|epoch| &epoch.dirty).copied().collect();
-        let mut known: std::collections::HashSet<u32> = merged.dirty.iter().copied().collect();
-        for epoch in later.into_iter().chain([open]) {
-            for (at, undo) in epoch.dirty.into_iter().zip(epoch.undo) {
-                if known.insert(at) {
-                    merged.dirty.push(at);
-                    merged.undo.push(undo);
-                }
+    /// Opens the last sealed epoch again, right after it was sealed.
+    pub(crate) fn reopen(&mut self) {
+        debug_assert!(self.open.dirty.is_empty(), "an epoch is reopened before anything is written");
+        if let Some(last) = self.sealed.pop_back() {
+            self.open = last;
+        }
+    }
+
+    /// Merges the last two sealed epochs: they are committed or rolled back together.
+    pub(crate) fn merge_last_seals(&mut self) {
+        let Some(last) = self.sealed.pop_back() else { return };
+        let Some(merged) = self.sealed.back_mut() else {
+            self.sealed.push_back(last);
+            return;
+        };
+        merged.number = last.number;
+        let known: std::collections::HashSet<u32> = merged.dirty.iter().copied().collect();
+        for (at, undo) in last.dirty.into_iter().zip(last.undo) {
+            if !known.contains(&at) {
+                merged.dirty.push(at);
+                merged.undo.push(undo);
             }
         }
-        merged.number = number;
-        for &at in &merged.dirty {
-            self.slot_mut(at).epoch = number;
-        }
-        for at in told {
-            self.slot_mut(at).repair = true;
-        }
-        self.open = merged;
     }
 
     /// Rolls back the writes since the last seal.

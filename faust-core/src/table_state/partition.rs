@@ -408,8 +408,12 @@ impl<V: TableValue> CommitState for TablePartition<V> {
         self.hand_over(number, sealed, mark, writer);
     }
 
-    fn unseal(&self) {
-        self.state().overlay.unseal();
+    fn reopen(&self) {
+        self.state().overlay.reopen();
+    }
+
+    fn merge_last_seals(&self) {
+        self.state().overlay.merge_last_seals();
     }
 
     fn roll_back_open(&self) {

@@ -35,8 +35,11 @@ pub(crate) trait CommitState: Send + Sync {
     /// Hands sealed changes to the store, with this checkpoint, once they are committed.
     fn committed(&self, sealed: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter);
 
-    /// Makes the next seal cover the sealed changes again, because their commit is uncertain.
-    fn unseal(&self);
+    /// Undoes the last seal, before anything else is written: its changes are open again.
+    fn reopen(&self);
+
+    /// Merges the last two seals: they are committed or rolled back together.
+    fn merge_last_seals(&self);
 
     /// Rolls back the changes made since the last seal.
     fn roll_back_open(&self);

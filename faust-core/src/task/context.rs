@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
+use super::ownership::Ownership;
 use super::recovery::Recovery;
 use crate::config::Settings;
 use crate::error::Error;
@@ -27,6 +28,8 @@ pub(crate) struct TaskCx {
     /// Restores the tables of tasks.
     pub(crate) recovery: Arc<Recovery>,
     pub(crate) group: Arc<dyn Group>,
+    /// The partitions that may be committed.
+    pub(crate) ownership: Arc<Ownership>,
     /// Fingerprint of the plan, for the metadata of commits.
     pub(crate) plan_fingerprint: u32,
     /// Reports offsets that the broker refuses, not with each commit.

@@ -1,59 +1,128 @@
-//! A cut: the positions of every stage of a task at one moment between events, in the form that a commit takes.
+//! A cut: the newest seals of the groups of a task, in the form that a commit takes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use super::changelog::ChangelogWriter;
+use super::command::Resolution;
+use super::positions::Marks;
 use super::tables::{SealedTable, TaskTables};
-use crate::error::Error;
-use crate::message::Offset;
-use crate::offsets::CommitMetadata;
+use crate::error::{Error, TransportError};
+use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion};
 use crate::transport::{Committed, Delivery, TopicPartition};
 
-/// Offsets to commit, and the deliveries that must be acknowledged before.
+/// What a task commits: for each group its newest seal, or its positions of the last commit.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    pub(super) offsets: BTreeMap<TopicPartition, Offset>,
-    /// The metadata, except those of the tables.
-    pub(super) metadata: CommitMetadata,
-    pub(crate) deliveries: Vec<Arc<Delivery>>,
-    pub(super) sealed: Vec<SealedTable>,
-    pub(super) tables: Arc<TaskTables>,
+    pub(super) version: CommitVersion,
+    /// Fingerprint of the plan.
+    pub(super) plan: u32,
+    /// All groups of the task.
+    pub(super) groups: Vec<GroupCut>,
+    /// Groups that were left out because of a message that was not delivered, permanently.
+    pub(super) undelivered: BTreeMap<usize, TransportError>,
     /// Keeps the writer alive, so that it sends the sealed tables even if the task ends first.
     pub(super) _changelog: Option<Arc<ChangelogWriter>>,
 }
 
+/// The part of one group.
+#[derive(Debug)]
+pub(super) struct GroupCut {
+    /// Positions and number of the last commit.
+    pub(super) confirmed: Marks,
+    pub(super) number: CommitNumber,
+    pub(super) tables: Arc<TaskTables>,
+    /// The newest seal; `None` if the group has finished nothing since the last commit.
+    pub(super) seal: Option<SealCut>,
+}
+
+/// A seal that is being committed.
+#[derive(Debug)]
+pub(super) struct SealCut {
+    pub(super) marks: Marks,
+    pub(super) tables: Vec<SealedTable>,
+    /// Deliveries that must be acknowledged before.
+    pub(super) deliveries: Vec<Arc<Delivery>>,
+}
+
 impl Cut {
-    /// Returns the offsets with their metadata, once everything is acknowledged.
+    /// Returns the number of messages that are not acknowledged.
+    pub(crate) fn pending(&self) -> u64 {
+        let seals = self.groups.iter().filter_map(|group| group.seal.as_ref());
+        seals.flat_map(|seal| &seal.deliveries).map(|delivery| delivery.pending()).sum()
+    }
+
+    /// Waits until the messages of every seal are acknowledged. A group of which one was not delivered is left out: it keeps
+    /// the positions of its last commit, and stops no other.
+    pub(crate) async fn arrived(&self) -> Vec<Option<TransportError>> {
+        let arrived = self.groups.iter().map(async |group| {
+            let deliveries = group.seal.iter().flat_map(|seal| &seal.deliveries);
+            join_all(deliveries.map(|delivery| delivery.all())).await.into_iter().find_map(Result::err)
+        });
+        join_all(arrived).await
+    }
+
+    /// Leaves out the groups with an error.
+    pub(crate) fn leave_out(&mut self, errors: Vec<Option<TransportError>>) {
+        for (index, (group, error)) in self.groups.iter_mut().zip(errors).enumerate() {
+            if let Some(error) = error {
+                group.seal = None;
+                self.undelivered.insert(index, error);
+            }
+        }
+    }
+
+    /// Returns the offsets with their metadata, once everything is acknowledged. They are empty if there is nothing to commit.
     ///
     /// # Errors
     /// Fails if a changelog was deleted and created again, or if the metadata are too long for the broker.
     pub(crate) fn to_commit(&self) -> Result<BTreeMap<TopicPartition, Committed>, Error> {
-        self.sealed.iter().try_for_each(SealedTable::arrived)?;
-        let tables = self.tables.marks(|_| self.metadata.version.number);
-        let metadata = CommitMetadata { tables, ..self.metadata.clone() }.to_text();
+        if self.groups.iter().all(|group| group.seal.is_none()) {
+            return Ok(BTreeMap::new());
+        }
+        let mut marks = Marks::default();
+        let mut tables = BTreeMap::new();
+        for group in &self.groups {
+            let number = match &group.seal {
+                Some(seal) => {
+                    seal.tables.iter().try_for_each(SealedTable::arrived)?;
+                    marks.join(&seal.marks);
+                    self.version.number
+                }
+                None => {
+                    marks.join(&group.confirmed);
+                    group.number
+                }
+            };
+            tables.extend(group.tables.marks(|_| number));
+        }
+        let metadata = CommitMetadata { tables, ..marks.metadata(self.version, self.plan) }.to_text();
         if metadata.len() > CommitMetadata::LIMIT {
-            let topics = self.offsets.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let topics = marks.offsets.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(Error::Misuse(format!(
                 "the positions of the agents of {topics} take {} bytes, and a broker stores {} with an offset: event times that are centuries apart take more; split the agents into several apps",
                 metadata.len(),
                 CommitMetadata::LIMIT
             )));
         }
-        let committed = |(partition, offset): (&TopicPartition, &Offset)| {
-            (partition.clone(), Committed { offset: *offset, metadata: metadata.clone() })
-        };
-        Ok(self.offsets.iter().map(committed).collect())
+        let committed = |offset| Committed { offset, metadata: metadata.clone() };
+        Ok(marks.offsets.into_iter().map(|(partition, offset)| (partition, committed(offset))).collect())
     }
 
     /// Returns whether one of the cut's offsets was committed, which confirms all of it: its metadata hold the positions in
     /// all topics.
     pub(crate) fn is_confirmed_by(&self, committed: &BTreeMap<TopicPartition, Committed>) -> bool {
-        self.offsets.keys().any(|partition| committed.contains_key(partition))
+        self.groups.iter().flat_map(|group| group.confirmed.offsets.keys()).any(|part| committed.contains_key(part))
     }
 
-    /// Passes the sealed tables to their stores, after the broker has accepted the commit.
-    pub(crate) fn committed(self) {
-        self.sealed.into_iter().for_each(SealedTable::committed);
+    /// Ends the commit. Passes the sealed tables to their stores if the broker has accepted it.
+    pub(crate) fn resolve(self, is_confirmed: bool) -> Resolution {
+        if is_confirmed {
+            let seals = self.groups.into_iter().filter_map(|group| group.seal);
+            seals.flat_map(|seal| seal.tables).for_each(SealedTable::committed);
+        }
+        Resolution { is_confirmed, undelivered: self.undelivered }
     }
 }

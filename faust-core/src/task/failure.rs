@@ -11,13 +11,15 @@ use crate::offsets::Position;
 use crate::plan::PlannedStage;
 use crate::stage::running::RunningStage;
 
-/// A failure of a task, described in terms of the agent.
+/// A failure of a group, described in terms of the agent.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) agent: String,
     pub(super) place: String,
     /// Input and offset of the event. A later event means that the agent made progress since the last failure.
     at: Option<Position>,
+    /// The same event, with the index of its stage, if it has to be sealed off before the next attempt.
+    pub(super) event: Option<(usize, Position)>,
     why: Why,
 }
 
@@ -34,32 +36,32 @@ enum Why {
 }
 
 impl Failure {
-    pub(super) fn returned(stage: &RunningStage, returned: Returned) -> Self {
+    pub(super) fn returned((index, stage): (usize, &RunningStage), returned: Returned) -> Self {
         let why = match returned {
             Returned::Result(Ok(())) => Why::Ended,
             Returned::Result(Err(error)) => Why::Agent(error),
             Returned::Panic(text) => Why::Agent(format!("it panicked: {text}").into()),
         };
-        Self::of(stage, why)
+        Self::of((index, stage), why)
     }
 
     /// Creates the failure of an operator or of decoding.
-    pub(super) fn fault(stage: &RunningStage, error: Error) -> Self {
+    pub(super) fn fault((index, stage): (usize, &RunningStage), error: Error) -> Self {
         let why = match error {
             Error::Decode { .. } | Error::Misuse(_) => Why::Final(error),
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
             other => Why::Agent(other.into()),
         };
-        Self::of(stage, why)
+        Self::of((index, stage), why)
     }
 
-    /// Creates the failure to start the stages.
+    /// Creates the failure to start the stages of a group.
     pub(super) fn start(stages: &[PlannedStage], error: Error) -> Self {
         let why = match error {
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
             other => Why::Agent(other.into()),
         };
-        Self { agent: agents(stages), place: "its start".to_owned(), at: None, why }
+        Self { agent: agents(stages), place: "its start".to_owned(), at: None, event: None, why }
     }
 
     /// Creates the failure to encode the tables' changes for a commit.
@@ -70,16 +72,20 @@ impl Failure {
     /// Creates the failure to deliver a message sent since the last commit.
     pub(super) fn undelivered(stages: &[PlannedStage], error: TransportError) -> Self {
         let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Agent(error.into()) };
-        Self { agent: agents(stages), place: "its messages since the last commit".to_owned(), at: None, why }
+        Self {
+            agent: agents(stages),
+            place: "its messages since the last commit".to_owned(),
+            at: None,
+            event: None,
+            why,
+        }
     }
 
-    fn of(stage: &RunningStage, why: Why) -> Self {
-        Self { agent: stage.agent.to_string(), place: stage.place(), at: stage.cursor.progress.at(), why }
-    }
-
-    /// Returns `true` if finished events are kept although they are not committed.
-    pub(super) fn keeps_what_is_done(&self) -> bool {
-        matches!(self.why, Why::Ended)
+    fn of((index, stage): (usize, &RunningStage), why: Why) -> Self {
+        let at = stage.cursor.progress.at();
+        // Outside of an event, the event begun last is finished.
+        let event = at.filter(|_| stage.cursor.gate.is_busy()).map(|at| (index, at));
+        Self { agent: stage.agent.to_string(), place: stage.place(), at, event, why }
     }
 
     /// Describes the failure in one sentence for the log.
@@ -95,7 +101,7 @@ impl Failure {
 
 const ENDED: &str = "agent ended while its stream is open; let it return only after `next()` has returned `None`";
 
-/// Joins the names of a task's agents.
+/// Joins the names of a group's agents.
 fn agents(stages: &[PlannedStage]) -> String {
     let mut names: Vec<_> = stages.iter().map(PlannedStage::agent).collect();
     names.dedup();

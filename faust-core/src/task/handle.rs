@@ -15,8 +15,16 @@ pub(crate) struct TaskHandle {
     pub(crate) join: tokio::task::JoinHandle<()>,
     /// Partitions of the task. They outlive it, so that a new task can be started with them after a rebalance.
     pub(crate) parts: Vec<TaskPartition>,
-    /// Stages of the current run, for the detection of idle and stuck stages.
-    pub(crate) live: Arc<Mutex<Vec<Arc<RunningStage>>>>,
+    /// The running stages, for the detection of idle and stuck stages.
+    pub(crate) live: Arc<Mutex<LiveStages>>,
+}
+
+/// The running stages of a task.
+#[derive(Debug, Default)]
+pub(crate) struct LiveStages {
+    pub(crate) stages: Vec<Arc<RunningStage>>,
+    /// Every stage of the task is running: it does not restore its tables, and no group waits to retry.
+    pub(crate) is_complete: bool,
 }
 
 impl TaskHandle {

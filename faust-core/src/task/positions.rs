@@ -1,21 +1,68 @@
-//! Positions of the stages of a task.
+//! Positions of the stages of a group.
 
+use std::collections::BTreeMap;
+
+use super::group::GroupInput;
 use super::partition::TaskPartition;
 use crate::message::Offset;
-use crate::offsets::{CommitMetadata, CommitNumber, NameHash};
+use crate::offsets::{CommitMetadata, CommitVersion, NameHash, StageMark};
 use crate::plan::PlannedStage;
 use crate::time::{Horizon, Timestamp};
+use crate::transport::TopicPartition;
 
-/// Next offset of each stage in each of its inputs, with the stages' stream times and the number of the cut.
-#[derive(Clone, Debug, Default)]
+/// Next offset of each stage in each of its inputs, with the stages' stream times.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Positions {
     pub(super) stages: Vec<Vec<Offset>>,
     /// Stream time of each stage.
     pub(super) times: Vec<Option<Timestamp>>,
-    pub(super) cut: CommitNumber,
+}
+
+/// Positions of stages in the form of a commit.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Marks {
+    /// The offset to commit of each partition, the lowest of its stages.
+    pub(super) offsets: BTreeMap<TopicPartition, Offset>,
+    pub(super) stages: BTreeMap<NameHash, StageMark>,
+}
+
+impl Marks {
+    /// Adds the positions of another group.
+    pub(super) fn join(&mut self, other: &Self) {
+        for (partition, offset) in &other.offsets {
+            self.add(partition, *offset);
+        }
+        self.stages.extend(other.stages.iter().map(|(stage, mark)| (*stage, mark.clone())));
+    }
+
+    fn add(&mut self, partition: &TopicPartition, offset: Offset) {
+        let lowest = self.offsets.entry(partition.clone()).or_insert(offset);
+        *lowest = offset.min(*lowest);
+    }
+
+    /// Returns the metadata of a commit at these positions, except those of the tables.
+    pub(super) fn metadata(&self, version: CommitVersion, plan: u32) -> CommitMetadata {
+        let time = self.stages.values().filter_map(|stage| stage.time).max();
+        CommitMetadata { version, plan, time, stages: self.stages.clone(), tables: BTreeMap::new() }
+    }
 }
 
 impl Positions {
+    /// Returns the marks of these stages.
+    pub(super) fn marks(&self, stages: &[PlannedStage], inputs: &[Vec<GroupInput>]) -> Marks {
+        let mut marks = Marks::default();
+        for (((stage, inputs), at), time) in stages.iter().zip(inputs).zip(&self.stages).zip(&self.times) {
+            let mut offsets = BTreeMap::new();
+            for (input, at) in inputs.iter().zip(at) {
+                let partition = input.reader.partition();
+                offsets.insert(NameHash::of(&partition.topic), *at);
+                marks.add(partition, *at);
+            }
+            marks.stages.insert(NameHash::of(&stage.name), StageMark { time: *time, offsets });
+        }
+        marks
+    }
+
     /// Restores positions from the last commits of a task's topics. The latest commit that contains a stage counts for all
     /// topics, also where a topic's own commit is another one. A stage that no commit contains starts at the committed
     /// offset. A stream time beyond the horizon is discarded: it was committed by a worker whose clock was ahead, whose
@@ -55,34 +102,6 @@ impl Positions {
                 is_within
             })
         };
-        Self {
-            stages: stages.iter().map(starts).collect(),
-            times: stages.iter().map(time).collect(),
-            cut: commits.iter().map(|commit| commit.version.number).max().unwrap_or_default(),
-        }
-    }
-
-    pub(super) fn starts(&self) -> &[Vec<Offset>] {
-        &self.stages
-    }
-
-    pub(super) fn times(&self) -> &[Option<Timestamp>] {
-        &self.times
-    }
-
-    /// Returns the number of the cut.
-    pub(super) fn cut(&self) -> CommitNumber {
-        self.cut
-    }
-
-    /// Advances every stage that is behind `other` to its position there.
-    pub(super) fn raise_to(&mut self, other: &Self) {
-        for (mine, others) in self.stages.iter_mut().flatten().zip(other.stages.iter().flatten()) {
-            *mine = (*mine).max(*others);
-        }
-        for (mine, others) in self.times.iter_mut().zip(&other.times) {
-            *mine = (*mine).max(*others);
-        }
-        self.cut = self.cut.max(other.cut);
+        Self { stages: stages.iter().map(starts).collect(), times: stages.iter().map(time).collect() }
     }
 }

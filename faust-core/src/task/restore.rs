@@ -53,7 +53,7 @@ impl Task {
                     Some(Command::Cut(reply)) => drop(reply.send(None)),
                     Some(Command::Resolved(_)) => {}
                     Some(Command::Drain(_, reply)) => {
-                        drop(reply.send(Drained { cut: None, in_order: true }));
+                        drop(reply.send(Drained { cut: None, in_time: true }));
                         return false;
                     }
                 },
@@ -65,6 +65,7 @@ impl Task {
             Ok((OwnedTables { tables, version, changelog }, leases)) => {
                 (self.epoch, self.cuts) = (version.epoch, version.number);
                 self.leases = leases;
+                self.groups.iter_mut().for_each(|group| group.restored(&tables, version.number));
                 self.tables = tables;
                 self.changelog = Some(changelog);
                 true
@@ -72,7 +73,8 @@ impl Task {
             Err(error) => {
                 // An error means that the worker has ended already.
                 drop(self.cx.failed.send(error));
-                self.pause_until_drained(commands).await;
+                // No group runs. Ends with a drain, or with the worker.
+                self.drive(commands).await;
                 false
             }
         }

@@ -1,5 +1,6 @@
-//! A run of a task: its stages from one start to the next, started and dropped together.
+//! A run of a group: its stages from one start to the next, started and dropped together.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,29 +10,32 @@ use std::task::{Context, Poll};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
+use super::group::GroupInput;
+use super::positions::Positions;
 use super::tables::TaskTables;
 use crate::config::Settings;
 use crate::error::{BoxError, Error, panic_text};
-use crate::message::Offset;
+use crate::offsets::Position;
 use crate::plan::{PlannedStage, StageRun};
 use crate::stage::context::StageMode;
 use crate::stage::cursor::Cursor;
 use crate::stage::event_clock::EventClock;
-use crate::stage::gate::StageControl;
+use crate::stage::gate::{GroupControl, Hold};
 use crate::stage::input::Input;
 use crate::stage::outbox::Outbox;
-use crate::stage::reader::StageReader;
 use crate::stage::running::RunningStage;
 use crate::stage::tables::StageTables;
 use crate::stage::{AgentCx, window_close};
-use crate::time::{Clock, Horizon, Timestamp};
+use crate::time::{Clock, Horizon};
 
-/// The running stages of a task with their shared state.
-pub(crate) struct TaskRun {
+/// The running stages of a group with their shared state.
+pub(crate) struct GroupRun {
     running: FuturesUnordered<StageFuture>,
-    pub(crate) stages: Vec<Arc<RunningStage>>,
-    pub(crate) outbox: Arc<Outbox>,
-    control: Arc<StageControl>,
+    pub(super) stages: Vec<Arc<RunningStage>>,
+    pub(super) outbox: Arc<Outbox>,
+    control: Arc<GroupControl>,
+    /// A seal is due: the streams are held, and the end of the current event is reported.
+    is_seal_due: bool,
 }
 
 /// The future of a stage, which resolves to the stage's index and its result.
@@ -51,44 +55,52 @@ pub(crate) enum RunEvent {
     Returned(usize, Returned),
     /// An operator or decoding has failed in a stage.
     Faulted(usize, Error),
-    /// No stage is processing an event.
+    /// A seal is due, and no stage is processing an event.
     AtRest,
 }
 
 /// The parts that a run is started with.
 pub(crate) struct Start<'a> {
     pub(crate) stages: &'a [PlannedStage],
-    /// Inputs of each stage, as indexes into `readers`.
-    pub(crate) inputs: &'a [Vec<usize>],
-    /// Start offset of each stage in each of its inputs.
-    pub(crate) starts: &'a [Vec<Offset>],
-    pub(crate) readers: &'a [Arc<StageReader>],
+    /// Inputs of each stage.
+    pub(crate) inputs: &'a [Vec<GroupInput>],
+    /// Start of each stage in each of its inputs, with its stream time.
+    pub(crate) positions: &'a Positions,
+    /// Events that have failed since the last seal, with the index of their stage.
+    pub(crate) failed_events: &'a BTreeSet<(usize, Position)>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) settings: &'a Settings,
-    /// Stream time of each stage.
-    pub(crate) stream_times: &'a [Option<Timestamp>],
     pub(crate) tables: &'a Arc<TaskTables>,
     pub(crate) clock: &'a Clock,
 }
 
-impl TaskRun {
-    /// Seeks the readers to the stages' start offsets, and starts all stages.
+impl GroupRun {
+    /// Starts the readers' subscribers at the stages' start offsets, and starts all stages.
     pub(crate) fn start(start: Start<'_>) -> Result<Self, Error> {
-        let subscribers = subscribe_stages(&start)?;
-        let control = StageControl::new();
         start.tables.forget_clocks();
-        let mut run =
-            Self { running: FuturesUnordered::new(), stages: Vec::new(), outbox: Arc::clone(&start.outbox), control };
-        for (index, stage) in start.stages.iter().enumerate() {
-            let starts = start.starts.get(index).map(Vec::as_slice).unwrap_or_default();
-            let stream_time = start.stream_times.get(index).copied().flatten();
+        let mut run = Self {
+            running: FuturesUnordered::new(),
+            stages: Vec::new(),
+            outbox: Arc::clone(&start.outbox),
+            control: GroupControl::new(start.stages.len()),
+            is_seal_due: false,
+        };
+        for (index, (stage, inputs)) in start.stages.iter().zip(start.inputs).enumerate() {
+            let starts = start.positions.stages.get(index).map(Vec::as_slice).unwrap_or_default();
+            let stream_time = start.positions.times.get(index).copied().flatten();
             let horizon = Horizon::new(start.clock.clone(), start.settings.stream_time_max_ahead);
             let tables: Vec<_> = stage.tables.iter().filter_map(|name| start.tables.get(name)).cloned().collect();
+            let failed = start.failed_events.iter().filter(|(stage, _)| *stage == index).map(|(_, at)| *at).collect();
             let live = Arc::new(RunningStage {
                 agent: Arc::clone(&stage.agent),
                 depth: stage.depth,
-                inputs: subscribers.get(index).cloned().unwrap_or_default(),
-                cursor: Cursor::new(Arc::clone(&run.control), starts, EventClock::new(stream_time, horizon)),
+                inputs: inputs.iter().zip(starts).map(|(input, at)| input.start(*at)).collect(),
+                cursor: Cursor::new(
+                    (Arc::clone(&run.control), index),
+                    starts,
+                    EventClock::new(stream_time, horizon),
+                    failed,
+                ),
                 outbox: Arc::clone(&start.outbox),
                 on_decode_error: start.settings.on_decode_error,
                 buffer_maxsize: start.settings.stream_buffer_maxsize,
@@ -96,6 +108,8 @@ impl TaskRun {
                 clock: start.clock.clone(),
                 has_reported_ahead: AtomicBool::new(false),
             });
+            // From here on, the end of the run stops the subscribers.
+            run.stages.push(Arc::clone(&live));
             tables.iter().for_each(|table| table.add_clock(&live.cursor, &live.inputs));
             window_close::start_hooks(&live, &stage.hooks)?;
             let future = begin(stage, &live)?;
@@ -104,19 +118,15 @@ impl TaskRun {
                 Err(panic) => (index, Returned::Panic(panic_text(&*panic))),
             });
             run.running.push(Box::pin(guarded));
-            run.stages.push(live);
         }
         Ok(run)
     }
 
-    /// Polls the stages until the next event. With `holding`, this includes that all stages have come to rest.
-    pub(crate) async fn news(&mut self, holding: bool) -> RunEvent {
-        std::future::poll_fn(|cx| self.poll_news(holding, cx)).await
-    }
-
-    fn poll_news(&mut self, holding: bool, cx: &mut Context<'_>) -> Poll<RunEvent> {
+    /// Polls the stages for the next event.
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<RunEvent> {
         self.control.register_driver(cx.waker());
-        let polled = self.running.poll_next_unpin(cx);
+        let Self { control, running, .. } = self;
+        let polled = control.while_polled(|| running.poll_next_unpin(cx));
         // IMPORTANT: check for faults first. An agent whose table failed may return as if it had succeeded.
         for (index, stage) in self.stages.iter().enumerate() {
             if let Some(error) = stage.cursor.gate.take_failure() {
@@ -126,27 +136,40 @@ impl TaskRun {
         if let Poll::Ready(Some((index, returned))) = polled {
             return Poll::Ready(RunEvent::Returned(index, returned));
         }
-        if holding && self.is_at_rest() {
+        if self.control.wants_seal() {
+            self.demand_seal();
+        }
+        if self.is_seal_due && self.is_at_rest() {
             return Poll::Ready(RunEvent::AtRest);
         }
         Poll::Pending
     }
 
-    /// Holds the streams: they yield no events until [`release`](Self::release).
-    pub(crate) fn hold(&self) {
-        self.control.set_hold(true);
+    /// Holds the streams until a seal is taken, which [`RunEvent::AtRest`] asks for.
+    pub(crate) fn demand_seal(&mut self) {
+        self.is_seal_due = true;
+        self.control.set_hold(Hold::Seal, true);
     }
 
-    /// Releases the streams.
-    pub(crate) fn release(&self) {
-        self.control.set_hold(false);
-        self.wake();
+    /// Releases the streams after a seal.
+    pub(crate) fn sealed(&mut self) {
+        self.stages.iter().for_each(|stage| stage.cursor.gate.sealed());
+        if std::mem::take(&mut self.is_seal_due) {
+            self.hold(Hold::Seal, false);
+        }
+    }
+
+    /// Holds or releases the streams: while they are held, they yield no events.
+    pub(crate) fn hold(&self, hold: Hold, holds: bool) {
+        self.control.set_hold(hold, holds);
+        if !holds {
+            self.wake();
+        }
     }
 
     /// Ends the streams.
     pub(crate) fn drain(&self) {
         self.control.set_drain();
-        self.control.set_hold(false);
         self.wake();
     }
 
@@ -160,37 +183,24 @@ impl TaskRun {
         self.stages.iter().all(|stage| stage.cursor.gate.at_rest())
     }
 
+    /// Returns the next offsets and stream times of the stages.
+    pub(super) fn positions(&self) -> Positions {
+        let stages = self.stages.iter().map(|stage| stage.cursor.progress.next_offsets()).collect();
+        let times = self.stages.iter().map(|stage| stage.cursor.clock.stream_time()).collect();
+        Positions { stages, times }
+    }
+
     fn wake(&self) {
         self.stages.iter().for_each(|stage| stage.cursor.gate.wake());
     }
 }
 
-impl Drop for TaskRun {
-    /// Ends the streams: one that its agent has moved to another Tokio task must not read on after the run.
+impl Drop for GroupRun {
+    /// Ends the streams, and stops reading for them.
     fn drop(&mut self) {
         self.drain();
+        self.stages.iter().flat_map(|stage| &stage.inputs).for_each(Input::stop);
     }
-}
-
-/// Subscribes every stage to its readers, and restarts each reader at the lowest start offset of its stages.
-fn subscribe_stages(start: &Start<'_>) -> Result<Vec<Vec<Input>>, Error> {
-    let mut subscribers: Vec<Vec<Input>> = vec![Vec::new(); start.stages.len()];
-    let mut reader_starts: Vec<Vec<Offset>> = vec![Vec::new(); start.readers.len()];
-    for ((inputs, starts), subscribers) in start.inputs.iter().zip(start.starts).zip(&mut subscribers) {
-        for (&input, &at) in inputs.iter().zip(starts) {
-            let (Some(reader), Some(reader_starts)) = (start.readers.get(input), reader_starts.get_mut(input)) else {
-                continue;
-            };
-            subscribers.push(Input { reader: Arc::clone(reader), subscriber: reader_starts.len(), epoch: 0 });
-            reader_starts.push(at);
-        }
-    }
-    for (reader, starts) in start.readers.iter().zip(&reader_starts) {
-        let epoch = reader.restart(starts)?;
-        let inputs = subscribers.iter_mut().flatten().filter(|input| Arc::ptr_eq(&input.reader, reader));
-        inputs.for_each(|input| input.epoch = epoch);
-    }
-    Ok(subscribers)
 }
 
 fn begin(stage: &PlannedStage, live: &Arc<RunningStage>) -> Result<crate::stage::AgentFuture, Error> {

@@ -1,92 +1,94 @@
-//! Cuts of a task: sealing the tables and collecting the offsets to commit.
+//! A seal: what a group of stages has finished, taken between two events.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::cut::Cut;
-use super::partition_task::Task;
+use super::changelog::ChangelogWriter;
 use super::positions::Positions;
-use super::run::TaskRun;
-use crate::error::Error;
-use crate::message::Offset;
-use crate::offsets::{CommitMetadata, CommitVersion, NameHash, StageMark};
-use crate::transport::{Delivery, TopicPartition};
+use super::tables::SealedTable;
+use crate::offsets::{CommitNumber, CommitVersion};
+use crate::stage::tables::TaskTable;
+use crate::store::Sealed;
+use crate::transport::Delivery;
 
-impl Task {
-    /// Takes a cut of a run, which can continue immediately. Returns `None` if nothing has changed since the last
-    /// commit.
-    ///
-    /// # Errors
-    /// Fails if the codec of a table cannot encode a value.
-    pub(super) fn take_cut(&mut self, run: &TaskRun) -> Result<Option<Cut>, Error> {
-        let positions = self.positions(run);
-        self.cut_at(positions, run.outbox.cut())
+/// What a group has finished: its positions, the messages sent until then, and the changes of its tables.
+#[derive(Debug)]
+pub(super) struct Seal {
+    pub(super) positions: Positions,
+    /// Messages that must be acknowledged before the seal is committed.
+    deliveries: Vec<Arc<Delivery>>,
+    /// Tables with changes since the seal before.
+    changes: Vec<SealedChanges>,
+}
+
+/// The encoded changes of one table in a seal.
+#[derive(Clone)]
+pub(super) struct SealedChanges {
+    pub(super) table: Arc<TaskTable>,
+    pub(super) sealed: Arc<Sealed>,
+}
+
+impl std::fmt::Debug for SealedChanges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SealedChanges({}, {} keys)", self.table.state.info().name, self.sealed.len())
+    }
+}
+
+impl Seal {
+    pub(super) fn new(positions: Positions, deliveries: Vec<Arc<Delivery>>, changes: Vec<SealedChanges>) -> Self {
+        Self { positions, deliveries, changes }
     }
 
-    /// Takes the cut of a task whose run has ended. It covers the finished events that are not committed.
-    ///
-    /// # Errors
-    /// Fails in the same cases as [`take_cut`](Self::take_cut).
-    pub(super) fn standing_cut(&mut self) -> Result<Option<Cut>, Error> {
-        self.cut_at(self.start.clone(), Vec::new())
-    }
-
-    fn cut_at(&mut self, positions: Positions, sent: Vec<Arc<Delivery>>) -> Result<Option<Cut>, Error> {
-        if positions.stages == self.committed.stages && !self.tables.is_dirty() {
-            return Ok(None);
+    /// Returns the seal after a commit whose outcome is unknown.
+    pub(super) fn unconfirmed(mut self) -> Self {
+        for part in &mut self.changes {
+            part.sealed = Arc::new(part.sealed.of_unknown_outcome());
         }
-        // IMPORTANT: a number is never reused, even if its commit fails. A later commit must not make the changelog
-        // records of an abandoned cut valid.
-        self.cuts = self.cuts.next();
-        let version = CommitVersion { epoch: self.epoch, number: self.cuts };
-        self.parts.iter().for_each(|part| part.begin_commit(version));
-        let positions = Positions { cut: self.cuts, ..positions };
-        let sealed = match &self.changelog {
-            Some(changelog) => self.tables.seal(changelog, |_| self.cuts)?,
-            None => Vec::new(),
-        };
-        let (offsets, metadata) = (self.offsets(&positions), self.metadata(&positions));
-        self.pending = Some(positions);
-        let records = sealed.iter().map(|table| Arc::clone(&table.delivery));
-        let deliveries = self.carried.iter().cloned().chain(sent).chain(records).collect();
-        let (tables, changelog) = (Arc::clone(&self.tables), self.changelog.clone());
-        Ok(Some(Cut { offsets, metadata, deliveries, sealed, tables, _changelog: changelog }))
+        self
     }
 
-    pub(super) fn positions(&self, run: &TaskRun) -> Positions {
-        let stages = run.stages.iter().map(|stage| stage.cursor.progress.next_offsets()).collect();
-        let times = run.stages.iter().map(|stage| stage.cursor.clock.stream_time()).collect();
-        Positions { stages, times, cut: self.cuts }
-    }
-
-    /// Returns the offsets to commit, the lowest of each partition's stages.
-    pub(super) fn offsets(&self, positions: &Positions) -> BTreeMap<TopicPartition, Offset> {
-        let mut offsets = BTreeMap::new();
-        for (inputs, at) in self.inputs.iter().zip(&positions.stages) {
-            for (reader, offset) in inputs.iter().filter_map(|input| self.readers.get(*input)).zip(at) {
-                let lowest = offsets.entry(reader.partition().clone()).or_insert(*offset);
-                *lowest = (*offset).min(*lowest);
+    /// Joins this seal and the one that follows it: they are committed together.
+    pub(super) fn followed_by(self, next: Self) -> Self {
+        let Self { mut deliveries, mut changes, .. } = self;
+        deliveries.retain(|delivery| !delivery.is_fulfilled());
+        for delivery in next.deliveries {
+            if !deliveries.iter().any(|known| Arc::ptr_eq(known, &delivery)) {
+                deliveries.push(delivery);
             }
         }
-        offsets
+        for next in next.changes {
+            match changes.iter_mut().find(|changes| Arc::ptr_eq(&changes.table, &next.table)) {
+                Some(earlier) => {
+                    next.table.state.merge_last_seals();
+                    earlier.sealed = Arc::new(Sealed::merged(&earlier.sealed, &next.sealed));
+                }
+                None => changes.push(next),
+            }
+        }
+        Self { positions: next.positions, deliveries, changes }
     }
 
-    /// Returns the metadata of a commit at these positions, except those of the tables.
-    pub(super) fn metadata(&self, positions: &Positions) -> CommitMetadata {
-        let mut stages = BTreeMap::new();
-        for (((stage, inputs), at), time) in
-            self.stages.iter().zip(&self.inputs).zip(&positions.stages).zip(&positions.times)
-        {
-            let readers = inputs.iter().filter_map(|input| self.readers.get(*input));
-            let offsets = readers.zip(at).map(|(reader, at)| (NameHash::of(&reader.partition().topic), *at)).collect();
-            stages.insert(NameHash::of(&stage.name), StageMark { time: *time, offsets });
-        }
-        CommitMetadata {
-            version: CommitVersion { epoch: self.epoch, number: positions.cut },
-            plan: self.cx.plan_fingerprint,
-            time: positions.times.iter().copied().flatten().max(),
-            stages,
-            tables: BTreeMap::new(),
-        }
+    /// Starts sending the changes to the changelogs under this number. Returns them with all deliveries to wait for.
+    pub(super) fn send(
+        &self,
+        changelog: Option<&ChangelogWriter>,
+        number: CommitNumber,
+    ) -> (Vec<SealedTable>, Vec<Arc<Delivery>>) {
+        let tables: Vec<_> = changelog
+            .into_iter()
+            .flat_map(|changelog| self.changes.iter().map(|part| part.send(changelog, number)))
+            .collect();
+        let deliveries = self.deliveries.iter().chain(tables.iter().map(|table| &table.delivery)).cloned().collect();
+        (tables, deliveries)
+    }
+}
+
+impl SealedChanges {
+    /// Starts sending the changes to the table's changelog under this number.
+    pub(super) fn send(&self, changelog: &ChangelogWriter, number: CommitNumber) -> SealedTable {
+        let Self { table, sealed } = self.clone();
+        let version = CommitVersion { epoch: changelog.epoch(), number };
+        let topic = Arc::clone(&table.topic);
+        let delivery = changelog.begin(table.state.info(), topic, table.partition, number, Arc::clone(&sealed));
+        SealedTable { table, sealed, delivery, version }
     }
 }

@@ -1,9 +1,9 @@
-//! The tables of one task, which are sealed, committed and rolled back together.
+//! The tables of a task, and of each group of its stages, which seals and rolls back its tables together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::changelog::ChangelogWriter;
+use super::seal::SealedChanges;
 use crate::error::Error;
 use crate::offsets::{CommitNumber, CommitVersion, NameHash, TableMark};
 use crate::stage::tables::TaskTable;
@@ -11,7 +11,7 @@ use crate::store::Sealed;
 use crate::table_state::AnyTablePartition;
 use crate::transport::Delivery;
 
-/// All tables of a task.
+/// The tables of a task or of a group.
 #[derive(Default)]
 pub(crate) struct TaskTables {
     tables: BTreeMap<Arc<str>, Arc<TaskTable>>,
@@ -19,16 +19,22 @@ pub(crate) struct TaskTables {
 
 /// The sealed changes of a table, being sent to the changelog.
 pub(crate) struct SealedTable {
-    table: Arc<TaskTable>,
-    sealed: Arc<Sealed>,
-    pub(crate) delivery: Arc<Delivery>,
-    version: CommitVersion,
+    pub(super) table: Arc<TaskTable>,
+    pub(super) sealed: Arc<Sealed>,
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) version: CommitVersion,
 }
 
 impl TaskTables {
     pub(crate) fn new(tables: impl IntoIterator<Item = TaskTable>) -> Arc<Self> {
         let named = |table: TaskTable| (Arc::clone(&table.state.info().name), Arc::new(table));
         Arc::new(Self { tables: tables.into_iter().map(named).collect() })
+    }
+
+    /// Returns those of the tables that have one of these names.
+    pub(super) fn named<'a>(&self, names: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
+        let named = |name: &Arc<str>| Some((Arc::clone(name), Arc::clone(self.tables.get(name)?)));
+        Self { tables: names.into_iter().filter_map(named).collect() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -48,12 +54,12 @@ impl TaskTables {
         self.tables.values().for_each(|table| table.forget_clocks());
     }
 
-    /// Returns `true` if a table has changes for a cut to write.
+    /// Returns `true` if a table has changes since the last seal.
     pub(crate) fn is_dirty(&self) -> bool {
         self.states().any(|state| state.is_dirty())
     }
 
-    /// Returns the number of keys written since the last cut, for the table with the most.
+    /// Returns the number of keys written since the last seal, for the table with the most.
     pub(crate) fn dirty(&self) -> usize {
         self.states().map(|state| state.dirty()).max().unwrap_or(0)
     }
@@ -63,34 +69,23 @@ impl TaskTables {
         self.states().for_each(|state| state.trim());
     }
 
-    /// Seals every table with changes, and starts sending the changes to the changelogs, under a number for each table.
+    /// Seals every table with changes.
     ///
     /// # Errors
     /// Fails if a codec cannot encode a value; then nothing is sealed.
-    pub(crate) fn seal(
-        &self,
-        changelog: &ChangelogWriter,
-        number: impl Fn(&TaskTable) -> CommitNumber,
-    ) -> Result<Vec<SealedTable>, Error> {
-        let mut sealed = Vec::new();
+    pub(super) fn seal(&self) -> Result<Vec<SealedChanges>, Error> {
+        let mut changes: Vec<SealedChanges> = Vec::new();
         for table in self.tables.values() {
             match table.state.seal() {
-                Ok(Some(part)) => sealed.push((table, part)),
+                Ok(Some(sealed)) => changes.push(SealedChanges { table: Arc::clone(table), sealed }),
                 Ok(None) => {}
                 Err(error) => {
-                    sealed.iter().for_each(|(table, _)| table.state.unseal());
+                    changes.iter().for_each(|changes| changes.table.state.reopen());
                     return Err(error);
                 }
             }
         }
-        let begin = |(table, sealed): (&Arc<TaskTable>, Arc<Sealed>)| {
-            let number = number(table);
-            let version = CommitVersion { epoch: changelog.epoch(), number };
-            let topic = Arc::clone(&table.topic);
-            let delivery = changelog.begin(table.state.info(), topic, table.partition, number, Arc::clone(&sealed));
-            SealedTable { table: Arc::clone(table), sealed, delivery, version }
-        };
-        Ok(sealed.into_iter().map(begin).collect())
+        Ok(changes)
     }
 
     /// Returns the marks of the tables for the metadata of a commit, with a number for each table.
@@ -103,12 +98,12 @@ impl TaskTables {
         self.tables.iter().map(|(name, table)| (NameHash::of(name), mark(table))).collect()
     }
 
-    /// Makes the next cut cover the sealed changes again, because their commit is unconfirmed.
-    pub(crate) fn unseal(&self) {
-        self.states().for_each(|state| state.unseal());
+    /// Undoes a seal of these tables, before anything else is written to them.
+    pub(super) fn reopen(&self) {
+        self.states().for_each(|state| state.reopen());
     }
 
-    /// Rolls back the changes since the last cut.
+    /// Rolls back the changes since the last seal.
     pub(crate) fn roll_back_open(&self) {
         self.states().for_each(|state| state.roll_back_open());
     }

@@ -10,6 +10,7 @@ use super::changelog::ChangelogWriter;
 use super::context::TaskCx;
 use super::partition::TaskPartition;
 use super::partition_task::{Task, generation};
+use super::seal::SealedChanges;
 use super::tables::{SealedTable, TaskTables};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::Offset;
@@ -45,8 +46,8 @@ impl Takeover {
         Self {
             cx: Arc::clone(&task.cx),
             parts: task.parts.clone(),
-            offsets: task.offsets(&task.start),
-            metadata: task.metadata(&task.start),
+            offsets: task.marks().offsets,
+            metadata: task.metadata(),
             is_first: !task.parts.iter().all(|part| part.mark().is_some()),
             generation: generation(&task.parts),
         }
@@ -106,14 +107,16 @@ impl Takeover {
     async fn rewrite(&self, tables: &TaskTables, changelog: &ChangelogWriter) -> Result<Vec<SealedTable>, Error> {
         let mut retries = Retries::default().of(self.cx.transport.outage());
         loop {
-            let sealed = tables.seal(changelog, |table| table.restored.number)?;
+            let changes = tables.seal()?;
+            let send = |changes: &SealedChanges| changes.send(changelog, changes.table.restored.number);
+            let sealed: Vec<_> = changes.iter().map(send).collect();
             let arrived = join_all(sealed.iter().map(|table| table.delivery.all())).await;
             let Some(error) = arrived.into_iter().find_map(Result::err) else {
                 sealed.iter().try_for_each(SealedTable::arrived)?;
                 return Ok(sealed);
             };
             // Also after a permanent error, such as a missing right: it may be granted, and nothing else helps.
-            tables.unseal();
+            tables.reopen();
             retries.pause(&format!("waiting to write committed values to a changelog again: {error}")).await;
         }
     }

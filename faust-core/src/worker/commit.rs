@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::error::TransportErrorKind;
 use crate::task::{Command, Cut, Resolution, TaskCx};
@@ -14,12 +16,17 @@ use crate::transport::{Committed, PROGRESS_INTERVAL, TopicPartition, with_progre
 /// The outcome of a commit: the offsets that the broker has accepted.
 pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Committed>;
 
+/// Maximum time that a commit waits for the cut of a task. A task answers at once, unless an agent blocks its thread: then
+/// the other tasks are committed without it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
 /// Takes a cut of every task, commits the cuts together, and sends each task its resolution.
 pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<TaskCx>) -> CommittedOffsets {
+    let within = cx.settings.broker_commit_interval.min(ANSWER_WITHIN);
     let cuts = join_all(tasks.into_iter().map(|commands| async move {
         let (reply, cut) = oneshot::channel();
         commands.send(Command::Cut(reply)).ok()?;
-        Some((commands, cut.await.ok()??))
+        Some((commands, timeout(within, cut).await.ok()?.ok()??))
     }));
     let cuts: Vec<_> = cuts.await.into_iter().flatten().collect();
     let (tasks, cuts): (Vec<_>, Vec<_>) = cuts.into_iter().unzip();
@@ -31,53 +38,51 @@ pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<T
     outcome
 }
 
-/// Waits until the messages of the cuts are acknowledged, then commits the cuts whose messages all were. Returns one
-/// resolution per cut.
-pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Vec<Resolution>) {
-    let failed = &cx.failed;
+/// Waits until the messages of the cuts are acknowledged, then commits them without the groups of which one was not
+/// delivered. Returns one resolution per cut.
+pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Vec<Resolution>) {
     // Waits for the others even if one has failed: before a revocation ends, no message may be left that could arrive
     // after those of the next owner.
-    let arrived = join_all(cuts.iter().map(async |cut| {
-        let arrived = join_all(cut.deliveries.iter().map(|delivery| delivery.all())).await;
-        arrived.into_iter().collect::<Result<(), _>>()
-    }));
-    let arrived: Vec<Result<(), _>> = with_progress(arrived, PROGRESS_INTERVAL, || {
-        let left: u64 = cuts.iter().flat_map(|cut| &cut.deliveries).map(|delivery| delivery.pending()).sum();
+    let arrived = join_all(cuts.iter().map(Cut::arrived));
+    let arrived: Vec<_> = with_progress(arrived, PROGRESS_INTERVAL, || {
+        let left: u64 = cuts.iter().map(Cut::pending).sum();
         tracing::warn!("the commit is waiting for {left} messages that the brokers have not acknowledged");
     })
     .await;
-    let good: Vec<Cut> = cuts.into_iter().zip(&arrived).filter(|(_, a)| a.is_ok()).map(|(cut, _)| cut).collect();
+    for (cut, errors) in cuts.iter_mut().zip(arrived) {
+        cut.leave_out(errors);
+    }
     let mut offsets = CommittedOffsets::new();
-    for cut in &good {
+    for cut in &cuts {
         match cut.to_commit() {
             Ok(of_cut) => offsets.extend(of_cut),
             Err(error) => {
                 // An error means that the worker has ended already.
-                drop(failed.send(error));
-                return (CommittedOffsets::new(), arrived.iter().map(|_| Resolution::Unconfirmed).collect());
+                drop(cx.failed.send(error));
+                return (CommittedOffsets::new(), cuts.into_iter().map(|cut| cut.resolve(false)).collect());
             }
         }
     }
     let committed = request(offsets, cx).await;
     // A cut is confirmed if one of its topics has accepted it: a restore takes the positions in all topics from it.
-    let mut confirmed = good.into_iter().map(|cut| {
+    let resolve = |cut: Cut| {
         let is_confirmed = cut.is_confirmed_by(&committed);
-        if is_confirmed {
-            cut.committed();
-        }
-        is_confirmed
-    });
-    let resolutions = arrived.into_iter().map(|arrived| match arrived {
-        Err(error) => Resolution::Undelivered(error),
-        Ok(()) if confirmed.next() == Some(true) => Resolution::Committed,
-        Ok(()) => Resolution::Unconfirmed,
-    });
-    let resolutions = resolutions.collect();
+        cut.resolve(is_confirmed)
+    };
+    let resolutions = cuts.into_iter().map(resolve).collect();
     (committed, resolutions)
 }
 
 /// Commits all offsets in one request. Returns those that the broker has accepted.
 async fn request(mut offsets: CommittedOffsets, cx: &TaskCx) -> CommittedOffsets {
+    let owned = offsets.len();
+    offsets.retain(|partition, _| cx.ownership.owns(partition));
+    if offsets.len() < owned {
+        tracing::warn!(
+            "{} partitions were given away before they could be committed: their next owner reads the events again",
+            owned - offsets.len()
+        );
+    }
     if offsets.is_empty() {
         return offsets;
     }

@@ -324,7 +324,7 @@ impl Control {
         let drained = join_all(drains.into_iter().map(async |(key, drain)| (key, drained(drain, answers).await)));
         let (keys, drained): (Vec<_>, Vec<_>) = drained.await.into_iter().unzip();
         let tasks: Vec<_> = keys.into_iter().filter_map(|key| Some((key, self.tasks.remove(&key)?))).collect();
-        let in_order = drained.iter().all(|drained| drained.in_order);
+        let in_time = drained.iter().all(|drained| drained.in_time);
         let cuts = drained.into_iter().filter_map(|drained| drained.cut).collect();
         let finish = commit::finish(cuts, &self.cx);
         let committed = match timeout_at(deadline, finish).await {
@@ -342,7 +342,7 @@ impl Control {
             task.end().await;
             (key, parts)
         };
-        (join_all(tasks.into_iter().map(end)).await, in_order)
+        (join_all(tasks.into_iter().map(end)).await, in_time)
     }
 
     /// Waits for the commit in progress, and abandons it at a fraction of the deadline. The sealed changes of an
@@ -362,7 +362,7 @@ impl Control {
     fn give_up_commit(&mut self) {
         if self.commit.take().is_some() {
             // A task that has ended needs no resolution.
-            let unconfirmed = |task: &TaskHandle| drop(task.commands.send(Command::Resolved(Resolution::Unconfirmed)));
+            let unconfirmed = |task: &TaskHandle| drop(task.commands.send(Command::Resolved(Resolution::abandoned())));
             self.tasks.values().for_each(unconfirmed);
         }
     }
@@ -475,8 +475,8 @@ fn begin_drain(task: &TaskHandle, agents: Instant) -> oneshot::Receiver<Drained>
 async fn drained(drain: oneshot::Receiver<Drained>, deadline: Instant) -> Drained {
     match timeout_at(deadline, drain).await {
         // A task that has ended has nothing to commit.
-        Ok(drained) => drained.unwrap_or(Drained { cut: None, in_order: true }),
-        Err(_) => Drained { cut: None, in_order: false },
+        Ok(drained) => drained.unwrap_or(Drained { cut: None, in_time: true }),
+        Err(_) => Drained { cut: None, in_time: false },
     }
 }
 

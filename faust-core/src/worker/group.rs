@@ -1,10 +1,13 @@
 //! Events of the consumer group, sent to the control loop.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::TransportError;
+use crate::task::Ownership;
 use crate::transport::{Assigned, GroupListener, TopicPartition};
 
 /// An event of the worker's group membership or connection.
@@ -19,11 +22,12 @@ pub(super) enum GroupEvent {
 /// A group listener that sends every event to the control loop.
 pub(super) struct Listener {
     events: mpsc::UnboundedSender<GroupEvent>,
+    ownership: Arc<Ownership>,
 }
 
 impl Listener {
-    pub(super) fn new(events: mpsc::UnboundedSender<GroupEvent>) -> Self {
-        Self { events }
+    pub(super) fn new(events: mpsc::UnboundedSender<GroupEvent>, ownership: Arc<Ownership>) -> Self {
+        Self { events, ownership }
     }
 
     fn tell(&self, event: GroupEvent) {
@@ -36,14 +40,24 @@ impl crate::transport::port::Sealed for Listener {}
 
 impl GroupListener for Listener {
     fn assigned(&self, partitions: Vec<Assigned>) {
+        self.ownership.assigned(partitions.iter().map(|assigned| &assigned.partition));
         self.tell(GroupEvent::Assigned(partitions));
     }
 
     fn revoked(&self, partitions: Vec<TopicPartition>, lost: bool) -> BoxFuture<'static, ()> {
+        let mut revocation = Some(self.ownership.revoke(partitions.clone()));
+        if lost {
+            drop(revocation.take());
+        }
         let (done, finished) = oneshot::channel();
         self.tell(GroupEvent::Revoked(partitions, lost, done));
-        // An error means that the control loop has ended, so there is nothing left to finish.
-        finished.map(drop).boxed()
+        let released = async move {
+            // An error means that the control loop has ended, so there is nothing left to finish.
+            drop(finished.await);
+            drop(revocation);
+        };
+        // If the transport gives up waiting, it drops the future: the partitions are lost then, too.
+        released.boxed()
     }
 
     fn failed(&self, error: TransportError) {

@@ -21,7 +21,7 @@ use crate::stage::outbox::Outbox;
 use crate::stage::timestamps::{TimestampLimits, TimestampRules};
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
-use crate::task::{Recovery, RecoverySetup, TaskCx, log_listener};
+use crate::task::{Ownership, Recovery, RecoverySetup, TaskCx, log_listener};
 use crate::transport::{Group, Subscription, Transport};
 
 /// A running worker. Dropping it begins a shutdown without waiting for it; [`stop`](Self::stop) waits.
@@ -86,7 +86,9 @@ impl Worker {
         let recovery = Recovery::new(needs, &settings)?;
         let recovery = Arc::new(recovery);
         let (events, receiver) = mpsc::unbounded_channel();
-        let group = transport.join(subscription(&plan, &settings), Arc::new(Listener::new(events)))?;
+        let ownership = Arc::<Ownership>::default();
+        let listener = Listener::new(events, Arc::clone(&ownership));
+        let group = transport.join(subscription(&plan, &settings), Arc::new(listener))?;
         let cx = TaskCx {
             settings,
             transport: Arc::clone(&transport),
@@ -98,6 +100,7 @@ impl Worker {
             timestamps,
             recovery: Arc::clone(&recovery),
             group: Arc::clone(&group),
+            ownership,
             plan_fingerprint: plan.fingerprint(),
             refusals: Mutex::default(),
         };

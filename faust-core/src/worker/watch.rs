@@ -12,7 +12,8 @@ use crate::transport::PROGRESS_INTERVAL;
 
 /// Returns the running stages of all tasks.
 fn live(tasks: &BTreeMap<(usize, i32), TaskHandle>) -> Vec<Arc<RunningStage>> {
-    tasks.values().flat_map(|task| task.live.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+    let live = |task: &TaskHandle| task.live.lock().unwrap_or_else(PoisonError::into_inner).stages.clone();
+    tasks.values().flat_map(live).collect()
 }
 
 /// Tracks since when the worker has been idle.
@@ -31,7 +32,7 @@ impl IdleWatch {
     pub(super) fn look(&mut self, tasks: &BTreeMap<(usize, i32), TaskHandle>, events: u64, quiet: Duration) -> bool {
         let stages = live(tasks);
         // A task without running stages is restoring or waiting to retry, so it is not idle.
-        let running = tasks.values().all(|task| !task.live.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
+        let running = tasks.values().all(|task| task.live.lock().unwrap_or_else(PoisonError::into_inner).is_complete);
         if !running || !stages.iter().all(|stage| is_idle(stage)) {
             self.since = None;
             return false;

@@ -18,7 +18,8 @@ enum Step {
     Write(u8, Option<u16>),
     Seal,
     Committed,
-    Unseal,
+    Unconfirmed,
+    Reopen,
     RollBackOpen,
     RollBackSealed,
     Stored,
@@ -33,7 +34,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (key(), prop::option::weighted(0.7, any::<u16>())).prop_map(|(key, value)| Step::Write(key, value)),
         4 => Just(Step::Seal),
         2 => Just(Step::Committed),
-        1 => Just(Step::Unseal),
+        1 => Just(Step::Unconfirmed),
+        1 => Just(Step::Reopen),
         1 => Just(Step::RollBackOpen),
         1 => Just(Step::RollBackSealed),
         2 => Just(Step::Stored),
@@ -53,18 +55,21 @@ fn restore() -> impl Strategy<Value = Restore> {
 
 type Values = BTreeMap<u8, u16>;
 type Changes = Vec<(u8, Option<u16>)>;
+/// The changed keys, each with its value and whether it is new.
+type SealedChanges = BTreeMap<u8, (Option<u16>, bool)>;
 
 /// An overlay, used as a partition uses it, and what it should be.
 struct World {
     overlay: Overlay<u16>,
     budget: Arc<CacheBudget>,
     open: Values,
-    sealed: Option<Values>,
+    /// The values at each seal that is not committed, and its changes.
+    sealed: VecDeque<(Values, SealedChanges)>,
     committed: Values,
+    /// The values that may be committed instead: those of commits whose outcome is unknown.
+    maybe: Vec<Values>,
     /// Changes submitted to the store and not written yet.
     jobs: VecDeque<(u64, Changes)>,
-    /// Changes of the sealed epoch, for the store.
-    sealed_entries: Changes,
     store: Values,
     /// The last record of each key, whether its seal was committed or not.
     changelog: BTreeMap<u8, Option<u16>>,
@@ -119,10 +124,10 @@ impl World {
             overlay: Overlay::new(Arc::clone(&budget)),
             budget,
             open: Values::new(),
-            sealed: None,
+            sealed: VecDeque::new(),
             committed: Values::new(),
+            maybe: Vec::new(),
             jobs: VecDeque::new(),
-            sealed_entries: Vec::new(),
             store: Values::new(),
             changelog: BTreeMap::new(),
             paging: None,
@@ -176,22 +181,24 @@ impl World {
                 assert_eq!(value(&before), self.open.get(key).copied());
                 put(&mut self.open, *key, *new);
             }
-            // A task has at most one pending commit.
-            Step::Seal if self.sealed.is_none() => self.seal(),
+            // A group has at most one seal in a commit, and one that waits for the next commit.
+            Step::Seal if self.sealed.len() < 2 => self.seal(),
             Step::Committed => self.commit(),
-            Step::Unseal => {
-                self.overlay.unseal();
-                self.sealed = None;
+            Step::Unconfirmed => self.unconfirmed(),
+            Step::Reopen if self.sealed.len() < 2 => {
+                self.seal();
+                self.overlay.reopen();
+                self.sealed.pop_back();
             }
             Step::RollBackOpen => {
                 self.paging = None;
                 self.overlay.roll_back_open();
-                self.open = self.sealed.clone().unwrap_or_else(|| self.committed.clone());
+                self.open = self.sealed.back().map_or(&self.committed, |(values, _)| values).clone();
             }
             Step::RollBackSealed => {
                 self.paging = None;
                 self.overlay.roll_back_sealed();
-                self.sealed = None;
+                self.sealed.clear();
                 self.open = self.committed.clone();
             }
             Step::Stored => {
@@ -204,7 +211,7 @@ impl World {
                 self.overlay.evict(usize::from(*looks));
             }
             Step::Page(most) => self.page(*most),
-            Step::Seal => {}
+            Step::Seal | Step::Reopen => {}
         }
     }
 
@@ -224,23 +231,53 @@ impl World {
 
     fn seal(&mut self) {
         let mut entries = BTreeMap::new();
-        let committed = &self.committed;
+        let before = self.sealed.back().map_or(&self.committed, |(values, _)| values);
         let sealed = self.overlay.seal(|DirtyKey { key, held, is_new }| {
-            assert!(is_new || committed.contains_key(&key[0]), "key {} had a value", key[0]);
-            assert_eq!(entries.insert(key[0], value(held)), None, "key {} is sealed twice", key[0]);
+            assert!(is_new || before.contains_key(&key[0]), "key {} had a value", key[0]);
+            assert_eq!(entries.insert(key[0], (value(held), is_new)), None, "key {} is sealed twice", key[0]);
             Ok::<_, std::convert::Infallible>(4)
         });
         sealed.unwrap();
-        self.changelog.extend(&entries);
-        self.sealed_entries = entries.into_iter().collect();
-        self.sealed = Some(self.open.clone());
+        self.sealed.push_back((self.open.clone(), entries));
+    }
+
+    /// Sends the oldest seal to the changelog.
+    fn send(&mut self) {
+        let Some((_, entries)) = self.sealed.front() else { return };
+        for (key, (value, is_new)) in entries {
+            let is_certain = self.maybe.iter().chain([&self.committed]).all(|values| values.contains_key(key));
+            assert!(*is_new || is_certain, "key {key} had a value at the last commit");
+            self.changelog.insert(*key, *value);
+        }
+    }
+
+    /// Sends the oldest seal, without a commit: the next one covers all seals.
+    fn unconfirmed(&mut self) {
+        self.send();
+        if let Some((values, entries)) = self.sealed.front_mut() {
+            self.maybe.push(values.clone());
+            entries.values_mut().for_each(|(_, is_new)| *is_new = true);
+        }
+        if self.sealed.len() == 2 {
+            self.overlay.merge_last_seals();
+        }
+        let merged = std::mem::take(&mut self.sealed).into_iter().reduce(|(_, mut merged), (values, later)| {
+            for (key, (value, is_new)) in later {
+                let is_new = merged.get(&key).map_or(is_new, |(_, is_new)| *is_new);
+                merged.insert(key, (value, is_new));
+            }
+            (values, merged)
+        });
+        self.sealed.extend(merged);
     }
 
     fn commit(&mut self) {
-        let Some(sealed) = self.sealed.take() else { return };
-        self.committed = sealed;
+        self.send();
+        let Some((values, entries)) = self.sealed.pop_front() else { return };
+        self.committed = values;
+        self.maybe.clear();
         let number = self.overlay.committed();
-        self.jobs.push_back((number, std::mem::take(&mut self.sealed_entries)));
+        self.jobs.push_back((number, entries.into_iter().map(|(key, (value, _))| (key, value)).collect()));
         // A restore relies on every record up to the last committed seal, so all of them must match the table.
         for (key, logged) in &self.changelog {
             assert_eq!(*logged, self.committed.get(key).copied(), "the changelog's record of key {key}");
@@ -292,7 +329,8 @@ proptest! {
             world.check();
         }
         // In the end everything is committed and stored, and clean entries are evicted if there is no room.
-        world.apply(&Step::Committed);
+        world.commit();
+        world.commit();
         world.seal();
         world.commit();
         while !world.jobs.is_empty() {

@@ -64,9 +64,14 @@ impl Membership {
                 let mut state = late.cluster.state();
                 late.generation(&state) != sent_in && !state.faults.occurs(ClusterFault::CommitByFormerOwner)
             };
-            if is_outdated { Err(late.refused("it was sent in an earlier generation")) } else { late.commit_now(offsets) }
+            if is_outdated {
+                Err(late.refused("it was sent in an earlier generation"))
+            } else {
+                late.commit_now(offsets)
+            }
         });
-        async { committed.await.unwrap_or_else(|why| Err(TransportError::retriable("commit", why.to_string()))) }.boxed()
+        async { committed.await.unwrap_or_else(|why| Err(TransportError::retriable("commit", why.to_string()))) }
+            .boxed()
     }
 
     fn refused(&self, why: &str) -> TransportError {

@@ -1,0 +1,62 @@
+//! The groups of stages: those that use a table in common, directly or through others, take turns and are sealed together.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::model::PlannedStage;
+
+/// Divides stages into groups. A stage without tables is a group of its own.
+pub(crate) fn stage_groups(stages: Vec<PlannedStage>) -> Vec<Vec<PlannedStage>> {
+    let mut groups: Vec<(BTreeSet<Arc<str>>, Vec<PlannedStage>)> = Vec::new();
+    for stage in stages {
+        let mut tables: BTreeSet<_> = stage.tables.iter().cloned().collect();
+        let (joined, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(used, _)| !used.is_disjoint(&tables));
+        let mut members = Vec::new();
+        for (used, stages) in joined {
+            tables.extend(used);
+            members.extend(stages);
+        }
+        members.push(stage);
+        groups = apart;
+        groups.push((tables, members));
+    }
+    groups.into_iter().map(|(_, stages)| stages).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{AgentDef, AgentEntry};
+    use crate::plan::model::StageRun;
+
+    fn stage(name: &'static str, tables: &[&str]) -> PlannedStage {
+        let start: fn(&mut crate::stage::AgentCx<'_>) -> _ = |_| Ok(Box::pin(async { Ok(()) }) as _);
+        let def = AgentDef { name, topics: &["t"], sinks: &[], help: "", module: "m", file: "f.rs", line: 1, start };
+        PlannedStage {
+            name: name.into(),
+            agent: name.into(),
+            depth: 0,
+            reads: vec!["t".into()],
+            writes: Vec::new(),
+            tables: tables.iter().map(|table| Arc::from(*table)).collect(),
+            hooks: Vec::new(),
+            run: StageRun::Agent(AgentEntry::new(def)),
+        }
+    }
+
+    #[test]
+    fn stages_are_grouped_by_their_tables() {
+        let stages = vec![
+            stage("a", &["x"]),
+            stage("b", &[]),
+            stage("c", &["y"]),
+            stage("d", &["z"]),
+            stage("e", &["x", "y"]),
+            stage("f", &[]),
+        ];
+        let names =
+            |group: Vec<PlannedStage>| group.iter().map(|stage| stage.name.to_string()).collect::<Vec<_>>().concat();
+        let groups: Vec<_> = stage_groups(stages).into_iter().map(names).collect();
+        assert_eq!(groups, ["b", "d", "ace", "f"]);
+    }
+}

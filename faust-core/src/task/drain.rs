@@ -1,0 +1,99 @@
+//! The end of a task: its streams end, its agents return, and the last cut is taken.
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::command::Drained;
+use super::failure::Failure;
+use super::group::{Activity, StageGroup};
+use super::partition_task::Task;
+use super::run::{GroupRun, Returned, RunEvent};
+
+/// A drain in progress.
+pub(super) struct Drain {
+    /// Time at which agents that have not returned are dropped.
+    pub(super) deadline: Instant,
+    /// Receives the last cut; taken once it is sent.
+    reply: Option<oneshot::Sender<Drained>>,
+}
+
+impl Task {
+    /// Ends the streams. The task ends once all agents have returned and the commit in progress has ended.
+    pub(super) fn begin_drain(&mut self, deadline: Instant, reply: oneshot::Sender<Drained>) {
+        self.drain = Some(Drain { deadline, reply: Some(reply) });
+        self.groups.iter().filter_map(StageGroup::run).for_each(GroupRun::drain);
+        for group in &mut self.groups {
+            if let Activity::Pausing(_) = group.activity {
+                group.activity = Activity::Ended { in_time: true };
+            }
+        }
+    }
+
+    /// Returns whether the task has been drained. Sends the last cut then.
+    pub(super) fn is_drained(&mut self) -> bool {
+        if self.is_running() || self.is_committing() {
+            return false;
+        }
+        // A seal that is unconfirmed by now is part of the last cut.
+        let Some(reply) = self.drain.as_mut().and_then(|drain| drain.reply.take()) else { return false };
+        let in_time = self.groups.iter().all(|group| matches!(group.activity, Activity::Ended { in_time: true }));
+        // The worker may have given up waiting for the answer.
+        drop(reply.send(Drained { cut: self.cut(), in_time }));
+        true
+    }
+
+    /// Handles an event of a group that is being drained.
+    pub(super) fn drain_event(&mut self, index: usize, event: RunEvent) {
+        let Some(group) = self.groups.get_mut(index) else { return };
+        let Some(run) = group.run() else { return };
+        let finished = match event {
+            // The group is sealed when it has ended.
+            RunEvent::AtRest => {
+                group.run_mut().into_iter().for_each(GroupRun::sealed);
+                return;
+            }
+            RunEvent::Faulted(_, error) => {
+                tracing::error!("{error}");
+                false
+            }
+            RunEvent::Returned(index, Returned::Result(Ok(()))) => {
+                let stage = run.stages.get(index);
+                // The event has begun to close windows, and is not finished.
+                let is_closing = stage.is_some_and(|stage| stage.is_closing());
+                if let Some(stage) = stage.filter(|_| !is_closing) {
+                    stage.cursor.returned(stage.cursor.gate.has_ended());
+                    stage.cursor.gate.end_turn();
+                    if run.running() > 0 {
+                        return;
+                    }
+                }
+                !is_closing
+            }
+            RunEvent::Returned(index, returned) => {
+                if let Some(stage) = run.stages.get(index) {
+                    let failure = Failure::returned((index, stage), returned);
+                    tracing::error!(agent = %failure.agent, place = %failure.place, "{} while it was drained; the event will be read again", failure.what());
+                }
+                false
+            }
+        };
+        self.end_group(index, finished, true);
+    }
+
+    /// Ends the groups whose agents have not returned by the deadline.
+    pub(super) fn end_drain(&mut self) {
+        for index in 0..self.groups.len() {
+            if self.groups.get(index).is_some_and(|group| group.run().is_some()) {
+                self.end_group(index, false, false);
+            }
+        }
+    }
+
+    fn end_group(&mut self, index: usize, finished: bool, in_time: bool) {
+        let Some(group) = self.groups.get_mut(index) else { return };
+        if let Err(error) = group.end_drained(finished, in_time) {
+            tracing::error!("{error}; the events since the last commit will be processed again");
+        }
+        self.publish_live();
+    }
+}

@@ -1,0 +1,234 @@
+//! A group of a task: stages that use a table in common. They take turns, and are sealed, restarted and rolled back
+//! together, without regard to other groups.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::changelog::ChangelogWriter;
+use super::cut::{GroupCut, SealCut};
+use super::failure::{Attempts, Failure};
+use super::positions::{Marks, Positions};
+use super::run::GroupRun;
+use super::seal::Seal;
+use super::tables::TaskTables;
+use crate::error::Error;
+use crate::message::Offset;
+use crate::offsets::{CommitNumber, Position};
+use crate::plan::PlannedStage;
+use crate::stage::gate::Hold;
+use crate::stage::input::Input;
+use crate::stage::reader::StageReader;
+use crate::transport::Delivery;
+
+/// A group of a task.
+pub(super) struct StageGroup {
+    pub(super) stages: Vec<PlannedStage>,
+    /// Inputs of each stage.
+    pub(super) inputs: Vec<Vec<GroupInput>>,
+    pub(super) tables: Arc<TaskTables>,
+    /// Positions of the last commit.
+    confirmed: Positions,
+    /// Number of the last commit that contains changes of the group; before the first, that of the restore.
+    number: CommitNumber,
+    /// The seal in the commit in progress, with the number of the commit.
+    pending: Option<(Seal, CommitNumber)>,
+    /// The newest seal, if no commit contains it.
+    ready: Option<Seal>,
+    /// Events that have failed and that no seal covers, with the index of their stage. A seal comes before each retry, so
+    /// that the outputs of the events before them do not repeat again.
+    failed_events: BTreeSet<(usize, Position)>,
+    pub(super) attempts: Attempts,
+    pub(super) activity: Activity,
+}
+
+/// What a group does.
+pub(super) enum Activity {
+    Running(GroupRun),
+    /// It waits for the next attempt.
+    Pausing(Instant),
+    /// Its last run has ended.
+    Ended {
+        /// No agent was dropped inside an event because it did not return by the deadline of a drain.
+        in_time: bool,
+    },
+}
+
+/// One partition that a stage reads.
+#[derive(Clone)]
+pub(super) struct GroupInput {
+    pub(super) reader: Arc<StageReader>,
+    pub(super) subscriber: usize,
+}
+
+impl GroupInput {
+    /// Starts the subscriber at an offset.
+    pub(super) fn start(&self, at: Offset) -> Input {
+        let epoch = self.reader.start(self.subscriber, at);
+        Input { reader: Arc::clone(&self.reader), subscriber: self.subscriber, epoch }
+    }
+}
+
+impl StageGroup {
+    /// Creates a group whose first run starts at these positions.
+    pub(super) fn new(stages: Vec<PlannedStage>, inputs: Vec<Vec<GroupInput>>, confirmed: Positions) -> Self {
+        Self {
+            stages,
+            inputs,
+            tables: Arc::default(),
+            confirmed,
+            number: CommitNumber::default(),
+            pending: None,
+            ready: None,
+            failed_events: BTreeSet::new(),
+            attempts: Attempts::default(),
+            activity: Activity::Ended { in_time: true },
+        }
+    }
+
+    /// Sets the restored tables, and the highest number in use.
+    pub(super) fn restored(&mut self, tables: &TaskTables, number: CommitNumber) {
+        let names: BTreeSet<_> = self.stages.iter().flat_map(|stage| &stage.tables).collect();
+        self.tables = Arc::new(tables.named(names));
+        self.number = number;
+    }
+
+    pub(super) fn run(&self) -> Option<&GroupRun> {
+        if let Activity::Running(run) = &self.activity { Some(run) } else { None }
+    }
+
+    pub(super) fn run_mut(&mut self) -> Option<&mut GroupRun> {
+        if let Activity::Running(run) = &mut self.activity { Some(run) } else { None }
+    }
+
+    /// Returns the positions of the newest seal, at which the next run starts.
+    pub(super) fn sealed_positions(&self) -> &Positions {
+        let pending = self.pending.as_ref().map(|(seal, _)| seal);
+        self.ready.as_ref().or(pending).map_or(&self.confirmed, |seal| &seal.positions)
+    }
+
+    pub(super) fn failed_events(&self) -> &BTreeSet<(usize, Position)> {
+        &self.failed_events
+    }
+
+    /// Returns whether a commit in progress contains a seal of the group.
+    pub(super) fn is_committing(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Holds or releases the streams of a group with tables.
+    pub(super) fn hold(&self, hold: Hold, holds: bool) {
+        if let Some(run) = self.run().filter(|_| !self.tables.is_empty()) {
+            run.hold(hold, holds);
+        }
+    }
+
+    /// Seals what the group has finished, unless a stage is inside an event. Returns whether that is so.
+    ///
+    /// # Errors
+    /// Fails if the codec of a table cannot encode a value.
+    pub(super) fn seal(&mut self) -> Result<bool, Error> {
+        let Some(run) = self.run() else { return Ok(true) };
+        if !run.is_at_rest() {
+            return Ok(false);
+        }
+        let (positions, sent) = (run.positions(), run.outbox.cut());
+        self.seal_at(positions, sent)?;
+        if let Some(run) = self.run_mut() {
+            run.sealed();
+        }
+        Ok(true)
+    }
+
+    /// Seals the finished events of a stage that has ended in the middle of an event, if it has no tables.
+    fn seal_finished(&mut self) -> Result<(), Error> {
+        let Some(run) = self.run().filter(|_| self.tables.is_empty()) else { return Ok(()) };
+        let (positions, sent) = (run.positions(), run.outbox.cut());
+        self.seal_at(positions, sent)
+    }
+
+    fn seal_at(&mut self, positions: Positions, sent: Vec<Arc<Delivery>>) -> Result<(), Error> {
+        if positions.stages == self.sealed_positions().stages && !self.tables.is_dirty() {
+            return Ok(());
+        }
+        let changes = self.tables.seal()?;
+        self.failed_events.retain(|(stage, at)| {
+            let next = positions.stages.get(*stage).and_then(|inputs| inputs.get(at.input as usize));
+            next.is_none_or(|next| at.offset >= *next)
+        });
+        let seal = Seal::new(positions, sent, changes);
+        self.ready = Some(match self.ready.take() {
+            Some(earlier) => earlier.followed_by(seal),
+            None => seal,
+        });
+        Ok(())
+    }
+
+    /// Ends the run, and goes back to the newest seal.
+    pub(super) fn fall_back(&mut self, failure: &Failure) {
+        self.failed_events.extend(failure.event);
+        self.end(Activity::Pausing(Instant::now()));
+    }
+
+    /// Ends the run. The changes of unfinished events are rolled back.
+    pub(super) fn end(&mut self, next: Activity) {
+        // The streams end first: the tables are not changed after the rollback.
+        self.activity = next;
+        self.tables.roll_back_open();
+    }
+
+    /// Ends the run at a drain. With `finished`, all agents have finished their events. A group without tables keeps all
+    /// finished events in any case.
+    ///
+    /// # Errors
+    /// Fails if the codec of a table cannot encode a value. The events since the last seal will be processed again.
+    pub(super) fn end_drained(&mut self, finished: bool, in_time: bool) -> Result<(), Error> {
+        let sealed = if finished { self.seal().map(drop) } else { self.seal_finished() };
+        self.end(Activity::Ended { in_time });
+        sealed
+    }
+
+    /// Returns the marks of the last commit.
+    pub(super) fn confirmed(&self) -> Marks {
+        self.confirmed.marks(&self.stages, &self.inputs)
+    }
+
+    /// Returns whether there is a seal that no commit contains.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// Takes the newest seal for a commit with this number, and starts sending its changes.
+    pub(super) fn cut(&mut self, changelog: Option<&ChangelogWriter>, number: CommitNumber) -> GroupCut {
+        let seal = self.ready.take().map(|seal| {
+            let (tables, deliveries) = seal.send(changelog, number);
+            let marks = seal.positions.marks(&self.stages, &self.inputs);
+            self.pending = Some((seal, number));
+            SealCut { marks, tables, deliveries }
+        });
+        GroupCut { confirmed: self.confirmed(), number: self.number, tables: Arc::clone(&self.tables), seal }
+    }
+
+    /// Ends the commit in progress. An unconfirmed seal is committed together with the next one.
+    pub(super) fn resolve(&mut self, is_confirmed: bool) {
+        let Some((seal, number)) = self.pending.take() else { return };
+        if is_confirmed {
+            // The commit itself has already updated the tables.
+            (self.confirmed, self.number) = (seal.positions, number);
+            return;
+        }
+        let seal = seal.unconfirmed();
+        self.ready = Some(match self.ready.take() {
+            Some(next) => seal.followed_by(next),
+            None => seal,
+        });
+    }
+
+    /// Goes back to the last commit, because a message of a seal was not delivered.
+    pub(super) fn undelivered(&mut self) {
+        (self.pending, self.ready) = (None, None);
+        self.end(Activity::Pausing(Instant::now()));
+        self.tables.roll_back_sealed();
+    }
+}
