@@ -19,14 +19,14 @@ mod handle;
 mod run;
 mod failure;
 mod group;
-mod drain;
 mod partition_task;
+mod drain;
 mod takeover;
 mod restore;
 
-pub(crate) use self::command::{Command, Drained, Resolution};
+pub(crate) use self::command::{Command, Drained};
 pub(crate) use self::context::TaskCx;
-pub(crate) use self::cut::Cut;
+pub(crate) use self::cut::{Cut, Resolution};
 pub(crate) use self::handle::TaskHandle;
 pub(crate) use self::ownership::Ownership;
 pub(crate) use self::partition::TaskPartition;

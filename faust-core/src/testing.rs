@@ -18,8 +18,8 @@
 mod disk;
 mod table;
 mod driver;
-mod topics;
 mod position;
+mod topics;
 mod examples;
 
 pub use self::driver::{START, TestDriver, WorkerId};

@@ -7,6 +7,21 @@ use super::reader::StageReader;
 use crate::error::TransportError;
 use crate::message::{Offset, RawMessage};
 
+/// One partition that a stage of a group reads, run after run.
+#[derive(Clone)]
+pub(crate) struct GroupInput {
+    pub(crate) reader: Arc<StageReader>,
+    pub(crate) subscriber: usize,
+}
+
+impl GroupInput {
+    /// Starts the subscriber at an offset.
+    pub(crate) fn start(&self, at: Offset) -> Input {
+        let epoch = self.reader.start(self.subscriber, at);
+        Input { reader: Arc::clone(&self.reader), subscriber: self.subscriber, epoch }
+    }
+}
+
 /// One partition a stage reads, and its subscriber there.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::cursor::Cursor;
@@ -29,6 +29,10 @@ pub(crate) struct TaskTable {
     pub(crate) restored: TableMark,
     /// Next offset of the changelog, as far as this task knows.
     pub(super) next: AtomicI64,
+    /// Number of records that this owner has stored in the changelog.
+    pub(crate) stored_records: Arc<AtomicU64>,
+    /// End of the changelog's part without records of a former owner since the restore.
+    pub(super) own_end: AtomicI64,
     /// Clocks of the stages that use the table in the current task run, for its stream time.
     pub(super) clocks: Mutex<Vec<StageClock>>,
 }
@@ -48,8 +52,9 @@ impl TaskTable {
         identity: StoreIdentity,
         restored: TableMark,
     ) -> Self {
-        let (next, clocks) = (AtomicI64::new(restored.end.0), Mutex::default());
-        Self { state, partition, topic, writer, identity, restored, next, clocks }
+        let [next, own_end] = [(); 2].map(|()| AtomicI64::new(restored.end.0));
+        let (stored_records, clocks) = (Arc::default(), Mutex::default());
+        Self { state, partition, topic, writer, identity, restored, next, stored_records, own_end, clocks }
     }
 
     /// Returns the next offset of the changelog, as far as this task knows.
@@ -60,6 +65,22 @@ impl TaskTable {
     /// Records that the changelog holds a record at this offset. Returns the end known before.
     pub(crate) fn note_changelog(&self, last: Offset) -> Offset {
         Offset(self.next.fetch_max(last.next().0, Ordering::AcqRel))
+    }
+
+    /// Moves the end of the own part to that of the changelog, if all records since the restore are this owner's. A record of
+    /// a former owner that has arrived since does not count; the next restore has to find it, so no checkpoint may pass it.
+    ///
+    /// A record that was stored without an acknowledgement looks like one: the next restore then reads more than it has to.
+    pub(crate) fn note_own_end(&self) {
+        let end = self.changelog_end();
+        if end.since(self.restored.end) == self.stored_records.load(Ordering::Relaxed) {
+            self.own_end.store(end.0, Ordering::Release);
+        }
+    }
+
+    /// Returns the end of the changelog's part without records of a former owner since the restore.
+    pub(crate) fn own_end(&self) -> Offset {
+        Offset(self.own_end.load(Ordering::Acquire))
     }
 
     /// Removes the stages that use the table, since a new run of the task begins.

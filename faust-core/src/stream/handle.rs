@@ -53,6 +53,9 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     /// The previous event is acked, and thus included in the next commit. The method is cancel safe: as a branch of
     /// `select!`, it loses nothing if another branch completes first.
     ///
+    /// If an event fails, the agent's function starts again, with the first event that is not finished: what it kept in
+    /// variables is lost. State that must outlive a failure belongs into a table.
+    ///
     /// # Examples
     /// ```
     /// # faust_core::stream::doc_test(async {

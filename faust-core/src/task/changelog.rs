@@ -19,7 +19,6 @@ use crate::offsets::{CommitNumber, CommitVersion, OwnerEpoch};
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::Sealed;
-use crate::table_state::TableInfo;
 use crate::transport::{Delivery, Outgoing, Sink, SinkTopic, TopicPartition, send};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
@@ -90,15 +89,9 @@ impl ChangelogWriter {
     }
 
     /// Queues a sealed table for sending. The returned delivery is complete once all of its records are acknowledged.
-    pub(crate) fn begin(
-        &self,
-        info: &TableInfo,
-        topic: Arc<dyn SinkTopic>,
-        partition: i32,
-        number: CommitNumber,
-        sealed: Arc<Sealed>,
-    ) -> Arc<Delivery> {
-        let delivery = Delivery::with_offsets();
+    pub(crate) fn begin(&self, table: &TaskTable, number: CommitNumber, sealed: Arc<Sealed>) -> Arc<Delivery> {
+        let (info, topic, partition) = (table.state.info(), Arc::clone(&table.topic), table.partition);
+        let delivery = Delivery::with_offsets(Arc::clone(&table.stored_records));
         delivery.sent();
         let layout = info.layout().map(Bytes::from);
         // A restarted task must not read the changelog before these records are acknowledged.

@@ -1,12 +1,9 @@
 //! Commands from the worker to its tasks, and their replies.
 
-use std::collections::BTreeMap;
-
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::cut::Cut;
-use crate::error::TransportError;
+use super::cut::{Cut, Resolution};
 
 /// A command to a task.
 pub(crate) enum Command {
@@ -25,21 +22,4 @@ pub(crate) struct Drained {
     pub(crate) cut: Option<Cut>,
     /// `true` if every agent returned or failed by the deadline; otherwise one was dropped inside an event.
     pub(crate) in_time: bool,
-}
-
-/// The result of a commit for one cut.
-#[derive(Debug)]
-pub(crate) struct Resolution {
-    /// The broker has accepted the commit. Otherwise, it was unavailable or the group has rebalanced, and the next commit
-    /// covers the cut.
-    pub(super) is_confirmed: bool,
-    /// Groups of which a message was not delivered, permanently. The commit does not contain them.
-    pub(super) undelivered: BTreeMap<usize, TransportError>,
-}
-
-impl Resolution {
-    /// Creates the resolution of a commit that was abandoned.
-    pub(crate) fn abandoned() -> Self {
-        Self { is_confirmed: false, undelivered: BTreeMap::new() }
-    }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::changelog::ChangelogWriter;
-use super::command::Resolution;
 use super::positions::Marks;
 use super::tables::{SealedTable, TaskTables};
 use crate::error::{Error, TransportError};
@@ -45,6 +44,23 @@ pub(super) struct SealCut {
     pub(super) tables: Vec<SealedTable>,
     /// Deliveries that must be acknowledged before.
     pub(super) deliveries: Vec<Arc<Delivery>>,
+}
+
+/// The result of a commit for one cut.
+#[derive(Debug)]
+pub(crate) struct Resolution {
+    /// The broker has accepted the commit. Otherwise, it was unavailable or the group has rebalanced, and the next commit
+    /// covers the cut.
+    pub(super) is_confirmed: bool,
+    /// Groups of which a message was not delivered, permanently. The commit does not contain them.
+    pub(super) undelivered: BTreeMap<usize, TransportError>,
+}
+
+impl Resolution {
+    /// Creates the resolution of a commit that was abandoned.
+    pub(crate) fn abandoned() -> Self {
+        Self { is_confirmed: false, undelivered: BTreeMap::new() }
+    }
 }
 
 impl Cut {

@@ -6,16 +6,8 @@ use tokio::time::Instant;
 use super::command::Drained;
 use super::failure::Failure;
 use super::group::{Activity, StageGroup};
-use super::partition_task::Task;
+use super::partition_task::{Drain, Task};
 use super::run::{GroupRun, Returned, RunEvent};
-
-/// A drain in progress.
-pub(super) struct Drain {
-    /// Time at which agents that have not returned are dropped.
-    pub(super) deadline: Instant,
-    /// Receives the last cut; taken once it is sent.
-    reply: Option<oneshot::Sender<Drained>>,
-}
 
 impl Task {
     /// Ends the streams. The task ends once all agents have returned and the commit in progress has ended.

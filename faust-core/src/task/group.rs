@@ -14,12 +14,10 @@ use super::run::GroupRun;
 use super::seal::Seal;
 use super::tables::TaskTables;
 use crate::error::Error;
-use crate::message::Offset;
 use crate::offsets::{CommitNumber, Position};
 use crate::plan::PlannedStage;
 use crate::stage::gate::Hold;
-use crate::stage::input::Input;
-use crate::stage::reader::StageReader;
+use crate::stage::input::GroupInput;
 use crate::transport::Delivery;
 
 /// A group of a task.
@@ -40,6 +38,8 @@ pub(super) struct StageGroup {
     /// that the outputs of the events before them do not repeat again.
     failed_events: BTreeSet<(usize, Position)>,
     pub(super) attempts: Attempts,
+    /// A run has failed before.
+    pub(super) has_failed: bool,
     pub(super) activity: Activity,
 }
 
@@ -55,21 +55,6 @@ pub(super) enum Activity {
     },
 }
 
-/// One partition that a stage reads.
-#[derive(Clone)]
-pub(super) struct GroupInput {
-    pub(super) reader: Arc<StageReader>,
-    pub(super) subscriber: usize,
-}
-
-impl GroupInput {
-    /// Starts the subscriber at an offset.
-    pub(super) fn start(&self, at: Offset) -> Input {
-        let epoch = self.reader.start(self.subscriber, at);
-        Input { reader: Arc::clone(&self.reader), subscriber: self.subscriber, epoch }
-    }
-}
-
 impl StageGroup {
     /// Creates a group whose first run starts at these positions.
     pub(super) fn new(stages: Vec<PlannedStage>, inputs: Vec<Vec<GroupInput>>, confirmed: Positions) -> Self {
@@ -83,6 +68,7 @@ impl StageGroup {
             ready: None,
             failed_events: BTreeSet::new(),
             attempts: Attempts::default(),
+            has_failed: false,
             activity: Activity::Ended { in_time: true },
         }
     }

@@ -10,12 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::changelog::ChangelogWriter;
-use super::command::{Command, Resolution};
+use super::command::{Command, Drained};
 use super::context::TaskCx;
-use super::cut::Cut;
-use super::drain::Drain;
+use super::cut::{Cut, Resolution};
 use super::failure::Failure;
-use super::group::{Activity, GroupInput, StageGroup};
+use super::group::{Activity, StageGroup};
 use super::handle::{LiveStages, TaskHandle};
 use super::partition::TaskPartition;
 use super::positions::{Marks, Positions};
@@ -27,6 +26,7 @@ use crate::error::{Error, panic_text};
 use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, OwnerEpoch};
 use crate::plan::{PlannedStage, stage_groups};
 use crate::stage::gate::Hold;
+use crate::stage::input::GroupInput;
 use crate::stage::outbox::Outbox;
 use crate::time::Horizon;
 
@@ -62,6 +62,14 @@ pub(crate) struct Task {
     /// Index of the group to poll first, so that none starves.
     turn: usize,
     live: Arc<Mutex<LiveStages>>,
+}
+
+/// A drain in progress.
+pub(super) struct Drain {
+    /// Time at which agents that have not returned are dropped.
+    pub(super) deadline: Instant,
+    /// Receives the last cut; taken once it is sent.
+    pub(super) reply: Option<oneshot::Sender<Drained>>,
 }
 
 /// Interval at which a task counts the changes of its tables while a commit is in progress.
@@ -258,6 +266,9 @@ impl Task {
         match group.attempts.next(&failure, &self.cx.settings) {
             Some(pause) => {
                 tracing::error!(agent = %failure.agent, place = %failure.place, "{}; trying again in {pause:?}", failure.what());
+                if !std::mem::replace(&mut group.has_failed, true) {
+                    tracing::info!(agent = %failure.agent, "the agent's function starts again: what it keeps in variables is lost");
+                }
                 group.activity = Activity::Pausing(Instant::now() + pause);
             }
             None => {

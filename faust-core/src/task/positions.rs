@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::group::GroupInput;
 use super::partition::TaskPartition;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitVersion, NameHash, StageMark};
 use crate::plan::PlannedStage;
+use crate::stage::input::GroupInput;
 use crate::time::{Horizon, Timestamp};
 use crate::transport::TopicPartition;
 

@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
-use super::group::GroupInput;
 use super::positions::Positions;
 use super::tables::TaskTables;
 use crate::config::Settings;
@@ -21,7 +20,7 @@ use crate::stage::context::StageMode;
 use crate::stage::cursor::Cursor;
 use crate::stage::event_clock::EventClock;
 use crate::stage::gate::{GroupControl, Hold};
-use crate::stage::input::Input;
+use crate::stage::input::{GroupInput, Input};
 use crate::stage::outbox::Outbox;
 use crate::stage::running::RunningStage;
 use crate::stage::tables::StageTables;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::changelog::ChangelogWriter;
 use super::positions::Positions;
-use super::tables::SealedTable;
-use crate::offsets::{CommitNumber, CommitVersion};
-use crate::stage::tables::TaskTable;
+use super::tables::{SealedChanges, SealedTable};
+use crate::offsets::CommitNumber;
 use crate::store::Sealed;
 use crate::transport::Delivery;
 
@@ -18,19 +17,6 @@ pub(super) struct Seal {
     deliveries: Vec<Arc<Delivery>>,
     /// Tables with changes since the seal before.
     changes: Vec<SealedChanges>,
-}
-
-/// The encoded changes of one table in a seal.
-#[derive(Clone)]
-pub(super) struct SealedChanges {
-    pub(super) table: Arc<TaskTable>,
-    pub(super) sealed: Arc<Sealed>,
-}
-
-impl std::fmt::Debug for SealedChanges {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SealedChanges({}, {} keys)", self.table.state.info().name, self.sealed.len())
-    }
 }
 
 impl Seal {
@@ -79,16 +65,5 @@ impl Seal {
             .collect();
         let deliveries = self.deliveries.iter().chain(tables.iter().map(|table| &table.delivery)).cloned().collect();
         (tables, deliveries)
-    }
-}
-
-impl SealedChanges {
-    /// Starts sending the changes to the table's changelog under this number.
-    pub(super) fn send(&self, changelog: &ChangelogWriter, number: CommitNumber) -> SealedTable {
-        let Self { table, sealed } = self.clone();
-        let version = CommitVersion { epoch: changelog.epoch(), number };
-        let topic = Arc::clone(&table.topic);
-        let delivery = changelog.begin(table.state.info(), topic, table.partition, number, Arc::clone(&sealed));
-        SealedTable { table, sealed, delivery, version }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::seal::SealedChanges;
+use super::changelog::ChangelogWriter;
 use crate::error::Error;
 use crate::offsets::{CommitNumber, CommitVersion, NameHash, TableMark};
 use crate::stage::tables::TaskTable;
@@ -15,6 +15,13 @@ use crate::transport::Delivery;
 #[derive(Default)]
 pub(crate) struct TaskTables {
     tables: BTreeMap<Arc<str>, Arc<TaskTable>>,
+}
+
+/// The encoded changes of one table in a seal.
+#[derive(Clone)]
+pub(super) struct SealedChanges {
+    pub(super) table: Arc<TaskTable>,
+    pub(super) sealed: Arc<Sealed>,
 }
 
 /// The sealed changes of a table, being sent to the changelog.
@@ -114,6 +121,16 @@ impl TaskTables {
     }
 }
 
+impl SealedChanges {
+    /// Starts sending the changes to the table's changelog under this number.
+    pub(super) fn send(&self, changelog: &ChangelogWriter, number: CommitNumber) -> SealedTable {
+        let Self { table, sealed } = self.clone();
+        let version = CommitVersion { epoch: changelog.epoch(), number };
+        let delivery = changelog.begin(&table, number, Arc::clone(&sealed));
+        SealedTable { table, sealed, delivery, version }
+    }
+}
+
 impl SealedTable {
     /// Records the new end of the changelog, after all records are acknowledged.
     ///
@@ -123,6 +140,7 @@ impl SealedTable {
         let Some(last) = self.delivery.last_offset() else { return Ok(()) };
         let before = self.table.note_changelog(last);
         if last >= before {
+            self.table.note_own_end();
             return Ok(());
         }
         let info = self.table.state.info();
@@ -138,8 +156,14 @@ impl SealedTable {
 
     /// Passes the sealed changes to the store, after a successful commit.
     pub(crate) fn committed(self) {
-        let mark = self.table.identity.mark(self.table.changelog_end(), self.version);
+        let mark = self.table.identity.mark(self.table.own_end(), self.version);
         self.table.state.committed(self.sealed, mark, &self.table.writer);
+    }
+}
+
+impl std::fmt::Debug for SealedChanges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SealedChanges({}, {} keys)", self.table.state.info().name, self.sealed.len())
     }
 }
 

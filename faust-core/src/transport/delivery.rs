@@ -16,6 +16,8 @@ pub struct Delivery {
     /// Highest offset of the acknowledged messages. It is optional because few users need it, and it costs an atomic
     /// operation per message.
     last_offset: Option<HighestOffset>,
+    /// Number of acknowledged messages, of this and other counters, if offsets are tracked.
+    stored: Arc<AtomicU64>,
     outcome: Mutex<DeliveryState>,
 }
 
@@ -53,9 +55,10 @@ impl Delivery {
         Arc::default()
     }
 
-    /// Creates a counter that also tracks the [`last_offset`](Self::last_offset), for messages to one partition.
-    pub fn with_offsets() -> Arc<Self> {
-        Arc::new(Self { last_offset: Some(HighestOffset::new()), ..Self::default() })
+    /// Creates a counter that also tracks the [`last_offset`](Self::last_offset), for messages to one partition, and adds
+    /// those that were acknowledged to `stored`.
+    pub fn with_offsets(stored: Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self { last_offset: Some(HighestOffset::new()), stored, ..Self::default() })
     }
 
     /// Records that a message was added to the producer's buffer.
@@ -69,7 +72,10 @@ impl Delivery {
     /// `None` stands for a message that was acknowledged with an unknown offset, and for one that was withdrawn.
     pub fn done(&self, result: Result<Option<Offset>, TransportError>) {
         match (result, &self.last_offset) {
-            (Ok(Some(offset)), Some(last)) => last.note(offset),
+            (Ok(Some(offset)), Some(last)) => {
+                last.note(offset);
+                self.stored.fetch_add(1, Ordering::Relaxed);
+            }
             (Ok(_), _) => {}
             (Err(error), _) => _ = self.outcome().failed.get_or_insert(error),
         }
@@ -163,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_last_offset_is_the_highest_known_offset() {
-        let (delivery, ordinary) = (Delivery::with_offsets(), Delivery::new());
+        let (delivery, ordinary) = (Delivery::with_offsets(Arc::default()), Delivery::new());
         assert_eq!(delivery.last_offset(), None);
         for offset in [Some(Offset(4)), Some(Offset(7)), None, Some(Offset(5))] {
             delivery.sent();

@@ -150,7 +150,8 @@ async fn a_delivery_reports_the_last_offset_that_arrived() {
     for cluster in Cluster::each(2).await {
         cluster.fill(1, 0..3).await;
         let sink = cluster.transport().sink().unwrap();
-        let (topic, delivery) = (sink.topic(&cluster.topic).unwrap(), Delivery::with_offsets());
+        let (topic, delivery) =
+            (sink.topic(&cluster.topic).unwrap(), Delivery::with_offsets(std::sync::Arc::default()));
         for last in [499, 999].map(Offset) {
             for _ in 0..500 {
                 topic.try_send(&Outgoing { partition: Some(0), ..Outgoing::default() }, &delivery).unwrap();

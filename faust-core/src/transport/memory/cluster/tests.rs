@@ -94,7 +94,7 @@ async fn a_recreated_topic_has_another_id() {
 
 #[tokio::test]
 async fn a_delivery_reports_the_last_offset_also_after_it_was_held() {
-    let (cluster, delivery) = (cluster().await, Delivery::with_offsets());
+    let (cluster, delivery) = (cluster().await, Delivery::with_offsets(Arc::default()));
     fill(&cluster, 3, &delivery);
     cluster.hold_deliveries();
     fill(&cluster, 2, &delivery);
@@ -258,7 +258,7 @@ async fn a_former_owner_may_commit_while_it_belongs_to_the_generation() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_producer_keeps_the_order_of_a_partition_and_loses_what_it_holds_when_it_is_dropped() {
-    let (cluster, delivery) = (cluster().await, Delivery::with_offsets());
+    let (cluster, delivery) = (cluster().await, Delivery::with_offsets(Arc::default()));
     cluster.set_faults(FaultProfile::default().with(ClusterFault::SlowSend, 1.0));
     let sink = cluster.sink().unwrap();
     let topic = sink.topic("t").unwrap();
