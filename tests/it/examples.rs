@@ -55,8 +55,7 @@ impl Lesson {
         static TURN: Mutex<()> = Mutex::const_new(());
         let turn = TURN.lock().await;
         let cluster = Cluster::start().await;
-        // The recorded clicks are years old: a real Kafka, which looks every five minutes, would delete them.
-        cluster.create_with(CLICKS, partitions, &[("retention.ms", "-1")]).await;
+        cluster.create(CLICKS, partitions).await;
         Self { cluster, _turn: turn }
     }
 

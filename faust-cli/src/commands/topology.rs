@@ -25,6 +25,8 @@ struct Topology {
     topics: Vec<Topic>,
     tables: Vec<Table>,
     stages: Vec<Stage>,
+    /// Stages that use a table in common: only one of each group is inside an event at a time, in each partition.
+    groups: Vec<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -81,7 +83,8 @@ fn topology(plan: &Plan) -> Topology {
         window: table.window().map(|window| window.to_string()),
         changelog: table.changelog().to_owned(),
     });
-    Topology { topics: topics.collect(), tables: tables.collect(), stages: stages.collect() }
+    let groups = plan.groups().into_iter().map(|stages| stages.into_iter().map(str::to_owned).collect());
+    Topology { topics: topics.collect(), tables: tables.collect(), stages: stages.collect(), groups: groups.collect() }
 }
 
 /// Returns the graph without the dead-letter topic, to which every stage may write: its edges would obscure the graph.
@@ -103,6 +106,10 @@ fn tree(topology: &Topology) -> String {
             _ = writeln!(text, "{name}");
             write_readers(topology, name, "", &mut seen, &mut text);
         }
+    }
+    for stages in &topology.groups {
+        let names = stages.iter().map(|stage| format!("@{stage}")).collect::<Vec<_>>().join(", ");
+        _ = writeln!(text, "{names}: take turns in each partition, since they use a table in common");
     }
     text
 }
@@ -163,6 +170,10 @@ fn dot(topology: &Topology) -> String {
         let edge = |table: &String| format!("  {node:?} -> {:?} [dir=both];\n", format!("table:{table}"));
         text.extend(stage.tables.iter().map(edge));
     }
+    for (number, stages) in topology.groups.iter().enumerate() {
+        let nodes: String = stages.iter().map(|stage| format!(" {:?};", format!("stage:{stage}"))).collect();
+        _ = writeln!(text, "  subgraph cluster_{number} {{ label=\"take turns\"; style=dotted;{nodes} }}");
+    }
     text + "}\n"
 }
 
@@ -184,6 +195,11 @@ fn mermaid(topology: &Topology) -> String {
         stage.to.iter().filter_map(|name| topic(name)).for_each(|to| _ = writeln!(text, "  s{number} --> t{to}"));
         let tables = stage.tables.iter().filter_map(|name| table(name));
         tables.for_each(|table| _ = writeln!(text, "  s{number} <--> b{table}"));
+    }
+    let stage = |name: &String| topology.stages.iter().position(|stage| stage.name == *name);
+    for (number, stages) in topology.groups.iter().enumerate() {
+        let nodes: String = stages.iter().filter_map(stage).map(|stage| format!("    s{stage}\n")).collect();
+        _ = writeln!(text, "  subgraph g{number} [take turns]\n{nodes}  end");
     }
     text
 }
@@ -228,6 +244,7 @@ mod tests {
                 stage("count", "agent", "by-uri", &[]),
                 stage("filter", "agent", "clicks", &["popular", "clicks"]),
             ],
+            groups: Vec::new(),
         }
     }
 
@@ -252,6 +269,18 @@ clicks
         assert!(tree(&example).ends_with(
             "│     └─ @count\n│        ├─ table counts, tumbling 10s\n│        └─ more\n│           └─ @last\n└─ @filter\n   ├─ popular\n   └─ clicks\n"
         ));
+    }
+
+    #[test]
+    fn groups_of_stages_that_take_turns_are_shown() {
+        let mut example = example();
+        example.groups.push(vec!["count".to_owned(), "filter".to_owned()]);
+        let shown = "@count, @filter: take turns in each partition, since they use a table in common\n";
+        assert!(tree(&example).ends_with(shown));
+        let cluster =
+            "  subgraph cluster_0 { label=\"take turns\"; style=dotted; \"stage:count\"; \"stage:filter\"; }\n}\n";
+        assert!(dot(&example).ends_with(cluster), "{}", dot(&example));
+        assert!(mermaid(&example).ends_with("  subgraph g0 [take turns]\n    s1\n    s2\n  end\n"));
     }
 
     fn example_stage(name: &str) -> Stage {

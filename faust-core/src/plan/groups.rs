@@ -3,7 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::model::PlannedStage;
+use super::model::{Plan, PlannedStage};
+
+impl Plan {
+    /// Returns the groups of stages that use a table in common, directly or through others, and take turns in each partition:
+    /// the names of each group's stages. Groups of a single stage are not included.
+    pub fn groups(&self) -> Vec<Vec<&str>> {
+        let groups = stage_groups(self.stages().to_vec()).into_iter().filter(|stages| stages.len() > 1);
+        let name =
+            |stage: PlannedStage| self.stages().iter().map(PlannedStage::name).find(|name| **name == *stage.name);
+        groups.map(|stages| stages.into_iter().filter_map(name).collect()).collect()
+    }
+}
 
 /// Divides stages into groups. A stage without tables is a group of its own.
 pub(crate) fn stage_groups(stages: Vec<PlannedStage>) -> Vec<Vec<PlannedStage>> {

@@ -202,11 +202,14 @@ impl Gate {
         }
     }
 
+    /// Returns whether there are events that have failed before.
+    pub(crate) fn has_failed_events(&self) -> bool {
+        self.has_failed_events.load(Ordering::Relaxed)
+    }
+
     /// Returns whether a seal must come before this event, since it has failed before. The waker is registered.
+    #[cold]
     pub(crate) fn waits_for_seal(&self, at: Position, cx: &mut Context<'_>) -> bool {
-        if !self.has_failed_events.load(Ordering::Relaxed) {
-            return false;
-        }
         let mut state = self.state();
         if !state.failed_events.contains(&at) {
             return false;

@@ -108,7 +108,8 @@ impl<V: Data, K: Data> Pull<V, K> for SourcePull<V, K> {
                 Pass::Drained => return Poll::Ready(None),
             }
             ready!(self.poll_turn(cx));
-            if let Some(next) = self.buffer.front()
+            if self.stage.cursor.gate.has_failed_events()
+                && let Some(next) = self.buffer.front()
                 && self.stage.cursor.gate.waits_for_seal(next.at(), cx)
             {
                 return Poll::Pending;
