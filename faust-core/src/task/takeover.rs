@@ -82,6 +82,10 @@ impl Takeover {
         };
         let attempt = || {
             let attempt = async {
+                if let Some(partition) = offsets.keys().find(|partition| !self.cx.ownership.owns(partition)) {
+                    // The worker ends the task as soon as it handles the revocation.
+                    return Err(TransportError::retriable("commit", format!("{partition} was given away")));
+                }
                 let refused = self.cx.group.commit(offsets.clone()).await?;
                 // One topic that accepts it confirms it for all; but one without any commit would be read from its
                 // beginning.
