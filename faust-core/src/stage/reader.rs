@@ -42,16 +42,19 @@ struct Subscriber {
     backlog: VecDeque<Arc<OwnedMessage>>,
     /// Size of the backlog.
     bytes: usize,
+    /// A permanent error that another subscriber met when it read for this one.
+    failed: Option<TransportError>,
 }
 
 /// Maximum size of a subscriber's backlog in bytes, exceeded by at most one message.
 const BACKLOG_BYTES: usize = 1 << 20;
 
 impl Subscriber {
-    const IDLE: Self = Self { epoch: 0, next: Offset(0), backlog: VecDeque::new(), bytes: 0 };
+    const IDLE: Self = Self { epoch: 0, next: Offset(0), backlog: VecDeque::new(), bytes: 0, failed: None };
 
     fn has_room(&self, max_backlog: usize) -> bool {
-        self.epoch != 0 && self.backlog.len() < max_backlog && self.bytes < BACKLOG_BYTES
+        let is_reading = self.epoch != 0 && self.failed.is_none();
+        is_reading && self.backlog.len() < max_backlog && self.bytes < BACKLOG_BYTES
     }
 
     fn push(&mut self, message: &Arc<OwnedMessage>) {
@@ -155,6 +158,9 @@ impl StageReader {
         if !mine.backlog.is_empty() {
             return Poll::Ready(Ok(mine.take(max, each)));
         }
+        if let Some(error) = mine.failed.take() {
+            return Poll::Ready(Err(error));
+        }
         let next = mine.next;
         if is_alone {
             inner.move_to(next)?;
@@ -180,6 +186,13 @@ impl StageReader {
             each(message);
         });
         inner.note_gap(&polled);
+        let polled = match polled {
+            Poll::Ready(Err(error)) if !error.is_retriable() && next > inner.position => {
+                inner.fail_others(&error);
+                Poll::Ready(Ok(0))
+            }
+            other => other,
+        };
         drop(guard);
         match polled {
             Poll::Ready(Ok(_)) => {
@@ -248,6 +261,12 @@ impl Inner {
         Ok(())
     }
 
+    /// Passes an error to the subscribers that wait for the next message: the one that met it has received this message before.
+    fn fail_others(&mut self, error: &TransportError) {
+        let waiting = self.subscribers.iter_mut().filter(|other| other.epoch != 0 && other.next == self.position);
+        waiting.for_each(|other| other.failed = Some(error.clone()));
+    }
+
     /// Reads from the queue: messages go directly to the polling subscriber, and as copies to every other that waits for
     /// them and has room.
     fn read_for_all(
@@ -303,6 +322,9 @@ mod tests {
         next: i64,
         count: i64,
         is_held: bool,
+        /// The messages before this offset are deleted once a message behind them has been read.
+        retained_from: i64,
+        has_read_on: bool,
     }
 
     impl crate::transport::port::Sealed for Gapped {}
@@ -314,6 +336,11 @@ mod tests {
             max: usize,
             each: &mut dyn FnMut(RawMessage<'_>),
         ) -> Poll<Result<usize, TransportError>> {
+            if self.next < self.retained_from && self.has_read_on {
+                let error = TransportError::fatal("read", "the offset is out of range");
+                return Poll::Ready(Err(error));
+            }
+            self.has_read_on |= self.next > self.retained_from;
             let batch = self.next..(self.next + i64::try_from(max).unwrap()).min(self.count);
             let count = batch.clone().count();
             self.next += i64::try_from(count).unwrap();
@@ -339,7 +366,7 @@ mod tests {
     }
 
     fn reader(count: i64, is_held: bool) -> StageReader {
-        let queue = Box::new(Gapped { next: 0, count, is_held });
+        let queue = Box::new(Gapped { next: 0, count, is_held, retained_from: 0, has_read_on: false });
         StageReader::new(TopicPartition::new("t", 0), queue, Offset(0), 100)
     }
 
@@ -397,6 +424,26 @@ mod tests {
         let of_slow: Vec<_> = std::iter::from_fn(|| poll(&reader, slow)).flatten().collect();
         assert_eq!(of_slow, of_fast);
         assert_eq!((poll(&reader, fast), reader.idle_at()), (None, Some(Offset(1002))));
+    }
+
+    /// Law: an error at a position that only one subscriber has not passed concerns no other.
+    #[test]
+    fn a_subscriber_is_not_failed_by_what_it_reads_for_another() {
+        let queue = Gapped { next: 0, count: 1000, is_held: false, retained_from: 500, has_read_on: false };
+        let reader = StageReader::new(TopicPartition::new("t", 0), Box::new(queue), Offset(0), 100);
+        let epochs = started(&reader, &[0, 0]);
+        let [slow, fast] = [(epochs[0], 0), (epochs[1], 1)];
+        let of_fast: Vec<_> = std::iter::from_fn(|| poll(&reader, fast)).flatten().collect();
+        assert_eq!(of_fast.len(), 1000);
+        // What is kept for the slow one.
+        let kept: Vec<_> = (0..10).filter_map(|_| poll(&reader, slow)).flatten().collect();
+        assert_eq!(kept, (0..100).collect::<Vec<_>>());
+        // Its next poll moves the queue back. The fast one meets the error once, and goes on to its own position.
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(matches!(reader.poll_batch(slow, cx, 10, &mut |_| ()), Poll::Ready(Err(_))));
+        assert_eq!((poll(&reader, fast), poll(&reader, fast)), (Some(Vec::new()), None));
+        assert_eq!(reader.end(fast), Some(Offset(1002)));
+        assert!(matches!(reader.poll_batch(slow, cx, 10, &mut |_| ()), Poll::Ready(Err(_))));
     }
 
     /// Law: whoever polls when, and whoever starts again where, each subscriber receives every message from its start, in
