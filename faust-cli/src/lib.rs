@@ -36,6 +36,12 @@ pub fn main(app: AppBuilder) -> ExitCode {
 
 /// Like [`main`], but the command `worker` also runs `background`, such as a producer of sample data.
 pub fn main_with_background(app: AppBuilder, background: Background) -> ExitCode {
+    if tokio::runtime::Handle::try_current().is_ok() {
+        return output::failed(&Failure::error(
+            "`main` of an app starts a Tokio runtime of its own, and was called within another: remove `#[tokio::main]` and \
+             `async` from the program's `main`, or start a worker with `start().await` instead",
+        ));
+    }
     let command_line = Cli::command().name(program()).about(format!("The stream processing app `{}`.", app.id()));
     if std::env::args_os().len() <= 1 {
         return output::help(command_line);

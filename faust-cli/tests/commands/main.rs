@@ -25,6 +25,12 @@ fn an_invalid_command_line_exits_with_2() {
 }
 
 #[test]
+fn an_app_within_a_runtime_says_how_to_start_it() {
+    let error = Shop::of("nested").fails(1, &["topology"]);
+    assert!(error.contains("remove `#[tokio::main]`") && error.contains("start().await"), "{error}");
+}
+
+#[test]
 fn the_completion_script_contains_commands_and_options() {
     let script = Shop::new().ok(&["completion", "bash"]);
     assert!(script.contains("complete -F _shop") && script.contains("--until-idle"), "{script}");
