@@ -30,6 +30,20 @@ fn driver(app: AppBuilder, partitions: i32) -> TestDriver {
     TestDriver::new(app).unwrap()
 }
 
+/// Starts a worker that has processed six events of the key `d`, which belongs to partition 1. A second worker would receive
+/// this partition without waiting for the first one, whose commits the cluster accepts all the same.
+fn before_a_hand_over() -> (TestDriver, WorkerId) {
+    let app = App::new("owners").only::<summing>();
+    let app = app.setting("shutdown_timeout", "60s").setting("broker_rebalance_timeout", "1s");
+    let mut driver = driver(app, 2);
+    let first = driver.start_worker().unwrap();
+    send(&mut driver, "d", 6);
+    driver.commit();
+    let faults = FaultProfile::default().with(ClusterFault::ImpatientRebalance, 1.0);
+    driver.cluster().set_faults(faults.with(ClusterFault::CommitByFormerOwner, 1.0));
+    (driver, first)
+}
+
 fn send(driver: &mut TestDriver, key: &str, count: usize) {
     for _ in 0..count {
         driver.send("in", &key.to_owned(), &1i64).unwrap();
@@ -122,20 +136,12 @@ fn a_checkpoint_does_not_pass_the_record_of_a_former_owner() {
 /// The commit of the former owner takes the offset back: its events are processed again, from the table that belongs to it.
 #[test]
 fn a_table_belongs_to_the_commit_of_a_former_owner() {
-    let app = App::new("owners").only::<summing>();
-    let app = app.setting("shutdown_timeout", "60s").setting("broker_rebalance_timeout", "1s");
-    let mut driver = driver(app, 2);
-    let first = driver.start_worker().unwrap();
-    // The key belongs to partition 1, which a second worker receives.
-    send(&mut driver, "d", 6);
-    driver.commit();
+    let (mut driver, first) = before_a_hand_over();
     send(&mut driver, "d", 1);
     // The broker carries the first worker's commit out when the partition belongs to another worker.
     driver.cluster().delay_commits(Some(Duration::from_secs(12)));
     driver.commit();
     driver.cluster().delay_commits(None);
-    let faults = FaultProfile::default().with(ClusterFault::ImpatientRebalance, 1.0);
-    driver.cluster().set_faults(faults.with(ClusterFault::CommitByFormerOwner, 1.0));
     let second = driver.start_worker().unwrap();
     driver.advance(Duration::from_secs(2));
     send(&mut driver, "d", 9);
@@ -237,18 +243,10 @@ async fn apart(mut numbers: Stream<i64, String>) -> Result<()> {
 /// Law: a worker does not commit for partitions that were given away while it was busy.
 #[test]
 fn a_commit_for_partitions_that_were_given_away_is_not_sent() {
-    let app = App::new("owners").only::<summing>();
-    let app = app.setting("shutdown_timeout", "60s").setting("broker_rebalance_timeout", "1s");
-    let mut driver = driver(app, 2);
-    let first = driver.start_worker().unwrap();
-    // The key belongs to partition 1, which a second worker receives.
-    send(&mut driver, "d", 6);
-    driver.commit();
+    let (mut driver, first) = before_a_hand_over();
+    // The first worker is inside an event for longer than the rebalance waits for it.
     SLOW.set(true);
     send(&mut driver, "d", 1);
-    // The first worker is inside an event for longer than the rebalance waits for it.
-    let faults = FaultProfile::default().with(ClusterFault::ImpatientRebalance, 1.0);
-    driver.cluster().set_faults(faults.with(ClusterFault::CommitByFormerOwner, 1.0));
     driver.begin_stop(first);
     driver.start_worker().unwrap();
     driver.advance(Duration::from_secs(2));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use faust::prelude::*;
-use faust::{Offset, WorkerOptions};
+use faust::{Offset, Worker, WorkerOptions};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::harness::{Cluster, End, LONG, Message, wait_for};
@@ -79,6 +79,16 @@ fn seen(agent: &str) -> Vec<i64> {
     SEEN.lock().unwrap().iter().filter(|(name, _)| *name == agent).map(|(_, number)| *number).collect()
 }
 
+/// Stops a worker whose agents wait for permits inside their events.
+async fn stop_with_permits(worker: Worker, permits: &Semaphore) {
+    worker.begin_stop();
+    let stopped = worker.wait();
+    tokio::pin!(stopped);
+    while tokio::time::timeout(Duration::from_millis(20), &mut stopped).await.map(Result::unwrap).is_err() {
+        permits.add_permits(1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_agent_holds_back_the_offset_and_a_fast_one_repeats_no_event_after_a_restart() {
     let cluster = Cluster::start().await;
@@ -91,12 +101,7 @@ async fn a_slow_agent_holds_back_the_offset_and_a_fast_one_repeats_no_event_afte
     SLOW_MAY.add_permits(10);
     wait_for("the slow agent", LONG, async || seen("slow").len() == 10).await;
     // The slow agent is in the middle of an event, which it finishes during the stop.
-    worker.begin_stop();
-    let stopped = worker.wait();
-    tokio::pin!(stopped);
-    while tokio::time::timeout(Duration::from_millis(20), &mut stopped).await.map(Result::unwrap).is_err() {
-        SLOW_MAY.add_permits(1);
-    }
+    stop_with_permits(worker, &SLOW_MAY).await;
     let committed = cluster.committed(&group, "co-pair").await;
     let slow_done = i64::try_from(seen("slow").len()).unwrap();
     assert_eq!(committed[&0].offset.0, slow_done, "{committed:?}");
@@ -220,14 +225,15 @@ async fn an_agent_that_only_computes_is_committed_and_stopped_in_the_middle_of_i
     assert!(done > 0 && done < backlog, "{done} of {backlog} events: the worker must stop within its backlog");
 }
 
+static HANDLE_MAY: Semaphore = Semaphore::const_new(0);
+
 #[agent(topic = "co-stop")]
-async fn handle(mut numbers: Stream<i64>) {
+async fn handle(mut numbers: Stream<i64>) -> Result<()> {
     while let Some(number) = numbers.next().await {
+        HANDLE_MAY.acquire().await?.forget();
         HANDLED.lock().unwrap().push(number);
-        if number % 100 == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
     }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -241,8 +247,10 @@ async fn a_stop_commits_all_processed_events_and_a_restart_repeats_none() {
     let mut before = 0;
     while before < 3_000 {
         let worker = cluster.run(app()).await;
-        wait_for("some events", LONG, async || HANDLED.lock().unwrap().len() > before).await;
-        worker.stop().await.unwrap();
+        HANDLE_MAY.add_permits(700);
+        wait_for("some events", LONG, async || HANDLED.lock().unwrap().len() >= 3_000.min(before + 700)).await;
+        // Each of the three partitions has an agent inside an event, which finishes during the stop.
+        stop_with_permits(worker, &HANDLE_MAY).await;
         before = HANDLED.lock().unwrap().len();
         assert_eq!(cluster.done(&group, "co-stop").await, before, "exactly the processed events are committed");
     }

@@ -26,7 +26,7 @@ struct HeldBack {
     stream_time: Option<Timestamp>,
 }
 
-/// What stream time follows because of an event.
+/// The effect of an event on stream time.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Followed {

@@ -426,7 +426,7 @@ mod tests {
         assert_eq!((poll(&reader, fast), reader.idle_at()), (None, Some(Offset(1002))));
     }
 
-    /// Law: an error at a position that only one subscriber has not passed concerns no other.
+    /// Law: an error at a position that only one subscriber has not passed is reported to no other.
     #[test]
     fn a_subscriber_is_not_failed_by_what_it_reads_for_another() {
         let queue = Gapped { next: 0, count: 1000, is_held: false, retained_from: 500, has_read_on: false };
@@ -435,7 +435,7 @@ mod tests {
         let [slow, fast] = [(epochs[0], 0), (epochs[1], 1)];
         let of_fast: Vec<_> = std::iter::from_fn(|| poll(&reader, fast)).flatten().collect();
         assert_eq!(of_fast.len(), 1000);
-        // What is kept for the slow one.
+        // Its backlog.
         let kept: Vec<_> = (0..10).filter_map(|_| poll(&reader, slow)).flatten().collect();
         assert_eq!(kept, (0..100).collect::<Vec<_>>());
         // Its next poll moves the queue back. The fast one meets the error once, and goes on to its own position.
@@ -446,8 +446,7 @@ mod tests {
         assert!(matches!(reader.poll_batch(slow, cx, 10, &mut |_| ()), Poll::Ready(Err(_))));
     }
 
-    /// Law: whoever polls when, and whoever starts again where, each subscriber receives every message from its start, in
-    /// order.
+    /// Law: in any order of polls and restarts, each subscriber receives every message from its start, in order.
     #[test]
     fn subscribers_receive_everything_in_any_order_of_polls() {
         let mut seed = 1_u64;

@@ -109,7 +109,7 @@ impl TimestampRules {
     }
 }
 
-/// What happens to a timestamp that the topic does not accept.
+/// The treatment of a timestamp that the topic does not accept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Instead {
     /// It is sent in the header [`EVENT_TIME`].

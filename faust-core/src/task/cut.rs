@@ -12,7 +12,7 @@ use crate::error::{Error, TransportError};
 use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion};
 use crate::transport::{Committed, Delivery, TopicPartition};
 
-/// What a task commits: for each group its newest seal, or its positions of the last commit.
+/// The content of a task's commit: for each group its newest seal, or its positions of the last commit.
 #[derive(Debug)]
 pub(crate) struct Cut {
     pub(super) version: CommitVersion,

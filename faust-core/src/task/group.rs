@@ -43,7 +43,7 @@ pub(super) struct StageGroup {
     pub(super) activity: Activity,
 }
 
-/// What a group does.
+/// The activity of a group.
 pub(super) enum Activity {
     Running(GroupRun),
     /// It waits for the next attempt.

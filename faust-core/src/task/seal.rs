@@ -1,4 +1,4 @@
-//! A seal: what a group of stages has finished, taken between two events.
+//! A seal: the finished work of a group of stages, taken between two events.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::offsets::CommitNumber;
 use crate::store::Sealed;
 use crate::transport::Delivery;
 
-/// What a group has finished: its positions, the messages sent until then, and the changes of its tables.
+/// The finished work of a group: its positions, the messages sent until then, and the changes of its tables.
 #[derive(Debug)]
 pub(super) struct Seal {
     pub(super) positions: Positions,

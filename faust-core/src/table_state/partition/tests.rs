@@ -1,4 +1,4 @@
-//! What a partition reports to its worker.
+//! The reports of a partition to its worker.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 use std::ops::Bound;
