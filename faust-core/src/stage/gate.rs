@@ -332,7 +332,8 @@ impl Gate {
 
     /// Takes the error of [`fail`](Self::fail).
     pub(crate) fn take_failure(&self) -> Option<Error> {
-        self.state().failed.take()
+        // Asked after every poll of the stages.
+        if self.silent.load(Ordering::Acquire) { self.state().failed.take() } else { None }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
