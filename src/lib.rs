@@ -25,7 +25,7 @@ pub use faust_core::app::{AgentInfo, App, AppBuilder};
 pub use faust_core::client::Client;
 pub use faust_core::codec::record::{IntoTimestamp, Record, TimestampError, models};
 pub use faust_core::codec::{Codec, Data};
-pub use faust_core::config::Settings;
+pub use faust_core::config::{FailurePolicy, Settings};
 pub use faust_core::dead_letter;
 pub use faust_core::error::{BoxError, Error, Result, SetupErrors};
 pub use faust_core::message::{EVENT_TIME, Headers, Offset, OwnedMessage, RawKey};

@@ -65,8 +65,12 @@ pub enum Error {
         /// Decoding error, with the path to the field.
         why: String,
     },
-    /// An agent failed `agent_max_attempts` times.
-    #[error("agent `{agent}` failed {attempts} times at {place}: {}; no effects of that event are committed", chain(&**source))]
+    /// An agent failed `agent_max_attempts` times, or for `agent_max_time`, and its policy is to stop.
+    #[error(
+        "agent `{agent}` failed {attempts} times at {place}: {}; no effects of that event are committed{}",
+        chain(&**source),
+        skip.iter().map(|command| format!("; to skip it, run `{command}`")).collect::<String>()
+    )]
     Agent {
         /// Name of the agent.
         agent: String,
@@ -76,6 +80,8 @@ pub enum Error {
         attempts: u32,
         /// The last failure.
         source: BoxError,
+        /// The command that skips the event, if it is known.
+        skip: Option<String>,
     },
     /// The state of a table is inconsistent. The worker stops instead of guessing the correct state.
     #[error("table `{table}`, partition {partition}: {why}")]

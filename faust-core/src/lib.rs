@@ -37,6 +37,7 @@ pub use stage::dead_letter;
 pub mod __private {
     pub use crate::agent::{AgentDef, output, per_event, per_event_to_sinks};
     pub use crate::codec::record::support;
+    pub use crate::config::FailurePolicy;
     pub use crate::declare::{ArgSpec, SourceDecl, TopicDecl};
     pub use crate::declare::{RelativeTo, TableDecl, WindowDecl};
     pub use crate::stage::context::{AgentCx, arg};

@@ -33,9 +33,9 @@ pub struct Counts {
     pub events: u64,
     /// Messages sent.
     pub sent: u64,
-    /// Messages that could not be decoded and were sent to the dead-letter topic.
+    /// Messages that were sent to the dead-letter topic: they could not be decoded, or their agent failed each time.
     pub dead_letters: u64,
-    /// Messages that could not be decoded and were skipped, according to the policy.
+    /// Messages that were skipped, according to the policy: they could not be decoded, or their agent failed each time.
     pub skipped: u64,
     /// Commits accepted by the broker.
     pub commits: u64,

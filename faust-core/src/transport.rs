@@ -16,6 +16,7 @@ pub mod kafka;
 pub mod memory;
 
 pub use self::delivery::Delivery;
+pub(crate) use self::delivery::Sender;
 pub use self::outage::Outage;
 pub use self::port::{
     Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PartitionQueue, Read, Reader, RefusedOffsets,

@@ -36,6 +36,7 @@ use proc_macro::TokenStream;
 /// | `topics = ["clicks", VIEWS]` | names of several topics to read as one stream |
 /// | `name = "counter"` | name of the agent in the app; default: the name of the function |
 /// | `sink = "scored"`, `sinks = ["scored", TOTALS]` | topics that receive the values returned for each event; only without a `Stream` argument |
+/// | `on_failure = "dead_letter"` | handling of an event that fails each time: `retry`, `stop`, `dead_letter` or `skip`; by default the setting `agent_failure` |
 /// | `key_codec = "raw"`, `value_codec = "binary\|json"` | codec, or chain of codecs, of the keys and values read |
 /// | `crate = path` | path of the facade crate; default: `::faust` |
 ///

@@ -22,6 +22,7 @@ impl AgentHandle for summing {
         name: "summing",
         topics: &["in"],
         sinks: &[],
+        on_failure: None,
         help: "",
         module: "",
         file: file!(),

@@ -41,7 +41,7 @@ fn outputs(driver: &mut TestDriver) -> Vec<i64> {
 
 #[test]
 fn a_failing_agent_is_restarted_and_finally_stops_the_worker() {
-    let (mut driver, worker) = start(App::new("failures").only::<fragile>());
+    let (mut driver, worker) = start(App::new("failures").only::<fragile>().setting("agent_failure", "stop"));
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.commit();
     // A transient panic: the agent is restarted and recovers. Before its first retry, it seals the events before the failing
@@ -78,7 +78,8 @@ async fn hasty(mut numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>
 
 #[test]
 fn an_early_return_is_a_failure_that_still_finishes_the_event() {
-    let (mut driver, worker) = start(App::new("failures").only::<hasty>().setting("agent_max_attempts", 3));
+    let (mut driver, worker) =
+        start(App::new("failures").only::<hasty>().setting("agent_failure", "stop").setting("agent_max_attempts", 3));
     for n in 0..10 {
         driver.send("in", &RawKey::NONE, &n).unwrap();
     }

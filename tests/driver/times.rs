@@ -289,7 +289,7 @@ async fn copying(reading: Reading) -> Reading {
 
 #[test]
 fn a_worker_stops_with_the_reason_if_a_sink_does_not_accept_a_timestamp() {
-    let (mut driver, worker) = start(App::new("times").only::<copying>());
+    let (mut driver, worker) = start(App::new("times").only::<copying>().setting("agent_failure", "stop"));
     send(&mut driver, &[0]);
     driver.advance(Duration::from_secs(60));
     let error = error(&mut driver, worker);

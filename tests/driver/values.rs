@@ -121,7 +121,10 @@ impl Scene {
     fn new(store: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let app = App::new("values").only::<keep>().setting("topic_partitions", 1).setting("store", store);
-        let app = app.setting("datadir", directory.path().display().to_string()).setting("agent_max_attempts", 2);
+        let app = app
+            .setting("datadir", directory.path().display().to_string())
+            .setting("agent_failure", "stop")
+            .setting("agent_max_attempts", 2);
         let mut driver = TestDriver::new(app).unwrap();
         let worker = driver.start_worker().unwrap();
         Self { driver, worker, _directory: directory }

@@ -33,13 +33,13 @@ async fn an_error_is_retried_with_backoff_and_stops_the_worker_after_five_attemp
     cluster.create("fa-error", 1).await;
     cluster.produce("fa-error", numbers(10)).await;
     let group = cluster.id("fa-error");
-    let app = cluster.app("fa-error").only::<erring>();
+    let app = cluster.app("fa-error").only::<erring>().setting("agent_failure", "stop");
     let app = app.setting("agent_backoff_min", "40ms").setting("agent_backoff_max", "100ms");
     let worker = cluster.run(app).await;
     let error = worker.wait().await.unwrap_err();
     assert!(matches!(error, faust::Error::Agent { attempts: 5, .. }), "{error:?}");
     let expected = "agent `erring` failed 5 times at fa-error[0] offset 7: no receipt: the disk is full; \
-                    no effects of that event are committed";
+                    no effects of that event are committed; to skip it, run `skip fa-error[0] 7 --agent erring`";
     assert_eq!(error.to_string(), expected);
     assert_eq!(worker.status().counts.agent_failures, 5);
     assert!(cluster.done(&group, "fa-error").await <= 7);
@@ -70,10 +70,18 @@ async fn a_panic_is_treated_like_an_error() {
     let cluster = Cluster::start().await;
     cluster.create("fa-panic", 1).await;
     cluster.produce("fa-panic", numbers(5)).await;
-    let worker = cluster.run(cluster.app("fa-panic").only::<panicking>().setting("agent_max_attempts", "3")).await;
+    let worker = cluster
+        .run(
+            cluster
+                .app("fa-panic")
+                .only::<panicking>()
+                .setting("agent_failure", "stop")
+                .setting("agent_max_attempts", "3"),
+        )
+        .await;
     let error = worker.wait().await.unwrap_err().to_string();
     let expected = "agent `panicking` failed 3 times at fa-panic[0] offset 2: it panicked: cannot process 2; \
-                    no effects of that event are committed";
+                    no effects of that event are committed; to skip it, run `skip fa-panic[0] 2 --agent panicking`";
     assert_eq!(error, expected);
     assert_eq!(ROUNDS.load(Ordering::SeqCst), 3);
     assert!(cluster.done(&cluster.id("fa-panic"), "fa-panic").await <= 2);
@@ -135,7 +143,7 @@ async fn an_agent_that_returns_while_its_stream_is_open_has_failed_but_keeps_its
     let cluster = Cluster::start().await;
     cluster.create("fa-return", 1).await;
     cluster.produce("fa-return", numbers(10)).await;
-    let worker = cluster.run(cluster.app("fa-return").only::<returning>()).await;
+    let worker = cluster.run(cluster.app("fa-return").only::<returning>().setting("agent_failure", "stop")).await;
     let error = worker.wait().await.unwrap_err().to_string();
     let expected = "agent `returning` failed 5 times at fa-return[0] offset 4: agent ended while its stream is open; \
                     let it return only after `next()` has returned `None`; no effects of that event are committed";
@@ -162,7 +170,8 @@ async fn other_partitions_continue_while_one_fails_and_are_committed_at_the_end(
     cluster.create("fa-neighbour", 2).await;
     cluster.produce("fa-neighbour", (0..100).map(|n| Message::of(n.to_string()).to(i32::from(n > 0)))).await;
     let app = cluster.app("fa-neighbour").only::<sick_in_one_partition>();
-    let app = app.setting("agent_max_attempts", "3").setting("agent_backoff_min", "500ms");
+    let app =
+        app.setting("agent_failure", "stop").setting("agent_max_attempts", "3").setting("agent_backoff_min", "500ms");
     let worker = cluster.run(app).await;
     wait_for("the healthy partition", LONG, async || NEIGHBOUR.lock().unwrap().len() == 99).await;
     worker.wait().await.unwrap_err();

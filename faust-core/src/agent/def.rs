@@ -1,5 +1,6 @@
 //! The definition of an agent, as `#[agent]` generates it.
 
+use crate::config::FailurePolicy;
 use crate::error::Error;
 use crate::stage::{AgentCx, AgentFuture};
 
@@ -12,6 +13,8 @@ pub struct AgentDef {
     pub topics: &'static [&'static str],
     /// Topics that its return values are sent to.
     pub sinks: &'static [&'static str],
+    /// Handling of its failures, if it differs from the setting `agent_failure`.
+    pub on_failure: Option<FailurePolicy>,
     /// First paragraph of its doc comment.
     pub help: &'static str,
     /// Module that defines it, for [`AppBuilder::discover_in`](crate::app::AppBuilder::discover_in).

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::def::AgentDef;
+use crate::config::FailurePolicy;
 
 /// An agent as an app runs it: the definition, with the app's changes.
 #[derive(Clone, Debug)]
@@ -12,6 +13,7 @@ pub(crate) struct AgentEntry {
     pub(crate) name: Arc<str>,
     pub(crate) topics: Vec<Arc<str>>,
     pub(crate) sinks: Vec<Arc<str>>,
+    pub(crate) on_failure: Option<FailurePolicy>,
 }
 
 /// Changes to an agent on registration, for [`AppBuilder::agent_with`](crate::app::AppBuilder::agent_with).
@@ -44,12 +46,24 @@ impl AgentOptions {
         self.entry.sinks = sinks.into_iter().map(Into::into).collect();
         self
     }
+
+    /// Sets the handling of its failures, instead of that of the attribute or of the setting `agent_failure`.
+    pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
+        self.entry.on_failure = Some(policy);
+        self
+    }
 }
 
 impl AgentEntry {
     pub(crate) fn new(def: AgentDef) -> Self {
         let shared = |names: &[&str]| names.iter().map(|&name| Arc::from(name)).collect();
-        Self { def, name: Arc::from(def.name), topics: shared(def.topics), sinks: shared(def.sinks) }
+        Self {
+            def,
+            name: Arc::from(def.name),
+            topics: shared(def.topics),
+            sinks: shared(def.sinks),
+            on_failure: def.on_failure,
+        }
     }
 
     pub(crate) fn with(self, change: impl FnOnce(AgentOptions) -> AgentOptions) -> Self {
@@ -113,6 +127,7 @@ mod tests {
         name: "count",
         topics: &["words"],
         sinks: &[],
+        on_failure: None,
         help: "",
         module: "shop::agents",
         file: "src/agents.rs",

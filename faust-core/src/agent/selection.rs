@@ -148,6 +148,7 @@ mod tests {
             name,
             topics: &["clicks"],
             sinks: &[],
+            on_failure: None,
             help: "",
             module,
             file: "src/agents.rs",

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::store_kind::{StoreKind, default_store};
 use super::table;
 use super::value::{
-    self, BrokerUrl, ByteSize, Compression, DecodePolicy, GroupProtocol, OffsetReset, Secret, SecurityProtocol,
-    TimestampPolicy,
+    self, BrokerUrl, ByteSize, Compression, DecodePolicy, FailurePolicy, GroupProtocol, OffsetReset, Secret,
+    SecurityProtocol, TimestampPolicy,
 };
 
 table::settings! {
@@ -90,12 +90,16 @@ table::settings! {
     on_decode_error: DecodePolicy = "dead_letter", example "stop";
     /// Handling of messages whose topic does not accept their timestamp: `fail` the send, or `replace` by the clock's time.
     on_timestamp_error: TimestampPolicy = "fail", example "replace";
-    /// Maximum number of attempts of a failing agent before the worker stops.
+    /// Handling of an event whose agent fails each time: `retry` for ever; or `stop`, `dead_letter` or `skip` in the end.
+    agent_failure: FailurePolicy = "retry", example "dead_letter";
+    /// Number of failed attempts after which `stop`, `dead_letter` or `skip` applies.
     agent_max_attempts: u32 = "5", within "1" "1000000", example "10";
+    /// Time since the first failure after which it applies, even after fewer attempts.
+    agent_max_time: Duration = "1h", within "0s" "36500d", example "10m";
     /// Delay before the first retry of a failed agent; it doubles with each retry.
     agent_backoff_min: Duration = "100ms", within "1ms" "1h", example "1s";
     /// Maximum delay before a failed agent is retried.
-    agent_backoff_max: Duration = "10s", within "1ms" "1d", example "1m";
+    agent_backoff_max: Duration = "30s", within "1ms" "1d", example "1m";
 
     /// Number of partitions of the topics that this app creates.
     topic_partitions: i32 = "8", within "1" "100000", example "12";

@@ -343,6 +343,18 @@ choices! {
         Stop = "stop",
     } form "`dead_letter`, `skip`, `stop`"
 
+    /// The handling of an event whose agent fails each time.
+    FailurePolicy {
+    /// The event is retried until it succeeds. Only its partition waits.
+        Retry = "retry",
+    /// The worker stops with an error that names the event.
+        Stop = "stop",
+    /// The event is sent to `<app>-dead-letter` with the error in its headers, and the agent goes on behind it.
+        DeadLetter = "dead_letter",
+    /// The event is counted, logged and skipped.
+        Skip = "skip",
+    } form "`retry`, `stop`, `dead_letter`, `skip`"
+
     /// The handling of messages whose topic does not accept their timestamp.
     TimestampPolicy {
     /// The send fails with an error that names the topic and the timestamp.

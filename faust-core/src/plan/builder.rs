@@ -110,6 +110,7 @@ impl PlanBuilder<'_> {
                 writes: vec![to.clone()],
                 tables,
                 hooks,
+                on_failure: entry.on_failure,
                 run,
             });
             reads = vec![to.into()];
@@ -126,6 +127,7 @@ impl PlanBuilder<'_> {
             writes,
             tables,
             hooks: Vec::new(),
+            on_failure: entry.on_failure,
             run: StageRun::Agent(entry),
         });
     }
@@ -198,7 +200,17 @@ mod tests {
 
     fn agent(name: &'static str, topics: &'static [&'static str]) -> (AgentEntry, Declared) {
         let start: fn(&mut crate::stage::AgentCx<'_>) -> _ = |_| Ok(Box::pin(async { Ok(()) }) as _);
-        let def = AgentDef { name, topics, sinks: &[], help: "", module: "m", file: "f.rs", line: 1, start };
+        let def = AgentDef {
+            name,
+            topics,
+            sinks: &[],
+            on_failure: None,
+            help: "",
+            module: "m",
+            file: "f.rs",
+            line: 1,
+            start,
+        };
         (AgentEntry::new(def), Declared::default())
     }
 

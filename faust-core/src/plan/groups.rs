@@ -42,7 +42,17 @@ mod tests {
 
     fn stage(name: &'static str, tables: &[&str]) -> PlannedStage {
         let start: fn(&mut crate::stage::AgentCx<'_>) -> _ = |_| Ok(Box::pin(async { Ok(()) }) as _);
-        let def = AgentDef { name, topics: &["t"], sinks: &[], help: "", module: "m", file: "f.rs", line: 1, start };
+        let def = AgentDef {
+            name,
+            topics: &["t"],
+            sinks: &[],
+            on_failure: None,
+            help: "",
+            module: "m",
+            file: "f.rs",
+            line: 1,
+            start,
+        };
         PlannedStage {
             name: name.into(),
             agent: name.into(),
@@ -51,6 +61,7 @@ mod tests {
             writes: Vec::new(),
             tables: tables.iter().map(|table| Arc::from(*table)).collect(),
             hooks: Vec::new(),
+            on_failure: None,
             run: StageRun::Agent(AgentEntry::new(def)),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::tables::TablePlan;
 use crate::agent::AgentEntry;
+use crate::config::FailurePolicy;
 use crate::declare::TopicDecl;
 use crate::offsets::fnv1a;
 use crate::stage::HookDef;
@@ -33,6 +34,8 @@ pub struct PlannedStage {
     pub(crate) tables: Vec<Arc<str>>,
     /// Hooks of the windowed tables among them.
     pub(crate) hooks: Vec<HookDef>,
+    /// Handling of its failures, if it differs from the setting.
+    pub(crate) on_failure: Option<FailurePolicy>,
     pub(crate) run: StageRun,
 }
 
@@ -153,6 +156,12 @@ impl Plan {
     /// Returns the index of the set that contains a topic.
     pub(crate) fn set_of(&self, topic: &str) -> Option<usize> {
         self.sets.iter().position(|set| set.topics.contains(topic))
+    }
+
+    /// Returns the topics that are read together with this one, and itself, in each partition; none if no stage reads it.
+    pub fn read_together(&self, topic: &str) -> Vec<Arc<str>> {
+        let set = self.set_of(topic).and_then(|set| self.sets.get(set));
+        set.iter().flat_map(|set| &set.topics).cloned().collect()
     }
 
     /// Returns a topic, and adds it if it is new. Of several roles, the topic keeps the first in the order of

@@ -21,6 +21,8 @@ pub(crate) struct GroupControl {
     drain: AtomicBool,
     /// A stage is about to begin an event that has failed before: a seal comes first.
     wants_seal: AtomicBool,
+    /// The event that sends a message is noted, because a message was refused.
+    notes_senders: AtomicBool,
     /// Wakes the task, which waits for its stages to come to rest.
     driver: AtomicWaker,
     /// The turns of a group of several stages.
@@ -55,6 +57,10 @@ impl GroupControl {
         } else {
             self.holds.fetch_and(!(hold as u8), Ordering::AcqRel);
         }
+    }
+
+    pub(crate) fn set_notes_senders(&self, notes: bool) {
+        self.notes_senders.store(notes, Ordering::Relaxed);
     }
 
     pub(crate) fn set_drain(&self) {
@@ -200,6 +206,16 @@ impl Gate {
         {
             turns.end(self.stage);
         }
+    }
+
+    /// Returns the index of the stage in its group, if the events that send messages are noted.
+    pub(super) fn notes_senders(&self) -> Option<usize> {
+        self.control.notes_senders.load(Ordering::Relaxed).then_some(self.stage)
+    }
+
+    /// Returns whether the stream waits for a seal before an event that has failed before.
+    pub(crate) fn is_waiting_for_seal(&self) -> bool {
+        self.has_failed_events() && self.state().waiting.is_some()
     }
 
     /// Returns whether there are events that have failed before.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use super::timestamps::TimestampRules;
 use crate::error::{Error, TransportError};
 use crate::stats::Stats;
-use crate::transport::{Delivery, Outgoing, SendRefused, Sink, SinkTopic, send_by};
+use crate::transport::{Delivery, Outgoing, SendRefused, Sender, Sink, SinkTopic, send_by};
 
 /// The outbox of a task: the worker's producer, and the count of messages in flight.
 pub(crate) struct Outbox {
@@ -135,10 +135,20 @@ impl Outbox {
     /// to wait for.
     pub(crate) fn cut(&self) -> Vec<Arc<Delivery>> {
         self.tell();
+        self.separate(Delivery::new()).clone()
+    }
+
+    /// Notes the events that send the messages from now on.
+    pub(super) fn note_sender(&self, sender: Sender) {
+        drop(self.separate(Delivery::by(sender)));
+    }
+
+    /// Starts the next delivery. Returns the earlier ones that are not fulfilled.
+    fn separate(&self, next: Arc<Delivery>) -> MutexGuard<'_, Vec<Arc<Delivery>>> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.retain(|delivery| !delivery.is_fulfilled());
-        ended.push(self.current.swap(Delivery::new()));
-        ended.clone()
+        ended.push(self.current.swap(next));
+        ended
     }
 
     /// Waits until all messages sent so far have been acknowledged, and stops tracking them. For senders that are not

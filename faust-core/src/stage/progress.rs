@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 pub(crate) struct Progress {
     /// The lock is taken once per event and is free: only the stage and its own events use it, and the task at a cut.
     state: Mutex<State>,
-    /// The event that the stage has begun last. One thread writes it; error messages and the watch for stuck agents read.
+    /// The event that the stage has come to last. One thread writes it; error messages and the watch for stuck agents read.
     at_input: AtomicU32,
     at_offset: AtomicI64,
     /// Number of events begun.
@@ -33,6 +33,9 @@ struct State {
     /// Events handed out that wait for the `ack()` of the user.
     handed_out: BTreeSet<Position>,
 }
+
+/// Stands for the offset before the first event.
+const NOWHERE: i64 = -1;
 
 impl State {
     fn ack(&mut self, at: Position) {
@@ -59,7 +62,7 @@ impl Progress {
                 handed_out: BTreeSet::new(),
             }),
             at_input: AtomicU32::new(0),
-            at_offset: AtomicI64::new(0),
+            at_offset: AtomicI64::new(NOWHERE),
             begun: AtomicU64::new(0),
             has_dropped: AtomicBool::new(false),
         }
@@ -80,18 +83,38 @@ impl Progress {
         }
     }
 
-    /// Notes the event that the stage has come to.
-    pub(super) fn begin(&self, at: Position) {
+    /// Notes the event that the stage has come to. Its operators see it first.
+    pub(super) fn reach(&self, at: Position) {
         self.at_input.store(at.input, Ordering::Relaxed);
         self.at_offset.store(at.offset.0, Ordering::Relaxed);
+    }
+
+    /// Notes the event that the agent begins.
+    pub(super) fn begin(&self, at: Position) {
+        self.reach(at);
         // Only the stream writes this counter, so no read-modify-write is needed.
         self.begun.store(self.begun() + 1, Ordering::Relaxed);
     }
 
-    /// Returns the event that the stage has begun last, if it has begun one.
+    /// Returns the event that the stage has come to last, if there is one.
     pub(crate) fn at(&self) -> Option<Position> {
-        let (input, offset) = (self.at_input.load(Ordering::Relaxed), Offset(self.at_offset.load(Ordering::Relaxed)));
-        (self.begun() > 0).then_some(Position { input, offset })
+        let (input, offset) = (self.at_input.load(Ordering::Relaxed), self.at_offset.load(Ordering::Relaxed));
+        (offset > NOWHERE).then_some(Position { input, offset: Offset(offset) })
+    }
+
+    /// Returns the events that the stage has come to and not finished: those of the batch, or those that the user has not
+    /// acked, or else the last one.
+    pub(crate) fn unfinished(&self) -> Vec<Position> {
+        let at = self.at();
+        let state = self.state();
+        if !state.batch.is_empty() {
+            return state.batch.clone();
+        }
+        if !state.handed_out.is_empty() {
+            return state.handed_out.iter().copied().collect();
+        }
+        let is_open = |at: &Position| state.trackers.get(at.input as usize).is_some_and(|t| at.offset >= t.next());
+        at.filter(is_open).into_iter().collect()
     }
 
     /// Returns the number of events begun.

@@ -1,9 +1,11 @@
 //! A running stage of a partition task: its inputs, its progress in them, and its outbox.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cursor::Cursor;
+use super::given_up::GivenUp;
 use super::hook_call::LateEvent;
 use super::input::Input;
 use super::outbox::Outbox;
@@ -12,6 +14,7 @@ use crate::config::DecodePolicy;
 use crate::error::Error;
 use crate::offsets::Position;
 use crate::time::{Clock, Timestamp};
+use crate::transport::Sender;
 use crate::window::Window;
 
 /// One running stage of one partition. The streams, topics and tables of its agent hold it.
@@ -29,6 +32,8 @@ pub(crate) struct RunningStage {
     pub(crate) outbox: Arc<Outbox>,
     /// Policy for messages that cannot be decoded.
     pub(crate) on_decode_error: DecodePolicy,
+    /// Events that have failed too often. They are not processed.
+    pub(crate) given_up: BTreeMap<Position, GivenUp>,
     /// Maximum number of events that may be handed out and not acked.
     pub(crate) buffer_maxsize: usize,
     /// Tables of the task, as this stage uses them.
@@ -40,6 +45,19 @@ pub(crate) struct RunningStage {
 }
 
 impl RunningStage {
+    /// Comes to an event, which the operators of the stream see before the agent.
+    pub(crate) fn reach(&self, at: Position) {
+        self.cursor.progress.reach(at);
+        self.note_sender(|| vec![at]);
+    }
+
+    /// Notes that these events send the messages that follow, if that is asked for.
+    fn note_sender(&self, events: impl FnOnce() -> Vec<Position>) {
+        if let Some(stage) = self.cursor.gate.notes_senders() {
+            self.outbox.note_sender(Sender { stage, events: events() });
+        }
+    }
+
     /// Enters an event: a cut waits until it is finished.
     pub(crate) fn begin(&self, at: Position, time: Timestamp) {
         if self.cursor.begin(at, time) {
@@ -57,6 +75,7 @@ impl RunningStage {
     /// Enters a batch: a cut waits until it is finished.
     pub(crate) fn begin_batch(&self, batch: impl Iterator<Item = (Position, Timestamp)>) {
         self.cursor.begin_batch(batch, |at, time| self.report_ahead(at, time));
+        self.note_sender(|| self.cursor.progress.unfinished());
     }
 
     /// Counts an event that stream time does not follow, and warns of the first.

@@ -1,5 +1,5 @@
-//! The start of every stream: reads batches from the partition, decodes them, and handles messages that cannot be
-//! decoded.
+//! The start of every stream: reads batches from the partition, decodes them, and handles messages that are not processed:
+//! those that cannot be decoded, and those that have failed too often.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,8 +17,9 @@ use crate::message::{Offset, RawMessage};
 use crate::offsets::Position;
 use crate::stage::context::StageMode;
 use crate::stage::dead_letter;
-use crate::stage::dead_letter::Undecodable;
+use crate::stage::dead_letter::Rejected;
 use crate::stage::gate::Pass;
+use crate::stage::given_up::{Disposal, GivenUp};
 use crate::stage::running::RunningStage;
 use crate::table_state::Prefetcher;
 
@@ -87,7 +88,7 @@ type Rejecting = Pin<Box<dyn Future<Output = (Position, Result<(), Error>)> + Se
 enum Buffered<V, K> {
     Good(Item<V, K>),
     /// Kept in order, so that the messages before it are processed first. Boxed because it is rare and large.
-    Bad(Box<Undecodable>),
+    Bad(Box<Rejected>),
 }
 
 impl<V: Data, K: Data> Pull<V, K> for SourcePull<V, K> {
@@ -115,7 +116,10 @@ impl<V: Data, K: Data> Pull<V, K> for SourcePull<V, K> {
                 return Poll::Pending;
             }
             match self.buffer.pop_front() {
-                Some(Buffered::Good(item)) => return Poll::Ready(Some(item)),
+                Some(Buffered::Good(item)) => {
+                    self.stage.reach(item.meta.at());
+                    return Poll::Ready(Some(item));
+                }
                 Some(Buffered::Bad(bad)) => self.reject(*bad),
                 None => ready!(self.poll_fill(cx)),
             }
@@ -142,8 +146,17 @@ impl<V: Data, K: Data> SourcePull<V, K> {
             let Some(input) = stage.inputs.get(index) else { continue };
             let number = u32::try_from(index).expect("an agent has few topics");
             let polled = input.poll_batch(cx, BATCH, &mut |message| {
-                prefetcher.note(message.key);
-                buffer.push_back(decoder.decode(number, &message));
+                let given_up = match stage.given_up.is_empty() {
+                    true => None,
+                    false => stage.given_up.get(&Position { input: number, offset: message.offset }),
+                };
+                buffer.push_back(match given_up {
+                    None => {
+                        prefetcher.note(message.key);
+                        decoder.decode(number, &message)
+                    }
+                    Some(event) => Buffered::given_up(number, &message, event),
+                });
             });
             // Whatever the result of the poll, this stage has to finish the messages that were read.
             if !buffer.is_empty() {
@@ -175,14 +188,20 @@ impl<V: Data, K: Data> SourcePull<V, K> {
         Poll::Pending
     }
 
-    /// Applies the decode policy to a message that cannot be decoded.
-    fn reject(&mut self, bad: Undecodable) {
+    /// Applies the policy to a message that is not processed.
+    fn reject(&mut self, bad: Rejected) {
         let at = Position { input: bad.input, offset: bad.message.offset };
         let place = self.stage.place_of(at);
         let agent = &self.stage.agent;
-        match self.stage.on_decode_error {
+        let policy = match bad.given_up {
+            Some(Disposal::DeadLetter) => DecodePolicy::DeadLetter,
+            Some(Disposal::Skip) => DecodePolicy::Skip,
+            None => self.stage.on_decode_error,
+        };
+        let what = if bad.given_up.is_some() { "a message is given up" } else { "cannot decode a message" };
+        match policy {
             DecodePolicy::DeadLetter => {
-                tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it is sent to `{}`", self.stage.outbox.dead_letter);
+                tracing::warn!(%agent, %place, why = %bad.why, "{what}; it is sent to `{}`", self.stage.outbox.dead_letter);
                 let stage = Arc::clone(&self.stage);
                 stage.cursor.gate.begin_flight();
                 self.rejecting = Some(Box::pin(async move {
@@ -191,7 +210,7 @@ impl<V: Data, K: Data> SourcePull<V, K> {
                 }));
             }
             DecodePolicy::Skip => {
-                tracing::warn!(%agent, %place, why = %bad.why, "cannot decode a message; it is skipped");
+                tracing::warn!(%agent, %place, why = %bad.why, "{what}; it is skipped");
                 self.stage.outbox.stats.skipped();
                 self.stage.cursor.progress.ack(at);
             }
@@ -225,7 +244,12 @@ impl<V: Data, K: Data> Decoder<V, K> {
 
 impl<V, K> Buffered<V, K> {
     fn bad(input: u32, message: &RawMessage<'_>, why: String) -> Self {
-        Self::Bad(Box::new(Undecodable { input, message: message.to_owned(), why }))
+        Self::Bad(Box::new(Rejected { input, message: message.to_owned(), why, given_up: None }))
+    }
+
+    fn given_up(input: u32, message: &RawMessage<'_>, event: &GivenUp) -> Self {
+        let GivenUp { disposal, why } = event.clone();
+        Self::Bad(Box::new(Rejected { input, message: message.to_owned(), why, given_up: Some(disposal) }))
     }
 
     fn at(&self) -> Position {

@@ -194,7 +194,10 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
                 Poll::Ready(None) => return Poll::Ready(Some(self.hand_out())),
                 Poll::Pending => {
                     let Some(deadline) = &mut self.deadline else { return Poll::Pending };
-                    ready!(deadline.as_mut().poll(cx));
+                    // The events of a batch that has failed are retried one by one: each begins a batch of its own.
+                    if !is_waiting_for_seal(&self.stream.origin) {
+                        ready!(deadline.as_mut().poll(cx));
+                    }
                     if !self.may_begin(cx) {
                         // The waker is registered: the batch is yielded right after the seal, or at the stage's turn.
                         return Poll::Pending;
@@ -234,4 +237,9 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
     fn live(&self) -> bool {
         matches!(&self.stream.origin, StreamOrigin::Agent(StageMode::Live(_)))
     }
+}
+
+/// Returns whether an event that has failed before waits for the end of the events before it.
+fn is_waiting_for_seal(origin: &StreamOrigin) -> bool {
+    matches!(origin, StreamOrigin::Agent(StageMode::Live(stage)) if stage.cursor.gate.is_waiting_for_seal())
 }

@@ -10,7 +10,7 @@ use super::positions::Marks;
 use super::tables::{SealedTable, TaskTables};
 use crate::error::{Error, TransportError};
 use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion};
-use crate::transport::{Committed, Delivery, TopicPartition};
+use crate::transport::{Committed, Delivery, Sender, TopicPartition};
 
 /// The content of a task's commit: for each group its newest seal, or its positions of the last commit.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Cut {
     /// All groups of the task.
     pub(super) groups: Vec<GroupCut>,
     /// Groups that were left out because of a message that was not delivered, permanently.
-    pub(super) undelivered: BTreeMap<usize, TransportError>,
+    pub(super) undelivered: BTreeMap<usize, Undelivered>,
     /// Keeps the writer alive, so that it sends the sealed tables even if the task ends first.
     pub(super) _changelog: Option<Arc<ChangelogWriter>>,
 }
@@ -53,7 +53,15 @@ pub(crate) struct Resolution {
     /// covers the cut.
     pub(super) is_confirmed: bool,
     /// Groups of which a message was not delivered, permanently. The commit does not contain them.
-    pub(super) undelivered: BTreeMap<usize, TransportError>,
+    pub(super) undelivered: BTreeMap<usize, Undelivered>,
+}
+
+/// The failure to deliver a message.
+#[derive(Debug)]
+pub(crate) struct Undelivered {
+    pub(super) error: TransportError,
+    /// The events that have sent it, if they are known.
+    pub(super) sender: Option<Sender>,
 }
 
 impl Resolution {
@@ -72,16 +80,20 @@ impl Cut {
 
     /// Waits until the messages of every seal are acknowledged. A group of which one was not delivered is left out: it keeps
     /// the positions of its last commit, and stops no other.
-    pub(crate) async fn arrived(&self) -> Vec<Option<TransportError>> {
+    pub(crate) async fn arrived(&self) -> Vec<Option<Undelivered>> {
         let arrived = self.groups.iter().map(async |group| {
             let deliveries = group.seal.iter().flat_map(|seal| &seal.deliveries);
-            join_all(deliveries.map(|delivery| delivery.all())).await.into_iter().find_map(Result::err)
+            let results = join_all(deliveries.map(async |delivery| {
+                let error = delivery.all().await.err()?;
+                Some(Undelivered { error, sender: delivery.sender().cloned() })
+            }));
+            results.await.into_iter().flatten().next()
         });
         join_all(arrived).await
     }
 
     /// Leaves out the groups with an error.
-    pub(crate) fn leave_out(&mut self, errors: Vec<Option<TransportError>>) {
+    pub(crate) fn leave_out(&mut self, errors: Vec<Option<Undelivered>>) {
         for (index, (group, error)) in self.groups.iter_mut().zip(errors).enumerate() {
             if let Some(error) = error {
                 group.seal = None;

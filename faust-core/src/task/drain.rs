@@ -4,10 +4,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::command::Drained;
-use super::failure::Failure;
+use super::failure::{Failure, Returned};
 use super::group::{Activity, StageGroup};
 use super::partition_task::{Drain, Task};
-use super::run::{GroupRun, Returned, RunEvent};
+use super::run::{GroupRun, RunEvent};
 
 impl Task {
     /// Ends the streams. The task ends once all agents have returned and the commit in progress has ended.

@@ -1,36 +1,50 @@
-//! Failures of agents, and the decision whether to retry (promise P6).
+//! Failures of agents and of their groups, described for the log, the status and the error that ends a worker.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-use super::run::Returned;
-use crate::config::Settings;
+use super::cut::Undelivered;
 use crate::error::{BoxError, Error, TransportError, chain};
 use crate::offsets::Position;
 use crate::plan::PlannedStage;
+use crate::stage::input::GroupInput;
 use crate::stage::running::RunningStage;
+use crate::transport::TopicPartition;
+
+/// The result of a stage's function.
+pub(crate) enum Returned {
+    /// It returned.
+    Result(Result<(), BoxError>),
+    /// It panicked with this message.
+    Panic(String),
+}
 
 /// A failure of a group, described in terms of the agent.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) agent: String,
     pub(super) place: String,
-    /// Input and offset of the event. A later event means that the agent made progress since the last failure.
-    at: Option<Position>,
-    /// The same event, with the index of its stage, if it has to be sealed off before the next attempt.
-    pub(super) event: Option<(usize, Position)>,
-    why: Why,
+    /// Index of the stage that failed; `None` if the failure concerns all of the group.
+    pub(super) stage: Option<usize>,
+    /// The unfinished events of the stage, one of which has caused the failure: usually one.
+    pub(super) events: Vec<Position>,
+    /// The command that skips the event, if the event is known.
+    pub(super) skip: Option<String>,
+    /// The event begun last. A later one means that the agent made progress since the last failure.
+    pub(super) at: Option<Position>,
+    pub(super) why: Why,
 }
 
+/// The reason of a failure.
 #[derive(Debug)]
-enum Why {
+pub(super) enum Why {
     /// The agent returned an error or panicked, or an operator failed.
     Agent(BoxError),
+    /// A function of `#[window_close]` or `#[window_late]` failed: the events that follow would call it again.
+    Hook(BoxError),
     /// The agent returned while its stream was open.
     Ended,
     /// A message was not delivered, and a retry may succeed.
     Undelivered(TransportError),
+    /// The broker refuses a message permanently.
+    Refused(TransportError),
     /// A retry cannot succeed.
     Final(Error),
 }
@@ -49,6 +63,7 @@ impl Failure {
     pub(super) fn fault((index, stage): (usize, &RunningStage), error: Error) -> Self {
         let why = match error {
             Error::Decode { .. } | Error::Misuse(_) => Why::Final(error),
+            Error::Hook { .. } => Why::Hook(error.into()),
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
             other => Why::Agent(other.into()),
         };
@@ -61,7 +76,15 @@ impl Failure {
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
             other => Why::Agent(other.into()),
         };
-        Self { agent: agents(stages), place: "its start".to_owned(), at: None, event: None, why }
+        Self {
+            agent: agents(stages),
+            place: "its start".to_owned(),
+            stage: None,
+            events: Vec::new(),
+            skip: None,
+            at: None,
+            why,
+        }
     }
 
     /// Creates the failure to encode the tables' changes for a commit.
@@ -70,96 +93,75 @@ impl Failure {
     }
 
     /// Creates the failure to deliver a message sent since the last commit.
-    pub(super) fn undelivered(stages: &[PlannedStage], error: TransportError) -> Self {
-        let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Agent(error.into()) };
-        Self {
-            agent: agents(stages),
-            place: "its messages since the last commit".to_owned(),
-            at: None,
-            event: None,
-            why,
-        }
+    pub(super) fn undelivered(stages: &[PlannedStage], inputs: &[Vec<GroupInput>], undelivered: Undelivered) -> Self {
+        let Undelivered { error, sender } = undelivered;
+        let why = if error.is_retriable() { Why::Undelivered(error) } else { Why::Refused(error) };
+        let Some((stage, sender)) = sender.and_then(|sender| Some((stages.get(sender.stage)?, sender))) else {
+            let place = "its messages since the last commit".to_owned();
+            return Self { agent: agents(stages), place, stage: None, events: Vec::new(), skip: None, at: None, why };
+        };
+        let partition = |at: &Position| {
+            let input = inputs.get(sender.stage).and_then(|inputs| inputs.get(at.input as usize));
+            input.map(|input| input.reader.partition())
+        };
+        let agent = stage.agent().to_owned();
+        let at = sender.events.first().copied();
+        let place = at.and_then(|at| Some(format!("{} offset {}", partition(&at)?, at.offset))).unwrap_or_default();
+        let skip = skip(&agent, &sender.events, partition);
+        Self { agent, place, stage: Some(sender.stage), events: sender.events, skip, at, why }
     }
 
     fn of((index, stage): (usize, &RunningStage), why: Why) -> Self {
         let at = stage.cursor.progress.at();
-        // Outside of an event, the event begun last is finished.
-        let event = at.filter(|_| stage.cursor.gate.is_busy()).map(|at| (index, at));
-        Self { agent: stage.agent.to_string(), place: stage.place(), at, event, why }
+        let events = if let Why::Ended = why { Vec::new() } else { stage.cursor.progress.unfinished() };
+        let partition = |at: &Position| stage.inputs.get(at.input as usize).map(|input| input.reader.partition());
+        let skip = match why {
+            Why::Agent(_) => skip(&stage.agent, &events, partition),
+            _ => None,
+        };
+        Self { agent: stage.agent.to_string(), place: stage.place(), stage: Some(index), events, skip, at, why }
     }
 
     /// Describes the failure in one sentence for the log.
     pub(super) fn what(&self) -> String {
         match &self.why {
-            Why::Agent(error) => format!("agent failed: {}", chain(&**error)),
+            Why::Agent(error) | Why::Hook(error) => format!("agent failed: {}", chain(&**error)),
             Why::Ended => ENDED.to_owned(),
             Why::Undelivered(error) => format!("a message of the agent was not delivered: {error}"),
+            Why::Refused(error) => format!("the broker refuses a message of the agent: {error}"),
             Why::Final(error) => error.to_string(),
+        }
+    }
+
+    /// Returns the error that stops the worker after this number of attempts.
+    pub(super) fn into_error(self, attempts: u32) -> Error {
+        let Self { agent, place, skip, why, .. } = self;
+        let of_agent = |source| Error::Agent { agent, place, attempts, source, skip };
+        match why {
+            Why::Agent(source) | Why::Hook(source) => of_agent(source),
+            Why::Ended => of_agent(ENDED.into()),
+            Why::Refused(error) => of_agent(error.into()),
+            Why::Undelivered(error) => error.into(),
+            Why::Final(error) => error,
         }
     }
 }
 
 const ENDED: &str = "agent ended while its stream is open; let it return only after `next()` has returned `None`";
 
+/// Returns the command that skips the event, if it is the only one.
+fn skip<'a>(
+    agent: &str,
+    events: &[Position],
+    partition: impl FnOnce(&Position) -> Option<&'a TopicPartition>,
+) -> Option<String> {
+    let [at] = events else { return None };
+    Some(format!("skip {} {} --agent {agent}", partition(at)?, at.offset))
+}
+
 /// Joins the names of a group's agents.
 fn agents(stages: &[PlannedStage]) -> String {
     let mut names: Vec<_> = stages.iter().map(PlannedStage::agent).collect();
     names.dedup();
     names.join("`, `")
-}
-
-/// Counter of failures at one event.
-#[derive(Debug, Default)]
-pub(super) struct Attempts {
-    last: Option<Last>,
-}
-
-#[derive(Debug)]
-struct Last {
-    agent: String,
-    at: Option<Position>,
-    count: u32,
-    when: Instant,
-}
-
-impl Attempts {
-    /// Counts the failure. Returns the pause before the next attempt, or `None` if there is none: the worker stops.
-    pub(super) fn next(&mut self, failure: &Failure, settings: &Settings) -> Option<Duration> {
-        let count = self.count(failure, settings);
-        self.last = Some(Last { agent: failure.agent.clone(), at: failure.at, count, when: Instant::now() });
-        let pause = settings.agent_backoff_min.saturating_mul(1 << (count - 1).min(16)).min(settings.agent_backoff_max);
-        let is_retried = match &failure.why {
-            // The fault is the broker's, not the agent's: it is retried without a limit (promise P7).
-            Why::Undelivered(_) => true,
-            Why::Agent(_) | Why::Ended => count < settings.agent_max_attempts,
-            Why::Final(_) => false,
-        };
-        is_retried.then_some(pause)
-    }
-
-    /// Returns the error that stops the worker after this failure.
-    pub(super) fn error(&self, failure: Failure) -> Error {
-        let Failure { agent, place, why, .. } = failure;
-        let attempts = self.last.as_ref().map_or(1, |last| last.count);
-        match why {
-            Why::Agent(source) => Error::Agent { agent, place, attempts, source },
-            Why::Ended => Error::Agent { agent, place, attempts, source: ENDED.into() },
-            Why::Undelivered(error) => error.into(),
-            Why::Final(error) => error,
-        }
-    }
-
-    fn count(&self, failure: &Failure, settings: &Settings) -> u32 {
-        let Some(last) = self.last.as_ref().filter(|last| last.agent == failure.agent) else { return 1 };
-        let got_further = match failure.why {
-            // An agent that returns after each event makes progress each time, but is still wrong.
-            Why::Ended => last.when.elapsed() > settings.agent_backoff_max.saturating_mul(2),
-            _ => match (failure.at, last.at) {
-                (Some(now), Some(before)) => now.input == before.input && now.offset > before.offset,
-                (now, None) => now.is_some(),
-                (None, Some(_)) => false,
-            },
-        };
-        if got_further { 1 } else { last.count + 1 }
-    }
 }

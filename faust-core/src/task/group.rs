@@ -8,13 +8,15 @@ use tokio::time::Instant;
 
 use super::changelog::ChangelogWriter;
 use super::cut::{GroupCut, SealCut};
-use super::failure::{Attempts, Failure};
+use super::failure::Failure;
+use super::failure_history::{Decision, FailingAgent, FailureHistory};
 use super::positions::{Marks, Positions};
 use super::run::GroupRun;
 use super::seal::Seal;
 use super::tables::TaskTables;
+use crate::config::{FailurePolicy, Settings};
 use crate::error::Error;
-use crate::offsets::{CommitNumber, Position};
+use crate::offsets::CommitNumber;
 use crate::plan::PlannedStage;
 use crate::stage::gate::Hold;
 use crate::stage::input::GroupInput;
@@ -34,10 +36,10 @@ pub(super) struct StageGroup {
     pending: Option<(Seal, CommitNumber)>,
     /// The newest seal, if no commit contains it.
     ready: Option<Seal>,
-    /// Events that have failed and that no seal covers, with the index of their stage. A seal comes before each retry, so
-    /// that the outputs of the events before them do not repeat again.
-    failed_events: BTreeSet<(usize, Position)>,
-    pub(super) attempts: Attempts,
+    /// The seals after it, if they contain an event of which a message was refused: they are committed apart, so that the
+    /// outputs of the events before do not repeat again.
+    apart: Option<Seal>,
+    pub(super) failures: FailureHistory,
     /// A run has failed before.
     pub(super) has_failed: bool,
     pub(super) activity: Activity,
@@ -66,8 +68,8 @@ impl StageGroup {
             number: CommitNumber::default(),
             pending: None,
             ready: None,
-            failed_events: BTreeSet::new(),
-            attempts: Attempts::default(),
+            apart: None,
+            failures: FailureHistory::default(),
             has_failed: false,
             activity: Activity::Ended { in_time: true },
         }
@@ -91,11 +93,7 @@ impl StageGroup {
     /// Returns the positions of the newest seal, at which the next run starts.
     pub(super) fn sealed_positions(&self) -> &Positions {
         let pending = self.pending.as_ref().map(|(seal, _)| seal);
-        self.ready.as_ref().or(pending).map_or(&self.confirmed, |seal| &seal.positions)
-    }
-
-    pub(super) fn failed_events(&self) -> &BTreeSet<(usize, Position)> {
-        &self.failed_events
+        self.apart.as_ref().or(self.ready.as_ref()).or(pending).map_or(&self.confirmed, |seal| &seal.positions)
     }
 
     /// Returns whether a commit in progress contains a seal of the group.
@@ -139,22 +137,43 @@ impl StageGroup {
             return Ok(());
         }
         let changes = self.tables.seal()?;
-        self.failed_events.retain(|(stage, at)| {
-            let next = positions.stages.get(*stage).and_then(|inputs| inputs.get(at.input as usize));
-            next.is_none_or(|next| at.offset >= *next)
-        });
-        let seal = Seal::new(positions, sent, changes);
-        self.ready = Some(match self.ready.take() {
-            Some(earlier) => earlier.followed_by(seal),
-            None => seal,
-        });
+        self.add(Seal::new(positions, sent, changes));
         Ok(())
     }
 
-    /// Ends the run, and goes back to the newest seal.
-    pub(super) fn fall_back(&mut self, failure: &Failure) {
-        self.failed_events.extend(failure.event);
-        self.end(Activity::Pausing(Instant::now()));
+    /// Adds a seal behind those that no commit contains.
+    fn add(&mut self, seal: Seal) {
+        if let Some(earlier) = self.apart.take() {
+            self.apart = Some(earlier.followed_by(seal));
+            return;
+        }
+        match self.ready.take() {
+            Some(earlier) if self.failures.has_refused_between(&earlier.positions, &seal.positions) => {
+                (self.ready, self.apart) = (Some(earlier), Some(seal));
+            }
+            Some(earlier) => self.ready = Some(earlier.followed_by(seal)),
+            None => self.ready = Some(seal),
+        }
+    }
+
+    /// Decides what follows a failure.
+    pub(super) fn decide(&mut self, failure: &Failure, settings: &Settings) -> Decision {
+        let policy = match failure.stage.and_then(|stage| self.stages.get(stage)) {
+            Some(stage) => stage.on_failure.unwrap_or(settings.agent_failure),
+            None => self.policy(settings),
+        };
+        self.failures.note(failure, policy, settings, Instant::now())
+    }
+
+    /// Returns the policy for failures that concern all of the group.
+    fn policy(&self, settings: &Settings) -> FailurePolicy {
+        let mut policies = self.stages.iter().map(|stage| stage.on_failure.unwrap_or(settings.agent_failure));
+        if policies.any(|policy| policy == FailurePolicy::Stop) { FailurePolicy::Stop } else { FailurePolicy::Retry }
+    }
+
+    /// Returns the agents that fail again and again.
+    pub(super) fn failing(&self, settings: &Settings) -> Vec<FailingAgent> {
+        self.failures.failing((self.sealed_positions(), &self.confirmed), settings, Instant::now())
     }
 
     /// Ends the run. The changes of unfinished events are rolled back.
@@ -202,18 +221,24 @@ impl StageGroup {
         if is_confirmed {
             // The commit itself has already updated the tables.
             (self.confirmed, self.number) = (seal.positions, number);
+            self.ready = self.ready.take().or_else(|| self.apart.take());
+            self.failures.committed(&self.confirmed);
+            let notes_senders = self.failures.notes_senders();
+            self.run().into_iter().for_each(|run| run.note_senders(notes_senders));
             return;
         }
-        let seal = seal.unconfirmed();
-        self.ready = Some(match self.ready.take() {
-            Some(next) => seal.followed_by(next),
-            None => seal,
-        });
+        let next = self.ready.replace(seal.unconfirmed());
+        next.into_iter().for_each(|next| self.add(next));
     }
 
-    /// Goes back to the last commit, because a message of a seal was not delivered.
-    pub(super) fn undelivered(&mut self) {
-        (self.pending, self.ready) = (None, None);
+    /// Goes back to the last commit, because a message of a seal was not delivered. If the event that sent it is unknown, the
+    /// next runs note the events of all messages.
+    pub(super) fn undelivered(&mut self, is_sender_known: bool) {
+        if !is_sender_known {
+            let until = self.pending.as_ref().map(|(seal, _)| seal.positions.clone());
+            until.into_iter().for_each(|until| self.failures.note_senders_until(until));
+        }
+        (self.pending, self.ready, self.apart) = (None, None, None);
         self.end(Activity::Pausing(Instant::now()));
         self.tables.roll_back_sealed();
     }

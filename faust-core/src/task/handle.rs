@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::command::Command;
+use super::failure_history::FailingAgent;
 use super::partition::TaskPartition;
 use crate::stage::running::RunningStage;
 
@@ -23,6 +24,8 @@ pub(crate) struct TaskHandle {
 #[derive(Debug, Default)]
 pub(crate) struct LiveStages {
     pub(crate) stages: Vec<Arc<RunningStage>>,
+    /// Agents that fail again and again.
+    pub(crate) failing: Vec<FailingAgent>,
     /// Every stage of the task is running: it does not restore its tables, and no group waits to retry.
     pub(crate) is_complete: bool,
 }

@@ -13,13 +13,14 @@ use super::changelog::ChangelogWriter;
 use super::command::{Command, Drained};
 use super::context::TaskCx;
 use super::cut::{Cut, Resolution};
-use super::failure::Failure;
+use super::failure::{Failure, Returned};
+use super::failure_history::Decision;
 use super::group::{Activity, StageGroup};
 use super::handle::{LiveStages, TaskHandle};
 use super::partition::TaskPartition;
 use super::positions::{Marks, Positions};
 use super::recovery::{Preparation, Restoring};
-use super::run::{GroupRun, Returned, RunEvent, Start};
+use super::run::{GroupRun, RunEvent, Start};
 use super::stores::StoreLease;
 use super::tables::TaskTables;
 use crate::error::{Error, panic_text};
@@ -58,6 +59,8 @@ pub(crate) struct Task {
     is_choked: bool,
     /// A commit has been in progress for too long, and the tables hold too many changes since it began.
     is_pressed: bool,
+    /// A group has failed since its last commit.
+    is_failing: bool,
     pub(super) drain: Option<Drain>,
     /// Index of the group to poll first, so that none starves.
     turn: usize,
@@ -109,6 +112,7 @@ impl Task {
             seal_due: None,
             is_choked: false,
             is_pressed: false,
+            is_failing: false,
             drain: None,
             turn: 0,
             live: Arc::clone(&live),
@@ -142,6 +146,10 @@ impl Task {
     pub(super) async fn drive(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
         let recovery = Arc::clone(&self.cx.recovery);
         while !self.is_drained() {
+            if self.is_failing {
+                self.publish_live();
+                self.is_failing = self.groups.iter().any(|group| group.failures.is_pending());
+            }
             tokio::select! {
                 // IMPORTANT: commands first, because the stages may use up Tokio's cooperative budget of the task.
                 biased;
@@ -233,7 +241,7 @@ impl Task {
             stages: &group.stages,
             inputs: &group.inputs,
             positions: group.sealed_positions(),
-            failed_events: group.failed_events(),
+            failures: &group.failures,
             outbox,
             settings: &self.cx.settings,
             tables: &group.tables,
@@ -256,28 +264,35 @@ impl Task {
     /// Ends a group's run after a failure. The next attempt starts at the newest seal, and without one the worker stops.
     fn fail(&mut self, index: usize, failure: Failure) {
         let Some(group) = self.groups.get_mut(index) else { return };
-        group.fall_back(&failure);
+        group.end(Activity::Pausing(Instant::now()));
         self.retry(index, failure);
     }
 
     fn retry(&mut self, index: usize, failure: Failure) {
         let Some(group) = self.groups.get_mut(index) else { return };
         self.cx.stats.agent_failed();
-        match group.attempts.next(&failure, &self.cx.settings) {
-            Some(pause) => {
-                tracing::error!(agent = %failure.agent, place = %failure.place, "{}; trying again in {pause:?}", failure.what());
-                if !std::mem::replace(&mut group.has_failed, true) {
-                    tracing::info!(agent = %failure.agent, "the agent's function starts again: what it keeps in variables is lost");
-                }
-                group.activity = Activity::Pausing(Instant::now() + pause);
+        let (agent, place, what) = (&failure.agent, &failure.place, failure.what());
+        let pause = match group.decide(&failure, &self.cx.settings) {
+            Decision::Retry(pause) => {
+                tracing::error!(%agent, %place, "{what}; trying again in {pause:?}");
+                pause
             }
-            None => {
+            Decision::GiveUp(_) => {
+                tracing::error!(%agent, %place, "{what}; the event is given up");
+                Duration::ZERO
+            }
+            Decision::Stop(attempts) => {
                 group.activity = Activity::Ended { in_time: true };
-                let error = group.attempts.error(failure);
                 // The worker stops and drains this task like the others. An error means that it has ended already.
-                drop(self.cx.failed.send(error));
+                drop(self.cx.failed.send(failure.into_error(attempts)));
+                return self.publish_live();
             }
+        };
+        if !std::mem::replace(&mut group.has_failed, true) {
+            tracing::info!(%agent, "the agent's function starts again: what it keeps in variables is lost");
         }
+        group.activity = Activity::Pausing(Instant::now() + pause);
+        self.is_failing = true;
         self.publish_live();
     }
 
@@ -373,13 +388,13 @@ impl Task {
         self.set_pressed(false);
         for index in 0..self.groups.len() {
             let Some(group) = self.groups.get_mut(index) else { continue };
-            let Some(error) = resolution.undelivered.remove(&index) else {
+            let Some(undelivered) = resolution.undelivered.remove(&index) else {
                 group.resolve(resolution.is_confirmed);
                 continue;
             };
-            let failure = Failure::undelivered(&group.stages, error);
+            let failure = Failure::undelivered(&group.stages, &group.inputs, undelivered);
             let is_over = matches!(group.activity, Activity::Ended { .. });
-            group.undelivered();
+            group.undelivered(!failure.events.is_empty());
             if self.drain.is_some() || is_over {
                 group.activity = Activity::Ended { in_time: true };
             } else {
@@ -426,7 +441,8 @@ impl Task {
         let runs: Vec<_> = self.groups.iter().filter_map(StageGroup::run).collect();
         let is_complete = runs.len() == self.groups.len();
         let stages = runs.into_iter().flat_map(|run| run.stages.iter().cloned()).collect();
-        *self.live() = LiveStages { stages, is_complete };
+        let failing = self.groups.iter().flat_map(|group| group.failing(&self.cx.settings)).collect();
+        *self.live() = LiveStages { stages, failing, is_complete };
     }
 
     fn live(&self) -> std::sync::MutexGuard<'_, LiveStages> {

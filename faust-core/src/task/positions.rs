@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::partition::TaskPartition;
 use crate::message::Offset;
-use crate::offsets::{CommitMetadata, CommitVersion, NameHash, StageMark};
+use crate::offsets::{CommitMetadata, CommitVersion, NameHash, Position, StageMark};
 use crate::plan::PlannedStage;
 use crate::stage::input::GroupInput;
 use crate::time::{Horizon, Timestamp};
@@ -48,6 +48,17 @@ impl Marks {
 }
 
 impl Positions {
+    /// Returns whether the stage with this index has not passed the event.
+    pub(super) fn is_before(&self, (stage, at): (usize, Position)) -> bool {
+        let next = self.stages.get(stage).and_then(|inputs| inputs.get(at.input as usize));
+        next.is_none_or(|next| at.offset >= *next)
+    }
+
+    /// Returns whether every stage is here as far as there, or further.
+    pub(super) fn has_reached(&self, there: &Self) -> bool {
+        let here = self.stages.iter().flatten();
+        here.zip(there.stages.iter().flatten()).all(|(here, there)| here >= there)
+    }
     /// Returns the marks of these stages.
     pub(super) fn marks(&self, stages: &[PlannedStage], inputs: &[Vec<GroupInput>]) -> Marks {
         let mut marks = Marks::default();

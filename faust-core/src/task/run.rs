@@ -1,6 +1,5 @@
 //! A run of a group: its stages from one start to the next, started and dropped together.
 
-use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,11 +9,12 @@ use std::task::{Context, Poll};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
+use super::failure::Returned;
+use super::failure_history::FailureHistory;
 use super::positions::Positions;
 use super::tables::TaskTables;
 use crate::config::Settings;
-use crate::error::{BoxError, Error, panic_text};
-use crate::offsets::Position;
+use crate::error::{Error, panic_text};
 use crate::plan::{PlannedStage, StageRun};
 use crate::stage::context::StageMode;
 use crate::stage::cursor::Cursor;
@@ -40,14 +40,6 @@ pub(crate) struct GroupRun {
 /// The future of a stage, which resolves to the stage's index and its result.
 type StageFuture = Pin<Box<dyn Future<Output = (usize, Returned)> + Send>>;
 
-/// The result of a stage's function.
-pub(crate) enum Returned {
-    /// It returned.
-    Result(Result<(), BoxError>),
-    /// It panicked with this message.
-    Panic(String),
-}
-
 /// An event of a run.
 pub(crate) enum RunEvent {
     /// A stage has returned.
@@ -65,8 +57,8 @@ pub(crate) struct Start<'a> {
     pub(crate) inputs: &'a [Vec<GroupInput>],
     /// Start of each stage in each of its inputs, with its stream time.
     pub(crate) positions: &'a Positions,
-    /// Events that have failed since the last seal, with the index of their stage.
-    pub(crate) failed_events: &'a BTreeSet<(usize, Position)>,
+    /// The failures of the group since its last commit.
+    pub(super) failures: &'a FailureHistory,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) settings: &'a Settings,
     pub(crate) tables: &'a Arc<TaskTables>,
@@ -84,12 +76,15 @@ impl GroupRun {
             control: GroupControl::new(start.stages.len()),
             is_seal_due: false,
         };
+        run.note_senders(start.failures.notes_senders());
         for (index, (stage, inputs)) in start.stages.iter().zip(start.inputs).enumerate() {
             let starts = start.positions.stages.get(index).map(Vec::as_slice).unwrap_or_default();
             let stream_time = start.positions.times.get(index).copied().flatten();
             let horizon = Horizon::new(start.clock.clone(), start.settings.stream_time_max_ahead);
             let tables: Vec<_> = stage.tables.iter().filter_map(|name| start.tables.get(name)).cloned().collect();
-            let failed = start.failed_events.iter().filter(|(stage, _)| *stage == index).map(|(_, at)| *at).collect();
+            let failed = start.failures.of_stage(index);
+            let given_up = failed.filter_map(|(at, given_up)| Some((at, given_up?.clone()))).collect();
+            let failed = start.failures.of_stage(index).map(|(at, _)| at).collect();
             let live = Arc::new(RunningStage {
                 agent: Arc::clone(&stage.agent),
                 depth: stage.depth,
@@ -102,6 +97,7 @@ impl GroupRun {
                 ),
                 outbox: Arc::clone(&start.outbox),
                 on_decode_error: start.settings.on_decode_error,
+                given_up,
                 buffer_maxsize: start.settings.stream_buffer_maxsize,
                 tables: StageTables::new(tables.clone()),
                 clock: start.clock.clone(),
@@ -164,6 +160,11 @@ impl GroupRun {
         if !holds {
             self.wake();
         }
+    }
+
+    /// Sets whether the event that sends a message is noted.
+    pub(super) fn note_senders(&self, notes: bool) {
+        self.control.set_notes_senders(notes);
     }
 
     /// Ends the streams.

@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 
 use crate::error::TransportError;
 use crate::message::Offset;
+use crate::offsets::Position;
 
 /// The messages that one task run sends between two cuts.
 ///
@@ -19,6 +20,16 @@ pub struct Delivery {
     /// Number of acknowledged messages, of this and other counters, if offsets are tracked.
     stored: Arc<AtomicU64>,
     outcome: Mutex<DeliveryState>,
+    /// The events that have sent the messages, if they are known.
+    sender: Option<Sender>,
+}
+
+/// The events of one stage, of which one or more have sent a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sender {
+    /// Index of the stage in its group.
+    pub(crate) stage: usize,
+    pub(crate) events: Vec<Position>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +70,16 @@ impl Delivery {
     /// those that were acknowledged to `stored`.
     pub fn with_offsets(stored: Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self { last_offset: Some(HighestOffset::new()), stored, ..Self::default() })
+    }
+
+    /// Creates a counter for the messages of these events.
+    pub(crate) fn by(sender: Sender) -> Arc<Self> {
+        Arc::new(Self { sender: Some(sender), ..Self::default() })
+    }
+
+    /// Returns the events that have sent the messages, if they are known.
+    pub(crate) fn sender(&self) -> Option<&Sender> {
+        self.sender.as_ref()
     }
 
     /// Records that a message was added to the producer's buffer.

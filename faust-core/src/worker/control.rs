@@ -15,7 +15,7 @@ use super::group::GroupEvent;
 use super::options::WorkerOptions;
 use super::shared::{Key, Phase, WorkerState};
 use super::upkeep::{self, Purge};
-use super::watch::{IdleWatch, StuckWatch};
+use super::watch::{FailingWatch, IdleWatch, StuckWatch};
 use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::message::Offset;
@@ -43,6 +43,7 @@ pub(super) struct Control {
     commit: UnderWay<CommittedOffsets>,
     idle: IdleWatch,
     stuck: StuckWatch,
+    failing: FailingWatch,
     assigned_once: bool,
     /// Time of the next report while the brokers are unavailable.
     away_report: Option<Instant>,
@@ -60,6 +61,9 @@ const COMMIT_SHARE: f64 = 0.2;
 /// Fraction of the time for a drain that agents have to return. The rest is for the acknowledgement of their messages
 /// and the commit.
 const AGENTS_SHARE: f64 = 0.6;
+
+/// Maximum interval of the checks for stuck and failing agents.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Control {
     pub(super) fn new(
@@ -84,6 +88,7 @@ impl Control {
             commit: None,
             idle,
             stuck,
+            failing: FailingWatch::default(),
             assigned_once: false,
             away_report: None,
         }
@@ -129,7 +134,8 @@ impl Control {
         let mut phase = self.shared.phase.subscribe();
         let mut commits = interval(self.cx.settings.broker_commit_interval);
         commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watch = interval((self.cx.settings.stream_processing_timeout / 4).max(Duration::from_millis(20)));
+        let every = (self.cx.settings.stream_processing_timeout / 4).clamp(Duration::from_millis(20), WATCH_INTERVAL);
+        let mut watch = interval(every);
         let mut idle = interval(IDLE_LOOK);
         let mut topics = interval_at(Instant::now() + TOPICS_LOOK, TOPICS_LOOK);
         let every = self.cx.settings.repartition_purge_interval;
@@ -162,7 +168,7 @@ impl Control {
                 _ = purges.tick(), if self.purging.is_none() => self.begin_purge(),
                 // The deletion has ended.
                 trimmed = finished(&mut self.purging) => self.purge.done(trimmed),
-                // The next check for stuck agents is due.
+                // The next check for stuck and failing agents is due.
                 _ = watch.tick() => self.watch(),
                 // The next check for idleness is due.
                 _ = idle.tick(), if self.options.until_idle.is_some() => if self.is_idle() { return Ok(()) },
@@ -381,6 +387,7 @@ impl Control {
     fn watch(&mut self) {
         let stuck = self.stuck.look(&self.tasks, self.cx.settings.stream_processing_timeout);
         *self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner) = stuck;
+        *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = self.failing.look(&self.tasks);
     }
 
     fn is_idle(&mut self) -> bool {

@@ -65,6 +65,7 @@ impl Worker {
             stopping: OnceLock::new(),
             assignment: Mutex::default(),
             stuck: Mutex::default(),
+            failing: Mutex::default(),
         });
         let sink = transport.sink()?;
         let dead_letter = dead_letter::topic(&plan.group);
@@ -166,15 +167,17 @@ impl Worker {
 
     /// Returns the worker's current status.
     pub fn status(&self) -> Status {
-        let copy = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let stuck = copy(&self.shared.stuck);
+        let stuck = self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failing = self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let has_agents = *self.shared.phase.borrow() == Phase::Ready && self.recovery.restoring() == 0;
         Status {
-            ready: *self.shared.phase.borrow() == Phase::Ready && stuck.is_empty() && self.recovery.restoring() == 0,
+            ready: has_agents && stuck.is_empty() && failing.is_empty(),
             restoring: self.recovery.restoring(),
             state_backlog: self.recovery.stores.backlog(),
             state_memory: self.recovery.stores.memory(),
             assignment: self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             stuck,
+            failing,
             counts: self.shared.stats.counts(),
         }
     }

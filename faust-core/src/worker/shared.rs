@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::stats::Stats;
+use crate::task::FailingAgent;
 use crate::transport::port::TopicPartition;
 
 /// State shared by a worker's handle and its control loop.
@@ -20,6 +21,8 @@ pub(crate) struct WorkerState {
     pub(crate) assignment: Mutex<Vec<TopicPartition>>,
     /// Agents that have exceeded the processing timeout in one event.
     pub(crate) stuck: Mutex<Vec<String>>,
+    /// Agents that fail again and again.
+    pub(crate) failing: Mutex<Vec<FailingAgent>>,
 }
 
 /// Phase of a worker. It only increases.

@@ -1,6 +1,7 @@
 //! The status of a worker, and its description at start.
 
 use crate::stats::Counts;
+use crate::task::FailingAgent;
 use crate::transport::port::TopicPartition;
 
 /// Description of a worker, for display at start-up.
@@ -23,8 +24,8 @@ pub struct Description {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// `true` if the worker has its partitions, their tables are restored, no agent is stuck, and it is not shutting
-    /// down.
+    /// `true` if the worker has its partitions, their tables are restored, no agent is stuck or fails again and again, and it
+    /// is not shutting down.
     pub ready: bool,
     /// Number of partitions whose tables are being restored.
     pub restoring: usize,
@@ -37,6 +38,8 @@ pub struct Status {
     /// Agents that have not finished their event within `stream_processing_timeout`, each with the position of the
     /// event.
     pub stuck: Vec<String>,
+    /// Agents that have failed `agent_max_attempts` times or more at one event, and are tried again.
+    pub failing: Vec<FailingAgent>,
     /// Counters since the worker was started.
     pub counts: Counts,
 }

@@ -1,4 +1,4 @@
-//! Detection of idle workers and stuck agents.
+//! Detection of idle workers, and of agents that are stuck or fail again and again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::stage::running::RunningStage;
-use crate::task::TaskHandle;
+use crate::task::{FailingAgent, TaskHandle};
 use crate::transport::PROGRESS_INTERVAL;
 
 /// Returns the running stages of all tasks.
@@ -120,5 +120,36 @@ impl StuckWatch {
         }
         self.seen = seen;
         stuck
+    }
+}
+
+/// Interval at which an agent that fails again and again is reported.
+const FAILING_REPORT: Duration = Duration::from_secs(60);
+
+/// Reports agents that fail again and again.
+#[derive(Debug, Default)]
+pub(super) struct FailingWatch {
+    /// The time at which each agent and place is reported next.
+    reports: BTreeMap<(String, String), Instant>,
+}
+
+impl FailingWatch {
+    /// Returns the agents that fail again and again. Logs each of them every minute.
+    pub(super) fn look(&mut self, tasks: &BTreeMap<(usize, i32), TaskHandle>) -> Vec<FailingAgent> {
+        let failing = |task: &TaskHandle| task.live.lock().unwrap_or_else(PoisonError::into_inner).failing.clone();
+        let failing: Vec<_> = tasks.values().flat_map(failing).collect();
+        let mut reports = BTreeMap::new();
+        for agent in &failing {
+            let id = (agent.agent.clone(), agent.place.clone());
+            let now = Instant::now();
+            let mut next = self.reports.remove(&id).unwrap_or(now);
+            if next <= now {
+                tracing::error!("{agent}");
+                next = now + FAILING_REPORT;
+            }
+            reports.insert(id, next);
+        }
+        self.reports = reports;
+        failing
     }
 }

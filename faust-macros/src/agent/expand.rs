@@ -11,7 +11,7 @@ use crate::topic::{local, located, option, placed};
 
 /// Returns the complete expansion of the annotated function.
 pub(super) fn expand(function: &AnnotatedFn, agent: &Agent, faults: Faults) -> TokenStream {
-    let Agent { facade, ident, name, help, topics, sinks, .. } = agent;
+    let Agent { facade, ident, name, help, topics, sinks, on_failure, .. } = agent;
     let private = quote!(#facade::__private);
     let vis = &function.vis;
     let handle_doc = format!("The handle of the agent [`{ident}`](fn@{ident}), for registering it by hand.");
@@ -22,6 +22,10 @@ pub(super) fn expand(function: &AnnotatedFn, agent: &Agent, faults: Faults) -> T
     } else {
         let never = quote!(|_| ::core::unreachable!());
         (TokenStream::new(), never, TokenStream::new(), TokenStream::new(), TokenStream::new())
+    };
+    let on_failure = match on_failure {
+        Some(policy) => quote!(::core::option::Option::Some(#private::FailurePolicy::#policy)),
+        None => quote!(::core::option::Option::None),
     };
     let errors = faults.emit();
     if function.sig.receiver().is_some() {
@@ -47,6 +51,7 @@ pub(super) fn expand(function: &AnnotatedFn, agent: &Agent, faults: Faults) -> T
                     name: #name,
                     topics: &[#topics],
                     sinks: &[#sinks],
+                    on_failure: #on_failure,
                     help: #help,
                     module: ::core::module_path!(),
                     file: ::core::file!(),

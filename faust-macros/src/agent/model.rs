@@ -18,6 +18,8 @@ pub(super) struct Agent {
     pub(super) help: String,
     pub(super) topics: Vec<Expr>,
     pub(super) sinks: Vec<Expr>,
+    /// The variant of `FailurePolicy`.
+    pub(super) on_failure: Option<Ident>,
     pub(super) key_codec: Option<LitStr>,
     pub(super) value_codec: Option<LitStr>,
     pub(super) arguments: Vec<Injected>,
@@ -82,6 +84,7 @@ impl Agent {
             facade: options.facade,
             topics: options.topics,
             sinks: options.sinks,
+            on_failure: options.on_failure,
             key_codec: options.key_codec,
             value_codec: options.value_codec,
             arguments: arguments.into_iter().enumerate().map(|(at, argument)| Injected::new(at, argument)).collect(),

@@ -1,6 +1,6 @@
 //! The options of `#[agent(..)]`, each parsed and checked on its own.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use syn::{Expr, Ident, LitStr, Path};
 
 use crate::fault::Faults;
@@ -15,13 +15,15 @@ pub(super) struct AgentOptions {
     pub(super) sinks: Vec<Expr>,
     /// The name of the option that lists the sinks, as the location of errors.
     pub(super) sink_option: Option<Ident>,
+    /// The variant of `FailurePolicy`.
+    pub(super) on_failure: Option<Ident>,
     pub(super) key_codec: Option<LitStr>,
     pub(super) value_codec: Option<LitStr>,
 }
 
 static GRAMMAR: Grammar = Grammar {
     attribute: "`#[agent]`",
-    known: &["topic", "topics", "name", "sink", "sinks", "key_codec", "value_codec", "crate"],
+    known: &["topic", "topics", "name", "sink", "sinks", "on_failure", "key_codec", "value_codec", "crate"],
     lists: &[],
     leading: Leading::Refused("topic = \"clicks\""),
 };
@@ -35,7 +37,23 @@ pub(super) fn options(tokens: TokenStream, faults: &mut Faults) -> AgentOptions 
     let value_codec = codec(&mut options, "value_codec", faults);
     let (_, topics) = one_or_list(&mut options, ["topic", "topics"], faults);
     let (sink_option, sinks) = one_or_list(&mut options, ["sink", "sinks"], faults);
-    AgentOptions { facade, name, topics, sinks, sink_option, key_codec, value_codec }
+    let on_failure = failure_policy(&mut options, faults);
+    AgentOptions { facade, name, topics, sinks, sink_option, on_failure, key_codec, value_codec }
+}
+
+/// The values of `on_failure`, each with its variant of `FailurePolicy`.
+const POLICIES: [(&str, &str); 4] =
+    [("retry", "Retry"), ("stop", "Stop"), ("dead_letter", "DeadLetter"), ("skip", "Skip")];
+
+/// Takes the policy for failures, and returns its variant.
+fn failure_policy(options: &mut Options, faults: &mut Faults) -> Option<Ident> {
+    let text = options.text("on_failure", "\"dead_letter\"", faults)?;
+    let found = POLICIES.iter().find(|(name, _)| *name == text.value());
+    if found.is_none() {
+        let known = POLICIES.map(|(name, _)| format!("`{name}`")).join(", ");
+        faults.add(&text, format_args!("`on_failure` is one of {known}"));
+    }
+    found.map(|(_, variant)| Ident::new(variant, Span::call_site()))
 }
 
 /// Takes the names of an option with a singular and a plural form: `topic = "a"` or `topics = ["a", "b"]`.

@@ -103,6 +103,8 @@ fn each_error_is_reported_once() {
     check(quote!(topic = "a", topics = ["b"]), stream.clone(), &["`topic` and `topics` cannot be combined"]);
     check(quote!(topic = ["a", "b"]), stream.clone(), &["`topic` takes one name"]);
     check(quote!(topic = "a", topic = "b"), stream.clone(), &["`topic` is specified twice"]);
+    check(quote!(topic = "a", on_failure = "skip"), stream.clone(), &[]);
+    check(quote!(topic = "a", on_failure = "ignore"), stream.clone(), &["`on_failure` is one of `retry`, `stop`"]);
     check(quote!(topic = "a", sink = "b"), stream, &["a sink requires an agent that returns a value for each event"]);
     check(
         quote!(topic = "a"),

@@ -28,6 +28,7 @@ const _: () = {
             name: "scores",
             topics: &["a", B],
             sinks: &["scored"],
+            on_failure: ::core::option::Option::None,
             help: "",
             module: ::core::module_path!(),
             file: ::core::file!(),

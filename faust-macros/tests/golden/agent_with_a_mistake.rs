@@ -11,6 +11,7 @@ const _: () = {
             name: "count",
             topics: &[],
             sinks: &[],
+            on_failure: ::core::option::Option::None,
             help: "",
             module: ::core::module_path!(),
             file: ::core::file!(),
@@ -20,7 +21,7 @@ const _: () = {
     }
 };
 ::core::compile_error! {
-    "`#[agent]` has no option `topik`; its options are `topic`, `topics`, `name`, `sink`, `sinks`, `key_codec`, `value_codec`, `crate`"
+    "`#[agent]` has no option `topik`; its options are `topic`, `topics`, `name`, `sink`, `sinks`, `on_failure`, `key_codec`, `value_codec`, `crate`"
 }
 ::core::compile_error! {
     "agent `count` must be an `async fn`"

@@ -38,6 +38,7 @@ const _: () = {
             name: "count",
             topics: &["clicks"],
             sinks: &[],
+            on_failure: ::core::option::Option::None,
             help: "Counts clicks per page.",
             module: ::core::module_path!(),
             file: ::core::file!(),

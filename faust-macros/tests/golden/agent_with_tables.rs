@@ -99,6 +99,7 @@ const _: () = {
             name: "sum",
             topics: &["clicks"],
             sinks: &[],
+            on_failure: ::core::option::Option::None,
             help: "",
             module: ::core::module_path!(),
             file: ::core::file!(),

@@ -143,12 +143,12 @@ fn conflicting_settings_are_named_together() {
     faults(
         |layers| {
             layers.builder("broker_session_timeout", "3s").builder("broker_rebalance_timeout", "5m");
-            layers.builder("agent_backoff_min", "20s").builder("broker_username", "me");
+            layers.builder("agent_backoff_min", "60s").builder("broker_username", "me");
         },
         &[
             &["`broker_heartbeat_interval` (3s, default)", "`broker_session_timeout` (3s, builder)"],
             &["`broker_rebalance_timeout` (5m, builder)", "`broker_max_poll_interval` (5m, default)"],
-            &["`agent_backoff_min` (20s)", "`agent_backoff_max` (10s)"],
+            &["`agent_backoff_min` (1m)", "`agent_backoff_max` (30s)"],
             &["`broker_username`", "no effect", "`sasl_ssl`"],
         ],
     );
