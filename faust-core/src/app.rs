@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::agent::{AgentEntry, AgentHandle, AgentOptions, HookEntry, Selection};
 use crate::client::Client;
-use crate::config::{Layers, Resolved, Settings};
+use crate::config::{FailurePolicy, Layers, Resolved, Settings};
 use crate::error::Error;
 use crate::local::{Connection, HostKind, WorkerDir};
-use crate::plan::{Plan, ensure_topics, planner};
+use crate::plan::planner::{self, Planned};
+use crate::plan::{Plan, ensure_topics};
 use crate::stage::HookHandle;
 use crate::store::{self, StoreSet};
 use crate::transport::Transport;
@@ -111,13 +112,48 @@ impl App {
     /// # Errors
     /// Reports all faults of the agents and of the topology.
     pub async fn plan(&self) -> Result<Plan, Error> {
+        self.planned().await?.complete()
+    }
+
+    /// Returns the topology like [`plan`](Self::plan), without the agents that failed before they read their streams; and the
+    /// reason for each of these.
+    ///
+    /// # Errors
+    /// Reports all faults of the agents and of the topology.
+    pub async fn partial_plan(&self) -> Result<(Plan, Vec<String>), Error> {
+        let Planned { plan, failures } = self.planned().await?;
+        Ok((plan, failures))
+    }
+
+    async fn planned(&self) -> Result<Planned, Error> {
         planner::plan(&self.settings().group(), &self.agents, &self.hooks, self.settings().plan_timeout).await
+    }
+
+    /// Returns the plan of all agents. Agents that fail before they read their streams are tried again, as while the worker
+    /// runs; with the policy `stop`, `agent_max_attempts` times.
+    async fn plan_patiently(&self) -> Result<Plan, Error> {
+        let settings = self.settings();
+        let stops = |agent: &AgentEntry| agent.on_failure.unwrap_or(settings.agent_failure) == FailurePolicy::Stop;
+        let stops = self.agents.iter().any(stops);
+        let mut pause = settings.agent_backoff_min;
+        let mut attempts = 1;
+        loop {
+            let planned = self.planned().await?;
+            if planned.failures.is_empty() || (stops && attempts >= settings.agent_max_attempts) {
+                return planned.complete();
+            }
+            planned.failures.iter().for_each(|why| tracing::error!("{why}; trying again in {pause:?}"));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(settings.agent_backoff_max);
+            attempts += 1;
+        }
     }
 
     /// Starts a worker in this process, which joins the app's consumer group. [`Worker::ready`] waits for its first
     /// assignment.
     ///
-    /// If the broker is unavailable, this waits for it. If no broker is configured, the worker uses the embedded
+    /// If the broker is unavailable, this waits for it. An agent that fails before it reads its stream is tried again, unless
+    /// its failures are to stop the worker (setting `agent_failure`). If no broker is configured, the worker uses the embedded
     /// broker (feature `embedded`).
     ///
     /// # Errors
@@ -134,7 +170,7 @@ impl App {
     pub async fn start_with(&self, options: WorkerOptions) -> Result<Worker, Error> {
         let settings = self.settings();
         // First, so that a fault of an agent is reported without starting a broker.
-        let plan = self.plan().await?;
+        let plan = self.plan_patiently().await?;
         let connection = Connection::host(settings, HostKind::Worker).await?;
         let directory = WorkerDir::take(&settings.datadir)?;
         let stores = self.stores(&plan, directory.path()).await?;

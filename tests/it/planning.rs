@@ -10,6 +10,8 @@ use crate::harness::{Cluster, LONG, Message, wait_for};
 
 /// Starts an app that cannot be planned and returns its faults, which are found without a broker.
 async fn faults(app: AppBuilder) -> Vec<String> {
+    // An agent that fails before it reads its stream is reported by the first attempt.
+    let app = app.setting("agent_failure", "stop").setting("agent_max_attempts", 1);
     match app.setting("broker", "127.0.0.1:1").build().unwrap().start().await {
         Err(Error::Setup(faults)) => faults.faults().to_vec(),
         other => panic!("no faults: {other:?}"),

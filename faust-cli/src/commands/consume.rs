@@ -95,7 +95,7 @@ pub(crate) async fn run(args: ConsumeArgs, mut context: Context) -> Result<(), F
 /// Returns the window of the table if the topic is the changelog of a windowed table: its keys contain windows. Returns
 /// `None` if the app has faults, because its topics can be read even so.
 async fn windows(topic: &str, app: AppBuilder) -> Option<WindowSpec> {
-    let plan = app.build().ok()?.plan().await.ok()?;
+    let (plan, _) = app.build().ok()?.partial_plan().await.ok()?;
     plan.tables().find(|table| table.changelog() == topic)?.window()
 }
 

@@ -24,7 +24,8 @@ struct TableRow {
 
 pub(crate) async fn run(_: TablesArgs, context: Context) -> Result<(), Failure> {
     let (app, mut out) = context.build()?;
-    let plan = app.plan().await?;
+    let (plan, failures) = app.partial_plan().await?;
+    failures.iter().for_each(|why| out.note(format!("{why}; its tables are left out")));
     let rows: Vec<TableRow> = plan.tables().map(row).collect();
     out.list(
         "Tables",

@@ -58,9 +58,12 @@ pub(crate) async fn run(args: TopicsArgs, mut context: Context) -> Result<(), Fa
 /// Returns the role of each of the app's topics. If the app has faults, reports them and returns no roles, because the
 /// topics of the broker can be listed even so.
 async fn roles(app: AppBuilder, out: &Output) -> BTreeMap<String, String> {
-    let plan = async { app.build()?.plan().await };
+    let plan = async { app.build()?.partial_plan().await };
     match plan.await {
-        Ok(plan) => plan.topics().map(|topic| (topic.name().to_owned(), topic.role().to_string())).collect(),
+        Ok((plan, failures)) => {
+            failures.iter().for_each(|why| out.note(format!("{why}; the roles of its topics are unknown")));
+            plan.topics().map(|topic| (topic.name().to_owned(), topic.role().to_string())).collect()
+        }
         Err(error) => {
             out.note(format!("the roles of topics are unknown, because the app has faults: {error}"));
             BTreeMap::new()

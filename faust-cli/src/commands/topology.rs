@@ -54,7 +54,8 @@ struct Stage {
 
 pub(crate) async fn run(args: TopologyArgs, context: Context) -> Result<(), Failure> {
     let (app, mut out) = context.build()?;
-    let plan = app.plan().await?;
+    let (plan, failures) = app.partial_plan().await?;
+    failures.iter().for_each(|why| out.note(format!("{why}; it is left out")));
     if out.json {
         out.object(&topology(&plan))?;
         return out.flush();

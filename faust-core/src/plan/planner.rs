@@ -14,6 +14,24 @@ use crate::stage::context::StageMode;
 use crate::stage::recorder::{Declared, PlanRecorder};
 use crate::stage::{AgentCx, HookDef};
 
+/// The result of planning.
+pub(crate) struct Planned {
+    /// The plan of the other agents.
+    pub(crate) plan: Plan,
+    /// The agents that failed before they read their streams, each with the reason. Another attempt may succeed.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Planned {
+    /// Returns the plan of all agents.
+    ///
+    /// # Errors
+    /// Reports the agents that failed.
+    pub(crate) fn complete(self) -> Result<Plan, Error> {
+        if self.failures.is_empty() { Ok(self.plan) } else { Err(Error::setup(self.failures)) }
+    }
+}
+
 /// Builds the plan of an app.
 ///
 /// # Errors
@@ -23,15 +41,22 @@ pub(crate) async fn plan(
     agents: &[AgentEntry],
     hooks: &[HookEntry],
     timeout: Duration,
-) -> Result<Plan, Error> {
+) -> Result<Planned, Error> {
     let mut planned = Vec::new();
-    let mut faults = Vec::new();
+    let mut failures = Vec::new();
+    let mut is_faulty = false;
     for entry in agents {
         match record_agent(group, entry, timeout).await {
             Ok(declared) => planned.push((entry.clone(), declared)),
-            Err(more) => faults.extend(more),
+            Err(Unplanned::Failed(why)) => failures.push(why),
+            Err(Unplanned::Faulty(more)) => {
+                is_faulty = true;
+                failures.extend(more);
+            }
         }
     }
+    // Failures are reported with the faults, if there are any, in the order of the agents.
+    let mut faults = if is_faulty { std::mem::take(&mut failures) } else { Vec::new() };
     let mut planned_hooks = Vec::new();
     let is_taken = |table: &str| {
         planned.iter().flat_map(|(_, declared)| &declared.tables).any(|factory| *factory.info().name == *table)
@@ -44,8 +69,10 @@ pub(crate) async fn plan(
     }
     // The topology of the agents without faults is checked in any case, so that all faults are reported together.
     match Plan::build(group, planned, planned_hooks) {
-        Ok(plan) if faults.is_empty() => Ok(plan),
+        Ok(plan) if faults.is_empty() => Ok(Planned { plan, failures }),
         Ok(_) => Err(Error::setup(faults)),
+        // A table's hook or another agent may be missed only because its agent failed.
+        Err(_) if faults.is_empty() && !failures.is_empty() => Err(Error::setup(failures)),
         Err(more) => {
             faults.extend(more);
             Err(Error::setup(faults))
@@ -74,8 +101,16 @@ fn record_hook(group: &str, def: &HookDef) -> Result<Declared, Vec<String>> {
     if declared.faults.is_empty() { Ok(declared) } else { Err(declared.faults) }
 }
 
+/// The reason that an agent is not planned.
+enum Unplanned {
+    /// Its declarations have faults.
+    Faulty(Vec<String>),
+    /// Its code failed before it read its stream, which may pass.
+    Failed(String),
+}
+
 /// Runs an agent up to its stream and returns its declarations.
-async fn record_agent(group: &str, entry: &AgentEntry, timeout: Duration) -> Result<Declared, Vec<String>> {
+async fn record_agent(group: &str, entry: &AgentEntry, timeout: Duration) -> Result<Declared, Unplanned> {
     let agent = &entry.name;
     let recorder = PlanRecorder::new(agent, group);
     // A separate task, so that an agent that blocks its thread does not block the planner.
@@ -90,13 +125,15 @@ async fn record_agent(group: &str, entry: &AgentEntry, timeout: Duration) -> Res
         _ if !declared.faults.is_empty() => {}
         Ok(Ok(Ok(()))) => declared.faults.push(format!("agent `{agent}` returned before it read its stream; read it with `while let Some(event) = stream.next().await`")),
         Ok(Ok(Err(StartError::Setup(Error::Setup(errors))))) => declared.faults.extend(errors.faults().to_vec()),
-        Ok(Ok(Err(error))) => declared.faults.push(format!("agent `{agent}` failed before it read its stream: {error}")),
-        Ok(Err(join)) => declared.faults.push(format!("agent `{agent}` failed before it read its stream: {join}")),
-        Err(_) => declared.faults.push(format!(
-            "agent `{agent}` did not reach its stream within {timeout:?}; move slow work after the first event, or raise `plan_timeout`"
-        )),
+        Ok(Ok(Err(error))) => return Err(Unplanned::Failed(format!("agent `{agent}` failed before it read its stream: {error}"))),
+        Ok(Err(join)) => return Err(Unplanned::Failed(format!("agent `{agent}` failed before it read its stream: {join}"))),
+        Err(_) => {
+            return Err(Unplanned::Failed(format!(
+                "agent `{agent}` did not reach its stream within {timeout:?}; move slow work after the first event, or raise `plan_timeout`"
+            )));
+        }
     }
-    if declared.faults.is_empty() { Ok(declared) } else { Err(declared.faults) }
+    if declared.faults.is_empty() { Ok(declared) } else { Err(Unplanned::Faulty(declared.faults)) }
 }
 
 /// The reason that a planning run ended before the stream was polled.
