@@ -10,6 +10,7 @@ mod models;
 mod reset;
 mod send;
 mod settings;
+mod skip;
 mod tables;
 mod topics;
 mod topology;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Topology(topology::TopologyArgs),
     /// Show the settings and the source of each value
     Settings(settings::SettingsArgs),
+    /// Skip an event that an agent fails at each time
+    Skip(skip::SkipArgs),
     /// Remove the local state of the tables; the next worker restores it
     Reset(reset::ResetArgs),
     /// Remove the state, topics and groups of older versions of the app
@@ -76,6 +79,7 @@ impl Command {
             Self::Model(args) => model::run(&args, context),
             Self::Topology(args) => topology::run(args, context).await,
             Self::Settings(args) => settings::run(args, context),
+            Self::Skip(args) => skip::run(args, context).await,
             Self::Reset(args) => reset::run(args, context).await,
             Self::CleanVersions(args) => clean_versions::run(args, context).await,
             Self::Broker(args) => broker::run(args, context).await,

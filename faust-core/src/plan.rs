@@ -9,9 +9,11 @@ pub(super) mod planner;
 mod table_builder;
 mod topic_configs;
 pub(super) mod topics;
+mod skip;
 
 pub(crate) use self::groups::stage_groups;
 pub(crate) use self::model::StageRun;
 pub use self::model::{Plan, PlannedStage, TopicPlan, TopicRole};
+pub use self::skip::{EventToSkip, event_to_skip};
 pub use self::tables::TablePlan;
 pub(crate) use self::topics::ensure_topics;

@@ -339,6 +339,16 @@ pub trait Admin: Sealed + Send + Sync {
         of: Vec<TopicPartition>,
     ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>>;
 
+    /// Commits offsets for a group from outside.
+    ///
+    /// # Errors
+    /// Returns an error if the group has members: the broker refuses it.
+    fn commit(
+        &self,
+        group: &str,
+        offsets: BTreeMap<TopicPartition, Committed>,
+    ) -> BoxFuture<'_, Result<(), TransportError>>;
+
     /// Returns every consumer group with the number of its members. A group of the KIP-848 protocol may be reported as
     /// empty.
     fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>>;
@@ -363,9 +373,9 @@ pub struct NewTopic {
     pub configs: BTreeMap<String, String>,
 }
 
-/// Returns the error for a group that cannot be deleted yet.
+/// Returns the error for a group that cannot be changed from outside yet.
 pub(super) fn has_members(group: &str) -> TransportError {
-    TransportError::fatal(format!("deletion of group `{group}`"), "it has members: stop its workers first")
+    TransportError::fatal(format!("change of group `{group}`"), "it has members: stop its workers first")
 }
 
 /// Returns a topic's id (KIP-516) as text.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rdkafka::admin::{AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::OnceCell;
@@ -241,6 +242,29 @@ impl Admin for KafkaAdmin {
             let consumer: BaseConsumer<_> =
                 client.create_with_context(NoListener).map_err(|error| unusable(what, &error))?;
             offsets::committed(&consumer, &of, within)
+        })
+        .boxed()
+    }
+
+    fn commit(
+        &self,
+        group: &str,
+        offsets: BTreeMap<TopicPartition, Committed>,
+    ) -> BoxFuture<'_, Result<(), TransportError>> {
+        let what = format!("commit of group `{group}`");
+        let client = self.config.lookup(Some(group));
+        let group = group.to_owned();
+        beside("commit of offsets", move || {
+            let consumer: BaseConsumer<_> =
+                client.create_with_context(NoListener).map_err(|error| unusable("commit of offsets", &error))?;
+            let list = offsets::to_commit(&offsets).map_err(|error| failed(what.as_str(), &error))?;
+            match consumer.commit(&list, CommitMode::Sync) {
+                // All offsets were committed already.
+                Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+                // The broker does not know a client that is not a member, unless the group is empty.
+                Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId)) => Err(has_members(&group)),
+                Err(error) => Err(failed(what.as_str(), &error)),
+            }
         })
         .boxed()
     }

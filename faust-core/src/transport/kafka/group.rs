@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
@@ -22,7 +21,7 @@ use super::config::KafkaConfig;
 use super::connection::ConnectionWatch;
 use super::errors::{failed, refused, unusable};
 use super::native::GroupConsumer;
-use super::offsets::committed;
+use super::offsets::{committed, to_commit};
 use super::rebalance::GroupContext;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::outage::Outage;
@@ -170,13 +169,7 @@ fn commit(
     what: &str,
     within: Duration,
 ) -> Result<RefusedOffsets, TransportError> {
-    let mut list = TopicPartitionList::new();
-    for (partition, committed) in offsets {
-        let mut row = list.add_partition(&partition.topic, partition.partition);
-        let offset = rdkafka::Offset::Offset(committed.offset.0);
-        row.set_offset(offset).map_err(|error| failed(what, &error))?;
-        row.set_metadata(&committed.metadata);
-    }
+    let list = to_commit(offsets).map_err(|error| failed(what, &error))?;
     match consumer.commit(&list, CommitMode::Sync) {
         // All offsets were committed already.
         Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(RefusedOffsets::new()),

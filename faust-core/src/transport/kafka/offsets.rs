@@ -77,6 +77,20 @@ pub(super) fn listed<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition
     list
 }
 
+/// Creates a list of offsets to commit, with their metadata.
+///
+/// # Errors
+/// Returns an error for a negative offset.
+pub(super) fn to_commit(offsets: &BTreeMap<TopicPartition, Committed>) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, committed) in offsets {
+        let mut row = list.add_partition(&partition.topic, partition.partition);
+        row.set_offset(rdkafka::Offset::Offset(committed.offset.0))?;
+        row.set_metadata(&committed.metadata);
+    }
+    Ok(list)
+}
+
 /// Creates a list of partitions with offsets.
 ///
 /// # Errors

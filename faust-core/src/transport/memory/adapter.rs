@@ -170,6 +170,20 @@ impl Admin for MemoryCluster {
         ready(Ok(committed.collect())).boxed()
     }
 
+    fn commit(
+        &self,
+        group: &str,
+        offsets: BTreeMap<TopicPartition, Committed>,
+    ) -> BoxFuture<'_, Result<(), TransportError>> {
+        let now = self.time();
+        let mut state = self.state();
+        state.active();
+        if state.members.values().any(|member| member.group() == group) {
+            return ready(Err(has_members(group))).boxed();
+        }
+        ready(state.commit(group, offsets, now).map(drop)).boxed()
+    }
+
     fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>> {
         let state = self.state();
         let mut groups: BTreeMap<_, _> = state.broker.groups().map(|group| (group.to_owned(), 0)).collect();

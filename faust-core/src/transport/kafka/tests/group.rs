@@ -73,6 +73,32 @@ async fn a_group_is_deleted_once_its_members_have_left() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_committed_from_outside_once_the_members_have_left() {
+    for cluster in Cluster::kafkas(1).await {
+        cluster.fill(0, 0..10).await;
+        let admin = cluster.transport().admin().unwrap();
+        let (group, mut events) = cluster.join();
+        let assigned = events.assigned().await.remove(0);
+        let partition = assigned.partition.clone();
+        let moved = BTreeMap::from([(partition.clone(), at(4, "by hand"))]);
+        group.commit(BTreeMap::from([(partition.clone(), at(3, "its own"))])).await.unwrap();
+        let error = admin.commit(&cluster.group, moved.clone()).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Fatal, "{error}");
+        assert!(error.to_string().contains("it has members"), "{error}");
+        drop(assigned);
+        within("leaving", group.leave()).await;
+        let committed = async || admin.committed(&cluster.group, vec![partition.clone()]).await.unwrap();
+        assert_eq!(committed().await[&partition], at(3, "its own"));
+        admin.commit(&cluster.group, moved.clone()).await.unwrap();
+        assert_eq!(committed().await, moved);
+        // A group that has never had a member.
+        let other = format!("{}-other", cluster.group);
+        admin.commit(&other, moved.clone()).await.unwrap();
+        assert_eq!(admin.committed(&other, vec![partition.clone()]).await.unwrap(), moved);
+    }
+}
+
 /// The epochs of owners rest on the generations.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_owner_is_assigned_in_a_later_generation() {

@@ -1,0 +1,106 @@
+//! Events that are skipped by hand: the positions of their agents are moved behind them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::model::{Plan, PlannedStage};
+use crate::config::OffsetReset;
+use crate::error::Error;
+use crate::message::Offset;
+use crate::offsets::{CommitMetadata, NameHash, StageMark};
+use crate::transport::{Committed, TopicPartition};
+
+/// An event that an agent has not finished, and the commit that passes it.
+#[derive(Clone, Debug)]
+pub struct EventToSkip {
+    /// The agent.
+    pub agent: Arc<str>,
+    /// The partition of the event, with the offset and the metadata to commit. Other agents, and other topics of the agent,
+    /// keep their positions.
+    pub commit: BTreeMap<TopicPartition, Committed>,
+}
+
+/// Finds an event that is the next one of an agent, in order to skip it. Without `agent`, it must be the next one of only one
+/// agent.
+///
+/// `commits` are the last commits of the partition and of those of the same number that are
+/// [read together](Plan::read_together) with it. `low` is the first offset of the partition, and `reset` the setting
+/// `consumer_auto_offset_reset`.
+///
+/// # Errors
+/// The event is not the next one of an agent, or of several, or the position of the agent is unknown; the error says what to
+/// do.
+pub fn event_to_skip(
+    plan: &Plan,
+    (partition, offset): (&TopicPartition, Offset),
+    agent: Option<&str>,
+    commits: &BTreeMap<TopicPartition, Committed>,
+    (low, reset): (Offset, OffsetReset),
+) -> Result<EventToSkip, Error> {
+    let readers: Vec<_> = plan.stages().iter().filter(|stage| stage.reads.contains(&partition.topic)).collect();
+    let chosen: Vec<_> = readers.iter().filter(|stage| agent.is_none_or(|name| name == stage.agent())).collect();
+    if chosen.is_empty() {
+        let names = |stages: &[&PlannedStage]| {
+            stages.iter().map(|stage| format!("`{}`", stage.agent)).collect::<Vec<_>>().join(", ")
+        };
+        return Err(Error::Misuse(match (agent, readers.is_empty()) {
+            (Some(agent), false) => {
+                format!("agent `{agent}` does not read topic `{}`; it is read by {}", partition.topic, names(&readers))
+            }
+            _ => format!("no agent reads topic `{}`; the command `agents` lists what they read", partition.topic),
+        }));
+    }
+    let metadata = |(of, commit): (&TopicPartition, &Committed)| CommitMetadata::from_text(&commit.metadata, &of.topic);
+    let metadata: Vec<_> = commits.iter().filter_map(metadata).collect();
+    let mut latest = CommitMetadata::latest(&metadata).cloned().unwrap_or_default();
+    let topic = NameHash::of(&partition.topic);
+    let committed = commits.get(partition).map(|commit| commit.offset);
+    if committed.is_none() && reset != OffsetReset::Earliest && !plan.forwards_to(&partition.topic) {
+        return Err(Error::Misuse(format!(
+            "nothing of {partition} is committed, and it is not read from its beginning (`consumer_auto_offset_reset`): the next worker starts behind the event"
+        )));
+    }
+    let next = |stage: &PlannedStage| {
+        let own = latest.offset(NameHash::of(&stage.name), topic);
+        own.or(committed).map_or(low, |next| next.max(low))
+    };
+    let positions: BTreeMap<_, _> = readers.iter().map(|stage| (NameHash::of(&stage.name), next(stage))).collect();
+    let mut pending = Vec::new();
+    let mut others = Vec::new();
+    for stage in &chosen {
+        match positions.get(&NameHash::of(&stage.name)) {
+            Some(next) if *next == offset => pending.push(stage),
+            Some(next) => others.push(format!("agent `{}` is at offset {next} of {partition}", stage.agent)),
+            None => {}
+        }
+    }
+    let stage = match pending.as_slice() {
+        [stage] => stage,
+        [] => {
+            return Err(Error::Misuse(format!(
+                "offset {offset} is not the next event of an agent: {}. Only the next event can be skipped; if the agent has not come to it, run a worker until it fails there, and stop it with Ctrl-C",
+                others.join(", ")
+            )));
+        }
+        several => {
+            let names = several.iter().map(|stage| format!("`{}`", stage.agent)).collect::<Vec<_>>().join(" and ");
+            return Err(Error::Misuse(format!(
+                "offset {offset} is the next event of the agents {names}; choose one with `--agent`"
+            )));
+        }
+    };
+    // A restore takes the positions in all topics from the latest commit.
+    latest.version.number = latest.version.number.next();
+    let time = latest.time;
+    for (name, position) in &positions {
+        let mark = latest.stages.entry(*name).or_insert_with(|| StageMark { time, ..StageMark::default() });
+        mark.offsets.insert(topic, *position);
+    }
+    if let Some(mark) = latest.stages.get_mut(&NameHash::of(&stage.name)) {
+        mark.offsets.insert(topic, offset.next());
+    }
+    let of_readers = positions.keys().filter_map(|name| latest.offset(*name, topic));
+    let lowest = of_readers.min().unwrap_or(offset.next());
+    let commit = Committed { offset: lowest, metadata: latest.to_text() };
+    Ok(EventToSkip { agent: Arc::clone(&stage.agent), commit: BTreeMap::from([(partition.clone(), commit)]) })
+}
