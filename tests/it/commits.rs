@@ -358,3 +358,47 @@ async fn a_deleted_topic_does_not_stop_the_commits_of_others() {
     let changelog = cluster.read(&format!("{group}-kept_sums-changelog")).await;
     assert_eq!(changelog.len(), 4, "each change is written once");
 }
+
+/// Set while the agent may not go on.
+static IS_BLOCKED: Mutex<bool> = Mutex::new(true);
+static UNBLOCKED: std::sync::Condvar = std::sync::Condvar::new();
+
+/// Blocks its thread at -1.
+#[agent(topic = "co-blocked")]
+async fn blocking(mut numbers: Stream<i64>) {
+    while let Some(number) = numbers.next().await {
+        if number == -1 {
+            let blocked = IS_BLOCKED.lock().unwrap();
+            drop(UNBLOCKED.wait_while(blocked, |blocked| *blocked).unwrap());
+        }
+    }
+}
+
+/// Law: an agent that blocks its thread costs no other partition its commits, and is reported.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_agent_that_blocks_its_thread_stops_no_commit_of_another_partition() {
+    let cluster = Cluster::start().await;
+    cluster.create("co-blocked", 8).await;
+    cluster.produce("co-blocked", [Message::of("-1").to(0)]).await;
+    let group = cluster.id("co-blocked");
+    let app = cluster.app("co-blocked").only::<blocking>().setting("stream_processing_timeout", "300ms");
+    let worker = cluster.run(app).await;
+    wait_for("the report", LONG, async || !worker.status().stuck.is_empty()).await;
+    let status = worker.status();
+    assert_eq!(status.stuck, ["agent `blocking` at co-blocked[0] offset 0"]);
+    assert!(!status.ready);
+    for round in 1..=3 {
+        cluster.produce("co-blocked", (1..8).map(|partition| Message::of("1").to(partition))).await;
+        wait_for("the commits of the others", LONG, async || {
+            let committed = cluster.committed(&group, "co-blocked").await;
+            (1..8).all(|partition| committed.get(&partition).is_some_and(|at| at.offset == Offset(round)))
+        })
+        .await;
+    }
+    assert!(cluster.committed(&group, "co-blocked").await.get(&0).is_none_or(|at| at.offset == Offset(0)));
+    *IS_BLOCKED.lock().unwrap() = false;
+    UNBLOCKED.notify_all();
+    cluster.wait_done(&group, "co-blocked", 22).await;
+    worker.stop().await.unwrap();
+    assert_eq!(worker.status().counts.agent_failures, 0);
+}
