@@ -13,6 +13,7 @@ pub(crate) struct Stats {
     seals_missed: AtomicU64,
     agent_failures: AtomicU64,
     rebalances: AtomicU64,
+    tasks_resumed: AtomicU64,
     disconnects: AtomicU64,
     changelog: AtomicU64,
     stored: AtomicU64,
@@ -45,6 +46,8 @@ pub struct Counts {
     pub agent_failures: u64,
     /// Assignments received.
     pub rebalances: u64,
+    /// Tasks that have continued after a rebalance, with their tables, because their partitions came back at once.
+    pub tasks_resumed: u64,
     /// Times the connection to the brokers was lost.
     pub disconnects: u64,
     /// Records written to changelogs of tables.
@@ -82,6 +85,7 @@ impl Stats {
         seal_missed => seals_missed,
         agent_failed => agent_failures,
         rebalanced => rebalances,
+        task_resumed => tasks_resumed,
         disconnected => disconnects,
         late_event => late_events,
         misplaced_key => misplaced_keys,
@@ -135,6 +139,7 @@ impl Stats {
             seals_missed: read(&self.seals_missed),
             agent_failures: read(&self.agent_failures),
             rebalances: read(&self.rebalances),
+            tasks_resumed: read(&self.tasks_resumed),
             disconnects: read(&self.disconnects),
             changelog: read(&self.changelog),
             stored: read(&self.stored),

@@ -5,6 +5,7 @@ mod status;
 mod shared;
 mod group;
 mod commit;
+mod drain;
 mod upkeep;
 mod watch;
 mod view;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use faust::Offset;
 use faust::prelude::*;
-use faust::testing::TestDriver;
+use faust::testing::{ClusterFault, FaultProfile, TestDriver};
 
 #[agent(topic = "in")]
 async fn copy(mut numbers: Stream<i64, String>, #[topic("out")] out: Topic<String, i64>) -> Result<()> {
@@ -114,4 +115,92 @@ fn an_agent_stuck_in_an_event_makes_the_worker_unready() {
     let status = driver.status(worker).unwrap();
     assert!(!status.ready);
     assert!(status.stuck[0].starts_with("agent `deaf` at in["), "{:?}", status.stuck);
+}
+
+#[agent(topic = "in")]
+async fn adding(mut numbers: Stream<i64, String>, sums: Table<String, i64>) {
+    while let Some(event) = numbers.next_event().await {
+        sums.update(event.key(), |sum| *sum += event.value());
+    }
+}
+
+/// Law (R9): a task goes on after a rebalance if its partition comes back in the next generation, and restores its tables if
+/// another worker may have owned it since.
+#[test]
+fn a_task_survives_a_rebalance_without_a_gap() {
+    let mut driver = TestDriver::new(App::new("workers").only::<adding>()).unwrap();
+    let first = driver.start_worker().unwrap();
+    feed(&mut driver, 0..200);
+    driver.commit();
+    let resumed = |driver: &TestDriver| driver.status(first).unwrap().counts.tasks_resumed;
+    let restored = |driver: &TestDriver| driver.status(first).unwrap().counts.restored;
+    assert_eq!((resumed(&driver), restored(&driver)), (0, 0));
+    // The group assigns all partitions anew.
+    let second = driver.start_worker().unwrap();
+    assert_eq!((driver.assignment(first).len(), resumed(&driver), restored(&driver)), (4, 4, 0));
+    feed(&mut driver, 200..400);
+    driver.commit();
+    driver.stop(second).unwrap();
+    // Four partitions come back from the other worker, whose changes are restored.
+    assert_eq!((driver.assignment(first).len(), resumed(&driver)), (8, 8));
+    assert!(restored(&driver) > 0);
+    feed(&mut driver, 400..600);
+    let mut expected: BTreeMap<String, i64> = BTreeMap::new();
+    (0..600).for_each(|n| *expected.entry(format!("k{}", n % 50)).or_default() += n);
+    let sums: BTreeMap<String, i64> = driver.table::<String, i64>("sums").unwrap().iter().collect();
+    assert_eq!(sums, expected);
+    // Nothing is left behind: another worker continues from the commits.
+    driver.stop(first).unwrap();
+    driver.start_worker().unwrap();
+    let sums: BTreeMap<String, i64> = driver.table::<String, i64>("sums").unwrap().iter().collect();
+    assert_eq!(sums, expected);
+}
+
+/// Awaits ten seconds at -1.
+#[agent(topic = "in")]
+async fn pausing(mut numbers: Stream<i64, String>) {
+    while let Some(number) = numbers.next().await {
+        if number == -1 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    }
+}
+
+/// Law: while some partitions are drained, the others are read and committed.
+#[test]
+fn a_drain_delays_no_commit_of_partitions_that_stay() {
+    let app = App::new("workers").only::<pausing>().setting("topic_partitions", 2);
+    let mut driver = TestDriver::new(app.setting("broker_commit_interval", "500ms")).unwrap();
+    let first = driver.start_worker().unwrap();
+    // The key `d` belongs to partition 1, which the second worker receives; `a` to partition 0.
+    driver.send("in", &"d".to_owned(), &-1i64).unwrap();
+    driver.advance(Duration::from_secs(1));
+    let faults = FaultProfile::default().with(ClusterFault::IncrementalRebalance, 1.0);
+    driver.cluster().set_faults(faults);
+    let second = driver.start_worker().unwrap();
+    for round in 1..=3 {
+        driver.send("in", &"a".to_owned(), &1i64).unwrap();
+        driver.advance(Duration::from_secs(2));
+        assert!(driver.assignment(second).is_empty(), "the partition is still being drained");
+        assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(round)));
+    }
+    driver.advance(Duration::from_secs(6));
+    assert_eq!((driver.assignment(first).len(), driver.assignment(second).len()), (1, 1));
+    assert_eq!(driver.committed("in").unwrap().get(&1), Some(&Offset(1)), "the event was finished by its drain");
+}
+
+/// Law: a revocation during a stop has its own budget, after which the partitions belong to others.
+#[test]
+fn a_revocation_shortens_a_stop() {
+    let app = App::new("workers").only::<pausing>().setting("topic_partitions", 2);
+    let app = app.setting("shutdown_timeout", "60s").setting("broker_rebalance_timeout", "1s");
+    let mut driver = TestDriver::new(app).unwrap();
+    let first = driver.start_worker().unwrap();
+    driver.send("in", &"d".to_owned(), &-1i64).unwrap();
+    driver.advance(Duration::from_secs(1));
+    driver.begin_stop(first);
+    let second = driver.start_worker().unwrap();
+    driver.advance(Duration::from_secs(2));
+    assert!(matches!(driver.ended(first), Some(Ok(()))), "the worker has not waited for its event");
+    assert_eq!(driver.assignment(second).len(), 2);
 }

@@ -47,6 +47,11 @@ impl OwnerEpoch {
         Self((generation << WITHIN_GENERATION) | u64::from(nonce >> 1))
     }
 
+    /// Returns whether this is an epoch of the generation before that one.
+    pub(crate) fn is_just_before(self, generation: Self) -> bool {
+        (self.0 >> WITHIN_GENERATION) + 1 == generation.0 >> WITHIN_GENERATION
+    }
+
     /// Returns the epoch of an owner that has found records or commits of this epoch, and none of a higher one.
     pub(crate) fn above(self, generation: Self) -> Self {
         Self(self.0.saturating_add(1)).max(generation)
@@ -81,5 +86,7 @@ mod tests {
         assert_ne!(generation(3), OwnerEpoch::of_generation(3, 7), "a predecessor of the same generation");
         let after_a_deleted_group = next.above(generation(1));
         assert!(next < after_a_deleted_group);
+        assert!(generation(3).is_just_before(generation(4)) && !generation(3).is_just_before(generation(5)));
+        assert!(!generation(4).is_just_before(generation(4)) && !generation(4).is_just_before(generation(3)));
     }
 }

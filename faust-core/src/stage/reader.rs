@@ -121,6 +121,16 @@ impl StageReader {
         self.inner().subscribers = (0..subscribers).map(|_| Subscriber::IDLE).collect();
     }
 
+    /// Continues with another queue, which yields this offset first. No subscriber reads yet.
+    pub(crate) fn continue_with(&self, queue: Box<dyn PartitionQueue>, start: Offset) {
+        let mut inner = self.inner();
+        let former = std::mem::replace(&mut inner.queue, queue);
+        (inner.position, inner.has_gap) = (start, false);
+        drop(inner);
+        // Not under the lock: it closes the queue of the transport.
+        drop(former);
+    }
+
     /// Starts a subscriber at an offset, wherever the others are. Returns the epoch to poll with.
     pub(crate) fn start(&self, subscriber: usize, next: Offset) -> u64 {
         let mut inner = self.inner();

@@ -11,8 +11,11 @@ pub(crate) enum Command {
     Cut(oneshot::Sender<Option<Cut>>),
     /// The result of the commit of the last cut.
     Resolved(Resolution),
-    /// End the streams, wait until the deadline for the stages to return, then take the last cut and end.
+    /// End the streams, wait until the deadline for the stages to return, then take the last cut. The task then waits to be
+    /// resumed, or to end.
     Drain(Instant, oneshot::Sender<Drained>),
+    /// Run again after a drain: the partitions have been assigned again, and their readers continue.
+    Resume,
 }
 
 /// The result of a drain.
@@ -22,4 +25,6 @@ pub(crate) struct Drained {
     pub(crate) cut: Option<Cut>,
     /// `true` if every agent returned or failed by the deadline; otherwise one was dropped inside an event.
     pub(crate) in_time: bool,
+    /// The task can be resumed. Otherwise it has ended.
+    pub(crate) can_resume: bool,
 }

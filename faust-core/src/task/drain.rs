@@ -1,9 +1,10 @@
-//! The end of a task: its streams end, its agents return, and the last cut is taken.
+//! The end of a task: its streams end, its agents return, and the last cut is taken. The task can be resumed then, if its
+//! partitions are assigned to the same worker again.
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::command::Drained;
+use super::command::{Command, Drained};
 use super::failure::{Failure, Returned};
 use super::group::{Activity, StageGroup};
 use super::partition_task::{Drain, Task};
@@ -30,8 +31,27 @@ impl Task {
         let Some(reply) = self.drain.as_mut().and_then(|drain| drain.reply.take()) else { return false };
         let in_time = self.groups.iter().all(|group| matches!(group.activity, Activity::Ended { in_time: true }));
         // The worker may have given up waiting for the answer.
-        drop(reply.send(Drained { cut: self.cut(), in_time }));
+        drop(reply.send(Drained { cut: self.cut(), in_time, can_resume: true }));
         true
+    }
+
+    /// Waits, drained, for the worker to resume the task or to drop it. Returns whether it is resumed.
+    pub(super) async fn is_resumed(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
+        while let Some(command) = commands.recv().await {
+            match command {
+                // The partitions are not owned. The worker may have given up waiting for the answer.
+                Command::Cut(reply) => drop(reply.send(None)),
+                Command::Drain(_, reply) => {
+                    drop(reply.send(Drained { cut: None, in_time: true, can_resume: true }));
+                }
+                Command::Resolved(resolution) => self.resolve(resolution),
+                Command::Resume => {
+                    self.drain = None;
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Handles an event of a group that is being drained.

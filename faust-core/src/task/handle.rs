@@ -9,6 +9,7 @@ use super::command::Command;
 use super::failure_history::FailingAgent;
 use super::partition::TaskPartition;
 use crate::stage::running::RunningStage;
+use crate::transport::Assigned;
 
 /// The worker's handle of a running task.
 pub(crate) struct TaskHandle {
@@ -31,6 +32,22 @@ pub(crate) struct LiveStages {
 }
 
 impl TaskHandle {
+    /// Returns whether the task can continue in this assignment, of all of its partitions.
+    pub(crate) fn can_continue(&self, assigned: &[Assigned]) -> bool {
+        let find = |part: &TaskPartition| assigned.iter().find(|new| new.partition == *part.reader.partition());
+        self.parts.len() == assigned.len()
+            && self.parts.iter().all(|part| find(part).is_some_and(|assigned| part.can_continue(assigned)))
+    }
+
+    /// Continues in this assignment.
+    pub(crate) fn continue_in(&self, assigned: Vec<Assigned>) {
+        for assigned in assigned {
+            if let Some(part) = self.parts.iter().find(|part| *part.reader.partition() == assigned.partition) {
+                part.continue_in(assigned);
+            }
+        }
+    }
+
     /// Aborts the task. Its tables and stores are released when this returns, unless an agent blocks its thread.
     pub(crate) async fn end(mut self) {
         self.join.abort();

@@ -13,13 +13,13 @@ use crate::transport::{Assigned, Committed};
 #[derive(Clone, Debug)]
 pub(crate) struct TaskPartition {
     pub(crate) reader: Arc<StageReader>,
-    /// First epoch of this member in the group's generation in which the partition was assigned.
-    pub(crate) generation: OwnerEpoch,
     state: Arc<Mutex<PartitionState>>,
 }
 
 #[derive(Debug)]
 struct PartitionState {
+    /// First epoch of this member in the group's generation in which the partition was assigned.
+    generation: OwnerEpoch,
     /// The committed offset, or the start of a partition without a valid one.
     start: Offset,
     committed: Option<Committed>,
@@ -32,12 +32,34 @@ struct PartitionState {
 impl TaskPartition {
     pub(crate) fn new(assigned: Assigned, settings: &Settings) -> Self {
         let Assigned { partition, committed, generation, nonce, bounds, start, queue } = assigned;
-        let state = PartitionState { start, committed, bounds: Some(bounds), used: CommitVersion::default() };
+        let generation = OwnerEpoch::of_generation(generation, nonce);
+        let used = CommitVersion::default();
+        let state = PartitionState { generation, start, committed, bounds: Some(bounds), used };
         Self {
             reader: Arc::new(StageReader::new(partition, queue, start, settings.stream_buffer_maxsize)),
-            generation: OwnerEpoch::of_generation(generation, nonce),
             state: Arc::new(Mutex::new(state)),
         }
+    }
+
+    /// Returns the first epoch of this member in the generation of the assignment.
+    pub(super) fn generation(&self) -> OwnerEpoch {
+        self.state().generation
+    }
+
+    /// Returns whether the task can continue in this assignment: this member has owned the partition in the generation just
+    /// before, and the commit is still its own.
+    pub(crate) fn can_continue(&self, assigned: &Assigned) -> bool {
+        let generation = OwnerEpoch::of_generation(assigned.generation, assigned.nonce);
+        let state = self.state();
+        let (low, high) = assigned.bounds;
+        let is_in_log = low <= state.start && state.start <= high;
+        state.generation.is_just_before(generation) && state.committed == assigned.committed && is_in_log
+    }
+
+    /// Continues in another assignment.
+    pub(crate) fn continue_in(&self, assigned: Assigned) {
+        self.state().generation = OwnerEpoch::of_generation(assigned.generation, assigned.nonce);
+        self.reader.continue_with(assigned.queue, assigned.start);
     }
 
     /// Returns the committed offset, or the start of a partition without a valid one.

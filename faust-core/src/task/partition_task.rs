@@ -136,10 +136,15 @@ impl Task {
         if !self.restore(&mut commands).await {
             return;
         }
-        (0..self.groups.len()).for_each(|index| self.start(index));
-        self.schedule_seal();
-        self.drive(&mut commands).await;
-        *self.live() = LiveStages::default();
+        loop {
+            (0..self.groups.len()).for_each(|index| self.start(index));
+            self.schedule_seal();
+            self.drive(&mut commands).await;
+            *self.live() = LiveStages::default();
+            if !self.is_resumed(&mut commands).await {
+                return;
+            }
+        }
     }
 
     /// Drives the groups and handles commands, until the task is drained or the worker has ended.
@@ -159,6 +164,8 @@ impl Task {
                     Some(Command::Cut(reply)) => self.answer(reply),
                     Some(Command::Resolved(resolution)) => self.resolve(resolution),
                     Some(Command::Drain(deadline, reply)) => self.begin_drain(deadline, reply),
+                    // Only a drained task is resumed.
+                    Some(Command::Resume) => {}
                 },
                 // A group's next attempt, a seal, or the deadline of a drain is due.
                 () = at(self.next_time()) => self.look_at_time(),
@@ -384,7 +391,7 @@ impl Task {
         })
     }
 
-    fn resolve(&mut self, mut resolution: Resolution) {
+    pub(super) fn resolve(&mut self, mut resolution: Resolution) {
         self.set_pressed(false);
         for index in 0..self.groups.len() {
             let Some(group) = self.groups.get_mut(index) else { continue };
@@ -452,7 +459,7 @@ impl Task {
 
 /// Returns the first epoch of the generation in which the last of the partitions was assigned.
 pub(super) fn generation(parts: &[TaskPartition]) -> OwnerEpoch {
-    parts.iter().map(|part| part.generation).max().unwrap_or_default()
+    parts.iter().map(TaskPartition::generation).max().unwrap_or_default()
 }
 
 /// Creates the groups of a task, whose first runs start at the last commit.

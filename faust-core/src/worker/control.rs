@@ -1,16 +1,16 @@
 //! The control loop of a worker: handles assignments, starts and ends tasks, and commits periodically.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use super::commit::{self, CommittedOffsets};
+use super::drain::{self, DrainedTasks, end_all};
 use super::group::GroupEvent;
 use super::options::WorkerOptions;
 use super::shared::{Key, Phase, WorkerState};
@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::message::Offset;
 use crate::plan::{Plan, PlannedStage};
-use crate::task::{Command, Drained, Preparation, Resolution, RestoreRequest, Task, TaskCx, TaskHandle, TaskPartition};
+use crate::task::{Command, Preparation, Resolution, RestoreRequest, Task, TaskCx, TaskHandle, TaskPartition};
 use crate::transport::{Assigned, Group, PROGRESS_INTERVAL, TopicPartition};
 
 /// The state of the control loop, owned by one Tokio task.
@@ -30,7 +30,14 @@ pub(super) struct Control {
     group: Arc<dyn Group>,
     shared: Arc<WorkerState>,
     options: WorkerOptions,
+    events: mpsc::UnboundedReceiver<GroupEvent>,
+    /// Events that have arrived during a drain.
+    postponed: VecDeque<GroupEvent>,
     tasks: BTreeMap<Key, TaskHandle>,
+    /// Tasks that are being drained.
+    leaving: Vec<LeavingTask>,
+    /// Drained tasks whose partitions were revoked. They are resumed if the next assignment gives the partitions back.
+    parked: BTreeMap<Key, TaskHandle>,
     /// Preparations of the tables of new tasks. Each waits for the broker without a time limit, but ends with the
     /// worker.
     preparing: JoinSet<()>,
@@ -41,6 +48,10 @@ pub(super) struct Control {
     purging: UnderWay<BTreeMap<TopicPartition, Offset>>,
     /// The commit in progress, if any; there is at most one.
     commit: UnderWay<CommittedOffsets>,
+    /// The commits are due.
+    commits: Interval,
+    /// The checks for stuck and failing agents are due.
+    watches: Interval,
     idle: IdleWatch,
     stuck: StuckWatch,
     failing: FailingWatch,
@@ -58,10 +69,6 @@ const IDLE_LOOK: Duration = Duration::from_millis(50);
 const TOPICS_LOOK: Duration = Duration::from_secs(30);
 /// Fraction of the time for a drain that a commit already in progress may use.
 const COMMIT_SHARE: f64 = 0.2;
-/// Fraction of the time for a drain that agents have to return. The rest is for the acknowledgement of their messages
-/// and the commit.
-const AGENTS_SHARE: f64 = 0.6;
-
 /// Maximum interval of the checks for stuck and failing agents.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -72,9 +79,19 @@ impl Control {
         group: Arc<dyn Group>,
         shared: Arc<WorkerState>,
         options: WorkerOptions,
+        events: mpsc::UnboundedReceiver<GroupEvent>,
     ) -> Self {
         let (idle, stuck) = (IdleWatch::default(), StuckWatch::default());
+        let mut commits = interval(cx.settings.broker_commit_interval);
+        commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = (cx.settings.stream_processing_timeout / 4).clamp(Duration::from_millis(20), WATCH_INTERVAL);
         Self {
+            events,
+            postponed: VecDeque::new(),
+            leaving: Vec::new(),
+            parked: BTreeMap::new(),
+            commits,
+            watches: interval(every),
             cx,
             plan,
             group,
@@ -97,16 +114,15 @@ impl Control {
     /// Runs the worker until it has ended, and closes its stores and its connection.
     pub(super) async fn run(
         mut self,
-        mut events: mpsc::UnboundedReceiver<GroupEvent>,
         mut failures: mpsc::UnboundedReceiver<Error>,
         home: Option<(Connection, WorkerDir)>,
     ) {
-        let reason = self.work(&mut events, &mut failures, home.as_ref()).await;
+        let reason = self.work(&mut failures, home.as_ref()).await;
         if let Err(error) = reason {
             self.shared.fail(error);
         }
         self.shared.advance(Phase::Stopping);
-        self.end(&mut events).await;
+        self.end().await;
         let left = (self.shared.stopping_since() + self.cx.settings.shutdown_timeout)
             .saturating_duration_since(Instant::now())
             .max(Duration::from_millis(100));
@@ -127,15 +143,10 @@ impl Control {
     /// Runs the main loop. Returns when the worker has to stop, with the error that is the reason, if any.
     async fn work(
         &mut self,
-        events: &mut mpsc::UnboundedReceiver<GroupEvent>,
         failures: &mut mpsc::UnboundedReceiver<Error>,
         home: Option<&(Connection, WorkerDir)>,
     ) -> Result<(), Error> {
         let mut phase = self.shared.phase.subscribe();
-        let mut commits = interval(self.cx.settings.broker_commit_interval);
-        commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let every = (self.cx.settings.stream_processing_timeout / 4).clamp(Duration::from_millis(20), WATCH_INTERVAL);
-        let mut watch = interval(every);
         let mut idle = interval(IDLE_LOOK);
         let mut topics = interval_at(Instant::now() + TOPICS_LOOK, TOPICS_LOOK);
         let every = self.cx.settings.repartition_purge_interval;
@@ -144,10 +155,14 @@ impl Control {
         let gone = gone(home);
         tokio::pin!(gone);
         loop {
+            if let Some(event) = self.postponed.pop_front() {
+                self.group_event(event).await?;
+                continue;
+            }
             tokio::select! {
                 biased;
                 // Partitions are assigned or revoked, or the connection changes.
-                Some(event) = events.recv() => self.group_event(event).await?,
+                Some(event) = self.events.recv() => self.group_event(event).await?,
                 // A task has failed permanently, or the program has called `Worker::fail`.
                 Some(error) = failures.recv() => return Err(error),
                 // Shutdown has been requested.
@@ -155,7 +170,7 @@ impl Control {
                 // The commit in progress has ended.
                 outcome = finished(&mut self.commit) => self.committed(&outcome),
                 // The next commit is due.
-                _ = commits.tick(), if self.commit.is_none() => self.begin_commit(),
+                _ = self.commits.tick(), if self.commit.is_none() => self.begin_commit(),
                 // A table has so many changed keys that a commit is due before the interval has passed.
                 () = recovery.commit_soon().notified(), if self.commit.is_none() => self.begin_commit(),
                 // The brokers are still unavailable.
@@ -169,7 +184,7 @@ impl Control {
                 // The deletion has ended.
                 trimmed = finished(&mut self.purging) => self.purge.done(trimmed),
                 // The next check for stuck and failing agents is due.
-                _ = watch.tick() => self.watch(),
+                _ = self.watches.tick() => self.watch(),
                 // The next check for idleness is due.
                 _ = idle.tick(), if self.options.until_idle.is_some() => if self.is_idle() { return Ok(()) },
                 // The worker that hosts the broker has shut down.
@@ -209,20 +224,27 @@ impl Control {
     async fn assign(&mut self, partitions: Vec<Assigned>) {
         self.cx.stats.rebalanced();
         let mut tasks: BTreeMap<Key, Vec<TaskPartition>> = BTreeMap::new();
+        let mut given: BTreeMap<Key, Vec<Assigned>> = BTreeMap::new();
         for assigned in partitions {
             if let Err(error) = upkeep::check_count(&self.plan, &assigned.partition) {
                 // An error means that the worker has ended already.
                 drop(self.cx.failed.send(error));
             }
             let Some(set) = self.plan.set_of(&assigned.partition.topic) else { continue };
-            let key = (set, assigned.partition.partition);
-            tasks.entry(key).or_default().push(TaskPartition::new(assigned, &self.cx.settings));
+            given.entry((set, assigned.partition.partition)).or_default().push(assigned);
+        }
+        let parked = std::mem::take(&mut self.parked);
+        let given = self.resume(parked, given).await;
+        for (key, assigned) in given {
+            let parts = assigned.into_iter().map(|assigned| TaskPartition::new(assigned, &self.cx.settings));
+            tasks.insert(key, parts.collect());
         }
         // With cooperative rebalancing, a partition may be assigned to a running task. The task is restarted with all
         // of its partitions.
         let grown: Vec<_> = tasks.keys().filter(|key| self.tasks.contains_key(key)).copied().collect();
         let deadline = Instant::now() + self.cx.settings.broker_rebalance_timeout;
-        for (key, parts) in self.drain(&grown, deadline).await.0 {
+        let drained = self.drain(&grown, deadline).await;
+        for (key, parts) in end_all(drained.tasks).await.into_iter().chain(drained.dropped) {
             tasks.entry(key).or_default().extend(parts);
         }
         self.spawn_all(tasks);
@@ -235,20 +257,59 @@ impl Control {
         let gone: BTreeSet<_> = partitions.into_iter().collect();
         let is_hit = |task: &TaskHandle| task.parts.iter().any(|part| gone.contains(part.reader.partition()));
         let hit: Vec<_> = self.tasks.iter().filter(|(_, task)| is_hit(task)).map(|(key, _)| *key).collect();
-        let rest = if lost {
+        let DrainedTasks { tasks, dropped, .. } = if lost {
             self.give_up_commit();
+            let parked = std::mem::take(&mut self.parked).into_iter();
+            end_all(parked.map(|(key, task)| (key, task, false)).collect()).await;
             // Another worker may own the partitions already: a commit would be rejected, and unfinished events are
             // processed there.
-            hit.iter().filter_map(|key| self.abort(*key)).collect()
+            let tasks = hit.iter().filter_map(|key| Some((*key, self.tasks.remove(key)?, false))).collect();
+            DrainedTasks { tasks, dropped: Vec::new(), in_time: false }
         } else {
-            self.drain(&hit, Instant::now() + budget).await.0
+            self.drain(&hit, Instant::now() + budget).await
         };
+        let mut ended = Vec::new();
+        for (key, task, can_resume) in tasks {
+            if can_resume && task.parts.iter().all(|part| gone.contains(part.reader.partition())) {
+                self.parked.insert(key, task);
+            } else {
+                ended.push((key, task, can_resume));
+            }
+        }
         let stay = |(key, mut parts): (Key, Vec<TaskPartition>)| {
             parts.retain(|part| !gone.contains(part.reader.partition()));
             (!parts.is_empty()).then_some((key, parts))
         };
-        self.spawn_all(rest.into_iter().filter_map(stay));
+        let rest = end_all(ended).await;
+        self.spawn_all(rest.into_iter().chain(dropped).filter_map(stay));
         self.report_assignment();
+    }
+
+    /// Resumes the parked tasks whose partitions come back in the generation after the one in which they were revoked, so that
+    /// nobody can have owned them in between. Ends the others. Returns the partitions of new tasks.
+    async fn resume(
+        &mut self,
+        parked: BTreeMap<Key, TaskHandle>,
+        mut given: BTreeMap<Key, Vec<Assigned>>,
+    ) -> BTreeMap<Key, Vec<Assigned>> {
+        let mut ended = Vec::new();
+        for (key, task) in parked {
+            match given.remove(&key) {
+                Some(assigned) if task.can_continue(&assigned) => {
+                    task.continue_in(assigned);
+                    self.cx.stats.task_resumed();
+                    drop(task.commands.send(Command::Resume));
+                    self.tasks.insert(key, task);
+                }
+                assigned => {
+                    given.extend(assigned.map(|assigned| (key, assigned)));
+                    ended.push((key, task, false));
+                }
+            }
+        }
+        // Their stores are closed before others open them.
+        end_all(ended).await;
+        given
     }
 
     /// Starts tasks. Tasks with tables restore them first, and share one reader of the changelogs.
@@ -306,61 +367,68 @@ impl Control {
         }
     }
 
-    fn abort(&mut self, key: Key) -> Option<(Key, Vec<TaskPartition>)> {
-        let mut task = self.tasks.remove(&key)?;
-        Some((key, std::mem::take(&mut task.parts)))
+    /// Drains tasks: their streams end, and their last cuts are committed. Meanwhile, the other tasks are read and committed.
+    async fn drain(&mut self, keys: &[Key], deadline: Instant) -> DrainedTasks {
+        let mut tasks = Vec::new();
+        for key in keys {
+            let Some(task) = self.tasks.remove(key) else { continue };
+            self.leaving.push(LeavingTask { key: *key, commands: task.commands.clone(), parts: task.parts.clone() });
+            tasks.push((*key, task));
+        }
+        if tasks.is_empty() {
+            return DrainedTasks { tasks: Vec::new(), dropped: Vec::new(), in_time: true };
+        }
+        // IMPORTANT: the drain begins before the first await, so that no agent begins another event.
+        let drained = self.alongside(drain::drain(tasks, deadline, Arc::clone(&self.cx)), deadline).await;
+        let leaving = std::mem::take(&mut self.leaving);
+        drained.unwrap_or_else(|| {
+            // The tasks were dropped, and with them their agents.
+            let dropped = leaving.into_iter().map(|task| (task.key, task.parts)).collect();
+            DrainedTasks { tasks: Vec::new(), dropped, in_time: false }
+        })
     }
 
-    /// Drains and ends tasks: their streams end, and their last cuts are committed. Returns their partitions, and
-    /// whether every agent returned in time.
-    async fn drain(&mut self, keys: &[Key], deadline: Instant) -> (Vec<(Key, Vec<TaskPartition>)>, bool) {
-        if keys.is_empty() {
-            return (Vec::new(), true);
-        }
-        let agents = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(AGENTS_SHARE);
-        // A task that does not answer has an agent that blocks its thread. The remaining time is for the commit of the
-        // other tasks.
-        let answers = agents + deadline.saturating_duration_since(agents).mul_f64(0.25);
-        // IMPORTANT: before the first await, so that no agent begins another event.
-        let drains: Vec<_> =
-            keys.iter().filter_map(|key| Some((*key, begin_drain(self.tasks.get(key)?, agents)))).collect();
-        // The last cut of a task waits for the resolution of the commit in progress, so that its sealed changes are not
-        // sent again.
-        self.end_commit(deadline).await;
-        let drained = join_all(drains.into_iter().map(async |(key, drain)| (key, drained(drain, answers).await)));
-        let (keys, drained): (Vec<_>, Vec<_>) = drained.await.into_iter().unzip();
-        let tasks: Vec<_> = keys.into_iter().filter_map(|key| Some((key, self.tasks.remove(&key)?))).collect();
-        let in_time = drained.iter().all(|drained| drained.in_time);
-        let cuts = drained.into_iter().filter_map(|drained| drained.cut).collect();
-        let finish = commit::finish(cuts, &self.cx);
-        let committed = match timeout_at(deadline, finish).await {
-            Ok((committed, _)) => committed,
-            Err(_) => {
-                tracing::warn!(
-                    "the last commit before partitions are revoked timed out; its events will be read again"
-                );
-                CommittedOffsets::new()
+    /// Carries on with the commits of the other tasks until a drain has ended. Other events of the group wait for that. Returns
+    /// `None` if partitions are revoked meanwhile and their deadline passes: they are lost then.
+    async fn alongside<T>(&mut self, drain: impl Future<Output = T>, deadline: Instant) -> Option<T> {
+        tokio::pin!(drain);
+        // The last cut of a task waits for the commit in progress, so that its sealed changes are not sent again. A commit that
+        // takes too long is abandoned; its sealed changes are sent again.
+        let mut patience = self.commit.is_some().then(|| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Instant::now() + left.mul_f64(COMMIT_SHARE)
+        });
+        let mut lost_at = None;
+        loop {
+            tokio::select! {
+                biased;
+                drained = &mut drain => return Some(drained),
+                // The deadline of a revocation has passed.
+                () = due(lost_at) => return None,
+                // Partitions are assigned or revoked, or the connection changes.
+                Some(event) = self.events.recv() => {
+                    if let GroupEvent::Revoked(_, lost, _) = event {
+                        let budget = if lost { Duration::ZERO } else { self.cx.settings.broker_rebalance_timeout };
+                        let at = Instant::now() + budget;
+                        lost_at = Some(lost_at.map_or(at, |earlier: Instant| earlier.min(at)));
+                    }
+                    self.postponed.push_back(event);
+                }
+                // The commit in progress has ended.
+                outcome = finished(&mut self.commit) => {
+                    patience = None;
+                    self.committed(&outcome);
+                }
+                // A commit that has begun before the drain takes too long.
+                () = due(patience) => {
+                    patience = None;
+                    self.give_up_commit();
+                }
+                // The next commit is due.
+                _ = self.commits.tick(), if self.commit.is_none() => self.begin_commit(),
+                // The next check for stuck and failing agents is due.
+                _ = self.watches.tick() => self.watch(),
             }
-        };
-        let end = async |(key, mut task): (Key, TaskHandle)| {
-            task.commit(&committed);
-            let parts = std::mem::take(&mut task.parts);
-            task.end().await;
-            (key, parts)
-        };
-        (join_all(tasks.into_iter().map(end)).await, in_time)
-    }
-
-    /// Waits for the commit in progress, and abandons it at a fraction of the deadline. The sealed changes of an
-    /// abandoned commit are sent again.
-    async fn end_commit(&mut self, deadline: Instant) {
-        if self.commit.is_none() {
-            return;
-        }
-        let patience = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(COMMIT_SHARE);
-        match timeout_at(patience, finished(&mut self.commit)).await {
-            Ok(outcome) => self.committed(&outcome),
-            Err(_) => self.give_up_commit(),
         }
     }
 
@@ -368,8 +436,9 @@ impl Control {
     fn give_up_commit(&mut self) {
         if self.commit.take().is_some() {
             // A task that has ended needs no resolution.
-            let unconfirmed = |task: &TaskHandle| drop(task.commands.send(Command::Resolved(Resolution::abandoned())));
-            self.tasks.values().for_each(unconfirmed);
+            let leaving = self.leaving.iter().map(|task| &task.commands);
+            let all = self.tasks.values().map(|task| &task.commands).chain(leaving);
+            all.for_each(|commands| drop(commands.send(Command::Resolved(Resolution::abandoned()))));
         }
     }
 
@@ -381,7 +450,9 @@ impl Control {
     }
 
     fn committed(&mut self, outcome: &CommittedOffsets) {
-        self.tasks.values_mut().for_each(|task| task.commit(outcome));
+        let leaving = self.leaving.iter().map(|task| &task.parts);
+        let all = self.tasks.values().map(|task| &task.parts).chain(leaving);
+        all.for_each(|parts| drain::record(parts, outcome));
     }
 
     fn watch(&mut self) {
@@ -404,7 +475,7 @@ impl Control {
     }
 
     /// Leaves the group within the shutdown timeout (promise P5).
-    async fn end(&mut self, events: &mut mpsc::UnboundedReceiver<GroupEvent>) {
+    async fn end(&mut self) {
         let budget = self.cx.settings.shutdown_timeout;
         // From the time of the request: a rebalance may have taken some of the budget since.
         let deadline = self.shared.stopping_since() + budget;
@@ -412,8 +483,22 @@ impl Control {
         // commit would be rejected. The drain has 90% of the time, so that a slow shutdown can be distinguished from
         // one that hangs.
         let all: Vec<_> = self.tasks.keys().copied().collect();
-        if !self.drain(&all, Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.9)).await.1 {
+        let agents = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.9);
+        let drained = self.drain(&all, agents).await;
+        if !drained.dropped.is_empty() {
+            tracing::warn!(
+                "the partitions were revoked before their events were finished: their next owner reads them again"
+            );
+        } else if !drained.in_time {
             self.shared.fail(Error::ShutdownTimeout(budget));
+        }
+        end_all(drained.tasks).await;
+        // Their callbacks wait.
+        let postponed = std::mem::take(&mut self.postponed).into_iter();
+        for event in postponed {
+            if let GroupEvent::Revoked(.., done) = event {
+                done.send(()).ok();
+            }
         }
         let group = Arc::clone(&self.group);
         let leave = group.leave();
@@ -422,7 +507,7 @@ impl Control {
             tokio::select! {
                 biased;
                 () = &mut leave => break,
-                Some(event) = events.recv() => match event {
+                Some(event) = self.events.recv() => match event {
                     GroupEvent::Revoked(partitions, lost, done) => {
                         let left = deadline.saturating_duration_since(Instant::now());
                         self.revoke(partitions, lost, left.min(self.cx.settings.broker_rebalance_timeout)).await;
@@ -440,7 +525,8 @@ impl Control {
                 }
             }
         }
-        join_all(std::mem::take(&mut self.tasks).into_values().map(TaskHandle::end)).await;
+        let left = std::mem::take(&mut self.tasks).into_iter().chain(std::mem::take(&mut self.parked));
+        end_all(left.map(|(key, task)| (key, task, false)).collect()).await;
         self.preparing.shutdown().await;
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
         if let Err(error) = self.cx.sink.flush(left).await {
@@ -449,19 +535,11 @@ impl Control {
     }
 }
 
-impl TaskHandle {
-    /// Records the committed offsets of the task's partitions.
-    fn commit(&self, outcome: &CommittedOffsets) {
-        let accepted = |part: &TaskPartition| outcome.get(part.reader.partition()).cloned();
-        if self.parts.iter().any(|part| accepted(part).is_some()) {
-            self.parts.iter().for_each(TaskPartition::advance);
-        }
-        for part in &self.parts {
-            if let Some(committed) = accepted(part) {
-                part.commit(committed);
-            }
-        }
-    }
+/// A task that is being drained.
+struct LeavingTask {
+    key: Key,
+    commands: mpsc::UnboundedSender<Command>,
+    parts: Vec<TaskPartition>,
 }
 
 /// Resolves once shutdown has been requested.
@@ -469,22 +547,6 @@ async fn stopping(phase: &mut watch::Receiver<Phase>) {
     // The returned guard must not be held across an await. An error means that the sender was dropped with the worker's
     // handle.
     drop(phase.wait_for(|phase| *phase >= Phase::Stopping).await);
-}
-
-/// Requests the drain of a task. It answers once its agents have returned; a task that has ended does not answer.
-fn begin_drain(task: &TaskHandle, agents: Instant) -> oneshot::Receiver<Drained> {
-    let (reply, drained) = oneshot::channel();
-    drop(task.commands.send(Command::Drain(agents, reply)));
-    drained
-}
-
-/// Waits for the result of a drain. A task that does not answer by the deadline has an agent that blocks its thread.
-async fn drained(drain: oneshot::Receiver<Drained>, deadline: Instant) -> Drained {
-    match timeout_at(deadline, drain).await {
-        // A task that has ended has nothing to commit.
-        Ok(drained) => drained.unwrap_or(Drained { cut: None, in_time: true }),
-        Err(_) => Drained { cut: None, in_time: false },
-    }
 }
 
 /// Awaits the operation in progress. Never resolves if there is none.

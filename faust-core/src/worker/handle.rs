@@ -105,8 +105,9 @@ impl Worker {
             plan_fingerprint: plan.fingerprint(),
             refusals: Mutex::default(),
         };
-        let control = Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options);
-        let running = tokio::spawn(supervised(control.run(receiver, failures, home), Arc::clone(&shared)));
+        let control =
+            Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options, receiver);
+        let running = tokio::spawn(supervised(control.run(failures, home), Arc::clone(&shared)));
         Ok(Self { shared, plan, outbox, description, lifeline: Mutex::new(Some((group, running))), failed, recovery })
     }
 
