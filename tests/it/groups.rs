@@ -134,3 +134,55 @@ async fn a_worker_without_partitions_is_ready_and_takes_over() {
     cluster.wait_done(&cluster.id("gr-spare"), "gr-spare", 1).await;
     second.stop().await.unwrap();
 }
+
+/// Sums its numbers. Its version 2 reads a second topic.
+#[agent(topic = "gr-mixed-a")]
+async fn summing(mut numbers: Stream<i64, String>, #[table(name = "mixed")] sums: Table<String, i64>) {
+    while let Some(event) = numbers.next_event().await {
+        sums.update(event.key(), |sum| *sum += event.value());
+    }
+}
+
+fn ones(partition: i32) -> impl Iterator<Item = Message> {
+    (0..6).map(move |_| Message::of("1").key(format!("p{partition}")).to(partition))
+}
+
+/// Law: in a rolling upgrade to a version that reads more topics, no partition of a table has two owners.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_of_two_versions_do_not_share_a_table() {
+    let cluster = Cluster::start().await;
+    let topics = ["gr-mixed-a", "gr-mixed-b"];
+    for topic in topics {
+        cluster.create(topic, 2).await;
+    }
+    let app = |name: &str| cluster.app("gr-mixed").setting("datadir", cluster.dir(name).display());
+    let old = cluster.run(app("old").only::<summing>()).await;
+    let summing_both = app("new").only::<summing>().agent_with::<summing>(|agent| agent.topics(topics));
+    cluster.produce(topics[0], [0, 1].into_iter().flat_map(ones)).await;
+    cluster.wait_done(&cluster.id("gr-mixed"), topics[0], 12).await;
+    let new = cluster.run(summing_both).await;
+    // The new version has a partition of each topic, but the first topic is shared with the old one.
+    wait_for("both versions in the group", LONG, async || {
+        old.status().assignment.len() == 1 && new.status().assignment.len() == 3
+    })
+    .await;
+    wait_for("the report", LONG, async || !new.status().waiting.is_empty()).await;
+    let waiting = new.status().waiting;
+    // Which partition that is depends on the members' ids.
+    let one_of_two = [0, 1].map(|n| vec![format!("gr-mixed-b[{n}] of a set with gr-mixed-a[{n}]")]);
+    assert!(one_of_two.contains(&waiting), "{waiting:?}");
+    assert!(!new.status().ready);
+    for topic in topics {
+        cluster.produce(topic, [0, 1].into_iter().flat_map(ones)).await;
+    }
+    // All of the first topic is processed, and of the second one the partition that is whole.
+    cluster.wait_done(&cluster.id("gr-mixed"), topics[0], 24).await;
+    cluster.wait_done(&cluster.id("gr-mixed"), topics[1], 6).await;
+    old.stop().await.unwrap();
+    cluster.wait_done(&cluster.id("gr-mixed"), topics[1], 12).await;
+    wait_for("the new version to be ready", LONG, async || new.status().ready).await;
+    let sums = new.table::<String, i64>("mixed").unwrap();
+    let all: BTreeMap<_, _> = sums.iter().unwrap().collect();
+    assert_eq!(all, BTreeMap::from([("p0".to_owned(), 18), ("p1".to_owned(), 18)]));
+    new.stop().await.unwrap();
+}

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommitMetadata {
     pub(crate) version: CommitVersion,
-    /// Fingerprint of the plan, to tell workers of different versions apart; 0 if it is unknown. It is not compared yet.
+    /// Fingerprint of the plan, to tell workers of different versions apart; 0 if it is unknown. It only warns.
     pub(crate) plan: u32,
     /// Stream time of the stages that have no mark of their own.
     pub(crate) time: Option<Timestamp>,

@@ -158,6 +158,26 @@ impl Plan {
         self.sets.iter().position(|set| set.topics.contains(topic))
     }
 
+    /// Returns the topics that are missing in the partition of a set with tables, which only works as a whole. A topic may have
+    /// fewer partitions than others.
+    pub(crate) fn missing<'a>(
+        &self,
+        (set, number): (usize, i32),
+        assigned: impl Iterator<Item = &'a str>,
+    ) -> Vec<&str> {
+        let Some(set) = self.sets.get(set).filter(|set| !set.tables.is_empty()) else { return Vec::new() };
+        let assigned: BTreeSet<_> = assigned.collect();
+        let has_partition = |topic: &&Arc<str>| {
+            self.topics.get(&***topic).and_then(TopicPlan::partitions).is_none_or(|count| number < count)
+        };
+        set.topics
+            .iter()
+            .filter(has_partition)
+            .map(|topic| &**topic)
+            .filter(|topic| !assigned.contains(topic))
+            .collect()
+    }
+
     /// Returns the topics that are read together with this one, and itself, in each partition; none if no stage reads it.
     pub fn read_together(&self, topic: &str) -> Vec<Arc<str>> {
         let set = self.set_of(topic).and_then(|set| self.sets.get(set));

@@ -1,5 +1,6 @@
 //! The state that all tasks of a worker share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
@@ -8,6 +9,7 @@ use super::ownership::Ownership;
 use super::recovery::Recovery;
 use crate::config::Settings;
 use crate::error::Error;
+use crate::offsets::CommitMetadata;
 use crate::stage::timestamps::TimestampRules;
 use crate::stats::Stats;
 use crate::time::Clock;
@@ -32,6 +34,20 @@ pub(crate) struct TaskCx {
     pub(crate) ownership: Arc<Ownership>,
     /// Fingerprint of the plan, for the metadata of commits.
     pub(crate) plan_fingerprint: u32,
+    /// Set once a commit of another plan has been reported.
+    pub(crate) has_reported_plan: AtomicBool,
     /// Reports offsets that the broker refuses, not with each commit.
     pub(crate) refusals: Mutex<Retries>,
+}
+
+impl TaskCx {
+    /// Reports once that commits were made by another version of the app.
+    pub(super) fn compare_plans<'a>(&self, commits: impl IntoIterator<Item = &'a CommitMetadata>) {
+        let is_other = |commit: &CommitMetadata| commit.plan != 0 && commit.plan != self.plan_fingerprint;
+        if commits.into_iter().any(is_other) && !self.has_reported_plan.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                "the last commits were made by another version of the app, whose agents, topics or tables differ from this one's"
+            );
+        }
+    }
 }

@@ -90,6 +90,7 @@ impl Task {
         preparation: Option<Preparation>,
     ) -> TaskHandle {
         let commits: Vec<_> = parts.iter().filter_map(TaskPartition::mark).collect();
+        cx.compare_plans(&commits);
         let horizon = Horizon::new(cx.clock.clone(), cx.settings.stream_time_max_ahead + CLOCK_DIFFERENCE);
         let groups = groups(stages, &parts, &commits, &horizon);
         let used = parts.iter().map(TaskPartition::used);

@@ -38,6 +38,10 @@ pub(super) struct Control {
     leaving: Vec<LeavingTask>,
     /// Drained tasks whose partitions were revoked. They are resumed if the next assignment gives the partitions back.
     parked: BTreeMap<Key, TaskHandle>,
+    /// Partitions whose set has tables and is not assigned as a whole: another version of the app owns the others.
+    incomplete: BTreeMap<Key, Vec<TaskPartition>>,
+    /// Time of the next report of these.
+    incomplete_report: Option<Instant>,
     /// Preparations of the tables of new tasks. Each waits for the broker without a time limit, but ends with the
     /// worker.
     preparing: JoinSet<()>,
@@ -69,6 +73,8 @@ const IDLE_LOOK: Duration = Duration::from_millis(50);
 const TOPICS_LOOK: Duration = Duration::from_secs(30);
 /// Fraction of the time for a drain that a commit already in progress may use.
 const COMMIT_SHARE: f64 = 0.2;
+/// Interval at which partitions that wait for others are reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum interval of the checks for stuck and failing agents.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -90,6 +96,8 @@ impl Control {
             postponed: VecDeque::new(),
             leaving: Vec::new(),
             parked: BTreeMap::new(),
+            incomplete: BTreeMap::new(),
+            incomplete_report: None,
             commits,
             watches: interval(every),
             cx,
@@ -237,7 +245,8 @@ impl Control {
         let given = self.resume(parked, given).await;
         for (key, assigned) in given {
             let parts = assigned.into_iter().map(|assigned| TaskPartition::new(assigned, &self.cx.settings));
-            tasks.insert(key, parts.collect());
+            let earlier = self.incomplete.remove(&key).into_iter().flatten();
+            tasks.insert(key, earlier.chain(parts).collect());
         }
         // With cooperative rebalancing, a partition may be assigned to a running task. The task is restarted with all
         // of its partitions.
@@ -255,6 +264,8 @@ impl Control {
 
     async fn revoke(&mut self, partitions: Vec<TopicPartition>, lost: bool, budget: Duration) {
         let gone: BTreeSet<_> = partitions.into_iter().collect();
+        self.incomplete.values_mut().for_each(|parts| parts.retain(|part| !gone.contains(part.reader.partition())));
+        self.incomplete.retain(|_, parts| !parts.is_empty());
         let is_hit = |task: &TaskHandle| task.parts.iter().any(|part| gone.contains(part.reader.partition()));
         let hit: Vec<_> = self.tasks.iter().filter(|(_, task)| is_hit(task)).map(|(key, _)| *key).collect();
         let DrainedTasks { tasks, dropped, .. } = if lost {
@@ -316,6 +327,11 @@ impl Control {
     fn spawn_all(&mut self, tasks: impl IntoIterator<Item = (Key, Vec<TaskPartition>)>) {
         let mut wanted = Vec::new();
         for (key, parts) in tasks {
+            if !self.plan.missing(key, parts.iter().map(|part| &*part.reader.partition().topic)).is_empty() {
+                self.incomplete.insert(key, parts);
+                self.incomplete_report = None;
+                continue;
+            }
             let stages = self.plan.sets().get(key.0).map_or_else(Vec::new, |set| set.stages.clone());
             let reads =
                 |stage: &&PlannedStage| parts.iter().any(|part| stage.reads.contains(&part.reader.partition().topic));
@@ -456,9 +472,31 @@ impl Control {
     }
 
     fn watch(&mut self) {
+        self.report_incomplete();
         let stuck = self.stuck.look(&self.tasks, self.cx.settings.stream_processing_timeout);
         *self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner) = stuck;
         *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = self.failing.look(&self.tasks);
+    }
+
+    /// Reports partitions that wait for the rest of their sets, every minute.
+    fn report_incomplete(&mut self) {
+        let describe = |(key, parts): (&Key, &Vec<TaskPartition>)| {
+            let names = |topics: Vec<String>| topics.join(", ");
+            let own = names(parts.iter().map(|part| part.reader.partition().to_string()).collect());
+            let missing = self.plan.missing(*key, parts.iter().map(|part| &*part.reader.partition().topic));
+            let missing = names(missing.into_iter().map(|topic| format!("{topic}[{}]", key.1)).collect());
+            format!("{own} of a set with {missing}")
+        };
+        let waiting: Vec<_> = self.incomplete.iter().map(describe).collect();
+        if !waiting.is_empty() && self.incomplete_report.is_none_or(|at| at <= Instant::now()) {
+            self.incomplete_report = Some(Instant::now() + REPORT_INTERVAL);
+            tracing::warn!(
+                "another version of the app, which reads other topics, is in the group: {} partitions wait, because their tables belong to topics that are assigned to different workers ({}). They run once only one version does: finish the deployment, or take it back",
+                waiting.len(),
+                waiting.join("; ")
+            );
+        }
+        *self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
     }
 
     fn is_idle(&mut self) -> bool {
@@ -467,8 +505,9 @@ impl Control {
     }
 
     fn report_assignment(&self) {
-        let mut all: Vec<_> =
-            self.tasks.values().flat_map(|task| &task.parts).map(|part| part.reader.partition().clone()).collect();
+        let of_tasks = self.tasks.values().map(|task| &task.parts);
+        let parts = of_tasks.chain(self.incomplete.values()).flatten();
+        let mut all: Vec<_> = parts.map(|part| part.reader.partition().clone()).collect();
         all.sort();
         tracing::info!("assigned: {}", if all.is_empty() { "no partitions".to_owned() } else { summary(&all) });
         *self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner) = all;

@@ -1,6 +1,7 @@
 //! The handle of a running worker.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::FutureExt;
@@ -66,6 +67,7 @@ impl Worker {
             assignment: Mutex::default(),
             stuck: Mutex::default(),
             failing: Mutex::default(),
+            waiting: Mutex::default(),
         });
         let sink = transport.sink()?;
         let dead_letter = dead_letter::topic(&plan.group);
@@ -103,6 +105,7 @@ impl Worker {
             group: Arc::clone(&group),
             ownership,
             plan_fingerprint: plan.fingerprint(),
+            has_reported_plan: AtomicBool::new(false),
             refusals: Mutex::default(),
         };
         let control =
@@ -170,15 +173,17 @@ impl Worker {
     pub fn status(&self) -> Status {
         let stuck = self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let failing = self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let has_agents = *self.shared.phase.borrow() == Phase::Ready && self.recovery.restoring() == 0;
         Status {
-            ready: has_agents && stuck.is_empty() && failing.is_empty(),
+            ready: has_agents && stuck.is_empty() && failing.is_empty() && waiting.is_empty(),
             restoring: self.recovery.restoring(),
             state_backlog: self.recovery.stores.backlog(),
             state_memory: self.recovery.stores.memory(),
             assignment: self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             stuck,
             failing,
+            waiting,
             counts: self.shared.stats.counts(),
         }
     }

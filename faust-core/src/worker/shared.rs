@@ -21,6 +21,8 @@ pub(crate) struct WorkerState {
     pub(crate) assignment: Mutex<Vec<TopicPartition>>,
     /// Agents that have exceeded the processing timeout in one event.
     pub(crate) stuck: Mutex<Vec<String>>,
+    /// Partitions that wait for the rest of their sets.
+    pub(crate) waiting: Mutex<Vec<String>>,
     /// Agents that fail again and again.
     pub(crate) failing: Mutex<Vec<FailingAgent>>,
 }

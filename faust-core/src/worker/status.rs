@@ -24,8 +24,8 @@ pub struct Description {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// `true` if the worker has its partitions, their tables are restored, no agent is stuck or fails again and again, and it
-    /// is not shutting down.
+    /// `true` if the worker has its partitions, their tables are restored, no partition waits for others, no agent is stuck or
+    /// fails again and again, and it is not shutting down.
     pub ready: bool,
     /// Number of partitions whose tables are being restored.
     pub restoring: usize,
@@ -38,6 +38,8 @@ pub struct Status {
     /// Agents that have not finished their event within `stream_processing_timeout`, each with the position of the
     /// event.
     pub stuck: Vec<String>,
+    /// Partitions that wait because others of their tables are assigned to a worker of another version of the app.
+    pub waiting: Vec<String>,
     /// Agents that have failed `agent_max_attempts` times or more at one event, and are tried again.
     pub failing: Vec<FailingAgent>,
     /// Counters since the worker was started.
