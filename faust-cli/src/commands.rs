@@ -7,6 +7,7 @@ mod completion;
 mod consume;
 mod model;
 mod models;
+mod recover;
 mod reset;
 mod send;
 mod settings;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Settings(settings::SettingsArgs),
     /// Skip an event that an agent fails at each time
     Skip(skip::SkipArgs),
+    /// Commit the positions again after the group's offsets have expired
+    Recover(recover::RecoverArgs),
     /// Remove the local state of the tables; the next worker restores it
     Reset(reset::ResetArgs),
     /// Remove the state, topics and groups of older versions of the app
@@ -80,6 +83,7 @@ impl Command {
             Self::Topology(args) => topology::run(args, context).await,
             Self::Settings(args) => settings::run(args, context),
             Self::Skip(args) => skip::run(args, context).await,
+            Self::Recover(args) => recover::run(args, context).await,
             Self::Reset(args) => reset::run(args, context).await,
             Self::CleanVersions(args) => clean_versions::run(args, context).await,
             Self::Broker(args) => broker::run(args, context).await,

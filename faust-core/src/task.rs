@@ -3,6 +3,7 @@
 mod check;
 mod in_flight;
 mod changelog;
+mod last_commits;
 mod partition;
 mod positions;
 pub(super) mod progress;
@@ -30,6 +31,7 @@ pub(crate) use self::context::TaskCx;
 pub(crate) use self::cut::{Cut, Resolution};
 pub use self::failure_history::FailingAgent;
 pub(crate) use self::handle::TaskHandle;
+pub use self::last_commits::{LastCommits, last_commits};
 pub(crate) use self::ownership::Ownership;
 pub(crate) use self::partition::TaskPartition;
 pub(crate) use self::partition_task::Task;

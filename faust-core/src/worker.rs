@@ -10,6 +10,7 @@ mod upkeep;
 mod watch;
 mod view;
 mod control;
+mod assignment;
 mod handle;
 
 pub(crate) use self::handle::Parts;

@@ -253,3 +253,44 @@ async fn embedded_reset_and_clean_versions_remove_state_topics_and_groups() {
     assert_eq!(rows(tables(&cluster, 3), &["clean-versions"]).await, expected);
     assert_eq!(sum_up(&cluster, 3).await, [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_recover_takes_the_state_up_again_after_the_offsets_have_expired() {
+    let cluster = Cluster::durable().await;
+    let clicks = "com.udacity.streams.clickevents";
+    cluster.create(clicks, 2).await;
+    let click = |n: i64| Message::of(json!({"email": "", "timestamp": "", "uri": "/", "number": n}).to_string()).to(0);
+    cluster.produce(clicks, [1, 2].map(click)).await;
+    let (version, group) = (4, "tables-v4");
+    assert_eq!(sum_up(&cluster, version).await, ["/: 1", "/: 3"]);
+    let nothing = tables(&cluster, version).args(["recover"]).run().await.success();
+    assert!(nothing.errors().contains("there is nothing to recover"), "{}", nothing.errors());
+
+    cluster.delete_group(group).await;
+    // A message that has arrived since.
+    cluster.produce(clicks, [click(8)]).await;
+    let refused = tables(&cluster, version).args(["worker", "--until-idle", "1s"]).run().await.expect_code(1).errors();
+    assert!(refused.contains("run `recover` to continue from the last commit"), "{refused}");
+    let refused = tables(&cluster, version).args(["recover", "--yes"]).run().await.expect_code(1).errors();
+    assert!(
+        refused.contains("such as com.udacity.streams.clickevents[0]") && refused.contains("--others"),
+        "{refused}"
+    );
+    let refused = tables(&cluster, version).args(["recover", "--others", "latest"]).run().await.expect_code(1).errors();
+    assert!(refused.contains("pass `--yes`"), "{refused}");
+    let rows = tables(&cluster, version).args(["recover", "--others", "latest", "--yes", "--json"]).run().await;
+    let rows = rows.success().json();
+    let rows: Vec<(String, i64, String)> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let text = |name: &str| row[name].as_str().unwrap().to_owned();
+            (text("topic"), row["offset"].as_i64().unwrap(), text("from"))
+        })
+        .collect();
+    let of_table = ("tables-v4-clickevent-uri-repartition".to_owned(), 2, "changelog".to_owned());
+    assert_eq!(rows, [(clicks.to_owned(), 3, "--others".to_owned()), of_table]);
+    cluster.produce(clicks, [click(4)]).await;
+    assert_eq!(sum_up(&cluster, version).await, ["/: 7"]);
+}

@@ -58,7 +58,7 @@ impl FromStr for PartitionArg {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct SkippedRow {
     topic: String,
     partition: i32,
     offset: i64,
@@ -144,7 +144,7 @@ fn show(
         }
         shown
     };
-    let row = Row {
+    let row = SkippedRow {
         topic: partition.topic.to_string(),
         partition: partition.partition,
         offset: offset.0,

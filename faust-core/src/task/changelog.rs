@@ -3,7 +3,8 @@
 //! The key of a record is the output of the key codec, followed by the start of the window if the table has windows, as
 //! in Kafka Streams' windowed serde. The value is the output of the value codec; a removal is a tombstone. A header
 //! contains the epoch of the record's writer and the number of its commit: a restore skips the records of commits that never
-//! took effect, and those of a former owner. In a table with windows, another header names their kind and size: without it, a
+//! took effect, and those of a former owner. The last record of a commit also has its metadata, from which the command
+//! `recover` takes the positions up again if the group's offsets have expired. In a table with windows, another header names their kind and size: without it, a
 //! start would be read as that of any window.
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::check::differing_windows;
 use super::in_flight::InFlight;
 use crate::error::{Error, TransportError};
 use crate::message::{Headers, RawMessage};
-use crate::offsets::{CommitNumber, CommitVersion, OwnerEpoch};
+use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, OwnerEpoch};
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::Sealed;
@@ -29,6 +30,9 @@ pub(crate) const COMMIT_HEADER: &str = "faust-commit";
 const EARLIER_HEADER: &str = "faust-cut";
 /// Name of the header with the layout of the table's windows.
 pub(crate) const WINDOW_HEADER: &str = "faust-window";
+/// Name of the header with the metadata of the commit, after the number of tables that it changes: `TABLES METADATA`. The last
+/// record of each of these tables has it. If it is there, so are the others of the table.
+const METADATA_HEADER: &str = "faust-commit-metadata";
 /// Number of records to send before yielding to other tasks.
 const TURN: usize = 256;
 
@@ -52,6 +56,8 @@ struct Work {
     layout: Option<Bytes>,
     sealed: Arc<Sealed>,
     version: CommitVersion,
+    /// The value of [`METADATA_HEADER`].
+    metadata: Option<Bytes>,
     delivery: Arc<Delivery>,
     outcome: Result<(), TransportError>,
 }
@@ -89,7 +95,14 @@ impl ChangelogWriter {
     }
 
     /// Queues a sealed table for sending. The returned delivery is complete once all of its records are acknowledged.
-    pub(crate) fn begin(&self, table: &TaskTable, number: CommitNumber, sealed: Arc<Sealed>) -> Arc<Delivery> {
+    /// `metadata` are those of the commit, from [`metadata_header`].
+    pub(crate) fn begin(
+        &self,
+        table: &TaskTable,
+        number: CommitNumber,
+        sealed: Arc<Sealed>,
+        metadata: Option<Bytes>,
+    ) -> Arc<Delivery> {
         let (info, topic, partition) = (table.state.info(), Arc::clone(&table.topic), table.partition);
         let delivery = Delivery::with_offsets(Arc::clone(&table.stored_records));
         delivery.sent();
@@ -99,7 +112,8 @@ impl ChangelogWriter {
         // Reported if the writer ends before the table is sent.
         let outcome = Err(TransportError::retriable("changelog", "the task has ended"));
         let version = CommitVersion { epoch: self.epoch, number };
-        let work = Work { topic, partition, layout, sealed, version, delivery: Arc::clone(&delivery), outcome };
+        let delivery_of_work = Arc::clone(&delivery);
+        let work = Work { topic, partition, layout, sealed, version, metadata, delivery: delivery_of_work, outcome };
         // Cannot fail: the writer runs as long as `self` exists.
         drop(self.work.send(work));
         delivery
@@ -124,22 +138,39 @@ impl Work {
             headers
         });
         let mut rotated = Vec::new();
+        let last = self.sealed.len().saturating_sub(1);
         for (index, entry) in self.sealed.iter().enumerate() {
             if index % TURN == TURN - 1 {
                 tokio::task::yield_now().await;
             }
             let key = if self.layout.is_some() { rotate(entry.key, &mut rotated) } else { entry.key };
+            let mut headers = if entry.is_new { new.clone() } else { kept.clone() };
+            if let Some(metadata) = self.metadata.as_ref().filter(|_| index == last) {
+                headers.push(METADATA_HEADER.to_owned(), Some(metadata.clone()));
+            }
             let message = Outgoing {
                 partition: Some(self.partition),
                 key: Some(key),
                 payload: entry.value,
-                headers: if entry.is_new { new.clone() } else { kept.clone() },
+                headers,
                 timestamp: None,
             };
             send(sink, &*self.topic, &message, &self.delivery).await?;
         }
         Ok(())
     }
+}
+
+/// Returns the header's value for a commit that changes this number of tables.
+pub(super) fn metadata_header(tables: usize, metadata: &CommitMetadata) -> Bytes {
+    Bytes::from(format!("{tables} {}", metadata.to_text()))
+}
+
+/// Reads the metadata of a commit from the headers of a record, with the number of tables that it changes. `topic` is one of
+/// those that the task reads.
+pub(super) fn metadata_of(headers: &Headers, topic: &str) -> Option<(usize, CommitMetadata)> {
+    let (tables, text) = headers.get_str(METADATA_HEADER)?.split_once(' ')?;
+    Some((tables.parse().ok()?, CommitMetadata::from_text(text, topic)?))
 }
 
 /// Converts a windowed key from the store's format to the changelog's: the window's start follows the key instead of

@@ -112,7 +112,7 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
     }
     let Some(commit) = commit else {
         return Err(fault(format!(
-            "its store holds commit {}, but there is no commit of this app: the group's offsets were changed or deleted; run `reset --topics` to start over",
+            "its store holds commit {}, but there is no commit of this app: the group's offsets were changed or deleted, or they expired while no worker ran; run `recover` to continue from the last commit in its changelog, or `reset --topics` to start over",
             mark.cut
         )));
     };

@@ -1,9 +1,10 @@
 //! A group of a task: stages that use a table in common. They take turns, and are sealed, restarted and rolled back
 //! together, without regard to other groups.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::changelog::ChangelogWriter;
@@ -16,7 +17,7 @@ use super::seal::Seal;
 use super::tables::TaskTables;
 use crate::config::{FailurePolicy, Settings};
 use crate::error::Error;
-use crate::offsets::CommitNumber;
+use crate::offsets::{CommitNumber, NameHash, TableMark};
 use crate::plan::PlannedStage;
 use crate::stage::gate::Hold;
 use crate::stage::input::GroupInput;
@@ -204,10 +205,32 @@ impl StageGroup {
         self.ready.is_some()
     }
 
-    /// Takes the newest seal for a commit with this number, and starts sending its changes.
-    pub(super) fn cut(&mut self, changelog: Option<&ChangelogWriter>, number: CommitNumber) -> GroupCut {
+    /// Returns the marks of a commit that contains the newest seal.
+    pub(super) fn next_marks(&self) -> Marks {
+        let positions = self.ready.as_ref().map_or(&self.confirmed, |seal| &seal.positions);
+        positions.marks(&self.stages, &self.inputs)
+    }
+
+    /// Returns the marks of the tables in a commit with this number that contains the newest seal.
+    pub(super) fn next_table_marks(&self, number: CommitNumber) -> BTreeMap<NameHash, TableMark> {
+        let number = if self.ready.is_some() { number } else { self.number };
+        self.tables.marks(|_| number)
+    }
+
+    /// Returns the number of tables that the newest seal changes.
+    pub(super) fn changed_tables(&self) -> usize {
+        self.ready.as_ref().map_or(0, Seal::tables)
+    }
+
+    /// Takes the newest seal for a commit with this number, and starts sending its changes. `metadata` are those of the commit.
+    pub(super) fn cut(
+        &mut self,
+        changelog: Option<&ChangelogWriter>,
+        number: CommitNumber,
+        metadata: Option<&Bytes>,
+    ) -> GroupCut {
         let seal = self.ready.take().map(|seal| {
-            let (tables, deliveries) = seal.send(changelog, number);
+            let (tables, deliveries) = seal.send(changelog, number, metadata);
             let marks = seal.positions.marks(&self.stages, &self.inputs);
             self.pending = Some((seal, number));
             SealCut { marks, tables, deliveries }

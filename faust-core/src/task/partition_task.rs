@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::changelog::ChangelogWriter;
+use super::changelog::{ChangelogWriter, metadata_header};
 use super::command::{Command, Drained};
 use super::context::TaskCx;
 use super::cut::{Cut, Resolution};
@@ -382,7 +383,8 @@ impl Task {
         let version = CommitVersion { epoch: self.epoch, number: self.cuts };
         self.parts.iter().for_each(|part| part.begin_commit(version));
         let changelog = self.changelog.as_deref();
-        let groups = self.groups.iter_mut().map(|group| group.cut(changelog, self.cuts)).collect();
+        let metadata = changelog.map(|_| self.next_metadata(version));
+        let groups = self.groups.iter_mut().map(|group| group.cut(changelog, self.cuts, metadata.as_ref())).collect();
         Some(Cut {
             version,
             plan: self.cx.plan_fingerprint,
@@ -390,6 +392,15 @@ impl Task {
             undelivered: std::collections::BTreeMap::new(),
             _changelog: self.changelog.clone(),
         })
+    }
+
+    /// Returns the metadata of the next commit, for the changelogs.
+    fn next_metadata(&self, version: CommitVersion) -> Bytes {
+        let mut marks = Marks::default();
+        self.groups.iter().for_each(|group| marks.join(&group.next_marks()));
+        let tables = self.groups.iter().flat_map(|group| group.next_table_marks(version.number)).collect();
+        let metadata = CommitMetadata { tables, ..marks.metadata(version, self.cx.plan_fingerprint) };
+        metadata_header(self.groups.iter().map(StageGroup::changed_tables).sum(), &metadata)
     }
 
     pub(super) fn resolve(&mut self, mut resolution: Resolution) {

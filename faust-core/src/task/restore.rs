@@ -269,7 +269,7 @@ impl<'a> TableRestore<'a> {
             table: table.state.info().name.to_string(),
             partition: table.partition,
             why: format!(
-                "its changelog `{}` holds commit {number}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `reset --topics` to start over",
+                "its changelog `{}` holds commit {number}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `recover` to continue from the last commit in it, or `reset --topics` to start over",
                 table.state.info().changelog
             ),
         }

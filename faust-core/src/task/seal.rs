@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::changelog::ChangelogWriter;
 use super::positions::Positions;
 use super::tables::{SealedChanges, SealedTable};
@@ -53,15 +55,22 @@ impl Seal {
         Self { positions: next.positions, deliveries, changes }
     }
 
-    /// Starts sending the changes to the changelogs under this number. Returns them with all deliveries to wait for.
+    /// Returns the number of tables with changes.
+    pub(super) fn tables(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Starts sending the changes to the changelogs under this number. `metadata` are those of the commit. Returns them with
+    /// all deliveries to wait for.
     pub(super) fn send(
         &self,
         changelog: Option<&ChangelogWriter>,
         number: CommitNumber,
+        metadata: Option<&Bytes>,
     ) -> (Vec<SealedTable>, Vec<Arc<Delivery>>) {
         let tables: Vec<_> = changelog
             .into_iter()
-            .flat_map(|changelog| self.changes.iter().map(|part| part.send(changelog, number)))
+            .flat_map(|changelog| self.changes.iter().map(|part| part.send(changelog, number, metadata.cloned())))
             .collect();
         let deliveries = self.deliveries.iter().chain(tables.iter().map(|table| &table.delivery)).cloned().collect();
         (tables, deliveries)

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::changelog::ChangelogWriter;
 use crate::error::Error;
 use crate::offsets::{CommitNumber, CommitVersion, NameHash, TableMark};
@@ -122,11 +124,17 @@ impl TaskTables {
 }
 
 impl SealedChanges {
-    /// Starts sending the changes to the table's changelog under this number.
-    pub(super) fn send(&self, changelog: &ChangelogWriter, number: CommitNumber) -> SealedTable {
+    /// Starts sending the changes to the table's changelog under this number. `metadata` are those of the commit, for the last
+    /// record.
+    pub(super) fn send(
+        &self,
+        changelog: &ChangelogWriter,
+        number: CommitNumber,
+        metadata: Option<Bytes>,
+    ) -> SealedTable {
         let Self { table, sealed } = self.clone();
         let version = CommitVersion { epoch: changelog.epoch(), number };
-        let delivery = changelog.begin(&table, number, Arc::clone(&sealed));
+        let delivery = changelog.begin(&table, number, Arc::clone(&sealed), metadata);
         SealedTable { table, sealed, delivery, version }
     }
 }

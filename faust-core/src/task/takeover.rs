@@ -111,7 +111,7 @@ impl Takeover {
         let mut retries = Retries::default().of(self.cx.transport.outage());
         loop {
             let changes = tables.seal()?;
-            let send = |changes: &SealedChanges| changes.send(changelog, changes.table.restored.number);
+            let send = |changes: &SealedChanges| changes.send(changelog, changes.table.restored.number, None);
             let sealed: Vec<_> = changes.iter().map(send).collect();
             let arrived = join_all(sealed.iter().map(|table| table.delivery.all())).await;
             let Some(error) = arrived.into_iter().find_map(Result::err) else {

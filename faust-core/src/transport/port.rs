@@ -155,6 +155,13 @@ pub struct Committed {
     pub metadata: String,
 }
 
+impl Committed {
+    /// Creates an offset without metadata.
+    pub fn at(offset: Offset) -> Self {
+        Self { offset, metadata: String::new() }
+    }
+}
+
 /// The messages of one assigned partition, in offset order.
 pub trait PartitionQueue: Sealed + Send {
     /// Passes up to `max` available messages to `each`. If there are none, registers the waker and returns `Pending`.

@@ -1,11 +1,11 @@
-//! The control loop of a worker: handles assignments, starts and ends tasks, and commits periodically.
+//! The control loop of a worker: its events, its commits, and its end.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
@@ -19,32 +19,32 @@ use super::watch::{FailingWatch, IdleWatch, StuckWatch};
 use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::message::Offset;
-use crate::plan::{Plan, PlannedStage};
-use crate::task::{Command, Preparation, Resolution, RestoreRequest, Task, TaskCx, TaskHandle, TaskPartition};
-use crate::transport::{Assigned, Group, PROGRESS_INTERVAL, TopicPartition};
+use crate::plan::Plan;
+use crate::task::{Command, Resolution, TaskCx, TaskHandle, TaskPartition};
+use crate::transport::{Group, PROGRESS_INTERVAL, TopicPartition};
 
 /// The state of the control loop, owned by one Tokio task.
 pub(super) struct Control {
-    cx: Arc<TaskCx>,
-    plan: Arc<Plan>,
+    pub(super) cx: Arc<TaskCx>,
+    pub(super) plan: Arc<Plan>,
     group: Arc<dyn Group>,
-    shared: Arc<WorkerState>,
+    pub(super) shared: Arc<WorkerState>,
     options: WorkerOptions,
     events: mpsc::UnboundedReceiver<GroupEvent>,
     /// Events that have arrived during a drain.
     postponed: VecDeque<GroupEvent>,
-    tasks: BTreeMap<Key, TaskHandle>,
+    pub(super) tasks: BTreeMap<Key, TaskHandle>,
     /// Tasks that are being drained.
     leaving: Vec<LeavingTask>,
     /// Drained tasks whose partitions were revoked. They are resumed if the next assignment gives the partitions back.
-    parked: BTreeMap<Key, TaskHandle>,
+    pub(super) parked: BTreeMap<Key, TaskHandle>,
     /// Partitions whose set has tables and is not assigned as a whole: another version of the app owns the others.
-    incomplete: BTreeMap<Key, Vec<TaskPartition>>,
+    pub(super) incomplete: BTreeMap<Key, Vec<TaskPartition>>,
     /// Time of the next report of these.
-    incomplete_report: Option<Instant>,
+    pub(super) incomplete_report: Option<Instant>,
     /// Preparations of the tables of new tasks. Each waits for the broker without a time limit, but ends with the
     /// worker.
-    preparing: JoinSet<()>,
+    pub(super) preparing: JoinSet<()>,
     /// The check of the topics' partition counts in progress, if any.
     looking: UnderWay<Result<(), Error>>,
     purge: Purge,
@@ -59,7 +59,7 @@ pub(super) struct Control {
     idle: IdleWatch,
     stuck: StuckWatch,
     failing: FailingWatch,
-    assigned_once: bool,
+    pub(super) assigned_once: bool,
     /// Time of the next report while the brokers are unavailable.
     away_report: Option<Instant>,
 }
@@ -73,8 +73,6 @@ const IDLE_LOOK: Duration = Duration::from_millis(50);
 const TOPICS_LOOK: Duration = Duration::from_secs(30);
 /// Fraction of the time for a drain that a commit already in progress may use.
 const COMMIT_SHARE: f64 = 0.2;
-/// Interval at which partitions that wait for others are reported.
-const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum interval of the checks for stuck and failing agents.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -229,148 +227,6 @@ impl Control {
         tracing::warn!("the broker is still unavailable, waiting for it: {}", self.cx.transport.outage());
     }
 
-    async fn assign(&mut self, partitions: Vec<Assigned>) {
-        self.cx.stats.rebalanced();
-        let mut tasks: BTreeMap<Key, Vec<TaskPartition>> = BTreeMap::new();
-        let mut given: BTreeMap<Key, Vec<Assigned>> = BTreeMap::new();
-        for assigned in partitions {
-            if let Err(error) = upkeep::check_count(&self.plan, &assigned.partition) {
-                // An error means that the worker has ended already.
-                drop(self.cx.failed.send(error));
-            }
-            let Some(set) = self.plan.set_of(&assigned.partition.topic) else { continue };
-            given.entry((set, assigned.partition.partition)).or_default().push(assigned);
-        }
-        let parked = std::mem::take(&mut self.parked);
-        let given = self.resume(parked, given).await;
-        for (key, assigned) in given {
-            let parts = assigned.into_iter().map(|assigned| TaskPartition::new(assigned, &self.cx.settings));
-            let earlier = self.incomplete.remove(&key).into_iter().flatten();
-            tasks.insert(key, earlier.chain(parts).collect());
-        }
-        // With cooperative rebalancing, a partition may be assigned to a running task. The task is restarted with all
-        // of its partitions.
-        let grown: Vec<_> = tasks.keys().filter(|key| self.tasks.contains_key(key)).copied().collect();
-        let deadline = Instant::now() + self.cx.settings.broker_rebalance_timeout;
-        let drained = self.drain(&grown, deadline).await;
-        for (key, parts) in end_all(drained.tasks).await.into_iter().chain(drained.dropped) {
-            tasks.entry(key).or_default().extend(parts);
-        }
-        self.spawn_all(tasks);
-        self.assigned_once = true;
-        self.report_assignment();
-        self.shared.advance(Phase::Ready);
-    }
-
-    async fn revoke(&mut self, partitions: Vec<TopicPartition>, lost: bool, budget: Duration) {
-        let gone: BTreeSet<_> = partitions.into_iter().collect();
-        self.incomplete.values_mut().for_each(|parts| parts.retain(|part| !gone.contains(part.reader.partition())));
-        self.incomplete.retain(|_, parts| !parts.is_empty());
-        let is_hit = |task: &TaskHandle| task.parts.iter().any(|part| gone.contains(part.reader.partition()));
-        let hit: Vec<_> = self.tasks.iter().filter(|(_, task)| is_hit(task)).map(|(key, _)| *key).collect();
-        let DrainedTasks { tasks, dropped, .. } = if lost {
-            self.give_up_commit();
-            let parked = std::mem::take(&mut self.parked).into_iter();
-            end_all(parked.map(|(key, task)| (key, task, false)).collect()).await;
-            // Another worker may own the partitions already: a commit would be rejected, and unfinished events are
-            // processed there.
-            let tasks = hit.iter().filter_map(|key| Some((*key, self.tasks.remove(key)?, false))).collect();
-            DrainedTasks { tasks, dropped: Vec::new(), in_time: false }
-        } else {
-            self.drain(&hit, Instant::now() + budget).await
-        };
-        let mut ended = Vec::new();
-        for (key, task, can_resume) in tasks {
-            if can_resume && task.parts.iter().all(|part| gone.contains(part.reader.partition())) {
-                self.parked.insert(key, task);
-            } else {
-                ended.push((key, task, can_resume));
-            }
-        }
-        let stay = |(key, mut parts): (Key, Vec<TaskPartition>)| {
-            parts.retain(|part| !gone.contains(part.reader.partition()));
-            (!parts.is_empty()).then_some((key, parts))
-        };
-        let rest = end_all(ended).await;
-        self.spawn_all(rest.into_iter().chain(dropped).filter_map(stay));
-        self.report_assignment();
-    }
-
-    /// Resumes the parked tasks whose partitions come back in the generation after the one in which they were revoked, so that
-    /// nobody can have owned them in between. Ends the others. Returns the partitions of new tasks.
-    async fn resume(
-        &mut self,
-        parked: BTreeMap<Key, TaskHandle>,
-        mut given: BTreeMap<Key, Vec<Assigned>>,
-    ) -> BTreeMap<Key, Vec<Assigned>> {
-        let mut ended = Vec::new();
-        for (key, task) in parked {
-            match given.remove(&key) {
-                Some(assigned) if task.can_continue(&assigned) => {
-                    task.continue_in(assigned);
-                    self.cx.stats.task_resumed();
-                    drop(task.commands.send(Command::Resume));
-                    self.tasks.insert(key, task);
-                }
-                assigned => {
-                    given.extend(assigned.map(|assigned| (key, assigned)));
-                    ended.push((key, task, false));
-                }
-            }
-        }
-        // Their stores are closed before others open them.
-        end_all(ended).await;
-        given
-    }
-
-    /// Starts tasks. Tasks with tables restore them first, and share one reader of the changelogs.
-    fn spawn_all(&mut self, tasks: impl IntoIterator<Item = (Key, Vec<TaskPartition>)>) {
-        let mut wanted = Vec::new();
-        for (key, parts) in tasks {
-            if !self.plan.missing(key, parts.iter().map(|part| &*part.reader.partition().topic)).is_empty() {
-                self.incomplete.insert(key, parts);
-                self.incomplete_report = None;
-                continue;
-            }
-            let stages = self.plan.sets().get(key.0).map_or_else(Vec::new, |set| set.stages.clone());
-            let reads =
-                |stage: &&PlannedStage| parts.iter().any(|part| stage.reads.contains(&part.reader.partition().topic));
-            let stages: Vec<_> =
-                stages.into_iter().filter_map(|index| self.plan.stages().get(index)).filter(reads).cloned().collect();
-            let preparation = self.want(key, &stages, &parts).map(|(want, preparation)| {
-                wanted.push(want);
-                preparation
-            });
-            self.tasks.insert(key, Task::spawn(Arc::clone(&self.cx), stages, parts, preparation));
-        }
-        if !wanted.is_empty() {
-            while self.preparing.try_join_next().is_some() {}
-            self.preparing.spawn(Arc::clone(&self.cx.recovery).prepare(wanted));
-        }
-    }
-
-    /// Returns the restore request for a task's tables, and the receiver of its result; `None` for a task without
-    /// tables.
-    fn want(
-        &self,
-        (_, partition): Key,
-        stages: &[PlannedStage],
-        parts: &[TaskPartition],
-    ) -> Option<(RestoreRequest, Preparation)> {
-        let names: BTreeSet<&str> = stages.iter().flat_map(PlannedStage::tables).collect();
-        let tables: Vec<_> = names
-            .into_iter()
-            .filter_map(|name| {
-                let table = self.plan.table(name)?;
-                let partitions = self.plan.topics().find(|topic| topic.name() == table.changelog())?.partitions()?;
-                Some((Arc::clone(&table.factory), partitions))
-            })
-            .collect();
-        let (reply, preparation) = oneshot::channel();
-        let commits = parts.iter().filter_map(TaskPartition::mark).collect();
-        (!tables.is_empty()).then_some((RestoreRequest { partition, tables, commits, reply }, preparation))
-    }
-
     fn look_at_topics(&mut self) {
         let (plan, transport) = (Arc::clone(&self.plan), Arc::clone(&self.cx.transport));
         self.looking = Some(Box::pin(upkeep::look_at_topics(plan, transport)));
@@ -384,7 +240,7 @@ impl Control {
     }
 
     /// Drains tasks: their streams end, and their last cuts are committed. Meanwhile, the other tasks are read and committed.
-    async fn drain(&mut self, keys: &[Key], deadline: Instant) -> DrainedTasks {
+    pub(super) async fn drain(&mut self, keys: &[Key], deadline: Instant) -> DrainedTasks {
         let mut tasks = Vec::new();
         for key in keys {
             let Some(task) = self.tasks.remove(key) else { continue };
@@ -449,7 +305,7 @@ impl Control {
     }
 
     /// Abandons the commit in progress. The next cuts cover it, and wait for the same messages.
-    fn give_up_commit(&mut self) {
+    pub(super) fn give_up_commit(&mut self) {
         if self.commit.take().is_some() {
             // A task that has ended needs no resolution.
             let leaving = self.leaving.iter().map(|task| &task.commands);
@@ -478,39 +334,9 @@ impl Control {
         *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = self.failing.look(&self.tasks);
     }
 
-    /// Reports partitions that wait for the rest of their sets, every minute.
-    fn report_incomplete(&mut self) {
-        let describe = |(key, parts): (&Key, &Vec<TaskPartition>)| {
-            let names = |topics: Vec<String>| topics.join(", ");
-            let own = names(parts.iter().map(|part| part.reader.partition().to_string()).collect());
-            let missing = self.plan.missing(*key, parts.iter().map(|part| &*part.reader.partition().topic));
-            let missing = names(missing.into_iter().map(|topic| format!("{topic}[{}]", key.1)).collect());
-            format!("{own} of a set with {missing}")
-        };
-        let waiting: Vec<_> = self.incomplete.iter().map(describe).collect();
-        if !waiting.is_empty() && self.incomplete_report.is_none_or(|at| at <= Instant::now()) {
-            self.incomplete_report = Some(Instant::now() + REPORT_INTERVAL);
-            tracing::warn!(
-                "another version of the app, which reads other topics, is in the group: {} partitions wait, because their tables belong to topics that are assigned to different workers ({}). They run once only one version does: finish the deployment, or take it back",
-                waiting.len(),
-                waiting.join("; ")
-            );
-        }
-        *self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
-    }
-
     fn is_idle(&mut self) -> bool {
         let Some(quiet) = self.options.until_idle.filter(|_| self.assigned_once) else { return false };
         self.idle.look(&self.tasks, self.cx.stats.counts().events, quiet)
-    }
-
-    fn report_assignment(&self) {
-        let of_tasks = self.tasks.values().map(|task| &task.parts);
-        let parts = of_tasks.chain(self.incomplete.values()).flatten();
-        let mut all: Vec<_> = parts.map(|part| part.reader.partition().clone()).collect();
-        all.sort();
-        tracing::info!("assigned: {}", if all.is_empty() { "no partitions".to_owned() } else { summary(&all) });
-        *self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
     /// Leaves the group within the shutdown timeout (promise P5).
@@ -611,13 +437,4 @@ async fn gone(home: Option<&(Connection, WorkerDir)>) -> String {
         Some((connection, _)) => connection.gone().await,
         None => std::future::pending().await,
     }
-}
-
-/// Formats partitions by topic, such as `a[0,1,2] b[0]`.
-fn summary(partitions: &[TopicPartition]) -> String {
-    let mut by_topic: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for partition in partitions {
-        by_topic.entry(&partition.topic).or_default().push(partition.partition.to_string());
-    }
-    by_topic.iter().map(|(topic, numbers)| format!("{topic}[{}]", numbers.join(","))).collect::<Vec<_>>().join(" ")
 }

@@ -256,6 +256,11 @@ impl Cluster {
         Ok(committed.into_iter().map(|(place, committed)| (place.partition, committed)).collect())
     }
 
+    /// Deletes a group with its committed offsets.
+    pub(crate) async fn delete_group(&self, group: &str) {
+        self.client.transport().admin().unwrap().delete_group(group).await.unwrap();
+    }
+
     /// Returns the sum of the group's committed offsets, which is the number of committed messages if logs start at 0.
     pub(crate) async fn done(&self, group: &str, topic: &str) -> usize {
         let committed = self.committed(group, topic).await;

@@ -1,0 +1,171 @@
+//! The last commits of an app, as its changelogs name them: the group's offsets expire if no worker runs for long, a week by
+//! default.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::changelog::metadata_of;
+use crate::error::Error;
+use crate::message::Offset;
+use crate::offsets::{CommitMetadata, CommitVersion, NameHash};
+use crate::plan::Plan;
+use crate::transport::{Committed, PROGRESS_INTERVAL, Read, Retries, StartAt, TopicPartition, Transport};
+
+/// The positions of an app according to its changelogs.
+#[derive(Debug, Default)]
+pub struct LastCommits {
+    /// The offsets to commit, with their metadata: exactly those of the last commits that changed a table.
+    pub commits: BTreeMap<TopicPartition, Committed>,
+    /// The partitions whose position no changelog names: of topics that are read without a table, or whose tables have no
+    /// commit.
+    pub unknown: BTreeSet<TopicPartition>,
+}
+
+/// The commits of one task that its changelogs name.
+#[derive(Default)]
+struct NamedCommits {
+    /// Changelogs in which the last record of the commit was found.
+    found: BTreeMap<CommitVersion, BTreeSet<Arc<str>>>,
+    /// The last commit of which all records are there.
+    last: Option<CommitMetadata>,
+}
+
+impl NamedCommits {
+    fn add(&mut self, changelog: &Arc<str>, tables: usize, metadata: CommitMetadata) {
+        let version = metadata.version;
+        if self.last.as_ref().is_some_and(|last| last.version >= version) {
+            return;
+        }
+        let found = self.found.entry(version).or_default();
+        found.insert(Arc::clone(changelog));
+        if found.len() >= tables {
+            self.last = Some(metadata);
+            // Earlier ones do not matter any more.
+            self.found = self.found.split_off(&version);
+        }
+    }
+}
+
+/// Reads the changelogs of an app's tables. `report` receives the number of records read, every ten seconds. Waits for brokers
+/// that are unavailable.
+///
+/// # Errors
+/// Fails if the broker permanently rejects a request.
+pub async fn last_commits(
+    plan: &Plan,
+    transport: &dyn Transport,
+    mut report: impl FnMut(u64),
+) -> Result<LastCommits, Error> {
+    let mut retries = Retries::default().of(transport.outage());
+    let admin = transport.admin()?;
+    let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
+    let counts = retries.run("the broker to look topics up", || admin.topics(Some(names.clone()))).await?;
+    let count = |topic: &str| counts.get(topic).copied().unwrap_or(0);
+    let mut changelogs: BTreeMap<TopicPartition, (usize, i32)> = BTreeMap::new();
+    for (set, of_set) in plan.sets().iter().enumerate() {
+        for table in of_set.tables.iter().filter_map(|table| plan.table(table)) {
+            let numbers = 0..count(table.changelog());
+            changelogs.extend(numbers.map(|number| (TopicPartition::new(table.changelog(), number), (set, number))));
+        }
+    }
+    let commits = read(plan, transport, &changelogs, &mut retries, &mut report).await?;
+    let mut found = LastCommits::default();
+    for (set, of_set) in plan.sets().iter().enumerate() {
+        for topic in &of_set.topics {
+            for number in 0..count(topic) {
+                let partition = TopicPartition::new(Arc::clone(topic), number);
+                let last = commits.get(&(set, number)).and_then(|commits| commits.last.as_ref());
+                match last.and_then(|last| Some((lowest(last, topic)?, last.to_text()))) {
+                    Some((offset, metadata)) => _ = found.commits.insert(partition, Committed { offset, metadata }),
+                    None => _ = found.unknown.insert(partition),
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn read(
+    plan: &Plan,
+    transport: &dyn Transport,
+    changelogs: &BTreeMap<TopicPartition, (usize, i32)>,
+    retries: &mut Retries,
+    report: &mut impl FnMut(u64),
+) -> Result<BTreeMap<(usize, i32), NamedCommits>, Error> {
+    let mut commits: BTreeMap<(usize, i32), NamedCommits> = BTreeMap::new();
+    if changelogs.is_empty() {
+        return Ok(commits);
+    }
+    let mut reader = transport.read(changelogs.keys().map(|of| (of.clone(), StartAt::Earliest)).collect())?;
+    let mut unread: BTreeSet<_> = changelogs.keys().cloned().collect();
+    let (mut records, mut reported) = (0, tokio::time::Instant::now());
+    while !unread.is_empty() {
+        let next = match reader.next(Duration::from_secs(1)).await {
+            Ok(next) => next,
+            Err(error) => {
+                retries.after("the broker to read the changelogs", error).await?;
+                continue;
+            }
+        };
+        match next {
+            Some(Read::Message(partition, message)) => {
+                records += 1;
+                let Some(task) = changelogs.get(&partition) else { continue };
+                // All topics of the task have the same metadata.
+                let topic = plan.sets().get(task.0).and_then(|set| set.topics.first());
+                if let Some((tables, metadata)) = topic.and_then(|topic| metadata_of(&message.headers, topic)) {
+                    commits.entry(*task).or_default().add(&partition.topic, tables, metadata);
+                }
+            }
+            Some(Read::End(partition)) => _ = unread.remove(&partition),
+            None => {}
+        }
+        if reported.elapsed() >= PROGRESS_INTERVAL {
+            reported = tokio::time::Instant::now();
+            report(records);
+        }
+    }
+    Ok(commits)
+}
+
+/// Returns the lowest position of the stages that read a topic.
+fn lowest(metadata: &CommitMetadata, topic: &str) -> Option<Offset> {
+    let topic = NameHash::of(topic);
+    metadata.stages.values().filter_map(|stage| stage.offsets.get(&topic)).min().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offsets::{CommitNumber, OwnerEpoch};
+
+    fn commit(epoch: u64, number: u64) -> CommitMetadata {
+        let version = CommitVersion { epoch: OwnerEpoch(epoch), number: CommitNumber(number) };
+        CommitMetadata { version, ..CommitMetadata::default() }
+    }
+
+    /// Law: a commit counts only if the last records of all tables that it changes are there.
+    #[test]
+    fn the_last_complete_commit_is_found_in_any_order() {
+        let [a, b]: [Arc<str>; 2] = ["a".into(), "b".into()];
+        let records = [
+            (&a, 2, commit(1, 1)),
+            (&a, 1, commit(1, 2)),
+            (&b, 2, commit(1, 1)),
+            // A table's last record of the commit 2.4 is missing.
+            (&a, 2, commit(2, 3)),
+            (&a, 2, commit(2, 4)),
+            (&b, 2, commit(2, 3)),
+            // A former owner.
+            (&b, 1, commit(1, 9)),
+        ];
+        for start in 0..records.len() {
+            let mut commits = NamedCommits::default();
+            for (changelog, tables, metadata) in records.iter().cycle().skip(start).take(records.len()) {
+                commits.add(changelog, *tables, metadata.clone());
+            }
+            assert_eq!(commits.last.map(|last| last.version), Some(commit(2, 3).version), "from {start}");
+        }
+    }
+}
