@@ -115,6 +115,8 @@ fn complete(mut steps: Vec<Step>, mut rest: Vec<Input>) -> Vec<Step> {
 struct Tally {
     histories: u64,
     occurred: BTreeMap<ClusterFault, u64>,
+    /// Histories in which a task has continued after a rebalance.
+    resumed: u64,
 }
 
 /// Runs a property on random histories with these faults. Prints in how many histories each fault occurred. A run of at
@@ -129,6 +131,7 @@ pub(crate) fn histories<S: Strategy>(
     let count = |chaos: &Chaos| {
         let mut tally = tally.borrow_mut();
         tally.histories += 1;
+        tally.resumed += u64::from(chaos.has_resumed);
         for (fault, occurrences) in chaos.driver.cluster().fault_counts() {
             *tally.occurred.entry(fault).or_default() += u64::from(occurrences > 0);
         }
@@ -148,6 +151,12 @@ pub(crate) fn histories<S: Strategy>(
     }
     let tally = tally.into_inner();
     println!("{} histories; those in which each fault occurred: {:?}", tally.histories, tally.occurred);
+    println!("tasks continued after a rebalance in {}", tally.resumed);
+    assert!(
+        tally.histories < 100 || tally.resumed * 10 >= tally.histories,
+        "tasks continued in {} only",
+        tally.resumed
+    );
     for fault in faults {
         let occurred = tally.occurred.get(fault).copied().unwrap_or(0);
         let is_rare = tally.histories >= 100 && occurred * 100 < tally.histories;
@@ -238,6 +247,8 @@ pub(crate) struct Chaos {
     workers: Vec<WorkerId>,
     ended: Vec<WorkerId>,
     inner_topic: Option<&'static str>,
+    /// A task has continued after a rebalance.
+    has_resumed: bool,
     /// Temporary directory that contains the disks, removed with the case.
     _directory: tempfile::TempDir,
 }
@@ -260,8 +271,14 @@ impl Chaos {
             .setting("store", store)
             .setting("datadir", directory.path().display());
         let driver = TestDriver::new(app).unwrap();
-        let mut chaos =
-            Self { driver, workers: Vec::new(), ended: Vec::new(), inner_topic: None, _directory: directory };
+        let mut chaos = Self {
+            driver,
+            workers: Vec::new(),
+            ended: Vec::new(),
+            inner_topic: None,
+            has_resumed: false,
+            _directory: directory,
+        };
         chaos.start();
         chaos
     }
@@ -326,6 +343,7 @@ impl Chaos {
             Some(turns) => self.driver.run_turns(u32::from(turns)),
             None => self.driver.run_until_idle(),
         }
+        self.has_resumed |= self.counts().iter().any(|counts| counts.tasks_resumed > 0);
     }
 
     fn start(&mut self) {
