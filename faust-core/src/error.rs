@@ -147,6 +147,11 @@ impl Error {
         Self::Setup(SetupErrors(faults))
     }
 
+    /// Returns whether a position is not in its log.
+    pub(crate) fn is_out_of_range(&self) -> bool {
+        matches!(self, Self::Transport(error) if error.kind == TransportErrorKind::OffsetOutOfRange)
+    }
+
     /// Creates the error of a file or directory.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }

@@ -22,6 +22,7 @@ mod handle;
 mod run;
 mod group;
 mod partition_task;
+mod relocation;
 mod drain;
 mod takeover;
 mod restore;

@@ -8,6 +8,7 @@ mod declarations;
 mod failures;
 mod groups;
 mod laws;
+mod logs;
 mod owners;
 mod policies;
 mod selection;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use crate::error::TransportError;
+use crate::error::{TransportError, TransportErrorKind};
 use crate::message::{Offset, OwnedMessage, RawMessage};
 use crate::transport::{PartitionQueue, TopicPartition};
 
@@ -174,12 +174,18 @@ impl StageReader {
         let next = mine.next;
         if is_alone {
             inner.move_to(next)?;
+            let mut jumped = None;
             let polled = inner.queue.poll_batch(cx, max, &mut |message| {
+                if message.offset < inner.position || jumped.is_some() {
+                    jumped.get_or_insert(message.offset);
+                    return;
+                }
                 inner.position = message.offset.next();
                 each(message);
             });
             let position = inner.position;
             inner.subscribers.iter_mut().for_each(|alone| alone.next = position);
+            let polled = jumped.map_or(polled, |to| Poll::Ready(Err(self.jumped_back(position, to))));
             inner.note_gap(&polled);
             return polled;
         }
@@ -191,10 +197,20 @@ impl StageReader {
         }
         let mut count = 0;
         let waker = Waker::from(Arc::clone(&self.wakers));
-        let polled = inner.read_for_all(subscriber, self.max_backlog, &waker, max, &mut |message| {
+        let (polled, jumped) = inner.read_for_all(subscriber, self.max_backlog, &waker, max, &mut |message| {
             count += 1;
             each(message);
         });
+        if let Some(to) = jumped {
+            let error = self.jumped_back(inner.position, to);
+            inner.has_gap = true;
+            // No subscriber may take messages of the new log for those that it has received.
+            let ahead = inner.subscribers.iter_mut().filter(|other| other.epoch != 0 && other.next > to);
+            ahead.for_each(|other| other.failed = Some(error.clone()));
+            drop(guard);
+            Arc::clone(&self.wakers).wake();
+            return Poll::Ready(Ok(count));
+        }
         inner.note_gap(&polled);
         let polled = match polled {
             Poll::Ready(Err(error)) if !error.is_retriable() && next > inner.position => {
@@ -210,6 +226,15 @@ impl StageReader {
                 Poll::Ready(Ok(count))
             }
             other => other,
+        }
+    }
+
+    /// Returns the error of a queue that yields messages again that were read.
+    fn jumped_back(&self, position: Offset, to: Offset) -> TransportError {
+        TransportError {
+            what: format!("reading {} at offset {position}", self.partition),
+            why: format!("its log continues at offset {to}: it was truncated, or deleted and created again"),
+            kind: TransportErrorKind::OffsetOutOfRange,
         }
     }
 
@@ -278,7 +303,8 @@ impl Inner {
     }
 
     /// Reads from the queue: messages go directly to the polling subscriber, and as copies to every other that waits for
-    /// them and has room.
+    /// them and has room. Also returns the offset to which the queue has jumped back, if it has: no subscriber receives messages from
+    /// there on.
     fn read_for_all(
         &mut self,
         reader: usize,
@@ -286,9 +312,14 @@ impl Inner {
         waker: &Waker,
         max: usize,
         each: &mut dyn FnMut(RawMessage<'_>),
-    ) -> Poll<Result<usize, TransportError>> {
+    ) -> (Poll<Result<usize, TransportError>>, Option<Offset>) {
         let Self { queue, position, subscribers, .. } = self;
-        queue.poll_batch(&mut Context::from_waker(waker), max, &mut |message| {
+        let mut jumped = None;
+        let polled = queue.poll_batch(&mut Context::from_waker(waker), max, &mut |message| {
+            if message.offset < *position || jumped.is_some() {
+                jumped.get_or_insert(message.offset);
+                return;
+            }
             let before = std::mem::replace(position, message.offset.next());
             let mut copy = None;
             let mut is_mine = false;
@@ -309,7 +340,8 @@ impl Inner {
             if is_mine {
                 each(message);
             }
-        })
+        });
+        (polled, jumped)
     }
 }
 

@@ -16,7 +16,7 @@ impl Task {
         self.drain = Some(Drain { deadline, reply: Some(reply) });
         self.groups.iter().filter_map(StageGroup::run).for_each(GroupRun::drain);
         for group in &mut self.groups {
-            if let Activity::Pausing(_) = group.activity {
+            if let Activity::Pausing(_) | Activity::Relocating = group.activity {
                 group.activity = Activity::Ended { in_time: true };
             }
         }
@@ -60,6 +60,7 @@ impl Task {
         let Some(run) = group.run() else { return };
         let finished = match event {
             // The group is sealed when it has ended.
+            RunEvent::LogsFound(_) => return,
             RunEvent::AtRest => {
                 group.run_mut().into_iter().for_each(GroupRun::sealed);
                 return;

@@ -51,6 +51,8 @@ pub(super) enum Activity {
     Running(GroupRun),
     /// It waits for the next attempt.
     Pausing(Instant),
+    /// A position is not in its log any more: the log is looked up.
+    Relocating,
     /// Its last run has ended.
     Ended {
         /// No agent was dropped inside an event because it did not return by the deadline of a drain.
@@ -133,7 +135,7 @@ impl StageGroup {
         self.seal_at(positions, sent)
     }
 
-    fn seal_at(&mut self, positions: Positions, sent: Vec<Arc<Delivery>>) -> Result<(), Error> {
+    pub(super) fn seal_at(&mut self, positions: Positions, sent: Vec<Arc<Delivery>>) -> Result<(), Error> {
         if positions.stages == self.sealed_positions().stages && !self.tables.is_dirty() {
             return Ok(());
         }

@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -24,13 +26,14 @@ use super::recovery::{Preparation, Restoring};
 use super::run::{GroupRun, RunEvent, Start};
 use super::stores::StoreLease;
 use super::tables::TaskTables;
-use crate::error::{Error, panic_text};
+use crate::error::{Error, TransportError, panic_text};
 use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, OwnerEpoch};
 use crate::plan::{PlannedStage, stage_groups};
 use crate::stage::gate::Hold;
 use crate::stage::input::GroupInput;
 use crate::stage::outbox::Outbox;
 use crate::time::Horizon;
+use crate::transport::Watermarks;
 
 /// Maximum difference of the clocks of two workers at which a committed stream time is kept.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
@@ -63,10 +66,15 @@ pub(crate) struct Task {
     /// A group has failed since its last commit.
     is_failing: bool,
     pub(super) drain: Option<Drain>,
+    /// Look-ups of the logs of groups whose positions are not in them any more.
+    pub(super) relocations: FuturesUnordered<Relocation>,
     /// Index of the group to poll first, so that none starves.
     turn: usize,
     live: Arc<Mutex<LiveStages>>,
 }
+
+/// A look-up of the logs of a group's partitions: the index of the group, and the result.
+type Relocation = BoxFuture<'static, (usize, Result<Watermarks, TransportError>)>;
 
 /// A drain in progress.
 pub(super) struct Drain {
@@ -116,6 +124,7 @@ impl Task {
             is_pressed: false,
             is_failing: false,
             drain: None,
+            relocations: FuturesUnordered::new(),
             turn: 0,
             live: Arc::clone(&live),
         };
@@ -187,6 +196,9 @@ impl Task {
     }
 
     fn poll_groups(&mut self, cx: &mut Context<'_>) -> Poll<(usize, RunEvent)> {
+        if let Poll::Ready(Some((index, found))) = self.relocations.poll_next_unpin(cx) {
+            return Poll::Ready((index, RunEvent::LogsFound(found)));
+        }
         self.turn = self.turn.wrapping_add(1);
         for step in 0..self.groups.len() {
             let index = self.turn.wrapping_add(step) % self.groups.len();
@@ -210,6 +222,7 @@ impl Task {
                     self.fail(index, failure);
                 }
             }
+            RunEvent::Faulted(_, error) if error.is_out_of_range() => self.look_up_logs(index, &error),
             RunEvent::Faulted(stage, error) => {
                 let failure = match group.run().and_then(|run| run.stages.get(stage)) {
                     Some(live) => Failure::fault((stage, live), error),
@@ -218,6 +231,7 @@ impl Task {
                 self.fail(index, failure);
             }
             RunEvent::Returned(stage, returned) => self.returned(index, stage, returned),
+            RunEvent::LogsFound(found) => self.relocate(index, found),
         }
     }
 
@@ -241,7 +255,7 @@ impl Task {
     }
 
     /// Starts the stages of a group at its newest seal.
-    fn start(&mut self, index: usize) {
+    pub(super) fn start(&mut self, index: usize) {
         let Some(group) = self.groups.get_mut(index) else { return };
         let cx = &self.cx;
         let (sink, stats, timestamps) = (Arc::clone(&cx.sink), Arc::clone(&cx.stats), Arc::clone(&cx.timestamps));
@@ -290,18 +304,23 @@ impl Task {
                 tracing::error!(%agent, %place, "{what}; the event is given up");
                 Duration::ZERO
             }
-            Decision::Stop(attempts) => {
-                group.activity = Activity::Ended { in_time: true };
-                // The worker stops and drains this task like the others. An error means that it has ended already.
-                drop(self.cx.failed.send(failure.into_error(attempts)));
-                return self.publish_live();
-            }
+            Decision::Stop(attempts) => return self.stop(index, failure.into_error(attempts)),
         };
         if !std::mem::replace(&mut group.has_failed, true) {
             tracing::info!(%agent, "the agent's function starts again: what it keeps in variables is lost");
         }
         group.activity = Activity::Pausing(Instant::now() + pause);
         self.is_failing = true;
+        self.publish_live();
+    }
+
+    /// Stops the worker, which drains this task like the others.
+    pub(super) fn stop(&mut self, index: usize, error: Error) {
+        if let Some(group) = self.groups.get_mut(index) {
+            group.activity = Activity::Ended { in_time: true };
+        }
+        // An error means that the worker has ended already.
+        drop(self.cx.failed.send(error));
         self.publish_live();
     }
 

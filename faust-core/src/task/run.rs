@@ -14,7 +14,7 @@ use super::failure_history::FailureHistory;
 use super::positions::Positions;
 use super::tables::TaskTables;
 use crate::config::Settings;
-use crate::error::{Error, panic_text};
+use crate::error::{Error, TransportError, panic_text};
 use crate::plan::{PlannedStage, StageRun};
 use crate::stage::context::StageMode;
 use crate::stage::cursor::Cursor;
@@ -26,6 +26,7 @@ use crate::stage::running::RunningStage;
 use crate::stage::tables::StageTables;
 use crate::stage::{AgentCx, window_close};
 use crate::time::{Clock, Horizon};
+use crate::transport::Watermarks;
 
 /// The running stages of a group with their shared state.
 pub(crate) struct GroupRun {
@@ -48,6 +49,8 @@ pub(crate) enum RunEvent {
     Faulted(usize, Error),
     /// A seal is due, and no stage is processing an event.
     AtRest,
+    /// The logs of a group were looked up, which had come to a position that is not in them any more.
+    LogsFound(Result<Watermarks, TransportError>),
 }
 
 /// The parts that a run is started with.
