@@ -1,10 +1,11 @@
 //! Topics at the start of a worker: missing ones are created or awaited, existing ones are checked and not changed.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use faust::prelude::*;
 
-use crate::harness::{Cluster, LONG, Message};
+use crate::harness::{Cluster, LONG, Message, wait_for};
 
 #[agent(topic = "to-new")]
 async fn new(numbers: Stream<i64>, #[topic("to-new-out", partitions = 2)] out: Topic<i64, i64>) -> Result<()> {
@@ -107,4 +108,43 @@ async fn without_a_commit_a_group_follows_the_offset_reset_setting() {
     cluster.wait_done(&cluster.id("to-latest"), "to-latest", 4).await;
     worker.stop().await.unwrap();
     assert_eq!(cluster.texts("to-latest-out").await, ["3", "4"]);
+}
+
+static OF_REPLACED: Mutex<Vec<(&str, i64)>> = Mutex::new(Vec::new());
+
+#[agent(topic = "to-replaced")]
+async fn first_reader(mut numbers: Stream<i64>) {
+    while let Some(number) = numbers.next().await {
+        OF_REPLACED.lock().unwrap().push(("first", number));
+    }
+}
+
+#[agent(topic = "to-replaced")]
+async fn second_reader(mut numbers: Stream<i64>) {
+    while let Some(number) = numbers.next().await {
+        OF_REPLACED.lock().unwrap().push(("second", number));
+    }
+}
+
+/// Law: a topic that is deleted and created again under a running worker is read from its beginning, by each agent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_created_again_under_a_running_worker_is_read_from_its_beginning() {
+    let cluster = Cluster::start().await;
+    let topic = "to-replaced";
+    cluster.create(topic, 1).await;
+    let app = cluster.app(topic).only::<first_reader>().agent::<second_reader>();
+    let worker = cluster.run(app).await;
+    cluster.produce(topic, (0..5).map(|n| Message::of(n.to_string()))).await;
+    cluster.wait_done(&cluster.id(topic), topic, 5).await;
+    cluster.delete(topic).await;
+    cluster.declare(topic, 1).await;
+    cluster.produce(topic, (10..13).map(|n| Message::of(n.to_string()))).await;
+    let seen = |agent: &str| -> Vec<i64> {
+        let seen = OF_REPLACED.lock().unwrap();
+        seen.iter().filter(|(name, _)| *name == agent).map(|(_, number)| *number).collect()
+    };
+    let expected: Vec<_> = (0..5).chain(10..13).collect();
+    wait_for("the new messages", LONG, async || seen("first") == expected && seen("second") == expected).await;
+    cluster.wait_done(&cluster.id(topic), topic, 3).await;
+    worker.stop().await.unwrap();
 }
