@@ -13,7 +13,7 @@ use crate::stage::HookHandle;
 use crate::store::{self, StoreSet};
 use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;
-use crate::worker::{Parts, Worker, WorkerOptions};
+use crate::worker::{Parts, Worker, WorkerOptions, unseen_log};
 use crate::{agent, codec};
 
 /// A checked set of agents with its settings. Workers run an app.
@@ -156,6 +156,9 @@ impl App {
     /// its failures are to stop the worker (setting `agent_failure`). If no broker is configured, the worker uses the embedded
     /// broker (feature `embedded`).
     ///
+    /// The worker logs with the crate `tracing`. A program without a subscriber shows nothing of that: add one at its start,
+    /// such as `tracing_subscriber::fmt::init()`.
+    ///
     /// # Errors
     /// Fails if the topology has faults, if existing topics do not fit it, or if the broker permanently rejects a
     /// request.
@@ -169,6 +172,7 @@ impl App {
     /// Fails in the same cases as [`start`](Self::start).
     pub async fn start_with(&self, options: WorkerOptions) -> Result<Worker, Error> {
         let settings = self.settings();
+        unseen_log::mention_once();
         // First, so that a fault of an agent is reported without starting a broker.
         let plan = self.plan_patiently().await?;
         let connection = Connection::host(settings, HostKind::Worker).await?;

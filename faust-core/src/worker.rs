@@ -1,5 +1,6 @@
 //! The worker: joins the group, runs the tasks of its partitions, commits, and drains on shutdown.
 
+pub(super) mod unseen_log;
 mod options;
 mod status;
 mod shared;

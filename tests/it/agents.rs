@@ -194,3 +194,43 @@ async fn a_worker_handle_reports_the_status_and_opens_topics() {
     assert!(!status.ready && status.counts.commits > 0 && status.counts.agent_failures == 0, "{status:?}");
     assert_eq!(cluster.done(&cluster.id("ag-library"), "ag-library").await, 10);
 }
+
+#[agent(topic = "ag-embedded")]
+async fn keep(mut numbers: Stream<i64, String>, kept: Table<String, i64>) {
+    while let Some(event) = numbers.next_event().await {
+        kept.set(event.key(), *event.value());
+    }
+}
+
+/// A program of its own: it sends, reads tables, stops the worker, and starts another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_in_a_program_is_ready_when_it_says_so_and_can_be_started_again() {
+    let cluster = Cluster::start().await;
+    cluster.create("ag-embedded", 4).await;
+    cluster.create_with("ag-small", 1, &[("max.message.bytes", "1000")]).await;
+    let app = cluster.app("ag-embedded").only::<keep>().build().unwrap();
+    let first = app.start().await.unwrap();
+    first.ready().await;
+    let numbers = first.topic::<String, i64>("ag-embedded").unwrap();
+    for n in 0..100 {
+        numbers.send(&format!("k{n}"), &n).await.unwrap();
+    }
+    first.flush(LONG).await.unwrap();
+    cluster.wait_done(&cluster.id("ag-embedded"), "ag-embedded", 100).await;
+    first.stop().await.unwrap();
+
+    // The handle of the former worker is still there. All tables can be read as soon as the next one is ready.
+    let second = app.start().await.unwrap();
+    second.ready().await;
+    let kept = second.table::<String, i64>("kept").unwrap();
+    assert_eq!(kept.iter().unwrap().count(), 100);
+    // A message that the broker refuses is reported by the flush, and by the stop.
+    let small = second.topic::<String, String>("ag-small").unwrap();
+    small.send(&"key".to_owned(), &"x".repeat(3000)).await.unwrap();
+    let refused = second.flush(LONG).await.unwrap_err().to_string();
+    assert!(refused.contains("ag-small"), "{refused}");
+    small.send(&"key".to_owned(), &"x".repeat(3000)).await.unwrap();
+    let refused = second.stop().await.unwrap_err().to_string();
+    assert!(refused.contains("ag-small"), "{refused}");
+    drop(first);
+}

@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::{join, join_all};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::check::{CheckedTable, RestoreStart};
 use super::in_flight::InFlight;
@@ -56,7 +55,7 @@ pub(crate) struct Recovery {
     failed: mpsc::UnboundedSender<Error>,
     pub(crate) listener: Arc<dyn RestoreListener>,
     /// Number of tasks whose tables are not restored yet.
-    restoring: AtomicUsize,
+    restoring: watch::Sender<usize>,
 }
 
 /// Guard: counts a task as restoring while it is held.
@@ -68,7 +67,7 @@ pub(crate) struct Restoring {
 
 impl Drop for Restoring {
     fn drop(&mut self) {
-        self.recovery.restoring.fetch_sub(1, Ordering::AcqRel);
+        self.recovery.restoring.send_modify(|count| *count -= 1);
     }
 }
 
@@ -134,7 +133,7 @@ impl Recovery {
             commit_soon: Arc::default(),
             failed,
             listener,
-            restoring: AtomicUsize::new(0),
+            restoring: watch::Sender::new(0),
         })
     }
 
@@ -149,13 +148,19 @@ impl Recovery {
 
     /// Counts a task as restoring until the returned guard is dropped.
     pub(crate) fn begin_restore(self: &Arc<Self>) -> Restoring {
-        self.restoring.fetch_add(1, Ordering::AcqRel);
+        self.restoring.send_modify(|count| *count += 1);
         Restoring { recovery: Arc::clone(self), _rest: self.stores.writer().rest() }
     }
 
     /// Returns the number of partitions whose tables are being restored.
     pub(crate) fn restoring(&self) -> usize {
-        self.restoring.load(Ordering::Acquire)
+        *self.restoring.borrow()
+    }
+
+    /// Waits until no table is being restored.
+    pub(crate) async fn restored(&self) {
+        // Cannot fail: `self` owns the sender.
+        drop(self.restoring.subscribe().wait_for(|count| *count == 0).await);
     }
 
     /// Prepares the tables of each task for their restore. The tasks whose stores are not in use share one reader of the

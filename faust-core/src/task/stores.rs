@@ -13,8 +13,9 @@ use crate::table_state::CacheBudget;
 
 /// The stores of a worker, shared by its tasks.
 pub(crate) struct WorkerStores {
-    /// `None` if tables are kept in memory only.
-    set: Option<Arc<dyn StoreSet>>,
+    /// `None` if tables are kept in memory only, and once the worker has ended: its handle must not keep the stores locked.
+    set: std::sync::Mutex<Option<Arc<dyn StoreSet>>>,
+    is_stepped: bool,
     writer: StoreWriter,
     budget: Arc<CacheBudget>,
     /// The lock of each store that was ever leased.
@@ -32,14 +33,19 @@ impl WorkerStores {
     /// The writer's thread cannot be started.
     pub(crate) fn new(set: Option<Arc<dyn StoreSet>>, settings: &Settings) -> Result<Self, Error> {
         let limit = settings.state_memory.0;
-        let writer = if is_stepped(set.as_ref()) {
+        let is_stepped = is_stepped(set.as_ref());
+        let writer = if is_stepped {
             StoreWriter::stepped(limit)
         } else {
             StoreWriter::spawn(limit)
                 .map_err(|error| Error::LocalState(format!("cannot start the store writer's thread: {error}")))?
         };
         let budget = CacheBudget::new(settings.table_cache_memory.0);
-        Ok(Self { set, writer, budget, leases: std::sync::Mutex::default() })
+        Ok(Self { set: std::sync::Mutex::new(set), is_stepped, writer, budget, leases: std::sync::Mutex::default() })
+    }
+
+    fn set(&self) -> Option<Arc<dyn StoreSet>> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn writer(&self) -> &StoreWriter {
@@ -52,12 +58,12 @@ impl WorkerStores {
 
     /// Returns the number of damaged databases that were moved aside at start.
     pub(super) fn set_aside(&self) -> u64 {
-        self.set.as_ref().map_or(0, |set| set.set_aside())
+        self.set().map_or(0, |set| set.set_aside())
     }
 
     /// Returns the size of the stores on disk in bytes; `None` without any.
     pub(crate) async fn on_disk(&self) -> Result<Option<u64>, Error> {
-        let Some(set) = self.set.clone() else { return Ok(None) };
+        let Some(set) = self.set() else { return Ok(None) };
         let size = self.blocking(move || set.size_on_disk()).await;
         size.map(Some).map_err(|error| Error::LocalState(error.to_string()))
     }
@@ -89,7 +95,7 @@ impl WorkerStores {
 
     /// Opens a store, after its pending writes have completed.
     pub(super) async fn open(&self, name: &StoreName) -> Result<Option<Arc<dyn Store>>, StoreError> {
-        let Some(set) = self.set.clone() else { return Ok(None) };
+        let Some(set) = self.set() else { return Ok(None) };
         self.writer.flushed(name).await;
         let name = name.clone();
         self.blocking(move || set.open(&name)).await.map(Some)
@@ -97,7 +103,7 @@ impl WorkerStores {
 
     /// Replaces a store with an empty one.
     pub(super) async fn recreate(&self, name: &StoreName) -> Result<Option<Arc<dyn Store>>, StoreError> {
-        let Some(set) = self.set.clone() else { return Ok(None) };
+        let Some(set) = self.set() else { return Ok(None) };
         let name = name.clone();
         let recreate = move || {
             set.destroy(&name)?;
@@ -108,7 +114,8 @@ impl WorkerStores {
 
     /// Waits for pending writes, and closes the stores.
     pub(crate) async fn close(&self, within: Duration) {
-        if self.set.is_none() {
+        let set = self.set.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if set.is_none() {
             return;
         }
         if let Err(unwritten) = self.writer.clone().close(within).await {
@@ -125,7 +132,7 @@ impl WorkerStores {
         &self,
         call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if is_stepped(self.set.as_ref()) {
+        if self.is_stepped {
             return call();
         }
         match tokio::task::spawn_blocking(call).await {

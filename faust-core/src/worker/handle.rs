@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch as channel};
@@ -141,9 +142,22 @@ impl Worker {
         WindowedView::open(name, &self.plan, &self.recovery.published)
     }
 
-    /// Waits until the tasks of the first assignment have been started, or the worker has ended.
+    /// Waits until the worker has its first assignment and has restored the tables of its partitions, or has ended.
     pub async fn ready(&self) {
         self.reach(Phase::Ready).await;
+        tokio::select! {
+            () = self.recovery.restored() => {}
+            () = self.reach(Phase::Done) => {}
+        }
+    }
+
+    /// Waits until the messages that were sent by [`topic`](Self::topic) are acknowledged. Messages of agents belong to commits
+    /// instead.
+    ///
+    /// # Errors
+    /// Returns the error of the first message that was not delivered, or a timeout after `within`.
+    pub async fn flush(&self, within: Duration) -> Result<(), Error> {
+        Ok(self.outbox.settle(within).await?)
     }
 
     /// Requests shutdown: the streams end, finished events are committed, and the worker leaves the group.
@@ -154,10 +168,13 @@ impl Worker {
     /// Requests shutdown and waits until the worker has ended.
     ///
     /// # Errors
-    /// Returns the error that ended the worker, if any; [`Error::ShutdownTimeout`] if it did not drain in time.
+    /// Returns the error that ended the worker, if any; [`Error::ShutdownTimeout`] if it did not drain in time; or the error of
+    /// a message that was sent by [`topic`](Self::topic) and not delivered.
     pub async fn stop(&self) -> Result<(), Error> {
         self.begin_stop();
-        self.wait().await
+        self.wait().await?;
+        // The end of the worker has flushed the producer.
+        self.flush(Duration::ZERO).await
     }
 
     /// Waits until the worker ends: by [`begin_stop`](Self::begin_stop), `until_idle`, or an error.
