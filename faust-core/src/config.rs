@@ -20,6 +20,7 @@ pub use self::layers::Layers;
 pub use self::origin::Origin;
 pub(crate) use self::resolved::is_secret;
 pub use self::resolved::{Explained, Resolved};
+pub(crate) use self::settings::MIN_FETCH_SHARE;
 pub use self::settings::{SettingDef, Settings};
 #[cfg(test)]
 pub(crate) use native::{ALLOWED, PropertyForm, REFUSED};

@@ -56,7 +56,7 @@ table::settings! {
     consumer_auto_offset_reset: OffsetReset = "earliest", example "latest";
     /// Static group member id. It stays the same across restarts, so that a quick restart causes no reassignment.
     consumer_group_instance_id: Option<String> = "", example "orders-1";
-    /// Memory for prefetched messages, shared by all partitions of a worker.
+    /// Memory for prefetched messages, shared by all partitions of a worker; each takes at least 64 KiB.
     fetch_memory: ByteSize = "32MiB", within "1MiB" "64GiB", example "256MiB";
 
     /// Compression of produced batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
@@ -110,6 +110,9 @@ table::settings! {
     /// If true, missing topics are created.
     topic_allow_declare: bool = "true", example "false";
 }
+
+/// Memory for prefetched messages that a partition takes at least, whatever `fetch_memory` is.
+pub(crate) const MIN_FETCH_SHARE: usize = 64 << 10;
 
 /// The definition of a setting: its description in the command `settings`, and the conversion from text to its value.
 #[derive(Debug)]

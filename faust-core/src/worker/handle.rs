@@ -14,7 +14,7 @@ use super::options::WorkerOptions;
 use super::shared::{Phase, WorkerState};
 use super::status::{Description, Status};
 use super::view::{TableView, WindowedView};
-use crate::config::{OffsetReset, Settings};
+use crate::config::{ByteSize, MIN_FETCH_SHARE, OffsetReset, Settings};
 use crate::error::{Error, panic_text};
 use crate::local::{Connection, WorkerDir};
 use crate::plan::{Plan, ensure_topics};
@@ -57,8 +57,9 @@ impl Worker {
     /// Ensures that the topics exist, joins the group and starts the control loop in the background.
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { settings, mut plan, transport, stores, home, options } = parts;
-        let description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
         let configs = ensure_topics(&mut plan, &*transport, &settings).await?;
+        let mut description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
+        description.notices.extend(fetch_notice(subscription(&plan, &settings).partitions, settings.fetch_memory));
         let plan = Arc::new(plan);
         let shared = Arc::new(WorkerState {
             stats: Arc::default(),
@@ -286,6 +287,20 @@ fn subscription(plan: &Plan, settings: &Settings) -> Subscription {
     Subscription { group: plan.group.clone(), topics, partitions }
 }
 
+/// Returns a notice if prefetched messages may take more memory than the setting says.
+fn fetch_notice(partitions: usize, memory: ByteSize) -> Option<String> {
+    let least = (partitions * MIN_FETCH_SHARE) as u64;
+    let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+    (least > memory.0).then(|| {
+        format!(
+            "prefetched messages may take {} MiB if all {partitions} partitions are assigned to this worker, although `fetch_memory` is {} MiB: each partition takes at least {} KiB",
+            mebibytes(least),
+            mebibytes(memory.0),
+            MIN_FETCH_SHARE >> 10
+        )
+    })
+}
+
 fn describe(
     plan: &Plan,
     transport: &dyn Transport,
@@ -305,5 +320,17 @@ fn describe(
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Worker").field("group", &self.plan.group).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_beyond_the_setting_is_mentioned() {
+        assert_eq!(fetch_notice(512, ByteSize(32 << 20)), None);
+        let notice = fetch_notice(1000, ByteSize(32 << 20)).unwrap_or_default();
+        assert!(notice.starts_with("prefetched messages may take 63 MiB if all 1000 partitions"), "{notice}");
     }
 }

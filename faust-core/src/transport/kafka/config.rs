@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
+use crate::config::MIN_FETCH_SHARE;
 use crate::time::millis;
 
 /// Settings for connecting to a cluster, and for its consumers and producers.
@@ -153,7 +154,7 @@ impl KafkaConfig {
 
     fn reading(&self, partitions: usize) -> ClientConfig {
         // Split queues are limited individually, so the worker's budget is divided among them.
-        let share = (self.fetch_memory / partitions.max(1)).clamp(64 << 10, 64 << 20);
+        let share = (self.fetch_memory / partitions.max(1)).clamp(MIN_FETCH_SHARE, 64 << 20);
         let mut client = self.common();
         client.set("enable.auto.commit", "false");
         client.set("enable.auto.offset.store", "false");
