@@ -32,6 +32,7 @@ pub(crate) use self::context::TaskCx;
 pub(crate) use self::cut::{Cut, Resolution};
 pub use self::failure_history::FailingAgent;
 pub(crate) use self::handle::TaskHandle;
+pub(crate) use self::last_commits::ensure_commits;
 pub use self::last_commits::{LastCommits, last_commits};
 pub(crate) use self::ownership::Ownership;
 pub(crate) use self::partition::TaskPartition;

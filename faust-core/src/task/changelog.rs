@@ -243,7 +243,7 @@ impl<'a> ChangelogRecord<'a> {
 
 impl RecordTag {
     /// Reads the tag of a record. A record of another program has none and counts as written before the first commit.
-    fn of(headers: &Headers) -> Self {
+    pub(super) fn of(headers: &Headers) -> Self {
         let of_other = Self { version: CommitVersion::default(), is_new: true };
         Self::parse(headers).unwrap_or(of_other)
     }

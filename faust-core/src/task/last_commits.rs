@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::changelog::metadata_of;
+use super::changelog::{RecordTag, metadata_of};
 use crate::error::Error;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitVersion, NameHash};
-use crate::plan::Plan;
+use crate::plan::{Plan, TablePlan, TopicPlan};
 use crate::transport::{Committed, PROGRESS_INTERVAL, Read, Retries, StartAt, TopicPartition, Transport};
 
 /// The positions of an app according to its changelogs.
@@ -84,6 +84,80 @@ pub async fn last_commits(
         }
     }
     Ok(found)
+}
+
+/// Checks that the group has a commit for each table that has a changelog, before a worker joins it: without its offsets, it
+/// would forward messages again before the restore of a table finds that out. Waits for brokers that are unavailable.
+///
+/// # Errors
+/// The offsets were deleted, or have expired.
+pub(crate) async fn ensure_commits(plan: &Plan, transport: &dyn Transport) -> Result<(), Error> {
+    let mut retries = Retries::default().of(transport.outage());
+    let admin = transport.admin()?;
+    let count = |topic: &str| plan.topics().find(|known| known.name() == topic).and_then(TopicPlan::partitions);
+    let mut sources: BTreeMap<(usize, i32), Vec<TopicPartition>> = BTreeMap::new();
+    let mut changelogs: Vec<((usize, i32), &TablePlan, TopicPartition)> = Vec::new();
+    for (set, of_set) in plan.sets().iter().enumerate().filter(|(_, set)| !set.tables.is_empty()) {
+        for topic in &of_set.topics {
+            for number in 0..count(topic).unwrap_or(0) {
+                sources.entry((set, number)).or_default().push(TopicPartition::new(Arc::clone(topic), number));
+            }
+        }
+        for table in of_set.tables.iter().filter_map(|table| plan.table(table)) {
+            let numbers = 0..count(table.changelog()).unwrap_or(0);
+            let log = |number| ((set, number), table, TopicPartition::new(table.changelog(), number));
+            changelogs.extend(numbers.map(log));
+        }
+    }
+    let all: Vec<_> = sources.values().flatten().cloned().collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let what = "the broker to look up committed offsets";
+    let committed = retries.run(what, || admin.committed(&plan.group, all.clone())).await?;
+    let has_commit = |task: &(usize, i32)| {
+        sources.get(task).into_iter().flatten().any(|partition| committed.contains_key(partition))
+    };
+    changelogs.retain(|(task, ..)| !has_commit(task));
+    let logs: Vec<_> = changelogs.iter().map(|(.., log)| log.clone()).collect();
+    let bounds = match logs.is_empty() {
+        true => return Ok(()),
+        false => retries.run("the broker to look up changelogs", || admin.watermarks(logs.clone())).await?,
+    };
+    for (_, table, log) in changelogs {
+        let is_empty = bounds.get(&log).is_none_or(|(low, high)| low >= high);
+        if !is_empty && let Some(version) = first_version(transport, &log, &mut retries).await? {
+            return Err(Error::State {
+                table: table.name().to_owned(),
+                partition: log.partition,
+                why: format!(
+                    "its changelog `{}` holds commit {}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `recover` to continue from the last commit in it, or `reset --topics` to start over",
+                    log.topic, version.number
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Returns the version of the first record of a changelog. Returns `None` if another program has written it, or if it cannot be
+/// read now.
+async fn first_version(
+    transport: &dyn Transport,
+    log: &TopicPartition,
+    retries: &mut Retries,
+) -> Result<Option<CommitVersion>, Error> {
+    let mut reader = transport.read(vec![(log.clone(), StartAt::Earliest)])?;
+    loop {
+        match reader.next(PROGRESS_INTERVAL).await {
+            Ok(Some(Read::Message(_, message))) => {
+                let version = RecordTag::of(&message.headers).version;
+                return Ok((version > CommitVersion::default()).then_some(version));
+            }
+            Ok(Some(Read::End(_)) | None) => return Ok(None),
+            Err(error) => retries.after("the broker to read a changelog", error).await?,
+        }
+    }
 }
 
 async fn read(

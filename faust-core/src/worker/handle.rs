@@ -23,7 +23,7 @@ use crate::stage::outbox::Outbox;
 use crate::stage::timestamps::{TimestampLimits, TimestampRules};
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
-use crate::task::{Ownership, Recovery, RecoverySetup, TaskCx, log_listener};
+use crate::task::{Ownership, Recovery, RecoverySetup, TaskCx, ensure_commits, log_listener};
 use crate::transport::{Group, Subscription, Transport};
 
 /// A running worker. Dropping it begins a shutdown without waiting for it; [`stop`](Self::stop) waits.
@@ -58,6 +58,7 @@ impl Worker {
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { settings, mut plan, transport, stores, home, options } = parts;
         let configs = ensure_topics(&mut plan, &*transport, &settings).await?;
+        ensure_commits(&plan, &*transport).await?;
         let mut description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
         description.notices.extend(fetch_notice(subscription(&plan, &settings).partitions, settings.fetch_memory));
         let plan = Arc::new(plan);
