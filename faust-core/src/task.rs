@@ -29,7 +29,7 @@ mod restore;
 
 pub(crate) use self::command::{Command, Drained};
 pub(crate) use self::context::TaskCx;
-pub(crate) use self::cut::{Cut, Resolution};
+pub(crate) use self::cut::Cut;
 pub use self::failure_history::FailingAgent;
 pub(crate) use self::handle::TaskHandle;
 pub(crate) use self::last_commits::ensure_commits;

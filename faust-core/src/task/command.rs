@@ -3,14 +3,12 @@
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::cut::{Cut, Resolution};
+use super::cut::Cut;
 
 /// A command to a task.
 pub(crate) enum Command {
     /// Take a cut. The reply is `None` if there is no seal to commit.
     Cut(oneshot::Sender<Option<Cut>>),
-    /// The result of the commit of the last cut.
-    Resolved(Resolution),
     /// End the streams, wait until the deadline for the stages to return, then take the last cut. The task then waits to be
     /// resumed, or to end.
     Drain(Instant, oneshot::Sender<Drained>),

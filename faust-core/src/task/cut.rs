@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use super::changelog::ChangelogWriter;
 use super::positions::Marks;
@@ -22,6 +23,8 @@ pub(crate) struct Cut {
     pub(super) groups: Vec<GroupCut>,
     /// Groups that were left out because of a message that was not delivered, permanently.
     pub(super) undelivered: BTreeMap<usize, Undelivered>,
+    /// Receives the result of the commit. If it is dropped, the commit was abandoned.
+    pub(super) reply: oneshot::Sender<Resolution>,
     /// Keeps the writer alive, so that it sends the sealed tables even if the task ends first.
     pub(super) _changelog: Option<Arc<ChangelogWriter>>,
 }
@@ -48,7 +51,7 @@ pub(super) struct SealCut {
 
 /// The result of a commit for one cut.
 #[derive(Debug)]
-pub(crate) struct Resolution {
+pub(super) struct Resolution {
     /// The broker has accepted the commit. Otherwise, it was unavailable or the group has rebalanced, and the next commit
     /// covers the cut.
     pub(super) is_confirmed: bool,
@@ -66,7 +69,7 @@ pub(crate) struct Undelivered {
 
 impl Resolution {
     /// Creates the resolution of a commit that was abandoned.
-    pub(crate) fn abandoned() -> Self {
+    pub(super) fn abandoned() -> Self {
         Self { is_confirmed: false, undelivered: BTreeMap::new() }
     }
 }
@@ -145,12 +148,13 @@ impl Cut {
         self.groups.iter().flat_map(|group| group.confirmed.offsets.keys()).any(|part| committed.contains_key(part))
     }
 
-    /// Ends the commit. Passes the sealed tables to their stores if the broker has accepted it.
-    pub(crate) fn resolve(self, is_confirmed: bool) -> Resolution {
+    /// Ends the commit, and tells the task. Passes the sealed tables to their stores if the broker has accepted it.
+    pub(crate) fn resolve(self, is_confirmed: bool) {
         if is_confirmed {
             let seals = self.groups.into_iter().filter_map(|group| group.seal);
             seals.flat_map(|seal| seal.tables).for_each(SealedTable::committed);
         }
-        Resolution { is_confirmed, undelivered: self.undelivered }
+        // A task that has ended needs no resolution.
+        drop(self.reply.send(Resolution { is_confirmed, undelivered: self.undelivered }));
     }
 }

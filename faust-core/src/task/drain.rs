@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::command::{Command, Drained};
+use super::cut::Resolution;
 use super::failure::{Failure, Returned};
 use super::group::{Activity, StageGroup};
 use super::partition_task::{Drain, Task};
@@ -44,8 +45,11 @@ impl Task {
                 Command::Drain(_, reply) => {
                     drop(reply.send(Drained { cut: None, in_time: true, can_resume: true }));
                 }
-                Command::Resolved(resolution) => self.resolve(resolution),
                 Command::Resume => {
+                    // The last cut, whose commit has ended.
+                    if let Some(resolution) = self.resolution.take() {
+                        self.resolve(resolution.await.unwrap_or_else(|_| Resolution::abandoned()));
+                    }
                     self.drain = None;
                     return true;
                 }
@@ -60,7 +64,7 @@ impl Task {
         let Some(run) = group.run() else { return };
         let finished = match event {
             // The group is sealed when it has ended.
-            RunEvent::LogsFound(_) => return,
+            RunEvent::LogsFound(_) | RunEvent::Resolved(_) => return,
             RunEvent::AtRest => {
                 group.run_mut().into_iter().for_each(GroupRun::sealed);
                 return;

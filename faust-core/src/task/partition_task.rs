@@ -59,6 +59,8 @@ pub(crate) struct Task {
     pub(super) changelog: Option<Arc<ChangelogWriter>>,
     /// Time at which groups that are inside an event have to seal what they have finished, as soon as it ends.
     seal_due: Option<Instant>,
+    /// The result of the commit of the last cut.
+    pub(super) resolution: Option<oneshot::Receiver<Resolution>>,
     /// The stores' backlog is above its limit: reading stops until they have caught up.
     is_choked: bool,
     /// A commit has been in progress for too long, and the tables hold too many changes since it began.
@@ -120,6 +122,7 @@ impl Task {
             leases: Vec::new(),
             changelog: None,
             seal_due: None,
+            resolution: None,
             is_choked: false,
             is_pressed: false,
             is_failing: false,
@@ -169,11 +172,10 @@ impl Task {
             tokio::select! {
                 // IMPORTANT: commands first, because the stages may use up Tokio's cooperative budget of the task.
                 biased;
-                // The worker requests a cut or a drain, or reports the result of a commit.
+                // The worker requests a cut or a drain.
                 command = commands.recv() => match command {
                     None => return,
                     Some(Command::Cut(reply)) => self.answer(reply),
-                    Some(Command::Resolved(resolution)) => self.resolve(resolution),
                     Some(Command::Drain(deadline, reply)) => self.begin_drain(deadline, reply),
                     // Only a drained task is resumed.
                     Some(Command::Resume) => {}
@@ -196,6 +198,12 @@ impl Task {
     }
 
     fn poll_groups(&mut self, cx: &mut Context<'_>) -> Poll<(usize, RunEvent)> {
+        if let Some(resolution) = &mut self.resolution
+            && let Poll::Ready(resolution) = resolution.poll_unpin(cx)
+        {
+            self.resolution = None;
+            return Poll::Ready((0, RunEvent::Resolved(resolution.unwrap_or_else(|_| Resolution::abandoned()))));
+        }
         if let Poll::Ready(Some((index, found))) = self.relocations.poll_next_unpin(cx) {
             return Poll::Ready((index, RunEvent::LogsFound(found)));
         }
@@ -211,6 +219,9 @@ impl Task {
     }
 
     fn group_event(&mut self, index: usize, event: RunEvent) {
+        if let RunEvent::Resolved(resolution) = event {
+            return self.resolve(resolution);
+        }
         if self.drain.is_some() {
             return self.drain_event(index, event);
         }
@@ -232,6 +243,7 @@ impl Task {
             }
             RunEvent::Returned(stage, returned) => self.returned(index, stage, returned),
             RunEvent::LogsFound(found) => self.relocate(index, found),
+            RunEvent::Resolved(_) => {}
         }
     }
 
@@ -364,8 +376,14 @@ impl Task {
     /// Answers with the cut of a commit. It contains what the groups have finished, except those that are inside an event:
     /// they take part with the last seal before it. A commit never waits for an agent.
     fn answer(&mut self, reply: oneshot::Sender<Option<Cut>>) {
-        if self.drain.is_some() {
-            // The last cut covers it.
+        // IMPORTANT: before the next cut. The commit before has ended or was abandoned, but the task may not have noticed yet.
+        match self.resolution.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Ok(resolution)) => self.resolve(resolution),
+            Some(Err(oneshot::error::TryRecvError::Closed)) => self.resolve(Resolution::abandoned()),
+            Some(Err(oneshot::error::TryRecvError::Empty)) | None => {}
+        }
+        if self.drain.is_some() || self.is_committing() {
+            // The last cut covers it, or the next one.
             drop(reply.send(None));
             return;
         }
@@ -383,11 +401,8 @@ impl Task {
             }
         }
         self.schedule_seal();
-        let cut = self.cut();
-        if reply.send(cut).is_err() {
-            // The worker has given up waiting, so no resolution follows.
-            self.resolve(Resolution::abandoned());
-        }
+        // If the worker has given up waiting, the cut is dropped, and is resolved by that.
+        drop(reply.send(self.cut()));
         self.set_choked(!self.tables.is_empty() && !self.cx.recovery.stores.writer().has_room());
     }
 
@@ -403,12 +418,15 @@ impl Task {
         self.parts.iter().for_each(|part| part.begin_commit(version));
         let changelog = self.changelog.as_deref();
         let metadata = changelog.map(|_| self.next_metadata(version));
+        let (resolved, resolution) = oneshot::channel();
+        self.resolution = Some(resolution);
         let groups = self.groups.iter_mut().map(|group| group.cut(changelog, self.cuts, metadata.as_ref())).collect();
         Some(Cut {
             version,
             plan: self.cx.plan_fingerprint,
             groups,
             undelivered: std::collections::BTreeMap::new(),
+            reply: resolved,
             _changelog: self.changelog.clone(),
         })
     }
@@ -423,6 +441,7 @@ impl Task {
     }
 
     pub(super) fn resolve(&mut self, mut resolution: Resolution) {
+        self.resolution = None;
         self.set_pressed(false);
         for index in 0..self.groups.len() {
             let Some(group) = self.groups.get_mut(index) else { continue };

@@ -51,7 +51,7 @@ impl Task {
                     None => return false,
                     // There is nothing to commit yet. The worker may have given up waiting for the answer.
                     Some(Command::Cut(reply)) => drop(reply.send(None)),
-                    Some(Command::Resolved(_) | Command::Resume) => {}
+                    Some(Command::Resume) => {}
                     Some(Command::Drain(_, reply)) => {
                         drop(reply.send(Drained { cut: None, in_time: true, can_resume: false }));
                         return false;

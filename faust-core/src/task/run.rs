@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
+use super::cut::Resolution;
 use super::failure::Returned;
 use super::failure_history::FailureHistory;
 use super::positions::Positions;
@@ -49,6 +50,8 @@ pub(crate) enum RunEvent {
     Faulted(usize, Error),
     /// A seal is due, and no stage is processing an event.
     AtRest,
+    /// The commit of the task's last cut has ended.
+    Resolved(Resolution),
     /// The logs of a group were looked up, which had come to a position that is not in them any more.
     LogsFound(Result<Watermarks, TransportError>),
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::error::TransportErrorKind;
-use crate::task::{Command, Cut, Resolution, TaskCx};
+use crate::task::{Command, Cut, TaskCx};
 use crate::transport::{Committed, PROGRESS_INTERVAL, TopicPartition, with_progress};
 
 /// The outcome of a commit: the offsets that the broker has accepted.
@@ -20,27 +20,20 @@ pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Committed>;
 /// the other tasks are committed without it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// Takes a cut of every task, commits the cuts together, and sends each task its resolution.
+/// Takes a cut of every task, and commits the cuts together.
 pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<TaskCx>) -> CommittedOffsets {
     let within = cx.settings.broker_commit_interval.min(ANSWER_WITHIN);
     let cuts = join_all(tasks.into_iter().map(|commands| async move {
         let (reply, cut) = oneshot::channel();
         commands.send(Command::Cut(reply)).ok()?;
-        Some((commands, timeout(within, cut).await.ok()?.ok()??))
+        timeout(within, cut).await.ok()?.ok()?
     }));
-    let cuts: Vec<_> = cuts.await.into_iter().flatten().collect();
-    let (tasks, cuts): (Vec<_>, Vec<_>) = cuts.into_iter().unzip();
-    let (outcome, resolutions) = finish(cuts, &cx).await;
-    for (task, resolution) in tasks.iter().zip(resolutions) {
-        // A task that has ended needs no resolution.
-        drop(task.send(Command::Resolved(resolution)));
-    }
-    outcome
+    finish(cuts.await.into_iter().flatten().collect(), &cx).await
 }
 
 /// Waits until the messages of the cuts are acknowledged, then commits them without the groups of which one was not
-/// delivered. Returns one resolution per cut.
-pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets, Vec<Resolution>) {
+/// delivered. The tasks learn the result. If the future is dropped, the commit is abandoned: the next cuts cover it.
+pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx) -> CommittedOffsets {
     // Waits for the others even if one has failed: before a revocation ends, no message may be left that could arrive
     // after those of the next owner.
     let arrived = join_all(cuts.iter().map(Cut::arrived));
@@ -59,18 +52,18 @@ pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx) -> (CommittedOffsets
             Err(error) => {
                 // An error means that the worker has ended already.
                 drop(cx.failed.send(error));
-                return (CommittedOffsets::new(), cuts.into_iter().map(|cut| cut.resolve(false)).collect());
+                cuts.into_iter().for_each(|cut| cut.resolve(false));
+                return CommittedOffsets::new();
             }
         }
     }
     let committed = request(offsets, cx).await;
     // A cut is confirmed if one of its topics has accepted it: a restore takes the positions in all topics from it.
-    let resolve = |cut: Cut| {
+    for cut in cuts {
         let is_confirmed = cut.is_confirmed_by(&committed);
-        cut.resolve(is_confirmed)
-    };
-    let resolutions = cuts.into_iter().map(resolve).collect();
-    (committed, resolutions)
+        cut.resolve(is_confirmed);
+    }
+    committed
 }
 
 /// Commits all offsets in one request. Returns those that the broker has accepted.

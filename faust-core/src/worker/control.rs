@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::message::Offset;
 use crate::plan::Plan;
-use crate::task::{Command, Resolution, TaskCx, TaskHandle, TaskPartition};
+use crate::task::{TaskCx, TaskHandle, TaskPartition};
 use crate::transport::{Group, PROGRESS_INTERVAL, TopicPartition};
 
 /// The state of the control loop, owned by one Tokio task.
@@ -244,7 +244,7 @@ impl Control {
         let mut tasks = Vec::new();
         for key in keys {
             let Some(task) = self.tasks.remove(key) else { continue };
-            self.leaving.push(LeavingTask { key: *key, commands: task.commands.clone(), parts: task.parts.clone() });
+            self.leaving.push(LeavingTask { key: *key, parts: task.parts.clone() });
             tasks.push((*key, task));
         }
         if tasks.is_empty() {
@@ -306,12 +306,7 @@ impl Control {
 
     /// Abandons the commit in progress. The next cuts cover it, and wait for the same messages.
     pub(super) fn give_up_commit(&mut self) {
-        if self.commit.take().is_some() {
-            // A task that has ended needs no resolution.
-            let leaving = self.leaving.iter().map(|task| &task.commands);
-            let all = self.tasks.values().map(|task| &task.commands).chain(leaving);
-            all.for_each(|commands| drop(commands.send(Command::Resolved(Resolution::abandoned()))));
-        }
+        self.commit = None;
     }
 
     fn begin_commit(&mut self) {
@@ -403,7 +398,6 @@ impl Control {
 /// A task that is being drained.
 struct LeavingTask {
     key: Key,
-    commands: mpsc::UnboundedSender<Command>,
     parts: Vec<TaskPartition>,
 }
 

@@ -38,22 +38,13 @@ pub(super) fn drain(
     async move {
         let drained = join_all(drains.into_iter().map(|drain| drained(drain, answers))).await;
         let in_time = drained.iter().all(|drained| drained.in_time);
-        let (mut owners, mut cuts, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut cuts, mut ended) = (Vec::new(), Vec::new());
         for ((key, task), Drained { cut, can_resume, .. }) in tasks.into_iter().zip(drained) {
-            if let Some(cut) = cut {
-                owners.push(task.commands.clone());
-                cuts.push(cut);
-            }
+            cuts.extend(cut);
             ended.push((key, task, can_resume));
         }
         match timeout_at(deadline, commit::finish(cuts, &cx)).await {
-            Ok((committed, resolutions)) => {
-                ended.iter().for_each(|(_, task, _)| record(&task.parts, &committed));
-                for (owner, resolution) in owners.iter().zip(resolutions) {
-                    // A task that has ended needs no resolution.
-                    drop(owner.send(Command::Resolved(resolution)));
-                }
-            }
+            Ok(committed) => ended.iter().for_each(|(_, task, _)| record(&task.parts, &committed)),
             Err(_) => {
                 tracing::warn!(
                     "the last commit before partitions are revoked timed out; its events will be read again"
