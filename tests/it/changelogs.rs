@@ -292,3 +292,49 @@ async fn records_that_are_deleted_during_a_restore_are_an_error() {
     go_on.send(()).unwrap();
     assert_ends(&worker, &["was truncated while it was read"]).await;
 }
+
+/// Reads another topic, without a table.
+#[agent]
+async fn pass(mut values: Stream<i64, String>) {
+    while values.next().await.is_some() {}
+}
+
+/// Law: a changelog's records are compared with the commits of their own table only. The agents of two topics become one agent
+/// of both: the other topic's commits have higher numbers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_is_not_compared_with_the_commit_of_another_topic() {
+    let cluster = Cluster::start().await;
+    let (one, two) = ("changelogs.joined-1", "changelogs.joined-2");
+    cluster.create(one, 1).await;
+    cluster.create(two, 1).await;
+    let id = cluster.id("changelogs-joined");
+    let app = || cluster.app("changelogs-joined").setting("store", NO_STORE).only::<add>();
+    let first = app().agent_with::<add>(|agent| agent.topic(one)).agent_with::<pass>(|agent| agent.topic(two));
+    let worker = cluster.run(first).await;
+    let value = |value: i64| Message::of(value.to_string()).key("k");
+    cluster.produce(one, [value(4)]).await;
+    cluster.wait_done(&id, one, 1).await;
+    for round in 1..=20 {
+        cluster.produce(two, [value(1)]).await;
+        cluster.wait_done(&id, two, round).await;
+    }
+    worker.stop().await.unwrap();
+
+    // A record of the same owner that was written, but not committed.
+    let changelog = format!("{id}-sums-changelog");
+    let last = cluster.read(&changelog).await.pop().unwrap();
+    let (epoch, number) = last.header_text("faust-commit").unwrap().split_once('.').unwrap();
+    let next = number.trim_end_matches('n').parse::<u64>().unwrap() + 1;
+    assert!(next < 20, "the other topic has more commits");
+    let uncommitted = Message::of("5").key("k").to(0).header("faust-commit", &format!("{epoch}.{next}"));
+    cluster.produce(&changelog, [uncommitted]).await;
+
+    let both = app().agent_with::<add>(|agent| agent.topics([one, two]));
+    let worker = cluster.run(both).await;
+    let sums = worker.table::<String, i64>("sums").unwrap();
+    // The value that counts, and what the agent adds from the other topic, where it continues behind its commit.
+    wait_for("the restored table", LONG, async || sums.find("k").is_ok_and(|sum| sum == Some(4))).await;
+    cluster.produce(two, [value(10)]).await;
+    wait_for("the sum of both topics", LONG, async || sums.find("k").is_ok_and(|sum| sum == Some(14))).await;
+    worker.stop().await.unwrap();
+}
