@@ -264,3 +264,57 @@ fn an_event_in_an_operator_is_finished_before_a_worker_stops() {
     driver.advance(Duration::from_secs(2));
     assert_eq!((sent(&mut driver, "begun"), sent(&mut driver, "seen")), (vec![1, 2, 3], vec![1, 2, 3]));
 }
+
+/// Sends each number on, and counts.
+#[agent(topic = "in")]
+async fn sending(
+    mut numbers: Stream<i64, String>,
+    sent: Table<String, i64>,
+    #[topic("out")] out: Topic<RawKey, i64>,
+) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        sent.update(event.key(), |count| *count += 1);
+        out.send(&RawKey::NONE, event.value()).await?;
+    }
+    Ok(())
+}
+
+/// Sends nothing.
+#[agent(topic = "in")]
+async fn silent(mut numbers: Stream<i64, String>) {
+    while numbers.next().await.is_some() {}
+}
+
+/// Law: messages that are late delay the commits of no other agent, and are not sent again for that.
+#[test]
+fn late_messages_delay_no_commit_of_another_agent() {
+    let app = App::new("cuts").only::<sending>().agent::<silent>().setting("topic_partitions", 1);
+    let mut driver = TestDriver::new(app).unwrap();
+    let worker = driver.start_worker().unwrap();
+    let position = |driver: &mut TestDriver, agent: &str| driver.positions("in", agent).unwrap().get(&0).copied();
+    let mut send = |driver: &mut TestDriver, numbers: std::ops::Range<i64>| {
+        numbers.for_each(|number| driver.send("in", &"k".to_owned(), &number).unwrap());
+        driver.advance(Duration::from_secs(10));
+    };
+    send(&mut driver, 0..2);
+    driver.cluster().hold_deliveries();
+    send(&mut driver, 2..5);
+    send(&mut driver, 5..8);
+    assert_eq!(position(&mut driver, "silent"), Some(Offset(8)));
+    assert_eq!(position(&mut driver, "sending"), Some(Offset(2)));
+    driver.cluster().release_deliveries();
+    driver.advance(Duration::from_secs(10));
+    assert_eq!(position(&mut driver, "sending"), Some(Offset(8)));
+    let changes = driver.messages("cuts-sent-changelog").unwrap().len();
+    assert!(changes <= 3, "{changes} changes are sent for three commits");
+    let out: Vec<_> = driver.read::<RawKey, i64>("out").unwrap().into_iter().map(|(_, number)| number).collect();
+    assert_eq!(out, (0..8).collect::<Vec<_>>());
+    // The late seal was committed under its own number.
+    driver.crash(worker);
+    driver.lose_disk(worker).unwrap();
+    driver.advance(Duration::from_secs(60));
+    driver.start_worker().unwrap();
+    driver.advance(Duration::from_secs(10));
+    assert_eq!(driver.table::<String, i64>("sent").unwrap().find("k"), Some(8));
+    assert_eq!(position(&mut driver, "sending"), Some(Offset(8)));
+}

@@ -1,8 +1,9 @@
 //! A cut: the newest seals of the groups of a task, in the form that a commit takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
@@ -23,6 +24,8 @@ pub(crate) struct Cut {
     pub(super) groups: Vec<GroupCut>,
     /// Groups that were left out because of a message that was not delivered, permanently.
     pub(super) undelivered: BTreeMap<usize, Undelivered>,
+    /// Groups that were left out because their messages are late.
+    pub(super) late: BTreeSet<usize>,
     /// Receives the result of the commit. If it is dropped, the commit was abandoned.
     pub(super) reply: oneshot::Sender<Resolution>,
     /// Keeps the writer alive, so that it sends the sealed tables even if the task ends first.
@@ -44,6 +47,8 @@ pub(super) struct GroupCut {
 #[derive(Debug)]
 pub(super) struct SealCut {
     pub(super) marks: Marks,
+    /// The number that its records carry: that of the first commit that contained it.
+    pub(super) number: CommitNumber,
     pub(super) tables: Vec<SealedTable>,
     /// Deliveries that must be acknowledged before.
     pub(super) deliveries: Vec<Arc<Delivery>>,
@@ -57,6 +62,31 @@ pub(super) struct Resolution {
     pub(super) is_confirmed: bool,
     /// Groups of which a message was not delivered, permanently. The commit does not contain them.
     pub(super) undelivered: BTreeMap<usize, Undelivered>,
+    /// Groups whose messages are late. The commit does not contain them, and the next one does not send them again.
+    pub(super) late: BTreeSet<usize>,
+}
+
+/// What has become of the messages of a group's seal.
+enum Arrival {
+    /// They are acknowledged, or there is no seal.
+    Complete,
+    /// Some are not acknowledged.
+    Late,
+    Failed(Undelivered),
+}
+
+impl GroupCut {
+    fn arrival(&self) -> Arrival {
+        let mut arrival = Arrival::Complete;
+        for delivery in self.seal.iter().flat_map(|seal| &seal.deliveries) {
+            match delivery.all().now_or_never() {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Arrival::Failed(Undelivered { error, sender: delivery.sender().cloned() }),
+                None => arrival = Arrival::Late,
+            }
+        }
+        arrival
+    }
 }
 
 /// The failure to deliver a message.
@@ -70,7 +100,7 @@ pub(crate) struct Undelivered {
 impl Resolution {
     /// Creates the resolution of a commit that was abandoned.
     pub(super) fn abandoned() -> Self {
-        Self { is_confirmed: false, undelivered: BTreeMap::new() }
+        Self { is_confirmed: false, undelivered: BTreeMap::new(), late: BTreeSet::new() }
     }
 }
 
@@ -81,28 +111,29 @@ impl Cut {
         seals.flat_map(|seal| &seal.deliveries).map(|delivery| delivery.pending()).sum()
     }
 
-    /// Waits until the messages of every seal are acknowledged. A group of which one was not delivered is left out: it keeps
-    /// the positions of its last commit, and stops no other.
-    pub(crate) async fn arrived(&self) -> Vec<Option<Undelivered>> {
-        let arrived = self.groups.iter().map(async |group| {
-            let deliveries = group.seal.iter().flat_map(|seal| &seal.deliveries);
-            let results = join_all(deliveries.map(async |delivery| {
-                let error = delivery.all().await.err()?;
-                Some(Undelivered { error, sender: delivery.sender().cloned() })
-            }));
-            results.await.into_iter().flatten().next()
-        });
-        join_all(arrived).await
+    /// Waits until the messages of every seal are acknowledged, or have failed.
+    pub(crate) async fn arrived(&self) {
+        let seals = self.groups.iter().filter_map(|group| group.seal.as_ref());
+        join_all(seals.flat_map(|seal| &seal.deliveries).map(|delivery| delivery.all())).await;
     }
 
-    /// Leaves out the groups with an error.
-    pub(crate) fn leave_out(&mut self, errors: Vec<Option<Undelivered>>) {
-        for (index, (group, error)) in self.groups.iter_mut().zip(errors).enumerate() {
-            if let Some(error) = error {
-                group.seal = None;
-                self.undelivered.insert(index, error);
+    /// Returns whether the messages of a seal are acknowledged.
+    pub(crate) fn has_arrived_in_part(&self) -> bool {
+        self.groups.iter().any(|group| group.seal.is_some() && matches!(group.arrival(), Arrival::Complete))
+    }
+
+    /// Leaves out the groups whose messages are not acknowledged: they keep the positions of their last commit, and stop no
+    /// other. Returns how many of them are late.
+    pub(crate) fn leave_out(&mut self) -> usize {
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            match group.arrival() {
+                Arrival::Complete => continue,
+                Arrival::Late => _ = self.late.insert(index),
+                Arrival::Failed(undelivered) => _ = self.undelivered.insert(index, undelivered),
             }
+            group.seal = None;
         }
+        self.late.len()
     }
 
     /// Returns the offsets with their metadata, once everything is acknowledged. They are empty if there is nothing to commit.
@@ -120,7 +151,7 @@ impl Cut {
                 Some(seal) => {
                     seal.tables.iter().try_for_each(SealedTable::arrived)?;
                     marks.join(&seal.marks);
-                    self.version.number
+                    seal.number
                 }
                 None => {
                     marks.join(&group.confirmed);
@@ -155,6 +186,6 @@ impl Cut {
             seals.flat_map(|seal| seal.tables).for_each(SealedTable::committed);
         }
         // A task that has ended needs no resolution.
-        drop(self.reply.send(Resolution { is_confirmed, undelivered: self.undelivered }));
+        drop(self.reply.send(Resolution { is_confirmed, undelivered: self.undelivered, late: self.late }));
     }
 }

@@ -25,11 +25,12 @@ impl Task {
 
     /// Returns whether the task has been drained. Sends the last cut then.
     pub(super) fn is_drained(&mut self) -> bool {
-        if self.is_running() || self.is_committing() {
+        if self.is_running() || self.resolution.is_some() {
             return false;
         }
-        // A seal that is unconfirmed by now is part of the last cut.
         let Some(reply) = self.drain.as_mut().and_then(|drain| drain.reply.take()) else { return false };
+        // Seals that are unconfirmed or late by now are part of the last cut.
+        self.groups.iter_mut().for_each(|group| group.resolve(false));
         let in_time = self.groups.iter().all(|group| matches!(group.activity, Activity::Ended { in_time: true }));
         // The worker may have given up waiting for the answer.
         drop(reply.send(Drained { cut: self.cut(), in_time, can_resume: true }));

@@ -14,7 +14,7 @@ use super::failure_history::{Decision, FailingAgent, FailureHistory};
 use super::positions::{Marks, Positions};
 use super::run::GroupRun;
 use super::seal::Seal;
-use super::tables::TaskTables;
+use super::tables::{SealedTable, TaskTables};
 use crate::config::{FailurePolicy, Settings};
 use crate::error::Error;
 use crate::offsets::{CommitNumber, NameHash, TableMark};
@@ -33,8 +33,8 @@ pub(super) struct StageGroup {
     confirmed: Positions,
     /// Number of the last commit that contains changes of the group; before the first, that of the restore.
     number: CommitNumber,
-    /// The seal in the commit in progress, with the number of the commit.
-    pending: Option<(Seal, CommitNumber)>,
+    /// The seal in the commit in progress, or in an earlier one that has not waited for its messages.
+    pending: Option<SentSeal>,
     /// The newest seal, if no commit contains it.
     ready: Option<Seal>,
     /// The seals after it, if they contain an event of which a message was refused: they are committed apart, so that the
@@ -44,6 +44,15 @@ pub(super) struct StageGroup {
     /// A run has failed before.
     pub(super) has_failed: bool,
     pub(super) activity: Activity,
+}
+
+/// A seal whose changes are being sent.
+struct SentSeal {
+    seal: Seal,
+    /// Number of the first commit that contained it, which its records carry.
+    number: CommitNumber,
+    tables: Vec<SealedTable>,
+    deliveries: Vec<Arc<Delivery>>,
 }
 
 /// The activity of a group.
@@ -95,11 +104,11 @@ impl StageGroup {
 
     /// Returns the positions of the newest seal, at which the next run starts.
     pub(super) fn sealed_positions(&self) -> &Positions {
-        let pending = self.pending.as_ref().map(|(seal, _)| seal);
+        let pending = self.pending.as_ref().map(|sent| &sent.seal);
         self.apart.as_ref().or(self.ready.as_ref()).or(pending).map_or(&self.confirmed, |seal| &seal.positions)
     }
 
-    /// Returns whether a commit in progress contains a seal of the group.
+    /// Returns whether a seal of the group was sent and is not committed.
     pub(super) fn is_committing(&self) -> bool {
         self.pending.is_some()
     }
@@ -202,47 +211,59 @@ impl StageGroup {
         self.confirmed.marks(&self.stages, &self.inputs)
     }
 
-    /// Returns whether there is a seal that no commit contains.
+    /// Returns whether there is a seal for the next commit.
     pub(super) fn is_ready(&self) -> bool {
-        self.ready.is_some()
+        self.ready.is_some() || self.pending.is_some()
     }
 
-    /// Returns the marks of a commit that contains the newest seal.
+    /// Returns the newest seal, if the next commit sends it: one that is late comes first.
+    fn next_seal(&self) -> Option<&Seal> {
+        self.ready.as_ref().filter(|_| self.pending.is_none())
+    }
+
+    /// Returns the marks of the next commit, as far as it sends them.
     pub(super) fn next_marks(&self) -> Marks {
-        let positions = self.ready.as_ref().map_or(&self.confirmed, |seal| &seal.positions);
+        let positions = self.next_seal().map_or(&self.confirmed, |seal| &seal.positions);
         positions.marks(&self.stages, &self.inputs)
     }
 
-    /// Returns the marks of the tables in a commit with this number that contains the newest seal.
+    /// Returns the marks of the tables in the next commit, which has this number.
     pub(super) fn next_table_marks(&self, number: CommitNumber) -> BTreeMap<NameHash, TableMark> {
-        let number = if self.ready.is_some() { number } else { self.number };
+        let number = if self.next_seal().is_some() { number } else { self.number };
         self.tables.marks(|_| number)
     }
 
-    /// Returns the number of tables that the newest seal changes.
+    /// Returns the number of tables whose changes the next commit sends.
     pub(super) fn changed_tables(&self) -> usize {
-        self.ready.as_ref().map_or(0, Seal::tables)
+        self.next_seal().map_or(0, Seal::tables)
     }
 
-    /// Takes the newest seal for a commit with this number, and starts sending its changes. `metadata` are those of the commit.
+    /// Takes the newest seal for a commit with this number, and starts sending its changes. A seal that is late takes part again,
+    /// under its own number. `metadata` are those of the commit.
     pub(super) fn cut(
         &mut self,
         changelog: Option<&ChangelogWriter>,
         number: CommitNumber,
         metadata: Option<&Bytes>,
     ) -> GroupCut {
-        let seal = self.ready.take().map(|seal| {
+        if self.pending.is_none()
+            && let Some(seal) = self.ready.take()
+        {
             let (tables, deliveries) = seal.send(changelog, number, metadata);
-            let marks = seal.positions.marks(&self.stages, &self.inputs);
-            self.pending = Some((seal, number));
-            SealCut { marks, tables, deliveries }
+            self.pending = Some(SentSeal { seal, number, tables, deliveries });
+        }
+        let seal = self.pending.as_ref().map(|sent| SealCut {
+            marks: sent.seal.positions.marks(&self.stages, &self.inputs),
+            number: sent.number,
+            tables: sent.tables.clone(),
+            deliveries: sent.deliveries.clone(),
         });
         GroupCut { confirmed: self.confirmed(), number: self.number, tables: Arc::clone(&self.tables), seal }
     }
 
     /// Ends the commit in progress. An unconfirmed seal is committed together with the next one.
     pub(super) fn resolve(&mut self, is_confirmed: bool) {
-        let Some((seal, number)) = self.pending.take() else { return };
+        let Some(SentSeal { seal, number, .. }) = self.pending.take() else { return };
         if is_confirmed {
             // The commit itself has already updated the tables.
             (self.confirmed, self.number) = (seal.positions, number);
@@ -260,7 +281,7 @@ impl StageGroup {
     /// next runs note the events of all messages.
     pub(super) fn undelivered(&mut self, is_sender_known: bool) {
         if !is_sender_known {
-            let until = self.pending.as_ref().map(|(seal, _)| seal.positions.clone());
+            let until = self.pending.as_ref().map(|sent| sent.seal.positions.clone());
             until.into_iter().for_each(|until| self.failures.note_senders_until(until));
         }
         (self.pending, self.ready, self.apart) = (None, None, None);

@@ -382,7 +382,7 @@ impl Task {
             Some(Err(oneshot::error::TryRecvError::Closed)) => self.resolve(Resolution::abandoned()),
             Some(Err(oneshot::error::TryRecvError::Empty)) | None => {}
         }
-        if self.drain.is_some() || self.is_committing() {
+        if self.drain.is_some() || self.resolution.is_some() {
             // The last cut covers it, or the next one.
             drop(reply.send(None));
             return;
@@ -426,6 +426,7 @@ impl Task {
             plan: self.cx.plan_fingerprint,
             groups,
             undelivered: std::collections::BTreeMap::new(),
+            late: std::collections::BTreeSet::new(),
             reply: resolved,
             _changelog: self.changelog.clone(),
         })
@@ -445,6 +446,9 @@ impl Task {
         self.set_pressed(false);
         for index in 0..self.groups.len() {
             let Some(group) = self.groups.get_mut(index) else { continue };
+            if resolution.late.contains(&index) {
+                continue;
+            }
             let Some(undelivered) = resolution.undelivered.remove(&index) else {
                 group.resolve(resolution.is_confirmed);
                 continue;

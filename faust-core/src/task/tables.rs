@@ -27,6 +27,7 @@ pub(super) struct SealedChanges {
 }
 
 /// The sealed changes of a table, being sent to the changelog.
+#[derive(Clone)]
 pub(crate) struct SealedTable {
     pub(super) table: Arc<TaskTable>,
     pub(super) sealed: Arc<Sealed>,

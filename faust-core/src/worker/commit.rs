@@ -2,6 +2,7 @@
 //! step that fails ends the commit.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -28,22 +29,39 @@ pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<T
         commands.send(Command::Cut(reply)).ok()?;
         timeout(within, cut).await.ok()?.ok()?
     }));
-    finish(cuts.await.into_iter().flatten().collect(), &cx).await
+    finish(cuts.await.into_iter().flatten().collect(), &cx, Some(within)).await
 }
 
 /// Waits until the messages of the cuts are acknowledged, then commits them without the groups of which one was not
-/// delivered. The tasks learn the result. If the future is dropped, the commit is abandoned: the next cuts cover it.
-pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx) -> CommittedOffsets {
+/// delivered. With `patience`, it does not wait longer for messages that are late if those of other groups have arrived: their
+/// groups take part in a later commit. The tasks learn the result. If the future is dropped, the commit is abandoned: the next cuts cover it.
+pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx, patience: Option<Duration>) -> CommittedOffsets {
     // Waits for the others even if one has failed: before a revocation ends, no message may be left that could arrive
     // after those of the next owner.
-    let arrived = join_all(cuts.iter().map(Cut::arrived));
-    let arrived: Vec<_> = with_progress(arrived, PROGRESS_INTERVAL, || {
+    let arrived = async {
+        let mut all = pin!(join_all(cuts.iter().map(Cut::arrived)));
+        loop {
+            match patience {
+                None => return drop(all.await),
+                Some(patience) if timeout(patience, &mut all).await.is_ok() => return,
+                // Without any that has arrived, a commit would contain nothing.
+                Some(_) if cuts.iter().any(Cut::has_arrived_in_part) => return,
+                Some(_) => {}
+            }
+        }
+    };
+    with_progress(arrived, PROGRESS_INTERVAL, || {
         let left: u64 = cuts.iter().map(Cut::pending).sum();
         tracing::warn!("the commit is waiting for {left} messages that the brokers have not acknowledged");
     })
     .await;
-    for (cut, errors) in cuts.iter_mut().zip(arrived) {
-        cut.leave_out(errors);
+    let left: u64 = cuts.iter().map(Cut::pending).sum();
+    let late: usize = cuts.iter_mut().map(Cut::leave_out).sum();
+    if late > 0 {
+        let text = format!(
+            "{left} messages are not acknowledged yet: the agents that have sent them take part in a later commit ({late} groups of agents)"
+        );
+        cx.refusals.lock().unwrap_or_else(PoisonError::into_inner).report(&text);
     }
     let mut offsets = CommittedOffsets::new();
     for cut in &cuts {

@@ -43,7 +43,7 @@ pub(super) fn drain(
             cuts.extend(cut);
             ended.push((key, task, can_resume));
         }
-        match timeout_at(deadline, commit::finish(cuts, &cx)).await {
+        match timeout_at(deadline, commit::finish(cuts, &cx, None)).await {
             Ok(committed) => ended.iter().for_each(|(_, task, _)| record(&task.parts, &committed)),
             Err(_) => {
                 tracing::warn!(
