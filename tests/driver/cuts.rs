@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use faust::Offset;
 use faust::prelude::*;
 use faust::testing::TestDriver;
 
@@ -292,7 +293,7 @@ fn late_messages_delay_no_commit_of_another_agent() {
     let mut driver = TestDriver::new(app).unwrap();
     let worker = driver.start_worker().unwrap();
     let position = |driver: &mut TestDriver, agent: &str| driver.positions("in", agent).unwrap().get(&0).copied();
-    let mut send = |driver: &mut TestDriver, numbers: std::ops::Range<i64>| {
+    let send = |driver: &mut TestDriver, numbers: std::ops::Range<i64>| {
         numbers.for_each(|number| driver.send("in", &"k".to_owned(), &number).unwrap());
         driver.advance(Duration::from_secs(10));
     };

@@ -117,11 +117,6 @@ impl Cut {
         join_all(seals.flat_map(|seal| &seal.deliveries).map(|delivery| delivery.all())).await;
     }
 
-    /// Returns whether the messages of a seal are acknowledged.
-    pub(crate) fn has_arrived_in_part(&self) -> bool {
-        self.groups.iter().any(|group| group.seal.is_some() && matches!(group.arrival(), Arrival::Complete))
-    }
-
     /// Leaves out the groups whose messages are not acknowledged: they keep the positions of their last commit, and stop no
     /// other. Returns how many of them are late.
     pub(crate) fn leave_out(&mut self) -> usize {

@@ -2,7 +2,6 @@
 //! step that fails ends the commit.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -33,21 +32,17 @@ pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<T
 }
 
 /// Waits until the messages of the cuts are acknowledged, then commits them without the groups of which one was not
-/// delivered. With `patience`, it does not wait longer for messages that are late if those of other groups have arrived: their
-/// groups take part in a later commit. The tasks learn the result. If the future is dropped, the commit is abandoned: the next cuts cover it.
+/// delivered. With `patience`, it does not wait longer for messages that are late: their groups take part in a later commit. The
+/// tasks learn the result. If the future is dropped, the commit is abandoned: the next cuts cover it.
 pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx, patience: Option<Duration>) -> CommittedOffsets {
     // Waits for the others even if one has failed: before a revocation ends, no message may be left that could arrive
     // after those of the next owner.
     let arrived = async {
-        let mut all = pin!(join_all(cuts.iter().map(Cut::arrived)));
-        loop {
-            match patience {
-                None => return drop(all.await),
-                Some(patience) if timeout(patience, &mut all).await.is_ok() => return,
-                // Without any that has arrived, a commit would contain nothing.
-                Some(_) if cuts.iter().any(Cut::has_arrived_in_part) => return,
-                Some(_) => {}
-            }
+        let all = join_all(cuts.iter().map(Cut::arrived));
+        match patience {
+            None => drop(all.await),
+            // Late messages are not sent again, so that nothing piles up.
+            Some(patience) => drop(timeout(patience, all).await),
         }
     };
     with_progress(arrived, PROGRESS_INTERVAL, || {
