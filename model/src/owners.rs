@@ -161,6 +161,8 @@ pub(crate) enum Step {
     Rewritten(usize),
     Process(usize),
     BeginCommit(usize),
+    /// The records are late: their seal takes part in the next commit, under its own number.
+    Postpone(usize),
     Deliver(usize),
     Request(usize),
     /// The broker carries out a commit. The answer may be lost.
@@ -301,6 +303,13 @@ impl Owners {
                 };
                 owner.pending = Some((commit, false));
             }
+            Step::Postpone(index) => {
+                state.commits += 1;
+                let owner = state.owners.get_mut(index)?;
+                owner.number += 1;
+                let (commit, _) = owner.pending?;
+                owner.pending = Some((Commit { number: owner.number, ..commit }, false));
+            }
             Step::Deliver(index) => {
                 let owner = state.owners.get_mut(index)?;
                 state.changelog.push(owner.records.remove(0));
@@ -404,6 +413,10 @@ impl Model for Owners {
                     let may_begin = owner.pending.is_none_or(|(_, is_requested)| is_requested);
                     if is_ahead && may_begin && state.commits < self.max_commits {
                         actions.push(Step::BeginCommit(index));
+                    }
+                    let is_late = !owner.records.is_empty() && owner.pending.is_some_and(|(_, requested)| !requested);
+                    if is_late && state.commits < self.max_commits {
+                        actions.push(Step::Postpone(index));
                     }
                     let has_arrived = owner.records.is_empty() || self.left_out == Some(Rule::RecordsBeforeCommit);
                     if has_arrived && owner.pending.is_some_and(|(_, is_requested)| !is_requested) {
