@@ -175,8 +175,8 @@ impl Worker {
     pub async fn stop(&self) -> Result<(), Error> {
         self.begin_stop();
         self.wait().await?;
-        // The end of the worker has flushed the producer.
-        self.flush(Duration::ZERO).await
+        // The end of the worker has flushed the producer, as long as the time allowed.
+        self.flush(Duration::from_secs(1)).await
     }
 
     /// Waits until the worker ends: by [`begin_stop`](Self::begin_stop), `until_idle`, or an error.
