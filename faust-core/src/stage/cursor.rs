@@ -31,18 +31,18 @@ impl Cursor {
         Arc::new(Self { progress: Progress::new(starts), gate: Gate::new(control, stage, failed_events), clock })
     }
 
-    /// Enters an event: a seal waits for [`finish`](Self::finish). Returns `true` if stream time does not follow it.
+    /// Enters the event that the stage has come to: a seal waits for [`finish`](Self::finish). Returns `true` if stream time does not follow it.
     #[must_use]
-    pub(super) fn begin(&self, at: Position, timestamp: Timestamp) -> bool {
-        let is_held_back = self.pass(at, timestamp);
+    pub(super) fn begin(&self, timestamp: Timestamp) -> bool {
+        let is_held_back = self.pass(timestamp);
         self.gate.enter();
         is_held_back
     }
 
     /// Moves to an event that is finished by its own `ack()`. Returns `true` if stream time does not follow it.
     #[must_use]
-    pub(super) fn pass(&self, at: Position, timestamp: Timestamp) -> bool {
-        self.progress.begin(at);
+    pub(super) fn pass(&self, timestamp: Timestamp) -> bool {
+        self.progress.begin();
         self.clock.begin(timestamp)
     }
 
@@ -72,7 +72,8 @@ impl Cursor {
             (at, followed.time)
         });
         if let Some(first) = self.progress.begin_batch(followed) {
-            self.progress.begin(first);
+            self.progress.reach(first);
+            self.progress.begin();
             self.clock.begin_batch();
             self.gate.enter();
         }

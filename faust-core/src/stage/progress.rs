@@ -89,9 +89,8 @@ impl Progress {
         self.at_offset.store(at.offset.0, Ordering::Relaxed);
     }
 
-    /// Notes the event that the agent begins.
-    pub(super) fn begin(&self, at: Position) {
-        self.reach(at);
+    /// Notes that the agent begins the event that the stage has come to.
+    pub(super) fn begin(&self) {
         // Only the stream writes this counter, so no read-modify-write is needed.
         self.begun.store(self.begun() + 1, Ordering::Relaxed);
     }

@@ -174,16 +174,22 @@ impl StageReader {
         let next = mine.next;
         if is_alone {
             inner.move_to(next)?;
-            let mut jumped = None;
+            let (mut position, mut jumped) = (inner.position, None);
             let polled = inner.queue.poll_batch(cx, max, &mut |message| {
-                if message.offset < inner.position || jumped.is_some() {
-                    jumped.get_or_insert(message.offset);
+                if message.offset < position {
+                    jumped.get_or_insert((position, message.offset));
+                    // Nothing more is passed on.
+                    position = Offset(i64::MAX);
                     return;
                 }
-                inner.position = message.offset.next();
+                position = message.offset.next();
                 each(message);
             });
-            let position = inner.position;
+            let jumped = jumped.map(|(before, to)| {
+                position = before;
+                to
+            });
+            inner.position = position;
             inner.subscribers.iter_mut().for_each(|alone| alone.next = position);
             let polled = jumped.map_or(polled, |to| Poll::Ready(Err(self.jumped_back(position, to))));
             inner.note_gap(&polled);

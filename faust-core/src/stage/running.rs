@@ -60,14 +60,14 @@ impl RunningStage {
 
     /// Enters an event: a cut waits until it is finished.
     pub(crate) fn begin(&self, at: Position, time: Timestamp) {
-        if self.cursor.begin(at, time) {
+        if self.cursor.begin(time) {
             self.report_ahead(at, time);
         }
     }
 
     /// Moves to an event that is finished by its own `ack()`.
     pub(crate) fn pass(&self, at: Position, time: Timestamp) {
-        if self.cursor.pass(at, time) {
+        if self.cursor.pass(time) {
             self.report_ahead(at, time);
         }
     }
