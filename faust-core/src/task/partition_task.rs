@@ -67,6 +67,9 @@ pub(crate) struct Task {
     is_pressed: bool,
     /// A group has failed since its last commit.
     is_failing: bool,
+    /// The task has woken another one, such as the control loop. IMPORTANT: it yields before it polls an agent. Tokio leaves a
+    /// woken task to this thread, where it would wait if the agent blocks the thread.
+    pub(super) has_woken: bool,
     pub(super) drain: Option<Drain>,
     /// Look-ups of the logs of groups whose positions are not in them any more.
     pub(super) relocations: FuturesUnordered<Relocation>,
@@ -126,6 +129,8 @@ impl Task {
             is_choked: false,
             is_pressed: false,
             is_failing: false,
+            // The end of the restore wakes those who wait for it.
+            has_woken: true,
             drain: None,
             relocations: FuturesUnordered::new(),
             turn: 0,
@@ -165,6 +170,9 @@ impl Task {
     pub(super) async fn drive(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
         let recovery = Arc::clone(&self.cx.recovery);
         while !self.is_drained() {
+            if std::mem::take(&mut self.has_woken) {
+                tokio::task::yield_now().await;
+            }
             if self.is_failing {
                 self.publish_live();
                 self.is_failing = self.groups.iter().any(|group| group.failures.is_pending());
@@ -333,6 +341,7 @@ impl Task {
         }
         // An error means that the worker has ended already.
         drop(self.cx.failed.send(error));
+        self.has_woken = true;
         self.publish_live();
     }
 
@@ -376,6 +385,7 @@ impl Task {
     /// Answers with the cut of a commit. It contains what the groups have finished, except those that are inside an event:
     /// they take part with the last seal before it. A commit never waits for an agent.
     fn answer(&mut self, reply: oneshot::Sender<Option<Cut>>) {
+        self.has_woken = true;
         // IMPORTANT: before the next cut. The commit before has ended or was abandoned, but the task may not have noticed yet.
         match self.resolution.as_mut().map(oneshot::Receiver::try_recv) {
             Some(Ok(resolution)) => self.resolve(resolution),
@@ -390,6 +400,11 @@ impl Task {
         self.tables.trim();
         for index in 0..self.groups.len() {
             let Some(group) = self.groups.get_mut(index) else { continue };
+            if group.is_committing() {
+                // A seal is late. Another one would have to be merged with the next ones at each commit, and would end the count of
+                // changes at which the streams wait.
+                continue;
+            }
             match group.seal() {
                 Ok(true) => {}
                 Ok(false) if !group.is_ready() => self.cx.stats.seal_missed(),
@@ -443,7 +458,9 @@ impl Task {
 
     pub(super) fn resolve(&mut self, mut resolution: Resolution) {
         self.resolution = None;
-        self.set_pressed(false);
+        if resolution.late.is_empty() {
+            self.set_pressed(false);
+        }
         for index in 0..self.groups.len() {
             let Some(group) = self.groups.get_mut(index) else { continue };
             if resolution.late.contains(&index) {
