@@ -66,26 +66,28 @@ pub(super) struct Resolution {
     pub(super) late: BTreeSet<usize>,
 }
 
-/// What has become of the messages of a group's seal.
+/// The state of the messages of a group's seal.
 enum Arrival {
     /// They are acknowledged, or there is no seal.
     Complete,
     /// Some are not acknowledged.
     Late,
+    /// One was not delivered.
     Failed(Undelivered),
 }
 
 impl GroupCut {
     fn arrival(&self) -> Arrival {
-        let mut arrival = Arrival::Complete;
-        for delivery in self.seal.iter().flat_map(|seal| &seal.deliveries) {
-            match delivery.all().now_or_never() {
-                Some(Ok(())) => {}
-                Some(Err(error)) => return Arrival::Failed(Undelivered { error, sender: delivery.sender().cloned() }),
-                None => arrival = Arrival::Late,
-            }
+        let deliveries = || self.seal.iter().flat_map(|seal| &seal.deliveries);
+        // Also if another one has failed: the group must not go back before all of its messages have arrived or failed.
+        if deliveries().any(|delivery| delivery.pending() > 0) {
+            return Arrival::Late;
         }
-        arrival
+        let failed = deliveries().find_map(|delivery| {
+            let error = delivery.all().now_or_never()?.err()?;
+            Some(Undelivered { error, sender: delivery.sender().cloned() })
+        });
+        failed.map_or(Arrival::Complete, Arrival::Failed)
     }
 }
 
