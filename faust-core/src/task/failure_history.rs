@@ -53,6 +53,8 @@ struct Failures {
     is_ended: bool,
     /// The broker has refused a message, after the agent had finished the event.
     is_refused: bool,
+    /// A message was not delivered, which is no fault of an event.
+    is_undelivered: bool,
 }
 
 /// The consequence of a failure.
@@ -150,9 +152,11 @@ impl FailureHistory {
             skip: failure.skip.clone(),
             is_ended: matches!(failure.why, Why::Ended),
             is_refused: matches!(failure.why, Why::Refused(_)),
+            is_undelivered: matches!(failure.why, Why::Undelivered(_)),
         };
         let again = |before: &Failures| Failures { count: before.count + 1, since: before.since, ..first() };
-        if let (Some(stage), [_, ..]) = (failure.stage, failure.events.as_slice()) {
+        let is_undelivered = matches!(failure.why, Why::Undelivered(_));
+        if let (Some(stage), [_, ..], false) = (failure.stage, failure.events.as_slice(), is_undelivered) {
             let mut most = first();
             for at in &failure.events {
                 let event = self.events.entry((stage, *at));
@@ -237,7 +241,8 @@ impl FailureHistory {
 impl Failures {
     /// Returns whether a failure without a known event continues these.
     fn continues_with(&self, failure: &Failure, settings: &Settings, now: Instant) -> bool {
-        if self.agent != failure.agent || now - self.last > settings.agent_backoff_max.saturating_mul(2) {
+        let is_same = self.is_undelivered == matches!(failure.why, Why::Undelivered(_)) && self.agent == failure.agent;
+        if !is_same || now - self.last > settings.agent_backoff_max.saturating_mul(2) {
             return false;
         }
         // An agent that returns after each event makes progress each time, but is still wrong.
@@ -344,6 +349,22 @@ mod tests {
         assert_eq!(history.note(&agent(&[2]), FailurePolicy::Skip, &settings, now), Decision::GiveUp(Disposal::Skip));
         let given_up: Vec<_> = history.of_stage(0).filter(|(_, given_up)| given_up.is_some()).collect();
         assert_eq!(given_up.len(), 1);
+    }
+
+    /// Law: an unavailable broker is no failure of an event.
+    #[test]
+    fn undelivered_messages_are_no_attempts() {
+        let (mut history, settings, now) = (FailureHistory::default(), settings(), Instant::now());
+        for _ in 0..10 {
+            let why = Why::Undelivered(crate::error::TransportError::retriable("delivery", "timed out"));
+            assert!(matches!(
+                history.note(&failure(&[7], why), FailurePolicy::Skip, &settings, now),
+                Decision::Retry(_)
+            ));
+        }
+        let two = [1, 2].map(|_| history.note(&agent(&[7]), FailurePolicy::Skip, &settings, now));
+        assert!(two.iter().all(|decision| matches!(decision, Decision::Retry(_))), "{two:?}");
+        assert_eq!(history.note(&agent(&[7]), FailurePolicy::Skip, &settings, now), Decision::GiveUp(Disposal::Skip));
     }
 
     /// Law: failures without a known event that pass do not add up.
