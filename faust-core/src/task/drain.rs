@@ -64,8 +64,8 @@ impl Task {
         let Some(group) = self.groups.get_mut(index) else { return };
         let Some(run) = group.run() else { return };
         let finished = match event {
-            // The group is sealed when it has ended.
             RunEvent::LogsFound(_) | RunEvent::Resolved(_) => return,
+            // The group is sealed when it has ended.
             RunEvent::AtRest => {
                 group.run_mut().into_iter().for_each(GroupRun::sealed);
                 return;

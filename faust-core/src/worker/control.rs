@@ -331,6 +331,10 @@ impl Control {
 
     fn is_idle(&mut self) -> bool {
         let Some(quiet) = self.options.until_idle.filter(|_| self.assigned_once) else { return false };
+        // In the middle of a rebalance, and while partitions wait for others, not everything has been read.
+        if !(self.parked.is_empty() && self.incomplete.is_empty()) {
+            return false;
+        }
         self.idle.look(&self.tasks, self.cx.stats.counts().events, quiet)
     }
 
