@@ -18,29 +18,19 @@ thread_local! {
 struct summing;
 
 impl AgentHandle for summing {
-    const DEF: AgentDef = AgentDef {
-        name: "summing",
-        topics: &["in"],
-        sinks: &[],
-        on_failure: None,
-        help: "",
-        module: "",
-        file: file!(),
-        line: line!(),
-        start: |cx: &mut AgentCx<'_>| -> Result<AgentFuture, Error> {
-            static NUMBERS: ArgSpec = ArgSpec::new("numbers");
-            let table = TableDecl { window: Some(WindowDecl::Of(WINDOWS.get())), ..TableDecl::new() };
-            let table: &'static ArgSpec = Box::leak(Box::new(ArgSpec::new("sums").with_table(table)));
-            let mut numbers: Stream<i64, String> = arg(cx, &NUMBERS)?;
-            let sums: WindowedTable<String, i64> = arg(cx, table)?;
-            Ok(Box::pin(async move {
-                while let Some(event) = numbers.next_event().await {
-                    sums.update(event.key(), |sum| *sum += event.value());
-                }
-                Ok(())
-            }))
-        },
-    };
+    const DEF: AgentDef = AgentDef::new("summing", &["in"], |cx: &mut AgentCx<'_>| -> Result<AgentFuture, Error> {
+        static NUMBERS: ArgSpec = ArgSpec::new("numbers");
+        let table = TableDecl { window: Some(WindowDecl::Of(WINDOWS.get())), ..TableDecl::new() };
+        let table: &'static ArgSpec = Box::leak(Box::new(ArgSpec::new("sums").with_table(table)));
+        let mut numbers: Stream<i64, String> = arg(cx, &NUMBERS)?;
+        let sums: WindowedTable<String, i64> = arg(cx, table)?;
+        Ok(Box::pin(async move {
+            while let Some(event) = numbers.next_event().await {
+                sums.update(event.key(), |sum| *sum += event.value());
+            }
+            Ok(())
+        }))
+    });
 }
 
 fn tumbling(secs: u64) -> WindowSpec {

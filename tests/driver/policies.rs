@@ -72,7 +72,7 @@ fn minutes_without_a_database_cost_these_minutes_and_nothing_else() {
     // Attempts every thirty seconds, after the first ones.
     assert!((15..20).contains(&failing.attempts), "{failing:?}");
     let (partition, offset) = failing.place.split_once(" offset ").unwrap();
-    assert_eq!(failing.skip, Some(format!("skip {partition} {offset} --agent stored")));
+    assert_eq!(failing.skip, Some(format!("skip '{partition}' {offset} --agent stored")));
     assert_eq!(failing.error, "agent failed: the database is away");
     // The other partition is processed, and so is what comes before the event. It repeats at most once.
     let before = outputs(&mut driver);
@@ -264,7 +264,7 @@ fn a_message_that_the_broker_refuses_is_traced_to_its_event() {
     driver.advance(Duration::from_secs(60));
     let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     let text = error.to_string();
-    for part in ["agent `long`", "in[0] offset 2", "`texts`: MessageTooLarge", "skip in[0] 2 --agent long"] {
+    for part in ["agent `long`", "in[0] offset 2", "`texts`: MessageTooLarge", "skip 'in[0]' 2 --agent long"] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
 }

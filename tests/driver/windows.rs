@@ -46,17 +46,7 @@ impl AgentHandle for grouped {
 }
 
 const fn def(name: &'static str, start: fn(&mut AgentCx<'_>) -> Result<AgentFuture, Error>) -> AgentDef {
-    AgentDef {
-        name,
-        topics: &["in"],
-        sinks: &[],
-        on_failure: None,
-        help: "",
-        module: "",
-        file: file!(),
-        line: line!(),
-        start,
-    }
+    AgentDef::new(name, &["in"], start)
 }
 
 fn start(cx: &mut AgentCx<'_>, numbers: Stream<i64, String>) -> Result<AgentFuture, Error> {

@@ -39,7 +39,7 @@ async fn an_error_is_retried_with_backoff_and_stops_the_worker_after_five_attemp
     let error = worker.wait().await.unwrap_err();
     assert!(matches!(error, faust::Error::Agent { attempts: 5, .. }), "{error:?}");
     let expected = "agent `erring` failed 5 times at fa-error[0] offset 7: no receipt: the disk is full; \
-                    no effects of that event are committed; to skip it, run `skip fa-error[0] 7 --agent erring`";
+                    no effects of that event are committed; to skip it, run `skip 'fa-error[0]' 7 --agent erring`";
     assert_eq!(error.to_string(), expected);
     assert_eq!(worker.status().counts.agent_failures, 5);
     assert!(cluster.done(&group, "fa-error").await <= 7);
@@ -81,7 +81,7 @@ async fn a_panic_is_treated_like_an_error() {
         .await;
     let error = worker.wait().await.unwrap_err().to_string();
     let expected = "agent `panicking` failed 3 times at fa-panic[0] offset 2: it panicked: cannot process 2; \
-                    no effects of that event are committed; to skip it, run `skip fa-panic[0] 2 --agent panicking`";
+                    no effects of that event are committed; to skip it, run `skip 'fa-panic[0]' 2 --agent panicking`";
     assert_eq!(error, expected);
     assert_eq!(ROUNDS.load(Ordering::SeqCst), 3);
     assert!(cluster.done(&cluster.id("fa-panic"), "fa-panic").await <= 2);

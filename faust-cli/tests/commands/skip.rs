@@ -28,7 +28,7 @@ fn a_failing_event_is_skipped_for_its_agent_only() {
     let setup = ["worker", "--until-idle", "100ms", "-q"];
     scales.ok(&setup);
     send(&scales, &["1", "2", "13", "4"]);
-    let (worker, _log) = scales.worker(&FAST, "run `skip weights[0] 2 --agent sum`");
+    let (worker, _log) = scales.worker(&FAST, "run `skip 'weights[0]' 2 --agent sum`");
     let refused = scales.fails(1, &["skip", "weights[0]", "2", "--yes"]);
     assert!(refused.contains("group `scales` has a member"), "{refused}");
     worker.interrupt();
@@ -69,7 +69,7 @@ fn the_first_event_of_a_partition_can_be_skipped() {
     let broker = scales.broker();
     scales.ok(&["worker", "--until-idle", "100ms", "-q"]);
     send(&scales, &["13", "4"]);
-    let (worker, _log) = scales.worker(&FAST, "run `skip weights[0] 0 --agent sum`");
+    let (worker, _log) = scales.worker(&FAST, "run `skip 'weights[0]' 0 --agent sum`");
     worker.interrupt();
     scales.ok(&["skip", "weights[0]", "0", "--yes"]);
     assert_eq!(work(&scales), ["sum 4"]);

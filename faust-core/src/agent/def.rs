@@ -27,6 +27,17 @@ pub struct AgentDef {
     pub start: fn(&mut AgentCx<'_>) -> Result<AgentFuture, Error>,
 }
 
+impl AgentDef {
+    /// Creates a definition that the attribute has not generated. The other fields are empty.
+    pub const fn new(
+        name: &'static str,
+        topics: &'static [&'static str],
+        start: fn(&mut AgentCx<'_>) -> Result<AgentFuture, Error>,
+    ) -> Self {
+        Self { name, topics, sinks: &[], on_failure: None, help: "", module: "", file: "", line: 0, start }
+    }
+}
+
 inventory::collect!(AgentDef);
 
 /// The type that `#[agent]` generates beside the function, under the same name. It is used to register the agent

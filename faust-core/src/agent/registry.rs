@@ -124,15 +124,10 @@ mod tests {
     use super::*;
 
     const DEF: AgentDef = AgentDef {
-        name: "count",
-        topics: &["words"],
-        sinks: &[],
-        on_failure: None,
-        help: "",
         module: "shop::agents",
         file: "src/agents.rs",
         line: 7,
-        start: |_| Ok(Box::pin(async { Ok(()) })),
+        ..AgentDef::new("count", &["words"], |_| Ok(Box::pin(async { Ok(()) })))
     };
 
     #[test]

@@ -144,17 +144,8 @@ mod tests {
     use crate::stage::HookKind;
 
     const fn agent(name: &'static str, module: &'static str, line: u32) -> AgentDef {
-        AgentDef {
-            name,
-            topics: &["clicks"],
-            sinks: &[],
-            on_failure: None,
-            help: "",
-            module,
-            file: "src/agents.rs",
-            line,
-            start: |_| Ok(Box::pin(async { Ok(()) })),
-        }
+        let def = AgentDef::new(name, &["clicks"], |_| Ok(Box::pin(async { Ok(()) })));
+        AgentDef { module, file: "src/agents.rs", line, ..def }
     }
 
     const COUNT: AgentDef = agent("count", "shop::pages", 1);

@@ -199,18 +199,7 @@ mod tests {
     use crate::stage::recorder::Declared;
 
     fn agent(name: &'static str, topics: &'static [&'static str]) -> (AgentEntry, Declared) {
-        let start: fn(&mut crate::stage::AgentCx<'_>) -> _ = |_| Ok(Box::pin(async { Ok(()) }) as _);
-        let def = AgentDef {
-            name,
-            topics,
-            sinks: &[],
-            on_failure: None,
-            help: "",
-            module: "m",
-            file: "f.rs",
-            line: 1,
-            start,
-        };
+        let def = AgentDef::new(name, topics, |_| Ok(Box::pin(async { Ok(()) })));
         (AgentEntry::new(def), Declared::default())
     }
 

@@ -37,33 +37,10 @@ pub(crate) fn stage_groups(stages: Vec<PlannedStage>) -> Vec<Vec<PlannedStage>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::{AgentDef, AgentEntry};
-    use crate::plan::model::StageRun;
 
     fn stage(name: &'static str, tables: &[&str]) -> PlannedStage {
-        let start: fn(&mut crate::stage::AgentCx<'_>) -> _ = |_| Ok(Box::pin(async { Ok(()) }) as _);
-        let def = AgentDef {
-            name,
-            topics: &["t"],
-            sinks: &[],
-            on_failure: None,
-            help: "",
-            module: "m",
-            file: "f.rs",
-            line: 1,
-            start,
-        };
-        PlannedStage {
-            name: name.into(),
-            agent: name.into(),
-            depth: 0,
-            reads: vec!["t".into()],
-            writes: Vec::new(),
-            tables: tables.iter().map(|table| Arc::from(*table)).collect(),
-            hooks: Vec::new(),
-            on_failure: None,
-            run: StageRun::Agent(AgentEntry::new(def)),
-        }
+        let tables = tables.iter().map(|table| Arc::from(*table)).collect();
+        PlannedStage { tables, ..PlannedStage::idle(name, &["t"]) }
     }
 
     #[test]

@@ -39,6 +39,25 @@ pub struct PlannedStage {
     pub(crate) run: StageRun,
 }
 
+#[cfg(test)]
+impl PlannedStage {
+    /// Creates the stage of an agent that does nothing.
+    pub(super) fn idle(agent: &'static str, reads: &'static [&'static str]) -> Self {
+        let def = crate::agent::AgentDef::new(agent, reads, |_| Ok(Box::pin(async { Ok(()) })));
+        Self {
+            name: agent.into(),
+            agent: agent.into(),
+            depth: 0,
+            reads: reads.iter().map(|topic| Arc::from(*topic)).collect(),
+            writes: Vec::new(),
+            tables: Vec::new(),
+            hooks: Vec::new(),
+            on_failure: None,
+            run: StageRun::Agent(AgentEntry::new(def)),
+        }
+    }
+}
+
 /// The code that a stage executes.
 #[derive(Clone)]
 pub(crate) enum StageRun {

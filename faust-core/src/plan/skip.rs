@@ -104,3 +104,93 @@ pub fn event_to_skip(
     let commit = Committed { offset: lowest, metadata: latest.to_text() };
     Ok(EventToSkip { agent: Arc::clone(&stage.agent), commit: BTreeMap::from([(partition.clone(), commit)]) })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+
+    use super::*;
+    use crate::offsets::{CommitNumber, CommitVersion, OwnerEpoch, TableMark};
+    use crate::time::Timestamp;
+
+    /// Two agents of one topic, and one of another topic.
+    fn plan() -> Plan {
+        let stages = [("add", &["in"]), ("print", &["in"]), ("other", &["on"])];
+        let stages = stages.map(|(agent, reads)| PlannedStage::idle(agent, reads)).into();
+        let (topics, tables, sets) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Plan { group: "shop".to_owned(), stages, topics, tables, sets }
+    }
+
+    /// A commit with these positions of `add` and `print`.
+    fn commit(add: i64, print: i64) -> CommitMetadata {
+        let mark = |offset| StageMark {
+            time: Some(Timestamp(7)),
+            offsets: BTreeMap::from([(NameHash::of("in"), Offset(offset)), (NameHash::of("on"), Offset(3))]),
+        };
+        let table = TableMark { end: Offset(4), length: Offset(9), number: CommitNumber(5) };
+        CommitMetadata {
+            version: CommitVersion { epoch: OwnerEpoch(2), number: CommitNumber(6) },
+            stages: BTreeMap::from([(NameHash::of("add"), mark(add)), (NameHash::of("print"), mark(print))]),
+            tables: BTreeMap::from([(NameHash::of("sums"), table)]),
+            ..CommitMetadata::default()
+        }
+    }
+
+    fn skip(
+        offset: i64,
+        agent: Option<&str>,
+        metadata: Option<CommitMetadata>,
+        reset: OffsetReset,
+    ) -> Result<(String, Offset, CommitMetadata), String> {
+        let partition = TopicPartition::new("in", 0);
+        let committed = metadata.map(|metadata| {
+            let lowest = metadata.stages.values().filter_map(|stage| stage.offsets.get(&NameHash::of("in"))).min();
+            (partition.clone(), Committed { offset: *lowest.unwrap(), metadata: metadata.to_text() })
+        });
+        let event = event_to_skip(
+            &plan(),
+            (&partition, Offset(offset)),
+            agent,
+            &committed.into_iter().collect(),
+            (Offset(1), reset),
+        )
+        .map_err(|error| error.to_string())?;
+        let commit = &event.commit[&partition];
+        Ok((event.agent.to_string(), commit.offset, CommitMetadata::from_text(&commit.metadata, "in").unwrap()))
+    }
+
+    /// Law: only the position of this agent in this topic is moved; the commit counts for all topics, and the tables stay as they
+    /// are.
+    #[test]
+    fn one_position_is_moved() {
+        let (agent, offset, moved) = skip(10, None, Some(commit(10, 20)), OffsetReset::Earliest).unwrap();
+        let mut expected = commit(11, 20);
+        expected.version.number = CommitNumber(7);
+        assert_eq!((agent.as_str(), offset, moved), ("add", Offset(11), expected));
+        let (agent, offset, moved) = skip(10, Some("print"), Some(commit(10, 10)), OffsetReset::Earliest).unwrap();
+        assert_eq!((agent.as_str(), offset), ("print", Offset(10)), "the other agent still needs the event");
+        assert_eq!(moved.offset(NameHash::of("add"), NameHash::of("in")), Some(Offset(10)));
+    }
+
+    #[test]
+    fn without_a_commit_the_first_event_is_the_next_one() {
+        let (_, offset, moved) = skip(1, Some("add"), None, OffsetReset::Earliest).unwrap();
+        assert_eq!(offset, Offset(1));
+        let positions = ["add", "print"].map(|agent| moved.offset(NameHash::of(agent), NameHash::of("in")));
+        assert_eq!(positions, [Some(Offset(2)), Some(Offset(1))]);
+        let error = skip(1, Some("add"), None, OffsetReset::Latest).unwrap_err();
+        assert!(error.contains("it is not read from its beginning"), "{error}");
+    }
+
+    #[test]
+    fn an_event_that_is_not_next_or_of_several_agents_is_refused() {
+        for (offset, agent, why) in [
+            (10, None, "the next event of the agents `add` and `print`; choose one with `--agent`"),
+            (11, None, "agent `add` is at offset 10 of in[0], agent `print` is at offset 10 of in[0]"),
+            (10, Some("other"), "agent `other` does not read topic `in`; it is read by `add`, `print`"),
+        ] {
+            let error = skip(offset, agent, Some(commit(10, 10)), OffsetReset::Earliest).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

@@ -4,8 +4,8 @@
 //! in Kafka Streams' windowed serde. The value is the output of the value codec; a removal is a tombstone. A header
 //! contains the epoch of the record's writer and the number of its commit: a restore skips the records of commits that never
 //! took effect, and those of a former owner. The last record of a commit also has its metadata, from which the command
-//! `recover` takes the positions up again if the group's offsets have expired. In a table with windows, another header names their kind and size: without it, a
-//! start would be read as that of any window.
+//! `recover` takes the positions up again if the group's offsets have expired. In a table with windows, another header names
+//! their kind and size: without it, a start would be read as that of any window.
 
 use std::sync::Arc;
 
@@ -112,8 +112,8 @@ impl ChangelogWriter {
         // Reported if the writer ends before the table is sent.
         let outcome = Err(TransportError::retriable("changelog", "the task has ended"));
         let version = CommitVersion { epoch: self.epoch, number };
-        let delivery_of_work = Arc::clone(&delivery);
-        let work = Work { topic, partition, layout, sealed, version, metadata, delivery: delivery_of_work, outcome };
+        let of_work = Arc::clone(&delivery);
+        let work = Work { topic, partition, layout, sealed, version, metadata, delivery: of_work, outcome };
         // Cannot fail: the writer runs as long as `self` exists.
         drop(self.work.send(work));
         delivery
@@ -171,6 +171,18 @@ pub(super) fn metadata_header(tables: usize, metadata: &CommitMetadata) -> Bytes
 pub(super) fn metadata_of(headers: &Headers, topic: &str) -> Option<(usize, CommitMetadata)> {
     let (tables, text) = headers.get_str(METADATA_HEADER)?.split_once(' ')?;
     Some((tables.parse().ok()?, CommitMetadata::from_text(text, topic)?))
+}
+
+/// Creates the error of a changelog with commits whose group has none.
+pub(super) fn without_offsets(table: &str, changelog: &TopicPartition, number: CommitNumber) -> Error {
+    Error::State {
+        table: table.to_owned(),
+        partition: changelog.partition,
+        why: format!(
+            "its changelog `{}` holds commit {number}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `recover` to continue from the last commit in it, or `reset --topics` to start over",
+            changelog.topic
+        ),
+    }
 }
 
 /// Converts a windowed key from the store's format to the changelog's: the window's start follows the key instead of

@@ -156,7 +156,8 @@ fn skip<'a>(
     partition: impl FnOnce(&Position) -> Option<&'a TopicPartition>,
 ) -> Option<String> {
     let [at] = events else { return None };
-    Some(format!("skip {} {} --agent {agent}", partition(at)?, at.offset))
+    // A shell would take the brackets for a pattern.
+    Some(format!("skip '{}' {} --agent {agent}", partition(at)?, at.offset))
 }
 
 /// Joins the names of a group's agents.

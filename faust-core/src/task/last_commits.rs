@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::changelog::{RecordTag, metadata_of};
+use super::changelog::{RecordTag, metadata_of, without_offsets};
 use crate::error::Error;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitVersion, NameHash};
@@ -62,13 +62,7 @@ pub async fn last_commits(
     let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
     let counts = retries.run("the broker to look topics up", || admin.topics(Some(names.clone()))).await?;
     let count = |topic: &str| counts.get(topic).copied().unwrap_or(0);
-    let mut changelogs: BTreeMap<TopicPartition, (usize, i32)> = BTreeMap::new();
-    for (set, of_set) in plan.sets().iter().enumerate() {
-        for table in of_set.tables.iter().filter_map(|table| plan.table(table)) {
-            let numbers = 0..count(table.changelog());
-            changelogs.extend(numbers.map(|number| (TopicPartition::new(table.changelog(), number), (set, number))));
-        }
-    }
+    let changelogs = changelogs(plan, count);
     let commits = read(plan, transport, &changelogs, &mut retries, &mut report).await?;
     let mut found = LastCommits::default();
     for (set, of_set) in plan.sets().iter().enumerate() {
@@ -94,50 +88,42 @@ pub async fn last_commits(
 pub(crate) async fn ensure_commits(plan: &Plan, transport: &dyn Transport) -> Result<(), Error> {
     let mut retries = Retries::default().of(transport.outage());
     let admin = transport.admin()?;
-    let count = |topic: &str| plan.topics().find(|known| known.name() == topic).and_then(TopicPlan::partitions);
-    let mut sources: BTreeMap<(usize, i32), Vec<TopicPartition>> = BTreeMap::new();
-    let mut changelogs: Vec<((usize, i32), &TablePlan, TopicPartition)> = Vec::new();
-    for (set, of_set) in plan.sets().iter().enumerate().filter(|(_, set)| !set.tables.is_empty()) {
-        for topic in &of_set.topics {
-            for number in 0..count(topic).unwrap_or(0) {
-                sources.entry((set, number)).or_default().push(TopicPartition::new(Arc::clone(topic), number));
-            }
-        }
-        for table in of_set.tables.iter().filter_map(|table| plan.table(table)) {
-            let numbers = 0..count(table.changelog()).unwrap_or(0);
-            let log = |number| ((set, number), table, TopicPartition::new(table.changelog(), number));
-            changelogs.extend(numbers.map(log));
-        }
-    }
-    let all: Vec<_> = sources.values().flatten().cloned().collect();
+    let counts = |topic: &str| plan.topics().find(|known| known.name() == topic).and_then(TopicPlan::partitions);
+    let count = |topic: &str| counts(topic).unwrap_or(0);
+    let mut changelogs = changelogs(plan, count);
+    let topics = |set: usize| plan.sets().get(set).into_iter().flat_map(|set| &set.topics).cloned();
+    let sources = |(set, number): (usize, i32)| topics(set).map(move |topic| TopicPartition::new(topic, number));
+    // A topic may have fewer partitions than others.
+    let exists = |partition: &TopicPartition| partition.partition < count(&partition.topic);
+    let all: BTreeSet<_> = changelogs.values().flat_map(|task| sources(*task)).filter(exists).collect();
     if all.is_empty() {
         return Ok(());
     }
-    let what = "the broker to look up committed offsets";
-    let committed = retries.run(what, || admin.committed(&plan.group, all.clone())).await?;
-    let has_commit = |task: &(usize, i32)| {
-        sources.get(task).into_iter().flatten().any(|partition| committed.contains_key(partition))
-    };
-    changelogs.retain(|(task, ..)| !has_commit(task));
-    let logs: Vec<_> = changelogs.iter().map(|(.., log)| log.clone()).collect();
-    let bounds = match logs.is_empty() {
-        true => return Ok(()),
-        false => retries.run("the broker to look up changelogs", || admin.watermarks(logs.clone())).await?,
-    };
-    for (_, table, log) in changelogs {
-        let is_empty = bounds.get(&log).is_none_or(|(low, high)| low >= high);
-        if !is_empty && let Some(version) = first_version(transport, &log, &mut retries).await? {
-            return Err(Error::State {
-                table: table.name().to_owned(),
-                partition: log.partition,
-                why: format!(
-                    "its changelog `{}` holds commit {}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `recover` to continue from the last commit in it, or `reset --topics` to start over",
-                    log.topic, version.number
-                ),
-            });
+    let look_up = || admin.committed(&plan.group, all.iter().cloned().collect());
+    let committed = retries.run("the broker to look up committed offsets", look_up).await?;
+    changelogs.retain(|_, task| !sources(*task).any(|partition| committed.contains_key(&partition)));
+    if changelogs.is_empty() {
+        return Ok(());
+    }
+    let look_up = || admin.watermarks(changelogs.keys().cloned().collect());
+    let bounds = retries.run("the broker to look up changelogs", look_up).await?;
+    for (changelog, _) in bounds.into_iter().filter(|(_, (low, high))| low < high) {
+        if let Some(version) = first_version(transport, &changelog, &mut retries).await? {
+            let table = plan.tables().find(|table| *table.changelog() == *changelog.topic).map_or("", TablePlan::name);
+            return Err(without_offsets(table, &changelog, version.number));
         }
     }
     Ok(())
+}
+
+/// Returns the partitions of all changelogs, each with the set and the number of its task. `count` returns the number of partitions
+/// of a topic.
+fn changelogs(plan: &Plan, count: impl Fn(&str) -> i32) -> BTreeMap<TopicPartition, (usize, i32)> {
+    let of_sets = plan.sets().iter().enumerate();
+    let logs = of_sets.flat_map(|(set, of_set)| of_set.tables.iter().map(move |table| (set, table)));
+    let logs = logs.filter_map(|(set, table)| Some((set, plan.table(table)?.changelog())));
+    logs.flat_map(|(set, log)| (0..count(log)).map(move |number| (TopicPartition::new(log, number), (set, number))))
+        .collect()
 }
 
 /// Returns the version of the first record of a changelog. Returns `None` if another program has written it, or if it cannot be

@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use tokio::sync::mpsc;
 
-use super::changelog::{ChangelogRecord, RecordTag};
+use super::changelog::{ChangelogRecord, RecordTag, without_offsets};
 use super::command::{Command, Drained};
 use super::partition_task::Task;
 use super::progress::ProgressReporter;
@@ -20,10 +20,10 @@ use super::tables::TaskTables;
 use super::takeover::{OwnedTables, Takeover};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::{Offset, RawMessage};
-use crate::offsets::{CommitNumber, CommitVersion, CommittedTable};
+use crate::offsets::{CommitVersion, CommittedTable};
 use crate::store::SealedBuilder;
 use crate::table_state::PriorValue;
-use crate::transport::{PartitionQueue, Retries};
+use crate::transport::{PartitionQueue, Retries, TopicPartition};
 
 /// Number of records per poll.
 const READ: usize = 512;
@@ -229,7 +229,11 @@ impl<'a> TableRestore<'a> {
         self.highest.epoch = self.highest.epoch.max(version.epoch);
         self.highest.number = self.highest.number.max(version.number);
         match self.prepared.committed {
-            None if version > CommitVersion::default() => return Err(self.uncommitted(version.number)),
+            None if version > CommitVersion::default() => {
+                let info = table.state.info();
+                let changelog = TopicPartition::new(info.changelog.as_str(), table.partition);
+                return Err(without_offsets(&info.name, &changelog, version.number));
+            }
             Some(committed) if !committed.covers(message.offset, version) => {
                 self.skipped_at.get_or_insert(message.offset);
                 // Keep the flag of the first one, which was written after the committed value. Later ones may have been
@@ -261,18 +265,6 @@ impl<'a> TableRestore<'a> {
         }
         self.position = message.offset.next();
         Ok(())
-    }
-
-    fn uncommitted(&self, number: CommitNumber) -> Error {
-        let table = &self.prepared.table;
-        Error::State {
-            table: table.state.info().name.to_string(),
-            partition: table.partition,
-            why: format!(
-                "its changelog `{}` holds commit {number}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `recover` to continue from the last commit in it, or `reset --topics` to start over",
-                table.state.info().changelog
-            ),
-        }
     }
 
     /// Passes the records read to the table and its store.

@@ -16,28 +16,18 @@ use crate::window::WindowSpec;
 pub struct double {}
 
 impl AgentHandle for double {
-    const DEF: AgentDef = AgentDef {
-        name: "double",
-        topics: &["numbers"],
-        sinks: &[],
-        on_failure: None,
-        help: "",
-        module: "",
-        file: "",
-        line: 0,
-        start: |cx| {
-            static NUMBERS: ArgSpec = ArgSpec::new("numbers");
-            static OUT: ArgSpec = ArgSpec::new("out").with_topic(TopicDecl::new("doubled"));
-            let mut numbers: Stream<i64, String> = arg(cx, &NUMBERS)?;
-            let out: Topic<String, i64> = arg(cx, &OUT)?;
-            Ok(Box::pin(async move {
-                while let Some(event) = numbers.next_event().await {
-                    out.send(event.key(), &(event.value() * 2)).await?;
-                }
-                Ok(())
-            }))
-        },
-    };
+    const DEF: AgentDef = AgentDef::new("double", &["numbers"], |cx| {
+        static NUMBERS: ArgSpec = ArgSpec::new("numbers");
+        static OUT: ArgSpec = ArgSpec::new("out").with_topic(TopicDecl::new("doubled"));
+        let mut numbers: Stream<i64, String> = arg(cx, &NUMBERS)?;
+        let out: Topic<String, i64> = arg(cx, &OUT)?;
+        Ok(Box::pin(async move {
+            while let Some(event) = numbers.next_event().await {
+                out.send(event.key(), &(event.value() * 2)).await?;
+            }
+            Ok(())
+        }))
+    });
 }
 
 /// Counts the values of `words`, in the table `counts` and per minute in the windowed table `per_minute`.
@@ -46,31 +36,21 @@ impl AgentHandle for double {
 pub struct count {}
 
 impl AgentHandle for count {
-    const DEF: AgentDef = AgentDef {
-        name: "count",
-        topics: &["words"],
-        sinks: &[],
-        on_failure: None,
-        help: "",
-        module: "",
-        file: "",
-        line: 0,
-        start: |cx| {
-            const MINUTE: WindowDecl = WindowDecl::New(|| WindowSpec::tumbling(Duration::from_secs(60)));
-            static WORDS: ArgSpec = ArgSpec::new("words");
-            static COUNTS: ArgSpec = ArgSpec::new("counts");
-            static PER_MINUTE: ArgSpec =
-                ArgSpec::new("per_minute").with_table(TableDecl { window: Some(MINUTE), ..TableDecl::new() });
-            let mut words: Stream<String, String> = arg(cx, &WORDS)?;
-            let counts: Table<String, u64> = arg(cx, &COUNTS)?;
-            let per_minute: WindowedTable<String, u64> = arg(cx, &PER_MINUTE)?;
-            Ok(Box::pin(async move {
-                while let Some(event) = words.next_event().await {
-                    counts.update(event.key(), |count| *count += 1);
-                    per_minute.update(event.key(), |count| *count += 1);
-                }
-                Ok(())
-            }))
-        },
-    };
+    const DEF: AgentDef = AgentDef::new("count", &["words"], |cx| {
+        const MINUTE: WindowDecl = WindowDecl::New(|| WindowSpec::tumbling(Duration::from_secs(60)));
+        static WORDS: ArgSpec = ArgSpec::new("words");
+        static COUNTS: ArgSpec = ArgSpec::new("counts");
+        static PER_MINUTE: ArgSpec =
+            ArgSpec::new("per_minute").with_table(TableDecl { window: Some(MINUTE), ..TableDecl::new() });
+        let mut words: Stream<String, String> = arg(cx, &WORDS)?;
+        let counts: Table<String, u64> = arg(cx, &COUNTS)?;
+        let per_minute: WindowedTable<String, u64> = arg(cx, &PER_MINUTE)?;
+        Ok(Box::pin(async move {
+            while let Some(event) = words.next_event().await {
+                counts.update(event.key(), |count| *count += 1);
+                per_minute.update(event.key(), |count| *count += 1);
+            }
+            Ok(())
+        }))
+    });
 }
