@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use faust::prelude::*;
-use faust_bench::{BoxError, finish};
+use faust_bench::{BoxError, finish, run_worker};
 use serde_json::json;
 
 #[global_allocator]
@@ -66,24 +66,8 @@ fn main() -> ExitCode {
 
 /// Runs the worker until Ctrl-C.
 fn work(app: &str, topic: &str) -> Result<(), BoxError> {
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
-    log.with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let app = App::new(app).from_process().agent_with::<count>(|options| options.topic(topic)).build()?;
-        let worker = app.start().await?;
-        let mut reports = tokio::time::interval(REPORT);
-        loop {
-            tokio::select! {
-                ended = worker.wait() => return Ok(ended?),
-                interrupted = tokio::signal::ctrl_c() => {
-                    interrupted?;
-                    return Ok(worker.stop().await?);
-                }
-                _ = reports.tick() => report(&worker.status()),
-            }
-        }
-    })
+    let app = App::new(app).agent_with::<count>(|options| options.topic(topic));
+    run_worker(app, REPORT, report)
 }
 
 #[allow(clippy::print_stdout, reason = "the output is read by `bench/scale`")]

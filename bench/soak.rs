@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use faust::prelude::*;
-use faust_bench::{BoxError, Click, send};
+use faust_bench::{BoxError, Click, run_worker, send};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord};
 use serde_json::json;
@@ -72,24 +72,8 @@ fn feed(bootstrap: &str, topic: &str, rate: &str) -> Result<(), BoxError> {
 
 /// Runs the worker until Ctrl-C.
 fn work(topic: &str) -> Result<(), BoxError> {
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
-    log.with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let app = App::new("soak").from_process().agent_with::<count>(|options| options.topic(topic)).build()?;
-        let worker = app.start().await?;
-        let mut reports = tokio::time::interval(REPORT);
-        loop {
-            tokio::select! {
-                ended = worker.wait() => return Ok(ended?),
-                interrupted = tokio::signal::ctrl_c() => {
-                    interrupted?;
-                    return Ok(worker.stop().await?);
-                }
-                _ = reports.tick() => report(&worker.status()),
-            }
-        }
-    })
+    let app = App::new("soak").agent_with::<count>(|options| options.topic(topic));
+    run_worker(app, REPORT, report)
 }
 
 #[allow(clippy::print_stdout, reason = "the output is read by `bench/soak`")]

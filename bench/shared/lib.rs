@@ -4,6 +4,7 @@ mod clicks;
 mod loops;
 mod meter;
 mod tally;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ pub use self::clicks::{Click, mix};
 pub use self::loops::{WITHIN, assign, client, consumer_settings, send, to_the_ends};
 pub use self::meter::{Measured, Meter, Usage};
 pub use self::tally::{Tally, hash};
+pub use self::worker::run_worker;
 
 /// Any error. The programs only print it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
