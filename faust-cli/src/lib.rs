@@ -10,6 +10,7 @@ mod logging;
 mod signals;
 mod context;
 mod client;
+mod consent;
 mod removal;
 mod commands;
 mod args;

@@ -9,16 +9,9 @@ use faust_core::local::LocalState;
 use serde::Serialize;
 
 use crate::client::Client;
+use crate::consent::Consent;
 use crate::failure::Failure;
 use crate::output::Output;
-
-/// The option to skip the confirmation.
-#[derive(clap::Args, Debug)]
-pub(crate) struct Consent {
-    /// Remove without asking for confirmation
-    #[arg(short, long)]
-    yes: bool,
-}
 
 /// The items to remove, each with the version of the app that it belongs to.
 #[derive(Debug, Default)]
@@ -71,9 +64,7 @@ impl Removal {
         if rows.is_empty() {
             return Ok(());
         }
-        if !consent.yes && !out.confirm("Remove all of this?")? {
-            return Err(Failure::error("nothing was removed"));
-        }
+        consent.ask(out, "Remove all of this?", "nothing was removed")?;
         // IMPORTANT: groups are deleted first. The broker rejects the deletion of a group with members. If the removal
         // is interrupted after this step, a worker finds state or changelogs without their commits: it refuses to use
         // them, and its error names `reset --topics`.

@@ -10,9 +10,10 @@ use faust_core::plan::{Plan, TopicPlan};
 use faust_core::time::parse_duration;
 
 use crate::client::Client;
+use crate::consent::Consent;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::removal::{Consent, Removal, ensure_no_members};
+use crate::removal::{Removal, ensure_no_members};
 
 /// Options of `clean-versions`.
 #[derive(clap::Args, Debug)]

@@ -10,6 +10,7 @@ use faust_core::transport::{Committed, TopicPartition, Watermarks};
 use serde::Serialize;
 
 use crate::client::Client;
+use crate::consent::Consent;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::removal::ensure_no_members;
@@ -20,9 +21,8 @@ pub(crate) struct RecoverArgs {
     /// Start in partitions whose position no changelog names, because they are read without a table
     #[arg(long, value_enum, value_name = "START")]
     others: Option<Others>,
-    /// Commit without asking for confirmation
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
     /// Fail if the broker does not respond within this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
@@ -86,9 +86,7 @@ pub(crate) async fn run(args: RecoverArgs, mut context: Context) -> Result<(), F
         return Ok(());
     }
     out.note("events behind these offsets are processed next; if agents have processed some of them before, without a change of their tables, the messages they sent for them are sent again");
-    if !args.yes && !out.confirm("Commit these offsets?")? {
-        return Err(Failure::error("nothing was committed"));
-    }
+    args.consent.ask(&out, "Commit these offsets?", "nothing was committed")?;
     client.retry(|| admin.commit(&group, commits.clone())).await?;
     out.note(format!("committed {} offsets", commits.len()));
     Ok(())

@@ -11,6 +11,7 @@ use faust_core::transport::{Read, StartAt, TopicPartition};
 use serde::Serialize;
 
 use crate::client::Client;
+use crate::consent::Consent;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -32,9 +33,8 @@ pub(crate) struct SkipArgs {
     /// Agent that skips the event, if it is the next event of several
     #[arg(long)]
     agent: Option<String>,
-    /// Skip the event without asking for confirmation
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
     /// Fail if the broker does not respond within this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
@@ -77,9 +77,7 @@ pub(crate) async fn run(args: SkipArgs, mut context: Context) -> Result<(), Fail
     let event = find(&mut client, &plan, &settings, (&partition, offset), args.agent.as_deref()).await?;
     let message = read(&mut client, &partition, offset).await?;
     show(&mut out, &partition, offset, &event, message.as_ref())?;
-    if !args.yes && !out.confirm(&format!("Skip this event for agent `{}`?", event.agent))? {
-        return Err(Failure::error("nothing was skipped"));
-    }
+    args.consent.ask(&out, &format!("Skip this event for agent `{}`?", event.agent), "nothing was skipped")?;
     let admin = client.transport.admin()?;
     client.retry(|| admin.commit(&settings.group(), event.commit.clone())).await?;
     out.note(format!("agent `{}` continues behind offset {offset} of {partition}", event.agent));
