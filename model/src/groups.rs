@@ -13,7 +13,7 @@ const EVENTS: usize = 4;
 const FAILS: u8 = 1;
 /// The event whose message the broker refuses.
 const REFUSED: u8 = 3;
-/// How often each of them fails before it succeeds.
+/// The number of times each of them fails before it succeeds.
 const TIMES: u8 = 3;
 
 /// A rule that is left out.
@@ -53,7 +53,7 @@ pub(crate) struct State {
     apart: Option<Seal>,
     pending: Option<Seal>,
     confirmed: Seal,
-    /// What the broker has accepted, and the table's store.
+    /// The commit that the broker has accepted last.
     committed: Seal,
     /// Failures at the event at which the agent fails, and refusals of a message.
     failures: u8,

@@ -11,7 +11,7 @@ use crate::case::Cases;
 const EVENTS: usize = 2;
 const KEYS: usize = 2;
 
-/// How often each event is counted in the value of a key.
+/// The number of times each event is counted in the value of a key.
 type Value = [u8; EVENTS];
 type Table = [Value; KEYS];
 

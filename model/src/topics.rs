@@ -26,7 +26,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// How often each event of each topic is counted in the table.
+/// The number of times each event of each topic is counted in the table.
 type Table = [[u8; EVENTS as usize]; TOPICS];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -202,6 +202,20 @@ fn tables(cluster: &Cluster, version: u32) -> Program {
     Program::example("tables", cluster.dir("tables")).on(cluster).setting("version", &version)
 }
 
+const CLICKS: &str = "com.udacity.streams.clickevents";
+
+fn click(number: i64) -> Message {
+    Message::of(json!({"email": "", "timestamp": "", "uri": "/", "number": number}).to_string()).to(0)
+}
+
+/// Starts an embedded broker with two clicks. On a shared Kafka, the state of other users of the example would be found, too.
+async fn with_clicks() -> Cluster {
+    let cluster = Cluster::durable().await;
+    cluster.create(CLICKS, 2).await;
+    cluster.produce(CLICKS, [1, 2].map(click)).await;
+    cluster
+}
+
 /// Runs its worker until all messages are read, and returns its printed lines, sorted.
 async fn sum_up(cluster: &Cluster, version: u32) -> Vec<String> {
     let ended = tables(cluster, version).args(["worker", "--until-idle", "1s"]).run().await.success();
@@ -219,17 +233,12 @@ async fn rows(program: Program, args: &[&str]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn embedded_reset_and_clean_versions_remove_state_topics_and_groups() {
-    // On a shared Kafka, the state of other users of the example would count as an older version.
-    let cluster = Cluster::durable().await;
-    let clicks = "com.udacity.streams.clickevents";
-    cluster.create(clicks, 2).await;
-    let click = |n: i64| Message::of(json!({"email": "", "timestamp": "", "uri": "/", "number": n}).to_string()).to(0);
-    cluster.produce(clicks, [1, 2].map(click)).await;
+    let cluster = with_clicks().await;
     let (version, group) = (2, "tables-v2");
     assert_eq!(sum_up(&cluster, version).await, ["/: 1", "/: 3"]);
     let state = "state tables-data/worker-1/state-v2";
     assert_eq!(rows(tables(&cluster, version), &["reset"]).await, [state]);
-    cluster.produce(clicks, [click(4)]).await;
+    cluster.produce(CLICKS, [click(4)]).await;
     assert_eq!(sum_up(&cluster, version).await, ["/: 7"]);
 
     let mut worker = tables(&cluster, version).args(["worker"]).spawn();
@@ -246,7 +255,7 @@ async fn embedded_reset_and_clean_versions_remove_state_topics_and_groups() {
         "topic tables-v2-uri_summary-changelog",
     ];
     assert_eq!(rows(tables(&cluster, version), &["reset", "--topics"]).await, expected);
-    assert_eq!(cluster.committed(group, clicks).await.len(), 0);
+    assert_eq!(cluster.committed(group, CLICKS).await.len(), 0);
     assert_eq!(sum_up(&cluster, version).await, ["/: 1", "/: 3", "/: 7"]);
 
     assert_eq!(sum_up(&cluster, 3).await, ["/: 1", "/: 3", "/: 7"]);
@@ -256,11 +265,7 @@ async fn embedded_reset_and_clean_versions_remove_state_topics_and_groups() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn embedded_recover_takes_the_state_up_again_after_the_offsets_have_expired() {
-    let cluster = Cluster::durable().await;
-    let clicks = "com.udacity.streams.clickevents";
-    cluster.create(clicks, 2).await;
-    let click = |n: i64| Message::of(json!({"email": "", "timestamp": "", "uri": "/", "number": n}).to_string()).to(0);
-    cluster.produce(clicks, [1, 2].map(click)).await;
+    let cluster = with_clicks().await;
     let (version, group) = (4, "tables-v4");
     assert_eq!(sum_up(&cluster, version).await, ["/: 1", "/: 3"]);
     let nothing = tables(&cluster, version).args(["recover"]).run().await.success();
@@ -268,7 +273,7 @@ async fn embedded_recover_takes_the_state_up_again_after_the_offsets_have_expire
 
     cluster.delete_group(group).await;
     // A message that has arrived since.
-    cluster.produce(clicks, [click(8)]).await;
+    cluster.produce(CLICKS, [click(8)]).await;
     let refused = tables(&cluster, version).args(["worker", "--until-idle", "1s"]).run().await.expect_code(1).errors();
     assert!(refused.contains("run `recover` to continue from the last commit"), "{refused}");
     let refused = tables(&cluster, version).args(["recover", "--yes"]).run().await.expect_code(1).errors();
@@ -290,7 +295,7 @@ async fn embedded_recover_takes_the_state_up_again_after_the_offsets_have_expire
         })
         .collect();
     let of_table = ("tables-v4-clickevent-uri-repartition".to_owned(), 2, "changelog".to_owned());
-    assert_eq!(rows, [(clicks.to_owned(), 3, "--others".to_owned()), of_table]);
-    cluster.produce(clicks, [click(4)]).await;
+    assert_eq!(rows, [(CLICKS.to_owned(), 3, "--others".to_owned()), of_table]);
+    cluster.produce(CLICKS, [click(4)]).await;
     assert_eq!(sum_up(&cluster, version).await, ["/: 7"]);
 }
