@@ -243,7 +243,7 @@ fn a_message_that_the_broker_refuses_is_traced_to_its_event() {
     let status = driver.status(worker).unwrap();
     let [failing] = status.failing.as_slice() else { panic!("{:?}", status.failing) };
     assert_eq!((&*failing.agent, &*failing.place), ("long", "in[0] offset 2"));
-    assert!(failing.error.contains("`texts`: MessageTooLarge"), "{}", failing.error);
+    assert!(failing.error.contains("delivery to `texts` (3000 bytes): MessageTooLarge"), "{}", failing.error);
     assert_eq!(driver.committed("in").unwrap()[&0], Offset(2));
     // The events before repeat when the first refusal is known, once more when its event is known, and not again.
     let sent: Vec<_> = driver.read::<RawKey, String>("texts").unwrap().iter().map(|(_, text)| text.len()).collect();
@@ -264,7 +264,12 @@ fn a_message_that_the_broker_refuses_is_traced_to_its_event() {
     driver.advance(Duration::from_secs(60));
     let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     let text = error.to_string();
-    for part in ["agent `long`", "in[0] offset 2", "`texts`: MessageTooLarge", "skip 'in[0]' 2 --agent long"] {
+    for part in [
+        "agent `long`",
+        "in[0] offset 2",
+        "delivery to `texts` (3000 bytes): MessageTooLarge",
+        "skip 'in[0]' 2 --agent long",
+    ] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
 }

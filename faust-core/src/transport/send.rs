@@ -33,6 +33,18 @@ pub(crate) async fn send_by(
     }
 }
 
+/// Number of characters of a key that errors show.
+const SHOWN_KEY: usize = 40;
+
+/// Describes the delivery of a message, for the error of one that was not delivered.
+pub(super) fn delivery_of(topic: &str, key: Option<&[u8]>, payload: Option<&[u8]>) -> String {
+    let key = key.map_or_else(String::new, |key| {
+        let text = String::from_utf8_lossy(key);
+        format!("key `{}`, ", text.chars().take(SHOWN_KEY).collect::<String>())
+    });
+    format!("delivery to `{topic}` ({key}{} bytes)", payload.map_or(0, <[u8]>::len))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,5 +92,13 @@ mod tests {
             assert_eq!(sent.map_err(|error| error.to_string()), accepted.then_some(()).ok_or("send: too large".into()));
             assert_eq!((sink.0.into_inner(), tries), (full, full + 1));
         }
+    }
+
+    #[test]
+    fn an_undelivered_message_is_described() {
+        assert_eq!(delivery_of("t", Some(b"k1"), Some(b"abc")), "delivery to `t` (key `k1`, 3 bytes)");
+        let long = "k".repeat(100);
+        assert_eq!(delivery_of("t", Some(long.as_bytes()), None).len(), "delivery to `t` (key ``, 0 bytes)".len() + 40);
+        assert_eq!(delivery_of("t", None, Some(b"")), "delivery to `t` (0 bytes)");
     }
 }

@@ -26,6 +26,7 @@ use crate::message::Offset;
 use crate::transport::delivery::Delivery;
 use crate::transport::outage::Outage;
 use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic};
+use crate::transport::send::delivery_of;
 
 /// Maximum time to wait for room, because a delivery report may free some between the rejection and the wait.
 const ROOM_WITHIN: Duration = Duration::from_millis(20);
@@ -166,7 +167,10 @@ impl ProducerContext for SinkContext {
                 }
                 delivery.done(Ok(Some(message.offset()).filter(|&offset| offset >= 0).map(Offset)));
             }
-            Err((error, message)) => delivery.done(Err(failed(format!("delivery to `{}`", message.topic()), error))),
+            Err((error, message)) => {
+                let what = delivery_of(message.topic(), message.key(), message.payload());
+                delivery.done(Err(failed(what, error)));
+            }
         }
         if self.room.wanted.load(Ordering::Relaxed) && self.room.wanted.swap(false, Ordering::Relaxed) {
             self.room.freed.notify_waiters();

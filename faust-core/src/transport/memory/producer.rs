@@ -12,6 +12,7 @@ use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::TopicPartition;
+use crate::transport::send::delivery_of;
 
 /// Maximum time for which a slow producer keeps messages of a partition.
 const MAX_DELAY: Duration = Duration::from_secs(3);
@@ -90,22 +91,24 @@ impl MemoryProducer {
     /// # Errors
     /// The cluster refuses the record. The delivery has not been told.
     fn append(&self, to: &TopicPartition, record: Record, delivery: &Arc<Delivery>) -> Result<(), TransportError> {
-        let what = format!("send to topic `{}`", to.topic);
-        let timed_out = || Err(TransportError::retriable(what.clone(), "the message has timed out"));
+        let (key, value) = (record.key.clone(), record.value.clone());
+        let what = || delivery_of(&to.topic, key.as_deref(), value.as_deref());
+        let timed_out = || Err(TransportError::retriable(what(), "the message has timed out"));
         let now = self.cluster.time();
         let mut state = self.cluster.state();
         if self.is_faulty && state.faults.occurs(ClusterFault::RefusedSend) {
-            return Err(TransportError::fatal(what, "the topic's authorization has failed"));
+            return Err(TransportError::fatal(what(), "the topic's authorization has failed"));
         }
         if self.is_faulty && state.faults.occurs(ClusterFault::FailedSend) {
             drop(state);
             delivery.done(timed_out());
             return Ok(());
         }
-        let batch =
-            records::encode(&[record], ProducerId::NONE).and_then(Batch::parse).map_err(|code| refused(&what, code))?;
+        let batch = records::encode(&[record], ProducerId::NONE)
+            .and_then(Batch::parse)
+            .map_err(|code| refused(&what(), code))?;
         let appended =
-            state.broker.append(&to.topic, to.partition, &batch, now.0).map_err(|code| refused(&what, code))?;
+            state.broker.append(&to.topic, to.partition, &batch, now.0).map_err(|code| refused(&what(), code))?;
         state.active();
         let wakers = std::mem::take(&mut state.wakers);
         let answer = if let Some(held) = &mut state.held {
