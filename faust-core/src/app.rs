@@ -119,10 +119,13 @@ impl App {
     /// reason for each of these.
     ///
     /// # Errors
-    /// Reports all faults of the agents and of the topology.
+    /// Reports all faults of the agents and of the topology, or the agents that failed if the others do not work without them.
     pub async fn partial_plan(&self) -> Result<(Plan, Vec<String>), Error> {
         let Planned { plan, failures } = self.planned().await?;
-        Ok((plan, failures))
+        match plan {
+            Some(plan) => Ok((plan, failures)),
+            None => Err(Error::setup(failures)),
+        }
     }
 
     async fn planned(&self) -> Result<Planned, Error> {

@@ -210,3 +210,37 @@ async fn the_plan_names_stages_and_topics_with_their_roles() {
     assert_eq!(topics, expected);
     assert_eq!(plan.stages().len(), 3);
 }
+
+static STARTS: AtomicU32 = AtomicU32::new(0);
+
+/// Fails twice before it reads its stream.
+#[agent(topic = "plan-later")]
+async fn later(
+    mut numbers: Stream<i64, String>,
+    #[table(name = "later", window = tumbling("10s"))] sums: WindowedTable<String, i64>,
+) -> Result<()> {
+    if STARTS.fetch_add(1, Ordering::Relaxed) < 2 {
+        return Err("the database is away".into());
+    }
+    while let Some(event) = numbers.next_event().await {
+        sums.update(event.key(), |sum| *sum += event.value());
+    }
+    Ok(())
+}
+
+/// Needs the table of an agent that cannot be planned yet.
+#[window_close(table = "later")]
+async fn closed(_key: String, _window: Window, _sum: i64) {}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_plans_again_until_all_agents_have_read_their_streams() {
+    let cluster = Cluster::start().await;
+    cluster.create("plan-later", 1).await;
+    cluster.produce("plan-later", [Message::of("1").key("k")]).await;
+    let app = App::new("plan").only::<later>().hook::<closed>().build().unwrap();
+    let error = app.partial_plan().await.unwrap_err().to_string();
+    assert_eq!(error, "agent `later` failed before it read its stream: the database is away");
+    let worker = cluster.run(cluster.app("plan-later").only::<later>().hook::<closed>()).await;
+    cluster.wait_done(&cluster.id("plan-later"), "plan-later", 1).await;
+    worker.stop().await.unwrap();
+}

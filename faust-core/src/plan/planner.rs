@@ -16,8 +16,8 @@ use crate::stage::{AgentCx, HookDef};
 
 /// The result of planning.
 pub(crate) struct Planned {
-    /// The plan of the other agents.
-    pub(crate) plan: Plan,
+    /// The plan of the other agents; `None` if they do not work without those that failed.
+    pub(crate) plan: Option<Plan>,
     /// The agents that failed before they read their streams, each with the reason. Another attempt may succeed.
     pub(crate) failures: Vec<String>,
 }
@@ -28,7 +28,7 @@ impl Planned {
     /// # Errors
     /// Reports the agents that failed.
     pub(crate) fn complete(self) -> Result<Plan, Error> {
-        if self.failures.is_empty() { Ok(self.plan) } else { Err(Error::setup(self.failures)) }
+        self.plan.filter(|_| self.failures.is_empty()).ok_or_else(|| Error::setup(self.failures))
     }
 }
 
@@ -69,10 +69,10 @@ pub(crate) async fn plan(
     }
     // The topology of the agents without faults is checked in any case, so that all faults are reported together.
     match Plan::build(group, planned, planned_hooks) {
-        Ok(plan) if faults.is_empty() => Ok(Planned { plan, failures }),
+        Ok(plan) if faults.is_empty() => Ok(Planned { plan: Some(plan), failures }),
         Ok(_) => Err(Error::setup(faults)),
         // A table's hook or another agent may be missed only because its agent failed.
-        Err(_) if faults.is_empty() && !failures.is_empty() => Err(Error::setup(failures)),
+        Err(_) if faults.is_empty() && !failures.is_empty() => Ok(Planned { plan: None, failures }),
         Err(more) => {
             faults.extend(more);
             Err(Error::setup(faults))

@@ -31,7 +31,8 @@ impl Cursor {
         Arc::new(Self { progress: Progress::new(starts), gate: Gate::new(control, stage, failed_events), clock })
     }
 
-    /// Enters the event that the stage has come to: a seal waits for [`finish`](Self::finish). Returns `true` if stream time does not follow it.
+    /// Enters the event that the stage has come to: a seal waits for [`finish`](Self::finish). Returns `true` if stream time does
+    /// not follow it.
     #[must_use]
     pub(super) fn begin(&self, timestamp: Timestamp) -> bool {
         let is_held_back = self.pass(timestamp);

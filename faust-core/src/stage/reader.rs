@@ -309,8 +309,8 @@ impl Inner {
     }
 
     /// Reads from the queue: messages go directly to the polling subscriber, and as copies to every other that waits for
-    /// them and has room. Also returns the offset to which the queue has jumped back, if it has: no subscriber receives messages from
-    /// there on.
+    /// them and has room. Also returns the offset to which the queue has jumped back, if it has: no subscriber receives
+    /// messages from there on.
     fn read_for_all(
         &mut self,
         reader: usize,
