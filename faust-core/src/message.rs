@@ -65,11 +65,11 @@ impl RawMessage<'_> {
     /// Returns the event time that the transport has carried, and the headers without [`EVENT_TIME`].
     pub(crate) fn event_time(&self) -> (Timestamp, Headers) {
         let mut headers = self.headers.clone();
-        let time = headers.get(EVENT_TIME).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+        let time = headers.event_time();
         if time.is_some() {
             headers.remove(EVENT_TIME);
         }
-        (time.map_or(self.timestamp, Timestamp), headers)
+        (time.unwrap_or(self.timestamp), headers)
     }
 }
 
@@ -143,6 +143,12 @@ impl Headers {
     /// Appends a header, whose value may be absent.
     pub fn push(&mut self, name: String, value: Option<Bytes>) {
         Arc::make_mut(self.0.get_or_insert_with(Arc::default)).push((name, value));
+    }
+
+    /// Returns the value of the header [`EVENT_TIME`].
+    pub(crate) fn event_time(&self) -> Option<Timestamp> {
+        let bytes = self.get(EVENT_TIME)?.try_into().ok()?;
+        Some(Timestamp(i64::from_be_bytes(bytes)))
     }
 
     /// Sets the header [`EVENT_TIME`].

@@ -30,8 +30,8 @@ mod tests;
 pub(crate) use self::directory::{directory, state_name};
 pub(crate) use self::port::{Store, StoreError, StoreErrorKind, StoreName, StoreSet};
 #[cfg(test)]
-pub(crate) use self::tests::FakeStore;
-pub(crate) use sealed::{Sealed, SealedBuilder};
+pub(crate) use self::tests::{FakeStore, stored};
+pub(crate) use sealed::{Sealed, SealedBuilder, StoredEntry};
 pub(crate) use writer::{Job, PriorityGuard, StoreWriter};
 
 use std::path::Path;

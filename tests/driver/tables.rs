@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use faust::prelude::*;
-use faust::testing::TestDriver;
+use faust::testing::{TestDriver, TestMessage};
+use faust::{EVENT_TIME, Timestamp};
 
 /// Sums the numbers of each key.
 #[agent(topic = "numbers")]
@@ -272,4 +273,81 @@ fn a_read_with_a_key_of_another_partition_is_counted() {
     }
     send(&mut driver, &[("b", 10), ("b", 1), ("b", 2)]);
     assert_eq!(count(&driver), 4, "the key's own partition finds it");
+}
+
+/// Sums the numbers of each key; 0 removes it.
+#[agent(topic = "timed")]
+async fn timed(mut numbers: Stream<i64, String>, #[table(name = "timed")] sums: Table<String, i64>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        match event.value() {
+            0 => drop(sums.remove(event.key())),
+            number => sums.update(event.key(), |sum| *sum += number),
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the last number of each key, in batches.
+#[agent(topic = "timed")]
+async fn timed_batches(
+    numbers: Stream<i64, String>,
+    #[table(name = "batched")] last: Table<String, i64>,
+) -> Result<()> {
+    let mut batches = numbers.take(100, Duration::from_millis(100));
+    while let Some(batch) = batches.next_events().await {
+        batch.iter().for_each(|event| last.set(event.key(), *event.value()));
+    }
+    Ok(())
+}
+
+/// Law: the time of an entry is the greatest of the events that made its value, also after a restart and a restore.
+#[test]
+fn entries_have_the_time_of_their_events() {
+    for store in ["memory://", "sled://", "fjall://"] {
+        let app = App::new("times").only::<timed>().agent::<timed_batches>();
+        let app = app.setting("topic_partitions", 1).setting("store", store);
+        let mut driver = TestDriver::new(app).unwrap();
+        let mut worker = driver.start_worker().unwrap();
+        let send = |driver: &mut TestDriver, events: &[(&str, i64, i64)]| {
+            for (key, number, time) in events {
+                driver.send_with("timed", &(*key).to_owned(), number, |m| m.timestamp(Timestamp(*time))).unwrap();
+            }
+            driver.run_until_idle();
+            driver.advance(Duration::from_secs(1));
+            driver.commit();
+        };
+        let last = |driver: &mut TestDriver, table: &str, key: &str| {
+            let changelog = driver.messages(&format!("times-{table}-changelog")).unwrap();
+            let of_key = |record: &&TestMessage| record.key.as_deref() == Some(key.as_bytes());
+            let record = changelog.iter().rfind(of_key).unwrap();
+            let time = record.headers.get(EVENT_TIME).unwrap().try_into().unwrap();
+            (
+                record.payload.as_deref().map(|value| String::from_utf8(value.to_vec()).unwrap()),
+                i64::from_be_bytes(time),
+            )
+        };
+        let value = |value: &str, time| (Some(value.to_owned()), time);
+        send(&mut driver, &[("a", 1, 5000), ("a", 1, 1000), ("b", 1, 2000)]);
+        assert_eq!(
+            (last(&mut driver, "timed", "a"), last(&mut driver, "timed", "b")),
+            (value("2", 5000), value("1", 2000))
+        );
+        assert_eq!(last(&mut driver, "batched", "b"), value("1", 5000), "a batch has one time");
+        // From the store, or from the changelog.
+        worker = driver.restart(worker).unwrap();
+        send(&mut driver, &[("a", 1, 3000)]);
+        assert_eq!(last(&mut driver, "timed", "a"), value("3", 5000));
+        driver.crash(worker);
+        driver.lose_disk(worker).unwrap();
+        driver.advance(Duration::from_secs(60));
+        driver.start_worker().unwrap();
+        send(&mut driver, &[("a", 1, 4000), ("b", 0, 1000)]);
+        assert_eq!(
+            (last(&mut driver, "timed", "a"), last(&mut driver, "timed", "b")),
+            (value("4", 5000), (None, 2000))
+        );
+        // A removed key begins anew.
+        send(&mut driver, &[("b", 1, 500)]);
+        assert_eq!(last(&mut driver, "timed", "b"), value("1", 500));
+    }
 }

@@ -58,6 +58,11 @@ impl Cursor {
         self.clock.event_time().filter(|_| self.gate.is_busy())
     }
 
+    /// Returns the time of what the current event or batch writes: the greatest of its events.
+    pub(crate) fn write_time(&self) -> Option<Timestamp> {
+        self.clock.write_time()
+    }
+
     /// Enters a batch: a seal waits for [`finish_batch`](Self::finish_batch). Events that stream time does not follow are
     /// passed to `held_back`.
     pub(super) fn begin_batch(
@@ -65,7 +70,9 @@ impl Cursor {
         batch: impl Iterator<Item = (Position, Timestamp)>,
         mut held_back: impl FnMut(Position, Timestamp),
     ) {
+        let mut latest = None;
         let followed = batch.map(|(at, time)| {
+            latest = latest.max(Some(time));
             let followed = self.clock.check(time);
             if followed.is_held_back {
                 held_back(at, time);
@@ -75,7 +82,7 @@ impl Cursor {
         if let Some(first) = self.progress.begin_batch(followed) {
             self.progress.reach(first);
             self.progress.begin();
-            self.clock.begin_batch();
+            self.clock.begin_batch(latest);
             self.gate.enter();
         }
     }

@@ -9,6 +9,8 @@ use crate::time::{AtomicTimestamp, Horizon, Timestamp};
 pub(crate) struct EventClock {
     /// The time of the current event; none in a batch, which has several.
     event_time: AtomicTimestamp,
+    /// The greatest time of the current batch.
+    batch_time: AtomicTimestamp,
     /// The greatest event time so far, of those within the horizon. It never decreases, and a batch counts once it is
     /// finished.
     stream_time: AtomicTimestamp,
@@ -39,8 +41,9 @@ pub(super) struct Followed {
 impl EventClock {
     /// Starts with the stream time of a former owner.
     pub(crate) fn new(stream_time: Option<Timestamp>, horizon: Horizon) -> Self {
-        let (event_time, stream_time) = (AtomicTimestamp::new(None), AtomicTimestamp::new(stream_time));
-        Self { event_time, stream_time, horizon, held_back: Mutex::default() }
+        let [event_time, batch_time] = [(); 2].map(|()| AtomicTimestamp::new(None));
+        let stream_time = AtomicTimestamp::new(stream_time);
+        Self { event_time, batch_time, stream_time, horizon, held_back: Mutex::default() }
     }
 
     /// Sets the time of the current event, and raises stream time to it. Returns `true` if the event is held back.
@@ -53,9 +56,10 @@ impl EventClock {
         followed.is_held_back
     }
 
-    /// Notes that several events are current.
-    pub(super) fn begin_batch(&self) {
+    /// Notes that several events are current, the latest of which has this time.
+    pub(super) fn begin_batch(&self, latest: Option<Timestamp>) {
         self.event_time.store(None);
+        self.batch_time.store(latest);
     }
 
     /// Raises stream time to a time that [`check`](Self::check) has returned.
@@ -92,6 +96,11 @@ impl EventClock {
     /// Returns the time of the event begun last.
     pub(super) fn event_time(&self) -> Option<Timestamp> {
         self.event_time.load()
+    }
+
+    /// Returns the time of what the current event or batch writes: the greatest of its events.
+    pub(super) fn write_time(&self) -> Option<Timestamp> {
+        self.event_time.load().or_else(|| self.batch_time.load())
     }
 
     /// Returns stream time: the greatest event time that the stage has seen, of those within the horizon.

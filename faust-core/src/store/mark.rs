@@ -38,7 +38,7 @@ pub(crate) struct StoreCheckpoint {
 }
 
 /// Version of the store format that this release writes.
-pub(crate) const STORE_VERSION: u8 = 1;
+pub(crate) const STORE_VERSION: u8 = 2;
 
 impl StoreIdentity {
     /// Returns an encoded mark.
@@ -71,7 +71,7 @@ mod tests {
             clock: Clock::new(|| Timestamp(1000)),
         };
         let text =
-            r#"{"v":1,"group":"shop","kind":"String -> u8","topic_id":"id","next":50,"cut":7,"epoch":3,"time":1000}"#;
+            r#"{"v":2,"group":"shop","kind":"String -> u8","topic_id":"id","next":50,"cut":7,"epoch":3,"time":1000}"#;
         let version = CommitVersion { epoch: OwnerEpoch(3), number: CommitNumber(7) };
         assert_eq!(identity.mark(Offset(50), version), text.as_bytes());
         let earlier = text.replace(r#""epoch":3,"#, "");

@@ -6,7 +6,7 @@ use super::sealed::Sealed;
 /// Merges batches, the oldest of which comes first.
 pub(super) fn merge<'a>(batches: impl Iterator<Item = &'a Sealed> + Clone) -> Vec<Write<'a>> {
     let mut all: Vec<Write<'a>> = Vec::with_capacity(batches.clone().map(Sealed::len).sum());
-    all.extend(batches.flat_map(Sealed::iter).map(|entry| (entry.key, entry.value)));
+    all.extend(batches.flat_map(Sealed::iter).map(|entry| (entry.key, entry.stored)));
     let mut merged: Vec<Write<'a>> = Vec::with_capacity(all.len());
     let mut last = None;
     for (head, index) in order(&all) {
@@ -54,7 +54,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::tests::{Change, sealed};
+    use crate::store::tests::{Change, sealed, stored};
 
     /// Generates keys that share prefixes, and differ within and after the heads.
     fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -73,7 +73,7 @@ mod tests {
             let batches: Vec<Sealed> = batches.iter().map(|batch| {
                 let changes = batch.iter().map(|(key, value)| (key.clone(), value.map(|value| vec![value])));
                 let changes: Vec<Change> = changes.collect();
-                expected.extend(changes.iter().cloned());
+                expected.extend(changes.iter().cloned().map(|(key, value)| (key, value.map(stored))));
                 sealed(&changes)
             }).collect();
             let merged: Vec<Change> =

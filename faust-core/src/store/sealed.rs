@@ -2,14 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// An immutable batch of changes: keys and values in one flat buffer, in the order in which they were pushed.
+use crate::time::Timestamp;
+
+/// An immutable batch of changes: keys, times and values in one flat buffer, in the order in which they were pushed.
 #[derive(Debug, Default)]
 pub(crate) struct Sealed {
     bytes: Vec<u8>,
     slots: Vec<EntrySpan>,
 }
 
-/// Position of an entry in the buffer. It starts at the end of the previous entry, with the key.
+/// Position of an entry in the buffer. It starts at the end of the previous entry, with the key, the time and the value.
 #[derive(Clone, Copy, Debug)]
 struct EntrySpan {
     end: usize,
@@ -23,10 +25,37 @@ struct EntrySpan {
 pub(crate) struct SealedEntry<'a> {
     /// The key as encoded by the key codec, preceded by the window's start if the table is windowed.
     pub(crate) key: &'a [u8],
-    /// The value as encoded by the value codec; `None` if the key was removed.
-    pub(crate) value: Option<&'a [u8]>,
+    /// The entry time and the value as stores hold them, see [`StoredEntry`]; `None` if the key was removed.
+    pub(crate) stored: Option<&'a [u8]>,
+    /// The greatest time of the events that made the value, or of the one that removed it.
+    pub(crate) time: Timestamp,
     /// Set if the key did not exist at the last commit, so that undoing the change means removing the key.
     pub(crate) is_new: bool,
+}
+
+impl<'a> SealedEntry<'a> {
+    /// Returns the value as encoded by the value codec; `None` if the key was removed.
+    pub(crate) fn value(&self) -> Option<&'a [u8]> {
+        self.stored.map(|stored| &stored[TIME_BYTES..])
+    }
+}
+
+/// An entry in a store: eight bytes with the time in big-endian order, then the value as encoded by the value codec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredEntry<'a> {
+    /// The greatest time of the events that made the value.
+    pub(crate) time: Timestamp,
+    pub(crate) value: &'a [u8],
+}
+
+const TIME_BYTES: usize = size_of::<i64>();
+
+impl<'a> StoredEntry<'a> {
+    /// Reads an entry; `None` if the bytes are none.
+    pub(crate) fn read(stored: &'a [u8]) -> Option<Self> {
+        let (time, value) = stored.split_first_chunk()?;
+        Some(Self { time: Timestamp(i64::from_be_bytes(*time)), value })
+    }
 }
 
 impl Sealed {
@@ -34,9 +63,10 @@ impl Sealed {
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = SealedEntry<'_>> {
         let mut start = 0;
         self.slots.iter().map(move |slot| {
-            let (key, value) = self.bytes[start..slot.end].split_at(slot.key_bytes as usize);
+            let (key, stored) = self.bytes[start..slot.end].split_at(slot.key_bytes as usize);
             start = slot.end;
-            SealedEntry { key, value: (!slot.removed).then_some(value), is_new: slot.is_new }
+            let time = StoredEntry::read(stored).map_or(Timestamp(0), |entry| entry.time);
+            SealedEntry { key, stored: (!slot.removed).then_some(stored), time, is_new: slot.is_new }
         })
     }
 
@@ -63,11 +93,11 @@ impl Sealed {
 
     fn push(&mut self, entry: &SealedEntry<'_>) {
         self.bytes.extend_from_slice(entry.key);
-        self.bytes.extend_from_slice(entry.value.unwrap_or_default());
+        self.bytes.extend_from_slice(entry.stored.unwrap_or(&entry.time.0.to_be_bytes()));
         self.slots.push(EntrySpan {
             end: self.bytes.len(),
             key_bytes: u32::try_from(entry.key.len()).expect("the key was in a seal before"),
-            removed: entry.value.is_none(),
+            removed: entry.stored.is_none(),
             is_new: entry.is_new,
         });
     }
@@ -100,25 +130,31 @@ impl SealedBuilder {
         Self { sealed: Sealed { bytes: Vec::with_capacity(bytes), slots: Vec::with_capacity(entries) } }
     }
 
-    /// Appends an entry. `key` and `value` append their bytes to the given buffer.
+    /// Appends an entry of this time. `key` and `value` append their bytes to the given buffer.
     ///
     /// # Errors
     /// Returns the error of the closure that failed, and appends no entry.
     pub(crate) fn push<E>(
         &mut self,
         is_new: bool,
+        time: Timestamp,
         key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
         value: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.append(is_new, false, key, value)
+        self.append((is_new, false), time, key, value)
     }
 
-    /// Appends the removal of a key.
+    /// Appends the removal of a key by an event of this time.
     ///
     /// # Errors
     /// Returns the closure's error, and appends no entry.
-    pub(crate) fn remove<E>(&mut self, is_new: bool, key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-        self.append(is_new, true, key, |_| Ok(()))
+    pub(crate) fn remove<E>(
+        &mut self,
+        is_new: bool,
+        time: Timestamp,
+        key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.append((is_new, true), time, key, |_| Ok(()))
     }
 
     /// Returns the number of entries so far.
@@ -126,7 +162,7 @@ impl SealedBuilder {
         self.sealed.len()
     }
 
-    /// Returns the number of bytes of keys and values so far.
+    /// Returns the number of bytes of keys, times and values so far.
     pub(crate) fn size_bytes(&self) -> usize {
         self.sealed.bytes.len()
     }
@@ -138,14 +174,15 @@ impl SealedBuilder {
 
     fn append<E>(
         &mut self,
-        is_new: bool,
-        removed: bool,
+        (is_new, removed): (bool, bool),
+        time: Timestamp,
         key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
         value: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let Sealed { bytes, slots } = &mut self.sealed;
         let start = bytes.len();
         let middle = key(bytes).map(|()| bytes.len());
+        bytes.extend_from_slice(&time.0.to_be_bytes());
         match middle.and_then(|middle| value(bytes).map(|()| middle)) {
             Ok(middle) => {
                 // Brokers reject such keys anyway.
@@ -175,17 +212,24 @@ mod tests {
     #[test]
     fn entries_come_back_as_they_were_pushed() {
         let mut builder = SealedBuilder::with_capacity(4, 16);
-        builder.push(true, text("a"), text("1")).expect("neither fails");
-        builder.push(false, text(""), text("")).expect("neither fails");
-        builder.remove(false, text("b")).expect("it does not fail");
+        builder.push(true, Timestamp(7), text("a"), text("1")).expect("neither fails");
+        builder.push(false, Timestamp(-1), text(""), text("")).expect("neither fails");
+        builder.remove(false, Timestamp(i64::MIN), text("b")).expect("it does not fail");
         let sealed = builder.finish();
-        let entry = |key: &'static str, value: Option<&'static str>, is_new| SealedEntry {
-            key: key.as_bytes(),
-            value: value.map(str::as_bytes),
-            is_new,
-        };
-        let expected = [entry("a", Some("1"), true), entry("", Some(""), false), entry("b", None, false)];
-        assert_eq!(sealed.iter().collect::<Vec<_>>(), expected);
+        let entries: Vec<_> = sealed
+            .iter()
+            .map(|entry| {
+                let [key, value] = [Some(entry.key), entry.value()].map(|bytes| bytes.map(String::from_utf8_lossy));
+                format!("{key:?} {value:?} {} {}", entry.time.0, entry.is_new)
+            })
+            .collect();
+        let removed = format!(r#"Some("b") None {} false"#, i64::MIN);
+        assert_eq!(entries, [r#"Some("a") Some("1") 7 true"#, r#"Some("") Some("") -1 false"#, &removed]);
+        let stored: Vec<_> = sealed.iter().map(|entry| entry.stored).collect();
+        assert_eq!(stored, [Some(&b"\0\0\0\0\0\0\0\x071"[..]), Some(&[255; 8]), None]);
+        let read = stored[0].and_then(StoredEntry::read);
+        assert_eq!(read, Some(StoredEntry { time: Timestamp(7), value: b"1" }));
+        assert_eq!(StoredEntry::read(b"1234567"), None, "no entry is shorter than its time");
         assert_eq!((sealed.len(), sealed.is_empty()), (3, false));
         assert!(sealed.size_bytes() > 3);
     }
@@ -196,8 +240,8 @@ mod tests {
             let mut builder = SealedBuilder::default();
             for &(key, value, is_new) in entries {
                 match value {
-                    Some(value) => builder.push(is_new, text(key), text(value)),
-                    None => builder.remove(is_new, text(key)),
+                    Some(value) => builder.push(is_new, Timestamp(1), text(key), text(value)),
+                    None => builder.remove(is_new, Timestamp(2), text(key)),
                 }
                 .expect("neither fails");
             }
@@ -224,11 +268,11 @@ mod tests {
             out.extend_from_slice(b"half");
             Err("no")
         };
-        assert_eq!(builder.push(true, text("key"), half), Err("no"));
-        assert_eq!(builder.push(true, half, text("value")), Err("no"));
-        builder.push(true, text("a"), text("1")).expect("neither fails");
+        assert_eq!(builder.push(true, Timestamp(1), text("key"), half), Err("no"));
+        assert_eq!(builder.push(true, Timestamp(1), half, text("value")), Err("no"));
+        builder.push(true, Timestamp(1), text("a"), text("1")).expect("neither fails");
         let sealed = builder.finish();
-        let entries: Vec<_> = sealed.iter().map(|entry| (entry.key, entry.value)).collect();
+        let entries: Vec<_> = sealed.iter().map(|entry| (entry.key, entry.value())).collect();
         assert_eq!(entries, [(&b"a"[..], Some(&b"1"[..]))]);
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub(crate) use self::fake::FakeStore;
 use super::port::Write;
 use super::*;
+use crate::time::Timestamp;
 
 /// A key and its new value, owned.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
@@ -35,6 +36,16 @@ fn open_set(kind: StoreKind, dir: &Path) -> Arc<dyn StoreSet> {
     open(kind, dir).unwrap().expect("an engine")
 }
 
+/// Returns the time of the entries in batches.
+fn time() -> Timestamp {
+    Timestamp(5)
+}
+
+/// Returns an entry of a batch as stores hold it.
+pub(crate) fn stored(value: impl AsRef<[u8]>) -> Vec<u8> {
+    [&time().0.to_be_bytes(), value.as_ref()].concat()
+}
+
 /// Creates a batch of changes, in their order.
 pub(super) fn sealed(changes: &[Change]) -> Sealed {
     let mut builder = SealedBuilder::default();
@@ -44,8 +55,8 @@ pub(super) fn sealed(changes: &[Change]) -> Sealed {
             Ok::<_, StoreError>(())
         };
         match value {
-            Some(value) => builder.push(false, |out| write(key, out), |out| write(value, out)).unwrap(),
-            None => builder.remove(false, |out| write(key, out)).unwrap(),
+            Some(value) => builder.push(false, time(), |out| write(key, out), |out| write(value, out)).unwrap(),
+            None => builder.remove(false, time(), |out| write(key, out)).unwrap(),
         }
     }
     builder.finish()

@@ -14,6 +14,7 @@ use crate::stage::binding::Binding;
 use crate::stage::context::StageMode;
 use crate::stage::running::RunningStage;
 use crate::table_state::{KeyBounds, PartitionCx, SharedSpec, TablePartition, TableSpec, TableValue};
+use crate::time::Timestamp;
 
 /// The handle of a table in one agent.
 pub(super) struct TableHandle<K, V> {
@@ -165,20 +166,21 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
 
     /// Sets the value of a key; `None` removes it.
     pub(super) fn set(&self, key: &[u8], value: Option<V>) {
-        if let Some(Err(error)) = self.writable().map(|partition| partition.set(key, value)) {
+        let time = self.write_time();
+        if let Some(Err(error)) = self.writable().map(|partition| partition.set(key, value, time)) {
             self.fail(error);
         }
     }
 
     /// Sets the value of a key, and returns the previous one.
     pub(super) fn swap(&self, key: &[u8], value: Option<V>) -> Option<V> {
-        let swapped = self.writable()?.swap(key, value);
+        let swapped = self.writable()?.swap(key, value, self.write_time());
         swapped.map_err(|error| self.fail(error)).ok().flatten()
     }
 
     /// Takes out the value of a key. Returns `None` if that fails the agent.
     pub(super) fn take_out(&self, key: &[u8]) -> Option<TakenOut<V>> {
-        let taken = self.writable()?.take_out(key);
+        let taken = self.writable()?.take_out(key, self.write_time());
         let (place, value) = taken.map_err(|error| self.fail(error)).ok()?;
         Some(TakenOut { place, value })
     }
@@ -257,6 +259,12 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
             Binding::Live((_, stage)) => stage.fail(error),
             Binding::Detached(_) => tracing::error!("{error}"),
         }
+    }
+
+    /// Returns the time of what is written now: that of the event.
+    fn write_time(&self) -> Timestamp {
+        let of_event = |stage: &Arc<RunningStage>| stage.cursor.write_time().unwrap_or(Timestamp(0));
+        self.stage().map_or(Timestamp(0), of_event)
     }
 
     fn readable(&self) -> Option<&Arc<TablePartition<V>>> {

@@ -4,14 +4,16 @@ use super::held::Held;
 use super::partition::{State, TablePartition};
 use super::spec::TableValue;
 use crate::error::Error;
+use crate::time::Timestamp;
 
 impl<V: TableValue> TablePartition<V> {
-    /// Moves the value of a key out for a change. [`put_back`](Self::put_back) must follow in all cases.
-    pub(crate) fn take_out(&self, key: &[u8]) -> Result<(u32, Option<V>), Error> {
+    /// Moves the value of a key out for a change by an event of this time. [`put_back`](Self::put_back) must follow in all
+    /// cases.
+    pub(crate) fn take_out(&self, key: &[u8], time: Timestamp) -> Result<(u32, Option<V>), Error> {
         let mut state = self.state();
-        let at = self.load_for_change(&mut state, key)?;
+        let at = self.load_for_change(&mut state, key, time)?;
         self.decoded(&mut state, at)?;
-        self.begin_change(&mut state, at);
+        self.begin_change(&mut state, at, time);
         match state.overlay.put(at, Held::Taken) {
             Held::Value(value) => Ok((at, Some(value))),
             _ => Ok((at, None)),
@@ -42,21 +44,21 @@ impl<V: TableValue> TablePartition<V> {
         self.notify_waiting(&state);
     }
 
-    /// Sets the value of a key; `None` removes it. The previous value is not decoded.
+    /// Sets the value of a key for an event of this time; `None` removes it. The previous value is not decoded.
     ///
     /// # Errors
     /// The value could not be read back; then nothing is changed.
-    pub(crate) fn set(&self, key: &[u8], value: Option<V>) -> Result<(), Error> {
-        self.replace(key, value).map(drop)
+    pub(crate) fn set(&self, key: &[u8], value: Option<V>, time: Timestamp) -> Result<(), Error> {
+        self.replace(key, value, time).map(drop)
     }
 
-    /// Sets the value of a key, and returns the previous one. A previous value that cannot be decoded is discarded,
+    /// Sets the value of a key for an event of this time, and returns the previous one. A previous value that cannot be decoded is discarded,
     /// which is logged: a key must never keep a value only because it cannot be read.
     ///
     /// # Errors
     /// As [`set`](Self::set).
-    pub(crate) fn swap(&self, key: &[u8], value: Option<V>) -> Result<Option<V>, Error> {
-        match self.replace(key, value)? {
+    pub(crate) fn swap(&self, key: &[u8], value: Option<V>, time: Timestamp) -> Result<Option<V>, Error> {
+        match self.replace(key, value, time)? {
             Held::Value(before) => Ok(Some(before)),
             Held::Bytes(bytes) => match self.spec.value.decode(&bytes) {
                 Ok(before) => Ok(Some(before)),
@@ -70,24 +72,24 @@ impl<V: TableValue> TablePartition<V> {
         }
     }
 
-    fn replace(&self, key: &[u8], value: Option<V>) -> Result<Held<V>, Error> {
+    fn replace(&self, key: &[u8], value: Option<V>, time: Timestamp) -> Result<Held<V>, Error> {
         if let Some(Err(why)) = value.as_ref().map(|value| self.spec.value.check(value)) {
             return Err(self.refused(key, &why));
         }
         let mut state = self.state();
-        let at = self.load_for_change(&mut state, key)?;
-        self.begin_change(&mut state, at);
+        let at = self.load_for_change(&mut state, key, time)?;
+        self.begin_change(&mut state, at, time);
         Ok(state.overlay.put(at, value.map_or(Held::Absent, Held::Value)))
     }
 
     /// Returns the entry of a key, which is created if there is none.
-    fn load_for_change(&self, state: &mut State<V>, key: &[u8]) -> Result<u32, Error> {
+    fn load_for_change(&self, state: &mut State<V>, key: &[u8], time: Timestamp) -> Result<u32, Error> {
         let Some(at) = self.load(state, key)? else {
             if let Some(Err(why)) = self.spec.check_key.as_ref().map(|check| check(self.spec.info.plain_key(key))) {
                 return Err(self.spec.info.refused(format!("key {}", self.shown(key)), &why));
             }
             self.check_place(key);
-            return Ok(self.insert(state, key, Held::Absent));
+            return Ok(self.insert(state, key, Held::Absent, time));
         };
         match state.overlay.held(at) {
             Held::Taken => Err(self.misuse("is changed inside its own update; change the value passed to the closure")),
@@ -95,8 +97,8 @@ impl<V: TableValue> TablePartition<V> {
         }
     }
 
-    fn begin_change(&self, state: &mut State<V>, at: u32) {
-        state.overlay.write(at);
+    fn begin_change(&self, state: &mut State<V>, at: u32, time: Timestamp) {
+        state.overlay.write(at, time);
         if state.is_commit_due() {
             self.cx.commit_soon.notify_one();
         }

@@ -45,7 +45,7 @@ impl<V: TableValue> ExpireWindows for TablePartition<V> {
         }
         let (mut closed, mut keys) = (Vec::new(), VecDeque::from(keys));
         while let Some(composite) = keys.front() {
-            match self.close(&mut state, &spec, composite, with_values) {
+            match self.close(&mut state, &spec, composite, stream_time, with_values) {
                 Ok(window) => closed.extend(window),
                 Err(error) => {
                     Self::close_later(&mut state, keys);
@@ -74,6 +74,7 @@ impl<V: TableValue> TablePartition<V> {
         state: &mut State<V>,
         spec: &WindowSpec,
         composite: &[u8],
+        stream_time: Timestamp,
         with_values: bool,
     ) -> Result<Option<ClosedWindow>, Error> {
         let Some(at) = self.load(state, composite)? else { return Ok(None) };
@@ -81,7 +82,7 @@ impl<V: TableValue> TablePartition<V> {
             return Ok(None);
         };
         let value = if with_values { self.encoded(state, at)? } else { Vec::new() };
-        state.overlay.write(at);
+        state.overlay.write(at, stream_time);
         state.overlay.put(at, Held::Absent);
         Ok(Some(ClosedWindow { key: key.to_vec(), window: spec.window_at(start), value }))
     }

@@ -16,6 +16,7 @@ use super::held::Held;
 use super::prefetch::KeyBatch;
 use super::slab::Slab;
 use super::undo::{Epoch, Undo};
+use crate::time::Timestamp;
 
 /// Keys and values of one table in one partition, by their encoded keys.
 pub(crate) struct Overlay<V> {
@@ -45,6 +46,8 @@ struct Slot<V> {
     hash: u64,
     key: Box<[u8]>,
     held: Held<V>,
+    /// The greatest time of the events that made the value, or of the one that removed it.
+    time: Timestamp,
     /// The last epoch that wrote the entry; 0 if it was read from the store.
     epoch: u64,
     /// Set if the entry must be written to the changelog even if it is unchanged, because the changelog has a record of
@@ -68,6 +71,8 @@ pub(crate) struct UnwrittenPlace {
 pub(crate) struct DirtyKey<'a, V> {
     pub(crate) key: &'a [u8],
     pub(crate) held: &'a Held<V>,
+    /// The greatest time of the events that made the value, or of the one that removed it.
+    pub(crate) time: Timestamp,
     /// Set if the key may have had no value at the last commit: it had none, or a commit whose outcome is unknown may have
     /// removed it.
     pub(crate) is_new: bool,
@@ -141,17 +146,24 @@ impl<V: Clone> Overlay<V> {
         &mut self.slot_mut(at).held
     }
 
+    /// Returns the greatest time of the events that made the value of an entry.
+    #[cfg(test)]
+    fn time(&self, at: u32) -> Timestamp {
+        self.slot(at).time
+    }
+
     pub(crate) fn key(&self, at: u32) -> &[u8] {
         &self.slot(at).key
     }
 
-    /// Adds an entry for a key that has none. The value is `Absent` for a key that is about to be written.
-    pub(crate) fn insert(&mut self, key: &[u8], held: Held<V>) -> u32 {
+    /// Adds an entry for a key that has none, with the time of its value. The value is `Absent` for a key that is about to be
+    /// written.
+    pub(crate) fn insert(&mut self, key: &[u8], held: Held<V>, time: Timestamp) -> u32 {
         let hash = self.hasher.hash_one(key);
         let weight = if let Held::Bytes(bytes) = &held { bytes.len() } else { 0 };
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         self.live += i64::from(held.is_there());
-        let slot = Slot { hash, key: key.into(), held, epoch: 0, repair: false, hot: true, weight };
+        let slot = Slot { hash, key: key.into(), held, time, epoch: 0, repair: false, hot: true, weight };
         self.charge(Self::cost(&slot));
         let at = match self.free.pop() {
             Some(at) => {
@@ -166,14 +178,24 @@ impl<V: Clone> Overlay<V> {
         at
     }
 
-    /// Prepares an entry for a change: keeps its previous state, once per epoch.
-    pub(crate) fn write(&mut self, at: u32) {
+    /// Prepares an entry for a change by an event of this time.
+    ///
+    /// The entry's time becomes the greatest of the events that made its value. A value that replaces another may have been
+    /// made from it, so only the removal of a key begins anew.
+    pub(crate) fn write(&mut self, at: u32, time: Timestamp) {
+        self.keep(at);
+        let slot = self.slot_mut(at);
+        slot.time = if slot.held.is_there() { slot.time.max(time) } else { time };
+    }
+
+    /// Keeps the previous state of an entry that is to be in the next seal, once per epoch.
+    fn keep(&mut self, at: u32) {
         let number = self.open.number;
         let slot = self.slot_mut(at);
         if slot.epoch == number {
             return;
         }
-        let undo = Undo { held: slot.held.clone(), epoch: slot.epoch };
+        let undo = Undo { held: slot.held.clone(), time: slot.time, epoch: slot.epoch };
         slot.epoch = number;
         self.open.dirty.push(at);
         self.open.undo.push(undo);
@@ -192,8 +214,11 @@ impl<V: Clone> Overlay<V> {
     /// refused.
     pub(crate) fn revert(&mut self, at: u32) {
         let Some(place) = self.open.dirty.iter().rposition(|&dirty| dirty == at) else { return };
-        let before = self.open.undo.get(place).map_or(Held::Absent, |undo| undo.held.clone());
-        self.put(at, before);
+        let before = self.open.undo.get(place).map(|undo| (undo.held.clone(), undo.time));
+        if let Some((held, time)) = before {
+            self.put(at, held);
+            self.slot_mut(at).time = time;
+        }
     }
 
     /// Returns whether any key was written since the last seal.
@@ -263,7 +288,7 @@ impl<V: Clone> Overlay<V> {
                 continue;
             }
             let is_new = is_new || slot.repair;
-            let weight = each(DirtyKey { key: &slot.key, held: &slot.held, is_new })?;
+            let weight = each(DirtyKey { key: &slot.key, held: &slot.held, time: slot.time, is_new })?;
             let before = self.slot_mut(at);
             let change = i64::from(weight) - i64::from(before.weight);
             before.weight = weight;
@@ -355,29 +380,30 @@ impl<V: Clone> Overlay<V> {
     /// Marks an entry for repair: the changelog has a record of its key that was not committed, and the next seal
     /// overwrites it with the current value.
     pub(crate) fn repair(&mut self, at: u32) {
-        self.write(at);
+        self.keep(at);
         self.slot_mut(at).repair = true;
     }
 
     fn undo(&mut self, epoch: Epoch<V>) {
         for (at, undo) in epoch.dirty.into_iter().zip(epoch.undo) {
             self.put(at, undo.held);
-            self.slot_mut(at).epoch = undo.epoch;
+            let slot = self.slot_mut(at);
+            (slot.time, slot.epoch) = (undo.time, undo.epoch);
         }
     }
 
     /// Applies a record read by a restore, which cannot be rolled back. `None` removes the key. Returns the entry, and
     /// whether it is new.
-    pub(crate) fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> (u32, bool) {
+    pub(crate) fn apply(&mut self, key: &[u8], value: Option<&[u8]>, time: Timestamp) -> (u32, bool) {
         let found = self.find(key);
-        let at = found.unwrap_or_else(|| self.insert(key, Held::Absent));
+        let at = found.unwrap_or_else(|| self.insert(key, Held::Absent, time));
         let weight = u32::try_from(value.map_or(0, <[u8]>::len)).unwrap_or(u32::MAX);
         let before = self.slot(at).weight;
         self.charge(i64::from(weight) - i64::from(before));
         self.put(at, value.map_or(Held::Absent, |bytes| Held::Bytes(bytes.into())));
         let number = self.open.number;
         let slot = self.slot_mut(at);
-        (slot.weight, slot.epoch) = (weight, number);
+        (slot.weight, slot.epoch, slot.time) = (weight, number, time);
         (at, found.is_none())
     }
 
@@ -425,6 +451,7 @@ impl<V: Clone> Overlay<V> {
             hash: VACANT,
             key: Box::default(),
             held: Held::Absent,
+            time: Timestamp(0),
             epoch: 0,
             repair: false,
             hot: false,

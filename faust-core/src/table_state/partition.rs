@@ -19,7 +19,9 @@ use crate::codec::{DecodeError, EncodeError};
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;
-use crate::store::{Job, Sealed, SealedBuilder, Store, StoreError, StoreErrorKind, StoreName, StoreWriter};
+use crate::store::{
+    Job, Sealed, SealedBuilder, Store, StoreError, StoreErrorKind, StoreName, StoreWriter, StoredEntry,
+};
 use crate::time::{AtomicTimestamp, Timestamp};
 
 /// The context in which a table partition is created.
@@ -228,7 +230,10 @@ impl<V: TableValue> TablePartition<V> {
         }
         let Some(store) = self.cx.store.as_ref().filter(|_| !state.whole) else { return Ok(None) };
         match store.get(key).map_err(|error| self.unreadable(&error))? {
-            Some(bytes) => Ok(Some(self.insert(state, key, Held::Bytes(bytes.as_ref().into())))),
+            Some(stored) => {
+                let StoredEntry { time, value } = self.read_stored(&stored)?;
+                Ok(Some(self.insert(state, key, Held::Bytes(value.into()), time)))
+            }
             None => Ok(None),
         }
     }
@@ -242,12 +247,20 @@ impl<V: TableValue> TablePartition<V> {
         Ok(at)
     }
 
-    pub(super) fn insert(&self, state: &mut State<V>, key: &[u8], held: Held<V>) -> u32 {
+    pub(super) fn read_stored<'a>(&self, stored: &'a [u8]) -> Result<StoredEntry<'a>, Error> {
+        StoredEntry::read(stored).ok_or_else(|| {
+            self.state_error(
+                "its store holds an entry without a time; run `reset` to restore from the changelog".into(),
+            )
+        })
+    }
+
+    pub(super) fn insert(&self, state: &mut State<V>, key: &[u8], held: Held<V>, time: Timestamp) -> u32 {
         // Evict before inserting, so that the new entry is not the one evicted.
         if self.cx.store.is_some() && state.overlay.evict(EVICT_LOOKS) {
             state.is_not_whole();
         }
-        let at = state.overlay.insert(key, held);
+        let at = state.overlay.insert(key, held, time);
         self.note_start(state, key, at);
         at
     }
@@ -374,20 +387,20 @@ impl<V: TableValue> CommitState for TablePartition<V> {
         }
         let dirty = state.overlay.dirty();
         let mut sealed = SealedBuilder::with_capacity(dirty, dirty * state.entry_bytes);
-        state.overlay.seal(|DirtyKey { key: entry_key, held, is_new }| {
+        state.overlay.seal(|DirtyKey { key: entry_key, held, time, is_new }| {
             let key = |out: &mut Vec<u8>| {
                 out.extend_from_slice(entry_key);
                 Ok::<_, Error>(())
             };
             let mut written = 0;
             match held {
-                Held::Absent => sealed.remove(is_new, key)?,
-                Held::Bytes(bytes) => sealed.push(is_new, key, |out| {
+                Held::Absent => sealed.remove(is_new, time, key)?,
+                Held::Bytes(bytes) => sealed.push(is_new, time, key, |out| {
                     written = bytes.len();
                     out.extend_from_slice(bytes);
                     Ok(())
                 })?,
-                Held::Value(value) => sealed.push(is_new, key, |out| {
+                Held::Value(value) => sealed.push(is_new, time, key, |out| {
                     let start = out.len();
                     self.spec.value.encode(value, out).map_err(|why| self.refused(entry_key, &why))?;
                     written = out.len() - start;

@@ -115,6 +115,7 @@ mod tests {
     use super::*;
     use crate::declare::TableDecl;
     use crate::table_state::roles::AnyTablePartition;
+    use crate::time::Timestamp;
 
     #[test]
     fn a_batch_returns_its_keys_in_order() {
@@ -141,7 +142,7 @@ mod tests {
         };
         assert_eq!(batch(0..9), (0, false), "the table is small");
         for key in 0..LARGE {
-            partition.set(&key.to_be_bytes(), Some(1)).expect("no closure holds the value");
+            partition.set(&key.to_be_bytes(), Some(1), Timestamp(0)).expect("no closure holds the value");
         }
         assert_eq!(batch(0..9), (0, true), "the table is large now");
         assert_eq!(batch(0..9), (9, true));

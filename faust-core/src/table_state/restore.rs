@@ -9,6 +9,7 @@ use super::roles::{PriorValue, RestoreState};
 use super::spec::TableValue;
 use crate::error::Error;
 use crate::store::{Sealed, StoreWriter};
+use crate::time::Timestamp;
 
 impl<V: TableValue> RestoreState for TablePartition<V> {
     fn begin_whole(&self) {
@@ -19,7 +20,7 @@ impl<V: TableValue> RestoreState for TablePartition<V> {
         let mut state = self.state();
         let mut slots = Vec::with_capacity(batch.len());
         for entry in batch.iter() {
-            let (at, is_new) = state.overlay.apply(entry.key, entry.value);
+            let (at, is_new) = state.overlay.apply(entry.key, entry.value(), entry.time);
             if is_new {
                 self.note_start(&mut state, entry.key, at);
             }
@@ -39,11 +40,11 @@ impl<V: TableValue> RestoreState for TablePartition<V> {
         for (key, prior) in keys {
             let at = match (self.load(&mut state, key)?, prior) {
                 (Some(at), _) => at,
-                (None, PriorValue::Unknown) => self.insert(&mut state, key, Held::Absent),
+                (None, PriorValue::Unknown) => self.insert(&mut state, key, Held::Absent, Timestamp(0)),
                 (None, PriorValue::Likely) => {
                     let (table, partition, key_text) = (&self.spec.info.name, self.cx.partition, self.shown(key));
                     tracing::warn!(%table, partition, "key {key_text} has no committed value, although an owner whose commits do not count had one: either it was removed since, or compaction has removed it because no worker ran for longer than the changelog's `min.compaction.lag.ms` after a crash");
-                    self.insert(&mut state, key, Held::Absent)
+                    self.insert(&mut state, key, Held::Absent, Timestamp(0))
                 }
                 // The changelog was compacted while an uncommitted record was the latest of this key.
                 (None, PriorValue::Certain) => {

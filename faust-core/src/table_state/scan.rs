@@ -96,17 +96,18 @@ impl<V: TableValue> TablePartition<V> {
         let Some(store) = &self.cx.store else { return Ok(()) };
         let mut from = wanted.bounds.0.map(<[u8]>::to_vec);
         loop {
-            let (mut visits, mut last) = (0, None);
-            let mut visit = |key: &[u8], value: &[u8]| {
+            let (mut visits, mut last, mut read) = (0, None, Ok(()));
+            let mut visit = |key: &[u8], stored: &[u8]| {
                 visits += 1;
                 if (wanted.keep)(key) {
-                    each(key, value);
+                    read = self.read_stored(stored).map(|entry| each(key, entry.value));
                 }
                 last = (visits == STEP).then(|| key.to_vec());
-                last.is_none()
+                last.is_none() && read.is_ok()
             };
             let low = from.as_ref().map(Vec::as_slice);
             store.range(low, wanted.bounds.1, &mut visit).map_err(|error| self.unreadable(&error))?;
+            read?;
             let Some(last) = last else { return Ok(()) };
             from = Bound::Excluded(last);
         }
@@ -182,17 +183,18 @@ mod tests {
 
     use super::*;
     use crate::declare::TableDecl;
-    use crate::store::FakeStore;
+    use crate::store::{FakeStore, stored};
     use crate::table_state::partition::PartitionCx;
     use crate::table_state::spec::TableSpec;
+    use crate::time::Timestamp;
 
     /// Law: a reader from outside sees the value before or after a change, never the gap between.
     #[test]
     fn readers_from_outside_wait_while_a_value_is_changed() {
         let spec = TableSpec::<u64>::new::<String>(&TableDecl::default(), "counts", "a test", "test");
         let partition = TablePartition::new(Arc::new(spec.expect("both types have codecs")), PartitionCx::alone());
-        partition.set(b"a", Some(1)).expect("no store can fail");
-        let (at, value) = partition.take_out(b"a").expect("no store can fail");
+        partition.set(b"a", Some(1), Timestamp(0)).expect("no store can fail");
+        let (at, value) = partition.take_out(b"a", Timestamp(0)).expect("no store can fail");
         let readers = [true, false].map(|one| {
             let partition = Arc::clone(&partition);
             std::thread::spawn(move || {
@@ -218,7 +220,7 @@ mod tests {
     #[test]
     fn keys_in_memory_and_in_the_store_are_counted_once() {
         let count = STEP + 100;
-        let store = FakeStore::of((0..count).map(|key| (key.to_be_bytes().to_vec(), b"1".to_vec())));
+        let store = FakeStore::of((0..count).map(|key| (key.to_be_bytes().to_vec(), stored("1"))));
         let spec = TableSpec::<u64>::new::<String>(&TableDecl::default(), "counts", "a test", "test");
         let cx = PartitionCx { store: Some(store), ..PartitionCx::alone() };
         let partition = TablePartition::new(Arc::new(spec.expect("both types have codecs")), cx);
@@ -226,7 +228,7 @@ mod tests {
         for (key, value, grows) in
             [(1, Some(2), 0), (2, None, -1), (3, None, -1), (count, Some(1), 1), (count + 1, None, 0)]
         {
-            partition.set(&u32::to_be_bytes(key), value).expect("the store does not fail");
+            partition.set(&u32::to_be_bytes(key), value, Timestamp(0)).expect("the store does not fail");
             expected = expected.saturating_add_signed(grows);
             assert_eq!(partition.count().expect("the store does not fail"), expected);
             assert_eq!(partition.scan_keys().expect("the store does not fail").len(), expected);
@@ -240,7 +242,7 @@ mod tests {
         let partition = TablePartition::new(Arc::new(spec.expect("both types have codecs")), PartitionCx::alone());
         let count = 20 * STEP;
         for key in 0..count {
-            partition.set(&key.to_be_bytes(), Some(1)).expect("no store can fail");
+            partition.set(&key.to_be_bytes(), Some(1), Timestamp(0)).expect("no store can fail");
         }
         let (visits, has_read) = (Cell::new(0), Arc::new(AtomicBool::new(false)));
         let keep = |_: &[u8]| {

@@ -1,6 +1,7 @@
 //! The keys written between two seals, with their previous values.
 
 use super::held::Held;
+use crate::time::Timestamp;
 
 /// The writes between two seals.
 pub(super) struct Epoch<V> {
@@ -26,6 +27,7 @@ impl<V> Epoch<V> {
 /// The state of an entry before an epoch first wrote it.
 pub(super) struct Undo<V> {
     pub(super) held: Held<V>,
+    pub(super) time: Timestamp,
     /// Number of the epoch that had last written the entry.
     pub(super) epoch: u64,
 }

@@ -3,7 +3,8 @@
 //! The key of a record is the output of the key codec, followed by the start of the window if the table has windows, as
 //! in Kafka Streams' windowed serde. The value is the output of the value codec; a removal is a tombstone. A header
 //! contains the epoch of the record's writer and the number of its commit: a restore skips the records of commits that never
-//! took effect, and those of a former owner. The last record of a commit also has its metadata, from which the command
+//! took effect, and those of a former owner. Another one ([`EVENT_TIME`](crate::message::EVENT_TIME)) contains the entry's time, the greatest of the events
+//! that made the value: the record's own timestamp is the broker's, so that retention keeps records of old events. The last record of a commit also has its metadata, from which the command
 //! `recover` takes the positions up again if the group's offsets have expired. In a table with windows, another header names
 //! their kind and size: without it, a start would be read as that of any window.
 
@@ -20,6 +21,7 @@ use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, OwnerEpoch};
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::Sealed;
+use crate::time::Timestamp;
 use crate::transport::{Delivery, Outgoing, Sink, SinkTopic, TopicPartition, send};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
@@ -145,13 +147,14 @@ impl Work {
             }
             let key = if self.layout.is_some() { rotate(entry.key, &mut rotated) } else { entry.key };
             let mut headers = if entry.is_new { new.clone() } else { kept.clone() };
+            headers.set_event_time(entry.time);
             if let Some(metadata) = self.metadata.as_ref().filter(|_| index == last) {
                 headers.push(METADATA_HEADER.to_owned(), Some(metadata.clone()));
             }
             let message = Outgoing {
                 partition: Some(self.partition),
                 key: Some(key),
-                payload: entry.value,
+                payload: entry.value(),
                 headers,
                 timestamp: None,
             };
@@ -200,6 +203,8 @@ pub(crate) struct ChangelogRecord<'a> {
     /// Key in the store's format.
     pub(crate) key: &'a [u8],
     pub(crate) value: Option<&'a [u8]>,
+    /// The entry's time; that of the record if an earlier release wrote it.
+    pub(crate) time: Timestamp,
 }
 
 /// The writer of a record, and its commit.
@@ -249,7 +254,8 @@ impl<'a> ChangelogRecord<'a> {
             store_key(start, plain, buffer);
             key = buffer;
         }
-        Ok(Self { tag: RecordTag::of(&message.headers), key, value: message.payload })
+        let time = message.headers.event_time().unwrap_or(message.timestamp);
+        Ok(Self { tag: RecordTag::of(&message.headers), key, value: message.payload, time })
     }
 }
 

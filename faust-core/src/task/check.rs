@@ -58,7 +58,7 @@ pub(super) struct RestoreStart {
     /// Number of the last cut in the store.
     pub(super) cut: CommitNumber,
     /// `true` if the store cannot be used, and is replaced: it may have missed removals whose tombstones were compacted away,
-    /// or is ahead.
+    /// is ahead, or was written by an earlier release.
     pub(super) is_stale: bool,
     /// `true` if the store holds changes that are not committed. It is replaced, logged and counted.
     pub(super) is_ahead: bool,
@@ -81,6 +81,12 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
         return Err(fault(format!(
             "the last commit covers its changelog {changelog} up to offset {log}, but it ends at {high}: it was deleted or truncated, and its records are lost; restore it from a backup, or run `reset --topics` to start over"
         )));
+    }
+    let is_earlier = held.as_deref().and_then(version).is_some_and(|version| version < STORE_VERSION);
+    if is_earlier && low == Offset(0) {
+        tracing::info!(table = %info.name, partition, "the store was written by an earlier release: it is restored from the beginning of its changelog");
+        let cut = CommitNumber::default();
+        return Ok(RestoreStart { from: low, full: true, cut, is_stale: true, is_ahead: false });
     }
     let Some(mark) = held.map(|held| read(info, identity, &held).map_err(&fault)).transpose()? else {
         // If all records were deleted, only the cut number of the last commit shows that the table was written to.
@@ -157,17 +163,21 @@ fn is_ahead(mark: &StoreCheckpoint, commit: CommittedTable) -> bool {
     }
 }
 
-/// Decodes a store's checkpoint and compares it with the table that the store is opened for.
-fn read(info: &TableInfo, identity: &StoreIdentity, held: &[u8]) -> Result<StoreCheckpoint, String> {
+/// Returns the version of the format of a store's checkpoint; `None` if it cannot be read.
+fn version(held: &[u8]) -> Option<u8> {
     #[derive(serde::Deserialize)]
     struct Version {
         v: u8,
     }
-    let version: Option<Version> = serde_json::from_slice(held).ok();
+    Some(serde_json::from_slice::<Version>(held).ok()?.v)
+}
+
+/// Decodes a store's checkpoint and compares it with the table that the store is opened for.
+fn read(info: &TableInfo, identity: &StoreIdentity, held: &[u8]) -> Result<StoreCheckpoint, String> {
     let mark: Option<StoreCheckpoint> = serde_json::from_slice(held).ok();
-    let mark = match (version, mark) {
-        (Some(Version { v: STORE_VERSION }), Some(mark)) => mark,
-        (Some(Version { v }), _) if v != STORE_VERSION => {
+    let mark = match (version(held), mark) {
+        (Some(STORE_VERSION), Some(mark)) => mark,
+        (Some(v), _) if v != STORE_VERSION => {
             return Err(format!(
                 "its store has format version {v}, but this program supports version {STORE_VERSION}; run `reset` to restore from the changelog"
             ));

@@ -257,11 +257,11 @@ impl<'a> TableRestore<'a> {
             Ok::<_, Error>(())
         };
         match record.value {
-            Some(value) => self.batch.push(false, key, |out| {
+            Some(value) => self.batch.push(false, record.time, key, |out| {
                 out.extend_from_slice(value);
                 Ok(())
             })?,
-            None => self.batch.remove(false, key)?,
+            None => self.batch.remove(false, record.time, key)?,
         }
         self.position = message.offset.next();
         Ok(())

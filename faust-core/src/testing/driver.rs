@@ -448,7 +448,7 @@ impl TestDriver {
     /// ```
     pub fn table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestTable<K, V>, Error> {
         let views = self.workers.iter().flatten().map(|worker| worker.table(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(TestTable::new(views))
+        Ok(TestTable::new(views, self.now()))
     }
 
     /// Returns a windowed table of the app, like [`table`](Self::table).
@@ -472,7 +472,7 @@ impl TestDriver {
     pub fn windowed_table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestWindowedTable<K, V>, Error> {
         let running = self.workers.iter().flatten();
         let views = running.map(|worker| worker.windowed_table(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(TestWindowedTable::new(views))
+        Ok(TestWindowedTable::new(views, self.now()))
     }
 
     /// Crashes a worker, waits until the group has removed it, and starts another one in its place.

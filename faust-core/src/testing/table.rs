@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 use crate::codec::{Data, KeyRef};
 use crate::error::Error;
 use crate::table_state::TableValue;
+use crate::time::Timestamp;
 use crate::window::Window;
 use crate::worker::{TableView, WindowedView};
 
@@ -12,11 +13,13 @@ use crate::worker::{TableView, WindowedView};
 #[derive(Debug)]
 pub struct TestTable<K, V> {
     views: Vec<TableView<K, V>>,
+    /// The time of what is written.
+    now: Timestamp,
 }
 
 impl<K: Data, V: TableValue> TestTable<K, V> {
-    pub(super) fn new(views: Vec<TableView<K, V>>) -> Self {
-        Self { views }
+    pub(super) fn new(views: Vec<TableView<K, V>>, now: Timestamp) -> Self {
+        Self { views, now }
     }
 
     /// Returns a copy of the key's value, whichever worker has its partition. Returns `None` also while no worker has
@@ -143,9 +146,9 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     where
         K: Borrow<Q>,
     {
-        first(
-            self.views.iter().map(|view| view.source.part(key)?.set(&view.source.encode(key)?, value.take()).map(drop)),
-        )
+        let write =
+            |view: &TableView<K, V>| view.source.part(key)?.set(&view.source.encode(key)?, value.take(), self.now);
+        first(self.views.iter().map(write))
     }
 }
 
@@ -153,11 +156,13 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
 #[derive(Debug)]
 pub struct TestWindowedTable<K, V> {
     views: Vec<WindowedView<K, V>>,
+    /// The time of what is written.
+    now: Timestamp,
 }
 
 impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
-    pub(super) fn new(views: Vec<WindowedView<K, V>>) -> Self {
-        Self { views }
+    pub(super) fn new(views: Vec<WindowedView<K, V>>, now: Timestamp) -> Self {
+        Self { views, now }
     }
 
     /// Returns a copy of the key's value in a window, whichever worker has its partition. Returns `None` also while no
@@ -229,11 +234,10 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
         K: Borrow<Q>,
     {
         let mut value = value.into();
-        first(
-            self.views
-                .iter()
-                .map(|view| view.source.part(key)?.set(&view.composite(key, window)?, value.take()).map(drop)),
-        )
+        let write = |view: &WindowedView<K, V>| {
+            view.source.part(key)?.set(&view.composite(key, window)?, value.take(), self.now)
+        };
+        first(self.views.iter().map(write))
     }
 }
 

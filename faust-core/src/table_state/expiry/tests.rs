@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::declare::{TableDecl, WindowDecl};
-use crate::store::{FakeStore, Store, StoreErrorKind};
+use crate::store::{FakeStore, Store, StoreErrorKind, stored};
 use crate::table_state::budget::CacheBudget;
 use crate::table_state::partition::PartitionCx;
 use crate::table_state::spec::TableSpec;
@@ -49,8 +49,8 @@ const MANY: usize = 2 * VISIT_BATCH + 1000;
 fn windows_in_memory_are_closed_in_bounded_steps() {
     let partition = partition(None);
     for number in 0..MANY {
-        partition.set(&key(1000, number), Some(1)).unwrap();
-        partition.set(&key(number as i64 % 3 * 1000, number), Some(1)).unwrap();
+        partition.set(&key(1000, number), Some(1), Timestamp(0)).unwrap();
+        partition.set(&key(number as i64 % 3 * 1000, number), Some(1), Timestamp(0)).unwrap();
     }
     let closed = close(&partition, 2000);
     assert!(closed.is_sorted_by_key(|(start, _)| *start), "older windows come first");
@@ -62,15 +62,15 @@ fn windows_in_memory_are_closed_in_bounded_steps() {
 #[test]
 fn windows_in_a_store_are_closed_in_bounded_steps() {
     let mut expected: Vec<_> = (0..MANY).map(|number| (number as i64 % 2 * 1000, number)).collect();
-    let store = FakeStore::of(expected.iter().map(|&(start, number)| (key(start, number), b"1".to_vec())));
+    let store = FakeStore::of(expected.iter().map(|&(start, number)| (key(start, number), stored("1"))));
     let partition = partition(Some(Arc::clone(&store)));
     // Some windows are only in memory, and some of the store have been removed.
     for number in 0..MANY {
-        partition.set(&key(1000, MANY + number), Some(1)).unwrap();
+        partition.set(&key(1000, MANY + number), Some(1), Timestamp(0)).unwrap();
         expected.push((1000, MANY + number));
     }
     for number in (0..100).map(|number| 2 * number) {
-        partition.set(&key(0, number), None).unwrap();
+        partition.set(&key(0, number), None, Timestamp(0)).unwrap();
     }
     expected.retain(|&(start, number)| start > 0 || number >= 200);
     expected.sort_unstable();
@@ -92,12 +92,12 @@ fn windows_in_a_store_are_closed_in_bounded_steps() {
 /// The overlay is no longer complete once entries were evicted, which may happen between two steps.
 #[test]
 fn windows_that_leave_memory_meanwhile_are_closed() {
-    let partition = partition(Some(FakeStore::of((0..MANY).map(|number| (key(0, number), b"1".to_vec())))));
+    let partition = partition(Some(FakeStore::of((0..MANY).map(|number| (key(0, number), stored("1"))))));
     {
         let mut state = partition.state();
         state.whole = true;
         for number in 0..MANY {
-            let at = state.overlay.insert(&key(0, number), Held::Bytes(b"1".as_slice().into()));
+            let at = state.overlay.insert(&key(0, number), Held::Bytes(b"1".as_slice().into()), Timestamp(0));
             partition.note_start(&mut state, &key(0, number), at);
         }
     }
@@ -111,7 +111,7 @@ fn windows_that_leave_memory_meanwhile_are_closed() {
 #[test]
 fn no_window_is_lost_when_the_store_cannot_be_read() {
     for after in [0, 1] {
-        let store = FakeStore::of((0..1000).map(|number| (key(0, number), b"1".to_vec())));
+        let store = FakeStore::of((0..1000).map(|number| (key(0, number), stored("1"))));
         let partition = partition(Some(Arc::clone(&store)));
         let mut closed =
             (0..after).map(|_| partition.expire(Timestamp(1000), true).unwrap().closed.len()).sum::<usize>();

@@ -10,12 +10,13 @@ use crate::table_state::budget::CacheBudget;
 use crate::table_state::held::Held;
 use crate::table_state::overlay::{DirtyKey, Overlay, UnwrittenPlace};
 use crate::table_state::prefetch::KeyBatch;
+use crate::time::Timestamp;
 
 /// An operation on an overlay.
 #[derive(Clone, Debug)]
 enum Step {
     Read(u8),
-    Write(u8, Option<u16>),
+    Write(u8, Option<u16>, i64),
     Seal,
     Committed,
     Unconfirmed,
@@ -31,7 +32,8 @@ fn step() -> impl Strategy<Value = Step> {
     let key = || 0u8..5;
     prop_oneof![
         2 => key().prop_map(Step::Read),
-        8 => (key(), prop::option::weighted(0.7, any::<u16>())).prop_map(|(key, value)| Step::Write(key, value)),
+        8 => (key(), prop::option::weighted(0.7, any::<u16>()), -3..9i64)
+            .prop_map(|(key, value, time)| Step::Write(key, value, time)),
         4 => Just(Step::Seal),
         2 => Just(Step::Committed),
         1 => Just(Step::Unconfirmed),
@@ -45,18 +47,21 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// A restore: batches of committed entries, then keys of which the changelog has records that were not committed.
-type Restore = (Vec<BTreeMap<u8, Option<u16>>>, Vec<(u8, Option<u16>)>);
+type Restore = (Vec<BTreeMap<u8, Option<Timed>>>, Vec<(u8, Option<Timed>)>);
+
+/// A value and its time.
+type Timed = (u16, i64);
 
 fn restore() -> impl Strategy<Value = Restore> {
-    let value = || prop::option::weighted(0.7, any::<u16>());
+    let value = || prop::option::weighted(0.7, (any::<u16>(), -3..9i64));
     let batch = prop::collection::btree_map(0u8..5, value(), 0..4);
     (prop::collection::vec(batch, 0..3), prop::collection::vec((0u8..5, value()), 0..3))
 }
 
-type Values = BTreeMap<u8, u16>;
-type Changes = Vec<(u8, Option<u16>)>;
+type Values = BTreeMap<u8, Timed>;
+type Changes = Vec<(u8, Option<Timed>)>;
 /// The changed keys, each with its value and whether it is new.
-type SealedChanges = BTreeMap<u8, (Option<u16>, bool)>;
+type SealedChanges = BTreeMap<u8, (Option<Timed>, bool)>;
 
 /// An overlay, used as a partition uses it, and what it should be.
 struct World {
@@ -72,7 +77,7 @@ struct World {
     jobs: VecDeque<(u64, Changes)>,
     store: Values,
     /// The last record of each key, whether its seal was committed or not.
-    changelog: BTreeMap<u8, Option<u16>>,
+    changelog: BTreeMap<u8, Option<Timed>>,
     paging: Option<Paging>,
 }
 
@@ -110,7 +115,11 @@ fn value(held: &Held<u16>) -> Option<u16> {
     }
 }
 
-fn put(values: &mut Values, key: u8, value: Option<u16>) {
+fn timed(overlay: &Overlay<u16>, at: u32) -> Option<Timed> {
+    value(overlay.held(at)).map(|value| (value, overlay.time(at).0))
+}
+
+fn put(values: &mut Values, key: u8, value: Option<Timed>) {
     match value {
         Some(value) => values.insert(key, value),
         None => values.remove(&key),
@@ -135,7 +144,8 @@ impl World {
         for batch in batches {
             let mut slots = Vec::new();
             for (key, value) in batch {
-                slots.push(world.overlay.apply(&[*key], value.map(bytes).as_deref()).0);
+                let (number, time) = value.map_or((None, 0), |(value, time)| (Some(value), time));
+                slots.push(world.overlay.apply(&[*key], number.map(bytes).as_deref(), Timestamp(time)).0);
                 put(&mut world.committed, *key, *value);
                 world.changelog.insert(*key, *value);
             }
@@ -156,30 +166,33 @@ impl World {
         if let Some(at) = self.overlay.find(&[key]) {
             return Some(at);
         }
-        let stored = self.store.get(&key).copied()?;
+        let (stored, time) = self.store.get(&key).copied()?;
         self.overlay.evict(16);
-        Some(self.overlay.insert(&[key], Held::Bytes(bytes(stored))))
+        Some(self.overlay.insert(&[key], Held::Bytes(bytes(stored)), Timestamp(time)))
     }
 
     fn load_or_insert(&mut self, key: u8) -> u32 {
         self.load(key).unwrap_or_else(|| {
             self.overlay.evict(16);
-            self.overlay.insert(&[key], Held::Absent)
+            self.overlay.insert(&[key], Held::Absent, Timestamp(0))
         })
     }
 
     fn apply(&mut self, step: &Step) {
         match step {
             Step::Read(key) => {
-                let found = self.load(*key).and_then(|at| value(self.overlay.held(at)));
+                let found = self.load(*key).and_then(|at| timed(&self.overlay, at));
                 assert_eq!(found, self.open.get(key).copied());
             }
-            Step::Write(key, new) => {
+            Step::Write(key, new, time) => {
                 let at = self.load_or_insert(*key);
-                self.overlay.write(at);
+                let earlier = self.open.get(key).copied();
+                self.overlay.write(at, Timestamp(*time));
                 let before = self.overlay.put(at, new.map_or(Held::Absent, Held::Value));
-                assert_eq!(value(&before), self.open.get(key).copied());
-                put(&mut self.open, *key, *new);
+                assert_eq!(value(&before), earlier.map(|(value, _)| value));
+                // The value may have been made from the earlier one.
+                let time = earlier.map_or(*time, |(_, earlier)| earlier.max(*time));
+                put(&mut self.open, *key, new.map(|new| (new, time)));
             }
             // A group has at most one seal in a commit, and one that waits for the next commit.
             Step::Seal if self.sealed.len() < 2 => self.seal(),
@@ -232,9 +245,14 @@ impl World {
     fn seal(&mut self) {
         let mut entries = BTreeMap::new();
         let before = self.sealed.back().map_or(&self.committed, |(values, _)| values);
-        let sealed = self.overlay.seal(|DirtyKey { key, held, is_new }| {
+        let sealed = self.overlay.seal(|DirtyKey { key, held, time, is_new }| {
             assert!(is_new || before.contains_key(&key[0]), "key {} had a value", key[0]);
-            assert_eq!(entries.insert(key[0], (value(held), is_new)), None, "key {} is sealed twice", key[0]);
+            assert_eq!(
+                entries.insert(key[0], (value(held).map(|value| (value, time.0)), is_new)),
+                None,
+                "key {} is sealed twice",
+                key[0]
+            );
             Ok::<_, std::convert::Infallible>(4)
         });
         sealed.unwrap();
@@ -288,8 +306,8 @@ impl World {
     fn check(&mut self) {
         let mut here = BTreeMap::new();
         let mut live = 0;
-        for (_, key, held) in self.overlay.entries() {
-            assert!(here.insert(key[0], value(held)).is_none(), "key {} is here twice", key[0]);
+        for (at, key, held) in self.overlay.entries() {
+            assert!(here.insert(key[0], timed(&self.overlay, at)).is_none(), "key {} is here twice", key[0]);
             live += i64::from(held.is_there());
         }
         assert_eq!(self.overlay.live(), live);
@@ -358,7 +376,7 @@ fn looking_ahead_finds_all_entries_for_any_number_of_keys() {
     for number in 0..300_u32 {
         let key = number.to_be_bytes();
         if number % 3 == 0 {
-            overlay.insert(&key, Held::Value(1));
+            overlay.insert(&key, Held::Value(1), Timestamp(0));
         }
         keys.push(&key);
     }

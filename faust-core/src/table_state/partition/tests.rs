@@ -23,7 +23,7 @@ fn a_broken_store_that_is_read_is_reported() {
         let partition = partition::<String>(cx);
         let errors = [
             partition.find(b"a").map(drop).unwrap_err(),
-            partition.set(b"a", Some(1)).unwrap_err(),
+            partition.set(b"a", Some(1), Timestamp(0)).unwrap_err(),
             partition.scan((Bound::Unbounded, Bound::Unbounded), &|_| true).map(drop).unwrap_err(),
             partition.count().map(drop).unwrap_err(),
         ];
@@ -42,9 +42,9 @@ fn the_key_none_is_in_its_place_everywhere() {
     for number in 0..8 {
         let cx = PartitionCx { partition: number, partitions: 8, stats: Arc::clone(&stats), ..PartitionCx::alone() };
         let raw = partition::<Option<String>>(cx.clone());
-        raw.set(b"\xFF", Some(1)).unwrap();
+        raw.set(b"\xFF", Some(1), Timestamp(0)).unwrap();
         raw.find(b"\xFF").unwrap();
-        partition::<Option<(u8, u8)>>(cx).set(b"null", Some(1)).unwrap();
+        partition::<Option<(u8, u8)>>(cx).set(b"null", Some(1), Timestamp(0)).unwrap();
     }
     assert_eq!(stats.counts().misplaced_keys, 0);
     let cx = PartitionCx { partitions: 8, stats: Arc::clone(&stats), ..PartitionCx::alone() };

@@ -157,6 +157,7 @@ fn an_inconsistency_is_reported_with_its_fix() {
         (mark(|mark| mark.group = "stock".to_owned()), Some(good), 0, 80, "written by the app `stock`"),
         (mark(|mark| mark.kind = "u8".to_owned()), Some(good), 0, 80, "its store holds u8, but the program expects"),
         (mark(|mark| mark.v = 9), Some(good), 0, 80, "has format version 9"),
+        (mark(|mark| mark.v = 1), Some(good), 10, 80, "has format version 1"),
         (Some(b"{".to_vec()), Some(good), 0, 80, "a checkpoint that cannot be read"),
     ];
     for (held, commit, low, high, expected) in cases {
@@ -164,4 +165,10 @@ fn an_inconsistency_is_reported_with_its_fix() {
         assert!(told.starts_with("table `counts`, partition 3: ") && told.contains(expected), "{expected}: {told}");
         assert!(told.contains("reset") || told.contains("version"), "{told}");
     }
+}
+
+#[test]
+fn a_store_of_an_earlier_release_is_restored() {
+    let anew = RestoreStart { is_stale: true, ..source(0, true, 0) };
+    assert_eq!(look(mark(|mark| mark.v = 1), Some(commit(9, 80)), 0, 80), Ok(anew));
 }

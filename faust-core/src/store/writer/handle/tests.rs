@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::store::StoreErrorKind;
 use crate::store::port::{Store, StoreError, Write};
-use crate::store::tests::{Change, Contents, contents, sealed};
+use crate::store::tests::{Change, Contents, contents, sealed, stored};
 use crate::store::writer::job::Job;
 
 /// An in-memory store with a gate before each write.
@@ -161,7 +161,7 @@ proptest! {
             let changes: Vec<Change> = changes.iter().map(|(key, value)| (vec![*key], value.map(|value| vec![value]))).collect();
             for (key, value) in &changes {
                 match value {
-                    Some(value) => models[which].insert(key.clone(), value.clone()),
+                    Some(value) => models[which].insert(key.clone(), stored(value)),
                     None => models[which].remove(key),
                 };
             }
@@ -312,7 +312,7 @@ fn stores_of_one_name_do_not_mix() {
     writer.submit(job(&new, "t", &[change("b", "2")], "2", &log));
     writer.submit(job(&old, "t", &[change("c", "3")], "3", &log));
     assert!(writer.step());
-    assert_eq!(contents(&*new), BTreeMap::from([(b"b".to_vec(), b"2".to_vec())]));
+    assert_eq!(contents(&*new), BTreeMap::from([(b"b".to_vec(), stored("2"))]));
     assert_eq!(new.mark().unwrap().unwrap(), b"2");
     let gone = |mark: &str| (mark.to_owned(), Err(StoreErrorKind::Gone));
     assert_eq!(*log.lock().unwrap(), [gone("1"), gone("3"), ("2".to_owned(), Ok(()))]);
@@ -414,5 +414,5 @@ fn a_panic_in_done_does_not_stop_the_writer() {
     writer.submit(bad);
     writer.submit(job(&store, "t", &[change("a", "2")], "2", &log));
     run(writer.close(LONG)).unwrap();
-    assert_eq!(contents(&*store), BTreeMap::from([(b"a".to_vec(), b"2".to_vec())]));
+    assert_eq!(contents(&*store), BTreeMap::from([(b"a".to_vec(), stored("2"))]));
 }
