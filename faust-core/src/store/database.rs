@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
@@ -59,6 +59,10 @@ pub(super) struct DatabaseStores<E: Engine> {
     broken: OnceLock<String>,
     /// Set after a failed write, until the engine is open again. Meanwhile nothing but reads is called on it.
     failed: AtomicBool,
+    /// Set by a write, until the database is synced.
+    is_unsynced: AtomicBool,
+    /// Number of times that the engine was opened.
+    openings: AtomicU64,
     watch: CallWatch,
     state: Mutex<State<E>>,
     /// Reference given to the stores, which keep the database open.
@@ -90,8 +94,17 @@ impl<E: Engine> DatabaseStores<E> {
             .map_err(|why| error::<E>(place.dir(), &EngineFault::Io(format!("cannot start a thread: {why}"))))?;
         watch.set_waker(engine.waker());
         let state = Mutex::new(State { engine: Some(engine), open: BTreeMap::new() });
-        let (broken, failed) = (OnceLock::new(), AtomicBool::new(false));
-        Ok(Arc::new_cyclic(|this| Self { set_aside, broken, failed, watch, state, this: Weak::clone(this), place }))
+        Ok(Arc::new_cyclic(|this| Self {
+            set_aside,
+            broken: OnceLock::new(),
+            failed: AtomicBool::new(false),
+            is_unsynced: AtomicBool::new(false),
+            openings: AtomicU64::new(1),
+            watch,
+            state,
+            this: Weak::clone(this),
+            place,
+        }))
     }
 
     /// Runs `work` on the engine, after reopening it if it has failed or an earlier attempt to do so has failed.
@@ -155,6 +168,7 @@ impl<E: Engine> DatabaseStores<E> {
         }
         self.watch.set_waker(engine.waker());
         state.engine = Some(engine);
+        self.openings.fetch_add(1, Ordering::AcqRel);
         self.failed.store(false, Ordering::Release);
         tracing::info!(dir = %self.place.dir().display(), "the {} store is open again", E::NAME);
         Ok(())
@@ -199,7 +213,7 @@ impl<E: Engine> StoreSet for DatabaseStores<E> {
                 tree = engine.tree(&text)?;
             }
             let tree = RwLock::new(OpenDatabase::Open(tree));
-            let store = Arc::new(OneStore { name: text.into(), tree, set });
+            let store = Arc::new(OneStore { name: text.into(), tree, written_in: AtomicU64::new(0), set });
             state.open.insert(name.clone(), Arc::downgrade(&store));
             Ok(store)
         })
@@ -259,6 +273,8 @@ struct OneStore<E: Engine> {
     /// Locked for reading by the task and the store writer, so rarely contended; locked for writing when the engine is
     /// reopened.
     tree: RwLock<OpenDatabase<E::Tree>>,
+    /// The opening of the engine in which the first write since the last sync was made; 0 if there is none.
+    written_in: AtomicU64,
     set: Arc<DatabaseStores<E>>,
 }
 
@@ -288,7 +304,18 @@ impl<E: Engine> OneStore<E> {
 
     fn try_write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), StoreError> {
         let _watched = self.watched("to write entries of");
-        let written = self.on_tree(|tree| tree.write(entries, mark));
+        self.set.is_unsynced.store(true, Ordering::Release);
+        let opening = self.set.openings.load(Ordering::Acquire);
+        let written = self.noted(self.on_tree(|tree| tree.write(entries, mark)));
+        if written.is_ok() {
+            // An earlier write remains the first.
+            self.written_in.compare_exchange(0, opening, Ordering::AcqRel, Ordering::Acquire).ok();
+        }
+        written
+    }
+
+    /// Notes a failed write, after which the engine has to be opened again.
+    fn noted(&self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         if written.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Io) {
             self.set.failed.store(true, Ordering::Release);
         }
@@ -355,6 +382,25 @@ impl<E: Engine> Store for OneStore<E> {
             }
             other => other,
         }
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let opening = self.written_in.swap(0, Ordering::AcqRel);
+        let is_lost = opening != 0 && opening != self.set.openings.load(Ordering::Acquire);
+        if is_lost || self.set.has_failed() {
+            // A call into an engine that has failed may never return.
+            return self.set.run(|| Err(EngineFault::Io("it has failed since the last write".to_owned())));
+        }
+        // The writes before it are complete, so none of them sets the flag again.
+        if !self.set.is_unsynced.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let _watched = self.watched("to flush the writes of");
+        let synced = self.noted(self.on_tree(Tree::sync));
+        if synced.is_err() {
+            self.set.is_unsynced.store(true, Ordering::Release);
+        }
+        synced
     }
 }
 

@@ -53,6 +53,9 @@ pub(super) trait Tree: Send + Sync + 'static {
     fn mark(&self) -> Result<Option<Vec<u8>>, EngineFault>;
 
     fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), EngineFault>;
+
+    /// Syncs the whole database.
+    fn sync(&self) -> Result<(), EngineFault>;
 }
 
 /// An engine's error, without the location that a [`StoreError`](super::StoreError) adds.

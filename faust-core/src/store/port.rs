@@ -55,9 +55,13 @@ pub(crate) trait Store: Send + Sync {
     /// Writes the entries and then the mark, if one is given. The keys must be in ascending order; an entry without a
     /// value removes its key.
     ///
-    /// After `Ok` with a mark, all of it survives the end of the process. After a crash at any moment, the mark is
-    /// never ahead of the entries. After an error, any of the entries may have been written: write all of them again.
+    /// After a crash at any moment, the mark is never ahead of the entries. After an error, any of the entries may have been
+    /// written: write all of them again.
     fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), StoreError>;
+
+    /// Makes everything written before survive the end of the process, in all stores of the set: one call is enough for
+    /// several stores. After an error, all that was written since the last call must be written again.
+    fn sync(&self) -> Result<(), StoreError>;
 }
 
 /// A key and its new value, or `None` to remove the key.

@@ -2,8 +2,8 @@
 //!
 //! sled appends every change to one log, across all trees, and after a crash recovers that log up to the first gap. The
 //! recovered writes of one thread are therefore a prefix of all its writes, whichever buffers had reached the disk. For
-//! this reason the mark is written after the entries, to a tree of its own, and is then flushed: writes that were
-//! reported as successful survive. The kill tests in `store/tests/kill.rs` verify this.
+//! this reason the mark is written after the entries, to a tree of its own. A flush covers all trees: after it, everything
+//! written before survives. The kill tests in `store/tests/kill.rs` verify this.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -39,7 +39,7 @@ impl Engine for Sled {
     fn open(dir: &Path) -> Result<Self, EngineFault> {
         let began = Instant::now();
         let (config, db) = loop {
-            // Every write of a mark is flushed, so sled's thread for periodic flushes is not needed.
+            // The store writer flushes after each round, so sled's thread for periodic flushes is not needed.
             let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
             match config.open() {
                 Ok(db) => break (config, db),
@@ -133,11 +133,14 @@ impl Tree for SledTree {
             // IMPORTANT: the mark must be written after the entries; see the module's documentation.
             if let Some(mark) = mark {
                 self.marks.insert(&self.name, mark)?;
-                self.marks.flush()?;
             }
             Ok(())
         };
         write().map_err(|error| fault(&error))
+    }
+
+    fn sync(&self) -> Result<(), EngineFault> {
+        self.marks.flush().map(drop).map_err(|error| fault(&error))
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn sealed(changes: &[Change]) -> Sealed {
 fn write(store: &dyn Store, changes: &[Change], mark: &str) {
     let ordered: BTreeMap<_, _> = changes.iter().cloned().collect();
     let entries: Vec<Write<'_>> = ordered.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
-    store.write(&entries, Some(mark.as_bytes())).unwrap();
+    store.write(&entries, Some(mark.as_bytes())).and_then(|()| store.sync()).unwrap();
 }
 
 fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Change {

@@ -60,6 +60,7 @@ fn read_all(kind: StoreKind, dir: &Path) -> u64 {
             store.range(Bound::Unbounded, Bound::Unbounded, &mut |_, _| true)?;
             store.mark()?;
             store.write(&[(b"new", Some(b"1"))], Some(b"p"))?;
+            store.sync()?;
             assert_eq!(store.get(b"new")?.as_deref(), Some(&b"1"[..]));
             Ok(())
         });

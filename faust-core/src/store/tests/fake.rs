@@ -65,4 +65,8 @@ impl Store for FakeStore {
         }
         Ok(())
     }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.check()
+    }
 }

@@ -43,7 +43,7 @@ fn child() {
         let changes: Vec<_> = (0..500_u64).map(|n| ((n * 7919 + round).to_be_bytes(), [round as u8; 100])).collect();
         let changes: BTreeMap<_, _> = changes.into_iter().collect();
         let entries: Vec<Write<'_>> = changes.iter().map(|(key, value)| (&key[..], Some(&value[..]))).collect();
-        while let Err(error) = store.write(&entries, Some(&round.to_be_bytes())) {
+        while let Err(error) = store.write(&entries, Some(&round.to_be_bytes())).and_then(|()| store.sync()) {
             assert_eq!(error.kind(), StoreErrorKind::Io, "{error}");
             if !was_full {
                 reports.write_all(b"full\n").unwrap();

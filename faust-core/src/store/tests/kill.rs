@@ -72,7 +72,8 @@ fn child() {
         last += 1;
         let changes = round(last);
         let entries: Vec<Write<'_>> = changes.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
-        stores[(last % STORES) as usize].write(&entries, Some(&last.to_be_bytes())).unwrap();
+        let store = &stores[(last % STORES) as usize];
+        store.write(&entries, Some(&last.to_be_bytes())).and_then(|()| store.sync()).unwrap();
         // After this call, the kill cannot affect the report any more.
         reports.write_all(format!("{last}\n").as_bytes()).unwrap();
     }

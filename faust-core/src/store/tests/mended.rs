@@ -26,6 +26,8 @@ impl Drop for Fragile {
 
 /// The simulated disk, which outlives the engine. Only one test at a time uses it.
 static DISK: LazyLock<Mutex<BTreeMap<String, Contents>>> = LazyLock::new(Mutex::default);
+/// Number of syncs.
+static SYNCS: AtomicU32 = AtomicU32::new(0);
 /// Number of writes to the disk that are still to fail.
 static FAILING: AtomicU32 = AtomicU32::new(0);
 static OPENED: AtomicU32 = AtomicU32::new(0);
@@ -93,6 +95,11 @@ impl Tree for FragileTree {
 
     fn mark(&self) -> Result<Option<Vec<u8>>, EngineFault> {
         Ok(None)
+    }
+
+    fn sync(&self) -> Result<(), EngineFault> {
+        SYNCS.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     fn write(&self, entries: &[Write<'_>], _: Option<&[u8]>) -> Result<(), EngineFault> {
@@ -179,4 +186,32 @@ fn the_directory_is_locked_until_the_engine_is_closed() {
     assert!(lock::is_held(&dir.path().join("lock")), "the store keeps its database open");
     drop(store);
     assert!(!lock::is_held(&dir.path().join("lock")) && !CLOSED_UNLOCKED.load(Ordering::SeqCst));
+}
+
+/// Law: a sync reports that an engine was opened again since a write, which may be lost.
+#[test]
+fn what_was_not_synced_before_the_engine_failed_must_be_written_again() {
+    let _turn = TURN.lock().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let set: Arc<dyn StoreSet> = database::open::<Fragile>(dir.path()).unwrap();
+    let [one, other, idle] = ["one", "other", "idle"].map(|name| set.open(&StoreName::new(name, 2)).unwrap());
+    one.write(&[(b"a", Some(b"1"))], Some(b"m")).unwrap();
+    FAILING.store(1, Ordering::SeqCst);
+    other.write(&[(b"a", Some(b"1"))], Some(b"m")).unwrap();
+    assert_eq!(one.sync().unwrap_err().kind(), StoreErrorKind::Io);
+    assert_eq!([idle.sync(), other.sync()].map(|synced| synced.is_ok()), [true; 2]);
+    let syncs = SYNCS.load(Ordering::SeqCst);
+    for store in [&one, &other] {
+        store.write(&[(b"a", Some(b"1"))], Some(b"m")).unwrap();
+    }
+    for store in [&one, &other, &idle] {
+        store.sync().unwrap();
+    }
+    assert_eq!(SYNCS.load(Ordering::SeqCst), syncs + 1, "one flush for all");
+    // While the disk is full, the engine that has failed is not called.
+    std::fs::create_dir(dir.path().join("probe")).unwrap();
+    one.write(&[(b"a", Some(b"2"))], Some(b"n")).unwrap();
+    FAILING.store(1, Ordering::SeqCst);
+    assert_eq!(other.write(&[(b"a", Some(b"2"))], None).unwrap_err().kind(), StoreErrorKind::Io);
+    assert_eq!(one.sync().unwrap_err().kind(), StoreErrorKind::Io);
 }

@@ -45,7 +45,7 @@ proptest! {
                     Step::Write(changes) => {
                         let entries: Vec<Write<'_>> = changes.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
                         mark = Some(number.to_string().into_bytes());
-                        store.write(&entries, mark.as_deref()).unwrap();
+                        store.write(&entries, mark.as_deref()).and_then(|()| store.sync()).unwrap();
                         for (key, value) in changes {
                             match value {
                                 Some(value) => model.insert(key.clone(), value.clone()),

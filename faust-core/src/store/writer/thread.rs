@@ -12,6 +12,9 @@ use crate::store::port::{Store, StoreError, StoreErrorKind, Write};
 /// Maximum number of entries per write: enough for fjall to write files directly, and few enough for a prompt shutdown.
 const CHUNK: usize = 50_000;
 
+/// Size of the jobs after which a round is synced before its end.
+const SYNC_BYTES: u64 = 8 << 20;
+
 /// Delays of the thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -54,9 +57,57 @@ pub(super) fn run(queue: &Queue, pace: Pace) {
     }
 }
 
-/// Writes jobs, store by store. Returns whether any was completed.
+/// Writes jobs, store by store, and syncs them together. Returns whether any was completed.
 pub(super) fn write_all(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) -> bool {
-    by_store(jobs).into_iter().fold(false, |completed, jobs| write(queue, jobs, pace, refused) | completed)
+    let (mut written, mut bytes, mut completed) = (Vec::new(), 0, false);
+    for jobs in by_store(jobs) {
+        bytes += jobs.iter().map(Job::size_bytes).sum::<u64>();
+        match write(queue, &jobs, pace, refused) {
+            Ok(()) => written.push(jobs),
+            Err(error) => completed |= complete(queue, jobs, Err(error), pace),
+        }
+        // Jobs that are complete make room for others.
+        if bytes >= SYNC_BYTES {
+            completed |= sync(queue, std::mem::take(&mut written), pace, refused);
+            bytes = 0;
+        }
+    }
+    sync(queue, written, pace, refused) | completed
+}
+
+/// Syncs what was written for these stores, and completes their jobs. Returns whether any was completed.
+fn sync(queue: &Queue, mut stores: Vec<Vec<Job>>, pace: Pace, refused: &mut Refused) -> bool {
+    let (mut retries, mut completed) = (DiskRetries::new(pace), false);
+    while !stores.is_empty() {
+        let (mut failed, mut error) = (Vec::new(), None);
+        for jobs in stores {
+            let Some(last) = jobs.last() else { continue };
+            match last.store.sync() {
+                Err(why) if is_of_disk(&why, pace) => {
+                    failed.push(jobs);
+                    error = Some(why);
+                }
+                synced => {
+                    note_refusal(last, &synced, refused);
+                    completed |= complete(queue, jobs, synced, pace);
+                }
+            }
+        }
+        let Some(error) = error else { break };
+        if !retries.pause(queue, &error) {
+            failed.into_iter().for_each(|jobs| completed |= complete(queue, jobs, Err(gone()), pace));
+            break;
+        }
+        // Nothing that was not synced is known to be in the store.
+        stores = Vec::new();
+        for jobs in failed {
+            match write(queue, &jobs, pace, refused) {
+                Ok(()) => stores.push(jobs),
+                Err(error) => completed |= complete(queue, jobs, Err(error), pace),
+            }
+        }
+    }
+    completed
 }
 
 /// Groups the jobs by store, in their order. The store with the oldest job comes first.
@@ -91,12 +142,11 @@ impl Refused {
     }
 }
 
-/// Writes the jobs of one store, and completes all of them together. Returns `false` if they are pending again.
-fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) -> bool {
-    let Some(last) = jobs.last() else { return false };
+/// Writes the jobs of one store.
+fn write(queue: &Queue, jobs: &[Job], pace: Pace, refused: &mut Refused) -> Result<(), StoreError> {
+    let Some(last) = jobs.last() else { return Ok(()) };
     if let Some(error) = refused.by(&last.store) {
-        jobs.into_iter().for_each(|job| queue.finish(job, Err(error.clone())));
-        return true;
+        return Err(error);
     }
     let entries = merge(jobs.iter().map(|job| &*job.batch));
     let (most, rest) = entries.split_at(entries.len().saturating_sub(1) / CHUNK * CHUNK);
@@ -106,22 +156,36 @@ fn write(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut Refused) -> bo
         .chunks(CHUNK)
         .try_for_each(|chunk| retry(queue, &*last.store, chunk, None, pace))
         .and_then(|()| retry(queue, &*last.store, rest, Some(&last.mark), pace));
-    drop(entries);
+    note_refusal(last, &result, refused);
+    result
+}
+
+/// Notes an error after which a store is not written to any more.
+fn note_refusal(job: &Job, result: &Result<(), StoreError>, refused: &mut Refused) {
+    if let Err(error) = result
+        && !matches!(error.kind(), StoreErrorKind::Gone | StoreErrorKind::Io)
+    {
+        tracing::error!(store = %job.name, "cannot write a table to its store, and retrying does not help: {error}");
+        refused.note(&job.store, error);
+    }
+}
+
+/// Completes the jobs of a store. Returns `false` if they are pending again, because the disk has failed and this pace does
+/// not wait for it.
+fn complete(queue: &Queue, jobs: Vec<Job>, result: Result<(), StoreError>, pace: Pace) -> bool {
     match &result {
-        Ok(()) => {}
-        Err(error) if error.kind() == StoreErrorKind::Gone => {}
-        Err(error) if error.kind() == StoreErrorKind::Io => {
-            tracing::error!(store = %last.name, "cannot write a table to its store, the next step tries again: {error}");
+        Err(error) if error.kind() == StoreErrorKind::Io && !pace.retries => {
+            if let Some(job) = jobs.first() {
+                tracing::error!(store = %job.name, "cannot write a table to its store, the next step tries again: {error}");
+            }
             queue.put_back(jobs);
-            return false;
+            false
         }
-        Err(error) => {
-            tracing::error!(store = %last.name, "cannot write a table to its store, and retrying does not help: {error}");
-            refused.note(&last.store, error);
+        _ => {
+            jobs.into_iter().for_each(|job| queue.finish(job, result.clone()));
+            true
         }
     }
-    jobs.into_iter().for_each(|job| queue.finish(job, result.clone()));
-    true
 }
 
 /// Writes entries, and retries while the disk fails, unless the pace forbids it. Other errors are permanent.
@@ -132,30 +196,59 @@ fn retry(
     mark: Option<&[u8]>,
     pace: Pace,
 ) -> Result<(), StoreError> {
-    let (mut pause, mut reported) = (pace.first, None::<Instant>);
-    let began = Instant::now();
+    let mut retries = DiskRetries::new(pace);
     loop {
         if queue.is_abandoned() {
             return Err(gone());
         }
         match store.write(entries, mark) {
-            Err(error) if error.kind() == StoreErrorKind::Io && pace.retries => {
-                if reported.is_none_or(|at| at.elapsed() >= pace.report_every) {
-                    tracing::error!(
-                        waiting_bytes = queue.backlog(),
-                        "cannot write tables to their store, retrying for {:?}: {error}",
-                        began.elapsed(),
-                    );
-                    reported = Some(Instant::now());
-                }
-                queue.pause(pause);
-                pause = (pause * 2).min(pace.longest);
-            }
-            Ok(()) if reported.is_some() => {
-                tracing::info!("tables can be written to their store again, after {:?}", began.elapsed());
+            Err(error) if is_of_disk(&error, pace) => drop(retries.pause(queue, &error)),
+            Ok(()) => {
+                retries.end();
                 return Ok(());
             }
             other => return other,
+        }
+    }
+}
+
+/// Returns whether the disk has failed, and this pace waits for it.
+fn is_of_disk(error: &StoreError, pace: Pace) -> bool {
+    error.kind() == StoreErrorKind::Io && pace.retries
+}
+
+/// The attempts of one operation while the disk fails.
+struct DiskRetries {
+    pause: Duration,
+    pace: Pace,
+    began: Instant,
+    reported: Option<Instant>,
+}
+
+impl DiskRetries {
+    fn new(pace: Pace) -> Self {
+        Self { pause: pace.first, pace, began: Instant::now(), reported: None }
+    }
+
+    /// Reports the error, at intervals, and pauses. Returns `false` if the writer is to end.
+    fn pause(&mut self, queue: &Queue, error: &StoreError) -> bool {
+        if self.reported.is_none_or(|at| at.elapsed() >= self.pace.report_every) {
+            tracing::error!(
+                waiting_bytes = queue.backlog(),
+                "cannot write tables to their store, retrying for {:?}: {error}",
+                self.began.elapsed(),
+            );
+            self.reported = Some(Instant::now());
+        }
+        queue.pause(self.pause);
+        self.pause = (self.pause * 2).min(self.pace.longest);
+        !queue.is_abandoned()
+    }
+
+    /// Reports the end of the failures, if there were any.
+    fn end(&self) {
+        if self.reported.is_some() {
+            tracing::info!("tables can be written to their store again, after {:?}", self.began.elapsed());
         }
     }
 }

@@ -31,6 +31,8 @@ struct State {
     writes: Vec<usize>,
     gate: Gate,
     attempts: u32,
+    /// Number of syncs that will fail.
+    failing_syncs: u32,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -96,6 +98,16 @@ impl Store for Gated {
         }
         state.marks.extend(mark.map(<[u8]>::to_vec));
         state.writes.push(entries.len());
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let mut state = self.state.lock().unwrap();
+        let fails = state.failing_syncs > 0;
+        state.failing_syncs = state.failing_syncs.saturating_sub(1);
+        if fails {
+            return Err(StoreError::new(StoreErrorKind::Io, "the store".to_owned(), "no space left".to_owned()));
+        }
         Ok(())
     }
 }
@@ -415,4 +427,26 @@ fn a_panic_in_done_does_not_stop_the_writer() {
     writer.submit(job(&store, "t", &[change("a", "2")], "2", &log));
     run(writer.close(LONG)).unwrap();
     assert_eq!(contents(&*store), BTreeMap::from([(b"a".to_vec(), stored("2"))]));
+}
+
+/// Law: a job is complete once its store is synced, and what was not synced is written again.
+#[test]
+fn a_failed_sync_is_repeated_with_its_writes() {
+    let (one, other, log) = (Arc::new(Gated::default()), Arc::new(Gated::default()), Log::default());
+    let writer = StoreWriter::stepped(1 << 20);
+    one.state.lock().unwrap().failing_syncs = 1;
+    writer.submit(job(&one, "one", &[change("a", "1")], "1", &log));
+    writer.submit(job(&other, "other", &[change("a", "1")], "2", &log));
+    assert!(writer.step(), "the other store is synced");
+    assert_eq!(*log.lock().unwrap(), [("2".to_owned(), Ok(()))]);
+    assert!(writer.step());
+    assert_eq!(*log.lock().unwrap(), [("2".to_owned(), Ok(())), ("1".to_owned(), Ok(()))]);
+    assert_eq!((one.with(|state| state.writes.len()), other.with(|state| state.writes.len())), (2, 1));
+
+    let (store, log) = (Arc::new(Gated::default()), Log::default());
+    let writer = self::writer(1 << 20);
+    store.state.lock().unwrap().failing_syncs = 3;
+    writer.submit(job(&store, "t", &[change("a", "1")], "1", &log));
+    run(writer.flushed(&name("t")));
+    assert_eq!((store.with(|state| state.writes.len()), &*log.lock().unwrap()), (4, &vec![("1".to_owned(), Ok(()))]));
 }
