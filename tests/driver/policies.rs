@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use faust::__private::serde;
 use faust::prelude::*;
 use faust::testing::{TestDriver, WorkerId};
 use faust::transport::{NewTopic, Transport};
@@ -325,4 +326,121 @@ fn the_policy_to_stop_counts_each_event_for_itself() {
     driver.advance(Duration::from_secs(60));
     let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     assert!(matches!(error, Error::Agent { attempts: 5, .. }), "{error}");
+}
+
+/// A value that cannot be encoded if it is 13.
+#[derive(Clone, Default, serde::Deserialize)]
+#[serde(crate = "faust::__private::serde")]
+struct Unlucky(i64);
+
+impl serde::Serialize for Unlucky {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 == 13 { Err(serde::ser::Error::custom("an unlucky number")) } else { self.0.serialize(serializer) }
+    }
+}
+
+/// Keeps a text of each length, and sends the length on.
+#[agent(topic = "in")]
+async fn lengthy(
+    mut lengths: Stream<i64, String>,
+    #[table(name = "lengthy")] texts: Table<String, String>,
+    #[topic("out")] out: Topic<RawKey, i64>,
+) -> Result<()> {
+    while let Some(event) = lengths.next_event().await {
+        texts.set(event.key(), "x".repeat(usize::try_from(*event.value())?));
+        out.send(&RawKey::NONE, event.value()).await?;
+    }
+    Ok(())
+}
+
+/// Does the same in batches.
+#[agent(topic = "in")]
+async fn lengthy_batches(
+    lengths: Stream<i64, String>,
+    #[table(name = "lengthy")] texts: Table<String, String>,
+) -> Result<()> {
+    let mut batches = lengths.take(4, Duration::from_millis(100));
+    while let Some(batch) = batches.next_events().await {
+        for event in batch {
+            texts.set(event.key(), "x".repeat(usize::try_from(*event.value())?));
+        }
+    }
+    Ok(())
+}
+
+/// A seal is about many events. The one whose value is too large for the changelog is found, and the policy applies to it.
+#[test]
+fn a_value_that_is_too_large_for_the_changelog_is_traced_to_its_event() {
+    let sizes = |driver: &mut TestDriver| {
+        let mut sizes: Vec<_> =
+            driver.table::<String, String>("lengthy").unwrap().iter().map(|(key, text)| (key, text.len())).collect();
+        sizes.sort();
+        sizes
+    };
+    let large = [10, 11, 30_000, 12, 13];
+    let expected: Vec<_> = [10, 11, 12, 13].map(|n: usize| (n.to_string(), n)).into();
+    for is_batch in [false, true] {
+        let app = App::new("policies").setting("producer_max_request_size", "20KiB");
+        let app = if is_batch { app.only::<lengthy_batches>() } else { app.only::<lengthy>() };
+        let agent = if is_batch { "lengthy_batches" } else { "lengthy" };
+        let (mut driver, worker) = start(app.setting("agent_failure", "retry"), 1);
+        send(&mut driver, large);
+        driver.advance(Duration::from_secs(60));
+        let status = driver.status(worker).unwrap();
+        let [failing] = status.failing.as_slice() else { panic!("{:?}", status.failing) };
+        assert_eq!((&*failing.agent, &*failing.place), (agent, "in[0] offset 2"));
+        assert_eq!(failing.skip, Some(format!("skip 'in[0]' 2 --agent {agent}")));
+        for part in ["table `lengthy`", "key \"30000\"", "producer_max_request_size"] {
+            assert!(failing.error.contains(part), "{part} is missing in: {}", failing.error);
+        }
+        driver.commit();
+        assert_eq!(driver.committed("in").unwrap()[&0], Offset(2));
+        driver.crash(worker);
+
+        let app = App::new("policies").setting("producer_max_request_size", "20KiB");
+        let app = if is_batch { app.only::<lengthy_batches>() } else { app.only::<lengthy>() };
+        let (mut driver, worker) = start(app.setting("agent_failure", "dead_letter"), 1);
+        send(&mut driver, large);
+        driver.advance(Duration::from_secs(60));
+        driver.commit();
+        let letters = dead_letters(&mut driver);
+        assert_eq!(letters.iter().map(|(value, at, _)| (&**value, &**at)).collect::<Vec<_>>(), [("30000", "2")]);
+        assert!(letters[0].2.contains("table `lengthy`"), "{letters:?}");
+        assert_eq!((sizes(&mut driver), driver.committed("in").unwrap()[&0]), (expected.clone(), Offset(5)));
+        assert!(driver.status(worker).unwrap().ready);
+        if !is_batch {
+            let counts = outputs(&mut driver);
+            assert!(counts.iter().all(|(n, count)| *count <= 2 || *n == 30_000), "{counts:?}");
+        }
+        driver.restart(worker).unwrap();
+        assert_eq!(sizes(&mut driver), expected);
+        // Later events are sealed together again.
+        send(&mut driver, 100..200);
+        driver.commit();
+        assert_eq!(driver.committed("in").unwrap()[&0], Offset(105));
+    }
+}
+
+#[agent(topic = "in")]
+async fn keep_unlucky(mut numbers: Stream<i64, String>, kept: Table<String, Unlucky>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        kept.set(event.key(), Unlucky(*event.value()));
+    }
+    Ok(())
+}
+
+/// The agent ends the event before the task notices that the table has refused a value.
+#[test]
+fn a_value_that_a_table_refuses_is_traced_to_its_event() {
+    let (mut driver, worker) = start(App::new("policies").only::<keep_unlucky>().setting("agent_failure", "skip"), 1);
+    send(&mut driver, 10..20);
+    driver.advance(Duration::from_secs(60));
+    driver.commit();
+    let status = driver.status(worker).unwrap();
+    assert_eq!((status.counts.skipped, status.ready), (1, true), "{status:?}");
+    assert_eq!(driver.committed("in").unwrap()[&0], Offset(10));
+    let mut kept: Vec<_> =
+        driver.table::<String, Unlucky>("kept").unwrap().iter().map(|(_, Unlucky(number))| number).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, [10, 11, 12, 14, 15, 16, 17, 18, 19]);
 }

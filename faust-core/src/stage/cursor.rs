@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::event_clock::EventClock;
-use super::gate::{Gate, GroupControl};
+use super::gate::{Gate, GroupControl, StageFault};
 use super::progress::Progress;
+use crate::error::Error;
 use crate::message::Offset;
 use crate::offsets::Position;
 use crate::time::Timestamp;
@@ -51,6 +52,11 @@ impl Cursor {
     pub(crate) fn finish(&self, at: Position) {
         self.progress.ack(at);
         self.gate.exit();
+    }
+
+    /// Fails the stage at its unfinished events: its stream yields nothing more, and the task handles the first error.
+    pub(crate) fn fail(&self, error: Error) {
+        self.gate.fail(StageFault { error, events: self.progress.unfinished() });
     }
 
     /// Returns the time of the current event, if there is one.

@@ -23,6 +23,8 @@ pub(crate) struct GroupControl {
     wants_seal: AtomicBool,
     /// The event that sends a message is noted, because a message was refused.
     notes_senders: AtomicBool,
+    /// A seal comes before each event, because a seal has failed and the event that is the cause is unknown.
+    seals_each: AtomicBool,
     /// Wakes the task, which waits for its stages to come to rest.
     driver: AtomicWaker,
     /// The turns of a group of several stages.
@@ -61,6 +63,10 @@ impl GroupControl {
 
     pub(crate) fn set_notes_senders(&self, notes: bool) {
         self.notes_senders.store(notes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_seals_each(&self, seals: bool) {
+        self.seals_each.store(seals, Ordering::Relaxed);
     }
 
     pub(crate) fn set_drain(&self) {
@@ -119,28 +125,38 @@ pub(crate) struct Gate {
     silent: AtomicBool,
     /// The stream has returned `None`.
     ended: AtomicBool,
-    /// There are events in `State::failed_events`.
+    /// There are events that wait for a seal: those in `State::failed_events`, or all.
     has_failed_events: AtomicBool,
     /// The lock is free nearly always: it is taken when a stream waits, is woken, or fails.
     state: Mutex<State>,
 }
 
+/// A fault of an operator, of decoding or of a table.
+#[derive(Debug)]
+pub(crate) struct StageFault {
+    pub(crate) error: Error,
+    /// The events that were unfinished when it occurred. The agent may finish them before the fault is noticed.
+    pub(crate) events: Vec<Position>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// A failure of an operator, of decoding or of a table.
-    failed: Option<Error>,
+    failed: Option<StageFault>,
     waker: Option<Waker>,
     /// Events that have failed before. Each waits for a seal.
     failed_events: BTreeSet<Position>,
-    /// The one of them that waits for a seal now.
+    /// The event that waits for a seal now.
     waiting: Option<Position>,
+    /// The event that has waited last.
+    begun_alone: Option<Position>,
 }
 
 impl Gate {
     pub(super) fn new(control: Arc<GroupControl>, stage: usize, failed_events: BTreeSet<Position>) -> Self {
         Self {
             has_turn: AtomicBool::new(control.turns.is_none()),
-            has_failed_events: AtomicBool::new(!failed_events.is_empty()),
+            has_failed_events: AtomicBool::new(!failed_events.is_empty() || control.seals_each.load(Ordering::Relaxed)),
             control,
             stage,
             busy: AtomicBool::new(false),
@@ -178,7 +194,7 @@ impl Gate {
             self.ended.store(true, Ordering::Release);
             return Pass::Drained;
         }
-        self.fail(Error::Misuse(READ_ELSEWHERE.to_owned()));
+        self.fail(StageFault { error: Error::Misuse(READ_ELSEWHERE.to_owned()), events: Vec::new() });
         Pass::Held
     }
 
@@ -213,21 +229,23 @@ impl Gate {
         self.control.notes_senders.load(Ordering::Relaxed).then_some(self.stage)
     }
 
-    /// Returns whether the stream waits for a seal before an event that has failed before.
+    /// Returns whether the stream waits for a seal before an event.
     pub(crate) fn is_waiting_for_seal(&self) -> bool {
         self.has_failed_events() && self.state().waiting.is_some()
     }
 
-    /// Returns whether there are events that have failed before.
+    /// Returns whether there are events that wait for a seal, such as those that have failed before.
     pub(crate) fn has_failed_events(&self) -> bool {
         self.has_failed_events.load(Ordering::Relaxed)
     }
 
-    /// Returns whether a seal must come before this event, since it has failed before. The waker is registered.
+    /// Returns whether a seal must come before this event: since it has failed before, or to find the one that makes a seal
+    /// fail. The waker is registered.
     #[cold]
     pub(crate) fn waits_for_seal(&self, at: Position, cx: &mut Context<'_>) -> bool {
         let mut state = self.state();
-        if !state.failed_events.contains(&at) {
+        let seals_each = self.control.seals_each.load(Ordering::Relaxed) && state.begun_alone != Some(at);
+        if !seals_each && !state.failed_events.contains(&at) {
             return false;
         }
         state.waiting = Some(at);
@@ -247,8 +265,15 @@ impl Gate {
         let mut state = self.state();
         if let Some(at) = state.waiting.take() {
             state.failed_events.remove(&at);
-            self.has_failed_events.store(!state.failed_events.is_empty(), Ordering::Relaxed);
+            state.begun_alone = Some(at);
+            let waits = !state.failed_events.is_empty() || self.control.seals_each.load(Ordering::Relaxed);
+            self.has_failed_events.store(waits, Ordering::Relaxed);
         }
+    }
+
+    /// Returns the last event that has begun right after a seal, if any had to.
+    pub(crate) fn begun_alone(&self) -> Option<Position> {
+        if self.has_failed_events() { self.state().begun_alone } else { None }
     }
 
     /// Registers a stream that has nothing to yield, and ends the stage's turn.
@@ -339,15 +364,15 @@ impl Gate {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Fails the stage: its stream yields nothing more, and the task handles the error.
-    pub(crate) fn fail(&self, error: Error) {
+    /// Fails the stage: its stream yields nothing more, and the task handles the first fault.
+    pub(super) fn fail(&self, fault: StageFault) {
         self.silent.store(true, Ordering::Release);
-        self.state().failed.get_or_insert(error);
+        self.state().failed.get_or_insert(fault);
         self.control.driver.wake();
     }
 
-    /// Takes the error of [`fail`](Self::fail).
-    pub(crate) fn take_failure(&self) -> Option<Error> {
+    /// Takes the fault of [`fail`](Self::fail).
+    pub(crate) fn take_failure(&self) -> Option<StageFault> {
         // Asked after every poll of the stages.
         if self.silent.load(Ordering::Acquire) { self.state().failed.take() } else { None }
     }

@@ -113,7 +113,7 @@ impl RunningStage {
     /// Fails the stage: its stream yields nothing more, and messages it sends from now on are rejected.
     pub(crate) fn fail(&self, error: Error) {
         self.outbox.refuse();
-        self.cursor.gate.fail(error);
+        self.cursor.fail(error);
     }
 
     /// Reports an event for a window that has expired, with the event's timestamp and the stream time. `at` is the

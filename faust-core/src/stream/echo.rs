@@ -85,7 +85,7 @@ impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
         if let Some(sent) = ready!(poll_slot(&mut self.sending, cx)) {
             self.stage.cursor.gate.end_flight();
             if let Err(error) = sent {
-                self.stage.cursor.gate.fail(error.into());
+                self.stage.cursor.fail(error.into());
                 return Poll::Pending;
             }
         }
@@ -103,7 +103,7 @@ impl<V: Data, K: Data> Pull<V, K> for EchoPull<V, K> {
                 self.poll_pull(cx)
             }
             Err(error) => {
-                self.stage.cursor.gate.fail(error);
+                self.stage.cursor.fail(error);
                 Poll::Pending
             }
         }

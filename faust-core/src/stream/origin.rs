@@ -16,7 +16,7 @@ impl StreamOrigin {
     /// Fails the stage. A detached stream has no stage, so its error is only logged.
     pub(crate) fn fail(&self, error: Error) {
         match self {
-            Self::Agent(StageMode::Live(stage)) => stage.cursor.gate.fail(error),
+            Self::Agent(StageMode::Live(stage)) => stage.cursor.fail(error),
             Self::Agent(StageMode::Planning(recorder)) => recorder.fault(error.to_string()),
             Self::Detached => tracing::error!("{error}"),
         }

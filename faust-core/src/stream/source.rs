@@ -98,7 +98,7 @@ impl<V: Data, K: Data> Pull<V, K> for SourcePull<V, K> {
                 self.stage.cursor.gate.end_flight();
                 match sent {
                     Ok(()) => self.stage.cursor.progress.ack(at),
-                    Err(error) => self.stage.cursor.gate.fail(error),
+                    Err(error) => self.stage.cursor.fail(error),
                 }
             }
             // The gate is here and not at the end of the stream: work that an operator has begun may continue, but no
@@ -179,7 +179,7 @@ impl<V: Data, K: Data> SourcePull<V, K> {
                     tracing::warn!(partition = %input.reader.partition(), "{error}; reading continues");
                     cx.waker().wake_by_ref();
                 }
-                Poll::Ready(Err(error)) => stage.cursor.gate.fail(error.into()),
+                Poll::Ready(Err(error)) => stage.cursor.fail(error.into()),
             }
             if !buffer.is_empty() {
                 return Poll::Ready(());
@@ -215,7 +215,7 @@ impl<V: Data, K: Data> SourcePull<V, K> {
                 self.stage.cursor.progress.ack(at);
             }
             DecodePolicy::Stop => {
-                self.stage.cursor.gate.fail(Error::Decode { agent: agent.to_string(), place, why: bad.why });
+                self.stage.cursor.fail(Error::Decode { agent: agent.to_string(), place, why: bad.why });
             }
         }
     }

@@ -16,6 +16,7 @@ use super::prefetch::{KeyBatch, Prefetch, Prefetchable};
 use super::roles::{AnyTablePartition, CommitState};
 use super::spec::{TableInfo, TableSpec, TableValue};
 use crate::codec::{DecodeError, EncodeError};
+use crate::config::ByteSize;
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;
@@ -35,6 +36,8 @@ pub(crate) struct PartitionCx {
     pub(crate) stats: Arc<Stats>,
     /// Notified when so many keys have changed that a commit should not wait for its interval.
     pub(crate) commit_soon: Arc<Notify>,
+    /// Maximum size of a changelog record, in bytes.
+    pub(crate) max_record: u64,
     /// Channel that reports a broken store, which stops the worker; `None` for a table without a store.
     pub(crate) failed: Option<mpsc::UnboundedSender<Error>>,
 }
@@ -49,6 +52,7 @@ impl PartitionCx {
             budget: CacheBudget::new(u64::MAX),
             stats: Arc::default(),
             commit_soon: Arc::default(),
+            max_record: u64::MAX,
             failed: None,
         }
     }
@@ -59,6 +63,9 @@ impl PartitionCx {
 const COMMIT_SOON: usize = 500_000;
 /// Approximate size of the changes at which a commit is due, for the same reason.
 const COMMIT_SOON_BYTES: usize = 32 << 20;
+
+/// Maximum size of the headers of a changelog record, whose largest is the metadata of the commit.
+const RECORD_HEADERS: usize = 4096 + 512;
 
 /// Number of entries examined for eviction with each insertion.
 const EVICT_LOOKS: usize = 16;
@@ -330,6 +337,20 @@ impl<V: TableValue> TablePartition<V> {
         self.spec.info.refused(format!("the value of key {}", self.shown(key)), why)
     }
 
+    /// Checks that the producer accepts the changelog record of an entry.
+    fn check_size(&self, key: &[u8], value: usize) -> Result<(), Error> {
+        let (size, max) = ((key.len() + value + RECORD_HEADERS) as u64, self.cx.max_record);
+        if size <= max {
+            return Ok(());
+        }
+        let (what, value) = (format!("the value of key {}", self.shown(key)), ByteSize(value as u64));
+        let why = format!(
+            "{value} are too large for a record of the changelog; spread the value over several keys, or raise `producer_max_request_size` ({})",
+            ByteSize(max)
+        );
+        Err(Error::Refused { table: self.spec.info.name.to_string(), what, why })
+    }
+
     /// Returns a key for an error or a log line.
     pub(super) fn shown(&self, key: &[u8]) -> String {
         self.spec.info.shown_key(key)
@@ -408,6 +429,7 @@ impl<V: TableValue> CommitState for TablePartition<V> {
                 })?,
                 Held::Taken => return Err(self.misuse("is still being changed at the end of its event")),
             }
+            self.check_size(entry_key, written)?;
             Ok(u32::try_from(written).unwrap_or(u32::MAX))
         })?;
         // Slightly more, because encoded counts and similar values grow.

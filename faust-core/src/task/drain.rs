@@ -70,8 +70,8 @@ impl Task {
                 group.run_mut().into_iter().for_each(GroupRun::sealed);
                 return;
             }
-            RunEvent::Faulted(_, error) => {
-                tracing::error!("{error}");
+            RunEvent::Faulted(_, fault) => {
+                tracing::error!("{}", fault.error);
                 false
             }
             RunEvent::Returned(index, Returned::Result(Ok(()))) => {

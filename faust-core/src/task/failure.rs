@@ -4,6 +4,7 @@ use super::cut::Undelivered;
 use crate::error::{BoxError, Error, TransportError, chain};
 use crate::offsets::Position;
 use crate::plan::PlannedStage;
+use crate::stage::gate::StageFault;
 use crate::stage::input::GroupInput;
 use crate::stage::running::RunningStage;
 use crate::transport::TopicPartition;
@@ -60,14 +61,15 @@ impl Failure {
     }
 
     /// Creates the failure of an operator or of decoding.
-    pub(super) fn fault((index, stage): (usize, &RunningStage), error: Error) -> Self {
+    pub(super) fn fault((index, stage): (usize, &RunningStage), fault: StageFault) -> Self {
+        let StageFault { error, events } = fault;
         let why = match error {
             Error::Decode { .. } | Error::Misuse(_) => Why::Final(error),
             Error::Hook { .. } => Why::Hook(error.into()),
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
             other => Why::Agent(other.into()),
         };
-        Self::of((index, stage), why)
+        Self::of_events((index, stage), events, why)
     }
 
     /// Creates the failure to start the stages of a group.
@@ -92,6 +94,15 @@ impl Failure {
         Self { place: "the commit of its tables".to_owned(), ..Self::start(stages, error) }
     }
 
+    /// Creates the failure to encode what this event has changed in the tables.
+    pub(super) fn sealed((index, stage): (usize, &RunningStage), at: Position, error: Error) -> Self {
+        let partition = |at: &Position| stage.inputs.get(at.input as usize).map(|input| input.reader.partition());
+        let place = partition(&at).map(|partition| format!("{partition} offset {}", at.offset)).unwrap_or_default();
+        let skip = skip(&stage.agent, &[at], partition);
+        let why = Why::Agent(error.into());
+        Self { agent: stage.agent.to_string(), place, stage: Some(index), events: vec![at], skip, at: Some(at), why }
+    }
+
     /// Creates the failure to deliver a message sent since the last commit.
     pub(super) fn undelivered(stages: &[PlannedStage], inputs: &[Vec<GroupInput>], undelivered: Undelivered) -> Self {
         let Undelivered { error, sender } = undelivered;
@@ -112,8 +123,12 @@ impl Failure {
     }
 
     fn of((index, stage): (usize, &RunningStage), why: Why) -> Self {
-        let at = stage.cursor.progress.at();
         let events = if let Why::Ended = why { Vec::new() } else { stage.cursor.progress.unfinished() };
+        Self::of_events((index, stage), events, why)
+    }
+
+    fn of_events((index, stage): (usize, &RunningStage), events: Vec<Position>, why: Why) -> Self {
+        let at = stage.cursor.progress.at();
         let partition = |at: &Position| stage.inputs.get(at.input as usize).map(|input| input.reader.partition());
         let skip = match why {
             Why::Agent(_) => skip(&stage.agent, &events, partition),

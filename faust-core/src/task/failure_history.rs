@@ -26,6 +26,9 @@ pub(super) struct FailureHistory {
     /// A message sent before these positions was refused, and the event that sent it is unknown: until a commit has reached
     /// them, the runs note the event of each message.
     notes_senders_until: Option<Positions>,
+    /// A seal at these positions has failed, because a table cannot be encoded, and the event that is the cause is unknown:
+    /// until a commit has reached them, the group is sealed before each event.
+    seals_each_until: Option<Positions>,
 }
 
 /// An event that has failed.
@@ -190,11 +193,22 @@ impl FailureHistory {
         self.notes_senders_until.is_some()
     }
 
+    /// Has the group sealed before each event from now on, until a commit has reached these positions.
+    pub(super) fn seal_each_until(&mut self, positions: Positions) {
+        self.seals_each_until = Some(positions);
+    }
+
+    /// Returns whether the group is sealed before each event.
+    pub(super) fn seals_each(&self) -> bool {
+        self.seals_each_until.is_some()
+    }
+
     /// Forgets the failures that a commit covers.
     pub(super) fn committed(&mut self, positions: &Positions) {
         self.events.retain(|event, _| positions.is_before(*event));
         self.others.take_if(|failures| !failures.is_ended);
         self.notes_senders_until.take_if(|until| positions.has_reached(until));
+        self.seals_each_until.take_if(|until| positions.has_reached(until));
     }
 
     /// Returns whether an event between these positions has sent a message that was refused.

@@ -168,6 +168,19 @@ impl StageGroup {
         }
     }
 
+    /// Returns the failure of a seal. If several events may be the cause, the next runs are sealed before each event.
+    pub(super) fn failed_seal(&mut self, error: Error) -> Failure {
+        let Some(run) = self.run() else { return Failure::commit(&self.stages, error) };
+        if let [(index, at)] = *run.begun_alone_since(self.sealed_positions())
+            && let Some(stage) = run.stages.get(index)
+        {
+            return Failure::sealed((index, stage), at, error);
+        }
+        let until = run.positions();
+        self.failures.seal_each_until(until);
+        Failure::commit(&self.stages, error)
+    }
+
     /// Decides what follows a failure.
     pub(super) fn decide(&mut self, failure: &Failure, settings: &Settings) -> Decision {
         let policy = match failure.stage.and_then(|stage| self.stages.get(stage)) {
@@ -269,8 +282,10 @@ impl StageGroup {
             (self.confirmed, self.number) = (seal.positions, number);
             self.ready = self.ready.take().or_else(|| self.apart.take());
             self.failures.committed(&self.confirmed);
-            let notes_senders = self.failures.notes_senders();
-            self.run().into_iter().for_each(|run| run.note_senders(notes_senders));
+            if let Some(run) = self.run() {
+                run.note_senders(self.failures.notes_senders());
+                run.seal_each(self.failures.seals_each());
+            }
             return;
         }
         let next = self.ready.replace(seal.unconfirmed());

@@ -29,7 +29,7 @@ use super::tables::TaskTables;
 use crate::error::{Error, TransportError, panic_text};
 use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, OwnerEpoch};
 use crate::plan::{PlannedStage, stage_groups};
-use crate::stage::gate::Hold;
+use crate::stage::gate::{Hold, StageFault};
 use crate::stage::input::GroupInput;
 use crate::stage::outbox::Outbox;
 use crate::time::Horizon;
@@ -237,15 +237,17 @@ impl Task {
         match event {
             RunEvent::AtRest => {
                 if let Err(error) = group.seal() {
-                    let failure = Failure::commit(&group.stages, error);
+                    let failure = group.failed_seal(error);
                     self.fail(index, failure);
                 }
             }
-            RunEvent::Faulted(_, error) if error.is_out_of_range() => self.look_up_logs(index, &error),
-            RunEvent::Faulted(stage, error) => {
+            RunEvent::Faulted(_, StageFault { error, .. }) if error.is_out_of_range() => {
+                self.look_up_logs(index, &error)
+            }
+            RunEvent::Faulted(stage, fault) => {
                 let failure = match group.run().and_then(|run| run.stages.get(stage)) {
-                    Some(live) => Failure::fault((stage, live), error),
-                    None => Failure::start(&group.stages, error),
+                    Some(live) => Failure::fault((stage, live), fault),
+                    None => Failure::start(&group.stages, fault.error),
                 };
                 self.fail(index, failure);
             }
@@ -269,7 +271,7 @@ impl Task {
         }
         let failure = match sealed {
             Ok(_) => Failure::returned((stage, &live), returned),
-            Err(error) => Failure::commit(&group.stages, error),
+            Err(error) => group.failed_seal(error),
         };
         self.fail(index, failure);
     }
@@ -410,7 +412,7 @@ impl Task {
                 Ok(false) if !group.is_ready() => self.cx.stats.seal_missed(),
                 Ok(false) => {}
                 Err(error) => {
-                    let failure = Failure::commit(&group.stages, error);
+                    let failure = group.failed_seal(error);
                     self.fail(index, failure);
                 }
             }

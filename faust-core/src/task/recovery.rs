@@ -51,6 +51,8 @@ pub(crate) struct Recovery {
     stats: Arc<Stats>,
     /// Notifies the control loop when a table has many changed keys.
     commit_soon: Arc<tokio::sync::Notify>,
+    /// Maximum size of a changelog record, in bytes.
+    max_record: u64,
     /// Reports broken stores to the worker.
     failed: mpsc::UnboundedSender<Error>,
     pub(crate) listener: Arc<dyn RestoreListener>,
@@ -131,6 +133,7 @@ impl Recovery {
             clock,
             stats,
             commit_soon: Arc::default(),
+            max_record: settings.producer_max_request_size.0,
             failed,
             listener,
             restoring: watch::Sender::new(0),
@@ -313,6 +316,7 @@ impl Recovery {
             budget: Arc::clone(self.stores.budget()),
             stats: Arc::clone(&self.stats),
             commit_soon: Arc::clone(&self.commit_soon),
+            max_record: self.max_record,
             failed: Some(self.failed.clone()),
         };
         let state = factory.make(cx);

@@ -16,11 +16,12 @@ use super::positions::Positions;
 use super::tables::TaskTables;
 use crate::config::Settings;
 use crate::error::{Error, TransportError, panic_text};
+use crate::offsets::Position;
 use crate::plan::{PlannedStage, StageRun};
 use crate::stage::context::StageMode;
 use crate::stage::cursor::Cursor;
 use crate::stage::event_clock::EventClock;
-use crate::stage::gate::{GroupControl, Hold};
+use crate::stage::gate::{GroupControl, Hold, StageFault};
 use crate::stage::input::{GroupInput, Input};
 use crate::stage::outbox::Outbox;
 use crate::stage::running::RunningStage;
@@ -47,7 +48,7 @@ pub(crate) enum RunEvent {
     /// A stage has returned.
     Returned(usize, Returned),
     /// An operator or decoding has failed in a stage.
-    Faulted(usize, Error),
+    Faulted(usize, StageFault),
     /// A seal is due, and no stage is processing an event.
     AtRest,
     /// The commit of the task's last cut has ended.
@@ -83,6 +84,7 @@ impl GroupRun {
             is_seal_due: false,
         };
         run.note_senders(start.failures.notes_senders());
+        run.seal_each(start.failures.seals_each());
         for (index, (stage, inputs)) in start.stages.iter().zip(start.inputs).enumerate() {
             let starts = start.positions.stages.get(index).map(Vec::as_slice).unwrap_or_default();
             let stream_time = start.positions.times.get(index).copied().flatten();
@@ -130,8 +132,8 @@ impl GroupRun {
         let polled = control.while_polled(|| running.poll_next_unpin(cx));
         // IMPORTANT: check for faults first. An agent whose table failed may return as if it had succeeded.
         for (index, stage) in self.stages.iter().enumerate() {
-            if let Some(error) = stage.cursor.gate.take_failure() {
-                return Poll::Ready(RunEvent::Faulted(index, error));
+            if let Some(fault) = stage.cursor.gate.take_failure() {
+                return Poll::Ready(RunEvent::Faulted(index, fault));
             }
         }
         if let Poll::Ready(Some((index, returned))) = polled {
@@ -171,6 +173,20 @@ impl GroupRun {
     /// Sets whether the event that sends a message is noted.
     pub(super) fn note_senders(&self, notes: bool) {
         self.control.set_notes_senders(notes);
+    }
+
+    /// Sets whether the group is sealed before each event.
+    pub(super) fn seal_each(&self, seals: bool) {
+        self.control.set_seals_each(seals);
+    }
+
+    /// Returns the events since the seal at these positions, of each stage that has begun one right after it: its index, and
+    /// the event. A seal that fails has them as its cause.
+    pub(super) fn begun_alone_since(&self, sealed: &Positions) -> Vec<(usize, Position)> {
+        let now = self.positions();
+        let of_stage = |(index, stage): (usize, &Arc<RunningStage>)| Some((index, stage.cursor.gate.begun_alone()?));
+        let begun = self.stages.iter().enumerate().filter_map(of_stage);
+        begun.filter(|event| sealed.is_before(*event) && !now.is_before(*event)).collect()
     }
 
     /// Ends the streams.
