@@ -7,7 +7,7 @@ mod cuts;
 mod declarations;
 mod failures;
 mod groups;
-mod laws;
+mod guarantees;
 mod logs;
 mod owners;
 mod policies;

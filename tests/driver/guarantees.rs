@@ -66,7 +66,7 @@ struct History {
 
 impl History {
     fn new() -> Self {
-        let app = App::new("laws").only::<keep>().agent::<group>();
+        let app = App::new("guarantees").only::<keep>().agent::<group>();
         let app = app.setting("topic_partitions", 3).setting("broker_commit_interval", "500ms");
         // Keeps the repartition topic complete, because the checks read it.
         let app = app.setting("repartition_purge_interval", "1d");
@@ -118,7 +118,7 @@ impl History {
     fn check_commits(&mut self) {
         let committed = self.driver.committed("in").unwrap();
         let done: BTreeSet<i64> = self.values("kept").into_iter().collect();
-        let forwarded: BTreeSet<i64> = self.values("laws-group-tens-repartition").into_iter().collect();
+        let forwarded: BTreeSet<i64> = self.values("guarantees-group-tens-repartition").into_iter().collect();
         for message in self.driver.messages("in").unwrap() {
             if message.offset < committed.get(&message.partition).copied().unwrap_or_default() {
                 let n: i64 = std::str::from_utf8(&message.payload.unwrap()).unwrap().parse().unwrap();
@@ -126,9 +126,9 @@ impl History {
                 assert!(forwarded.contains(&n), "{n} is committed but was not forwarded");
             }
         }
-        let committed = self.driver.committed("laws-group-tens-repartition").unwrap();
+        let committed = self.driver.committed("guarantees-group-tens-repartition").unwrap();
         let grouped: BTreeSet<i64> = self.values("grouped").into_iter().collect();
-        for message in self.driver.messages("laws-group-tens-repartition").unwrap() {
+        for message in self.driver.messages("guarantees-group-tens-repartition").unwrap() {
             if message.offset < committed.get(&message.partition).copied().unwrap_or_default() {
                 let n: i64 = std::str::from_utf8(&message.payload.unwrap()).unwrap().parse().unwrap();
                 assert!(grouped.contains(&n), "{n} is committed but was not grouped");
