@@ -61,17 +61,6 @@ fn a_commit_waits_for_no_agent() {
 }
 
 #[test]
-fn an_agent_that_is_never_between_events_is_sealed_halfway_between_commits() {
-    let mut driver = one_partition(App::new("cuts").only::<slow>());
-    send(&mut driver, &[1000; 20]);
-    // The first seal is due after 1.4 s, and taken when the second event ends. The first commit, after 2.8 s, contains it.
-    for (millis, expected) in [(2700, None), (200, Some(2)), (2600, Some(2)), (200, Some(5)), (2800, Some(7))] {
-        driver.advance(Duration::from_millis(millis));
-        assert_eq!(committed(&mut driver), expected);
-    }
-}
-
-#[test]
 fn a_stop_begins_no_event_while_a_commit_is_in_progress() {
     let mut driver = TestDriver::new(App::new("cuts").only::<slow>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();

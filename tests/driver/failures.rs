@@ -178,6 +178,43 @@ fn adding_an_operator_to_a_stream_being_read_is_an_error() {
     assert!(error.to_string().contains("before the loop"), "{error}");
 }
 
+/// Reads its stream in a Tokio task of its own.
+#[agent(topic = "in")]
+async fn spawns(mut numbers: Stream<i64>) -> Result<()> {
+    let reading = tokio::spawn(async move { while numbers.next().await.is_some() {} });
+    reading.await?;
+    Ok(())
+}
+
+/// Reads the first event itself, and all others in a Tokio task of their own.
+#[agent(topic = "in")]
+async fn spawns_later(mut numbers: Stream<i64>) -> Result<()> {
+    numbers.next().await;
+    let reading = tokio::spawn(async move { while numbers.next().await.is_some() {} });
+    reading.await?;
+    Ok(())
+}
+
+#[test]
+fn a_stream_that_another_tokio_task_reads_later_is_an_error_too() {
+    let (mut driver, worker) = start(App::new("failures").only::<spawns_later>());
+    for n in [1i64, 2] {
+        driver.send("in", &RawKey::NONE, &n).unwrap();
+    }
+    driver.run_until_idle();
+    driver.advance(Duration::from_secs(10));
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
+    let text = error.to_string();
+    assert!(text.contains("another Tokio task") && text.contains("events()"), "{text}");
+}
+
+#[test]
+fn a_stream_that_another_tokio_task_reads_is_an_error() {
+    let mut driver = TestDriver::new(App::new("failures").only::<spawns>()).unwrap();
+    let text = driver.start_worker().unwrap_err().to_string();
+    assert!(text.contains("another Tokio task") && text.contains("events()"), "{text}");
+}
+
 /// Returns after its first batch.
 #[agent(topic = "in")]
 async fn hasty_batch(numbers: Stream<i64>, #[topic("out")] out: Topic<RawKey, i64>) -> Result<()> {

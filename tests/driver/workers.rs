@@ -6,8 +6,6 @@ use std::time::Duration;
 use faust::Offset;
 use faust::prelude::*;
 use faust::testing::{ClusterFault, FaultProfile, TestDriver};
-use faust::transport::{NewTopic, Transport};
-use futures_util::FutureExt;
 
 #[agent(topic = "in")]
 async fn copy(mut numbers: Stream<i64, String>, #[topic("out")] out: Topic<String, i64>) -> Result<()> {
@@ -119,45 +117,6 @@ fn an_agent_stuck_in_an_event_makes_the_worker_unready() {
     assert!(status.stuck[0].starts_with("agent `deaf` at in["), "{:?}", status.stuck);
 }
 
-#[agent(topic = "in")]
-async fn adding(mut numbers: Stream<i64, String>, sums: Table<String, i64>) {
-    while let Some(event) = numbers.next_event().await {
-        sums.update(event.key(), |sum| *sum += event.value());
-    }
-}
-
-/// Law (R9): a task goes on after a rebalance if its partition comes back in the next generation, and restores its tables if
-/// another worker may have owned it since.
-#[test]
-fn a_task_survives_a_rebalance_without_a_gap() {
-    let mut driver = TestDriver::new(App::new("workers").only::<adding>()).unwrap();
-    let first = driver.start_worker().unwrap();
-    feed(&mut driver, 0..200);
-    driver.commit();
-    let resumed = |driver: &TestDriver| driver.status(first).unwrap().counts.tasks_resumed;
-    let restored = |driver: &TestDriver| driver.status(first).unwrap().counts.restored;
-    assert_eq!((resumed(&driver), restored(&driver)), (0, 0));
-    // The group assigns all partitions anew.
-    let second = driver.start_worker().unwrap();
-    assert_eq!((driver.assignment(first).len(), resumed(&driver), restored(&driver)), (4, 4, 0));
-    feed(&mut driver, 200..400);
-    driver.commit();
-    driver.stop(second).unwrap();
-    // Four partitions come back from the other worker, whose changes are restored.
-    assert_eq!((driver.assignment(first).len(), resumed(&driver)), (8, 8));
-    assert!(restored(&driver) > 0);
-    feed(&mut driver, 400..600);
-    let mut expected: BTreeMap<String, i64> = BTreeMap::new();
-    (0..600).for_each(|n| *expected.entry(format!("k{}", n % 50)).or_default() += n);
-    let sums: BTreeMap<String, i64> = driver.table::<String, i64>("sums").unwrap().iter().collect();
-    assert_eq!(sums, expected);
-    // Nothing is left behind: another worker continues from the commits.
-    driver.stop(first).unwrap();
-    driver.start_worker().unwrap();
-    let sums: BTreeMap<String, i64> = driver.table::<String, i64>("sums").unwrap().iter().collect();
-    assert_eq!(sums, expected);
-}
-
 /// Awaits ten seconds at -1.
 #[agent(topic = "in")]
 async fn pausing(mut numbers: Stream<i64, String>) {
@@ -205,51 +164,4 @@ fn a_revocation_shortens_a_stop() {
     driver.advance(Duration::from_secs(2));
     assert!(matches!(driver.ended(first), Some(Ok(()))), "the worker has not waited for its event");
     assert_eq!(driver.assignment(second).len(), 2);
-}
-
-/// Sums its numbers, and sends a text as long as each.
-#[agent(topic = "in", on_failure = "skip")]
-async fn measuring(
-    mut numbers: Stream<i64, String>,
-    sums: Table<String, i64>,
-    #[topic("texts")] texts: Topic<RawKey, String>,
-) -> Result<()> {
-    while let Some(event) = numbers.next_event().await {
-        sums.update(event.key(), |sum| *sum += event.value());
-        texts.send(&RawKey::NONE, &"x".repeat(usize::try_from(*event.value())?)).await?;
-    }
-    Ok(())
-}
-
-/// A commit of other partitions that is abandoned during a drain says nothing about the last cut of a drained task. Found by a
-/// history: the task went back behind what was committed when a message was refused later.
-#[test]
-fn an_abandoned_commit_of_other_partitions_leaves_a_drained_task_alone() {
-    let app = App::new("workers").only::<measuring>().setting("topic_partitions", 2);
-    let mut driver = TestDriver::new(app).unwrap();
-    let configs = BTreeMap::from([("max.message.bytes".to_owned(), "1000".to_owned())]);
-    let topic = NewTopic { name: "texts".to_owned(), partitions: 1, replication: 1, configs };
-    driver.cluster().admin().unwrap().create(vec![topic]).now_or_never().unwrap().unwrap();
-    let first = driver.start_worker().unwrap();
-    // The key `d` belongs to partition 1, whose commit the broker holds back; `a` to partition 0.
-    driver.send("in", &"d".to_owned(), &1i64).unwrap();
-    driver.run_until_idle();
-    driver.cluster().hold_commits();
-    driver.commit();
-    for number in [1i64, 2] {
-        driver.send("in", &"a".to_owned(), &number).unwrap();
-    }
-    driver.run_until_idle();
-    // The drain gives the commit in progress up, and its own commit is carried out.
-    driver.start_worker().unwrap();
-    driver.advance(Duration::from_secs(10));
-    // The next message is there when the task continues, so that it is part of its first commit.
-    driver.send("in", &"a".to_owned(), &3000i64).unwrap();
-    driver.cluster().release_commits();
-    driver.run_until_idle();
-    assert_eq!(driver.status(first).unwrap().counts.tasks_resumed, 1);
-    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(2)));
-    driver.advance(Duration::from_secs(60));
-    assert_eq!(driver.status(first).unwrap().counts.skipped, 1);
-    assert_eq!(driver.table::<String, i64>("sums").unwrap().find("a"), Some(3));
 }
