@@ -109,7 +109,8 @@ fn s4_a_checkpoint_does_not_pass_the_record_of_a_former_owner() {
 }
 
 /// Section 5, `offsets are looked up before the ends of changelogs`: the former owner commits its last events while it gives the
-/// partition up. An end from before lacks their records, and they would be lost.
+/// partition up. An end from before lacks their records, which would be lost; the length of the changelog in the commit shows
+/// it, and the worker would stop.
 #[test]
 fn s5_offsets_are_looked_up_before_the_ends_of_changelogs() {
     let mut driver = driver(App::new("laws").only::<summing>(), 1);
