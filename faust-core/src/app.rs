@@ -1,5 +1,6 @@
 //! The app: a set of agents with its settings, from which workers and clients are started.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use crate::agent::{AgentEntry, AgentHandle, AgentOptions, HookEntry, Selection};
@@ -180,11 +181,13 @@ impl App {
         let plan = self.plan_patiently().await?;
         let connection = Connection::host(settings, HostKind::Worker).await?;
         let directory = WorkerDir::take(&settings.datadir)?;
+        let name = settings.worker_name.clone().map_or_else(|| directory.worker_name(), Ok)?;
+        let name = (name, RandomState::new().hash_one(()));
         let stores = self.stores(&plan, directory.path()).await?;
         let kafka = connection.kafka(settings);
         let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(kafka));
         let home = Some((connection, directory));
-        Worker::start(Parts { settings: settings.clone(), plan, transport, stores, home, options }).await
+        Worker::start(Parts { settings: settings.clone(), plan, transport, stores, home, name, options }).await
     }
 
     /// Starts a worker on a given transport, for the test driver.
@@ -193,10 +196,11 @@ impl App {
         &self,
         transport: Arc<dyn Transport>,
         stores: Option<Arc<dyn StoreSet>>,
+        name: (String, u64),
     ) -> Result<Worker, Error> {
         let plan = self.plan().await?;
         let (settings, options) = (self.settings().clone(), WorkerOptions::default());
-        Worker::start(Parts { settings, plan, transport, stores, home: None, options }).await
+        Worker::start(Parts { settings, plan, transport, stores, home: None, name, options }).await
     }
 
     /// Opens the stores of the worker's tables; `None` for an app without tables.

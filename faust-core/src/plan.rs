@@ -3,6 +3,7 @@
 
 mod tables;
 pub(super) mod model;
+mod compare;
 mod groups;
 mod builder;
 pub(super) mod planner;
@@ -11,6 +12,9 @@ mod topic_configs;
 pub(super) mod topics;
 mod skip;
 
+pub(crate) use self::compare::PlanSummary;
+#[cfg(test)]
+pub(crate) use self::compare::TableSummary;
 pub(crate) use self::groups::stage_groups;
 pub(crate) use self::model::StageRun;
 pub use self::model::{Plan, PlannedStage, TopicPlan, TopicRole};

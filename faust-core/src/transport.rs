@@ -19,8 +19,9 @@ pub use self::delivery::Delivery;
 pub(crate) use self::delivery::Sender;
 pub use self::outage::Outage;
 pub use self::port::{
-    Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PartitionQueue, Read, Reader, RefusedOffsets,
-    SendRefused, Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transport, Watermarks,
+    Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PROMPT, PartitionQueue, Read, Reader,
+    RefusedOffsets, SendRefused, Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transport,
+    Watermarks,
 };
 pub(crate) use self::port::{Sealed, is_storable};
 pub use self::retry::Retries;

@@ -252,6 +252,7 @@ async fn embedded_reset_and_clean_versions_remove_state_topics_and_groups() {
         "group tables-v2",
         state,
         "topic tables-v2-clickevent-uri-repartition",
+        "topic tables-v2-control",
         "topic tables-v2-uri_summary-changelog",
     ];
     assert_eq!(rows(tables(&cluster, version), &["reset", "--topics"]).await, expected);

@@ -186,3 +186,90 @@ async fn workers_of_two_versions_do_not_share_a_table() {
     assert_eq!(all, BTreeMap::from([("p0".to_owned(), 18), ("p1".to_owned(), 18)]));
     new.stop().await.unwrap();
 }
+
+#[agent(topic = "gr-rival-a")]
+async fn pool_of_a(mut numbers: Stream<i64, String>, #[table(name = "pool")] sums: Table<String, i64>) {
+    while let Some(event) = numbers.next_event().await {
+        sums.update(event.key(), |sum| *sum += event.value());
+    }
+}
+
+#[agent(topic = "gr-rival-b")]
+async fn pool_of_b(mut numbers: Stream<i64, String>, #[table(name = "pool")] sums: Table<String, i64>) {
+    while let Some(event) = numbers.next_event().await {
+        sums.update(event.key(), |sum| *sum += event.value());
+    }
+}
+
+/// Law: of two programs with one app id and one table, which read different topics, the second waits: Kafka gives each all
+/// partitions of its own topic, so that each partition of the table would have two owners.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_programs_do_not_share_a_table() {
+    let cluster = Cluster::start().await;
+    for topic in ["gr-rival-a", "gr-rival-b"] {
+        cluster.create(topic, 2).await;
+    }
+    cluster.produce("gr-rival-b", [0, 1].into_iter().flat_map(ones)).await;
+    let app = |name: &str| {
+        let app = cluster.app("gr-rival").setting("datadir", cluster.dir(name).display());
+        app.setting("worker_name", name)
+    };
+    let id = cluster.id("gr-rival");
+    let first = cluster.run(app("one").only::<pool_of_a>()).await;
+    let second = cluster.run(app("two").only::<pool_of_b>()).await;
+    wait_for("the report", LONG, async || second.status().waiting.len() == 2).await;
+    let waiting = second.status().waiting;
+    assert!(
+        waiting[0].contains("gr-rival-b[0], because worker `one` has table `pool` from other topics (gr-rival-a)"),
+        "{waiting:?}"
+    );
+    assert!(!second.status().ready && first.status().ready);
+    cluster.produce("gr-rival-a", [0, 1].into_iter().flat_map(ones)).await;
+    cluster.wait_done(&id, "gr-rival-a", 12).await;
+    assert_eq!(second.status().counts.events, 0);
+    second.stop().await.unwrap();
+    // From now on, its start is refused: the changelog holds commits of the other program.
+    let error = app("two").only::<pool_of_b>().build().unwrap().start().await.unwrap_err().to_string();
+    for part in ["table `pool`", "worker `one` has the table from other topics (gr-rival-a)", "an id of its own"] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
+    }
+    first.stop().await.unwrap();
+}
+
+/// Law: a worker that waits for another one runs as soon as that has stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_waits_runs_once_the_other_has_stopped() {
+    let cluster = Cluster::start().await;
+    for topic in ["gr-rival-a", "gr-rival-b"] {
+        cluster.create(topic, 2).await;
+    }
+    cluster.produce("gr-rival-b", [0, 1].into_iter().flat_map(ones)).await;
+    let app = |name: &str| cluster.app("gr-next").setting("datadir", cluster.dir(name).display());
+    let first = cluster.run(app("one").only::<pool_of_a>()).await;
+    let second = cluster.run(app("two").only::<pool_of_b>()).await;
+    wait_for("the report", LONG, async || second.status().waiting.len() == 2).await;
+    first.stop().await.unwrap();
+    wait_for("the second program to run", LONG, async || second.status().ready).await;
+    cluster.wait_done(&cluster.id("gr-next"), "gr-rival-b", 12).await;
+    let sums: BTreeMap<_, _> = second.table::<String, i64>("pool").unwrap().iter().unwrap().collect();
+    assert_eq!(sums, BTreeMap::from([("p0".to_owned(), 6), ("p1".to_owned(), 6)]));
+    second.stop().await.unwrap();
+}
+
+/// Law: two workers do not run under one name: the one that has started later goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_ends_if_another_starts_under_its_name() {
+    let cluster = Cluster::start().await;
+    cluster.create("gr-rival-a", 1).await;
+    let app = |dir: &str| {
+        let app = cluster.app("gr-name").setting("datadir", cluster.dir(dir).display());
+        app.setting("worker_name", "pod-0").only::<pool_of_a>()
+    };
+    let first = cluster.run(app("one")).await;
+    let second = cluster.run(app("two")).await;
+    let error = first.wait().await.unwrap_err().to_string();
+    assert!(error.contains("under the name `pod-0`") && error.contains("`worker_name`"), "{error}");
+    second.stop().await.unwrap();
+    // A worker that starts again under its name is no other.
+    cluster.run(app("two")).await.stop().await.unwrap();
+}

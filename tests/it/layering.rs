@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::sources::{CRATES, Source, paths, root, sources};
 
 /// The modules of `faust-core` in one total order: each imports only from those before it.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     // Plain values.
     "time",
     "message",
@@ -38,6 +38,7 @@ const ORDER: [&str; 26] = [
     "agent",
     // Which stages run on which partitions.
     "plan",
+    "directory",
     // One partition.
     "task",
     // One process.

@@ -201,6 +201,7 @@ async fn the_plan_names_stages_and_topics_with_their_roles() {
     let plan = app.plan().await.unwrap();
     let topics: Vec<_> = plan.topics().map(|topic| format!("{} {}", topic.name(), topic.role())).collect();
     let expected = [
+        "plan-control control",
         "plan-dead-letter dead-letter",
         "plan-drawn source",
         "plan-drawn_stream-half-repartition internal",

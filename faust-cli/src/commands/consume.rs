@@ -6,7 +6,7 @@ use std::time::Duration;
 use faust_core::app::AppBuilder;
 use faust_core::message::{Offset, OwnedMessage};
 use faust_core::time::parse_duration;
-use faust_core::transport::{Read, StartAt, TopicPartition};
+use faust_core::transport::{PROMPT, Read, StartAt, TopicPartition};
 use faust_core::window::key::split_changelog_key;
 use faust_core::window::{Window, WindowSpec};
 use serde::Serialize;
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: ConsumeArgs, mut context: Context) -> Result<(), F
     let windows = if args.keys || out.json { windows(&args.topic, app).await } else { None };
     let start = if args.from_beginning { StartAt::Earliest } else { StartAt::Latest };
     let from = (0..partitions).map(|partition| (TopicPartition::new(args.topic.as_str(), partition), start)).collect();
-    let mut reader = client.transport.read(from)?;
+    let mut reader = client.transport.read(from, PROMPT)?;
     let (mut printed, mut timer) = (0, IdleTimer::new(args.timeout, partitions));
     while args.count.is_none_or(|count| printed < count) {
         // Printed lines stay buffered only while more messages are available at once.

@@ -7,7 +7,7 @@ use faust_core::config::Settings;
 use faust_core::message::{Offset, OwnedMessage};
 use faust_core::plan::{EventToSkip, Plan, event_to_skip};
 use faust_core::time::parse_duration;
-use faust_core::transport::{Read, StartAt, TopicPartition};
+use faust_core::transport::{PROMPT, Read, StartAt, TopicPartition};
 use serde::Serialize;
 
 use crate::client::Client;
@@ -119,7 +119,7 @@ async fn read(
     partition: &TopicPartition,
     offset: Offset,
 ) -> Result<Option<OwnedMessage>, Failure> {
-    let mut reader = client.transport.read([(partition.clone(), StartAt::Offset(offset))].into())?;
+    let mut reader = client.transport.read([(partition.clone(), StartAt::Offset(offset))].into(), PROMPT)?;
     match reader.next(READ_WITHIN).await? {
         Some(Read::Message(_, message)) => Ok(Some(message).filter(|message| message.offset == offset)),
         Some(Read::End(_)) | None => Ok(None),

@@ -126,6 +126,7 @@ fn reset_state_is_restored_and_reset_topics_starts_over() {
         "group till",
         "state till-data/worker-1/state",
         "topic till-add-place-repartition",
+        "topic till-control",
         "topic till-minutes-changelog",
         "topic till-sums-changelog",
     ];

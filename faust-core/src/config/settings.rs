@@ -25,6 +25,8 @@ table::settings! {
     broker_client_id: String = "faust", example "orders-service";
     /// Interval between commits. A commit is made sooner if very many keys of a table have changed.
     broker_commit_interval: Duration = "2.8s", within "10ms" "1h", example "500ms";
+    /// Name of the worker, unique in the app. If unset, one is chosen at random and kept in the worker's directory.
+    worker_name: Option<String> = "", example "orders-0";
     /// Time without heartbeats after which the brokers reassign a worker's partitions.
     broker_session_timeout: Duration = "45s", within "1s" "30m", example "6s";
     /// Interval between a worker's heartbeats to the brokers.

@@ -111,20 +111,20 @@ pub fn version_of_group(id: &str, group: &str) -> Option<u32> {
     if rest.is_empty() { Some(1) } else { number(rest.strip_prefix("-v")?) }
 }
 
-/// Returns the version of the app with this id that owns a changelog or repartition topic, or `None` for any other
+/// Returns the version of the app with this id that owns a changelog, repartition or control topic, or `None` for any other
 /// topic. The names are `<id>-..` for version 1 and `<id>-v2-..` and so on for later ones. A topic that appears to
 /// belong to version 1 may belong to another app whose id starts with this one.
 pub fn version_of_topic(id: &str, topic: &str) -> Option<u32> {
     let rest = topic.strip_prefix(id)?.strip_prefix('-')?;
-    if !OWN_ENDS.iter().any(|end| rest.ends_with(end)) {
-        return None;
-    }
-    let version = rest.split_once('-').and_then(|(first, _)| number(first.strip_prefix('v')?));
-    Some(version.unwrap_or(1))
+    let split = rest.split_once('-').and_then(|(first, own)| Some((number(first.strip_prefix('v')?)?, own)));
+    let (version, own) = split.unwrap_or((1, rest));
+    (own == CONTROL || OWN_ENDS.iter().any(|end| rest.ends_with(end))).then_some(version)
 }
 
 /// Suffixes of the topics that an app creates for itself.
 const OWN_ENDS: [&str; 2] = ["-changelog", "-repartition"];
+/// The rest of the control topic's name.
+const CONTROL: &str = "control";
 /// Extension of a directory that is being removed.
 const REMOVED: &str = "removed";
 
@@ -179,6 +179,9 @@ mod tests {
             ("shop-v2-totals-changelog", Some(2)),
             ("shop-v12-count-uri-repartition", Some(12)),
             ("shop-vault-changelog", Some(1)),
+            ("shop-control", Some(1)),
+            ("shop-v2-control", Some(2)),
+            ("shop-access-control", None),
             ("shop-v2-dead-letter", None),
             ("shop-orders", None),
             ("shops-totals-changelog", None),

@@ -1,6 +1,7 @@
 //! Directories of an app's workers on this machine: `worker-1`, `worker-2` and so on.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, TransportError};
@@ -8,6 +9,8 @@ use crate::store::lock::FileLock;
 
 const NAME: &str = "worker-";
 const LOCK: &str = "worker.lock";
+/// Name of the file with the name of the worker.
+const NAME_FILE: &str = "name";
 
 /// The directory of one worker, locked while this value is alive.
 #[derive(Debug)]
@@ -72,6 +75,22 @@ impl WorkerDir {
         self.number
     }
 
+    /// Returns the name of the worker that uses this directory, which is chosen at random when it is first asked for.
+    ///
+    /// # Errors
+    /// Fails if the directory cannot be read or written.
+    pub(crate) fn worker_name(&self) -> Result<String, Error> {
+        let file = self.path.join(NAME_FILE);
+        match std::fs::read_to_string(&file) {
+            Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&file, error).into()),
+            Ok(_) | Err(_) => {}
+        }
+        let name = format!("w-{:08x}", RandomState::new().hash_one(()) as u32);
+        std::fs::write(&file, &name).map_err(|error| failed(&file, error))?;
+        Ok(name)
+    }
+
     /// Returns the path of the directory, in which the worker keeps its stores.
     pub fn path(&self) -> &Path {
         &self.path
@@ -108,6 +127,17 @@ mod tests {
         assert_eq!(others(datadir.path(), Some(&second)), 0);
         let third = take();
         assert_eq!((third.number(), third.path()), (1, datadir.path().join("worker-1").as_path()));
+    }
+
+    #[test]
+    fn a_worker_keeps_its_name() {
+        let datadir = tempfile::tempdir().unwrap();
+        let take = || WorkerDir::take(datadir.path()).unwrap();
+        let (first, second) = (take(), take());
+        let names = [first.worker_name().unwrap(), second.worker_name().unwrap()];
+        assert!(names[0] != names[1] && names[0].starts_with("w-") && names[0].len() == 10, "{names:?}");
+        drop(first);
+        assert_eq!(take().worker_name().unwrap(), names[0]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::model::{Plan, PlannedStage, StageRun, TaskSet, TopicRole};
+use super::model::{Plan, PlannedStage, StageRun, TaskSet, TopicRole, control_topic};
 use crate::agent::AgentEntry;
 use crate::declare::TopicDecl;
 use crate::offsets::{CommitMetadata, NameHash};
@@ -33,6 +33,7 @@ impl Plan {
         }
         builder.hooks(hooks);
         builder.plan.topic(&dead_letter::topic(group), TopicRole::DeadLetter);
+        builder.plan.topic(&control_topic(group), TopicRole::Control);
         let PlanBuilder { mut plan, mut faults, .. } = builder;
         plan.sets = task_sets(&plan.stages);
         faults.extend(metadata_faults(&plan));
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(sets, ["x,z", "y"]);
         assert_eq!(plan.set_of("z"), Some(0));
         let roles: Vec<_> = plan.topics().map(|t| format!("{} {}", t.name(), t.role())).collect();
-        assert_eq!(roles, ["app-dead-letter dead-letter", "x source", "y source", "z source"]);
+        assert_eq!(roles, ["app-control control", "app-dead-letter dead-letter", "x source", "y source", "z source"]);
     }
 
     #[test]

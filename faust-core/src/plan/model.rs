@@ -81,6 +81,8 @@ pub enum TopicRole {
     Output,
     /// Receives messages that cannot be decoded.
     DeadLetter,
+    /// Tells the workers about each other.
+    Control,
 }
 
 /// A topic of the plan.
@@ -128,13 +130,15 @@ impl Plan {
         self.tables.values()
     }
 
-    /// Returns the topics that hold the app's own state: the changelogs of its tables, and the repartition topics of
-    /// its `group_by`. Without them, the app starts over. Topics named with `through` and the dead-letter topic are not
+    /// Returns the topics that hold the app's own state: the changelogs of its tables, the repartition topics of its `group_by`,
+    /// and its control topic. Without them, the app starts over. Topics named with `through` and the dead-letter topic are not
     /// included.
     pub fn own_topics(&self) -> BTreeSet<&str> {
         let changelogs = self.tables().map(TablePlan::changelog);
         let repartitions = self.stages.iter().filter(|stage| stage.is_forward()).flat_map(|stage| &stage.writes);
-        repartitions.map(String::as_str).filter(|topic| is_repartition(&self.group, topic)).chain(changelogs).collect()
+        let repartitions = repartitions.map(String::as_str).filter(|topic| is_repartition(&self.group, topic));
+        let control = self.topics.values().filter(|topic| topic.role == TopicRole::Control).map(TopicPlan::name);
+        repartitions.chain(changelogs).chain(control).collect()
     }
 
     pub(crate) fn table(&self, name: &str) -> Option<&TablePlan> {
@@ -147,6 +151,11 @@ impl Plan {
 
     pub(crate) fn sets(&self) -> &[TaskSet] {
         &self.sets
+    }
+
+    /// Returns the name of the topic in which the app's workers tell each other about themselves.
+    pub(crate) fn control_topic(&self) -> String {
+        control_topic(&self.group)
     }
 
     /// Returns a fingerprint of the stages, by which workers of different versions of a program are told apart: a hash of
@@ -270,6 +279,11 @@ impl TopicPlan {
     }
 }
 
+/// Returns the name of an app's control topic.
+pub(super) fn control_topic(app: &str) -> String {
+    format!("{app}-control")
+}
+
 impl fmt::Display for TopicRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -278,6 +292,7 @@ impl fmt::Display for TopicRole {
             Self::Changelog => "changelog",
             Self::Output => "output",
             Self::DeadLetter => "dead-letter",
+            Self::Control => "control",
         })
     }
 }

@@ -27,6 +27,8 @@ const FRAMING: u64 = 1 << 20;
 /// Segment size of a changelog in bytes. Only closed segments are compacted: with Kafka's default of 1 GiB, a restore
 /// would read most records ever written. A batch must fit in a segment.
 const CHANGELOG_SEGMENT: u64 = 64 << 20;
+/// Segment size of the control topic in bytes.
+const CONTROL_SEGMENT: u64 = 4 << 20;
 /// Time that a changelog keeps tombstones: twice the age at which a store no longer relies on them.
 const TOMBSTONES_MS: u32 = 86_400_000;
 
@@ -52,6 +54,13 @@ pub(super) fn configs(topic: &TopicPlan, settings: &Settings) -> BTreeMap<&'stat
             // The lag is measured by timestamps: those of events may be old, and the clocks of workers wrong.
             (TIME, "LogAppendTime".to_owned()),
             ("segment.bytes", CHANGELOG_SEGMENT.max(largest).to_string()),
+        ]),
+        // Workers read all of it when they start, and compare times that only one clock has set.
+        TopicRole::Control => configs.extend([
+            (POLICY, "compact".to_owned()),
+            (TIME, "LogAppendTime".to_owned()),
+            (SIZE, CONTROL_SEGMENT.to_string()),
+            ("segment.bytes", CONTROL_SEGMENT.to_string()),
         ]),
         // Messages must not expire before they are inspected.
         TopicRole::DeadLetter => configs.extend(kept_for_ever()),
@@ -182,6 +191,7 @@ fn rules(topic: &TopicPlan) -> &'static [Rule] {
                 ]
             }
         }
+        TopicRole::Control => const { &[Rule::warning(POLICY, "the entries of workers expire, or are read for ever")] },
         // The topic of a `through` belongs to the user.
         TopicRole::Internal | TopicRole::Source | TopicRole::Output => &[],
     }

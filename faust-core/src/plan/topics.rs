@@ -88,7 +88,9 @@ fn missing(plan: &Plan, settings: &Settings) -> (Vec<NewTopic>, Vec<String>) {
         let Some(partitions) = partitions_for(plan, topic, settings) else { continue };
         // The setting does not apply to internal topics and changelogs: only the app uses them, and cannot run without
         // them.
-        if settings.topic_allow_declare || matches!(topic.role, TopicRole::Internal | TopicRole::Changelog) {
+        if settings.topic_allow_declare
+            || matches!(topic.role, TopicRole::Internal | TopicRole::Changelog | TopicRole::Control)
+        {
             create.push(creation(topic, partitions, settings));
         } else {
             wait.push(topic.name().to_owned());
@@ -99,6 +101,9 @@ fn missing(plan: &Plan, settings: &Settings) -> (Vec<NewTopic>, Vec<String>) {
 
 /// Returns the number of partitions for a missing topic; `None` while a topic that determines it is missing as well.
 fn partitions_for(plan: &Plan, topic: &TopicPlan, settings: &Settings) -> Option<i32> {
+    if topic.role == TopicRole::Control {
+        return Some(1);
+    }
     if topic.like.is_empty() {
         return Some(settings.topic_partitions);
     }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::ownership::Ownership;
 use super::recovery::Recovery;
 use crate::config::Settings;
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::offsets::CommitMetadata;
 use crate::stage::timestamps::TimestampRules;
@@ -32,6 +33,8 @@ pub(crate) struct TaskCx {
     pub(crate) group: Arc<dyn Group>,
     /// The partitions that may be committed.
     pub(crate) ownership: Arc<Ownership>,
+    /// What the app's workers know about each other.
+    pub(crate) directory: Arc<Directory>,
     /// Fingerprint of the plan, for the metadata of commits.
     pub(crate) plan_fingerprint: u32,
     /// Set once a commit of another plan has been reported.
@@ -43,11 +46,15 @@ pub(crate) struct TaskCx {
 impl TaskCx {
     /// Reports once that commits were made by another version of the app.
     pub(super) fn compare_plans<'a>(&self, commits: impl IntoIterator<Item = &'a CommitMetadata>) {
-        let is_other = |commit: &CommitMetadata| commit.plan != 0 && commit.plan != self.plan_fingerprint;
-        if commits.into_iter().any(is_other) && !self.has_reported_plan.swap(true, Ordering::Relaxed) {
-            tracing::info!(
-                "the last commits were made by another version of the app, whose agents, topics or tables differ from this one's"
-            );
+        let is_other = |commit: &&CommitMetadata| commit.plan != 0 && commit.plan != self.plan_fingerprint;
+        let Some(other) = commits.into_iter().find(is_other) else { return };
+        if self.has_reported_plan.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let what = match self.directory.differences(other.plan).filter(|differences| !differences.is_empty()) {
+            Some(differences) => differences.join("; "),
+            None => "its agents, topics or tables differ from this one's".to_owned(),
+        };
+        tracing::info!("the last commits were made by another version of the app: {what}");
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::changelog::{RecordTag, metadata_of, without_offsets};
+use crate::directory::{Directory, Rival};
 use crate::error::Error;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitVersion, NameHash};
 use crate::plan::{Plan, TablePlan, TopicPlan};
-use crate::transport::{Committed, PROGRESS_INTERVAL, Read, Retries, StartAt, TopicPartition, Transport};
+use crate::transport::{Committed, PROGRESS_INTERVAL, PROMPT, Read, Retries, StartAt, TopicPartition, Transport};
 
 /// The positions of an app according to its changelogs.
 #[derive(Debug, Default)]
@@ -85,7 +86,7 @@ pub async fn last_commits(
 ///
 /// # Errors
 /// The offsets were deleted, or have expired.
-pub(crate) async fn ensure_commits(plan: &Plan, transport: &dyn Transport) -> Result<(), Error> {
+pub(crate) async fn ensure_commits(plan: &Plan, transport: &dyn Transport, directory: &Directory) -> Result<(), Error> {
     let mut retries = Retries::default().of(transport.outage());
     let admin = transport.admin()?;
     let counts = |topic: &str| plan.topics().find(|known| known.name() == topic).and_then(TopicPlan::partitions);
@@ -110,10 +111,25 @@ pub(crate) async fn ensure_commits(plan: &Plan, transport: &dyn Transport) -> Re
     for (changelog, _) in bounds.into_iter().filter(|(_, (low, high))| low < high) {
         if let Some(version) = first_version(transport, &changelog, &mut retries).await? {
             let table = plan.tables().find(|table| *table.changelog() == *changelog.topic).map_or("", TablePlan::name);
-            return Err(without_offsets(table, &changelog, version.number));
+            directory.known().await;
+            return Err(match directory.rivals().into_iter().find(|rival| rival.table == table) {
+                Some(rival) => of_rival(&changelog, rival),
+                None => without_offsets(table, &changelog, version.number),
+            });
         }
     }
     Ok(())
+}
+
+/// Creates the error of a changelog that another program with the app's id writes.
+fn of_rival(changelog: &TopicPartition, rival: Rival) -> Error {
+    let Rival { worker, table, topics } = rival;
+    let why = format!(
+        "its changelog `{}` is that of another program with the id of this app, whose worker `{worker}` has the table from other topics ({}); give each program an id of its own, or the table another name",
+        changelog.topic,
+        topics.join(", ")
+    );
+    Error::State { table, partition: changelog.partition, why }
 }
 
 /// Returns the partitions of all changelogs, each with the set and the number of its task. `count` returns the number of partitions
@@ -133,7 +149,7 @@ async fn first_version(
     log: &TopicPartition,
     retries: &mut Retries,
 ) -> Result<Option<CommitVersion>, Error> {
-    let mut reader = transport.read(vec![(log.clone(), StartAt::Earliest)])?;
+    let mut reader = transport.read(vec![(log.clone(), StartAt::Earliest)], PROMPT)?;
     loop {
         match reader.next(PROGRESS_INTERVAL).await {
             Ok(Some(Read::Message(_, message))) => {
@@ -157,7 +173,7 @@ async fn read(
     if changelogs.is_empty() {
         return Ok(commits);
     }
-    let mut reader = transport.read(changelogs.keys().map(|of| (of.clone(), StartAt::Earliest)).collect())?;
+    let mut reader = transport.read(changelogs.keys().map(|of| (of.clone(), StartAt::Earliest)).collect(), PROMPT)?;
     let mut unread: BTreeSet<_> = changelogs.keys().cloned().collect();
     let (mut records, mut reported) = (0, tokio::time::Instant::now());
     while !unread.is_empty() {

@@ -25,6 +25,8 @@ use crate::worker::{Status, Worker};
 pub struct TestDriver {
     // IMPORTANT: declared before the runtime, because dropping workers needs it.
     workers: Vec<Option<Worker>>,
+    /// Number of workers started so far.
+    starts: u64,
     disks: Disks,
     pub(super) app: App,
     pub(super) cluster: MemoryCluster,
@@ -95,7 +97,7 @@ impl TestDriver {
         let timestamps = TimestampRules::new(policy, cluster.clock(), Arc::clone(&stats), TopicLimits::new());
         let outbox = Outbox::new(cluster.reliable_sink(), stats, String::new(), timestamps);
         let disks = Disks::new(&app);
-        Ok(Self { workers: Vec::new(), disks, app, cluster, outbox, runtime })
+        Ok(Self { workers: Vec::new(), starts: 0, disks, app, cluster, outbox, runtime })
     }
 
     /// Starts a worker of the app and runs until it is idle.
@@ -124,8 +126,10 @@ impl TestDriver {
 
     fn start(&mut self) -> Result<Worker, Error> {
         let stores = self.disks.open(self.app.settings())?;
+        self.starts += 1;
+        let name = (format!("worker-{}", self.starts), self.starts);
         self.runtime.block_on(async {
-            let start = self.app.start_on(Arc::new(self.cluster.clone()), stores);
+            let start = self.app.start_on(Arc::new(self.cluster.clone()), stores, name);
             tokio::pin!(start);
             // Polled in a loop rather than awaited: an idle runtime would advance the paused clock.
             loop {

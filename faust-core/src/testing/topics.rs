@@ -12,7 +12,7 @@ use crate::error::{Error, TransportError};
 use crate::message::{Headers, Offset, OwnedMessage};
 use crate::time::Timestamp;
 use crate::topic::{SendOptions, Topic};
-use crate::transport::{Committed, NewTopic, Read, StartAt, TopicPartition, Transport};
+use crate::transport::{Committed, NewTopic, PROMPT, Read, StartAt, TopicPartition, Transport};
 
 /// A message as stored in a topic.
 #[derive(Clone, Debug)]
@@ -165,7 +165,8 @@ impl TestDriver {
     /// ```
     pub fn messages(&mut self, topic: &str) -> Result<Vec<TestMessage>, Error> {
         let partitions = self.partitions(topic)?;
-        let mut reader = self.cluster.read(partitions.iter().map(|p| (p.clone(), StartAt::Earliest)).collect())?;
+        let mut reader =
+            self.cluster.read(partitions.iter().map(|p| (p.clone(), StartAt::Earliest)).collect(), PROMPT)?;
         let mut found = Vec::new();
         let mut open = partitions.len();
         while open > 0 {

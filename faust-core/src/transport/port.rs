@@ -50,8 +50,9 @@ pub trait Transport: Sealed + Send + Sync + 'static {
         listener: Arc<dyn GroupListener>,
     ) -> Result<Arc<dyn Group>, TransportError>;
 
-    /// Reads partitions outside of any group, from given offsets, message by message. Used by `consume`.
-    fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError>;
+    /// Reads partitions outside of any group, from given offsets, message by message. While there is nothing to read, a
+    /// broker may hold each request for up to `wait`; the end of a partition is reported only after that.
+    fn read(&self, from: Vec<(TopicPartition, StartAt)>, wait: Duration) -> Result<Box<dyn Reader>, TransportError>;
 
     /// Reads partitions outside of any group, as fast as a group reads its own. Returns one queue for each partition,
     /// in the given order.
@@ -283,6 +284,9 @@ pub trait Reader: Sealed + Send {
     /// Returns the next message of any of the partitions, or `None` if none arrives within `within`.
     fn next(&mut self, within: Duration) -> BoxFuture<'_, Result<Option<Read>, TransportError>>;
 }
+
+/// The time for which a broker holds requests of a [`Reader`] that looks for the ends of partitions.
+pub const PROMPT: Duration = Duration::from_millis(50);
 
 /// The result of a read by a [`Reader`].
 #[derive(Clone, Debug)]

@@ -38,7 +38,8 @@ pub(super) struct Control {
     leaving: Vec<LeavingTask>,
     /// Drained tasks whose partitions were revoked. They are resumed if the next assignment gives the partitions back.
     pub(super) parked: BTreeMap<Key, TaskHandle>,
-    /// Partitions whose set has tables and is not assigned as a whole: another version of the app owns the others.
+    /// Partitions that wait: their set has tables and is not assigned as a whole, because another version of the app owns the
+    /// others; or another worker owns the tables' partitions from other topics.
     pub(super) incomplete: BTreeMap<Key, Vec<TaskPartition>>,
     /// Time of the next report of these.
     pub(super) incomplete_report: Option<Instant>,
@@ -73,6 +74,8 @@ const IDLE_LOOK: Duration = Duration::from_millis(50);
 const TOPICS_LOOK: Duration = Duration::from_secs(30);
 /// Fraction of the time for a drain that a commit already in progress may use.
 const COMMIT_SHARE: f64 = 0.2;
+/// Maximum time for the removal of a worker from the directory.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Maximum interval of the checks for stuck and failing agents.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -157,7 +160,10 @@ impl Control {
         let mut topics = interval_at(Instant::now() + TOPICS_LOOK, TOPICS_LOOK);
         let every = self.cx.settings.repartition_purge_interval;
         let mut purges = interval_at(Instant::now() + every, every);
-        let recovery = Arc::clone(&self.cx.recovery);
+        let (recovery, directory) = (Arc::clone(&self.cx.recovery), Arc::clone(&self.cx.directory));
+        let known = directory.known();
+        tokio::pin!(known);
+        let mut is_known = false;
         let gone = gone(home);
         tokio::pin!(gone);
         loop {
@@ -167,8 +173,12 @@ impl Control {
             }
             tokio::select! {
                 biased;
+                // The other workers of the app are known.
+                () = &mut known, if !is_known => is_known = true,
                 // Partitions are assigned or revoked, or the connection changes.
-                Some(event) = self.events.recv() => self.group_event(event).await?,
+                Some(event) = self.events.recv(), if is_known => self.group_event(event).await?,
+                // Other workers have started, stopped or changed.
+                () = directory.changed(), if is_known => self.start_uncontested(),
                 // A task has failed permanently, or the program has called `Worker::fail`.
                 Some(error) = failures.recv() => return Err(error),
                 // Shutdown has been requested.
@@ -323,10 +333,17 @@ impl Control {
     }
 
     fn watch(&mut self) {
+        self.start_uncontested();
         self.report_incomplete();
         let stuck = self.stuck.look(&self.tasks, self.cx.settings.stream_processing_timeout);
         *self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner) = stuck;
-        *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = self.failing.look(&self.tasks);
+        let failing = self.failing.look(&self.tasks);
+        let waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.cx.directory.tell(|entry| {
+            entry.failing = failing.iter().map(ToString::to_string).collect();
+            entry.waiting = waiting;
+        });
+        *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
     }
 
     fn is_idle(&mut self) -> bool {
@@ -392,6 +409,7 @@ impl Control {
         let left = std::mem::take(&mut self.tasks).into_iter().chain(std::mem::take(&mut self.parked));
         end_all(left.map(|(key, task)| (key, task, false)).collect()).await;
         self.preparing.shutdown().await;
+        self.cx.directory.leave(deadline.saturating_duration_since(Instant::now()).min(FAREWELL)).await;
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
         if let Err(error) = self.cx.sink.flush(left).await {
             tracing::warn!("some messages were not delivered: {error}");

@@ -15,6 +15,7 @@ use super::shared::{Phase, WorkerState};
 use super::status::{Description, Status};
 use super::view::{TableView, WindowedView};
 use crate::config::{ByteSize, MIN_FETCH_SHARE, OffsetReset, Settings};
+use crate::directory::{Directory, DirectorySetup};
 use crate::error::{Error, panic_text};
 use crate::local::{Connection, WorkerDir};
 use crate::plan::{Plan, ensure_topics};
@@ -50,15 +51,27 @@ pub(crate) struct Parts {
     pub(crate) stores: Option<Arc<dyn StoreSet>>,
     /// Connection and directory, closed when the worker ends; `None` with the test driver.
     pub(crate) home: Option<(Connection, WorkerDir)>,
+    /// Name of the worker, and a number that distinguishes this start of it.
+    pub(crate) name: (String, u64),
     pub(crate) options: WorkerOptions,
 }
 
 impl Worker {
     /// Ensures that the topics exist, joins the group and starts the control loop in the background.
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { settings, mut plan, transport, stores, home, options } = parts;
+        let Parts { settings, mut plan, transport, stores, home, name, options } = parts;
         let configs = ensure_topics(&mut plan, &*transport, &settings).await?;
-        ensure_commits(&plan, &*transport).await?;
+        let sink = transport.sink()?;
+        let (failed, failures) = mpsc::unbounded_channel();
+        let directory = Directory::start(DirectorySetup {
+            transport: Arc::clone(&transport),
+            sink: Arc::clone(&sink),
+            plan: &plan,
+            worker: name,
+            session_timeout: settings.broker_session_timeout,
+            failed: failed.clone(),
+        });
+        ensure_commits(&plan, &*transport, &directory).await?;
         let mut description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
         description.notices.extend(fetch_notice(subscription(&plan, &settings).partitions, settings.fetch_memory));
         let plan = Arc::new(plan);
@@ -72,13 +85,11 @@ impl Worker {
             failing: Mutex::default(),
             waiting: Mutex::default(),
         });
-        let sink = transport.sink()?;
         let dead_letter = dead_letter::topic(&plan.group);
         let (clock, stats) = (transport.clock(), Arc::clone(&shared.stats));
         let limits = TimestampLimits::of_topics(&configs);
         let timestamps = TimestampRules::new(settings.on_timestamp_error, clock.clone(), Arc::clone(&stats), limits);
         let outbox = Outbox::new(Arc::clone(&sink), stats, dead_letter.clone(), Arc::clone(&timestamps));
-        let (failed, failures) = mpsc::unbounded_channel();
         let (listener, stats) = (options.restore_listener.clone(), Arc::clone(&shared.stats));
         let needs = RecoverySetup {
             transport: Arc::clone(&transport),
@@ -107,6 +118,7 @@ impl Worker {
             recovery: Arc::clone(&recovery),
             group: Arc::clone(&group),
             ownership,
+            directory: Arc::new(directory),
             plan_fingerprint: plan.fingerprint(),
             has_reported_plan: AtomicBool::new(false),
             refusals: Mutex::default(),

@@ -18,7 +18,10 @@ use crate::transport::{TopicPartition, Transport};
 pub(super) async fn look_at_topics(plan: Arc<Plan>, transport: Arc<dyn Transport>) -> Result<(), Error> {
     let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
     let Ok(found) = topics(&*transport, names).await else { return Ok(()) };
-    for topic in plan.topics().filter(|topic| !matches!(topic.role(), TopicRole::Output | TopicRole::DeadLetter)) {
+    for topic in plan
+        .topics()
+        .filter(|topic| !matches!(topic.role(), TopicRole::Output | TopicRole::DeadLetter | TopicRole::Control))
+    {
         if let (Some(known), Some(&now)) = (topic.partitions(), found.get(topic.name()))
             && now != known
         {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use faust::transport::{Admin, Read, Reader, StartAt, TopicPartition, TransportError, Watermarks};
+use faust::transport::{Admin, PROMPT, Read, Reader, StartAt, TopicPartition, TransportError, Watermarks};
 use faust::{Client, Offset};
 
 use super::scenario::PARTITIONS;
@@ -35,7 +35,7 @@ impl Ledger {
         let admin = client.transport().admin().unwrap();
         let ends = watermarks(&*admin, topics.iter().flat_map(|topic| partitions(topic)).collect()).await;
         let from = ends.iter().map(|(place, (_, high))| (place.clone(), StartAt::Offset(*high))).collect();
-        let reader = client.transport().read(from).unwrap();
+        let reader = client.transport().read(from, PROMPT).unwrap();
         let logs = ends.into_iter().map(|(place, (_, high))| (place, Log { next: high, ..Log::default() })).collect();
         Self { run, admin, reader, logs, times: BTreeMap::new() }
     }

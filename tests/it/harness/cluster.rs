@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use faust::transport::{
-    self, Committed, NewTopic, Read, Sink, SinkTopic, StartAt, TopicPartition, TransportError, Watermarks,
+    self, Committed, NewTopic, PROMPT, Read, Sink, SinkTopic, StartAt, TopicPartition, TransportError, Watermarks,
 };
 use faust::{App, AppBuilder, Client, Offset, Worker};
 use faust_broker::{BrokerConfig, Port, Server, Storage};
@@ -192,7 +192,7 @@ impl Cluster {
         if left.is_empty() {
             return messages;
         }
-        let mut reader = self.client.transport().read(from).unwrap();
+        let mut reader = self.client.transport().read(from, PROMPT).unwrap();
         while !left.is_empty() {
             match reader.next(LONG).await.unwrap().unwrap_or_else(|| panic!("no messages from `{topic}`: {left:?}")) {
                 Read::Message(partition, message) => {

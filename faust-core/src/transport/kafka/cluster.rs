@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -65,8 +66,8 @@ impl Transport for KafkaTransport {
         Ok(Arc::new(super::group::KafkaGroup::join(&self.config, &self.outage, subscription, listener)?))
     }
 
-    fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError> {
-        Ok(Box::new(super::reader::KafkaReader::open(&self.config, from)?))
+    fn read(&self, from: Vec<(TopicPartition, StartAt)>, wait: Duration) -> Result<Box<dyn Reader>, TransportError> {
+        Ok(Box::new(super::reader::KafkaReader::open(&self.config, from, wait)?))
     }
 
     fn tail(

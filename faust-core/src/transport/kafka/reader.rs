@@ -24,9 +24,6 @@ use crate::transport::port::{Read, Reader, StartAt, TopicPartition};
 /// Interval at which the consumer's own events are served and all queues are polled in case a wake-up was lost.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Maximum time a broker may hold a fetch. A partition end is detected only by an empty fetch.
-const FETCH_WAIT: Duration = Duration::from_millis(50);
-
 /// A reader of partitions from given offsets.
 pub(super) struct KafkaReader {
     member: Option<Arc<GroupConsumer<NoListener>>>,
@@ -38,10 +35,14 @@ pub(super) struct KafkaReader {
 
 impl KafkaReader {
     /// Opens a reader. Blocks only to look up the offsets of `StartAt::Latest`.
-    pub(super) fn open(config: &KafkaConfig, from: Vec<(TopicPartition, StartAt)>) -> Result<Self, TransportError> {
+    pub(super) fn open(
+        config: &KafkaConfig,
+        from: Vec<(TopicPartition, StartAt)>,
+        wait: Duration,
+    ) -> Result<Self, TransportError> {
         let what = "opening a reader";
         let consumer: BaseConsumer<_> = config
-            .outsider(from.len(), FETCH_WAIT)
+            .outsider(from.len(), wait)
             .create_with_context(NoListener)
             .map_err(|error| unusable(what, &error))?;
         let member = Arc::new(GroupConsumer::new(consumer));

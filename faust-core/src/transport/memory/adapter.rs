@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use faust_broker::core::{ConfigKey, ErrorCode, OffsetSpec, TOPIC_CONFIGS, TopicSpec};
 use futures_util::FutureExt;
@@ -72,7 +73,7 @@ impl Transport for MemoryCluster {
         Ok(Membership::join(self, subscription, listener))
     }
 
-    fn read(&self, from: Vec<(TopicPartition, StartAt)>) -> Result<Box<dyn Reader>, TransportError> {
+    fn read(&self, from: Vec<(TopicPartition, StartAt)>, _: Duration) -> Result<Box<dyn Reader>, TransportError> {
         Ok(Box::new(MemoryReader::new(self.queues(from)?)))
     }
 

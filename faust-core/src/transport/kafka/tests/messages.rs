@@ -46,7 +46,7 @@ async fn messages_come_back_as_they_were_sent() {
         within("delivery", delivery.all()).await.unwrap();
 
         let partition = TopicPartition::new(&*cluster.topic, 0);
-        let mut reader = transport.read(vec![(partition.clone(), StartAt::Earliest)]).unwrap();
+        let mut reader = transport.read(vec![(partition.clone(), StartAt::Earliest)], PROMPT).unwrap();
         let read = read_to_the_ends(&mut *reader, 1).await.remove(&0).unwrap();
         assert_eq!(read.len(), cases.len());
         for (index, (sent, read)) in cases.iter().zip(&read).enumerate() {
@@ -60,7 +60,7 @@ async fn messages_come_back_as_they_were_sent() {
             admin.watermarks(vec![partition.clone()]).await.unwrap(),
             BTreeMap::from([(partition.clone(), (Offset(0), Offset(4)))])
         );
-        let mut reader = transport.read(vec![(partition, StartAt::Offset(Offset(2)))]).unwrap();
+        let mut reader = transport.read(vec![(partition, StartAt::Offset(Offset(2)))], PROMPT).unwrap();
         assert_eq!(read_to_the_ends(&mut *reader, 1).await[&0][0].offset, Offset(2));
     }
 }
@@ -70,7 +70,7 @@ async fn latest_reads_only_new_messages() {
     for cluster in Cluster::each(2).await {
         cluster.fill(0, 0..3).await;
         let from = (0..2).map(|partition| (TopicPartition::new(&*cluster.topic, partition), StartAt::Latest)).collect();
-        let mut reader = cluster.transport().read(from).unwrap();
+        let mut reader = cluster.transport().read(from, PROMPT).unwrap();
         cluster.fill(0, 7..8).await;
         let read = loop {
             if let Read::Message(_, message) = reader.next(WITHIN).await.unwrap().expect("the message") {
@@ -102,7 +102,7 @@ async fn keys_are_placed_as_java_places_them() {
         assert_eq!(delivery.pending(), 0, "a flush waits for the reports");
         let from =
             (0..7).map(|partition| (TopicPartition::new(&*cluster.topic, partition), StartAt::Earliest)).collect();
-        let read = read_to_the_ends(&mut *transport.read(from).unwrap(), 7).await;
+        let read = read_to_the_ends(&mut *transport.read(from, PROMPT).unwrap(), 7).await;
         for (key, hash) in golden {
             let partition = (hash & i32::MAX) % 7;
             assert!(
@@ -192,7 +192,7 @@ async fn timestamps_are_stored_unchanged_or_refused() {
         }
         foreign.flush(WITHIN).unwrap();
         let from = vec![(TopicPartition::new(&*cluster.topic, 0), StartAt::Earliest)];
-        let read = read_to_the_ends(&mut *transport.read(from).unwrap(), 1).await.remove(&0).unwrap();
+        let read = read_to_the_ends(&mut *transport.read(from, PROMPT).unwrap(), 1).await.remove(&0).unwrap();
         let times: Vec<_> = read.iter().map(|message| message.timestamp.0).collect();
         assert_eq!(times, [-5, 1]);
     }

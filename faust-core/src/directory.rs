@@ -1,0 +1,12 @@
+//! The app's control topic: what its workers know about each other, beyond what the consumer group carries.
+//!
+//! The topic `<app>-control` has one partition and is compacted. Each worker writes its plan (`plan/<fingerprint>`) and itself
+//! (`worker/<name>`), every few seconds and at changes, and removes itself when it stops. Which worker *owns* a partition is
+//! known from the group alone, never from this topic.
+
+mod entries;
+mod known;
+mod follower;
+
+pub(crate) use self::follower::{Directory, DirectorySetup};
+pub(crate) use self::known::Rival;
