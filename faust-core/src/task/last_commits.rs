@@ -110,6 +110,13 @@ pub(crate) async fn ensure_commits(plan: &Plan, transport: &dyn Transport, direc
     let bounds = retries.run("the broker to look up changelogs", look_up).await?;
     for (changelog, _) in bounds.into_iter().filter(|(_, (low, high))| low < high) {
         if let Some(version) = first_version(transport, &changelog, &mut retries).await? {
+            // A worker that runs may have made the first commit since the look-up: it does so before it writes a record.
+            let all = changelogs.get(&changelog).into_iter().flat_map(|task| sources(*task)).filter(exists);
+            let all: Vec<_> = all.collect();
+            let look_up = || admin.committed(&plan.group, all.clone());
+            if !retries.run("the broker to look up committed offsets", look_up).await?.is_empty() {
+                continue;
+            }
             let table = plan.tables().find(|table| *table.changelog() == *changelog.topic).map_or("", TablePlan::name);
             directory.known().await;
             return Err(match directory.rivals().into_iter().find(|rival| rival.table == table) {
