@@ -15,7 +15,6 @@ mod broker;
 mod counts;
 mod feed;
 mod ledger;
-mod random;
 mod restore;
 mod role;
 mod scenario;

@@ -19,6 +19,7 @@ mod groups;
 mod harness;
 mod house;
 mod layering;
+mod network;
 mod operators;
 mod planning;
 mod sources;

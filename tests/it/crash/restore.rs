@@ -9,11 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 use super::broker::Broker;
-use super::random::Random;
 use super::role::{Membership, Process, WorkerRole};
 use super::scenario::PARTITIONS;
 use super::work::Work;
-use crate::harness::{Cluster, Message, wait_for};
+use crate::harness::{Cluster, Message, Random, wait_for};
 
 /// A timeout that is long enough to write a million keys in an unoptimised build on a busy machine.
 const VERY_LONG: Duration = Duration::from_secs(600);

@@ -14,10 +14,9 @@ use super::broker::Broker;
 use super::counts::assert_counts;
 use super::feed::Feed;
 use super::ledger::{Ledger, partitions, watermarks};
-use super::random::Random;
 use super::role::{Membership, Process, WorkerRole};
 use super::work::{Link, Work};
-use crate::harness::{LONG, wait_for};
+use crate::harness::{LONG, Random, wait_for};
 
 /// Number of partitions of every topic.
 pub(super) const PARTITIONS: u64 = 4;
