@@ -24,6 +24,7 @@ pub(crate) struct Stats {
     stores_set_aside: AtomicU64,
     events_ahead: AtomicU64,
     timestamps_replaced: AtomicU64,
+    deleted_unread: AtomicU64,
 }
 
 /// A snapshot of a worker's counters.
@@ -69,6 +70,8 @@ pub struct Counts {
     pub events_ahead: u64,
     /// Messages that were sent with the clock's time because their topics do not accept their own.
     pub timestamps_replaced: u64,
+    /// Offsets whose messages were deleted before they were read, such as by retention while no worker ran.
+    pub deleted_unread: u64,
 }
 
 macro_rules! counters {
@@ -118,6 +121,11 @@ impl Stats {
         self.stores_set_aside.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Adds offsets whose messages were deleted before they were read.
+    pub(crate) fn deleted_unread(&self, count: u64) {
+        self.deleted_unread.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Adds sent messages.
     pub(crate) fn sent(&self, count: u64) {
         self.sent.fetch_add(count, Ordering::Relaxed);
@@ -150,6 +158,7 @@ impl Stats {
             stores_set_aside: read(&self.stores_set_aside),
             events_ahead: read(&self.events_ahead),
             timestamps_replaced: read(&self.timestamps_replaced),
+            deleted_unread: read(&self.deleted_unread),
         }
     }
 }

@@ -349,10 +349,34 @@ fn the_end_is_committed_if_no_message_follows_the_last_one() {
     driver.cluster().delete_records(before).now_or_never().unwrap().unwrap();
     driver.advance(Duration::from_secs(30));
     assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(3)), "offsets without messages count as read");
+    assert_eq!(driver.status(worker).unwrap().counts.deleted_unread, 2);
     driver.send("in", &RawKey::NONE, &2i64).unwrap();
     driver.commit();
     assert_eq!((outputs(&mut driver).last(), driver.committed("in").unwrap().get(&0)), (Some(&2), Some(&Offset(4))));
     driver.stop(worker).unwrap();
+}
+
+#[test]
+fn the_log_start_is_committed_if_all_unread_messages_were_deleted() {
+    for policy in ["earliest", "latest"] {
+        let app = App::new("failures").only::<fragile>().setting("consumer_auto_offset_reset", policy);
+        let (mut driver, worker) = start(app);
+        driver.send("in", &RawKey::NONE, &1i64).unwrap();
+        driver.commit();
+        driver.stop(worker).unwrap();
+        (2..6i64).for_each(|number| driver.send("in", &RawKey::NONE, &number).unwrap());
+        let before = BTreeMap::from([(TopicPartition::new("in", 0), Offset(5))]);
+        driver.cluster().delete_records(before).now_or_never().unwrap().unwrap();
+        // The second worker finds the commit of the first.
+        for missed in [4, 0] {
+            let worker = driver.start_worker().unwrap();
+            driver.commit();
+            assert_eq!(driver.status(worker).unwrap().counts.deleted_unread, missed, "{policy}");
+            assert_eq!(driver.committed("in").unwrap()[&0], Offset(5), "{policy}");
+            driver.stop(worker).unwrap();
+        }
+        assert_eq!(outputs(&mut driver), [1], "{policy}");
+    }
 }
 
 thread_local! {

@@ -18,6 +18,7 @@ mod failing;
 mod groups;
 mod harness;
 mod house;
+mod inputs;
 mod layering;
 mod network;
 mod operators;

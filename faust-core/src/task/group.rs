@@ -31,6 +31,8 @@ pub(super) struct StageGroup {
     pub(super) tables: Arc<TaskTables>,
     /// Positions of the last commit.
     confirmed: Positions,
+    /// The last commit has positions before these, whose messages were deleted: the next seal counts also if nothing was read.
+    is_moved: bool,
     /// Number of the last commit that contains changes of the group; before the first, that of the restore.
     number: CommitNumber,
     /// The seal in the commit in progress, or in an earlier one that has not waited for its messages.
@@ -70,13 +72,20 @@ pub(super) enum Activity {
 }
 
 impl StageGroup {
-    /// Creates a group whose first run starts at these positions.
-    pub(super) fn new(stages: Vec<PlannedStage>, inputs: Vec<Vec<GroupInput>>, confirmed: Positions) -> Self {
+    /// Creates a group whose first run starts at these positions. `is_moved` states that the last commit has others, because
+    /// messages were deleted.
+    pub(super) fn new(
+        stages: Vec<PlannedStage>,
+        inputs: Vec<Vec<GroupInput>>,
+        confirmed: Positions,
+        is_moved: bool,
+    ) -> Self {
         Self {
             stages,
             inputs,
             tables: Arc::default(),
             confirmed,
+            is_moved,
             number: CommitNumber::default(),
             pending: None,
             ready: None,
@@ -145,7 +154,8 @@ impl StageGroup {
     }
 
     pub(super) fn seal_at(&mut self, positions: Positions, sent: Vec<Arc<Delivery>>) -> Result<(), Error> {
-        if positions.stages == self.sealed_positions().stages && !self.tables.is_dirty() {
+        let is_moved = std::mem::take(&mut self.is_moved);
+        if !is_moved && positions.stages == self.sealed_positions().stages && !self.tables.is_dirty() {
             return Ok(());
         }
         let changes = self.tables.seal()?;

@@ -94,6 +94,13 @@ impl TaskPartition {
         CommitMetadata::from_text(&committed.metadata, &self.reader.partition().topic)
     }
 
+    /// Returns whether messages behind the committed offset were deleted, so that it is not in the log any more.
+    pub(super) fn is_behind_log(&self) -> bool {
+        let state = self.state();
+        let low = state.bounds.map(|(low, _)| low);
+        state.committed.as_ref().is_some_and(|committed| low.is_some_and(|low| committed.offset < low))
+    }
+
     /// Returns the committed offset known to this worker.
     pub(crate) fn committed(&self) -> Option<Offset> {
         self.state().committed.as_ref().map(|committed| committed.offset)

@@ -554,7 +554,7 @@ fn groups(
     let groups = stage_groups(stages).into_iter().map(|stages| {
         let inputs = stages.iter().map(&mut inputs).collect();
         let confirmed = Positions::restore(&stages, parts, commits, horizon);
-        StageGroup::new(stages, inputs, confirmed)
+        StageGroup::new(stages, inputs, confirmed, parts.iter().any(TaskPartition::is_behind_log))
     });
     let groups = groups.collect();
     parts.iter().zip(subscribers).for_each(|(part, count)| part.reader.reset(count));

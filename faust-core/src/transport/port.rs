@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -118,6 +119,10 @@ pub trait GroupListener: Sealed + Send + Sync {
     /// Called when the brokers have become unavailable or available again. This is for logs and metrics; no action is
     /// needed.
     fn connection(&self, up: bool, detail: &str);
+
+    /// Called when the messages at these offsets were deleted before the partition's queue came to them, so that it
+    /// continues at offset `next`. This is for logs and metrics; no action is needed.
+    fn deleted(&self, _partition: &TopicPartition, _unread: Range<Offset>, _next: Offset) {}
 }
 
 /// A partition assigned to this worker.

@@ -24,7 +24,8 @@ pub(super) fn start(
         if (low..=high).contains(&committed.offset) {
             return Ok(committed.offset);
         }
-        if reset != OffsetReset::None {
+        // The worker reports messages that were deleted.
+        if committed.offset > high && reset != OffsetReset::None {
             warn!(
                 target: "faust::kafka",
                 "the committed offset {} of {partition} is not in its log, which holds {low} to {high}: \

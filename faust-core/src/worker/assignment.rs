@@ -1,6 +1,7 @@
 //! Assignments and revocations: which tasks start, are resumed, are drained, or wait for the rest of their set.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use super::drain::{DrainedTasks, end_all};
 use super::shared::{Key, Phase};
 use super::upkeep;
 use crate::directory::Rival;
+use crate::message::Offset;
+use crate::offsets::CommitMetadata;
 use crate::plan::PlannedStage;
 use crate::task::{Command, Preparation, RestoreRequest, Task, TaskHandle, TaskPartition};
 use crate::transport::{Assigned, TopicPartition};
@@ -28,6 +31,12 @@ impl Control {
             if let Err(error) = upkeep::check_count(&self.plan, &assigned.partition) {
                 // An error means that the worker has ended already.
                 drop(self.cx.failed.send(error));
+            }
+            if let Some(committed) = &assigned.committed {
+                let (Assigned { partition, bounds: (low, _), start, .. }, metadata) = (&assigned, &committed.metadata);
+                // The positions of a commit of this app are moved to the log start, whatever the policy is.
+                let is_own = CommitMetadata::from_text(metadata, &partition.topic).is_some();
+                self.report_deleted(partition, committed.offset..*low, if is_own { *low } else { *start });
             }
             let Some(set) = self.plan.set_of(&assigned.partition.topic) else { continue };
             given.entry((set, assigned.partition.partition)).or_default().push(assigned);
@@ -207,6 +216,18 @@ impl Control {
             );
         }
         *self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
+    }
+
+    /// Counts and reports messages that were deleted before they were read, if there are any.
+    pub(super) fn report_deleted(&self, partition: &TopicPartition, unread: Range<Offset>, next: Offset) {
+        if unread.is_empty() {
+            return;
+        }
+        let Range { start, end } = unread;
+        self.cx.stats.deleted_unread(end.since(start));
+        tracing::warn!(
+            "the messages of {partition} from offset {start} to {end} were deleted before they were read, and are counted (`deleted_unread`); reading continues at offset {next}"
+        );
     }
 
     fn report_assignment(&self) {

@@ -228,6 +228,7 @@ impl Control {
                 self.cx.stats.disconnected();
                 tracing::warn!("the broker is unavailable, waiting for it: {detail}");
             }
+            GroupEvent::Deleted(partition, unread, next) => self.report_deleted(&partition, unread, next),
         }
         Ok(())
     }
@@ -396,7 +397,7 @@ impl Control {
                         done.send(()).ok();
                     }
                     // Partitions assigned now would be revoked immediately.
-                    GroupEvent::Assigned(_) | GroupEvent::Connection(..) => {}
+                    GroupEvent::Assigned(_) | GroupEvent::Connection(..) | GroupEvent::Deleted(..) => {}
                     GroupEvent::Failed(error) => tracing::warn!("{error}"),
                 },
                 () = tokio::time::sleep_until(deadline) => {

@@ -1,5 +1,6 @@
 //! Events of the consumer group, sent to the control loop.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -7,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::TransportError;
+use crate::message::Offset;
 use crate::task::Ownership;
 use crate::transport::{Assigned, GroupListener, TopicPartition};
 
@@ -17,6 +19,8 @@ pub(super) enum GroupEvent {
     Revoked(Vec<TopicPartition>, bool, oneshot::Sender<()>),
     Failed(TransportError),
     Connection(bool, String),
+    /// The messages of a partition at these offsets were deleted before they were read, and it continues at another offset.
+    Deleted(TopicPartition, Range<Offset>, Offset),
 }
 
 /// A group listener that sends every event to the control loop.
@@ -66,5 +70,9 @@ impl GroupListener for Listener {
 
     fn connection(&self, up: bool, detail: &str) {
         self.tell(GroupEvent::Connection(up, detail.to_owned()));
+    }
+
+    fn deleted(&self, partition: &TopicPartition, unread: Range<Offset>, next: Offset) {
+        self.tell(GroupEvent::Deleted(partition.clone(), unread, next));
     }
 }

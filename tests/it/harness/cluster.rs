@@ -155,15 +155,20 @@ impl Cluster {
         wait_for(&format!("deletion of topic `{topic}`"), LONG, async || self.partitions(topic).await.is_none()).await;
     }
 
-    /// Deletes the records before the offset, also from a compacted topic.
+    /// Deletes the records before the offset from a compacted topic.
     pub(crate) async fn delete_records(&self, topic: &str, partition: i32, before: Offset) {
         // Kafka rejects the deletion of records from a topic that is only compacted.
         self.configure(topic, "cleanup.policy", "compact,delete").await;
+        self.delete_records_of(topic, partition, before).await;
+        self.configure(topic, "cleanup.policy", "compact").await;
+    }
+
+    /// Deletes the records before the offset from a topic that is not compacted, as its retention does.
+    pub(crate) async fn delete_records_of(&self, topic: &str, partition: i32, before: Offset) {
         let before = BTreeMap::from([(TopicPartition::new(topic, partition), before)]);
         let admin = self.client.transport().admin().unwrap();
         // Kafka applies topic configs after it has responded.
         wait_for("deleted records", LONG, async || admin.delete_records(before.clone()).await.is_ok()).await;
-        self.configure(topic, "cleanup.policy", "compact").await;
     }
 
     /// Returns the topic's number of partitions, if it exists.

@@ -1,6 +1,7 @@
 //! The queue of one assigned partition. It yields batches of borrowed messages and wakes its reader when messages
 //! arrive.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::native::{Fetched, GroupConsumer, PartitionReader, ReadState};
 use super::offsets::listed_at;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::message::{Offset, RawMessage};
-use crate::transport::port::{PartitionQueue, TopicPartition};
+use crate::transport::port::{GroupListener, PartitionQueue, TopicPartition};
 
 /// Timeout of a seek, in which librdkafka's main thread only moves a position.
 const SEEK_WITHIN: Duration = Duration::from_secs(5);
@@ -30,6 +31,10 @@ pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     /// Messages behind an error have been dropped: the next read seeks first.
     has_gap: bool,
     end: Option<Offset>,
+    /// Told of messages that were deleted before they were read.
+    listener: Option<Arc<dyn GroupListener>>,
+    /// The listener knows of everything that was deleted before this offset.
+    told: Offset,
     /// An offset was out of range: librdkafka has stopped fetching the partition, and a seek does not restart it.
     stopped: bool,
 }
@@ -57,8 +62,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
 
     fn seek(&mut self, offset: Offset) -> Result<(), TransportError> {
         self.seek_to(offset)?;
-        self.next = offset;
-        self.end = None;
+        (self.next, self.told, self.end) = (offset, offset, None);
         Ok(())
     }
 
@@ -67,7 +71,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
     }
 
     fn is_held(&self) -> bool {
-        self.end.is_some_and(|end| self.reader.high_watermark().is_some_and(|high| high > end))
+        self.end.is_some_and(|end| self.reader.watermarks().is_some_and(|(_, high)| high > end))
     }
 }
 
@@ -79,7 +83,13 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         member: Arc<GroupConsumer<C>>,
         next: Offset,
     ) -> Self {
-        Self { partition, reader, member, next, has_gap: false, end: None, stopped: false }
+        let (end, listener) = (None, None);
+        Self { partition, reader, member, next, has_gap: false, end, listener, told: next, stopped: false }
+    }
+
+    /// Sets the listener that is told of messages that were deleted before they were read.
+    pub(super) fn reporting(self, listener: Arc<dyn GroupListener>) -> Self {
+        Self { listener: Some(listener), ..self }
     }
 
     fn read(&mut self, max: usize, each: &mut dyn FnMut(RawMessage<'_>)) -> Result<usize, TransportError> {
@@ -87,20 +97,44 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
             self.seek_to(self.next)?;
         }
         let (mut next, mut end, mut count, mut fault) = (self.next, self.end, 0, None);
+        let mut gaps = Vec::new();
         self.reader.read(max, &mut |fetched| match fetched {
             // Messages behind an error are read again after a seek.
             _ if fault.is_some() => {}
             Fetched::Message(message) => {
+                if message.offset > next {
+                    gaps.push(next..message.offset);
+                }
                 (next, end, count) = (message.offset.next(), None, count + 1);
                 each(message);
             }
-            Fetched::End(offset) => end = Some(offset),
+            Fetched::End(offset) => {
+                if offset > next {
+                    gaps.push(next..offset);
+                }
+                end = Some(offset);
+            }
             Fetched::Failed(code) => fault = Some(code),
         });
         (self.next, self.end) = (next, end);
+        self.tell_deleted(gaps);
         match fault {
             None => Ok(count),
             Some(code) => self.fault(code),
+        }
+    }
+
+    /// Tells the listener which of the offsets without messages were deleted: those before the log start. Others belong to
+    /// compacted or aborted messages, or to markers of transactions.
+    fn tell_deleted(&mut self, gaps: Vec<Range<Offset>>) {
+        let Some(listener) = self.listener.as_ref().filter(|_| !gaps.is_empty()) else { return };
+        let low = self.reader.watermarks().map_or(Offset(0), |(low, _)| low);
+        for gap in gaps {
+            let unread = gap.start.max(self.told)..gap.end.min(low);
+            self.told = self.told.max(gap.end);
+            if !unread.is_empty() {
+                listener.deleted(&self.partition, unread, gap.end);
+            }
         }
     }
 

@@ -110,6 +110,7 @@ impl GroupContext {
             let reader = Arc::new(reader);
             self.readers().insert(partition.clone(), Arc::clone(&reader));
             let queue = KafkaQueue::new(partition.clone(), reader, Arc::clone(&member), start);
+            let queue = queue.reporting(Arc::clone(&self.listener));
             Assigned { partition, committed, generation, nonce, bounds, start, queue: Box::new(queue) }
         });
         self.listener.assigned(assigned.collect());

@@ -339,7 +339,8 @@ fn give(
     // Only subscribed topics are assigned.
     let reset = member.subscription.topics.get(&partition.topic).copied().unwrap_or(OffsetReset::None);
     let start = start::start(partition, committed.as_ref(), bounds, reset)?;
-    let queue = super::queue::MemoryQueue::new(cluster.clone(), partition.clone(), start).of_group().resetting(reset);
+    let queue = super::queue::MemoryQueue::new(cluster.clone(), partition.clone(), start).of_group();
+    let queue = queue.resetting(reset).reporting(Arc::clone(&member.listener));
     let nonce = u16::try_from(id).unwrap_or(u16::MAX);
     let generation = state.generations.get(member.group()).copied().unwrap_or_default();
     Ok(Assigned { partition: partition.clone(), committed, generation, nonce, bounds, start, queue: Box::new(queue) })

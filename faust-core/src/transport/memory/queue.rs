@@ -1,6 +1,7 @@
 //! Reading of one partition of the in-memory cluster.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::config::OffsetReset;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::message::{Headers, Offset, OwnedMessage, RawMessage};
 use crate::time::{Timestamp, millis};
-use crate::transport::port::{PartitionQueue, TopicPartition, stored_timestamp};
+use crate::transport::port::{GroupListener, PartitionQueue, TopicPartition, stored_timestamp};
 
 /// Maximum number of bytes read from the log at a time.
 const CHUNK: usize = 1 << 20;
@@ -30,6 +31,8 @@ pub(super) struct MemoryQueue {
     missing_since: Option<Timestamp>,
     /// Where to resume after retention has deleted the next message; an error if absent.
     reset: Option<OffsetSpec>,
+    /// Told of messages that were deleted before they were read.
+    listener: Option<Arc<dyn GroupListener>>,
 }
 
 /// Time after which librdkafka reports that a topic does not exist (`topic.metadata.propagation.max.ms`). Until then, it
@@ -65,6 +68,7 @@ impl MemoryQueue {
             of_group: false,
             missing_since: None,
             reset: None,
+            listener: None,
         }
     }
 
@@ -79,6 +83,11 @@ impl MemoryQueue {
             OffsetReset::None => None,
         };
         Self { reset, ..self }
+    }
+
+    /// Sets the listener that is told of messages that were deleted before they were read.
+    pub(super) fn reporting(self, listener: Arc<dyn GroupListener>) -> Self {
+        Self { listener: Some(listener), ..self }
     }
 
     pub(super) fn partition(&self) -> &TopicPartition {
@@ -101,7 +110,13 @@ impl MemoryQueue {
                     return Ok(());
                 }
                 (Err(ErrorCode::OffsetOutOfRange), Some(reset)) => {
-                    self.position = Offset(state.broker.find_offset(&topic, partition, reset)?.offset);
+                    let low = Offset(state.broker.find_offset(&topic, partition, OffsetSpec::Earliest)?.offset);
+                    let next = Offset(state.broker.find_offset(&topic, partition, reset)?.offset);
+                    let unread = self.position..low;
+                    if let Some(listener) = self.listener.as_ref().filter(|_| !unread.is_empty()) {
+                        listener.deleted(&self.partition, unread, next);
+                    }
+                    self.position = next;
                     continue;
                 }
                 (Err(code), _) => return Err(code),

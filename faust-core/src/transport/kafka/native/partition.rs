@@ -117,16 +117,16 @@ impl PartitionReader {
         batch.len
     }
 
-    /// Returns the high watermark of the last response to a fetch; `None` before the first response. It is above the
-    /// partition's end while a transaction is open.
-    pub(crate) fn high_watermark(&self) -> Option<Offset> {
+    /// Returns the log start offset and the high watermark of the last response to a fetch; `None` before the first
+    /// response. The high watermark is above the partition's end while a transaction is open.
+    pub(crate) fn watermarks(&self) -> Option<(Offset, Offset)> {
         let (mut low, mut high) = (0, 0);
         // SAFETY: the client is valid while the consumer is held, and the name outlives the call, which only reads
         // numbers that the client has in memory.
         let error = unsafe {
             rd::rd_kafka_get_watermark_offsets(self.client, self.topic.as_ptr(), self.partition, &mut low, &mut high)
         };
-        (error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(Offset(high))
+        (error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some((Offset(low), Offset(high)))
     }
 
     /// Registers a waker that is woken when the queue turns from empty to non-empty. The queue must be read again after
