@@ -94,6 +94,7 @@ impl GroupContext {
         let Some(member) = self.member.get().and_then(Weak::upgrade) else {
             return Err(TransportError::retriable("assignment", "the consumer is closing"));
         };
+        let former = self.give_up_former(consumer);
         let found = self.starts(consumer, &partitions)?;
         let starts: Vec<_> =
             found.iter().map(|found| (found.partition.clone(), rdkafka::Offset::Offset(found.start.0))).collect();
@@ -101,7 +102,12 @@ impl GroupContext {
             RebalanceProtocol::Cooperative => {
                 split(&member, &starts, ReadState::Singly, |list| consumer.incremental_assign(list))
             }
-            _ => split(&member, &starts, ReadState::Batches, |list| consumer.assign(list)),
+            _ => split(&member, &starts, ReadState::Batches, |list| {
+                let assigned = consumer.assign(list);
+                // Not before; see `give_back`. Not later: it would take the callbacks of the new queues away.
+                drop(former);
+                assigned
+            }),
         }?;
         let generation = generation(consumer);
         let nonce = self.nonce;
@@ -115,6 +121,23 @@ impl GroupContext {
         });
         self.listener.assigned(assigned.collect());
         Ok(())
+    }
+
+    /// Takes the partitions from the engine that an earlier assignment has given it and that librdkafka has not revoked: the
+    /// topics have changed, and the group was joined again, while the offsets of that assignment were looked up. The next
+    /// assignment replaces it as a whole. Returns librdkafka's side of the queues.
+    fn give_up_former(&self, consumer: &BaseConsumer<Self>) -> BTreeMap<TopicPartition, Arc<PartitionReader>> {
+        // An incremental assignment adds partitions to those before.
+        if matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative) {
+            return BTreeMap::new();
+        }
+        let former = std::mem::take(&mut *self.readers());
+        if !former.is_empty() {
+            let partitions: Vec<_> = former.keys().cloned().collect();
+            debug!(target: "faust::kafka", "replaced without a revocation: {}", named(&partitions));
+            self.await_revoked(partitions, true);
+        }
+        former
     }
 
     /// Looks up the committed and the start offsets. Retries until the brokers respond, but not for so long that the
