@@ -1,6 +1,6 @@
-//! Sources that change: messages that were deleted before they were read.
+//! Sources that change: messages that were deleted before they were read, and partitions that are added.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,4 +133,77 @@ async fn a_slow_worker_that_retention_passes_continues_at_the_log_start_and_repo
     assert_eq!(told.len(), 1, "{told:?}");
     let range = format!("the messages of in-slow[0] from offset {first} to 280 were deleted");
     assert!(told[0].contains(&range) && told[0].contains("continues at offset 280"), "{told:?}");
+}
+
+/// Copies values with the partition that they came from.
+#[agent(topic = "in-grown")]
+async fn copy(mut numbers: Stream<i64>, #[topic("in-grown-out")] out: Topic<RawKey, String>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        out.send(&RawKey::NONE, &format!("{}:{}", event.partition(), event.value())).await?;
+    }
+    Ok(())
+}
+
+/// With a table, the worker stops; see `tables::adding_partitions_to_a_source_stops_the_worker`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_are_read_from_their_beginning_while_workers_run() {
+    let cluster = Cluster::start().await;
+    let (topic, group) = ("in-grown", cluster.id("in-grown"));
+    cluster.create(topic, 2).await;
+    cluster.create("in-grown-out", 1).await;
+    // The consumer discovers new partitions when it refreshes its metadata.
+    let app = |name: &str| {
+        let app = cluster.app("in-grown").only::<copy>().setting("datadir", cluster.dir(name).display());
+        app.setting("kafka.topic.metadata.refresh.interval.ms", "500")
+    };
+    let workers = [cluster.run(app("first")).await, cluster.run(app("second")).await];
+    let numbers = |numbers: std::ops::Range<i32>, partitions: i32| {
+        numbers.map(move |n| Message::of(n.to_string()).to(n % partitions))
+    };
+    cluster.produce(topic, numbers(0..100, 2)).await;
+    cluster.wait_done(&group, topic, 100).await;
+    cluster.grow(topic, 6).await;
+    // Before the workers know of the partitions. The client from before does not know them either.
+    let cluster = Cluster::at(cluster.bootstrap()).await;
+    cluster.produce(topic, numbers(100..700, 6)).await;
+    cluster.wait_done(&group, topic, 700).await;
+    cluster.produce(topic, numbers(700..1_300, 6)).await;
+    cluster.wait_done(&group, topic, 1_300).await;
+    let assigned = || workers.iter().map(|worker| worker.status().assignment.len()).sum::<usize>();
+    wait_for("the assignment of six partitions", LONG, async || assigned() == 6).await;
+    for worker in workers {
+        worker.stop().await.unwrap();
+    }
+    let expected = (0..1_300).map(|n| format!("{}:{n}", n % if n < 100 { 2 } else { 6 }));
+    let out = cluster.texts("in-grown-out").await;
+    assert_eq!(out.iter().cloned().collect::<BTreeSet<_>>(), expected.collect::<BTreeSet<_>>());
+    assert_eq!(out.len(), 1_300, "each once");
+    // A worker that starts now knows the new count.
+    let last = cluster.run(app("first")).await;
+    wait_for("all partitions", LONG, async || last.status().assignment.len() == 6).await;
+    last.stop().await.unwrap();
+}
+
+/// Groups numbers by themselves.
+#[agent(topic = "in-followed")]
+async fn regroup(numbers: Stream<i64>, #[topic("in-followed-out")] out: Topic<RawKey, i64>) -> Result<()> {
+    let mut numbers = numbers.group_by("number", |number| *number);
+    while let Some(number) = numbers.next().await {
+        out.send(&RawKey::NONE, &number).await?;
+    }
+    Ok(())
+}
+
+/// The topic of the `group_by` would have too few partitions at the next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_to_the_source_of_a_group_by_stop_the_worker() {
+    let cluster = Cluster::start().await;
+    cluster.create("in-followed", 2).await;
+    cluster.create("in-followed-out", 1).await;
+    let app = cluster.app("in-followed").only::<regroup>();
+    let worker = cluster.run(app.setting("kafka.topic.metadata.refresh.interval.ms", "500")).await;
+    cluster.grow("in-followed", 3).await;
+    let ended = tokio::time::timeout(LONG, worker.wait()).await.expect("the worker stops");
+    let why = ended.expect_err("the worker fails").to_string();
+    assert!(why.contains("topic `in-followed` has 3 partitions now, but had 2"), "{why}");
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::shared::Key;
 use crate::error::{Error, TransportError};
 use crate::message::Offset;
-use crate::plan::{Plan, TopicRole};
+use crate::plan::{Plan, TopicPlan, TopicRole};
 use crate::task::TaskHandle;
 use crate::transport::{TopicPartition, Transport};
 
 /// Checks that the app's topics, other than outputs and the dead-letter topic, still have as many partitions as at the
-/// start. The check is skipped if the broker is unavailable.
+/// start, or more if no table depends on them. The check is skipped if the broker is unavailable.
 ///
 /// # Errors
 /// Fails if a partition count has changed.
@@ -24,6 +24,7 @@ pub(super) async fn look_at_topics(plan: Arc<Plan>, transport: Arc<dyn Transport
     {
         if let (Some(known), Some(&now)) = (topic.partitions(), found.get(topic.name()))
             && now != known
+            && !(now > known && may_grow(&plan, topic))
         {
             return Err(changed_count(topic.name(), known, now));
         }
@@ -31,12 +32,23 @@ pub(super) async fn look_at_topics(plan: Arc<Plan>, transport: Arc<dyn Transport
     Ok(())
 }
 
-/// Checks that an assigned partition existed at the start.
+/// Returns whether partitions may be added to a topic while workers run: it is a source, no table depends on the partitions
+/// of its keys, and no other topic must have as many partitions.
+fn may_grow(plan: &Plan, topic: &TopicPlan) -> bool {
+    let set = plan.set_of(topic.name()).and_then(|set| plan.sets().get(set));
+    let is_followed = |other: &TopicPlan| other.follows && other.like.iter().any(|like| **like == *topic.name());
+    topic.role() == TopicRole::Source
+        && topic.decl.and_then(|decl| decl.partitions).is_none()
+        && set.is_some_and(|set| set.tables.is_empty())
+        && !plan.topics().any(is_followed)
+}
+
+/// Checks that an assigned partition existed at the start, unless no table depends on it.
 ///
 /// # Errors
 /// Fails if it did not: its keys were in other partitions before, where their table entries are.
 pub(super) fn check_count(plan: &Plan, partition: &TopicPartition) -> Result<(), Error> {
-    let topic = plan.topics().find(|topic| *topic.name() == *partition.topic);
+    let topic = plan.topics().find(|topic| *topic.name() == *partition.topic && !may_grow(plan, topic));
     match topic.and_then(|topic| topic.partitions()) {
         Some(known) if partition.partition >= known => {
             Err(changed_count(&partition.topic, known, partition.partition + 1))
