@@ -53,6 +53,20 @@ pub enum Error {
         /// Error of the codec.
         why: String,
     },
+    /// A value of a table is too large for a record of its changelog.
+    #[error(
+        "table `{table}`: {what} takes {size} bytes in its changelog, whose records have at most {max}; spread it over several keys, or raise `producer_max_request_size` and the changelog's `max.message.bytes`"
+    )]
+    TooLarge {
+        /// Name of the table.
+        table: String,
+        /// The key of the value.
+        what: String,
+        /// Size of the record in bytes.
+        size: u64,
+        /// Maximum size in bytes.
+        max: u64,
+    },
     /// A message could not be decoded and the policy is to stop.
     #[error(
         "agent `{agent}` cannot read {place}: {why}; fix the producer, or set `on_decode_error` to `dead_letter` or `skip`"

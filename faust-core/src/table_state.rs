@@ -18,7 +18,7 @@ mod scan;
 
 pub(crate) use self::budget::CacheBudget;
 pub(crate) use self::factory::{SharedSpec, TableFactory};
-pub(crate) use self::partition::{PartitionCx, TablePartition};
+pub(crate) use self::partition::{PartitionCx, RECORD_HEADERS, TablePartition};
 pub(crate) use self::prefetch::{Prefetchable, Prefetcher};
 pub(crate) use self::roles::{AnyTablePartition, ClosedWindow, ExpireWindows, Expired, PriorValue};
 pub(crate) use self::scan::KeyBounds;

@@ -141,7 +141,14 @@ impl<K: Data, V: Data> Topic<K, V> {
             (given, _) => given,
         };
         self.encode(key, value, |key, payload| {
-            let message = Outgoing { partition: options.partition, key, payload, headers: options.headers, timestamp };
+            let message = Outgoing {
+                partition: options.partition,
+                key,
+                payload,
+                headers: options.headers,
+                timestamp,
+                event_time: None,
+            };
             offer(binding, &message)
         })?
     }

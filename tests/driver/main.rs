@@ -11,6 +11,7 @@ mod laws;
 mod logs;
 mod owners;
 mod policies;
+mod seals;
 mod selection;
 mod steps;
 mod streams;

@@ -407,7 +407,8 @@ fn a_value_that_is_too_large_for_the_changelog_is_traced_to_its_event() {
         assert!(driver.status(worker).unwrap().ready);
         if !is_batch {
             let counts = outputs(&mut driver);
-            assert!(counts.iter().all(|(n, count)| *count <= 2 || *n == 30_000), "{counts:?}");
+            // Once when the seal fails, once when the event is found.
+            assert!(counts.values().all(|count| *count <= 3), "{counts:?}");
         }
         driver.restart(worker).unwrap();
         assert_eq!(sizes(&mut driver), expected);

@@ -259,6 +259,7 @@ impl Follower {
             payload: payload.as_deref(),
             headers: Headers::new(),
             timestamp: None,
+            event_time: None,
         };
         send(&*self.sink, topic, &message, &delivery).await?;
         Ok(delivery)

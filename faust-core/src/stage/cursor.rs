@@ -59,6 +59,11 @@ impl Cursor {
         self.gate.fail(StageFault { error, events: self.progress.unfinished() });
     }
 
+    /// Fails the stage for a reason that is no event's: another attempt processes all of them.
+    pub(crate) fn fail_between_events(&self, error: Error) {
+        self.gate.fail(StageFault { error, events: Vec::new() });
+    }
+
     /// Returns the time of the current event, if there is one.
     pub(crate) fn event_time(&self) -> Option<Timestamp> {
         self.clock.event_time().filter(|_| self.gate.is_busy())

@@ -23,8 +23,6 @@ pub(crate) struct GroupControl {
     wants_seal: AtomicBool,
     /// The event that sends a message is noted, because a message was refused.
     notes_senders: AtomicBool,
-    /// A seal comes before each event, because a seal has failed and the event that is the cause is unknown.
-    seals_each: AtomicBool,
     /// Wakes the task, which waits for its stages to come to rest.
     driver: AtomicWaker,
     /// The turns of a group of several stages.
@@ -63,10 +61,6 @@ impl GroupControl {
 
     pub(crate) fn set_notes_senders(&self, notes: bool) {
         self.notes_senders.store(notes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_seals_each(&self, seals: bool) {
-        self.seals_each.store(seals, Ordering::Relaxed);
     }
 
     pub(crate) fn set_drain(&self) {
@@ -125,7 +119,7 @@ pub(crate) struct Gate {
     silent: AtomicBool,
     /// The stream has returned `None`.
     ended: AtomicBool,
-    /// There are events that wait for a seal: those in `State::failed_events`, or all.
+    /// There are events in `State::failed_events`.
     has_failed_events: AtomicBool,
     /// The lock is free nearly always: it is taken when a stream waits, is woken, or fails.
     state: Mutex<State>,
@@ -146,17 +140,15 @@ struct State {
     waker: Option<Waker>,
     /// Events that have failed before. Each waits for a seal.
     failed_events: BTreeSet<Position>,
-    /// The event that waits for a seal now.
+    /// The one of them that waits for a seal now.
     waiting: Option<Position>,
-    /// The event that has waited last.
-    begun_alone: Option<Position>,
 }
 
 impl Gate {
     pub(super) fn new(control: Arc<GroupControl>, stage: usize, failed_events: BTreeSet<Position>) -> Self {
         Self {
             has_turn: AtomicBool::new(control.turns.is_none()),
-            has_failed_events: AtomicBool::new(!failed_events.is_empty() || control.seals_each.load(Ordering::Relaxed)),
+            has_failed_events: AtomicBool::new(!failed_events.is_empty()),
             control,
             stage,
             busy: AtomicBool::new(false),
@@ -229,23 +221,21 @@ impl Gate {
         self.control.notes_senders.load(Ordering::Relaxed).then_some(self.stage)
     }
 
-    /// Returns whether the stream waits for a seal before an event.
+    /// Returns whether the stream waits for a seal before an event that has failed before.
     pub(crate) fn is_waiting_for_seal(&self) -> bool {
         self.has_failed_events() && self.state().waiting.is_some()
     }
 
-    /// Returns whether there are events that wait for a seal, such as those that have failed before.
+    /// Returns whether there are events that have failed before.
     pub(crate) fn has_failed_events(&self) -> bool {
         self.has_failed_events.load(Ordering::Relaxed)
     }
 
-    /// Returns whether a seal must come before this event: since it has failed before, or to find the one that makes a seal
-    /// fail. The waker is registered.
+    /// Returns whether a seal must come before this event, since it has failed before. The waker is registered.
     #[cold]
     pub(crate) fn waits_for_seal(&self, at: Position, cx: &mut Context<'_>) -> bool {
         let mut state = self.state();
-        let seals_each = self.control.seals_each.load(Ordering::Relaxed) && state.begun_alone != Some(at);
-        if !seals_each && !state.failed_events.contains(&at) {
+        if !state.failed_events.contains(&at) {
             return false;
         }
         state.waiting = Some(at);
@@ -265,15 +255,8 @@ impl Gate {
         let mut state = self.state();
         if let Some(at) = state.waiting.take() {
             state.failed_events.remove(&at);
-            state.begun_alone = Some(at);
-            let waits = !state.failed_events.is_empty() || self.control.seals_each.load(Ordering::Relaxed);
-            self.has_failed_events.store(waits, Ordering::Relaxed);
+            self.has_failed_events.store(!state.failed_events.is_empty(), Ordering::Relaxed);
         }
-    }
-
-    /// Returns the last event that has begun right after a seal, if any had to.
-    pub(crate) fn begun_alone(&self) -> Option<Position> {
-        if self.has_failed_events() { self.state().begun_alone } else { None }
     }
 
     /// Registers a stream that has nothing to yield, and ends the stage's turn.

@@ -122,10 +122,17 @@ impl Outbox {
     }
 
     fn send_copy(self: Arc<Self>, topic: Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Sending {
-        let Outgoing { partition, headers, timestamp, .. } = message.clone();
+        let Outgoing { partition, headers, timestamp, event_time, .. } = message.clone();
         let [key, payload] = [message.key, message.payload].map(|bytes| bytes.map(Bytes::copy_from_slice));
         let sending = async move {
-            let message = Outgoing { partition, key: key.as_deref(), payload: payload.as_deref(), headers, timestamp };
+            let message = Outgoing {
+                partition,
+                key: key.as_deref(),
+                payload: payload.as_deref(),
+                headers,
+                timestamp,
+                event_time,
+            };
             self.send(&topic, &message).await
         };
         sending.boxed()

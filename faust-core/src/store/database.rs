@@ -147,7 +147,7 @@ impl<E: Engine> DatabaseStores<E> {
 
     /// Closes and reopens the engine: after a failed write (a full disk), both engines reject all writes until then.
     ///
-    /// No write that was reported as successful is lost, because its data has left the process.
+    /// Nothing that was synced is lost, because its data has left the process.
     fn reopen(&self, state: &mut State<E>) -> Result<(), EngineFault> {
         // While the disk is still full, the old engine continues to serve reads.
         self.place.probe()?;
@@ -302,6 +302,25 @@ impl<E: Engine> OneStore<E> {
         }
     }
 
+    /// Reopens the engine if it has failed.
+    ///
+    /// # Errors
+    /// What was written before and not synced may be lost, so all of it must be written again: a mark must not follow it.
+    fn mend(&self) -> Result<(), StoreError> {
+        self.set.mend(self)?;
+        if self.has_lost() {
+            self.written_in.store(0, Ordering::Release);
+            return self.set.run(|| Err(reopened()));
+        }
+        Ok(())
+    }
+
+    /// Returns whether the engine was opened again since a write that was not synced.
+    fn has_lost(&self) -> bool {
+        let opening = self.written_in.load(Ordering::Acquire);
+        opening != 0 && opening != self.set.openings.load(Ordering::Acquire)
+    }
+
     fn try_write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), StoreError> {
         let _watched = self.watched("to write entries of");
         self.set.is_unsynced.store(true, Ordering::Release);
@@ -373,11 +392,11 @@ impl<E: Engine> Store for OneStore<E> {
 
     fn write(&self, entries: &[Write<'_>], mark: Option<&[u8]>) -> Result<(), StoreError> {
         debug_assert!(entries.is_sorted_by(|(one, _), (next, _)| one < next), "keys must ascend");
-        self.set.mend(self)?;
+        self.mend()?;
         match self.try_write(entries, mark) {
             // The engine has just failed, so another attempt is made once it is open again.
             Err(error) if error.kind() == StoreErrorKind::Io => {
-                self.set.mend(self)?;
+                self.mend()?;
                 self.try_write(entries, mark)
             }
             other => other,
@@ -385,11 +404,11 @@ impl<E: Engine> Store for OneStore<E> {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        let opening = self.written_in.swap(0, Ordering::AcqRel);
-        let is_lost = opening != 0 && opening != self.set.openings.load(Ordering::Acquire);
+        let is_lost = self.has_lost();
+        self.written_in.store(0, Ordering::Release);
         if is_lost || self.set.has_failed() {
             // A call into an engine that has failed may never return.
-            return self.set.run(|| Err(EngineFault::Io("it has failed since the last write".to_owned())));
+            return self.set.run(|| Err(reopened()));
         }
         // The writes before it are complete, so none of them sets the flag again.
         if !self.set.is_unsynced.swap(false, Ordering::AcqRel) {
@@ -402,6 +421,10 @@ impl<E: Engine> Store for OneStore<E> {
         }
         synced
     }
+}
+
+fn reopened() -> EngineFault {
+    EngineFault::Io("it has failed since the last write".to_owned())
 }
 
 /// Returns whether the range is always empty. Engines handle such ranges differently, and some panic.

@@ -179,7 +179,8 @@ impl<V: Data, K: Data> SourcePull<V, K> {
                     tracing::warn!(partition = %input.reader.partition(), "{error}; reading continues");
                     cx.waker().wake_by_ref();
                 }
-                Poll::Ready(Err(error)) => stage.cursor.fail(error.into()),
+                // No event is the cause.
+                Poll::Ready(Err(error)) => stage.cursor.fail_between_events(error.into()),
             }
             if !buffer.is_empty() {
                 return Poll::Ready(());

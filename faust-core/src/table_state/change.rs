@@ -26,12 +26,13 @@ impl<V: TableValue> TablePartition<V> {
     /// The value could not be read back from the store. The key then has its value of the last seal; the agent's event
     /// fails, and is rolled back.
     pub(crate) fn put_back(&self, at: u32, value: V) -> Result<(), Error> {
-        if let Err(why) = self.spec.value.check(&value) {
+        if self.is_suspect(&value) {
             let mut state = self.state();
-            let refused = self.refused(state.overlay.key(at), &why);
-            state.overlay.revert(at);
-            self.notify_waiting(&state);
-            return Err(refused);
+            if let Err(refused) = self.check_value(state.overlay.key(at), &value) {
+                state.overlay.revert(at);
+                self.notify_waiting(&state);
+                return Err(refused);
+            }
         }
         self.give_back(at, Some(value));
         Ok(())
@@ -73,9 +74,7 @@ impl<V: TableValue> TablePartition<V> {
     }
 
     fn replace(&self, key: &[u8], value: Option<V>, time: Timestamp) -> Result<Held<V>, Error> {
-        if let Some(Err(why)) = value.as_ref().map(|value| self.spec.value.check(value)) {
-            return Err(self.refused(key, &why));
-        }
+        value.as_ref().map_or(Ok(()), |value| self.check_value(key, value))?;
         let mut state = self.state();
         let at = self.load_for_change(&mut state, key, time)?;
         self.begin_change(&mut state, at, time);

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use tokio::sync::{Notify, mpsc};
@@ -16,7 +16,6 @@ use super::prefetch::{KeyBatch, Prefetch, Prefetchable};
 use super::roles::{AnyTablePartition, CommitState};
 use super::spec::{TableInfo, TableSpec, TableValue};
 use crate::codec::{DecodeError, EncodeError};
-use crate::config::ByteSize;
 use crate::error::Error;
 use crate::partitioner::partition_of;
 use crate::stats::Stats;
@@ -64,8 +63,8 @@ const COMMIT_SOON: usize = 500_000;
 /// Approximate size of the changes at which a commit is due, for the same reason.
 const COMMIT_SOON_BYTES: usize = 32 << 20;
 
-/// Maximum size of the headers of a changelog record, whose largest is the metadata of the commit.
-const RECORD_HEADERS: usize = 4096 + 512;
+/// Maximum size of the headers of a changelog record in bytes, without the metadata of the commit.
+pub(crate) const RECORD_HEADERS: usize = 256;
 
 /// Number of entries examined for eviction with each insertion.
 const EVICT_LOOKS: usize = 16;
@@ -82,6 +81,8 @@ pub(crate) struct TablePartition<V> {
     state: Mutex<State<V>>,
     /// Held by the thread that is the next to have the lock, while it waits for it.
     pub(super) turn: Mutex<()>,
+    /// Each written value is encoded, because a seal has failed and the event that is the cause is unknown.
+    checks_writes: AtomicBool,
     /// Stream time at which the next window may close; `None` before the first check.
     pub(super) due: AtomicTimestamp,
     /// Copy of the state's `closed_to` that can be read without the lock.
@@ -155,6 +156,7 @@ impl<V: TableValue> TablePartition<V> {
             cx,
             state: Mutex::new(state),
             turn: Mutex::new(()),
+            checks_writes: AtomicBool::new(false),
             due: AtomicTimestamp::new(None),
             closed_to: AtomicTimestamp::new(None),
             released: Condvar::new(),
@@ -337,18 +339,31 @@ impl<V: TableValue> TablePartition<V> {
         self.spec.info.refused(format!("the value of key {}", self.shown(key)), why)
     }
 
-    /// Checks that the producer accepts the changelog record of an entry.
+    /// Checks that the changelog accepts the record of an entry.
     fn check_size(&self, key: &[u8], value: usize) -> Result<(), Error> {
         let (size, max) = ((key.len() + value + RECORD_HEADERS) as u64, self.cx.max_record);
         if size <= max {
             return Ok(());
         }
-        let (what, value) = (format!("the value of key {}", self.shown(key)), ByteSize(value as u64));
-        let why = format!(
-            "{value} are too large for a record of the changelog; spread the value over several keys, or raise `producer_max_request_size` ({})",
-            ByteSize(max)
-        );
-        Err(Error::Refused { table: self.spec.info.name.to_string(), what, why })
+        let what = format!("the value of key {}", self.shown(key));
+        Err(Error::TooLarge { table: self.spec.info.name.to_string(), what, size, max })
+    }
+
+    /// Returns whether a written value needs [`check_value`](Self::check_value).
+    pub(super) fn is_suspect(&self, value: &V) -> bool {
+        self.checks_writes.load(Ordering::Relaxed) || self.spec.value.check(value).is_err()
+    }
+
+    /// Checks that a written value can be read back. While writes are checked, also that it can be sealed.
+    pub(super) fn check_value(&self, key: &[u8], value: &V) -> Result<(), Error> {
+        let checked = self.spec.value.check(value);
+        checked.map_err(|why| self.refused(key, &why))?;
+        if !self.checks_writes.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        self.spec.value.encode(value, &mut bytes).map_err(|why| self.refused(key, &why))?;
+        self.check_size(key, bytes.len())
     }
 
     /// Returns a key for an error or a log line.
@@ -385,6 +400,10 @@ impl<V: TableValue> TablePartition<V> {
 impl<V: TableValue> AnyTablePartition for TablePartition<V> {
     fn info(&self) -> &TableInfo {
         &self.spec.info
+    }
+
+    fn max_record(&self) -> u64 {
+        self.cx.max_record
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -441,6 +460,10 @@ impl<V: TableValue> CommitState for TablePartition<V> {
     fn committed(&self, sealed: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter) {
         let number = self.state().overlay.committed();
         self.hand_over(number, sealed, mark, writer);
+    }
+
+    fn check_writes(&self, checks: bool) {
+        self.checks_writes.store(checks, Ordering::Relaxed);
     }
 
     fn reopen(&self) {

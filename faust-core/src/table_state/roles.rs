@@ -15,6 +15,9 @@ use crate::window::Window;
 pub(crate) trait AnyTablePartition: CommitState + RestoreState + ExpireWindows + Prefetchable {
     fn info(&self) -> &TableInfo;
 
+    /// Returns the maximum size of a changelog record in bytes.
+    fn max_record(&self) -> u64;
+
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
@@ -29,11 +32,14 @@ pub(crate) trait CommitState: Send + Sync {
     /// Ends the current epoch and encodes its changes; `None` if there are none.
     ///
     /// # Errors
-    /// The codec rejects a value; then nothing is sealed.
+    /// The codec rejects a value, or it is too large for the changelog; then nothing is sealed.
     fn seal(&self) -> Result<Option<Arc<Sealed>>, Error>;
 
     /// Hands sealed changes to the store, with this checkpoint, once they are committed.
     fn committed(&self, sealed: Arc<Sealed>, mark: Vec<u8>, writer: &StoreWriter);
+
+    /// Sets whether each written value is encoded, so that one that cannot be sealed is refused by its event.
+    fn check_writes(&self, checks: bool);
 
     /// Undoes the last seal, before anything else is written: its changes are open again.
     fn reopen(&self);

@@ -21,6 +21,7 @@ use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, OwnerEpoch};
 use crate::stage::tables::TaskTable;
 use crate::stats::Stats;
 use crate::store::Sealed;
+use crate::table_state::RECORD_HEADERS;
 use crate::time::Timestamp;
 use crate::transport::{Delivery, Outgoing, Sink, SinkTopic, TopicPartition, send};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
@@ -60,6 +61,8 @@ struct Work {
     version: CommitVersion,
     /// The value of [`METADATA_HEADER`].
     metadata: Option<Bytes>,
+    /// Maximum size of a record, in bytes.
+    max_record: u64,
     delivery: Arc<Delivery>,
     outcome: Result<(), TransportError>,
 }
@@ -115,7 +118,8 @@ impl ChangelogWriter {
         let outcome = Err(TransportError::retriable("changelog", "the task has ended"));
         let version = CommitVersion { epoch: self.epoch, number };
         let of_work = Arc::clone(&delivery);
-        let work = Work { topic, partition, layout, sealed, version, metadata, delivery: of_work, outcome };
+        let max_record = table.state.max_record();
+        let work = Work { topic, partition, layout, sealed, version, metadata, max_record, delivery: of_work, outcome };
         // Cannot fail: the writer runs as long as `self` exists.
         drop(self.work.send(work));
         delivery
@@ -147,8 +151,10 @@ impl Work {
             }
             let key = if self.layout.is_some() { rotate(entry.key, &mut rotated) } else { entry.key };
             let mut headers = if entry.is_new { new.clone() } else { kept.clone() };
-            headers.set_event_time(entry.time);
-            if let Some(metadata) = self.metadata.as_ref().filter(|_| index == last) {
+            let size = (key.len() + entry.value().map_or(0, <[u8]>::len) + RECORD_HEADERS) as u64;
+            // Without the metadata, `recover` continues from an earlier commit.
+            let fits = |metadata: &&Bytes| size + metadata.len() as u64 <= self.max_record;
+            if let Some(metadata) = self.metadata.as_ref().filter(|_| index == last).filter(fits) {
                 headers.push(METADATA_HEADER.to_owned(), Some(metadata.clone()));
             }
             let message = Outgoing {
@@ -157,6 +163,7 @@ impl Work {
                 payload: entry.value(),
                 headers,
                 timestamp: None,
+                event_time: Some(entry.time),
             };
             send(sink, &*self.topic, &message, &self.delivery).await?;
         }

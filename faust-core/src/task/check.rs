@@ -82,12 +82,6 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             "the last commit covers its changelog {changelog} up to offset {log}, but it ends at {high}: it was deleted or truncated, and its records are lost; restore it from a backup, or run `reset --topics` to start over"
         )));
     }
-    let is_earlier = held.as_deref().and_then(version).is_some_and(|version| version < STORE_VERSION);
-    if is_earlier && low == Offset(0) {
-        tracing::info!(table = %info.name, partition, "the store was written by an earlier release: it is restored from the beginning of its changelog");
-        let cut = CommitNumber::default();
-        return Ok(RestoreStart { from: low, full: true, cut, is_stale: true, is_ahead: false });
-    }
     let Some(mark) = held.map(|held| read(info, identity, &held).map_err(&fault)).transpose()? else {
         // If all records were deleted, only the cut number of the last commit shows that the table was written to.
         if low > Offset(0) && (high > low || commit.is_some_and(|commit| commit.mark.number > CommitNumber::default()))
@@ -133,6 +127,9 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
         tracing::warn!(table = %info.name, partition, "the store holds changes that are not committed: it is restored from the beginning of its changelog");
         return Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true, is_ahead: true });
     }
+    if mark.v != STORE_VERSION {
+        return replaced(info, partition, (low, changelog), &mark).map_err(fault);
+    }
     let age = identity.clock.now().0.saturating_sub(mark.time.0);
     let is_stale = mark.next < high && age > millis(STALE_AFTER);
     if is_stale && low == Offset(0) {
@@ -151,6 +148,23 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
         )));
     }
     Ok(RestoreStart { from: mark.next, full: false, cut: mark.cut, is_stale: false, is_ahead: false })
+}
+
+/// Replaces a store whose values have the format of an earlier release, which are not read. All else fits: the changelog has what
+/// the store holds.
+fn replaced(
+    info: &TableInfo,
+    partition: i32,
+    (low, changelog): (Offset, &TopicPartition),
+    mark: &StoreCheckpoint,
+) -> Result<RestoreStart, String> {
+    if low > Offset(0) {
+        return Err(format!(
+            "its store was written by an earlier release, and its changelog {changelog} begins at offset {low}, so that it cannot be restored: go back to that release, or run `reset --topics` to start over"
+        ));
+    }
+    tracing::info!(table = %info.name, partition, "the store was written by an earlier release: it is restored from the beginning of its changelog");
+    Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true, is_ahead: false })
 }
 
 /// Returns whether a store holds changes that do not count: of a later commit, or of an owner whose records count only up to
@@ -176,8 +190,8 @@ fn version(held: &[u8]) -> Option<u8> {
 fn read(info: &TableInfo, identity: &StoreIdentity, held: &[u8]) -> Result<StoreCheckpoint, String> {
     let mark: Option<StoreCheckpoint> = serde_json::from_slice(held).ok();
     let mark = match (version(held), mark) {
-        (Some(STORE_VERSION), Some(mark)) => mark,
-        (Some(v), _) if v != STORE_VERSION => {
+        (Some(1..=STORE_VERSION), Some(mark)) => mark,
+        (Some(v), _) if v > STORE_VERSION => {
             return Err(format!(
                 "its store has format version {v}, but this program supports version {STORE_VERSION}; run `reset` to restore from the changelog"
             ));

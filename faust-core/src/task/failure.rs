@@ -42,6 +42,8 @@ pub(super) enum Why {
     Hook(BoxError),
     /// The agent returned while its stream was open.
     Ended,
+    /// The tables' changes cannot be encoded, and the next run will find the event that is the cause.
+    Unsealed(Error),
     /// A message was not delivered, and a retry may succeed.
     Undelivered(TransportError),
     /// The broker refuses a message permanently.
@@ -78,29 +80,19 @@ impl Failure {
             Error::Transport(error) if error.is_retriable() => Why::Undelivered(error),
             other => Why::Agent(other.into()),
         };
-        Self {
-            agent: agents(stages),
-            place: "its start".to_owned(),
-            stage: None,
-            events: Vec::new(),
-            skip: None,
-            at: None,
-            why,
-        }
+        Self { place: "its start".to_owned(), ..Self::of_group(stages, why) }
     }
 
-    /// Creates the failure to encode the tables' changes for a commit.
-    pub(super) fn commit(stages: &[PlannedStage], error: Error) -> Self {
-        Self { place: "the commit of its tables".to_owned(), ..Self::start(stages, error) }
+    fn of_group(stages: &[PlannedStage], why: Why) -> Self {
+        let (agent, place, events) = (agents(stages), String::new(), Vec::new());
+        Self { agent, place, stage: None, events, skip: None, at: None, why }
     }
 
-    /// Creates the failure to encode what this event has changed in the tables.
-    pub(super) fn sealed((index, stage): (usize, &RunningStage), at: Position, error: Error) -> Self {
-        let partition = |at: &Position| stage.inputs.get(at.input as usize).map(|input| input.reader.partition());
-        let place = partition(&at).map(|partition| format!("{partition} offset {}", at.offset)).unwrap_or_default();
-        let skip = skip(&stage.agent, &[at], partition);
-        let why = Why::Agent(error.into());
-        Self { agent: stage.agent.to_string(), place, stage: Some(index), events: vec![at], skip, at: Some(at), why }
+    /// Creates the failure to encode the tables' changes for a commit. `is_traced` states that the next run will find the
+    /// event that is the cause.
+    pub(super) fn commit(stages: &[PlannedStage], error: Error, is_traced: bool) -> Self {
+        let why = if is_traced { Why::Unsealed(error) } else { Why::Agent(error.into()) };
+        Self { place: "the commit of its tables".to_owned(), ..Self::of_group(stages, why) }
     }
 
     /// Creates the failure to deliver a message sent since the last commit.
@@ -144,7 +136,7 @@ impl Failure {
             Why::Ended => ENDED.to_owned(),
             Why::Undelivered(error) => format!("a message of the agent was not delivered: {error}"),
             Why::Refused(error) => format!("the broker refuses a message of the agent: {error}"),
-            Why::Final(error) => error.to_string(),
+            Why::Unsealed(error) | Why::Final(error) => error.to_string(),
         }
     }
 
@@ -157,7 +149,7 @@ impl Failure {
             Why::Ended => of_agent(ENDED.into()),
             Why::Refused(error) => of_agent(error.into()),
             Why::Undelivered(error) => error.into(),
-            Why::Final(error) => error,
+            Why::Unsealed(error) | Why::Final(error) => error,
         }
     }
 }

@@ -27,8 +27,8 @@ pub(super) struct FailureHistory {
     /// them, the runs note the event of each message.
     notes_senders_until: Option<Positions>,
     /// A seal at these positions has failed, because a table cannot be encoded, and the event that is the cause is unknown:
-    /// until a commit has reached them, the group is sealed before each event.
-    seals_each_until: Option<Positions>,
+    /// until a commit has reached them, each write of the tables is encoded, so that it fails in its event.
+    checks_writes_until: Option<Positions>,
 }
 
 /// An event that has failed.
@@ -110,6 +110,10 @@ impl FailureHistory {
         settings: &Settings,
         now: Instant,
     ) -> Decision {
+        if let Why::Unsealed(_) = failure.why {
+            // The next run finds the event.
+            return Decision::Retry(settings.agent_backoff_min);
+        }
         let failures = self.count(failure, settings, now);
         let (count, since) = (failures.count, failures.since);
         let pause = settings.agent_backoff_min.saturating_mul(1 << (count - 1).min(16)).min(settings.agent_backoff_max);
@@ -117,7 +121,7 @@ impl FailureHistory {
             // The fault is the broker's, not the agent's: it is retried without a limit (promise P7).
             Why::Undelivered(_) => return Decision::Retry(pause),
             Why::Final(_) => return Decision::Stop(count),
-            Why::Agent(_) | Why::Hook(_) | Why::Ended | Why::Refused(_) => {}
+            Why::Agent(_) | Why::Hook(_) | Why::Ended | Why::Refused(_) | Why::Unsealed(_) => {}
         }
         if count < settings.agent_max_attempts && now - since < settings.agent_max_time {
             return Decision::Retry(pause);
@@ -193,14 +197,15 @@ impl FailureHistory {
         self.notes_senders_until.is_some()
     }
 
-    /// Has the group sealed before each event from now on, until a commit has reached these positions.
-    pub(super) fn seal_each_until(&mut self, positions: Positions) {
-        self.seals_each_until = Some(positions);
+    /// Has each write of the tables encoded from now on, until a commit has reached these positions. Returns `false` if that
+    /// was so before.
+    pub(super) fn check_writes_until(&mut self, positions: Positions) -> bool {
+        self.checks_writes_until.replace(positions).is_none()
     }
 
-    /// Returns whether the group is sealed before each event.
-    pub(super) fn seals_each(&self) -> bool {
-        self.seals_each_until.is_some()
+    /// Returns whether each write of the tables is encoded.
+    pub(super) fn checks_writes(&self) -> bool {
+        self.checks_writes_until.is_some()
     }
 
     /// Forgets the failures that a commit covers.
@@ -208,7 +213,7 @@ impl FailureHistory {
         self.events.retain(|event, _| positions.is_before(*event));
         self.others.take_if(|failures| !failures.is_ended);
         self.notes_senders_until.take_if(|until| positions.has_reached(until));
-        self.seals_each_until.take_if(|until| positions.has_reached(until));
+        self.checks_writes_until.take_if(|until| positions.has_reached(until));
     }
 
     /// Returns whether an event between these positions has sent a message that was refused.

@@ -178,17 +178,13 @@ impl StageGroup {
         }
     }
 
-    /// Returns the failure of a seal. If several events may be the cause, the next runs are sealed before each event.
+    /// Returns the failure of a seal. Many events may be its cause: from now on, each write is encoded, so that the one that is
+    /// the cause fails itself.
     pub(super) fn failed_seal(&mut self, error: Error) -> Failure {
-        let Some(run) = self.run() else { return Failure::commit(&self.stages, error) };
-        if let [(index, at)] = *run.begun_alone_since(self.sealed_positions())
-            && let Some(stage) = run.stages.get(index)
-        {
-            return Failure::sealed((index, stage), at, error);
-        }
-        let until = run.positions();
-        self.failures.seal_each_until(until);
-        Failure::commit(&self.stages, error)
+        let until = self.run().map_or_else(|| self.sealed_positions().clone(), GroupRun::positions);
+        let is_first = self.failures.check_writes_until(until);
+        self.tables.check_writes(true);
+        Failure::commit(&self.stages, error, is_first)
     }
 
     /// Decides what follows a failure.
@@ -292,10 +288,9 @@ impl StageGroup {
             (self.confirmed, self.number) = (seal.positions, number);
             self.ready = self.ready.take().or_else(|| self.apart.take());
             self.failures.committed(&self.confirmed);
-            if let Some(run) = self.run() {
-                run.note_senders(self.failures.notes_senders());
-                run.seal_each(self.failures.seals_each());
-            }
+            let notes_senders = self.failures.notes_senders();
+            self.run().into_iter().for_each(|run| run.note_senders(notes_senders));
+            self.tables.check_writes(self.failures.checks_writes());
             return;
         }
         let next = self.ready.replace(seal.unconfirmed());

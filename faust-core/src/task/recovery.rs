@@ -22,7 +22,7 @@ use crate::store::mark::StoreIdentity;
 use crate::store::{PriorityGuard, StoreError, StoreName, StoreSet};
 use crate::table_state::{PartitionCx, TableFactory};
 use crate::time::Clock;
-use crate::transport::{PartitionQueue, Retries, Sink, StartAt, TopicPartition, Transport, Watermarks};
+use crate::transport::{PartitionQueue, Retries, Sink, StartAt, TopicConfigs, TopicPartition, Transport, Watermarks};
 
 /// The parts that [`Recovery`] is created from.
 pub(crate) struct RecoverySetup {
@@ -36,7 +36,12 @@ pub(crate) struct RecoverySetup {
     pub(crate) listener: Arc<dyn RestoreListener>,
     /// Reports broken stores to the worker.
     pub(crate) failed: mpsc::UnboundedSender<Error>,
+    /// The configurations of the topics, as far as they could be looked up.
+    pub(crate) configs: TopicConfigs,
 }
+
+/// Room in a batch for what surrounds a record.
+const BATCH_FRAMING: u64 = 256;
 
 /// Restores the tables of a worker's tasks.
 pub(crate) struct Recovery {
@@ -51,8 +56,10 @@ pub(crate) struct Recovery {
     stats: Arc<Stats>,
     /// Notifies the control loop when a table has many changed keys.
     commit_soon: Arc<tokio::sync::Notify>,
-    /// Maximum size of a changelog record, in bytes.
-    max_record: u64,
+    /// Maximum size of a message, in bytes.
+    max_message: u64,
+    /// The configurations of the topics, as far as they could be looked up.
+    configs: TopicConfigs,
     /// Reports broken stores to the worker.
     failed: mpsc::UnboundedSender<Error>,
     pub(crate) listener: Arc<dyn RestoreListener>,
@@ -119,7 +126,7 @@ struct Logs {
 
 impl Recovery {
     pub(crate) fn new(needs: RecoverySetup, settings: &Settings) -> Result<Self, Error> {
-        let RecoverySetup { transport, sink, stores, group, stats, listener, failed } = needs;
+        let RecoverySetup { transport, sink, stores, group, stats, listener, failed, configs } = needs;
         let stores = WorkerStores::new(stores, settings)?;
         let clock = transport.clock();
         stats.stores_set_aside(stores.set_aside());
@@ -133,11 +140,19 @@ impl Recovery {
             clock,
             stats,
             commit_soon: Arc::default(),
-            max_record: settings.producer_max_request_size.0,
+            max_message: settings.producer_max_request_size.0,
+            configs,
             failed,
             listener,
             restoring: watch::Sender::new(0),
         })
+    }
+
+    /// Returns the maximum size of a record in a changelog, in bytes.
+    fn max_record(&self, changelog: &str) -> u64 {
+        let limit =
+            self.configs.get(changelog).and_then(|configs| configs.get("max.message.bytes")?.parse::<u64>().ok());
+        limit.map_or(self.max_message, |limit| self.max_message.min(limit.saturating_sub(BATCH_FRAMING)))
     }
 
     pub(crate) fn stats(&self) -> &Stats {
@@ -316,7 +331,7 @@ impl Recovery {
             budget: Arc::clone(self.stores.budget()),
             stats: Arc::clone(&self.stats),
             commit_soon: Arc::clone(&self.commit_soon),
-            max_record: self.max_record,
+            max_record: self.max_record(&changelog.topic),
             failed: Some(self.failed.clone()),
         };
         let state = factory.make(cx);

@@ -16,7 +16,6 @@ use super::positions::Positions;
 use super::tables::TaskTables;
 use crate::config::Settings;
 use crate::error::{Error, TransportError, panic_text};
-use crate::offsets::Position;
 use crate::plan::{PlannedStage, StageRun};
 use crate::stage::context::StageMode;
 use crate::stage::cursor::Cursor;
@@ -84,7 +83,6 @@ impl GroupRun {
             is_seal_due: false,
         };
         run.note_senders(start.failures.notes_senders());
-        run.seal_each(start.failures.seals_each());
         for (index, (stage, inputs)) in start.stages.iter().zip(start.inputs).enumerate() {
             let starts = start.positions.stages.get(index).map(Vec::as_slice).unwrap_or_default();
             let stream_time = start.positions.times.get(index).copied().flatten();
@@ -173,20 +171,6 @@ impl GroupRun {
     /// Sets whether the event that sends a message is noted.
     pub(super) fn note_senders(&self, notes: bool) {
         self.control.set_notes_senders(notes);
-    }
-
-    /// Sets whether the group is sealed before each event.
-    pub(super) fn seal_each(&self, seals: bool) {
-        self.control.set_seals_each(seals);
-    }
-
-    /// Returns the events since the seal at these positions, of each stage that has begun one right after it: its index, and
-    /// the event. A seal that fails has them as its cause.
-    pub(super) fn begun_alone_since(&self, sealed: &Positions) -> Vec<(usize, Position)> {
-        let now = self.positions();
-        let of_stage = |(index, stage): (usize, &Arc<RunningStage>)| Some((index, stage.cursor.gate.begun_alone()?));
-        let begun = self.stages.iter().enumerate().filter_map(of_stage);
-        begun.filter(|event| sealed.is_before(*event) && !now.is_before(*event)).collect()
     }
 
     /// Ends the streams.

@@ -82,7 +82,7 @@ impl TaskTables {
     /// Seals every table with changes.
     ///
     /// # Errors
-    /// Fails if a codec cannot encode a value; then nothing is sealed.
+    /// Fails if a codec cannot encode a value, or it is too large for the changelog; then nothing is sealed.
     pub(super) fn seal(&self) -> Result<Vec<SealedChanges>, Error> {
         let mut changes: Vec<SealedChanges> = Vec::new();
         for table in self.tables.values() {
@@ -106,6 +106,11 @@ impl TaskTables {
             number: number(table),
         };
         self.tables.iter().map(|(name, table)| (NameHash::of(name), mark(table))).collect()
+    }
+
+    /// Sets whether each written value is encoded, so that one that cannot be sealed is refused by its event.
+    pub(super) fn check_writes(&self, checks: bool) {
+        self.states().for_each(|state| state.check_writes(checks));
     }
 
     /// Undoes a seal of these tables, before anything else is written to them.

@@ -247,6 +247,8 @@ pub struct Outgoing<'a> {
     pub headers: Headers,
     /// Timestamp of the message. If absent, the time of sending is used. One that is not after 1970-01-01 is rejected.
     pub timestamp: Option<Timestamp>,
+    /// Event time to send in the header [`EVENT_TIME`](crate::message::EVENT_TIME), behind the others.
+    pub event_time: Option<Timestamp>,
 }
 
 impl Outgoing<'_> {

@@ -99,6 +99,7 @@ impl Worker {
             stats: Arc::clone(&stats),
             listener: listener.map_or_else(log_listener, |listener| listener.0),
             failed: failed.clone(),
+            configs,
         };
         let recovery = Recovery::new(needs, &settings)?;
         let recovery = Arc::new(recovery);

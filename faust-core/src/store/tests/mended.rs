@@ -215,3 +215,20 @@ fn what_was_not_synced_before_the_engine_failed_must_be_written_again() {
     assert_eq!(other.write(&[(b"a", Some(b"2"))], None).unwrap_err().kind(), StoreErrorKind::Io);
     assert_eq!(one.sync().unwrap_err().kind(), StoreErrorKind::Io);
 }
+
+/// Law: the mark is never ahead of the entries, also after a crash before the next sync. What was written in an earlier opening
+/// of the engine and not synced may be lost.
+#[test]
+fn a_mark_is_not_written_if_entries_before_it_may_be_lost() {
+    let _turn = TURN.lock().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let set: Arc<dyn StoreSet> = database::open::<Fragile>(dir.path()).unwrap();
+    let store = set.open(&StoreName::new("chunks", 2)).unwrap();
+    store.write(&[(b"a", Some(b"1"))], None).unwrap();
+    // The engine fails and is opened again, so that the first chunk may be lost.
+    FAILING.store(1, Ordering::SeqCst);
+    assert_eq!(store.write(&[(b"b", Some(b"1"))], Some(b"m")).unwrap_err().kind(), StoreErrorKind::Io);
+    // All of it is written again.
+    store.write(&[(b"a", Some(b"1"))], None).unwrap();
+    store.write(&[(b"b", Some(b"1"))], Some(b"m")).and_then(|()| store.sync()).unwrap();
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::merge::merge;
 use super::job::Job;
 use super::queue::{Queue, gone};
-use crate::store::port::{Store, StoreError, StoreErrorKind, Write};
+use crate::store::port::{Store, StoreError, StoreErrorKind};
 
 /// Maximum number of entries per write: enough for fjall to write files directly, and few enough for a prompt shutdown.
 const CHUNK: usize = 50_000;
@@ -88,6 +88,7 @@ fn sync(queue: &Queue, mut stores: Vec<Vec<Job>>, pace: Pace, refused: &mut Refu
                     error = Some(why);
                 }
                 synced => {
+                    retries.end(&synced);
                     note_refusal(last, &synced, refused);
                     completed |= complete(queue, jobs, synced, pace);
                 }
@@ -151,11 +152,29 @@ fn write(queue: &Queue, jobs: &[Job], pace: Pace, refused: &mut Refused) -> Resu
     let entries = merge(jobs.iter().map(|job| &*job.batch));
     let (most, rest) = entries.split_at(entries.len().saturating_sub(1) / CHUNK * CHUNK);
     // IMPORTANT: only the last chunk may carry the mark, that of the last job: a restore does not read changes before
-    // the mark again.
-    let result = most
-        .chunks(CHUNK)
-        .try_for_each(|chunk| retry(queue, &*last.store, chunk, None, pace))
-        .and_then(|()| retry(queue, &*last.store, rest, Some(&last.mark), pace));
+    // the mark again. And after an error, all chunks are written again: what was not synced may be lost.
+    let write_chunks = || {
+        for chunk in most.chunks(CHUNK) {
+            last.store.write(chunk, None)?;
+            if queue.is_abandoned() {
+                return Err(gone());
+            }
+        }
+        last.store.write(rest, Some(&last.mark))
+    };
+    let mut retries = DiskRetries::new(pace);
+    let result = loop {
+        if queue.is_abandoned() {
+            break Err(gone());
+        }
+        match write_chunks() {
+            Err(error) if is_of_disk(&error, pace) => drop(retries.pause(queue, &error)),
+            result => {
+                retries.end(&result);
+                break result;
+            }
+        }
+    };
     note_refusal(last, &result, refused);
     result
 }
@@ -184,30 +203,6 @@ fn complete(queue: &Queue, jobs: Vec<Job>, result: Result<(), StoreError>, pace:
         _ => {
             jobs.into_iter().for_each(|job| queue.finish(job, result.clone()));
             true
-        }
-    }
-}
-
-/// Writes entries, and retries while the disk fails, unless the pace forbids it. Other errors are permanent.
-fn retry(
-    queue: &Queue,
-    store: &dyn Store,
-    entries: &[Write<'_>],
-    mark: Option<&[u8]>,
-    pace: Pace,
-) -> Result<(), StoreError> {
-    let mut retries = DiskRetries::new(pace);
-    loop {
-        if queue.is_abandoned() {
-            return Err(gone());
-        }
-        match store.write(entries, mark) {
-            Err(error) if is_of_disk(&error, pace) => drop(retries.pause(queue, &error)),
-            Ok(()) => {
-                retries.end();
-                return Ok(());
-            }
-            other => return other,
         }
     }
 }
@@ -246,8 +241,8 @@ impl DiskRetries {
     }
 
     /// Reports the end of the failures, if there were any.
-    fn end(&self) {
-        if self.reported.is_some() {
+    fn end(&self, result: &Result<(), StoreError>) {
+        if self.reported.is_some() && result.is_ok() {
             tracing::info!("tables can be written to their store again, after {:?}", self.began.elapsed());
         }
     }

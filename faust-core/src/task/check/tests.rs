@@ -157,7 +157,7 @@ fn an_inconsistency_is_reported_with_its_fix() {
         (mark(|mark| mark.group = "stock".to_owned()), Some(good), 0, 80, "written by the app `stock`"),
         (mark(|mark| mark.kind = "u8".to_owned()), Some(good), 0, 80, "its store holds u8, but the program expects"),
         (mark(|mark| mark.v = 9), Some(good), 0, 80, "has format version 9"),
-        (mark(|mark| mark.v = 1), Some(good), 10, 80, "has format version 1"),
+        (mark(|mark| mark.v = 1), Some(good), 10, 80, "written by an earlier release"),
         (Some(b"{".to_vec()), Some(good), 0, 80, "a checkpoint that cannot be read"),
     ];
     for (held, commit, low, high, expected) in cases {
@@ -169,6 +169,29 @@ fn an_inconsistency_is_reported_with_its_fix() {
 
 #[test]
 fn a_store_of_an_earlier_release_is_restored() {
-    let anew = RestoreStart { is_stale: true, ..source(0, true, 0) };
+    let anew = RestoreStart { is_stale: true, ..source(0, true, 7) };
     assert_eq!(look(mark(|mark| mark.v = 1), Some(commit(9, 80)), 0, 80), Ok(anew));
+}
+
+/// A store of an earlier release is replaced only if its changelog has what it holds.
+#[test]
+fn a_store_of_an_earlier_release_is_kept_if_its_changelog_cannot_replace_it() {
+    let earlier = |change: fn(&mut StoreCheckpoint)| {
+        mark(|mark| {
+            mark.v = 1;
+            change(mark);
+        })
+    };
+    let cases = [
+        // The changelog was deleted and created again, and the group's offsets have expired.
+        (earlier(|_| ()), None, 0, 0, "truncated"),
+        (earlier(|mark| mark.topic_id = "id-0".to_owned()), Some(commit(9, 0)), 0, 80, "created again"),
+        (earlier(|_| ()), None, 0, 80, "run `recover`"),
+        (earlier(|mark| mark.group = "other".to_owned()), Some(commit(9, 80)), 0, 80, "`datadir`"),
+        (earlier(|_| ()), Some(commit(9, 80)), 40, 80, "go back to that release"),
+    ];
+    for (held, commit, low, high, expected) in cases {
+        let why = look(held, commit, low, high).unwrap_err();
+        assert!(why.contains(expected) && !why.contains("run `reset` to restore from the changelog"), "{why}");
+    }
 }
