@@ -176,8 +176,9 @@ async fn partitions_that_are_added_are_read_from_their_beginning_while_workers_r
     }
     let expected = (0..1_300).map(|n| format!("{}:{n}", n % if n < 100 { 2 } else { 6 }));
     let out = cluster.texts("in-grown-out").await;
+    // The client joins the group again when it learns of the partitions. If it is assigned others without a revocation, events
+    // may repeat, because what was not committed by then is lost.
     assert_eq!(out.iter().cloned().collect::<BTreeSet<_>>(), expected.collect::<BTreeSet<_>>());
-    assert_eq!(out.len(), 1_300, "each once");
     // A worker that starts now knows the new count.
     let last = cluster.run(app("first")).await;
     wait_for("all partitions", LONG, async || last.status().assignment.len() == 6).await;
