@@ -1,11 +1,13 @@
-//! Logs that change under a running worker: topics that are deleted and created again.
+//! Logs that change under a running worker, or while no worker runs: topics that are deleted and created again.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
 use faust::prelude::*;
 use faust::testing::{TestDriver, WorkerId};
+use faust::transport::{Committed, TopicPartition, Transport};
 use faust::{AppBuilder, Offset};
+use futures_util::FutureExt;
 
 thread_local! {
     static SEEN: RefCell<Vec<(&'static str, i64)>> = const { RefCell::new(Vec::new()) };
@@ -27,6 +29,20 @@ async fn two(mut numbers: Stream<i64>) {
 
 #[agent(topic = "in")]
 async fn total(mut numbers: Stream<i64, String>, totals: Table<String, i64>) {
+    while let Some(event) = numbers.next_event().await {
+        totals.update("all", |total| *total += event.value());
+    }
+}
+
+#[agent(topics = ["in", "on"])]
+async fn both(mut numbers: Stream<i64, String>) {
+    while let Some(number) = numbers.next().await {
+        SEEN.with_borrow_mut(|seen| seen.push(("both", number)));
+    }
+}
+
+#[agent(topics = ["in", "on"])]
+async fn both_total(mut numbers: Stream<i64, String>, totals: Table<String, i64>) {
     while let Some(event) = numbers.next_event().await {
         totals.update("all", |total| *total += event.value());
     }
@@ -89,4 +105,179 @@ fn a_table_does_not_silently_go_on_with_another_log() {
     // The offsets were deleted with the topic, so that the choice cannot be made by a mere restart.
     let error = driver.start_worker().unwrap_err();
     assert!(error.to_string().contains("run `recover`"), "{error}");
+}
+
+/// Starts a worker whose topics have a message each: the log of an empty topic has no identity.
+fn start_with_messages(app: AppBuilder) -> (TestDriver, WorkerId) {
+    let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
+    for topic in ["in", "on"] {
+        driver.create_topic(topic, 1).unwrap();
+        driver.send(topic, &"all".to_owned(), &0).unwrap();
+    }
+    let worker = driver.start_worker().unwrap();
+    (driver, worker)
+}
+
+/// The group's commit of `in`.
+fn committed(driver: &TestDriver) -> Option<Committed> {
+    let partition = TopicPartition::new("in", 0);
+    let committed = driver.cluster().admin().unwrap().committed("logs", vec![partition.clone()]).now_or_never();
+    committed.unwrap().unwrap().remove(&partition)
+}
+
+fn commit(driver: &TestDriver, commit: Committed) {
+    let commits = [(TopicPartition::new("in", 0), commit)].into();
+    driver.cluster().admin().unwrap().commit("logs", commits).now_or_never().unwrap().unwrap();
+}
+
+/// Deletes the topic while no worker runs, and creates it again with these messages. With `is_late`, the broker carries out the
+/// commit of the former log afterwards; otherwise it has deleted it with the topic.
+fn replace_behind_its_back(driver: &mut TestDriver, numbers: std::ops::Range<i64>, is_late: bool) {
+    let former = committed(driver).expect("a commit of the former log");
+    driver.delete_topic("in").unwrap();
+    driver.create_topic("in", 1).unwrap();
+    send(driver, numbers);
+    if is_late {
+        commit(driver, former);
+    }
+}
+
+/// Law: agents without tables read all of a log that is already longer than the position in the former one.
+#[test]
+fn a_topic_that_is_created_again_while_no_worker_runs_is_read_from_its_beginning() {
+    let (mut driver, worker) = start_with_messages(App::new("logs").only::<one>().agent::<two>());
+    send(&mut driver, 1..5);
+    driver.commit();
+    driver.stop(worker).unwrap();
+    replace_behind_its_back(&mut driver, 10..20, true);
+    let worker = driver.start_worker().unwrap();
+    driver.commit();
+    let expected: Vec<_> = (0..5).chain(10..20).collect();
+    assert_eq!((seen("one"), seen("two")), (expected.clone(), expected.clone()));
+    // The commit names the new log: nothing is repeated.
+    driver.stop(worker).unwrap();
+    let worker = driver.start_worker().unwrap();
+    driver.commit();
+    driver.stop(worker).unwrap();
+    assert_eq!((seen("one"), seen("two")), (expected.clone(), expected));
+}
+
+/// Law: the commits of other topics of the task name the former log, too.
+#[test]
+fn a_position_in_the_commit_of_another_topic_is_that_of_a_log() {
+    let (mut driver, worker) = start_with_messages(App::new("logs").only::<both>());
+    send(&mut driver, 1..5);
+    driver.commit();
+    driver.stop(worker).unwrap();
+    replace_behind_its_back(&mut driver, 10..20, false);
+    let worker = driver.start_worker().unwrap();
+    driver.commit();
+    driver.stop(worker).unwrap();
+    assert_eq!(seen("both"), [0].into_iter().chain(0..5).chain(10..20).collect::<Vec<_>>());
+}
+
+/// Law: a table does not continue with another log, and the error names the choice. An offset that is committed by hand is one.
+#[test]
+fn a_table_stops_at_a_log_that_was_created_again_while_no_worker_ran() {
+    for is_late in [true, false] {
+        let (mut driver, worker) = start_with_messages(App::new("logs").only::<both_total>());
+        send(&mut driver, 1..5);
+        driver.commit();
+        driver.stop(worker).unwrap();
+        replace_behind_its_back(&mut driver, 10..20, is_late);
+        let worker = driver.start_worker().unwrap();
+        driver.run_until_idle();
+        let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
+        let text = error.to_string();
+        for part in ["agent `both_total` has read in[0] up to offset 5 in another log", "`recover`", "`reset --topics`"]
+        {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+        assert!(committed(&driver).is_none_or(|commit| commit.offset == Offset(5)), "nothing was committed");
+        commit(&driver, Committed::at(Offset(8)));
+        let worker = driver.start_worker().unwrap();
+        driver.commit();
+        let totals = driver.table::<String, i64>("totals").unwrap();
+        assert_eq!(totals.find("all"), Some(1 + 2 + 3 + 4 + 18 + 19));
+        // The commit names the new log.
+        let worker = driver.restart(worker).unwrap();
+        driver.run_until_idle();
+        driver.stop(worker).unwrap();
+    }
+}
+
+/// Law: the worker does not decide where to continue if the user has said so.
+#[test]
+fn without_a_policy_the_worker_stops_at_another_log() {
+    let app = App::new("logs").only::<one>().setting("consumer_auto_offset_reset", "none");
+    let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
+    driver.create_topic("in", 1).unwrap();
+    send(&mut driver, 0..5);
+    commit(&driver, Committed::at(Offset(1)));
+    let worker = driver.start_worker().unwrap();
+    driver.commit();
+    driver.stop(worker).unwrap();
+    replace_behind_its_back(&mut driver, 10..20, true);
+    let worker = driver.start_worker().unwrap();
+    driver.run_until_idle();
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
+    assert!(error.to_string().contains("`consumer_auto_offset_reset` is `none`"), "{error}");
+    assert_eq!(seen("one"), [1, 2, 3, 4]);
+}
+
+/// Law: a commit names the log of its positions, also after the topic was replaced under the worker.
+#[test]
+fn a_log_that_was_replaced_under_the_worker_is_no_other_one_for_the_next_worker() {
+    let (mut driver, worker) = start_with_messages(App::new("logs").only::<one>());
+    send(&mut driver, 1..5);
+    replace(&mut driver);
+    send(&mut driver, 10..13);
+    driver.advance(Duration::from_secs(5));
+    driver.commit();
+    driver.stop(worker).unwrap();
+    let worker = driver.start_worker().unwrap();
+    send(&mut driver, 13..20);
+    driver.commit();
+    driver.stop(worker).unwrap();
+    assert_eq!(seen("one"), (0..5).chain(10..20).collect::<Vec<_>>());
+    replace_behind_its_back(&mut driver, 20..40, true);
+    let worker = driver.start_worker().unwrap();
+    driver.commit();
+    driver.stop(worker).unwrap();
+    assert_eq!(seen("one"), (0..5).chain(10..40).collect::<Vec<_>>());
+}
+
+/// Law: an empty log that is replaced before its first message is read is no loss for a table.
+#[test]
+fn an_empty_log_may_be_replaced() {
+    let (mut driver, worker) = start(App::new("logs").only::<total>());
+    driver.run_until_idle();
+    replace(&mut driver);
+    send(&mut driver, 1..6);
+    driver.advance(Duration::from_secs(5));
+    driver.commit();
+    let worker = driver.restart(worker).unwrap();
+    send(&mut driver, 6..7);
+    driver.commit();
+    assert_eq!(driver.table::<String, i64>("totals").unwrap().find("all"), Some(21));
+    driver.stop(worker).unwrap();
+}
+
+/// Law: a log that was empty at first is known once a message of it was read.
+#[test]
+fn a_log_that_was_empty_is_known_later() {
+    let (mut driver, worker) = start(App::new("logs").only::<one>().agent::<two>());
+    driver.run_until_idle();
+    send(&mut driver, 0..5);
+    driver.commit();
+    driver.advance(Duration::from_secs(60));
+    send(&mut driver, 5..6);
+    driver.commit();
+    driver.stop(worker).unwrap();
+    replace_behind_its_back(&mut driver, 10..20, true);
+    let worker = driver.start_worker().unwrap();
+    driver.commit();
+    driver.stop(worker).unwrap();
+    let expected: Vec<_> = (0..6).chain(10..20).collect();
+    assert_eq!((seen("one"), seen("two")), (expected.clone(), expected));
 }

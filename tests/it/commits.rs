@@ -420,3 +420,37 @@ async fn an_agent_that_blocks_its_thread_stops_no_commit_of_another_partition() 
     worker.stop().await.unwrap();
     assert_eq!(worker.status().counts.agent_failures, 0);
 }
+
+/// Reads two topics: the commit of the one that stays names positions in the other one.
+#[agent(topics = ["co-new", "co-kept"])]
+async fn pair(mut numbers: Stream<i64>) {
+    while let Some(number) = numbers.next().await {
+        SEEN.lock().unwrap().push(("pair", number));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_created_again_while_no_worker_runs_is_read_from_its_beginning() {
+    let cluster = Cluster::start().await;
+    let group = cluster.id("co-new");
+    let app = || cluster.app("co-new").only::<pair>();
+    for topic in ["co-new", "co-kept"] {
+        cluster.create(topic, 1).await;
+        cluster.produce(topic, numbers(5)).await;
+    }
+    let worker = cluster.run(app()).await;
+    cluster.wait_done(&group, "co-new", 5).await;
+    cluster.wait_done(&group, "co-kept", 5).await;
+    worker.stop().await.unwrap();
+    // The new log is longer than the position in the former one.
+    cluster.delete("co-new").await;
+    cluster.create("co-new", 1).await;
+    cluster.produce("co-new", (10..20).map(|n| Message::of(n.to_string()))).await;
+    let worker = cluster.run(app()).await;
+    cluster.wait_done(&group, "co-new", 10).await;
+    worker.stop().await.unwrap();
+    let mut all = seen("pair");
+    all.sort_unstable();
+    let twice = (0..5).flat_map(|n| [n, n]);
+    assert_eq!(all, twice.chain(10..20).collect::<Vec<_>>());
+}

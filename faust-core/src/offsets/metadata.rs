@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::earlier::EarlierMetadata;
+use super::log_id::LogId;
 use super::name_hash::NameHash;
 use super::number::{CommitNumber, CommitVersion, OwnerEpoch};
 use crate::message::Offset;
@@ -25,6 +26,9 @@ pub(crate) struct CommitMetadata {
     pub(crate) time: Option<Timestamp>,
     pub(crate) stages: BTreeMap<NameHash, StageMark>,
     pub(crate) tables: BTreeMap<NameHash, TableMark>,
+    /// The log of each topic to which the offsets belong. Topics whose log is not known are omitted, and all of them if they do
+    /// not fit into the text.
+    pub(crate) logs: BTreeMap<NameHash, LogId>,
 }
 
 /// The progress of a stage at a commit.
@@ -103,7 +107,8 @@ impl CommitMetadata {
         self.stages.get(&stage).map_or(self.time, |stage| stage.time)
     }
 
-    /// Returns whether metadata of this many stages, inputs of stages, topics and tables fit, whatever their values are.
+    /// Returns whether metadata of this many stages, inputs of stages, topics and tables fit, whatever their values are. The logs
+    /// are not counted, since they are left out where they do not fit: a plan that an earlier release accepts is not refused.
     pub(crate) fn fits(stages: usize, inputs: usize, topics: usize, tables: usize) -> bool {
         // The largest values of the fields, except those that no offset or time in practice has.
         let bytes = 40 + 12 * topics + 11 * stages + 8 * inputs + 19 * tables;
@@ -112,8 +117,14 @@ impl CommitMetadata {
 
     /// Returns the text to commit.
     pub(crate) fn to_text(&self) -> String {
+        let mut bytes = self.encode();
+        let length = bytes.len();
+        self.encode_logs(&mut bytes);
+        if PREFIX.len() + (bytes.len() * 4).div_ceil(3) > Self::LIMIT {
+            bytes.truncate(length);
+        }
         let mut text = PREFIX.to_owned();
-        BASE64_URL_SAFE_NO_PAD.encode_string(self.encode(), &mut text);
+        BASE64_URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
         text
     }
 
@@ -144,6 +155,7 @@ impl CommitMetadata {
             time: earlier.time,
             stages,
             tables: earlier.logs.into_iter().map(table).collect(),
+            logs: BTreeMap::new(),
         }
     }
 
@@ -185,6 +197,20 @@ impl CommitMetadata {
         out.0
     }
 
+    /// Writes the logs behind the tables, where releases that know no logs ignore them. Nothing is written for none.
+    fn encode_logs(&self, bytes: &mut Vec<u8>) {
+        if self.logs.is_empty() {
+            return;
+        }
+        let mut out = MetadataEncoder(std::mem::take(bytes));
+        out.number(self.logs.len() as u64);
+        for (topic, log) in &self.logs {
+            out.hash(*topic);
+            out.0.extend(log.0.to_be_bytes());
+        }
+        *bytes = out.0;
+    }
+
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut bytes = MetadataDecoder(bytes);
         let number = CommitNumber(bytes.number()?);
@@ -207,10 +233,15 @@ impl CommitMetadata {
             let number = CommitNumber(number.0.wrapping_sub(bytes.number()?));
             Some((name, TableMark { end: Offset(end), length, number }))
         })?;
-        // Bytes behind the tables are left for later releases.
+        let logs = match bytes.0 {
+            // They were not known, did not fit, or an earlier release has written the text.
+            [] => Vec::new(),
+            _ => bytes.several(|bytes| Some((bytes.hash()?, LogId(u32::from_be_bytes(bytes.take()?)))))?,
+        };
+        // Bytes behind the logs are left for later releases.
         let version = CommitVersion { epoch, number };
         let (stages, tables) = (stages.into_iter().collect(), tables.into_iter().collect());
-        Some(Self { version, plan, time, stages, tables })
+        Some(Self { version, plan, time, stages, tables, logs: logs.into_iter().collect() })
     }
 }
 
@@ -319,15 +350,23 @@ mod tests {
         });
         let stages = prop::collection::btree_map(name(), stage, 0..8);
         let tables = prop::collection::btree_map(name(), table, 0..8);
-        (any::<u64>(), any::<u64>(), any::<u32>(), time(), stages, tables).prop_map(
-            |(number, epoch, plan, time, stages, tables)| CommitMetadata {
+        let logs = prop::collection::btree_map(name(), any::<u32>().prop_map(LogId), 0..8);
+        (any::<u64>(), any::<u64>(), any::<u32>(), time(), stages, tables, logs).prop_map(
+            |(number, epoch, plan, time, stages, tables, logs)| CommitMetadata {
                 version: CommitVersion { epoch: OwnerEpoch(epoch), number: CommitNumber(number) },
                 plan,
                 time,
                 stages,
                 tables,
+                logs,
             },
         )
+    }
+
+    fn with_logs(metadata: &CommitMetadata) -> Vec<u8> {
+        let mut bytes = metadata.encode();
+        metadata.encode_logs(&mut bytes);
+        bytes
     }
 
     proptest! {
@@ -340,12 +379,48 @@ mod tests {
         /// Law: no text makes the decoder panic or allocate without bound.
         #[test]
         fn a_damaged_text_is_refused(metadata in metadata(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-            let mut bytes = metadata.encode();
+            let mut bytes = with_logs(&metadata);
             let at = at.index(bytes.len());
             bytes[at] = byte;
             drop(CommitMetadata::decode(&bytes));
             prop_assert_ne!(CommitMetadata::decode(&bytes[..at]), Some(metadata), "a truncated text is not the whole");
         }
+
+        /// Law: the logs are behind all that a release without logs reads, and a text without logs has all the rest.
+        #[test]
+        fn a_text_without_logs_is_that_of_the_former_release(metadata in metadata()) {
+            let former = CommitMetadata { logs: BTreeMap::new(), ..metadata.clone() };
+            let bytes = metadata.encode();
+            prop_assert!(with_logs(&metadata).starts_with(&bytes));
+            prop_assert_eq!(&bytes, &with_logs(&former));
+            prop_assert_eq!(CommitMetadata::decode(&bytes), Some(former));
+        }
+    }
+
+    /// The former release has written this text, and reads one with logs behind the same bytes.
+    #[test]
+    fn a_text_of_the_former_release_is_read_and_its_logs_are_unknown() {
+        let text = "f2.BgIAAAAJAg4BOHrfCgFOOnUBAQAAAVa1qAYKAg";
+        let former = CommitMetadata::from_text(text, "in").unwrap();
+        assert_eq!(former.offset(NameHash::of("sum"), NameHash::of("in")), Some(Offset(5)));
+        assert_eq!(former.tables.get(&NameHash::of("totals")).map(|table| table.number), Some(CommitNumber(4)));
+        assert_eq!((former.to_text().as_str(), former.logs.len()), (text, 0));
+        let known = CommitMetadata { logs: BTreeMap::from([(NameHash::of("in"), LogId(7))]), ..former };
+        assert!(BASE64_URL_SAFE_NO_PAD.decode(&known.to_text()[3..]).unwrap().starts_with(&known.encode()));
+    }
+
+    #[test]
+    fn logs_that_do_not_fit_are_left_out() {
+        let topics = |count: u32| CommitMetadata {
+            logs: (0..count).map(|topic| (NameHash(topic), LogId(topic))).collect(),
+            ..CommitMetadata::default()
+        };
+        let fits = |count: &u32| CommitMetadata::from_text(&topics(*count).to_text(), "in") == Some(topics(*count));
+        let most = (0..).take_while(fits).last().unwrap();
+        assert_eq!(most, 436);
+        assert!(topics(most).to_text().len() > CommitMetadata::LIMIT - 10);
+        let left_out = CommitMetadata::from_text(&topics(most + 1).to_text(), "in");
+        assert_eq!(left_out, Some(CommitMetadata::default()));
     }
 
     /// The promise of [`CommitMetadata::fits`].
@@ -366,6 +441,7 @@ mod tests {
             time: Some(year_2200),
             stages: (0..stages).map(stage).collect(),
             tables: BTreeMap::from([(NameHash(7), table)]),
+            logs: BTreeMap::from([(NameHash(1), LogId(u32::MAX))]),
         };
         assert!(metadata.to_text().len() <= CommitMetadata::LIMIT, "{}", metadata.to_text().len());
     }

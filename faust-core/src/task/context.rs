@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
+use super::input_log::BegunLogs;
 use super::ownership::Ownership;
 use super::recovery::Recovery;
 use crate::config::Settings;
@@ -35,6 +36,8 @@ pub(crate) struct TaskCx {
     pub(crate) ownership: Arc<Ownership>,
     /// What the app's workers know about each other.
     pub(crate) directory: Arc<Directory>,
+    /// Logs whose first message was read.
+    pub(crate) begun_logs: Arc<BegunLogs>,
     /// Fingerprint of the plan, for the metadata of commits.
     pub(crate) plan_fingerprint: u32,
     /// Set once a commit of another plan has been reported.

@@ -281,6 +281,7 @@ impl Failures {
 mod tests {
     use super::*;
     use crate::message::Offset;
+    use crate::task::input_log::InputLog;
 
     fn settings() -> Settings {
         let mut layers = crate::config::Layers::default();
@@ -300,7 +301,7 @@ mod tests {
     }
 
     fn sealed(next: i64) -> Positions {
-        Positions { stages: vec![vec![Offset(next)]], times: vec![None] }
+        Positions { stages: vec![vec![Offset(next)]], times: vec![None], logs: [vec![InputLog::Unknown]].into() }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::changelog::ChangelogWriter;
 use super::cut::{GroupCut, SealCut};
 use super::failure::Failure;
 use super::failure_history::{Decision, FailingAgent, FailureHistory};
+use super::input_log::BegunLogs;
 use super::positions::{Marks, Positions};
 use super::run::GroupRun;
 use super::seal::Seal;
@@ -117,6 +118,13 @@ impl StageGroup {
         self.apart.as_ref().or(self.ready.as_ref()).or(pending).map_or(&self.confirmed, |seal| &seal.positions)
     }
 
+    /// Notes the logs that are read.
+    pub(super) fn note_logs(&self, begun: &BegunLogs) {
+        let positions = self.sealed_positions();
+        let logs = positions.logs.iter().flatten().zip(positions.stages.iter().flatten());
+        logs.for_each(|(log, next)| begun.note(log, *next));
+    }
+
     /// Returns whether a seal of the group was sent and is not committed.
     pub(super) fn is_committing(&self) -> bool {
         self.pending.is_some()
@@ -155,7 +163,9 @@ impl StageGroup {
 
     pub(super) fn seal_at(&mut self, positions: Positions, sent: Vec<Arc<Delivery>>) -> Result<(), Error> {
         let is_moved = std::mem::take(&mut self.is_moved);
-        if !is_moved && positions.stages == self.sealed_positions().stages && !self.tables.is_dirty() {
+        let sealed = self.sealed_positions();
+        let is_same = positions.stages == sealed.stages && positions.logs == sealed.logs;
+        if !is_moved && is_same && !self.tables.is_dirty() {
             return Ok(());
         }
         let changes = self.tables.seal()?;

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::log_change::FoundLog;
 use crate::config::Settings;
 use crate::message::Offset;
-use crate::offsets::{CommitMetadata, CommitVersion, OwnerEpoch};
+use crate::offsets::{CommitMetadata, CommitVersion, LogId, OwnerEpoch};
 use crate::stage::reader::StageReader;
 use crate::transport::{Assigned, Committed};
 
@@ -25,16 +26,19 @@ struct PartitionState {
     committed: Option<Committed>,
     /// Log start offset and high watermark at the assignment, until the task commits.
     bounds: Option<(Offset, Offset)>,
+    /// The log at the assignment, or at its last look-up.
+    log: FoundLog,
     /// The highest version of a commit of this worker, even one of unknown outcome.
     used: CommitVersion,
 }
 
 impl TaskPartition {
     pub(crate) fn new(assigned: Assigned, settings: &Settings) -> Self {
-        let Assigned { partition, committed, generation, nonce, bounds, start, queue } = assigned;
+        let Assigned { partition, committed, generation, nonce, bounds, topic_id, start, queue } = assigned;
         let generation = OwnerEpoch::of_generation(generation, nonce);
         let used = CommitVersion::default();
-        let state = PartitionState { generation, start, committed, bounds: Some(bounds), used };
+        let log = FoundLog { id: LogId::of(&topic_id), bounds };
+        let state = PartitionState { generation, start, committed, bounds: Some(bounds), log, used };
         Self {
             reader: Arc::new(StageReader::new(partition, queue, start, settings.stream_buffer_maxsize)),
             state: Arc::new(Mutex::new(state)),
@@ -47,12 +51,13 @@ impl TaskPartition {
     }
 
     /// Returns whether the task can continue in this assignment: this member has owned the partition in the generation just
-    /// before, and the commit is still its own.
+    /// before, the commit is still its own, and the topic was not created again.
     pub(crate) fn can_continue(&self, assigned: &Assigned) -> bool {
         let generation = OwnerEpoch::of_generation(assigned.generation, assigned.nonce);
         let state = self.state();
         let (low, high) = assigned.bounds;
-        let is_in_log = low <= state.start && state.start <= high;
+        let is_other = LogId::differ(state.log.id, LogId::of(&assigned.topic_id));
+        let is_in_log = low <= state.start && state.start <= high && !is_other;
         state.generation.is_just_before(generation) && state.committed == assigned.committed && is_in_log
     }
 
@@ -60,6 +65,16 @@ impl TaskPartition {
     pub(crate) fn continue_in(&self, assigned: Assigned) {
         self.state().generation = OwnerEpoch::of_generation(assigned.generation, assigned.nonce);
         self.reader.continue_with(assigned.queue, assigned.start);
+    }
+
+    /// Returns the log at the assignment, or at its last look-up.
+    pub(super) fn log(&self) -> FoundLog {
+        self.state().log
+    }
+
+    /// Records another look-up of the log.
+    pub(super) fn found(&self, log: FoundLog) {
+        self.state().log = log;
     }
 
     /// Returns the committed offset, or the start of a partition without a valid one.
@@ -74,13 +89,9 @@ impl TaskPartition {
 
     /// Returns the offset at which a stage starts that has finished everything before `offset`. A log that is shorter was
     /// created again or truncated, and a part of it may have been deleted.
-    ///
-    /// The offset of a topic that other programs have committed since is theirs.
     pub(super) fn clamped(&self, offset: Offset) -> Offset {
         let state = self.state();
-        let is_foreign = state.committed.as_ref().is_some_and(|committed| self.parse(committed).is_none());
         match state.bounds {
-            _ if is_foreign => state.start,
             Some((_, high)) if offset > high => {
                 tracing::warn!(partition = %self.reader.partition(), "the log ends at {high}, before the committed position {offset}: it was truncated or created again, and is read from offset {}", state.start);
                 state.start
@@ -88,6 +99,11 @@ impl TaskPartition {
             Some((low, _)) => offset.max(low),
             None => offset,
         }
+    }
+
+    /// Returns whether another program has made the last commit: its offset counts for all stages.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.state().committed.as_ref().is_some_and(|committed| self.parse(committed).is_none())
     }
 
     fn parse(&self, committed: &Committed) -> Option<CommitMetadata> {

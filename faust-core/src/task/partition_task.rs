@@ -20,12 +20,14 @@ use super::failure::{Failure, Returned};
 use super::failure_history::Decision;
 use super::group::{Activity, StageGroup};
 use super::handle::{LiveStages, TaskHandle};
+use super::log_change::FoundLogs;
 use super::partition::TaskPartition;
 use super::positions::{Marks, Positions};
 use super::recovery::{Preparation, Restoring};
 use super::run::{GroupRun, RunEvent, Start};
 use super::stores::StoreLease;
 use super::tables::TaskTables;
+use crate::config::OffsetReset;
 use crate::error::{Error, TransportError, panic_text};
 use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, OwnerEpoch};
 use crate::plan::{PlannedStage, stage_groups};
@@ -33,7 +35,6 @@ use crate::stage::gate::{Hold, StageFault};
 use crate::stage::input::GroupInput;
 use crate::stage::outbox::Outbox;
 use crate::time::Horizon;
-use crate::transport::Watermarks;
 
 /// Maximum difference of the clocks of two workers at which a committed stream time is kept.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
@@ -50,6 +51,8 @@ pub(crate) struct Task {
     pub(super) parts: Vec<TaskPartition>,
     /// Preparation of the tables, until they are restored.
     pub(super) preparation: Option<Preparation>,
+    /// The reason why the task cannot start, until it is reported.
+    fault: Option<Error>,
     /// Guard: the worker is not ready while it is held.
     pub(super) restoring: Option<Restoring>,
     pub(super) tables: Arc<TaskTables>,
@@ -79,7 +82,7 @@ pub(crate) struct Task {
 }
 
 /// A look-up of the logs of a group's partitions: the index of the group, and the result.
-type Relocation = BoxFuture<'static, (usize, Result<Watermarks, TransportError>)>;
+type Relocation = BoxFuture<'static, (usize, Result<FoundLogs, TransportError>)>;
 
 /// A drain in progress.
 pub(super) struct Drain {
@@ -106,7 +109,11 @@ impl Task {
         let commits: Vec<_> = parts.iter().filter_map(TaskPartition::mark).collect();
         cx.compare_plans(&commits);
         let horizon = Horizon::new(cx.clock.clone(), cx.settings.stream_time_max_ahead + CLOCK_DIFFERENCE);
-        let groups = groups(stages, &parts, &commits, &horizon);
+        let reset = cx.settings.consumer_auto_offset_reset;
+        let (groups, fault) = match groups(stages, &parts, &commits, (&horizon, reset)) {
+            Ok(groups) => (groups, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         let used = parts.iter().map(TaskPartition::used);
         let found = commits.iter().map(|commit| commit.version).chain(used);
         let found = found.map(|version| version.epoch).max().unwrap_or_default();
@@ -119,6 +126,7 @@ impl Task {
             cuts: commits.iter().map(|commit| commit.version.number).max().unwrap_or_default(),
             epoch: found.above(generation(&parts)),
             parts: parts.clone(),
+            fault,
             restoring,
             preparation,
             tables: Arc::default(),
@@ -152,6 +160,12 @@ impl Task {
     }
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        if let Some(error) = self.fault.take() {
+            // An error means that the worker has ended already.
+            drop(self.cx.failed.send(error));
+            // Ends with a drain, or with the worker. IMPORTANT: without a takeover, which would commit positions.
+            return self.drive(&mut commands).await;
+        }
         if !self.restore(&mut commands).await {
             return;
         }
@@ -417,6 +431,7 @@ impl Task {
                 }
             }
         }
+        self.groups.iter().for_each(|group| group.note_logs(&self.cx.begun_logs));
         self.schedule_seal();
         // If the worker has given up waiting, the cut is dropped, and is resolved by that.
         drop(reply.send(self.cut()));
@@ -536,12 +551,15 @@ pub(super) fn generation(parts: &[TaskPartition]) -> OwnerEpoch {
 }
 
 /// Creates the groups of a task, whose first runs start at the last commit.
+///
+/// # Errors
+/// A topic was deleted and created again, and that must not be passed over.
 fn groups(
     stages: Vec<PlannedStage>,
     parts: &[TaskPartition],
     commits: &[CommitMetadata],
-    horizon: &Horizon,
-) -> Vec<StageGroup> {
+    (horizon, reset): (&Horizon, OffsetReset),
+) -> Result<Vec<StageGroup>, Error> {
     let mut subscribers = vec![0; parts.len()];
     let mut inputs = |stage: &PlannedStage| {
         let reads = |(part, _): &(&TaskPartition, &mut usize)| stage.reads.contains(&part.reader.partition().topic);
@@ -553,12 +571,12 @@ fn groups(
     };
     let groups = stage_groups(stages).into_iter().map(|stages| {
         let inputs = stages.iter().map(&mut inputs).collect();
-        let confirmed = Positions::restore(&stages, parts, commits, horizon);
-        StageGroup::new(stages, inputs, confirmed, parts.iter().any(TaskPartition::is_behind_log))
+        let confirmed = Positions::restore(&stages, parts, commits, (horizon, reset))?;
+        Ok(StageGroup::new(stages, inputs, confirmed, parts.iter().any(TaskPartition::is_behind_log)))
     });
-    let groups = groups.collect();
+    let groups = groups.collect::<Result<_, Error>>()?;
     parts.iter().zip(subscribers).for_each(|(part, count)| part.reader.reset(count));
-    groups
+    Ok(groups)
 }
 
 /// Waits until this time. Never resolves without one.

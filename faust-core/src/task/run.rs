@@ -12,7 +12,8 @@ use futures_util::{FutureExt, StreamExt};
 use super::cut::Resolution;
 use super::failure::Returned;
 use super::failure_history::FailureHistory;
-use super::positions::Positions;
+use super::log_change::FoundLogs;
+use super::positions::{InputLogs, Positions};
 use super::tables::TaskTables;
 use crate::config::Settings;
 use crate::error::{Error, TransportError, panic_text};
@@ -27,7 +28,6 @@ use crate::stage::running::RunningStage;
 use crate::stage::tables::StageTables;
 use crate::stage::{AgentCx, window_close};
 use crate::time::{Clock, Horizon};
-use crate::transport::Watermarks;
 
 /// The running stages of a group with their shared state.
 pub(crate) struct GroupRun {
@@ -35,6 +35,8 @@ pub(crate) struct GroupRun {
     pub(super) stages: Vec<Arc<RunningStage>>,
     pub(super) outbox: Arc<Outbox>,
     control: Arc<GroupControl>,
+    /// The log of each input, which is the same until the run ends.
+    logs: InputLogs,
     /// A seal is due: the streams are held, and the end of the current event is reported.
     is_seal_due: bool,
 }
@@ -53,7 +55,7 @@ pub(crate) enum RunEvent {
     /// The commit of the task's last cut has ended.
     Resolved(Resolution),
     /// The logs of a group were looked up, which had come to a position that is not in them any more.
-    LogsFound(Result<Watermarks, TransportError>),
+    LogsFound(Result<FoundLogs, TransportError>),
 }
 
 /// The parts that a run is started with.
@@ -80,6 +82,7 @@ impl GroupRun {
             stages: Vec::new(),
             outbox: Arc::clone(&start.outbox),
             control: GroupControl::new(start.stages.len()),
+            logs: Arc::clone(&start.positions.logs),
             is_seal_due: false,
         };
         run.note_senders(start.failures.notes_senders());
@@ -193,7 +196,7 @@ impl GroupRun {
     pub(super) fn positions(&self) -> Positions {
         let stages = self.stages.iter().map(|stage| stage.cursor.progress.next_offsets()).collect();
         let times = self.stages.iter().map(|stage| stage.cursor.clock.stream_time()).collect();
-        Positions { stages, times }
+        Positions { stages, times, logs: Arc::clone(&self.logs) }
     }
 
     fn wake(&self) {

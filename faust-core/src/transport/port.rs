@@ -139,6 +139,8 @@ pub struct Assigned {
     pub nonce: u16,
     /// Log start offset and high watermark when the partition was assigned.
     pub bounds: (Offset, Offset),
+    /// Id of the topic, as [`Admin::topic_ids`] returns it, looked up after the bounds. It is empty if the look-up failed.
+    pub topic_id: String,
     /// First offset that the queue yields: the committed one, or the one that the subscription selects for the topic.
     pub start: Offset,
     /// Queue of its messages.

@@ -240,7 +240,8 @@ impl Control {
 
     fn look_at_topics(&mut self) {
         let (plan, transport) = (Arc::clone(&self.plan), Arc::clone(&self.cx.transport));
-        self.looking = Some(Box::pin(upkeep::look_at_topics(plan, transport)));
+        let begun = Arc::clone(&self.cx.begun_logs);
+        self.looking = Some(Box::pin(upkeep::look_at_topics(plan, transport, begun)));
     }
 
     fn begin_purge(&mut self) {

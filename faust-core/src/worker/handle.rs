@@ -120,6 +120,7 @@ impl Worker {
             group: Arc::clone(&group),
             ownership,
             directory: Arc::new(directory),
+            begun_logs: Arc::default(),
             plan_fingerprint: plan.fingerprint(),
             has_reported_plan: AtomicBool::new(false),
             refusals: Mutex::default(),

@@ -7,15 +7,20 @@ use super::shared::Key;
 use crate::error::{Error, TransportError};
 use crate::message::Offset;
 use crate::plan::{Plan, TopicPlan, TopicRole};
-use crate::task::TaskHandle;
+use crate::task::{BegunLogs, TaskHandle};
 use crate::transport::{TopicPartition, Transport};
 
 /// Checks that the app's topics, other than outputs and the dead-letter topic, still have as many partitions as at the
-/// start, or more if no table depends on them. The check is skipped if the broker is unavailable.
+/// start, or more if no table depends on them, and whether logs that were empty are those whose first message was read. The
+/// check is skipped if the broker is unavailable.
 ///
 /// # Errors
 /// Fails if a partition count has changed.
-pub(super) async fn look_at_topics(plan: Arc<Plan>, transport: Arc<dyn Transport>) -> Result<(), Error> {
+pub(super) async fn look_at_topics(
+    plan: Arc<Plan>,
+    transport: Arc<dyn Transport>,
+    begun: Arc<BegunLogs>,
+) -> Result<(), Error> {
     let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
     let Ok(found) = topics(&*transport, names).await else { return Ok(()) };
     for topic in plan
@@ -28,6 +33,9 @@ pub(super) async fn look_at_topics(plan: Arc<Plan>, transport: Arc<dyn Transport
         {
             return Err(changed_count(topic.name(), known, now));
         }
+    }
+    if let Err(error) = begun.check(&*transport).await {
+        tracing::debug!("{error}; the logs of some topics are not known yet");
     }
     Ok(())
 }

@@ -17,19 +17,21 @@ use tracing::{debug, error, warn};
 use super::config::KafkaConfig;
 use super::connection::{self, ConnectionWatch};
 use super::errors::failed;
-use super::native::{GroupConsumer, PartitionReader, ReadState, answers, generation};
+use super::native::{GroupConsumer, PartitionReader, ReadState, answers, generation, topic_ids};
 use super::offsets;
 use super::queue::{KafkaQueue, split};
 use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::outage::Outage;
-use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition};
+use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition, topic_id_text};
 use crate::transport::retry::Retries;
 use crate::transport::start;
 
 /// Timeout of one lookup, after which it is retried.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
+/// Timeout of the lookup of topic ids, which is not retried.
+const LOOK_UP_IDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The position of a partition at its assignment.
 struct PartitionStart {
@@ -96,6 +98,8 @@ impl GroupContext {
         };
         let former = self.give_up_former(consumer);
         let found = self.starts(consumer, &partitions)?;
+        // After the bounds: if the topic is created again in between, the positions are compared with the newer log.
+        let ids = ids(consumer, &partitions);
         let starts: Vec<_> =
             found.iter().map(|found| (found.partition.clone(), rdkafka::Offset::Offset(found.start.0))).collect();
         let readers = match consumer.rebalance_protocol() {
@@ -117,7 +121,8 @@ impl GroupContext {
             self.readers().insert(partition.clone(), Arc::clone(&reader));
             let queue = KafkaQueue::new(partition.clone(), reader, Arc::clone(&member), start);
             let queue = queue.reporting(Arc::clone(&self.listener));
-            Assigned { partition, committed, generation, nonce, bounds, start, queue: Box::new(queue) }
+            let topic_id = ids.get(&*partition.topic).cloned().unwrap_or_default();
+            Assigned { partition, committed, generation, nonce, bounds, topic_id, start, queue: Box::new(queue) }
         });
         self.listener.assigned(assigned.collect());
         Ok(())
@@ -266,6 +271,19 @@ impl ConsumerContext for GroupContext {
             }
             Some(error) => self.listener.failed(error),
             None => {}
+        }
+    }
+}
+
+/// Looks up the ids of the partitions' topics in one request. Topics are omitted if that fails: the assignment must not depend
+/// on it.
+fn ids(consumer: &BaseConsumer<GroupContext>, partitions: &[TopicPartition]) -> BTreeMap<String, String> {
+    let names = partitions.iter().map(|partition| partition.topic.to_string()).collect();
+    match topic_ids(consumer.client(), &names, LOOK_UP_IDS_WITHIN) {
+        Ok(rows) => rows.into_iter().filter_map(|(name, id)| Some((name, topic_id_text(id.ok()?)))).collect(),
+        Err(code) => {
+            debug!(target: "faust::kafka", "the ids of the assigned topics are unknown: {code}");
+            BTreeMap::new()
         }
     }
 }

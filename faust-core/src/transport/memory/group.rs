@@ -15,7 +15,9 @@ use super::faults::ClusterFault;
 use super::member::Member;
 use crate::config::OffsetReset;
 use crate::error::{TransportError, TransportErrorKind};
-use crate::transport::port::{Assigned, Committed, Group, GroupListener, RefusedOffsets, Subscription, TopicPartition};
+use crate::transport::port::{
+    Assigned, Committed, Group, GroupListener, RefusedOffsets, Subscription, TopicPartition, topic_id_text,
+};
 use crate::transport::start;
 
 #[derive(Clone)]
@@ -343,5 +345,7 @@ fn give(
     let queue = queue.resetting(reset).reporting(Arc::clone(&member.listener));
     let nonce = u16::try_from(id).unwrap_or(u16::MAX);
     let generation = state.generations.get(member.group()).copied().unwrap_or_default();
-    Ok(Assigned { partition: partition.clone(), committed, generation, nonce, bounds, start, queue: Box::new(queue) })
+    let topic_id = state.broker.topic(&partition.topic).map_or_else(String::new, |topic| topic_id_text(topic.id()));
+    let (partition, queue) = (partition.clone(), Box::new(queue));
+    Ok(Assigned { partition, committed, generation, nonce, bounds, topic_id, start, queue })
 }
