@@ -36,7 +36,7 @@ pub use self::failure_history::FailingAgent;
 pub(crate) use self::handle::TaskHandle;
 pub(crate) use self::input_log::BegunLogs;
 pub(crate) use self::last_commits::ensure_commits;
-pub use self::last_commits::{LastCommits, last_commits};
+pub use self::last_commits::{LastCommits, PresentLogs, last_commits};
 pub(crate) use self::ownership::Ownership;
 pub(crate) use self::partition::TaskPartition;
 pub(crate) use self::partition_task::Task;

@@ -300,3 +300,29 @@ async fn embedded_recover_takes_the_state_up_again_after_the_offsets_have_expire
     cluster.produce(CLICKS, [click(4)]).await;
     assert_eq!(sum_up(&cluster, version).await, ["/: 7"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_recover_takes_the_state_up_again_after_a_topic_was_created_again() {
+    let cluster = with_clicks().await;
+    let (version, log) = (5, "tables-v5-clickevent-uri-repartition");
+    assert_eq!(sum_up(&cluster, version).await, ["/: 1", "/: 3"]);
+    // An empty log has no identity, and the first worker has found an empty one.
+    cluster.produce(CLICKS, [click(4)]).await;
+    assert_eq!(sum_up(&cluster, version).await, ["/: 7"]);
+    let messages = cluster.read(log).await;
+    cluster.delete(log).await;
+    cluster.create(log, 2).await;
+    // The new log is longer than the position in the former one.
+    cluster.produce(log, messages.iter().chain(&messages).cloned()).await;
+    let refused = tables(&cluster, version).args(["worker", "--until-idle", "1s"]).run().await.expect_code(1).errors();
+    assert!(refused.contains("run `recover` to continue from the last commit"), "{refused}");
+    let recovered = tables(&cluster, version).args(["recover", "--yes", "--json"]).run().await.success().json();
+    let rows: Vec<_> = recovered.as_array().unwrap().iter().filter(|row| row["behind"] == 6).collect();
+    let [row] = rows[..] else { panic!("{recovered}") };
+    assert_eq!(
+        (row["topic"].as_str(), row["offset"].as_i64(), row["from"].as_str()),
+        (Some(log), Some(0), Some("new log"))
+    );
+    assert_eq!(sum_up(&cluster, version).await, ["/: 10", "/: 14", "/: 15", "/: 17", "/: 21", "/: 8"]);
+    assert_eq!(sum_up(&cluster, version).await, [""; 0]);
+}

@@ -1,10 +1,11 @@
-//! `recover`: commits the positions again that the changelogs name, after the group's offsets have expired or were deleted.
+//! `recover`: commits the positions again that the changelogs name, after the group's offsets have expired or were deleted, or
+//! a topic was created again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use faust_core::message::Offset;
-use faust_core::task::{LastCommits, last_commits};
+use faust_core::task::{LastCommits, PresentLogs, last_commits};
 use faust_core::time::parse_duration;
 use faust_core::transport::{Committed, TopicPartition, Watermarks};
 use serde::Serialize;
@@ -56,14 +57,17 @@ pub(crate) async fn run(args: RecoverArgs, mut context: Context) -> Result<(), F
     let groups = client.retry(|| admin.groups()).await?;
     ensure_no_members(&group, &groups, &settings)?;
     let report = |records| out.note(format!("read {records} records of changelogs"));
-    let mut found = last_commits(&plan, &*client.transport, report).await?;
+    let found = last_commits(&plan, &*client.transport, report).await?;
 
     let all: Vec<_> = found.commits.keys().chain(&found.unknown).cloned().collect();
     let committed = client.retry(|| admin.committed(&group, all.clone())).await?;
-    found.commits.retain(|partition, _| !committed.contains_key(partition));
-    found.unknown.retain(|partition| !committed.contains_key(partition));
-    let missing: Vec<_> = found.commits.keys().chain(&found.unknown).cloned().collect();
-    let marks = client.retry(|| admin.watermarks(missing.clone())).await?;
+    let marks = client.retry(|| admin.watermarks(all.clone())).await?;
+    let topics: BTreeSet<_> = all.iter().map(|partition| partition.topic.to_string()).collect();
+    // Without ids, the topics are taken for the same as at the last commit.
+    let topic_ids = client.retry(|| admin.topic_ids(topics.iter().cloned().collect())).await.unwrap_or_default();
+    let logs = PresentLogs { topic_ids, bounds: marks };
+    let found = found.missing(&plan, &committed, &logs);
+    let marks = logs.bounds;
     let commits = commits(&args, &found, &marks)?;
     let rows: Vec<RecoveredRow> =
         commits.iter().map(|(partition, commit)| row(partition, commit, &found, &marks)).collect();
@@ -129,6 +133,10 @@ fn row(partition: &TopicPartition, commit: &Committed, found: &LastCommits, mark
         partition: partition.partition,
         offset: commit.offset.0,
         behind: high.since(commit.offset),
-        from: if found.commits.contains_key(partition) { "changelog" } else { "--others" },
+        from: match partition {
+            _ if found.replaced.contains(partition) => "new log",
+            _ if found.commits.contains_key(partition) => "changelog",
+            _ => "--others",
+        },
     }
 }

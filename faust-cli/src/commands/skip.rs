@@ -109,7 +109,10 @@ async fn find(
     let commits = client.retry(|| admin.committed(&group, partitions.clone())).await?;
     let marks = client.retry(|| admin.watermarks(vec![partition.clone()])).await?;
     let low = marks.get(partition).map(|(low, _)| *low).unwrap_or_default();
-    let start = (low, settings.consumer_auto_offset_reset);
+    // Without an id, the topic is taken for the same as at the last commit.
+    let ids = client.retry(|| admin.topic_ids(vec![partition.topic.to_string()])).await.unwrap_or_default();
+    let topic_id = ids.get(&*partition.topic).map(String::as_str).unwrap_or_default();
+    let start = (low, topic_id, settings.consumer_auto_offset_reset);
     Ok(event_to_skip(plan, (partition, offset), agent, &commits, start)?)
 }
 

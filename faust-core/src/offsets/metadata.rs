@@ -102,6 +102,17 @@ impl CommitMetadata {
         self.stages.get(&stage)?.offsets.get(&topic).copied()
     }
 
+    /// Returns the following metadata, in which the positions in these topics are in another log, at its start. All else is kept.
+    pub(crate) fn in_other_logs(mut self, others: &BTreeMap<NameHash, (LogId, Offset)>) -> Self {
+        // A restore takes the positions in all topics from the latest commit.
+        self.version.number = self.version.number.next();
+        for (topic, offset) in self.stages.values_mut().flat_map(|stage| &mut stage.offsets) {
+            *offset = others.get(topic).map_or(*offset, |(_, start)| *start);
+        }
+        self.logs.extend(others.iter().map(|(topic, (log, _))| (*topic, *log)));
+        self
+    }
+
     /// Returns the stream time of a stage.
     pub(crate) fn stage_time(&self, stage: NameHash) -> Option<Timestamp> {
         self.stages.get(&stage).map_or(self.time, |stage| stage.time)

@@ -7,7 +7,7 @@ use super::model::{Plan, PlannedStage};
 use crate::config::OffsetReset;
 use crate::error::Error;
 use crate::message::Offset;
-use crate::offsets::{CommitMetadata, NameHash, StageMark};
+use crate::offsets::{CommitMetadata, LogId, NameHash, StageMark};
 use crate::transport::{Committed, TopicPartition};
 
 /// An event that an agent has not finished, and the commit that passes it.
@@ -24,8 +24,8 @@ pub struct EventToSkip {
 /// agent.
 ///
 /// `commits` are the last commits of the partition and of those of the same number that are
-/// [read together](Plan::read_together) with it. `low` is the first offset of the partition, and `reset` the setting
-/// `consumer_auto_offset_reset`.
+/// [read together](Plan::read_together) with it. `low` is the first offset of the partition, `topic_id` the id of its topic, which
+/// is empty if it is unknown, and `reset` the setting `consumer_auto_offset_reset`.
 ///
 /// # Errors
 /// The event is not the next one of an agent, or of several, or the position of the agent is unknown; the error says what to
@@ -35,7 +35,7 @@ pub fn event_to_skip(
     (partition, offset): (&TopicPartition, Offset),
     agent: Option<&str>,
     commits: &BTreeMap<TopicPartition, Committed>,
-    (low, reset): (Offset, OffsetReset),
+    (low, topic_id, reset): (Offset, &str, OffsetReset),
 ) -> Result<EventToSkip, Error> {
     let readers: Vec<_> = plan.stages().iter().filter(|stage| stage.reads.contains(&partition.topic)).collect();
     let chosen: Vec<_> = readers.iter().filter(|stage| agent.is_none_or(|name| name == stage.agent())).collect();
@@ -54,14 +54,17 @@ pub fn event_to_skip(
     let metadata: Vec<_> = commits.iter().filter_map(metadata).collect();
     let mut latest = CommitMetadata::latest(&metadata).cloned().unwrap_or_default();
     let topic = NameHash::of(&partition.topic);
-    let committed = commits.get(partition).map(|commit| commit.offset);
+    // Positions in the log of a topic that was deleted and created again are none in the new one.
+    let log = LogId::of(topic_id);
+    let is_other = LogId::differ(latest.logs.get(&topic).copied(), log);
+    let committed = commits.get(partition).filter(|_| !is_other).map(|commit| commit.offset);
     if committed.is_none() && reset != OffsetReset::Earliest && !plan.forwards_to(&partition.topic) {
         return Err(Error::Misuse(format!(
             "nothing of {partition} is committed, and it is not read from its beginning (`consumer_auto_offset_reset`): the next worker starts behind the event"
         )));
     }
     let next = |stage: &PlannedStage| {
-        let own = latest.offset(NameHash::of(&stage.name), topic);
+        let own = latest.offset(NameHash::of(&stage.name), topic).filter(|_| !is_other);
         own.or(committed).map_or(low, |next| next.max(low))
     };
     let positions: BTreeMap<_, _> = readers.iter().map(|stage| (NameHash::of(&stage.name), next(stage))).collect();
@@ -92,6 +95,7 @@ pub fn event_to_skip(
     // A restore takes the positions in all topics from the latest commit.
     latest.version.number = latest.version.number.next();
     let time = latest.time;
+    latest.logs.extend(log.filter(|_| is_other).map(|log| (topic, log)));
     for (name, position) in &positions {
         let mark = latest.stages.entry(*name).or_insert_with(|| StageMark { time, ..StageMark::default() });
         mark.offsets.insert(topic, *position);
@@ -142,6 +146,16 @@ mod tests {
         metadata: Option<CommitMetadata>,
         reset: OffsetReset,
     ) -> Result<(String, Offset, CommitMetadata), String> {
+        skip_in("", offset, agent, metadata, reset)
+    }
+
+    fn skip_in(
+        topic_id: &str,
+        offset: i64,
+        agent: Option<&str>,
+        metadata: Option<CommitMetadata>,
+        reset: OffsetReset,
+    ) -> Result<(String, Offset, CommitMetadata), String> {
         let partition = TopicPartition::new("in", 0);
         let committed = metadata.map(|metadata| {
             let lowest = metadata.stages.values().filter_map(|stage| stage.offsets.get(&NameHash::of("in"))).min();
@@ -152,7 +166,7 @@ mod tests {
             (&partition, Offset(offset)),
             agent,
             &committed.into_iter().collect(),
-            (Offset(1), reset),
+            (Offset(1), topic_id, reset),
         )
         .map_err(|error| error.to_string())?;
         let commit = &event.commit[&partition];
@@ -180,6 +194,24 @@ mod tests {
         assert_eq!(positions, [Some(Offset(2)), Some(Offset(1))]);
         let error = skip(1, Some("add"), None, OffsetReset::Latest).unwrap_err();
         assert!(error.contains("it is not read from its beginning"), "{error}");
+    }
+
+    /// Law: in the log of a topic that was created again, all agents are at its beginning.
+    #[test]
+    fn the_first_event_of_a_new_log_is_the_next_one() {
+        let [topic, other] = ["in", "on"].map(NameHash::of);
+        let logs = |log: &str| [(topic, LogId::of(log).unwrap()), (other, LogId::of("x").unwrap())].into();
+        let former = CommitMetadata { logs: logs("old"), ..commit(10, 20) };
+        let (_, offset, moved) = skip_in("new", 1, Some("add"), Some(former.clone()), OffsetReset::Earliest).unwrap();
+        let mut expected = CommitMetadata { logs: logs("new"), ..commit(2, 1) };
+        expected.version.number = CommitNumber(7);
+        assert_eq!((offset, moved), (Offset(1), expected));
+        let error = skip_in("new", 1, Some("add"), Some(former.clone()), OffsetReset::Latest).unwrap_err();
+        assert!(error.contains("it is not read from its beginning"), "{error}");
+        for same in ["old", ""] {
+            let (.., moved) = skip_in(same, 10, None, Some(former.clone()), OffsetReset::Earliest).unwrap();
+            assert_eq!(moved.logs, former.logs);
+        }
     }
 
     #[test]

@@ -9,9 +9,11 @@ use super::changelog::{RecordTag, metadata_of, without_offsets};
 use crate::directory::{Directory, Rival};
 use crate::error::Error;
 use crate::message::Offset;
-use crate::offsets::{CommitMetadata, CommitVersion, NameHash};
+use crate::offsets::{CommitMetadata, CommitVersion, LogId, NameHash};
 use crate::plan::{Plan, TablePlan, TopicPlan};
-use crate::transport::{Committed, PROGRESS_INTERVAL, PROMPT, Read, Retries, StartAt, TopicPartition, Transport};
+use crate::transport::{
+    Committed, PROGRESS_INTERVAL, PROMPT, Read, Retries, StartAt, TopicPartition, Transport, Watermarks,
+};
 
 /// The positions of an app according to its changelogs.
 #[derive(Debug, Default)]
@@ -21,6 +23,70 @@ pub struct LastCommits {
     /// The partitions whose position no changelog names: of topics that are read without a table, or whose tables have no
     /// commit.
     pub unknown: BTreeSet<TopicPartition>,
+    /// The partitions of topics that were deleted and created again since the last commit. Their positions are moved to the
+    /// beginning of the new log.
+    pub replaced: BTreeSet<TopicPartition>,
+}
+
+/// The present logs of an app's topics.
+#[derive(Debug, Default)]
+pub struct PresentLogs {
+    /// The ids of the topics. A topic without one is taken for the same as before.
+    pub topic_ids: BTreeMap<String, String>,
+    /// The bounds of the partitions.
+    pub bounds: Watermarks,
+}
+
+impl LastCommits {
+    /// Returns the part that the group's commits do not have: missing positions, and those that are of another log than the
+    /// topic has now. `committed` are the group's commits of all of these partitions.
+    #[must_use]
+    pub fn missing(self, plan: &Plan, committed: &BTreeMap<TopicPartition, Committed>, logs: &PresentLogs) -> Self {
+        let mut tasks: BTreeMap<(Option<usize>, i32), Vec<&TopicPartition>> = BTreeMap::new();
+        for partition in self.commits.keys().chain(&self.unknown) {
+            tasks.entry((plan.set_of(&partition.topic), partition.partition)).or_default().push(partition);
+        }
+        let parse =
+            |(of, commit): (&TopicPartition, &Committed)| CommitMetadata::from_text(&commit.metadata, &of.topic);
+        let mut missing = Self::default();
+        for partitions in tasks.into_values() {
+            let known =
+                partitions.iter().flat_map(|of| [committed.get(*of), self.commits.get(*of)].map(|one| (*of, one)));
+            let commits: Vec<_> = known.filter_map(|(of, commit)| parse((of, commit?))).collect();
+            let latest = CommitMetadata::latest(&commits).cloned().unwrap_or_default();
+            let mut others = BTreeMap::new();
+            for of in &partitions {
+                let topic = NameHash::of(&of.topic);
+                // An offset that another program has committed is of the log that it has seen.
+                let is_own = committed.get(*of).is_none_or(|commit| parse((*of, commit)).is_some());
+                let former = latest.logs.get(&topic).copied().filter(|_| is_own);
+                if let Some(now) = logs.id(of).filter(|now| LogId::differ(former, Some(*now))) {
+                    others.insert(topic, (now, logs.bounds.get(*of).map(|(low, _)| *low).unwrap_or_default()));
+                    missing.replaced.insert((*of).clone());
+                }
+            }
+            let moved = (!others.is_empty()).then(|| latest.in_other_logs(&others));
+            for of in partitions {
+                if committed.contains_key(of) && !missing.replaced.contains(of) {
+                    continue;
+                }
+                let moved = moved
+                    .as_ref()
+                    .and_then(|moved| Some(Committed { offset: lowest(moved, &of.topic)?, metadata: moved.to_text() }));
+                match moved.or_else(|| self.commits.get(of).cloned()) {
+                    Some(commit) => _ = missing.commits.insert(of.clone(), commit),
+                    None => _ = missing.unknown.insert(of.clone()),
+                }
+            }
+        }
+        missing
+    }
+}
+
+impl PresentLogs {
+    fn id(&self, of: &TopicPartition) -> Option<LogId> {
+        LogId::of(self.topic_ids.get(&*of.topic)?)
+    }
 }
 
 /// The commits of one task that its changelogs name.
@@ -220,8 +286,12 @@ fn lowest(metadata: &CommitMetadata, topic: &str) -> Option<Offset> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+
     use super::*;
-    use crate::offsets::{CommitNumber, OwnerEpoch};
+    use crate::agent::{AgentDef, AgentEntry};
+    use crate::offsets::{CommitNumber, OwnerEpoch, StageMark, TableMark};
+    use crate::stage::recorder::Declared;
 
     fn commit(epoch: u64, number: u64) -> CommitMetadata {
         let version = CommitVersion { epoch: OwnerEpoch(epoch), number: CommitNumber(number) };
@@ -250,5 +320,51 @@ mod tests {
             }
             assert_eq!(commits.last.map(|last| last.version), Some(commit(2, 3).version), "from {start}");
         }
+    }
+
+    /// Law: a position of another log is moved to the start of the new one, and no other; the tables stay as they are.
+    #[test]
+    fn what_the_group_lacks_is_in_the_present_logs() {
+        let topics = ["in", "on"];
+        let sum = AgentDef::new("sum", &["in", "on"], |_| Ok(Box::pin(async { Ok(()) })));
+        let plan = Plan::build("shop", vec![(AgentEntry::new(sum), Declared::default())], Vec::new()).unwrap();
+        let partitions = topics.map(|topic| TopicPartition::new(topic, 0));
+        let metadata = CommitMetadata {
+            stages: BTreeMap::from([(
+                NameHash::of("sum"),
+                StageMark { offsets: topics.map(|topic| (NameHash::of(topic), Offset(5))).into(), time: None },
+            )]),
+            tables: BTreeMap::from([(NameHash::of("sums"), TableMark::default())]),
+            logs: topics.iter().filter_map(|topic| Some((NameHash::of(topic), LogId::of(topic)?))).collect(),
+            ..commit(2, 7)
+        };
+        let named = Committed { offset: Offset(5), metadata: metadata.to_text() };
+        let all = BTreeMap::from(partitions.clone().map(|of| (of, named.clone())));
+        let missing = |committed: &BTreeMap<TopicPartition, Committed>, id: &str| {
+            let last = LastCommits { commits: all.clone(), ..LastCommits::default() };
+            let topic_ids = [("in", id), ("on", "on")].map(|(topic, id)| (topic.to_owned(), id.to_owned())).into();
+            let bounds = partitions.clone().map(|of| (of, (Offset(3), Offset(9)))).into();
+            last.missing(&plan, committed, &PresentLogs { topic_ids, bounds })
+        };
+        assert_eq!(missing(&all, "in").commits, BTreeMap::new());
+        assert_eq!(missing(&BTreeMap::new(), "in").commits, all);
+        assert_eq!(missing(&BTreeMap::new(), "").commits, all, "an unknown log is taken for the same one");
+        // Its commit was deleted with the topic, or names the former log.
+        let [in_, on] = &partitions;
+        for committed in [all.clone(), BTreeMap::from([(on.clone(), named.clone())]), BTreeMap::new()] {
+            let missing = missing(&committed, "new");
+            assert_eq!(missing.replaced, BTreeSet::from([in_.clone()]));
+            assert_eq!(missing.commits.contains_key(on), committed.is_empty());
+            let commit = &missing.commits[in_];
+            let moved = CommitMetadata::from_text(&commit.metadata, "in").unwrap();
+            let mut expected = metadata.clone();
+            expected.version.number = CommitNumber(8);
+            expected.stages.get_mut(&NameHash::of("sum")).unwrap().offsets.insert(NameHash::of("in"), Offset(3));
+            expected.logs.insert(NameHash::of("in"), LogId::of("new").unwrap());
+            assert_eq!((commit.offset, moved), (Offset(3), expected));
+        }
+        // The user has chosen a position already.
+        let chosen = BTreeMap::from([(in_.clone(), Committed::at(Offset(4))), (on.clone(), named.clone())]);
+        assert_eq!(missing(&chosen, "new").commits, BTreeMap::new());
     }
 }
