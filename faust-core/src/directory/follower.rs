@@ -75,6 +75,7 @@ impl Directory {
             name,
             failed,
             next: None,
+            is_replaced: false,
         };
         let running = Mutex::new(Some(tokio::spawn(follower.run())));
         Self { shared, running, began: Instant::now() }
@@ -169,6 +170,8 @@ struct Follower {
     failed: mpsc::UnboundedSender<Error>,
     /// Next offset to read; `None` at the beginning.
     next: Option<Offset>,
+    /// Another worker has started under the same name: the entry is its own now.
+    is_replaced: bool,
 }
 
 impl Follower {
@@ -217,6 +220,9 @@ impl Follower {
                 _ = beats.tick() => {}
             }
             let entry = own.borrow_and_update().clone();
+            if self.is_replaced {
+                return Ok(());
+            }
             let key = EntryKey::Worker(self.name.clone());
             let Some(entry) = entry else {
                 return self.write(&*topic, &key, None).await?.all().await;
@@ -235,6 +241,7 @@ impl Follower {
             Effect::Nothing => {}
             Effect::Complete | Effect::Changed => self.shared.changed.notify_one(),
             Effect::Replaced => {
+                self.is_replaced = true;
                 let error = Error::Misuse(format!(
                     "another worker of the app has started under the name `{}`: give each worker a `worker_name` of its own",
                     self.name
