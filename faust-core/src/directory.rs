@@ -6,7 +6,7 @@
 
 mod entries;
 mod known;
-mod follower;
+mod control_topic;
 
-pub(crate) use self::follower::{Directory, DirectorySetup};
+pub(crate) use self::control_topic::{Directory, DirectorySetup};
 pub(crate) use self::known::Rival;

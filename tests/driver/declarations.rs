@@ -114,3 +114,13 @@ fn windows_that_are_kept_for_another_time_are_the_same() {
         assert_eq!(scene.sum(windows.current(scene.at)), Some(7), "{store}, disk lost: {loses_disk}");
     }
 }
+
+#[agent(topic = "declared-control")]
+async fn reads_control(_number: i64) {}
+
+/// An app must not write into a topic of its user.
+#[test]
+fn the_control_topic_is_no_topic_of_an_agent() {
+    let error = TestDriver::new(App::new("declared").only::<reads_control>()).unwrap().start_worker().unwrap_err();
+    assert!(error.to_string().contains("topic `declared-control` is the app's control topic"), "{error}");
+}

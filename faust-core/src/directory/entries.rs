@@ -7,26 +7,22 @@ use serde::{Deserialize, Serialize};
 const PLAN: &str = "plan/";
 const WORKER: &str = "worker/";
 
-/// What a worker tells the others of its app. Fields may be added: readers ignore those that they do not know.
+/// The description of a worker for the others of its app. Fields may be added: readers ignore those that they do not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkerEntry {
     /// Distinguishes this start of the worker from others under its name.
     pub(crate) start: u64,
     /// Fingerprint of its plan, the name of another entry.
     pub(crate) plan: String,
-    /// The address at which other workers reach it, if it listens.
-    #[serde(default)]
-    pub(crate) address: Option<String>,
+    /// Time in milliseconds after which the worker counts as dead if it has not written another entry.
+    pub(crate) timeout_ms: u64,
     /// The partitions that it has, by topic.
     #[serde(default)]
     pub(crate) partitions: BTreeMap<String, Vec<i32>>,
-    /// Descriptions of partitions that wait for others.
-    #[serde(default)]
-    pub(crate) waiting: Vec<String>,
-    /// Descriptions of agents that fail again and again.
-    #[serde(default)]
-    pub(crate) failing: Vec<String>,
 }
+
+/// Header of a removal, with the start of the worker that it is about: a later one under the same name stays.
+pub(super) const START_HEADER: &str = "faust-start";
 
 /// The subject of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +67,9 @@ mod tests {
 
     #[test]
     fn a_worker_s_entry_may_have_more_and_fewer_fields() {
-        let entry: WorkerEntry =
-            serde_json::from_str(r#"{"start":7,"plan":"00ff","lag":{"t":3}}"#).expect("two fields are enough");
-        assert_eq!(entry, WorkerEntry { start: 7, plan: "00ff".to_owned(), ..WorkerEntry::default() });
+        let entry: WorkerEntry = serde_json::from_str(r#"{"start":7,"plan":"00ff","timeout_ms":45000,"lag":{"t":3}}"#)
+            .expect("the first fields are enough");
+        let expected = WorkerEntry { start: 7, plan: "00ff".to_owned(), timeout_ms: 45_000, ..WorkerEntry::default() };
+        assert_eq!(entry, expected);
     }
 }

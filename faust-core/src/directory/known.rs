@@ -1,12 +1,9 @@
 //! What a worker has read from the control topic.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::entries::{EntryKey, WorkerEntry};
-use crate::message::{Offset, OwnedMessage};
+use super::entries::{EntryKey, START_HEADER, WorkerEntry};
+use crate::message::OwnedMessage;
 use crate::plan::PlanSummary;
 use crate::time::Timestamp;
 
@@ -19,25 +16,19 @@ pub(super) struct Known {
     former: BTreeSet<u64>,
     plans: BTreeMap<String, PlanSummary>,
     workers: BTreeMap<String, KnownWorker>,
-    /// Offset and time of the first entry of this start of this worker; `None` until it was read.
-    own: Option<(Offset, Timestamp)>,
-    /// Age after which an entry counts as that of a dead worker.
-    timeout: Duration,
+    /// The broker's time of the first entry of this start of this worker; `None` until it was read.
+    own: Option<Timestamp>,
 }
 
-/// A worker, as its last entry describes it.
+/// Another worker, as its last entry describes it.
 #[derive(Debug)]
 struct KnownWorker {
     entry: WorkerEntry,
-    /// Offset of the first entry of this start that was read.
-    first: Offset,
-    /// The broker's time of the last entry.
+    /// The broker's time of the entry.
     time: Timestamp,
-    /// Time at which the last entry arrived; `None` if it was there before this worker's own.
-    arrived: Option<Instant>,
 }
 
-/// Another worker, which has started before this one, and owns partitions of a table from other topics.
+/// Another worker, which owns partitions of a table of this plan from other topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rival {
     pub(crate) worker: String,
@@ -50,30 +41,16 @@ pub(crate) struct Rival {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Nothing,
-    /// The first entry of this worker was read: it knows all that was written before.
+    /// The first entry of this worker was read: everything is known that was written before.
     Complete,
-    /// Other workers have changed.
-    Changed,
     /// Another worker has started under the same name.
     Replaced,
 }
 
 impl Known {
-    pub(super) fn new(name: String, start: u64, timeout: Duration) -> Self {
-        Self {
-            name,
-            start,
-            former: BTreeSet::new(),
-            plans: BTreeMap::new(),
-            workers: BTreeMap::new(),
-            own: None,
-            timeout,
-        }
-    }
-
-    /// Returns whether everything was read that was written before this worker's first entry.
-    pub(super) fn is_complete(&self) -> bool {
-        self.own.is_some()
+    pub(super) fn new(name: String, start: u64) -> Self {
+        let former = BTreeSet::new();
+        Self { name, start, former, plans: BTreeMap::new(), workers: BTreeMap::new(), own: None }
     }
 
     /// Returns the plan with this fingerprint, if it is known.
@@ -82,69 +59,62 @@ impl Known {
     }
 
     /// Applies a record. What cannot be read is ignored: a later release may have written it.
-    pub(super) fn apply(&mut self, message: &OwnedMessage, now: Instant) -> Effect {
+    pub(super) fn apply(&mut self, message: &OwnedMessage) -> Effect {
         let Some(key) = message.key.as_deref().and_then(EntryKey::read) else { return Effect::Nothing };
-        match key {
-            EntryKey::Plan(name) => {
-                let plan = message.payload.as_deref().and_then(|payload| serde_json::from_slice(payload).ok());
-                self.plans.extend(plan.map(|plan| (name, plan)));
+        match (key, message.payload.as_deref()) {
+            (EntryKey::Plan(name), Some(payload)) => {
+                self.plans.extend(serde_json::from_slice(payload).ok().map(|plan| (name, plan)));
                 Effect::Nothing
             }
-            EntryKey::Worker(name) => {
-                let entry = message.payload.as_deref().and_then(|payload| serde_json::from_slice(payload).ok());
-                self.apply_worker(name, entry, message, now)
+            (EntryKey::Worker(name), Some(payload)) => match serde_json::from_slice(payload) {
+                Ok(entry) => self.apply_worker(name, entry, message),
+                Err(_) => Effect::Nothing,
+            },
+            (EntryKey::Worker(name), None) => {
+                let start = message.headers.get_str(START_HEADER).and_then(|start| start.parse().ok());
+                let is_of = |known: &KnownWorker| start.is_none_or(|start: u64| known.entry.start == start);
+                if self.workers.get(&name).is_some_and(is_of) {
+                    self.workers.remove(&name);
+                }
+                Effect::Nothing
             }
+            (EntryKey::Plan(_), None) => Effect::Nothing,
         }
     }
 
-    fn apply_worker(
-        &mut self,
-        name: String,
-        entry: Option<WorkerEntry>,
-        message: &OwnedMessage,
-        now: Instant,
-    ) -> Effect {
-        let Some(entry) = entry else {
-            return if self.workers.remove(&name).is_some() { Effect::Changed } else { Effect::Nothing };
-        };
-        if name == self.name {
-            return match (entry.start == self.start, self.own) {
-                (true, None) => {
-                    self.own = Some((message.offset, message.timestamp));
-                    Effect::Complete
-                }
-                (false, None) => {
-                    self.former.insert(entry.start);
-                    Effect::Nothing
-                }
-                // It does not know yet that this one has replaced it.
-                (false, Some(_)) if self.former.contains(&entry.start) => Effect::Nothing,
-                (false, Some(_)) => Effect::Replaced,
-                (true, Some(_)) => Effect::Nothing,
-            };
+    fn apply_worker(&mut self, name: String, entry: WorkerEntry, message: &OwnedMessage) -> Effect {
+        if name != self.name {
+            self.workers.insert(name, KnownWorker { entry, time: message.timestamp });
+            return Effect::Nothing;
         }
-        let before = self.workers.get(&name).filter(|seen| seen.entry.start == entry.start);
-        let first = before.map_or(message.offset, |seen| seen.first);
-        let changed = before.is_none_or(|seen| seen.entry != entry);
-        let arrived = self.own.map(|_| now);
-        self.workers.insert(name, KnownWorker { entry, first, time: message.timestamp, arrived });
-        if changed { Effect::Changed } else { Effect::Nothing }
+        match (entry.start == self.start, self.own) {
+            (true, None) => {
+                self.own = Some(message.timestamp);
+                Effect::Complete
+            }
+            (true, Some(_)) => Effect::Nothing,
+            (false, None) => {
+                self.former.insert(entry.start);
+                Effect::Nothing
+            }
+            // It has not read yet that this one has replaced it.
+            (false, Some(_)) if self.former.contains(&entry.start) => Effect::Nothing,
+            (false, Some(_)) => Effect::Replaced,
+        }
     }
 
-    /// Returns the live workers that started before this one, and own partitions of a table of this plan from other topics.
-    pub(super) fn rivals(&self, plan: &PlanSummary, now: Instant, began: Instant) -> Vec<Rival> {
-        let Some((own, time)) = self.own else { return Vec::new() };
-        let is_live = |seen: &KnownWorker| match seen.arrived {
-            Some(arrived) => now.saturating_duration_since(arrived) < self.timeout,
-            // By the broker's clock, since this worker's own entry was written.
-            None => {
-                let age = u64::try_from(time.0.saturating_sub(seen.time.0)).unwrap_or(0);
-                Duration::from_millis(age) + now.saturating_duration_since(began) < self.timeout
-            }
+    /// Returns the workers that own partitions of a table of this plan from other topics, of those that were alive when this
+    /// worker's first entry was written, by the broker's clock. Those that have started since are not among them as long as this
+    /// is called when everything before is known: of two that start at once, one finds the other.
+    pub(super) fn rivals(&self, plan: &PlanSummary) -> Vec<Rival> {
+        let Some(now) = self.own else { return Vec::new() };
+        let is_live = |known: &KnownWorker| {
+            let age = u64::try_from(now.0.saturating_sub(known.time.0)).unwrap_or(0);
+            age < known.entry.timeout_ms
         };
-        let earlier = self.workers.iter().filter(|(_, seen)| seen.first < own && is_live(seen));
-        let contested = earlier.filter_map(|(name, seen)| Some((name, self.plans.get(&seen.entry.plan)?)));
-        let rivals = contested.flat_map(|(worker, theirs)| {
+        let live = self.workers.iter().filter(|(_, known)| is_live(known));
+        let plans = live.filter_map(|(name, known)| Some((name, self.plans.get(&known.entry.plan)?)));
+        let rivals = plans.flat_map(|(worker, theirs)| {
             plan.contested(theirs).into_iter().map(|contested| Rival {
                 worker: worker.clone(),
                 table: contested.table,
@@ -160,7 +130,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::message::Headers;
+    use crate::message::{Headers, Offset};
     use crate::plan::TableSummary;
 
     fn message(offset: i64, time: i64, key: &str, payload: Option<String>) -> OwnedMessage {
@@ -173,8 +143,13 @@ mod tests {
         }
     }
 
+    fn removal(key: &str, start: u64) -> OwnedMessage {
+        let headers = Headers::new().with(START_HEADER, start.to_string());
+        OwnedMessage { headers, ..message(1, 1, key, None) }
+    }
+
     fn entry(start: u64, plan: &str) -> Option<String> {
-        let entry = WorkerEntry { start, plan: plan.to_owned(), ..WorkerEntry::default() };
+        let entry = WorkerEntry { start, plan: plan.to_owned(), timeout_ms: 10_000, ..WorkerEntry::default() };
         serde_json::to_string(&entry).ok()
     }
 
@@ -184,61 +159,48 @@ mod tests {
         PlanSummary { tables: [("t".to_owned(), table)].into(), ..PlanSummary::default() }
     }
 
-    const TIMEOUT: Duration = Duration::from_secs(10);
-
-    /// A worker that has read its own first entry at offset 10 and time 100 000, after these records.
-    fn known(records: &[OwnedMessage], now: Instant) -> Known {
-        let mut known = Known::new("me".to_owned(), 1, TIMEOUT);
+    /// A worker that has read its own first entry, written at time 100 000, after these records.
+    fn known(records: &[OwnedMessage]) -> Known {
+        let mut known = Known::new("me".to_owned(), 1);
         for record in records {
-            assert_ne!(known.apply(record, now), Effect::Complete);
+            assert_ne!(known.apply(record), Effect::Complete);
         }
-        assert_eq!(known.apply(&message(10, 100_000, "worker/me", entry(1, "mine")), now), Effect::Complete);
+        assert_eq!(known.apply(&message(10, 100_000, "worker/me", entry(1, "mine"))), Effect::Complete);
         known
     }
 
-    #[test]
-    fn an_earlier_live_worker_with_the_table_and_other_topics_is_a_rival() {
-        let now = Instant::now();
-        let theirs = |topic: &str| serde_json::to_string(&plan(topic)).ok();
-        let records = |time: i64, topic: &str| {
-            [message(1, time, "plan/x", theirs(topic)), message(2, time, "worker/other", entry(5, "x"))]
-        };
-        let rivals = |known: &Known, after: u64| known.rivals(&plan("a"), now + Duration::from_secs(after), now).len();
-        let live = known(&records(95_000, "b"), now);
-        assert_eq!(
-            live.rivals(&plan("a"), now, now),
-            [Rival { worker: "other".to_owned(), table: "t".to_owned(), topics: vec!["b".to_owned()] }]
-        );
-        assert_eq!((rivals(&live, 4), rivals(&live, 6)), (1, 0), "it has written nothing for the session timeout");
-        assert_eq!(rivals(&known(&records(95_000, "a"), now), 0), 0, "it shares the topic");
-        assert_eq!(rivals(&known(&records(80_000, "b"), now), 0), 0, "it was dead before");
+    fn records(time: i64, topic: &str) -> Vec<OwnedMessage> {
+        let theirs = serde_json::to_string(&plan(topic)).ok();
+        vec![message(1, time, "plan/x", theirs), message(2, time, "worker/other", entry(5, "x"))]
+    }
 
-        let mut known = known(&records(95_000, "b"), now);
-        let later = now + Duration::from_secs(5);
-        assert_eq!(known.apply(&message(11, 1, "worker/other", entry(5, "x")), later), Effect::Nothing);
-        assert_eq!(rivals(&known, 14), 1, "it goes on");
-        assert_eq!(known.apply(&message(12, 1, "worker/other", None), later), Effect::Changed);
-        assert_eq!(rivals(&known, 5), 0, "it has stopped");
-        assert_eq!(known.apply(&message(13, 1, "worker/other", entry(6, "x")), later), Effect::Changed);
-        assert_eq!(rivals(&known, 5), 0, "it has started after this worker");
+    #[test]
+    fn a_live_worker_with_the_table_and_other_topics_is_a_rival() {
+        let rivals = |records: &[OwnedMessage]| known(records).rivals(&plan("a"));
+        let rival = Rival { worker: "other".to_owned(), table: "t".to_owned(), topics: vec!["b".to_owned()] };
+        assert_eq!(rivals(&records(95_000, "b")), [rival]);
+        assert_eq!(rivals(&records(95_000, "a")), [], "it shares the topic");
+        assert_eq!(rivals(&records(80_000, "b")), [], "it was dead before");
+        let with = |last: OwnedMessage| rivals(&[records(95_000, "b"), vec![last]].concat()).len();
+        assert_eq!(with(removal("worker/other", 5)), 0, "it has stopped");
+        assert_eq!(with(removal("worker/other", 4)), 1, "its former start has stopped");
+        assert_eq!(with(message(3, 1, "worker/other", Some("[]".to_owned()))), 1, "an entry that cannot be read");
     }
 
     #[test]
     fn a_later_start_under_the_same_name_replaces_this_worker() {
-        let now = Instant::now();
-        let mut known = known(&[message(3, 99_000, "worker/me", entry(9, "x"))], now);
-        assert_eq!(known.apply(&message(11, 1, "worker/me", entry(1, "mine")), now), Effect::Nothing);
-        assert_eq!(known.apply(&message(11, 1, "worker/me", entry(9, "x")), now), Effect::Nothing, "it is the former");
-        assert_eq!(known.apply(&message(12, 1, "worker/me", entry(2, "mine")), now), Effect::Replaced);
+        let mut known = known(&[message(3, 99_000, "worker/me", entry(9, "x"))]);
+        assert_eq!(known.apply(&message(11, 1, "worker/me", entry(1, "mine"))), Effect::Nothing);
+        assert_eq!(known.apply(&message(11, 1, "worker/me", entry(9, "x"))), Effect::Nothing, "it is the former");
+        assert_eq!(known.apply(&message(12, 1, "worker/me", entry(2, "mine"))), Effect::Replaced);
     }
 
     #[test]
     fn records_of_other_kinds_are_ignored() {
-        let now = Instant::now();
-        let mut known = known(&[], now);
+        let mut known = known(&[]);
         for (key, payload) in [("command/x", "{}"), ("worker/y", "[]"), ("plan/z", "no JSON")] {
-            assert_eq!(known.apply(&message(20, 1, key, Some(payload.to_owned())), now), Effect::Nothing, "{key}");
+            assert_eq!(known.apply(&message(20, 1, key, Some(payload.to_owned()))), Effect::Nothing, "{key}");
         }
-        assert_eq!((known.plan("z"), known.rivals(&plan("a"), now, now)), (None, Vec::new()));
+        assert_eq!((known.plan("z"), known.rivals(&plan("a"))), (None, Vec::new()));
     }
 }

@@ -35,6 +35,10 @@ impl Plan {
         builder.plan.topic(&dead_letter::topic(group), TopicRole::DeadLetter);
         builder.plan.topic(&control_topic(group), TopicRole::Control);
         let PlanBuilder { mut plan, mut faults, .. } = builder;
+        let control = control_topic(group);
+        if plan.topics.get(&control).is_some_and(|topic| topic.role != TopicRole::Control) {
+            faults.push(format!("topic `{control}` is the app's control topic, in which its workers describe themselves: choose another name"));
+        }
         plan.sets = task_sets(&plan.stages);
         faults.extend(metadata_faults(&plan));
         if faults.is_empty() { Ok(plan) } else { Err(faults) }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::model::{Plan, PlannedStage};
+use crate::offsets::fnv1a;
 
 /// The parts of a plan that other workers have to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +17,6 @@ pub(crate) struct PlanSummary {
 /// A stage of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StageSummary {
-    pub(crate) agent: String,
     pub(crate) reads: BTreeSet<String>,
     pub(crate) writes: BTreeSet<String>,
     pub(crate) tables: BTreeSet<String>,
@@ -46,7 +46,6 @@ impl Plan {
     pub(crate) fn summary(&self) -> PlanSummary {
         let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect::<BTreeSet<_>>();
         let stage = |stage: &PlannedStage| StageSummary {
-            agent: stage.agent().to_owned(),
             reads: owned(&mut stage.reads.iter().map(|topic| &**topic)),
             writes: stage.writes.iter().cloned().collect(),
             tables: owned(&mut stage.tables()),
@@ -63,13 +62,19 @@ impl Plan {
 }
 
 impl PlanSummary {
+    /// Returns a hash of the summary, by which workers of different versions of a program are told apart.
+    pub(crate) fn fingerprint(&self) -> u32 {
+        fnv1a(&serde_json::to_string(self).expect("maps with text as keys are always JSON"))
+    }
+
     /// Returns the tables whose changelogs the other plan writes as well, from other topics. If the plans have a topic of the
     /// table in common, its partitions have one owner; otherwise two workers own the same partition of the table.
     pub(crate) fn contested(&self, other: &Self) -> Vec<ContestedTable> {
         let contested = self.tables.iter().filter_map(|(name, table)| {
             let theirs = other.tables.values().find(|theirs| theirs.changelog == table.changelog)?;
             let topics = theirs.topics.clone();
-            table.topics.is_disjoint(&topics).then(|| ContestedTable { table: name.clone(), topics })
+            let is_contested = !table.topics.is_empty() && !topics.is_empty() && table.topics.is_disjoint(&topics);
+            is_contested.then(|| ContestedTable { table: name.clone(), topics })
         });
         contested.collect()
     }
@@ -129,8 +134,7 @@ mod tests {
     fn summary(stages: &[(&str, &[&str], &[&str])], tables: &[(&str, &str, &[&str])]) -> PlanSummary {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         let stage = |(name, reads, tables): &(&str, &[&str], &[&str])| {
-            let agent = (*name).to_owned();
-            let stage = StageSummary { agent, reads: set(reads), tables: set(tables), ..StageSummary::default() };
+            let stage = StageSummary { reads: set(reads), tables: set(tables), ..StageSummary::default() };
             ((*name).to_owned(), stage)
         };
         let table = |(name, kind, topics): &(&str, &str, &[&str])| {
@@ -146,6 +150,7 @@ mod tests {
         let contested = |topics: &[&str]| mine.contested(&summary(&[], &[("t", "u8", topics)]));
         assert_eq!(contested(&["a"]), []);
         assert_eq!(contested(&["b", "c"]), [], "a version that reads another topic as well");
+        assert_eq!(contested(&[]), [], "a table that no stage owns");
         let topics: BTreeSet<_> = ["c".to_owned(), "d".to_owned()].into();
         assert_eq!(contested(&["c", "d"]), [ContestedTable { table: "t".to_owned(), topics }]);
     }
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_summary_is_read_by_later_releases() {
-        let text = r#"{"stages":{"count":{"agent":"count","reads":["a"],"writes":[],"tables":["t"]}},"tables":{"t":{"changelog":"app-t-changelog","kind":"u8","topics":["a"]}}}"#;
+        let text = r#"{"stages":{"count":{"reads":["a"],"writes":[],"tables":["t"]}},"tables":{"t":{"changelog":"app-t-changelog","kind":"u8","topics":["a"]}}}"#;
         let summary = summary(&[("count", &["a"], &["t"])], &[("t", "u8", &["a"])]);
         assert_eq!(serde_json::to_string(&summary).expect("plain data"), text);
         assert_eq!(serde_json::from_str::<PlanSummary>(text).expect("the same"), summary);

@@ -8,7 +8,6 @@ use super::tables::TablePlan;
 use crate::agent::AgentEntry;
 use crate::config::FailurePolicy;
 use crate::declare::TopicDecl;
-use crate::offsets::fnv1a;
 use crate::stage::HookDef;
 use crate::stage::recorder::Forwarder;
 
@@ -156,18 +155,6 @@ impl Plan {
     /// Returns the name of the topic in which the app's workers tell each other about themselves.
     pub(crate) fn control_topic(&self) -> String {
         control_topic(&self.group)
-    }
-
-    /// Returns a fingerprint of the stages, by which workers of different versions of a program are told apart: a hash of
-    /// their names, topics and tables.
-    pub(crate) fn fingerprint(&self) -> u32 {
-        let stage = |stage: &PlannedStage| {
-            let tables: Vec<_> = stage.tables().collect();
-            format!("{} {:?} {tables:?}", stage.name, stage.reads)
-        };
-        let mut stages: Vec<_> = self.stages.iter().map(stage).collect();
-        stages.sort();
-        fnv1a(&stages.join("\n"))
     }
 
     /// Returns the topics that the group subscribes to: those that any stage reads.

@@ -27,8 +27,9 @@ const FRAMING: u64 = 1 << 20;
 /// Segment size of a changelog in bytes. Only closed segments are compacted: with Kafka's default of 1 GiB, a restore
 /// would read most records ever written. A batch must fit in a segment.
 const CHANGELOG_SEGMENT: u64 = 64 << 20;
-/// Segment size of the control topic in bytes.
+/// Segment size of the control topic in bytes, and the age at which its segments are closed: only closed ones are compacted.
 const CONTROL_SEGMENT: u64 = 4 << 20;
+const CONTROL_SEGMENT_MS: u32 = 3_600_000;
 /// Time that a changelog keeps tombstones: twice the age at which a store no longer relies on them.
 const TOMBSTONES_MS: u32 = 86_400_000;
 
@@ -61,6 +62,10 @@ pub(super) fn configs(topic: &TopicPlan, settings: &Settings) -> BTreeMap<&'stat
             (TIME, "LogAppendTime".to_owned()),
             (SIZE, CONTROL_SEGMENT.to_string()),
             ("segment.bytes", CONTROL_SEGMENT.to_string()),
+            ("segment.ms", CONTROL_SEGMENT_MS.to_string()),
+            (LAG, "0".to_owned()),
+            ("max.compaction.lag.ms", UNBOUNDED.to_string()),
+            (TOMBSTONES, TOMBSTONES_MS.to_string()),
         ]),
         // Messages must not expire before they are inspected.
         TopicRole::DeadLetter => configs.extend(kept_for_ever()),
@@ -191,7 +196,14 @@ fn rules(topic: &TopicPlan) -> &'static [Rule] {
                 ]
             }
         }
-        TopicRole::Control => const { &[Rule::warning(POLICY, "the entries of workers expire, or are read for ever")] },
+        TopicRole::Control => {
+            const {
+                &[
+                    Rule::warning(POLICY, "the entries of workers expire, or are read for ever"),
+                    Rule::warning(TIME, "workers whose clocks differ take live ones for dead"),
+                ]
+            }
+        }
         // The topic of a `through` belongs to the user.
         TopicRole::Internal | TopicRole::Source | TopicRole::Output => &[],
     }

@@ -33,6 +33,7 @@ pub(crate) async fn ensure_topics(
         let (create, missing) = missing(plan, settings);
         if create.is_empty() && missing.is_empty() {
             check(plan)?;
+            create_control(plan, admin, settings).await;
             return check_configs(plan, admin, settings, &mut retries).await;
         }
         if !create.is_empty() {
@@ -49,6 +50,18 @@ pub(crate) async fn ensure_topics(
             missing.join(", ")
         );
         retries.pause(&text).await;
+    }
+}
+
+/// Creates the control topic if it is missing. Without it, the app runs as well.
+async fn create_control(plan: &mut Plan, admin: &dyn Admin, settings: &Settings) {
+    let name = plan.control_topic();
+    let Some(topic) = plan.topics_mut().get_mut(&name).filter(|topic| topic.partitions.is_none()) else { return };
+    match admin.create(vec![creation(topic, 1, settings)]).await {
+        Ok(()) => topic.partitions = Some(1),
+        Err(error) => tracing::warn!(
+            "the control topic `{name}` does not exist and cannot be created, so that other programs with the id of this app, and other versions of it, are not noticed: {error}"
+        ),
     }
 }
 
@@ -84,13 +97,12 @@ async fn look(admin: &dyn Admin, plan: &Plan, retries: &mut Retries) -> Result<B
 fn missing(plan: &Plan, settings: &Settings) -> (Vec<NewTopic>, Vec<String>) {
     let mut create = Vec::new();
     let mut wait = Vec::new();
-    for topic in plan.topics().filter(|topic| topic.partitions.is_none()) {
+    let wanted = |topic: &&TopicPlan| topic.partitions.is_none() && topic.role != TopicRole::Control;
+    for topic in plan.topics().filter(wanted) {
         let Some(partitions) = partitions_for(plan, topic, settings) else { continue };
         // The setting does not apply to internal topics and changelogs: only the app uses them, and cannot run without
         // them.
-        if settings.topic_allow_declare
-            || matches!(topic.role, TopicRole::Internal | TopicRole::Changelog | TopicRole::Control)
-        {
+        if settings.topic_allow_declare || matches!(topic.role, TopicRole::Internal | TopicRole::Changelog) {
             create.push(creation(topic, partitions, settings));
         } else {
             wait.push(topic.name().to_owned());
@@ -101,9 +113,6 @@ fn missing(plan: &Plan, settings: &Settings) -> (Vec<NewTopic>, Vec<String>) {
 
 /// Returns the number of partitions for a missing topic; `None` while a topic that determines it is missing as well.
 fn partitions_for(plan: &Plan, topic: &TopicPlan, settings: &Settings) -> Option<i32> {
-    if topic.role == TopicRole::Control {
-        return Some(1);
-    }
     if topic.like.is_empty() {
         return Some(settings.topic_partitions);
     }

@@ -189,7 +189,7 @@ pub(super) fn without_offsets(table: &str, changelog: &TopicPartition, number: C
         table: table.to_owned(),
         partition: changelog.partition,
         why: format!(
-            "its changelog `{}` holds commit {number}, but there is no commit of this app: the group's offsets were deleted or changed, or they expired while no worker ran; run `recover` to continue from the last commit in it, or `reset --topics` to start over",
+            "its changelog `{}` holds commit {number}, but there is no commit of this app: the group's offsets were deleted or changed, they expired while no worker ran, or the changelog is that of another program with the id of this app, which reads other topics; run `recover` to continue from the last commit in it, or `reset --topics` to start over; give another program an id of its own",
             changelog.topic
         ),
     }

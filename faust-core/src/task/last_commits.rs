@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::changelog::{RecordTag, metadata_of, without_offsets};
-use crate::directory::{Directory, Rival};
 use crate::error::Error;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitVersion, LogId, NameHash};
@@ -152,7 +151,7 @@ pub async fn last_commits(
 ///
 /// # Errors
 /// The offsets were deleted, or have expired.
-pub(crate) async fn ensure_commits(plan: &Plan, transport: &dyn Transport, directory: &Directory) -> Result<(), Error> {
+pub(crate) async fn ensure_commits(plan: &Plan, transport: &dyn Transport) -> Result<(), Error> {
     let mut retries = Retries::default().of(transport.outage());
     let admin = transport.admin()?;
     let counts = |topic: &str| plan.topics().find(|known| known.name() == topic).and_then(TopicPlan::partitions);
@@ -184,25 +183,10 @@ pub(crate) async fn ensure_commits(plan: &Plan, transport: &dyn Transport, direc
                 continue;
             }
             let table = plan.tables().find(|table| *table.changelog() == *changelog.topic).map_or("", TablePlan::name);
-            directory.known().await;
-            return Err(match directory.rivals().into_iter().find(|rival| rival.table == table) {
-                Some(rival) => of_rival(&changelog, rival),
-                None => without_offsets(table, &changelog, version.number),
-            });
+            return Err(without_offsets(table, &changelog, version.number));
         }
     }
     Ok(())
-}
-
-/// Creates the error of a changelog that another program with the app's id writes.
-fn of_rival(changelog: &TopicPartition, rival: Rival) -> Error {
-    let Rival { worker, table, topics } = rival;
-    let why = format!(
-        "its changelog `{}` is that of another program with the id of this app, whose worker `{worker}` has the table from other topics ({}); give each program an id of its own, or the table another name",
-        changelog.topic,
-        topics.join(", ")
-    );
-    Error::State { table, partition: changelog.partition, why }
 }
 
 /// Returns the partitions of all changelogs, each with the set and the number of its task. `count` returns the number of partitions

@@ -87,18 +87,15 @@ impl TaskPartition {
         self.parse(self.state().committed.as_ref()?)
     }
 
-    /// Returns the offset at which a stage starts that has finished everything before `offset`. A log that is shorter was
-    /// created again or truncated, and a part of it may have been deleted.
+    /// Returns the offset at which a stage starts that has finished everything before `offset`: a part of the log may have been
+    /// deleted.
     pub(super) fn clamped(&self, offset: Offset) -> Offset {
-        let state = self.state();
-        match state.bounds {
-            Some((_, high)) if offset > high => {
-                tracing::warn!(partition = %self.reader.partition(), "the log ends at {high}, before the committed position {offset}: it was truncated or created again, and is read from offset {}", state.start);
-                state.start
-            }
-            Some((low, _)) => offset.max(low),
-            None => offset,
-        }
+        self.state().bounds.map_or(offset, |(low, _)| offset.max(low))
+    }
+
+    /// Returns whether the log is shorter than this: it was truncated or created again.
+    pub(super) fn ends_before(&self, offset: Offset) -> bool {
+        self.state().bounds.is_some_and(|(_, high)| offset > high)
     }
 
     /// Returns whether another program has made the last commit: its offset counts for all stages.

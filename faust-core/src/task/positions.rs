@@ -156,7 +156,8 @@ fn start(
         None => part.mark().and_then(|commit| commit.logs.get(&topic).copied()),
     };
     let log = part.log();
-    let start = if LogId::differ(of, log.id) {
+    let is_truncated = latest.is_some() && part.ends_before(next);
+    let start = if LogId::differ(of, log.id) || is_truncated {
         // A stage that no commit contains has read nothing of the other log.
         let has_tables = has_tables && latest.is_some();
         log.moved((part.reader.partition(), next, of), (stage.agent(), has_tables), reset)?

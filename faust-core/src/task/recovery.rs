@@ -12,7 +12,7 @@ use super::in_flight::InFlight;
 use super::progress::RestoreListener;
 use super::published::PublishedTables;
 use super::stores::{StoreLease, WorkerStores};
-use crate::config::Settings;
+use crate::config::{Compression, Settings};
 use crate::error::{Error, TransportError};
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitNumber, CommittedTable, TableMark};
@@ -58,6 +58,8 @@ pub(crate) struct Recovery {
     commit_soon: Arc<tokio::sync::Notify>,
     /// Maximum size of a message, in bytes.
     max_message: u64,
+    /// Messages are compressed: the limit of a topic, which is about compressed batches, may allow larger ones.
+    is_compressed: bool,
     /// The configurations of the topics, as far as they could be looked up.
     configs: TopicConfigs,
     /// Reports broken stores to the worker.
@@ -141,6 +143,7 @@ impl Recovery {
             stats,
             commit_soon: Arc::default(),
             max_message: settings.producer_max_request_size.0,
+            is_compressed: settings.producer_compression_type != Compression::None,
             configs,
             failed,
             listener,
@@ -150,8 +153,11 @@ impl Recovery {
 
     /// Returns the maximum size of a record in a changelog, in bytes.
     fn max_record(&self, changelog: &str) -> u64 {
-        let limit =
-            self.configs.get(changelog).and_then(|configs| configs.get("max.message.bytes")?.parse::<u64>().ok());
+        let limit = self
+            .configs
+            .get(changelog)
+            .filter(|_| !self.is_compressed)
+            .and_then(|configs| configs.get("max.message.bytes")?.parse::<u64>().ok());
         limit.map_or(self.max_message, |limit| self.max_message.min(limit.saturating_sub(BATCH_FRAMING)))
     }
 

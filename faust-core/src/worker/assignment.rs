@@ -12,7 +12,6 @@ use super::control::Control;
 use super::drain::{DrainedTasks, end_all};
 use super::shared::{Key, Phase};
 use super::upkeep;
-use crate::directory::Rival;
 use crate::message::Offset;
 use crate::offsets::CommitMetadata;
 use crate::plan::PlannedStage;
@@ -58,6 +57,8 @@ impl Control {
         }
         self.spawn_all(tasks);
         self.assigned_once = true;
+        // A worker with partitions that wait is not ready.
+        self.report_incomplete();
         self.report_assignment();
         self.shared.advance(Phase::Ready);
     }
@@ -126,9 +127,8 @@ impl Control {
     /// Starts tasks. Tasks with tables restore them first, and share one reader of the changelogs.
     fn spawn_all(&mut self, tasks: impl IntoIterator<Item = (Key, Vec<TaskPartition>)>) {
         let mut wanted = Vec::new();
-        let rivals = self.cx.directory.rivals();
         for (key, parts) in tasks {
-            if self.why_waiting(key, &parts, &rivals).is_some() {
+            if !self.plan.missing(key, parts.iter().map(|part| &*part.reader.partition().topic)).is_empty() {
                 self.incomplete.insert(key, parts);
                 self.incomplete_report = None;
                 continue;
@@ -172,45 +172,20 @@ impl Control {
         (!tables.is_empty()).then_some((RestoreRequest { partition, tables, commits, reply }, preparation))
     }
 
-    /// Returns the reason for which partitions of a set with tables wait, if there is one.
-    fn why_waiting(&self, key: Key, parts: &[TaskPartition], rivals: &[Rival]) -> Option<String> {
-        let own = parts.iter().map(|part| part.reader.partition().to_string()).collect::<Vec<_>>().join(", ");
-        let missing = self.plan.missing(key, parts.iter().map(|part| &*part.reader.partition().topic));
-        if !missing.is_empty() {
-            let missing: Vec<_> = missing.into_iter().map(|topic| format!("{topic}[{}]", key.1)).collect();
-            return Some(format!("{own} of a set with {}", missing.join(", ")));
-        }
-        let tables = self.plan.sets().get(key.0).map(|set| &set.tables)?;
-        let rival = rivals.iter().find(|rival| tables.contains(&*rival.table))?;
-        let Rival { worker, table, topics } = rival;
-        Some(format!("{own}, because worker `{worker}` has table `{table}` from other topics ({})", topics.join(", ")))
-    }
-
-    /// Starts the tasks that have waited for other workers, if there is no reason any more.
-    pub(super) fn start_uncontested(&mut self) {
-        if self.incomplete.is_empty() {
-            return;
-        }
-        // Those that still have a reason return to where they were.
-        let waiting = std::mem::take(&mut self.incomplete);
-        let report = self.incomplete_report;
-        let count = waiting.len();
-        self.spawn_all(waiting);
-        self.incomplete_report = report;
-        if self.incomplete.len() < count {
-            self.report_assignment();
-        }
-    }
-
-    /// Reports partitions that wait for other workers, every minute.
+    /// Reports partitions that wait for the rest of their sets, every minute.
     pub(super) fn report_incomplete(&mut self) {
-        let rivals = self.cx.directory.rivals();
-        let reason = |(key, parts): (&Key, &Vec<TaskPartition>)| self.why_waiting(*key, parts, &rivals);
-        let waiting: Vec<_> = self.incomplete.iter().filter_map(reason).collect();
+        let describe = |(key, parts): (&Key, &Vec<TaskPartition>)| {
+            let names = |topics: Vec<String>| topics.join(", ");
+            let own = names(parts.iter().map(|part| part.reader.partition().to_string()).collect());
+            let missing = self.plan.missing(*key, parts.iter().map(|part| &*part.reader.partition().topic));
+            let missing = names(missing.into_iter().map(|topic| format!("{topic}[{}]", key.1)).collect());
+            format!("{own} of a set with {missing}")
+        };
+        let waiting: Vec<_> = self.incomplete.iter().map(describe).collect();
         if !waiting.is_empty() && self.incomplete_report.is_none_or(|at| at <= Instant::now()) {
             self.incomplete_report = Some(Instant::now() + REPORT_INTERVAL);
             tracing::warn!(
-                "another version of the app, or another program with its id, is in the group: {} partitions wait, because others have their tables ({}). They run once only one version does: finish the deployment, or take it back; give other programs ids of their own",
+                "another version of the app, which reads other topics, is in the group: {} partitions wait, because their tables belong to topics that are assigned to different workers ({}). They run once only one version does: finish the deployment, or take it back",
                 waiting.len(),
                 waiting.join("; ")
             );
@@ -235,12 +210,7 @@ impl Control {
         let parts = of_tasks.chain(self.incomplete.values()).flatten();
         let mut all: Vec<_> = parts.map(|part| part.reader.partition().clone()).collect();
         all.sort();
-        self.cx.directory.tell(|entry| {
-            entry.partitions.clear();
-            for partition in &all {
-                entry.partitions.entry(partition.topic.to_string()).or_default().push(partition.partition);
-            }
-        });
+        self.cx.directory.set_partitions(all.iter());
         tracing::info!("assigned: {}", if all.is_empty() { "no partitions".to_owned() } else { summary(&all) });
         *self.shared.assignment.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }

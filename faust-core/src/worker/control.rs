@@ -16,6 +16,7 @@ use super::options::WorkerOptions;
 use super::shared::{Key, Phase, WorkerState};
 use super::upkeep::{self, Purge};
 use super::watch::{FailingWatch, IdleWatch, StuckWatch};
+use crate::directory::Rival;
 use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::message::Offset;
@@ -38,8 +39,7 @@ pub(super) struct Control {
     leaving: Vec<LeavingTask>,
     /// Drained tasks whose partitions were revoked. They are resumed if the next assignment gives the partitions back.
     pub(super) parked: BTreeMap<Key, TaskHandle>,
-    /// Partitions that wait: their set has tables and is not assigned as a whole, because another version of the app owns the
-    /// others; or another worker owns the tables' partitions from other topics.
+    /// Partitions whose set has tables and is not assigned as a whole: another version of the app owns the others.
     pub(super) incomplete: BTreeMap<Key, Vec<TaskPartition>>,
     /// Time of the next report of these.
     pub(super) incomplete_report: Option<Instant>,
@@ -75,7 +75,7 @@ const TOPICS_LOOK: Duration = Duration::from_secs(30);
 /// Fraction of the time for a drain that a commit already in progress may use.
 const COMMIT_SHARE: f64 = 0.2;
 /// Maximum time for the removal of a worker from the directory.
-const FAREWELL: Duration = Duration::from_secs(1);
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 /// Maximum interval of the checks for stuck and failing agents.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -161,9 +161,9 @@ impl Control {
         let every = self.cx.settings.repartition_purge_interval;
         let mut purges = interval_at(Instant::now() + every, every);
         let (recovery, directory) = (Arc::clone(&self.cx.recovery), Arc::clone(&self.cx.directory));
-        let known = directory.known();
-        tokio::pin!(known);
-        let mut is_known = false;
+        let rivals = directory.rivals();
+        tokio::pin!(rivals);
+        let mut is_alone = false;
         let gone = gone(home);
         tokio::pin!(gone);
         loop {
@@ -173,12 +173,13 @@ impl Control {
             }
             tokio::select! {
                 biased;
-                // The other workers of the app are known.
-                () = &mut known, if !is_known => is_known = true,
+                // The other workers of the app are known. IMPORTANT: before partitions are assigned.
+                rivals = &mut rivals, if !is_alone => match rivals.into_iter().next() {
+                    None => is_alone = true,
+                    Some(rival) => return Err(contested(rival)),
+                },
                 // Partitions are assigned or revoked, or the connection changes.
-                Some(event) = self.events.recv(), if is_known => self.group_event(event).await?,
-                // Other workers have started, stopped or changed.
-                () = directory.changed(), if is_known => self.start_uncontested(),
+                Some(event) = self.events.recv(), if is_alone => self.group_event(event).await?,
                 // A task has failed permanently, or the program has called `Worker::fail`.
                 Some(error) = failures.recv() => return Err(error),
                 // Shutdown has been requested.
@@ -335,17 +336,10 @@ impl Control {
     }
 
     fn watch(&mut self) {
-        self.start_uncontested();
         self.report_incomplete();
         let stuck = self.stuck.look(&self.tasks, self.cx.settings.stream_processing_timeout);
         *self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner) = stuck;
-        let failing = self.failing.look(&self.tasks);
-        let waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.cx.directory.tell(|entry| {
-            entry.failing = failing.iter().map(ToString::to_string).collect();
-            entry.waiting = waiting;
-        });
-        *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
+        *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = self.failing.look(&self.tasks);
     }
 
     fn is_idle(&mut self) -> bool {
@@ -411,12 +405,22 @@ impl Control {
         let left = std::mem::take(&mut self.tasks).into_iter().chain(std::mem::take(&mut self.parked));
         end_all(left.map(|(key, task)| (key, task, false)).collect()).await;
         self.preparing.shutdown().await;
-        self.cx.directory.leave(deadline.saturating_duration_since(Instant::now()).min(FAREWELL)).await;
+        self.cx.directory.leave(deadline.saturating_duration_since(Instant::now()).min(LEAVE_WITHIN)).await;
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
         if let Err(error) = self.cx.sink.flush(left).await {
             tracing::warn!("some messages were not delivered: {error}");
         }
     }
+}
+
+/// Creates the error of a worker that would own the same partitions of a table as another one: Kafka gives each all partitions
+/// of its own topics.
+fn contested(rival: Rival) -> Error {
+    let Rival { worker, table, topics } = rival;
+    Error::Misuse(format!(
+        "table `{table}` is that of another program with the id of this app, whose worker `{worker}` has it from other topics ({}): give each program an id of its own, or the table another name; to move a table to other topics, raise the app's `version`, or stop all workers first",
+        topics.join(", ")
+    ))
 }
 
 /// A task that is being drained.

@@ -63,15 +63,7 @@ impl Worker {
         let configs = ensure_topics(&mut plan, &*transport, &settings).await?;
         let sink = transport.sink()?;
         let (failed, failures) = mpsc::unbounded_channel();
-        let directory = Directory::start(DirectorySetup {
-            transport: Arc::clone(&transport),
-            sink: Arc::clone(&sink),
-            plan: &plan,
-            worker: name,
-            session_timeout: settings.broker_session_timeout,
-            failed: failed.clone(),
-        });
-        ensure_commits(&plan, &*transport, &directory).await?;
+        ensure_commits(&plan, &*transport).await?;
         let mut description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
         description.notices.extend(fetch_notice(subscription(&plan, &settings).partitions, settings.fetch_memory));
         let plan = Arc::new(plan);
@@ -106,6 +98,14 @@ impl Worker {
         let (events, receiver) = mpsc::unbounded_channel();
         let ownership = Arc::<Ownership>::default();
         let listener = Listener::new(events, Arc::clone(&ownership));
+        let directory = Directory::start(DirectorySetup {
+            transport: Arc::clone(&transport),
+            sink: Arc::clone(&sink),
+            plan: &plan,
+            worker: name,
+            session_timeout: settings.broker_session_timeout,
+            failed: failed.clone(),
+        });
         let group = transport.join(subscription(&plan, &settings), Arc::new(listener))?;
         let cx = TaskCx {
             settings,
@@ -119,9 +119,9 @@ impl Worker {
             recovery: Arc::clone(&recovery),
             group: Arc::clone(&group),
             ownership,
+            plan_fingerprint: directory.fingerprint(),
             directory: Arc::new(directory),
             begun_logs: Arc::default(),
-            plan_fingerprint: plan.fingerprint(),
             has_reported_plan: AtomicBool::new(false),
             refusals: Mutex::default(),
         };

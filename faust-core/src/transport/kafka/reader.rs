@@ -1,4 +1,4 @@
-//! ReadState outside any group. Each partition is read from its own queue, because on the consumer's queue a partition
+//! Reading outside any group. Each partition is read from its own queue, because on the consumer's queue a partition
 //! end does not name its topic.
 
 use std::collections::VecDeque;

@@ -97,7 +97,14 @@ impl GroupContext {
             return Err(TransportError::retriable("assignment", "the consumer is closing"));
         };
         let former = self.give_up_former(consumer);
-        let found = self.starts(consumer, &partitions)?;
+        let found = match self.starts(consumer, &partitions) {
+            Ok(found) => found,
+            Err(error) => {
+                // They stay until librdkafka takes the partitions; see `give_back`.
+                self.readers().extend(former);
+                return Err(error);
+            }
+        };
         // After the bounds: if the topic is created again in between, the positions are compared with the newer log.
         let ids = ids(consumer, &partitions);
         let starts: Vec<_> =

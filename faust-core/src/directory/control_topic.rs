@@ -3,24 +3,26 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::entries::{EntryKey, WorkerEntry};
+use super::entries::{EntryKey, START_HEADER, WorkerEntry};
 use super::known::{Effect, Known, Rival};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::{Headers, Offset};
 use crate::plan::{Plan, PlanSummary};
+use crate::time::millis;
 use crate::transport::{Delivery, Outgoing, Read, Reader, Sink, SinkTopic, StartAt, TopicPartition, Transport, send};
 
 /// Maximum interval between a worker's entries.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Time after which a worker goes on without what others have written.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause after an error.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Maximum time for which a worker waits for what others have written.
+const START_WITHIN: Duration = Duration::from_secs(5);
+/// Pause after an error, which doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Maximum time for which a broker holds a request while there is nothing to read.
-const WAIT: Duration = Duration::from_millis(500);
+const HOLD: Duration = Duration::from_millis(500);
 
 /// What a worker needs to take part in its app's directory.
 pub(crate) struct DirectorySetup<'a> {
@@ -39,7 +41,6 @@ pub(crate) struct DirectorySetup<'a> {
 pub(crate) struct Directory {
     shared: Arc<DirectoryState>,
     running: Mutex<Option<tokio::task::JoinHandle<()>>>,
-    began: Instant,
 }
 
 struct DirectoryState {
@@ -47,83 +48,72 @@ struct DirectoryState {
     plan: PlanSummary,
     /// The worker's own entry; `None` once it leaves.
     own: watch::Sender<Option<WorkerEntry>>,
-    /// Set if the topic cannot be used.
-    is_unusable: watch::Sender<bool>,
-    /// Notified when other workers have changed.
-    changed: Notify,
+    /// Set once everything is known that was written before, or the topic cannot be used.
+    is_begun: watch::Sender<bool>,
 }
 
 impl Directory {
     /// Begins to read and write the control topic.
     pub(crate) fn start(setup: DirectorySetup<'_>) -> Self {
         let DirectorySetup { transport, sink, plan, worker: (name, start), session_timeout, failed } = setup;
-        let fingerprint = format!("{:08x}", plan.fingerprint());
-        let own = WorkerEntry { start, plan: fingerprint, ..WorkerEntry::default() };
+        let summary = plan.summary();
+        let timeout_ms = millis(session_timeout).unsigned_abs();
+        let own = WorkerEntry { start, plan: entry_name(summary.fingerprint()), timeout_ms, ..WorkerEntry::default() };
         let shared = Arc::new(DirectoryState {
-            known: Mutex::new(Known::new(name.clone(), start, session_timeout)),
-            plan: plan.summary(),
+            known: Mutex::new(Known::new(name.clone(), start)),
+            plan: summary,
             own: watch::Sender::new(Some(own)),
-            is_unusable: watch::Sender::new(false),
-            changed: Notify::new(),
+            is_begun: watch::Sender::new(false),
         });
-        let follower = Follower {
+        let topic = ControlTopic {
             topic: TopicPartition::new(plan.control_topic(), 0),
             interval: INTERVAL.min(session_timeout / 3),
             shared: Arc::clone(&shared),
             transport,
             sink,
-            name,
+            worker: (name, start),
             failed,
             next: None,
             is_replaced: false,
+            last: None,
         };
-        let running = Mutex::new(Some(tokio::spawn(follower.run())));
-        Self { shared, running, began: Instant::now() }
+        Self { shared, running: Mutex::new(Some(tokio::spawn(topic.run()))) }
     }
 
-    /// Waits until everything is known that other workers had written before this one, or for a few seconds.
-    pub(crate) async fn known(&self) {
-        let mut unusable = self.shared.is_unusable.subscribe();
-        let known = async {
-            while !self.shared.known().is_complete() {
-                tokio::select! {
-                    () = self.shared.changed.notified() => {}
-                    // The sender lives as long as `self`.
-                    _ = unusable.wait_for(|unusable| *unusable) => return,
-                }
-            }
-        };
-        if timeout(PATIENCE.saturating_sub(self.began.elapsed()), known).await.is_err() {
+    /// Returns a hash of the plan, which commits name.
+    pub(crate) fn fingerprint(&self) -> u32 {
+        self.shared.plan.fingerprint()
+    }
+
+    /// Waits until everything is known that other workers had written before this one, or for a few seconds. Returns the workers
+    /// that own partitions of a table of this plan from other topics.
+    pub(crate) async fn rivals(&self) -> Vec<Rival> {
+        let mut begun = self.shared.is_begun.subscribe();
+        let is_late = timeout(START_WITHIN, begun.wait_for(|begun| *begun)).await.is_err();
+        if is_late {
             tracing::warn!(
-                "the control topic was not read within {PATIENCE:?}: other versions of the app may not be noticed"
+                "the control topic was not read within {START_WITHIN:?}: other programs with the id of this app are not noticed"
             );
         }
+        self.shared.known().rivals(&self.shared.plan)
     }
 
-    /// Waits until other workers have changed.
-    pub(crate) async fn changed(&self) {
-        self.shared.changed.notified().await;
-    }
-
-    /// Sets what others read about this worker.
-    pub(crate) fn tell(&self, change: impl FnOnce(&mut WorkerEntry)) {
+    /// Sets the partitions of this worker.
+    pub(crate) fn set_partitions<'a>(&self, all: impl Iterator<Item = &'a TopicPartition>) {
         self.shared.own.send_if_modified(|own| {
             let Some(entry) = own else { return false };
-            let before = entry.clone();
-            change(entry);
-            *entry != before
+            let before = std::mem::take(&mut entry.partitions);
+            for partition in all {
+                entry.partitions.entry(partition.topic.to_string()).or_default().push(partition.partition);
+            }
+            entry.partitions != before
         });
-    }
-
-    /// Returns the live workers that started before this one, and own partitions of a table of this plan from other topics.
-    pub(crate) fn rivals(&self) -> Vec<Rival> {
-        self.shared.known().rivals(&self.shared.plan, Instant::now(), self.began)
     }
 
     /// Describes the differences of the plan with this fingerprint from the worker's own; `None` if it is not known.
     pub(crate) fn differences(&self, fingerprint: u32) -> Option<Vec<String>> {
         let known = self.shared.known();
-        Some(self.shared.plan.differences(known.plan(&format!("{fingerprint:08x}"))?))
+        Some(self.shared.plan.differences(known.plan(&entry_name(fingerprint))?))
     }
 
     /// Removes the worker from the directory.
@@ -159,92 +149,106 @@ impl DirectoryState {
     }
 }
 
+/// Returns the name of a plan's entry.
+fn entry_name(fingerprint: u32) -> String {
+    format!("{fingerprint:08x}")
+}
+
 /// The reader and writer of the control topic.
-struct Follower {
+struct ControlTopic {
     topic: TopicPartition,
     interval: Duration,
     shared: Arc<DirectoryState>,
     transport: Arc<dyn Transport>,
     sink: Arc<dyn Sink>,
-    name: String,
+    worker: (String, u64),
     failed: mpsc::UnboundedSender<Error>,
     /// Next offset to read; `None` at the beginning.
     next: Option<Offset>,
     /// Another worker has started under the same name: the entry is its own now.
     is_replaced: bool,
+    /// The delivery of the last entry.
+    last: Option<Arc<Delivery>>,
 }
 
-impl Follower {
+impl ControlTopic {
     /// Runs until the worker leaves.
     async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
         while let Err(error) = self.follow().await {
             if error.kind == TransportErrorKind::OffsetOutOfRange {
                 // The topic was deleted and created again.
                 self.next = None;
-            } else if !error.is_retriable() && !self.shared.is_unusable.send_replace(true) {
+            } else if !error.is_retriable() && !self.shared.is_begun.send_replace(true) {
                 tracing::warn!(
-                    "the control topic `{}` cannot be used, so that other versions of the app are not noticed: {error}",
+                    "the control topic `{}` cannot be used, so that other programs with the id of this app, and other versions of it, are not noticed: {error}",
                     self.topic.topic
                 );
             }
-            tracing::debug!("the control topic is read again: {error}");
-            sleep(PAUSE).await;
+            tracing::debug!("the control topic is read again in {pause:?}: {error}");
+            let mut own = self.shared.own.subscribe();
+            // A worker that leaves does not wait for the topic.
+            if timeout(pause, own.wait_for(Option::is_none)).await.is_ok() {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     async fn follow(&mut self) -> Result<(), TransportError> {
         let topic = self.sink.topic(&self.topic.topic)?;
         let mut own = self.shared.own.subscribe();
-        let plan = own.borrow().as_ref().map(|entry| entry.plan.clone());
-        if let Some(plan) = plan {
-            let summary = serde_json::to_vec(&self.shared.plan).expect("maps with text as keys are always JSON");
-            self.write(&*topic, &EntryKey::Plan(plan), Some(summary)).await?;
-        }
+        let plan = serde_json::to_vec(&self.shared.plan).expect("maps with text as keys are always JSON");
+        let key = EntryKey::Plan(entry_name(self.shared.plan.fingerprint()));
+        self.write(&*topic, &key, Some(plan)).await?;
         let from = self.next.map_or(StartAt::Earliest, StartAt::Offset);
-        let mut reader = self.transport.read(vec![(self.topic.clone(), from)], WAIT)?;
+        let mut reader = self.transport.read(vec![(self.topic.clone(), from)], HOLD)?;
         let mut beats = interval(self.interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                changed = own.changed() => {
-                    // The worker has crashed, as far as others can see.
-                    if changed.is_err() {
-                        return Ok(());
-                    }
-                }
                 read = self.read(&mut *reader) => {
                     read?;
                     continue;
                 }
+                // The sender lives as long as `self`.
+                _ = own.changed() => {}
                 _ = beats.tick() => {}
             }
-            let entry = own.borrow_and_update().clone();
             if self.is_replaced {
                 return Ok(());
             }
-            let key = EntryKey::Worker(self.name.clone());
+            let entry = own.borrow_and_update().clone();
+            let key = EntryKey::Worker(self.worker.0.clone());
             let Some(entry) = entry else {
                 return self.write(&*topic, &key, None).await?.all().await;
             };
-            let entry = serde_json::to_vec(&entry).expect("maps with text as keys are always JSON");
-            // What is not delivered is written again soon.
-            self.write(&*topic, &key, Some(entry)).await?;
+            if let Some(last) = self.last.take_if(|last| last.pending() == 0) {
+                last.all().await?;
+            }
+            // One that is still on its way is as good as another one.
+            if self.last.is_none() {
+                let entry = serde_json::to_vec(&entry).expect("maps with text as keys are always JSON");
+                self.last = Some(self.write(&*topic, &key, Some(entry)).await?);
+            }
         }
     }
 
     async fn read(&mut self, reader: &mut dyn Reader) -> Result<(), TransportError> {
         let Some(Read::Message(_, message)) = reader.next(self.interval).await? else { return Ok(()) };
         self.next = Some(message.offset.next());
-        let effect = self.shared.known().apply(&message, Instant::now());
+        let effect = self.shared.known().apply(&message);
         match effect {
             Effect::Nothing => {}
-            Effect::Complete | Effect::Changed => self.shared.changed.notify_one(),
+            Effect::Complete => {
+                self.shared.is_begun.send_replace(true);
+            }
             Effect::Replaced => {
                 self.is_replaced = true;
                 let error = Error::Misuse(format!(
                     "another worker of the app has started under the name `{}`: give each worker a `worker_name` of its own",
-                    self.name
+                    self.worker.0
                 ));
                 // An error means that the worker has ended already.
                 drop(self.failed.send(error));
@@ -260,13 +264,16 @@ impl Follower {
         payload: Option<Vec<u8>>,
     ) -> Result<Arc<Delivery>, TransportError> {
         let (key, delivery) = (key.text(), Delivery::new());
+        let headers = match payload {
+            Some(_) => Headers::new(),
+            None => Headers::new().with(START_HEADER, self.worker.1.to_string()),
+        };
         let message = Outgoing {
             partition: Some(self.topic.partition),
             key: Some(key.as_bytes()),
             payload: payload.as_deref(),
-            headers: Headers::new(),
-            timestamp: None,
-            event_time: None,
+            headers,
+            ..Outgoing::default()
         };
         send(&*self.sink, topic, &message, &delivery).await?;
         Ok(delivery)
