@@ -81,8 +81,5 @@ fn work(app: faust::AppBuilder) -> Result<(), BoxError> {
 #[allow(clippy::print_stdout, reason = "the output is read by `bench/neighbours`")]
 fn report(status: &faust::Status) {
     let [blocked, others] = EVENTS.each_ref().map(|events| events.load(Ordering::Relaxed));
-    println!(
-        "{}",
-        json!({ "ready": status.assignment.len() > 0, "blocked": blocked, "others": others, "commits": status.counts.commits })
-    );
+    println!("{}", json!({ "blocked": blocked, "others": others, "commits": status.counts.commits }));
 }
