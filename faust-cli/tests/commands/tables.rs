@@ -166,9 +166,11 @@ fn clean_versions_removes_older_versions_and_keeps_the_current_one() {
         "state till-data/worker-1/state",
         "state till-data/worker-1/state-v2",
         "topic till-add-place-repartition",
+        "topic till-control",
         "topic till-minutes-changelog",
         "topic till-sums-changelog",
         "topic till-v2-add-place-repartition",
+        "topic till-v2-control",
         "topic till-v2-minutes-changelog",
         "topic till-v2-sums-changelog",
     ];
