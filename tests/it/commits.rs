@@ -398,7 +398,7 @@ impl Drop for UnblockAll {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_agent_that_blocks_its_thread_stops_no_commit_of_another_partition() {
     const ROUNDS: i64 = 15;
-    let cluster = Cluster::durable().await;
+    let cluster = Cluster::start().await;
     cluster.create("co-blocked", 8).await;
     let group = cluster.id("co-blocked");
     let app = cluster.app("co-blocked").only::<blocking>().setting("stream_processing_timeout", "100ms");

@@ -1,7 +1,7 @@
 //! Lookups of partitions' committed offsets and watermarks.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -13,6 +13,9 @@ use super::native::{PartitionAnswer, answers};
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::port::{Committed, TopicPartition, Watermarks};
+
+/// Duration of the first attempt to look up committed offsets. The next one takes twice as long, and so on.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// Returns the committed offsets of the consumer's group. Partitions without a committed offset are omitted.
 ///
@@ -27,9 +30,34 @@ pub(super) fn committed<C: ConsumerContext>(
     if of.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let list = consumer.committed_offsets(listed(of), within).map_err(|error| failed(what, &error))?;
+    let list = committed_list(consumer, of, within).map_err(|error| failed(what, &error))?;
     let rows = checked(what, answers(&list))?;
     Ok(rows.into_iter().filter_map(|row| Some((key(&row), row.committed?))).collect())
+}
+
+/// Looks up committed offsets, in attempts of increasing length.
+///
+/// librdkafka waits for a change of a broker's state if the group's coordinator is not ready. If the coordinator's connection is,
+/// and only the group is not yet, there is no further change, and it waits for the whole timeout.
+fn committed_list<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    of: &[TopicPartition],
+    within: Duration,
+) -> Result<TopicPartitionList, KafkaError> {
+    let deadline = Instant::now() + within;
+    let mut attempt = FIRST_ATTEMPT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match consumer.committed_offsets(listed(of), attempt.min(left)) {
+            Err(error) if is_timeout(&error) && left > attempt => attempt *= 2,
+            found => return found,
+        }
+    }
+}
+
+fn is_timeout(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{OperationTimedOut, RequestTimedOut};
+    matches!(error.rdkafka_error_code(), Some(OperationTimedOut | RequestTimedOut))
 }
 
 /// Returns the log start offsets and the end offsets as seen by a `read_committed` consumer, with two requests in all.

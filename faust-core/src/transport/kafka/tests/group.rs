@@ -378,3 +378,19 @@ async fn the_address_and_the_cause_of_an_outage_are_known() {
     within("an answer", async { while topics().await.is_err() {} }).await;
     assert_eq!(transport.outage().cause(), None);
 }
+
+/// librdkafka may miss that the group's coordinator is ready, and then waits for the whole timeout of a look-up. This is rare.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn committed_offsets_are_found_without_waiting_for_the_timeout() {
+    for cluster in Cluster::kafkas(1).await {
+        let mut config = cluster.config.clone();
+        config.request_timeout = Duration::from_secs(20);
+        let admin = KafkaTransport::new(config).admin().unwrap();
+        let partition = TopicPartition::new(Arc::clone(&cluster.topic), 0);
+        for round in 0..25 {
+            let look_up = || admin.committed(&cluster.group, vec![partition.clone()]);
+            let found = futures_util::future::join_all((0..4).map(|_| look_up())).await;
+            found.into_iter().for_each(|found| assert_eq!(found.expect("an answer"), BTreeMap::new(), "{round}"));
+        }
+    }
+}
