@@ -23,6 +23,7 @@ mod failure_history;
 mod handle;
 mod run;
 mod group;
+mod lifo_slot;
 mod partition_task;
 mod relocation;
 mod drain;

@@ -10,6 +10,7 @@ mod away;
 mod bad_input;
 mod changelogs;
 mod cli;
+mod blocked;
 mod commits;
 mod crash;
 mod drain;

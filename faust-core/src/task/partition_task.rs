@@ -20,6 +20,7 @@ use super::failure::{Failure, Returned};
 use super::failure_history::Decision;
 use super::group::{Activity, StageGroup};
 use super::handle::{LiveStages, TaskHandle};
+use super::lifo_slot::LifoSlot;
 use super::log_change::FoundLogs;
 use super::partition::TaskPartition;
 use super::positions::{Marks, Positions};
@@ -70,9 +71,8 @@ pub(crate) struct Task {
     is_pressed: bool,
     /// A group has failed since its last commit.
     is_failing: bool,
-    /// The task has woken another one, such as the control loop. IMPORTANT: it yields before it polls an agent. Tokio leaves a
-    /// woken task to this thread, where it would wait if the agent blocks the thread.
-    pub(super) has_woken: bool,
+    /// The slot of the thread that polls this task, which is vacated before an agent may block the thread.
+    lifo_slot: LifoSlot,
     pub(super) drain: Option<Drain>,
     /// Look-ups of the logs of groups whose positions are not in them any more.
     pub(super) relocations: FuturesUnordered<Relocation>,
@@ -137,8 +137,7 @@ impl Task {
             is_choked: false,
             is_pressed: false,
             is_failing: false,
-            // The end of the restore wakes those who wait for it.
-            has_woken: true,
+            lifo_slot: LifoSlot::of_runtime(),
             drain: None,
             relocations: FuturesUnordered::new(),
             turn: 0,
@@ -184,9 +183,6 @@ impl Task {
     pub(super) async fn drive(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
         let recovery = Arc::clone(&self.cx.recovery);
         while !self.is_drained() {
-            if std::mem::take(&mut self.has_woken) {
-                tokio::task::yield_now().await;
-            }
             if self.is_failing {
                 self.publish_live();
                 self.is_failing = self.groups.iter().any(|group| group.failures.is_pending());
@@ -229,6 +225,9 @@ impl Task {
         if let Poll::Ready(Some((index, found))) = self.relocations.poll_next_unpin(cx) {
             return Poll::Ready((index, RunEvent::LogsFound(found)));
         }
+        // IMPORTANT: before the agents are polled, because any of them may block the thread. The task in the slot may be the control
+        // loop: this task has woken it with its answer to a commit, or a timer has.
+        self.lifo_slot.vacate();
         self.turn = self.turn.wrapping_add(1);
         for step in 0..self.groups.len() {
             let index = self.turn.wrapping_add(step) % self.groups.len();
@@ -357,7 +356,6 @@ impl Task {
         }
         // An error means that the worker has ended already.
         drop(self.cx.failed.send(error));
-        self.has_woken = true;
         self.publish_live();
     }
 
@@ -401,7 +399,6 @@ impl Task {
     /// Answers with the cut of a commit. It contains what the groups have finished, except those that are inside an event:
     /// they take part with the last seal before it. A commit never waits for an agent.
     fn answer(&mut self, reply: oneshot::Sender<Option<Cut>>) {
-        self.has_woken = true;
         // IMPORTANT: before the next cut. The commit before has ended or was abandoned, but the task may not have noticed yet.
         match self.resolution.as_mut().map(oneshot::Receiver::try_recv) {
             Some(Ok(resolution)) => self.resolve(resolution),
