@@ -390,11 +390,8 @@ impl Drop for UnblockAll {
 
 /// Law: an agent that blocks its thread costs no other partition its commits, and is reported.
 ///
-/// Commits are frequent, so that the task has often just answered to one when its agent blocks: Tokio leaves the task that a
-/// thread has woken last, such as the control loop, to this thread.
-///
-/// It runs on the embedded broker in any case: on Apache Kafka beside the other tests of this file, the commits of the others have
-/// stood still in the first round in two of nine runs, for a reason that is not known yet.
+/// Commits are frequent, so that the control loop has often just been woken on a thread whose next task is the agent's: by a timer, or
+/// by the answer to a commit. Tokio leaves the task that a thread has woken last to this thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_agent_that_blocks_its_thread_stops_no_commit_of_another_partition() {
     const ROUNDS: i64 = 15;
