@@ -29,7 +29,8 @@ use crate::transport::port::{Committed, Group, GroupListener, RefusedOffsets, Su
 
 /// Maximum duration of one poll, and so the maximum delay of a request to leave.
 const POLL: Duration = Duration::from_millis(100);
-/// Interval at which pending queues are woken, in case a wake-up was lost, and unavailable brokers are probed.
+/// Interval at which pending queues and a thread of the runtime are woken, in case a wake-up was lost, and unavailable brokers are
+/// probed.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A member of a group.
@@ -275,6 +276,9 @@ impl Poller {
         for reader in context.readers().values() {
             reader.wake();
         }
+        // One idle thread of Tokio waits for the timers and sockets of all. If a timer wakes an agent that then blocks this thread, no
+        // other one takes its place until it is woken: the control loop would stand still. A task from outside wakes one.
+        drop(context.runtime.spawn(async {}));
         self.probe();
         if context.rejoin.swap(false, Ordering::Relaxed) {
             consumer.unsubscribe();
