@@ -2,6 +2,7 @@
 
 mod check;
 mod in_flight;
+mod commit_header;
 mod changelog;
 mod last_commits;
 mod input_log;

@@ -147,7 +147,7 @@ impl<K: Data, V: Data> Topic<K, V> {
                 payload,
                 headers: options.headers,
                 timestamp,
-                event_time: None,
+                last_header: None,
             };
             offer(binding, &message)
         })?

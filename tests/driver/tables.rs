@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use faust::Timestamp;
 use faust::prelude::*;
 use faust::testing::{TestDriver, TestMessage};
-use faust::{EVENT_TIME, Timestamp};
 
 /// Sums the numbers of each key.
 #[agent(topic = "numbers")]
@@ -300,11 +300,9 @@ fn entries_have_the_time_of_their_events() {
             let changelog = driver.messages(&format!("times-{table}-changelog")).unwrap();
             let of_key = |record: &&TestMessage| record.key.as_deref() == Some(key.as_bytes());
             let record = changelog.iter().rfind(of_key).unwrap();
-            let time = record.headers.get(EVENT_TIME).unwrap().try_into().unwrap();
-            (
-                record.payload.as_deref().map(|value| String::from_utf8(value.to_vec()).unwrap()),
-                i64::from_be_bytes(time),
-            )
+            let (_, time) = record.headers.get_str("faust-commit").unwrap().split_once(' ').unwrap();
+            let value = record.payload.as_deref().map(|value| String::from_utf8(value.to_vec()).unwrap());
+            (value, time.parse::<i64>().unwrap())
         };
         let value = |value: &str, time| (Some(value.to_owned()), time);
         send(&mut driver, &[("a", 1, 5000), ("a", 1, 1000), ("b", 1, 2000)]);

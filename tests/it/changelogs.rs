@@ -323,10 +323,11 @@ async fn a_record_is_not_compared_with_the_commit_of_another_topic() {
     // A record of the same owner that was written, but not committed.
     let changelog = format!("{id}-sums-changelog");
     let last = cluster.read(&changelog).await.pop().unwrap();
-    let (epoch, number) = last.header_text("faust-commit").unwrap().split_once('.').unwrap();
+    let (commit, time) = last.header_text("faust-commit").unwrap().split_once(' ').unwrap();
+    let (epoch, number) = commit.split_once('.').unwrap();
     let next = number.trim_end_matches('n').parse::<u64>().unwrap() + 1;
     assert!(next < 20, "the other topic has more commits");
-    let uncommitted = Message::of("5").key("k").to(0).header("faust-commit", &format!("{epoch}.{next}"));
+    let uncommitted = Message::of("5").key("k").to(0).header("faust-commit", &format!("{epoch}.{next} {time}"));
     cluster.produce(&changelog, [uncommitted]).await;
 
     let both = app().agent_with::<add>(|agent| agent.topics([one, two]));

@@ -142,7 +142,7 @@ async fn send(
         payload: Some(value),
         headers,
         timestamp: args.timestamp.map(Timestamp),
-        event_time: None,
+        last_header: None,
     };
     Ok(transport::send(sink, topic, &message, delivery).await?)
 }

@@ -38,7 +38,7 @@ pub(crate) async fn send(stage: &RunningStage, rejected: &Rejected) -> Result<()
         payload: rejected.message.payload.as_deref(),
         headers: headers(stage, rejected, own),
         timestamp: Some(timestamp),
-        event_time: None,
+        last_header: None,
     };
     outbox.send(&topic, &message).await?;
     outbox.stats.dead_letter();

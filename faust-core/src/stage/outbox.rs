@@ -122,7 +122,10 @@ impl Outbox {
     }
 
     fn send_copy(self: Arc<Self>, topic: Arc<dyn SinkTopic>, message: &Outgoing<'_>) -> Sending {
-        let Outgoing { partition, headers, timestamp, event_time, .. } = message.clone();
+        let Outgoing { partition, mut headers, timestamp, .. } = message.clone();
+        if let Some((name, value)) = message.last_header {
+            headers.push(name.to_owned(), Some(Bytes::copy_from_slice(value)));
+        }
         let [key, payload] = [message.key, message.payload].map(|bytes| bytes.map(Bytes::copy_from_slice));
         let sending = async move {
             let message = Outgoing {
@@ -131,7 +134,7 @@ impl Outbox {
                 payload: payload.as_deref(),
                 headers,
                 timestamp,
-                event_time,
+                last_header: None,
             };
             self.send(&topic, &message).await
         };

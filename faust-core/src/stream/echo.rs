@@ -115,7 +115,7 @@ impl<V: Data, K: Data> EchoPull<V, K> {
     fn send(&self, item: &Item<V, K>) -> Result<Option<Sending>, Error> {
         encode(&self.name, &self.key, &item.key, &self.value, &item.value, |key, payload| {
             let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));
-            let message = Outgoing { partition: None, key, payload, headers, timestamp, event_time: None };
+            let message = Outgoing { partition: None, key, payload, headers, timestamp, last_header: None };
             Ok(self.stage.outbox.offer(&self.topic, &message)?)
         })?
     }

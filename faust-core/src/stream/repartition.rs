@@ -173,7 +173,7 @@ impl<V: Data, K: Send + 'static, G: Data> Forwarder for Repartition<V, K, G> {
                     rekey(&item.value, &item.key).map_err(|why| format!("cannot compute a key for `{to}`: {why}"))?;
                 let waiting = encode(&to, &key_coder, &key, &value_coder, &item.value, |key, payload| {
                     let (headers, timestamp) = (item.meta.headers.clone(), Some(item.meta.timestamp));
-                    let message = Outgoing { partition: None, key, payload, headers, timestamp, event_time: None };
+                    let message = Outgoing { partition: None, key, payload, headers, timestamp, last_header: None };
                     stage.outbox.offer(&topic, &message)
                 })??;
                 if let Some(sending) = waiting {

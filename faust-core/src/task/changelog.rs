@@ -2,11 +2,11 @@
 //!
 //! The key of a record is the output of the key codec, followed by the start of the window if the table has windows, as
 //! in Kafka Streams' windowed serde. The value is the output of the value codec; a removal is a tombstone. A header
-//! contains the epoch of the record's writer and the number of its commit: a restore skips the records of commits that never
-//! took effect, and those of a former owner. Another one ([`EVENT_TIME`](crate::message::EVENT_TIME)) contains the entry's time, the greatest of the events
-//! that made the value: the record's own timestamp is the broker's, so that retention keeps records of old events. The last record of a commit also has its metadata, from which the command
-//! `recover` takes the positions up again if the group's offsets have expired. In a table with windows, another header names
-//! their kind and size: without it, a start would be read as that of any window.
+//! ([`COMMIT_HEADER`]) contains the epoch of the record's writer and the number of its commit: a restore skips the records of
+//! commits that never took effect, and those of a former owner. It also contains the entry's time, the greatest of the events
+//! that made the value: the record's own timestamp is the broker's, so that retention keeps records of old events. The last
+//! record of a commit also has its metadata, from which the command `recover` takes the positions up again if the group's
+//! offsets have expired.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::check::differing_windows;
+use super::commit_header::{COMMIT_HEADER, CommitHeader, CommitHeaders};
 use super::in_flight::InFlight;
 use crate::error::{Error, TransportError};
 use crate::message::{Headers, RawMessage};
@@ -26,13 +27,6 @@ use crate::time::Timestamp;
 use crate::transport::{Delivery, Outgoing, Sink, SinkTopic, TopicPartition, send};
 use crate::window::key::{changelog_key, split_changelog_key, split_store_key, store_key};
 
-/// Name of the header with the epoch of the record's writer and the number of its commit, as `EPOCH.NUMBER`, followed by `n`
-/// unless the key surely had a value at the last commit.
-pub(crate) const COMMIT_HEADER: &str = "faust-commit";
-/// Name of the header of earlier releases, with the number only.
-const EARLIER_HEADER: &str = "faust-cut";
-/// Name of the header with the layout of the table's windows.
-pub(crate) const WINDOW_HEADER: &str = "faust-window";
 /// Name of the header with the metadata of the commit, after the number of tables that it changes: `TABLES METADATA`. The last
 /// record of each of these tables has it. If it is there, so are the others of the table.
 const METADATA_HEADER: &str = "faust-commit-metadata";
@@ -56,7 +50,7 @@ struct Work {
     topic: Arc<dyn SinkTopic>,
     partition: i32,
     /// The layout of the table's windows.
-    layout: Option<Bytes>,
+    layout: Option<String>,
     sealed: Arc<Sealed>,
     version: CommitVersion,
     /// The value of [`METADATA_HEADER`].
@@ -111,7 +105,7 @@ impl ChangelogWriter {
         let (info, topic, partition) = (table.state.info(), Arc::clone(&table.topic), table.partition);
         let delivery = Delivery::with_offsets(Arc::clone(&table.stored_records));
         delivery.sent();
-        let layout = info.layout().map(Bytes::from);
+        let layout = info.layout();
         // A restarted task must not read the changelog before these records are acknowledged.
         self.in_flight.add(TopicPartition::new(info.changelog.as_str(), partition), &delivery);
         // Reported if the writer ends before the table is sent.
@@ -134,15 +128,7 @@ impl Drop for ChangelogWriter {
 
 impl Work {
     async fn send(&self, sink: &dyn Sink) -> Result<(), TransportError> {
-        let CommitVersion { epoch, number } = self.version;
-        let [kept, new] = ["", "n"].map(|suffix| {
-            let mut headers = Headers::new();
-            headers.push(COMMIT_HEADER.to_owned(), Some(Bytes::from(format!("{epoch}.{number}{suffix}"))));
-            if let Some(layout) = &self.layout {
-                headers.push(WINDOW_HEADER.to_owned(), Some(layout.clone()));
-            }
-            headers
-        });
+        let mut headers = CommitHeaders::new(self.version, self.layout.as_deref());
         let mut rotated = Vec::new();
         let last = self.sealed.len().saturating_sub(1);
         for (index, entry) in self.sealed.iter().enumerate() {
@@ -150,20 +136,18 @@ impl Work {
                 tokio::task::yield_now().await;
             }
             let key = if self.layout.is_some() { rotate(entry.key, &mut rotated) } else { entry.key };
-            let mut headers = if entry.is_new { new.clone() } else { kept.clone() };
             let size = (key.len() + entry.value().map_or(0, <[u8]>::len) + RECORD_HEADERS) as u64;
             // Without the metadata, `recover` continues from an earlier commit.
             let fits = |metadata: &&Bytes| size + metadata.len() as u64 <= self.max_record;
-            if let Some(metadata) = self.metadata.as_ref().filter(|_| index == last).filter(fits) {
-                headers.push(METADATA_HEADER.to_owned(), Some(metadata.clone()));
-            }
+            let metadata = self.metadata.as_ref().filter(|_| index == last).filter(fits);
+            let of_last = metadata.map(|metadata| Headers::new().with(METADATA_HEADER, metadata.clone()));
             let message = Outgoing {
                 partition: Some(self.partition),
                 key: Some(key),
                 payload: entry.value(),
-                headers,
+                headers: of_last.unwrap_or_default(),
+                last_header: Some((COMMIT_HEADER, headers.value(entry.is_new, entry.time))),
                 timestamp: None,
-                event_time: Some(entry.time),
             };
             send(sink, &*self.topic, &message, &self.delivery).await?;
         }
@@ -206,20 +190,14 @@ fn rotate<'a>(key: &'a [u8], out: &'a mut Vec<u8>) -> &'a [u8] {
 
 /// A changelog record, decoded for a restore.
 pub(crate) struct ChangelogRecord<'a> {
-    pub(crate) tag: RecordTag,
+    pub(crate) version: CommitVersion,
+    /// The key may have had no value at the last commit.
+    pub(crate) is_new: bool,
     /// Key in the store's format.
     pub(crate) key: &'a [u8],
     pub(crate) value: Option<&'a [u8]>,
     /// The entry's time; that of the record if an earlier release wrote it.
     pub(crate) time: Timestamp,
-}
-
-/// The writer of a record, and its commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RecordTag {
-    pub(crate) version: CommitVersion,
-    /// The key may have had no value at the last commit.
-    pub(crate) is_new: bool,
 }
 
 impl<'a> ChangelogRecord<'a> {
@@ -241,14 +219,13 @@ impl<'a> ChangelogRecord<'a> {
             ))
         };
         let mut key = message.key.ok_or_else(|| foreign("it has no key"))?;
-        let written = message.headers.get(WINDOW_HEADER);
+        let CommitHeader { version, is_new, time, layout: written } = CommitHeader::of(&message.headers);
         // The removal of an old window does no harm.
-        if written.is_some() && written != layout.map(str::as_bytes) && message.payload.is_some() {
-            let written = written.map(String::from_utf8_lossy);
+        if written.is_some() && written != layout && message.payload.is_some() {
             return Err(Error::State {
                 table: info.name.to_string(),
                 partition: table.partition,
-                why: differing_windows(info, &format!("changelog `{}`", info.changelog), written.as_deref()),
+                why: differing_windows(info, &format!("changelog `{}`", info.changelog), written),
             });
         }
         if let Some(window) = info.window {
@@ -261,56 +238,7 @@ impl<'a> ChangelogRecord<'a> {
             store_key(start, plain, buffer);
             key = buffer;
         }
-        let time = message.headers.event_time().unwrap_or(message.timestamp);
-        Ok(Self { tag: RecordTag::of(&message.headers), key, value: message.payload, time })
-    }
-}
-
-impl RecordTag {
-    /// Reads the tag of a record. A record of another program has none and counts as written before the first commit.
-    pub(super) fn of(headers: &Headers) -> Self {
-        let of_other = Self { version: CommitVersion::default(), is_new: true };
-        Self::parse(headers).unwrap_or(of_other)
-    }
-
-    fn parse(headers: &Headers) -> Option<Self> {
-        let (epoch, text) = match headers.get_str(COMMIT_HEADER) {
-            Some(text) => {
-                let (epoch, rest) = text.split_once('.')?;
-                (OwnerEpoch(epoch.parse().ok()?), rest)
-            }
-            None => (OwnerEpoch::default(), headers.get_str(EARLIER_HEADER)?),
-        };
-        let (number, is_new) = text.strip_suffix('n').map_or((text, false), |number| (number, true));
-        let number = CommitNumber(number.parse().ok()?);
-        // No app counts that far, and the next numbers must be greater.
-        let is_absurd = epoch.0.max(number.0) > u64::MAX / 2;
-        (!is_absurd).then_some(Self { version: CommitVersion { epoch, number }, is_new })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tag_is_read_as_it_was_written() {
-        let tag = |epoch, number, is_new| {
-            let version = CommitVersion { epoch: OwnerEpoch(epoch), number: CommitNumber(number) };
-            RecordTag { version, is_new }
-        };
-        for (name, text, expected) in [
-            (COMMIT_HEADER, "5.17", tag(5, 17, false)),
-            (COMMIT_HEADER, "5.3n", tag(5, 3, true)),
-            (EARLIER_HEADER, "17", tag(0, 17, false)),
-            (EARLIER_HEADER, "3n", tag(0, 3, true)),
-            (COMMIT_HEADER, "17", tag(0, 0, true)),
-            (COMMIT_HEADER, ".n", tag(0, 0, true)),
-            (COMMIT_HEADER, "18446744073709551615.1", tag(0, 0, true)),
-            (EARLIER_HEADER, "x", tag(0, 0, true)),
-            ("other", "17", tag(0, 0, true)),
-        ] {
-            assert_eq!(RecordTag::of(&Headers::new().with(name, text.to_owned())), expected, "{name} {text}");
-        }
+        let time = time.unwrap_or(message.timestamp);
+        Ok(Self { version, is_new, key, value: message.payload, time })
     }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::changelog::{RecordTag, metadata_of, without_offsets};
+use super::changelog::{metadata_of, without_offsets};
+use super::commit_header::CommitHeader;
 use crate::error::Error;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitVersion, LogId, NameHash};
@@ -210,7 +211,7 @@ async fn first_version(
     loop {
         match reader.next(PROGRESS_INTERVAL).await {
             Ok(Some(Read::Message(_, message))) => {
-                let version = RecordTag::of(&message.headers).version;
+                let version = CommitHeader::of(&message.headers).version;
                 return Ok((version > CommitVersion::default()).then_some(version));
             }
             Ok(Some(Read::End(_)) | None) => return Ok(None),

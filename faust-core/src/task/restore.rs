@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use tokio::sync::mpsc;
 
-use super::changelog::{ChangelogRecord, RecordTag, without_offsets};
+use super::changelog::{ChangelogRecord, without_offsets};
 use super::command::{Command, Drained};
 use super::partition_task::Task;
 use super::progress::ProgressReporter;
@@ -225,7 +225,7 @@ impl<'a> TableRestore<'a> {
         let table = &self.prepared.table;
         let record = ChangelogRecord::read(table, self.layout.as_deref(), message, buffer)?;
         self.records += 1;
-        let RecordTag { version, is_new } = record.tag;
+        let ChangelogRecord { version, is_new, .. } = record;
         self.highest.epoch = self.highest.epoch.max(version.epoch);
         self.highest.number = self.highest.number.max(version.number);
         match self.prepared.committed {

@@ -249,11 +249,16 @@ pub struct Outgoing<'a> {
     pub headers: Headers,
     /// Timestamp of the message. If absent, the time of sending is used. One that is not after 1970-01-01 is rejected.
     pub timestamp: Option<Timestamp>,
-    /// Event time to send in the header [`EVENT_TIME`](crate::message::EVENT_TIME), behind the others.
-    pub event_time: Option<Timestamp>,
+    /// A header behind the others. It is borrowed: one that differs in each message needs no allocation.
+    pub last_header: Option<(&'a str, &'a [u8])>,
 }
 
 impl Outgoing<'_> {
+    /// Returns all headers in order.
+    pub(super) fn all_headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.headers.iter().chain(self.last_header.map(|(name, value)| (name, Some(value))))
+    }
+
     /// Rejects a timestamp that would be changed on the way: librdkafka sends the current time for 0, and negative
     /// timestamps stand for none in Kafka.
     pub(super) fn check_timestamp(&self, topic: &str) -> Result<(), SendRefused> {

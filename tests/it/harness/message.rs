@@ -95,7 +95,7 @@ impl Message {
             payload: self.value.as_deref(),
             headers: self.headers.clone(),
             timestamp: self.timestamp.map(Timestamp),
-            event_time: None,
+            last_header: None,
         }
     }
 }

@@ -10,7 +10,6 @@ use futures_util::future::{BoxFuture, ready};
 use super::cluster::MemoryCluster;
 use super::producer::MemoryProducer;
 use crate::error::TransportError;
-use crate::message::EVENT_TIME;
 use crate::partitioner::partition_of;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::{Outgoing, SendRefused, Sink, SinkTopic, TopicPartition};
@@ -64,19 +63,13 @@ impl SinkTopic for MemoryTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
         message.check_timestamp(&self.name)?;
         let partition = self.partition(message).map_err(SendRefused::Failed)?;
-        let event_time = message.event_time.map(|time| time.0.to_be_bytes());
         let owned = |bytes: Option<&[u8]>| bytes.map(bytes::Bytes::copy_from_slice);
         let record = Record {
             offset: 0,
             timestamp: message.timestamp.unwrap_or_else(|| self.producer.cluster().time()).0,
             key: owned(message.key),
             value: owned(message.payload),
-            headers: message
-                .headers
-                .iter()
-                .chain(event_time.iter().map(|time| (EVENT_TIME, Some(time.as_slice()))))
-                .map(|(name, value)| (name.to_owned(), owned(value)))
-                .collect(),
+            headers: message.all_headers().map(|(name, value)| (name.to_owned(), owned(value))).collect(),
         };
         let to = TopicPartition::new(Arc::clone(&self.name), partition);
         self.producer.send(to, record, delivery).map_err(SendRefused::Failed)

@@ -9,7 +9,6 @@ use rdkafka::bindings as rd;
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use crate::message::EVENT_TIME;
 use crate::time::Timestamp;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::Outgoing;
@@ -45,7 +44,7 @@ impl<C: ProducerContext<DeliveryOpaque = Arc<Delivery>> + 'static> TopicHandle<C
     /// Copies a message into the producer's buffer. `delivery` is passed back to the producer's context.
     pub(crate) fn send(&self, message: &Outgoing<'_>, delivery: Arc<Delivery>) -> Result<(), RDKafkaErrorCode> {
         let opaque = Arc::into_raw(delivery).cast_mut().cast::<c_void>();
-        let is_plain = message.headers.is_empty() && message.timestamp.is_none() && message.event_time.is_none();
+        let is_plain = message.headers.is_empty() && message.last_header.is_none() && message.timestamp.is_none();
         let error = if is_plain { self.produce(message, opaque) } else { self.produce_in_full(message, opaque) };
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
@@ -119,16 +118,14 @@ fn raw(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
 
 /// Converts headers to a list that the caller must destroy or pass on; null if there are none.
 fn native_headers(message: &Outgoing<'_>) -> *mut rd::rd_kafka_headers_t {
-    let Outgoing { headers, event_time, .. } = message;
-    if headers.is_empty() && event_time.is_none() {
+    let count = message.headers.len() + usize::from(message.last_header.is_some());
+    if count == 0 {
         return ptr::null_mut();
     }
     // SAFETY: names and values are copied into a list that this function owns.
     unsafe {
-        let event_time = event_time.map(|time| time.0.to_be_bytes());
-        let event_time = event_time.iter().map(|time| (EVENT_TIME, Some(time.as_slice())));
-        let list = rd::rd_kafka_headers_new(headers.len() + 1);
-        for (name, value) in headers.iter().chain(event_time) {
+        let list = rd::rd_kafka_headers_new(count);
+        for (name, value) in message.all_headers() {
             let (bytes, len) = raw(value);
             rd::rd_kafka_header_add(list, name.as_ptr().cast(), name.len().cast_signed(), bytes, len.cast_signed());
         }
