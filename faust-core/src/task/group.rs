@@ -230,9 +230,13 @@ impl StageGroup {
     /// # Errors
     /// Fails if the codec of a table cannot encode a value. The events since the last seal will be processed again.
     pub(super) fn end_drained(&mut self, finished: bool, in_time: bool) -> Result<(), Error> {
-        let sealed = if finished { self.seal().map(drop) } else { self.seal_finished() };
-        self.end(Activity::Ended { in_time });
-        sealed
+        let sealed = if finished { self.seal() } else { self.seal_finished().map(|()| false) };
+        self.activity = Activity::Ended { in_time };
+        // After a seal there is usually nothing to roll back. To index the windows of a large table again would take long.
+        if !matches!(sealed, Ok(true)) || self.tables.is_dirty() {
+            self.tables.roll_back_open();
+        }
+        sealed.map(drop)
     }
 
     /// Returns the marks of the last commit.
