@@ -281,3 +281,27 @@ fn a_log_that_was_empty_is_known_later() {
     let expected: Vec<_> = (0..6).chain(10..20).collect();
     assert_eq!((seen("one"), seen("two")), (expected.clone(), expected));
 }
+
+/// Reads the numbers behind a hop.
+#[agent(topic = "in")]
+async fn regrouped(numbers: Stream<i64, String>) {
+    let mut numbers = numbers.group_by("tens", |number: &i64| number / 10);
+    while let Some(number) = numbers.next().await {
+        SEEN.with_borrow_mut(|seen| seen.push(("regrouped", number)));
+    }
+}
+
+/// Law: what a stage has forwarded is read, also if the topic is created again.
+#[test]
+fn a_topic_between_stages_is_read_from_its_beginning_whatever_the_policy_is() {
+    let app = App::new("logs").only::<regrouped>().setting("consumer_auto_offset_reset", "latest");
+    let (mut driver, worker) = start(app);
+    send(&mut driver, 0..5);
+    driver.commit();
+    driver.delete_topic("logs-regrouped-tens-repartition").unwrap();
+    driver.create_topic("logs-regrouped-tens-repartition", 1).unwrap();
+    send(&mut driver, 10..13);
+    driver.advance(Duration::from_secs(10));
+    assert_eq!(seen("regrouped"), (0..5).chain(10..13).collect::<Vec<_>>());
+    driver.stop(worker).unwrap();
+}

@@ -1,7 +1,7 @@
 //! Positions that are not in the log of their partition: retention has deleted the messages, or the topic was truncated, or
 //! deleted and created again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::input_log::InputLog;
@@ -9,6 +9,7 @@ use crate::config::OffsetReset;
 use crate::error::{Error, TransportError};
 use crate::message::Offset;
 use crate::offsets::LogId;
+use crate::plan::PlannedStage;
 use crate::transport::{Admin, Retries, TopicPartition, Watermarks};
 
 /// The log of a partition, as it was found.
@@ -48,9 +49,29 @@ impl FoundLogs {
     }
 }
 
+/// The policies of a task's topics for positions that are not in the log.
+#[derive(Debug)]
+pub(super) struct ResetPolicies {
+    setting: OffsetReset,
+    /// The topics that the app itself forwards to. They are always read from the beginning of their log.
+    forwarded: BTreeSet<Arc<str>>,
+}
+
+impl ResetPolicies {
+    /// Creates the policies of the task that runs these stages. `setting` is `consumer_auto_offset_reset`.
+    pub(super) fn new<'a>(stages: impl IntoIterator<Item = &'a PlannedStage>, setting: OffsetReset) -> Self {
+        let behind_hops = stages.into_iter().filter(|stage| stage.depth > 0);
+        Self { setting, forwarded: behind_hops.flat_map(|stage| &stage.reads).cloned().collect() }
+    }
+
+    pub(super) fn of(&self, topic: &str) -> OffsetReset {
+        if self.forwarded.contains(topic) { OffsetReset::Earliest } else { self.setting }
+    }
+}
+
 /// Looks up the ids of topics. Returns none if that fails.
 async fn ids(admin: &dyn Admin, partitions: &[TopicPartition]) -> BTreeMap<String, LogId> {
-    let topics: std::collections::BTreeSet<_> = partitions.iter().map(|of| of.topic.to_string()).collect();
+    let topics: BTreeSet<_> = partitions.iter().map(|of| of.topic.to_string()).collect();
     let found = admin.topic_ids(topics.into_iter().collect()).await.unwrap_or_else(|error| {
         tracing::debug!("{error}; the logs' ids are unknown");
         BTreeMap::new()

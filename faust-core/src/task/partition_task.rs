@@ -21,14 +21,13 @@ use super::failure_history::Decision;
 use super::group::{Activity, StageGroup};
 use super::handle::{LiveStages, TaskHandle};
 use super::lifo_slot::LifoSlot;
-use super::log_change::FoundLogs;
+use super::log_change::{FoundLogs, ResetPolicies};
 use super::partition::TaskPartition;
 use super::positions::{Marks, Positions};
 use super::recovery::{Preparation, Restoring};
 use super::run::{GroupRun, RunEvent, Start};
 use super::stores::StoreLease;
 use super::tables::TaskTables;
-use crate::config::OffsetReset;
 use crate::error::{Error, TransportError, panic_text};
 use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, OwnerEpoch};
 use crate::plan::{PlannedStage, stage_groups};
@@ -109,8 +108,8 @@ impl Task {
         let commits: Vec<_> = parts.iter().filter_map(TaskPartition::mark).collect();
         cx.compare_plans(&commits);
         let horizon = Horizon::new(cx.clock.clone(), cx.settings.stream_time_max_ahead + CLOCK_DIFFERENCE);
-        let reset = cx.settings.consumer_auto_offset_reset;
-        let (groups, fault) = match groups(stages, &parts, &commits, (&horizon, reset)) {
+        let policies = ResetPolicies::new(&stages, cx.settings.consumer_auto_offset_reset);
+        let (groups, fault) = match groups(stages, &parts, &commits, (&horizon, &policies)) {
             Ok(groups) => (groups, None),
             Err(error) => (Vec::new(), Some(error)),
         };
@@ -555,7 +554,7 @@ fn groups(
     stages: Vec<PlannedStage>,
     parts: &[TaskPartition],
     commits: &[CommitMetadata],
-    (horizon, reset): (&Horizon, OffsetReset),
+    (horizon, policies): (&Horizon, &ResetPolicies),
 ) -> Result<Vec<StageGroup>, Error> {
     let mut subscribers = vec![0; parts.len()];
     let mut inputs = |stage: &PlannedStage| {
@@ -568,7 +567,7 @@ fn groups(
     };
     let groups = stage_groups(stages).into_iter().map(|stages| {
         let inputs = stages.iter().map(&mut inputs).collect();
-        let confirmed = Positions::restore(&stages, parts, commits, (horizon, reset))?;
+        let confirmed = Positions::restore(&stages, parts, commits, (horizon, policies))?;
         Ok(StageGroup::new(stages, inputs, confirmed, parts.iter().any(TaskPartition::is_behind_log)))
     });
     let groups = groups.collect::<Result<_, Error>>()?;

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::input_log::InputLog;
-use super::log_change::FoundLog;
+use super::log_change::{FoundLog, ResetPolicies};
 use super::partition::TaskPartition;
-use crate::config::OffsetReset;
 use crate::error::Error;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitVersion, LogId, NameHash, Position, StageMark};
@@ -108,12 +107,12 @@ impl Positions {
         stages: &[PlannedStage],
         parts: &[TaskPartition],
         commits: &[CommitMetadata],
-        (horizon, reset): (&Horizon, OffsetReset),
+        (horizon, policies): (&Horizon, &ResetPolicies),
     ) -> Result<Self, Error> {
         let has_tables = stages.iter().any(|stage| stage.tables().next().is_some());
         let starts = |stage: &PlannedStage| {
             let of_stage = parts.iter().filter(|part| stage.reads.contains(&part.reader.partition().topic));
-            of_stage.map(|part| start(stage, part, commits, has_tables, reset)).collect::<Result<Vec<_>, _>>()
+            of_stage.map(|part| start(stage, part, commits, has_tables, policies)).collect::<Result<Vec<_>, _>>()
         };
         let time = |planned: &PlannedStage| {
             let stage = NameHash::of(&planned.name);
@@ -144,7 +143,7 @@ fn start(
     part: &TaskPartition,
     commits: &[CommitMetadata],
     has_tables: bool,
-    reset: OffsetReset,
+    policies: &ResetPolicies,
 ) -> Result<(Offset, InputLog), Error> {
     let (name, topic) = (NameHash::of(&stage.name), NameHash::of(&part.reader.partition().topic));
     let of_stage = commits.iter().filter_map(|commit| Some((commit, commit.offset(name, topic)?)));
@@ -160,7 +159,8 @@ fn start(
     let start = if LogId::differ(of, log.id) || is_truncated {
         // A stage that no commit contains has read nothing of the other log.
         let has_tables = has_tables && latest.is_some();
-        log.moved((part.reader.partition(), next, of), (stage.agent(), has_tables), reset)?
+        let partition = part.reader.partition();
+        log.moved((partition, next, of), (stage.agent(), has_tables), policies.of(&partition.topic))?
     } else if latest.is_some() {
         part.clamped(next)
     } else {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::group::Activity;
-use super::log_change::FoundLogs;
+use super::group::StageGroup;
+use super::log_change::{FoundLogs, ResetPolicies};
+use super::partition::TaskPartition;
 use super::partition_task::Task;
 use crate::error::{Error, TransportError};
 use crate::transport::{Retries, TopicPartition};
@@ -34,34 +36,45 @@ impl Task {
 
     /// Moves the positions of a group into its logs, and starts it again.
     pub(super) fn relocate(&mut self, index: usize, found: Result<FoundLogs, TransportError>) {
+        let stages = self.groups.iter().flat_map(|group| &group.stages);
+        let policies = ResetPolicies::new(stages, self.cx.settings.consumer_auto_offset_reset);
         let Some(group) = self.groups.get_mut(index).filter(|group| matches!(group.activity, Activity::Relocating))
         else {
             return;
         };
-        let parts = &self.parts;
-        let moved = found.map_err(Error::from).and_then(|found| {
-            let reset = self.cx.settings.consumer_auto_offset_reset;
-            let mut positions = group.sealed_positions().clone();
-            let mut logs = positions.logs.to_vec();
-            for (stage, (inputs, at)) in group.inputs.iter().zip(&mut positions.stages).enumerate() {
-                let agent = group.stages.get(stage).map(|stage| stage.agent()).unwrap_or_default();
-                let mut logs = logs.get_mut(stage).into_iter().flatten();
-                for (input, next) in inputs.iter().zip(at) {
-                    let partition = input.reader.partition();
-                    let (Some(log), Some(of)) = (found.get(partition), logs.next()) else { continue };
-                    *next = log.moved((partition, *next, of.id()), (agent, !group.tables.is_empty()), reset)?;
-                    *of = log.input(&partition.topic, *next);
-                    // A task that starts with the partition compares the commit with this log.
-                    let part = parts.iter().find(|part| Arc::ptr_eq(&part.reader, &input.reader));
-                    part.into_iter().for_each(|part| part.found(log));
-                }
-            }
-            positions.logs = logs.into();
-            group.seal_at(positions, Vec::new())
-        });
+        let moved = found.map_err(Error::from).and_then(|found| move_into(group, &found, &self.parts, &policies));
         match moved {
             Ok(()) => self.start(index),
             Err(error) => self.stop(index, error),
         }
     }
+}
+
+/// Moves the positions of a group into these logs.
+fn move_into(
+    group: &mut StageGroup,
+    found: &FoundLogs,
+    parts: &[TaskPartition],
+    policies: &ResetPolicies,
+) -> Result<(), Error> {
+    let mut positions = group.sealed_positions().clone();
+    let mut logs = positions.logs.to_vec();
+    for (stage, (inputs, at)) in group.inputs.iter().zip(&mut positions.stages).enumerate() {
+        let agent = group.stages.get(stage).map(|stage| stage.agent()).unwrap_or_default();
+        let logs = logs.get_mut(stage).into_iter().flatten();
+        for ((input, next), of) in inputs.iter().zip(at).zip(logs) {
+            let partition = input.reader.partition();
+            let Some(log) = found.get(partition) else { continue };
+            if let Some(part) = parts.iter().find(|part| Arc::ptr_eq(&part.reader, &input.reader)) {
+                // A task that starts with the partition compares the commit with this log.
+                part.found(log);
+            }
+            let before = *next;
+            let tables = !group.tables.is_empty();
+            *next = log.moved((partition, before, of.id()), (agent, tables), policies.of(&partition.topic))?;
+            *of = log.input(&partition.topic, *next);
+        }
+    }
+    positions.logs = logs.into();
+    group.seal_at(positions, Vec::new())
 }
