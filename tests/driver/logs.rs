@@ -1,6 +1,6 @@
 //! Logs that change under a running worker, or while no worker runs: topics that are deleted and created again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use faust::prelude::*;
@@ -11,6 +11,8 @@ use futures_util::FutureExt;
 
 thread_local! {
     static SEEN: RefCell<Vec<(&'static str, i64)>> = const { RefCell::new(Vec::new()) };
+    /// The database of `stored` and `stored_total` is unavailable.
+    static IS_AWAY: Cell<bool> = const { Cell::new(false) };
 }
 
 #[agent(topic = "in")]
@@ -304,4 +306,85 @@ fn a_topic_between_stages_is_read_from_its_beginning_whatever_the_policy_is() {
     driver.advance(Duration::from_secs(10));
     assert_eq!(seen("regrouped"), (0..5).chain(10..13).collect::<Vec<_>>());
     driver.stop(worker).unwrap();
+}
+
+/// Cannot process 2 while its database is away.
+#[agent(topic = "in")]
+async fn stored(mut numbers: Stream<i64>) -> Result<()> {
+    while let Some(number) = numbers.next().await {
+        if number == 2 && IS_AWAY.get() {
+            return Err("the database is away".into());
+        }
+        SEEN.with_borrow_mut(|seen| seen.push(("stored", number)));
+    }
+    Ok(())
+}
+
+/// Does the same, and keeps the total.
+#[agent(topic = "in")]
+async fn stored_total(mut numbers: Stream<i64>, stored: Table<String, i64>) -> Result<()> {
+    while let Some(number) = numbers.next().await {
+        if number == 2 && IS_AWAY.get() {
+            return Err("the database is away".into());
+        }
+        stored.update("all", |total| *total += number);
+    }
+    Ok(())
+}
+
+/// Takes a minute for 1.
+#[agent(topic = "in")]
+async fn slow(mut numbers: Stream<i64>) {
+    while let Some(number) = numbers.next().await {
+        if number == 1 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        SEEN.with_borrow_mut(|seen| seen.push(("slow", number)));
+    }
+}
+
+/// Law: no agent takes the messages of a new log for those that it has not read of the former one, however far it is behind
+/// the agent that finds the new log.
+#[test]
+fn an_agent_that_is_behind_reads_the_other_log_from_its_beginning() {
+    for agent in ["stored", "slow"] {
+        SEEN.take();
+        IS_AWAY.set(true);
+        let app = App::new("logs").only::<one>().setting("stream_buffer_maxsize", 2);
+        let app = if agent == "slow" { app.agent::<slow>() } else { app.agent::<stored>() };
+        let (mut driver, worker) = start_with_messages(app);
+        send(&mut driver, 1..6);
+        driver.advance(Duration::from_secs(10));
+        replace(&mut driver);
+        send(&mut driver, 10..15);
+        driver.advance(Duration::from_secs(20));
+        IS_AWAY.set(false);
+        driver.advance(Duration::from_secs(120));
+        assert_eq!(seen("one"), (0..6).chain(10..15).collect::<Vec<_>>());
+        let new: Vec<_> = seen(agent).into_iter().filter(|number| *number >= 10).collect();
+        assert_eq!(new, (10..15).collect::<Vec<_>>(), "{agent}");
+        driver.commit();
+        driver.stop(worker).unwrap();
+        // The commit names the new log.
+        replace_behind_its_back(&mut driver, 20..30, true);
+        let worker = driver.start_worker().unwrap();
+        driver.commit();
+        driver.stop(worker).unwrap();
+        assert!(seen(agent).ends_with(&(20..30).collect::<Vec<_>>()), "{agent}: {:?}", seen(agent));
+    }
+}
+
+/// Law: a table does not continue with another log, also if its agent fails when another agent finds the new log.
+#[test]
+fn a_table_that_is_behind_stops_at_another_log() {
+    IS_AWAY.set(true);
+    let (mut driver, worker) = start_with_messages(App::new("logs").only::<one>().agent::<stored_total>());
+    send(&mut driver, 1..6);
+    driver.advance(Duration::from_secs(10));
+    replace(&mut driver);
+    send(&mut driver, 10..15);
+    IS_AWAY.set(false);
+    driver.advance(Duration::from_secs(120));
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
+    assert!(error.to_string().contains("`stored_total` has read in[0] up to offset 2 in another log"), "{error}");
 }

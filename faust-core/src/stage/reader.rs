@@ -235,13 +235,26 @@ impl StageReader {
         }
     }
 
+    /// Fails all subscribers, each once it has taken its backlog: the topic was deleted and created again, so that the queue
+    /// continues in another log.
+    pub(crate) fn fail_all(&self) {
+        let mut inner = self.inner();
+        for subscriber in inner.subscribers.iter_mut().filter(|subscriber| subscriber.epoch != 0) {
+            subscriber.failed = Some(self.out_of_range(subscriber.next, "the topic was deleted and created again"));
+        }
+        drop(inner);
+        Arc::clone(&self.wakers).wake();
+    }
+
     /// Returns the error of a queue that yields messages again that were read.
     fn jumped_back(&self, position: Offset, to: Offset) -> TransportError {
-        TransportError {
-            what: format!("reading {} at offset {position}", self.partition),
-            why: format!("its log continues at offset {to}: it was truncated, or deleted and created again"),
-            kind: TransportErrorKind::OffsetOutOfRange,
-        }
+        let why = format!("its log continues at offset {to}: it was truncated, or deleted and created again");
+        self.out_of_range(position, why)
+    }
+
+    fn out_of_range(&self, position: Offset, why: impl Into<String>) -> TransportError {
+        let what = format!("reading {} at offset {position}", self.partition);
+        TransportError { what, why: why.into(), kind: TransportErrorKind::OffsetOutOfRange }
     }
 
     /// Returns the end if the partition has been read up to there and every subscriber has taken its messages.

@@ -12,13 +12,14 @@ use super::cut::{GroupCut, SealCut};
 use super::failure::Failure;
 use super::failure_history::{Decision, FailingAgent, FailureHistory};
 use super::input_log::BegunLogs;
+use super::partition::TaskPartition;
 use super::positions::{Marks, Positions};
 use super::run::GroupRun;
 use super::seal::Seal;
 use super::tables::{SealedTable, TaskTables};
 use crate::config::{FailurePolicy, Settings};
 use crate::error::Error;
-use crate::offsets::{CommitNumber, NameHash, TableMark};
+use crate::offsets::{CommitNumber, LogId, NameHash, TableMark};
 use crate::plan::PlannedStage;
 use crate::stage::gate::Hold;
 use crate::stage::input::GroupInput;
@@ -116,6 +117,15 @@ impl StageGroup {
     pub(super) fn sealed_positions(&self) -> &Positions {
         let pending = self.pending.as_ref().map(|sent| &sent.seal);
         self.apart.as_ref().or(self.ready.as_ref()).or(pending).map_or(&self.confirmed, |seal| &seal.positions)
+    }
+
+    /// Returns whether a position belongs to another log than its partition was last found to have.
+    pub(super) fn is_in_other_log(&self, parts: &[TaskPartition]) -> bool {
+        let logs = self.sealed_positions().logs.iter().flatten();
+        self.inputs.iter().flatten().zip(logs).any(|(input, log)| {
+            let part = parts.iter().find(|part| Arc::ptr_eq(&part.reader, &input.reader));
+            part.is_some_and(|part| LogId::differ(log.id(), part.log().id))
+        })
     }
 
     /// Notes the logs that are read.

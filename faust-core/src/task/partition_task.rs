@@ -288,8 +288,16 @@ impl Task {
         self.fail(index, failure);
     }
 
+    /// Starts the stages of a group at its newest seal, if its positions are in the logs that other groups have found.
+    fn start(&mut self, index: usize) {
+        if self.groups.get(index).is_some_and(|group| group.is_in_other_log(&self.parts)) {
+            return self.look_up_logs(index, &"a topic was deleted and created again");
+        }
+        self.start_run(index);
+    }
+
     /// Starts the stages of a group at its newest seal.
-    pub(super) fn start(&mut self, index: usize) {
+    pub(super) fn start_run(&mut self, index: usize) {
         let Some(group) = self.groups.get_mut(index) else { return };
         let cx = &self.cx;
         let (sink, stats, timestamps) = (Arc::clone(&cx.sink), Arc::clone(&cx.stats), Arc::clone(&cx.timestamps));

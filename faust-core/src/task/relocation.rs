@@ -11,13 +11,14 @@ use super::log_change::{FoundLogs, ResetPolicies};
 use super::partition::TaskPartition;
 use super::partition_task::Task;
 use crate::error::{Error, TransportError};
+use crate::offsets::LogId;
 use crate::transport::{Retries, TopicPartition};
 
 impl Task {
     /// Ends the run of a group that cannot read on, and looks up where its logs begin and end.
-    pub(super) fn look_up_logs(&mut self, index: usize, error: &Error) {
+    pub(super) fn look_up_logs(&mut self, index: usize, why: &dyn std::fmt::Display) {
         let Some(group) = self.groups.get_mut(index) else { return };
-        tracing::warn!("{error}; looking up the log");
+        tracing::warn!("{why}; looking up the log");
         group.end(Activity::Relocating);
         let cx = Arc::clone(&self.cx);
         let partitions: Vec<TopicPartition> =
@@ -44,7 +45,8 @@ impl Task {
         };
         let moved = found.map_err(Error::from).and_then(|found| move_into(group, &found, &self.parts, &policies));
         match moved {
-            Ok(()) => self.start(index),
+            // Without another comparison of the logs: it would find the same ones.
+            Ok(()) => self.start_run(index),
             Err(error) => self.stop(index, error),
         }
     }
@@ -66,7 +68,11 @@ fn move_into(
             let partition = input.reader.partition();
             let Some(log) = found.get(partition) else { continue };
             if let Some(part) = parts.iter().find(|part| Arc::ptr_eq(&part.reader, &input.reader)) {
-                // A task that starts with the partition compares the commit with this log.
+                // The other groups must not take the messages of this log for those that follow in the former one.
+                if LogId::differ(part.log().id, log.id) {
+                    input.reader.fail_all();
+                }
+                // A group that starts later is compared with this log, and so is a task that starts with the partition.
                 part.found(log);
             }
             let before = *next;
