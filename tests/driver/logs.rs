@@ -388,3 +388,19 @@ fn a_table_that_is_behind_stops_at_another_log() {
     let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     assert!(error.to_string().contains("`stored_total` has read in[0] up to offset 2 in another log"), "{error}");
 }
+
+/// Law: what was finished of a log that does not exist any more is committed: it cannot be read again.
+#[test]
+fn finished_events_of_a_deleted_log_are_not_lost() {
+    let (mut driver, worker) = start_with_messages(App::new("logs").only::<total>());
+    send(&mut driver, 1..6);
+    driver.run_until_idle();
+    driver.delete_topic("in").unwrap();
+    driver.create_topic("in", 1).unwrap();
+    send(&mut driver, 10..11);
+    driver.advance(Duration::from_secs(5));
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
+    assert!(error.to_string().contains("Its tables still contain the events of the former log"), "{error}");
+    let changelog = driver.read::<String, i64>("logs-totals-changelog").unwrap();
+    assert_eq!(changelog.last(), Some(&("all".to_owned(), 15)));
+}

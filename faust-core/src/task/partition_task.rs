@@ -327,7 +327,7 @@ impl Task {
     }
 
     /// Ends a group's run after a failure. The next attempt starts at the newest seal, and without one the worker stops.
-    fn fail(&mut self, index: usize, failure: Failure) {
+    pub(super) fn fail(&mut self, index: usize, failure: Failure) {
         let Some(group) = self.groups.get_mut(index) else { return };
         group.end(Activity::Pausing(Instant::now()));
         self.retry(index, failure);

@@ -19,6 +19,11 @@ impl Task {
     pub(super) fn look_up_logs(&mut self, index: usize, why: &dyn std::fmt::Display) {
         let Some(group) = self.groups.get_mut(index) else { return };
         tracing::warn!("{why}; looking up the log");
+        // The finished events may not be in the log any more, so that they could not be read again.
+        if let Err(error) = group.seal() {
+            let failure = group.failed_seal(error);
+            return self.fail(index, failure);
+        }
         group.end(Activity::Relocating);
         let cx = Arc::clone(&self.cx);
         let partitions: Vec<TopicPartition> =
