@@ -404,3 +404,29 @@ fn finished_events_of_a_deleted_log_are_not_lost() {
     let changelog = driver.read::<String, i64>("logs-totals-changelog").unwrap();
     assert_eq!(changelog.last(), Some(&("all".to_owned(), 15)));
 }
+
+/// Law: the failures of an event end with its log: the event at the same offset of another log is another one.
+#[test]
+fn failures_are_not_those_of_an_event_of_another_log() {
+    IS_AWAY.set(true);
+    let app = App::new("logs").only::<stored>().setting("agent_failure", "skip").setting("agent_max_time", "1h");
+    let (mut driver, worker) = start_with_messages(app.setting("agent_max_attempts", 8));
+    send(&mut driver, 1..3);
+    driver.advance(Duration::from_secs(5));
+    assert_eq!(driver.status(worker).unwrap().counts.agent_failures, 6);
+    replace(&mut driver);
+    send(&mut driver, 10..11);
+    driver.advance(Duration::from_secs(30));
+    assert_eq!(seen("stored").last(), Some(&10));
+    // The same number at the same offset.
+    let failures = driver.status(worker).unwrap().counts.agent_failures;
+    send(&mut driver, 11..12);
+    send(&mut driver, 2..3);
+    driver.advance(Duration::from_secs(5));
+    let counts = driver.status(worker).unwrap().counts;
+    assert_eq!((counts.skipped, counts.agent_failures - failures), (0, 6));
+    IS_AWAY.set(false);
+    driver.advance(Duration::from_secs(30));
+    assert_eq!(seen("stored").last(), Some(&2));
+    driver.stop(worker).unwrap();
+}

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::failure::{Failure, Why};
 use super::positions::Positions;
 use crate::config::{FailurePolicy, Settings};
+use crate::message::Offset;
 use crate::offsets::Position;
 use crate::stage::given_up::{Disposal, GivenUp};
 
@@ -216,6 +217,17 @@ impl FailureHistory {
         self.checks_writes_until.take_if(|until| positions.has_reached(until));
     }
 
+    /// Forgets the failures of the events of an input of a stage, whose next offset is now `to` in another log: its offsets
+    /// are those of other events.
+    pub(super) fn relocated(&mut self, (stage, input): (usize, u32), to: Offset) {
+        self.events.retain(|(of, at), _| (*of, at.input) != (stage, input));
+        let until = [&mut self.notes_senders_until, &mut self.checks_writes_until];
+        for until in until.into_iter().flatten() {
+            let next = until.stages.get_mut(stage).and_then(|inputs| inputs.get_mut(input as usize));
+            next.into_iter().for_each(|next| *next = to.min(*next));
+        }
+    }
+
     /// Returns whether an event between these positions has sent a message that was refused.
     pub(super) fn has_refused_between(&self, from: &Positions, to: &Positions) -> bool {
         let refused = self.events.iter().filter(|(_, event)| event.failures.is_refused);
@@ -280,7 +292,6 @@ impl Failures {
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
     use super::*;
-    use crate::message::Offset;
     use crate::task::input_log::InputLog;
 
     fn settings() -> Settings {

@@ -69,7 +69,7 @@ fn move_into(
     for (stage, (inputs, at)) in group.inputs.iter().zip(&mut positions.stages).enumerate() {
         let agent = group.stages.get(stage).map(|stage| stage.agent()).unwrap_or_default();
         let logs = logs.get_mut(stage).into_iter().flatten();
-        for ((input, next), of) in inputs.iter().zip(at).zip(logs) {
+        for (number, ((input, next), of)) in (0..).zip(inputs.iter().zip(at).zip(logs)) {
             let partition = input.reader.partition();
             let Some(log) = found.get(partition) else { continue };
             if let Some(part) = parts.iter().find(|part| Arc::ptr_eq(&part.reader, &input.reader)) {
@@ -83,6 +83,9 @@ fn move_into(
             let before = *next;
             let tables = !group.tables.is_empty();
             *next = log.moved((partition, before, of.id()), (agent, tables), policies.of(&partition.topic))?;
+            if *next < before || LogId::differ(of.id(), log.id) {
+                group.failures.relocated((stage, number), *next);
+            }
             *of = log.input(&partition.topic, *next);
         }
     }
