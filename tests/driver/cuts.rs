@@ -308,3 +308,27 @@ fn late_messages_delay_no_commit_of_another_agent() {
     assert_eq!(driver.table::<String, i64>("sent").unwrap().find("k"), Some(8));
     assert_eq!(position(&mut driver, "sending"), Some(Offset(8)));
 }
+
+/// Writes as many keys as the event says, from that number on.
+#[agent(topic = "work")]
+async fn flooding(mut work: Stream<u64>, #[table(name = "flood")] flood: Table<u64, bool>) -> Result<()> {
+    while let Some(keys) = work.next().await {
+        (keys..2 * keys).for_each(|key| flood.set(&key, true));
+    }
+    Ok(())
+}
+
+/// Law: the memory for changes that cannot be sent is bounded, however often a commit is due.
+#[test]
+fn streams_wait_if_too_much_changes_while_messages_are_late() {
+    let app = App::new("cuts").only::<flooding>();
+    let mut driver = one_partition(app.setting("broker_commit_interval", "500ms"));
+    let flood = |driver: &TestDriver| driver.table::<u64, bool>("flood").unwrap().len();
+    driver.cluster().hold_deliveries();
+    send(&mut driver, &[1]);
+    driver.advance(Duration::from_secs(1));
+    send(&mut driver, &[1_000_000]);
+    driver.advance(Duration::from_secs(5));
+    send(&mut driver, &[2]);
+    assert_eq!(flood(&driver), 1_000_001);
+}

@@ -181,6 +181,7 @@ impl Task {
     /// Drives the groups and handles commands, until the task is drained or the worker has ended.
     pub(super) async fn drive(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
         let recovery = Arc::clone(&self.cx.recovery);
+        let mut pressure_due = Instant::now() + PRESSURE_LOOK;
         while !self.is_drained() {
             if self.is_failing {
                 self.publish_live();
@@ -200,7 +201,8 @@ impl Task {
                 // A group's next attempt, a seal, or the deadline of a drain is due.
                 () = at(self.next_time()) => self.look_at_time(),
                 // The next count of changes since the commit in progress began is due.
-                () = tokio::time::sleep(PRESSURE_LOOK), if self.is_committing() && !self.is_pressed => {
+                () = tokio::time::sleep_until(pressure_due), if self.is_committing() && !self.is_pressed => {
+                    pressure_due = Instant::now() + PRESSURE_LOOK;
                     if self.tables.dirty() >= PRESSURE {
                         tracing::warn!("a commit is taking long, and a table has {PRESSURE} changes since it began: streams wait for it");
                         self.set_pressed(true);
