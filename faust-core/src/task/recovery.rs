@@ -241,13 +241,17 @@ impl Recovery {
             Err(error) => return refuse(tasks.into_iter().map(|(task, ..)| task), &error),
         };
         for (task, leases, found) in tasks {
-            let prepared: Result<Vec<_>, Error> = found
+            // IMPORTANT: all of the task's queues are taken, even if a table cannot be prepared: the next ones are those of
+            // other tables.
+            let found: Vec<_> = found
                 .into_iter()
                 .map(|found| {
                     let queue = if found.start().is_some() { queues.next() } else { None };
-                    self.prepared(task.partition, found, queue)
+                    (found, queue)
                 })
                 .collect();
+            let prepared: Result<Vec<_>, Error> =
+                found.into_iter().map(|(found, queue)| self.prepared(task.partition, found, queue)).collect();
             // A task that has ended needs no answer.
             drop(task.reply.send(prepared.map(|tables| PreparedTask { tables, leases })));
         }
