@@ -79,7 +79,7 @@ pub(super) fn write_all(queue: &Queue, jobs: Vec<Job>, pace: Pace, refused: &mut
 fn sync(queue: &Queue, mut stores: Vec<Vec<Job>>, pace: Pace, refused: &mut Refused) -> bool {
     let (mut retries, mut completed) = (DiskRetries::new(pace), false);
     while !stores.is_empty() {
-        let (mut failed, mut error) = (Vec::new(), None);
+        let (mut failed, mut error, mut result) = (Vec::new(), None, Err(gone()));
         for jobs in stores {
             let Some(last) = jobs.last() else { continue };
             match last.store.sync() {
@@ -88,13 +88,17 @@ fn sync(queue: &Queue, mut stores: Vec<Vec<Job>>, pace: Pace, refused: &mut Refu
                     error = Some(why);
                 }
                 synced => {
-                    retries.end(&synced);
                     note_refusal(last, &synced, refused);
-                    completed |= complete(queue, jobs, synced, pace);
+                    completed |= complete(queue, jobs, synced.clone(), pace);
+                    result = result.or(synced);
                 }
             }
         }
-        let Some(error) = error else { break };
+        let Some(error) = error else {
+            // Once, not for each store.
+            retries.end(&result);
+            break;
+        };
         if !retries.pause(queue, &error) {
             failed.into_iter().for_each(|jobs| completed |= complete(queue, jobs, Err(gone()), pace));
             break;
