@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use faust::prelude::*;
 use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
-use faust::transport::{NewTopic, Transport};
 use faust::{AppBuilder, Offset};
-use futures_util::FutureExt;
+
+use super::harness::create_small_topic;
 
 thread_local! {
     /// Number of agents that are inside an event with the table `totals`.
@@ -293,19 +293,12 @@ pub(super) async fn measuring(
     Ok(())
 }
 
-/// Creates the topic of [`measuring`], which refuses messages of more than a thousand bytes.
-pub(super) fn create_small_topic(driver: &mut TestDriver) {
-    let configs = BTreeMap::from([("max.message.bytes".to_owned(), "1000".to_owned())]);
-    let topic = NewTopic { name: "texts".to_owned(), partitions: 1, replication: 1, configs };
-    driver.cluster().admin().unwrap().create(vec![topic]).now_or_never().unwrap().unwrap();
-}
-
 /// R4, `the seal with a refused message is committed apart`: without it, each refusal takes the group back behind the events
 /// before, whose outputs repeat for ever.
 #[test]
 fn r4_events_before_a_refused_message_are_committed_apart() {
     let mut driver = driver(App::new("laws").only::<measuring>(), 1);
-    create_small_topic(&mut driver);
+    create_small_topic(&driver);
     driver.start_worker().unwrap();
     send(&mut driver, "a", [1, 2, 3000, 4]);
     driver.advance(Duration::from_secs(60));

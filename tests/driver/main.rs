@@ -7,6 +7,7 @@ mod cuts;
 mod declarations;
 mod failures;
 mod guarantees;
+mod harness;
 mod laws;
 mod logs;
 mod owners;

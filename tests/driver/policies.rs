@@ -7,9 +7,9 @@ use std::time::Duration;
 use faust::__private::serde;
 use faust::prelude::*;
 use faust::testing::{TestDriver, WorkerId};
-use faust::transport::{NewTopic, Transport};
 use faust::{AppBuilder, Error, Offset};
-use futures_util::FutureExt;
+
+use super::harness::{create_small_topic, kept, lengthy, lengthy_pairs};
 
 fn start(app: AppBuilder, partitions: i32) -> (TestDriver, WorkerId) {
     let mut driver = TestDriver::new(app.setting("topic_partitions", partitions)).unwrap();
@@ -221,9 +221,7 @@ async fn long(mut numbers: Stream<i64, String>, #[topic("texts")] texts: Topic<R
 
 fn with_small_topic(app: AppBuilder) -> (TestDriver, WorkerId) {
     let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
-    let configs = BTreeMap::from([("max.message.bytes".to_owned(), "1000".to_owned())]);
-    let texts = NewTopic { name: "texts".to_owned(), partitions: 1, replication: 1, configs };
-    driver.cluster().admin().unwrap().create(vec![texts]).now_or_never().unwrap().unwrap();
+    create_small_topic(&driver);
     let worker = driver.start_worker().unwrap();
     (driver, worker)
 }
@@ -336,50 +334,15 @@ impl serde::Serialize for Unlucky {
     }
 }
 
-/// Keeps a text of each length, and sends the length on.
-#[agent(topic = "in")]
-async fn lengthy(
-    mut lengths: Stream<i64, String>,
-    #[table(name = "lengthy")] texts: Table<String, String>,
-    #[topic("out")] out: Topic<RawKey, i64>,
-) -> Result<()> {
-    while let Some(event) = lengths.next_event().await {
-        texts.set(event.key(), "x".repeat(usize::try_from(*event.value())?));
-        out.send(&RawKey::NONE, event.value()).await?;
-    }
-    Ok(())
-}
-
-/// Does the same in batches.
-#[agent(topic = "in")]
-async fn lengthy_batches(
-    lengths: Stream<i64, String>,
-    #[table(name = "lengthy")] texts: Table<String, String>,
-) -> Result<()> {
-    let mut batches = lengths.take(4, Duration::from_millis(100));
-    while let Some(batch) = batches.next_events().await {
-        for event in batch {
-            texts.set(event.key(), "x".repeat(usize::try_from(*event.value())?));
-        }
-    }
-    Ok(())
-}
-
 /// A seal is about many events. The one whose value is too large for the changelog is found, and the policy applies to it.
 #[test]
 fn a_value_that_is_too_large_for_the_changelog_is_traced_to_its_event() {
-    let sizes = |driver: &mut TestDriver| {
-        let mut sizes: Vec<_> =
-            driver.table::<String, String>("lengthy").unwrap().iter().map(|(key, text)| (key, text.len())).collect();
-        sizes.sort();
-        sizes
-    };
     let large = [10, 11, 30_000, 12, 13];
     let expected: Vec<_> = [10, 11, 12, 13].map(|n: usize| (n.to_string(), n)).into();
     for is_batch in [false, true] {
         let app = App::new("policies").setting("producer_max_request_size", "20KiB");
-        let app = if is_batch { app.only::<lengthy_batches>() } else { app.only::<lengthy>() };
-        let agent = if is_batch { "lengthy_batches" } else { "lengthy" };
+        let app = if is_batch { app.only::<lengthy_pairs>() } else { app.only::<lengthy>() };
+        let agent = if is_batch { "lengthy_pairs" } else { "lengthy" };
         let (mut driver, worker) = start(app.setting("agent_failure", "retry"), 1);
         send(&mut driver, large);
         driver.advance(Duration::from_secs(60));
@@ -395,7 +358,7 @@ fn a_value_that_is_too_large_for_the_changelog_is_traced_to_its_event() {
         driver.crash(worker);
 
         let app = App::new("policies").setting("producer_max_request_size", "20KiB");
-        let app = if is_batch { app.only::<lengthy_batches>() } else { app.only::<lengthy>() };
+        let app = if is_batch { app.only::<lengthy_pairs>() } else { app.only::<lengthy>() };
         let (mut driver, worker) = start(app.setting("agent_failure", "dead_letter"), 1);
         send(&mut driver, large);
         driver.advance(Duration::from_secs(60));
@@ -403,7 +366,7 @@ fn a_value_that_is_too_large_for_the_changelog_is_traced_to_its_event() {
         let letters = dead_letters(&mut driver);
         assert_eq!(letters.iter().map(|(value, at, _)| (&**value, &**at)).collect::<Vec<_>>(), [("30000", "2")]);
         assert!(letters[0].2.contains("table `lengthy`"), "{letters:?}");
-        assert_eq!((sizes(&mut driver), driver.committed("in").unwrap()[&0]), (expected.clone(), Offset(5)));
+        assert_eq!((kept(&driver), driver.committed("in").unwrap()[&0]), (expected.clone(), Offset(5)));
         assert!(driver.status(worker).unwrap().ready);
         if !is_batch {
             let counts = outputs(&mut driver);
@@ -411,7 +374,7 @@ fn a_value_that_is_too_large_for_the_changelog_is_traced_to_its_event() {
             assert!(counts.values().all(|count| *count <= 3), "{counts:?}");
         }
         driver.restart(worker).unwrap();
-        assert_eq!(sizes(&mut driver), expected);
+        assert_eq!(kept(&driver), expected);
         // Later events are sealed together again.
         send(&mut driver, 100..200);
         driver.commit();

@@ -1,29 +1,12 @@
 //! Values that cannot be sealed: the event that is the cause is found, whatever else has failed before, and no other is given up.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use faust::prelude::*;
 use faust::testing::{TestDriver, WorkerId};
-use faust::transport::{NewTopic, Transport};
 use faust::{AppBuilder, Offset};
-use futures_util::FutureExt;
 
-thread_local! {
-    /// How often each number still fails.
-    static FLAKY: RefCell<BTreeMap<i64, u32>> = RefCell::default();
-}
-
-fn flaky(n: i64) -> std::result::Result<(), &'static str> {
-    let fails = FLAKY.with_borrow_mut(|left| {
-        let left = left.entry(n).or_default();
-        let fails = *left > 0;
-        *left = left.saturating_sub(1);
-        fails
-    });
-    if fails { Err("the database is away for a moment") } else { Ok(()) }
-}
+use super::harness::{FLAKY, create_with, kept, lengthy, lengthy_pairs, other_lengthy};
 
 fn start(app: AppBuilder, fails: impl IntoIterator<Item = (i64, u32)>) -> (TestDriver, WorkerId) {
     FLAKY.set(fails.into_iter().collect());
@@ -31,6 +14,11 @@ fn start(app: AppBuilder, fails: impl IntoIterator<Item = (i64, u32)>) -> (TestD
     let mut driver = TestDriver::new(app).unwrap();
     let worker = driver.start_worker().unwrap();
     (driver, worker)
+}
+
+/// Returns the lengths of the texts in the table.
+fn lengths(driver: &TestDriver) -> Vec<usize> {
+    kept(driver).into_iter().map(|(_, length)| length).collect()
 }
 
 fn app() -> AppBuilder {
@@ -41,66 +29,17 @@ fn send(driver: &mut TestDriver, topic: &str, numbers: impl IntoIterator<Item = 
     numbers.into_iter().for_each(|n| driver.send(topic, &n.to_string(), &n).unwrap());
 }
 
-/// Returns the lengths of the texts that are kept.
-fn kept(driver: &mut TestDriver) -> Vec<usize> {
-    let texts = driver.table::<String, String>("lengthy").unwrap();
-    let mut kept: Vec<_> = texts.iter().map(|(_, text)| text.len()).collect();
-    kept.sort_unstable();
-    kept
-}
-
-/// Keeps a text of each length, and fails at some numbers for a while.
-#[agent(topic = "in")]
-async fn flaky_lengths(
-    mut lengths: Stream<i64, String>,
-    #[table(name = "lengthy")] texts: Table<String, String>,
-) -> Result<()> {
-    while let Some(event) = lengths.next_event().await {
-        flaky(*event.value())?;
-        texts.set(event.key(), "x".repeat(usize::try_from(*event.value())?));
-    }
-    Ok(())
-}
-
-/// Does the same in batches of two.
-#[agent(topic = "in")]
-async fn flaky_pairs(
-    lengths: Stream<i64, String>,
-    #[table(name = "lengthy")] texts: Table<String, String>,
-) -> Result<()> {
-    let mut pairs = lengths.take(2, Duration::from_millis(100));
-    while let Some(pair) = pairs.next_events().await {
-        for event in pair {
-            flaky(*event.value())?;
-            texts.set(event.key(), "x".repeat(usize::try_from(*event.value())?));
-        }
-    }
-    Ok(())
-}
-
-/// Another agent of the same group.
-#[agent(topic = "other")]
-async fn other_lengths(
-    mut lengths: Stream<i64, String>,
-    #[table(name = "lengthy")] texts: Table<String, String>,
-) -> Result<()> {
-    while let Some(event) = lengths.next_event().await {
-        texts.set(event.key(), "x".repeat(usize::try_from(*event.value())?));
-    }
-    Ok(())
-}
-
 /// Three events that have failed for a moment, and are done, must not be taken for the cause of a later failure of a seal.
 #[test]
 fn an_event_that_has_failed_before_is_not_skipped_for_a_later_one() {
     for (last, attempts) in [(1, 2), (4, 5)] {
-        let app = app().only::<flaky_lengths>().setting("broker_commit_interval", "1m");
+        let app = app().only::<lengthy>().setting("broker_commit_interval", "1m");
         let (mut driver, worker) = start(app.setting("agent_max_attempts", attempts), [(2, 1), (5, 1), (6, last)]);
         send(&mut driver, "in", [0, 1, 2, 3, 4, 5, 6, 7, 30_000, 9]);
         driver.advance(Duration::from_secs(20));
         driver.commit();
         driver.advance(Duration::from_secs(300));
-        assert_eq!(kept(&mut driver), [0, 1, 2, 3, 4, 5, 6, 7, 9]);
+        assert_eq!(lengths(&driver), [0, 1, 2, 3, 4, 5, 6, 7, 9]);
         assert_eq!(driver.status(worker).unwrap().counts.skipped, 1);
         assert_eq!(driver.committed("in").unwrap()[&0], Offset(10));
     }
@@ -110,35 +49,33 @@ fn an_event_that_has_failed_before_is_not_skipped_for_a_later_one() {
 /// in between.
 #[test]
 fn the_event_is_found_in_a_group_with_batches() {
-    let (mut driver, worker) = start(app().only::<flaky_pairs>().only::<other_lengths>(), [(2, 1)]);
+    let (mut driver, worker) = start(app().only::<lengthy_pairs>().only::<other_lengthy>(), [(2, 1)]);
     send(&mut driver, "in", [1, 2]);
     send(&mut driver, "other", [30_000, 5]);
     driver.advance(Duration::from_secs(120));
     driver.commit();
-    assert_eq!(kept(&mut driver), [1, 2, 5]);
+    assert_eq!(lengths(&driver), [1, 2, 5]);
     assert_eq!(driver.status(worker).unwrap().counts.skipped, 1);
 }
 
 /// The same without batches: an event of the one agent has failed for a moment, that of the other is the cause.
 #[test]
 fn an_event_that_has_failed_before_is_not_skipped_for_one_of_another_agent() {
-    let app = app().only::<flaky_lengths>().only::<other_lengths>().setting("broker_commit_interval", "1m");
+    let app = app().only::<lengthy>().only::<other_lengthy>().setting("broker_commit_interval", "1m");
     let (mut driver, worker) = start(app.setting("agent_max_attempts", 2), [(1, 1), (2, 1)]);
     send(&mut driver, "in", [1, 2, 3]);
     send(&mut driver, "other", [30_000, 5]);
     driver.advance(Duration::from_secs(300));
     driver.commit();
-    assert_eq!(kept(&mut driver), [1, 2, 3, 5]);
+    assert_eq!(lengths(&driver), [1, 2, 3, 5]);
     assert_eq!(driver.status(worker).unwrap().counts.skipped, 1);
 }
 
 /// The commit that ends the check of each write is confirmed while later events are processed.
 #[test]
 fn an_event_behind_a_found_one_is_not_skipped_for_a_later_one() {
-    let (mut driver, worker) = start(
-        app().only::<flaky_lengths>().setting("agent_max_attempts", 1).setting("broker_commit_interval", "1m"),
-        [],
-    );
+    let (mut driver, worker) =
+        start(app().only::<lengthy>().setting("agent_max_attempts", 1).setting("broker_commit_interval", "1m"), []);
     send(&mut driver, "in", [0, 1, 30_000, 3, 4]);
     driver.run_until_idle();
     driver.commit();
@@ -154,27 +91,27 @@ fn an_event_behind_a_found_one_is_not_skipped_for_a_later_one() {
     driver.run_until_idle();
     driver.commit();
     driver.advance(Duration::from_secs(120));
-    assert_eq!(kept(&mut driver), [0, 1, 3, 4, 5, 6, 7, 8, 10]);
+    assert_eq!(lengths(&driver), [0, 1, 3, 4, 5, 6, 7, 8, 10]);
     assert_eq!(driver.status(worker).unwrap().counts.skipped, 2);
 }
 
 /// One agent of the group takes batches, the other one is the cause.
 #[test]
 fn the_event_is_found_among_many_batches() {
-    let (mut driver, worker) = start(app().only::<flaky_pairs>().only::<other_lengths>(), []);
+    let (mut driver, worker) = start(app().only::<lengthy_pairs>().only::<other_lengthy>(), []);
     send(&mut driver, "in", 1..=200);
     send(&mut driver, "other", [1001, 30_000, 1002]);
     driver.advance(Duration::from_secs(120));
     driver.commit();
     let status = driver.status(worker).unwrap();
     assert_eq!((status.counts.skipped, status.counts.agent_failures), (1, 6), "{status:?}");
-    assert_eq!(kept(&mut driver).len(), 202);
+    assert_eq!(lengths(&driver).len(), 202);
 }
 
 /// The same with two agents that only use `next_event()`.
 #[test]
 fn the_event_is_found_in_a_group_of_two_agents() {
-    let (mut driver, worker) = start(app().only::<flaky_lengths>().only::<other_lengths>(), []);
+    let (mut driver, worker) = start(app().only::<lengthy>().only::<other_lengthy>(), []);
     send(&mut driver, "in", 1..=200);
     send(&mut driver, "other", 1001..=1100);
     send(&mut driver, "other", [30_000, 2000]);
@@ -182,19 +119,19 @@ fn the_event_is_found_in_a_group_of_two_agents() {
     driver.commit();
     let status = driver.status(worker).unwrap();
     assert_eq!((status.counts.skipped, status.counts.agent_failures), (1, 6), "{status:?}");
-    assert_eq!(kept(&mut driver).len(), 301);
+    assert_eq!(lengths(&driver).len(), 301);
 }
 
 /// A valid limit below the assumed size of the headers must not refuse small values.
 #[test]
 fn small_values_fit_with_each_valid_limit() {
     for limit in ["1KiB", "4KiB", "8KiB"] {
-        let app = App::new("seals").setting("producer_max_request_size", limit).only::<flaky_lengths>();
+        let app = App::new("seals").setting("producer_max_request_size", limit).only::<lengthy>();
         let (mut driver, worker) = start(app, []);
         send(&mut driver, "in", 1..=3);
         driver.advance(Duration::from_secs(120));
         driver.commit();
-        assert_eq!((kept(&mut driver).len(), driver.status(worker).unwrap().counts.skipped), (3, 0), "{limit}");
+        assert_eq!((lengths(&driver).len(), driver.status(worker).unwrap().counts.skipped), (3, 0), "{limit}");
     }
 }
 
@@ -202,24 +139,21 @@ fn small_values_fit_with_each_valid_limit() {
 #[test]
 fn a_value_that_is_too_large_for_the_changelog_itself_is_traced_to_its_event() {
     FLAKY.take();
-    let app = App::new("seals").only::<flaky_lengths>().setting("topic_partitions", 1).setting("agent_failure", "skip");
+    let app = App::new("seals").only::<lengthy>().setting("topic_partitions", 1).setting("agent_failure", "skip");
     let mut driver = TestDriver::new(app).unwrap();
-    let configs = [("max.message.bytes", "10000"), ("cleanup.policy", "compact")];
-    let configs: BTreeMap<_, _> = configs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let topic = NewTopic { name: "seals-lengthy-changelog".to_owned(), partitions: 1, replication: 1, configs };
-    driver.cluster().admin().unwrap().create(vec![topic]).now_or_never().unwrap().unwrap();
+    create_with(&driver, "seals-lengthy-changelog", &[("max.message.bytes", "10000"), ("cleanup.policy", "compact")]);
     let worker = driver.start_worker().unwrap();
     send(&mut driver, "in", [1, 2, 30_000, 4]);
     driver.advance(Duration::from_secs(600));
     driver.commit();
-    assert_eq!(kept(&mut driver), [1, 2, 4]);
+    assert_eq!(lengths(&driver), [1, 2, 4]);
     assert_eq!(driver.status(worker).unwrap().counts.skipped, 1);
 }
 
 /// A worker that is to stop at the first failure names the event, not the commit of the tables.
 #[test]
 fn a_worker_stops_at_the_event_that_is_the_cause() {
-    let app = app().only::<flaky_lengths>().setting("agent_max_attempts", 1);
+    let app = app().only::<lengthy>().setting("agent_max_attempts", 1);
     let mut driver = TestDriver::new(app.setting("topic_partitions", 1).setting("agent_failure", "stop")).unwrap();
     FLAKY.take();
     let worker = driver.start_worker().unwrap();
@@ -227,7 +161,7 @@ fn a_worker_stops_at_the_event_that_is_the_cause() {
     driver.advance(Duration::from_secs(10));
     let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     let text = error.to_string();
-    for part in ["in[0] offset 2", "table `lengthy`", "key \"30000\"", "skip 'in[0]' 2 --agent flaky_lengths"] {
+    for part in ["in[0] offset 2", "table `lengthy`", "key \"30000\"", "skip 'in[0]' 2 --agent lengthy"] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use faust::prelude::*;
 use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
 
-use super::laws::{
-    committed, continue_after_expulsion, create_small_topic, driver, measuring, restore, send, sum, summing,
-};
+use super::harness::create_small_topic;
+use super::laws::{committed, continue_after_expulsion, driver, measuring, restore, send, sum, summing};
 
 /// Section 4, `no number is used twice`: if a commit that was not confirmed gave its number to the next one, and has taken
 /// effect nevertheless, the records of the next one count before their events are committed.
@@ -58,7 +57,7 @@ fn changes(driver: &mut TestDriver, key: &str) -> usize {
 fn s4_an_abandoned_commit_of_other_partitions_leaves_a_drained_task_alone() {
     let app = App::new("laws").only::<measuring>().setting("agent_failure", "skip");
     let mut driver = driver(app, 2);
-    create_small_topic(&mut driver);
+    create_small_topic(&driver);
     let first = driver.start_worker().unwrap();
     // The key `d` belongs to partition 1, whose commit the broker holds back; `a` to partition 0.
     send(&mut driver, "d", [1]);
