@@ -62,12 +62,12 @@ fn is_the_release() -> bool {
 }
 
 /// Reports missing messages of faust. Unlike those of the compiler, they do not depend on its release.
-fn missing_words(expected: &str, told: &str) -> Option<String> {
+fn missing_words(expected: &str, actual: &str) -> Option<String> {
     let is_ours = |message: &&str| !message.starts_with("the trait bound") && !message.starts_with("mismatched types");
     let messages = expected.lines().filter(|line| line.starts_with("error")).filter_map(|line| line.split_once(": "));
     let missing: Vec<_> =
-        messages.map(|(_, message)| message).filter(is_ours).filter(|words| !told.contains(words)).collect();
-    (!missing.is_empty()).then(|| format!("missing: {missing:?}\n--- actual\n{told}"))
+        messages.map(|(_, message)| message).filter(is_ours).filter(|words| !actual.contains(words)).collect();
+    (!missing.is_empty()).then(|| format!("missing: {missing:?}\n--- actual\n{actual}"))
 }
 
 /// Compiles the cases of a folder and returns the faults that `judge` finds, each with the name of its file.
@@ -135,14 +135,14 @@ impl Library {
         }
         let output = rustc.arg(case).output().unwrap();
         let lines = String::from_utf8(output.stderr).unwrap();
-        let mut told = String::new();
+        let mut actual = String::new();
         for line in lines.lines() {
             let diagnostic: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-            told.push_str(&shown(&diagnostic, case));
+            actual.push_str(&shown(&diagnostic, case));
         }
-        assert_eq!(output.status.success(), told.is_empty(), "{}: {lines}", case.display());
+        assert_eq!(output.status.success(), actual.is_empty(), "{}: {lines}", case.display());
         // The compiler names a future with the path of its file.
-        told.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), "")
+        actual.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), "")
     }
 }
 

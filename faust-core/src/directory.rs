@@ -1,4 +1,4 @@
-//! The app's control topic: what its workers know about each other, beyond what the consumer group carries.
+//! The app's control topic: the plans of its workers, and the workers themselves.
 //!
 //! The topic `<app>-control` has one partition and is compacted. Each worker writes its plan (`plan/<fingerprint>`) and itself
 //! (`worker/<name>`), every few seconds and at changes, and removes itself when it stops. Which worker *owns* a partition is

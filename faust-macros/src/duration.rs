@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn only_whole_milliseconds_are_accepted() {
-        for (text, expected, told) in [
+        for (text, expected, fault) in [
             ("250ms", Some(250), ""),
             ("1m 30s", Some(90_000), ""),
             ("1000us", Some(1), ""),
@@ -54,7 +54,7 @@ mod tests {
             let mut faults = Faults::default();
             assert_eq!(millis(&LitStr::new(text, Span::call_site()), &mut faults), expected, "{text}");
             let faults = faults.emit().to_string();
-            assert!(faults.contains(told) && faults.is_empty() == told.is_empty(), "{text}: {faults}");
+            assert!(faults.contains(fault) && faults.is_empty() == fault.is_empty(), "{text}: {faults}");
         }
     }
 }

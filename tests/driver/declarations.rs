@@ -88,10 +88,10 @@ impl Scene {
 }
 
 fn expect_refused(windows: WindowSpec, shown: &str, (store, loses_disk): (&str, bool)) {
-    let told = Scene::new(store).change(windows, loses_disk).unwrap_or_else(|| panic!("{store} accepts {shown}"));
+    let error = Scene::new(store).change(windows, loses_disk).unwrap_or_else(|| panic!("{store} accepts {shown}"));
     let expected = format!("holds windows `tumbling 1m`, but the program declares windows `{shown}`");
-    assert!(told.starts_with("table `sums`, partition 0: ") && told.contains(&expected), "{store}: {told}");
-    assert!(told.contains("revert the declaration") && told.contains("`version`"), "{told}");
+    assert!(error.starts_with("table `sums`, partition 0: ") && error.contains(&expected), "{store}: {error}");
+    assert!(error.contains("revert the declaration") && error.contains("`version`"), "{error}");
 }
 
 #[test]

@@ -302,10 +302,10 @@ fn a_write_that_cannot_be_read_back_is_refused() {
     ] {
         for store in STORES {
             let mut scene = Scene::new(store);
-            let told = scene.refusal("a", write.clone());
-            assert!(told.contains(&format!("table `{table}` refuses the value of key \"a\"")), "{store}: {told}");
+            let error = scene.refusal("a", write.clone());
+            assert!(error.contains(&format!("table `{table}` refuses the value of key \"a\"")), "{store}: {error}");
             let place = "agent `keep` failed 2 times at writes[0] offset 0";
-            assert!(told.contains(reason) && told.contains(place), "{store}: {told}");
+            assert!(error.contains(reason) && error.contains(place), "{store}: {error}");
             let changelog = format!("values-{table}-changelog");
             assert_eq!(scene.driver.messages(&changelog).unwrap().len(), 0, "{store}: {table}");
         }
@@ -316,9 +316,9 @@ fn a_write_that_cannot_be_read_back_is_refused() {
 #[test]
 fn a_key_that_cannot_be_read_back_is_refused() {
     for store in STORES {
-        let told = Scene::new(store).refusal("a", Write::Paired(7));
+        let error = Scene::new(store).refusal("a", Write::Paired(7));
         let expected = "table `paired` refuses key [null,7] of type `(Option<f64>, u8)`: it could not";
-        assert!(told.contains(expected), "{store}: {told}");
+        assert!(error.contains(expected), "{store}: {error}");
     }
 }
 
@@ -362,8 +362,8 @@ fn an_unreadable_value_can_be_replaced_and_removed() {
             assert_eq!(scene.all::<Option<String>>("names"), left, "{store}");
             assert_eq!(scene.all::<Option<i64>>("numbers"), BTreeMap::new(), "{store}");
         }
-        let told = scene.refusal("a", Write::Gauge(2));
+        let error = scene.refusal("a", Write::Gauge(2));
         let expected = ["the value of key \"a\" cannot be decoded", "level: missing field", "`#[field(default)]`"];
-        assert!(expected.iter().all(|text| told.contains(text)), "{store}: {told}");
+        assert!(expected.iter().all(|text| error.contains(text)), "{store}: {error}");
     }
 }

@@ -226,10 +226,10 @@ impl World {
     }
 
     /// Returns the messages that a hook has sent to `topic`, sorted.
-    fn told(&mut self, topic: &str) -> Vec<(String, (i64, i64))> {
-        let mut told = self.chaos.driver.read::<String, (i64, i64)>(topic).unwrap();
-        told.sort();
-        told
+    fn reported(&mut self, topic: &str) -> Vec<(String, (i64, i64))> {
+        let mut reported = self.chaos.driver.read::<String, (i64, i64)>(topic).unwrap();
+        reported.sort();
+        reported
     }
 
     /// Returns the contents of the changelog: the last record of each key.
@@ -252,8 +252,8 @@ impl World {
     fn check_at_least_once(&mut self) {
         let oracle = self.oracle();
         let set = |all: Vec<(String, (i64, i64))>| all.into_iter().collect::<BTreeSet<_>>();
-        assert_eq!(set(self.told("closed")), set(oracle.closed), "closed windows");
-        assert_eq!(set(self.told("late")), set(oracle.late), "late events");
+        assert_eq!(set(self.reported("closed")), set(oracle.closed), "closed windows");
+        assert_eq!(set(self.reported("late")), set(oracle.late), "late events");
         let dumps = self.chaos.driver.read::<(i32, Offset), Dump>("dumps").unwrap();
         for (at, dump) in &dumps {
             assert_eq!(Some(dump), oracle.dumps.get(at), "the table at {at:?}");
@@ -289,8 +289,8 @@ impl World {
     /// Checks the additional guarantee of histories without crashes and failures: no result is repeated.
     fn check_exactly_once(&mut self) {
         let oracle = self.oracle();
-        assert_eq!(self.told("closed"), oracle.closed, "closed windows");
-        assert_eq!(self.told("late"), oracle.late, "late events");
+        assert_eq!(self.reported("closed"), oracle.closed, "closed windows");
+        assert_eq!(self.reported("late"), oracle.late, "late events");
     }
 }
 
@@ -418,7 +418,7 @@ fn a_window_that_is_rolled_back_and_written_again_closes() {
     world.chaos.apply(&Step::Send(vec![at(0)], None));
     world.chaos.apply(&Step::Advance(500));
     world.chaos.apply(&Step::Send(vec![at(10)], None));
-    assert_eq!(world.told("closed"), [("k0".to_owned(), (base().0, 1))]);
+    assert_eq!(world.reported("closed"), [("k0".to_owned(), (base().0, 1))]);
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn architecture_names_files_that_exist() {
     assert!(missing.is_empty(), "ARCHITECTURE.md names files that do not exist: {missing:?}");
 }
 
-/// Each of the three paths is told in at most ten steps.
+/// Each of the three paths has at most ten steps.
 #[test]
 fn architecture_tells_each_path_in_ten_steps() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();

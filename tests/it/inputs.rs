@@ -40,7 +40,7 @@ fn captured(cluster: &Cluster) -> (impl Sized, PathBuf) {
     (tracing_subscriber::fmt().with_ansi(false).with_writer(file).set_default(), path)
 }
 
-/// Returns the warnings in a captured log that tell of deleted messages.
+/// Returns the warnings about deleted messages in a captured log.
 fn deletions(log: &Path) -> Vec<String> {
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("assigned: "), "the log was not captured");
@@ -73,10 +73,10 @@ async fn a_worker_that_was_away_continues_at_the_log_start_and_reports_what_it_m
     assert_eq!(sums.iter().unwrap().collect::<BTreeMap<_, _>>(), expected);
     worker.stop().await.unwrap();
     drop(listening);
-    let told = deletions(&log);
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("the messages of in-away[0] from offset 10 to 25 were deleted"), "{told:?}");
-    assert!(told[0].contains("continues at offset 25"), "{told:?}");
+    let warnings = deletions(&log);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("the messages of in-away[0] from offset 10 to 25 were deleted"), "{warnings:?}");
+    assert!(warnings[0].contains("continues at offset 25"), "{warnings:?}");
 
     // All that is left is deleted: there is no message at which the worker could notice it.
     cluster.produce(topic, numbered(0, 30..35)).await;
@@ -129,10 +129,10 @@ async fn a_slow_worker_that_retention_passes_continues_at_the_log_start_and_repo
     let read: Vec<i64> = cluster.texts("in-slow-out").await.iter().map(|text| text.parse().unwrap()).collect();
     let first = i64::try_from(280 - missed).unwrap();
     assert_eq!(read, (0..first).chain(280..300).collect::<Vec<_>>(), "all that was not missed");
-    let told = deletions(&log);
-    assert_eq!(told.len(), 1, "{told:?}");
+    let warnings = deletions(&log);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     let range = format!("the messages of in-slow[0] from offset {first} to 280 were deleted");
-    assert!(told[0].contains(&range) && told[0].contains("continues at offset 280"), "{told:?}");
+    assert!(warnings[0].contains(&range) && warnings[0].contains("continues at offset 280"), "{warnings:?}");
 }
 
 /// Copies values with the partition that they came from.

@@ -106,7 +106,7 @@ fn key(n: u64) -> String {
     format!("k{}", n % 211)
 }
 
-/// Produces 1 000 events per second until it is told to stop, past the proxy. Returns the number of events.
+/// Produces 1 000 events per second until `stop` is set, past the proxy. Returns the number of events.
 async fn feed(cluster: &Cluster, stop: &AtomicBool) -> u64 {
     let producer = cluster.producer(TOPIC);
     let mut tick = tokio::time::interval(Duration::from_millis(50));
@@ -127,13 +127,13 @@ async fn a_rebalance_every_second_behind_an_unkind_network_counts_exactly() {
     cluster.create(TOPIC, i32::try_from(PARTITIONS).unwrap()).await;
     let mut crowd = Crowd::new(&cluster);
     let (mut taken, mut rebalances, mut cuts) = (0, 0, 0);
-    let is_telling = |rebalances: u64, cuts: u64| rebalances >= seconds.div_ceil(4) && cuts >= seconds.div_ceil(5);
+    let is_significant = |rebalances: u64, cuts: u64| rebalances >= seconds.div_ceil(4) && cuts >= seconds.div_ceil(5);
     let stop = AtomicBool::new(false);
     let joins_and_leaves = async {
         crowd.begin().await;
         let before = (crowd.proxy.generation(), crowd.proxy.cuts());
         let mut tick = tokio::time::interval(Duration::from_secs(1));
-        while taken < seconds || (taken < 3 * seconds && !is_telling(rebalances, cuts)) {
+        while taken < seconds || (taken < 3 * seconds && !is_significant(rebalances, cuts)) {
             tick.tick().await;
             crowd.one_moves().await;
             taken += 1;
@@ -164,7 +164,7 @@ async fn a_rebalance_every_second_behind_an_unkind_network_counts_exactly() {
         wrong.is_empty() && counted.len() == expected.len(),
         "keys that are wrong, with expected and actual: {wrong:?}"
     );
-    assert!(is_telling(rebalances, cuts), "{rebalances} rebalances and {cuts} broken connections prove nothing");
+    assert!(is_significant(rebalances, cuts), "{rebalances} rebalances and {cuts} broken connections prove nothing");
 }
 
 /// The first commit of a table comes before its first changelog record: a worker that has looked for commits before it, and

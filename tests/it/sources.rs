@@ -119,7 +119,7 @@ fn is(token: Option<&TokenTree>, mark: char) -> bool {
     matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == mark)
 }
 
-/// Whether a path of the crate begins here: `crate::`, `super::` or `self::`, and not `$crate::`, `a::super::` or the
+/// Returns whether a path of the crate begins here: `crate::`, `super::` or `self::`, and not `$crate::`, `a::super::` or the
 /// path of a visibility.
 fn is_path_start(tokens: &[TokenTree], at: usize) -> bool {
     let TokenTree::Ident(first) = &tokens[at] else { return false };

@@ -107,10 +107,10 @@ async fn agents_share_a_table_that_can_be_read_from_outside() {
     assert_eq!(all.into_values().collect::<Vec<_>>(), [205, 102, 103, 105]);
 
     // The wrong types or an unknown name are an error.
-    let told = worker.table::<String, u8>("sums").unwrap_err().to_string();
-    assert!(told.contains("values `i64`, not `alloc::string::String` and `u8`"), "{told}");
-    let told = worker.table::<String, i64>("some").unwrap_err().to_string();
-    assert!(told.contains("`doubles`, `sums`"), "{told}");
+    let error = worker.table::<String, u8>("sums").unwrap_err().to_string();
+    assert!(error.contains("values `i64`, not `alloc::string::String` and `u8`"), "{error}");
+    let error = worker.table::<String, i64>("some").unwrap_err().to_string();
+    assert!(error.contains("`doubles`, `sums`"), "{error}");
 
     // A key is found only by the worker that is assigned its partition.
     let second = cluster.app("ta-shared").setting("datadir", cluster.dir("second").display());

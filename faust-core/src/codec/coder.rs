@@ -15,7 +15,7 @@ pub struct Coder<T> {
     pub(super) form: Form<T>,
     /// The serializer of `form`, for keys that are given in a borrowed form.
     pub(super) serializer: Serializer,
-    /// Whether `None` is encoded as absent.
+    /// Set if `None` is encoded as absent.
     pub(super) is_optional: bool,
     /// Transforms, applied in this order after encoding and undone in reverse order before decoding. Nearly every topic
     /// has none.

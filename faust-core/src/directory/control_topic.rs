@@ -24,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Maximum time for which a broker holds a request while there is nothing to read.
 const HOLD: Duration = Duration::from_millis(500);
 
-/// What a worker needs to take part in its app's directory.
+/// The parts that a worker's [`Directory`] is created from.
 pub(crate) struct DirectorySetup<'a> {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) sink: Arc<dyn Sink>,

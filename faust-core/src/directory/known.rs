@@ -1,4 +1,4 @@
-//! What a worker has read from the control topic.
+//! The plans and workers that a worker has read from the control topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -80,7 +80,7 @@ pub enum TopicRole {
     Output,
     /// Receives messages that cannot be decoded.
     DeadLetter,
-    /// Tells the workers about each other.
+    /// Holds the plans and workers of the app.
     Control,
 }
 
@@ -152,7 +152,7 @@ impl Plan {
         &self.sets
     }
 
-    /// Returns the name of the topic in which the app's workers tell each other about themselves.
+    /// Returns the name of the app's control topic.
     pub(crate) fn control_topic(&self) -> String {
         control_topic(&self.group)
     }

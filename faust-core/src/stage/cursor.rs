@@ -69,7 +69,7 @@ impl Cursor {
         self.clock.event_time().filter(|_| self.gate.is_busy())
     }
 
-    /// Returns the time of what the current event or batch writes: the greatest of its events.
+    /// Returns the time of writes of the current event or batch: the greatest of its events.
     pub(crate) fn write_time(&self) -> Option<Timestamp> {
         self.clock.write_time()
     }

@@ -98,7 +98,7 @@ impl EventClock {
         self.event_time.load()
     }
 
-    /// Returns the time of what the current event or batch writes: the greatest of its events.
+    /// Returns the time of writes of the current event or batch: the greatest of its events.
     pub(super) fn write_time(&self) -> Option<Timestamp> {
         self.event_time.load().or_else(|| self.batch_time.load())
     }

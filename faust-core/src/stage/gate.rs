@@ -93,7 +93,7 @@ impl GroupControl {
 /// The error of a stream that another Tokio task reads.
 pub(super) const READ_ELSEWHERE: &str = "its stream is read in another Tokio task; read it in the agent, and spawn only the work of an event, with `events()` and an `ack()` at its end";
 
-/// The answer of a gate to a stream that wants to yield.
+/// The answer of a gate to a stream that is about to yield.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
     Open,

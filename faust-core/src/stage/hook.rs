@@ -149,13 +149,13 @@ mod tests {
         let close = |value: &[u8]| HookCall::Close { key: b"a".into(), window: WINDOW, value: value.into() };
         assert_eq!(call(&hook, close(b"7")), Ok(()));
         assert_eq!(*seen.lock().unwrap(), [("a".to_owned(), WINDOW, 7)]);
-        let told = call(&hook, close(b"\"x\"")).unwrap_err();
-        assert!(told.contains("a value of table `sums` as `i64`") && told.contains("expected i64"), "{told}");
+        let error = call(&hook, close(b"\"x\"")).unwrap_err();
+        assert!(error.contains("a value of table `sums` as `i64`") && error.contains("expected i64"), "{error}");
 
         let late = window_late(hook_key::<u8>(&mut cx, "sums").unwrap(), |_, _, _| Box::pin(async { Ok(()) }));
         let event = LateEvent::new(Timestamp(1), Timestamp(20));
-        let told = call(&late, HookCall::Late { key: b"x".into(), window: WINDOW, event }).unwrap_err();
-        assert!(told.contains("a key of table `sums` as `u8`"), "{told}");
+        let error = call(&late, HookCall::Late { key: b"x".into(), window: WINDOW, event }).unwrap_err();
+        assert!(error.contains("a key of table `sums` as `u8`"), "{error}");
         assert!(call(&late, close(b"7")).unwrap_err().contains("for a closed window"));
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Outbox {
     /// Topics whose messages carry any event time.
     carrying: Topics,
     /// Number of messages sent that the worker's counter does not include yet.
-    untold: AtomicU64,
+    uncounted: AtomicU64,
     /// A table of a stage has failed, possibly unnoticed by its agent: messages sent after that could contain wrong
     /// values.
     refuses: AtomicBool,
@@ -43,11 +43,11 @@ type Topics = Mutex<BTreeMap<String, Arc<dyn SinkTopic>>>;
 pub(crate) type Sending = BoxFuture<'static, Result<(), TransportError>>;
 
 /// Number of messages after which the worker's counter is updated, unless a cut does so earlier.
-const TELL_EVERY: u64 = 64;
+const COUNT_EVERY: u64 = 64;
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.tell();
+        self.count();
     }
 }
 
@@ -67,7 +67,7 @@ impl Outbox {
             ended: Mutex::default(),
             topics: Mutex::default(),
             carrying: Mutex::default(),
-            untold: AtomicU64::new(0),
+            uncounted: AtomicU64::new(0),
             refuses: AtomicBool::new(false),
         })
     }
@@ -91,9 +91,9 @@ impl Outbox {
         }
         topic.try_send(message, &self.current.load())?;
         // The counter is updated in batches: it is shared by the whole worker, and this code runs for every message.
-        let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
-        if untold.is_multiple_of(TELL_EVERY) {
-            self.tell();
+        let uncounted = self.uncounted.fetch_add(1, Ordering::Relaxed) + 1;
+        if uncounted.is_multiple_of(COUNT_EVERY) {
+            self.count();
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Outbox {
     /// Separates the messages sent until now from later ones. Returns all deliveries that a commit at this moment has
     /// to wait for.
     pub(crate) fn cut(&self) -> Vec<Arc<Delivery>> {
-        self.tell();
+        self.count();
         self.separate(Delivery::new()).clone()
     }
 
@@ -176,12 +176,12 @@ impl Outbox {
             TransportError::retriable("flush", format!("not all messages were acknowledged within {within:?}"))
         })?;
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.retain(|delivery| !sent.iter().any(|told| Arc::ptr_eq(told, delivery)));
+        ended.retain(|delivery| !sent.iter().any(|settled| Arc::ptr_eq(settled, delivery)));
         arrived
     }
 
-    fn tell(&self) {
-        self.stats.sent(self.untold.swap(0, Ordering::Relaxed));
+    fn count(&self) {
+        self.stats.sent(self.uncounted.swap(0, Ordering::Relaxed));
     }
 }
 

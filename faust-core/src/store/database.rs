@@ -175,7 +175,7 @@ impl<E: Engine> DatabaseStores<E> {
     }
 
     /// Reopens the engine if a write has failed. Until then it is not written to: a call into an engine that has failed may
-    /// wait for what will never happen.
+    /// never return.
     fn mend(&self, store: &OneStore<E>) -> Result<(), StoreError> {
         if !self.has_failed() {
             return Ok(());
@@ -305,7 +305,7 @@ impl<E: Engine> OneStore<E> {
     /// Reopens the engine if it has failed.
     ///
     /// # Errors
-    /// What was written before and not synced may be lost, so all of it must be written again: a mark must not follow it.
+    /// Writes that were not synced may be lost, so all of them must be made again: a mark must not follow them.
     fn mend(&self) -> Result<(), StoreError> {
         self.set.mend(self)?;
         if self.has_lost() {

@@ -51,7 +51,7 @@ pub(crate) struct StoredEntry<'a> {
 const TIME_BYTES: usize = size_of::<i64>();
 
 impl<'a> StoredEntry<'a> {
-    /// Reads an entry; `None` if the bytes are none.
+    /// Reads an entry. Returns `None` if there are too few bytes.
     pub(crate) fn read(stored: &'a [u8]) -> Option<Self> {
         let (time, value) = stored.split_first_chunk()?;
         Some(Self { time: Timestamp(i64::from_be_bytes(*time)), value })

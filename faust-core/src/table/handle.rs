@@ -261,7 +261,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         }
     }
 
-    /// Returns the time of what is written now: that of the event.
+    /// Returns the time of a write: that of the current event.
     fn write_time(&self) -> Timestamp {
         let of_event = |stage: &Arc<RunningStage>| stage.cursor.write_time().unwrap_or(Timestamp(0));
         self.stage().map_or(Timestamp(0), of_event)

@@ -53,8 +53,8 @@ impl<V: TableValue> TablePartition<V> {
         self.replace(key, value, time).map(drop)
     }
 
-    /// Sets the value of a key for an event of this time, and returns the previous one. A previous value that cannot be decoded is discarded,
-    /// which is logged: a key must never keep a value only because it cannot be read.
+    /// Sets the value of a key for an event of this time, and returns the previous one. A previous value that cannot be
+    /// decoded is discarded, which is logged: a key must never keep a value only because it cannot be read.
     ///
     /// # Errors
     /// As [`set`](Self::set).

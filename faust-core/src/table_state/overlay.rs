@@ -39,7 +39,7 @@ pub(crate) struct Overlay<V> {
     budget: Arc<CacheBudget>,
     used: u64,
     /// The part of `used` that has been added to the budget.
-    told: u64,
+    charged: u64,
 }
 
 struct Slot<V> {
@@ -93,7 +93,7 @@ impl<V: Clone> Overlay<V> {
             hand: 0,
             budget,
             used: 0,
-            told: 0,
+            charged: 0,
         }
     }
 
@@ -467,10 +467,10 @@ impl<V: Clone> Overlay<V> {
 
     fn charge(&mut self, bytes: i64) {
         self.used = self.used.saturating_add_signed(bytes);
-        if self.used.abs_diff(self.told) >= self.budget.grain {
+        if self.used.abs_diff(self.charged) >= self.budget.grain {
             // Adding the wrapped difference subtracts from the counter if `used` has decreased.
-            self.budget.used.fetch_add(self.used.wrapping_sub(self.told), Ordering::Relaxed);
-            self.told = self.used;
+            self.budget.used.fetch_add(self.used.wrapping_sub(self.charged), Ordering::Relaxed);
+            self.charged = self.used;
         }
     }
 
@@ -488,7 +488,7 @@ const VACANT: u64 = u64::MAX;
 
 impl<V> Drop for Overlay<V> {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.told, Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.charged, Ordering::Relaxed);
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct TaskCx {
     pub(crate) group: Arc<dyn Group>,
     /// The partitions that may be committed.
     pub(crate) ownership: Arc<Ownership>,
-    /// What the app's workers know about each other.
+    /// The directory of the app's workers.
     pub(crate) directory: Arc<Directory>,
     /// Logs whose first message was read.
     pub(crate) begun_logs: Arc<BegunLogs>,

@@ -176,7 +176,7 @@ impl Cut {
         self.groups.iter().flat_map(|group| group.confirmed.offsets.keys()).any(|part| committed.contains_key(part))
     }
 
-    /// Ends the commit, and tells the task. Passes the sealed tables to their stores if the broker has accepted it.
+    /// Ends the commit, and reports its result to the task. Passes the sealed tables to their stores if the broker has accepted it.
     pub(crate) fn resolve(self, is_confirmed: bool) {
         if is_confirmed {
             let seals = self.groups.into_iter().filter_map(|group| group.seal);

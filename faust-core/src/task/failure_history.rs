@@ -198,8 +198,8 @@ impl FailureHistory {
         self.notes_senders_until.is_some()
     }
 
-    /// Has each write of the tables encoded from now on, until a commit has reached these positions. Returns `false` if that
-    /// was so before.
+    /// Starts encoding each write of the tables, until a commit has reached these positions. Returns `false` if that had
+    /// begun before.
     pub(super) fn check_writes_until(&mut self, positions: Positions) -> bool {
         self.checks_writes_until.replace(positions).is_none()
     }

@@ -128,7 +128,7 @@ impl StageGroup {
         })
     }
 
-    /// Notes the logs that are read.
+    /// Notes the logs from which the group has read.
     pub(super) fn note_logs(&self, begun: &BegunLogs) {
         let positions = self.sealed_positions();
         let logs = positions.logs.iter().flatten().zip(positions.stages.iter().flatten());

@@ -559,7 +559,7 @@ pub(super) fn generation(parts: &[TaskPartition]) -> OwnerEpoch {
 /// Creates the groups of a task, whose first runs start at the last commit.
 ///
 /// # Errors
-/// A topic was deleted and created again, and that must not be passed over.
+/// A topic was deleted and created again, and its positions must not be moved; see [`Positions::restore`].
 fn groups(
     stages: Vec<PlannedStage>,
     parts: &[TaskPartition],

@@ -23,7 +23,7 @@ pub trait RestoreListener: Send + Sync {
     fn suspended(&self, _progress: &RestoreProgress) {}
 }
 
-/// ProgressReporter of the restore of one partition of a table.
+/// Progress of the restore of one partition of a table.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RestoreProgress {
@@ -65,7 +65,7 @@ impl RestoreProgress {
 /// A listener that logs the progress of restores every five seconds, and their results.
 #[derive(Default)]
 struct LogListener {
-    told: std::sync::Mutex<std::collections::BTreeMap<(Arc<str>, i32), Instant>>,
+    reported: std::sync::Mutex<std::collections::BTreeMap<(Arc<str>, i32), Instant>>,
 }
 
 /// Interval of progress lines for one partition of a table.
@@ -79,13 +79,13 @@ pub fn log_listener() -> Arc<dyn RestoreListener> {
 impl RestoreListener for LogListener {
     fn progressed(&self, progress: &RestoreProgress) {
         let RestoreProgress { table, partition, at, end, took, .. } = progress;
-        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut reported = self.reported.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let key = (Arc::clone(table), *partition);
-        if *took < LOG_EVERY || told.get(&key).is_some_and(|last| last.elapsed() < LOG_EVERY) {
+        if *took < LOG_EVERY || reported.get(&key).is_some_and(|last| last.elapsed() < LOG_EVERY) {
             return;
         }
-        told.insert(key, Instant::now());
-        drop(told);
+        reported.insert(key, Instant::now());
+        drop(reported);
         let remaining = progress.remaining().unwrap_or_default();
         tracing::info!(
             %table, partition,
@@ -116,7 +116,7 @@ pub(crate) struct ProgressReporter {
     listener: Arc<dyn RestoreListener>,
     now: RestoreProgress,
     since: Instant,
-    told: Instant,
+    reported: Instant,
     every: Duration,
     open: bool,
 }
@@ -142,15 +142,15 @@ impl ProgressReporter {
         };
         listener.started(&now);
         let listener = Arc::clone(listener);
-        Self { listener, now, since, told: since, every: Duration::from_millis(250), open: true }
+        Self { listener, now, since, reported: since, every: Duration::from_millis(250), open: true }
     }
 
     /// Records that `records` more were read, and that `at` is the next offset.
     pub(crate) fn advance(&mut self, at: Offset, records: u64) {
         self.now.at = at;
         self.now.records += records;
-        if self.told.elapsed() >= self.every {
-            self.told = Instant::now();
+        if self.reported.elapsed() >= self.every {
+            self.reported = Instant::now();
             self.now.took = self.since.elapsed();
             self.listener.progressed(&self.now);
         }

@@ -40,7 +40,7 @@ pub(crate) struct RecoverySetup {
     pub(crate) configs: TopicConfigs,
 }
 
-/// Room in a batch for what surrounds a record.
+/// Maximum size of the parts of a batch that surround a record.
 const BATCH_FRAMING: u64 = 256;
 
 /// Restores the tables of a worker's tasks.

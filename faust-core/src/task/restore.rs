@@ -161,10 +161,10 @@ impl<'a> TableRestore<'a> {
         }
         self.flush();
         self.prepared.table.state.repair(&self.skipped)?;
-        let told = progress.end();
-        self.recovery.stats().restored(told.records);
+        let progress = progress.end();
+        self.recovery.stats().restored(progress.records);
         if !self.skipped.is_empty() {
-            tracing::info!(table = %told.table, partition = told.partition, "{} keys had changes that were never committed; their committed values are written again", self.skipped.len());
+            tracing::info!(table = %progress.table, partition = progress.partition, "{} keys had changes that were never committed; their committed values are written again", self.skipped.len());
         }
         Ok((self.prepared.table, self.highest))
     }

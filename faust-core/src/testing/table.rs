@@ -13,7 +13,7 @@ use crate::worker::{TableView, WindowedView};
 #[derive(Debug)]
 pub struct TestTable<K, V> {
     views: Vec<TableView<K, V>>,
-    /// The time of what is written.
+    /// Time of writes.
     now: Timestamp,
 }
 
@@ -156,7 +156,7 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
 #[derive(Debug)]
 pub struct TestWindowedTable<K, V> {
     views: Vec<WindowedView<K, V>>,
-    /// The time of what is written.
+    /// Time of writes.
     now: Timestamp,
 }
 

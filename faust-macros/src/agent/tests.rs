@@ -9,8 +9,8 @@ use super::expand;
 fn check(options: TokenStream, item: TokenStream, mistakes: &[&str]) {
     let expansion = expand(options, item).to_string();
     assert!(expansion.contains("fn count"), "the function is missing: {expansion}");
-    let told = expansion.matches("compile_error").count();
-    assert_eq!(told, mistakes.len(), "{expansion}");
+    let errors = expansion.matches("compile_error").count();
+    assert_eq!(errors, mistakes.len(), "{expansion}");
     for mistake in mistakes {
         assert!(expansion.contains(mistake), "`{mistake}` is not in {expansion}");
     }

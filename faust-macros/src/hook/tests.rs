@@ -10,8 +10,8 @@ use super::{Moment, expand};
 fn check(moment: Moment, options: TokenStream, item: TokenStream, mistakes: &[&str]) {
     let expansion = expand(moment, options, item).to_string();
     assert!(expansion.contains("fn hook"), "the function is missing: {expansion}");
-    let told = expansion.matches("compile_error").count();
-    assert_eq!(told, mistakes.len(), "{expansion}");
+    let errors = expansion.matches("compile_error").count();
+    assert_eq!(errors, mistakes.len(), "{expansion}");
     for mistake in mistakes {
         assert!(expansion.contains(mistake), "`{mistake}` is not in {expansion}");
     }

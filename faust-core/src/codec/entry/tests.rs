@@ -198,6 +198,6 @@ fn a_type_that_panics_is_refused() {
         }
     }
 
-    let told = coder::<Explosive>(None).check(&Explosive).map_err(|why| why.to_string());
-    assert_eq!(told, Err("its type panicked: it explodes".to_owned()));
+    let refusal = coder::<Explosive>(None).check(&Explosive).map_err(|why| why.to_string());
+    assert_eq!(refusal, Err("its type panicked: it explodes".to_owned()));
 }

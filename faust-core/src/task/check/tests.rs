@@ -96,8 +96,8 @@ fn a_store_fits_if_its_bytes_mean_the_same() {
         ("String by raw -> Vec<Moved> by json", "its store holds no windows"),
         ("String by raw -> Moved by json, tumbling 1m", "have `#[field(default)]`), run `reset`"),
     ] {
-        let told = look(kind).unwrap_err();
-        assert!(told.contains(expected) && told.contains("`version`"), "{told}");
+        let error = look(kind).unwrap_err();
+        assert!(error.contains(expected) && error.contains("`version`"), "{error}");
     }
 }
 
@@ -161,9 +161,9 @@ fn an_inconsistency_is_reported_with_its_fix() {
         (Some(b"{".to_vec()), Some(good), 0, 80, "a checkpoint that cannot be read"),
     ];
     for (held, commit, low, high, expected) in cases {
-        let told = look(held, commit, low, high).unwrap_err();
-        assert!(told.starts_with("table `counts`, partition 3: ") && told.contains(expected), "{expected}: {told}");
-        assert!(told.contains("reset") || told.contains("version"), "{told}");
+        let error = look(held, commit, low, high).unwrap_err();
+        assert!(error.starts_with("table `counts`, partition 3: ") && error.contains(expected), "{expected}: {error}");
+        assert!(error.contains("reset") || error.contains("version"), "{error}");
     }
 }
 

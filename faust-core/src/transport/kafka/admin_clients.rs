@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) struct AdminClients {
     pub(super) admin: Arc<AdminClient<NoListener>>,
     pub(super) lookups: Arc<LookupClient>,
-    /// Tells the thread that the clients are in use. IMPORTANT: declared last, so that the thread drops the clients.
+    /// Shared with the thread, which closes clients that are not in use. IMPORTANT: declared last, so that the thread drops the clients.
     _in_use: Arc<()>,
 }
 

@@ -31,10 +31,10 @@ pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     /// Messages behind an error have been dropped: the next read seeks first.
     has_gap: bool,
     end: Option<Offset>,
-    /// Told of messages that were deleted before they were read.
+    /// Receives the offsets of messages that were deleted before they were read.
     listener: Option<Arc<dyn GroupListener>>,
-    /// The listener knows of everything that was deleted before this offset.
-    told: Offset,
+    /// Deleted messages before this offset have been reported.
+    reported: Offset,
     /// An offset was out of range: librdkafka has stopped fetching the partition, and a seek does not restart it.
     stopped: bool,
 }
@@ -62,7 +62,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
 
     fn seek(&mut self, offset: Offset) -> Result<(), TransportError> {
         self.seek_to(offset)?;
-        (self.next, self.told, self.end) = (offset, offset, None);
+        (self.next, self.reported, self.end) = (offset, offset, None);
         Ok(())
     }
 
@@ -84,10 +84,10 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         next: Offset,
     ) -> Self {
         let (end, listener) = (None, None);
-        Self { partition, reader, member, next, has_gap: false, end, listener, told: next, stopped: false }
+        Self { partition, reader, member, next, has_gap: false, end, listener, reported: next, stopped: false }
     }
 
-    /// Sets the listener that is told of messages that were deleted before they were read.
+    /// Sets the listener that receives the offsets of messages that were deleted before they were read.
     pub(super) fn reporting(self, listener: Arc<dyn GroupListener>) -> Self {
         Self { listener: Some(listener), ..self }
     }
@@ -117,21 +117,21 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
             Fetched::Failed(code) => fault = Some(code),
         });
         (self.next, self.end) = (next, end);
-        self.tell_deleted(gaps);
+        self.report_deleted(gaps);
         match fault {
             None => Ok(count),
             Some(code) => self.fault(code),
         }
     }
 
-    /// Tells the listener which of the offsets without messages were deleted: those before the log start. Others belong to
+    /// Reports the offsets without messages that were deleted: those before the log start. Others belong to
     /// compacted or aborted messages, or to markers of transactions.
-    fn tell_deleted(&mut self, gaps: Vec<Range<Offset>>) {
+    fn report_deleted(&mut self, gaps: Vec<Range<Offset>>) {
         let Some(listener) = self.listener.as_ref().filter(|_| !gaps.is_empty()) else { return };
         let low = self.reader.watermarks().map_or(Offset(0), |(low, _)| low);
         for gap in gaps {
-            let unread = gap.start.max(self.told)..gap.end.min(low);
-            self.told = self.told.max(gap.end);
+            let unread = gap.start.max(self.reported)..gap.end.min(low);
+            self.reported = self.reported.max(gap.end);
             if !unread.is_empty() {
                 listener.deleted(&self.partition, unread, gap.end);
             }

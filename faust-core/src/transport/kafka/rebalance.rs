@@ -135,9 +135,9 @@ impl GroupContext {
         Ok(())
     }
 
-    /// Takes the partitions from the engine that an earlier assignment has given it and that librdkafka has not revoked: the
-    /// topics have changed, and the group was joined again, while the offsets of that assignment were looked up. The next
-    /// assignment replaces it as a whole. Returns librdkafka's side of the queues.
+    /// Revokes the partitions of an earlier assignment that librdkafka has not revoked: the topics have changed, and the group
+    /// was joined again, while the offsets of that assignment were looked up. The next assignment replaces it as a whole.
+    /// Returns librdkafka's side of the queues.
     fn give_up_former(&self, consumer: &BaseConsumer<Self>) -> BTreeMap<TopicPartition, Arc<PartitionReader>> {
         // An incremental assignment adds partitions to those before.
         if matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative) {

@@ -89,7 +89,7 @@ impl MemoryProducer {
     /// Appends a record, which its delivery has counted, to the log, and reports the result to the delivery.
     ///
     /// # Errors
-    /// The cluster refuses the record. The delivery has not been told.
+    /// The cluster refuses the record. The caller reports that to the delivery.
     fn append(&self, to: &TopicPartition, record: Record, delivery: &Arc<Delivery>) -> Result<(), TransportError> {
         let (key, value) = (record.key.clone(), record.value.clone());
         let what = || delivery_of(&to.topic, key.as_deref(), value.as_deref());

@@ -29,9 +29,9 @@ pub(super) struct MemoryQueue {
     of_group: bool,
     /// Time since when the topic has not existed.
     missing_since: Option<Timestamp>,
-    /// Where to resume after retention has deleted the next message; an error if absent.
+    /// Position at which reading resumes after retention has deleted the next message; an error if absent.
     reset: Option<OffsetSpec>,
-    /// Told of messages that were deleted before they were read.
+    /// Receives the offsets of messages that were deleted before they were read.
     listener: Option<Arc<dyn GroupListener>>,
 }
 
@@ -85,7 +85,7 @@ impl MemoryQueue {
         Self { reset, ..self }
     }
 
-    /// Sets the listener that is told of messages that were deleted before they were read.
+    /// Sets the listener that receives the offsets of messages that were deleted before they were read.
     pub(super) fn reporting(self, listener: Arc<dyn GroupListener>) -> Self {
         Self { listener: Some(listener), ..self }
     }

@@ -28,15 +28,15 @@ impl MemoryReader {
             if let Some(found) = self.found.pop_front() {
                 return Poll::Ready(Ok(found));
             }
-            for (queue, told) in &mut self.queues {
+            for (queue, is_reported) in &mut self.queues {
                 let partition = queue.partition().clone();
                 let found = &mut self.found;
                 let mut each =
                     |message: RawMessage<'_>| found.push_back(Read::Message(partition.clone(), message.to_owned()));
                 match queue.poll_batch(cx, 1000, &mut each) {
-                    Poll::Ready(Ok(_)) => *told = false,
+                    Poll::Ready(Ok(_)) => *is_reported = false,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending if !std::mem::replace(told, true) => found.push_back(Read::End(partition)),
+                    Poll::Pending if !std::mem::replace(is_reported, true) => found.push_back(Read::End(partition)),
                     Poll::Pending => {}
                 }
             }

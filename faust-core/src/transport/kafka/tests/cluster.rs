@@ -194,7 +194,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn tell(&self, event: Event) {
+    fn record(&self, event: Event) {
         // The test may have dropped the receiver.
         drop(self.events.send(event));
     }
@@ -204,11 +204,11 @@ impl crate::transport::port::Sealed for Recorder {}
 
 impl GroupListener for Recorder {
     fn assigned(&self, partitions: Vec<Assigned>) {
-        self.tell(Event::Assigned(partitions));
+        self.record(Event::Assigned(partitions));
     }
 
     fn revoked(&self, partitions: Vec<TopicPartition>, lost: bool) -> BoxFuture<'static, ()> {
-        self.tell(Event::Revoked(partitions, lost));
+        self.record(Event::Revoked(partitions, lost));
         let hold = self.hold.lock().unwrap().take();
         async move {
             if let Some(hold) = hold {
@@ -220,11 +220,11 @@ impl GroupListener for Recorder {
     }
 
     fn failed(&self, error: TransportError) {
-        self.tell(Event::Failed(error));
+        self.record(Event::Failed(error));
     }
 
     fn connection(&self, up: bool, _: &str) {
-        self.tell(Event::ConnectionWatch(up));
+        self.record(Event::ConnectionWatch(up));
     }
 }
 
