@@ -41,7 +41,7 @@ pub struct PlannedStage {
 #[cfg(test)]
 impl PlannedStage {
     /// Creates the stage of an agent that does nothing.
-    pub(super) fn idle(agent: &'static str, reads: &'static [&'static str]) -> Self {
+    pub(crate) fn idle(agent: &'static str, reads: &'static [&'static str]) -> Self {
         let def = crate::agent::AgentDef::new(agent, reads, |_| Ok(Box::pin(async { Ok(()) })));
         Self {
             name: agent.into(),

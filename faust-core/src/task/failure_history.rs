@@ -423,4 +423,24 @@ mod tests {
         });
         assert_eq!(three[2], Decision::Stop(3));
     }
+
+    /// Law: senders are noted, and writes encoded, no longer than until a commit has passed the events that may be the cause.
+    #[test]
+    fn the_search_for_an_event_ends_with_a_commit_or_with_its_log() {
+        let mut history = FailureHistory::default();
+        history.note_senders_until(sealed(7));
+        assert!(history.check_writes_until(sealed(7)) && !history.check_writes_until(sealed(7)));
+        history.committed(&sealed(6));
+        assert!(history.notes_senders() && history.checks_writes());
+        history.committed(&sealed(7));
+        assert!(!history.notes_senders() && !history.checks_writes());
+        history.note_senders_until(sealed(7));
+        history.check_writes_until(sealed(7));
+        history.relocated((0, 1), Offset(2));
+        history.committed(&sealed(2));
+        assert!(history.notes_senders() && history.checks_writes(), "another input was moved");
+        history.relocated((0, 0), Offset(2));
+        history.committed(&sealed(2));
+        assert!(!history.notes_senders() && !history.checks_writes());
+    }
 }

@@ -146,3 +146,80 @@ impl TaskPartition {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::task::{Context, Poll};
+
+    use super::*;
+    use crate::error::TransportError;
+    use crate::message::RawMessage;
+    use crate::transport::{PartitionQueue, TopicPartition};
+
+    /// The queue of an empty partition.
+    struct Empty;
+
+    impl crate::transport::port::Sealed for Empty {}
+
+    impl PartitionQueue for Empty {
+        fn poll_batch(
+            &mut self,
+            _: &mut Context<'_>,
+            _: usize,
+            _: &mut dyn FnMut(RawMessage<'_>),
+        ) -> Poll<Result<usize, TransportError>> {
+            Poll::Pending
+        }
+
+        fn seek(&mut self, _: Offset) -> Result<(), TransportError> {
+            Ok(())
+        }
+
+        fn end(&self) -> Option<Offset> {
+            None
+        }
+
+        fn is_held(&self) -> bool {
+            false
+        }
+    }
+
+    /// Returns an assignment of `in[0]` in this generation, with this committed offset, in a log from 0 to 10.
+    pub(in crate::task) fn assigned(generation: u64, committed: i64, topic_id: &str) -> Assigned {
+        Assigned {
+            partition: TopicPartition::new("in", 0),
+            committed: Some(Committed { offset: Offset(committed), metadata: String::new() }),
+            generation,
+            nonce: 0,
+            bounds: (Offset(0), Offset(10)),
+            topic_id: topic_id.to_owned(),
+            start: Offset(committed),
+            queue: Box::new(Empty),
+        }
+    }
+
+    pub(in crate::task) fn partition(assigned: Assigned) -> TaskPartition {
+        let settings = crate::config::Layers::default().resolve("shop").expect("the defaults are valid").settings;
+        TaskPartition::new(assigned, &settings)
+    }
+
+    /// Law: a task survives a rebalance only without a gap, with its own commit, and in the same log (R9 of the protocol).
+    #[test]
+    fn a_task_continues_only_in_the_next_generation_with_its_own_commit() {
+        let partition = partition(assigned(3, 5, "id"));
+        for (expected, assigned) in [
+            (true, assigned(4, 5, "id")),
+            (true, assigned(4, 5, "")),
+            (false, assigned(5, 5, "id")),
+            (false, assigned(3, 5, "id")),
+            (false, assigned(4, 6, "id")),
+            (false, assigned(4, 5, "new")),
+            (false, Assigned { bounds: (Offset(6), Offset(10)), ..assigned(4, 5, "id") }),
+            (false, Assigned { bounds: (Offset(0), Offset(4)), ..assigned(4, 5, "id") }),
+        ] {
+            assert_eq!(partition.can_continue(&assigned), expected, "{assigned:?}");
+        }
+        partition.continue_in(assigned(4, 5, "id"));
+        assert!(partition.can_continue(&assigned(5, 5, "id")) && !partition.can_continue(&assigned(4, 5, "id")));
+    }
+}

@@ -175,6 +175,37 @@ fn start(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OffsetReset;
+    use crate::offsets::CommitNumber;
+    use crate::task::partition::tests::{assigned, partition};
+    use crate::transport::Committed;
+
+    /// Law: a log that was looked up before a former task of the worker is not that of a commit which names none: the topic may
+    /// have been replaced since.
+    #[test]
+    fn a_log_from_before_a_former_task_is_not_that_of_its_commit() {
+        let part = partition(assigned(3, 5, "id"));
+        let stage = PlannedStage::idle("sum", &["in"]);
+        let policies = ResetPolicies::new([&stage], OffsetReset::Earliest);
+        let topic = NameHash::of("in");
+        let commit = |log: Option<LogId>| CommitMetadata {
+            stages: BTreeMap::from([(
+                NameHash::of("sum"),
+                StageMark { offsets: BTreeMap::from([(topic, Offset(5))]), time: None },
+            )]),
+            logs: log.into_iter().map(|log| (topic, log)).collect(),
+            ..CommitMetadata::default()
+        };
+        part.commit(Committed { offset: Offset(5), metadata: commit(None).to_text() });
+        let found = |log| {
+            let started = start(&stage, &part, &[commit(log)], true, &policies);
+            started.map(|(offset, log)| (offset, log.id())).map_err(|error| error.to_string())
+        };
+        let id = LogId::of("id");
+        assert_eq!((found(id), found(None)), (Ok((Offset(5), id)), Ok((Offset(5), id))));
+        part.begin_commit(CommitVersion { number: CommitNumber(1), ..CommitVersion::default() });
+        assert_eq!((found(id), found(None)), (Ok((Offset(5), id)), Ok((Offset(5), None))));
+    }
 
     /// Law: a commit names the log of a topic only if all positions in it belong to that log.
     #[test]
