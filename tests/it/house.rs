@@ -177,7 +177,7 @@ fn architecture_names_files_that_exist() {
 
 /// Each of the three paths has at most ten steps.
 #[test]
-fn architecture_tells_each_path_in_ten_steps() {
+fn architecture_shows_each_path_in_ten_steps() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     for path in ["## The path of a record", "## The path of a table write", "## The path of a commit"] {
         let (_, section) = text.split_once(path).unwrap_or_else(|| panic!("ARCHITECTURE.md has no section `{path}`"));
