@@ -91,6 +91,34 @@ fn a_topic_that_is_created_again_is_read_from_its_beginning() {
     driver.stop(worker).unwrap();
 }
 
+/// Law: a log that was replaced is noticed also if it is longer than what was read of the former one, which no broker reports.
+#[test]
+fn a_longer_log_that_replaces_another_is_read_from_its_beginning() {
+    let (mut driver, worker) = start_with_messages(App::new("logs").only::<one>());
+    send(&mut driver, 1..5);
+    replace(&mut driver);
+    send(&mut driver, 10..17);
+    driver.advance(Duration::from_secs(60));
+    let read = seen("one");
+    assert!(read.ends_with(&[10, 11, 12, 13, 14, 15, 16]), "{read:?}");
+    driver.commit();
+    assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(7)));
+    driver.stop(worker).unwrap();
+}
+
+/// Law: a table does not go on with a log that has replaced another, even if no broker reports it.
+#[test]
+fn a_table_stops_at_a_longer_log_that_replaces_another() {
+    let (mut driver, worker) = start_with_messages(App::new("logs").only::<total>());
+    send(&mut driver, 1..5);
+    replace(&mut driver);
+    send(&mut driver, 10..17);
+    driver.advance(Duration::from_secs(60));
+    let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
+    let text = error.to_string();
+    assert!(text.contains("up to offset 7 in another log: the topic was deleted and created again"), "{text}");
+}
+
 /// Law: a table has the events of the former log: the worker stops, and its error names the choice.
 #[test]
 fn a_table_does_not_silently_go_on_with_another_log() {

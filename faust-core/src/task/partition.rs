@@ -77,6 +77,13 @@ impl TaskPartition {
         self.state().log = log;
     }
 
+    /// Ends the reading of all groups if the topic has another id than that of the log: they look it up.
+    pub(crate) fn compare_log(&self, topic_id: &str) {
+        if LogId::differ(self.log().id, LogId::of(topic_id)) {
+            self.reader.fail_all();
+        }
+    }
+
     /// Returns the committed offset, or the start of a partition without a valid one.
     pub(crate) fn start(&self) -> Offset {
         self.state().start

@@ -242,7 +242,8 @@ impl Control {
     fn look_at_topics(&mut self) {
         let (plan, transport) = (Arc::clone(&self.plan), Arc::clone(&self.cx.transport));
         let begun = Arc::clone(&self.cx.begun_logs);
-        self.looking = Some(Box::pin(upkeep::look_at_topics(plan, transport, begun)));
+        let parts = self.tasks.values().flat_map(|task| &task.parts).cloned().collect();
+        self.looking = Some(Box::pin(upkeep::look_at_topics(plan, transport, begun, parts)));
     }
 
     fn begin_purge(&mut self) {

@@ -1,18 +1,18 @@
 //! Periodic maintenance of a worker: checks the topics' partition counts, and deletes committed repartition records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::shared::Key;
 use crate::error::{Error, TransportError};
 use crate::message::Offset;
 use crate::plan::{Plan, TopicPlan, TopicRole};
-use crate::task::{BegunLogs, TaskHandle};
+use crate::task::{BegunLogs, TaskHandle, TaskPartition};
 use crate::transport::{TopicPartition, Transport};
 
 /// Checks that the app's topics, other than outputs and the dead-letter topic, still have as many partitions as at the
-/// start, or more if no table depends on them, and whether logs that were empty are those whose first message was read. The
-/// check is skipped if the broker is unavailable.
+/// start, or more if no table depends on them. Compares the logs of the assigned partitions with those that are read, and
+/// checks whether logs that were empty are those whose first message was read. What cannot be looked up is checked the next time.
 ///
 /// # Errors
 /// Fails if a partition count has changed.
@@ -20,6 +20,7 @@ pub(super) async fn look_at_topics(
     plan: Arc<Plan>,
     transport: Arc<dyn Transport>,
     begun: Arc<BegunLogs>,
+    parts: Vec<TaskPartition>,
 ) -> Result<(), Error> {
     let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
     let Ok(found) = topics(&*transport, names).await else { return Ok(()) };
@@ -34,8 +35,28 @@ pub(super) async fn look_at_topics(
             return Err(changed_count(topic.name(), known, now));
         }
     }
-    if let Err(error) = begun.check(&*transport).await {
+    let checked = match begun.check(&*transport).await {
+        Ok(()) => compare_logs(&*transport, &parts).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = checked {
         tracing::debug!("{error}; the logs of some topics are not known yet");
+    }
+    Ok(())
+}
+
+/// Ends the reading of partitions whose topics were deleted and created again. A broker reports it only if the new log is shorter
+/// than what was read of the former one.
+async fn compare_logs(transport: &dyn Transport, parts: &[TaskPartition]) -> Result<(), TransportError> {
+    let topics: BTreeSet<_> = parts.iter().map(|part| part.reader.partition().topic.to_string()).collect();
+    if topics.is_empty() {
+        return Ok(());
+    }
+    let ids = transport.admin()?.topic_ids(topics.into_iter().collect()).await?;
+    for part in parts {
+        if let Some(id) = ids.get(&*part.reader.partition().topic) {
+            part.compare_log(id);
+        }
     }
     Ok(())
 }
