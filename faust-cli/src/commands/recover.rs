@@ -89,7 +89,7 @@ pub(crate) async fn run(args: RecoverArgs, mut context: Context) -> Result<(), F
     if rows.is_empty() {
         return Ok(());
     }
-    out.note("events behind these offsets are processed next; if agents have processed some of them before, without a change of their tables, the messages they sent for them are sent again");
+    out.note("events behind these offsets are processed next; if agents have processed some of them before, without a change of their tables, the messages they sent for them are sent again; if the last worker was killed during its last commit, messages that it sent for the last events before these offsets may be missing");
     args.consent.ask(&out, "Commit these offsets?", "nothing was committed")?;
     client.retry(|| admin.commit(&group, commits.clone())).await?;
     out.note(format!("committed {} offsets", commits.len()));
