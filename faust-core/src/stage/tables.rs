@@ -33,6 +33,8 @@ pub(crate) struct TaskTable {
     pub(crate) stored_records: Arc<AtomicU64>,
     /// End of the changelog's part without records of a former owner since the restore.
     pub(super) own_end: AtomicI64,
+    /// The offset of a record of this owner is unknown.
+    has_unknown_offset: AtomicBool,
     /// Clocks of the stages that use the table in the current task run, for its stream time.
     pub(super) clocks: Mutex<Vec<StageClock>>,
 }
@@ -53,8 +55,20 @@ impl TaskTable {
         restored: TableMark,
     ) -> Self {
         let [next, own_end] = [(); 2].map(|()| AtomicI64::new(restored.end.0));
-        let (stored_records, clocks) = (Arc::default(), Mutex::default());
-        Self { state, partition, topic, writer, identity, restored, next, stored_records, own_end, clocks }
+        let (stored_records, has_unknown_offset, clocks) = (Arc::default(), AtomicBool::new(false), Mutex::default());
+        Self {
+            state,
+            partition,
+            topic,
+            writer,
+            identity,
+            restored,
+            next,
+            stored_records,
+            own_end,
+            has_unknown_offset,
+            clocks,
+        }
     }
 
     /// Returns the next offset of the changelog, as far as this task knows.
@@ -81,6 +95,17 @@ impl TaskTable {
     /// Returns the end of the changelog's part without records of a former owner since the restore.
     pub(crate) fn own_end(&self) -> Offset {
         Offset(self.own_end.load(Ordering::Acquire))
+    }
+
+    /// Records that the changelog holds a record of this owner at an unknown offset.
+    pub(crate) fn note_unknown_offset(&self) {
+        self.has_unknown_offset.store(true, Ordering::Release);
+    }
+
+    /// Returns the end of the changelog's part with the records that are in the table: those that counted at the restore, and
+    /// this owner's.
+    pub(crate) fn written_end(&self) -> Offset {
+        if self.has_unknown_offset.load(Ordering::Acquire) { Offset(i64::MAX) } else { self.changelog_end() }
     }
 
     /// Removes the stages that use the table, since a new run of the task begins.

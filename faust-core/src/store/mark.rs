@@ -26,8 +26,12 @@ pub(crate) struct StoreCheckpoint {
     pub(crate) group: String,
     pub(crate) kind: String,
     pub(crate) topic_id: String,
-    /// Next offset of the changelog: all records before it are in the store.
+    /// Next offset of the changelog to read: all records before it that count are in the store.
     pub(crate) next: Offset,
+    /// End of the changelog's part with the records that are in the store; the greatest offset if it is unknown. It is behind
+    /// [`next`](Self::next) if records before it do not count; in stores of earlier releases, it is 0.
+    #[serde(default)]
+    pub(crate) end: Offset,
     /// Number of the last commit that is in the store.
     pub(crate) cut: CommitNumber,
     /// Epoch of that commit; 0 in stores of earlier releases.
@@ -42,13 +46,14 @@ pub(crate) const STORE_VERSION: u8 = 2;
 
 impl StoreIdentity {
     /// Returns an encoded mark.
-    pub(crate) fn mark(&self, next: Offset, version: CommitVersion) -> Vec<u8> {
+    pub(crate) fn mark(&self, (next, end): (Offset, Offset), version: CommitVersion) -> Vec<u8> {
         let mark = StoreCheckpoint {
             v: STORE_VERSION,
             group: self.group.clone(),
             kind: self.kind.clone(),
             topic_id: self.topic_id.clone(),
             next,
+            end,
             cut: version.number,
             epoch: version.epoch,
             time: self.clock.now(),
@@ -70,12 +75,11 @@ mod tests {
             topic_id: "id".to_owned(),
             clock: Clock::new(|| Timestamp(1000)),
         };
-        let text =
-            r#"{"v":2,"group":"shop","kind":"String -> u8","topic_id":"id","next":50,"cut":7,"epoch":3,"time":1000}"#;
+        let text = r#"{"v":2,"group":"shop","kind":"String -> u8","topic_id":"id","next":50,"end":60,"cut":7,"epoch":3,"time":1000}"#;
         let version = CommitVersion { epoch: OwnerEpoch(3), number: CommitNumber(7) };
-        assert_eq!(identity.mark(Offset(50), version), text.as_bytes());
-        let earlier = text.replace(r#""epoch":3,"#, "");
+        assert_eq!(identity.mark((Offset(50), Offset(60)), version), text.as_bytes());
+        let earlier = text.replace(r#""epoch":3,"#, "").replace(r#""end":60,"#, "");
         let earlier: StoreCheckpoint = serde_json::from_str(&earlier).expect("the text of an earlier release");
-        assert_eq!((earlier.cut, earlier.epoch), (CommitNumber(7), OwnerEpoch(0)));
+        assert_eq!((earlier.cut, earlier.epoch, earlier.end), (CommitNumber(7), OwnerEpoch(0), Offset(0)));
     }
 }

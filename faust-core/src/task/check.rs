@@ -171,7 +171,7 @@ fn replaced(
 /// the end at which the present one began.
 fn is_ahead(mark: &StoreCheckpoint, commit: CommittedTable) -> bool {
     match mark.epoch.cmp(&commit.epoch) {
-        Ordering::Less => mark.next > commit.mark.end,
+        Ordering::Less => mark.next.max(mark.end) > commit.mark.end,
         Ordering::Equal => mark.cut > commit.mark.number,
         Ordering::Greater => true,
     }

@@ -282,7 +282,7 @@ impl<'a> TableRestore<'a> {
         let version =
             |committed: CommittedTable| CommitVersion { epoch: committed.epoch, number: committed.mark.number };
         let version = self.prepared.committed.map(version).unwrap_or_default();
-        let mark = table.identity.mark(next, version);
+        let mark = table.identity.mark((next, self.position), version);
         table.state.apply(Arc::new(batch), mark, &table.writer);
     }
 }

@@ -151,6 +151,9 @@ impl SealedTable {
     /// # Errors
     /// Fails if the changelog has become shorter, which means that the topic was replaced.
     pub(crate) fn arrived(&self) -> Result<(), Error> {
+        if self.delivery.has_unknown_offset() {
+            self.table.note_unknown_offset();
+        }
         let Some(last) = self.delivery.last_offset() else { return Ok(()) };
         let before = self.table.note_changelog(last);
         if last >= before {
@@ -170,7 +173,7 @@ impl SealedTable {
 
     /// Passes the sealed changes to the store, after a successful commit.
     pub(crate) fn committed(self) {
-        let mark = self.table.identity.mark(self.table.own_end(), self.version);
+        let mark = self.table.identity.mark((self.table.own_end(), self.table.written_end()), self.version);
         self.table.state.committed(self.sealed, mark, &self.table.writer);
     }
 }

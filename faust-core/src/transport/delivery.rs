@@ -1,6 +1,6 @@
 //! Counters of the messages that a task has sent and the broker has not yet acknowledged.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -41,22 +41,26 @@ struct DeliveryState {
 
 /// The highest offset noted so far, or none. Any thread may note one.
 #[derive(Debug)]
-struct HighestOffset(AtomicI64);
+struct HighestOffset {
+    highest: AtomicI64,
+    /// A message was stored at an unknown offset.
+    is_incomplete: AtomicBool,
+}
 
 impl HighestOffset {
     /// Stands for no offset: a message's own is never negative.
     const NONE: i64 = -1;
 
     fn new() -> Self {
-        Self(AtomicI64::new(Self::NONE))
+        Self { highest: AtomicI64::new(Self::NONE), is_incomplete: AtomicBool::new(false) }
     }
 
     fn note(&self, offset: Offset) {
-        self.0.fetch_max(offset.0, Ordering::Relaxed);
+        self.highest.fetch_max(offset.0, Ordering::Relaxed);
     }
 
     fn load(&self) -> Option<Offset> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&offset| offset > Self::NONE).map(Offset)
+        Some(self.highest.load(Ordering::Relaxed)).filter(|&offset| offset > Self::NONE).map(Offset)
     }
 }
 
@@ -87,10 +91,24 @@ impl Delivery {
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Records that a message counted by [`sent`](Self::sent) was acknowledged, but the broker did not know its offset any more, as
+    /// after a late retry.
+    pub fn done_at_unknown_offset(&self) {
+        if let Some(last) = &self.last_offset {
+            last.is_incomplete.store(true, Ordering::Relaxed);
+        }
+        self.done(Ok(None));
+    }
+
+    /// Returns whether a message was stored at an unknown offset. It is final once no message is [`pending`](Self::pending).
+    pub fn has_unknown_offset(&self) -> bool {
+        self.last_offset.as_ref().is_some_and(|last| last.is_incomplete.load(Ordering::Relaxed))
+    }
+
     /// Records that a message counted by [`sent`](Self::sent) was acknowledged with this offset, or has failed
     /// permanently.
     ///
-    /// `None` stands for a message that was acknowledged with an unknown offset, and for one that was withdrawn.
+    /// `None` stands for a message whose offset does not matter, and for one that was withdrawn.
     pub fn done(&self, result: Result<Option<Offset>, TransportError>) {
         match (result, &self.last_offset) {
             (Ok(Some(offset)), Some(last)) => {
@@ -199,6 +217,10 @@ mod tests {
             ordinary.done(Ok(offset));
         }
         assert_eq!((delivery.last_offset(), ordinary.last_offset()), (Some(Offset(7)), None));
+        assert!(!delivery.has_unknown_offset());
+        [&delivery, &ordinary].map(|delivery| delivery.sent());
+        [&delivery, &ordinary].map(|delivery| delivery.done_at_unknown_offset());
+        assert_eq!((delivery.has_unknown_offset(), ordinary.has_unknown_offset()), (true, false));
         delivery.sent();
         delivery.done(Err(TransportError::fatal("send", "too large")));
         assert_eq!(delivery.last_offset(), Some(Offset(7)));

@@ -24,6 +24,7 @@ fn mark(change: impl FnOnce(&mut StoreCheckpoint)) -> Option<Vec<u8>> {
         kind: identity().kind,
         topic_id: "id-1".to_owned(),
         next: Offset(50),
+        end: Offset(50),
         cut: CommitNumber(7),
         epoch: OwnerEpoch(2),
         time: Timestamp(NOW.0 - 1000),
@@ -113,18 +114,28 @@ fn a_store_that_may_have_missed_removals_is_stale() {
 #[test]
 fn a_store_with_changes_that_do_not_count_is_restored_anew() {
     let anew = |cut| Ok(RestoreStart { is_stale: true, is_ahead: true, ..source(0, true, cut) });
-    let held = |epoch, cut, next| {
-        mark(|mark| (mark.epoch, mark.cut, mark.next) = (OwnerEpoch(epoch), CommitNumber(cut), Offset(next)))
+    let held = |epoch, cut, (next, end)| {
+        mark(|mark| {
+            (mark.epoch, mark.cut) = (OwnerEpoch(epoch), CommitNumber(cut));
+            (mark.next, mark.end) = (Offset(next), Offset(end));
+        })
     };
     // The last commit is number 9 of epoch 2, whose owner found the changelog up to offset 60.
-    for (epoch, cut, next, expected) in [
-        (2, 9, 80, Ok(source(80, false, 9))),
-        (2, 10, 70, anew(10)),
-        (3, 1, 70, anew(1)),
-        (1, 99, 60, Ok(source(60, false, 99))),
-        (1, 1, 61, anew(1)),
+    for (epoch, cut, ends, expected) in [
+        (2, 9, (80, 80), Ok(source(80, false, 9))),
+        (2, 9, (70, 80), Ok(source(70, false, 9))),
+        (2, 10, (70, 70), anew(10)),
+        (3, 1, (70, 70), anew(1)),
+        (1, 99, (60, 60), Ok(source(60, false, 99))),
+        (1, 1, (61, 61), anew(1)),
+        (1, 99, (50, 60), Ok(source(50, false, 99))),
+        // Its last records came behind those of the present owner, at which its position stands.
+        (1, 99, (60, 75), anew(99)),
+        (1, 99, (50, i64::MAX), anew(99)),
+        // Earlier releases wrote no end.
+        (1, 99, (60, 0), Ok(source(60, false, 99))),
     ] {
-        assert_eq!(look(held(epoch, cut, next), Some(commit(9, 80)), 0, 80), expected, "{epoch} {cut} {next}");
+        assert_eq!(look(held(epoch, cut, ends), Some(commit(9, 80)), 0, 80), expected, "{epoch} {cut} {ends:?}");
     }
 }
 

@@ -165,7 +165,10 @@ impl ProducerContext for SinkContext {
                     self.outage.answered();
                     debug!(target: "faust::kafka", "producer: the brokers accept messages");
                 }
-                delivery.done(Ok(Some(message.offset()).filter(|&offset| offset >= 0).map(Offset)));
+                match message.offset() {
+                    offset @ 0.. => delivery.done(Ok(Some(Offset(offset)))),
+                    _ => delivery.done_at_unknown_offset(),
+                }
             }
             Err((error, message)) => {
                 let what = delivery_of(message.topic(), message.key(), message.payload());
