@@ -63,7 +63,12 @@ impl RawMessage<'_> {
     }
 
     /// Returns the event time that the transport has carried, and the headers without [`EVENT_TIME`].
+    #[inline]
     pub(crate) fn event_time(&self) -> (Timestamp, Headers) {
+        if self.headers.is_empty() { (self.timestamp, Headers::new()) } else { self.carried_time() }
+    }
+
+    fn carried_time(&self) -> (Timestamp, Headers) {
         let mut headers = self.headers.clone();
         let time = headers.event_time();
         if time.is_some() {

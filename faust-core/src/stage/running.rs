@@ -52,6 +52,7 @@ impl RunningStage {
     }
 
     /// Notes that these events send the messages that follow, if that is asked for.
+    #[inline]
     fn note_sender(&self, events: impl FnOnce() -> Vec<Position>) {
         if let Some(stage) = self.cursor.gate.notes_senders() {
             self.outbox.note_sender(Sender { stage, events: events() });

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::stage::AgentCx;
 use crate::stage::binding::Binding;
 use crate::stage::context::StageMode;
+use crate::stage::recorder::PlanRecorder;
 use crate::stage::running::RunningStage;
 use crate::table_state::{KeyBounds, PartitionCx, SharedSpec, TablePartition, TableSpec, TableValue};
 use crate::time::Timestamp;
@@ -179,6 +180,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
     }
 
     /// Takes out the value of a key. Returns `None` if that fails the agent.
+    #[inline]
     pub(super) fn take_out(&self, key: &[u8]) -> Option<TakenOut<V>> {
         let taken = self.writable()?.take_out(key, self.write_time());
         let (place, value) = taken.map_err(|error| self.fail(error)).ok()?;
@@ -186,6 +188,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
     }
 
     /// Puts a changed value back. Fails the agent if the value could not be read back from the store.
+    #[inline]
     pub(super) fn put_back(&self, place: u32, value: V) {
         if let Some(Err(error)) = self.partition().map(|partition| partition.put_back(place, value)) {
             self.fail(error);
@@ -262,6 +265,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
     }
 
     /// Returns the time of a write: that of the current event.
+    #[inline]
     fn write_time(&self) -> Timestamp {
         let of_event = |stage: &Arc<RunningStage>| stage.cursor.write_time().unwrap_or(Timestamp(0));
         self.stage().map_or(Timestamp(0), of_event)
@@ -269,24 +273,35 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
 
     fn readable(&self) -> Option<&Arc<TablePartition<V>>> {
         if let Binding::Planning(recorder) = &self.binding {
-            recorder.violation(&format!("uses table `{}`", self.name));
+            self.fail_planning(recorder);
         }
         self.partition()
     }
 
+    #[cold]
+    fn fail_planning(&self, recorder: &PlanRecorder) {
+        recorder.violation(&format!("uses table `{}`", self.name));
+    }
+
     /// Returns the partition for writing. Fails the agent outside of an event: a cut may be taken whenever the agent
     /// holds no event, and must not include half of an event's changes.
+    #[inline]
     fn writable(&self) -> Option<&Arc<TablePartition<V>>> {
         if let Binding::Live((_, stage)) = &self.binding
             && !stage.cursor.gate.is_busy()
         {
-            self.fail(Error::Misuse(format!(
-                "table `{}` is changed outside of an event, where a commit may happen at any time; change it between `next()` and the following `next()` (streams of `events()` cannot change tables: use `next_event()` or `take()`)",
-                self.name
-            )));
+            self.fail_outside();
             return None;
         }
         self.readable()
+    }
+
+    #[cold]
+    fn fail_outside(&self) {
+        self.fail(Error::Misuse(format!(
+            "table `{}` is changed outside of an event, where a commit may happen at any time; change it between `next()` and the following `next()` (streams of `events()` cannot change tables: use `next_event()` or `take()`)",
+            self.name
+        )));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 impl<V: TableValue> TablePartition<V> {
     /// Moves the value of a key out for a change by an event of this time. [`put_back`](Self::put_back) must follow in all
     /// cases.
+    #[inline]
     pub(crate) fn take_out(&self, key: &[u8], time: Timestamp) -> Result<(u32, Option<V>), Error> {
         let mut state = self.state();
         let at = self.load_for_change(&mut state, key, time)?;
@@ -25,20 +26,29 @@ impl<V: TableValue> TablePartition<V> {
     /// # Errors
     /// The value could not be read back from the store. The key then has its value of the last seal; the agent's event
     /// fails, and is rolled back.
+    #[inline]
     pub(crate) fn put_back(&self, at: u32, value: V) -> Result<(), Error> {
         if self.is_suspect(&value) {
-            let mut state = self.state();
-            if let Err(refused) = self.check_value(state.overlay.key(at), &value) {
-                state.overlay.revert(at);
-                self.notify_waiting(&state);
-                return Err(refused);
-            }
+            self.check_change(at, &value)?;
         }
         self.give_back(at, Some(value));
         Ok(())
     }
 
+    /// Checks a changed value, and restores the former one if it is refused.
+    #[cold]
+    fn check_change(&self, at: u32, value: &V) -> Result<(), Error> {
+        let mut state = self.state();
+        let checked = self.check_value(state.overlay.key(at), value);
+        if checked.is_err() {
+            state.overlay.revert(at);
+            self.notify_waiting(&state);
+        }
+        checked
+    }
+
     /// Moves an unchanged value back into its slot.
+    #[inline]
     pub(crate) fn give_back(&self, at: u32, value: Option<V>) {
         let mut state = self.state();
         state.overlay.put(at, value.map_or(Held::Absent, Held::Value));
@@ -82,20 +92,37 @@ impl<V: TableValue> TablePartition<V> {
     }
 
     /// Returns the entry of a key, which is created if there is none.
+    #[inline]
     fn load_for_change(&self, state: &mut State<V>, key: &[u8], time: Timestamp) -> Result<u32, Error> {
-        let Some(at) = self.load(state, key)? else {
-            if let Some(Err(why)) = self.spec.check_key.as_ref().map(|check| check(self.spec.info.plain_key(key))) {
-                return Err(self.spec.info.refused(format!("key {}", self.shown(key)), &why));
-            }
-            self.check_place(key);
-            return Ok(self.insert(state, key, Held::Absent, time));
+        let at = match state.overlay.find(key) {
+            Some(at) => at,
+            None => self.load_or_create(state, key, time)?,
         };
         match state.overlay.held(at) {
-            Held::Taken => Err(self.misuse("is changed inside its own update; change the value passed to the closure")),
+            Held::Taken => Err(self.changed_inside()),
             _ => Ok(at),
         }
     }
 
+    /// Returns the entry of a key that is not in memory. Kept apart, so that the common case is small enough to be inlined.
+    #[cold]
+    fn load_or_create(&self, state: &mut State<V>, key: &[u8], time: Timestamp) -> Result<u32, Error> {
+        if let Some(at) = self.load(state, key)? {
+            return Ok(at);
+        }
+        if let Some(Err(why)) = self.spec.check_key.as_ref().map(|check| check(self.spec.info.plain_key(key))) {
+            return Err(self.spec.info.refused(format!("key {}", self.shown(key)), &why));
+        }
+        self.check_place(key);
+        Ok(self.insert(state, key, Held::Absent, time))
+    }
+
+    #[cold]
+    fn changed_inside(&self) -> Error {
+        self.misuse("is changed inside its own update; change the value passed to the closure")
+    }
+
+    #[inline]
     fn begin_change(&self, state: &mut State<V>, at: u32, time: Timestamp) {
         state.overlay.write(at, time);
         if state.is_commit_due() {

@@ -136,6 +136,7 @@ impl<V: Clone> Overlay<V> {
     }
 
     /// Returns the value of an entry.
+    #[inline]
     pub(crate) fn held(&self, at: u32) -> &Held<V> {
         &self.slot(at).held
     }
@@ -182,6 +183,7 @@ impl<V: Clone> Overlay<V> {
     ///
     /// The entry's time becomes the greatest of the events that made its value. A value that replaces another may have been
     /// made from it, so only the removal of a key begins anew.
+    #[inline]
     pub(crate) fn write(&mut self, at: u32, time: Timestamp) {
         self.keep(at);
         let slot = self.slot_mut(at);
@@ -189,6 +191,7 @@ impl<V: Clone> Overlay<V> {
     }
 
     /// Keeps the previous state of an entry that is to be in the next seal, once per epoch.
+    #[inline]
     fn keep(&mut self, at: u32) {
         let number = self.open.number;
         let slot = self.slot_mut(at);
@@ -202,6 +205,7 @@ impl<V: Clone> Overlay<V> {
     }
 
     /// Replaces the value of an entry, after [`write`](Self::write), and returns the previous value.
+    #[inline]
     pub(crate) fn put(&mut self, at: u32, held: Held<V>) -> Held<V> {
         let slot = self.slot_mut(at);
         let before = std::mem::replace(&mut slot.held, held);

@@ -116,6 +116,7 @@ pub(super) struct State<V> {
 impl<V: Clone> State<V> {
     /// Returns whether enough has changed that a commit is due. Returns true once, and then again only after as many
     /// further changes.
+    #[inline]
     pub(super) fn is_commit_due(&mut self) -> bool {
         let dirty = self.overlay.dirty();
         let is_due = dirty >= self.commit_due;
@@ -225,6 +226,7 @@ impl<V: TableValue> TablePartition<V> {
     }
 
     /// Wakes readers from outside, since a value was given back.
+    #[inline]
     pub(super) fn notify_waiting(&self, state: &State<V>) {
         if state.waiting > 0 {
             self.released.notify_all();
@@ -274,12 +276,21 @@ impl<V: TableValue> TablePartition<V> {
         at
     }
 
+    #[inline]
     pub(super) fn decoded<'a>(&self, state: &'a mut State<V>, at: u32) -> Result<&'a Held<V>, Error> {
+        if let Held::Bytes(_) = state.overlay.held(at) {
+            self.decode(state, at)?;
+        }
+        Ok(state.overlay.held(at))
+    }
+
+    #[cold]
+    fn decode(&self, state: &mut State<V>, at: u32) -> Result<(), Error> {
         if let Held::Bytes(bytes) = state.overlay.held(at) {
             let value = self.spec.value.decode(bytes).map_err(|why| self.undecodable(state.overlay.key(at), &why))?;
             *state.overlay.held_mut(at) = Held::Value(value);
         }
-        Ok(state.overlay.held(at))
+        Ok(())
     }
 
     /// Counts a key that belongs to another partition, and warns about the first one. Such keys are read or written by a
@@ -350,6 +361,7 @@ impl<V: TableValue> TablePartition<V> {
     }
 
     /// Returns whether a written value needs [`check_value`](Self::check_value).
+    #[inline]
     pub(super) fn is_suspect(&self, value: &V) -> bool {
         self.checks_writes.load(Ordering::Relaxed) || self.spec.value.check(value).is_err()
     }
@@ -375,6 +387,7 @@ impl<V: TableValue> TablePartition<V> {
         Error::State { table: self.spec.info.name.to_string(), partition: self.cx.partition, why }
     }
 
+    #[inline]
     pub(super) fn state(&self) -> MutexGuard<'_, State<V>> {
         match self.state.try_lock() {
             Ok(state) => state,

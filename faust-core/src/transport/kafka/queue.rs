@@ -103,14 +103,14 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
             _ if fault.is_some() => {}
             Fetched::Message(message) => {
                 if message.offset > next {
-                    gaps.push(next..message.offset);
+                    note_gap(&mut gaps, next..message.offset);
                 }
                 (next, end, count) = (message.offset.next(), None, count + 1);
                 each(message);
             }
             Fetched::End(offset) => {
                 if offset > next {
-                    gaps.push(next..offset);
+                    note_gap(&mut gaps, next..offset);
                 }
                 end = Some(offset);
             }
@@ -168,6 +168,11 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         (self.stopped, self.has_gap) = (false, false);
         Ok(())
     }
+}
+
+#[cold]
+fn note_gap(gaps: &mut Vec<Range<Offset>>, gap: Range<Offset>) {
+    gaps.push(gap);
 }
 
 /// Assigns partitions and starts reading each of them from its own queue.
