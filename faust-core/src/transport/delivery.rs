@@ -218,8 +218,10 @@ mod tests {
         }
         assert_eq!((delivery.last_offset(), ordinary.last_offset()), (Some(Offset(7)), None));
         assert!(!delivery.has_unknown_offset());
-        [&delivery, &ordinary].map(|delivery| delivery.sent());
-        [&delivery, &ordinary].map(|delivery| delivery.done_at_unknown_offset());
+        for delivery in [&delivery, &ordinary] {
+            delivery.sent();
+            delivery.done_at_unknown_offset();
+        }
         assert_eq!((delivery.has_unknown_offset(), ordinary.has_unknown_offset()), (true, false));
         delivery.sent();
         delivery.done(Err(TransportError::fatal("send", "too large")));
