@@ -284,7 +284,9 @@ async fn timed_batches(
 #[test]
 fn entries_have_the_time_of_their_events() {
     for store in ["memory://", "sled://", "fjall://"] {
+        let directory = tempfile::tempdir().unwrap();
         let app = App::new("times").only::<timed>().agent::<timed_batches>();
+        let app = app.setting("datadir", directory.path().display().to_string());
         let app = app.setting("topic_partitions", 1).setting("store", store);
         let mut driver = TestDriver::new(app).unwrap();
         let mut worker = driver.start_worker().unwrap();
