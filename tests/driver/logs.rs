@@ -91,14 +91,20 @@ fn a_topic_that_is_created_again_is_read_from_its_beginning() {
     driver.stop(worker).unwrap();
 }
 
-/// Law: a log that was replaced is noticed also if it is longer than what was read of the former one, which no broker reports.
-#[test]
-fn a_longer_log_that_replaces_another_is_read_from_its_beginning() {
-    let (mut driver, worker) = start_with_messages(App::new("logs").only::<one>());
+/// Starts a worker that reads five messages of a topic, which is then replaced by one with seven, and runs it for a minute.
+fn after_a_longer_log(app: AppBuilder) -> (TestDriver, WorkerId) {
+    let (mut driver, worker) = start_with_messages(app);
     send(&mut driver, 1..5);
     replace(&mut driver);
     send(&mut driver, 10..17);
     driver.advance(Duration::from_secs(60));
+    (driver, worker)
+}
+
+/// Law: a log that was replaced is noticed also if it is longer than what was read of the former one, which no broker reports.
+#[test]
+fn a_longer_log_that_replaces_another_is_read_from_its_beginning() {
+    let (mut driver, worker) = after_a_longer_log(App::new("logs").only::<one>());
     let read = seen("one");
     assert!(read.ends_with(&[10, 11, 12, 13, 14, 15, 16]), "{read:?}");
     driver.commit();
@@ -109,11 +115,7 @@ fn a_longer_log_that_replaces_another_is_read_from_its_beginning() {
 /// Law: a table does not go on with a log that has replaced another, even if no broker reports it.
 #[test]
 fn a_table_stops_at_a_longer_log_that_replaces_another() {
-    let (mut driver, worker) = start_with_messages(App::new("logs").only::<total>());
-    send(&mut driver, 1..5);
-    replace(&mut driver);
-    send(&mut driver, 10..17);
-    driver.advance(Duration::from_secs(60));
+    let (mut driver, worker) = after_a_longer_log(App::new("logs").only::<total>());
     let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
     let text = error.to_string();
     assert!(text.contains("up to offset 7 in another log: the topic was deleted and created again"), "{text}");
