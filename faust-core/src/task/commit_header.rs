@@ -68,7 +68,7 @@ impl<'a> CommitHeader<'a> {
 pub(super) struct CommitHeaders {
     kept: HeaderText,
     new: HeaderText,
-    /// What follows the time.
+    /// End of the text behind the time: the layout of the table's windows, or nothing.
     end: String,
 }
 
