@@ -1,6 +1,6 @@
 //! Encoding of a message's key and value into reused buffers.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use super::coder::Coder;
 use super::data::Data;
@@ -28,7 +28,7 @@ pub(crate) fn encode_parts<R>(
     then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R,
 ) -> Result<R, Error> {
     thread_local! {
-        static BUFFERS: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+        static BUFFERS: Cell<(Vec<u8>, Vec<u8>)> = const { Cell::new((Vec::new(), Vec::new())) };
     }
     // Taken out rather than borrowed: a codec of the user's may itself send.
     let (mut key_bytes, mut value_bytes) = BUFFERS.take();

@@ -15,10 +15,8 @@ use crate::offsets::Position;
 /// The signals of a task to the stages of one group, and the waker of the task.
 #[derive(Debug, Default)]
 pub(crate) struct GroupControl {
-    /// Reasons for which streams yield nothing, as bits of [`Hold`].
-    holds: AtomicU8,
-    /// The partition is revoked or the worker stops: streams end.
-    drain: AtomicBool,
+    /// Reasons for which streams yield nothing, as bits of [`Hold`], and [`DRAIN`].
+    signals: AtomicU8,
     /// A stage is about to begin an event that has failed before: a seal comes first.
     wants_seal: AtomicBool,
     /// The event that sends a message is noted, because a message was refused.
@@ -41,6 +39,9 @@ pub(crate) enum Hold {
     Changes = 4,
 }
 
+/// The signal to end: the partition is revoked, or the worker stops.
+const DRAIN: u8 = 0x80;
+
 thread_local! {
     /// The group whose stages are being polled on this thread.
     static POLLED: Cell<*const GroupControl> = const { Cell::new(std::ptr::null()) };
@@ -53,9 +54,9 @@ impl GroupControl {
 
     pub(crate) fn set_hold(&self, hold: Hold, holds: bool) {
         if holds {
-            self.holds.fetch_or(hold as u8, Ordering::AcqRel);
+            self.signals.fetch_or(hold as u8, Ordering::AcqRel);
         } else {
-            self.holds.fetch_and(!(hold as u8), Ordering::AcqRel);
+            self.signals.fetch_and(!(hold as u8), Ordering::AcqRel);
         }
     }
 
@@ -64,7 +65,7 @@ impl GroupControl {
     }
 
     pub(crate) fn set_drain(&self) {
-        self.drain.store(true, Ordering::Release);
+        self.signals.fetch_or(DRAIN, Ordering::AcqRel);
     }
 
     pub(crate) fn register_driver(&self, waker: &Waker) {
@@ -159,10 +160,21 @@ impl Gate {
         }
     }
 
-    /// Returns whether the stream may yield now. In the common case this only reads four flags.
+    /// Returns whether the stream may yield now.
+    #[inline]
     pub(crate) fn pass(&self, cx: &mut Context<'_>) -> Pass {
-        let is_free = !self.is_held() && !self.is_draining();
-        if !std::ptr::eq(POLLED.get(), Arc::as_ptr(&self.control)) {
+        let is_free = self.signals() == 0;
+        let is_polled = std::ptr::eq(POLLED.get(), Arc::as_ptr(&self.control));
+        // The common case only reads.
+        if is_free && is_polled && self.has_turn.load(Ordering::Relaxed) && !self.silent.load(Ordering::Acquire) {
+            return Pass::Open;
+        }
+        self.pass_or_wait(is_free, is_polled, cx)
+    }
+
+    #[inline(never)] // Keeps the common case small.
+    fn pass_or_wait(&self, is_free: bool, is_polled: bool, cx: &mut Context<'_>) -> Pass {
+        if !is_polled {
             return self.refuse();
         }
         if self.silent.load(Ordering::Acquire) {
@@ -334,12 +346,16 @@ impl Gate {
 
     /// Returns whether streams yield nothing for now.
     pub(crate) fn is_held(&self) -> bool {
-        self.control.holds.load(Ordering::Acquire) != 0
+        self.signals() & !DRAIN != 0
     }
 
     /// Returns whether streams end.
     pub(crate) fn is_draining(&self) -> bool {
-        self.control.drain.load(Ordering::Acquire)
+        self.signals() & DRAIN != 0
+    }
+
+    fn signals(&self) -> u8 {
+        self.control.signals.load(Ordering::Acquire)
     }
 
     /// Returns whether the stream has returned `None`, so that the agent may return.

@@ -84,6 +84,7 @@ impl Progress {
     }
 
     /// Notes the event that the stage has come to. Its operators see it first.
+    #[inline]
     pub(super) fn reach(&self, at: Position) {
         self.at_input.store(at.input, Ordering::Relaxed);
         self.at_offset.store(at.offset.0, Ordering::Relaxed);

@@ -46,6 +46,7 @@ pub(crate) struct RunningStage {
 
 impl RunningStage {
     /// Comes to an event, which the operators of the stream see before the agent.
+    #[inline]
     pub(crate) fn reach(&self, at: Position) {
         self.cursor.progress.reach(at);
         self.note_sender(|| vec![at]);
@@ -55,8 +56,13 @@ impl RunningStage {
     #[inline]
     fn note_sender(&self, events: impl FnOnce() -> Vec<Position>) {
         if let Some(stage) = self.cursor.gate.notes_senders() {
-            self.outbox.note_sender(Sender { stage, events: events() });
+            self.note_senders(stage, events());
         }
+    }
+
+    #[cold]
+    fn note_senders(&self, stage: usize, events: Vec<Position>) {
+        self.outbox.note_sender(Sender { stage, events });
     }
 
     /// Enters an event: a cut waits until it is finished.

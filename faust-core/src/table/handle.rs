@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Borrow;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -101,7 +101,7 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         K: Borrow<Q>,
     {
         thread_local! {
-            static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+            static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
         // Taken out rather than borrowed: `then` may call this function again.
         let mut bytes = BUFFER.take();

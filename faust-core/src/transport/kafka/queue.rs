@@ -97,23 +97,16 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
             self.seek_to(self.next)?;
         }
         let (mut next, mut end, mut count, mut fault) = (self.next, self.end, 0, None);
-        let mut gaps = Vec::new();
-        self.reader.read(max, &mut |fetched| match fetched {
+        let batch = self.reader.read(max);
+        let gaps = batch.gaps(next);
+        batch.pass(&mut |fetched| match fetched {
             // Messages behind an error are read again after a seek.
             _ if fault.is_some() => {}
             Fetched::Message(message) => {
-                if message.offset > next {
-                    note_gap(&mut gaps, next..message.offset);
-                }
                 (next, end, count) = (message.offset.next(), None, count + 1);
                 each(message);
             }
-            Fetched::End(offset) => {
-                if offset > next {
-                    note_gap(&mut gaps, next..offset);
-                }
-                end = Some(offset);
-            }
+            Fetched::End(offset) => end = Some(offset),
             Fetched::Failed(code) => fault = Some(code),
         });
         (self.next, self.end) = (next, end);
@@ -168,11 +161,6 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
         (self.stopped, self.has_gap) = (false, false);
         Ok(())
     }
-}
-
-#[cold]
-fn note_gap(gaps: &mut Vec<Range<Offset>>, gap: Range<Offset>) {
-    gaps.push(gap);
 }
 
 /// Assigns partitions and starts reading each of them from its own queue.

@@ -71,7 +71,7 @@ impl KafkaReader {
         for step in 0..self.queues.len() {
             let (partition, queue) = &self.queues[(self.turn + step) % self.queues.len()];
             let ready = &mut self.ready;
-            queue.read(BATCH, &mut |fetched| {
+            queue.read(BATCH).pass(&mut |fetched| {
                 ready.push_back(match fetched {
                     Fetched::Message(message) => Ok(Read::Message(partition.clone(), message.to_owned())),
                     Fetched::End(_) => Ok(Read::End(partition.clone())),

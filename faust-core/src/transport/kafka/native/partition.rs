@@ -1,6 +1,7 @@
-//! ReadState of one partition's queue, many messages a call.
+//! Reads one partition's queue, many messages a call.
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::ops::Range;
 use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -88,8 +89,8 @@ impl PartitionReader {
         })
     }
 
-    /// Passes the available items to `each`, at most `max` and at most [`BATCH`], and returns their number.
-    pub(crate) fn read(&self, max: usize, each: &mut dyn FnMut(Fetched<'_>)) -> usize {
+    /// Takes the available items from the queue, at most `max` and at most [`BATCH`].
+    pub(crate) fn read(&self, max: usize) -> Batch {
         let mut batch = Batch { messages: [ptr::null_mut(); BATCH], next: 0, len: 0 };
         let max = max.min(BATCH);
         match self.reading {
@@ -111,10 +112,7 @@ impl PartitionReader {
                 }
             }
         }
-        while let Some(message) = batch.pop() {
-            each(message.view());
-        }
-        batch.len
+        batch
     }
 
     /// Returns the log start offset and the high watermark of the last response to a fetch; `None` before the first
@@ -157,15 +155,43 @@ unsafe extern "C" fn nonempty(_: *mut rd::rd_kafka_t, waker: *mut c_void) {
     unsafe { (*waker.cast_const().cast::<AtomicWaker>()).wake() }
 }
 
-/// Messages taken from a queue. Dropping the batch frees the messages that were not passed on because a callback
-/// panicked.
-struct Batch {
+/// Items taken from a queue. Dropping the batch frees those that were not passed on.
+pub(crate) struct Batch {
     messages: [*mut rd::rd_kafka_message_t; BATCH],
     next: usize,
     len: usize,
 }
 
 impl Batch {
+    /// Returns the ranges of offsets from `next` on without messages, up to the first error.
+    ///
+    /// In the loop that passes the messages on, this would cost 27 instructions per message instead of 6.
+    pub(crate) fn gaps(&self, mut next: Offset) -> Vec<Range<Offset>> {
+        let mut gaps = Vec::new();
+        for message in &self.messages[self.next..self.len] {
+            // SAFETY: messages are valid until they are popped.
+            let message = unsafe { &**message };
+            let offset = Offset(message.offset);
+            let after = match message.err {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => offset.next(),
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => offset,
+                _ => break,
+            };
+            if offset > next {
+                gaps.push(next..offset);
+            }
+            next = after;
+        }
+        gaps
+    }
+
+    /// Passes the items to `each`.
+    pub(crate) fn pass(mut self, each: &mut dyn FnMut(Fetched<'_>)) {
+        while let Some(message) = self.pop() {
+            each(message.view());
+        }
+    }
+
     fn pop(&mut self) -> Option<NativeMessage> {
         if self.next == self.len {
             return None;
