@@ -6,7 +6,7 @@ import shutil
 import statistics
 import time
 
-from kafka import KAFKA_HOME, PARTITIONS, TARGET, ask, measure, once, pairs, program, say
+from kafka import BASE, KAFKA_HOME, OURS, PARTITIONS, TARGET, ask, measure, once, pairs, program, say
 
 STORES = ("memory", "sled", "fjall")
 MILLION = 1_000_000
@@ -47,12 +47,15 @@ def restore(workload, bootstrap, options):
     # Half as many events as in the other workloads: each of the million keys occurs twice.
     events = options.events // 2
     topic, expected = filled(bootstrap, "restored", events)
-    run = once("restore", events, lambda: changelog(bootstrap, topic, events, options))["run"]
+    # Each build restores a changelog of its own: an earlier one may not understand the records of this one, and discards them.
+    kinds = (BASE, OURS) if options.base else (OURS,)
+    runs = {kind: once(f"restore-{kind}run", events, lambda kind=kind: changelog(bootstrap, topic, events, kind, options))["run"] for kind in kinds}
 
     def one(system, _):
         if system == "loop":
-            return answer([TARGET / "bench-loop-tables", bootstrap, "restore", f"bench-{run}-counts-changelog"])
+            return answer([TARGET / "bench-loop-tables", bootstrap, "restore", f"bench-{runs[OURS]}-counts-changelog"])
         try:
+            run = runs[BASE if system.startswith(BASE) else OURS]
             return ours(bootstrap, run, system, options, ["restore", topic])
         finally:
             forget_data()
@@ -141,12 +144,12 @@ def filled(bootstrap, size, events):
     return topic, once(topic, events, fill)
 
 
-def changelog(bootstrap, topic, events, options):
-    """Runs a worker that writes the changelog to restore, and commits all offsets."""
+def changelog(bootstrap, topic, events, kind, options):
+    """Runs a worker of a build that writes the changelog to restore, and commits all offsets."""
     run = name("restore", 0)
     say(f"writing the changelog of {events:,} events")
     try:
-        ours(bootstrap, run, "ours-memory", options, ["keyed", topic, events])
+        ours(bootstrap, run, f"{kind}memory", options, ["keyed", topic, events])
     finally:
         forget_data()
     return {"run": run}
