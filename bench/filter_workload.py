@@ -5,7 +5,7 @@ import json
 import statistics
 import time
 
-from kafka import KAFKA_HOME, PARTITIONS, TARGET, ask, measure, once, pairs, program, say, tool
+from kafka import KAFKA_HOME, PARTITIONS, TARGET, ask, in_turn, measure, once, pairs, program, say, tool
 
 INPUT, OUTPUT = "bench.clicks", "bench.popular"
 
@@ -18,7 +18,7 @@ def run(workload, bootstrap, options):
     }
     rounds = {system: [] for system in systems}
     for number in range(options.rounds):
-        for system, command in systems.items():
+        for system, command in in_turn(list(systems.items()), number):
             measured = timed(bootstrap, options.events, *command(f"{number}-{time.time_ns()}"))
             rounds[system].append(measured)
             say(f"{workload} {system} round {number + 1}: {measured['events_per_s']:,.0f} events/s, {measured['cpu']:.2f} CPU s/M")

@@ -60,6 +60,11 @@ def pairs(stores, options):
     return [kind + store for store in stores for kind in ((BASE, OURS) if options.base else (OURS,))]
 
 
+def in_turn(systems, number):
+    """Returns the systems in the order of a round: every other round is reversed, so that each system follows each neighbour."""
+    return systems if number % 2 == 0 else systems[::-1]
+
+
 def program(name, system, options):
     """Returns the program of the build that the system stands for, and the name of the system's store."""
     kind = BASE if system.startswith(BASE) else OURS

@@ -6,7 +6,7 @@ import shutil
 import statistics
 import time
 
-from kafka import BASE, KAFKA_HOME, OURS, PARTITIONS, TARGET, ask, measure, once, pairs, program, say
+from kafka import BASE, KAFKA_HOME, OURS, PARTITIONS, TARGET, ask, in_turn, measure, once, pairs, program, say
 
 STORES = ("memory", "sled", "fjall")
 MILLION = 1_000_000
@@ -82,7 +82,7 @@ def alternate(workload, rounds, systems, one, told, row, expected, same=None):
     """Runs the rounds of the systems alternately; returns a row of medians for each system."""
     measured = {system: [] for system in systems}
     for number in range(rounds):
-        for system in systems:
+        for system in in_turn(systems, number):
             latest = one(system, number)
             measured[system].append(latest)
             wrong = "" if latest["tally"] == expected else f"; WRONG: {latest['tally']}, expected {expected}"
