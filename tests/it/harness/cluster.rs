@@ -13,7 +13,7 @@ use faust_core::transport::Delivery;
 use tempfile::TempDir;
 
 use super::message::Message;
-use super::wait::{LONG, wait_for};
+use super::wait::{LONG, answer, wait_for};
 
 /// A Kafka cluster without data of this test.
 ///
@@ -151,7 +151,8 @@ impl Cluster {
 
     /// Deletes the topic, if it exists.
     pub(crate) async fn delete(&self, topic: &str) {
-        self.client.transport().admin().unwrap().delete(vec![topic.to_owned()]).await.unwrap();
+        let admin = self.client.transport().admin().unwrap();
+        answer("deletion", async || admin.delete(vec![topic.to_owned()]).await).await;
         wait_for(&format!("deletion of topic `{topic}`"), LONG, async || self.partitions(topic).await.is_none()).await;
     }
 
@@ -174,7 +175,7 @@ impl Cluster {
     /// Returns the topic's number of partitions, if it exists.
     pub(crate) async fn partitions(&self, topic: &str) -> Option<i32> {
         let admin = self.client.transport().admin().unwrap();
-        admin.topics(Some(vec![topic.to_owned()])).await.unwrap().get(topic).copied()
+        answer("topics", async || admin.topics(Some(vec![topic.to_owned()])).await).await.get(topic).copied()
     }
 
     /// Produces the messages in order and waits until the broker has all of them.
@@ -238,13 +239,14 @@ impl Cluster {
     /// Returns the log start offset and the high watermark of each partition; none if the topic does not exist.
     pub(crate) async fn watermarks(&self, topic: &str) -> Watermarks {
         let partitions = self.partitions(topic).await.unwrap_or(0);
-        let of = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
-        self.client.transport().admin().unwrap().watermarks(of).await.unwrap()
+        let of: Vec<_> = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
+        let admin = self.client.transport().admin().unwrap();
+        answer("watermarks", async || admin.watermarks(of.clone()).await).await
     }
 
     /// Returns the group's committed offsets for the topic, by partition. Partitions without one are omitted.
     pub(crate) async fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, Committed> {
-        self.try_committed(group, topic).await.unwrap()
+        answer("committed offsets", async || self.try_committed(group, topic).await).await
     }
 
     /// Like [`committed`](Self::committed), for a broker that may be unavailable.
@@ -263,7 +265,8 @@ impl Cluster {
 
     /// Deletes a group with its committed offsets.
     pub(crate) async fn delete_group(&self, group: &str) {
-        self.client.transport().admin().unwrap().delete_group(group).await.unwrap();
+        let admin = self.client.transport().admin().unwrap();
+        answer("deletion of a group", async || admin.delete_group(group).await).await;
     }
 
     /// Returns the sum of the group's committed offsets, which is the number of committed messages if logs start at 0.
