@@ -1,7 +1,7 @@
 //! The commands, one file each with its options and implementation, and the dispatch to them.
 
 mod agents;
-mod broker;
+pub(crate) mod broker;
 mod clean_versions;
 mod completion;
 mod consume;

@@ -14,6 +14,8 @@ mod consent;
 mod removal;
 mod commands;
 mod args;
+mod project;
+mod tool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +28,7 @@ use context::Context;
 use failure::Failure;
 
 pub use context::Background;
+pub use tool::tool;
 
 /// Parses the command line, runs the command, and returns the exit code of the process.
 ///
@@ -52,11 +55,16 @@ pub fn main_with_background(app: AppBuilder, background: Background) -> ExitCode
     output::quiet_broken_pipe();
     let log = logging::install(&global, command.is_worker());
     let context = Context::new(app, background, &global, log);
+    run_to_end(command.run(command_line, context))
+}
+
+/// Runs a command on a runtime of its own, and returns the exit code of the process.
+fn run_to_end(command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::failed(&Failure::error(format!("cannot start the tokio runtime: {error}"))),
     };
-    let result = runtime.block_on(command.run(command_line, context));
+    let result = runtime.block_on(command);
     // Work that a command has left behind (a blocking read, a librdkafka thread) must not delay the exit.
     runtime.shutdown_background();
     match result {

@@ -5,6 +5,7 @@
 mod harness;
 mod skip;
 mod tables;
+mod tool;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
