@@ -12,6 +12,7 @@ mod context;
 mod client;
 mod consent;
 mod removal;
+mod ready_file;
 mod commands;
 mod args;
 mod project;

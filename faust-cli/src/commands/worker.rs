@@ -1,5 +1,6 @@
 //! `worker`: runs the app until it is stopped, fails, or with `--until-idle` has nothing left to read.
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use faust_core::worker::{Worker, WorkerOptions};
 use crate::context::{Context, RunOptions};
 use crate::failure::Failure;
 use crate::output::{self, Output};
+use crate::ready_file::ReadyFile;
 use crate::signals::Signals;
 
 /// Options of `worker`.
@@ -20,10 +22,14 @@ pub(crate) struct WorkerArgs {
     /// Exit once all partitions have been read to their ends and no message has arrived for this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     until_idle: Option<Duration>,
+    /// Keep this file while the worker is ready, for a probe that looks whether it exists
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: WorkerArgs, context: Context) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
+    let ready_file = args.ready_file.map(ReadyFile::new).transpose()?;
     let RunOptions { app, background, log, out } = context.build_to_run()?;
     let mut options =
         args.until_idle.map_or_else(WorkerOptions::default, |quiet| WorkerOptions::default().until_idle(quiet));
@@ -40,6 +46,7 @@ pub(crate) async fn run(args: WorkerArgs, context: Context) -> Result<(), Failur
     let mut background = pin!(background(&worker));
     tokio::select! {
         ended = until_end(&worker, &mut signals, &out) => ended,
+        failed = ReadyFile::follow(ready_file, &worker) => Err(failed),
         // This branch never completes: the worker keeps running when the background future is done.
         () = async { background.as_mut().await; std::future::pending().await } => unreachable!("it never completes"),
     }
