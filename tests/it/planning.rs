@@ -128,9 +128,9 @@ async fn panicking(_numbers: Stream<i64>) {
 async fn all_faults_of_all_agents_are_reported_together() {
     let app = App::new("plan").only::<early>().agent::<early_unawaited>().agent::<blind>();
     let faults = faults(app.agent::<failing>().agent::<panicking>()).await;
-    let moved = "sends to topic `plan-out` before it reads its stream; move that into the loop (every agent is started once to learn its topology)";
+    let moved = "sends to topic `plan-out` before it reads its stream; move that into the loop, because every agent is started once to learn its topology (book: Code before the first next())";
     let expected = [
-        "agent `blind` returned before it read its stream; read it with `while let Some(event) = stream.next().await`",
+        "agent `blind` returned before it read its stream; read it with `while let Some(event) = stream.next().await` (book: Code before the first next())",
         &format!("agent `early` {moved}"),
         &format!("agent `early_unawaited` {moved}"),
         "agent `failing` failed before it read its stream: no licence",
@@ -154,7 +154,7 @@ async fn a_group_by_after_the_first_event_is_an_error() {
     cluster.produce("plan-late", [Message::of("1")]).await;
     let worker = cluster.run(cluster.app("plan-late").only::<late_group_by>()).await;
     let error = worker.wait().await.unwrap_err().to_string();
-    let expected = "agent `late_group_by`: group_by `late` comes after the first event, when the topology is fixed; move it before the first `next()`";
+    let expected = "agent `late_group_by`: group_by `late` comes after the first event, when the topology is fixed; move it before the first `next()` (book: Code before the first next())";
     assert_eq!(error, expected);
     assert_eq!(cluster.done(&cluster.id("plan-late"), "plan-late").await, 0);
 }

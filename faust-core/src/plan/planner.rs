@@ -123,13 +123,13 @@ async fn record_agent(group: &str, entry: &AgentEntry, timeout: Duration) -> Res
         Ok(Ok(Ok(()))) if declared.polled.is_some() => {}
         // A recorded fault is the reason that the stream was not polled; no second error is added.
         _ if !declared.faults.is_empty() => {}
-        Ok(Ok(Ok(()))) => declared.faults.push(format!("agent `{agent}` returned before it read its stream; read it with `while let Some(event) = stream.next().await`")),
+        Ok(Ok(Ok(()))) => declared.faults.push(format!("agent `{agent}` returned before it read its stream; read it with `while let Some(event) = stream.next().await` (book: Code before the first next())")),
         Ok(Ok(Err(StartError::Setup(Error::Setup(errors))))) => declared.faults.extend(errors.faults().to_vec()),
         Ok(Ok(Err(error))) => return Err(Unplanned::Failed(format!("agent `{agent}` failed before it read its stream: {error}"))),
         Ok(Err(join)) => return Err(Unplanned::Failed(format!("agent `{agent}` failed before it read its stream: {join}"))),
         Err(_) => {
             return Err(Unplanned::Failed(format!(
-                "agent `{agent}` did not reach its stream within {timeout:?}; move slow work after the first event, or raise `plan_timeout`"
+                "agent `{agent}` did not reach its stream within {timeout:?}; move slow work after the first event, or raise `plan_timeout` (book: Code before the first next())"
             )));
         }
     }

@@ -129,7 +129,7 @@ impl PlanRecorder {
     /// Records an operation that is allowed only once the agent runs. The error is also returned, for the caller.
     pub(crate) fn violation(&self, what: &str) -> Error {
         let fault = format!(
-            "agent `{}` {what} before it reads its stream; move that into the loop (every agent is started once to learn its topology)",
+            "agent `{}` {what} before it reads its stream; move that into the loop, because every agent is started once to learn its topology (book: Code before the first next())",
             self.agent
         );
         self.declared().faults.push(fault.clone());

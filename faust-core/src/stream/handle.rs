@@ -150,7 +150,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         let Self { blueprint, origin, depth, pull, .. } = self;
         if pull.is_some() {
             origin.fail(Error::Misuse(
-                "a stream is adapted after its first `next()`; add `filter`, `map` and the like before the loop"
+                "a stream is adapted after its first `next()`; add `filter`, `map` and the like before the loop (book: Code before the first next())"
                     .to_owned(),
             ));
         }

@@ -114,7 +114,7 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
                         recorder.repartition(target, Arc::new(forwarder));
                     }
                     StreamOrigin::Agent(StageMode::Live(stage)) if next > stage.depth => self.origin.fail(Error::Misuse(format!(
-                        "agent `{}`: {target} comes after the first event, when the topology is fixed; move it before the first `next()`",
+                        "agent `{}`: {target} comes after the first event, when the topology is fixed; move it before the first `next()` (book: Code before the first next())",
                         stage.agent
                     ))),
                     _ => {}

@@ -200,9 +200,10 @@ impl<V: Data, K: Data> SourcePull<V, K> {
             None => self.stage.on_decode_error,
         };
         let what = if bad.given_up.is_some() { "a message is given up" } else { "cannot decode a message" };
+        let page = if bad.why.ends_with("missing field") { " (book: Changing a record)" } else { "" };
         match policy {
             DecodePolicy::DeadLetter => {
-                tracing::warn!(%agent, %place, why = %bad.why, "{what}; it is sent to `{}`", self.stage.outbox.dead_letter);
+                tracing::warn!(%agent, %place, why = %bad.why, "{what}; it is sent to `{}`{page}", self.stage.outbox.dead_letter);
                 let stage = Arc::clone(&self.stage);
                 stage.cursor.gate.begin_flight();
                 self.rejecting = Some(Box::pin(async move {
@@ -211,7 +212,7 @@ impl<V: Data, K: Data> SourcePull<V, K> {
                 }));
             }
             DecodePolicy::Skip => {
-                tracing::warn!(%agent, %place, why = %bad.why, "{what}; it is skipped");
+                tracing::warn!(%agent, %place, why = %bad.why, "{what}; it is skipped{page}");
                 self.stage.outbox.stats.skipped();
                 self.stage.cursor.progress.ack(at);
             }

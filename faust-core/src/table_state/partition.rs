@@ -318,7 +318,7 @@ impl<V: TableValue> TablePartition<V> {
         tracing::warn!(
             %table,
             partition,
-            "key {key} belongs to partition {owner}: a read here does not find its value, and a write gives it another one; add a `group_by` before the table, or set `#[table(partition_by_source)]` if another partitioner placed the key"
+            "key {key} belongs to partition {owner}: a read here does not find its value, and a write gives it another one; add a `group_by` before the table, or set `#[table(partition_by_source)]` if another partitioner placed the key (book: Keys in the right partition)"
         );
     }
 
@@ -339,7 +339,7 @@ impl<V: TableValue> TablePartition<V> {
     pub(super) fn undecodable(&self, key: &[u8], why: &DecodeError) -> Error {
         let codec = self.spec.value.name();
         self.state_error(format!(
-            "the value of key {} cannot be decoded by codec `{codec}` as type `{}`: {why}; `set` or `remove` the key, give a new field a default with `#[field(default)]`, or raise the app's `version` to start over",
+            "the value of key {} cannot be decoded by codec `{codec}` as type `{}`: {why}; `set` or `remove` the key, give a new field a default with `#[field(default)]`, or raise the app's `version` to start over (book: Changing a record)",
             self.shown(key),
             self.spec.info.value_type
         ))

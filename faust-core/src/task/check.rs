@@ -231,7 +231,7 @@ fn differing_kind(info: &TableInfo, held: &str) -> String {
             Some(windows.trim_start_matches(", ")).filter(|windows| !windows.is_empty()),
         ),
         None => format!(
-            "its store holds {held}, but the program expects {}; if the new types read the old values (new fields have `#[field(default)]`), run `reset` to restore the store from the changelog; otherwise raise the app's `version` to start over, rename the table, or revert to the old types",
+            "its store holds {held}, but the program expects {}; if the new types read the old values (new fields have `#[field(default)]`), run `reset` to restore the store from the changelog; otherwise raise the app's `version` to start over, rename the table, or revert to the old types (book: Changing a record)",
             info.kind()
         ),
     }

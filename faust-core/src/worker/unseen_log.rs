@@ -8,7 +8,7 @@ pub(crate) fn mention_once() {
     static ONCE: Once = Once::new();
     if !tracing::dispatcher::has_been_set() {
         ONCE.call_once(|| {
-            eprintln!("faust: this program shows no logs; add a subscriber of `tracing`, such as `tracing_subscriber::fmt::init()`, to see those of the worker");
+            eprintln!("faust: this program shows no logs; add a subscriber of `tracing`, such as `tracing_subscriber::fmt::init()`, to see those of the worker (book: A worker in your own program)");
         });
     }
 }

@@ -111,7 +111,7 @@ impl StuckWatch {
                 let place = format!("agent `{}` at {}", stage.agent, stage.place());
                 if !std::mem::replace(&mut now.reported, true) {
                     tracing::error!(
-                        "{place} has not finished its event within `stream_processing_timeout`; it makes no progress, nor do agents that share its tables. If it blocks its thread, none of its partition does: use `tokio::task::spawn_blocking`"
+                        "{place} has not finished its event within `stream_processing_timeout`; it makes no progress, nor do agents that share its tables. If it blocks its thread, none of its partition does: use `tokio::task::spawn_blocking` (book: Blocking code)"
                     );
                 }
                 stuck.push(place);
