@@ -18,6 +18,9 @@
 //! ```
 //!
 //! `cargo run -- worker` runs the app on the Kafka at `FAUST_BROKER`, or on an embedded broker.
+//!
+//! The book, in the folder `docs` of the repository, begins with a lesson, and explains the concepts. Errors name its pages:
+//! `(book: Blocking code)`.
 
 pub use faust_core::agent::{AgentArg, AgentHandle, AgentOptions, AgentOutput, EventArg};
 pub use faust_core::aggregate;
@@ -91,3 +94,6 @@ mod sealed {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+mod book;
