@@ -8,6 +8,7 @@
 mod agents;
 mod away;
 mod bad_input;
+mod book;
 mod changelogs;
 mod cli;
 mod blocked;
