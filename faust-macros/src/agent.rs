@@ -1,6 +1,7 @@
 //! `#[agent]`: keeps the function, adds a handle of the same name, and registers the agent.
 
 mod expand;
+mod group_by;
 mod model;
 mod parse;
 #[cfg(test)]
@@ -9,7 +10,7 @@ mod tests;
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::argument::take_arguments;
+use crate::argument::{Argument, take_arguments};
 use crate::fault::{Faults, first_token};
 use crate::function::{AnnotatedFn, Kind};
 
@@ -26,6 +27,10 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         return quote!(#item #errors);
     };
     let arguments = take_arguments(&mut function.sig, Kind::Agent, &mut faults);
+    let stream = arguments.iter().find(|argument| argument.is("Stream")).and_then(Argument::name);
+    if let Some(body) = stream.and_then(|stream| group_by::name_all(&function.body, &stream, &mut faults)) {
+        function.body = body;
+    }
     let options = parse::options(options, &mut faults);
     let agent = model::Agent::new(&function, arguments, options, &mut faults);
     expand::expand(&function, &agent, faults)

@@ -26,7 +26,7 @@ pub(crate) struct Argument {
 
 impl Argument {
     /// Returns the name of the binding, which is also the default name of a table.
-    fn name(&self) -> Option<String> {
+    pub(crate) fn name(&self) -> Option<String> {
         match &self.pattern {
             Pat::Ident(binding) => Some(ident_text(&binding.ident)),
             _ => None,

@@ -173,3 +173,28 @@ fn attributes_must_match_the_type_of_the_argument() {
         &["has no source"],
     );
 }
+
+/// A `group_by` needs a name wherever the stream's chain of operators is; those of other values are left alone.
+#[test]
+fn group_by_without_a_name_is_reported_once() {
+    let report = "write `group_by(\\\"uri\\\", |..| ..)`";
+    for (body, mistakes) in [
+        (quote!(clicks.group_by(|click| click.uri.clone())), 1),
+        (quote!(let by = clicks.map(|c| c).filter_map::<Vec<Vec<u8>>>(f).group_by(move |click| click.uri.clone());), 1),
+        (quote!(while let Some(c) = { clicks.group_by(|c| c.uri).group_by(|c: &Click| c.uri) }.next().await {}), 2),
+        (quote!(clicks.group_by("uri", |click| click.uri.clone())), 0),
+        (quote!(clicks.group_by(NAME, |click| click.uri.clone())), 0),
+        (quote!(others.group_by(|click| click.uri.clone())), 0),
+        (quote!(clicks.other_group_by(|click| click.uri.clone())), 0),
+    ] {
+        check(
+            quote!(topic = "a"),
+            quote!(
+                async fn count(clicks: Stream<Click>) {
+                    #body
+                }
+            ),
+            &vec![report; mistakes],
+        );
+    }
+}
