@@ -1,13 +1,13 @@
 //! The options of `#[field(..)]`: the rules for the values of a field, and its default.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Attribute, Expr, ExprLit, ExprRange, Ident, Lit, Meta, Path};
 
 use crate::docs::as_written;
 use crate::fault::Faults;
 use crate::options::{Grammar, Leading, Options, literal};
-use crate::topic::{local, located, placed};
+use crate::topic::{located, placed};
 
 /// The options of `#[field(..)]`; empty if the attribute is absent.
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl Rules {
         let check = match options.value("check", "path::to::function", faults) {
             Some((_, Expr::Path(path))) => Some(path.path),
             Some((_, other)) => {
-                faults.add(other, "`check` must name a function: `fn(&T) -> Result<(), String>`");
+                faults.add(other, "`check` must name a function: `fn(&T) -> bool` or `fn(&T) -> Result<(), String>`");
                 None
             }
             None => None,
@@ -90,13 +90,8 @@ impl Rules {
         let check = self.check.as_ref().map(|check| {
             let place = located(check);
             let value = Ident::new(&value.to_string(), value.span().located_at(place));
-            let call = quote_spanned!(place=> #check(#value));
-            let failed = local("failed", Span::call_site());
-            quote! {
-                if let ::core::result::Result::Err(#failed) = #call {
-                    return ::core::result::Result::Err(<#error as #private::serde::de::Error>::custom(#failed));
-                }
-            }
+            let (private, written) = (placed(private, place), as_written(check));
+            quote_spanned!(place=> #private::check_with::<_, #error>(#check(#value), #written)?;)
         });
         quote!(#range #len #check)
     }

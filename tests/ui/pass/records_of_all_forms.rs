@@ -19,7 +19,7 @@ pub struct Click {
     score: f64,
     #[field(default = "none", len = 1..=20, check = lower_case)]
     tag: String,
-    #[field(len = ..=3)]
+    #[field(len = ..=3, check = are_sorted)]
     labels: Option<Vec<String>>,
     at: Option<String>,
     r#type: Kind,
@@ -54,6 +54,10 @@ struct Email(#[field(check = lower_case)] String);
 
 fn lower_case(text: &str) -> std::result::Result<(), &'static str> {
     if text.chars().any(char::is_uppercase) { Err("must be in lower case") } else { Ok(()) }
+}
+
+fn are_sorted(labels: &[String]) -> bool {
+    labels.is_sorted()
 }
 
 /// A record without derives of its own, for tables and comparisons.

@@ -91,6 +91,37 @@ where
     }
 }
 
+/// Checks the result of a function of `#[field(check = ..)]`.
+///
+/// # Errors
+/// Fails if the function does not accept the value: with its own reason, or `must pass the check `even``.
+pub fn check_with<R: Verdict, E: Error>(verdict: R, written: &str) -> Result<(), E> {
+    verdict.into_result(written).map_err(E::custom)
+}
+
+/// A result of a function of `#[field(check = ..)]`.
+#[diagnostic::on_unimplemented(
+    message = "a function of `check` cannot return `{Self}`",
+    label = "not a verdict",
+    note = "return a `bool`, which is `true` for a valid value, or a `Result<(), E>`, where `E` is a text or an error"
+)]
+pub trait Verdict {
+    /// Returns the reason for which a value is not valid. `written` is the name of the function.
+    fn into_result(self, written: &str) -> Result<(), String>;
+}
+
+impl Verdict for bool {
+    fn into_result(self, written: &str) -> Result<(), String> {
+        if self { Ok(()) } else { Err(format!("must pass the check `{written}`")) }
+    }
+}
+
+impl<E: Display> Verdict for Result<(), E> {
+    fn into_result(self, _: &str) -> Result<(), String> {
+        self.map_err(|why| why.to_string())
+    }
+}
+
 /// A value that has a length: the number of characters of a string, or of elements of a collection.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no length",

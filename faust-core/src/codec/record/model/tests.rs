@@ -95,6 +95,21 @@ fn an_invalid_value_is_rejected_with_its_path() {
 }
 
 #[test]
+fn a_check_may_return_a_bool() {
+    /// Pages by their titles.
+    #[record(crate = crate)]
+    struct Titled {
+        #[field(check = is_path)]
+        page: Option<String>,
+    }
+    fn is_path(text: &str) -> bool {
+        text.starts_with('/')
+    }
+    assert_eq!(decode::<Titled>(r#"{"page":"/a"}"#).unwrap().page.as_deref(), Some("/a"));
+    assert_eq!(decode::<Titled>(r#"{"page":"a"}"#).unwrap_err(), "page: must pass the check `is_path`");
+}
+
+#[test]
 fn missing_optional_fields_have_their_defaults() {
     let click: Click = decode(r#"{"uri":"/","number":1,"__faust":{"ns":"app.Click"}}"#).unwrap();
     let expected = Click { uri: "/".into(), number: 1, tag: "none".into(), parity: None, at: 0.0, kind: None };
