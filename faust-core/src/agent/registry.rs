@@ -1,6 +1,6 @@
 //! The agents of an app, with its changes, checked together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::def::AgentDef;
@@ -14,6 +14,8 @@ pub(crate) struct AgentEntry {
     pub(crate) topics: Vec<Arc<str>>,
     pub(crate) sinks: Vec<Arc<str>>,
     pub(crate) on_failure: Option<FailurePolicy>,
+    /// The app has added it as a variant of its definition.
+    is_variant: bool,
 }
 
 /// Changes to an agent on registration, for [`AppBuilder::agent_with`](crate::app::AppBuilder::agent_with).
@@ -63,11 +65,12 @@ impl AgentEntry {
             topics: shared(def.topics),
             sinks: shared(def.sinks),
             on_failure: def.on_failure,
+            is_variant: false,
         }
     }
 
     pub(crate) fn with(self, change: impl FnOnce(AgentOptions) -> AgentOptions) -> Self {
-        change(AgentOptions { entry: self }).entry
+        change(AgentOptions { entry: Self { is_variant: true, ..self } }).entry
     }
 
     fn place(&self) -> String {
@@ -82,9 +85,9 @@ pub(crate) fn check(mut agents: Vec<AgentEntry>) -> (Vec<AgentEntry>, Vec<String
     if agents.is_empty() {
         faults.push("no agents are linked: annotate an async fn with `#[agent(topic = \"..\")]`, or, if they are in a library, add `use your_crate as _;` to main.rs".to_owned());
     }
-    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, Vec<&AgentEntry>> = BTreeMap::new();
     for agent in &agents {
-        places.entry(&agent.name).or_default().push(agent.place());
+        by_name.entry(&agent.name).or_default().push(agent);
         if agent.topics.is_empty() {
             faults.push(format!(
                 "agent `{}` ({}) has no topic; write `#[agent(topic = \"..\")]`",
@@ -94,14 +97,30 @@ pub(crate) fn check(mut agents: Vec<AgentEntry>) -> (Vec<AgentEntry>, Vec<String
         }
         faults.extend(agent.topics.iter().chain(&agent.sinks).filter_map(|topic| check_topic(&agent.name, topic)));
     }
-    for (name, places) in places.iter().filter(|(_, places)| places.len() > 1) {
-        faults.push(format!(
-            "{} agents are called `{name}`: at {}; rename all but one with `name = \"..\"`",
-            places.len(),
-            places.join(" and ")
-        ));
-    }
+    faults.extend(
+        by_name.into_iter().filter(|(_, agents)| agents.len() > 1).map(|(name, agents)| same_name(name, &agents)),
+    );
     (agents, faults)
+}
+
+/// Describes that several agents have one name, with the fix.
+fn same_name(name: &str, agents: &[&AgentEntry]) -> String {
+    let places: BTreeSet<_> = agents.iter().map(|agent| agent.place()).collect();
+    let (count, function) = (agents.len(), agents.first().map_or(name, |agent| agent.def.name));
+    let listed = Vec::from_iter(places.iter().map(String::as_str)).join(" and ");
+    if places.len() > 1 {
+        format!("{count} agents are called `{name}`: at {listed}; rename all but one with `name = \"..\"`")
+    } else if agents.iter().any(|agent| agent.is_variant) {
+        format!(
+            "{count} variants of the agent at {listed} are called `{name}`; give each its own name: \
+             `.agent_with::<{function}>(|agent| agent.name(\"..\"))`"
+        )
+    } else {
+        format!(
+            "the agent `{name}` at {listed} is linked {count} times, because its file is a module of the library and of \
+             the program; remove its `mod` line from main.rs, and write `use your_crate as _;` there"
+        )
+    }
 }
 
 /// Checks a topic name against Kafka's rules.
@@ -144,6 +163,25 @@ mod tests {
             "topic `a b` has characters",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+    }
+
+    /// A place is named once, with the fix for what has brought its agent into the app twice.
+    #[test]
+    fn an_agent_that_is_there_twice_is_named_once() {
+        let variant = || AgentEntry::new(DEF).with(|agent| agent.topic("lines"));
+        let cases = [
+            (vec![variant(), variant()], "2 variants of the agent at src/agents.rs:7 are called `count`; give each"),
+            (
+                vec![AgentEntry::new(DEF), AgentEntry::new(DEF)],
+                "the agent `count` at src/agents.rs:7 is linked 2 times",
+            ),
+        ];
+        for (agents, expected) in cases {
+            let (_, faults) = check(agents);
+            let text = faults.join("\n");
+            assert!(text.starts_with(expected), "{text}");
+            assert_eq!((faults.len(), text.matches("src/agents.rs:7").count()), (1, 1), "{text}");
         }
     }
 
