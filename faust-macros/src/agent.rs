@@ -28,7 +28,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     };
     let arguments = take_arguments(&mut function.sig, Kind::Agent, &mut faults);
     let stream = arguments.iter().find(|argument| argument.is("Stream")).and_then(Argument::name);
-    if let Some(body) = stream.and_then(|stream| group_by::name_all(&function.body, &stream, &mut faults)) {
+    if let Some(body) = stream.and_then(|stream| group_by::name_all(&function.body, stream, &mut faults)) {
         function.body = body;
     }
     let options = parse::options(options, &mut faults);

@@ -7,22 +7,40 @@ use crate::fault::Faults;
 
 /// Reports each `stream.group_by(|value| ..)`, also behind other operators. Returns the body with a name in each, so that the
 /// compiler does not report it again; `None` if there is nothing to report.
-pub(super) fn name_all(body: &TokenStream, stream: &str, faults: &mut Faults) -> Option<TokenStream> {
+pub(super) fn name_all(body: &TokenStream, stream: String, faults: &mut Faults) -> Option<TokenStream> {
+    name_in(body, &mut vec![stream], faults)
+}
+
+/// Like [`name_all`], for part of a body. `streams` are the variables that hold the stream.
+fn name_in(body: &TokenStream, streams: &mut Vec<String>, faults: &mut Faults) -> Option<TokenStream> {
     let mut tokens: Vec<TokenTree> = body.clone().into_iter().collect();
     let mut has_changed = false;
     for at in 0..tokens.len() {
         match &tokens[at] {
             TokenTree::Group(group) => {
-                if let Some(inner) = name_all(&group.stream(), stream, faults) {
+                if let Some(inner) = name_in(&group.stream(), streams, faults) {
                     tokens[at] = with_content(group, inner);
                     has_changed = true;
                 }
             }
-            TokenTree::Ident(ident) if ident == stream => has_changed |= name_in_chain(&mut tokens, at + 1, faults),
+            TokenTree::Ident(ident) if streams.iter().any(|stream| ident == stream) => {
+                streams.extend(bound_to(&tokens, at));
+                has_changed |= name_in_chain(&mut tokens, at + 1, faults);
+            }
             _ => {}
         }
     }
     has_changed.then(|| tokens.into_iter().collect())
+}
+
+/// Returns the variable of `let variable = stream..`, if the token is the stream.
+fn bound_to(tokens: &[TokenTree], at: usize) -> Option<String> {
+    let is_assignment =
+        matches!(tokens.get(at.checked_sub(1)?), Some(TokenTree::Punct(punct)) if punct.as_char() == '=');
+    match tokens.get(at.checked_sub(2)?) {
+        Some(TokenTree::Ident(variable)) if is_assignment => Some(variable.to_string()),
+        _ => None,
+    }
 }
 
 /// Names the unnamed `group_by` in the method calls that begin at this token. Returns whether there is one.
