@@ -5,6 +5,7 @@ mod expand;
 mod field;
 mod model;
 mod naming;
+mod owned;
 mod rules;
 #[cfg(test)]
 mod tests;

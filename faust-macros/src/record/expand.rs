@@ -23,7 +23,15 @@ pub(super) fn expand(item: &DeriveInput, record: &Record, faults: Faults) -> Tok
     let registration =
         faults.is_empty().then(|| quote!(#private::inventory::submit! { <#ident as #private::Record>::MODEL }));
     let errors = faults.emit();
+    let checks: TokenStream = match errors.is_empty() {
+        true => record.body.fields().into_iter().filter_map(|field| field.check_type(&private)).collect(),
+        false => TokenStream::new(),
+    };
+    let checks = (!checks.is_empty()).then(|| quote!(const _: fn() = || { #checks };));
     quote! {
+        // Reports a field's type that cannot be part of a message, before the derives report each of its missing traits.
+        #checks
+
         // The user's item. serde is re-exported by the facade, so that the user's crate needs no dependency on it.
         #[derive(#(#derives,)* #private::serde::Serialize, #private::serde::Deserialize)]
         #[serde(crate = #serde_path)]

@@ -4,11 +4,11 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{GenericArgument, Ident, Index, LitStr, Member, PathArguments, Type, parse_quote};
 
-use super::naming::{SerdeAttributes, field_name};
+use super::naming::{SerdeAttributes, field_name, has_serde};
 use super::rules::Rules;
 use crate::docs::{as_written, first_paragraph};
 use crate::fault::Faults;
-use crate::topic::{local, located, option};
+use crate::topic::{local, located, option, placed};
 
 /// A validated field. Its serde attributes have been added to the item.
 pub(super) struct Field {
@@ -19,6 +19,8 @@ pub(super) struct Field {
     required: bool,
     /// Set if serde alone reads and writes the field.
     pub(super) is_plain: bool,
+    /// Set if the user has given the field no attribute of serde.
+    has_no_serde: bool,
     rules: Rules,
     /// The generated functions that are named in serde attributes.
     default_function: Option<Ident>,
@@ -41,6 +43,7 @@ impl Field {
     pub(super) fn new(field: &mut syn::Field, place: &Place<'_>, faults: &mut Faults) -> Self {
         let rules = Rules::take(&mut field.attrs, faults);
         let serde = SerdeAttributes::of(&field.attrs);
+        let has_no_serde = !has_serde(&field.attrs);
         let member = match &field.ident {
             Some(ident) => Member::Named(ident.clone()),
             None => Member::Unnamed(Index::from(place.position)),
@@ -78,6 +81,7 @@ impl Field {
                 && !serde.skipped
                 && !place.container.default,
             is_plain,
+            has_no_serde,
             ty: field.ty.clone(),
             member,
             rules,
@@ -118,6 +122,13 @@ impl Field {
                 ::core::result::Result::Ok(#read)
             }
         }
+    }
+
+    /// Returns a check that the field's type can be part of a message, unless attributes of serde may take care of it.
+    pub(super) fn check_type(&self, private: &TokenStream) -> Option<TokenStream> {
+        let (ty, span) = (&self.ty, located(&self.ty));
+        let private = placed(private, span);
+        self.has_no_serde.then(|| quote_spanned!(span=> #private::check_field::<#ty>();))
     }
 
     /// Returns the field's entry in the model.

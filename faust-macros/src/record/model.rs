@@ -4,6 +4,7 @@ use syn::{Data, DeriveInput, Expr, ExprLit, Fields, Ident, Lit, LitStr, Member, 
 
 use super::field::{Field, Place, member_text};
 use super::naming::{SerdeAttributes, variant_name};
+use super::owned::own_fields;
 use crate::docs::first_paragraph;
 use crate::fault::Faults;
 use crate::options::Options;
@@ -53,6 +54,9 @@ impl Record {
         refuse_derives(item, faults);
         let derives = derives(item, &mut options, faults);
         let sound = refuse_generics(item, faults);
+        if sound {
+            own_fields(item, faults);
+        }
         let body = body(item, faults);
         let key = accessed(&mut options, "key", item, body.as_ref(), faults);
         let timestamp = accessed(&mut options, "timestamp", item, body.as_ref(), faults);

@@ -64,6 +64,11 @@ impl SerdeAttributes {
     }
 }
 
+/// Returns `true` if there are attributes of serde, or such that may add one.
+pub(super) fn has_serde(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| attribute.path().is_ident("serde") || attribute.path().is_ident("cfg_attr"))
+}
+
 /// Returns the name of a field under the container's `rename_all`.
 pub(super) fn field_name(name: &str, rule: Option<&str>) -> String {
     let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();

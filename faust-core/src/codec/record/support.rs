@@ -91,6 +91,21 @@ where
     }
 }
 
+/// Checks that a type can be that of a field. It is called by code that never runs.
+pub fn check_field<T: FieldType>() {}
+
+/// A type that a field of a record can have.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the type of a record's field",
+    label = "not a type that serde can read and write",
+    note = "annotate `{Self}` with `#[record]`, which derives `Clone`, `Debug`, `PartialEq` and serde's traits; for a type of \
+            another crate, enable its feature `serde`, or use `#[serde(with = \"..\")]`"
+)]
+pub trait FieldType {}
+
+#[diagnostic::do_not_recommend]
+impl<T: serde::Serialize + serde::de::DeserializeOwned> FieldType for T {}
+
 /// Checks the result of a function of `#[field(check = ..)]`.
 ///
 /// # Errors
