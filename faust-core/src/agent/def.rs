@@ -42,6 +42,11 @@ inventory::collect!(AgentDef);
 
 /// The type that `#[agent]` generates beside the function, under the same name. It is used to register the agent
 /// explicitly.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an agent",
+    label = "not an agent",
+    note = "name an async function that is annotated with `#[agent(topic = \"..\")]`"
+)]
 pub trait AgentHandle {
     /// The definition.
     const DEF: AgentDef;

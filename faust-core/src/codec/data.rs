@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a message type",
     label = "not a message type",
-    note = "annotate it with `#[record]`, or derive serde's `Serialize` and `Deserialize`"
+    note = "annotate it with `#[record]`, or derive serde's `Serialize` and `Deserialize`; a message owns its parts: `String` \
+            instead of `str`, `click.uri.clone()` instead of `&click.uri`"
 )]
 pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
 

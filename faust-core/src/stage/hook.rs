@@ -35,6 +35,11 @@ inventory::collect!(HookDef);
 
 /// The type that `#[window_close]` and `#[window_late]` generate beside the function, under the same name. It is used
 /// to register the hook explicitly.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a hook",
+    label = "not a hook",
+    note = "name an async function that is annotated with `#[window_close(table = \"..\")]` or `#[window_late(table = \"..\")]`"
+)]
 pub trait HookHandle {
     /// The definition.
     const DEF: HookDef;

@@ -26,7 +26,8 @@ use crate::table_state::TableValue;
 ///
 /// # Examples
 /// ```
-/// # use faust_core::table::Table;
+/// use faust::Table;
+///
 /// let counts: Table<String, u64> = Table::in_memory("counts");
 /// counts.update("a", |count| *count += 1);
 /// counts.update("a", |count| *count += 1);
@@ -45,7 +46,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let counts: Table<String, u64> = Table::in_memory("counts");
     /// counts.set("a", 3);
     /// assert_eq!(counts.get("a"), 3);
@@ -61,7 +63,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// prices.set("tea", 0);
     /// assert_eq!(prices.find("tea"), Some(0));
@@ -80,7 +83,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let names: Table<u64, String> = Table::in_memory("names");
     /// names.set(&7, "Ada".to_owned());
     /// let length = names.with(&7, |name| name.map_or(0, String::len));
@@ -97,7 +101,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let seen: Table<Vec<u8>, bool> = Table::in_memory("seen");
     /// let packet = [1, 2, 3, 4];
     /// seen.set(&packet[..2], true);
@@ -118,7 +123,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// prices.set("tea", 3);
     /// prices.set("tea", 4);
@@ -136,7 +142,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// assert_eq!(prices.insert("tea", 3), None);
     /// assert_eq!(prices.insert("tea", 4), Some(3));
@@ -153,7 +160,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// prices.set("tea", 3);
     /// assert_eq!(prices.remove("tea"), Some(3));
@@ -174,7 +182,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let seen: Table<String, Vec<u32>> = Table::in_memory("seen");
     /// seen.entry("a").or_default().push(1);
     /// seen.entry("a").and_modify(|list| list.push(2)).or_default();
@@ -191,7 +200,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// prices.set("tea", 3);
     /// prices.set("milk", 2);
@@ -206,7 +216,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// prices.set("tea", 3);
     /// prices.set("milk", 2);
@@ -222,7 +233,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// prices.set("tea", 3);
     /// prices.set("milk", 2);
@@ -237,7 +249,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// prices.set("tea", 3);
     /// prices.set("milk", 2);
@@ -251,7 +264,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// assert!(prices.is_empty());
     /// prices.set("tea", 3);
@@ -265,7 +279,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// prices.set("tea", 3);
     /// prices.clear();
@@ -281,7 +296,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// prices.set("tea", 3);
     /// prices.set("milk", 2);
@@ -300,7 +316,8 @@ impl<K: Data, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let prices: Table<String, u64> = Table::in_memory("prices");
     /// assert_eq!(prices.name(), "prices");
     /// ```
@@ -317,7 +334,8 @@ impl<K: Data, V: TableValue + Default> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let counts: Table<String, u64> = Table::in_memory("counts");
     /// counts.set("a", 3);
     /// assert_eq!(counts.get("a"), 3);
@@ -333,9 +351,13 @@ impl<K: Data, V: TableValue + Default> Table<K, V> {
 
     /// Changes the key's value in place, starting from the default if there is none, and returns the closure's result.
     ///
+    /// The closure stores by assignment, `|count| *count += 1`: a value that it returns, as in `|count| *count + 1`, is only
+    /// passed on.
+    ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let counts: Table<String, u64> = Table::in_memory("counts");
     /// counts.update("a", |count| *count += 2);
     /// let count = counts.update("a", |count| {
@@ -360,7 +382,8 @@ impl<K: OrderedKey, V: TableValue> Table<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::table::Table;
+    /// use faust::Table;
+    ///
     /// let stock: Table<i64, u32> = Table::in_memory("stock");
     /// for n in [5, 20, 100] { stock.set(&n, 1) }
     /// let found: Vec<_> = stock.range(6..=100).map(|(key, _)| key).collect();
