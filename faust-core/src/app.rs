@@ -11,6 +11,8 @@ use crate::local::{Connection, HostKind, WorkerDir};
 use crate::plan::planner::{self, Planned};
 use crate::plan::{Plan, ensure_topics};
 use crate::stage::HookHandle;
+#[cfg(feature = "testing")]
+use crate::stage::observer::StageObserver;
 use crate::store::{self, StoreSet};
 use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;
@@ -60,16 +62,18 @@ impl App {
     ///
     /// # Examples
     /// ```standalone_crate
-    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
-    /// # use faust_core::{app::App, stream::Stream};
-    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
-    /// # async fn count(_clicks: Stream<String>) {}
-    /// # #[faust_macros::agent(topic = "orders", crate = facade)]
-    /// # async fn bill(_orders: Stream<String>) {}
+    /// use faust::prelude::*;
+    ///
+    /// #[agent(topic = "clicks")]
+    /// async fn count(_clicks: Stream<String>) {}
+    ///
+    /// #[agent(topic = "orders")]
+    /// async fn bill(_orders: Stream<String>) {}
+    ///
     /// let app = App::new("shop").build()?;
     /// let names: Vec<_> = app.agents().into_iter().map(|agent| agent.name).collect();
     /// assert_eq!(names, ["bill", "count"]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     #[allow(
         clippy::new_ret_no_self,
@@ -187,20 +191,22 @@ impl App {
         let kafka = connection.kafka(settings);
         let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(kafka));
         let home = Some((connection, directory));
-        Worker::start(Parts { settings: settings.clone(), plan, transport, stores, home, name, options }).await
+        let settings = settings.clone();
+        Worker::start(Parts { settings, plan, transport, stores, home, name, options, observer: None }).await
     }
 
-    /// Starts a worker on a given transport, for the test driver.
+    /// Starts a worker on a given transport, with an observer of its stages, for the test driver.
     #[cfg(feature = "testing")]
     pub(crate) async fn start_on(
         &self,
         transport: Arc<dyn Transport>,
         stores: Option<Arc<dyn StoreSet>>,
         name: (String, u64),
+        observer: Arc<dyn StageObserver>,
     ) -> Result<Worker, Error> {
         let plan = self.plan().await?;
-        let (settings, options) = (self.settings().clone(), WorkerOptions::default());
-        Worker::start(Parts { settings, plan, transport, stores, home: None, name, options }).await
+        let (settings, options, observer) = (self.settings().clone(), WorkerOptions::default(), Some(observer));
+        Worker::start(Parts { settings, plan, transport, stores, home: None, name, options, observer }).await
     }
 
     /// Opens the stores of the worker's tables; `None` for an app without tables.
@@ -247,18 +253,21 @@ impl AppBuilder {
     ///
     /// # Examples
     /// ```
-    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
-    /// # use faust_core::{app::App, stream::Stream};
-    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
-    /// # async fn count(_clicks: Stream<String>) {}
-    /// # #[faust_macros::agent(topic = "orders", crate = facade)]
-    /// # async fn bill(_orders: Stream<String>) {}
-    /// # #[faust_macros::agent(topic = "orders", crate = facade)]
-    /// # async fn ship(_orders: Stream<String>) {}
+    /// use faust::prelude::*;
+    ///
+    /// #[agent(topic = "clicks")]
+    /// async fn count(_clicks: Stream<String>) {}
+    ///
+    /// #[agent(topic = "orders")]
+    /// async fn bill(_orders: Stream<String>) {}
+    ///
+    /// #[agent(topic = "orders")]
+    /// async fn ship(_orders: Stream<String>) {}
+    ///
     /// let app = App::new("shop").only::<bill>().only::<ship>().build()?;
     /// let names: Vec<_> = app.agents().into_iter().map(|agent| agent.name).collect();
     /// assert_eq!(names, ["bill", "ship"], "without `count`, which is linked as well");
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn only<A: AgentHandle>(mut self) -> Self {
         self.selection.only(A::DEF);
@@ -269,16 +278,17 @@ impl AppBuilder {
     ///
     /// # Examples
     /// ```
-    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
-    /// # use faust_core::{app::App, stream::Stream};
-    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
-    /// # async fn count(_clicks: Stream<String>) {}
+    /// use faust::prelude::*;
+    ///
+    /// #[agent(topic = "clicks")]
+    /// async fn count(_clicks: Stream<String>) {}
+    ///
     /// let app = App::new("shop").discover_in(module_path!());
     /// assert_eq!(app.agent::<count>().build()?.agents().len(), 1, "`count` is discovered, and still one agent");
     ///
     /// let app = App::new("shop").discover_in("shop::orders");
     /// assert_eq!(app.agent::<count>().build()?.agents()[0].name, "count");
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn agent<A: AgentHandle>(mut self) -> Self {
         self.selection.agent(A::DEF);
@@ -292,10 +302,11 @@ impl AppBuilder {
     ///
     /// # Examples
     /// ```
-    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
-    /// # use faust_core::{app::App, stream::Stream};
-    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
-    /// # async fn count(_clicks: Stream<String>) {}
+    /// use faust::prelude::*;
+    ///
+    /// #[agent(topic = "clicks")]
+    /// async fn count(_clicks: Stream<String>) {}
+    ///
     /// let mut app = App::new("shop").only::<count>();
     /// for city in ["oslo", "rome"] {
     ///     app = app.agent_with::<count>(|agent| agent.name(format!("count-{city}")).topic(format!("clicks.{city}")));
@@ -304,7 +315,7 @@ impl AppBuilder {
     /// let [oslo, rome] = &agents[..] else { panic!("{agents:?}") };
     /// assert_eq!(*oslo, ("count-oslo".to_owned(), "clicks.oslo".to_owned()));
     /// assert_eq!(*rome, ("count-rome".to_owned(), "clicks.rome".to_owned()));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn agent_with<A: AgentHandle>(mut self, change: impl FnOnce(AgentOptions) -> AgentOptions) -> Self {
         self.selection.variant(AgentEntry::new(A::DEF).with(change));
@@ -316,24 +327,28 @@ impl AppBuilder {
     ///
     /// # Examples
     /// ```
-    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle, stage::HookHandle}; }
-    /// # use faust_core::{app::App, stream::Stream, table::WindowedTable, window::Window};
-    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
-    /// # async fn count(
-    /// #     mut clicks: Stream<String>,
-    /// #     #[table(name = "views", window = tumbling("1m"))] _views: WindowedTable<String, u64>,
-    /// # ) {
-    /// #     clicks.next().await;
-    /// # }
-    /// # #[faust_macros::window_close(table = "views", crate = facade)]
-    /// # async fn print(_uri: String, _window: Window, _views: u64) {}
-    /// # mod reports {
-    /// #     use super::{facade, Window};
-    /// #     #[faust_macros::window_close(table = "views", crate = facade)]
-    /// #     pub async fn publish(_uri: String, _window: Window, _views: u64) {}
-    /// # }
+    /// use faust::prelude::*;
+    ///
+    /// #[agent(topic = "clicks")]
+    /// async fn count(
+    ///     mut clicks: Stream<String>,
+    ///     #[table(name = "views", window = tumbling("1m"))] _views: WindowedTable<String, u64>,
+    /// ) {
+    ///     clicks.next().await;
+    /// }
+    ///
+    /// #[window_close(table = "views")]
+    /// async fn print(_uri: String, _window: Window, _views: u64) {}
+    ///
+    /// mod reports {
+    ///     use faust::prelude::*;
+    ///
+    ///     #[window_close(table = "views")]
+    ///     pub async fn publish(_uri: String, _window: Window, _views: u64) {}
+    /// }
+    ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), faust_core::error::Error> {
+    /// # async fn main() -> Result<()> {
     /// let app = App::new("shop").only::<count>().hook::<reports::publish>().build()?;
     /// let plan = app.plan().await?;
     /// let hooks: Vec<_> = plan.tables().flat_map(|table| table.hooks()).collect();
@@ -351,14 +366,15 @@ impl AppBuilder {
     ///
     /// # Examples
     /// ```
-    /// # mod facade { pub use faust_core::{__private, agent::AgentHandle}; }
-    /// # use faust_core::{app::App, stream::Stream};
-    /// # #[faust_macros::agent(topic = "clicks", crate = facade)]
-    /// # async fn count(_clicks: Stream<String>) {}
+    /// use faust::prelude::*;
+    ///
+    /// #[agent(topic = "clicks")]
+    /// async fn count(_clicks: Stream<String>) {}
+    ///
     /// let app = App::new("shop").discover_in(module_path!()).build()?;
     /// assert_eq!(app.agents()[0].name, "count");
     /// assert_eq!(app.agents().len(), 1);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn discover_in(mut self, module: &'static str) -> Self {
         self.selection.discover_in(module);

@@ -15,8 +15,8 @@ pub type Result<T = (), E = BoxError> = std::result::Result<T, E>;
 /// `Debug` shows the same text as `Display`, with the causes, so that `fn main() -> faust::Result<()>` reads well.
 ///
 /// ```
-/// use faust_core::{error::Error, window::WindowSpec};
 /// use std::time::Duration;
+/// use faust::{Error, WindowSpec};
 ///
 /// let error = WindowSpec::tumbling(Duration::ZERO).unwrap_err();
 /// assert!(matches!(error, Error::InvalidWindow(_)));

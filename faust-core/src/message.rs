@@ -96,7 +96,7 @@ impl OwnedMessage {
 /// Offsets begin at 0 and increase with each message. Compaction and transaction markers leave gaps between them.
 ///
 /// ```
-/// use faust_core::message::Offset;
+/// use faust::Offset;
 ///
 /// assert_eq!(Offset(41).next(), Offset(42));
 /// assert_eq!(Offset(42).since(Offset(40)), 2);

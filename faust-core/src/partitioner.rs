@@ -6,7 +6,7 @@
 /// librdkafka's `murmur2_random`.
 ///
 /// ```
-/// assert_eq!(faust_core::partitioner::partition_of(b"foobar", 8), 6);
+/// assert_eq!(faust::partition_of(b"foobar", 8), 6);
 /// ```
 pub fn partition_of(key: &[u8], count: i32) -> i32 {
     let positive = murmur2(key) & 0x7fff_ffff;

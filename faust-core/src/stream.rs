@@ -12,8 +12,6 @@ mod operators;
 mod repartition;
 mod views;
 
-#[doc(hidden)]
-pub use self::detached::doc_test;
 pub use self::event::Event;
 pub use self::events::Events;
 pub use self::handle::Stream;

@@ -156,14 +156,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
 
 /// Formats a duration in a form that [`parse_duration`] reads: `250ms`, `2.8s`, `90s`, `5m` or `7d`; a longer one that
 /// is not a multiple of one unit as `1h30m`. Fractions of a millisecond are cut off.
-///
-/// ```
-/// use faust_core::time::format_duration;
-/// use std::time::Duration;
-///
-/// assert_eq!(format_duration(Duration::from_millis(2_800)), "2.8s");
-/// assert_eq!(format_duration(Duration::from_secs(5_400)), "1h30m");
-/// ```
 pub fn format_duration(duration: Duration) -> String {
     let mut millis = duration.as_millis();
     if (1_000..120_000).contains(&millis) && !millis.is_multiple_of(60_000) {
@@ -218,6 +210,17 @@ mod tests {
         for text in ["10", "", "1month", "2M", "1y", "-1s", "soon"] {
             let error = parse_duration(text).expect_err(text).to_string();
             assert!(error.contains(&format!("`{text}`")) && error.contains("10s"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_formatted_duration_is_read_as_the_same() {
+        let shown =
+            [(0, "0s"), (250, "250ms"), (2_800, "2.8s"), (90_000, "90s"), (300_000, "5m"), (5_400_000, "1h30m")];
+        for (ms, text) in shown {
+            let duration = Duration::from_millis(ms);
+            assert_eq!(format_duration(duration), text);
+            assert_eq!(parse_duration(text), Ok(duration), "{text}");
         }
     }
 }

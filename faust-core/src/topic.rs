@@ -52,15 +52,16 @@ impl<K: Data, V: Data> Topic<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::topic::Topic;
+    /// use faust::Topic;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> faust::Result<()> {
     /// let (totals, sent) = Topic::<String, i64>::recorded("totals")?;
     /// totals.send(&"a".to_owned(), &1).await?;
     /// totals.send(&"b".to_owned(), &2).await?;
     /// assert_eq!(sent.values()?, [1, 2]);
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// # })?;
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn send<'a>(&'a self, key: &K, value: &V) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
         self.send_with(key, value, |message| message)
@@ -73,15 +74,18 @@ impl<K: Data, V: Data> Topic<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::topic::Topic;
-    /// # #[faust_macros::record(crate = faust_core, key = user)] struct Login { user: String }
+    /// use faust::prelude::*;
+    ///
+    /// #[record(key = user)]
+    /// struct Login { user: String }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
     /// let (logins, sent) = Topic::<String, Login>::recorded("logins")?;
     /// logins.send_value(&Login { user: "ada".to_owned() }).await?;
     /// assert_eq!(sent.messages()[0].key.as_deref(), Some(&b"ada"[..]));
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// # })?;
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn send_value<'a>(&'a self, value: &V) -> impl Future<Output = Result<(), Error>> + Send + use<'a, K, V> {
         self.hand_over(None, value, SendOptions::default())
@@ -94,16 +98,17 @@ impl<K: Data, V: Data> Topic<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::{time::Timestamp, topic::Topic};
+    /// use faust::{Timestamp, Topic};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> faust::Result<()> {
     /// let (totals, sent) = Topic::<String, i64>::recorded("totals")?;
     /// let time = Timestamp(1_700_000_000_000);
     /// totals.send_with(&"a".to_owned(), &1, |m| m.timestamp(time).header("source", "lesson")).await?;
     /// let message = &sent.messages()[0];
     /// assert_eq!((message.timestamp, message.headers.get_str("source")), (time, Some("lesson")));
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// # })?;
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn send_with<'a, F: FnOnce(SendOptions) -> SendOptions>(
         &'a self,
@@ -174,10 +179,11 @@ impl<K: Data, V: Data> Topic<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::topic::Topic;
+    /// use faust::Topic;
+    ///
     /// let (totals, _) = Topic::<String, i64>::recorded("totals")?;
     /// assert_eq!(totals.name(), "totals");
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn name(&self) -> &str {
         &self.inner.name
@@ -190,8 +196,10 @@ impl<K: Data, V: Data> Topic<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::{error::Error, topic::Topic};
+    /// use faust::{Error, Topic};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> faust::Result<()> {
     /// async fn square(number: i64, squares: Topic<String, i64>) -> Result<(), Error> {
     ///     squares.send(&number.to_string(), &(number * number)).await
     /// }
@@ -199,9 +207,8 @@ impl<K: Data, V: Data> Topic<K, V> {
     /// let (squares, sent) = Topic::recorded("squares")?;
     /// square(3, squares).await?;
     /// assert_eq!(sent.values()?, [9]);
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// # })?;
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn recorded(name: &str) -> Result<(Self, Recorded<K, V>), Error> {
         let messages = Arc::default();
@@ -306,16 +313,17 @@ impl<K: Data, V: Data> Recorded<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::topic::Topic;
+    /// use faust::Topic;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> faust::Result<()> {
     /// let (totals, sent) = Topic::<String, i64>::recorded("totals")?;
     /// totals.send(&"a".to_owned(), &1).await?;
     /// let messages = sent.messages();
     /// assert_eq!(messages[0].key.as_deref(), Some(&b"a"[..]));
     /// assert_eq!(messages[0].payload.as_deref(), Some(&b"1"[..]));
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// # })?;
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn messages(&self) -> Vec<OwnedMessage> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -328,15 +336,16 @@ impl<K: Data, V: Data> Recorded<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::topic::Topic;
+    /// use faust::Topic;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> faust::Result<()> {
     /// let (totals, sent) = Topic::<String, i64>::recorded("totals")?;
     /// assert!(sent.values()?.is_empty());
     /// totals.send(&"a".to_owned(), &1).await?;
     /// assert_eq!(sent.values()?, [1]);
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// # })?;
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn values(&self) -> Result<Vec<V>, Error> {
         let decode = |message: OwnedMessage| self.topic.inner.value.decode(message.payload.as_deref());

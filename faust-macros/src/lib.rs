@@ -82,7 +82,7 @@ use proc_macro::TokenStream;
 ///
 /// An agent that loops over a stream, with a table and an output:
 ///
-/// ```ignore
+/// ```
 /// use faust::prelude::*;
 ///
 /// #[record]
@@ -106,7 +106,12 @@ use proc_macro::TokenStream;
 ///
 /// An agent that is called once per event and returns a value for a sink:
 ///
-/// ```ignore
+/// ```
+/// use faust::prelude::*;
+///
+/// #[record]
+/// struct Click { uri: String, number: i64 }
+///
 /// /// Rates each click by its number.
 /// #[agent(topic = "clicks", sink = "scored")]
 /// async fn score(click: Click) -> Result<i64> {
@@ -134,7 +139,9 @@ pub fn agent(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use faust::prelude::*;
+///
 /// /// Publishes the sum of each window.
 /// #[window_close(table = "sums")]
 /// async fn closed(uri: String, window: Window, sum: i64, #[topic("sums")] out: Topic<String, i64>) -> Result<()> {
@@ -156,7 +163,9 @@ pub fn window_close(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use faust::prelude::*;
+///
 /// /// Reports late events.
 /// #[window_late(table = "sums")]
 /// async fn late(uri: String, window: Window, event: LateEvent) {
@@ -193,18 +202,18 @@ pub fn window_late(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `default` or `default = 1` | value if the message lacks the field: the default of its type, or this value |
 /// | `range = 0..=100` | valid values |
 /// | `len = 1..=20` | valid lengths |
-/// | `check = path` | a function `fn(&T) -> Result<(), String>` that validates the value |
+/// | `check = path` | a function that validates the value: `fn(&T) -> bool`, or `fn(&T) -> Result<(), String>` with the reason |
 ///
 /// # Derived traits
 ///
 /// `Clone`, `Debug` and `PartialEq` are derived as well, so that a record can be stored in a table and compared in a test.
-/// A `#[derive(..)]` below `#[record]` that names one of them replaces it. If the type implements one by hand, or a field
+/// A `#[derive(..)]` below `#[record]` that names one of them replaces it; one above is not visible to the macro. If the type implements one by hand, or a field
 /// does not support it, exclude it with `no_derive`; otherwise the compiler reports conflicting implementations (E0119) or
 /// a missing one.
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
 /// use faust::prelude::*;
 ///
 /// #[record(key = user, timestamp = at)]
@@ -220,7 +229,9 @@ pub fn window_late(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// A record with an implementation of `PartialEq` by hand:
 ///
-/// ```ignore
+/// ```
+/// use faust::prelude::*;
+///
 /// #[record(no_derive(PartialEq))]
 /// struct Reading { sensor: String, value: f64 }
 ///
@@ -246,7 +257,7 @@ pub fn record(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
 /// use faust::prelude::*;
 /// use faust::{BoxError, Codec};
 ///

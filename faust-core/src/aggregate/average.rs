@@ -12,15 +12,15 @@ use super::summand::Summand;
 /// any sum of `f64`.
 ///
 /// ```
-/// use faust_core::aggregate::Average;
+/// use faust::aggregate::Average;
 ///
 /// let mut number = Average::<i64>::default();
 /// assert_eq!(number.value(), None);
 /// number.add(3);
 /// number.add(4);
 /// assert_eq!(number.value(), Some(3.5));
-/// assert_eq!(serde_json::to_string(&number)?, r#"{"sum":7,"count":2}"#);
-/// # Ok::<(), serde_json::Error>(())
+/// assert_eq!(faust::serde_json::to_string(&number)?, r#"{"sum":7,"count":2}"#);
+/// # Ok::<(), faust::serde_json::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "T: Summand")]

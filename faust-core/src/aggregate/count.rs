@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 /// The count saturates at `u64::MAX`, which one million values per second reach only after 584,000 years.
 ///
 /// ```
-/// use faust_core::aggregate::Count;
+/// use faust::aggregate::Count;
 ///
 /// let mut clicks = Count::default();
 /// clicks.observe();
 /// clicks.add(2);
 /// assert_eq!(clicks.value(), 3);
-/// assert_eq!(serde_json::to_string(&clicks)?, "3");
-/// # Ok::<(), serde_json::Error>(())
+/// assert_eq!(faust::serde_json::to_string(&clicks)?, "3");
+/// # Ok::<(), faust::serde_json::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

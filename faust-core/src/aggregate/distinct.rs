@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 /// hundreds of values, such as the pages a visitor has seen, not for all visitors of a page.
 ///
 /// ```
-/// use faust_core::aggregate::Distinct;
+/// use faust::aggregate::Distinct;
 ///
 /// let mut pages = Distinct::default();
 /// for page in ["/search", "/", "/search"] {
 ///     pages.add(page);
 /// }
 /// assert_eq!(pages.len(), 2);
-/// assert_eq!(serde_json::to_string(&pages)?, r#"["/","/search"]"#);
-/// # Ok::<(), serde_json::Error>(())
+/// assert_eq!(faust::serde_json::to_string(&pages)?, r#"["/","/search"]"#);
+/// # Ok::<(), faust::serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent, bound(deserialize = "T: Ord + Deserialize<'de>"))]

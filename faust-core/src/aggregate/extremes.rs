@@ -55,15 +55,15 @@ extreme!(
     /// The smallest value. Its JSON is the value, or `null`.
     ///
     /// ```
-    /// use faust_core::aggregate::Min;
+    /// use faust::aggregate::Min;
     ///
     /// let mut price = Min::default();
     /// for value in [2.5, f64::NAN, 1.5] {
     ///     price.add(value);
     /// }
     /// assert_eq!(price.value(), Some(&1.5));
-    /// assert_eq!(serde_json::to_string(&price)?, "1.5");
-    /// # Ok::<(), serde_json::Error>(())
+    /// assert_eq!(faust::serde_json::to_string(&price)?, "1.5");
+    /// # Ok::<(), faust::serde_json::Error>(())
     /// ```
     Min, Ordering::Less, "smallest"
 );
@@ -72,14 +72,14 @@ extreme!(
     /// The largest value. Its JSON is the value, or `null`.
     ///
     /// ```
-    /// use faust_core::aggregate::Max;
+    /// use faust::aggregate::Max;
     ///
     /// let mut number = Max::default();
-    /// assert_eq!(serde_json::to_string(&number)?, "null");
+    /// assert_eq!(faust::serde_json::to_string(&number)?, "null");
     /// number.add(3);
     /// number.add(7);
     /// assert_eq!(number.value(), Some(&7));
-    /// # Ok::<(), serde_json::Error>(())
+    /// # Ok::<(), faust::serde_json::Error>(())
     /// ```
     Max, Ordering::Greater, "largest"
 );

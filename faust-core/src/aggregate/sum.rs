@@ -19,15 +19,15 @@ use super::summand::sealed::Total;
 /// infinities, which JSON does not have, are written as strings.
 ///
 /// ```
-/// use faust_core::aggregate::Sum;
+/// use faust::aggregate::Sum;
 ///
 /// let mut number = Sum::<i64>::default();
 /// for value in [i64::MAX, 5, -6] {
 ///     number.add(value);
 /// }
 /// assert_eq!(number.value(), i64::MAX - 1);
-/// assert_eq!(serde_json::to_string(&number)?, "9223372036854775806");
-/// # Ok::<(), serde_json::Error>(())
+/// assert_eq!(faust::serde_json::to_string(&number)?, "9223372036854775806");
+/// # Ok::<(), faust::serde_json::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum<T: Summand> {

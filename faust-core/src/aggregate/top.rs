@@ -9,15 +9,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// greater page comes first. Floats have no total order: count in cents, or implement `Ord` for a type of your own.
 ///
 /// ```
-/// use faust_core::aggregate::TopN;
+/// use faust::aggregate::TopN;
 ///
 /// let mut best = TopN::<(u32, &str), 2>::default();
 /// for score in [(3, "bob"), (9, "ada"), (3, "eve"), (9, "ada")] {
 ///     best.add(score);
 /// }
 /// assert_eq!(best.value(), [(9, "ada"), (3, "eve")]);
-/// assert_eq!(serde_json::to_string(&best)?, r#"[[9,"ada"],[3,"eve"]]"#);
-/// # Ok::<(), serde_json::Error>(())
+/// assert_eq!(faust::serde_json::to_string(&best)?, r#"[[9,"ada"],[3,"eve"]]"#);
+/// # Ok::<(), faust::serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

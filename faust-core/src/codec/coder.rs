@@ -53,17 +53,6 @@ impl<T: Data> Coder<T> {
 
     /// Appends the bytes of a key that is given as itself or in a borrowed form; as [`encode`](Self::encode).
     ///
-    /// ```
-    /// use faust_core::codec::{Coder, Role};
-    ///
-    /// let coder: Coder<String> = Coder::resolve(None, Role::Key)?;
-    /// let (mut owned, mut borrowed) = (Vec::new(), Vec::new());
-    /// coder.encode(&"a".to_owned(), &mut owned)?;
-    /// coder.encode_key("a", &mut borrowed)?;
-    /// assert_eq!(owned, borrowed);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_key<Q: KeyRef + ?Sized>(&self, key: &Q, out: &mut Vec<u8>) -> Result<bool, EncodeError>

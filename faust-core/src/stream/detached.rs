@@ -16,13 +16,15 @@ impl<V: Send + 'static> Stream<V, RawKey> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut stream = Stream::from_iter([1, 2]);
     /// assert_eq!(stream.next().await, Some(1));
     /// assert_eq!(stream.next().await, Some(2));
     /// assert_eq!(stream.next().await, None);
-    /// # });
+    /// # }
     /// ```
     #[allow(clippy::should_implement_trait, reason = "`collect` into a stream would lose the key type")]
     pub fn from_iter<I>(values: I) -> Self
@@ -39,12 +41,14 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut stream = Stream::from_pairs([("a", 1), ("b", 2)]).items();
     /// assert_eq!(stream.next().await, Some(("a", 1)));
     /// assert_eq!(stream.next().await, Some(("b", 2)));
-    /// # });
+    /// # }
     /// ```
     pub fn from_pairs<I>(pairs: I) -> Self
     where
@@ -55,13 +59,6 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
         let blueprint = GivenSource { pairs: Mutex::new(Some(pairs)) };
         Self::from_blueprint(Arc::new(blueprint), StreamOrigin::Detached, 0)
     }
-}
-
-/// Runs the body of an example on a runtime of its own, and returns its result.
-#[doc(hidden)]
-pub fn doc_test<R>(example: impl Future<Output = R>) -> R {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime for one thread").block_on(example)
 }
 
 type Pairs<V, K> = Box<dyn Iterator<Item = (K, V)> + Send>;

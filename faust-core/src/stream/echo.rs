@@ -24,12 +24,14 @@ impl<V: Data, K: Data> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut doubled = Stream::from_iter([1, 2]).map(|n| n * 2).echo("doubled");
     /// assert_eq!(doubled.next().await, Some(2));
     /// assert_eq!(doubled.next().await, Some(4));
-    /// # });
+    /// # }
     /// ```
     pub fn echo(self, topic: &str) -> Self {
         if let StreamOrigin::Agent(StageMode::Planning(recorder)) = &self.origin {

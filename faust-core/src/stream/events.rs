@@ -21,8 +21,10 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut events = Stream::from_iter([1, 2]).events();
     /// let (first, second) = (events.next().await, events.next().await);
     /// for event in [second, first].into_iter().flatten() {
@@ -30,7 +32,7 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///     event.ack();
     /// }
     /// assert!(events.next().await.is_none());
-    /// # });
+    /// # }
     /// ```
     pub fn events(mut self) -> Events<V, K> {
         self.finish_current();
@@ -41,13 +43,15 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut events = Stream::from_iter([1]).noack();
     /// let event = events.next().await.expect("the stream has one value");
     /// event.ack();
     /// assert_eq!(event.into_value(), 1);
-    /// # });
+    /// # }
     /// ```
     pub fn noack(self) -> Events<V, K> {
         self.events()
@@ -66,8 +70,10 @@ impl<V: Send + 'static, K: Send + 'static> Events<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut events = Stream::from_iter(["a", "b"]).events();
     /// let mut seen = Vec::new();
     /// while let Some(event) = events.next().await {
@@ -75,7 +81,7 @@ impl<V: Send + 'static, K: Send + 'static> Events<V, K> {
     ///     seen.push(event.into_value());
     /// }
     /// assert_eq!(seen, ["a", "b"]);
-    /// # });
+    /// # }
     /// ```
     pub async fn next(&mut self) -> Option<Event<V, K>> {
         std::future::poll_fn(|cx| self.poll_event(cx)).await

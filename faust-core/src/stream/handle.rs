@@ -58,15 +58,17 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut numbers = Stream::from_iter([1, 2, 3]);
     /// let mut sum = 0;
     /// while let Some(number) = numbers.next().await {
     ///     sum += number;
     /// }
     /// assert_eq!(sum, 6);
-    /// # });
+    /// # }
     /// ```
     pub async fn next(&mut self) -> Option<V> {
         self.next_item().await.map(|item| item.value)
@@ -76,14 +78,16 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::{message::Offset, stream::Stream};
+    /// use faust::{Offset, Stream};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut prices = Stream::from_pairs([("tea", 3)]);
     /// if let Some(event) = prices.next_event().await {
     ///     assert_eq!((event.key(), event.value(), event.offset()), (&"tea", &3, Offset(0)));
     /// }
     /// assert!(prices.next_event().await.is_none());
-    /// # });
+    /// # }
     /// ```
     pub async fn next_event(&mut self) -> Option<Event<V, K>> {
         self.next_item().await.map(|item| Event::new(item, &self.origin, false))

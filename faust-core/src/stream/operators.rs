@@ -16,11 +16,13 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut odd = Stream::from_iter([1, 2, 3]).filter(|n| n % 2 == 1);
     /// assert_eq!((odd.next().await, odd.next().await, odd.next().await), (Some(1), Some(3), None));
-    /// # });
+    /// # }
     /// ```
     pub fn filter(self, keep: impl Fn(&V) -> bool + Send + Sync + 'static) -> Self {
         self.filter_map(move |value| keep(&value).then_some(value))
@@ -30,11 +32,13 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut text = Stream::from_iter([1, 2]).map(|n: i32| n.to_string());
     /// assert_eq!((text.next().await, text.next().await), (Some("1".to_owned()), Some("2".to_owned())));
-    /// # });
+    /// # }
     /// ```
     pub fn map<W: Send + 'static>(self, f: impl Fn(V) -> W + Send + Sync + 'static) -> Stream<W, K> {
         self.filter_map(move |value| Some(f(value)))
@@ -44,11 +48,13 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut numbers = Stream::from_iter(["1", "x", "3"]).filter_map(|text| text.parse::<i32>().ok());
     /// assert_eq!((numbers.next().await, numbers.next().await, numbers.next().await), (Some(1), Some(3), None));
-    /// # });
+    /// # }
     /// ```
     pub fn filter_map<W: Send + 'static>(self, f: impl Fn(V) -> Option<W> + Send + Sync + 'static) -> Stream<W, K> {
         self.adapt(|inner| Arc::new(FilterMap { inner, f: Arc::new(f) }))
@@ -58,11 +64,13 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut doubled = Stream::from_iter([1, 2]).then(|n| async move { n * 2 });
     /// assert_eq!((doubled.next().await, doubled.next().await), (Some(2), Some(4)));
-    /// # });
+    /// # }
     /// ```
     pub fn then<W, F, Fut>(self, f: F) -> Stream<W, K>
     where
@@ -81,11 +89,13 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut odd = Stream::from_iter([1, 2, 3]).filter_async(|n| async move { *n % 2 == 1 });
     /// assert_eq!((odd.next().await, odd.next().await, odd.next().await), (Some(1), Some(3), None));
-    /// # });
+    /// # }
     /// ```
     pub fn filter_async<F, Fut>(self, keep: F) -> Self
     where
@@ -105,11 +115,13 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut doubled = Stream::from_iter([1, 2]).add_processor(|n| n * 2);
     /// assert_eq!((doubled.next().await, doubled.next().await), (Some(2), Some(4)));
-    /// # });
+    /// # }
     /// ```
     pub fn add_processor<W: Send + 'static>(self, f: impl Fn(V) -> W + Send + Sync + 'static) -> Stream<W, K> {
         self.map(f)

@@ -32,12 +32,14 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut by_parity = Stream::from_iter([1, 2]).group_by("parity", |n: &i64| n % 2 == 0).items();
     /// assert_eq!(by_parity.next().await, Some((false, 1)));
     /// assert_eq!(by_parity.next().await, Some((true, 2)));
-    /// # });
+    /// # }
     /// ```
     pub fn group_by<G: Data>(self, name: &str, key: impl Fn(&V) -> G + Send + Sync + 'static) -> Stream<V, G> {
         let rekey: Rekey<V, K, G> = Arc::new(move |value, _| Ok(key(value)));
@@ -49,14 +51,18 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
-    /// # #[faust_macros::record(crate = faust_core, key = uri)] struct Click { uri: String, number: i64 }
+    /// use faust::prelude::*;
+    ///
+    /// #[record(key = uri)]
+    /// struct Click { uri: String, number: i64 }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let clicks = Stream::from_iter([Click { uri: "/a".to_owned(), number: 1 }]);
     /// let mut by_uri = clicks.group_by_key::<String>("uri").items();
     /// let (key, click) = by_uri.next().await.expect("the stream has one value");
     /// assert_eq!((key.as_str(), click.number), ("/a", 1));
-    /// # });
+    /// # }
     /// ```
     pub fn group_by_key<G: Data>(self, name: &str) -> Stream<V, G> {
         let (of, coder) = (key_of::<V>(), Coder::<G>::resolve(None, Role::Key));
@@ -83,12 +89,14 @@ impl<V: Data, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut by_digit = Stream::from_iter([17, 27]).group_by_into("digit", 10, |n: &i64| n % 10).items();
     /// assert_eq!(by_digit.next().await, Some((7, 17)));
     /// assert_eq!(by_digit.next().await, Some((7, 27)));
-    /// # });
+    /// # }
     /// ```
     pub fn group_by_into<G: Data>(
         self,
@@ -138,11 +146,13 @@ impl<V: Data, K: Data + Clone> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut orders = Stream::from_pairs([("a".to_owned(), 1)]).through("orders.checked").items();
     /// assert_eq!(orders.next().await, Some(("a".to_owned(), 1)));
-    /// # });
+    /// # }
     /// ```
     pub fn through(self, topic: &str) -> Stream<V, K> {
         self.repartition(RepartitionTarget::Named(topic.to_owned()), Arc::new(|_, key: &K| Ok(key.clone())))

@@ -17,12 +17,14 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut prices = Stream::from_pairs([("tea", 3), ("milk", 2)]).items();
     /// assert_eq!(prices.next().await, Some(("tea", 3)));
     /// assert_eq!(prices.next().await, Some(("milk", 2)));
-    /// # });
+    /// # }
     /// ```
     pub fn items(self) -> Items<V, K> {
         Items { stream: self }
@@ -33,12 +35,14 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut numbered = Stream::from_iter(["a", "b"]).enumerate(1);
     /// assert_eq!(numbered.next().await, Some((1, "a")));
     /// assert_eq!(numbered.next().await, Some((2, "b")));
-    /// # });
+    /// # }
     /// ```
     pub fn enumerate(self, start: u64) -> Enumerated<V, K> {
         Enumerated { stream: self, count: start }
@@ -54,14 +58,16 @@ impl<V: Send + 'static, K: Send + 'static> Stream<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
-    /// # use std::time::Duration;
+    /// use std::time::Duration;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut batches = Stream::from_iter([1, 2, 3]).take(2, Duration::from_secs(1));
     /// assert_eq!(batches.next().await, Some(vec![1, 2]));
     /// assert_eq!(batches.next().await, Some(vec![3]));
     /// assert_eq!(batches.next().await, None);
-    /// # });
+    /// # }
     /// ```
     pub fn take(mut self, max: usize, within: Duration) -> Batches<V, K> {
         self.finish_current();
@@ -81,11 +87,13 @@ impl<V: Send + 'static, K: Send + 'static> Items<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut items = Stream::from_pairs([("tea", 3)]).items();
     /// assert_eq!((items.next().await, items.next().await), (Some(("tea", 3)), None));
-    /// # });
+    /// # }
     /// ```
     pub async fn next(&mut self) -> Option<(K, V)> {
         self.stream.next_item().await.map(|item| (item.key, item.value))
@@ -105,11 +113,13 @@ impl<V: Send + 'static, K: Send + 'static> Enumerated<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut numbered = Stream::from_iter(["a"]).enumerate(0);
     /// assert_eq!((numbered.next().await, numbered.next().await), (Some((0, "a")), None));
-    /// # });
+    /// # }
     /// ```
     pub async fn next(&mut self) -> Option<(u64, V)> {
         let value = self.stream.next().await?;
@@ -139,16 +149,18 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
-    /// # use std::time::Duration;
+    /// use std::time::Duration;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut batches = Stream::from_iter(1..=5).take(3, Duration::from_secs(1));
     /// let mut sums = Vec::new();
     /// while let Some(batch) = batches.next().await {
     ///     sums.push(batch.iter().sum::<i32>());
     /// }
     /// assert_eq!(sums, [6, 9]);
-    /// # });
+    /// # }
     /// ```
     pub async fn next(&mut self) -> Option<Vec<V>> {
         Some(self.next_events().await?.into_iter().map(Event::into_value).collect())
@@ -158,14 +170,16 @@ impl<V: Send + 'static, K: Send + 'static> Batches<V, K> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::stream::Stream;
-    /// # use std::time::Duration;
+    /// use std::time::Duration;
+    /// use faust::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// let mut batches = Stream::from_pairs([("a", 1), ("b", 2)]).take(10, Duration::from_secs(1));
     /// let batch = batches.next_events().await.unwrap_or_default();
     /// let keys: Vec<_> = batch.iter().map(|event| *event.key()).collect();
     /// assert_eq!(keys, ["a", "b"]);
-    /// # });
+    /// # }
     /// ```
     pub async fn next_events(&mut self) -> Option<Vec<Event<V, K>>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await

@@ -36,14 +36,15 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
     /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(12_000)).set("a", 3);
     /// assert_eq!(sums.at_time(Timestamp(19_999)).get("a").current(), 3);
     /// assert_eq!(sums.at_time(Timestamp(20_000)).get("a").current(), 0);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn in_memory(name: &str, spec: WindowSpec) -> Self {
         let decl = TableDecl { window: Some(WindowDecl::Of(spec)), ..TableDecl::new() };
@@ -55,14 +56,15 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # // Windows so long that the example does not cross the end of one.
-    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// use std::time::Duration;
+    /// use faust::{WindowSpec, WindowedTable};
+    ///
+    /// // Windows so long that the example does not cross the end of one.
+    /// let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
     /// sums.set("a", 3);
     /// assert_eq!(sums.get("a").current(), 3);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
     where
@@ -75,15 +77,16 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # // Windows so long that the example does not cross the end of one.
-    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// use std::time::Duration;
+    /// use faust::{WindowSpec, WindowedTable};
+    ///
+    /// // Windows so long that the example does not cross the end of one.
+    /// let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
     /// sums.set("a", 3);
     /// sums.remove("a");
     /// assert_eq!(sums.get("a").find_current(), None);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q)
     where
@@ -96,15 +99,16 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # // Windows so long that the example does not cross the end of one.
-    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// use std::time::Duration;
+    /// use faust::{WindowSpec, WindowedTable};
+    ///
+    /// // Windows so long that the example does not cross the end of one.
+    /// let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
     /// sums.set("a", 3);
     /// assert!(sums.contains("a"));
     /// assert!(!sums.contains("b"));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn contains<Q: KeyRef + ?Sized>(&self, key: &Q) -> bool
     where
@@ -119,15 +123,16 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # // Windows so long that the example does not cross the end of one.
-    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// use std::time::Duration;
+    /// use faust::{WindowSpec, WindowedTable};
+    ///
+    /// // Windows so long that the example does not cross the end of one.
+    /// let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
     /// sums.set("a", 3);
     /// assert_eq!(sums.windows_of("a").find_current(), Some(3));
     /// assert_eq!(sums.windows_of("b").find_current(), None);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn windows_of<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'_, K, V>
     where
@@ -140,10 +145,12 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # faust_core::stream::doc_test(async {
-    /// # use faust_core::{stream::Stream, table::WindowedTable, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{Stream, WindowSpec, WindowedTable};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> faust::Result<()> {
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let counts: WindowedTable<String, u64> = WindowedTable::in_memory("counts", spec);
     /// let mut batches = Stream::from_iter(["a", "b"]).take(100, Duration::from_secs(1));
     /// while let Some(batch) = batches.next_events().await {
@@ -153,9 +160,8 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     /// }
     /// let counted = |key| counts.history(key).map(|(_, count)| count).collect::<Vec<_>>();
     /// assert_eq!((counted("a"), counted("b")), (vec![1], vec![1]));
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// # })?;
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn at<W: 'static, E>(&self, event: &Event<W, E>) -> WindowedAt<'_, K, V> {
         let value = match self.inner.relative_to {
@@ -170,14 +176,15 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(12_000)).update("a", |sum| *sum += 3);
     /// sums.at_time(Timestamp(25_000)).update("a", |sum| *sum += 4);
     /// assert_eq!(sums.at_time(Timestamp(10_000)).get("a").current(), 3);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn at_time(&self, time: Timestamp) -> WindowedAt<'_, K, V> {
         WindowedAt { table: &self.inner, time: Some(time), value: None, place: None }
@@ -187,15 +194,16 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(12_000)).set("a", 3);
     /// sums.at_time(Timestamp(25_000)).set("a", 4);
     /// let history: Vec<_> = sums.history("a").map(|(window, sum)| (window.start(), sum)).collect();
     /// assert_eq!(history, [(Timestamp(10_000), 3), (Timestamp(20_000), 4)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn history<Q: KeyRef + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (Window, V)> + use<K, V, Q>
     where
@@ -217,16 +225,17 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(12_000)).set("a", 3);
     /// sums.at_time(Timestamp(13_000)).set("b", 4);
     /// sums.at_time(Timestamp(25_000)).set("b", 5);
     /// let found: Vec<_> = sums.in_window(spec.current(Timestamp(12_000))).collect();
     /// assert_eq!(found, [("a".to_owned(), 3), ("b".to_owned(), 4)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn in_window(&self, window: Window) -> impl Iterator<Item = (K, V)> + use<K, V> {
         let prefix = |start: i64| {
@@ -247,15 +256,16 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(25_000)).set("a", 4);
     /// sums.at_time(Timestamp(12_000)).set("b", 3);
     /// let all: Vec<_> = sums.iter().map(|(key, window, sum)| (key, window.start().0, sum)).collect();
     /// assert_eq!(all, [("b".to_owned(), 10_000, 3), ("a".to_owned(), 20_000, 4)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
         let found = self.inner.handle.scan_bytes((Bound::Unbounded, Bound::Unbounded)).into_iter();
@@ -270,14 +280,15 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(12_000)).set("a", 3);
     /// sums.at_time(Timestamp(25_000)).set("a", 4);
     /// assert_eq!(sums.len(), 2);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn len(&self) -> usize {
         self.inner.handle.count()
@@ -287,14 +298,15 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// assert!(sums.is_empty());
     /// sums.at_time(Timestamp(12_000)).set("a", 3);
     /// assert!(!sums.is_empty());
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -304,12 +316,13 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// assert_eq!(sums.spec().size(), Duration::from_secs(10));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn spec(&self) -> WindowSpec {
         self.inner.spec
@@ -319,12 +332,13 @@ impl<K: Data, V: TableValue> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// assert_eq!(sums.name(), "sums");
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn name(&self) -> &str {
         self.inner.handle.name()
@@ -340,15 +354,16 @@ impl<K: Data, V: TableValue + Default> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # // Windows so long that the example does not cross the end of one.
-    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// use std::time::Duration;
+    /// use faust::{WindowSpec, WindowedTable};
+    ///
+    /// // Windows so long that the example does not cross the end of one.
+    /// let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
     /// sums.set("a", 3);
     /// assert_eq!(sums.get("a").current(), 3);
     /// assert_eq!(sums.get("b").current(), 0);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'_, K, V>
     where
@@ -361,15 +376,16 @@ impl<K: Data, V: TableValue + Default> WindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # // Windows so long that the example does not cross the end of one.
-    /// # let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
+    /// use std::time::Duration;
+    /// use faust::{WindowSpec, WindowedTable};
+    ///
+    /// // Windows so long that the example does not cross the end of one.
+    /// let century = WindowSpec::tumbling(Duration::from_secs(100 * 365 * 24 * 3600))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", century);
     /// sums.update("a", |sum| *sum += 3);
     /// sums.update("a", |sum| *sum += 4);
     /// assert_eq!(sums.get("a").current(), 7);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn update<Q: KeyRef + ?Sized>(&self, key: &Q, change: impl FnMut(&mut V))
     where

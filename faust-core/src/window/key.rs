@@ -7,14 +7,6 @@ const START: usize = size_of::<i64>();
 
 /// Appends the store key: the start, then the key. Store keys are ordered by start, and by key within one start, so
 /// that expired windows form one range at the beginning.
-///
-/// ```
-/// use faust_core::{time::Timestamp, window::key::{split_store_key, store_key}};
-///
-/// let mut stored = Vec::new();
-/// store_key(Timestamp(10_000), b"/search", &mut stored);
-/// assert_eq!(split_store_key(&stored), Some((Timestamp(10_000), &b"/search"[..])));
-/// ```
 pub fn store_key(start: Timestamp, key: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&flipped(start.0).to_be_bytes());
     out.extend_from_slice(key);

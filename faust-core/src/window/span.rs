@@ -11,13 +11,13 @@ use crate::time::format_duration;
 /// A span of time from `start` (inclusive) to `end` (exclusive).
 ///
 /// ```
-/// use faust_core::{time::Timestamp, window::WindowSpec};
 /// use std::time::Duration;
+/// use faust::{Timestamp, WindowSpec};
 ///
 /// let window = WindowSpec::tumbling(Duration::from_secs(10))?.current(Timestamp(1_767_225_603_500));
 /// assert_eq!(window.to_string(), "[2026-01-01T00:00:00.000Z, +10s)");
 /// assert!(window.contains(window.start()) && !window.contains(window.end()));
-/// # Ok::<(), faust_core::error::Error>(())
+/// # Ok::<(), faust::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "Wire", try_from = "Wire")]

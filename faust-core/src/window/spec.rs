@@ -22,13 +22,13 @@ const DEFAULT_EXPIRES_MS: i64 = 24 * 60 * 60 * 1000;
 /// every timestamp has windows. (The limits are 292 million years away, but a message may carry any timestamp.)
 ///
 /// ```
-/// use faust_core::{time::Timestamp, window::WindowSpec};
 /// use std::time::Duration;
+/// use faust::{Timestamp, WindowSpec};
 ///
 /// let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
 /// let starts: Vec<i64> = spec.containing(Timestamp(23_000)).map(|window| window.start().0).collect();
 /// assert_eq!(starts, [15_000, 20_000]);
-/// # Ok::<(), faust_core::error::Error>(())
+/// # Ok::<(), faust::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSpec {

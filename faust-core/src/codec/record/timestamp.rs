@@ -14,8 +14,7 @@ const SHOWN: usize = 40;
 /// The message is then handled like one that cannot be decoded.
 ///
 /// ```
-/// use faust_core::codec::record::{IntoTimestamp, TimestampError};
-/// use faust_core::time::Timestamp;
+/// use faust::{IntoTimestamp, Timestamp, TimestampError};
 ///
 /// struct Minutes(i64);
 ///

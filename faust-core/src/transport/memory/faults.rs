@@ -61,7 +61,7 @@ impl ClusterFault {
 /// The faults that a cluster shows, each with its probability. By default, it shows none.
 ///
 /// ```
-/// use faust_core::testing::{ClusterFault, FaultProfile};
+/// use faust::testing::{ClusterFault, FaultProfile};
 ///
 /// let profile = FaultProfile::default().with(ClusterFault::LostCommitAnswer, 0.1);
 /// assert_eq!(profile.probability(ClusterFault::LostCommitAnswer), 0.1);
