@@ -142,6 +142,11 @@ impl<K: Data, V: TableValue> TableHandle<K, V> {
         found.map_err(|error| self.fail(error)).ok().flatten()
     }
 
+    /// Returns a copy of the value of a key, without failing the agent if it cannot be read.
+    pub(super) fn peek(&self, key: &[u8]) -> Option<V> {
+        self.partition()?.find(key).ok().flatten()
+    }
+
     pub(super) fn contains(&self, key: &[u8]) -> bool {
         let Some(partition) = self.readable() else { return false };
         partition.contains(key).map_err(|error| self.fail(error)).unwrap_or_default()

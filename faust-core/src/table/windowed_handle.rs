@@ -21,10 +21,17 @@ impl<K: Data, V: TableValue> WindowedHandle<K, V> {
         self.handle.stage().map_or_else(Timestamp::now, |stage| stage.clock.now())
     }
 
+    /// Returns the timestamp of the current event, if there is exactly one.
+    pub(super) fn event_time_if_known(&self) -> Option<Timestamp> {
+        match self.handle.stage() {
+            Some(stage) => stage.cursor.event_time(),
+            None => Some(self.now()),
+        }
+    }
+
     /// Returns the timestamp of the current event. Fails the agent if there is none, or if there are several.
     pub(super) fn event_time(&self) -> Option<Timestamp> {
-        let Some(stage) = self.handle.stage() else { return Some(self.now()) };
-        let time = stage.cursor.event_time();
+        let time = self.event_time_if_known();
         if time.is_none() {
             self.handle.fail(Error::Misuse(format!(
                 "windowed table `{}` is used where it is not clear which event is meant; in a batch, or outside of an event, write `{0}.at(&event)` or `{0}.at_time(time)`",
