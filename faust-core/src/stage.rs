@@ -13,6 +13,7 @@ pub(super) mod reader;
 pub(super) mod input;
 pub(super) mod tables;
 pub(super) mod given_up;
+pub(super) mod observer;
 pub(super) mod running;
 pub mod dead_letter;
 pub(super) mod recorder;

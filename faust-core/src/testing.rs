@@ -3,30 +3,34 @@
 //! Only the transport is replaced; the rest of the engine is the production code. A test can run several workers and
 //! any number of partitions, and can start, stop, crash and restart workers. Execution is deterministic.
 //!
+//! A test that panics prints its [`Timeline`]: the inputs with their times, stream time, the windows that each event falls
+//! into, late events, outputs, commits and rebalances.
+//!
 //! # Examples
 //! ```
-//! use faust_core::{app::App, testing::TestDriver};
-//! # use faust_core::testing::double;
+//! use faust::{App, testing::{TestDriver, examples::double}};
+//!
 //! let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
 //! driver.start_worker()?;
 //! driver.send("numbers", &"a".to_owned(), &21)?;
 //! driver.run_until_idle();
 //! assert_eq!(driver.read::<String, i64>("doubled")?, [("a".to_owned(), 42)]);
-//! # Ok::<(), faust_core::error::Error>(())
+//! # Ok::<(), faust::Error>(())
 //! ```
 
 mod disk;
-mod table;
+mod history;
 mod driver;
+mod table;
+mod timeline;
 mod position;
 mod topics;
-mod examples;
+pub mod examples;
 
 pub use self::driver::{START, TestDriver, WorkerId};
 #[doc(hidden)]
-pub use self::examples::{count, double};
-#[doc(hidden)]
 pub use self::position::committed_position;
 pub use self::table::{TestTable, TestWindowedTable};
+pub use self::timeline::Timeline;
 pub use self::topics::TestMessage;
 pub use crate::transport::memory::{ClusterFault, FaultProfile};

@@ -17,6 +17,7 @@ mod selection;
 mod steps;
 mod streams;
 mod tables;
+mod timeline;
 mod times;
 mod values;
 mod windows;

@@ -8,17 +8,18 @@ use super::cursor::Cursor;
 use super::given_up::GivenUp;
 use super::hook_call::LateEvent;
 use super::input::Input;
+use super::observer::{KeyWindow, StageEvent, StageObserver};
 use super::outbox::Outbox;
 use super::tables::StageTables;
 use crate::config::DecodePolicy;
 use crate::error::Error;
 use crate::offsets::Position;
+use crate::table_state::ClosedWindow;
 use crate::time::{Clock, Timestamp};
 use crate::transport::Sender;
 use crate::window::Window;
 
 /// One running stage of one partition. The streams, topics and tables of its agent hold it.
-#[derive(Debug)]
 pub(crate) struct RunningStage {
     /// Name of the agent it belongs to.
     pub(crate) agent: Arc<str>,
@@ -42,6 +43,8 @@ pub(crate) struct RunningStage {
     pub(crate) clock: Clock,
     /// Stream time that is not followed has been reported.
     pub(crate) has_reported_ahead: AtomicBool,
+    /// The test driver's observer.
+    pub(crate) observer: Option<Arc<dyn StageObserver>>,
 }
 
 impl RunningStage {
@@ -70,6 +73,9 @@ impl RunningStage {
         if self.cursor.begin(time) {
             self.report_ahead(at, time);
         }
+        if let Some(observer) = &self.observer {
+            self.observe_event(&**observer, at, time);
+        }
     }
 
     /// Moves to an event that is finished by its own `ack()`.
@@ -77,10 +83,16 @@ impl RunningStage {
         if self.cursor.pass(time) {
             self.report_ahead(at, time);
         }
+        if let Some(observer) = &self.observer {
+            self.observe_event(&**observer, at, time);
+        }
     }
 
     /// Enters a batch: a cut waits until it is finished.
-    pub(crate) fn begin_batch(&self, batch: impl Iterator<Item = (Position, Timestamp)>) {
+    pub(crate) fn begin_batch(&self, batch: impl Iterator<Item = (Position, Timestamp)> + Clone) {
+        if let Some(observer) = &self.observer {
+            batch.clone().for_each(|(at, time)| self.observe_event(&**observer, at, time));
+        }
         self.cursor.begin_batch(batch, |at, time| self.report_ahead(at, time));
         self.note_sender(|| self.cursor.progress.unfinished());
     }
@@ -135,6 +147,7 @@ impl RunningStage {
     ) {
         self.outbox.stats.late_event();
         let at = at.or_else(|| self.cursor.progress.at());
+        self.observe_window(table, (key, window), at, true);
         let partition = at.and_then(|at| self.inputs.get(at.input as usize)).map(|input| input.reader.partition());
         let event = LateEvent {
             timestamp,
@@ -146,11 +159,58 @@ impl RunningStage {
         self.tables.note_late(table, key, window, event);
     }
 
+    #[cold]
+    fn observe_event(&self, observer: &dyn StageObserver, at: Position, time: Timestamp) {
+        if let Some(event) = self.observed(at) {
+            observer.begun(event, time, self.cursor.clock.stream_time(), self.clock.now());
+        }
+    }
+
+    /// Reports to the observer that an event, by default the current one, changes a window or is too late for it.
+    #[inline]
+    pub(crate) fn observe_window(
+        &self,
+        table: &str,
+        (key, window): (&[u8], Window),
+        at: Option<Position>,
+        is_late: bool,
+    ) {
+        let Some(observer) = &self.observer else { return };
+        let at = at.or_else(|| self.cursor.progress.at());
+        if let Some(event) = at.and_then(|at| self.observed(at)) {
+            observer.entered(event, KeyWindow { table: table.into(), key: key.to_vec(), window }, is_late);
+        }
+    }
+
+    /// Reports to the observer that the stage closes windows of a table.
+    pub(super) fn observe_closed(&self, table: &Arc<str>, closed: &[ClosedWindow]) {
+        let Some(observer) = &self.observer else { return };
+        for ClosedWindow { key, window, .. } in closed {
+            let closed = KeyWindow { table: Arc::clone(table), key: key.clone(), window: *window };
+            observer.closed(&self.agent, closed, self.clock.now());
+        }
+    }
+
+    fn observed(&self, at: Position) -> Option<StageEvent> {
+        let partition = self.inputs.get(at.input as usize)?.reader.partition().clone();
+        Some(StageEvent { agent: Arc::clone(&self.agent), partition, offset: at.offset })
+    }
+
     /// Returns the position of another of the stage's messages, as [`place`](Self::place).
     pub(crate) fn place_of(&self, at: Position) -> String {
         match self.inputs.get(at.input as usize) {
             Some(input) => format!("{} offset {}", input.reader.partition(), at.offset),
             None => "no partition".to_owned(),
         }
+    }
+}
+
+impl std::fmt::Debug for RunningStage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningStage")
+            .field("agent", &self.agent)
+            .field("depth", &self.depth)
+            .field("inputs", &self.inputs)
+            .finish_non_exhaustive()
     }
 }

@@ -29,6 +29,7 @@ pub(crate) async fn close(stage: Arc<RunningStage>) -> Result<(), Error> {
                 break;
             }
             stage.outbox.stats.windows_closed(closed.len() as u64);
+            stage.observe_closed(&state.info().name, &closed);
             if let Some(hook) = windowed.close.get() {
                 for ClosedWindow { key, window, value } in closed {
                     run(hook, HookCall::Close { key, window, value }, &state.info().name).await?;

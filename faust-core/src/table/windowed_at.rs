@@ -28,14 +28,15 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(12_000)).set("a", 3);
     /// let starts: Vec<_> = sums.history("a").map(|(window, sum)| (window.start().0, sum)).collect();
     /// assert_eq!(starts, [(5_000, 3), (10_000, 3)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V)
     where
@@ -48,15 +49,16 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(12_000)).set("a", 3);
     /// sums.at_time(Timestamp(17_000)).remove("a");
     /// let starts: Vec<_> = sums.history("a").map(|(window, _)| window.start().0).collect();
     /// assert_eq!(starts, [5_000]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q)
     where
@@ -73,14 +75,15 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::tumbling(Duration::from_secs(10))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(12_000)).set("a", 3);
     /// assert_eq!(sums.at_time(Timestamp(14_000)).get("a").current(), 3);
     /// assert_eq!(sums.at_time(Timestamp(24_000)).get("a").find_current(), None);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn get<Q: KeyRef + ?Sized>(&self, key: &Q) -> WindowSet<'a, K, V>
     where
@@ -93,15 +96,16 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{table::WindowedTable, time::Timestamp, window::WindowSpec};
-    /// # use std::time::Duration;
-    /// # let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
+    /// use std::time::Duration;
+    /// use faust::{Timestamp, WindowSpec, WindowedTable};
+    ///
+    /// let spec = WindowSpec::hopping(Duration::from_secs(10), Duration::from_secs(5))?;
     /// let sums: WindowedTable<String, i64> = WindowedTable::in_memory("sums", spec);
     /// sums.at_time(Timestamp(12_000)).update("a", |sum| *sum += 3);
     /// sums.at_time(Timestamp(17_000)).update("a", |sum| *sum += 4);
     /// let found: Vec<_> = sums.history("a").map(|(window, sum)| (window.start().0, sum)).collect();
     /// assert_eq!(found, [(5_000, 3), (10_000, 7), (15_000, 4)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn update<Q: KeyRef + ?Sized>(&self, key: &Q, mut change: impl FnMut(&mut V))
     where
@@ -133,6 +137,9 @@ impl<'a, K: Data, V: TableValue> WindowedAt<'a, K, V> {
                 if let Some(stream_time) = stream_time.filter(is_late) {
                     self.late(bytes, window, time, stream_time);
                     continue;
+                }
+                if let (Some(stage), Some(partition)) = (handle.stage(), handle.partition()) {
+                    stage.observe_window(&partition.info().name, (bytes, window), self.place, false);
                 }
                 composite.clear();
                 store_key(window.start(), bytes, &mut composite);

@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::offsets::CommitMetadata;
+use crate::stage::observer::StageObserver;
 use crate::stage::timestamps::TimestampRules;
 use crate::stats::Stats;
 use crate::time::Clock;
@@ -44,9 +45,18 @@ pub(crate) struct TaskCx {
     pub(crate) has_reported_plan: AtomicBool,
     /// Reports offsets that the broker refuses, not with each commit.
     pub(crate) refusals: Mutex<Retries>,
+    /// The test driver's observer.
+    pub(crate) observer: Option<Arc<dyn StageObserver>>,
 }
 
 impl TaskCx {
+    /// Reports a failure of an agent to the observer.
+    pub(super) fn observe_failure(&self, agent: &str, place: &str, what: &str) {
+        if let Some(observer) = &self.observer {
+            observer.failed(agent, place, what, self.clock.now());
+        }
+    }
+
     /// Reports once that commits were made by another version of the app.
     pub(super) fn compare_plans<'a>(&self, commits: impl IntoIterator<Item = &'a CommitMetadata>) {
         let is_other = |commit: &&CommitMetadata| commit.plan != 0 && commit.plan != self.plan_fingerprint;

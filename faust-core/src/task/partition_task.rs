@@ -313,6 +313,7 @@ impl Task {
             settings: &self.cx.settings,
             tables: &group.tables,
             clock: &self.cx.clock,
+            observer: &self.cx.observer,
         });
         match started {
             Ok(run) => {
@@ -339,6 +340,7 @@ impl Task {
         let Some(group) = self.groups.get_mut(index) else { return };
         self.cx.stats.agent_failed();
         let (agent, place, what) = (&failure.agent, &failure.place, failure.what());
+        self.cx.observe_failure(agent, place, &what);
         let pause = match group.decide(&failure, &self.cx.settings) {
             Decision::Retry(pause) => {
                 tracing::error!(%agent, %place, "{what}; trying again in {pause:?}");

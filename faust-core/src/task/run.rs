@@ -23,6 +23,7 @@ use crate::stage::cursor::Cursor;
 use crate::stage::event_clock::EventClock;
 use crate::stage::gate::{GroupControl, Hold, StageFault};
 use crate::stage::input::{GroupInput, Input};
+use crate::stage::observer::StageObserver;
 use crate::stage::outbox::Outbox;
 use crate::stage::running::RunningStage;
 use crate::stage::tables::StageTables;
@@ -71,6 +72,8 @@ pub(crate) struct Start<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) tables: &'a Arc<TaskTables>,
     pub(crate) clock: &'a Clock,
+    /// The test driver's observer.
+    pub(crate) observer: &'a Option<Arc<dyn StageObserver>>,
 }
 
 impl GroupRun {
@@ -111,6 +114,7 @@ impl GroupRun {
                 tables: StageTables::new(tables.clone()),
                 clock: start.clock.clone(),
                 has_reported_ahead: AtomicBool::new(false),
+                observer: start.observer.clone(),
             });
             // From here on, the end of the run stops the subscribers.
             run.stages.push(Arc::clone(&live));

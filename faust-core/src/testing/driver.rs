@@ -8,14 +8,13 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use super::disk::Disks;
-use super::table::{TestTable, TestWindowedTable};
+use super::history::{History, TEST, What, WorkerObserver};
 use crate::app::{App, AppBuilder};
-use crate::codec::Data;
 use crate::error::Error;
+use crate::plan::{TopicPlan, TopicRole};
 use crate::stage::outbox::Outbox;
 use crate::stage::timestamps::{TimestampRules, TopicLimits};
 use crate::stats::Stats;
-use crate::table_state::TableValue;
 use crate::time::{Timestamp, millis};
 use crate::transport::memory::{GroupTimeouts, MemoryCluster};
 use crate::transport::{TopicPartition, Transport};
@@ -24,10 +23,11 @@ use crate::worker::{Status, Worker};
 /// An app under test, with its own Kafka and clock.
 pub struct TestDriver {
     // IMPORTANT: declared before the runtime, because dropping workers needs it.
-    workers: Vec<Option<Worker>>,
+    pub(super) workers: Vec<Option<Worker>>,
     /// Number of workers started so far.
     starts: u64,
     disks: Disks,
+    pub(super) history: Arc<History>,
     pub(super) app: App,
     pub(super) cluster: MemoryCluster,
     pub(super) outbox: Arc<Outbox>,
@@ -56,13 +56,14 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
     /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.start_worker()?;
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// driver.run_until_idle();
     /// assert_eq!(driver.read::<String, i64>("doubled")?, [("a".to_owned(), 42)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn new(app: AppBuilder) -> Result<Self, Error> {
         Self::seeded(app, 0)
@@ -75,14 +76,15 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
     /// let app = App::new("lesson").only::<double>();
     /// let mut driver = TestDriver::seeded(app, 7)?;
     /// driver.start_worker()?;
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// driver.run_until_idle();
     /// assert_eq!(driver.read::<String, i64>("doubled")?, [("a".to_owned(), 42)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn seeded(app: AppBuilder, seed: u64) -> Result<Self, Error> {
         let app = app.build()?;
@@ -92,12 +94,14 @@ impl TestDriver {
         let clock = move || Timestamp(START.0 + millis(start.elapsed()));
         let settings = app.settings();
         let timeouts = GroupTimeouts::new(settings.broker_session_timeout, settings.broker_rebalance_timeout);
-        let cluster = MemoryCluster::new(seed, timeouts, clock);
+        let cluster = MemoryCluster::new(seed, timeouts, clock).for_client(TEST);
+        let history = History::new();
+        cluster.observe(Arc::<History>::clone(&history));
         let (policy, stats) = (settings.on_timestamp_error, Arc::<Stats>::default());
         let timestamps = TimestampRules::new(policy, cluster.clock(), Arc::clone(&stats), TopicLimits::new());
         let outbox = Outbox::new(cluster.reliable_sink(), stats, String::new(), timestamps);
         let disks = Disks::new(&app);
-        Ok(Self { workers: Vec::new(), starts: 0, disks, app, cluster, outbox, runtime })
+        Ok(Self { workers: Vec::new(), starts: 0, disks, history, app, cluster, outbox, runtime })
     }
 
     /// Starts a worker of the app and runs until it is idle.
@@ -108,14 +112,15 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("numbers", 2)?;
     /// let first = driver.start_worker()?;
     /// assert_eq!(driver.assignment(first).len(), 2);
     /// let second = driver.start_worker()?;
     /// assert_eq!((driver.assignment(first).len(), driver.assignment(second).len()), (1, 1));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn start_worker(&mut self) -> Result<WorkerId, Error> {
         let worker = self.start()?;
@@ -127,9 +132,11 @@ impl TestDriver {
     fn start(&mut self) -> Result<Worker, Error> {
         let stores = self.disks.open(self.app.settings())?;
         self.starts += 1;
-        let name = (format!("worker-{}", self.starts), self.starts);
-        self.runtime.block_on(async {
-            let start = self.app.start_on(Arc::new(self.cluster.clone()), stores, name);
+        let name = worker_name(self.workers.len());
+        let cluster = self.cluster.for_client(&name);
+        let observer = WorkerObserver { history: Arc::clone(&self.history), worker: name.as_str().into() };
+        let started = self.runtime.block_on(async {
+            let start = self.app.start_on(Arc::new(cluster), stores, (name, self.starts), Arc::new(observer));
             tokio::pin!(start);
             // Polled in a loop rather than awaited: an idle runtime would advance the paused clock.
             loop {
@@ -138,22 +145,33 @@ impl TestDriver {
                 }
                 tokio::task::yield_now().await;
             }
-        })
+        });
+        if let Ok(worker) = &started {
+            let is_internal = |topic: &&TopicPlan| matches!(topic.role(), TopicRole::Changelog | TopicRole::Control);
+            self.history.hide(worker.plan().topics().filter(is_internal).map(|topic| topic.name().to_owned()));
+        }
+        started
+    }
+
+    /// Notes in the timeline what the test does to a worker.
+    fn note(&self, worker: WorkerId, what: &'static str) {
+        self.history.note(&worker_name(worker.0).into(), What::Done(what), self.now());
     }
 
     /// Runs all workers until nothing is left to do without time passing.
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.start_worker()?;
     /// let before = driver.now();
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// assert!(driver.messages("doubled")?.is_empty());
     /// driver.run_until_idle();
     /// assert_eq!((driver.messages("doubled")?.len(), driver.now()), (1, before));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn run_until_idle(&mut self) {
         let workers: Vec<_> = self.workers.iter().flatten().collect();
@@ -164,13 +182,14 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # use std::time::Duration;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use std::time::Duration;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// let begin = driver.now();
     /// driver.advance(Duration::from_secs(5));
     /// assert_eq!(driver.now().as_millis(), begin.as_millis() + 5_000);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn advance(&mut self, by: Duration) {
         let workers: Vec<_> = self.workers.iter().flatten().collect();
@@ -193,13 +212,14 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, Offset, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.start_worker()?;
     /// driver.send_with("numbers", &"a".to_owned(), &21, |message| message.partition(0))?;
     /// driver.commit();
     /// assert_eq!(driver.committed("numbers")?.get(&0), Some(&Offset(1)));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn commit(&mut self) {
         self.advance(self.app.settings().broker_commit_interval);
@@ -209,14 +229,14 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # use faust_core::{testing::START, time::Timestamp};
-    /// # use std::time::Duration;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use std::time::Duration;
+    /// use faust::{App, Timestamp, testing::{START, TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// assert_eq!(driver.now(), START);
     /// driver.advance(Duration::from_millis(1));
     /// assert_eq!(driver.now(), Timestamp(START.0 + 1));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn now(&self) -> Timestamp {
         self.runtime.block_on(async { self.cluster.time() })
@@ -226,13 +246,14 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("numbers", 1)?;
     /// let worker = driver.start_worker()?;
     /// let partitions: Vec<_> = driver.assignment(worker).iter().map(ToString::to_string).collect();
     /// assert_eq!(partitions, ["numbers[0]"]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn assignment(&self, worker: WorkerId) -> Vec<TopicPartition> {
         self.status(worker).map_or_else(Vec::new, |status| status.assignment)
@@ -242,13 +263,14 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// let worker = driver.start_worker()?;
     /// assert_eq!(driver.status(worker).map(|status| status.ready), Some(true));
     /// driver.stop(worker)?;
     /// assert!(driver.status(worker).is_none());
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn status(&self, worker: WorkerId) -> Option<Status> {
         self.workers.get(worker.0)?.as_ref().map(Worker::status)
@@ -261,14 +283,15 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, Offset, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// let worker = driver.start_worker()?;
     /// driver.send_with("numbers", &"a".to_owned(), &21, |message| message.partition(0))?;
     /// driver.run_until_idle();
     /// driver.stop(worker)?;
     /// assert_eq!(driver.committed("numbers")?.get(&0), Some(&Offset(1)));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn stop(&mut self, worker: WorkerId) -> Result<(), Error> {
         if self.status(worker).is_none() {
@@ -288,20 +311,22 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// let worker = driver.start_worker()?;
     /// driver.begin_stop(worker);
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// driver.stop(worker)?;
     /// assert!(driver.messages("doubled")?.is_empty());
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn begin_stop(&mut self, worker: WorkerId) {
-        if let Some(Some(worker)) = self.workers.get(worker.0) {
+        if let Some(Some(running)) = self.workers.get(worker.0) {
+            self.note(worker, "is stopped by the test");
             // Inside the runtime, so that the shutdown timeout starts now on the driver's clock.
             let _inside = self.runtime.enter();
-            worker.begin_stop();
+            running.begin_stop();
         }
         self.run_until_idle();
     }
@@ -311,7 +336,8 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, error::Error, testing::{TestDriver, double}};
+    /// use faust::{App, Error, testing::{TestDriver, examples::double}};
+    ///
     /// let app = App::new("lesson").only::<double>().setting("on_decode_error", "stop");
     /// let mut driver = TestDriver::new(app)?;
     /// let worker = driver.start_worker()?;
@@ -319,7 +345,7 @@ impl TestDriver {
     /// driver.send("numbers", &"a".to_owned(), &"not a number".to_owned())?;
     /// driver.run_until_idle();
     /// assert!(matches!(driver.ended(worker), Some(Err(Error::Decode { .. }))));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn ended(&mut self, worker: WorkerId) -> Option<Result<(), Error>> {
         let worker = self.workers.get(worker.0)?.as_ref()?;
@@ -341,18 +367,20 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// let worker = driver.start_worker()?;
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// driver.run_until_idle();
     /// driver.crash(worker);
     /// assert!(driver.status(worker).is_none());
     /// assert!(driver.committed("numbers")?.is_empty());
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn crash(&mut self, worker: WorkerId) {
         if let Some(running) = self.workers.get_mut(worker.0).and_then(Option::take) {
+            self.note(worker, "is killed by the test");
             let _inside = self.runtime.enter();
             running.crash();
             self.disks.free(worker.0);
@@ -366,9 +394,10 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # use std::time::Duration;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use std::time::Duration;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("numbers", 2)?;
     /// let (first, second) = (driver.start_worker()?, driver.start_worker()?);
     /// assert!(driver.expel(first, Duration::from_secs(1)));
@@ -377,10 +406,11 @@ impl TestDriver {
     /// assert_eq!(driver.assignment(first).len(), 1, "it does not know yet");
     /// driver.advance(Duration::from_secs(1));
     /// assert_eq!((driver.assignment(first).len(), driver.assignment(second).len()), (1, 1));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn expel(&mut self, worker: WorkerId, delay: Duration) -> bool {
         let Some(Some(_)) = self.workers.get(worker.0) else { return false };
+        self.note(worker, "is expelled from the group by the test");
         let before = self.workers.iter().take(worker.0).flatten().count();
         let _inside = self.runtime.enter();
         self.cluster.expel(before, delay)
@@ -391,15 +421,16 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// let worker = driver.start_worker()?;
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// driver.run_turns(1);
     /// driver.restart(worker)?;
     /// let doubled = driver.read::<String, i64>("doubled")?;
     /// assert_eq!(doubled.last(), Some(&("a".to_owned(), 42)));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn run_turns(&mut self, turns: u32) {
         let workers: Vec<_> = self.workers.iter().flatten().collect();
@@ -420,8 +451,9 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// use faust::{App, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
     /// let worker = driver.start_worker()?;
     /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
     /// driver.commit();
@@ -429,54 +461,10 @@ impl TestDriver {
     /// driver.lose_disk(worker)?;
     /// driver.start_worker()?;
     /// assert_eq!(driver.table::<String, u64>("counts")?.find("a"), Some(1), "restored from its changelog");
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn lose_disk(&mut self, worker: WorkerId) -> Result<(), Error> {
         self.disks.lose(worker.0, self.app.settings())
-    }
-
-    /// Returns a table of the app, for reading and writing in a test. Writes are included in the next commit.
-    ///
-    /// # Errors
-    /// Returns an error if the table does not exist, has keys or values of other types, or has windows.
-    ///
-    /// # Examples
-    /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// driver.start_worker()?;
-    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
-    /// driver.run_until_idle();
-    /// assert_eq!(driver.table::<String, u64>("counts")?.find("a"), Some(1));
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// ```
-    pub fn table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestTable<K, V>, Error> {
-        let views = self.workers.iter().flatten().map(|worker| worker.table(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(TestTable::new(views, self.now()))
-    }
-
-    /// Returns a windowed table of the app, like [`table`](Self::table).
-    ///
-    /// # Errors
-    /// Returns an error if the table does not exist, has keys or values of other types, or has no windows.
-    ///
-    /// # Examples
-    /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # use faust_core::window::WindowSpec;
-    /// # use std::time::Duration;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// driver.start_worker()?;
-    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
-    /// driver.run_until_idle();
-    /// let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
-    /// assert_eq!(driver.windowed_table::<String, u64>("per_minute")?.find("a", window), Some(1));
-    /// # Ok::<(), faust_core::error::Error>(())
-    /// ```
-    pub fn windowed_table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestWindowedTable<K, V>, Error> {
-        let running = self.workers.iter().flatten();
-        let views = running.map(|worker| worker.windowed_table(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(TestWindowedTable::new(views, self.now()))
     }
 
     /// Crashes a worker, waits until the group has removed it, and starts another one in its place.
@@ -486,14 +474,15 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// let worker = driver.start_worker()?;
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// driver.run_until_idle();
     /// driver.restart(worker)?;
     /// assert_eq!(driver.messages("doubled")?.len(), 2, "the event was not committed, so it is read again");
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn restart(&mut self, worker: WorkerId) -> Result<WorkerId, Error> {
         self.crash(worker);
@@ -505,8 +494,9 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.start_worker()?;
     /// driver.cluster().hold_deliveries();
     /// driver.send("numbers", &"a".to_owned(), &21)?;
@@ -515,11 +505,15 @@ impl TestDriver {
     /// driver.cluster().release_deliveries();
     /// driver.commit();
     /// assert_eq!(driver.committed("numbers")?.len(), 1);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn cluster(&self) -> &MemoryCluster {
         &self.cluster
     }
+}
+
+fn worker_name(index: usize) -> String {
+    format!("worker-{}", index + 1)
 }
 
 /// Runs all tasks until there has been no activity for [`QUIET_TURNS`] turns, and nothing is left to write to stores.
@@ -545,6 +539,7 @@ fn step_stores(workers: &[&Worker]) -> bool {
 
 impl Drop for TestDriver {
     fn drop(&mut self) {
+        self.print_timeline_of_failure();
         let _inside = self.runtime.enter();
         self.workers.drain(..).flatten().for_each(|worker| worker.crash());
     }

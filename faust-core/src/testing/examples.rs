@@ -1,4 +1,32 @@
-//! Agents for the examples in the documentation of the test driver.
+//! The agents `double` and `count`, which the examples in the documentation of the test driver run.
+//!
+//! They are what `#[agent]` makes of these functions, so that each example shows the driver alone:
+//!
+//! ```
+//! use faust::prelude::*;
+//!
+//! /// Doubles each number, with the same key.
+//! #[agent(topic = "numbers")]
+//! async fn double(mut numbers: Stream<i64, String>, #[topic("doubled")] out: Topic<String, i64>) -> Result<()> {
+//!     while let Some(event) = numbers.next_event().await {
+//!         out.send(event.key(), &(event.value() * 2)).await?;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! /// Counts the words of each key, and of each key per minute.
+//! #[agent(topic = "words")]
+//! async fn count(
+//!     mut words: Stream<String, String>,
+//!     counts: Table<String, u64>,
+//!     #[table(window = tumbling("1m"))] per_minute: WindowedTable<String, u64>,
+//! ) {
+//!     while let Some(event) = words.next_event().await {
+//!         counts.update(event.key(), |count| *count += 1);
+//!         per_minute.update(event.key(), |count| *count += 1);
+//!     }
+//! }
+//! ```
 
 use std::time::Duration;
 

@@ -2,12 +2,60 @@
 
 use std::borrow::Borrow;
 
+use super::driver::TestDriver;
 use crate::codec::{Data, KeyRef};
 use crate::error::Error;
 use crate::table_state::TableValue;
 use crate::time::Timestamp;
 use crate::window::Window;
 use crate::worker::{TableView, WindowedView};
+
+impl TestDriver {
+    /// Returns a table of the app, for reading and writing in a test. Writes are included in the next commit.
+    ///
+    /// # Errors
+    /// Returns an error if the table does not exist, has keys or values of other types, or has windows.
+    ///
+    /// # Examples
+    /// ```
+    /// use faust::{App, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
+    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
+    /// driver.run_until_idle();
+    /// assert_eq!(driver.table::<String, u64>("counts")?.find("a"), Some(1));
+    /// # Ok::<(), faust::Error>(())
+    /// ```
+    pub fn table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestTable<K, V>, Error> {
+        let views = self.workers.iter().flatten().map(|worker| worker.table(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(TestTable::new(views, self.now()))
+    }
+
+    /// Returns a windowed table of the app, like [`table`](Self::table).
+    ///
+    /// # Errors
+    /// Returns an error if the table does not exist, has keys or values of other types, or has no windows.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use faust::{App, WindowSpec, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
+    /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
+    /// driver.run_until_idle();
+    /// let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
+    /// assert_eq!(driver.windowed_table::<String, u64>("per_minute")?.find("a", window), Some(1));
+    /// # Ok::<(), faust::Error>(())
+    /// ```
+    pub fn windowed_table<K: Data, V: TableValue>(&self, name: &str) -> Result<TestWindowedTable<K, V>, Error> {
+        let running = self.workers.iter().flatten();
+        let views = running.map(|worker| worker.windowed_table(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(TestWindowedTable::new(views, self.now()))
+    }
+}
 
 /// A table of an app under test, from [`TestDriver::table`](super::TestDriver::table).
 #[derive(Debug)]
@@ -27,14 +75,15 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// # driver.start_worker()?;
+    /// use faust::{App, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
     /// let counts = driver.table::<String, u64>("counts")?;
     /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
     /// driver.run_until_idle();
     /// assert_eq!((counts.find("a"), counts.find("b")), (Some(1), None));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q) -> Option<V>
     where
@@ -47,14 +96,15 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// # driver.start_worker()?;
+    /// use faust::{App, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
     /// let counts = driver.table::<String, u64>("counts")?;
     /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
     /// driver.run_until_idle();
     /// assert_eq!(counts.iter().collect::<Vec<_>>(), [("a".to_owned(), 1)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V> {
         let all: Vec<_> = self.views.iter().filter_map(|view| view.iter().ok()).flatten().collect();
@@ -65,14 +115,15 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// # driver.start_worker()?;
+    /// use faust::{App, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
     /// let counts = driver.table::<String, u64>("counts")?;
     /// counts.set("a", 1)?;
     /// counts.set("b", 1)?;
     /// assert_eq!(counts.len(), 2);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn len(&self) -> usize {
         self.iter().count()
@@ -82,14 +133,15 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// # driver.start_worker()?;
+    /// use faust::{App, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
     /// let counts = driver.table::<String, u64>("counts")?;
     /// assert!(counts.is_empty());
     /// counts.set("a", 1)?;
     /// assert!(!counts.is_empty());
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -102,15 +154,16 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// # driver.start_worker()?;
+    /// use faust::{App, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
     /// let counts = driver.table::<String, u64>("counts")?;
     /// counts.set("a", 10)?;
     /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
     /// driver.run_until_idle();
     /// assert_eq!(counts.find("a"), Some(11));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, value: V) -> Result<(), Error>
     where
@@ -126,14 +179,15 @@ impl<K: Data, V: TableValue> TestTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// # driver.start_worker()?;
+    /// use faust::{App, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
     /// let counts = driver.table::<String, u64>("counts")?;
     /// counts.set("a", 10)?;
     /// counts.remove("a")?;
     /// assert_eq!(counts.find("a"), None);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn remove<Q: KeyRef + ?Sized>(&self, key: &Q) -> Result<(), Error>
     where
@@ -170,17 +224,17 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # use faust_core::window::WindowSpec;
-    /// # use std::time::Duration;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// # driver.start_worker()?;
-    /// # let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
+    /// use std::time::Duration;
+    /// use faust::{App, WindowSpec, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
+    /// let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
     /// let per_minute = driver.windowed_table::<String, u64>("per_minute")?;
     /// driver.send("words", &"a".to_owned(), &"apple".to_owned())?;
     /// driver.run_until_idle();
     /// assert_eq!((per_minute.find("a", window), per_minute.find("b", window)), (Some(1), None));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn find<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window) -> Option<V>
     where
@@ -193,16 +247,16 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # use faust_core::window::WindowSpec;
-    /// # use std::time::Duration;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// # driver.start_worker()?;
-    /// # let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
+    /// use std::time::Duration;
+    /// use faust::{App, WindowSpec, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
+    /// let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
     /// let per_minute = driver.windowed_table::<String, u64>("per_minute")?;
     /// per_minute.set("a", window, 10)?;
     /// assert_eq!(per_minute.iter().collect::<Vec<_>>(), [("a".to_owned(), window, 10)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn iter(&self) -> impl Iterator<Item = (K, Window, V)> + use<K, V> {
         let all: Vec<_> = self.views.iter().filter_map(|view| view.iter().ok()).flatten().collect();
@@ -216,18 +270,18 @@ impl<K: Data, V: TableValue> TestWindowedTable<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, count}};
-    /// # use faust_core::window::WindowSpec;
-    /// # use std::time::Duration;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
-    /// # driver.start_worker()?;
-    /// # let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
+    /// use std::time::Duration;
+    /// use faust::{App, WindowSpec, testing::{TestDriver, examples::count}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<count>())?;
+    /// driver.start_worker()?;
+    /// let window = WindowSpec::tumbling(Duration::from_secs(60))?.current(driver.now());
     /// let per_minute = driver.windowed_table::<String, u64>("per_minute")?;
     /// per_minute.set("a", window, 10)?;
     /// assert_eq!(per_minute.find("a", window), Some(10));
     /// per_minute.set("a", window, None)?;
     /// assert_eq!(per_minute.find("a", window), None);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn set<Q: KeyRef + ?Sized>(&self, key: &Q, window: Window, value: impl Into<Option<V>>) -> Result<(), Error>
     where

@@ -40,12 +40,13 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("numbers", 2)?;
     /// let worker = driver.start_worker()?;
     /// assert_eq!(driver.assignment(worker).len(), 2);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn create_topic(&mut self, name: &str, partitions: i32) -> Result<(), Error> {
         let topic = NewTopic { name: name.to_owned(), partitions, replication: 1, configs: BTreeMap::new() };
@@ -61,12 +62,13 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("prices", 1)?;
     /// driver.send("prices", &"tea".to_owned(), &3)?;
     /// assert_eq!(driver.read::<String, i64>("prices")?, [("tea".to_owned(), 3)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn send<K: Data, V: Data>(&mut self, topic: &str, key: &K, value: &V) -> Result<(), Error> {
         self.send_with(topic, key, value, |message| message)
@@ -79,12 +81,13 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("prices", 1)?;
     /// driver.delete_topic("prices")?;
     /// assert!(driver.messages("prices").is_err());
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn delete_topic(&mut self, topic: &str) -> Result<(), Error> {
         let deleted = self.cluster.admin()?.delete(vec![topic.to_owned()]).now_or_never();
@@ -98,13 +101,14 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("prices", 2)?;
     /// driver.send_with("prices", &"tea".to_owned(), &3, |message| message.partition(1).header("source", "test"))?;
     /// let message = &driver.messages("prices")?[0];
     /// assert_eq!((message.partition, message.headers.get_str("source")), (1, Some("test")));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn send_with<K: Data, V: Data>(
         &mut self,
@@ -125,15 +129,16 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.start_worker()?;
     /// driver.send("numbers", &"a".to_owned(), &1)?;
     /// driver.send("numbers", &"a".to_owned(), &2)?;
     /// driver.run_until_idle();
     /// let doubled = driver.read::<String, i64>("doubled")?;
     /// assert_eq!(doubled, [("a".to_owned(), 2), ("a".to_owned(), 4)]);
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn read<K: Data, V: Data>(&mut self, topic: &str) -> Result<Vec<(K, V)>, Error> {
         let fault = |why: String| Error::Misuse(format!("topic `{topic}`: {why}"));
@@ -154,14 +159,15 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use faust::{App, Offset, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("prices", 1)?;
     /// driver.send("prices", &"tea".to_owned(), &3)?;
     /// let message = &driver.messages("prices")?[0];
     /// assert_eq!((message.partition, message.offset, message.timestamp), (0, Offset(0), driver.now()));
     /// assert_eq!((message.key.as_deref(), message.payload.as_deref()), (Some(&b"tea"[..]), Some(&b"3"[..])));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn messages(&mut self, topic: &str) -> Result<Vec<TestMessage>, Error> {
         let partitions = self.partitions(topic)?;
@@ -188,15 +194,16 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
-    /// # use std::collections::BTreeMap;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use std::collections::BTreeMap;
+    /// use faust::{App, Offset, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("numbers", 1)?;
     /// driver.start_worker()?;
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// driver.commit();
     /// assert_eq!(driver.committed("numbers")?, BTreeMap::from([(0, Offset(1))]));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn committed(&mut self, topic: &str) -> Result<BTreeMap<i32, Offset>, Error> {
         Ok(self.commits(topic)?.into_iter().map(|(partition, committed)| (partition, committed.offset)).collect())
@@ -210,15 +217,16 @@ impl TestDriver {
     ///
     /// # Examples
     /// ```
-    /// # use faust_core::{app::App, message::Offset, testing::{TestDriver, double}};
-    /// # use std::collections::BTreeMap;
-    /// # let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
+    /// use std::collections::BTreeMap;
+    /// use faust::{App, Offset, testing::{TestDriver, examples::double}};
+    ///
+    /// let mut driver = TestDriver::new(App::new("lesson").only::<double>())?;
     /// driver.create_topic("numbers", 1)?;
     /// driver.start_worker()?;
     /// driver.send("numbers", &"a".to_owned(), &21)?;
     /// driver.commit();
     /// assert_eq!(driver.positions("numbers", "double")?, BTreeMap::from([(0, Offset(1))]));
-    /// # Ok::<(), faust_core::error::Error>(())
+    /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn positions(&mut self, topic: &str, agent: &str) -> Result<BTreeMap<i32, Offset>, Error> {
         let position = |(partition, committed): (i32, Committed)| {

@@ -1,6 +1,7 @@
 //! The transport of the test driver: the broker's core in this process, without a socket, thread or clock of its own.
 
 mod faults;
+mod observer;
 mod member;
 mod cluster;
 mod queue;
@@ -11,3 +12,4 @@ mod sink;
 mod adapter;
 pub use self::cluster::{GroupTimeouts, MemoryCluster};
 pub use self::faults::{ClusterFault, FaultProfile};
+pub(crate) use self::observer::{ClusterObserver, StoredMessage};

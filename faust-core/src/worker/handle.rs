@@ -20,6 +20,7 @@ use crate::error::{Error, panic_text};
 use crate::local::{Connection, WorkerDir};
 use crate::plan::{Plan, ensure_topics};
 use crate::stage::dead_letter;
+use crate::stage::observer::StageObserver;
 use crate::stage::outbox::Outbox;
 use crate::stage::timestamps::{TimestampLimits, TimestampRules};
 use crate::store::StoreSet;
@@ -54,12 +55,14 @@ pub(crate) struct Parts {
     /// Name of the worker, and a number that distinguishes this start of it.
     pub(crate) name: (String, u64),
     pub(crate) options: WorkerOptions,
+    /// The test driver's observer.
+    pub(crate) observer: Option<Arc<dyn StageObserver>>,
 }
 
 impl Worker {
     /// Ensures that the topics exist, joins the group and starts the control loop in the background.
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { settings, mut plan, transport, stores, home, name, options } = parts;
+        let Parts { settings, mut plan, transport, stores, home, name, options, observer } = parts;
         let configs = ensure_topics(&mut plan, &*transport, &settings).await?;
         let sink = transport.sink()?;
         let (failed, failures) = mpsc::unbounded_channel();
@@ -124,6 +127,7 @@ impl Worker {
             begun_logs: Arc::default(),
             has_reported_plan: AtomicBool::new(false),
             refusals: Mutex::default(),
+            observer,
         };
         let control =
             Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options, receiver);

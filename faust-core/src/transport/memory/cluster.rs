@@ -1,7 +1,7 @@
 //! A Kafka of one node in memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::faults::{ClusterFault, FaultProfile, Faults};
 use super::member::Member;
+use super::observer::ClusterObserver;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::message::Offset;
 use crate::time::Timestamp;
@@ -20,6 +21,8 @@ use crate::transport::port::{Committed, RefusedOffsets, TopicPartition};
 #[derive(Clone)]
 pub struct MemoryCluster {
     pub(super) inner: Arc<Inner>,
+    /// Name of the client that uses this handle, for the observer.
+    pub(super) client: Arc<str>,
 }
 
 pub(super) struct Inner {
@@ -30,6 +33,7 @@ pub(super) struct Inner {
     released: Notify,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     pub(super) timeouts: GroupTimeouts,
+    observer: OnceLock<Arc<dyn ClusterObserver>>,
 }
 
 /// The timeouts of the members of a cluster's groups.
@@ -101,8 +105,27 @@ impl MemoryCluster {
             released: Notify::new(),
             clock: Box::new(clock),
             timeouts,
+            observer: OnceLock::new(),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), client: Arc::from("") }
+    }
+
+    /// Returns a handle of the cluster for another client.
+    pub(crate) fn for_client(&self, name: &str) -> Self {
+        Self { inner: Arc::clone(&self.inner), client: Arc::from(name) }
+    }
+
+    /// Sets the observer of the cluster, unless it has one.
+    pub(crate) fn observe(&self, observer: Arc<dyn ClusterObserver>) {
+        // An error means that another one is set.
+        drop(self.inner.observer.set(observer));
+    }
+
+    /// Calls the observer with the cluster's time, if there is one.
+    pub(super) fn report(&self, report: impl FnOnce(&dyn ClusterObserver, Timestamp)) {
+        if let Some(observer) = self.inner.observer.get() {
+            report(&**observer, self.time());
+        }
     }
 
     /// Returns a number that increases with every operation.

@@ -43,7 +43,15 @@ impl Membership {
         let group = subscription.group.clone();
         state.members.insert(
             id,
-            Member { subscription, listener, assigned: Vec::new(), generation: 0, crashed: false, expelled: false },
+            Member {
+                client: Arc::clone(&cluster.client),
+                subscription,
+                listener,
+                assigned: Vec::new(),
+                generation: 0,
+                crashed: false,
+                expelled: false,
+            },
         );
         drop(state);
         tokio::spawn(rebalance(cluster.clone(), group.clone()));
@@ -97,7 +105,18 @@ impl Membership {
         {
             return Err(self.refused(&format!("{partition} is not assigned to this member")));
         }
-        state.commit(&self.group, offsets, now)
+        let requested: BTreeMap<_, _> =
+            offsets.iter().map(|(partition, committed)| (partition.clone(), committed.offset)).collect();
+        let committed = state.commit(&self.group, offsets, now);
+        drop(state);
+        self.cluster.report(|observer, now| match &committed {
+            Ok(refused) => {
+                let set = requested.into_iter().filter(|(partition, _)| !refused.contains_key(partition)).collect();
+                observer.committed(&self.cluster.client, set, now);
+            }
+            Err(error) => observer.commit_failed(&self.cluster.client, error.to_string(), now),
+        });
+        committed
     }
 
     fn owns(&self, state: &State, partition: &TopicPartition) -> bool {
@@ -192,6 +211,8 @@ impl MemoryCluster {
         member.generation = 0;
         let (lost, listener) = (std::mem::take(&mut member.assigned), Arc::clone(&member.listener));
         let group = member.group().to_owned();
+        let client = Arc::clone(&member.client);
+        report_revoked(self, &client, lost.clone());
         state.faults.caused(ClusterFault::ExpelledMember);
         drop(state);
         tokio::spawn(rebalance(self.clone(), group.clone()));
@@ -238,10 +259,18 @@ async fn revoke(cluster: &MemoryCluster, revoked: Assignments) {
     let mut state = cluster.state();
     for (id, partitions) in revoked {
         if let Some(member) = state.members.get_mut(&id) {
-            member.assigned.retain(|partition| !partitions.contains(partition));
+            let (lost, kept) = member.assigned.drain(..).partition(|partition| partitions.contains(partition));
+            member.assigned = kept;
+            report_revoked(cluster, &member.client, lost);
         }
     }
     state.active();
+}
+
+fn report_revoked(cluster: &MemoryCluster, client: &Arc<str>, lost: Vec<TopicPartition>) {
+    if !lost.is_empty() {
+        cluster.report(|observer, now| observer.revoked(client, lost, now));
+    }
 }
 
 /// Takes the partitions of members away, and assigns all partitions of the group anew: all of them in an eager
@@ -284,11 +313,16 @@ fn assign(cluster: &MemoryCluster, group: &str, target: Assignments) {
     for (id, partitions) in target {
         let Some(member) = state.members.get(&id) else { continue };
         let added = partitions.iter().filter(|partition| !member.assigned.contains(partition));
-        let given: Result<Vec<_>, _> = added.map(|partition| give(cluster, &state, (id, member), partition)).collect();
+        let added: Vec<_> = added.cloned().collect();
+        let given = added.iter().map(|partition| give(cluster, &state, (id, member), partition));
+        let given: Result<Vec<_>, _> = given.collect();
         let Some(member) = state.members.get_mut(&id) else { continue };
         member.assigned = partitions;
         if !member.crashed {
             member.generation = generation;
+            if !added.is_empty() {
+                cluster.report(|observer, now| observer.assigned(&member.client, added, now));
+            }
             calls.push((Arc::clone(&member.listener), given));
         }
     }

@@ -6,6 +6,8 @@ use crate::transport::port::{GroupListener, Subscription, TopicPartition};
 
 /// A member of a group.
 pub(super) struct Member {
+    /// Name of its client, for the observer.
+    pub(super) client: Arc<str>,
     pub(super) subscription: Subscription,
     pub(super) listener: Arc<dyn GroupListener>,
     pub(super) assigned: Vec<TopicPartition>,

@@ -8,8 +8,10 @@ use faust_broker::core::{Batch, Producer as ProducerId, Record, records};
 
 use super::cluster::{MemoryCluster, refused};
 use super::faults::ClusterFault;
+use super::observer::StoredMessage;
 use crate::error::TransportError;
 use crate::message::Offset;
+use crate::time::Timestamp;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::TopicPartition;
 use crate::transport::send::delivery_of;
@@ -94,7 +96,7 @@ impl MemoryProducer {
         let (key, value) = (record.key.clone(), record.value.clone());
         let what = || delivery_of(&to.topic, key.as_deref(), value.as_deref());
         let timed_out = || Err(TransportError::retriable(what(), "the message has timed out"));
-        let now = self.cluster.time();
+        let (now, timestamp) = (self.cluster.time(), Timestamp(record.timestamp));
         let mut state = self.cluster.state();
         if self.is_faulty && state.faults.occurs(ClusterFault::RefusedSend) {
             return Err(TransportError::fatal(what(), "the topic's authorization has failed"));
@@ -110,14 +112,20 @@ impl MemoryProducer {
         let appended =
             state.broker.append(&to.topic, to.partition, &batch, now.0).map_err(|code| refused(&what(), code))?;
         state.active();
+        let offset = Offset(appended.base_offset);
+        self.cluster.report(|observer, now| {
+            let message =
+                StoredMessage { partition: to.clone(), offset, timestamp, key: key.clone(), payload: value.clone() };
+            observer.stored(&self.cluster.client, message, now);
+        });
         let wakers = std::mem::take(&mut state.wakers);
         let answer = if let Some(held) = &mut state.held {
-            held.push((Arc::clone(delivery), Offset(appended.base_offset)));
+            held.push((Arc::clone(delivery), offset));
             None
         } else if self.is_faulty && state.faults.occurs(ClusterFault::LostSendAnswer) {
             Some(timed_out())
         } else {
-            Some(Ok(Some(Offset(appended.base_offset))))
+            Some(Ok(Some(offset)))
         };
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
