@@ -23,7 +23,7 @@ pub(super) enum Default {
     /// `default`: the default of the field's type.
     OfType,
     /// `default = expr`.
-    Value(Expr),
+    Value(Box<Expr>),
 }
 
 static GRAMMAR: Grammar = Grammar {
@@ -55,7 +55,9 @@ impl Rules {
             _ => TokenStream::new(),
         };
         let mut options = Options::parse(&GRAMMAR, tokens, faults);
-        let default = options.bare_or_value("default").map(|(_, value)| value.map_or(Default::OfType, Default::Value));
+        let default = options
+            .bare_or_value("default")
+            .map(|(_, value)| value.map_or(Default::OfType, |value| Default::Value(Box::new(value))));
         let range = range(&mut options, "range", "0..=100", faults);
         let len = range_of_lengths(&mut options, faults);
         let check = match options.value("check", "path::to::function", faults) {
