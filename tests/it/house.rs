@@ -76,6 +76,103 @@ fn documentation_names_components_not_people() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// An example in the documentation or on a page: its file, the line of its opening fence, the fence, and its lines.
+struct Example {
+    place: String,
+    fence: String,
+    lines: Vec<String>,
+}
+
+/// Returns the examples among these lines, which are numbered from 1.
+fn examples<'a>(path: &Path, lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<Example> {
+    let (mut found, mut open) = (Vec::new(), None::<Example>);
+    for (number, line) in lines {
+        match (&mut open, line.trim_start().strip_prefix("```")) {
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some(example), None) => example.lines.push(line.to_owned()),
+            (None, Some(fence)) => {
+                let place = format!("{}:{number}", path.display());
+                open = Some(Example { place, fence: fence.to_owned(), lines: Vec::new() });
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// Returns the examples in the documentation of a source.
+fn documented_examples(source: &Source) -> Vec<Example> {
+    let lines = source.text.lines().zip(1..).filter_map(|(line, number)| {
+        let text = line.trim_start();
+        let text = text.strip_prefix("///").or_else(|| text.strip_prefix("//!"))?;
+        Some((number, text.strip_prefix(' ').unwrap_or(text)))
+    });
+    examples(&source.path, lines)
+}
+
+fn is_hidden(line: &str) -> bool {
+    line.trim_start() == "#" || line.trim_start().starts_with("# ")
+}
+
+/// Returns whether a hidden line only puts the example into a function, as a user does who pastes it.
+fn is_wrapper(hidden: &str) -> bool {
+    let line = hidden.trim();
+    let is_main = line.starts_with("# fn main()") || line.starts_with("# async fn main()");
+    is_main
+        || line.starts_with("# Ok::<(), ")
+        || ["# #[tokio::main(flavor = \"current_thread\")]", "# Ok(())", "# }"].contains(&line)
+}
+
+/// A user depends on the facade and sees no hidden lines. `cargo test` compiles the examples.
+#[test]
+fn examples_in_the_documentation_can_be_pasted() {
+    let (mut examined, mut faults) = (0, Vec::new());
+    for example in library_sources().iter().flat_map(documented_examples) {
+        let Example { place, fence, lines } = example;
+        examined += 1;
+        if fence.contains("ignore") {
+            faults.push(format!("{place}: `{fence}` is not compiled"));
+        }
+        for line in &lines {
+            if line.contains("faust_core") || line.contains("faust_macros") {
+                faults.push(format!("{place}: a user depends on `faust` only: {line}"));
+            }
+            if is_hidden(line) && !is_wrapper(line) {
+                faults.push(format!("{place}: the example does not work without its hidden line: {line}"));
+            }
+        }
+    }
+    assert!(examined > 100, "only {examined} examples were found: the test does not see the sources");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// A page shows the lines that rustdoc hides. What the doc tests skip there is compiled in the documentation of the facade.
+#[test]
+fn examples_on_pages_can_be_pasted() {
+    let compiled = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let (mut examined, mut faults) = (0, Vec::new());
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let lines = text.lines().zip(1..).map(|(line, number)| (number, line));
+        for Example { place, fence, lines } in examples(Path::new(page), lines) {
+            if !fence.starts_with("rust") {
+                continue;
+            }
+            examined += 1;
+            let hidden = lines.iter().filter(|line| is_hidden(line));
+            faults.extend(hidden.map(|line| format!("{place}: a page shows this line: {line}")));
+            let documented: String = lines.iter().map(|line| format!("/// {line}\n")).collect();
+            if fence.contains("ignore") && !compiled.contains(&documented) {
+                faults.push(format!(
+                    "{place}: `{fence}` is not compiled, and src/lib.rs has no example with these lines"
+                ));
+            }
+        }
+    }
+    assert!(examined >= 3, "only {examined} examples were found: the test does not see the pages");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 #[test]
 fn no_type_name_occurs_twice_in_a_crate() {
     let mut faults = Vec::new();
