@@ -5,6 +5,7 @@
 //! whose response may be delayed (`JoinGroup`, `SyncGroup`) return a [`Token`], and [`Broker::take_completed`] returns
 //! the responses that are ready.
 
+pub(crate) mod advice;
 pub mod batch;
 pub(crate) mod change;
 mod code;
@@ -247,7 +248,7 @@ impl Broker {
 
 fn note(storage: &mut dyn LogStorage, change: &Change) -> Result<(), ErrorCode> {
     storage.record(change).map_err(|error| {
-        tracing::error!(%error, "cannot write the journal");
+        tracing::error!(%error, advice = advice::advice(&error), "cannot write the journal");
         ErrorCode::StorageError
     })
 }

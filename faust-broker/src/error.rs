@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::core::advice::advice;
 
 /// An error of starting or stopping a [`Server`](crate::Server). Errors of requests are reported to the client instead.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +39,8 @@ pub enum Error {
         /// The address.
         host: IpAddr,
     },
-    /// The directory cannot be read or written.
-    #[error("cannot use the broker directory {directory:?}; check its permissions and the free disk space")]
+    /// The directory cannot be read or written. The source names the file.
+    #[error("cannot use the broker directory {directory:?}: {source}; {}", advice(source))]
     Directory {
         /// The directory.
         directory: PathBuf,
@@ -66,4 +68,11 @@ pub enum Error {
     /// The broker's thread panicked.
     #[error("the broker's thread panicked; see the panic message above")]
     Panicked,
+}
+
+impl Error {
+    /// Adds the broker's directory to a system error.
+    pub(crate) fn directory(directory: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        move |source| Self::Directory { directory: directory.to_owned(), source }
+    }
 }

@@ -10,7 +10,7 @@ use super::address::Address;
 use super::host_kind::HostKind;
 use super::worker_dir::WorkerDir;
 use crate::config::{BrokerUrl, Settings};
-use crate::error::{Error, TransportError};
+use crate::error::{Error, TransportError, chain};
 use crate::store::lock::FileLock;
 
 /// Maximum time to wait for a broker that another process is starting.
@@ -194,7 +194,7 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: FileLock) -> R
     config.port = next_free(wanted);
     config.default_partitions = settings.topic_partitions;
     let neighbour = (wanted != 0).then(|| super::probe::neighbour(wanted)).flatten();
-    let server = Server::start(config).map_err(|error| error.to_string())?;
+    let server = Server::start(config).map_err(|error| chain(&error))?;
     let address = Address::new(server.bootstrap(), kind);
     address.write(&dir).map_err(|error| format!("its address cannot be written: {error}"))?;
     let mut notices = vec![format!(
