@@ -34,8 +34,9 @@ pub enum Storage {
     Memory,
     /// In files under this directory.
     ///
-    /// An acknowledged write survives the end of the process, even if it is killed. It may not survive a power
-    /// failure or a system crash: as in Kafka, writes are acknowledged without waiting for `fsync`.
+    /// An acknowledged write survives the end of the process, even if it is killed. The last ones may not survive a power
+    /// failure or a system crash: as in Kafka, they are acknowledged without waiting for `fsync`. Segments are synced when
+    /// the next one begins, topics and their configurations at once, and everything when the broker is stopped.
     Directory(PathBuf),
 }
 

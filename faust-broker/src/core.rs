@@ -16,6 +16,7 @@ mod log;
 mod partition;
 mod producer_state;
 pub mod records;
+mod scan;
 mod segment;
 pub(crate) mod storage;
 mod topic;
@@ -123,18 +124,38 @@ impl Broker {
     /// Restores the broker of an earlier run from `storage` and the `changes` recorded there.
     pub(crate) fn restore(config: CoreConfig, storage: Box<dyn LogStorage>, changes: Vec<Change>) -> io::Result<Self> {
         let mut broker = Self::empty(config, storage);
-        let is_new = changes.is_empty();
+        let has_id = changes.iter().any(|change| matches!(change, Change::Cluster { .. }));
         let mut marks = HashMap::new();
         for change in changes {
             broker.apply(change, &mut marks);
         }
-        if is_new {
+        if !has_id {
             broker.storage.record(&Change::Cluster { id: broker.cluster_id.clone() })?;
         }
         for (name, topic) in &mut broker.topics {
             topic.recover(name, &marks, broker.storage.as_mut())?;
         }
+        let seen = broker.topics.values().filter_map(Topic::max_producer_id).max().unwrap_or(0);
+        if seen >= broker.next_producer_id {
+            // The reservation of these ids is lost. An id that is used twice would make records look like duplicates.
+            broker.next_producer_id = seen + PRODUCER_ID_BLOCK;
+            broker.noted_producer_ids = broker.next_producer_id;
+        }
         Ok(broker)
+    }
+
+    /// Syncs everything, and records that the broker has been stopped. Nothing may be written afterwards.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        let mut ends = Vec::new();
+        for (name, topic) in &mut self.topics {
+            topic.sync(name, &mut ends);
+        }
+        self.storage.close(&ends)
+    }
+
+    /// Closes files that can be opened again, because the process has too many of them open.
+    pub(crate) fn release_files(&mut self) {
+        self.storage.release_files();
     }
 
     fn apply(&mut self, change: Change, marks: &mut HashMap<(String, i32), Marks>) {
@@ -166,6 +187,9 @@ impl Broker {
             }
             Change::LogCleaned { topic, partition, offset } => {
                 marks.entry((topic, partition)).or_default().clean = offset;
+            }
+            Change::LogEnd { topic, partition, offset } => {
+                marks.entry((topic, partition)).or_default().end = Some(offset);
             }
             Change::ProducerIds { next } => {
                 self.next_producer_id = next;

@@ -4,34 +4,52 @@
 //! DIR/lock                    locked by the broker that uses the directory
 //! DIR/holder                  process id and address of that broker, for the error message of another one
 //! DIR/journal                 topics, configs, committed offsets, producer ids: one change per line
+//! DIR/stopped                 the ends of the logs when the broker was stopped; removed at its start
+//! DIR/logs/TOPIC-ID/topic     a copy of the topic's creation, in case the journal is damaged
 //! DIR/logs/TOPIC-ID/P/N.log   batches of partition P from offset N on, as received
-//! DIR/logs/TOPIC-ID/P/N-M.log compacted batches of the offsets N (inclusive) to M (exclusive)
+//! DIR/logs/TOPIC-ID/P/N-M.log batches of the offsets N (inclusive) to M (exclusive), compacted or repaired: with gaps
 //! DIR/logs/TOPIC-ID/P/N-M.new the same, incomplete
+//! *.at-POSITION.damaged       bytes that a repair has removed from the file of this name; never read, never deleted
 //! ```
 //!
 //! Compaction writes a `.new` file and renames it. A file whose first offset is within the `N-M` range of another file
 //! has been replaced by that file; if a crash prevented its deletion, it is deleted at the next start.
 //!
 //! Every write is passed to the operating system before it is acknowledged, so that it survives the end of the process.
-//! Writes are not flushed to disk first, so a power failure may lose them; Kafka relies on replication in that case.
+//! Records and committed offsets are not synced first, so a power failure may lose the last ones; Kafka relies on
+//! replication in that case. A segment is synced when the next one begins, and everything when the broker is stopped.
+//!
+//! A start after a stop reads only the headers of the batches. Any other start verifies all checksums.
 
+mod aside;
+mod files;
 mod journal;
+mod line;
 mod lock;
+mod marker;
 mod segment;
+mod sync;
+mod topics;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
-use self::journal::Journal;
+use self::files::Files;
+use self::journal::{Journal, JournalPart};
 use self::lock::Lock;
-use self::segment::FileSegment;
+use self::segment::{Access, FileSegment, covering_path, offsets_of, plain_path};
+use crate::core::advice::{advice, at_path};
 use crate::core::change::Change;
 use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredSegment};
 use crate::core::{Broker, CoreConfig};
 use crate::error::Error;
+
+/// Number of producer ids that are skipped if the journal has lost changes, far more than may have been reserved.
+const SKIPPED_PRODUCER_IDS: i64 = 1_000_000;
 
 /// A directory that is locked for this broker.
 #[derive(Debug)]
@@ -47,50 +65,71 @@ impl Directory {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Restores the broker stored in the directory, with all acknowledged writes, or creates one in an empty directory.
-    pub(crate) fn open(&self, config: CoreConfig) -> Result<Broker, Error> {
-        let failed = |source| Error::Directory { directory: self.path.clone(), source };
+    /// Restores the broker stored in the directory, with all acknowledged writes, or creates one in an empty directory. At
+    /// most `open_files` segments are open at a time.
+    pub(crate) fn open(&self, config: CoreConfig, open_files: NonZeroUsize) -> Result<Broker, Error> {
+        let failed = Error::directory(&self.path);
         let logs = self.path.join("logs");
-        fs::create_dir_all(&logs).map_err(failed)?;
-        let (journal, changes) = Journal::open(self.path.join("journal"))?;
-        let storage = Disk { logs, journal };
-        storage.drop_deleted(&changes).map_err(failed)?;
+        fs::create_dir_all(&logs).map_err(at_path(&logs)).map_err(&failed)?;
+        let ends = marker::take(&self.path.join("stopped")).map_err(&failed)?;
+        let (journal, mut changes) = self.open_journal(&logs)?;
+        let was_stopped = ends.is_some();
+        if !was_stopped && !changes.is_empty() {
+            tracing::info!(directory = ?self.path, "the broker was not stopped; the checksums of all records are verified");
+        }
+        changes.extend(ends.unwrap_or_default());
+        let access = Access { files: Arc::new(Files::new(open_files)), syncer: Arc::default() };
+        let storage = Disk { root: self.path.clone(), logs, journal, access, was_stopped };
         Broker::restore(config, Box::new(storage), changes).map_err(failed)
+    }
+
+    /// Opens the journal and repairs it if it is damaged.
+    fn open_journal(&self, logs: &Path) -> Result<(Journal, Vec<Change>), Error> {
+        let failed = Error::directory(&self.path);
+        let path = self.path.join("journal");
+        let journal::Content { mut entries, is_terminated } = journal::read(&path)?;
+        let is_damaged = entries.iter().any(|entry| matches!(entry, JournalPart::Damaged(..)));
+        journal::set_aside_damage(&path, &entries).map_err(&failed)?;
+        let has_lost_topics = topics::restore(logs, &mut entries).map_err(&failed)?;
+        let as_change = |entry| match entry {
+            JournalPart::Change(change) => Some(change),
+            JournalPart::Damaged(..) => None,
+        };
+        let mut changes: Vec<Change> = entries.into_iter().filter_map(as_change).collect();
+        if is_damaged || has_lost_topics {
+            let known = changes.iter().filter_map(|change| match change {
+                Change::ProducerIds { next } => Some(*next),
+                _ => None,
+            });
+            let next = known.max().unwrap_or(0).saturating_add(SKIPPED_PRODUCER_IDS);
+            changes.push(Change::ProducerIds { next });
+        }
+        let is_intact = is_terminated && !is_damaged && !has_lost_topics;
+        let journal = Journal::open(path, &changes, is_intact).map_err(failed)?;
+        Ok((journal, changes))
     }
 }
 
 /// Storage in files.
 #[derive(Debug)]
 struct Disk {
+    root: PathBuf,
     logs: PathBuf,
     journal: Journal,
+    access: Access,
+    /// True if the last run has been stopped: everything it has written is synced.
+    was_stopped: bool,
 }
 
 impl Disk {
     fn partition_dir(&self, id: &PartitionId) -> PathBuf {
-        self.topic_dir(id.topic_id).join(id.partition.to_string())
+        topics::topic_dir(&self.logs, id.topic_id).join(id.partition.to_string())
     }
 
-    fn topic_dir(&self, topic_id: u128) -> PathBuf {
-        self.logs.join(format!("{topic_id:032x}"))
-    }
-
-    /// Deletes the files of topics whose deletion is in the journal but was interrupted by a crash.
-    ///
-    /// Files of topics that are not in the journal are kept: they only waste space, whereas deleting them could lose
-    /// the topics of a damaged journal.
-    fn drop_deleted(&self, changes: &[Change]) -> io::Result<()> {
-        let mut live = HashMap::new();
-        for change in changes {
-            match change {
-                Change::TopicCreated { name, id, .. } => drop(live.insert(name, id.0)),
-                Change::TopicDeleted { name } => {
-                    if let Some(id) = live.remove(name) {
-                        remove_if_there(&self.topic_dir(id))?;
-                    }
-                }
-                _ => {}
-            }
+    /// Creates the directory of a partition if it does not exist.
+    fn create_dir(&self, directory: &Path) -> io::Result<()> {
+        if !directory.is_dir() {
+            fs::create_dir_all(directory).map_err(at_path(directory))?;
         }
         Ok(())
     }
@@ -98,13 +137,16 @@ impl Disk {
 
 impl LogStorage for Disk {
     fn record(&mut self, change: &Change) -> io::Result<()> {
-        self.journal.append(change)
+        self.journal.append(change)?;
+        topics::write_copy(&self.logs, change);
+        Ok(())
     }
 
     fn create_segment(&mut self, partition: &PartitionId, base_offset: i64) -> io::Result<Box<dyn SegmentData>> {
         let directory = self.partition_dir(partition);
-        fs::create_dir_all(&directory)?;
-        Ok(Box::new(FileSegment::create(segment_path(&directory, base_offset))?))
+        self.create_dir(&directory)?;
+        let created = FileSegment::create(self.access.clone(), plain_path(&directory, base_offset))?;
+        Ok(Box::new(created))
     }
 
     fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<StoredSegment>> {
@@ -113,10 +155,10 @@ impl LogStorage for Disk {
             return Ok(Vec::new());
         }
         let mut found = Vec::new();
-        for entry in fs::read_dir(&directory)? {
-            let path = entry?.path();
+        for entry in fs::read_dir(&directory).map_err(at_path(&directory))? {
+            let path = entry.map_err(at_path(&directory))?.path();
             if path.extension().is_some_and(|extension| extension == "new") {
-                fs::remove_file(&path)?;
+                fs::remove_file(&path).map_err(at_path(&path))?;
             } else if let Some((base_offset, end_offset)) = offsets_of(&path) {
                 found.push((base_offset, end_offset, path));
             }
@@ -127,23 +169,24 @@ impl LogStorage for Disk {
         let mut replaced_below = i64::MIN;
         for (base_offset, end_offset, path) in found {
             if base_offset < replaced_below {
-                fs::remove_file(&path)?;
+                fs::remove_file(&path).map_err(at_path(&path))?;
                 continue;
             }
             replaced_below = end_offset.unwrap_or(replaced_below);
-            let data = Box::new(FileSegment::open(path)?);
-            segments.push(StoredSegment { base_offset, end_offset, data });
+            let is_suspect = !self.was_stopped;
+            let data = Box::new(FileSegment::of_earlier_run(self.access.clone(), path, is_suspect)?);
+            segments.push(StoredSegment { base_offset, end_offset, is_suspect, data });
         }
         Ok(segments)
     }
 
     fn rewrite_segment(&mut self, partition: &PartitionId, offsets: Range<i64>) -> io::Result<Box<dyn SegmentData>> {
-        let name = format!("{:020}-{:020}.log", offsets.start, offsets.end);
-        Ok(Box::new(FileSegment::create_beside(self.partition_dir(partition).join(name))?))
+        let plain = plain_path(&self.partition_dir(partition), offsets.start);
+        Ok(Box::new(FileSegment::create_beside(self.access.clone(), covering_path(&plain, &offsets))?))
     }
 
     fn delete_topic(&mut self, topic_id: u128) -> io::Result<()> {
-        remove_if_there(&self.topic_dir(topic_id))
+        topics::delete(&self.logs, topic_id)
     }
 
     fn wants_snapshot(&self) -> bool {
@@ -151,28 +194,26 @@ impl LogStorage for Disk {
     }
 
     fn replace_changes(&mut self, snapshot: &[Change]) -> io::Result<()> {
-        self.journal.replace(snapshot)
+        self.journal.replace(snapshot)?;
+        // The copies are brought up to date, as the journal now is the only place of older changes.
+        snapshot.iter().for_each(|change| topics::write_copy(&self.logs, change));
+        Ok(())
     }
-}
 
-/// Removes a directory if it exists; a topic without any records has none.
-fn remove_if_there(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+    fn release_files(&mut self) {
+        self.access.files.close_half();
     }
-}
 
-fn segment_path(directory: &Path, base_offset: i64) -> PathBuf {
-    directory.join(format!("{base_offset:020}.log"))
-}
-
-/// Parses the base offset of a segment, and the end offset if compaction has written it, from the file name.
-fn offsets_of(path: &Path) -> Option<(i64, Option<i64>)> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
-    match name.split_once('-') {
-        Some((base, end)) => Some((base.parse().ok()?, Some(end.parse().ok()?))),
-        None => Some((name.parse().ok()?, None)),
+    fn close(&mut self, ends: &[Change]) -> io::Result<()> {
+        self.journal.sync()?;
+        if !self.access.syncer.finish() {
+            return Err(io::Error::other("a file could not be synced; the log names it"));
+        }
+        let path = self.root.join("stopped");
+        if let Err(error) = marker::write(&path, ends) {
+            tracing::warn!(%error, advice = advice(&error), "cannot mark the stop; the next start verifies all checksums");
+        }
+        Ok(())
     }
 }
 

@@ -47,17 +47,24 @@ pub enum Error {
         /// The system error.
         source: io::Error,
     },
-    /// The journal contains a line that this version cannot parse.
+    /// The journal contains an intact line that this version does not understand.
     #[error(
-        "the journal {path:?} is damaged at line {line}; restore it from a backup, or delete the directory to start empty"
+        "line {line} of the journal {path:?} is from a later version of the broker; start that version, or choose another directory"
     )]
     Journal {
         /// The journal file.
         path: PathBuf,
-        /// Number of the damaged line, counted from 1.
+        /// Number of the line, counted from 1.
         line: usize,
         /// The parse error.
         source: serde_json::Error,
+    },
+    /// The broker has stopped, but could not sync its files. Acknowledged writes survive the end of the process, but perhaps
+    /// not a power failure.
+    #[error("the broker has stopped, but could not sync its files: {source}; {}", advice(source))]
+    Unsynced {
+        /// The system error.
+        source: io::Error,
     },
     /// The system could not create the broker's thread or event loop.
     #[error("cannot start the broker's thread; check the limits of this process")]

@@ -18,6 +18,8 @@ mod config;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only the server restores a broker from disk"))]
 pub mod core;
 #[cfg(feature = "server")]
+mod descriptors;
+#[cfg(feature = "server")]
 mod disk;
 #[cfg(feature = "server")]
 mod error;

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -10,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{BrokerConfig, Port, Storage};
 use crate::core::{Broker, CoreConfig};
+use crate::descriptors;
 use crate::disk::Directory;
 use crate::error::Error;
 use crate::listener::{self, Shared};
@@ -33,19 +35,26 @@ pub struct Server {
     address: SocketAddr,
     /// Dropped to stop the thread.
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
 impl Server {
     /// Starts a broker. It accepts requests as soon as this returns.
     ///
+    /// Files that are damaged, for example after a power failure, are repaired: what is whole is kept, damaged bytes are
+    /// copied to a `.damaged` file beside, and both are logged. If the broker has not been stopped before, all checksums are
+    /// verified, which takes about as long as reading all files once.
+    ///
+    /// The soft limit of open files of the process is raised.
+    ///
     /// # Errors
-    /// Returns an error if the directory is in use or damaged, the port is in use, the address is not a loopback
-    /// address, or the broker's thread cannot be started.
+    /// Returns an error if the directory is in use or cannot be read or written, the port is in use, the address is not a
+    /// loopback address, or the broker's thread cannot be started.
     pub fn start(config: BrokerConfig) -> Result<Self, Error> {
+        let limit = descriptors::raise_limit();
         let listener = listen(&config)?;
         let address = listener.local_addr().map_err(|source| Error::Thread { source })?;
-        let (broker, directory) = open(&config, address)?;
+        let (broker, directory) = open(&config, address, descriptors::open_segments(limit))?;
         let shared = Arc::new(Shared::new(broker, config, address));
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -56,9 +65,12 @@ impl Server {
             .build()
             .map_err(|source| Error::Thread { source })?;
         let serve = move || {
-            // The directory's lock is released only after the last write to it.
-            let _directory = directory;
-            runtime.block_on(listener::serve(listener, shared, stopped));
+            // The directory's lock is released last, after the last write to it.
+            let (_directory, shared) = (directory, shared);
+            runtime.block_on(listener::serve(listener, Arc::clone(&shared), stopped));
+            // Waits until no request is in progress.
+            drop(runtime);
+            shared.lock().broker.close().map_err(|source| Error::Unsynced { source })
         };
         let thread = std::thread::Builder::new().name("faust-broker".into()).spawn(serve);
         let thread = thread.map_err(|source| Error::Thread { source })?;
@@ -76,24 +88,24 @@ impl Server {
         self.address.to_string()
     }
 
-    /// Stops the broker and waits until it has released its port and its directory.
+    /// Stops the broker and waits until it has synced its files, and released its port and its directory.
     ///
     /// # Errors
-    /// [`Error::Panicked`] if its thread has panicked.
+    /// [`Error::Unsynced`] if the files cannot be synced, [`Error::Panicked`] if its thread has panicked.
     pub fn stop(mut self) -> Result<(), Error> {
         self.halt()
     }
 
     fn halt(&mut self) -> Result<(), Error> {
         drop(self.stop.take());
-        self.thread.take().map_or(Ok(()), |thread| thread.join().map_err(|_| Error::Panicked))
+        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or(Err(Error::Panicked)))
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.halt().is_err() {
-            tracing::error!("the broker's thread panicked");
+        if let Err(error) = self.halt() {
+            tracing::error!(%error, "the broker has failed to stop");
         }
     }
 }
@@ -117,7 +129,11 @@ fn listen(config: &BrokerConfig) -> Result<TcpListener, Error> {
     Ok(listener)
 }
 
-fn open(config: &BrokerConfig, address: SocketAddr) -> Result<(Broker, Option<Directory>), Error> {
+fn open(
+    config: &BrokerConfig,
+    address: SocketAddr,
+    open_segments: NonZeroUsize,
+) -> Result<(Broker, Option<Directory>), Error> {
     let delay_ms = config.initial_rebalance_delay.as_millis();
     let core = CoreConfig {
         seed: std::hash::RandomState::new().build_hasher().finish(),
@@ -128,7 +144,7 @@ fn open(config: &BrokerConfig, address: SocketAddr) -> Result<(Broker, Option<Di
         Storage::Memory => Ok((Broker::new(core), None)),
         Storage::Directory(path) => {
             let directory = Directory::lock(path, address)?;
-            let broker = directory.open(core)?;
+            let broker = directory.open(core, open_segments)?;
             Ok((broker, Some(directory)))
         }
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One entry of the journal. Applying all entries in order restores the state.
+/// One entry of the journal. Applying all entries in order restores the state. `LogEnd` is not in the journal, but in the
+/// mark that the broker leaves when it is stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Change {
@@ -15,10 +16,27 @@ pub(crate) enum Change {
     ConfigsSet { name: String, configs: BTreeMap<String, String> },
     LogStart { topic: String, partition: i32, offset: i64 },
     LogCleaned { topic: String, partition: i32, offset: i64 },
+    LogEnd { topic: String, partition: i32, offset: i64 },
     OffsetCommitted { group: String, topic: String, partition: i32, committed: Committed },
     OffsetDeleted { group: String, topic: String, partition: i32 },
     GroupDeleted { group: String },
     ProducerIds { next: i64 },
+}
+
+impl Change {
+    /// Returns true if the change must be synced before it is acknowledged, as it is rare and the loss of it could lose
+    /// records. Offsets that are committed again and again are not synced, nor is what segments show as well.
+    pub(crate) fn is_vital(&self) -> bool {
+        !matches!(
+            self,
+            Self::OffsetCommitted { .. }
+                | Self::OffsetDeleted { .. }
+                | Self::GroupDeleted { .. }
+                | Self::LogStart { .. }
+                | Self::LogCleaned { .. }
+                | Self::LogEnd { .. }
+        )
+    }
 }
 
 /// A topic id, serialized as a hexadecimal string because JSON has no 128-bit numbers.

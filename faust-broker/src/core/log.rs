@@ -2,6 +2,7 @@
 
 mod compaction;
 mod keys;
+mod recovery;
 mod sweep;
 
 use std::collections::VecDeque;
@@ -9,6 +10,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use crate::core::advice::advice;
 use crate::core::batch::{Batch, Header};
 use crate::core::config::TopicConfig;
 use crate::core::log::compaction::Pass;
@@ -27,7 +29,8 @@ pub(crate) struct Log {
     id: PartitionId,
     start: i64,
     end: i64,
-    /// Ordered by offset, without gaps; empty until the first append.
+    /// Ordered by offset, without gaps; empty until the first append, and never again afterwards: the name of the last one
+    /// holds the end of the log.
     segments: VecDeque<Segment>,
     producers: Producers,
     /// The log is compacted up to this offset: no key occurs twice before it.
@@ -43,6 +46,8 @@ pub(crate) struct Marks {
     pub(crate) start: i64,
     /// The offset up to which the log is compacted.
     pub(crate) clean: i64,
+    /// The end of the log, if the broker was stopped; unknown if it was killed.
+    pub(crate) end: Option<i64>,
 }
 
 /// The result of an append.
@@ -97,23 +102,6 @@ impl Log {
     pub(crate) fn new(id: PartitionId) -> Self {
         let (segments, producers) = (VecDeque::new(), Producers::default());
         Self { id, start: 0, end: 0, segments, producers, clean: 0, pass: None }
-    }
-
-    /// Recovers the log of an earlier run from `storage`.
-    pub(crate) fn recover(id: PartitionId, marks: Marks, storage: &mut dyn LogStorage) -> io::Result<Self> {
-        let mut log = Self::new(id);
-        let start = marks.start;
-        let found = storage.load_segments(&id)?;
-        let last = found.len().saturating_sub(1);
-        for (at, stored) in found.into_iter().enumerate() {
-            log.segments.push_back(Segment::recover(stored, at == last, |header| log.producers.note(header))?);
-        }
-        log.end = log.segments.back().map_or(start, |segment| segment.end_offset).max(start);
-        log.start = log.segments.front().map_or(start, |segment| segment.base_offset).max(start);
-        log.clean = marks.clean.min(log.end);
-        // The process may have crashed after the deletion of segments was recorded and before they were deleted.
-        log.drop_segments()?;
-        Ok(log)
     }
 
     pub(crate) fn start(&self) -> i64 {
@@ -292,7 +280,7 @@ impl Log {
     }
 
     /// Deletes all records before `offset`. Whole segments are deleted at once; the remaining records are only hidden.
-    pub(crate) fn delete_before(&mut self, offset: i64) -> Result<(), ErrorCode> {
+    pub(crate) fn delete_before(&mut self, offset: i64, storage: &mut dyn LogStorage) -> Result<(), ErrorCode> {
         if offset < 0 || offset > self.end {
             return Err(ErrorCode::OffsetOutOfRange);
         }
@@ -300,11 +288,21 @@ impl Log {
             self.abandon_compaction();
         }
         self.start = self.start.max(offset);
-        self.drop_segments().map_err(|error| storage_error(&error, self.id))
+        self.drop_segments(storage).map_err(|error| storage_error(&error, self.id))
     }
 
-    fn drop_segments(&mut self) -> io::Result<()> {
-        while self.segments.front().is_some_and(|first| first.end_offset <= self.start) {
+    fn drop_segments(&mut self, storage: &mut dyn LogStorage) -> io::Result<()> {
+        self.drop_former_segments()?;
+        if self.segments.back().is_some_and(|last| last.end_offset <= self.start && !last.is_empty()) {
+            self.begin_segment(storage)?;
+            self.drop_former_segments()?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the segments before the log start offset, except the last one.
+    fn drop_former_segments(&mut self) -> io::Result<()> {
+        while self.segments.len() > 1 && self.segments[0].end_offset <= self.start {
             let Some(first) = self.segments.pop_front() else { break };
             first.delete()?;
         }
@@ -335,13 +333,26 @@ impl Log {
         start
     }
 
+    /// Syncs the active segment in the background; the others are synced when they are sealed.
+    pub(crate) fn sync(&mut self) {
+        if let Some(active) = self.segments.back_mut() {
+            active.sync();
+        }
+    }
+
+    /// Returns the highest id of a producer that has written to the log.
+    pub(crate) fn max_producer_id(&self) -> Option<i64> {
+        self.producers.max_id()
+    }
+
     pub(crate) fn forget_silent_producers(&mut self, now_ms: i64) {
         self.producers.forget_before(now_ms.saturating_sub(PRODUCER_EXPIRY_MS));
     }
 }
 
 fn storage_error(error: &io::Error, id: PartitionId) -> ErrorCode {
-    tracing::error!(topic_id = %format_args!("{:032x}", id.topic_id), partition = id.partition, %error, "storage failed");
+    let advice = advice(error);
+    tracing::error!(topic_id = %format_args!("{:032x}", id.topic_id), partition = id.partition, %error, advice, "storage failed");
     ErrorCode::StorageError
 }
 

@@ -88,5 +88,5 @@ fn cut(topic: &str, partition: i32, log: &mut Log, offset: i64, storage: &mut dy
     // IMPORTANT: recorded before the segments are deleted; otherwise the log would start at 0 again after a crash in
     // between.
     note(storage, &Change::LogStart { topic: topic.to_owned(), partition, offset })?;
-    log.delete_before(offset)
+    log.delete_before(offset, storage)
 }

@@ -8,6 +8,9 @@ use crate::core::batch::Header;
 /// Number of batches kept per producer, as in Kafka, which allows this many in-flight requests.
 const REMEMBERED_BATCHES: usize = 5;
 
+/// Number of sequence numbers that may be missing after damage. A larger difference is that of an earlier batch.
+const MAX_GAP: i32 = 1 << 30;
+
 /// The producers that have written to a partition.
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
@@ -19,6 +22,8 @@ struct State {
     epoch: i16,
     /// The last batches of this epoch, oldest first.
     batches: VecDeque<Written>,
+    /// True if batches after the last one may have been lost to damage.
+    may_have_gap: bool,
 }
 
 /// Sequence numbers, offset and timestamp of a stored batch.
@@ -56,7 +61,10 @@ impl Producers {
         if let Some(written) = state.batches.iter().find(same) {
             return Ok(Some(*written));
         }
-        let follows = state.batches.back().is_none_or(|last| next_sequence(last.last_sequence) == header.base_sequence);
+        let follows = state.batches.back().is_none_or(|last| {
+            let ahead = header.base_sequence.wrapping_sub(next_sequence(last.last_sequence)) & i32::MAX;
+            ahead == 0 || (state.may_have_gap && ahead <= MAX_GAP)
+        });
         if follows { Ok(None) } else { Err(ErrorCode::OutOfOrderSequence) }
     }
 
@@ -65,8 +73,9 @@ impl Producers {
         if header.producer_id < 0 {
             return;
         }
-        let fresh = State { epoch: header.producer_epoch, batches: VecDeque::new() };
+        let fresh = State { epoch: header.producer_epoch, batches: VecDeque::new(), may_have_gap: false };
         let state = self.by_id.entry(header.producer_id).or_insert(fresh);
+        state.may_have_gap = false;
         if state.epoch != header.producer_epoch {
             state.epoch = header.producer_epoch;
             state.batches.clear();
@@ -82,11 +91,22 @@ impl Producers {
         });
     }
 
+    /// Accepts a gap before the next batch of each producer, because batches were lost to damage: the producer cannot know
+    /// it, and would fail.
+    pub(crate) fn expect_gaps(&mut self) {
+        self.by_id.values_mut().for_each(|state| state.may_have_gap = true);
+    }
+
     /// Returns true if a duplicate of this stored batch would be detected. Compaction must keep the header of such a
     /// batch, so that the duplicate is detected after a restart too.
     pub(crate) fn remember(&self, header: &Header) -> bool {
         let state = self.by_id.get(&header.producer_id).filter(|state| state.epoch == header.producer_epoch);
         state.is_some_and(|state| state.batches.iter().any(|written| written.base_offset == header.base_offset))
+    }
+
+    /// Returns the highest producer id.
+    pub(crate) fn max_id(&self) -> Option<i64> {
+        self.by_id.keys().copied().max()
     }
 
     /// Removes producers without a batch since `time_ms`, so that their number does not grow without bound.
@@ -153,6 +173,17 @@ mod tests {
     fn sequences_wrap_to_zero() {
         let producers = producers(&[(0, i32::MAX - 1, 2, 0)]);
         assert_eq!(producers.check(&header(0, 0, 1, 0)), Ok(None));
+    }
+
+    #[test]
+    fn a_gap_is_accepted_once_after_damage() {
+        let mut producers = producers(&[(1, 0, 10, 100), (1, 10, 5, 110)]);
+        producers.expect_gaps();
+        assert_eq!(producers.check(&header(1, 10, 5, 0)).unwrap().unwrap().base_offset, 110, "a retry is still one");
+        assert_eq!(producers.check(&header(1, 5, 3, 0)), Err(ErrorCode::OutOfOrderSequence), "not a later batch");
+        assert_eq!(producers.check(&header(1, 20, 5, 0)), Ok(None));
+        producers.note(&header(1, 20, 5, 120));
+        assert_eq!(producers.check(&header(1, 30, 5, 0)), Err(ErrorCode::OutOfOrderSequence));
     }
 
     #[test]

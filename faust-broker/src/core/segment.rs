@@ -4,7 +4,8 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::core::batch::{self, Batch, Header};
+use crate::core::batch::{Batch, Header};
+use crate::core::scan::{BatchWalk, WalkStep};
 use crate::core::storage::{SegmentData, StoredSegment};
 
 /// Minimum distance between two index entries in bytes. A larger value saves memory, but lookups scan more batches.
@@ -17,7 +18,7 @@ const CHUNK: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) base_offset: i64,
-    /// The offset after the last record, including records that compaction has removed.
+    /// The offset after the last record, including records that compaction has removed and damage has destroyed.
     pub(crate) end_offset: i64,
     /// Highest timestamp of the records, or -1 if there are none.
     pub(crate) max_timestamp: i64,
@@ -40,9 +41,16 @@ enum State {
     Growing,
     /// Nothing more is appended.
     Sealed,
-    /// Written by compaction to replace other segments. It has gaps, and its end offset does not follow from its
-    /// batches.
+    /// Written by compaction or repaired. It has gaps, and its end offset does not follow from its batches.
     Rewritten,
+}
+
+/// A segment of an earlier run, after a walk through all of its batches.
+#[derive(Debug)]
+pub(crate) enum Recovered {
+    Whole(Segment),
+    /// It contains something else than batches, or ends too early. It has not been changed.
+    Damaged(StoredSegment),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,62 +76,39 @@ impl Segment {
         }
     }
 
-    /// Rebuilds the index of a segment of an earlier run, calling `seen` for each batch.
-    ///
-    /// The last segment is truncated after its last whole batch: a write that was interrupted by a crash was never
-    /// acknowledged. Checksums are verified only in the last segment, the only one that can contain such a write.
-    pub(crate) fn recover(stored: StoredSegment, is_last: bool, mut seen: impl FnMut(&Header)) -> io::Result<Self> {
-        let StoredSegment { base_offset, end_offset, data } = stored;
+    /// Opens a segment of an earlier run and rebuilds its index, calling `seen` for each batch. `next` is the offset at
+    /// which the next segment begins, and `reach` the offset that the segment must reach.
+    pub(crate) fn recover(
+        stored: StoredSegment,
+        next: Option<i64>,
+        reach: i64,
+        mut seen: impl FnMut(&Header),
+    ) -> io::Result<Recovered> {
+        let mut walk = BatchWalk::new(stored.bounds(next), stored.is_suspect);
+        let StoredSegment { base_offset, end_offset, is_suspect, data } = stored;
         let mut segment = Self::new(base_offset, data);
+        let is_whole = loop {
+            match walk.next(segment.data.as_ref())? {
+                WalkStep::Batch(header, position) => {
+                    seen(&header);
+                    segment.note(&header, position);
+                }
+                WalkStep::End => break true,
+                WalkStep::Damage => break false,
+            }
+        };
+        segment.end_offset = end_offset.unwrap_or(segment.end_offset);
+        if !is_whole || segment.end_offset < reach {
+            let data = segment.data;
+            return Ok(Recovered::Damaged(StoredSegment { base_offset, end_offset, is_suspect, data }));
+        }
         if end_offset.is_some() {
             segment.state = State::Rewritten;
         }
-        let is_last = is_last && end_offset.is_none();
-        let mut position = 0;
-        while position < segment.data.len() {
-            match segment.whole_batch_at(position, is_last)? {
-                Some(header) => {
-                    seen(&header);
-                    segment.note(&header, position);
-                    position += header.size as u64;
-                }
-                None if is_last => {
-                    let bytes = segment.data.len() - position;
-                    tracing::warn!(base_offset, position, bytes, "truncated a segment after its last whole batch");
-                    segment.data.truncate(position)?;
-                }
-                None => {
-                    let text =
-                        format!("segment {base_offset} is damaged at position {position}; restore it from a backup");
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-                }
-            }
-        }
-        segment.end_offset = end_offset.unwrap_or(segment.end_offset);
-        if !is_last {
+        if next.is_some() || end_offset.is_some() {
             segment.seal();
         }
-        Ok(segment)
-    }
-
-    fn whole_batch_at(&self, position: u64, verify: bool) -> io::Result<Option<Header>> {
-        let left = self.data.len() - position;
-        if left < batch::HEADER_LEN as u64 {
-            return Ok(None);
-        }
-        let is_next = |header: &Header| match self.state {
-            State::Rewritten => header.base_offset >= self.end_offset,
-            State::Growing | State::Sealed => header.base_offset == self.end_offset,
-        };
-        let header =
-            Header::read(&self.data.header(position)?).filter(|header| header.size as u64 <= left && is_next(header));
-        match header {
-            Some(header) if verify => {
-                let whole = self.data.read(position, header.size)?;
-                Ok(whole.first().is_some_and(|bytes| batch::checksum_holds(bytes)).then_some(header))
-            }
-            other => Ok(other),
-        }
+        Ok(Recovered::Whole(segment))
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -249,6 +234,12 @@ impl Segment {
         }
         self.index.shrink_to_fit();
         self.data.seal();
+        self.data.sync();
+    }
+
+    /// Syncs the batches in the background, so that they survive a power failure.
+    pub(crate) fn sync(&mut self) {
+        self.data.sync();
     }
 
     /// Returns true if nothing more will be appended.

@@ -8,8 +8,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::core::batch::{HEADER_LEN, STAMP_LEN};
 use crate::core::change::Change;
+use crate::core::scan::Bounds;
 
-/// Storage of a broker's batches and changes. Every write is stored before the call returns.
+/// Storage of a broker's batches and changes. Every write is stored before the call returns: it survives the end of the
+/// process. Only what has been synced survives a power failure.
 pub(crate) trait LogStorage: Send + Debug {
     /// Records a change of the state other than records.
     fn record(&mut self, change: &Change) -> io::Result<()>;
@@ -28,6 +30,11 @@ pub(crate) trait LogStorage: Send + Debug {
     fn wants_snapshot(&self) -> bool;
     /// Replaces all recorded changes with these.
     fn replace_changes(&mut self, snapshot: &[Change]) -> io::Result<()>;
+    /// Closes files that can be opened again, because the process has too many of them open.
+    fn release_files(&mut self);
+    /// Waits until everything is synced, and records that the broker has been stopped with its logs at these ends. Nothing
+    /// is written afterwards.
+    fn close(&mut self, ends: &[Change]) -> io::Result<()>;
 }
 
 /// A permanently unique partition id: a topic that is deleted and created again gets a new topic id.
@@ -41,9 +48,19 @@ pub(crate) struct PartitionId {
 #[derive(Debug)]
 pub(crate) struct StoredSegment {
     pub(crate) base_offset: i64,
-    /// The end offset of a segment written by compaction, whose last batches may have been removed.
+    /// The end offset of a segment whose offsets have gaps, because of compaction or damage.
     pub(crate) end_offset: Option<i64>,
+    /// True if the checksums must be verified, because the earlier run has not been stopped.
+    pub(crate) is_suspect: bool,
     pub(crate) data: Box<dyn SegmentData>,
+}
+
+impl StoredSegment {
+    /// Returns the offsets that the segment may have. `next` is the offset at which the next one begins.
+    pub(crate) fn bounds(&self, next: Option<i64>) -> Bounds {
+        let end = self.end_offset.or(next).unwrap_or(i64::MAX);
+        Bounds { offsets: self.base_offset..end, has_gaps: self.end_offset.is_some() }
+    }
 }
 
 /// The bytes of one segment, a sequence of batches.
@@ -56,13 +73,23 @@ pub(crate) trait SegmentData: Send + Debug {
     fn header(&self, position: u64) -> io::Result<[u8; HEADER_LEN]>;
     /// Reads whole batches from `position`, up to `max_bytes`, but at least one batch.
     fn read(&self, position: u64, max_bytes: usize) -> io::Result<Vec<Bytes>>;
+    /// Reads up to `len` bytes from `position`, whatever they contain. Fewer bytes only at the end of the segment.
+    fn raw(&self, position: u64, len: usize) -> io::Result<Bytes>;
     /// Marks the segment as complete: nothing more will be appended.
-    fn seal(&mut self);
-    /// Puts a segment from [`Storage::rewrite_segment`] into effect, atomically even if it fails or the process
+    fn seal(&mut self) {}
+    /// Syncs the bytes in the background, so that they survive a power failure. [`LogStorage::close`] waits for it.
+    fn sync(&mut self) {}
+    /// Puts a segment from [`LogStorage::rewrite_segment`] into effect, atomically even if it fails or the process
     /// crashes.
     fn install(&mut self) -> io::Result<()>;
-    /// Truncates the segment at `position`.
+    /// Truncates the segment at `position`, and syncs it.
     fn truncate(&mut self, position: u64) -> io::Result<()>;
+    /// Copies damaged bytes to a place where they are kept until the topic is deleted, and returns the name of the copy.
+    fn set_aside(&mut self, damaged: Range<u64>) -> io::Result<String>;
+    /// Records that the segment covers these offsets, although its batches do not.
+    fn cover(&mut self, offsets: Range<i64>) -> io::Result<()>;
+    /// Returns the name of the segment, for log messages.
+    fn name(&self) -> String;
     /// Deletes the bytes; the segment is dropped afterwards.
     fn delete(&mut self) -> io::Result<()>;
 }
@@ -97,6 +124,12 @@ impl LogStorage for MemoryStorage {
     }
 
     fn replace_changes(&mut self, _snapshot: &[Change]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn release_files(&mut self) {}
+
+    fn close(&mut self, _ends: &[Change]) -> io::Result<()> {
         Ok(())
     }
 }
@@ -150,6 +183,19 @@ impl SegmentData for MemorySegment {
         Ok(read)
     }
 
+    fn raw(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        let mut bytes = BytesMut::new();
+        for (start, batch) in &self.batches {
+            let before = usize::try_from(position.saturating_sub(*start)).unwrap_or(usize::MAX);
+            bytes.extend_from_slice(batch.get(before..).unwrap_or_default());
+            if bytes.len() >= len {
+                break;
+            }
+        }
+        bytes.truncate(len);
+        Ok(bytes.freeze())
+    }
+
     fn seal(&mut self) {
         self.batches.shrink_to_fit();
     }
@@ -162,6 +208,18 @@ impl SegmentData for MemorySegment {
         self.batches.retain(|(start, _)| *start < position);
         self.len = position;
         Ok(())
+    }
+
+    fn set_aside(&mut self, _damaged: Range<u64>) -> io::Result<String> {
+        Ok(self.name())
+    }
+
+    fn cover(&mut self, _offsets: Range<i64>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        "a segment in memory".to_owned()
     }
 
     fn delete(&mut self) -> io::Result<()> {

@@ -110,9 +110,26 @@ impl Topic {
     ) -> io::Result<()> {
         for (partition, log) in (0..).zip(&mut self.logs) {
             let marks = marks.get(&(name.to_owned(), partition)).copied().unwrap_or_default();
-            *log = Log::recover(PartitionId { topic_id: self.id, partition }, marks, storage)?;
+            *log = Log::recover(name, PartitionId { topic_id: self.id, partition }, marks, storage)?;
+            if log.start() > marks.start {
+                // Recorded, so that missing segments are reported once.
+                storage.record(&Change::LogStart { topic: name.to_owned(), partition, offset: log.start() })?;
+            }
         }
         Ok(())
+    }
+
+    /// Returns the highest id of a producer that has written to the topic.
+    pub(crate) fn max_producer_id(&self) -> Option<i64> {
+        self.logs.iter().filter_map(Log::max_producer_id).max()
+    }
+
+    /// Syncs the active segments in the background, and adds the ends of the logs to `ends`.
+    pub(crate) fn sync(&mut self, name: &str, ends: &mut Vec<Change>) {
+        for (partition, log) in (0..).zip(&mut self.logs) {
+            log.sync();
+            ends.push(Change::LogEnd { topic: name.to_owned(), partition, offset: log.end() });
+        }
     }
 
     pub(crate) fn snapshot(&self, name: &str, changes: &mut Vec<Change>) {

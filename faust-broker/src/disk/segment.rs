@@ -2,52 +2,75 @@
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::core::advice::at_path;
 use crate::core::batch::{HEADER_LEN, Header, STAMP_LEN};
 use crate::core::storage::SegmentData;
+use crate::disk::aside::set_aside;
+use crate::disk::files::{FileId, Files};
+use crate::disk::sync::{Syncer, sync_name};
 
-/// A segment file.
+/// The open files and the syncs in progress, which all segments of a broker share.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub(crate) files: Arc<Files>,
+    pub(crate) syncer: Arc<Syncer>,
+}
+
+/// A segment file. It may be closed between two operations: there may be more segments than a process may have open files.
 #[derive(Debug)]
 pub(crate) struct FileSegment {
+    id: FileId,
     path: PathBuf,
-    /// The open file of the active segment. Sealed segments are opened for each read, because there may be more of them
-    /// than a process may have open files.
-    file: Option<File>,
     len: u64,
     /// The path that the file gets when it is installed.
     destination: Option<PathBuf>,
+    /// True if bytes have been written since the last sync.
+    is_dirty: bool,
+    /// True if the file has been created since then: its directories must be synced as well.
+    is_new: bool,
+    access: Access,
 }
 
 impl FileSegment {
     /// Creates an empty file. An existing file with this name is truncated: its writes were never acknowledged.
-    pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
-        let file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
-        Ok(Self { path, file: Some(file), len: 0, destination: None })
+    pub(crate) fn create(access: Access, path: PathBuf) -> io::Result<Self> {
+        let id = access.files.next_id();
+        let open = || File::options().create(true).truncate(true).read(true).write(true).open(&path);
+        access.files.open(id, open).map_err(at_path(&path))?;
+        Ok(Self { id, path, len: 0, destination: None, is_dirty: false, is_new: true, access })
     }
 
     /// Creates an empty file that is renamed to `destination` when it is installed.
-    pub(crate) fn create_beside(destination: PathBuf) -> io::Result<Self> {
-        let beside = Self::create(destination.with_extension("new"))?;
-        Ok(Self { destination: Some(destination), ..beside })
+    pub(crate) fn create_beside(access: Access, destination: PathBuf) -> io::Result<Self> {
+        let beside = Self::create(access, destination.with_extension("new"))?;
+        Ok(beside.with_destination(destination))
     }
 
-    /// Opens the file of an earlier run.
-    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(&path)?;
-        let len = file.metadata()?.len();
-        Ok(Self { path, file: Some(file), len, destination: None })
+    fn with_destination(mut self, destination: PathBuf) -> Self {
+        self.destination = Some(destination);
+        self
     }
 
-    fn growing(&self) -> io::Result<&File> {
-        let sealed = || io::Error::new(io::ErrorKind::InvalidInput, format!("{} is sealed", self.path.display()));
-        self.file.as_ref().ok_or_else(sealed)
+    /// Opens the file of an earlier run. `is_suspect` states that it may not have been synced.
+    pub(crate) fn of_earlier_run(access: Access, path: PathBuf, is_suspect: bool) -> io::Result<Self> {
+        let len = fs::metadata(&path).map_err(at_path(&path))?.len();
+        let id = access.files.next_id();
+        Ok(Self { id, path, len, destination: None, is_dirty: is_suspect, is_new: is_suspect, access })
+    }
+
+    fn file(&self) -> io::Result<Arc<File>> {
+        self.access.files.get(self.id, &self.path).map_err(at_path(&self.path))
     }
 
     fn write(&self, stamp: &[u8], rest: &[u8]) -> io::Result<()> {
-        let mut file = self.growing()?;
+        let file = self.file()?;
+        let mut file = file.as_ref();
         file.seek(SeekFrom::Start(self.len))?;
         // Usually a single call writes the whole batch.
         let written = file.write_vectored(&[IoSlice::new(stamp), IoSlice::new(rest)])?;
@@ -61,20 +84,23 @@ impl FileSegment {
     }
 
     fn read_exact(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
-        let opened;
-        let mut file = match &self.file {
-            Some(file) => file,
-            None => {
-                opened = File::open(&self.path)?;
-                &opened
-            }
-        };
-        file.seek(SeekFrom::Start(position))?;
-        file.read_exact(into)
+        let file = self.file()?;
+        let mut file = file.as_ref();
+        let read = file.seek(SeekFrom::Start(position)).and_then(|_| file.read_exact(into));
+        read.map_err(at_path(&self.path))
     }
 
     fn left(&self, position: u64) -> usize {
         usize::try_from(self.len.saturating_sub(position)).unwrap_or(usize::MAX)
+    }
+
+    /// Renames the file. The name survives a power failure.
+    fn rename(&mut self, destination: PathBuf) -> io::Result<()> {
+        // Some systems cannot rename an open file.
+        self.access.files.close(self.id);
+        fs::rename(&self.path, &destination).map_err(at_path(&self.path))?;
+        self.path = destination;
+        sync_name(&self.path).map_err(at_path(&self.path))
     }
 }
 
@@ -84,11 +110,12 @@ impl SegmentData for FileSegment {
     }
 
     fn append(&mut self, stamp: &[u8; STAMP_LEN], rest: &[u8]) -> io::Result<()> {
+        self.is_dirty = true;
         if let Err(error) = self.write(stamp, rest) {
-            // The batch may have been written in part, for example to a full disk. The next one must not follow that
-            // part.
-            self.growing()?.set_len(self.len)?;
-            return Err(error);
+            // The batch may have been written in part, for example to a full disk. If the part cannot be removed, the next
+            // batch overwrites it.
+            drop(self.file().and_then(|file| file.set_len(self.len)));
+            return Err(at_path(&self.path)(error));
         }
         self.len += (stamp.len() + rest.len()) as u64;
         Ok(())
@@ -102,7 +129,8 @@ impl SegmentData for FileSegment {
 
     fn read(&self, position: u64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("no batch at position {position}"));
-        let first = Header::read(&self.header(position)?).ok_or_else(damaged)?;
+        let header = Header::read(&self.header(position)?).ok_or_else(damaged);
+        let first = header.map_err(at_path(&self.path))?;
         let len = max_bytes.max(first.size).min(self.left(position));
         let mut bytes = BytesMut::zeroed(len);
         self.read_exact(position, &mut bytes)?;
@@ -110,33 +138,83 @@ impl SegmentData for FileSegment {
         Ok(vec![bytes.freeze()])
     }
 
-    fn seal(&mut self) {
-        self.file = None;
+    fn raw(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        let mut bytes = BytesMut::zeroed(len.min(self.left(position)));
+        self.read_exact(position, &mut bytes)?;
+        Ok(bytes.freeze())
+    }
+
+    fn sync(&mut self) {
+        if std::mem::take(&mut self.is_dirty) {
+            self.access.syncer.later(&self.path);
+        }
+        if std::mem::take(&mut self.is_new) {
+            // Those of the partition, the topic and all topics.
+            self.path.ancestors().skip(1).take(3).for_each(|directory| self.access.syncer.later(directory));
+        }
     }
 
     fn install(&mut self) -> io::Result<()> {
         let Some(destination) = self.destination.take() else { return Ok(()) };
         // IMPORTANT: before the rename. The replaced files have been on disk for long, so a system crash must not leave
         // an empty file in their place.
-        self.growing()?.sync_all()?;
-        fs::rename(&self.path, &destination)?;
-        // For the same reason, the rename must be on disk before the old files are deleted. Some systems cannot open
-        // directories.
-        if let Some(Ok(directory)) = destination.parent().map(File::open) {
-            directory.sync_all()?;
-        }
-        self.path = destination;
-        Ok(())
+        self.file()?.sync_all().map_err(at_path(&self.path))?;
+        self.is_dirty = false;
+        // For the same reason, the rename is on disk before the old files are deleted.
+        self.rename(destination)
     }
 
     fn truncate(&mut self, position: u64) -> io::Result<()> {
-        self.growing()?.set_len(position)?;
+        let file = self.file()?;
+        file.set_len(position).and_then(|()| file.sync_all()).map_err(at_path(&self.path))?;
         self.len = position;
         Ok(())
     }
 
+    fn set_aside(&mut self, damaged: Range<u64>) -> io::Result<String> {
+        let file = self.file()?;
+        let mut file = file.as_ref();
+        file.seek(SeekFrom::Start(damaged.start)).map_err(at_path(&self.path))?;
+        let copy = set_aside(&self.path, damaged.start, &mut file.take(damaged.end - damaged.start))?;
+        Ok(copy.display().to_string())
+    }
+
+    fn cover(&mut self, offsets: Range<i64>) -> io::Result<()> {
+        self.rename(covering_path(&self.path, &offsets))
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
     fn delete(&mut self) -> io::Result<()> {
-        fs::remove_file(&self.path)
+        self.access.files.close(self.id);
+        fs::remove_file(&self.path).map_err(at_path(&self.path))
+    }
+}
+
+impl Drop for FileSegment {
+    fn drop(&mut self) {
+        self.access.files.close(self.id);
+    }
+}
+
+/// Returns the path of a segment that begins at `base_offset` and has no gaps.
+pub(crate) fn plain_path(directory: &Path, base_offset: i64) -> PathBuf {
+    directory.join(format!("{base_offset:020}.log"))
+}
+
+/// Returns the path of a segment in the directory of `neighbour` that covers these offsets and may have gaps.
+pub(crate) fn covering_path(neighbour: &Path, offsets: &Range<i64>) -> PathBuf {
+    neighbour.with_file_name(format!("{:020}-{:020}.log", offsets.start, offsets.end))
+}
+
+/// Parses the base offset of a segment, and the end offset if it may have gaps, from the file name.
+pub(crate) fn offsets_of(path: &Path) -> Option<(i64, Option<i64>)> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
+    match name.split_once('-') {
+        Some((base, end)) => Some((base.parse().ok()?, Some(end.parse().ok()?))),
+        None => Some((name.parse().ok()?, None)),
     }
 }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod compaction;
+mod damage;
+mod repairs;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -10,9 +12,12 @@ use super::*;
 use crate::core::records::{self, Producer, Record};
 use crate::core::{Batch, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec};
 
+/// Fewer than there are segments in most tests.
+const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+
 fn open(path: &Path) -> (Directory, Broker) {
     let directory = Directory::lock(path, ([127, 0, 0, 1], 9092).into()).unwrap();
-    let broker = directory.open(CoreConfig::default()).unwrap();
+    let broker = directory.open(CoreConfig::default(), OPEN_FILES).unwrap();
     (directory, broker)
 }
 

@@ -89,7 +89,7 @@ impl Subject {
             None => (None, Broker::new(self.core.clone())),
             Some(path) => {
                 let directory = Directory::lock(path.path(), ([127, 0, 0, 1], 9092).into()).unwrap();
-                let broker = directory.open(self.core.clone()).unwrap();
+                let broker = directory.open(self.core.clone(), OPEN_FILES).unwrap();
                 (Some(directory), broker)
             }
         });
