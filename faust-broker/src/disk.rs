@@ -5,6 +5,7 @@
 //! DIR/holder                  process id and address of that broker, for the error message of another one
 //! DIR/journal                 topics, configs, committed offsets, producer ids: one change per line
 //! DIR/stopped                 the ends of the logs when the broker was stopped; removed at its start
+//! DIR/reserve                 disk space for the deletion of a topic when the disk is full
 //! DIR/logs/TOPIC-ID/topic     a copy of the topic's creation, in case the journal is damaged
 //! DIR/logs/TOPIC-ID/P/N.log   batches of partition P from offset N on, as received
 //! DIR/logs/TOPIC-ID/P/N-M.log batches of the offsets N (inclusive) to M (exclusive), compacted or repaired: with gaps
@@ -27,6 +28,7 @@ mod journal;
 mod line;
 mod lock;
 mod marker;
+mod reserve;
 mod segment;
 mod sync;
 mod topics;
@@ -41,6 +43,7 @@ use std::{fs, io};
 use self::files::Files;
 use self::journal::{Journal, JournalPart};
 use self::lock::Lock;
+use self::reserve::Reserve;
 use self::segment::{Access, FileSegment, covering_path, offsets_of, plain_path};
 use crate::core::advice::{advice, at_path};
 use crate::core::change::Change;
@@ -79,7 +82,8 @@ impl Directory {
         }
         changes.extend(ends.unwrap_or_default());
         let access = Access { files: Arc::new(Files::new(open_files)), syncer: Arc::default() };
-        let storage = Disk { root: self.path.clone(), logs, journal, access, was_stopped };
+        let reserve = Reserve::new(self.path.join("reserve"));
+        let storage = Disk { root: self.path.clone(), logs, journal, reserve, access, was_stopped };
         Broker::restore(config, Box::new(storage), changes).map_err(failed)
     }
 
@@ -116,6 +120,7 @@ struct Disk {
     root: PathBuf,
     logs: PathBuf,
     journal: Journal,
+    reserve: Reserve,
     access: Access,
     /// True if the last run has been stopped: everything it has written is synced.
     was_stopped: bool,
@@ -137,7 +142,17 @@ impl Disk {
 
 impl LogStorage for Disk {
     fn record(&mut self, change: &Change) -> io::Result<()> {
-        self.journal.append(change)?;
+        let frees_space = matches!(change, Change::TopicDeleted { .. } | Change::LogStart { .. });
+        if frees_space {
+            // In case that the last one has used it.
+            self.reserve.refill();
+        }
+        let mut recorded = self.journal.append(change);
+        if recorded.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) && frees_space {
+            self.reserve.free();
+            recorded = self.journal.append(change);
+        }
+        recorded?;
         topics::write_copy(&self.logs, change);
         Ok(())
     }
@@ -210,7 +225,12 @@ impl LogStorage for Disk {
             return Err(io::Error::other("a file could not be synced; the log names it"));
         }
         let path = self.root.join("stopped");
-        if let Err(error) = marker::write(&path, ends) {
+        let mut marked = marker::write(&path, ends);
+        if marked.is_err() {
+            self.reserve.free();
+            marked = marker::write(&path, ends);
+        }
+        if let Err(error) = marked {
             tracing::warn!(%error, advice = advice(&error), "cannot mark the stop; the next start verifies all checksums");
         }
         Ok(())

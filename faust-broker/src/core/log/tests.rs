@@ -1,6 +1,8 @@
 //! Laws of the log, checked against a plain list, and examples for timestamps and retention.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod full_disk;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
