@@ -8,8 +8,9 @@ const WANTED: u64 = 65_536;
 const USUAL: u64 = 256;
 /// Most segments that are open at a time.
 const MAX_SEGMENTS: u64 = 4096;
-/// Part of the limit for open segments. The rest is for the program that hosts the broker.
+/// Part of the limit for open segments, and part for connections. The rest is for the program that hosts the broker.
 const SEGMENTS: u64 = 4;
+const CONNECTIONS: u64 = 2;
 
 /// Raises the soft limit of open files as far as the hard limit permits, and returns it.
 pub(crate) fn raise_limit() -> u64 {
@@ -23,4 +24,9 @@ pub(crate) fn raise_limit() -> u64 {
 pub(crate) fn open_segments(limit: u64) -> NonZeroUsize {
     let share = usize::try_from((limit / SEGMENTS).min(MAX_SEGMENTS)).unwrap_or(usize::MAX);
     NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Returns the number of connections that the broker accepts at a time if the process may have `limit` open files.
+pub(crate) fn connections(limit: u64) -> usize {
+    usize::try_from(limit / CONNECTIONS).unwrap_or(usize::MAX).max(1)
 }

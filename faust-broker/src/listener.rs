@@ -10,10 +10,12 @@ mod samples;
 mod shape;
 mod shared;
 
-use std::net::TcpListener;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time;
@@ -21,6 +23,7 @@ use tokio::time;
 use self::connection::Connection;
 pub(crate) use self::router::answer;
 pub(crate) use self::shared::{Shared, wall_ms};
+use crate::core::advice::{TOO_MANY_FILES, advice, is_out_of_files};
 
 /// Interval of the checks for expired sessions, far below any reasonable session timeout.
 const TICK: Duration = Duration::from_millis(50);
@@ -32,8 +35,13 @@ const COMPACT_PAUSE: Duration = Duration::from_millis(1);
 /// Delay after a failed accept, for example because the process has no free file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Serves connections until the sender of `stopped` is dropped.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
+/// Serves at most `max_connections` connections at a time until the sender of `stopped` is dropped.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    max_connections: usize,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -47,24 +55,48 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stoppe
     let mut clean = time::interval_at(time::Instant::now() + CLEAN, CLEAN);
     // A separate task, because compaction may take long and session timeouts must be checked meanwhile.
     connections.spawn(compact(Arc::clone(&shared)));
+    let mut accept_at = time::Instant::now();
+    let mut is_failing = false;
     loop {
+        // The task of compaction is one of them.
+        let has_room = connections.len() <= max_connections;
+        if !has_room && !std::mem::replace(&mut is_failing, true) {
+            tracing::error!(
+                max_connections,
+                advice = TOO_MANY_FILES,
+                "there are as many connections as the limit of open files permits; other clients have to wait"
+            );
+        }
         tokio::select! {
             _ = &mut stopped => return,
             _ = tick.tick() => shared.tick(),
             _ = clean.tick() => shared.clean(),
             // Removes closed connections from the set.
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
+            accepted = accept(&listener, accept_at), if has_room => match accepted {
                 Ok((stream, peer)) => {
+                    is_failing = false;
                     connections.spawn(Connection::new(stream, peer, Arc::clone(&shared)).run());
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    time::sleep(ACCEPT_BACKOFF).await;
+                    // Reported once, not with each attempt.
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::error!(%error, advice = advice(&error), "cannot accept connections; clients have to wait");
+                    }
+                    if is_out_of_files(&error) {
+                        shared.lock().broker.release_files();
+                    }
+                    accept_at = time::Instant::now() + ACCEPT_BACKOFF;
                 }
             },
         }
     }
+}
+
+/// Accepts a connection, not before the time `at`.
+async fn accept(listener: &tokio::net::TcpListener, at: time::Instant) -> io::Result<(TcpStream, SocketAddr)> {
+    time::sleep_until(at).await;
+    listener.accept().await
 }
 
 /// Compacts logs periodically until the task is aborted.

@@ -54,6 +54,7 @@ impl Server {
         let limit = descriptors::raise_limit();
         let listener = listen(&config)?;
         let address = listener.local_addr().map_err(|source| Error::Thread { source })?;
+        let max_connections = descriptors::connections(limit);
         let (broker, directory) = open(&config, address, descriptors::open_segments(limit))?;
         let shared = Arc::new(Shared::new(broker, config, address));
         let (stop, stopped) = oneshot::channel();
@@ -67,7 +68,7 @@ impl Server {
         let serve = move || {
             // The directory's lock is released last, after the last write to it.
             let (_directory, shared) = (directory, shared);
-            runtime.block_on(listener::serve(listener, Arc::clone(&shared), stopped));
+            runtime.block_on(listener::serve(listener, Arc::clone(&shared), max_connections, stopped));
             // Waits until no request is in progress.
             drop(runtime);
             shared.lock().broker.close().map_err(|source| Error::Unsynced { source })

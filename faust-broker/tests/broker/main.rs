@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod clients;
+mod descriptors;
 mod full;
+mod process;
 mod restart;
 mod wire;
