@@ -4,6 +4,7 @@
 mod clients;
 mod descriptors;
 mod full;
+mod kills;
 mod process;
 mod restart;
 mod wire;
