@@ -6,10 +6,12 @@
 //! the responses that are ready.
 
 pub(crate) mod advice;
+mod admission;
 pub mod batch;
 pub(crate) mod change;
 mod code;
 mod compaction;
+mod compression;
 pub(crate) mod config;
 mod group;
 mod log;
@@ -24,9 +26,11 @@ mod topic;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+pub use self::admission::{AppendRules, CheckedBatch, RejectedRecord, Rejection};
 pub use self::batch::Batch;
 pub use self::change::Committed;
 pub use self::code::{ErrorCode, code_of};
+pub use self::compression::Compression;
 pub use self::config::{ConfigKey, ConfigKind, TOPIC_CONFIGS};
 pub use self::group::{
     CommittedOffset, Completed, DescribedGroup, DescribedMember, GroupState, JoinRefusal, JoinReply, JoinRequest,

@@ -1,9 +1,12 @@
 //! A record batch as bytes: its header, its checksum and the fields that a broker writes.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::core::ErrorCode;
-use crate::core::records::raw;
+use crate::core::compression::{CODEC_BITS, Compression, Undecodable};
+use crate::core::records::raw::{self, RawRecord};
 
 /// Size of the batch header: the bytes before the first record.
 pub const HEADER_LEN: usize = 61;
@@ -17,7 +20,6 @@ const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
 const DELETE_HORIZON: i16 = 1 << 6;
-const COMPRESSION: i16 = 0b111;
 
 /// The header of one batch, decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +81,14 @@ impl Header {
         i32::try_from(last).expect("31 bits fit")
     }
 
-    /// Returns true if the records are compressed. This broker does not decompress them.
+    /// Returns true if the records are compressed.
     pub fn is_compressed(&self) -> bool {
-        self.attributes & COMPRESSION != 0
+        self.attributes & CODEC_BITS != 0
+    }
+
+    /// Returns the codec of the records, or `None` for a number that Kafka has not assigned.
+    pub fn compression(&self) -> Option<Compression> {
+        Compression::of(self.attributes)
     }
 
     /// Returns true if the batch belongs to a transaction.
@@ -92,6 +99,11 @@ impl Header {
     /// Returns true if the timestamp of every record is the time at which the broker stored the batch.
     pub fn has_append_time(&self) -> bool {
         self.attributes & LOG_APPEND_TIME != 0
+    }
+
+    /// Returns the timestamp of a record of this batch.
+    pub(crate) fn timestamp_of(&self, record: &RawRecord<'_>) -> i64 {
+        if self.has_append_time() { self.max_timestamp } else { record.timestamp }
     }
 
     /// Returns the delete horizon of a compacted batch: the time from which its tombstones may be removed, in
@@ -110,7 +122,7 @@ impl Header {
 
     /// Returns the header of the batch without its records.
     pub(crate) fn emptied(self) -> Self {
-        Self { attributes: self.attributes & !(COMPRESSION | DELETE_HORIZON), record_count: 0, ..self }
+        Self { attributes: self.attributes & !(CODEC_BITS | DELETE_HORIZON), record_count: 0, ..self }
     }
 
     /// Writes the fields that compaction changes into the header of `batch`, then the length and the checksum.
@@ -139,11 +151,10 @@ impl Batch {
     /// and without attributes that only brokers set.
     ///
     /// # Errors
-    /// `CorruptMessage`, `UnsupportedForMessageFormat` for older formats, `InvalidRecord` for content that clients may
-    /// not send.
+    /// `CorruptMessage`; `InvalidRecord` for older formats, and for content that clients may not send.
     pub fn parse(bytes: Bytes) -> Result<Self, ErrorCode> {
-        if bytes.get(16).is_some_and(|magic| *magic < MAGIC) {
-            return Err(ErrorCode::UnsupportedForMessageFormat);
+        if bytes.get(16).is_none_or(|magic| *magic < MAGIC) {
+            return Err(ErrorCode::InvalidRecord);
         }
         let header = Header::read(&bytes).ok_or(ErrorCode::CorruptMessage)?;
         match bytes.len().cmp(&header.size) {
@@ -166,42 +177,53 @@ impl Batch {
         &self.header
     }
 
-    /// Returns true if every record has a key, as a compacted topic requires. Compressed batches are not checked and
-    /// always pass.
-    ///
-    /// # Errors
-    /// `InvalidRecord` if the records cannot be parsed.
-    pub(crate) fn has_keys(&self) -> Result<bool, ErrorCode> {
-        if self.header.is_compressed() {
-            return Ok(true);
-        }
-        let records = raw::walk(&self.header, &self.bytes).ok_or(ErrorCode::InvalidRecord)?;
-        Ok(records.iter().all(|record| record.key.is_some()))
+    /// Returns the batch as bytes, with the offset that the producer has set.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
-    /// Returns true if `accepts` returns true for the timestamp of every record. Of a compressed batch, only the header's
-    /// two timestamps are checked: those of the first record and the highest.
+    /// Returns the batch with its records compressed by another codec, at the codec's default level.
     ///
     /// # Errors
-    /// `InvalidRecord` if the records cannot be parsed.
-    pub(crate) fn all_timestamps(&self, accepts: impl Fn(i64) -> bool) -> Result<bool, ErrorCode> {
-        if self.header.is_compressed() {
-            return Ok(accepts(self.header.base_timestamp) && accepts(self.header.max_timestamp));
+    /// `InvalidRecord` if the records cannot be read; `UnsupportedCompressionType` without the feature `compression`.
+    pub fn recompressed(&self, codec: Compression) -> Result<Self, ErrorCode> {
+        if codec != Compression::None && !Compression::has_codecs() {
+            return Err(ErrorCode::UnsupportedCompressionType);
         }
-        let records = raw::walk(&self.header, &self.bytes).ok_or(ErrorCode::InvalidRecord)?;
-        Ok(records.iter().all(|record| accepts(record.timestamp)))
+        let body = self.body().map_err(|undecodable| undecodable.code())?;
+        let header = Header { attributes: (self.header.attributes & !CODEC_BITS) | codec.bits(), ..self.header };
+        let assembled = raw::assemble(header, &self.bytes, &body, None).ok_or(ErrorCode::InvalidRecord)?;
+        Ok(Self { header: assembled.0, bytes: assembled.1 })
     }
 
-    /// Returns the batch with `now_ms` as the timestamp of every record, for `message.timestamp.type=LogAppendTime`.
-    pub(crate) fn with_append_time(&self, now_ms: i64) -> Self {
+    /// Returns the decompressed records as bytes.
+    pub(crate) fn body(&self) -> Result<Cow<'_, [u8]>, Undecodable> {
+        raw::body(&self.header, &self.bytes)
+    }
+
+    /// Returns the batch in the form in which a topic stores it: with this codec, this highest timestamp and, if the
+    /// topic uses `LogAppendTime`, with that as the timestamp of every record. `body` contains the records. Returns
+    /// `None` if they cannot be compressed.
+    pub(crate) fn stored_as(
+        &self,
+        (codec, level): (Compression, Option<i32>),
+        max_timestamp: i64,
+        has_append_time: bool,
+        body: &[u8],
+    ) -> Option<Self> {
+        let own = self.header.attributes & !(CODEC_BITS | LOG_APPEND_TIME);
+        let attributes = own | codec.bits() | if has_append_time { LOG_APPEND_TIME } else { 0 };
+        let header = Header { attributes, max_timestamp, ..self.header };
+        if header == self.header {
+            return Some(self.clone());
+        }
+        if self.header.compression() != Some(codec) {
+            let (header, bytes) = raw::assemble(header, &self.bytes, body, level)?;
+            return Some(Self { header, bytes });
+        }
         let mut bytes = self.bytes.to_vec();
-        let attributes = self.header.attributes | LOG_APPEND_TIME;
-        bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
-        bytes[35..43].copy_from_slice(&now_ms.to_be_bytes());
-        let crc = crc32c::crc32c(&bytes[CRC_START..]);
-        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        let header = Header { attributes, max_timestamp: now_ms, ..self.header };
-        Self { header, bytes: bytes.into() }
+        header.finish(&mut bytes)?;
+        Some(Self { header, bytes: bytes.into() })
     }
 
     /// Returns the first bytes with the offset and leader epoch set, and the remaining bytes.

@@ -14,7 +14,7 @@ pub enum ErrorCode {
     /// The topic does not exist, or it has no such partition.
     #[error("unknown topic or partition")]
     UnknownTopicOrPartition = 3,
-    /// The batch is larger than the topic's `max.message.bytes`.
+    /// The batch is larger than the topic's `max.message.bytes`, or too large after decompression.
     #[error("message too large")]
     MessageTooLarge = 10,
     /// The metadata of a committed offset is longer than 4096 bytes.
@@ -62,9 +62,6 @@ pub enum ErrorCode {
     /// The request is inconsistent.
     #[error("invalid request")]
     InvalidRequest = 42,
-    /// The batch format is older than version 2.
-    #[error("unsupported message format: only record batches of version 2 are stored")]
-    UnsupportedForMessageFormat = 43,
     /// The sequence number of an idempotent producer does not follow its last one.
     #[error("out of order sequence number")]
     OutOfOrderSequence = 45,
@@ -89,6 +86,9 @@ pub enum ErrorCode {
     /// The client's leader epoch is newer than the broker's.
     #[error("unknown leader epoch")]
     UnknownLeaderEpoch = 75,
+    /// The codec of the batch is unknown, or this build of the broker does not include it.
+    #[error("unsupported compression type")]
+    UnsupportedCompressionType = 76,
     /// The member must join again with the member id in the response.
     #[error("member id required")]
     MemberIdRequired = 79,
@@ -98,7 +98,8 @@ pub enum ErrorCode {
     /// Offsets cannot be deleted because a member of the group is subscribed to the topic.
     #[error("group is subscribed to the topic")]
     GroupSubscribedToTopic = 86,
-    /// The batch is not allowed in a produce request, for example a control batch or several batches at once.
+    /// The batch is not allowed in a produce request, for example a control batch, several batches at once, a format older
+    /// than version 2, or records that cannot be read.
     #[error("invalid record")]
     InvalidRecord = 87,
     /// No topic has this id.

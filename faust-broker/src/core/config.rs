@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::core::admission::AppendRules;
+use crate::core::compression::{Compression, TopicCompression};
+
 /// The parsed part of a topic's configuration that its logs use.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TopicConfig {
@@ -14,11 +17,8 @@ pub(crate) struct TopicConfig {
     pub(crate) segment_ms: i64,
     /// Settings of compaction, if the topic is compacted.
     pub(crate) compaction: Option<CompactionConfig>,
-    pub(crate) max_message_bytes: usize,
-    /// True if records get the broker's time as their timestamp (`LogAppendTime`).
-    pub(crate) append_time: bool,
-    /// Limits of the timestamps that producers set.
-    pub(crate) timestamps: TimestampLimits,
+    /// The rules for appended batches.
+    pub(crate) append: AppendRules,
 }
 
 /// Settings of a topic's compaction.
@@ -69,6 +69,8 @@ pub enum ConfigKind {
     Boolean,
     /// An integer that is at least this.
     Number(i64),
+    /// An integer in one of these ranges, given by their first and last numbers.
+    Within(&'static [(i64, i64)]),
     /// A number between 0 and 1.
     Fraction,
     /// One of these words.
@@ -79,7 +81,7 @@ pub enum ConfigKind {
     Text,
 }
 
-use ConfigKind::{Boolean, Fraction, Number, Text, Word, Words};
+use ConfigKind::{Boolean, Fraction, Number, Text, Within, Word, Words};
 
 const fn key(name: &'static str, default: &'static str, kind: ConfigKind) -> ConfigKey {
     ConfigKey { name, default, kind }
@@ -88,7 +90,10 @@ const fn key(name: &'static str, default: &'static str, kind: ConfigKind) -> Con
 /// All topic configurations, by name. Those without effect on a single node are stored and described, as in Kafka.
 pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("cleanup.policy", "delete", Words(&["delete", "compact"])),
+    key("compression.gzip.level", "-1", Within(&[(-1, -1), (1, 9)])),
+    key("compression.lz4.level", "9", Within(&[(1, 17)])),
     key("compression.type", "producer", Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"])),
+    key("compression.zstd.level", "3", Within(&[(-131_072, 22)])),
     key("delete.retention.ms", "86400000", Number(0)),
     key("file.delete.delay.ms", "60000", Number(0)),
     key("flush.messages", "9223372036854775807", Number(1)),
@@ -96,6 +101,8 @@ pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("follower.replication.throttled.replicas", "", Text),
     key("index.interval.bytes", "4096", Number(0)),
     key("leader.replication.throttled.replicas", "", Text),
+    key("local.retention.bytes", "-2", Number(-2)),
+    key("local.retention.ms", "-2", Number(-2)),
     key("max.compaction.lag.ms", "9223372036854775807", Number(1)),
     key("max.message.bytes", "1048588", Number(0)),
     key("message.timestamp.after.max.ms", "3600000", Number(0)),
@@ -105,6 +112,9 @@ pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("min.compaction.lag.ms", "0", Number(0)),
     key("min.insync.replicas", "1", Number(1)),
     key("preallocate", "false", Boolean),
+    key("remote.log.copy.disable", "false", Boolean),
+    key("remote.log.delete.on.disable", "false", Boolean),
+    key("remote.storage.enable", "false", Boolean),
     key("retention.bytes", "-1", Number(-1)),
     key("retention.ms", "604800000", Number(-1)),
     key("segment.bytes", "1073741824", Number(14)),
@@ -124,6 +134,11 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
         Number(least) if value.parse::<i64>().map_or(true, |number| number < least) => {
             format!("an integer of at least {least}")
         }
+        Within(ranges) if !value.parse().is_ok_and(|number| is_within(ranges, number)) => {
+            let range = |(from, to): &(i64, i64)| if from == to { from.to_string() } else { format!("{from} to {to}") };
+            let shown = ranges.iter().map(range);
+            format!("an integer of {}", shown.collect::<Vec<_>>().join(" or "))
+        }
         Fraction if !value.parse::<f64>().is_ok_and(|number| (0.0..=1.0).contains(&number)) => {
             "a number between 0 and 1".to_owned()
         }
@@ -131,9 +146,16 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
         Words(words) if value.split(',').any(|word| !words.contains(&word.trim())) => {
             format!("some of {}", words.join(", "))
         }
+        Boolean if name == "remote.storage.enable" && value == "true" => {
+            "false, because this broker has no tiered storage".to_owned()
+        }
         _ => return Ok(()),
     };
     Err(format!("invalid value `{value}` for topic config `{name}`: expected {expected}"))
+}
+
+fn is_within(ranges: &[(i64, i64)], number: i64) -> bool {
+    ranges.iter().any(|(from, to)| (*from..=*to).contains(&number))
 }
 
 impl TopicConfig {
@@ -154,13 +176,39 @@ impl TopicConfig {
             segment_bytes: u64::try_from(number("segment.bytes")).unwrap_or(u64::MAX),
             segment_ms: number("segment.ms"),
             compaction: policy.contains("compact").then_some(compaction),
-            max_message_bytes: usize::try_from(number("max.message.bytes")).unwrap_or(usize::MAX),
-            append_time: value(configs, "message.timestamp.type") == "LogAppendTime",
-            timestamps: TimestampLimits {
-                before_ms: number("message.timestamp.before.max.ms"),
-                after_ms: number("message.timestamp.after.max.ms"),
-            },
+            append: append_rules(configs),
         }
+    }
+}
+
+fn append_rules(configs: &BTreeMap<String, String>) -> AppendRules {
+    let number = |name: &str| value(configs, name).parse::<i64>().unwrap_or(-1);
+    let level = |name: &str| value(configs, name).parse::<i32>().ok();
+    AppendRules {
+        needs_keys: value(configs, "cleanup.policy").contains("compact"),
+        max_message_bytes: usize::try_from(number("max.message.bytes")).unwrap_or(usize::MAX),
+        append_time: value(configs, "message.timestamp.type") == "LogAppendTime",
+        timestamps: TimestampLimits {
+            before_ms: number("message.timestamp.before.max.ms"),
+            after_ms: number("message.timestamp.after.max.ms"),
+        },
+        compression: TopicCompression {
+            codec: codec(value(configs, "compression.type")),
+            gzip_level: level("compression.gzip.level"),
+            zstd_level: level("compression.zstd.level"),
+        },
+    }
+}
+
+/// Returns the codec of a `compression.type`, or `None` for `producer`.
+fn codec(name: &str) -> Option<Compression> {
+    match name {
+        "uncompressed" => Some(Compression::None),
+        "gzip" => Some(Compression::Gzip),
+        "snappy" => Some(Compression::Snappy),
+        "lz4" => Some(Compression::Lz4),
+        "zstd" => Some(Compression::Zstd),
+        _ => None,
     }
 }
 
@@ -187,7 +235,7 @@ mod tests {
         let accepted: Vec<_> = (80..120).filter(|time| limits.accept(*time, 100)).collect();
         assert_eq!(accepted, (90..=105).collect::<Vec<_>>());
         assert!(limits.accept(-1, 100), "a record without a timestamp");
-        let defaults = TopicConfig::new(&BTreeMap::new()).timestamps;
+        let defaults = TopicConfig::new(&BTreeMap::new()).append.timestamps;
         let now = 1_700_000_000_000;
         for (time, expected) in [
             (0, true),
@@ -214,6 +262,16 @@ mod tests {
                 "cleanup.policy",
                 "burn",
                 "invalid value `burn` for topic config `cleanup.policy`: expected some of delete, compact",
+            ),
+            (
+                "compression.gzip.level",
+                "0",
+                "invalid value `0` for topic config `compression.gzip.level`: expected an integer of -1 or 1 to 9",
+            ),
+            (
+                "remote.storage.enable",
+                "true",
+                "invalid value `true` for topic config `remote.storage.enable`: expected false, because this broker has no tiered storage",
             ),
             ("preallocate", "yes", "invalid value `yes` for topic config `preallocate`: expected true or false"),
         ];

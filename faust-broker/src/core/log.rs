@@ -11,14 +11,16 @@ use std::io;
 use bytes::Bytes;
 
 use crate::core::advice::advice;
+use crate::core::admission::CheckedBatch;
 use crate::core::batch::{Batch, Header};
 use crate::core::config::TopicConfig;
 use crate::core::log::compaction::Pass;
 pub(crate) use crate::core::log::compaction::Step;
 use crate::core::producer_state::Producers;
+use crate::core::records::raw;
 use crate::core::segment::Segment;
 use crate::core::storage::{LogStorage, PartitionId};
-use crate::core::{ErrorCode, LEADER_EPOCH, records};
+use crate::core::{ErrorCode, LEADER_EPOCH};
 
 /// Time after which the state of an inactive idempotent producer expires, as in Kafka.
 const PRODUCER_EXPIRY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -122,33 +124,18 @@ impl Log {
 
     pub(crate) fn append(
         &mut self,
-        batch: &Batch,
+        checked: &CheckedBatch,
         config: &TopicConfig,
         now_ms: i64,
         storage: &mut dyn LogStorage,
     ) -> Result<Appended, ErrorCode> {
-        if batch.header().size > config.max_message_bytes {
-            return Err(ErrorCode::MessageTooLarge);
-        }
-        let append_time_ms = if config.append_time { now_ms } else { -1 };
-        if config.compaction.is_some() && !batch.has_keys()? {
-            return Err(ErrorCode::InvalidRecord);
-        }
-        let accepts = |timestamp| config.timestamps.accept(timestamp, now_ms);
-        if !config.append_time && !batch.all_timestamps(accepts)? {
-            return Err(ErrorCode::InvalidTimestamp);
-        }
+        let (batch, append_time_ms) = (checked.batch(), checked.append_time_ms());
         if let Some(written) = self.producers.check(batch.header())? {
             let last_offset = written.base_offset + i64::from(batch.header().last_offset_delta);
             let (base_offset, log_start) = (written.base_offset, self.start);
             return Ok(Appended { base_offset, last_offset, log_start, append_time_ms, is_repeated: true });
         }
-        if config.append_time {
-            self.store(&batch.with_append_time(now_ms), config, now_ms, storage)
-        } else {
-            self.store(batch, config, now_ms, storage)
-        }
-        .map_err(|error| storage_error(&error, self.id))?;
+        self.store(batch, config, now_ms, storage).map_err(|error| storage_error(&error, self.id))?;
         let header = Header { base_offset: self.end, ..*batch.header() };
         self.producers.note(&header);
         self.end = header.last_offset() + 1;
@@ -254,14 +241,17 @@ impl Log {
         let mut from = self.start;
         // The record that made a batch match may have been deleted; then the search continues after the batch.
         while let Some((header, bytes)) = self.batch_since(time_ms, from)? {
-            let Ok(records) = records::decode(&bytes) else {
-                // The records of a compressed batch cannot be read; the start of the batch is the best answer.
+            let Some(body) = raw::readable(&header, &bytes) else {
+                // The start of a damaged batch is the best answer.
                 let offset = header.base_offset.max(self.start);
                 return Ok(Some(FoundOffset { offset, timestamp: header.base_timestamp }));
             };
-            let is_right = |record: &&records::Record| record.timestamp >= time_ms && record.offset >= self.start;
-            if let Some(record) = records.iter().find(is_right) {
-                return Ok(Some(FoundOffset { offset: record.offset, timestamp: record.timestamp }));
+            let records = raw::records(&header, &body).map_while(Result::ok);
+            let mut found =
+                records.map(|record| FoundOffset { offset: record.offset, timestamp: header.timestamp_of(&record) });
+            let is_right = |found: &FoundOffset| found.timestamp >= time_ms && found.offset >= self.start;
+            if let Some(found) = found.find(is_right) {
+                return Ok(Some(found));
             }
             from = header.last_offset() + 1;
         }

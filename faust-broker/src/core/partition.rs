@@ -3,22 +3,43 @@
 use crate::core::change::Change;
 use crate::core::log::{Appended, FoundOffset, Log, OffsetSpec, Read};
 use crate::core::storage::LogStorage;
-use crate::core::{Batch, Broker, ErrorCode, note};
+use crate::core::{AppendRules, Batch, Broker, CheckedBatch, ErrorCode, Rejection, note};
 
 /// Partitions.
 impl Broker {
-    /// Appends a batch.
+    /// Checks a batch and appends it. See [`append_checked`](Self::append_checked) for a broker that is shared.
     ///
     /// # Errors
-    /// `UnknownTopicOrPartition`, `MessageTooLarge`, `InvalidTimestamp`, `OutOfOrderSequence`, `InvalidProducerEpoch`,
-    /// `StorageError`; `InvalidRecord` for a transactional batch, and for a record without a key if the topic is compacted.
+    /// `UnknownTopicOrPartition`, `OutOfOrderSequence`, `InvalidProducerEpoch`, `StorageError`, and those of
+    /// [`Batch::check`].
     pub fn append(&mut self, topic: &str, partition: i32, batch: &Batch, now_ms: i64) -> Result<Appended, ErrorCode> {
-        if batch.header().is_transactional() {
-            return Err(ErrorCode::InvalidRecord);
-        }
+        let checked = batch.check(&self.append_rules(topic)?, now_ms).map_err(|rejection| rejection.code)?;
+        self.append_checked(topic, partition, checked, now_ms).map_err(|rejection| rejection.code)
+    }
+
+    /// Returns the rules by which a topic accepts batches, for [`Batch::check`].
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`.
+    pub fn append_rules(&self, topic: &str) -> Result<AppendRules, ErrorCode> {
+        Ok(self.topics.get(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?.parsed.append)
+    }
+
+    /// Appends a batch that has been checked. If the topic's configuration has changed since, it is checked again.
+    ///
+    /// # Errors
+    /// See [`append`](Self::append).
+    pub fn append_checked(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        checked: CheckedBatch,
+        now_ms: i64,
+    ) -> Result<Appended, Rejection> {
         let topic = self.topics.get_mut(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let (log, config) = topic.log_mut(partition)?;
-        log.append(batch, config, now_ms, self.storage.as_mut())
+        let checked = checked.under(&config.append, now_ms)?;
+        Ok(log.append(&checked, config, now_ms, self.storage.as_mut())?)
     }
 
     /// Reads whole batches from `offset`, up to `max_bytes`, but at least one batch unless `offset` is the end of the
@@ -32,8 +53,7 @@ impl Broker {
 
     /// Looks up an offset by timestamp or position.
     ///
-    /// A lookup by timestamp finds the exact record, except in a compressed batch, where it finds the batch's first
-    /// record.
+    /// A lookup by timestamp finds the exact record, except in a damaged batch, where it finds the batch's first record.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `StorageError`.

@@ -171,9 +171,12 @@ impl Log {
             return Ok(());
         };
         segment.each_batch(pass.mapped, |header, bytes| {
-            for record in raw::walk(header, bytes).unwrap_or_default() {
-                if let Some(key) = record.key {
-                    pass.keys.note(key, record.offset);
+            // The keys of a batch that cannot be read supersede nothing: the batch may be damaged.
+            if let Some(body) = raw::readable(header, bytes) {
+                for record in raw::records(header, &body).map_while(Result::ok) {
+                    if let Some(key) = record.key {
+                        pass.keys.note(key, record.offset);
+                    }
                 }
             }
             pass.mapped = header.last_offset() + 1;

@@ -4,11 +4,11 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::core::batch::{self, Header};
+use crate::core::batch::Header;
 use crate::core::config::CompactionConfig;
 use crate::core::log::keys::Keys;
 use crate::core::producer_state::Producers;
-use crate::core::records::raw::{self, RawRecord};
+use crate::core::records::raw::{self, Kept, RawRecord};
 use crate::core::segment::Segment;
 
 /// A scan over consecutive segments.
@@ -60,25 +60,25 @@ impl Sweep<'_> {
         if header.last_offset() < self.start {
             return self.without_records(header, bytes);
         }
-        // A damaged batch must not be rewritten with a valid checksum.
-        let readable = if batch::checksum_holds(bytes) { raw::walk(header, bytes) } else { None };
-        let Some(mut records) = readable else {
+        // A batch that cannot be read must not be rewritten with a valid checksum.
+        let Some(body) = raw::readable(header, bytes) else {
             self.has_hidden = true;
             return Verdict::Keep;
         };
-        let before = records.len();
         let horizon_ms = header.delete_horizon_ms();
         let is_expired = !self.has_hidden && horizon_ms.is_some_and(|horizon_ms| horizon_ms <= self.now_ms);
-        records.retain(|record| self.stays(record, is_expired));
-        if records.is_empty() {
+        let stays = |record: &RawRecord<'_>| self.stays(record, is_expired);
+        let kept = Kept::survey(raw::records(header, &body), stays);
+        if kept.count == 0 {
             return self.without_records(header, bytes);
         }
-        let wanted_ms = self.wanted_horizon(header, &records);
-        if records.len() == before && wanted_ms == horizon_ms {
+        let wanted_ms = self.wanted_horizon(header, kept);
+        if kept.count == header.record_count && wanted_ms == horizon_ms {
             return Verdict::Keep;
         }
-        let kept = raw::keep(header, bytes, &records, wanted_ms);
-        kept.map_or(Verdict::Keep, |(header, bytes)| Verdict::Replace(header, bytes))
+        let changed = raw::keep(header, &body, kept, wanted_ms, stays);
+        let changed = changed.and_then(|(header, records)| raw::assemble(header, bytes, &records, None));
+        changed.map_or(Verdict::Keep, |(header, bytes)| Verdict::Replace(header, bytes))
     }
 
     fn stays(&self, record: &RawRecord<'_>, is_expired: bool) -> bool {
@@ -92,8 +92,8 @@ impl Sweep<'_> {
 
     /// Returns the delete horizon for the tombstones of these records: `delete.retention.ms` after their first
     /// compaction.
-    fn wanted_horizon(&self, header: &Header, records: &[RawRecord<'_>]) -> Option<i64> {
-        if !records.iter().any(|record| record.is_tombstone) {
+    fn wanted_horizon(&self, header: &Header, kept: Kept) -> Option<i64> {
+        if !kept.has_tombstone {
             return None;
         }
         // The log's last record is never removed, so its batch gets no horizon: otherwise a pass would always be due.

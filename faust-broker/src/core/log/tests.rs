@@ -7,7 +7,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::core::records::{self, Producer, Record};
-use crate::core::{Appended, Batch, Broker, ConfigEdit, CoreConfig, ErrorCode, FoundOffset, OffsetSpec, TopicSpec};
+use crate::core::{
+    Appended, Batch, Broker, Compression, ConfigEdit, CoreConfig, ErrorCode, FoundOffset, OffsetSpec, TopicSpec,
+};
 
 fn broker(configs: &[(&str, &str)]) -> Broker {
     let mut broker = Broker::new(CoreConfig::default());
@@ -18,6 +20,10 @@ fn broker(configs: &[(&str, &str)]) -> Broker {
 
 fn batch(timestamps: &[i64]) -> Batch {
     produced(timestamps, Producer::NONE)
+}
+
+fn codec() -> impl Strategy<Value = Compression> {
+    proptest::sample::select(if cfg!(feature = "compression") { &Compression::ALL[..] } else { &Compression::ALL[..1] })
 }
 
 fn produced(timestamps: &[i64], producer: Producer) -> Batch {
@@ -197,16 +203,17 @@ proptest! {
             prop_assert!(bytes <= max_bytes);
         }
     }
-    /// Law: a lookup by time finds the first record that is not earlier, for any layout of batches and segments.
+    /// Law: a lookup by time finds the first record that is not earlier, for any codec and layout of batches and segments.
     #[test]
     fn a_lookup_by_time_finds_the_first_record(
         batches in proptest::collection::vec(proptest::collection::vec(0i64..100, 1..40), 1..60),
         segment in 500u32..60_000,
         since in 0i64..101,
+        codec in codec(),
     ) {
         let mut broker = broker(&[("segment.bytes", &segment.to_string())]);
         for timestamps in &batches {
-            append(&mut broker, timestamps);
+            broker.append("t", 0, &batch(timestamps).recompressed(codec).unwrap(), 0).unwrap();
         }
         let times: Vec<i64> = batches.concat();
         let expected = times.iter().position(|time| *time >= since).map_or(-1, |at| i64::try_from(at).unwrap());

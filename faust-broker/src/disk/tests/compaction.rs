@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::core::FoundOffset;
+use crate::core::{Compression, FoundOffset};
 
 const RETENTION_MS: i64 = 60;
 
@@ -145,6 +145,8 @@ impl Subject {
         let sequence = self.producers.get(&id).map_or(0, |(next, ..)| *next);
         let producer = Producer { id, epoch: 0, sequence };
         let batch = Batch::parse(records::encode(&records, producer).unwrap()).unwrap();
+        // The batches of a log have different codecs.
+        let batch = batch.recompressed(Compression::ALL[self.written.len() % Compression::ALL.len()]).unwrap();
         let now_ms = self.now_ms;
         assert_eq!(self.broker().append("t", 0, &batch, now_ms).unwrap().base_offset, first);
         if self.has_append_time {
@@ -267,6 +269,30 @@ impl Subject {
         let found = self.read(self.start);
         let keys: BTreeSet<_> = found.iter().map(|record| record.key.clone()).collect();
         assert_eq!(keys.len(), found.len(), "{found:?}");
+    }
+}
+
+#[test]
+fn a_damaged_batch_and_the_tombstones_after_it_are_kept() {
+    let mut subject = Subject::new(true, 1 << 20, 14, 0, false);
+    for (key, is_tombstone) in [(1, false), (2, false), (1, true), (2, false)] {
+        subject.append(&[(key, is_tombstone)], 0);
+    }
+    let (path, mut bytes) = subject.files().into_iter().next().unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
+    for _ in 0..3 {
+        subject.now_ms += 2 * RETENTION_MS;
+        let now_ms = subject.now_ms;
+        subject.broker().compact_now("t", 0, now_ms).unwrap();
+        let (mut position, mut left) = (0, Vec::new());
+        while position < 4 {
+            let batch = subject.broker().read("t", 0, position, 1).unwrap().batches.remove(0);
+            let header = crate::core::batch::Header::read(&batch).unwrap();
+            left.push(header.base_offset);
+            position = header.last_offset() + 1;
+        }
+        assert_eq!(left, [0, 2, 3], "without the tombstone, the deleted value would reappear");
     }
 }
 

@@ -87,7 +87,7 @@ fn type_number(kind: ConfigKind) -> i8 {
     match kind {
         ConfigKind::Boolean => 1,
         ConfigKind::Text | ConfigKind::Word(_) => 2,
-        ConfigKind::Number(_) => 5,
+        ConfigKind::Number(_) | ConfigKind::Within(_) => 5,
         ConfigKind::Fraction => 6,
         ConfigKind::Words(_) => 7,
     }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::core::records::{self, Producer, Record};
-use crate::core::{Batch, Broker, ConfigEdit, CoreConfig, ErrorCode, OffsetSpec, TopicSpec};
+use crate::core::{Batch, Broker, Compression, ConfigEdit, CoreConfig, ErrorCode, OffsetSpec, TopicSpec};
 
 /// Creates a broker with one topic. By default, every batch gets its own segment and any dirty record starts
 /// compaction.
@@ -26,15 +26,6 @@ fn batch(key: Option<&'static str>, value: Option<&'static str>, timestamp: i64)
 fn append(broker: &mut Broker, key: &'static str, value: Option<&'static str>, now_ms: i64) {
     let batch = Batch::parse(batch(Some(key), value, now_ms)).unwrap();
     broker.append("t", 0, &batch, now_ms).unwrap();
-}
-
-/// Marks a batch as compressed. The broker does not decompress it, so its records need not be compressed.
-fn compressed(batch: &Bytes) -> Batch {
-    let mut bytes = batch.to_vec();
-    bytes[22] = 1;
-    let crc = crc32c::crc32c(&bytes[21..]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    Batch::parse(bytes.into()).unwrap()
 }
 
 /// Returns the base offsets of the remaining batches.
@@ -96,16 +87,39 @@ fn a_tombstone_at_the_end_of_the_log_is_kept_until_the_next_append() {
 }
 
 #[test]
-fn compressed_batches_and_the_tombstones_after_them_are_kept() {
-    let mut broker = broker(&[("delete.retention.ms", "0")]);
-    let hidden = compressed(&batch(Some("a"), Some("v"), 0));
-    broker.append("t", 0, &hidden, 0).unwrap();
-    append(&mut broker, "b", Some("v"), 0);
-    append(&mut broker, "a", None, 0);
-    append(&mut broker, "b", Some("v"), 0);
-    for now_ms in [1, 2, 3] {
-        broker.compact_now("t", 0, now_ms).unwrap();
-        assert_eq!(left(&broker), [0, 2, 3], "without the tombstone, the deleted value would reappear");
+fn records_are_removed_from_the_middle_of_compressed_batches() {
+    for codec in if cfg!(feature = "compression") { &Compression::ALL[..] } else { &Compression::ALL[..1] } {
+        let mut broker = broker(&[("delete.retention.ms", "0")]);
+        let mut offset = 0;
+        // Of each batch, compaction keeps the key that only this batch has, and of the last one also `common`.
+        for own in ["a", "b", "c"] {
+            let keys = ["common", own, "common", "gone"];
+            let record = |key: &'static str| Record {
+                timestamp: 1,
+                key: Some(Bytes::from_static(key.as_bytes())),
+                value: (key != "gone").then(|| Bytes::from(own.repeat(500))),
+                ..Record::default()
+            };
+            let batch = records::encode(&keys.map(record), Producer::NONE).unwrap();
+            let batch = Batch::parse(batch).unwrap().recompressed(*codec).unwrap();
+            assert_eq!(broker.append("t", 0, &batch, 0).unwrap().base_offset, offset);
+            offset += 4;
+        }
+        append(&mut broker, "end", Some("v"), 0);
+        for now_ms in [1, 2] {
+            broker.compact_now("t", 0, now_ms).unwrap();
+        }
+        let (mut position, mut found) = (0, Vec::new());
+        while position < offset {
+            let batch = broker.read("t", 0, position, 1).unwrap().batches.remove(0);
+            let header = crate::core::batch::Header::read(&batch).unwrap();
+            assert!(header.base_offset == offset || header.compression() == Some(*codec), "{codec:?}: {header:?}");
+            let key = |record: Record| (record.offset, record.key.unwrap());
+            found.extend(records::decode(&batch).unwrap().into_iter().map(key));
+            position = header.last_offset() + 1;
+        }
+        let expected = [(1, "a"), (5, "b"), (9, "c"), (10, "common")].map(|(offset, key)| (offset, Bytes::from(key)));
+        assert_eq!(found, expected, "{codec:?}");
     }
 }
 
