@@ -1,17 +1,22 @@
-//! `Produce`. Batches are verified without the lock and appended with it.
+//! `Produce`. Batches are checked, decompressed and compressed without the lock, and appended with it.
 
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
-use crate::core::{Appended, Batch, ErrorCode};
+use crate::core::{Appended, Batch, Compression, ErrorCode, Rejection};
 use crate::listener::api::text;
 use crate::listener::router::Call;
 use crate::listener::shared::wall_ms;
 
 /// First version in which requests identify topics by id instead of name.
 const TOPIC_IDS: i16 = 13;
+/// First version with an error message, and with the records because of which a batch is rejected.
 const ERROR_MESSAGES: i16 = 8;
+/// First version whose clients can send zstd.
+const ZSTD: i16 = 7;
 
 pub(crate) fn handle(call: &Call, request: ProduceRequest) -> ProduceResponse {
     let valid_acks = (-1..=1).contains(&request.acks);
@@ -29,9 +34,9 @@ fn append_to_topic(call: &Call, topic: TopicProduceData, valid_acks: bool) -> To
     let partitions = topic.partition_data.into_iter().map(|data| {
         let index = data.index;
         let appended = match &name {
-            Ok(_) if !valid_acks => Err(ErrorCode::InvalidRequest),
+            Ok(_) if !valid_acks => Err(ErrorCode::InvalidRequest.into()),
             Ok(name) => append(call, name, data),
-            Err(code) => Err(*code),
+            Err(code) => Err(Rejection::from(*code)),
         };
         partition_response(call.version, index, appended)
     });
@@ -42,30 +47,40 @@ fn append_to_topic(call: &Call, topic: TopicProduceData, valid_acks: bool) -> To
         .with_partition_responses(partition_responses)
 }
 
-fn append(call: &Call, topic: &str, data: PartitionProduceData) -> Result<Appended, ErrorCode> {
+fn append(call: &Call, topic: &str, data: PartitionProduceData) -> Result<Appended, Rejection> {
     let batch = Batch::parse(data.records.unwrap_or_default())?;
+    if call.version < ZSTD && batch.header().compression() == Some(Compression::Zstd) {
+        return Err(ErrorCode::UnsupportedCompressionType.into());
+    }
+    let rules = call.shared.lock().broker.append_rules(topic)?;
+    let checked = batch.check(&rules, wall_ms())?;
     let mut state = call.shared.lock();
-    let appended = state.broker.append(topic, data.index, &batch, wall_ms())?;
+    let appended = state.broker.append_checked(topic, data.index, checked, wall_ms())?;
     if let Some(id) = state.broker.topic(topic).map(|topic| topic.id()) {
         state.appended(id, data.index);
     }
     Ok(appended)
 }
 
-fn partition_response(version: i16, index: i32, appended: Result<Appended, ErrorCode>) -> PartitionProduceResponse {
+fn partition_response(version: i16, index: i32, appended: Result<Appended, Rejection>) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(index);
     match appended {
         Ok(appended) => response
             .with_base_offset(appended.base_offset)
             .with_log_append_time_ms(appended.append_time_ms)
             .with_log_start_offset(if version >= 5 { appended.log_start } else { -1 }),
-        Err(code) => {
-            let message = (version >= ERROR_MESSAGES).then(|| text(code.to_string()));
-            response
-                .with_error_code(code.code())
-                .with_base_offset(-1)
-                .with_log_append_time_ms(-1)
-                .with_error_message(message)
+        Err(rejection) => {
+            let response =
+                response.with_error_code(rejection.code.code()).with_base_offset(-1).with_log_append_time_ms(-1);
+            if version < ERROR_MESSAGES {
+                return response;
+            }
+            let records = rejection.records.into_iter().map(|record| {
+                BatchIndexAndErrorMessage::default()
+                    .with_batch_index(record.index)
+                    .with_batch_index_error_message(Some(text(record.message)))
+            });
+            response.with_error_message(Some(text(rejection.message))).with_record_errors(records.collect())
         }
     }
 }
