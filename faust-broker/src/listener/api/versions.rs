@@ -57,6 +57,15 @@ pub(crate) fn range(api: ApiKey) -> RangeInclusive<i16> {
     claimed.min..=max
 }
 
+/// Returns the versions of a request that the response lists.
+///
+/// Like Apache Kafka 4, the broker lists the versions 0 to 2 of `Produce`, although it does not support them: librdkafka
+/// before 2.12 compresses records only for a broker that lists them.
+fn advertised(api: ApiKey) -> RangeInclusive<i16> {
+    let range = range(api);
+    if api == ApiKey::Produce { 0..=*range.end() } else { range }
+}
+
 pub(crate) fn supports(api: ApiKey, version: i16) -> bool {
     SUPPORTED.contains(&api) && range(api).contains(&version)
 }
@@ -76,7 +85,7 @@ pub(crate) fn refuse(frame: &[u8]) -> Result<BytesMut, Fault> {
 
 fn response() -> ApiVersionsResponse {
     let supported = |api: &ApiKey| {
-        let range = range(*api);
+        let range = advertised(*api);
         ApiVersion::default().with_api_key(*api as i16).with_min_version(*range.start()).with_max_version(*range.end())
     };
     ApiVersionsResponse::default().with_api_keys(SUPPORTED.iter().map(supported).collect())
