@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use faust_broker::core::Compression;
+use faust_broker::core::batch::Header as BatchHeader;
 use faust_broker::{BrokerConfig, Server};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -11,6 +13,8 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
+
+use crate::wire::{Client, fetch};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -33,8 +37,16 @@ fn consumer(server: &Server, group: &str) -> BaseConsumer {
 }
 
 fn send(server: &Server, topic: &str, numbers: std::ops::Range<i32>) {
-    let producer: ThreadedProducer<DefaultProducerContext> =
-        config(server).set("enable.idempotence", "true").create().unwrap();
+    send_compressed(server, topic, numbers, "none");
+}
+
+fn send_compressed(server: &Server, topic: &str, numbers: std::ops::Range<i32>, codec: &str) {
+    let producer: ThreadedProducer<DefaultProducerContext> = config(server)
+        .set("enable.idempotence", "true")
+        .set("compression.type", codec)
+        .set("linger.ms", "20")
+        .create()
+        .unwrap();
     for number in numbers {
         let (key, value) = (format!("key {number}"), number.to_string());
         let headers = OwnedHeaders::new().insert(Header { key: "h", value: Some("x") });
@@ -88,6 +100,54 @@ fn a_group_resumes_at_its_committed_offsets() {
         later.extend(next(&second));
     }
     assert_eq!(later, (1000..1100).collect());
+}
+
+/// Returns the codecs of a topic's batches.
+fn stored_codecs(server: &Server, topic: &'static str) -> Vec<Compression> {
+    let response = Client::new(server).call(&fetch(topic, 0, 0), 12);
+    let mut batches = response.responses[0].partitions[0].records.clone().unwrap();
+    let mut codecs = Vec::new();
+    while let Some(header) = BatchHeader::read(&batches) {
+        drop(batches.split_to(header.size));
+        codecs.push(header.compression().unwrap());
+    }
+    codecs
+}
+
+#[test]
+fn every_codec_of_the_client_and_of_the_topic_is_read_back() {
+    let server = Server::start(BrokerConfig::default()).unwrap();
+    let admin: AdminClient<DefaultClientContext> = config(&server).create().unwrap();
+    let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+    for (topic, expected) in ["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"].into_iter().zip([
+        None,
+        Some(Compression::None),
+        Some(Compression::Gzip),
+        Some(Compression::Snappy),
+        Some(Compression::Lz4),
+        Some(Compression::Zstd),
+    ]) {
+        let wanted = NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("compression.type", topic);
+        wait(admin.create_topics([&wanted], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
+        for (numbers, codec) in (0..).step_by(200).map(|from| from..from + 200).zip(codecs) {
+            send_compressed(&server, topic, numbers, codec);
+        }
+        let found = stored_codecs(&server, topic);
+        match expected {
+            Some(expected) => assert!(found.iter().all(|codec| *codec == expected), "{topic}: {found:?}"),
+            // librdkafka compresses a batch only if that makes it smaller.
+            None => assert!(Compression::ALL.iter().all(|codec| found.contains(codec)), "{found:?}"),
+        }
+        let reader = consumer(&server, "g");
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+        reader.assign(&partitions).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 1000 {
+            seen.extend(next(&reader));
+        }
+        assert_eq!(seen, (0..1000).collect::<Vec<_>>(), "{topic}");
+    }
 }
 
 #[test]

@@ -6,5 +6,7 @@ mod descriptors;
 mod full;
 mod kills;
 mod process;
+mod codecs;
+mod peer;
 mod restart;
 mod wire;

@@ -1,7 +1,7 @@
 //! Tests of the protocol on the socket: framing, versions, long polling and acknowledgements.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -27,7 +27,8 @@ impl Client {
         Self::connect(server.address())
     }
 
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    /// Connects to the broker at an address, which may be another than ours.
+    pub(crate) fn connect(address: impl ToSocketAddrs) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         // A request is written in two parts.
         stream.set_nodelay(true).unwrap();
