@@ -42,7 +42,7 @@ pub use self::topic::{ConfigEdit, Refusal, Topic, TopicSpec};
 
 use self::change::Change;
 use self::group::Groups;
-use self::log::Marks;
+use self::log::{CompactionLimits, Marks};
 use self::storage::{LogStorage, MemoryStorage};
 
 /// Leader epoch of every partition. It never changes, because a single node leads all partitions.
@@ -64,6 +64,8 @@ pub struct CoreConfig {
     /// Memory for the keys that compaction collects, in bytes. A log whose keys need more is compacted in several
     /// passes.
     pub compaction_bytes: usize,
+    /// Number of bytes that compaction reads before it lets requests pass.
+    pub compaction_step_bytes: usize,
 }
 
 impl Default for CoreConfig {
@@ -73,6 +75,7 @@ impl Default for CoreConfig {
             initial_rebalance_delay_ms: 0,
             session_timeout_ms: 1..=1_800_000,
             compaction_bytes: 64 * 1024 * 1024,
+            compaction_step_bytes: 1024 * 1024,
         }
     }
 }
@@ -97,7 +100,7 @@ pub struct Broker {
     /// Ids below this one are reserved in the journal.
     noted_producer_ids: i64,
     storage: Box<dyn LogStorage>,
-    compaction_bytes: usize,
+    compaction: CompactionLimits,
 }
 
 impl Broker {
@@ -110,7 +113,7 @@ impl Broker {
     fn empty(config: CoreConfig, storage: Box<dyn LogStorage>) -> Self {
         let mut random = Random(config.seed);
         let cluster_id = format!("faust-{:016x}", random.next());
-        let compaction_bytes = config.compaction_bytes;
+        let compaction = CompactionLimits { memory: config.compaction_bytes, step_bytes: config.compaction_step_bytes };
         let groups = Groups::new(config);
         Self {
             cluster_id,
@@ -121,7 +124,7 @@ impl Broker {
             next_producer_id: 1,
             noted_producer_ids: 1,
             storage,
-            compaction_bytes,
+            compaction,
         }
     }
 

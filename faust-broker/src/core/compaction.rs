@@ -19,8 +19,7 @@ impl Broker {
         let held = self.topics.get_mut(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let (log, config) = held.log_mut(partition)?;
         let compaction = config.compaction.as_ref().ok_or(ErrorCode::InvalidConfig)?;
-        let memory = self.compaction_bytes;
-        log.compact_all(config, compaction, memory, now_ms, self.storage.as_mut()).map_err(|error| {
+        log.compact_all(config, compaction, self.compaction, now_ms, self.storage.as_mut()).map_err(|error| {
             tracing::error!(topic, partition, %error, "cannot compact");
             ErrorCode::StorageError
         })?;
@@ -46,13 +45,12 @@ impl Broker {
         dirty
     }
 
-    /// Runs one step of a log's compaction, which takes about as long as reading a segment. Returns true if more steps
-    /// are needed.
+    /// Runs one step of a log's compaction, which reads a limited number of bytes. Returns true if more steps are needed.
     pub(crate) fn compact_step(&mut self, topic: &str, partition: i32, now_ms: i64) -> bool {
         let Some(held) = self.topics.get_mut(topic) else { return false };
         let Ok((log, config)) = held.log_mut(partition) else { return false };
         let before = log.clean();
-        match log.compact_step(config, self.compaction_bytes, now_ms, self.storage.as_mut()) {
+        match log.compact_step(config, self.compaction, now_ms, self.storage.as_mut()) {
             Ok(Step::Idle) => false,
             Ok(Step::Working) => true,
             // The pass ended at the same offset as the last one, so it was due for tombstones only: another one would

@@ -15,7 +15,7 @@ use crate::core::admission::CheckedBatch;
 use crate::core::batch::{Batch, Header};
 use crate::core::config::TopicConfig;
 use crate::core::log::compaction::Pass;
-pub(crate) use crate::core::log::compaction::Step;
+pub(crate) use crate::core::log::compaction::{CompactionLimits, Step};
 use crate::core::producer_state::Producers;
 use crate::core::records::raw;
 use crate::core::segment::Segment;

@@ -3,8 +3,11 @@
 //! A pass has two phases, as in Kafka. First the dirty part is read and the last offset of each key is collected. Then
 //! the whole log up to that point is rewritten, some segments at a time, without the records superseded by a later
 //! one. A pass can be abandoned at any point: the part that it has not marked clean is processed again by the next one.
+//!
+//! Both phases advance by a limited number of bytes, because the broker answers no request during a step.
 
 use std::io;
+use std::ops::Range;
 
 use crate::core::config::{CompactionConfig, TopicConfig};
 use crate::core::log::Log;
@@ -24,7 +27,39 @@ pub(crate) struct Pass {
     until: i64,
     /// The segments before this offset have been rewritten.
     swept: i64,
+    /// The segment that is being written.
+    rewrite: Option<Rewrite>,
     has_hidden: bool,
+}
+
+/// A segment that is being written, and will replace those of its offsets. It is deleted unless it is installed.
+#[derive(Debug)]
+struct Rewrite {
+    /// Taken when the segment is installed.
+    new: Option<Segment>,
+    /// The offsets of the replaced segments.
+    offsets: Range<i64>,
+    /// The batches before this offset have been copied.
+    copied: i64,
+    has_changed: bool,
+}
+
+impl Drop for Rewrite {
+    fn drop(&mut self) {
+        if let Some(new) = self.new.take() {
+            // If this fails, the file is deleted at the next start.
+            drop(new.delete());
+        }
+    }
+}
+
+/// The memory and the time that compaction may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CompactionLimits {
+    /// Memory for keys in bytes.
+    pub(crate) memory: usize,
+    /// Number of bytes of a segment after which a step ends; at least one batch is processed.
+    pub(crate) step_bytes: usize,
 }
 
 /// The result of a step.
@@ -39,11 +74,11 @@ pub(crate) enum Step {
 }
 
 impl Log {
-    /// Continues a pass, or starts one if it is due. One step takes about as long as reading one segment.
+    /// Continues a pass, or starts one if it is due.
     pub(crate) fn compact_step(
         &mut self,
         config: &TopicConfig,
-        memory: usize,
+        limits: CompactionLimits,
         now_ms: i64,
         storage: &mut dyn LogStorage,
     ) -> io::Result<Step> {
@@ -54,10 +89,10 @@ impl Log {
         // Taken out, so that an error abandons the pass.
         let pass = match self.pass.take() {
             Some(pass) => pass,
-            None if self.wants_compaction(compaction, now_ms) => self.begin(compaction, memory, now_ms),
+            None if self.wants_compaction(compaction, now_ms) => self.begin(compaction, limits.memory, now_ms),
             None => return Ok(Step::Idle),
         };
-        self.go_on(pass, compaction, config.segment_bytes, now_ms, storage)
+        self.go_on(pass, config, compaction, limits.step_bytes, now_ms, storage)
     }
 
     /// Compacts everything that may be compacted at `now_ms`, including the active segment.
@@ -65,16 +100,18 @@ impl Log {
         &mut self,
         config: &TopicConfig,
         compaction: &CompactionConfig,
-        memory: usize,
+        limits: CompactionLimits,
         now_ms: i64,
         storage: &mut dyn LogStorage,
     ) -> io::Result<()> {
+        // IMPORTANT: before another pass begins, which may write a segment of the same name.
+        self.abandon_compaction();
         self.roll(storage)?;
         let until = self.cleanable_end(compaction, now_ms);
         loop {
-            let mut pass = self.begin(compaction, memory, now_ms);
+            let mut pass = self.begin(compaction, limits.memory, now_ms);
             let clean = loop {
-                match self.go_on(pass, compaction, config.segment_bytes, now_ms, storage)? {
+                match self.go_on(pass, config, compaction, limits.step_bytes, now_ms, storage)? {
                     Step::Clean(clean) => break clean,
                     Step::Idle | Step::Working => {}
                 }
@@ -136,25 +173,22 @@ impl Log {
         let until = self.cleanable_end(config, now_ms);
         let first = self.segments.front().map_or(self.start, |segment| segment.base_offset);
         let mapped = self.clean.max(first).min(until);
-        Pass { keys: Keys::new(memory), mapped, until, swept: first, has_hidden: false }
+        Pass { keys: Keys::new(memory), mapped, until, swept: first, rewrite: None, has_hidden: false }
     }
 
     fn go_on(
         &mut self,
         mut pass: Pass,
-        config: &CompactionConfig,
-        segment_bytes: u64,
+        config: &TopicConfig,
+        compaction: &CompactionConfig,
+        step_bytes: usize,
         now_ms: i64,
         storage: &mut dyn LogStorage,
     ) -> io::Result<Step> {
         if pass.mapped < pass.until && !pass.keys.is_full() {
-            self.map_keys(&mut pass)?;
-        } else if self
-            .segments
-            .iter()
-            .any(|segment| segment.base_offset >= pass.swept && segment.base_offset < pass.mapped)
-        {
-            self.sweep_group(&mut pass, config, segment_bytes, now_ms, storage)?;
+            self.map_keys(&mut pass, step_bytes)?;
+        } else if pass.rewrite.is_some() || self.begin_rewrite(&mut pass, config.segment_bytes, storage)? {
+            self.go_on_rewriting(&mut pass, compaction, step_bytes, now_ms)?;
         } else {
             self.clean = self.clean.max(pass.mapped);
             return Ok(Step::Clean(self.clean));
@@ -163,13 +197,14 @@ impl Log {
         Ok(Step::Working)
     }
 
-    /// Collects the keys of the next segment, or of the part of it that fits into memory.
-    fn map_keys(&self, pass: &mut Pass) -> io::Result<()> {
+    /// Collects the keys of the next batches of a segment, until the step ends or the memory is full.
+    fn map_keys(&self, pass: &mut Pass, step_bytes: usize) -> io::Result<()> {
         let at = self.segments.partition_point(|segment| segment.end_offset <= pass.mapped);
         let Some(segment) = self.segments.get(at) else {
             pass.mapped = pass.until;
             return Ok(());
         };
+        let (mut read, mut is_interrupted) = (0, false);
         segment.each_batch(pass.mapped, |header, bytes| {
             // The keys of a batch that cannot be read supersede nothing: the batch may be damaged.
             if let Some(body) = raw::readable(header, bytes) {
@@ -180,52 +215,64 @@ impl Log {
                 }
             }
             pass.mapped = header.last_offset() + 1;
-            Ok(!pass.keys.is_full())
+            read += header.size;
+            is_interrupted = pass.keys.is_full() || read >= step_bytes;
+            Ok(!is_interrupted)
         })?;
-        if !pass.keys.is_full() {
+        if !is_interrupted {
             pass.mapped = segment.end_offset;
         }
         Ok(())
     }
 
-    /// Rewrites the next segments, as many as fit into one.
-    fn sweep_group(
+    /// Creates a segment that will replace the next ones, as many as fit into one. Returns false if there are none.
+    fn begin_rewrite(&self, pass: &mut Pass, segment_bytes: u64, storage: &mut dyn LogStorage) -> io::Result<bool> {
+        let at = self.segments.partition_point(|segment| segment.base_offset < pass.swept);
+        if self.segments.get(at).is_none_or(|segment| segment.base_offset >= pass.mapped) {
+            return Ok(false);
+        }
+        let len = self.group_len(at, pass.mapped, segment_bytes);
+        let offsets = self.segments[at].base_offset..self.segments[at + len - 1].end_offset;
+        let new = Segment::new(offsets.start, storage.rewrite_segment(&self.id, offsets.clone())?);
+        let copied = offsets.start;
+        pass.rewrite = Some(Rewrite { new: Some(new), offsets, copied, has_changed: len > 1 });
+        Ok(true)
+    }
+
+    /// Copies the next batches, until the step ends or all are copied; then the new segment replaces the old ones.
+    fn go_on_rewriting(
         &mut self,
         pass: &mut Pass,
         config: &CompactionConfig,
-        segment_bytes: u64,
+        step_bytes: usize,
         now_ms: i64,
-        storage: &mut dyn LogStorage,
     ) -> io::Result<()> {
-        let at = self.segments.partition_point(|segment| segment.base_offset < pass.swept);
-        let group = at..at + self.group_len(at, pass.mapped, segment_bytes);
-        let (base, end) = (self.segments[group.start].base_offset, self.segments[group.end - 1].end_offset);
-        let mut new = Segment::new(base, storage.rewrite_segment(&self.id, base..end)?);
-        let mut sweep = Sweep {
-            config,
-            keys: &pass.keys,
-            producers: &self.producers,
-            start: self.start,
-            target: pass.mapped,
-            last: self.end - 1,
-            now_ms,
-            has_hidden: pass.has_hidden,
-            has_changed: group.len() > 1,
-        };
-        let copied = self.segments.range(group.clone()).try_for_each(|old| sweep.copy(old, &mut new));
-        let (has_hidden, has_changed) = (sweep.has_hidden, sweep.has_changed);
-        match copied {
-            Ok(()) if has_changed => self.replace(group, new, end)?,
-            Ok(()) => new.delete()?,
-            Err(error) => {
-                // If this fails, the rest is deleted at the next start.
-                drop(new.delete());
-                return Err(error);
-            }
+        let Some(rewrite) = &mut pass.rewrite else { return Ok(()) };
+        let at = self.segments.partition_point(|segment| segment.end_offset <= rewrite.copied);
+        if let Some(old) = self.segments.get(at).filter(|old| old.base_offset < rewrite.offsets.end)
+            && let Some(new) = &mut rewrite.new
+        {
+            let mut sweep = Sweep {
+                config,
+                keys: &pass.keys,
+                producers: &self.producers,
+                start: self.start,
+                target: pass.mapped,
+                last: self.end - 1,
+                now_ms,
+                has_hidden: pass.has_hidden,
+                has_changed: rewrite.has_changed,
+            };
+            rewrite.copied = sweep.copy(old, rewrite.copied, step_bytes, new)?;
+            (pass.has_hidden, rewrite.has_changed) = (sweep.has_hidden, sweep.has_changed);
         }
-        pass.has_hidden = has_hidden;
-        pass.swept = end;
-        Ok(())
+        if rewrite.copied < rewrite.offsets.end {
+            return Ok(());
+        }
+        pass.swept = rewrite.offsets.end;
+        let (has_changed, offsets) = (rewrite.has_changed, rewrite.offsets.clone());
+        let new = pass.rewrite.take().and_then(|mut rewrite| if has_changed { rewrite.new.take() } else { None });
+        new.map_or(Ok(()), |new| self.replace(offsets, new))
     }
 
     /// Returns the number of sealed segments, starting with index `at` and up to offset `target`, that fit into one
@@ -239,11 +286,13 @@ impl Log {
         self.segments.range(at..).take_while(fits).count().max(1)
     }
 
-    fn replace(&mut self, group: std::ops::Range<usize>, mut new: Segment, end: i64) -> io::Result<()> {
-        new.install(end)?;
-        let base = new.base_offset;
-        let old: Vec<Segment> = self.segments.drain(group.clone()).collect();
-        self.segments.insert(group.start, new);
+    fn replace(&mut self, offsets: Range<i64>, mut new: Segment) -> io::Result<()> {
+        new.install(offsets.end)?;
+        let (base, end) = (offsets.start, offsets.end);
+        let first = self.segments.partition_point(|segment| segment.base_offset < base);
+        let last = self.segments.partition_point(|segment| segment.base_offset < end);
+        let old: Vec<Segment> = self.segments.drain(first..last).collect();
+        self.segments.insert(first, new);
         for segment in old {
             if segment.is_rewritten_as(base, end) {
                 // The new segment has already replaced it under the same name.

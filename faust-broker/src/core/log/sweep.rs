@@ -39,9 +39,11 @@ enum Verdict {
 }
 
 impl Sweep<'_> {
-    /// Copies the batches and records of `old` that are kept to `new`.
-    pub(crate) fn copy(&mut self, old: &Segment, new: &mut Segment) -> io::Result<()> {
-        old.each_batch(old.base_offset, |header, bytes| {
+    /// Copies the batches and records of `old` that are kept to `new`, from offset `from` on, until `step_bytes` have
+    /// been read. Returns the offset from which to continue, which is the segment's end if all have been copied.
+    pub(crate) fn copy(&mut self, old: &Segment, from: i64, step_bytes: usize, new: &mut Segment) -> io::Result<i64> {
+        let (mut read, mut next) = (0, None);
+        old.each_batch(from, |header, bytes| {
             let verdict = self.judge(header, bytes);
             self.has_changed |= !matches!(verdict, Verdict::Keep);
             match verdict {
@@ -49,8 +51,11 @@ impl Sweep<'_> {
                 Verdict::Replace(header, bytes) => new.append_stored(&header, &bytes)?,
                 Verdict::Drop => {}
             }
-            Ok(true)
-        })
+            read += header.size;
+            next = (read >= step_bytes).then_some(header.last_offset() + 1);
+            Ok(next.is_none())
+        })?;
+        Ok(next.unwrap_or(old.end_offset))
     }
 
     fn judge(&mut self, header: &Header, bytes: &[u8]) -> Verdict {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::core::{Compression, FoundOffset};
+use crate::core::{Compression, ConfigEdit, FoundOffset};
 
 const RETENTION_MS: i64 = 60;
 
@@ -32,6 +32,8 @@ enum Step {
     Wait(i64),
     Delete(i64),
     Clean,
+    /// Runs one step of compaction.
+    CompactALittle,
     CompactNow,
     Reopen,
     /// Simulates a crash in the last compaction, before these of the old files were deleted and, if the flag is set,
@@ -46,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0i64..80).prop_map(Step::Wait),
         1 => (0i64..4).prop_map(Step::Delete),
         2 => Just(Step::Clean),
+        4 => Just(Step::CompactALittle),
         2 => Just(Step::CompactNow),
         1 => Just(Step::Reopen),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(files, forgets)| Step::Crash(files, forgets)),
@@ -54,8 +57,14 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl Subject {
-    fn new(on_disk: bool, memory: usize, segment_bytes: u32, lag_ms: i64, has_append_time: bool) -> Self {
-        let core = CoreConfig { compaction_bytes: memory, ..CoreConfig::default() };
+    fn new(
+        on_disk: bool,
+        (memory, step): (usize, usize),
+        segment_bytes: u32,
+        lag_ms: i64,
+        has_append_time: bool,
+    ) -> Self {
+        let core = CoreConfig { compaction_bytes: memory, compaction_step_bytes: step, ..CoreConfig::default() };
         let mut subject = Self {
             broker: None,
             path: on_disk.then(|| tempfile::tempdir().unwrap()),
@@ -114,6 +123,10 @@ impl Subject {
                 let now_ms = self.now_ms;
                 self.broker().clean(now_ms);
             }
+            Step::CompactALittle => {
+                self.before = self.files();
+                self.compact_a_little();
+            }
             Step::CompactNow => {
                 self.before = self.files();
                 let now_ms = self.now_ms;
@@ -128,6 +141,13 @@ impl Subject {
             Step::Reopen | Step::Crash(..) => {}
         }
         self.check();
+    }
+
+    fn compact_a_little(&mut self) {
+        let now_ms = self.now_ms;
+        for (topic, partition) in self.broker().dirty_logs(now_ms) {
+            self.broker().compact_step(&topic, partition, now_ms);
+        }
     }
 
     fn append(&mut self, records: &[(u8, bool)], age: i64) {
@@ -274,7 +294,7 @@ impl Subject {
 
 #[test]
 fn a_damaged_batch_and_the_tombstones_after_it_are_kept() {
-    let mut subject = Subject::new(true, 1 << 20, 14, 0, false);
+    let mut subject = Subject::new(true, (1 << 20, 1 << 20), 14, 0, false);
     for (key, is_tombstone) in [(1, false), (2, false), (1, true), (2, false)] {
         subject.append(&[(key, is_tombstone)], 0);
     }
@@ -294,6 +314,26 @@ fn a_damaged_batch_and_the_tombstones_after_it_are_kept() {
         }
         assert_eq!(left, [0, 2, 3], "without the tombstone, the deleted value would reappear");
     }
+}
+
+#[test]
+fn an_abandoned_pass_leaves_no_file() {
+    let is_new = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "new");
+    let mut subject = Subject::new(true, (1 << 20, 1), 100_000, 0, false);
+    for _ in 0..20 {
+        subject.append(&[(1, false), (2, false)], 0);
+    }
+    subject.now_ms += 1000;
+    while !subject.files().keys().any(is_new) {
+        subject.compact_a_little();
+    }
+    subject.compact_a_little();
+    let edit = ConfigEdit::Set("retention.ms".into(), "1".into());
+    subject.broker().edit_configs("t", &[edit], false).unwrap();
+    assert!(!subject.files().keys().any(is_new), "the file of a pass that is not continued");
+    let now_ms = subject.now_ms;
+    subject.broker().clean(now_ms);
+    assert_eq!(subject.read(0).len(), 2);
 }
 
 /// Builds the table of a log: the last value of each key.
@@ -319,12 +359,13 @@ proptest! {
     fn a_compacted_log_gives_the_same_table(
         steps in proptest::collection::vec(step(), 1..40),
         memory in prop_oneof![Just(0usize), Just(150), Just(1 << 20)],
+        step_bytes in prop_oneof![1usize..600, Just(1 << 20)],
         segment_bytes in 100u32..1500,
         lag_ms in prop_oneof![Just(0i64), 1i64..100],
         has_append_time in any::<bool>(),
     ) {
         for on_disk in [false, true] {
-            let mut subject = Subject::new(on_disk, memory, segment_bytes, lag_ms, has_append_time);
+            let mut subject = Subject::new(on_disk, (memory, step_bytes), segment_bytes, lag_ms, has_append_time);
             for step in &steps {
                 subject.run(step);
             }

@@ -173,6 +173,28 @@ fn both_policies_apply() {
 }
 
 #[test]
+fn a_step_reads_a_limited_number_of_bytes() {
+    for (step_bytes, expected) in [(1, 21), (100_000, 3)] {
+        let mut broker = Broker::new(CoreConfig { compaction_step_bytes: step_bytes, ..CoreConfig::default() });
+        let configs = [("cleanup.policy", "compact"), ("segment.ms", "10")];
+        let configs = configs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        broker.create_topic("t", TopicSpec { partitions: 1, configs }).unwrap();
+        for _ in 0..10 {
+            append(&mut broker, "a", Some("v"), 0);
+        }
+        append(&mut broker, "b", Some("v"), 100);
+        assert_eq!(broker.dirty_logs(100).len(), 1);
+        // One step for the keys of each batch, one to copy it, and the last one finds that nothing is left.
+        let mut steps = 0;
+        while broker.compact_step("t", 0, 100) {
+            steps += 1;
+        }
+        assert_eq!(steps, expected, "with {step_bytes} bytes");
+        assert_eq!(left(&broker), [9, 10]);
+    }
+}
+
+#[test]
 fn a_segment_is_rolled_after_segment_ms() {
     let mut broker = broker(&[("segment.bytes", "100000"), ("segment.ms", "100")]);
     for (key, now_ms) in [("a", 0), ("a", 100), ("b", 101), ("a", 102)] {
