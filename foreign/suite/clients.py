@@ -4,13 +4,18 @@ from functools import partial
 
 from kafka.partitioner.default import murmur2
 
-from .tools import FEEDERS, READERS, java
+from .tools import FEEDERS, READERS, feed_kcat, java
 
 TOPIC, PARTITIONS = "foreign.round", 5
+CODECS = ["gzip", "snappy", "lz4", "zstd"]
+# The other readers decompress only with packages of their own.
+DECOMPRESSING = ["kcat", "the console consumer", "confluent-kafka"]
 
 
 def checks(broker, programs):
     yield partial(all_read_all, "each of kcat, Java and Python", broker)
+    for codec in CODECS:
+        yield partial(kcat_compresses, codec, broker)
 
 
 def all_read_all(_, broker):
@@ -23,6 +28,16 @@ def all_read_all(_, broker):
         expected += [(placed(key, PARTITIONS), key, value) for key, value in messages]
     for reader, read in READERS.items():
         assert_same(f"messages read by {reader}", read(broker, TOPIC, len(expected)), expected)
+
+
+def kcat_compresses(codec, broker):
+    """kcat compresses with {0} for a topic that takes no larger batch, and kcat, Java and Python read it."""
+    topic = f"foreign.{codec}"
+    java(broker, "topics", "--create", "--topic", topic, "--partitions", "1", "--config", "max.message.bytes=2000")
+    message = ("key", "x" * 20_000)
+    feed_kcat(broker, topic, [message], "-z", codec)
+    for reader in DECOMPRESSING:
+        assert_same(f"messages read by {reader}", READERS[reader](broker, topic, 1), [(0, *message)])
 
 
 def placed(key, partitions):

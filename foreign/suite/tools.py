@@ -47,8 +47,9 @@ def lines(messages):
 # Writers.
 
 
-def feed_kcat(broker, topic, messages):
-    completed(["kcat", "-P", "-b", broker, "-t", topic, "-K", "\t", "-X", "partitioner=murmur2_random"], lines(messages))
+def feed_kcat(broker, topic, messages, *options):
+    command = ["kcat", "-P", "-b", broker, "-t", topic, "-K", "\t", "-X", "partitioner=murmur2_random", *options]
+    completed(command, lines(messages))
 
 
 def feed_console(broker, topic, messages):
