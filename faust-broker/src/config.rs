@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The settings of a [`Server`](crate::Server). Start from `BrokerConfig::default()` or [`BrokerConfig::new`].
+/// The settings of a [`Broker`](crate::Broker). Start from `BrokerConfig::default()` or [`BrokerConfig::new`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerConfig {

@@ -2,8 +2,8 @@
 //! waiting.
 //!
 //! It uses no sockets, threads or clocks. Times are milliseconds since the Unix epoch. Operations never block; those
-//! whose response may be delayed (`JoinGroup`, `SyncGroup`) return a [`Token`], and [`Broker::take_completed`] returns
-//! the responses that are ready.
+//! whose response may be delayed (`JoinGroup`, `SyncGroup`) return a [`Token`], and [`BrokerCore::take_completed`]
+//! returns the responses that are ready.
 
 pub(crate) mod advice;
 mod admission;
@@ -51,7 +51,7 @@ pub const LEADER_EPOCH: i32 = 0;
 /// Number of producer ids reserved per journal entry, so that most allocations need no write.
 const PRODUCER_ID_BLOCK: i64 = 1000;
 
-/// Settings of a [`Broker`].
+/// Settings of a [`BrokerCore`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CoreConfig {
@@ -90,7 +90,7 @@ impl CoreConfig {
 
 /// A single-node broker: its topics, groups and producer ids.
 #[derive(Debug)]
-pub struct Broker {
+pub struct BrokerCore {
     cluster_id: String,
     topics: BTreeMap<String, Topic>,
     topic_names: HashMap<u128, String>,
@@ -103,7 +103,7 @@ pub struct Broker {
     compaction: CompactionLimits,
 }
 
-impl Broker {
+impl BrokerCore {
     /// Creates an empty broker that keeps all data in memory.
     #[must_use]
     pub fn new(config: CoreConfig) -> Self {

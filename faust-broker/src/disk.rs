@@ -48,7 +48,7 @@ use self::segment::{Access, FileSegment, covering_path, offsets_of, plain_path};
 use crate::core::advice::{advice, at_path};
 use crate::core::change::Change;
 use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredSegment};
-use crate::core::{Broker, CoreConfig};
+use crate::core::{BrokerCore, CoreConfig};
 use crate::error::Error;
 
 /// Number of producer ids that are skipped if the journal has lost changes, far more than may have been reserved.
@@ -70,7 +70,7 @@ impl Directory {
 
     /// Restores the broker stored in the directory, with all acknowledged writes, or creates one in an empty directory. At
     /// most `open_files` segments are open at a time.
-    pub(crate) fn open(&self, config: CoreConfig, open_files: NonZeroUsize) -> Result<Broker, Error> {
+    pub(crate) fn open(&self, config: CoreConfig, open_files: NonZeroUsize) -> Result<BrokerCore, Error> {
         let failed = Error::directory(&self.path);
         let logs = self.path.join("logs");
         fs::create_dir_all(&logs).map_err(at_path(&logs)).map_err(&failed)?;
@@ -84,7 +84,7 @@ impl Directory {
         let access = Access { files: Arc::new(Files::new(open_files)), syncer: Arc::default() };
         let reserve = Reserve::new(self.path.join("reserve"));
         let storage = Disk { root: self.path.clone(), logs, journal, reserve, access, was_stopped };
-        Broker::restore(config, Box::new(storage), changes).map_err(failed)
+        BrokerCore::restore(config, Box::new(storage), changes).map_err(failed)
     }
 
     /// Opens the journal and repairs it if it is damaged.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::advice::advice;
 
-/// An error of starting or stopping a [`Server`](crate::Server). Errors of requests are reported to the client instead.
+/// An error of starting or stopping a [`Broker`](crate::Broker). Errors of requests are reported to the client instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,6 +1,6 @@
 //! A small single-node broker that speaks the Kafka protocol, for learning, tests and one-machine services.
 //!
-//! The broker has two layers. [`core`] is a state machine without sockets, threads or a clock. [`Server`] serves it on
+//! The broker has two layers. [`core`] is a state machine without sockets, threads or a clock. [`Broker`] serves it on
 //! a loopback port, where librdkafka, kcat, Java and Python clients can use it like Apache Kafka. It needs the feature
 //! `server`, which is on by default; the core alone needs neither tokio nor the protocol's message types.
 //!
@@ -35,4 +35,4 @@ pub use config::{BrokerConfig, Port, Storage};
 #[cfg(feature = "server")]
 pub use error::Error;
 #[cfg(feature = "server")]
-pub use server::Server;
+pub use server::Broker;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 
 use crate::config::BrokerConfig;
-use crate::core::{Broker, CoreConfig};
+use crate::core::{BrokerCore, CoreConfig};
 use crate::listener::{Shared, answer, wall_ms};
 
 /// An in-memory broker with its request handlers.
@@ -35,7 +35,7 @@ impl Handler {
     /// Returns an error if the system cannot create a timer.
     pub fn new(config: BrokerConfig, seed: u64) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let broker = Broker::new(CoreConfig::seeded(seed));
+        let broker = BrokerCore::new(CoreConfig::seeded(seed));
         let shared = Arc::new(Shared::new(broker, config, ([127, 0, 0, 1], 9092).into()));
         Ok(Self { shared, runtime })
     }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::config::{BrokerConfig, Port, Storage};
-use crate::core::{Broker, CoreConfig};
+use crate::core::{BrokerCore, CoreConfig};
 use crate::descriptors;
 use crate::disk::Directory;
 use crate::error::Error;
@@ -23,22 +23,22 @@ const WORKER_THREADS: usize = 2;
 /// A running broker. It stops when it is dropped.
 ///
 /// ```
-/// use faust_broker::{BrokerConfig, Server};
+/// use faust_broker::{BrokerConfig, Broker};
 ///
-/// let server = Server::start(BrokerConfig::default())?;
+/// let server = Broker::start_with(BrokerConfig::default())?;
 /// println!("bootstrap.servers={}", server.bootstrap());
 /// server.stop()?;
 /// # Ok::<(), faust_broker::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Server {
+pub struct Broker {
     address: SocketAddr,
     /// Dropped to stop the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
-impl Server {
+impl Broker {
     /// Starts a broker. It accepts requests as soon as this returns.
     ///
     /// Files that are damaged, for example after a power failure, are repaired: what is whole is kept, damaged bytes are
@@ -50,7 +50,7 @@ impl Server {
     /// # Errors
     /// Returns an error if the directory is in use or cannot be read or written, the port is in use, the address is not a
     /// loopback address, or the broker's thread cannot be started.
-    pub fn start(config: BrokerConfig) -> Result<Self, Error> {
+    pub fn start_with(config: BrokerConfig) -> Result<Self, Error> {
         let limit = descriptors::raise_limit();
         let listener = listen(&config)?;
         let address = listener.local_addr().map_err(|source| Error::Thread { source })?;
@@ -103,7 +103,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Broker {
     fn drop(&mut self) {
         if let Err(error) = self.halt() {
             tracing::error!(%error, "the broker has failed to stop");
@@ -134,7 +134,7 @@ fn open(
     config: &BrokerConfig,
     address: SocketAddr,
     open_segments: NonZeroUsize,
-) -> Result<(Broker, Option<Directory>), Error> {
+) -> Result<(BrokerCore, Option<Directory>), Error> {
     let delay_ms = config.initial_rebalance_delay.as_millis();
     let core = CoreConfig {
         seed: std::hash::RandomState::new().build_hasher().finish(),
@@ -142,7 +142,7 @@ fn open(
         ..CoreConfig::default()
     };
     match &config.storage {
-        Storage::Memory => Ok((Broker::new(core), None)),
+        Storage::Memory => Ok((BrokerCore::new(core), None)),
         Storage::Directory(path) => {
             let directory = Directory::lock(path, address)?;
             let broker = directory.open(core, open_segments)?;

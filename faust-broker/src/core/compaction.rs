@@ -2,10 +2,10 @@
 
 use crate::core::change::Change;
 use crate::core::log::Step;
-use crate::core::{Broker, ErrorCode};
+use crate::core::{BrokerCore, ErrorCode};
 
 /// Compaction.
-impl Broker {
+impl BrokerCore {
     /// Compacts a partition up to the end of its log, whatever its dirty ratio. The active segment is rolled first.
     ///
     /// Records younger than `min.compaction.lag.ms` are kept. The last record of the log is kept too, as in Kafka,

@@ -20,9 +20,9 @@ pub use self::sync::{MemberRef, SyncReply, SyncRequest};
 
 use self::member::Member;
 use crate::core::change::{Change, Committed};
-use crate::core::{Broker, CoreConfig, ErrorCode};
+use crate::core::{BrokerCore, CoreConfig, ErrorCode};
 
-/// The identifier of a response that may be delayed. [`Broker::take_completed`] returns the response.
+/// The identifier of a response that may be delayed. [`BrokerCore::take_completed`] returns the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
@@ -199,7 +199,7 @@ impl Groups {
 }
 
 /// Membership of groups.
-impl Broker {
+impl BrokerCore {
     /// Joins a group. The response for the token is completed once all members have joined.
     ///
     /// # Errors

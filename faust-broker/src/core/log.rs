@@ -10,8 +10,8 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::core::advice::advice;
 use crate::core::admission::CheckedBatch;
+use crate::core::advice::advice;
 use crate::core::batch::{Batch, Header};
 use crate::core::config::TopicConfig;
 use crate::core::log::compaction::Pass;

@@ -3,10 +3,10 @@
 use crate::core::change::Change;
 use crate::core::log::{Appended, FoundOffset, Log, OffsetSpec, Read};
 use crate::core::storage::LogStorage;
-use crate::core::{AppendRules, Batch, Broker, CheckedBatch, ErrorCode, Rejection, note};
+use crate::core::{AppendRules, Batch, BrokerCore, CheckedBatch, ErrorCode, Rejection, note};
 
 /// Partitions.
-impl Broker {
+impl BrokerCore {
     /// Checks a batch and appends it. See [`append_checked`](Self::append_checked) for a broker that is shared.
     ///
     /// # Errors

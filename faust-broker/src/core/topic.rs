@@ -7,7 +7,7 @@ use crate::core::change::{Change, Id};
 use crate::core::config::{self, TopicConfig};
 use crate::core::log::{Log, Marks};
 use crate::core::storage::{LogStorage, PartitionId};
-use crate::core::{Broker, ErrorCode};
+use crate::core::{BrokerCore, ErrorCode};
 
 const MAX_NAME_LEN: usize = 249;
 /// Maximum number of partitions of a topic. More are not useful on one node, and a malicious request could ask for
@@ -162,7 +162,7 @@ impl Topic {
 }
 
 /// Topics.
-impl Broker {
+impl BrokerCore {
     /// Returns all topics, ordered by name.
     pub fn topics(&self) -> impl Iterator<Item = (&str, &Topic)> {
         self.topics.iter().map(|(name, topic)| (name.as_str(), topic))

@@ -15,7 +15,7 @@ use crate::core::{Batch, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec};
 /// Fewer than there are segments in most tests.
 const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
-fn open(path: &Path) -> (Directory, Broker) {
+fn open(path: &Path) -> (Directory, BrokerCore) {
     let directory = Directory::lock(path, ([127, 0, 0, 1], 9092).into()).unwrap();
     let broker = directory.open(CoreConfig::default(), OPEN_FILES).unwrap();
     (directory, broker)
@@ -27,14 +27,14 @@ fn batch(count: usize, sequence: i32) -> Batch {
     Batch::parse(records::encode(&records, producer).unwrap()).unwrap()
 }
 
-fn commit(broker: &mut Broker, offset: i64) {
+fn commit(broker: &mut BrokerCore, offset: i64) {
     let offset = OffsetToCommit { topic: "t".into(), partition: 0, offset, leader_epoch: -1, metadata: "m".into() };
     let nobody = MemberRef { generation: -1, ..MemberRef::default() };
     broker.commit_offsets("g", &nobody, vec![offset], 0).unwrap()[0].unwrap();
 }
 
 /// Returns the client-visible state of the topic: log start offset, record offsets and committed offset.
-fn visible(broker: &Broker) -> (i64, Vec<i64>, Option<i64>) {
+fn visible(broker: &BrokerCore) -> (i64, Vec<i64>, Option<i64>) {
     let start = broker.find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset;
     let end = broker.find_offset("t", 0, OffsetSpec::Latest).unwrap().offset;
     let mut offsets = Vec::new();
@@ -78,7 +78,7 @@ proptest! {
     fn reopening_changes_nothing(steps in proptest::collection::vec(step(), 1..40)) {
         let path = tempfile::tempdir().unwrap();
         let mut opened = open(path.path());
-        let mut model = Broker::new(CoreConfig::default());
+        let mut model = BrokerCore::new(CoreConfig::default());
         let configs = [("segment.bytes".to_owned(), "250".to_owned())].into();
         let spec = TopicSpec { partitions: 2, configs };
         opened.1.create_topic("t", spec.clone()).unwrap();

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time;
 
 use crate::config::BrokerConfig;
-use crate::core::{Broker, Completed, Token};
+use crate::core::{BrokerCore, Completed, Token};
 
 /// The shared state of a server.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
 /// The state protected by the lock.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) broker: Broker,
+    pub(crate) broker: BrokerCore,
     /// Join and sync requests that wait for the other members of their group.
     members: HashMap<Token, oneshot::Sender<Completed>>,
     /// Fetch requests that wait for records, by topic id and partition.
@@ -33,7 +33,7 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(broker: Broker, config: BrokerConfig, address: SocketAddr) -> Self {
+    pub(crate) fn new(broker: BrokerCore, config: BrokerConfig, address: SocketAddr) -> Self {
         let state = Mutex::new(State { broker, members: HashMap::new(), readers: HashMap::new() });
         Self { config, address, state, started: Instant::now(), started_ms: wall_ms() }
     }
@@ -80,7 +80,7 @@ impl Shared {
     }
 
     /// Runs an operation on groups, then sends the responses that it has completed.
-    pub(crate) fn with_groups<T>(&self, operation: impl FnOnce(&mut Broker, i64) -> T) -> T {
+    pub(crate) fn with_groups<T>(&self, operation: impl FnOnce(&mut BrokerCore, i64) -> T) -> T {
         let now_ms = self.steady_ms();
         let mut state = self.lock();
         let result = operation(&mut state.broker, now_ms);
@@ -91,7 +91,7 @@ impl Shared {
     /// Like [`with_groups`](Self::with_groups), for an operation whose response may be delayed.
     pub(crate) fn wait_for_group<E>(
         &self,
-        operation: impl FnOnce(&mut Broker, i64) -> Result<Token, E>,
+        operation: impl FnOnce(&mut BrokerCore, i64) -> Result<Token, E>,
     ) -> Result<oneshot::Receiver<Completed>, E> {
         let now_ms = self.steady_ms();
         let mut state = self.lock();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use faust_broker::core::Compression;
 use faust_broker::core::batch::Header as BatchHeader;
-use faust_broker::{BrokerConfig, Server};
+use faust_broker::{Broker, BrokerConfig};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -18,13 +18,13 @@ use crate::wire::{Client, fetch};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-fn config(server: &Server) -> ClientConfig {
+fn config(server: &Broker) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", server.bootstrap());
     config
 }
 
-fn consumer(server: &Server, group: &str) -> BaseConsumer {
+fn consumer(server: &Broker, group: &str) -> BaseConsumer {
     config(server)
         .set("group.id", group)
         .set("auto.offset.reset", "earliest")
@@ -36,11 +36,11 @@ fn consumer(server: &Server, group: &str) -> BaseConsumer {
         .unwrap()
 }
 
-fn send(server: &Server, topic: &str, numbers: std::ops::Range<i32>) {
+fn send(server: &Broker, topic: &str, numbers: std::ops::Range<i32>) {
     send_compressed(server, topic, numbers, "none");
 }
 
-fn send_compressed(server: &Server, topic: &str, numbers: std::ops::Range<i32>, codec: &str) {
+fn send_compressed(server: &Broker, topic: &str, numbers: std::ops::Range<i32>, codec: &str) {
     let producer: ThreadedProducer<DefaultProducerContext> = config(server)
         .set("enable.idempotence", "true")
         .set("compression.type", codec)
@@ -65,7 +65,7 @@ fn next(consumer: &BaseConsumer) -> Option<i32> {
     Some(number)
 }
 
-fn create(server: &Server, topic: &str, partitions: i32) -> AdminClient<DefaultClientContext> {
+fn create(server: &Broker, topic: &str, partitions: i32) -> AdminClient<DefaultClientContext> {
     let admin: AdminClient<DefaultClientContext> = config(server).create().unwrap();
     let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "1000000");
     let created = wait(admin.create_topics([&topic], &AdminOptions::new())).unwrap();
@@ -79,7 +79,7 @@ fn wait<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn a_group_resumes_at_its_committed_offsets() {
-    let server = Server::start(BrokerConfig::default()).unwrap();
+    let server = Broker::start_with(BrokerConfig::default()).unwrap();
     create(&server, "t", 3);
     send(&server, "t", 0..1000);
     let first = consumer(&server, "g");
@@ -103,7 +103,7 @@ fn a_group_resumes_at_its_committed_offsets() {
 }
 
 /// Returns the codecs of a topic's batches.
-fn stored_codecs(server: &Server, topic: &'static str) -> Vec<Compression> {
+fn stored_codecs(server: &Broker, topic: &'static str) -> Vec<Compression> {
     let response = Client::new(server).call(&fetch(topic, 0, 0), 12);
     let mut batches = response.responses[0].partitions[0].records.clone().unwrap();
     let mut codecs = Vec::new();
@@ -116,7 +116,7 @@ fn stored_codecs(server: &Server, topic: &'static str) -> Vec<Compression> {
 
 #[test]
 fn every_codec_of_the_client_and_of_the_topic_is_read_back() {
-    let server = Server::start(BrokerConfig::default()).unwrap();
+    let server = Broker::start_with(BrokerConfig::default()).unwrap();
     let admin: AdminClient<DefaultClientContext> = config(&server).create().unwrap();
     let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
     for (topic, expected) in ["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"].into_iter().zip([
@@ -152,7 +152,7 @@ fn every_codec_of_the_client_and_of_the_topic_is_read_back() {
 
 #[test]
 fn two_members_share_the_partitions_until_one_leaves() {
-    let server = Server::start(BrokerConfig::default()).unwrap();
+    let server = Broker::start_with(BrokerConfig::default()).unwrap();
     create(&server, "t", 4);
     let (first, second) = (consumer(&server, "g"), consumer(&server, "g"));
     first.subscribe(&["t"]).unwrap();
@@ -168,7 +168,7 @@ fn two_members_share_the_partitions_until_one_leaves() {
 
 #[test]
 fn offsets_are_found_by_time_and_records_are_deleted() {
-    let server = Server::start(BrokerConfig::default()).unwrap();
+    let server = Broker::start_with(BrokerConfig::default()).unwrap();
     let admin = create(&server, "t", 1);
     send(&server, "t", 0..100);
     let consumer = consumer(&server, "g");
@@ -186,7 +186,7 @@ fn offsets_are_found_by_time_and_records_are_deleted() {
 
 #[test]
 fn topics_are_described_and_deleted() {
-    let server = Server::start(BrokerConfig::default()).unwrap();
+    let server = Broker::start_with(BrokerConfig::default()).unwrap();
     let admin = create(&server, "t", 2);
     let described = wait(admin.describe_configs([&ResourceSpecifier::Topic("t")], &AdminOptions::new())).unwrap();
     let configs = described[0].as_ref().unwrap();
@@ -199,7 +199,7 @@ fn topics_are_described_and_deleted() {
 
 #[test]
 fn transactions_are_rejected_without_waiting() {
-    let server = Server::start(BrokerConfig::default()).unwrap();
+    let server = Broker::start_with(BrokerConfig::default()).unwrap();
     let producer: ThreadedProducer<DefaultProducerContext> =
         config(&server).set("transactional.id", "x").create().unwrap();
     let refused = producer.init_transactions(Duration::from_secs(2)).unwrap_err();
@@ -208,7 +208,8 @@ fn transactions_are_rejected_without_waiting() {
 
 #[test]
 fn a_compacted_topic_is_read_to_its_end() {
-    let server = Server::start(BrokerConfig::default().with_compaction_interval(Duration::from_millis(5))).unwrap();
+    let server =
+        Broker::start_with(BrokerConfig::default().with_compaction_interval(Duration::from_millis(5))).unwrap();
     let admin: AdminClient<DefaultClientContext> = config(&server).create().unwrap();
     let topic = NewTopic::new("t", 1, TopicReplication::Fixed(1))
         .set("cleanup.policy", "compact")

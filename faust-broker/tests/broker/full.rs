@@ -8,7 +8,7 @@ use std::process::Command;
 
 use bytes::Bytes;
 use faust_broker::core::records::{self, Producer, Record};
-use faust_broker::{BrokerConfig, Port, Server, Storage};
+use faust_broker::{Broker, BrokerConfig, Port, Storage};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{DeleteTopicsRequest, ProduceRequest};
 
@@ -70,7 +70,7 @@ fn a_full_disk_loses_nothing_and_is_no_end() {
     let place = tempfile::tempdir().unwrap();
     let Some(_disk) = SmallDisk::mount(place.path()) else { return };
     let config = BrokerConfig::new(Storage::Directory(place.path().join("broker")), Port::Any);
-    let server = Server::start(config.clone()).unwrap();
+    let server = Broker::start_with(config.clone()).unwrap();
     let mut client = Client::new(&server);
     create(&mut client, "t");
     create(&mut client, "ballast");
@@ -89,7 +89,7 @@ fn a_full_disk_loses_nothing_and_is_no_end() {
     assert_eq!(append(&mut client, "t", next), 0, "there is space again");
     server.stop().unwrap();
 
-    let server = Server::start(config).unwrap();
+    let server = Broker::start_with(config).unwrap();
     let mut client = Client::new(&server);
     assert_eq!(read(&mut client, "t"), (0..=next).collect::<Vec<_>>());
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use faust_broker::core::batch::Header;
 use faust_broker::core::records::{self, Record};
 use faust_broker::core::{Batch, Producer};
-use faust_broker::{BrokerConfig, Server};
+use faust_broker::{Broker, BrokerConfig};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -28,13 +28,13 @@ pub(crate) struct Peer {
     pub(crate) name: &'static str,
     address: String,
     client: Client,
-    _server: Option<Server>,
+    _server: Option<Broker>,
 }
 
 /// Returns our broker, and Apache Kafka if its address is set.
 pub(crate) fn peers() -> Vec<Peer> {
     let config = BrokerConfig::default().with_compaction_interval(Duration::from_millis(5));
-    let server = Server::start(config).unwrap();
+    let server = Broker::start_with(config).unwrap();
     let own = Peer::new("our broker", server.bootstrap(), Some(server));
     let kafka = std::env::var("FAUST_TEST_KAFKA").ok().map(|address| Peer::new("Apache Kafka", address, None));
     std::iter::once(own).chain(kafka).collect()
@@ -54,7 +54,7 @@ fn named(topic: &str) -> TopicName {
 }
 
 impl Peer {
-    fn new(name: &'static str, address: String, server: Option<Server>) -> Self {
+    fn new(name: &'static str, address: String, server: Option<Broker>) -> Self {
         Self { name, client: Client::connect(&address), address, _server: server }
     }
 

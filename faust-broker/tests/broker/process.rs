@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use faust_broker::{BrokerConfig, Port, Server, Storage};
+use faust_broker::{Broker, BrokerConfig, Port, Storage};
 
 const DIRECTORY: &str = "FAUST_BROKER_TEST_DIRECTORY";
 const PORT: &str = "FAUST_BROKER_TEST_PORT";
@@ -76,7 +76,7 @@ fn role() {
         0 => Port::Any,
         port => Port::Exact(port),
     };
-    let server = Server::start(BrokerConfig::new(Storage::Directory(directory.into()), port)).unwrap();
+    let server = Broker::start_with(BrokerConfig::new(Storage::Directory(directory.into()), port)).unwrap();
     // The files of a program that hosts the broker.
     let mut others: Vec<File> = Vec::new();
     if let Some(free) = number(FREE_FILES) {

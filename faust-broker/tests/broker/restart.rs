@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use faust_broker::core::batch::Header;
 use faust_broker::core::records::{self, Producer, Record};
-use faust_broker::{BrokerConfig, Error, Port, Server, Storage};
+use faust_broker::{Broker, BrokerConfig, Error, Port, Storage};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
@@ -21,8 +21,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::wire::{Client, create, fetch, produce, topic, values};
 
-fn start(directory: &Path) -> Server {
-    Server::start(BrokerConfig::new(Storage::Directory(directory.to_owned()), Port::Any)).unwrap()
+fn start(directory: &Path) -> Broker {
+    Broker::start_with(BrokerConfig::new(Storage::Directory(directory.to_owned()), Port::Any)).unwrap()
 }
 
 fn group() -> GroupId {
@@ -135,11 +135,11 @@ fn the_error_for_a_locked_directory_names_its_broker() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path());
     let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any);
-    let refused = Server::start(config.clone()).unwrap_err();
+    let refused = Broker::start_with(config.clone()).unwrap_err();
     let holder = format!("process {} on {}", std::process::id(), first.bootstrap());
     assert!(refused.to_string().contains(&holder), "{refused}");
     first.stop().unwrap();
-    Server::start(config).unwrap().stop().unwrap();
+    Broker::start_with(config).unwrap().stop().unwrap();
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_error_names_the_file_and_fits_its_cause() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("logs"), "a file").unwrap();
     let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any);
-    let refused = Server::start(config).unwrap_err();
+    let refused = Broker::start_with(config).unwrap_err();
     assert!(matches!(refused, Error::Directory { .. }), "{refused}");
     let text = refused.to_string();
     assert!(text.contains("logs") && text.contains("another program") && !text.contains("permissions"), "{text}");
@@ -195,7 +195,7 @@ fn a_compacted_topic_survives_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let config = BrokerConfig::new(Storage::Directory(directory.path().to_owned()), Port::Any)
         .with_compaction_interval(Duration::from_millis(5));
-    let server = Server::start(config.clone()).unwrap();
+    let server = Broker::start_with(config.clone()).unwrap();
     let mut client = Client::new(&server);
     let settings = [("cleanup.policy", "compact"), ("segment.bytes", "100"), ("min.cleanable.dirty.ratio", "0")];
     let settings = settings.map(|(name, value)| {
@@ -236,7 +236,7 @@ fn a_compacted_topic_survives_a_restart() {
     }
     drop(server);
 
-    let server = Server::start(config).unwrap();
+    let server = Broker::start_with(config).unwrap();
     let mut client = Client::new(&server);
     assert_eq!(all(&mut client), ["3", "3", "4"]);
     let appended = client.call(&keyed(&[("c", Some("5"))]), 9);

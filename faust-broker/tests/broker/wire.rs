@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use faust_broker::core::records::{self, Producer, Record};
-use faust_broker::{BrokerConfig, Error, Port, Server, Storage};
+use faust_broker::{Broker, BrokerConfig, Error, Port, Storage};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -23,7 +23,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(server: &Server) -> Self {
+    pub(crate) fn new(server: &Broker) -> Self {
         Self::connect(server.address())
     }
 
@@ -124,8 +124,8 @@ pub(crate) fn values(response: &FetchResponse) -> Vec<String> {
     values
 }
 
-fn server() -> Server {
-    Server::start(BrokerConfig::default()).unwrap()
+fn server() -> Broker {
+    Broker::start_with(BrokerConfig::default()).unwrap()
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn invalid_lengths_close_the_connection() {
 
 #[test]
 fn non_loopback_addresses_are_rejected() {
-    let refused = Server::start(BrokerConfig::default().with_host("0.0.0.0".parse().unwrap())).unwrap_err();
+    let refused = Broker::start_with(BrokerConfig::default().with_host("0.0.0.0".parse().unwrap())).unwrap_err();
     assert!(matches!(refused, Error::NotLoopback { .. }), "{refused}");
 }
 
@@ -231,11 +231,11 @@ fn non_loopback_addresses_are_rejected() {
 fn a_port_in_use_is_an_error_or_avoided() {
     let first = server();
     let port = first.address().port();
-    let exact = Server::start(BrokerConfig::new(Storage::Memory, Port::Exact(port))).unwrap_err();
+    let exact = Broker::start_with(BrokerConfig::new(Storage::Memory, Port::Exact(port))).unwrap_err();
     assert!(exact.to_string().contains(&format!("127.0.0.1:{port}")), "{exact}");
-    let other = Server::start(BrokerConfig::new(Storage::Memory, Port::Prefer(port))).unwrap();
+    let other = Broker::start_with(BrokerConfig::new(Storage::Memory, Port::Prefer(port))).unwrap();
     assert_ne!(other.address().port(), port);
     first.stop().unwrap();
-    let again = Server::start(BrokerConfig::new(Storage::Memory, Port::Exact(port))).unwrap();
+    let again = Broker::start_with(BrokerConfig::new(Storage::Memory, Port::Exact(port))).unwrap();
     assert_eq!(again.address().port(), port);
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use faust_broker::{BrokerConfig, Port, Server, Storage};
+use faust_broker::{Broker, BrokerConfig, Port, Storage};
 
 use super::address::Address;
 use super::host_kind::HostKind;
@@ -138,7 +138,7 @@ pub(super) struct Host {
     in_memory: bool,
     notices: Vec<String>,
     /// The server; `None` once it is stopped.
-    server: Option<Server>,
+    server: Option<Broker>,
     /// Lock held while the broker runs. The operating system releases it even after `kill -9`.
     _lock: FileLock,
 }
@@ -164,7 +164,7 @@ impl Host {
     }
 
     fn stop(&mut self) -> Result<(), Error> {
-        let stopped = self.server.take().map_or(Ok(()), Server::stop);
+        let stopped = self.server.take().map_or(Ok(()), Broker::stop);
         self.withdraw();
         stopped.map_err(|error| TransportError::fatal("stop of the embedded broker", error).into())
     }
@@ -194,7 +194,7 @@ fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: FileLock) -> R
     config.port = next_free(wanted);
     config.default_partitions = settings.topic_partitions;
     let neighbour = (wanted != 0).then(|| super::probe::neighbour(wanted)).flatten();
-    let server = Server::start(config).map_err(|error| chain(&error))?;
+    let server = Broker::start_with(config).map_err(|error| chain(&error))?;
     let address = Address::new(server.bootstrap(), kind);
     address.write(&dir).map_err(|error| format!("its address cannot be written: {error}"))?;
     let mut notices = vec![format!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use faust_broker::{BrokerConfig, Port, Server, Storage};
+use faust_broker::{Broker, BrokerConfig, Port, Storage};
 
 use super::work::Work;
 use crate::harness::{LONG, wait_for};
@@ -208,7 +208,7 @@ fn play_broker() {
     end_with_parent();
     let port = variable("FAUST_TEST_PORT").parse().unwrap();
     let storage = Storage::Directory(variable("FAUST_TEST_DIR").into());
-    let server = Server::start(BrokerConfig::new(storage, Port::Exact(port))).unwrap();
+    let server = Broker::start_with(BrokerConfig::new(storage, Port::Exact(port))).unwrap();
     println!("listening on {}", server.bootstrap());
     loop {
         std::thread::park();

@@ -8,7 +8,7 @@ use faust::transport::{
     self, Committed, NewTopic, PROMPT, Read, Sink, SinkTopic, StartAt, TopicPartition, TransportError, Watermarks,
 };
 use faust::{App, AppBuilder, Client, Offset, Worker};
-use faust_broker::{BrokerConfig, Port, Server, Storage};
+use faust_broker::{Broker, BrokerConfig, Port, Storage};
 use faust_core::transport::Delivery;
 use tempfile::TempDir;
 
@@ -20,7 +20,7 @@ use super::wait::{LONG, answer, wait_for};
 /// On a real Kafka, topics are deleted before they are created, so tests that run concurrently must not share names.
 /// App ids come from [`id`](Self::id), which makes them unique to this run.
 pub(crate) struct Cluster {
-    server: Option<Server>,
+    server: Option<Broker>,
     is_real: bool,
     bootstrap: String,
     client: Client,
@@ -44,7 +44,7 @@ impl Cluster {
     pub(crate) async fn durable() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let storage = Storage::Directory(dir.path().join("broker"));
-        let server = Server::start(BrokerConfig::new(storage, Port::Any)).unwrap();
+        let server = Broker::start_with(BrokerConfig::new(storage, Port::Any)).unwrap();
         let bootstrap = server.bootstrap();
         Self { dir, ..Self::connect(Some(server), bootstrap).await }
     }
@@ -55,12 +55,12 @@ impl Cluster {
     }
 
     async fn embedded(config: BrokerConfig) -> Self {
-        let server = Server::start(config).unwrap();
+        let server = Broker::start_with(config).unwrap();
         let bootstrap = server.bootstrap();
         Self::connect(Some(server), bootstrap).await
     }
 
-    async fn connect(server: Option<Server>, bootstrap: String) -> Self {
+    async fn connect(server: Option<Broker>, bootstrap: String) -> Self {
         // `RUST_LOG=info cargo test --test it NAME -- --nocapture` shows the log of a test's workers.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
@@ -95,7 +95,7 @@ impl Cluster {
     pub(crate) fn start_broker(&mut self) {
         let port = self.bootstrap.rsplit(':').next().unwrap().parse().unwrap();
         let storage = Storage::Directory(self.dir.path().join("broker"));
-        self.server = Some(Server::start(BrokerConfig::new(storage, Port::Exact(port))).unwrap());
+        self.server = Some(Broker::start_with(BrokerConfig::new(storage, Port::Exact(port))).unwrap());
     }
 
     /// Returns an app id that no other run of the suite has used.

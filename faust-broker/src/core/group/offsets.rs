@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::core::change::{Change, Committed};
 use crate::core::group::{Group, GroupState, MemberRef};
-use crate::core::{Broker, ErrorCode, note};
+use crate::core::{BrokerCore, ErrorCode, note};
 
 /// Maximum length of the metadata, the default of Kafka's `offset.metadata.max.bytes`.
 const MAX_METADATA_LEN: usize = 4096;
@@ -36,7 +36,7 @@ pub struct CommittedOffset {
 }
 
 /// Committed offsets of groups.
-impl Broker {
+impl BrokerCore {
     /// Commits offsets independently of each other. The results are in the order of `offsets`.
     ///
     /// A client that is not a member (generation -1, no member id) may commit for a group without members.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::core::Broker;
+use crate::core::BrokerCore;
 use crate::core::group::{GroupState, Member};
 
 /// The description of a group.
@@ -38,7 +38,7 @@ pub struct DescribedMember {
 }
 
 /// Descriptions of groups.
-impl Broker {
+impl BrokerCore {
     /// Returns the ids of all groups.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.by_id.keys().map(String::as_str)

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::core::{
-    Broker, Completed, CoreConfig, ErrorCode, GroupState, JoinReply, JoinRequest, MemberRef, OffsetToCommit, SyncReply,
-    SyncRequest, Token, TopicSpec,
+    BrokerCore, Completed, CoreConfig, ErrorCode, GroupState, JoinReply, JoinRequest, MemberRef, OffsetToCommit,
+    SyncReply, SyncRequest, Token, TopicSpec,
 };
 
 const SESSION_MS: i32 = 1000;
@@ -14,7 +14,7 @@ const REBALANCE_MS: i32 = 5000;
 
 /// A broker with a topic `t`, its clock and the completed responses.
 struct Scene {
-    broker: Broker,
+    broker: BrokerCore,
     now_ms: i64,
     answers: Vec<(Token, Completed)>,
 }
@@ -25,7 +25,7 @@ impl Scene {
     }
 
     fn with(config: CoreConfig) -> Self {
-        let mut broker = Broker::new(config);
+        let mut broker = BrokerCore::new(config);
         broker.create_topic("t", TopicSpec { partitions: 4, ..TopicSpec::default() }).unwrap();
         Self { broker, now_ms: 0, answers: Vec::new() }
     }

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 
 use crate::core::records::{self, Producer, Record};
 use crate::core::{
-    Appended, Batch, Broker, Compression, ConfigEdit, CoreConfig, ErrorCode, FoundOffset, OffsetSpec, TopicSpec,
+    Appended, Batch, BrokerCore, Compression, ConfigEdit, CoreConfig, ErrorCode, FoundOffset, OffsetSpec, TopicSpec,
 };
 
-fn broker(configs: &[(&str, &str)]) -> Broker {
-    let mut broker = Broker::new(CoreConfig::default());
+fn broker(configs: &[(&str, &str)]) -> BrokerCore {
+    let mut broker = BrokerCore::new(CoreConfig::default());
     let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     broker.create_topic("t", TopicSpec { partitions: 1, configs }).unwrap();
     broker
@@ -36,11 +36,11 @@ fn produced(timestamps: &[i64], producer: Producer) -> Batch {
     Batch::parse(records::encode(&records, producer).unwrap()).unwrap()
 }
 
-fn append(broker: &mut Broker, timestamps: &[i64]) -> Appended {
+fn append(broker: &mut BrokerCore, timestamps: &[i64]) -> Appended {
     broker.append("t", 0, &batch(timestamps), 0).unwrap()
 }
 
-fn offsets(broker: &Broker, from: i64, max_bytes: usize) -> Vec<i64> {
+fn offsets(broker: &BrokerCore, from: i64, max_bytes: usize) -> Vec<i64> {
     let read = broker.read("t", 0, from, max_bytes).unwrap();
     let batches = read.batches.iter();
     batches.flat_map(|batch| records::decode(batch).unwrap()).map(|record| record.offset).collect()

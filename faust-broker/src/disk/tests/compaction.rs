@@ -10,7 +10,7 @@ const RETENTION_MS: i64 = 60;
 
 /// A broker with one compacted partition, and all records ever written to it.
 struct Subject {
-    broker: Option<(Option<Directory>, Broker)>,
+    broker: Option<(Option<Directory>, BrokerCore)>,
     path: Option<tempfile::TempDir>,
     core: CoreConfig,
     written: Vec<Record>,
@@ -95,7 +95,7 @@ impl Subject {
     fn open(&mut self) {
         self.broker = None;
         self.broker = Some(match &self.path {
-            None => (None, Broker::new(self.core.clone())),
+            None => (None, BrokerCore::new(self.core.clone())),
             Some(path) => {
                 let directory = Directory::lock(path.path(), ([127, 0, 0, 1], 9092).into()).unwrap();
                 let broker = directory.open(self.core.clone(), OPEN_FILES).unwrap();
@@ -104,7 +104,7 @@ impl Subject {
         });
     }
 
-    fn broker(&mut self) -> &mut Broker {
+    fn broker(&mut self) -> &mut BrokerCore {
         &mut self.broker.as_mut().unwrap().1
     }
 

@@ -72,7 +72,7 @@ impl Subject {
         (subject, visible)
     }
 
-    fn append(&mut self, broker: &mut Broker, topic: &'static str, count: usize) {
+    fn append(&mut self, broker: &mut BrokerCore, topic: &'static str, count: usize) {
         let written = self.written.get_mut(topic).unwrap();
         let end = broker.find_offset(topic, 0, OffsetSpec::Latest).unwrap().offset;
         let record = |offset: i64| Record {
@@ -137,7 +137,7 @@ fn all_files(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Reads everything, as a client that verifies checksums.
-fn visible_of(broker: &Broker) -> Visible {
+fn visible_of(broker: &BrokerCore) -> Visible {
     let topic = |topic: &'static str| {
         let end = broker.find_offset(topic, 0, OffsetSpec::Latest).unwrap().offset;
         let start = broker.find_offset(topic, 0, OffsetSpec::Earliest).unwrap().offset;

@@ -53,7 +53,7 @@ impl Subject {
         fs::write(path, bytes).unwrap();
     }
 
-    fn open(&self) -> ((Directory, Broker), String) {
+    fn open(&self) -> ((Directory, BrokerCore), String) {
         logged(|| open(self.path.path()))
     }
 }

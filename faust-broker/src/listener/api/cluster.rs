@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use crate::core::{Broker, ErrorCode, LEADER_EPOCH, Topic, TopicSpec};
+use crate::core::{BrokerCore, ErrorCode, LEADER_EPOCH, Topic, TopicSpec};
 use crate::listener::api::{NO_OPERATIONS, NODE, text};
 use crate::listener::router::Call;
 
@@ -41,7 +41,7 @@ pub(crate) fn metadata(call: &Call, request: MetadataRequest) -> MetadataRespons
 
 fn metadata_of(
     call: &Call,
-    broker: &mut Broker,
+    broker: &mut BrokerCore,
     wanted: MetadataRequestTopic,
     may_create: bool,
 ) -> MetadataResponseTopic {

@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 
-use crate::core::{Broker, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, Refusal, TOPIC_CONFIGS};
+use crate::core::{BrokerCore, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, Refusal, TOPIC_CONFIGS};
 use crate::listener::api::text;
 use crate::listener::router::Call;
 
@@ -41,7 +41,7 @@ pub(crate) fn describe(call: &Call, request: DescribeConfigsRequest) -> Describe
 
 fn describe_resource(
     call: &Call,
-    broker: &Broker,
+    broker: &BrokerCore,
     resource: &DescribeConfigsResource,
     with_synonyms: bool,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
     OffsetFetchResponse, TopicName,
 };
 
-use crate::core::{Broker, Committed, ErrorCode, OffsetToCommit};
+use crate::core::{BrokerCore, Committed, ErrorCode, OffsetToCommit};
 use crate::listener::api::groups::member_ref;
 use crate::listener::api::{code, text};
 use crate::listener::router::Call;
@@ -77,7 +77,7 @@ pub(crate) fn fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResp
 type ByTopic<T> = Vec<(TopicName, Vec<T>)>;
 
 /// Returns the committed offsets of a group, for the `wanted` partitions or for all.
-fn offsets_of(broker: &Broker, group: &str, wanted: Option<ByTopic<i32>>) -> ByTopic<(i32, Option<Committed>)> {
+fn offsets_of(broker: &BrokerCore, group: &str, wanted: Option<ByTopic<i32>>) -> ByTopic<(i32, Option<Committed>)> {
     if let Some(wanted) = wanted {
         let topic = |(name, partitions): (TopicName, Vec<i32>)| {
             let found = |index| (index, broker.committed_offset(group, &name, index).cloned());

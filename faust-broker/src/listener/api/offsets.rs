@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochResponse,
 };
 
-use crate::core::{Broker, ErrorCode, FoundOffset, LEADER_EPOCH, OffsetSpec};
+use crate::core::{BrokerCore, ErrorCode, FoundOffset, LEADER_EPOCH, OffsetSpec};
 use crate::listener::api::fetch::check_epoch;
 use crate::listener::router::Call;
 
@@ -33,7 +33,7 @@ pub(crate) fn list(call: &Call, request: ListOffsetsRequest) -> ListOffsetsRespo
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
-fn find(broker: &Broker, topic: &str, partition: &ListOffsetsPartition) -> Result<FoundOffset, ErrorCode> {
+fn find(broker: &BrokerCore, topic: &str, partition: &ListOffsetsPartition) -> Result<FoundOffset, ErrorCode> {
     check_epoch(partition.current_leader_epoch)?;
     let spec = match partition.timestamp {
         LATEST => OffsetSpec::Latest,
@@ -69,7 +69,7 @@ pub(crate) fn for_leader_epoch(call: &Call, request: OffsetForLeaderEpochRequest
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }
 
-fn epoch_end(broker: &Broker, topic: &str, partition: &OffsetForLeaderPartition) -> EpochEndOffset {
+fn epoch_end(broker: &BrokerCore, topic: &str, partition: &OffsetForLeaderPartition) -> EpochEndOffset {
     let end = EpochEndOffset::default().with_partition(partition.partition);
     let found = check_epoch(partition.current_leader_epoch)
         .and_then(|()| broker.find_offset(topic, partition.partition, OffsetSpec::Latest));

@@ -7,11 +7,11 @@ use kafka_protocol::messages::ApiKey;
 use super::*;
 use crate::config::BrokerConfig;
 use crate::core::records::{self, Producer, Record};
-use crate::core::{Broker, CoreConfig, TopicSpec};
+use crate::core::{BrokerCore, CoreConfig, TopicSpec};
 use crate::listener::api::versions::range;
 use crate::listener::samples::{Sample, samples};
 
-fn shared(broker: Broker) -> Arc<Shared> {
+fn shared(broker: BrokerCore) -> Arc<Shared> {
     let config = BrokerConfig::default().with_auto_create_topics(false);
     Arc::new(Shared::new(broker, config, ([127, 0, 0, 1], 9092).into()))
 }
@@ -34,7 +34,7 @@ async fn check(shared: &Arc<Shared>, sample: &Sample) {
 
 #[tokio::test(start_paused = true)]
 async fn all_requests_are_answered_on_an_empty_broker() {
-    let shared = shared(Broker::new(CoreConfig::default()));
+    let shared = shared(BrokerCore::new(CoreConfig::default()));
     for sample in samples(range, 7, Bytes::from_static(b"no batch")) {
         check(&shared, &sample).await;
     }
@@ -45,7 +45,7 @@ async fn all_requests_are_answered_for_an_existing_topic() {
     let record = Record { value: Some(Bytes::from_static(b"value")), ..Record::default() };
     let batch = records::encode(&[record], Producer::NONE).unwrap();
     let destructive = [ApiKey::DeleteTopics, ApiKey::DeleteRecords, ApiKey::DeleteGroups];
-    let mut broker = Broker::new(CoreConfig::default());
+    let mut broker = BrokerCore::new(CoreConfig::default());
     let spec = TopicSpec { partitions: 3, ..TopicSpec::default() };
     let id = broker.create_topic("name", spec).unwrap().id();
     let shared = shared(broker);

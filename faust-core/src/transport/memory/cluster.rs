@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use faust_broker::core::{Broker, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit};
+use faust_broker::core::{BrokerCore, CoreConfig, ErrorCode, MemberRef, OffsetSpec, OffsetToCommit};
 use tokio::sync::Notify;
 
 use super::faults::{ClusterFault, FaultProfile, Faults};
@@ -64,7 +64,7 @@ pub(super) enum Commits {
 }
 
 pub(super) struct State {
-    pub(super) broker: Broker,
+    pub(super) broker: BrokerCore,
     pub(super) members: BTreeMap<u64, Member>,
     pub(super) next_member: u64,
     /// The generation of each group: the number of its rebalances.
@@ -87,7 +87,7 @@ impl MemoryCluster {
     /// Creates an empty cluster with the time of `clock`, without faults.
     pub fn new(seed: u64, timeouts: GroupTimeouts, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let state = State {
-            broker: Broker::new(CoreConfig::seeded(seed)),
+            broker: BrokerCore::new(CoreConfig::seeded(seed)),
             members: BTreeMap::new(),
             next_member: 0,
             generations: BTreeMap::new(),

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 
 use crate::core::records::{self, Producer, Record};
-use crate::core::{Batch, Broker, Compression, ConfigEdit, CoreConfig, ErrorCode, OffsetSpec, TopicSpec};
+use crate::core::{Batch, BrokerCore, Compression, ConfigEdit, CoreConfig, ErrorCode, OffsetSpec, TopicSpec};
 
 /// Creates a broker with one topic. By default, every batch gets its own segment and any dirty record starts
 /// compaction.
-fn broker(configs: &[(&str, &str)]) -> Broker {
-    let mut broker = Broker::new(CoreConfig::default());
+fn broker(configs: &[(&str, &str)]) -> BrokerCore {
+    let mut broker = BrokerCore::new(CoreConfig::default());
     let defaults = [("cleanup.policy", "compact"), ("segment.bytes", "14"), ("min.cleanable.dirty.ratio", "0")];
     let configs =
         defaults.iter().chain(configs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -23,13 +23,13 @@ fn batch(key: Option<&'static str>, value: Option<&'static str>, timestamp: i64)
     records::encode(&[record], Producer::NONE).unwrap()
 }
 
-fn append(broker: &mut Broker, key: &'static str, value: Option<&'static str>, now_ms: i64) {
+fn append(broker: &mut BrokerCore, key: &'static str, value: Option<&'static str>, now_ms: i64) {
     let batch = Batch::parse(batch(Some(key), value, now_ms)).unwrap();
     broker.append("t", 0, &batch, now_ms).unwrap();
 }
 
 /// Returns the base offsets of the remaining batches.
-fn left(broker: &Broker) -> Vec<i64> {
+fn left(broker: &BrokerCore) -> Vec<i64> {
     let (mut position, mut found) = (broker.find_offset("t", 0, OffsetSpec::Earliest).unwrap().offset, Vec::new());
     loop {
         let read = broker.read("t", 0, position, usize::MAX).unwrap();
@@ -175,7 +175,7 @@ fn both_policies_apply() {
 #[test]
 fn a_step_reads_a_limited_number_of_bytes() {
     for (step_bytes, expected) in [(1, 21), (100_000, 3)] {
-        let mut broker = Broker::new(CoreConfig { compaction_step_bytes: step_bytes, ..CoreConfig::default() });
+        let mut broker = BrokerCore::new(CoreConfig { compaction_step_bytes: step_bytes, ..CoreConfig::default() });
         let configs = [("cleanup.policy", "compact"), ("segment.ms", "10")];
         let configs = configs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         broker.create_topic("t", TopicSpec { partitions: 1, configs }).unwrap();

@@ -144,7 +144,7 @@ proptest! {
     #[test]
     fn a_full_disk_has_no_effect_but_the_error(steps in proptest::collection::vec(step(), 1..60)) {
         let disk = Disk::default();
-        let mut broker = Broker::restore(CoreConfig::default(), Box::new(disk.clone()), Vec::new()).unwrap();
+        let mut broker = BrokerCore::restore(CoreConfig::default(), Box::new(disk.clone()), Vec::new()).unwrap();
         let configs = [("segment.bytes", "200"), ("cleanup.policy", "compact,delete")];
         let configs = configs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         broker.create_topic("t", TopicSpec { partitions: 1, configs }).unwrap();

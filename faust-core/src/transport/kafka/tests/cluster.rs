@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use faust_broker::{BrokerConfig, Port, Server, Storage};
+use faust_broker::{Broker, BrokerConfig, Port, Storage};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rdkafka::mocking::MockCluster;
@@ -26,7 +26,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 pub(super) struct Cluster {
     pub(super) mock: Option<MockCluster<'static, DefaultProducerContext>>,
     /// The embedded broker, which is stopped when the test ends.
-    embedded: Option<Server>,
+    embedded: Option<Broker>,
     pub(super) config: KafkaConfig,
     pub(super) topic: Arc<str>,
     pub(super) group: String,
@@ -53,7 +53,7 @@ impl Cluster {
     /// Returns the embedded broker, and the real Kafka of `FAUST_TEST_KAFKA` if set. Unlike the mock cluster, they
     /// accept commits during a rebalance, and create topics.
     pub(super) async fn kafkas(partitions: i32) -> Vec<Self> {
-        let server = Server::start(BrokerConfig::new(Storage::Memory, Port::Any)).unwrap();
+        let server = Broker::start_with(BrokerConfig::new(Storage::Memory, Port::Any)).unwrap();
         let embedded = Self::at(server.bootstrap());
         let mut clusters = vec![Self { embedded: Some(server), ..embedded }];
         clusters.extend(std::env::var("FAUST_TEST_KAFKA").ok().map(Self::at));
