@@ -8,11 +8,14 @@
 pub(crate) mod advice;
 mod admission;
 pub mod batch;
+pub(crate) mod broker_config;
+pub(crate) mod broker_values;
 pub(crate) mod change;
 mod code;
 mod compaction;
 mod compression;
 pub(crate) mod config;
+mod edit;
 mod group;
 mod log;
 mod partition;
@@ -32,14 +35,19 @@ pub use self::change::Committed;
 pub use self::code::{ErrorCode, code_of};
 pub use self::compression::Compression;
 pub use self::config::{ConfigKey, ConfigKind, TOPIC_CONFIGS};
+pub use self::edit::ConfigEdit;
 pub use self::group::{
     CommittedOffset, Completed, DescribedGroup, DescribedMember, GroupState, JoinRefusal, JoinReply, JoinRequest,
     JoinedMember, MemberRef, OffsetToCommit, SyncReply, SyncRequest, Token,
 };
 pub use self::log::{Appended, FoundOffset, OffsetSpec, Read};
 pub use self::records::{Producer, Record};
-pub use self::topic::{ConfigEdit, Refusal, Topic, TopicSpec};
+pub use self::topic::{Refusal, Topic, TopicSpec};
 
+#[cfg(feature = "server")]
+pub(crate) use self::producer_state::ActiveProducer;
+
+use self::broker_values::BrokerValues;
 use self::change::Change;
 use self::group::Groups;
 use self::log::{CompactionLimits, Marks};
@@ -57,25 +65,22 @@ const PRODUCER_ID_BLOCK: i64 = 1000;
 pub struct CoreConfig {
     /// Seed for the ids of topics and members. The same seed and the same calls give the same broker.
     pub seed: u64,
-    /// Time for which a new group waits for more members before its first assignment, in milliseconds.
-    pub initial_rebalance_delay_ms: i64,
-    /// Range of allowed session timeouts, in milliseconds.
-    pub session_timeout_ms: std::ops::RangeInclusive<i32>,
     /// Memory for the keys that compaction collects, in bytes. A log whose keys need more is compacted in several
     /// passes.
     pub compaction_bytes: usize,
     /// Number of bytes that compaction reads before it lets requests pass.
     pub compaction_step_bytes: usize,
+    /// Broker configs by Kafka's names, which have been checked.
+    pub(crate) configs: BTreeMap<String, String>,
 }
 
 impl Default for CoreConfig {
     fn default() -> Self {
         Self {
             seed: 0,
-            initial_rebalance_delay_ms: 0,
-            session_timeout_ms: 1..=1_800_000,
             compaction_bytes: 64 * 1024 * 1024,
             compaction_step_bytes: 1024 * 1024,
+            configs: BTreeMap::new(),
         }
     }
 }
@@ -86,6 +91,16 @@ impl CoreConfig {
     pub fn seeded(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
+
+    /// Sets a config of the broker by Kafka's name, such as `group.min.session.timeout.ms`.
+    ///
+    /// # Errors
+    /// `InvalidConfig` if the name is unknown, the config cannot be set, or the value is invalid.
+    pub fn with_config(mut self, name: &str, value: &str) -> Result<Self, Refusal> {
+        broker_config::check_at_start(name, value)?;
+        self.configs.insert(name.to_owned(), value.to_owned());
+        Ok(self)
+    }
 }
 
 /// A single-node broker: its topics, groups and producer ids.
@@ -95,6 +110,8 @@ pub struct BrokerCore {
     topics: BTreeMap<String, Topic>,
     topic_names: HashMap<u128, String>,
     groups: Groups,
+    /// The values of the broker's configs.
+    values: BrokerValues,
     random: Random,
     next_producer_id: i64,
     /// Ids below this one are reserved in the journal.
@@ -114,12 +131,13 @@ impl BrokerCore {
         let mut random = Random(config.seed);
         let cluster_id = format!("faust-{:016x}", random.next());
         let compaction = CompactionLimits { memory: config.compaction_bytes, step_bytes: config.compaction_step_bytes };
-        let groups = Groups::new(config);
+        let values = BrokerValues::new(config.configs);
         Self {
             cluster_id,
             topics: BTreeMap::new(),
             topic_names: HashMap::new(),
-            groups,
+            groups: Groups::new(&values),
+            values,
             random,
             next_producer_id: 1,
             noted_producer_ids: 1,
@@ -139,6 +157,7 @@ impl BrokerCore {
         if !has_id {
             broker.storage.record(&Change::Cluster { id: broker.cluster_id.clone() })?;
         }
+        broker.apply_topic_defaults();
         for (name, topic) in &mut broker.topics {
             topic.recover(name, &marks, broker.storage.as_mut())?;
         }
@@ -170,7 +189,7 @@ impl BrokerCore {
             Change::Cluster { id } => self.cluster_id = id,
             Change::TopicCreated { name, id, partitions, configs } => {
                 self.topic_names.insert(id.0, name.clone());
-                self.topics.insert(name, Topic::new(id.0, partitions, configs));
+                self.topics.insert(name, Topic::new(id.0, partitions, configs, &self.values));
             }
             Change::TopicDeleted { name } => {
                 if let Some(topic) = self.topics.remove(&name) {
@@ -186,7 +205,7 @@ impl BrokerCore {
             }
             Change::ConfigsSet { name, configs } => {
                 if let Some(topic) = self.topics.get_mut(&name) {
-                    topic.set_configs(configs);
+                    topic.set_configs(configs, &self.values);
                 }
             }
             Change::LogStart { topic, partition, offset } => {
@@ -202,6 +221,7 @@ impl BrokerCore {
                 self.next_producer_id = next;
                 self.noted_producer_ids = next;
             }
+            Change::BrokerConfigsSet { scope, configs } => self.values.set_dynamic(scope, configs),
             change => self.groups.apply(change),
         }
     }
@@ -212,6 +232,7 @@ impl BrokerCore {
             Change::Cluster { id: self.cluster_id.clone() },
             Change::ProducerIds { next: self.noted_producer_ids },
         ];
+        self.values.snapshot(&mut changes);
         for (name, topic) in &self.topics {
             topic.snapshot(name, &mut changes);
         }
@@ -242,17 +263,21 @@ impl BrokerCore {
     /// Advances the time: removes members whose session has expired and completes rebalances that have timed out.
     pub fn tick(&mut self, now_ms: i64) {
         self.groups.tick(now_ms);
+        self.note_groups(now_ms);
     }
 
-    /// Runs the periodic cleanup: retention, expiry of inactive producers, journal snapshots and compaction.
+    /// Runs the periodic cleanup: retention, expiry of committed offsets and of inactive producers, journal snapshots and
+    /// compaction.
     pub fn clean(&mut self, now_ms: i64) {
+        self.expire_offsets(now_ms);
         self.clean_quickly(now_ms);
         for (topic, partition) in self.dirty_logs(now_ms) {
             while self.compact_step(&topic, partition, now_ms) {}
         }
     }
 
-    /// Does the work of [`clean`](Self::clean) except compaction, which may take long and is run in steps.
+    /// Does the work of [`clean`](Self::clean) except the expiry of offsets, which has an interval of its own, and
+    /// compaction, which may take long and is run in steps.
     pub(crate) fn clean_quickly(&mut self, now_ms: i64) {
         self.apply_retention(now_ms);
         if self.storage.wants_snapshot() {

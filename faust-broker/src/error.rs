@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::core::advice::advice;
 
+use crate::core::Refusal;
+
 /// An error of starting or stopping a [`Broker`](crate::Broker). Errors of requests are reported to the client instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -20,6 +22,14 @@ pub enum Error {
         /// Process id and address of the broker that uses the directory, or "another broker" if they are unknown.
         holder: String,
     },
+    /// A config of the broker has an unknown name or an invalid value.
+    #[error("{reason}")]
+    Config {
+        /// The name of the config.
+        name: String,
+        /// The description of the error, with the name and the allowed values.
+        reason: String,
+    },
     /// The port is in use, or the system rejects it.
     #[error("cannot listen on {host}:{port}; choose another port")]
     Listen {
@@ -30,10 +40,10 @@ pub enum Error {
         /// The system error.
         source: io::Error,
     },
-    /// The address is not a loopback address. The broker has no authentication, so it must not be reachable from
-    /// outside.
+    /// The address is not a loopback address, and [`BrokerConfig::expose`](crate::BrokerConfig::expose) is not set. The
+    /// broker has no authentication, so it must not be reachable from outside by mistake.
     #[error(
-        "refusing to listen on {host}: the embedded broker serves this machine only, use 127.0.0.1; for a network use Apache Kafka"
+        "refusing to listen on {host}, which other machines may reach: the broker has no authentication; use 127.0.0.1, or allow it with `expose`"
     )]
     NotLoopback {
         /// The address.
@@ -71,6 +81,14 @@ pub enum Error {
     Thread {
         /// The system error.
         source: io::Error,
+    },
+    /// A topic cannot be created.
+    #[error("cannot create topic `{topic}`")]
+    Topic {
+        /// The name of the topic.
+        topic: String,
+        /// The reason, with the fix.
+        source: Refusal,
     },
     /// The broker's thread panicked.
     #[error("the broker's thread panicked; see the panic message above")]

@@ -1,15 +1,28 @@
-//! A small single-node broker that speaks the Kafka protocol, for learning, tests and one-machine services.
+//! A Kafka broker of one node, for tests, learning and services on one machine.
 //!
-//! The broker has two layers. [`core`] is a state machine without sockets, threads or a clock. [`Broker`] serves it on
-//! a loopback port, where librdkafka, kcat, Java and Python clients can use it like Apache Kafka. It needs the feature
-//! `server`, which is on by default; the core alone needs neither tokio nor the protocol's message types.
+//! [`Broker::start`] starts a broker in memory on a free port, for a test; [`Broker::start_with`] takes a
+//! [`BrokerConfig`]. librdkafka, kcat, Java and Python clients use it like Apache Kafka.
+//!
+//! ```
+//! use faust_broker::Broker;
+//!
+//! let broker = Broker::start()?;
+//! broker.create_topic("orders", 3)?;
+//! println!("bootstrap.servers={}", broker.bootstrap());
+//! // The broker stops here.
+//! # Ok::<(), faust_broker::Error>(())
+//! ```
+//!
+//! The broker has two layers. [`core`] is a state machine without sockets, threads or a clock, for simulations; its
+//! interface may change in any release. [`Broker`] serves it on a socket. It needs the feature `server`, which is on by
+//! default; the core alone needs neither tokio nor the protocol's message types.
 //!
 //! Topics follow Kafka's retention rules: `cleanup.policy` may be `delete`, `compact` or both. Batches may be compressed
 //! with gzip, Snappy, LZ4 or zstd, by producers or by a topic's `compression.type`; the codecs need the feature
 //! `compression`, which `server` enables. A batch may decompress to 16 MiB, a larger one to 128 times its size, and none to more than
 //! 128 MiB.
 //!
-//! Replication, transactions, the new consumer group protocol (KIP-848) and non-loopback addresses are not supported.
+//! Replication, transactions, authentication and the new consumer group protocol (KIP-848) are not supported.
 
 #[cfg(feature = "server")]
 #[doc(hidden)]
@@ -36,3 +49,8 @@ pub use config::{BrokerConfig, Port, Storage};
 pub use error::Error;
 #[cfg(feature = "server")]
 pub use server::Broker;
+
+// Compiles and runs the code of the README.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

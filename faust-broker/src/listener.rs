@@ -2,7 +2,9 @@
 
 mod api;
 mod connection;
+mod endpoint;
 mod fault;
+mod log_dir;
 mod router;
 #[cfg(test)]
 #[path = "../tests/support/samples.rs"]
@@ -21,15 +23,14 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use self::connection::Connection;
-pub(crate) use self::router::answer;
+pub(crate) use self::endpoint::Endpoint;
+pub(crate) use self::log_dir::LogDir;
+pub(crate) use self::router::{Link, answer};
 pub(crate) use self::shared::{Shared, wall_ms};
 use crate::core::advice::{TOO_MANY_FILES, advice, is_out_of_files};
 
 /// Interval of the checks for expired sessions, far below any reasonable session timeout.
 const TICK: Duration = Duration::from_millis(50);
-/// Interval of the retention checks, Kafka's default of `log.retention.check.interval.ms`. The first check is one
-/// interval after the start.
-const CLEAN: Duration = Duration::from_secs(300);
 /// Pause between two steps of compaction, in which requests can lock the broker.
 const COMPACT_PAUSE: Duration = Duration::from_millis(1);
 /// Delay after a failed accept, for example because the process has no free file descriptors.
@@ -52,7 +53,10 @@ pub(crate) async fn serve(
     // Dropping the set closes all connections. Acknowledged writes have been stored by then.
     let mut connections = JoinSet::new();
     let mut tick = time::interval(TICK);
-    let mut clean = time::interval_at(time::Instant::now() + CLEAN, CLEAN);
+    // The first check is one interval after the start.
+    let every = |period: Duration| time::interval_at(time::Instant::now() + period, period);
+    let mut clean = every(shared.settings.retention_check);
+    let mut expire = every(shared.settings.offsets_check);
     // A separate task, because compaction may take long and session timeouts must be checked meanwhile.
     connections.spawn(compact(Arc::clone(&shared)));
     let mut accept_at = time::Instant::now();
@@ -71,6 +75,7 @@ pub(crate) async fn serve(
             _ = &mut stopped => return,
             _ = tick.tick() => shared.tick(),
             _ = clean.tick() => shared.clean(),
+            _ = expire.tick() => shared.expire_offsets(),
             // Removes closed connections from the set.
             Some(_) = connections.join_next() => {}
             accepted = accept(&listener, accept_at), if has_room => match accepted {
@@ -101,9 +106,8 @@ async fn accept(listener: &tokio::net::TcpListener, at: time::Instant) -> io::Re
 
 /// Compacts logs periodically until the task is aborted.
 async fn compact(shared: Arc<Shared>) {
-    let every = shared.config.compaction_interval.max(COMPACT_PAUSE);
     loop {
-        time::sleep(every).await;
+        time::sleep(shared.compaction_interval().max(COMPACT_PAUSE)).await;
         shared.compact(COMPACT_PAUSE).await;
     }
 }

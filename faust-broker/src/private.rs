@@ -6,9 +6,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, Storage};
 use crate::core::{BrokerCore, CoreConfig};
-use crate::listener::{Shared, answer, wall_ms};
+use crate::error::Error;
+use crate::listener::{Endpoint, Link, LogDir, Shared, answer, wall_ms};
+use crate::server::core_config;
 
 /// An in-memory broker with its request handlers.
 #[derive(Debug)]
@@ -32,18 +34,21 @@ impl Handler {
     /// Creates an empty broker.
     ///
     /// # Errors
-    /// Returns an error if the system cannot create a timer.
-    pub fn new(config: BrokerConfig, seed: u64) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let broker = BrokerCore::new(CoreConfig::seeded(seed));
-        let shared = Arc::new(Shared::new(broker, config, ([127, 0, 0, 1], 9092).into()));
+    /// Returns an error if a config is invalid or the system cannot create a timer.
+    pub fn new(config: BrokerConfig, seed: u64) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|source| Error::Thread { source })?;
+        let broker = BrokerCore::new(CoreConfig { seed, ..core_config(&config)? });
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 9092).into(), config.advertised);
+        let shared = Arc::new(Shared::new(broker, endpoint, LogDir::of(&Storage::Memory)));
         Ok(Self { shared, runtime })
     }
 
     /// Handles one request as if it had arrived over a connection. A request that would have to wait is dropped.
     pub fn answer(&self, frame: Bytes) -> Outcome {
         let _entered = self.runtime.enter();
-        let answer = pin!(answer(&self.shared, ([127, 0, 0, 1], 40_000).into(), frame));
+        let link = Link { peer: ([127, 0, 0, 1], 40_000).into(), local: ([127, 0, 0, 1], 9092).into() };
+        let answer = pin!(answer(&self.shared, link, frame));
         match answer.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(Some(answer))) => Outcome::Answered(answer),
             Poll::Ready(Ok(None)) | Poll::Pending => Outcome::Silent,

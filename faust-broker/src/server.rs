@@ -2,19 +2,19 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
 use crate::config::{BrokerConfig, Port, Storage};
-use crate::core::{BrokerCore, CoreConfig};
+use crate::core::{BrokerCore, CoreConfig, TopicSpec};
 use crate::descriptors;
 use crate::disk::Directory;
 use crate::error::Error;
-use crate::listener::{self, Shared};
+use crate::listener::{self, Endpoint, LogDir, Shared};
 
 /// Number of worker threads. Two threads keep one client's reads from waiting for another client's writes; more would
 /// take cores from the program.
@@ -22,23 +22,79 @@ const WORKER_THREADS: usize = 2;
 
 /// A running broker. It stops when it is dropped.
 ///
-/// ```
-/// use faust_broker::{BrokerConfig, Broker};
+/// [`start`](Self::start) is for tests: it needs no settings, stores everything in memory, and listens on a free port of
+/// this machine. It works in a test with or without an async runtime: the broker has threads of its own, so a test that
+/// blocks does not stop it, and brokers of concurrent tests do not share anything.
 ///
-/// let server = Broker::start_with(BrokerConfig::default())?;
-/// println!("bootstrap.servers={}", server.bootstrap());
-/// server.stop()?;
-/// # Ok::<(), faust_broker::Error>(())
+/// # Examples
+/// A test with librdkafka, here the crate `rdkafka`:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use faust_broker::Broker;
+/// use rdkafka::config::ClientConfig;
+/// use rdkafka::consumer::{BaseConsumer, Consumer};
+/// use rdkafka::message::Message;
+/// use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+///
+/// let broker = Broker::start()?;
+/// broker.create_topic("orders", 1)?;
+///
+/// let mut client = ClientConfig::new();
+/// client.set("bootstrap.servers", broker.bootstrap()).set("group.id", "billing").set("auto.offset.reset", "earliest");
+/// let producer: BaseProducer = client.create()?;
+/// producer.send(BaseRecord::to("orders").key("anna").payload("3 books")).map_err(|(error, _)| error)?;
+/// producer.flush(Duration::from_secs(30))?;
+///
+/// let consumer: BaseConsumer = client.create()?;
+/// consumer.subscribe(&["orders"])?;
+/// let message = loop {
+///     if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+///         break message?;
+///     }
+/// };
+/// assert_eq!(message.payload(), Some(&b"3 books"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The same in an async test:
+///
+/// ```
+/// # use faust_broker::Broker;
+/// # use rdkafka::config::ClientConfig;
+/// use rdkafka::producer::{FutureProducer, FutureRecord};
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let broker = Broker::start()?;
+///     let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create()?;
+///     // The topic is created on first use.
+///     let record = FutureRecord::to("orders").key("anna").payload("3 books");
+///     let delivered = producer.send(record, std::time::Duration::from_secs(30)).await;
+///     assert_eq!(delivered.map_err(|(error, _)| error)?.offset, 0);
+///     Ok(())
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
+    /// The state that the thread serves. Weak, because the thread's end must close the files.
+    shared: Weak<Shared>,
     /// Dropped to stop the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
 impl Broker {
+    /// Starts a broker in memory, on a free port of the loopback interface. It accepts requests as soon as this returns.
+    ///
+    /// # Errors
+    /// Returns an error if the system refuses a port or a thread.
+    pub fn start() -> Result<Self, Error> {
+        Self::start_with(BrokerConfig::default())
+    }
+
     /// Starts a broker. It accepts requests as soon as this returns.
     ///
     /// Files that are damaged, for example after a power failure, are repaired: what is whole is kept, damaged bytes are
@@ -48,15 +104,21 @@ impl Broker {
     /// The soft limit of open files of the process is raised.
     ///
     /// # Errors
-    /// Returns an error if the directory is in use or cannot be read or written, the port is in use, the address is not a
-    /// loopback address, or the broker's thread cannot be started.
+    /// Returns an error if a config is unknown or invalid, the directory is in use or cannot be read or written, the port is in
+    /// use, other machines could reach the address but `expose` is not set, or the broker's thread cannot be started.
     pub fn start_with(config: BrokerConfig) -> Result<Self, Error> {
+        let mut core = core_config(&config)?;
         let limit = descriptors::raise_limit();
         let listener = listen(&config)?;
         let address = listener.local_addr().map_err(|source| Error::Thread { source })?;
+        let endpoint = Endpoint::new(address, config.advertised.clone());
+        let log_dir = LogDir::of(&config.storage);
+        let described = endpoint.as_configs().into_iter().chain([("log.dirs", log_dir.name.clone())]);
+        core.configs.extend(described.map(|(name, value)| (name.to_owned(), value)));
         let max_connections = descriptors::connections(limit);
-        let (broker, directory) = open(&config, address, descriptors::open_segments(limit))?;
-        let shared = Arc::new(Shared::new(broker, config, address));
+        let (broker, directory) = open(&config.storage, core, address, descriptors::open_segments(limit))?;
+        let shared = Arc::new(Shared::new(broker, endpoint, log_dir));
+        let weak = Arc::downgrade(&shared);
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKER_THREADS)
@@ -76,7 +138,19 @@ impl Broker {
         let thread = std::thread::Builder::new().name("faust-broker".into()).spawn(serve);
         let thread = thread.map_err(|source| Error::Thread { source })?;
         tracing::debug!(%address, "the broker is listening");
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, shared: weak, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Creates a topic with default configs, without the way over a client.
+    ///
+    /// # Errors
+    /// Returns an error if the topic exists already, its name is invalid, or the number of partitions is not between 1
+    /// and 10000.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Error> {
+        let shared = self.shared.upgrade().ok_or(Error::Panicked)?;
+        let spec = TopicSpec { partitions, ..TopicSpec::default() };
+        let created = shared.lock().broker.create_topic(name, spec).map(|_| ());
+        created.map_err(|source| Error::Topic { topic: name.to_owned(), source })
     }
 
     /// Returns the address the broker listens on.
@@ -84,9 +158,9 @@ impl Broker {
         self.address
     }
 
-    /// Returns the value for the clients' `bootstrap.servers` setting.
+    /// Returns the value of `bootstrap.servers` for clients on this machine.
     pub fn bootstrap(&self) -> String {
-        self.address.to_string()
+        reachable(self.address).to_string()
     }
 
     /// Stops the broker and waits until it has synced its files, and released its port and its directory.
@@ -111,9 +185,19 @@ impl Drop for Broker {
     }
 }
 
+/// Returns an address at which this machine reaches a broker that listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let host = match address.ip() {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    SocketAddr::new(host, address.port())
+}
+
 fn listen(config: &BrokerConfig) -> Result<TcpListener, Error> {
     let host = config.host;
-    if !host.is_loopback() {
+    if !host.is_loopback() && !config.expose {
         return Err(Error::NotLoopback { host });
     }
     let port = match config.port {
@@ -130,18 +214,22 @@ fn listen(config: &BrokerConfig) -> Result<TcpListener, Error> {
     Ok(listener)
 }
 
+/// Checks the configs.
+pub(crate) fn core_config(config: &BrokerConfig) -> Result<CoreConfig, Error> {
+    let seed = std::hash::RandomState::new().build_hasher().finish();
+    config.configs.iter().try_fold(CoreConfig::seeded(seed), |core, (name, value)| {
+        let checked = core.with_config(name, value);
+        checked.map_err(|refusal| Error::Config { name: name.clone(), reason: refusal.message })
+    })
+}
+
 fn open(
-    config: &BrokerConfig,
+    storage: &Storage,
+    core: CoreConfig,
     address: SocketAddr,
     open_segments: NonZeroUsize,
 ) -> Result<(BrokerCore, Option<Directory>), Error> {
-    let delay_ms = config.initial_rebalance_delay.as_millis();
-    let core = CoreConfig {
-        seed: std::hash::RandomState::new().build_hasher().finish(),
-        initial_rebalance_delay_ms: i64::try_from(delay_ms).unwrap_or(i64::MAX),
-        ..CoreConfig::default()
-    };
-    match &config.storage {
+    match storage {
         Storage::Memory => Ok((BrokerCore::new(core), None)),
         Storage::Directory(path) => {
             let directory = Directory::lock(path, address)?;

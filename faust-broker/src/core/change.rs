@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::broker_values::ConfigScope;
+
 /// One entry of the journal. Applying all entries in order restores the state. `LogEnd` is not in the journal, but in the
 /// mark that the broker leaves when it is stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +22,8 @@ pub(crate) enum Change {
     OffsetCommitted { group: String, topic: String, partition: i32, committed: Committed },
     OffsetDeleted { group: String, topic: String, partition: i32 },
     GroupDeleted { group: String },
+    GroupNoted { group: String, protocol_type: String, emptied_ms: Option<i64> },
+    BrokerConfigsSet { scope: ConfigScope, configs: BTreeMap<String, String> },
     ProducerIds { next: i64 },
 }
 
@@ -69,4 +73,8 @@ pub struct Committed {
     pub metadata: String,
     /// Time of the commit, in milliseconds since the Unix epoch.
     pub committed_ms: i64,
+    /// Time at which the offset expires if the client has set a retention time of its own, in milliseconds since the
+    /// Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<i64>,
 }

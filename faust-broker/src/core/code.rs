@@ -68,9 +68,15 @@ pub enum ErrorCode {
     /// The producer has been fenced by a newer epoch.
     #[error("invalid producer epoch")]
     InvalidProducerEpoch = 47,
+    /// The broker has no authorizer, so it has no access rights to describe or change.
+    #[error("no authorizer is configured: this broker grants every request")]
+    SecurityDisabled = 54,
     /// Reading from or writing to the disk failed; the broker logs the cause.
     #[error("storage error")]
     StorageError = 56,
+    /// The log directory is not that of this broker.
+    #[error("log directory not found")]
+    LogDirNotFound = 57,
     /// The group has members, so it cannot be deleted.
     #[error("group is not empty")]
     NonEmptyGroup = 68,
@@ -95,6 +101,9 @@ pub enum ErrorCode {
     /// Another member uses this `group.instance.id` now.
     #[error("fenced instance id")]
     FencedInstanceId = 82,
+    /// The leader of the partition is the preferred one already.
+    #[error("leader election not needed for the partition: its only replica leads it")]
+    ElectionNotNeeded = 84,
     /// Offsets cannot be deleted because a member of the group is subscribed to the topic.
     #[error("group is subscribed to the topic")]
     GroupSubscribedToTopic = 86,
@@ -102,9 +111,15 @@ pub enum ErrorCode {
     /// than version 2, or records that cannot be read.
     #[error("invalid record")]
     InvalidRecord = 87,
+    /// The described thing does not exist.
+    #[error("resource not found")]
+    ResourceNotFound = 91,
     /// No topic has this id.
     #[error("unknown topic id")]
     UnknownTopicId = 100,
+    /// No transaction has this id.
+    #[error("transactional id not found")]
+    TransactionalIdNotFound = 105,
 }
 
 impl ErrorCode {

@@ -129,7 +129,19 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
     let Some(key) = TOPIC_CONFIGS.iter().find(|key| key.name == name) else {
         return Err(format!("unknown topic config `{name}`"));
     };
-    let expected = match key.kind {
+    let expected = match name {
+        "remote.storage.enable" if value == "true" => Some("false, because this broker has no tiered storage".to_owned()),
+        _ => expectation(key.kind, value),
+    };
+    match expected {
+        Some(expected) => Err(format!("invalid value `{value}` for topic config `{name}`: expected {expected}")),
+        None => Ok(()),
+    }
+}
+
+/// Returns a description of the allowed values if `value` is not one of them.
+pub(crate) fn expectation(kind: ConfigKind, value: &str) -> Option<String> {
+    let expected = match kind {
         Boolean if value.parse::<bool>().is_err() => "true or false".to_owned(),
         Number(least) if value.parse::<i64>().map_or(true, |number| number < least) => {
             format!("an integer of at least {least}")
@@ -146,12 +158,9 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
         Words(words) if value.split(',').any(|word| !words.contains(&word.trim())) => {
             format!("some of {}", words.join(", "))
         }
-        Boolean if name == "remote.storage.enable" && value == "true" => {
-            "false, because this broker has no tiered storage".to_owned()
-        }
-        _ => return Ok(()),
+        _ => return None,
     };
-    Err(format!("invalid value `{value}` for topic config `{name}`: expected {expected}"))
+    Some(expected)
 }
 
 fn is_within(ranges: &[(i64, i64)], number: i64) -> bool {

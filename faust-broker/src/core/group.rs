@@ -1,5 +1,6 @@
 //! Consumer groups of the classic protocol: membership, assignments and committed offsets.
 
+mod expiry;
 mod join;
 mod member;
 mod offsets;
@@ -10,6 +11,7 @@ mod sync;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
@@ -19,8 +21,9 @@ pub use self::query::{DescribedGroup, DescribedMember};
 pub use self::sync::{MemberRef, SyncReply, SyncRequest};
 
 use self::member::Member;
+use crate::core::broker_values::BrokerValues;
 use crate::core::change::{Change, Committed};
-use crate::core::{BrokerCore, CoreConfig, ErrorCode};
+use crate::core::{BrokerCore, ErrorCode};
 
 /// The identifier of a response that may be delayed. [`BrokerCore::take_completed`] returns the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,8 +67,32 @@ impl GroupState {
 #[derive(Debug)]
 pub(crate) struct Groups {
     by_id: BTreeMap<String, Group>,
-    config: CoreConfig,
+    config: GroupConfig,
     outbox: Outbox,
+    /// Difference between the wall clock and the clock of group operations, in milliseconds.
+    wall_lead_ms: i64,
+}
+
+/// The configs of the broker that groups use.
+#[derive(Debug)]
+struct GroupConfig {
+    /// Range of allowed session timeouts, in milliseconds.
+    session_timeout_ms: RangeInclusive<i64>,
+    /// Time for which a new group waits for more members before its first assignment, in milliseconds.
+    initial_rebalance_delay_ms: i64,
+    /// Time for which committed offsets are kept while they are not in use, in milliseconds.
+    offsets_retention_ms: i64,
+}
+
+impl GroupConfig {
+    fn new(values: &BrokerValues) -> Self {
+        let number = |name| values.number(name);
+        Self {
+            session_timeout_ms: number("group.min.session.timeout.ms")..=number("group.max.session.timeout.ms"),
+            initial_rebalance_delay_ms: number("group.initial.rebalance.delay.ms"),
+            offsets_retention_ms: number("offsets.retention.minutes").saturating_mul(60_000),
+        }
+    }
 }
 
 /// Responses that have not been taken yet.
@@ -109,6 +136,10 @@ struct Group {
     /// End of the initial rebalance delay, while a new group waits for more members.
     initial_until_ms: Option<i64>,
     offsets: BTreeMap<(String, i32), Committed>,
+    /// Time at which the last member left, by the wall clock; `None` if there are members, or never were any.
+    emptied_ms: Option<i64>,
+    /// True or false if the journal says that the group has lost all its members or has some, `None` if it does not say.
+    noted_empty: Option<bool>,
 }
 
 impl Group {
@@ -124,6 +155,8 @@ impl Group {
             deadline_ms: None,
             initial_until_ms: None,
             offsets: BTreeMap::new(),
+            emptied_ms: None,
+            noted_empty: None,
         }
     }
 
@@ -139,15 +172,15 @@ impl Group {
         self.members.iter().find(|member| member.instance_id.as_deref() == Some(instance_id))
     }
 
-    /// Returns true if the group can be removed without losing state.
+    /// Returns true if the group has neither members nor committed offsets.
     fn is_blank(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty()
     }
 }
 
 impl Groups {
-    pub(crate) fn new(config: CoreConfig) -> Self {
-        Self { by_id: BTreeMap::new(), config, outbox: Outbox::default() }
+    pub(crate) fn new(values: &BrokerValues) -> Self {
+        Self { by_id: BTreeMap::new(), config: GroupConfig::new(values), outbox: Outbox::default(), wall_lead_ms: 0 }
     }
 
     pub(crate) fn take_completed(&mut self) -> Vec<(Token, Completed)> {
@@ -158,7 +191,6 @@ impl Groups {
         for group in self.by_id.values_mut() {
             group.tick(now_ms, &mut self.outbox);
         }
-        self.by_id.retain(|_, group| !group.is_blank());
     }
 
     pub(crate) fn forget_topic(&mut self, name: &str) {
@@ -180,12 +212,19 @@ impl Groups {
             Change::GroupDeleted { group } => {
                 self.by_id.remove(&group);
             }
+            Change::GroupNoted { group, protocol_type, emptied_ms } => {
+                let group = self.by_id.entry(group).or_insert_with(Group::new);
+                group.noted_empty = (!protocol_type.is_empty()).then_some(emptied_ms.is_some());
+                group.protocol_type = protocol_type;
+                group.emptied_ms = emptied_ms;
+            }
             _ => {}
         }
     }
 
     pub(crate) fn snapshot(&self, changes: &mut Vec<Change>) {
         for (id, group) in &self.by_id {
+            changes.push(group.as_change(id));
             for ((topic, partition), committed) in &group.offsets {
                 changes.push(Change::OffsetCommitted {
                     group: id.clone(),
@@ -209,13 +248,22 @@ impl BrokerCore {
         if group.is_empty() {
             return Err(ErrorCode::InvalidGroupId.into());
         }
-        if !self.groups.config.session_timeout_ms.contains(&request.session_timeout_ms) {
+        if !self.groups.config.session_timeout_ms.contains(&i64::from(request.session_timeout_ms)) {
             return Err(ErrorCode::InvalidSessionTimeout.into());
         }
         let fresh_id = format!("{}-{}", request.id_prefix(), uuid::Uuid::from_u128(self.random.next_uuid()));
-        let Groups { by_id, config, outbox } = &mut self.groups;
-        let group = by_id.entry(group.to_owned()).or_insert_with(Group::new);
-        group.join(request, fresh_id, now_ms, config.initial_rebalance_delay_ms, outbox)
+        let Groups { by_id, config, outbox, .. } = &mut self.groups;
+        let delay_ms = config.initial_rebalance_delay_ms;
+        if let Some(group) = by_id.get_mut(group) {
+            return group.join(request, fresh_id, now_ms, delay_ms, outbox);
+        }
+        // A refused join creates no group.
+        let mut created = Group::new();
+        let joined = created.join(request, fresh_id, now_ms, delay_ms, outbox);
+        if !created.is_blank() {
+            by_id.insert(group.to_owned(), created);
+        }
+        joined
     }
 
     /// Submits the assignment of the leader, or requests a member's assignment. The response for the token is completed

@@ -16,7 +16,7 @@ use crate::core::batch::{Batch, Header};
 use crate::core::config::TopicConfig;
 use crate::core::log::compaction::Pass;
 pub(crate) use crate::core::log::compaction::{CompactionLimits, Step};
-use crate::core::producer_state::Producers;
+use crate::core::producer_state::{ActiveProducer, Producers};
 use crate::core::records::raw;
 use crate::core::segment::Segment;
 use crate::core::storage::{LogStorage, PartitionId};
@@ -333,6 +333,10 @@ impl Log {
     /// Returns the highest id of a producer that has written to the log.
     pub(crate) fn max_producer_id(&self) -> Option<i64> {
         self.producers.max_id()
+    }
+
+    pub(crate) fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.producers.active()
     }
 
     pub(crate) fn forget_silent_producers(&mut self, now_ms: i64) {

@@ -2,6 +2,7 @@
 
 use crate::core::change::Change;
 use crate::core::log::{Appended, FoundOffset, Log, OffsetSpec, Read};
+use crate::core::producer_state::ActiveProducer;
 use crate::core::storage::LogStorage;
 use crate::core::{AppendRules, Batch, BrokerCore, CheckedBatch, ErrorCode, Rejection, note};
 
@@ -67,6 +68,11 @@ impl BrokerCore {
     /// `UnknownTopicOrPartition`.
     pub fn partition_bytes(&self, topic: &str, partition: i32) -> Result<u64, ErrorCode> {
         Ok(self.log(topic, partition)?.size())
+    }
+
+    /// Returns the idempotent producers that have written to a partition.
+    pub(crate) fn active_producers(&self, topic: &str, partition: i32) -> Result<Vec<ActiveProducer>, ErrorCode> {
+        Ok(self.log(topic, partition)?.active_producers())
     }
 
     /// Deletes the records before `offset`, or all records if it is `None`, and returns the new log start offset.

@@ -35,7 +35,29 @@ pub(crate) struct Written {
     pub(crate) timestamp: i64,
 }
 
+/// An idempotent producer that has written to a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ActiveProducer {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    /// Sequence number of its last record.
+    pub(crate) last_sequence: i32,
+    /// Largest timestamp of its last batch.
+    pub(crate) last_timestamp: i64,
+}
+
 impl Producers {
+    /// Returns the producers, ordered by id.
+    pub(crate) fn active(&self) -> Vec<ActiveProducer> {
+        let active = self.by_id.iter().filter_map(|(id, state)| {
+            let Written { last_sequence, timestamp, .. } = *state.batches.back()?;
+            Some(ActiveProducer { id: *id, epoch: state.epoch, last_sequence, last_timestamp: timestamp })
+        });
+        let mut active: Vec<_> = active.collect();
+        active.sort_by_key(|producer| producer.id);
+        active
+    }
+
     /// Checks the sequence of a batch. Returns `Ok(None)` if it must be appended, `Ok(Some)` if it is a duplicate of a
     /// stored batch.
     pub(crate) fn check(&self, header: &Header) -> Result<Option<Written>, ErrorCode> {

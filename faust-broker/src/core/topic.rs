@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use crate::core::broker_values::BrokerValues;
 use crate::core::change::{Change, Id};
-use crate::core::config::{self, TopicConfig};
+use crate::core::config::{self, ConfigKind, TOPIC_CONFIGS, TopicConfig};
+use crate::core::edit::{ConfigEdit, edited};
 use crate::core::log::{Log, Marks};
 use crate::core::storage::{LogStorage, PartitionId};
 use crate::core::{BrokerCore, ErrorCode};
@@ -23,19 +25,6 @@ pub struct TopicSpec {
     pub configs: BTreeMap<String, String>,
 }
 
-/// A change of a topic's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfigEdit {
-    /// Sets a value.
-    Set(String, String),
-    /// Resets a value to the default.
-    Unset(String),
-    /// Appends a word to a list.
-    Append(String, String),
-    /// Removes a word from a list.
-    Subtract(String, String),
-}
-
 /// An error code with a message for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -47,7 +36,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 }
@@ -63,14 +52,14 @@ impl From<ErrorCode> for Refusal {
 pub struct Topic {
     id: u128,
     configs: BTreeMap<String, String>,
-    /// `configs`, parsed.
+    /// `configs` and the defaults that the broker's configs define, parsed.
     pub(super) parsed: TopicConfig,
     pub(super) logs: Vec<Log>,
 }
 
 impl Topic {
-    pub(crate) fn new(id: u128, partitions: i32, configs: BTreeMap<String, String>) -> Self {
-        let mut topic = Self { id, parsed: TopicConfig::new(&configs), configs, logs: Vec::new() };
+    pub(crate) fn new(id: u128, partitions: i32, configs: BTreeMap<String, String>, broker: &BrokerValues) -> Self {
+        let mut topic = Self { id, parsed: parse(&configs, broker), configs, logs: Vec::new() };
         topic.grow(partitions);
         topic
     }
@@ -96,10 +85,18 @@ impl Topic {
         }
     }
 
-    pub(crate) fn set_configs(&mut self, configs: BTreeMap<String, String>) {
-        self.parsed = TopicConfig::new(&configs);
+    pub(crate) fn set_configs(&mut self, configs: BTreeMap<String, String>, broker: &BrokerValues) {
         self.configs = configs;
-        self.logs.iter_mut().for_each(Log::abandon_compaction);
+        self.apply_defaults(broker);
+    }
+
+    /// Applies the defaults that the broker's configs define to what the topic does not set.
+    pub(crate) fn apply_defaults(&mut self, broker: &BrokerValues) {
+        let parsed = parse(&self.configs, broker);
+        if parsed != self.parsed {
+            self.parsed = parsed;
+            self.logs.iter_mut().for_each(Log::abandon_compaction);
+        }
     }
 
     pub(crate) fn recover(
@@ -161,6 +158,13 @@ impl Topic {
     }
 }
 
+/// Parses a topic's configs, with the defaults that the broker's configs define.
+fn parse(configs: &BTreeMap<String, String>, broker: &BrokerValues) -> TopicConfig {
+    let mut effective = broker.topic_defaults();
+    effective.extend(configs.iter().map(|(name, value)| (name.clone(), value.clone())));
+    TopicConfig::new(&effective)
+}
+
 /// Topics.
 impl BrokerCore {
     /// Returns all topics, ordered by name.
@@ -216,7 +220,7 @@ impl BrokerCore {
         let TopicSpec { partitions, configs } = spec;
         self.note(&Change::TopicCreated { name: name.to_owned(), id: Id(id), partitions, configs: configs.clone() })?;
         self.topic_names.insert(id, name.to_owned());
-        Ok(self.topics.entry(name.to_owned()).or_insert_with(|| Topic::new(id, partitions, configs)))
+        Ok(self.topics.entry(name.to_owned()).or_insert_with(|| Topic::new(id, partitions, configs, &self.values)))
     }
 
     /// Deletes a topic, its records and the offsets that groups have committed for it.
@@ -263,7 +267,12 @@ impl BrokerCore {
     /// `UnknownTopicOrPartition`, `InvalidConfig`, `StorageError`.
     pub fn edit_configs(&mut self, name: &str, edits: &[ConfigEdit], validate_only: bool) -> Result<(), Refusal> {
         let configs = self.topics.get(name).ok_or(ErrorCode::UnknownTopicOrPartition)?.configs.clone();
-        self.replace_configs(name, edited(configs, edits)?, validate_only)
+        let list = |name: &str| {
+            let key = TOPIC_CONFIGS.iter().find(|key| key.name == name)?;
+            matches!(key.kind, ConfigKind::Words(_)).then(|| self.values.topic_default(key))
+        };
+        let configs = edited(configs, edits, list)?;
+        self.replace_configs(name, configs, validate_only)
     }
 
     /// Replaces all configurations that have been set with `configs`. With `validate_only`, the change is only
@@ -286,39 +295,10 @@ impl BrokerCore {
         }
         self.note(&Change::ConfigsSet { name: name.to_owned(), configs: configs.clone() })?;
         if let Some(topic) = self.topics.get_mut(name) {
-            topic.set_configs(configs);
+            topic.set_configs(configs, &self.values);
         }
         Ok(())
     }
-}
-
-fn edited(mut configs: BTreeMap<String, String>, edits: &[ConfigEdit]) -> Result<BTreeMap<String, String>, Refusal> {
-    for edit in edits {
-        match edit {
-            ConfigEdit::Set(name, value) => {
-                configs.insert(name.clone(), value.clone());
-            }
-            ConfigEdit::Unset(name) => {
-                configs.remove(name);
-            }
-            ConfigEdit::Append(name, word) | ConfigEdit::Subtract(name, word) => {
-                let is_list =
-                    |key: &&config::ConfigKey| key.name == name && matches!(key.kind, config::ConfigKind::Words(_));
-                let Some(key) = config::TOPIC_CONFIGS.iter().find(is_list) else {
-                    let text = format!("topic config `{name}` is not a list; set its value instead");
-                    return Err(Refusal::new(ErrorCode::InvalidConfig, text));
-                };
-                let present = configs.get(name).map_or(key.default, String::as_str);
-                let mut words: Vec<&str> = present.split(',').filter(|present| *present != word).collect();
-                if matches!(edit, ConfigEdit::Append(..)) {
-                    words.push(word);
-                }
-                let value = words.join(",");
-                configs.insert(name.clone(), value);
-            }
-        }
-    }
-    Ok(configs)
 }
 
 fn check_name(name: &str) -> Result<(), Refusal> {

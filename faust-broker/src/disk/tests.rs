@@ -28,7 +28,7 @@ fn batch(count: usize, sequence: i32) -> Batch {
 }
 
 fn commit(broker: &mut BrokerCore, offset: i64) {
-    let offset = OffsetToCommit { topic: "t".into(), partition: 0, offset, leader_epoch: -1, metadata: "m".into() };
+    let offset = OffsetToCommit { metadata: "m".into(), ..OffsetToCommit::new("t", 0, offset) };
     let nobody = MemberRef { generation: -1, ..MemberRef::default() };
     broker.commit_offsets("g", &nobody, vec![offset], 0).unwrap()[0].unwrap();
 }

@@ -6,9 +6,14 @@ pub(super) mod fetch;
 pub(super) mod group_admin;
 pub(super) mod group_offsets;
 pub(super) mod groups;
+pub(super) mod log_dirs;
 pub(super) mod offsets;
 pub(super) mod produce;
+pub(super) mod quorum;
+pub(super) mod security;
+pub(super) mod topic_partitions;
 pub(super) mod topics;
+pub(super) mod transactions;
 pub(super) mod versions;
 
 use kafka_protocol::messages::BrokerId;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::listener::fault::Fault;
-use crate::listener::{Shared, router};
+use crate::listener::{Link, Shared, router};
 
 /// Maximum size in bytes of requests other than produce requests.
 const MAX_PLAIN_REQUEST: usize = 16 * 1024 * 1024;
@@ -21,25 +21,27 @@ const PRODUCE: i16 = 0;
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    peer: SocketAddr,
+    link: Link,
     shared: Arc<Shared>,
 }
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) -> Self {
-        Self { stream, peer, shared }
+        // The address is unknown only if the client has gone already.
+        let local = stream.local_addr().unwrap_or(peer);
+        Self { stream, link: Link { peer, local }, shared }
     }
 
     pub(crate) async fn run(mut self) {
         if let Err(error) = self.stream.set_nodelay(true) {
-            tracing::debug!(peer = %self.peer, %error, "cannot set TCP_NODELAY");
+            tracing::debug!(peer = %self.link.peer, %error, "cannot set TCP_NODELAY");
         }
         match self.serve().await {
             Ok(()) => {}
             Err(Fault::Socket(error)) => {
-                tracing::debug!(peer = %self.peer, %error, "connection failed")
+                tracing::debug!(peer = %self.link.peer, %error, "connection failed")
             }
-            Err(fault) => tracing::warn!(peer = %self.peer, %fault, "closed a connection"),
+            Err(fault) => tracing::warn!(peer = %self.link.peer, %fault, "closed a connection"),
         }
     }
 
@@ -49,7 +51,7 @@ impl Connection {
             // that do not wait are still executed: `answer` is polled first.
             let answer = tokio::select! {
                 biased;
-                answer = router::answer(&self.shared, self.peer, frame) => answer?,
+                answer = router::answer(&self.shared, self.link, frame) => answer?,
                 () = closed(&self.stream) => return Ok(()),
             };
             if let Some(answer) = answer {
@@ -67,7 +69,7 @@ impl Connection {
             Err(error) => return Err(error.into()),
         };
         let api_key = self.stream.read_i16().await?;
-        let max = self.shared.config.max_request_bytes;
+        let max = self.shared.settings.max_request_bytes;
         let limit = if api_key == PRODUCE { max } else { max.min(MAX_PLAIN_REQUEST) };
         let len = usize::try_from(claimed).ok().filter(|len| (2..=limit).contains(len));
         let len = len.ok_or(Fault::Length { claimed, limit })?;

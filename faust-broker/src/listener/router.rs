@@ -5,36 +5,54 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader,
-    ResponseHeader, SyncGroupRequest,
+    AlterConfigsRequest, AlterReplicaLogDirsRequest, ApiKey, ApiVersionsRequest, CreateAclsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
+    DescribeQuorumRequest, DescribeTopicPartitionsRequest, DescribeTransactionsRequest,
+    DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
+    ListTransactionsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader, ResponseHeader, SyncGroupRequest,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use crate::listener::api::{
-    cluster, configs, fetch, group_admin, group_offsets, groups, offsets, produce, topics, versions,
+    cluster, configs, fetch, group_admin, group_offsets, groups, log_dirs, offsets, produce, quorum, security,
+    topic_partitions, topics, transactions, versions,
 };
 use crate::listener::fault::Fault;
 use crate::listener::{Shared, shape};
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Link {
+    /// The address of the client.
+    pub(crate) peer: SocketAddr,
+    /// The address at which the client has reached the broker.
+    pub(crate) local: SocketAddr,
+}
 
 /// The context of a request: its connection, client and version.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) link: Link,
     pub(crate) client_id: String,
     pub(crate) version: i16,
 }
 
+impl Call {
+    /// Returns the host and port that the client is told to connect to.
+    pub(crate) fn advertised(&self) -> (StrBytes, i32) {
+        let (host, port) = self.shared.endpoint.advertised(self.link.local);
+        (StrBytes::from_string(host), i32::from(port))
+    }
+}
+
 /// Answers one request. Returns `None` if the request does not expect a response.
-pub(crate) async fn answer(
-    shared: &Arc<Shared>,
-    peer: SocketAddr,
-    mut frame: Bytes,
-) -> Result<Option<BytesMut>, Fault> {
+pub(crate) async fn answer(shared: &Arc<Shared>, link: Link, mut frame: Bytes) -> Result<Option<BytesMut>, Fault> {
     let (api_key, version) = key_and_version(&frame)?;
     let api = ApiKey::try_from(api_key).map_err(|()| Fault::Unsupported { api_key, version })?;
     if !versions::supports(api, version) {
@@ -49,7 +67,7 @@ pub(crate) async fn answer(
         .map_err(|reason| Fault::Malformed(format!("{api:?} version {version}: {reason}")))?;
     let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).map_err(malformed)?;
     let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
-    let call = Call { shared: Arc::clone(shared), peer, client_id, version };
+    let call = Call { shared: Arc::clone(shared), link, client_id, version };
     dispatch(&call, api, header.correlation_id, frame).await
 }
 
@@ -98,6 +116,25 @@ async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Opti
         ApiKey::ListGroups => reply!(ListGroupsRequest, group_admin::list),
         ApiKey::DescribeGroups => reply!(DescribeGroupsRequest, group_admin::describe),
         ApiKey::DeleteGroups => reply!(DeleteGroupsRequest, group_admin::delete),
+        ApiKey::DescribeTopicPartitions => reply!(DescribeTopicPartitionsRequest, topic_partitions::describe),
+        ApiKey::ListConfigResources => reply!(ListConfigResourcesRequest, configs::list_resources),
+        ApiKey::DescribeLogDirs => reply!(DescribeLogDirsRequest, log_dirs::describe),
+        ApiKey::AlterReplicaLogDirs => reply!(AlterReplicaLogDirsRequest, log_dirs::alter),
+        ApiKey::DescribeQuorum => reply!(DescribeQuorumRequest, quorum::describe),
+        ApiKey::ElectLeaders => reply!(ElectLeadersRequest, quorum::elect_leaders),
+        ApiKey::ListPartitionReassignments => {
+            reply!(ListPartitionReassignmentsRequest, quorum::reassignments)
+        }
+        ApiKey::DescribeAcls => reply!(DescribeAclsRequest, security::describe_acls),
+        ApiKey::CreateAcls => reply!(CreateAclsRequest, security::create_acls),
+        ApiKey::DeleteAcls => reply!(DeleteAclsRequest, security::delete_acls),
+        ApiKey::DescribeClientQuotas => reply!(DescribeClientQuotasRequest, security::describe_quotas),
+        ApiKey::DescribeUserScramCredentials => {
+            reply!(DescribeUserScramCredentialsRequest, security::describe_credentials)
+        }
+        ApiKey::DescribeProducers => reply!(DescribeProducersRequest, transactions::describe_producers),
+        ApiKey::ListTransactions => reply!(ListTransactionsRequest, transactions::list),
+        ApiKey::DescribeTransactions => reply!(DescribeTransactionsRequest, transactions::describe),
         _ => Err(Fault::Unsupported { api_key: api as i16, version: call.version }),
     }
 }

@@ -5,7 +5,7 @@
 
 use kafka_protocol::messages::ApiKey;
 
-use self::Kind::{Array, Blob, Fixed, Fixeds, Text, Texts};
+use self::Kind::{Array, Blob, Fixed, Fixeds, Nullable, Text, Texts};
 
 /// Maximum number of array elements and tagged fields in a request. Clients send fewer; this many take some tens of
 /// megabytes when decoded.
@@ -37,6 +37,8 @@ enum Kind {
     Fixeds(usize),
     /// A nullable array of strings.
     Texts,
+    /// A nullable struct: one byte, then the struct unless the byte is negative.
+    Nullable(&'static [Field]),
 }
 
 const fn always(kind: Kind) -> Field {
@@ -228,6 +230,29 @@ static OFFSET_DELETE: Shape =
     shape(NEVER, &[always(Text), always(Array(&[always(Text), always(Array(&[always(Fixed(4))]))]))]);
 static DESCRIBE_CLUSTER: Shape = shape(0, &[always(Fixed(1)), since(1, Fixed(1)), since(2, Fixed(1))]);
 
+static DESCRIBE_TOPIC_PARTITIONS: Shape =
+    shape(0, &[always(Array(&[always(Text)])), always(Fixed(4)), always(Nullable(&[always(Text), always(Fixed(4))]))]);
+static LIST_CONFIG_RESOURCES: Shape = shape(0, &[since(1, Fixeds(1))]);
+static DESCRIBE_LOG_DIRS: Shape = shape(2, &[always(Array(&[always(Text), always(Fixeds(4))]))]);
+static ALTER_REPLICA_LOG_DIRS: Shape =
+    shape(2, &[always(Array(&[always(Text), always(Array(&[always(Text), always(Fixeds(4))]))]))]);
+static DESCRIBE_QUORUM: Shape = shape(0, &[always(Array(&[always(Text), always(Array(&[always(Fixed(4))]))]))]);
+static ELECT_LEADERS: Shape =
+    shape(2, &[since(1, Fixed(1)), always(Array(&[always(Text), always(Fixeds(4))])), always(Fixed(4))]);
+static LIST_PARTITION_REASSIGNMENTS: Shape =
+    shape(0, &[always(Fixed(4)), always(Array(&[always(Text), always(Fixeds(4))]))]);
+/// The fields of a filter of access rights, and of an access right.
+const ACL: &[Field] =
+    &[always(Fixed(1)), always(Text), always(Fixed(1)), always(Text), always(Text), always(Fixed(1)), always(Fixed(1))];
+static DESCRIBE_ACLS: Shape = shape(2, ACL);
+static CREATE_OR_DELETE_ACLS: Shape = shape(2, &[always(Array(ACL))]);
+static DESCRIBE_CLIENT_QUOTAS: Shape =
+    shape(1, &[always(Array(&[always(Text), always(Fixed(1)), always(Text)])), always(Fixed(1))]);
+static DESCRIBE_USER_SCRAM_CREDENTIALS: Shape = shape(0, &[always(Array(&[always(Text)]))]);
+static DESCRIBE_PRODUCERS: Shape = shape(0, &[always(Array(&[always(Text), always(Fixeds(4))]))]);
+static LIST_TRANSACTIONS: Shape = shape(0, &[always(Texts), always(Fixeds(8)), since(1, Fixed(8)), since(2, Text)]);
+static DESCRIBE_TRANSACTIONS: Shape = shape(0, &[always(Texts)]);
+
 fn shape_of(api: ApiKey) -> Option<&'static Shape> {
     Some(match api {
         ApiKey::Produce => &PRODUCE,
@@ -256,6 +281,20 @@ fn shape_of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
+        ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
+        ApiKey::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
+        ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
+        ApiKey::DescribeQuorum => &DESCRIBE_QUORUM,
+        ApiKey::ElectLeaders => &ELECT_LEADERS,
+        ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
+        ApiKey::DescribeAcls => &DESCRIBE_ACLS,
+        ApiKey::CreateAcls | ApiKey::DeleteAcls => &CREATE_OR_DELETE_ACLS,
+        ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,
+        ApiKey::DescribeUserScramCredentials => &DESCRIBE_USER_SCRAM_CREDENTIALS,
+        ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
+        ApiKey::ListTransactions => &LIST_TRANSACTIONS,
+        ApiKey::DescribeTransactions => &DESCRIBE_TRANSACTIONS,
         _ => return None,
     })
 }
@@ -307,6 +346,11 @@ impl Walk<'_> {
                 Array(of) => self.array(|walk| walk.fields(of))?,
                 Fixeds(size) => self.array(|walk| walk.skip(size))?,
                 Texts => self.array(Self::text)?,
+                Nullable(of) => match self.byte()? {
+                    0xff => {}
+                    1 => self.fields(of)?,
+                    _ => return Err("a nullable struct is neither null nor present"),
+                },
             }
         }
         if self.is_flexible { self.tagged_fields() } else { Ok(()) }
@@ -356,8 +400,7 @@ impl Walk<'_> {
     fn varint(&mut self) -> Result<usize, &'static str> {
         let mut value = 0u64;
         for shift in (0..35).step_by(7) {
-            let (byte, rest) = self.rest.split_first().ok_or("truncated")?;
-            self.rest = rest;
+            let byte = self.byte()?;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 // The codec would discard the higher bits and read another number.
@@ -366,6 +409,12 @@ impl Walk<'_> {
             }
         }
         Err("a varint exceeds five bytes")
+    }
+
+    fn byte(&mut self) -> Result<u8, &'static str> {
+        let (byte, rest) = self.rest.split_first().ok_or("truncated")?;
+        self.rest = rest;
+        Ok(*byte)
     }
 
     fn skip(&mut self, len: usize) -> Result<(), &'static str> {

@@ -1,25 +1,51 @@
 //! State shared by all connections: the locked broker and the waiting requests.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time;
 
-use crate::config::BrokerConfig;
+use crate::core::broker_values::BrokerValues;
 use crate::core::{BrokerCore, Completed, Token};
+use crate::listener::endpoint::Endpoint;
+use crate::listener::log_dir::LogDir;
 
 /// The shared state of a server.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: BrokerConfig,
-    pub(crate) address: SocketAddr,
+    pub(crate) settings: Settings,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) log_dir: LogDir,
     /// A plain mutex: it is held for one operation and never across an `.await`.
     state: Mutex<State>,
     started: Instant,
     started_ms: i64,
+}
+
+/// The configs of the broker that are fixed at start and used without the lock.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) auto_create_topics: bool,
+    pub(crate) default_partitions: i32,
+    pub(crate) max_request_bytes: usize,
+    /// Interval at which retention is applied.
+    pub(crate) retention_check: Duration,
+    /// Interval at which committed offsets are checked for their expiry.
+    pub(crate) offsets_check: Duration,
+}
+
+impl Settings {
+    fn new(values: &BrokerValues) -> Self {
+        Self {
+            auto_create_topics: values.flag("auto.create.topics.enable"),
+            default_partitions: i32::try_from(values.number("num.partitions")).unwrap_or(i32::MAX),
+            max_request_bytes: usize::try_from(values.number("socket.request.max.bytes")).unwrap_or(usize::MAX),
+            retention_check: values.millis("log.retention.check.interval.ms"),
+            offsets_check: values.millis("offsets.retention.check.interval.ms"),
+        }
+    }
 }
 
 /// The state protected by the lock.
@@ -33,9 +59,10 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(broker: BrokerCore, config: BrokerConfig, address: SocketAddr) -> Self {
+    pub(crate) fn new(broker: BrokerCore, endpoint: Endpoint, log_dir: LogDir) -> Self {
+        let settings = Settings::new(broker.values());
         let state = Mutex::new(State { broker, members: HashMap::new(), readers: HashMap::new() });
-        Self { config, address, state, started: Instant::now(), started_ms: wall_ms() }
+        Self { settings, endpoint, log_dir, state, started: Instant::now(), started_ms: wall_ms() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -52,8 +79,18 @@ impl Shared {
     pub(crate) fn tick(&self) {
         let now_ms = self.steady_ms();
         let mut state = self.lock();
+        state.broker.set_wall_clock(now_ms, wall_ms());
         state.broker.tick(now_ms);
         state.hand_out();
+    }
+
+    pub(crate) fn expire_offsets(&self) {
+        self.lock().broker.expire_offsets(wall_ms());
+    }
+
+    /// Returns the interval at which compacted topics are checked for compaction, which clients can change.
+    pub(crate) fn compaction_interval(&self) -> Duration {
+        self.lock().broker.values().millis("log.cleaner.backoff.ms")
     }
 
     pub(crate) fn clean(&self) {

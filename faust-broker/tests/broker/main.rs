@@ -1,6 +1,7 @@
 //! Tests of the broker over its socket: the protocol, restarts, and librdkafka as a client.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod admin;
 mod clients;
 mod descriptors;
 mod full;
@@ -8,5 +9,6 @@ mod kills;
 mod process;
 mod codecs;
 mod peer;
+mod settings;
 mod restart;
 mod wire;

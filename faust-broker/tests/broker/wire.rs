@@ -24,7 +24,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(server: &Broker) -> Self {
-        Self::connect(server.address())
+        Self::connect(server.bootstrap())
     }
 
     /// Connects to the broker at an address, which may be another than ours.

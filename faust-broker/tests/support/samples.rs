@@ -43,6 +43,8 @@ pub(crate) fn samples(
     groups(&mut to);
     committed_offsets(&mut to);
     topics_and_configs(&mut to);
+    administration(&mut to);
+    access_rights(&mut to);
     to.samples
 }
 
@@ -254,5 +256,93 @@ fn topics_and_configs(to: &mut Samples) {
         let config = edit::AlterableConfig::default().with_name(text()).with_value(some());
         let resource = edit::AlterConfigsResource::default().with_resource_name(text()).with_configs(vec![config; 2]);
         IncrementalAlterConfigsRequest::default().with_resources(vec![resource; 2])
+    });
+}
+
+fn administration(to: &mut Samples) {
+    use kafka_protocol::messages::{
+        alter_replica_log_dirs_request as move_to, describe_log_dirs_request as dirs,
+        describe_producers_request as active,
+    };
+    use kafka_protocol::messages::{
+        describe_quorum_request as quorum, describe_topic_partitions_request as pages, elect_leaders_request as elect,
+    };
+    to.add(ApiKey::DescribeTopicPartitions, |_| {
+        let cursor = pages::Cursor::default().with_topic_name(topic()).with_partition_index(1);
+        DescribeTopicPartitionsRequest::default()
+            .with_topics(vec![pages::TopicRequest::default().with_name(topic()); 2])
+            .with_cursor(Some(cursor))
+    });
+    to.add(ApiKey::ListConfigResources, |v| {
+        ListConfigResourcesRequest::default().with_resource_types(if v >= 1 { vec![2, 4] } else { Vec::new() })
+    });
+    to.add(ApiKey::DescribeLogDirs, |_| {
+        let wanted = dirs::DescribableLogDirTopic::default().with_topic(topic()).with_partitions(vec![1, 2]);
+        DescribeLogDirsRequest::default().with_topics(Some(vec![wanted; 2]))
+    });
+    to.add(ApiKey::AlterReplicaLogDirs, |_| {
+        let wanted = move_to::AlterReplicaLogDirTopic::default().with_name(topic()).with_partitions(vec![1, 2]);
+        let dir = move_to::AlterReplicaLogDir::default().with_path(text()).with_topics(vec![wanted; 2]);
+        AlterReplicaLogDirsRequest::default().with_dirs(vec![dir; 2])
+    });
+    to.add(ApiKey::DescribeQuorum, |_| {
+        let partitions = vec![quorum::PartitionData::default(); 2];
+        let wanted = quorum::TopicData::default().with_topic_name(topic()).with_partitions(partitions);
+        DescribeQuorumRequest::default().with_topics(vec![wanted; 2])
+    });
+    to.add(ApiKey::ElectLeaders, |_| {
+        let wanted = elect::TopicPartitions::default().with_topic(topic()).with_partitions(vec![1, 2]);
+        ElectLeadersRequest::default().with_topic_partitions(Some(vec![wanted; 2]))
+    });
+    to.add(ApiKey::ListPartitionReassignments, |_| {
+        let wanted = list_partition_reassignments_request::ListPartitionReassignmentsTopics::default()
+            .with_name(topic())
+            .with_partition_indexes(vec![1, 2]);
+        ListPartitionReassignmentsRequest::default().with_topics(Some(vec![wanted; 2]))
+    });
+    to.add(ApiKey::DescribeProducers, |_| {
+        let wanted = active::TopicRequest::default().with_name(topic()).with_partition_indexes(vec![1, 2]);
+        DescribeProducersRequest::default().with_topics(vec![wanted; 2])
+    });
+    to.add(ApiKey::ListTransactions, |v| {
+        ListTransactionsRequest::default()
+            .with_state_filters(vec![text(); 2])
+            .with_producer_id_filters(vec![ProducerId(1); 2])
+            .with_transactional_id_pattern(some().filter(|_| v >= 2))
+    });
+    to.add(ApiKey::DescribeTransactions, |_| {
+        DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text()); 2])
+    });
+}
+
+fn access_rights(to: &mut Samples) {
+    use kafka_protocol::messages::{
+        create_acls_request as create, delete_acls_request as delete, describe_client_quotas_request as quotas,
+    };
+    to.add(ApiKey::DescribeAcls, |_| {
+        DescribeAclsRequest::default()
+            .with_resource_name_filter(some())
+            .with_pattern_type_filter(3)
+            .with_principal_filter(some())
+            .with_host_filter(some())
+    });
+    to.add(ApiKey::CreateAcls, |_| {
+        let right = create::AclCreation::default().with_resource_name(text()).with_principal(text()).with_host(text());
+        CreateAclsRequest::default().with_creations(vec![right; 2])
+    });
+    to.add(ApiKey::DeleteAcls, |_| {
+        let filter = delete::DeleteAclsFilter::default()
+            .with_resource_name_filter(some())
+            .with_principal_filter(some())
+            .with_host_filter(some());
+        DeleteAclsRequest::default().with_filters(vec![filter; 2])
+    });
+    to.add(ApiKey::DescribeClientQuotas, |_| {
+        let component = quotas::ComponentData::default().with_entity_type(text()).with_match(some());
+        DescribeClientQuotasRequest::default().with_components(vec![component; 2])
+    });
+    to.add(ApiKey::DescribeUserScramCredentials, |_| {
+        let user = describe_user_scram_credentials_request::UserName::default().with_name(text());
+        DescribeUserScramCredentialsRequest::default().with_users(Some(vec![user; 2]))
     });
 }

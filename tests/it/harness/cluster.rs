@@ -54,7 +54,8 @@ impl Cluster {
         Self::connect(None, bootstrap.to_owned()).await
     }
 
-    async fn embedded(config: BrokerConfig) -> Self {
+    /// Starts an embedded broker with these settings, regardless of `FAUST_TEST_KAFKA`.
+    pub(crate) async fn embedded(config: BrokerConfig) -> Self {
         let server = Broker::start_with(config).unwrap();
         let bootstrap = server.bootstrap();
         Self::connect(Some(server), bootstrap).await

@@ -9,8 +9,12 @@ use crate::core::{BrokerCore, ErrorCode, note};
 /// Maximum length of the metadata, the default of Kafka's `offset.metadata.max.bytes`.
 const MAX_METADATA_LEN: usize = 4096;
 
+/// Protocol type of consumers.
+pub(super) const CONSUMER: &str = "consumer";
+
 /// One offset to commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OffsetToCommit {
     /// The topic.
     pub topic: String,
@@ -22,6 +26,17 @@ pub struct OffsetToCommit {
     pub leader_epoch: i32,
     /// Metadata set by the client, at most 4096 bytes.
     pub metadata: String,
+    /// Time in milliseconds after which the offset expires, instead of the broker's `offsets.retention.minutes`. Only
+    /// older clients set it.
+    pub retention_ms: Option<i64>,
+}
+
+impl OffsetToCommit {
+    /// Creates an offset without metadata.
+    pub fn new(topic: impl Into<String>, partition: i32, offset: i64) -> Self {
+        let (topic, metadata) = (topic.into(), String::new());
+        Self { topic, partition, offset, leader_epoch: -1, metadata, retention_ms: None }
+    }
 }
 
 /// A committed offset with its partition.
@@ -63,7 +78,7 @@ impl BrokerCore {
     }
 
     fn commit_offset(&mut self, group: &str, offset: OffsetToCommit, now_ms: i64) -> Result<(), ErrorCode> {
-        let OffsetToCommit { topic, partition, offset, leader_epoch, metadata } = offset;
+        let OffsetToCommit { topic, partition, offset, leader_epoch, metadata, retention_ms } = offset;
         let partitions = self.topics.get(&topic).map_or(0, |topic| topic.partitions());
         if !(0..partitions).contains(&partition) {
             return Err(ErrorCode::UnknownTopicOrPartition);
@@ -71,7 +86,9 @@ impl BrokerCore {
         if metadata.len() > MAX_METADATA_LEN {
             return Err(ErrorCode::OffsetMetadataTooLarge);
         }
-        let committed = Committed { offset, leader_epoch, metadata, committed_ms: now_ms };
+        let committed_ms = self.groups.wall_ms(now_ms);
+        let expires_ms = retention_ms.map(|ms| committed_ms.saturating_add(ms));
+        let committed = Committed { offset, leader_epoch, metadata, committed_ms, expires_ms };
         let change = Change::OffsetCommitted { group: group.to_owned(), topic, partition, committed };
         self.note(&change)?;
         self.groups.apply(change);
@@ -97,9 +114,13 @@ impl BrokerCore {
     /// Deletes the committed offset of a group for one partition.
     ///
     /// # Errors
-    /// `GroupIdNotFound`, `GroupSubscribedToTopic` if a member is subscribed to the topic, `StorageError`.
+    /// `GroupIdNotFound`, `NonEmptyGroup` if the members are no consumers, `GroupSubscribedToTopic` if a member is
+    /// subscribed to the topic, `StorageError`.
     pub fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), ErrorCode> {
         let held = self.groups.by_id.get_mut(group).ok_or(ErrorCode::GroupIdNotFound)?;
+        if !held.members.is_empty() && held.protocol_type != CONSUMER {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
         if held.reads(topic) {
             return Err(ErrorCode::GroupSubscribedToTopic);
         }
@@ -141,7 +162,7 @@ impl Group {
     }
 
     /// Returns true if a member is subscribed to `topic`, or if the subscription of a member cannot be parsed.
-    fn reads(&self, topic: &str) -> bool {
+    pub(super) fn reads(&self, topic: &str) -> bool {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         self.members
             .iter()

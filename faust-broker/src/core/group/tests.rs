@@ -21,7 +21,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self::with(CoreConfig::default())
+        Self::with(quick())
     }
 
     fn with(config: CoreConfig) -> Self {
@@ -88,6 +88,11 @@ impl Scene {
     }
 }
 
+/// Returns settings that accept [`SESSION_MS`].
+fn quick() -> CoreConfig {
+    CoreConfig::default().with_config("group.min.session.timeout.ms", "1").unwrap()
+}
+
 fn request(member_id: &str) -> JoinRequest {
     JoinRequest {
         member_id: member_id.to_owned(),
@@ -109,7 +114,7 @@ fn member(reply: &JoinReply) -> MemberRef {
 }
 
 fn to_commit(topic: &str, partition: i32, offset: i64, metadata: &str) -> OffsetToCommit {
-    OffsetToCommit { topic: topic.to_owned(), partition, offset, leader_epoch: -1, metadata: metadata.to_owned() }
+    OffsetToCommit { metadata: metadata.to_owned(), ..OffsetToCommit::new(topic, partition, offset) }
 }
 
 #[test]
@@ -190,7 +195,7 @@ fn a_leader_without_an_assignment_is_removed() {
 
 #[test]
 fn a_new_group_waits_for_more_members() {
-    let mut scene = Scene::with(CoreConfig { initial_rebalance_delay_ms: 100, ..CoreConfig::default() });
+    let mut scene = Scene::with(quick().with_config("group.initial.rebalance.delay.ms", "100").unwrap());
     let (first, second) = (scene.join(request("")), scene.join(request("")));
     scene.pass(99);
     assert_eq!(scene.answer(first), None);
@@ -261,6 +266,23 @@ fn invalid_joins_are_rejected() {
         let refused = scene.broker.join_group(group, request.clone(), 0).unwrap_err();
         assert_eq!(refused.code, expected, "{request:?}");
     }
+}
+
+#[test]
+fn a_session_timeout_outside_the_configured_range_is_refused() {
+    let mut scene = Scene::with(CoreConfig::default().with_config("group.max.session.timeout.ms", "90000").unwrap());
+    for (timeout_ms, accepted) in [(5999, false), (6000, true), (90_000, true), (90_001, false)] {
+        let request = JoinRequest { session_timeout_ms: timeout_ms, ..request("") };
+        let refused = scene.broker.join_group("g", request, 0).err().map(|refusal| refusal.code);
+        assert_eq!(refused, (!accepted).then_some(ErrorCode::InvalidSessionTimeout), "{timeout_ms} ms");
+    }
+}
+
+#[test]
+fn a_refused_join_creates_no_group() {
+    let mut scene = Scene::new();
+    scene.broker.join_group("g", request("made up"), 0).unwrap_err();
+    assert_eq!(scene.broker.groups().count(), 0);
 }
 
 #[test]

@@ -23,15 +23,13 @@ pub(crate) fn metadata(call: &Call, request: MetadataRequest) -> MetadataRespons
     let broker = &mut state.broker;
     // Version 0 has no null: an empty list requests all topics.
     let wanted = request.topics.filter(|topics| call.version > 0 || !topics.is_empty());
-    let may_create = call.shared.config.auto_create_topics && (call.version < 4 || request.allow_auto_topic_creation);
+    let may_create = call.shared.settings.auto_create_topics && (call.version < 4 || request.allow_auto_topic_creation);
     let topics = match wanted {
         None => broker.topics().map(|(name, topic)| describe_topic(call.version, name, topic)).collect(),
         Some(wanted) => wanted.into_iter().map(|topic| metadata_of(call, broker, topic, may_create)).collect(),
     };
-    let node = MetadataResponseBroker::default()
-        .with_node_id(NODE)
-        .with_host(text(call.shared.address.ip().to_string()))
-        .with_port(i32::from(call.shared.address.port()));
+    let (host, port) = call.advertised();
+    let node = MetadataResponseBroker::default().with_node_id(NODE).with_host(host).with_port(port);
     MetadataResponse::default()
         .with_brokers(vec![node])
         .with_cluster_id((call.version >= 2).then(|| text(broker.cluster_id())))
@@ -58,13 +56,13 @@ fn metadata_of(
         return failed(ErrorCode::UnknownTopicId);
     };
     if broker.topic(&name).is_none() && may_create {
-        let spec = TopicSpec { partitions: call.shared.config.default_partitions, ..TopicSpec::default() };
+        let spec = TopicSpec { partitions: call.shared.settings.default_partitions, ..TopicSpec::default() };
         if let Err(refusal) = broker.create_topic(&name, spec) {
             return failed(refusal.code);
         }
         tracing::info!(
             topic = name,
-            partitions = call.shared.config.default_partitions,
+            partitions = call.shared.settings.default_partitions,
             "created a topic on first use"
         );
     }
@@ -96,18 +94,15 @@ pub(crate) fn describe(call: &Call, request: DescribeClusterRequest) -> Describe
         .with_controller_id(NODE)
         .with_endpoint_type(if call.version >= 1 { request.endpoint_type } else { 1 })
         .with_cluster_authorized_operations(NO_OPERATIONS);
-    let node = DescribeClusterBroker::default()
-        .with_broker_id(NODE)
-        .with_host(text(call.shared.address.ip().to_string()))
-        .with_port(i32::from(call.shared.address.port()));
+    let (host, port) = call.advertised();
+    let node = DescribeClusterBroker::default().with_broker_id(NODE).with_host(host).with_port(port);
     response.with_brokers(vec![node])
 }
 
 pub(crate) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     // Only groups have a coordinator: transactions are not supported.
     let code = if request.key_type == GROUP { 0 } else { ErrorCode::UnsupportedVersion.code() };
-    let host = text(call.shared.address.ip().to_string());
-    let port = i32::from(call.shared.address.port());
+    let (host, port) = call.advertised();
     if call.version < 4 {
         return FindCoordinatorResponse::default()
             .with_error_code(code)

@@ -9,22 +9,23 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementallyAltered;
+use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
+    ListConfigResourcesResponse,
 };
 
-use crate::core::{BrokerCore, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, Refusal, TOPIC_CONFIGS};
-use crate::listener::api::text;
+use crate::core::broker_config::{BROKER_CONFIGS, BrokerKey, UpdateMode};
+use crate::core::broker_values::{ConfigScope, ConfigSource, Synonym};
+use crate::core::{BrokerCore, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, Refusal, TOPIC_CONFIGS, Topic};
+use crate::listener::api::{NODE, text};
 use crate::listener::router::Call;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-/// Sources of a value: set on the topic, set for the broker, or Kafka's default.
-const FROM_TOPIC: i8 = 1;
-const FROM_BROKER: i8 = 4;
-const FROM_DEFAULT: i8 = 5;
-
+/// The types of resources that Kafka lists: topics, brokers, their loggers, client metrics and groups.
+const LISTABLE: [i8; 5] = [TOPIC, BROKER, 8, 16, 32];
 pub(crate) fn describe(call: &Call, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let state = call.shared.lock();
     let results = request.resources.into_iter().map(|resource| {
@@ -48,38 +49,79 @@ fn describe_resource(
     let wanted = |name: &str| {
         resource.configuration_keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
     };
+    let detail = Detail { version: call.version, with_synonyms };
     match resource.resource_type {
         TOPIC => {
             let topic = broker.topic(&resource.resource_name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
             let keys = TOPIC_CONFIGS.iter().filter(|key| wanted(key.name));
-            Ok(keys.map(|key| topic_config(call.version, key, topic.configs().get(key.name), with_synonyms)).collect())
+            Ok(keys.map(|key| topic_config(&detail, broker, topic, key)).collect())
         }
-        BROKER => Ok(broker_configs(call).into_iter().filter(|config| wanted(&config.name)).collect()),
-        _ => Err(ErrorCode::InvalidRequest.into()),
+        BROKER => {
+            let scope = scope_of(&resource.resource_name)?;
+            // The cluster has only the configs that were set for all brokers.
+            let is_set = |name: &str| match scope {
+                ConfigScope::Cluster => broker.values().dynamic(scope).contains_key(name),
+                ConfigScope::Node => true,
+            };
+            let keys = BROKER_CONFIGS.iter().filter(|key| wanted(key.name) && is_set(key.name));
+            Ok(keys.map(|key| broker_config(&detail, broker, scope, key)).collect())
+        }
+        other => Err(unsupported(other)),
     }
 }
 
-fn topic_config(
+/// The parts of a described config that depend on the request.
+struct Detail {
     version: i16,
-    key: &ConfigKey,
-    own: Option<&String>,
     with_synonyms: bool,
-) -> DescribeConfigsResourceResult {
-    let value = own.map_or(key.default, String::as_str);
-    let synonym = |value: &str, source| {
-        DescribeConfigsSynonym::default().with_name(text(key.name)).with_value(Some(text(value))).with_source(source)
-    };
-    let mut synonyms = Vec::new();
-    if with_synonyms {
-        synonyms.extend(own.map(|value| synonym(value, FROM_TOPIC)));
-        synonyms.push(synonym(key.default, FROM_DEFAULT));
+}
+
+impl Detail {
+    /// Describes a config with its values, of which the first is the effective one.
+    fn config(
+        &self,
+        name: &'static str,
+        kind: ConfigKind,
+        value: Option<String>,
+        synonyms: Vec<Synonym>,
+    ) -> DescribeConfigsResourceResult {
+        let source = synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source);
+        let synonym = |synonym: Synonym| {
+            DescribeConfigsSynonym::default()
+                .with_name(text(synonym.name))
+                .with_value(Some(text(synonym.value)))
+                .with_source(synonym.source as i8)
+        };
+        let shown = if self.with_synonyms { synonyms } else { Vec::new() };
+        let result = DescribeConfigsResourceResult::default()
+            .with_name(text(name))
+            .with_value(value.map(text))
+            .with_config_source(source as i8)
+            .with_synonyms(shown.into_iter().map(synonym).collect());
+        if self.version >= 3 { result.with_config_type(type_number(kind)).with_documentation(None) } else { result }
     }
-    let result = DescribeConfigsResourceResult::default()
-        .with_name(text(key.name))
-        .with_value(Some(text(value)))
-        .with_config_source(if own.is_some() { FROM_TOPIC } else { FROM_DEFAULT })
-        .with_synonyms(synonyms);
-    if version >= 3 { result.with_config_type(type_number(key.kind)).with_documentation(None) } else { result }
+}
+
+fn topic_config(detail: &Detail, broker: &BrokerCore, topic: &Topic, key: &ConfigKey) -> DescribeConfigsResourceResult {
+    let own = topic.configs().get(key.name);
+    let value = own.cloned().unwrap_or_else(|| broker.values().topic_default(key));
+    let own = own.map(|value| Synonym { name: key.name, value: value.clone(), source: ConfigSource::Topic });
+    let synonyms = own.into_iter().chain(broker.values().synonyms_of_topic(key.name)).collect();
+    detail.config(key.name, key.kind, Some(value), synonyms)
+}
+
+fn broker_config(
+    detail: &Detail,
+    broker: &BrokerCore,
+    scope: ConfigScope,
+    key: &BrokerKey,
+) -> DescribeConfigsResourceResult {
+    let mut synonyms = broker.values().synonyms(key);
+    if scope == ConfigScope::Cluster {
+        synonyms.retain(|synonym| synonym.source != ConfigSource::Node);
+    }
+    let value = synonyms.first().map(|synonym| synonym.value.clone());
+    detail.config(key.name, key.kind, value, synonyms).with_read_only(key.mode != UpdateMode::Dynamic)
 }
 
 /// Returns the number of a configuration type in the protocol.
@@ -93,23 +135,44 @@ fn type_number(kind: ConfigKind) -> i8 {
     }
 }
 
-/// Returns the broker settings that clients query. They are fixed at startup.
-fn broker_configs(call: &Call) -> Vec<DescribeConfigsResourceResult> {
-    let config = &call.shared.config;
-    let settings = [
-        ("auto.create.topics.enable", config.auto_create_topics.to_string()),
-        ("num.partitions", config.default_partitions.to_string()),
-        ("default.replication.factor", "1".to_owned()),
-        ("socket.request.max.bytes", config.max_request_bytes.to_string()),
-    ];
-    let setting = |(name, value): (&str, String)| {
-        DescribeConfigsResourceResult::default()
-            .with_name(text(name))
-            .with_value(Some(text(value)))
-            .with_read_only(true)
-            .with_config_source(FROM_BROKER)
+/// Returns the brokers that a resource of the type `BROKER` names: this one, or all.
+fn scope_of(name: &str) -> Result<ConfigScope, Refusal> {
+    match name {
+        "" => Ok(ConfigScope::Cluster),
+        name if name.parse() == Ok(NODE.0) => Ok(ConfigScope::Node),
+        name => {
+            let text = format!("unexpected broker id `{name}`: expected {}, or an empty name for all brokers", NODE.0);
+            Err(Refusal::new(ErrorCode::InvalidRequest, text))
+        }
+    }
+}
+
+fn unsupported(resource_type: i8) -> Refusal {
+    let text = format!("unsupported resource type {resource_type}: this broker has configs of topics and brokers");
+    Refusal::new(ErrorCode::InvalidRequest, text)
+}
+
+pub(crate) fn list_resources(call: &Call, request: ListConfigResourcesRequest) -> ListConfigResourcesResponse {
+    let state = call.shared.lock();
+    // Version 0 lists the subscriptions of client metrics, which this broker does not have.
+    let listed = if call.version == 0 { &[][..] } else { &[TOPIC, BROKER][..] };
+    let asked = &request.resource_types;
+    if let Some(other) = asked.iter().find(|asked| !LISTABLE.contains(asked)) {
+        let code = ErrorCode::UnsupportedVersion.code();
+        tracing::debug!(resource_type = other, "refused to list an unknown type of config resources");
+        return ListConfigResourcesResponse::default().with_error_code(code);
+    }
+    let resource = |name: &str, resource_type| {
+        ConfigResource::default().with_resource_name(text(name)).with_resource_type(resource_type)
     };
-    settings.into_iter().map(setting).collect()
+    let mut resources = Vec::new();
+    for resource_type in listed.iter().filter(|listed| asked.is_empty() || asked.contains(listed)) {
+        match *resource_type {
+            TOPIC => resources.extend(state.broker.topics().map(|(name, _)| resource(name, TOPIC))),
+            _ => resources.push(resource(&NODE.0.to_string(), BROKER)),
+        }
+    }
+    ListConfigResourcesResponse::default().with_config_resources(resources)
 }
 
 pub(crate) fn alter(call: &Call, request: AlterConfigsRequest) -> AlterConfigsResponse {
@@ -119,9 +182,15 @@ pub(crate) fn alter(call: &Call, request: AlterConfigsRequest) -> AlterConfigsRe
             .iter()
             .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())));
         let configs: BTreeMap<String, String> = set.collect();
-        let altered = on_topic(resource.resource_type).and_then(|()| {
-            call.shared.lock().broker.replace_configs(&resource.resource_name, configs, request.validate_only)
-        });
+        let name = &resource.resource_name;
+        let broker = &mut call.shared.lock().broker;
+        let altered = match resource.resource_type {
+            TOPIC => broker.replace_configs(name, configs, request.validate_only),
+            BROKER => {
+                scope_of(name).and_then(|scope| broker.replace_broker_configs(scope, configs, request.validate_only))
+            }
+            other => Err(unsupported(other)),
+        };
         let (error_code, message) = outcome(altered);
         Altered::default()
             .with_resource_type(resource.resource_type)
@@ -137,9 +206,13 @@ pub(crate) fn alter_incrementally(
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let responses = request.resources.into_iter().map(|resource| {
-        let altered = on_topic(resource.resource_type).and_then(|()| {
-            let edits: Vec<ConfigEdit> = resource.configs.iter().map(edit).collect::<Result<_, _>>()?;
-            call.shared.lock().broker.edit_configs(&resource.resource_name, &edits, request.validate_only)
+        let name = &resource.resource_name;
+        let broker = &mut call.shared.lock().broker;
+        let edits: Result<Vec<ConfigEdit>, Refusal> = resource.configs.iter().map(edit).collect();
+        let altered = edits.and_then(|edits| match resource.resource_type {
+            TOPIC => broker.edit_configs(name, &edits, request.validate_only),
+            BROKER => scope_of(name).and_then(|scope| broker.edit_broker_configs(scope, &edits, request.validate_only)),
+            other => Err(unsupported(other)),
         });
         let (error_code, message) = outcome(altered);
         IncrementallyAltered::default()
@@ -161,15 +234,6 @@ fn edit(config: &AlterableConfig) -> Result<ConfigEdit, Refusal> {
         (3, Some(value)) => Ok(ConfigEdit::Subtract(name, value)),
         _ => Err(ErrorCode::InvalidRequest.into()),
     }
-}
-
-fn on_topic(resource_type: i8) -> Result<(), Refusal> {
-    if resource_type == TOPIC {
-        return Ok(());
-    }
-    let message =
-        "only topic configs can be altered while the broker runs; broker settings are fixed at startup".to_owned();
-    Err(Refusal { code: ErrorCode::InvalidRequest, message })
 }
 
 fn outcome(altered: Result<(), Refusal>) -> (i16, Option<String>) {

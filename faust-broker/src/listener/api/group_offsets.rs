@@ -19,7 +19,9 @@ use crate::listener::router::Call;
 
 pub(crate) fn commit(call: &Call, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let member = member_ref(&request.member_id, request.group_instance_id, request.generation_id_or_member_epoch);
-    let offsets = request.topics.iter().flat_map(to_commit).collect();
+    // Since version 5, the broker alone determines the retention; before, -1 stands for the broker's.
+    let retention_ms = Some(request.retention_time_ms).filter(|ms| (2..=4).contains(&call.version) && *ms >= 0);
+    let offsets = request.topics.iter().flat_map(|topic| to_commit(topic, retention_ms)).collect();
     let outcome =
         call.shared.with_groups(|broker, now_ms| broker.commit_offsets(&request.group_id, &member, offsets, now_ms));
     // One result per partition in the order of the request, or one for all of them.
@@ -39,13 +41,14 @@ pub(crate) fn commit(call: &Call, request: OffsetCommitRequest) -> OffsetCommitR
     OffsetCommitResponse::default().with_topics(topics.collect())
 }
 
-fn to_commit(topic: &OffsetCommitRequestTopic) -> impl Iterator<Item = OffsetToCommit> {
-    topic.partitions.iter().map(|partition| OffsetToCommit {
+fn to_commit(topic: &OffsetCommitRequestTopic, retention_ms: Option<i64>) -> impl Iterator<Item = OffsetToCommit> {
+    topic.partitions.iter().map(move |partition| OffsetToCommit {
         topic: topic.name.to_string(),
         partition: partition.partition_index,
         offset: partition.committed_offset,
         leader_epoch: partition.committed_leader_epoch,
         metadata: partition.committed_metadata.as_ref().map(|metadata| metadata.to_string()).unwrap_or_default(),
+        retention_ms,
     })
 }
 

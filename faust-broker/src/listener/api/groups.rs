@@ -41,7 +41,7 @@ fn join_request(call: &Call, request: JoinGroupRequest) -> JoinRequest {
         member_id: request.member_id.to_string(),
         instance_id: owned(request.group_instance_id),
         client_id: call.client_id.clone(),
-        client_host: format!("/{}", call.peer.ip()),
+        client_host: format!("/{}", call.link.peer.ip()),
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms,
         protocol_type: request.protocol_type.to_string(),

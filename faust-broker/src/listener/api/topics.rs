@@ -55,7 +55,7 @@ fn create_topic(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Res
         }
     }
     let partitions = match (topic.num_partitions, topic.assignments.len()) {
-        (-1, 0) => call.shared.config.default_partitions,
+        (-1, 0) => call.shared.settings.default_partitions,
         (-1, assigned) => i32::try_from(assigned).map_err(|_| ErrorCode::InvalidPartitions)?,
         (partitions, _) => partitions,
     };

@@ -5,22 +5,25 @@ use bytes::{Buf, Bytes};
 use kafka_protocol::messages::ApiKey;
 
 use super::*;
-use crate::config::BrokerConfig;
+use crate::config::Storage;
 use crate::core::records::{self, Producer, Record};
 use crate::core::{BrokerCore, CoreConfig, TopicSpec};
 use crate::listener::api::versions::range;
 use crate::listener::samples::{Sample, samples};
+use crate::listener::{Endpoint, LogDir};
+
+fn broker() -> BrokerCore {
+    BrokerCore::new(CoreConfig::default().with_config("auto.create.topics.enable", "false").unwrap())
+}
 
 fn shared(broker: BrokerCore) -> Arc<Shared> {
-    let config = BrokerConfig::default().with_auto_create_topics(false);
-    Arc::new(Shared::new(broker, config, ([127, 0, 0, 1], 9092).into()))
+    let endpoint = Endpoint::new(([127, 0, 0, 1], 9092).into(), None);
+    Arc::new(Shared::new(broker, endpoint, LogDir::of(&Storage::Memory)))
 }
 
 async fn check(shared: &Arc<Shared>, sample: &Sample) {
-    let answered = tokio::time::timeout(
-        std::time::Duration::from_secs(600),
-        answer(shared, ([127, 0, 0, 1], 1).into(), sample.frame()),
-    );
+    let link = Link { peer: ([127, 0, 0, 1], 1).into(), local: ([127, 0, 0, 1], 9092).into() };
+    let answered = tokio::time::timeout(std::time::Duration::from_secs(600), answer(shared, link, sample.frame()));
     let outcome = answered.await.unwrap_or_else(|_| panic!("{:?} version {} waits", sample.api, sample.version));
     let name = format!("{:?} version {}", sample.api, sample.version);
     let answer = outcome.unwrap_or_else(|fault| panic!("{name}: {fault}"));
@@ -34,7 +37,7 @@ async fn check(shared: &Arc<Shared>, sample: &Sample) {
 
 #[tokio::test(start_paused = true)]
 async fn all_requests_are_answered_on_an_empty_broker() {
-    let shared = shared(BrokerCore::new(CoreConfig::default()));
+    let shared = shared(broker());
     for sample in samples(range, 7, Bytes::from_static(b"no batch")) {
         check(&shared, &sample).await;
     }
@@ -45,7 +48,7 @@ async fn all_requests_are_answered_for_an_existing_topic() {
     let record = Record { value: Some(Bytes::from_static(b"value")), ..Record::default() };
     let batch = records::encode(&[record], Producer::NONE).unwrap();
     let destructive = [ApiKey::DeleteTopics, ApiKey::DeleteRecords, ApiKey::DeleteGroups];
-    let mut broker = BrokerCore::new(CoreConfig::default());
+    let mut broker = broker();
     let spec = TopicSpec { partitions: 3, ..TopicSpec::default() };
     let id = broker.create_topic("name", spec).unwrap().id();
     let shared = shared(broker);

@@ -247,12 +247,11 @@ impl State {
             answer = Err(TransportError::retriable(&*what, "no answer"));
         }
         let partitions: Vec<_> = offsets.keys().cloned().collect();
-        let offsets = offsets.into_iter().map(|(partition, committed)| OffsetToCommit {
-            topic: partition.topic.to_string(),
-            partition: partition.partition,
-            offset: committed.offset.0,
-            leader_epoch: -1,
-            metadata: committed.metadata,
+        let offsets = offsets.into_iter().map(|(partition, committed)| {
+            let mut offset =
+                OffsetToCommit::new(partition.topic.to_string(), partition.partition, committed.offset.0);
+            offset.metadata = committed.metadata;
+            offset
         });
         // Membership is managed by this transport: for the core, the commit comes from a client outside the group.
         let results = self.broker.commit_offsets(

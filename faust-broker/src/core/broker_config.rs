@@ -1,0 +1,226 @@
+//! The configs of the broker itself: names, defaults, allowed values, and which of them clients may change.
+
+use crate::core::config::{self, ConfigKind};
+use crate::core::{ErrorCode, Refusal};
+
+use ConfigKind::{Boolean, Fraction, Number, Text, Word, Words};
+use UpdateMode::{Dynamic, Never, Start};
+
+/// A config of the broker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BrokerKey {
+    /// Name, as in Kafka.
+    pub(crate) name: &'static str,
+    /// Value if none is set; `None` is Kafka's null.
+    pub(crate) default: Option<&'static str>,
+    pub(crate) kind: ConfigKind,
+    pub(crate) mode: UpdateMode,
+}
+
+/// When a broker config may be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpdateMode {
+    /// Not at all: the value describes this broker.
+    Never,
+    /// At start.
+    Start,
+    /// At start, and by clients while the broker runs.
+    Dynamic,
+}
+
+const fn key(name: &'static str, default: &'static str, kind: ConfigKind, mode: UpdateMode) -> BrokerKey {
+    BrokerKey { name, default: Some(default), kind, mode }
+}
+
+const fn null(name: &'static str, kind: ConfigKind, mode: UpdateMode) -> BrokerKey {
+    BrokerKey { name, default: None, kind, mode }
+}
+
+/// All broker configs, by name.
+///
+/// They are those that have an effect here, those that are the default of a topic config, and those by which admin
+/// consoles recognize a broker. As in Kafka, clients can change those that Kafka calls `cluster-wide`.
+pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
+    key("advertised.listeners", "", Text, Never),
+    key("authorizer.class.name", "", Text, Never),
+    key("auto.create.topics.enable", "true", Boolean, Start),
+    key("broker.id", "1", Number(0), Never),
+    key("compression.type", "producer", COMPRESSION, Dynamic),
+    key("default.replication.factor", "1", Number(1), Never),
+    key("delete.topic.enable", "true", Boolean, Never),
+    key("group.initial.rebalance.delay.ms", "0", Number(0), Start),
+    key("group.max.session.timeout.ms", "1800000", Number(1), Start),
+    key("group.min.session.timeout.ms", "6000", Number(1), Start),
+    key("listeners", "", Text, Never),
+    key("log.cleaner.backoff.ms", "15000", Number(0), Dynamic),
+    key("log.cleaner.delete.retention.ms", "86400000", Number(0), Dynamic),
+    key("log.cleaner.enable", "true", Boolean, Never),
+    key("log.cleaner.max.compaction.lag.ms", "9223372036854775807", Number(1), Dynamic),
+    key("log.cleaner.min.cleanable.ratio", "0.5", Fraction, Dynamic),
+    key("log.cleaner.min.compaction.lag.ms", "0", Number(0), Dynamic),
+    key("log.cleanup.policy", "delete", Words(&["delete", "compact"]), Dynamic),
+    key("log.dirs", "", Text, Never),
+    key("log.flush.interval.messages", "9223372036854775807", Number(1), Dynamic),
+    null("log.flush.interval.ms", Number(0), Dynamic),
+    key("log.index.interval.bytes", "4096", Number(0), Dynamic),
+    key("log.index.size.max.bytes", "10485760", Number(4), Dynamic),
+    key("log.message.timestamp.after.max.ms", "3600000", Number(0), Dynamic),
+    key("log.message.timestamp.before.max.ms", "9223372036854775807", Number(0), Dynamic),
+    key("log.message.timestamp.type", "CreateTime", Word(&["CreateTime", "LogAppendTime"]), Dynamic),
+    key("log.preallocate", "false", Boolean, Dynamic),
+    key("log.retention.bytes", "-1", Number(-1), Dynamic),
+    key("log.retention.check.interval.ms", "300000", Number(1), Start),
+    key("log.retention.hours", "168", Number(-1), Start),
+    null("log.retention.minutes", Number(-1), Start),
+    null("log.retention.ms", Number(-1), Dynamic),
+    key("log.roll.hours", "168", Number(1), Start),
+    key("log.roll.jitter.hours", "0", Number(0), Start),
+    null("log.roll.jitter.ms", Number(0), Dynamic),
+    null("log.roll.ms", Number(1), Dynamic),
+    key("log.segment.bytes", "1073741824", Number(14), Dynamic),
+    key("log.segment.delete.delay.ms", "60000", Number(0), Dynamic),
+    key("message.max.bytes", "1048588", Number(0), Dynamic),
+    key("min.insync.replicas", "1", Number(1), Dynamic),
+    key("node.id", "1", Number(0), Never),
+    key("num.partitions", "8", Number(1), Start),
+    key("offset.metadata.max.bytes", "4096", Number(0), Never),
+    key("offsets.retention.check.interval.ms", "600000", Number(1), Start),
+    key("offsets.retention.minutes", "10080", Number(1), Start),
+    key("process.roles", "broker,controller", Text, Never),
+    key("security.inter.broker.protocol", "PLAINTEXT", Text, Never),
+    key("socket.request.max.bytes", "104857600", Number(1), Start),
+    key("unclean.leader.election.enable", "false", Boolean, Dynamic),
+];
+
+const COMPRESSION: ConfigKind = Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]);
+
+/// The broker configs that give a topic config its default, in the order of their precedence, each with the factor from
+/// its unit to that of the topic config.
+pub(crate) const TOPIC_DEFAULTS: &[(&str, &[(&str, i64)])] = &[
+    ("cleanup.policy", &[("log.cleanup.policy", 1)]),
+    ("compression.type", &[("compression.type", 1)]),
+    ("delete.retention.ms", &[("log.cleaner.delete.retention.ms", 1)]),
+    ("file.delete.delay.ms", &[("log.segment.delete.delay.ms", 1)]),
+    ("flush.messages", &[("log.flush.interval.messages", 1)]),
+    ("flush.ms", &[("log.flush.interval.ms", 1)]),
+    ("index.interval.bytes", &[("log.index.interval.bytes", 1)]),
+    ("max.compaction.lag.ms", &[("log.cleaner.max.compaction.lag.ms", 1)]),
+    ("max.message.bytes", &[("message.max.bytes", 1)]),
+    ("message.timestamp.after.max.ms", &[("log.message.timestamp.after.max.ms", 1)]),
+    ("message.timestamp.before.max.ms", &[("log.message.timestamp.before.max.ms", 1)]),
+    ("message.timestamp.type", &[("log.message.timestamp.type", 1)]),
+    ("min.cleanable.dirty.ratio", &[("log.cleaner.min.cleanable.ratio", 1)]),
+    ("min.compaction.lag.ms", &[("log.cleaner.min.compaction.lag.ms", 1)]),
+    ("min.insync.replicas", &[("min.insync.replicas", 1)]),
+    ("preallocate", &[("log.preallocate", 1)]),
+    ("retention.bytes", &[("log.retention.bytes", 1)]),
+    ("retention.ms", &[("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)]),
+    ("segment.bytes", &[("log.segment.bytes", 1)]),
+    ("segment.index.bytes", &[("log.index.size.max.bytes", 1)]),
+    ("segment.jitter.ms", &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", 3_600_000)]),
+    ("segment.ms", &[("log.roll.ms", 1), ("log.roll.hours", 3_600_000)]),
+    ("unclean.leader.election.enable", &[("unclean.leader.election.enable", 1)]),
+];
+
+/// Returns the broker config with this name.
+pub(crate) fn find(name: &str) -> Option<&'static BrokerKey> {
+    BROKER_CONFIGS.iter().find(|key| key.name == name)
+}
+
+/// Checks the name and value of a config that is set at start.
+///
+/// # Errors
+/// `InvalidConfig` if the name is unknown, the config cannot be set, or the value is invalid.
+pub(crate) fn check_at_start(name: &str, value: &str) -> Result<(), Refusal> {
+    let key = known(name)?;
+    if key.mode == Never {
+        let text = format!("broker config `{name}` cannot be set: it describes this broker");
+        return Err(Refusal::new(ErrorCode::InvalidConfig, text));
+    }
+    check_value(key, value)
+}
+
+/// Checks the name and value of a config that a client sets.
+///
+/// # Errors
+/// `InvalidConfig` if the name is unknown or the value is invalid, `InvalidRequest` if clients cannot change it.
+pub(crate) fn check_dynamic(name: &str, value: &str) -> Result<(), Refusal> {
+    let key = known(name)?;
+    if key.mode != Dynamic {
+        let text = format!("cannot update broker config `{name}` dynamically: it is fixed at start");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+    }
+    check_value(key, value)
+}
+
+fn known(name: &str) -> Result<&'static BrokerKey, Refusal> {
+    find(name).ok_or_else(|| Refusal::new(ErrorCode::InvalidConfig, unknown(name)))
+}
+
+/// Returns the message for an unknown name, with the known names that begin with the same words.
+fn unknown(name: &str) -> String {
+    let area = name.split('.').next().unwrap_or_default();
+    let near: Vec<&str> = BROKER_CONFIGS.iter().map(|key| key.name).filter(|known| is_within(known, area)).collect();
+    if near.is_empty() {
+        return format!("unknown broker config `{name}`; DescribeConfigs of the broker lists the known ones");
+    }
+    format!("unknown broker config `{name}`; this broker has {}", near.join(", "))
+}
+
+fn is_within(name: &str, area: &str) -> bool {
+    name.split('.').next() == Some(area)
+}
+
+fn check_value(key: &BrokerKey, value: &str) -> Result<(), Refusal> {
+    match config::expectation(key.kind, value) {
+        None => Ok(()),
+        Some(expected) => {
+            let text = format!("invalid value `{value}` for broker config `{}`: expected {expected}", key.name);
+            Err(Refusal::new(ErrorCode::InvalidConfig, text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_defaults_are_valid() {
+        assert!(BROKER_CONFIGS.is_sorted_by_key(|key| key.name));
+        for key in BROKER_CONFIGS {
+            assert_eq!(key.default.and_then(|value| config::expectation(key.kind, value)), None, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn every_default_of_a_topic_config_is_a_config_of_the_broker() {
+        for (topic, synonyms) in TOPIC_DEFAULTS {
+            assert!(config::TOPIC_CONFIGS.iter().any(|key| key.name == *topic), "{topic}");
+            assert!(synonyms.iter().all(|(name, _)| find(name).is_some()), "{topic}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_config_and_the_fix() {
+        let text = |outcome: Result<(), Refusal>| outcome.err().map(|refusal| refusal.message).unwrap_or_default();
+        assert_eq!(text(check_at_start("num.partitions", "3")), "");
+        assert_eq!(
+            text(check_at_start("num.partitions", "0")),
+            "invalid value `0` for broker config `num.partitions`: expected an integer of at least 1"
+        );
+        assert_eq!(
+            text(check_at_start("num.partition", "1")),
+            "unknown broker config `num.partition`; this broker has num.partitions"
+        );
+        assert_eq!(
+            text(check_at_start("node.id", "2")),
+            "broker config `node.id` cannot be set: it describes this broker"
+        );
+        assert_eq!(
+            text(check_dynamic("num.partitions", "3")),
+            "cannot update broker config `num.partitions` dynamically: it is fixed at start"
+        );
+        assert_eq!(text(check_dynamic("log.retention.ms", "-1")), "");
+    }
+}
