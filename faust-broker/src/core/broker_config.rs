@@ -41,7 +41,7 @@ const fn null(name: &'static str, kind: ConfigKind, mode: UpdateMode) -> BrokerK
 /// They are those that have an effect here, those that are the default of a topic config, and those by which admin
 /// consoles recognize a broker. As in Kafka, clients can change those that Kafka calls `cluster-wide`.
 pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
-    key("advertised.listeners", "", Text, Never),
+    null("advertised.listeners", Text, Never),
     key("authorizer.class.name", "", Text, Never),
     key("auto.create.topics.enable", "true", Boolean, Start),
     key("broker.id", "1", Number(0), Never),
@@ -51,7 +51,7 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("group.initial.rebalance.delay.ms", "0", Number(0), Start),
     key("group.max.session.timeout.ms", "1800000", Number(1), Start),
     key("group.min.session.timeout.ms", "6000", Number(1), Start),
-    key("listeners", "", Text, Never),
+    null("listeners", Text, Never),
     key("log.cleaner.backoff.ms", "15000", Number(0), Dynamic),
     key("log.cleaner.delete.retention.ms", "86400000", Number(0), Dynamic),
     key("log.cleaner.enable", "true", Boolean, Never),
@@ -59,7 +59,7 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("log.cleaner.min.cleanable.ratio", "0.5", Fraction, Dynamic),
     key("log.cleaner.min.compaction.lag.ms", "0", Number(0), Dynamic),
     key("log.cleanup.policy", "delete", Words(&["delete", "compact"]), Dynamic),
-    key("log.dirs", "", Text, Never),
+    null("log.dirs", Text, Never),
     key("log.flush.interval.messages", "9223372036854775807", Number(1), Dynamic),
     null("log.flush.interval.ms", Number(0), Dynamic),
     key("log.index.interval.bytes", "4096", Number(0), Dynamic),

@@ -158,7 +158,7 @@ impl BrokerCore {
     }
 
     /// Changes the configs that clients have set for these brokers, applying all edits or none. With `validate_only`,
-    /// the change is only validated.
+    /// the change is only validated. To reset a config that is not set changes nothing, as in Kafka.
     ///
     /// # Errors
     /// `InvalidConfig` if a name is unknown or a value is invalid, `InvalidRequest` if clients cannot change a config,
@@ -169,12 +169,6 @@ impl BrokerCore {
         edits: &[ConfigEdit],
         validate_only: bool,
     ) -> Result<(), Refusal> {
-        for edit in edits {
-            if let ConfigEdit::Unset(name) = edit {
-                // A config that clients cannot change is refused even if it would be reset.
-                broker_config::check_dynamic(name, &self.values.value(name).unwrap_or_else(|| "0".to_owned()))?;
-            }
-        }
         let list = |name: &str| {
             let key = broker_config::find(name)?;
             matches!(key.kind, ConfigKind::Words(_)).then(|| self.values.value(name).unwrap_or_default())
@@ -263,7 +257,7 @@ mod tests {
         assert_eq!(refused.code, ErrorCode::InvalidRequest);
         assert_eq!(broker.values().number("message.max.bytes"), 1_048_588);
         let unset = [ConfigEdit::Unset("num.partitions".to_owned())];
-        assert!(broker.edit_broker_configs(ConfigScope::Cluster, &unset, false).is_err());
+        assert_eq!(broker.edit_broker_configs(ConfigScope::Cluster, &unset, false), Ok(()));
         let append = [ConfigEdit::Append("log.cleanup.policy".to_owned(), "compact".to_owned())];
         broker.edit_broker_configs(ConfigScope::Cluster, &append, false).unwrap();
         assert_eq!(broker.values().value("log.cleanup.policy").as_deref(), Some("delete,compact"));

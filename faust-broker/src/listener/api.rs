@@ -23,8 +23,23 @@ use crate::core::ErrorCode;
 
 /// Id of the only node.
 pub(super) const NODE: BrokerId = BrokerId(1);
-/// Value of the authorized operations fields if they are not provided.
-pub(super) const NO_OPERATIONS: i32 = i32::MIN;
+/// The operations that a client may be allowed to do, one bit each. As in Kafka without an authorizer, it may do all.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Operations {
+    /// Read, write, create, delete, alter, describe, describe configs, alter configs.
+    Topic = 0b0000_1101_1111_1000,
+    /// Read, delete, describe, describe configs, alter configs.
+    Group = 0b0000_1101_0100_1000,
+    /// Create, alter, describe, cluster action, describe configs, alter configs, idempotent write.
+    Cluster = 0b0001_1111_1010_0000,
+}
+
+impl Operations {
+    /// Returns the value of the field for authorized operations, or the value for "not requested".
+    pub(super) fn if_wanted(self, is_wanted: bool) -> i32 {
+        if is_wanted { self as i32 } else { i32::MIN }
+    }
+}
 
 pub(super) fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())

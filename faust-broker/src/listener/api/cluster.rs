@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
 use uuid::Uuid;
 
 use crate::core::{BrokerCore, ErrorCode, LEADER_EPOCH, Topic, TopicSpec};
-use crate::listener::api::{NO_OPERATIONS, NODE, text};
+use crate::listener::api::{NODE, Operations, text};
 use crate::listener::router::Call;
 
 const GROUP: i8 = 0;
@@ -24,13 +24,27 @@ pub(crate) fn metadata(call: &Call, request: MetadataRequest) -> MetadataRespons
     // Version 0 has no null: an empty list requests all topics.
     let wanted = request.topics.filter(|topics| call.version > 0 || !topics.is_empty());
     let may_create = call.shared.settings.auto_create_topics && (call.version < 4 || request.allow_auto_topic_creation);
-    let topics = match wanted {
+    let topics: Vec<MetadataResponseTopic> = match wanted {
         None => broker.topics().map(|(name, topic)| describe_topic(call.version, name, topic)).collect(),
         Some(wanted) => wanted.into_iter().map(|topic| metadata_of(call, broker, topic, may_create)).collect(),
     };
+    let operations = Operations::Topic.if_wanted(request.include_topic_authorized_operations);
+    let permitted = |topic: MetadataResponseTopic| match topic.error_code {
+        0 => topic.with_topic_authorized_operations(operations),
+        _ => topic,
+    };
+    let topics: Vec<_> = topics.into_iter().map(permitted).collect();
     let (host, port) = call.advertised();
     let node = MetadataResponseBroker::default().with_node_id(NODE).with_host(host).with_port(port);
-    MetadataResponse::default()
+    let response = MetadataResponse::default();
+    let response = match call.version {
+        8..=10 => {
+            let is_wanted = request.include_cluster_authorized_operations;
+            response.with_cluster_authorized_operations(Operations::Cluster.if_wanted(is_wanted))
+        }
+        _ => response,
+    };
+    response
         .with_brokers(vec![node])
         .with_cluster_id((call.version >= 2).then(|| text(broker.cluster_id())))
         .with_controller_id(NODE)
@@ -93,7 +107,9 @@ pub(crate) fn describe(call: &Call, request: DescribeClusterRequest) -> Describe
         .with_cluster_id(cluster_id)
         .with_controller_id(NODE)
         .with_endpoint_type(if call.version >= 1 { request.endpoint_type } else { 1 })
-        .with_cluster_authorized_operations(NO_OPERATIONS);
+        .with_cluster_authorized_operations(
+            Operations::Cluster.if_wanted(request.include_cluster_authorized_operations),
+        );
     let (host, port) = call.advertised();
     let node = DescribeClusterBroker::default().with_broker_id(NODE).with_host(host).with_port(port);
     response.with_brokers(vec![node])

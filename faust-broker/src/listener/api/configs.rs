@@ -118,7 +118,7 @@ fn broker_config(
 ) -> DescribeConfigsResourceResult {
     let mut synonyms = broker.values().synonyms(key);
     if scope == ConfigScope::Cluster {
-        synonyms.retain(|synonym| synonym.source != ConfigSource::Node);
+        synonyms.retain(|synonym| synonym.source == ConfigSource::Cluster);
     }
     let value = synonyms.first().map(|synonym| synonym.value.clone());
     detail.config(key.name, key.kind, value, synonyms).with_read_only(key.mode != UpdateMode::Dynamic)

@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use crate::core::{self, DescribedMember, ErrorCode};
-use crate::listener::api::{NO_OPERATIONS, code, text};
+use crate::listener::api::{Operations, code, text};
 use crate::listener::router::Call;
 
 const CLASSIC: &str = "classic";
@@ -40,7 +40,10 @@ fn listed(version: i16, group: core::DescribedGroup) -> ListedGroup {
 pub(crate) fn describe(call: &Call, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let state = call.shared.lock();
     let groups = request.groups.into_iter().map(|id| match state.broker.describe_group(&id) {
-        Some(group) => described(call.version, id, group),
+        Some(group) => {
+            let operations = Operations::Group.if_wanted(request.include_authorized_operations);
+            described(call.version, id, group).with_authorized_operations(operations)
+        }
         None => unknown(call.version, id),
     });
     DescribeGroupsResponse::default().with_groups(groups.collect())
@@ -62,7 +65,6 @@ fn described(version: i16, id: GroupId, group: core::DescribedGroup) -> Describe
         .with_protocol_type(text(group.protocol_type))
         .with_protocol_data(text(group.protocol))
         .with_members(group.members.into_iter().map(member).collect())
-        .with_authorized_operations(NO_OPERATIONS)
 }
 
 /// Describes a group that does not exist: as an error since version 6, in the state `Dead` before.
@@ -70,7 +72,7 @@ fn unknown(version: i16, id: GroupId) -> DescribedGroup {
     let group = DescribedGroup::default()
         .with_group_id(id)
         .with_group_state(text("Dead"))
-        .with_authorized_operations(NO_OPERATIONS);
+        .with_authorized_operations(Operations::Group.if_wanted(false));
     if version < 6 {
         return group;
     }

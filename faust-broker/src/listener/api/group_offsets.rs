@@ -130,7 +130,10 @@ pub(crate) fn delete(call: &Call, request: OffsetDeleteRequest) -> OffsetDeleteR
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;
-            let deleted = state.broker.delete_offset(&request.group_id, &topic.name, index);
+            let deleted = match state.broker.topic(&topic.name) {
+                Some(_) => state.broker.delete_offset(&request.group_id, &topic.name, index),
+                None => Err(ErrorCode::UnknownTopicOrPartition),
+            };
             OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(code(deleted))
         });
         let partitions = partitions.collect();

@@ -14,6 +14,9 @@ use crate::core::ErrorCode;
 use crate::listener::api::text;
 use crate::listener::router::Call;
 
+/// The types of clients that a quota may be for.
+const ENTITIES: [&str; 3] = ["user", "client-id", "ip"];
+
 /// The error of all requests about access rights, and its message.
 fn disabled() -> (i16, Option<StrBytes>) {
     let code = ErrorCode::SecurityDisabled;
@@ -37,7 +40,14 @@ pub(crate) fn delete_acls(_call: &Call, request: DeleteAclsRequest) -> DeleteAcl
     DeleteAclsResponse::default().with_filter_results(vec![result; request.filters.len()])
 }
 
-pub(crate) fn describe_quotas(_call: &Call, _request: DescribeClientQuotasRequest) -> DescribeClientQuotasResponse {
+pub(crate) fn describe_quotas(_call: &Call, request: DescribeClientQuotasRequest) -> DescribeClientQuotasResponse {
+    let mut types = request.components.iter().map(|component| component.entity_type.as_str());
+    if let Some(other) = types.find(|entity_type| !ENTITIES.contains(entity_type)) {
+        return DescribeClientQuotasResponse::default()
+            .with_error_code(ErrorCode::UnsupportedVersion.code())
+            .with_error_message(Some(text(format!("unsupported entity type {other}"))))
+            .with_entries(None);
+    }
     DescribeClientQuotasResponse::default().with_error_message(None).with_entries(Some(Vec::new()))
 }
 

@@ -9,7 +9,7 @@ use kafka_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPart
 use uuid::Uuid;
 
 use crate::core::{BrokerCore, ErrorCode, LEADER_EPOCH};
-use crate::listener::api::{NO_OPERATIONS, NODE, text};
+use crate::listener::api::{NODE, Operations, text};
 use crate::listener::router::Call;
 
 /// Maximum number of partitions in a response, Kafka's default of `max.request.partition.size.limit`.
@@ -71,7 +71,7 @@ impl Page {
                 .with_name(Some(TopicName(text(name))))
                 .with_topic_id(Uuid::from_u128(topic.id()))
                 .with_partitions(partitions)
-                .with_topic_authorized_operations(NO_OPERATIONS);
+                .with_topic_authorized_operations(Operations::Topic.if_wanted(true));
             self.topics.push(described);
         }
         if !is_whole {
@@ -96,5 +96,5 @@ fn failed(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic::default()
         .with_error_code(code.code())
         .with_name(Some(TopicName(text(name))))
-        .with_topic_authorized_operations(NO_OPERATIONS)
+        .with_topic_authorized_operations(Operations::Topic.if_wanted(false))
 }
