@@ -7,6 +7,7 @@
 //! unavailable broker.
 
 mod host_kind;
+mod broker_options;
 #[cfg(feature = "embedded")]
 mod address;
 #[cfg(feature = "embedded")]
@@ -20,6 +21,7 @@ mod connection;
 mod kafka;
 mod state;
 
+pub use self::broker_options::BrokerOptions;
 pub use self::connection::Connection;
 pub use self::host_kind::HostKind;
 pub use self::state::{LocalState, version_of_group, version_of_topic};

@@ -58,7 +58,12 @@ impl Shop {
 
     /// Starts the command `broker`, and waits until it has printed its address.
     pub(crate) fn broker(&self) -> Running {
-        let mut child = self.command(&["broker"]).spawn().unwrap();
+        self.broker_with(&[])
+    }
+
+    /// Like [`broker`](Self::broker), with these options.
+    pub(crate) fn broker_with(&self, options: &[&str]) -> Running {
+        let mut child = self.command(&[&["broker"], options].concat()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut address = String::new();
         stdout.read_line(&mut address).unwrap();

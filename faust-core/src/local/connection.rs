@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::broker_options::BrokerOptions;
 #[cfg(feature = "embedded")]
 use super::embedded::Embedded;
 use super::host_kind::HostKind;
@@ -20,14 +21,22 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Finds the broker of this app, or starts the embedded broker if none is running. Used by the commands `worker`
-    /// and `broker`.
+    /// Finds the broker of this app, or starts the embedded broker if none is running. Used by the command `worker`.
     ///
     /// # Errors
     /// Fails if the embedded broker cannot start, or if another process holds its directory but does not respond.
     /// Without the feature `embedded`, fails if no broker is configured.
     pub async fn host(settings: &Settings, kind: HostKind) -> Result<Self, Error> {
-        Self::open(settings, move |settings| Embedded::host(settings, kind)).await
+        Self::open(settings, move |settings| Embedded::host(settings, kind, &BrokerOptions::of_worker())).await
+    }
+
+    /// Like [`host`](Self::host), with the options of the command `broker`.
+    ///
+    /// # Errors
+    /// As for [`host`](Self::host); also if the port is in use and `any_port` is not set, if a broker config is unknown or
+    /// invalid, or if other machines could reach the address and `expose` is not set.
+    pub async fn host_with(settings: &Settings, options: BrokerOptions) -> Result<Self, Error> {
+        Self::open(settings, move |settings| Embedded::host(settings, HostKind::Broker, &options)).await
     }
 
     /// Finds the broker of this app without starting one. Used by the other commands.

@@ -1,12 +1,13 @@
 //! The embedded broker of an app: found in its directory, or started in this process.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use faust_broker::{Broker, BrokerConfig, Port, Storage};
+use faust_broker::{Broker, BrokerConfig, Error as BrokerError, Port, Storage};
 
 use super::address::Address;
+use super::broker_options::BrokerOptions;
 use super::host_kind::HostKind;
 use super::worker_dir::WorkerDir;
 use crate::config::{BrokerUrl, Settings};
@@ -28,8 +29,8 @@ pub(super) enum Embedded {
 }
 
 impl Embedded {
-    /// Finds the embedded broker, or starts it if it is not running. Blocks.
-    pub(super) fn host(settings: &Settings, kind: HostKind) -> Result<Self, Error> {
+    /// Finds the embedded broker, or starts it with these options if it is not running. Blocks.
+    pub(super) fn host(settings: &Settings, kind: HostKind, options: &BrokerOptions) -> Result<Self, Error> {
         let dir = settings.broker_dir();
         let failed =
             |why: String| TransportError::fatal(format!("start of the embedded broker in `{}`", dir.display()), why);
@@ -40,7 +41,7 @@ impl Embedded {
                 return Ok(guest);
             }
             if let Some(lock) = super::address::take_lock(&dir).map_err(|error| failed(error.to_string()))? {
-                let started = start(settings, kind, dir.clone(), lock);
+                let started = start(settings, kind, options, dir.clone(), lock);
                 return started.map(Self::Host).map_err(|why| failed(why).into());
             }
             if Instant::now() > deadline {
@@ -186,28 +187,67 @@ fn running(dir: &Path) -> Option<Embedded> {
     alive.then(|| Embedded::Guest { dir: dir.to_owned(), address })
 }
 
-fn start(settings: &Settings, kind: HostKind, dir: PathBuf, lock: FileLock) -> Result<Host, String> {
+fn start(
+    settings: &Settings,
+    kind: HostKind,
+    options: &BrokerOptions,
+    dir: PathBuf,
+    lock: FileLock,
+) -> Result<Host, String> {
     let in_memory = settings.broker == Some(BrokerUrl::Memory);
-    let wanted = former_port(settings, &dir).unwrap_or(settings.embedded_port);
-    let mut config = BrokerConfig::default();
-    config.storage = if in_memory { Storage::Memory } else { Storage::Directory(dir.clone()) };
-    config.port = next_free(wanted);
-    config.default_partitions = settings.topic_partitions;
+    let wanted = options.port.or_else(|| former_port(settings, &dir)).unwrap_or(settings.embedded_port);
+    let storage = if in_memory { Storage::Memory } else { Storage::Directory(dir.clone()) };
+    let config = broker_config(settings, options, storage, wanted);
     let neighbour = (wanted != 0).then(|| super::probe::neighbour(wanted)).flatten();
-    let server = Broker::start_with(config).map_err(|error| chain(&error))?;
+    let is_exact = matches!(config.port, Port::Exact(_));
+    let server = Broker::start_with(config).map_err(|error| match (neighbour, &error) {
+        (Some(neighbour), BrokerError::Listen { .. }) if is_exact => neighbour.refusal(wanted),
+        _ => chain(&error),
+    })?;
     let address = Address::new(server.bootstrap(), kind);
     address.write(&dir).map_err(|error| format!("its address cannot be written: {error}"))?;
-    let mut notices = vec![format!(
-        "the embedded broker is running at {}; it is for one machine: set FAUST_BROKER to use a Kafka cluster",
-        address.address
-    )];
+    let mut notices = vec![match options.expose {
+        true => format!(
+            "WARNING: other machines can reach the embedded broker at {}: it has no authentication, so everyone who \
+             reaches it can read and delete everything",
+            server.address()
+        ),
+        false => format!(
+            "the embedded broker is running at {}; it is for one machine: set FAUST_BROKER to use a Kafka cluster",
+            address.address
+        ),
+    }];
     if let (Some(neighbour), Some(taken)) = (neighbour, address.port().filter(|port| *port != wanted)) {
         notices.push(neighbour.notice(wanted, taken));
-    } else if ![0, wanted].contains(&settings.embedded_port) {
+    } else if options.port.is_none() && ![0, wanted].contains(&settings.embedded_port) {
         notices.push(format!("it keeps its previous port {wanted} instead of {}", settings.embedded_port));
     }
     let datadir = settings.datadir.clone();
     Ok(Host { kind, dir, datadir, address, in_memory, notices, server: Some(server), _lock: lock })
+}
+
+fn broker_config(settings: &Settings, options: &BrokerOptions, storage: Storage, wanted: u16) -> BrokerConfig {
+    // The group accepts the session timeout of this app, which may be shorter than the least one of a Kafka.
+    let session = settings.broker_session_timeout.min(Duration::from_secs(6));
+    let mut config = BrokerConfig::new(storage, Port::Any)
+        .with_default_partitions(settings.topic_partitions)
+        .with_min_session_timeout(session);
+    config.host = match options.host {
+        Some(host) => host,
+        None if options.expose => Ipv4Addr::UNSPECIFIED.into(),
+        None => Ipv4Addr::LOCALHOST.into(),
+    };
+    config.expose = options.expose;
+    config.advertised.clone_from(&options.advertised);
+    config.port = if options.is_strict(settings) { Port::Exact(wanted) } else { next_free(config.host, wanted) };
+    let configs = options.configs.iter();
+    configs.fold(config, |config, (name, value)| config.with_config(name, value))
+}
+
+/// Returns the texts of an error and its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Returns the previous port if it should be used again: if the previous host was the command `broker`, if guests are
@@ -224,8 +264,8 @@ fn former_port(settings: &Settings, dir: &Path) -> Option<u16> {
 
 /// Returns the wanted port, or one of the next 99 if it is in use, so that the port is usually the same. 0 stands for
 /// any port.
-fn next_free(wanted: u16) -> Port {
-    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+fn next_free(host: IpAddr, wanted: u16) -> Port {
+    let free = |port: &u16| TcpListener::bind((host, *port)).is_ok();
     match (wanted..=wanted.saturating_add(99)).find(free) {
         Some(port) if port != 0 => Port::Prefer(port),
         _ => Port::Any,

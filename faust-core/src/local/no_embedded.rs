@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::broker_options::BrokerOptions;
 use super::host_kind::HostKind;
 use super::worker_dir::WorkerDir;
 use crate::config::Settings;
@@ -12,7 +13,7 @@ use crate::error::Error;
 pub(super) enum NoEmbedded {}
 
 impl NoEmbedded {
-    pub(super) fn host(settings: &Settings, _: HostKind) -> Result<Self, Error> {
+    pub(super) fn host(settings: &Settings, _: HostKind, _: &BrokerOptions) -> Result<Self, Error> {
         Self::find(settings)
     }
 

@@ -27,6 +27,17 @@ impl Neighbour {
             Self::Other => format!("port {wanted} is in use by another program: the embedded broker uses port {taken}"),
         }
     }
+
+    /// Returns the error of a broker that must have this port.
+    pub(super) fn refusal(self, wanted: u16) -> String {
+        let (user, fix) = match self {
+            Self::Kafka => ("a Kafka broker that is not this app's", "stop that broker"),
+            Self::Other => ("another program", "stop that program"),
+        };
+        format!(
+            "port {wanted} is in use by {user}: {fix}, choose another port with `--port`, or allow one with `--any-port`"
+        )
+    }
 }
 
 /// Returns `true` if a program listens at this address.

@@ -137,3 +137,18 @@ async fn a_port_in_use_is_reported_with_its_replacement() {
     let notice = format!("port {taken} is in use by another program: the embedded broker uses port ");
     assert!(host.notices().iter().any(|line| line.starts_with(&notice)), "{:?}", host.notices());
 }
+
+#[test]
+fn the_broker_of_a_worker_accepts_the_session_timeout_of_its_app() {
+    let datadir = tempfile::tempdir().unwrap();
+    let mut settings = settings(datadir.path(), "memory://");
+    let least = |settings: &Settings, options: &BrokerOptions| {
+        broker_config(settings, options, Storage::Memory, 0).configs["group.min.session.timeout.ms"].clone()
+    };
+    let mut options = BrokerOptions::of_worker();
+    assert_eq!(least(&settings, &options), "6000", "the default is Kafka's");
+    settings.broker_session_timeout = Duration::from_secs(1);
+    assert_eq!(least(&settings, &options), "1000");
+    options.configs.push(("group.min.session.timeout.ms".to_owned(), "3000".to_owned()));
+    assert_eq!(least(&settings, &options), "3000", "an option takes precedence");
+}
