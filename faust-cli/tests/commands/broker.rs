@@ -1,9 +1,9 @@
 //! Tests of the command `broker`: its port, its address, and its settings.
 
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-use crate::harness::Shop;
+use crate::harness::{Running, Shop};
 
 /// Returns a port that is in use as long as the listener exists.
 fn taken() -> (TcpListener, String) {
@@ -53,19 +53,37 @@ fn other_machines_can_connect_only_if_the_broker_is_exposed() {
     assert!(broker.child.wait().unwrap().success());
 }
 
+/// Asks for the metadata of a topic, which creates it if the broker creates topics on first use, and returns the topics
+/// of the broker with their numbers of partitions. The command `send` would create it with the app's settings.
+fn ask_for(shop: &Shop, broker: &Running, topic: &str) -> Vec<(String, u64)> {
+    // Metadata, version 1, correlation id 1, no client id, one topic.
+    let mut request = vec![0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 1, 0, u8::try_from(topic.len()).unwrap()];
+    request.extend_from_slice(topic.as_bytes());
+    let mut stream = TcpStream::connect(&broker.address).unwrap();
+    stream.write_all(&u32::try_from(request.len()).unwrap().to_be_bytes()).unwrap();
+    stream.write_all(&request).unwrap();
+    stream.read_exact(&mut [0; 4]).unwrap();
+    let topics = shop.ok(&["topics", "--json", "--broker", &broker.address]);
+    let topics: Vec<serde_json::Value> = serde_json::from_str(&topics).unwrap();
+    let existing = topics.iter().filter_map(|topic| Some((topic["topic"].as_str()?, topic["partitions"].as_u64()?)));
+    existing.map(|(topic, partitions)| (topic.to_owned(), partitions)).collect()
+}
+
 #[test]
 fn partitions_and_the_creation_of_topics_are_options() {
     let shop = Shop::new();
     let broker = shop.broker_with(&["--partitions", "3", "--broker-config", "log.retention.hours=1"]);
-    shop.ok(&["send", "orders", "x", "--broker", &broker.address]);
-    let topics = shop.ok(&["topics", "--json", "--broker", &broker.address]);
-    let topics: serde_json::Value = serde_json::from_str(&topics).unwrap();
-    let orders = topics.as_array().unwrap().iter().find(|topic| topic["topic"] == "orders").unwrap();
-    assert_eq!(orders["partitions"], 3, "{topics}");
+    assert_eq!(ask_for(&shop, &broker, "visits"), [("visits".to_owned(), 3)]);
+    broker.interrupt();
+    let broker = shop.broker_with(&["--no-auto-create", "--rebalance-delay", "1s"]);
+    assert_eq!(ask_for(&shop, &broker, "others"), [("visits".to_owned(), 3)]);
     broker.interrupt();
 
     let error = shop.fails(1, &["broker", "--broker-config", "log.retention=1"]);
-    assert!(error.contains("unknown broker config `log.retention`") && error.contains("log.retention.hours"), "{error}");
+    assert!(
+        error.contains("unknown broker config `log.retention`") && error.contains("log.retention.hours"),
+        "{error}"
+    );
     for line in [&["--port", "x"][..], &["--host", "kafka"], &["--advertise", "kafka"], &["--partitions", "0"]] {
         assert!(shop.fails(2, &[&["broker"], line].concat()).contains("--help"), "{line:?}");
     }

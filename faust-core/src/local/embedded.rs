@@ -202,6 +202,10 @@ fn start(
     let is_exact = matches!(config.port, Port::Exact(_));
     let server = Broker::start_with(config).map_err(|error| match (neighbour, &error) {
         (Some(neighbour), BrokerError::Listen { .. }) if is_exact => neighbour.refusal(wanted),
+        (_, BrokerError::NotLoopback { host }) => format!(
+            "refusing to listen on {host}, which other machines may reach: the broker has no authentication; use \
+             127.0.0.1, or allow it with `--expose`"
+        ),
         _ => chain(&error),
     })?;
     let address = Address::new(server.bootstrap(), kind);
@@ -242,12 +246,6 @@ fn broker_config(settings: &Settings, options: &BrokerOptions, storage: Storage,
     config.port = if options.is_strict(settings) { Port::Exact(wanted) } else { next_free(config.host, wanted) };
     let configs = options.configs.iter();
     configs.fold(config, |config, (name, value)| config.with_config(name, value))
-}
-
-/// Returns the texts of an error and its causes.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Returns the previous port if it should be used again: if the previous host was the command `broker`, if guests are

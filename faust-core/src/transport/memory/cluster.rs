@@ -248,8 +248,7 @@ impl State {
         }
         let partitions: Vec<_> = offsets.keys().cloned().collect();
         let offsets = offsets.into_iter().map(|(partition, committed)| {
-            let mut offset =
-                OffsetToCommit::new(partition.topic.to_string(), partition.partition, committed.offset.0);
+            let mut offset = OffsetToCommit::new(partition.topic.to_string(), partition.partition, committed.offset.0);
             offset.metadata = committed.metadata;
             offset
         });
