@@ -23,6 +23,13 @@ TOOLS = {
     "offsets": "org.apache.kafka.tools.GetOffsetShell",
     "configs": "kafka.admin.ConfigCommand",
     "delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "log-dirs": "org.apache.kafka.tools.LogDirsCommand",
+    "quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
+    "elections": "org.apache.kafka.tools.LeaderElectionCommand",
+    "reassignments": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+    "transactions": "org.apache.kafka.tools.TransactionsCommand",
+    "client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
+    "acls": "org.apache.kafka.tools.AclCommand",
 }
 
 

@@ -64,6 +64,7 @@ impl From<Id> for String {
 
 /// A group's committed offset for one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Committed {
     /// The next offset to read.
     pub offset: i64,

@@ -6,6 +6,7 @@ use crate::core::{ErrorCode, Refusal};
 
 /// A change of a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConfigEdit {
     /// Sets a value.
     Set(String, String),

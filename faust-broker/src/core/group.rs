@@ -31,6 +31,7 @@ pub struct Token(u64);
 
 /// A completed response.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Completed {
     /// Response to a join.
     Join(Result<JoinReply, ErrorCode>),
@@ -40,6 +41,7 @@ pub enum Completed {
 
 /// The state of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GroupState {
     /// The group has no members, but it may have committed offsets.
     Empty,

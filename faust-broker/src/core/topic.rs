@@ -28,6 +28,7 @@ pub struct TopicSpec {
 /// An error code with a message for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
+#[non_exhaustive]
 pub struct Refusal {
     /// The error code in the protocol.
     pub code: ErrorCode,

@@ -38,6 +38,7 @@ impl JoinRequest {
 
 /// The response to a join.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JoinReply {
     /// The id of this member.
     pub member_id: String,
@@ -58,6 +59,7 @@ pub struct JoinReply {
 
 /// A member as described to the leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JoinedMember {
     /// Member id.
     pub member_id: String,
@@ -69,6 +71,7 @@ pub struct JoinedMember {
 
 /// The error of a rejected join.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JoinRefusal {
     /// The error code.
     pub code: ErrorCode,

@@ -41,6 +41,7 @@ impl OffsetToCommit {
 
 /// A committed offset with its partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CommittedOffset {
     /// The topic.
     pub topic: String,

@@ -7,6 +7,7 @@ use crate::core::group::{GroupState, Member};
 
 /// The description of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DescribedGroup {
     /// Group id.
     pub group_id: String,
@@ -22,6 +23,7 @@ pub struct DescribedGroup {
 
 /// The description of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DescribedMember {
     /// Member id.
     pub member_id: String,

@@ -31,6 +31,7 @@ pub struct SyncRequest {
 
 /// The response to a sync: a member's assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SyncReply {
     /// The group's protocol type.
     pub protocol_type: String,
