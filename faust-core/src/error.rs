@@ -184,10 +184,17 @@ impl fmt::Debug for Error {
 }
 
 /// Every fault found while an app was built or planned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SetupErrors(Vec<String>);
 
 impl std::error::Error for SetupErrors {}
+
+/// Shows the same text as `Display`: a `main` that returns the error prints its `Debug`.
+impl fmt::Debug for SetupErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl SetupErrors {
     /// Returns the faults, each as one sentence that includes the fix.
@@ -237,7 +244,14 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// A failed request to a broker, or a failed connection.
-#[derive(Clone, Debug, thiserror::Error)]
+///
+/// ```
+/// use faust_core::error::TransportError;
+///
+/// let error = TransportError::retriable("lookup of topics", "no broker answers");
+/// assert_eq!(format!("{error:?}"), "lookup of topics: no broker answers");
+/// ```
+#[derive(Clone, thiserror::Error)]
 #[error("{what}: {why}")]
 #[non_exhaustive]
 pub struct TransportError {
@@ -261,6 +275,13 @@ pub enum TransportErrorKind {
     OffsetOutOfRange,
     /// Every further attempt will fail.
     Fatal,
+}
+
+/// Shows the same text as `Display`: a `main` that returns the error prints its `Debug`.
+impl fmt::Debug for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl TransportError {

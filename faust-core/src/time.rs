@@ -132,10 +132,17 @@ pub(crate) fn millis(duration: Duration) -> i64 {
 }
 
 /// A text that is not a duration, from [`parse_duration`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a duration: write a number and a unit, like `250ms`, `10s`, `1m30s`, `1h` or `7d`")]
 pub struct ParseDurationError {
     text: String,
+}
+
+/// Shows the same text as `Display`: a `main` that returns the error prints its `Debug`.
+impl fmt::Debug for ParseDurationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Parses a duration such as `10s`, `1m30s`, `250ms`, `1h` or `7d`. A number without a unit is rejected because it is

@@ -12,10 +12,8 @@ const LONGEST_TEXT: usize = 240;
 /// The error for bytes that do not match the type: `clicks[3].number: expected i64, found string "x"`.
 ///
 /// The content is boxed to keep the `Result` of the hot path small.
-#[derive(Debug)]
 pub struct DecodeError(Box<Fault>);
 
-#[derive(Debug)]
 struct Fault {
     /// Path to the invalid part, such as `clicks[3].number`; empty if the value as a whole is invalid.
     path: String,
@@ -63,8 +61,14 @@ impl fmt::Display for DecodeError {
 
 impl Error for DecodeError {}
 
+/// Shows the same text as `Display`: a `main` that returns the error prints its `Debug`.
+impl fmt::Debug for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// The error for a value that its codec cannot encode, such as a map whose keys are not strings in JSON.
-#[derive(Debug)]
 pub struct EncodeError(String);
 
 impl EncodeError {
@@ -84,6 +88,13 @@ impl fmt::Display for EncodeError {
 }
 
 impl Error for EncodeError {}
+
+/// Shows the same text as `Display`: a `main` that returns the error prints its `Debug`.
+impl fmt::Debug for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// The error for a codec chain that cannot be resolved for a type. It is reported when the app is built.
 #[derive(Clone, Debug, PartialEq, Eq)]

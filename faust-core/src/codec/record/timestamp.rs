@@ -28,9 +28,16 @@ const SHOWN: usize = 40;
 /// assert_eq!(Minutes(2).to_timestamp(), Ok(Some(Timestamp(120_000))));
 /// assert!(Minutes(i64::MAX).to_timestamp().is_err());
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TimestampError(String);
+
+/// Shows the same text as `Display`: a `main` that returns the error prints its `Debug`.
+impl fmt::Debug for TimestampError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl TimestampError {
     /// Creates an error with its reason, such as ``expected minutes since 1970, found `x` ``.
