@@ -59,10 +59,17 @@ impl Client {
         self.retries.after("the broker", error).await.map_err(|error| self.failure(error))
     }
 
+    /// Awaits `future`, and reports if the broker does not answer meanwhile. The timeout does not apply.
+    pub(crate) async fn watch<T>(&mut self, what: &str, future: impl Future<Output = T>) -> T {
+        self.retries.watch(what, future).await
+    }
+
     fn failure(&self, error: TransportError) -> Failure {
         match error.is_retriable() {
             true => {
-                Failure::error(format!("no answer in time from the broker at {}: {error}", self.transport.outage()))
+                let outage = self.transport.outage();
+                let advice = outage.advice().map_or_else(String::new, |advice| format!("; {advice}"));
+                Failure::error(format!("no answer in time from the broker at {outage}: {error}{advice}"))
             }
             false => error.into(),
         }

@@ -221,10 +221,13 @@ impl App {
         opened.map_err(|error| Error::LocalState(error.to_string()))
     }
 
-    /// Connects to the app's broker, which must be running, to send and read without a worker.
+    /// Connects to the app's broker, to send and read without a worker. If the broker is unavailable, this waits for it, and
+    /// reports this at once and every ten seconds: in the log, or on standard error if the program has no subscriber of
+    /// `tracing`. `tokio::time::timeout` limits the wait.
     ///
     /// # Errors
-    /// Fails if no broker is configured and no embedded broker of this app is running.
+    /// Fails if no broker is configured and no embedded broker of this app is running, or if the broker permanently rejects
+    /// the connection.
     pub async fn client(&self) -> Result<Client, Error> {
         Client::connect(self.settings()).await
     }

@@ -1,22 +1,27 @@
 //! A client without a worker, for programs that only send and read: CLI commands, generators of test data, `main`
 //! functions.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::codec::Data;
 use crate::config::Settings;
-use crate::error::Error;
+use crate::error::{Error, TransportError};
 use crate::local::Connection;
 use crate::stage::dead_letter;
 use crate::stage::outbox::Outbox;
 use crate::stage::timestamps::{TimestampRules, TopicLimits};
 use crate::stats::Stats;
 use crate::topic::Topic;
-use crate::transport::Transport;
 use crate::transport::kafka::KafkaTransport;
+use crate::transport::{Retries, Transport};
+use crate::worker::unseen_log;
 
-/// A connection to the broker of an app, without a worker.
+/// Interval at which a client checks whether its messages are delivered.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A connection to the broker of an app, without a worker. While messages are not delivered because no broker answers, it
+/// reports that every ten seconds.
 pub struct Client {
     connection: Connection,
     transport: Arc<dyn Transport>,
@@ -24,14 +29,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the broker and opens a producer.
+    /// Opens a producer, and waits until the broker answers.
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
         let connection = Connection::find(settings).await?;
         let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(connection.kafka(settings)));
+        let dead_letter = dead_letter::topic(&settings.group());
+        let admin = transport.admin()?;
+        retries(&*transport).run("the broker", || admin.topics(Some(vec![dead_letter.clone()]))).await?;
         let (policy, stats) = (settings.on_timestamp_error, Arc::<Stats>::default());
         // The topics are not known beforehand.
         let timestamps = TimestampRules::new(policy, transport.clock(), Arc::clone(&stats), TopicLimits::new());
-        let outbox = Outbox::new(transport.sink()?, stats, dead_letter::topic(&settings.group()), timestamps);
+        let outbox = Outbox::new(transport.sink()?, stats, dead_letter, timestamps);
+        tokio::spawn(report_undelivered(Arc::downgrade(&outbox), Arc::clone(&transport)));
         Ok(Self { connection, transport, outbox })
     }
 
@@ -58,9 +67,32 @@ impl Client {
     /// # Errors
     /// Returns the error of the first message that was not delivered, or a timeout after `within`.
     pub async fn flush(&self, within: Duration) -> Result<(), Error> {
-        self.outbox.sink.flush(within).await?;
-        Ok(self.outbox.settle(within).await?)
+        let flushed = async {
+            self.outbox.sink.flush(within).await?;
+            self.outbox.settle(within).await
+        };
+        Ok(flushed.await.map_err(|error| match self.transport.outage() {
+            outage if outage.cause().is_some() => TransportError { why: format!("{}; {outage}", error.why), ..error },
+            _ => error,
+        })?)
     }
+}
+
+/// Reports while messages are not delivered because no broker answers, until the client is dropped.
+async fn report_undelivered(outbox: Weak<Outbox>, transport: Arc<dyn Transport>) {
+    let (outage, mut retries) = (transport.outage(), retries(&*transport));
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(outbox) = outbox.upgrade() else { return };
+        if outbox.pending() > 0 && outage.cause().is_some() {
+            retries.report_silence("the delivery of messages");
+        }
+    }
+}
+
+/// Returns retries that report to the user of the client, even if the program shows no log.
+fn retries(transport: &dyn Transport) -> Retries {
+    Retries::new(unseen_log::report).of(transport.outage())
 }
 
 impl std::fmt::Debug for Client {

@@ -183,6 +183,47 @@ async fn embedded_an_interrupt_while_waiting_for_the_broker_exits_with_success()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_client_says_what_it_waits_for_and_continues_when_the_broker_is_there() {
+    let mut cluster = Cluster::durable().await;
+    cluster.stop_broker();
+    let clicks = Program::example("clicks", cluster.dir("clicks")).on(&cluster).args(["1", "0", "5"]);
+    let mut clicks = clicks.spawn();
+    let report = clicks.wait_for_line("waiting for the broker").await;
+    let expected = format!("faust: waiting for the broker: no answer yet from {}: ", cluster.bootstrap());
+    assert!(report.starts_with(&expected), "{report}");
+    assert!(report.contains("Connection refused; start the broker, or set `broker` (FAUST_BROKER"), "{report}");
+    cluster.start_broker();
+    clicks.wait().await.success();
+    assert_eq!(cluster.texts(CLICKS).await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_client_reports_a_broker_that_goes_away() {
+    let mut cluster = Cluster::durable().await;
+    let mut clicks = Program::example("clicks", cluster.dir("clicks")).on(&cluster).args(["1", "100"]).spawn();
+    wait_for("clicks", LONG, async || cluster.partitions(CLICKS).await.is_some() && cluster.count(CLICKS).await > 0)
+        .await;
+    cluster.stop_broker();
+    let report = clicks.wait_for_line("waiting for the delivery of messages").await;
+    assert!(report.contains(cluster.bootstrap()), "{report}");
+    assert!(clicks.ended().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_consume_reports_a_broker_that_goes_away() {
+    let mut cluster = Cluster::durable().await;
+    cluster.create("cli-away", 1).await;
+    cluster.produce("cli-away", [Message::of("before")]).await;
+    let mut consume = program(&cluster).args(["consume", "cli-away", "--from-beginning", "-n", "2"]).spawn();
+    consume.wait_for_line("before").await;
+    cluster.stop_broker();
+    consume.wait_for_line("waiting for the broker").await;
+    cluster.start_broker();
+    cluster.produce("cli-away", [Message::of("after")]).await;
+    assert_eq!(consume.wait().await.success().stdout, ["before", "after"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_are_json_on_request_and_separate_from_data() {
     let cluster = Cluster::start().await;
     cluster.create("com.udacity.streams.clickevents.json", 1).await;

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: SendArgs, mut context: Context) -> Result<(), Fail
                 partitions - 1
             )));
         }
-        send_all(&args, &client).await
+        send_all(&args, &mut client).await
     };
     let sent = match timeout {
         Some(timeout) => tokio::time::timeout(timeout, work)
@@ -90,7 +90,8 @@ async fn ensure_topic(client: &mut Client, out: &Output, topic: &str) -> Result<
 }
 
 /// Sends all messages, waits until they are delivered, and returns their number.
-async fn send_all(args: &SendArgs, client: &Client) -> Result<u64, Failure> {
+async fn send_all(args: &SendArgs, client: &mut Client) -> Result<u64, Failure> {
+    let what = "the delivery of messages";
     let sink = client.transport.sink()?;
     let topic = sink.topic(&args.topic)?;
     let delivery = Delivery::new();
@@ -100,13 +101,13 @@ async fn send_all(args: &SendArgs, client: &Client) -> Result<u64, Failure> {
         while let Some(line) = lines.recv().await {
             let line = line?;
             for _ in 0..args.repeat {
-                send(args, line.as_bytes(), &*sink, &*topic, &delivery).await?;
+                client.watch(what, send(args, line.as_bytes(), &*sink, &*topic, &delivery)).await?;
                 sent += 1;
             }
         }
     } else {
         for _ in 0..args.repeat {
-            send(args, args.value.as_bytes(), &*sink, &*topic, &delivery).await?;
+            client.watch(what, send(args, args.value.as_bytes(), &*sink, &*topic, &delivery)).await?;
             sent += 1;
         }
     }

@@ -200,8 +200,14 @@ fn the_timeout_limits_the_wait_for_an_unavailable_broker() {
     let shop = Shop::new();
     // Nothing listens on port 1; without the timeout these commands would not exit.
     for line in [&["consume", "t"][..], &["send", "t", "x"], &["topics"]] {
-        let line = [line, &["--timeout", "300ms", "--broker", "localhost:1"]].concat();
-        assert!(shop.fails(1, &line).contains("error: "), "{line:?}");
+        let line = [line, &["--timeout", "1s", "--broker", "localhost:1"]].concat();
+        let error = shop.fails(1, &line);
+        let (waiting, failed) = error.split_once("error: ").unwrap_or_else(|| panic!("{line:?}: {error}"));
+        assert!(
+            waiting.starts_with("waiting for the broker: ") && waiting.contains("refused; start the broker"),
+            "{error}"
+        );
+        assert!(failed.contains("localhost:1") && failed.contains("refused"), "{error}");
     }
 }
 

@@ -141,6 +141,12 @@ impl Outbox {
         sending.boxed()
     }
 
+    /// Returns the number of messages that are not acknowledged yet.
+    pub(crate) fn pending(&self) -> u64 {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        self.current.load().pending() + ended.iter().map(|delivery| delivery.pending()).sum::<u64>()
+    }
+
     /// Separates the messages sent until now from later ones. Returns all deliveries that a commit at this moment has
     /// to wait for.
     pub(crate) fn cut(&self) -> Vec<Arc<Delivery>> {

@@ -1,6 +1,7 @@
 //! Retries of requests to the brokers, with reports of what is waited for (promise P7).
 
 use std::fmt;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::error::TransportError;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Response time of a broker after which a pending attempt is reported.
 const SILENCE: Duration = Duration::from_secs(2);
+/// Time from a failed connection until a pending attempt is reported: another address or broker may answer meanwhile.
+const GRACE: Duration = Duration::from_millis(500);
 /// Interval of reports while the same is waited for.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -83,7 +86,10 @@ impl Retries {
         let text = format!("waiting for {what}: {error}");
         match &self.outage {
             // A cause may change with each attempt, so it does not make the report another one.
-            Some(outage) if outage.cause().is_some() => self.report_as(&text, &format!("{text}; {outage}")),
+            Some(outage) if outage.cause().is_some() => {
+                let details = format!("{text}; {outage}{}", advice(outage));
+                self.report_as(&text, &details);
+            }
             _ => self.report(&text),
         }
         sleep(PAUSE).await;
@@ -108,19 +114,34 @@ impl Retries {
         }
     }
 
+    /// Awaits `future`, with the reports of a pending attempt of [`run`](Self::run), but regardless of the deadline.
+    pub async fn watch<T>(&mut self, what: &str, future: impl Future<Output = T>) -> T {
+        tokio::pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut future => return value,
+                () = silence(self.outage.clone()) => self.report_silence(what),
+            }
+        }
+    }
+
+    /// Reports that there is no answer, unless anything was reported recently: without a broker, it takes a while until a
+    /// request fails, and its error is reported as well.
+    pub(crate) fn report_silence(&mut self, what: &str) {
+        if !self.reported.is_recent(Instant::now()) {
+            let from = self.outage.as_ref().map_or_else(String::new, |of| format!(" from {of}{}", advice(of)));
+            self.report_as(what, &format!("waiting for {what}: no answer yet{from}"));
+        }
+    }
+
     async fn attempt<T>(
         &mut self,
         what: &str,
         attempt: BoxFuture<'_, Result<T, TransportError>>,
     ) -> Result<T, TransportError> {
         let deadline = self.deadline;
-        let attempt = with_progress(attempt, SILENCE, || {
-            // Without a broker, it takes a while until a request fails. Its error is then reported as well.
-            if !self.reported.is_recent(Instant::now()) {
-                let from = self.outage.as_ref().map_or_else(String::new, |outage| format!(" from {outage}"));
-                self.report_as(what, &format!("waiting for {what}: no answer yet{from}"));
-            }
-        });
+        let attempt = self.watch(what, attempt);
         match deadline {
             None => attempt.await,
             Some(deadline) => {
@@ -129,6 +150,26 @@ impl Retries {
             }
         }
     }
+}
+
+/// Waits until a pending attempt is to be reported: soon after a failed connection, as its cause is known then.
+async fn silence(outage: Option<Arc<Outage>>) {
+    let failed = async {
+        match outage {
+            Some(outage) => outage.failure().await,
+            None => pending().await,
+        }
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = sleep(SILENCE) => {}
+        () = failed => {}
+    }
+}
+
+/// Returns the advice for the reports of an outage, with a separator; empty if its cause is unknown.
+fn advice(outage: &Outage) -> String {
+    outage.advice().map_or_else(String::new, |advice| format!("; {advice}"))
 }
 
 impl fmt::Debug for Retries {

@@ -29,6 +29,12 @@ impl ConnectionWatch {
         self.0.swap(DOWN, Ordering::Relaxed) != DOWN
     }
 
+    /// Records that a connection has failed, although a broker may still be available: its next response is a change.
+    pub(super) fn doubt(&self) {
+        // Only a known availability is in doubt.
+        self.0.compare_exchange(UP, UNKNOWN, Ordering::Relaxed, Ordering::Relaxed).ok();
+    }
+
     /// Returns whether a broker has responded since the last failure.
     pub(super) fn is_up(&self) -> bool {
         self.0.load(Ordering::Relaxed) == UP
@@ -100,5 +106,7 @@ mod tests {
         assert!(connection.is_unknown());
         assert_eq!((connection.went_down(), connection.went_down()), (true, false));
         assert_eq!((connection.came_up(), connection.came_up(), connection.is_up()), (true, false, true));
+        connection.doubt();
+        assert_eq!((connection.is_up(), connection.came_up()), (false, true), "a response after a failure is a change");
     }
 }

@@ -146,6 +146,7 @@ impl ClientContext for SinkContext {
     fn error(&self, error: KafkaError, reason: &str) {
         if !connection::means_down(&error) {
             self.outage.failed(reason);
+            self.connection.doubt();
             debug!(target: "faust::kafka", "producer: {error}: {reason}");
         } else if self.connection.went_down() {
             // A worker is informed by its consumer, a user by the command line. The producer itself cannot determine

@@ -27,13 +27,23 @@ mod timed {
 
     use super::*;
 
-    /// The reports of retries, each with its time in seconds.
-    type Reports = Arc<Mutex<Vec<(u64, String)>>>;
+    /// The reports of retries, each with its time.
+    type Reports = Arc<Mutex<Vec<(u128, String)>>>;
 
+    /// Retries whose reports are recorded with their times in seconds.
     fn recorded() -> (Retries, Reports) {
+        recorded_in(Duration::from_secs(1))
+    }
+
+    fn recorded_in_millis() -> (Retries, Reports) {
+        recorded_in(Duration::from_millis(1))
+    }
+
+    fn recorded_in(unit: Duration) -> (Retries, Reports) {
         let (reports, start) = (Reports::default(), Instant::now());
         let record = Arc::clone(&reports);
-        let report = move |text: &str| record.lock().unwrap().push((start.elapsed().as_secs(), text.to_owned()));
+        let time = move || start.elapsed().as_millis() / unit.as_millis();
+        let report = move |text: &str| record.lock().unwrap().push((time(), text.to_owned()));
         (Retries::new(report), reports)
     }
 
@@ -92,8 +102,33 @@ mod timed {
         };
         let deadline = Instant::now() + Duration::from_secs(25);
         retries.of(outage).with_deadline(Some(deadline)).run("the broker", attempt).await.unwrap_err();
-        let away = |cause| format!("waiting for the broker: look-up: no route; a:1: refused {cause}");
-        let silent = "waiting for the broker: no answer yet from a:1: refused 0".to_owned();
+        let advice = "start the broker, or set `broker` (FAUST_BROKER=host:port) to the address of another";
+        let away = |cause| format!("waiting for the broker: look-up: no route; a:1: refused {cause}; {advice}");
+        let silent = format!("waiting for the broker: no answer yet from a:1: refused 0; {advice}");
         assert_eq!(*reports.lock().unwrap(), [(0, away(0)), (10, away(0)), (20, silent)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_connection_is_reported_before_the_time_for_an_answer_is_over() {
+        let (retries, reports) = recorded_in_millis();
+        let outage = Arc::new(Outage::new("a:1"));
+        let fails = async {
+            sleep(Duration::from_millis(20)).await;
+            outage.failed("a:1/bootstrap: refused");
+            sleep(Duration::from_secs(1)).await;
+        };
+        retries.of(Arc::clone(&outage)).watch("the broker", fails).await;
+        let reports = reports.lock().unwrap().clone();
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        assert!(reports[0].0 == 520 && reports[0].1.contains("a:1: refused; start the broker"), "{reports:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_fails_before_another_succeeds_is_not_reported() {
+        let (retries, reports) = recorded_in_millis();
+        let outage = Arc::new(Outage::new("localhost:1"));
+        outage.failed("localhost:1/bootstrap: Connect to ipv6#[::1]:1 failed: Connection refused");
+        retries.of(outage).watch("the broker", sleep(Duration::from_millis(400))).await;
+        assert_eq!(*reports.lock().unwrap(), []);
     }
 }
