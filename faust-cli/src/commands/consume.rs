@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use faust_core::app::AppBuilder;
+use faust_core::config::closest;
+use faust_core::dead_letter;
 use faust_core::message::{Offset, OwnedMessage};
 use faust_core::time::parse_duration;
 use faust_core::transport::{PROMPT, Read, StartAt, TopicPartition};
@@ -19,6 +21,10 @@ use crate::output::Output;
 
 /// Interval at which the timeout is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Length from which a name that is a part of another is taken for similar.
+const SHORTEST_PART: usize = 3;
+/// Maximum number of topics that the error of a missing one lists.
+const SHOWN_TOPICS: usize = 5;
 /// Time to read all partitions to their ends, in addition to the timeout.
 const FIRST_READ: Duration = Duration::from_secs(10);
 
@@ -58,12 +64,11 @@ struct Line<'a> {
 pub(crate) async fn run(args: ConsumeArgs, mut context: Context) -> Result<(), Failure> {
     let mut client = Client::find(context.resolve()?, args.timeout, &context.out).await?;
     let (app, mut out) = context.unchecked();
-    let Some(partitions) = partitions(&args, &mut client, &out).await? else {
-        return timed_out(&args, 0);
-    };
+    let partitions = partitions(&args, &mut client, &out).await?;
     let windows = if args.keys || out.json { windows(&args.topic, app).await } else { None };
     let start = if args.from_beginning { StartAt::Earliest } else { StartAt::Latest };
     let from = (0..partitions).map(|partition| (TopicPartition::new(args.topic.as_str(), partition), start)).collect();
+    let admin = client.transport.admin()?;
     let mut reader = client.transport.read(from, PROMPT)?;
     let (mut printed, mut timer) = (0, IdleTimer::new(args.timeout, partitions));
     while args.count.is_none_or(|count| printed < count) {
@@ -85,6 +90,10 @@ pub(crate) async fn run(args: ConsumeArgs, mut context: Context) -> Result<(), F
                 timer.restart();
             }
             Ok(Some(Read::End(partition))) => timer.reached_end(partition.partition),
+            Ok(None) if client.transport.outage().cause().is_some() => {
+                // Waits until the broker answers, and reports that.
+                client.retry(|| admin.topics(Some(vec![args.topic.clone()]))).await?;
+            }
             Ok(None) => {}
             Err(error) => client.after(error).await?,
         }
@@ -131,26 +140,48 @@ impl IdleTimer {
     }
 }
 
-/// Returns the number of partitions of the topic. Waits until the topic exists, and returns `None` after `--timeout`.
-async fn partitions(args: &ConsumeArgs, client: &mut Client, out: &Output) -> Result<Option<i32>, Failure> {
+/// Returns the number of partitions of the topic. Waits until the topic exists, at most for `--timeout`.
+///
+/// # Errors
+/// Fails if the topic does not exist after `--timeout`.
+async fn partitions(args: &ConsumeArgs, client: &mut Client, out: &Output) -> Result<i32, Failure> {
     let admin = client.transport.admin()?;
-    let began = Instant::now();
-    let mut reported = false;
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    let mut missing = None;
     loop {
-        let names = Some(vec![args.topic.clone()]);
-        let found = client.retry(|| admin.topics(names.clone())).await?;
+        let found = match client.retry(|| admin.topics(Some(vec![args.topic.clone()]))).await {
+            Ok(found) => found,
+            // The broker has answered before: it is not slow.
+            Err(error) => return Err(missing.map_or(error, Failure::error)),
+        };
         if let Some(partitions) = found.get(&args.topic) {
-            return Ok(Some(*partitions));
+            return Ok(*partitions);
         }
-        if args.timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
-            return Ok(None);
+        if missing.is_none() {
+            let topics = client.retry(|| admin.topics(None)).await.unwrap_or_default();
+            let text = missing_topic(&args.topic, topics.keys().map(String::as_str));
+            out.note(format!("{text}; waiting for it"));
+            missing = Some(text);
         }
-        if !reported {
-            reported = true;
-            out.note(format!("topic `{}` does not exist yet; waiting for it", args.topic));
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Failure::error(missing.unwrap_or_default()));
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+}
+
+/// Describes a topic that does not exist, with the existing one that was probably meant, or some of them.
+fn missing_topic<'a>(topic: &str, existing: impl Iterator<Item = &'a str>) -> String {
+    let existing: Vec<_> = existing.filter(|name| !name.starts_with("__")).collect();
+    let part = |name: &&&str| name.contains(topic) || (name.len() >= SHORTEST_PART && topic.contains(**name));
+    let similar = closest(topic, existing.iter().copied()).or_else(|| existing.iter().find(part).copied());
+    let hint = match (similar, existing.len()) {
+        (Some(similar), _) => format!("did you mean `{similar}`?"),
+        (None, 0) => "the broker has no topics".to_owned(),
+        (None, 1..=SHOWN_TOPICS) => format!("the broker has `{}`", existing.join("`, `")),
+        (None, count) => format!("the broker has {count} others, which the command `topics` lists"),
+    };
+    format!("topic `{topic}` does not exist ({hint})")
 }
 
 /// Returns the result of the command after `--timeout`: an error if `-n` asked for more messages than were printed.
@@ -186,6 +217,11 @@ fn print(
             headers: headers.collect(),
         });
     }
+    if let Some(rejection) = rejection(message) {
+        // Behind the messages that are still buffered.
+        out.flush()?;
+        out.note(rejection);
+    }
     let value = message.payload.as_deref().unwrap_or(b"null");
     match args.keys {
         true => {
@@ -201,5 +237,33 @@ fn key_and_window(key: Option<&[u8]>, windows: Option<WindowSpec>) -> (Option<&[
     match (windows, key.and_then(split_changelog_key)) {
         (Some(windows), Some((key, start))) => (Some(key), Some(windows.window_at(start))),
         _ => (key, None),
+    }
+}
+
+/// Describes why a message is in a dead-letter topic, and where it was read; `None` for other messages.
+fn rejection(message: &OwnedMessage) -> Option<String> {
+    let header = |name| message.headers.get_str(name);
+    let why = header(dead_letter::ERROR)?;
+    let agent = header(dead_letter::AGENT).unwrap_or("?");
+    let place = match (header(dead_letter::TOPIC), header(dead_letter::PARTITION), header(dead_letter::OFFSET)) {
+        (Some(topic), Some(partition), Some(offset)) => format!("{topic}[{partition}] offset {offset}"),
+        _ => "an unknown place".to_owned(),
+    };
+    Some(format!("rejected by agent `{agent}` from {place}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_topic_is_named_with_the_one_that_was_meant() {
+        let text = |topic: &str, existing: &[&str]| missing_topic(topic, existing.iter().copied());
+        assert_eq!(text("ordres", &["orders", "cups"]), "topic `ordres` does not exist (did you mean `orders`?)");
+        assert!(text("dead-letter", &["a", "shop-dead-letter"]).contains("did you mean `shop-dead-letter`?"));
+        assert!(text("x", &["__consumer_offsets"]).ends_with("(the broker has no topics)"));
+        assert!(text("tea", &["cups", "notes"]).ends_with("(the broker has `cups`, `notes`)"));
+        let many = ["aa", "bb", "cc", "dd", "ee", "ff"];
+        assert!(text("tea", &many).ends_with("(the broker has 6 others, which the command `topics` lists)"));
     }
 }

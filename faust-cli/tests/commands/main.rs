@@ -155,7 +155,19 @@ fn consume_exits_after_its_timeout_and_reports_missing_messages() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"only\n"[..]));
     assert!(error.contains("timed out after 1 of 2 messages"), "{error}");
-    assert!(shop.fails(1, &["consume", "none", "-n", "1", "--timeout", "300ms"]).contains("`none`"));
+}
+
+#[test]
+fn a_missing_topic_is_named_with_the_one_that_was_meant() {
+    let shop = Shop::new();
+    let _broker = shop.broker();
+    shop.ok(&["send", "notes", "only", "-q"]);
+    for options in [&["-n", "1"][..], &[]] {
+        let error = shop.fails(1, &[&["consume", "nots", "--timeout", "300ms"], options].concat());
+        let expected = "topic `nots` does not exist (did you mean `notes`?)";
+        assert!(error.contains(&format!("{expected}; waiting for it")), "{error}");
+        assert!(error.ends_with(&format!("error: {expected}\n")), "{error}");
+    }
 }
 
 #[test]
@@ -170,7 +182,11 @@ fn a_worker_with_until_idle_reads_all_messages() {
     printed.sort_unstable();
     assert_eq!(printed, ["1 x cup", "2 x tea"]);
     assert_eq!(shop.ok(&["consume", "copies", "--from-beginning", "--keys", "-n", "2"]).lines().count(), 2);
-    assert_eq!(shop.ok(&["consume", "shop-dead-letter", "--from-beginning", "-n", "1"]), "no order\n");
+    let rejected = shop.run(&["consume", "shop-dead-letter", "--from-beginning", "-n", "1"]);
+    assert_eq!(String::from_utf8_lossy(&rejected.stdout), "no order\n");
+    let why = String::from_utf8_lossy(&rejected.stderr);
+    let is_named = why.starts_with("rejected by agent `copy` from orders[") && why.contains("] offset ");
+    assert!(is_named && why.contains("expected"), "{why}");
     // Committed messages are not read again, even if the broker is given by address.
     assert_eq!(shop.ok(&["worker", "--until-idle", "300ms", "--broker", &broker.address, "-q"]), "");
 }
