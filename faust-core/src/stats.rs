@@ -1,5 +1,6 @@
 //! Counters of a worker, for its log, its status and tests.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counters of a worker. They never decrease.
@@ -28,6 +29,16 @@ pub(crate) struct Stats {
 }
 
 /// A snapshot of a worker's counters.
+///
+/// `Display` shows the messages read and sent and the commits, then each counter of something unusual that is not zero.
+///
+/// ```
+/// use faust_core::stats::Counts;
+///
+/// let mut counts = Counts::default();
+/// (counts.events, counts.sent, counts.commits, counts.late_events) = (250, 10, 3, 1);
+/// assert_eq!(counts.to_string(), "250 messages read, 10 messages sent, 3 commits, 1 late event");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -72,6 +83,61 @@ pub struct Counts {
     pub timestamps_replaced: u64,
     /// Offsets whose messages were deleted before they were read, such as by retention while no worker ran.
     pub deleted_unread: u64,
+}
+
+/// A counter in words: its value, and its name in the singular and in the plural.
+type Worded = (u64, &'static str, &'static str);
+
+impl Counts {
+    /// Returns the counters of what a healthy app does.
+    fn work(&self) -> [Worded; 3] {
+        [
+            (self.events, "message read", "messages read"),
+            (self.sent, "message sent", "messages sent"),
+            (self.commits, "commit", "commits"),
+        ]
+    }
+
+    /// Returns the counters of what may need attention.
+    fn unusual(&self) -> [Worded; 11] {
+        [
+            (self.dead_letters, "dead letter", "dead letters"),
+            (self.skipped, "skipped message", "skipped messages"),
+            (self.agent_failures, "failure of an agent", "failures of agents"),
+            (self.late_events, "late event", "late events"),
+            (self.events_ahead, "event ahead of the clock", "events ahead of the clock"),
+            (self.misplaced_keys, "misplaced key", "misplaced keys"),
+            (self.timestamps_replaced, "replaced timestamp", "replaced timestamps"),
+            (self.deleted_unread, "message deleted unread", "messages deleted unread"),
+            (self.seals_missed, "seal missed by a slow agent", "seals missed by slow agents"),
+            (self.disconnects, "lost connection", "lost connections"),
+            (self.stores_set_aside, "store set aside", "stores set aside"),
+        ]
+    }
+
+    /// Returns the unusual counters that have grown since `earlier`, by how much, and their new values if these differ; `None`
+    /// if there are none.
+    pub(crate) fn unusual_since(&self, earlier: &Self) -> Option<String> {
+        let grown = self.unusual().into_iter().zip(earlier.unusual());
+        let grown = grown.filter_map(|((now, one, many), (before, ..))| {
+            let text = worded(&(now.checked_sub(before).filter(|more| *more > 0)?, one, many));
+            Some(if before > 0 { format!("{text} ({now} in all)") } else { text })
+        });
+        let grown: Vec<_> = grown.collect();
+        (!grown.is_empty()).then(|| grown.join(", "))
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unusual = self.unusual().into_iter().filter(|(count, ..)| *count > 0);
+        let all: Vec<_> = self.work().into_iter().chain(unusual).map(|count| worded(&count)).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+fn worded((count, one, many): &Worded) -> String {
+    format!("{count} {}", if *count == 1 { one } else { many })
 }
 
 macro_rules! counters {
@@ -160,5 +226,21 @@ impl Stats {
             timestamps_replaced: read(&self.timestamps_replaced),
             deleted_unread: read(&self.deleted_unread),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_unusual_counters_that_have_grown_are_reported() {
+        let before = Counts { events: 5, late_events: 2, dead_letters: 7, ..Counts::default() };
+        assert_eq!(before.unusual_since(&before), None);
+        let busy = Counts { events: 900, sent: 100, commits: 30, ..before };
+        assert_eq!(busy.unusual_since(&before), None, "work is no reason for a report");
+        let now = Counts { late_events: 5, skipped: 1, ..busy };
+        let expected = "1 skipped message, 3 late events (5 in all)";
+        assert_eq!(now.unusual_since(&before).as_deref(), Some(expected));
     }
 }

@@ -177,7 +177,13 @@ fn a_worker_with_until_idle_reads_all_messages() {
     shop.ok(&["send", "orders", r#"{"item":"tea","count":2}"#]);
     shop.ok(&["send", "orders", r#"{"item":"cup"}"#]);
     shop.ok(&["send", "orders", "no order"]);
-    let printed = shop.ok(&["worker", "--until-idle", "500ms", "--log-format", "json"]);
+    let worker = shop.run(&["worker", "--until-idle", "500ms"]);
+    let (printed, log) = (String::from_utf8(worker.stdout).unwrap(), String::from_utf8(worker.stderr).unwrap());
+    let summary = log.lines().find(|line| line.contains("the worker has ended: ")).unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        summary.contains("3 messages read, 3 messages sent, ") && summary.ends_with(", 1 dead letter"),
+        "{summary}"
+    );
     let mut printed: Vec<&str> = printed.lines().collect();
     printed.sort_unstable();
     assert_eq!(printed, ["1 x cup", "2 x tea"]);

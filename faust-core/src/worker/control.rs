@@ -15,7 +15,7 @@ use super::group::GroupEvent;
 use super::options::WorkerOptions;
 use super::shared::{Key, Phase, WorkerState};
 use super::upkeep::{self, Purge};
-use super::watch::{FailingWatch, IdleWatch, StuckWatch};
+use super::watch::{CountersWatch, FailingWatch, IdleWatch, StuckWatch};
 use crate::directory::Rival;
 use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
@@ -60,6 +60,7 @@ pub(super) struct Control {
     idle: IdleWatch,
     stuck: StuckWatch,
     failing: FailingWatch,
+    counters: CountersWatch,
     pub(super) assigned_once: bool,
     /// Time of the next report while the brokers are unavailable.
     away_report: Option<Instant>,
@@ -115,6 +116,7 @@ impl Control {
             idle,
             stuck,
             failing: FailingWatch::default(),
+            counters: CountersWatch::default(),
             assigned_once: false,
             away_report: None,
         }
@@ -132,6 +134,7 @@ impl Control {
         }
         self.shared.advance(Phase::Stopping);
         self.end().await;
+        tracing::info!("the worker has ended: {}", self.cx.stats.counts());
         let left = (self.shared.stopping_since() + self.cx.settings.shutdown_timeout)
             .saturating_duration_since(Instant::now())
             .max(Duration::from_millis(100));
@@ -338,6 +341,7 @@ impl Control {
 
     fn watch(&mut self) {
         self.report_incomplete();
+        self.counters.look(self.cx.stats.counts(), Instant::now());
         let stuck = self.stuck.look(&self.tasks, self.cx.settings.stream_processing_timeout);
         *self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner) = stuck;
         *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = self.failing.look(&self.tasks);

@@ -1,4 +1,4 @@
-//! Detection of idle workers, and of agents that are stuck or fail again and again.
+//! Detection of idle workers, of agents that are stuck or fail again and again, and of counters that grow.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::stage::running::RunningStage;
+use crate::stats::Counts;
 use crate::task::{FailingAgent, TaskHandle};
 use crate::transport::PROGRESS_INTERVAL;
 
@@ -151,5 +152,56 @@ impl FailingWatch {
         }
         self.reports = reports;
         failing
+    }
+}
+
+/// Minimum interval between two reports of counters.
+const COUNTERS_REPORT: Duration = Duration::from_secs(60);
+
+/// Reports the counters of what may need attention, such as late events, while they grow.
+#[derive(Debug, Default)]
+pub(super) struct CountersWatch {
+    /// The counters at the last report.
+    reported: Counts,
+    last_report: Option<Instant>,
+}
+
+impl CountersWatch {
+    /// Logs the counters that have grown since the last report, at most once a minute.
+    pub(super) fn look(&mut self, counts: Counts, now: Instant) {
+        if let Some(grown) = self.due(counts, now) {
+            tracing::warn!("new in the counters of this worker: {grown}");
+        }
+    }
+
+    fn due(&mut self, counts: Counts, now: Instant) -> Option<String> {
+        if self.last_report.is_some_and(|last| now < last + COUNTERS_REPORT) {
+            return None;
+        }
+        let grown = counts.unusual_since(&self.reported)?;
+        (self.reported, self.last_report) = (counts, Some(now));
+        Some(grown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_reported_at_once_and_then_every_minute_while_they_grow() {
+        let (mut watch, start) = (CountersWatch::default(), Instant::now());
+        let mut report = |late_events, seconds| {
+            let mut counts = Counts::default();
+            (counts.events, counts.late_events) = (seconds, late_events);
+            watch.due(counts, start + Duration::from_secs(seconds))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(report(0, 0), None);
+        assert_eq!(report(1, 1), some("1 late event"));
+        assert_eq!(report(5, 60), None, "within a minute");
+        assert_eq!(report(5, 61), some("4 late events (5 in all)"));
+        assert_eq!(report(5, 600), None, "nothing has grown");
+        assert_eq!(report(6, 601), some("1 late event (6 in all)"));
     }
 }
