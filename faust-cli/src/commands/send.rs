@@ -111,7 +111,9 @@ async fn send_all(args: &SendArgs, client: &mut Client) -> Result<u64, Failure> 
             sent += 1;
         }
     }
-    delivery.all().await?;
+    client.watch(what, delivery.all()).await?;
+    // The process is about to end: closing the producer takes 100 ms and more, and there is nothing left for it to do.
+    std::mem::forget((sink, topic));
     Ok(sent)
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rdkafka::admin::{AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::MetadataTopic;
@@ -47,9 +47,14 @@ impl KafkaAdmin {
     async fn clients(&self) -> Result<Arc<AdminClients>, TransportError> {
         let open = || {
             let (config, outage) = (Arc::clone(&self.config), Arc::clone(&self.outage));
-            beside("opening the admin client", move || AdminClients::open(&config, outage).map(Arc::new))
+            beside("opening the admin client", move || AdminClients::open(config, outage).map(Arc::new))
         };
         self.clients.get_or_try_init(open).await.cloned()
+    }
+
+    async fn changes(&self) -> Result<Arc<AdminClient<NoListener>>, TransportError> {
+        let clients = self.clients().await?;
+        beside("opening the admin client", move || clients.changes()).await
     }
 
     /// Runs a blocking lookup.
@@ -153,9 +158,8 @@ impl Admin for KafkaAdmin {
                 return Ok(());
             }
             let deleted = self
-                .clients()
+                .changes()
                 .await?
-                .admin
                 .delete_topics(&names, &self.options())
                 .await
                 .map_err(|error| failed("deletion of topics", &error))?;
@@ -176,7 +180,7 @@ impl Admin for KafkaAdmin {
             }
             let list = offsets::listed_at(before.iter().map(|(of, offset)| (of, rdkafka::Offset::Offset(offset.0))))
                 .map_err(|error| failed(what, &error))?;
-            let deleted = self.clients().await?.admin.delete_records(&list, &self.options()).await;
+            let deleted = self.changes().await?.delete_records(&list, &self.options()).await;
             let rows = answers(&deleted.map_err(|error| failed(what, &error))?);
             offsets::checked(what, rows).map(drop)
         }
@@ -211,7 +215,7 @@ impl Admin for KafkaAdmin {
             }
             let what = "lookup of configurations";
             let wanted: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-            let described = self.clients().await?.admin.describe_configs(&wanted, &self.options()).await;
+            let described = self.changes().await?.describe_configs(&wanted, &self.options()).await;
             let configs = |resource: ConfigResource| {
                 let OwnedResourceSpecifier::Topic(topic) = resource.specifier else { return None };
                 let values = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
@@ -282,7 +286,7 @@ impl Admin for KafkaAdmin {
         let group = group.to_owned();
         async move {
             let what = format!("deletion of group `{group}`");
-            let deleted = self.clients().await?.admin.delete_groups(&[&group], &self.options()).await;
+            let deleted = self.changes().await?.delete_groups(&[&group], &self.options()).await;
             let deleted = deleted.map_err(|error| failed(what.as_str(), &error))?;
             match deleted.into_iter().find_map(Result::err) {
                 None | Some((_, RDKafkaErrorCode::GroupIdNotFound)) => Ok(()),

@@ -1,6 +1,6 @@
 //! The clients of the administration. A thread of their own serves and closes them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -22,28 +22,29 @@ pub(super) type LookupClient = BaseConsumer<LookupContext>;
 /// Maximum duration of one poll, and so the maximum delay until dropped clients are closed.
 const POLL: Duration = Duration::from_millis(100);
 
+/// The client for changes of topics and groups.
+type ChangeClient = AdminClient<NoListener>;
+
 /// The clients of a cluster's administration.
 ///
 /// Creating them starts threads, and closing them blocks for up to 100 ms, too long for a thread of the runtime.
 pub(super) struct AdminClients {
-    pub(super) admin: Arc<AdminClient<NoListener>>,
+    config: Arc<KafkaConfig>,
+    /// Opened by the first change: most programs only look things up.
+    changes: Arc<OnceLock<Arc<ChangeClient>>>,
     pub(super) lookups: Arc<LookupClient>,
     /// Shared with the thread, which closes clients that are not in use. IMPORTANT: declared last, so that the thread drops the clients.
     _in_use: Arc<()>,
 }
 
 impl AdminClients {
-    /// Opens the clients. Blocks.
-    pub(super) fn open(config: &KafkaConfig, outage: Arc<Outage>) -> Result<Self, TransportError> {
+    /// Opens the client for lookups. Blocks.
+    pub(super) fn open(config: Arc<KafkaConfig>, outage: Arc<Outage>) -> Result<Self, TransportError> {
         let what = "opening the admin client";
-        let unusable = |error| unusable(what, &error);
-        let mut client = config.lookup(None);
-        // The admin client's log queue is not read, so log lines would accumulate there.
-        client.set_log_level(RDKafkaLogLevel::Emerg);
-        let admin = Arc::new(client.create_with_context(NoListener).map_err(unusable)?);
         let lookups = config.lookup(None).create_with_context(LookupContext(outage));
-        let lookups: Arc<LookupClient> = Arc::new(lookups.map_err(unusable)?);
-        let (in_use, clients) = (Arc::new(()), (Arc::clone(&admin), Arc::clone(&lookups)));
+        let lookups: Arc<LookupClient> = Arc::new(lookups.map_err(|error| unusable(what, &error))?);
+        let changes = Arc::<OnceLock<Arc<ChangeClient>>>::default();
+        let (in_use, clients) = (Arc::new(()), (Arc::clone(&changes), Arc::clone(&lookups)));
         let watched = Arc::downgrade(&in_use);
         let serve = move || {
             // Serves log lines and errors, which would accumulate otherwise.
@@ -54,7 +55,21 @@ impl AdminClients {
         };
         let thread = std::thread::Builder::new().name("faust-admin".to_owned());
         thread.spawn(serve).map_err(|error| TransportError::fatal(what, error))?;
-        Ok(Self { admin, lookups, _in_use: in_use })
+        Ok(Self { config, changes, lookups, _in_use: in_use })
+    }
+
+    /// Returns the client for changes, which the first call opens. Blocks.
+    pub(super) fn changes(&self) -> Result<Arc<ChangeClient>, TransportError> {
+        if let Some(client) = self.changes.get() {
+            return Ok(Arc::clone(client));
+        }
+        let mut client = self.config.lookup(None);
+        // The client's log queue is not read, so log lines would accumulate there.
+        client.set_log_level(RDKafkaLogLevel::Emerg);
+        let client: ChangeClient =
+            client.create_with_context(NoListener).map_err(|error| unusable("opening the admin client", &error))?;
+        // Of two first calls, one closes its client again.
+        Ok(Arc::clone(self.changes.get_or_init(|| Arc::new(client))))
     }
 }
 

@@ -187,6 +187,8 @@ impl KafkaConfig {
         client.set("client.id", &self.client_id);
         client.set("socket.timeout.ms", ms(self.request_timeout));
         client.set("socket.keepalive.enable", "true");
+        // A new client waits for half of this time before it connects to the brokers that the bootstrap server names.
+        client.set("reconnect.backoff.ms", "20");
         client.set("reconnect.backoff.max.ms", "2000");
         client.set_log_level(RDKafkaLogLevel::Info);
         client

@@ -8,11 +8,11 @@
 //! the reason for which a broker refuses a topic.
 #![allow(unsafe_code)]
 
+mod handle;
 mod member;
 mod partition;
 mod topic;
 mod answers;
-mod handle;
 mod create;
 mod describe;
 mod generation;
@@ -23,4 +23,4 @@ pub(super) use self::describe::topic_ids;
 pub(super) use self::generation::generation;
 pub(super) use self::member::GroupConsumer;
 pub(super) use self::partition::{BATCH, Fetched, PartitionReader, ReadState};
-pub(super) use self::topic::{TopicHandle, flush};
+pub(super) use self::topic::{TopicHandle, flush, refresh_metadata};

@@ -20,7 +20,7 @@ use tracing::debug;
 use super::config::KafkaConfig;
 use super::connection::{self, ConnectionWatch};
 use super::errors::{failed, refused, unusable};
-use super::native::{TopicHandle, flush};
+use super::native::{TopicHandle, flush, refresh_metadata};
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::delivery::Delivery;
@@ -43,8 +43,26 @@ impl KafkaSink {
         let context = SinkContext { connection, outage, room: Arc::default() };
         let producer =
             config.producer().create_with_context(context).map_err(|error| unusable("opening the producer", &error))?;
-        Ok(Self { producer: Arc::new(producer), topics: Mutex::default() })
+        let producer = Arc::new(producer);
+        hasten(&producer);
+        Ok(Self { producer, topics: Mutex::default() })
     }
+}
+
+/// Number of metadata requests after which a new producer has its id: the first answer names the brokers, and the client
+/// leaves the bootstrap server for them; the second is that of one of them.
+const FIRST_REQUESTS: usize = 2;
+/// Maximum time for one of them. Without a broker, the producer gets its id once there is one.
+const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(1);
+
+/// Makes librdkafka request the producer's id as soon as a broker is connected. It does so when metadata arrive, and tries
+/// again after half a second if no broker is connected at that moment, which is the case for the first metadata.
+fn hasten(producer: &Arc<ThreadedProducer<SinkContext>>) {
+    let producer = Arc::clone(producer);
+    let request = move || (0..FIRST_REQUESTS).all(|_| refresh_metadata(&producer, FIRST_REQUEST_WITHIN));
+    let thread = std::thread::Builder::new().name("faust-producer-start".to_owned());
+    // Without the thread, the first messages are sent half a second later.
+    drop(thread.spawn(request));
 }
 
 impl fmt::Debug for KafkaSink {

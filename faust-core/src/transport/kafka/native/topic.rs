@@ -9,6 +9,7 @@ use rdkafka::bindings as rd;
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
+use super::handle::millis;
 use crate::time::Timestamp;
 use crate::transport::delivery::Delivery;
 use crate::transport::port::Outgoing;
@@ -136,8 +137,24 @@ fn native_headers(message: &Outgoing<'_>) -> *mut rd::rd_kafka_headers_t {
 /// Sends all buffered messages and waits for their delivery reports; returns whether none are left. rdkafka's own flush
 /// takes at least 100 ms.
 pub(crate) fn flush<C: ProducerContext + 'static>(producer: &ThreadedProducer<C>, within: Duration) -> bool {
-    let within = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: the handle is valid for as long as `producer` is borrowed.
-    let error = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), within) };
+    let error = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), millis(within)) };
     error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// Requests the metadata of the topics that the producer has opened, and returns whether a broker has answered. Blocks.
+///
+/// rdkafka can only ask for one topic, which may create it, or for all.
+pub(crate) fn refresh_metadata<C: ProducerContext + 'static>(producer: &ThreadedProducer<C>, within: Duration) -> bool {
+    let mut metadata = ptr::null();
+    // SAFETY: the handle is valid for as long as `producer` is borrowed. The metadata is owned here if the call succeeds.
+    unsafe {
+        let client = producer.client().native_ptr();
+        let error = rd::rd_kafka_metadata(client, 0, ptr::null_mut(), &mut metadata, millis(within));
+        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return false;
+        }
+        rd::rd_kafka_metadata_destroy(metadata);
+    }
+    true
 }
