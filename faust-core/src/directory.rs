@@ -7,6 +7,8 @@
 mod entries;
 mod known;
 mod control_topic;
+mod survey;
 
 pub(crate) use self::control_topic::{Directory, DirectorySetup};
 pub(crate) use self::known::Rival;
+pub use self::survey::RunningApp;

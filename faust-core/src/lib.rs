@@ -23,7 +23,7 @@ pub mod stream;
 pub mod table;
 pub mod agent;
 pub mod plan;
-pub(crate) mod directory;
+pub mod directory;
 pub mod task;
 pub mod worker;
 pub mod client;

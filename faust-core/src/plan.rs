@@ -4,6 +4,7 @@
 mod tables;
 pub(super) mod model;
 mod compare;
+mod upgrade;
 mod groups;
 mod builder;
 pub(super) mod planner;
@@ -21,3 +22,4 @@ pub use self::model::{Plan, PlannedStage, TopicPlan, TopicRole};
 pub use self::skip::{EventToSkip, event_to_skip};
 pub use self::tables::TablePlan;
 pub(crate) use self::topics::ensure_topics;
+pub use self::upgrade::{PlanChange, PlanPart, UpgradeEffect};

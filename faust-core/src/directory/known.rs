@@ -28,6 +28,13 @@ struct KnownWorker {
     time: Timestamp,
 }
 
+impl KnownWorker {
+    fn is_live(&self, now: Timestamp) -> bool {
+        let age = u64::try_from(now.0.saturating_sub(self.time.0)).unwrap_or(0);
+        age < self.entry.timeout_ms
+    }
+}
+
 /// Another worker, which owns partitions of a table of this plan from other topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rival {
@@ -56,6 +63,12 @@ impl Known {
     /// Returns the plan with this fingerprint, if it is known.
     pub(super) fn plan(&self, fingerprint: &str) -> Option<&PlanSummary> {
         self.plans.get(fingerprint)
+    }
+
+    /// Returns the workers that are alive at this time, by the broker's clock, each with the name of its plan.
+    pub(super) fn live(&self, now: Timestamp) -> impl Iterator<Item = (&str, &str)> {
+        let live = self.workers.iter().filter(move |(_, known)| known.is_live(now));
+        live.map(|(name, known)| (name.as_str(), known.entry.plan.as_str()))
     }
 
     /// Applies a record. What cannot be read is ignored: a later release may have written it.
@@ -108,11 +121,7 @@ impl Known {
     /// is called when everything before is known: of two that start at once, one finds the other.
     pub(super) fn rivals(&self, plan: &PlanSummary) -> Vec<Rival> {
         let Some(now) = self.own else { return Vec::new() };
-        let is_live = |known: &KnownWorker| {
-            let age = u64::try_from(now.0.saturating_sub(known.time.0)).unwrap_or(0);
-            age < known.entry.timeout_ms
-        };
-        let live = self.workers.iter().filter(|(_, known)| is_live(known));
+        let live = self.workers.iter().filter(|(_, known)| known.is_live(now));
         let plans = live.filter_map(|(name, known)| Some((name, self.plans.get(&known.entry.plan)?)));
         let rivals = plans.flat_map(|(worker, theirs)| {
             plan.contested(theirs).into_iter().map(|contested| Rival {

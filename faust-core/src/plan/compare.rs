@@ -32,6 +32,16 @@ pub(crate) struct TableSummary {
     pub(crate) topics: BTreeSet<String>,
 }
 
+impl TableSummary {
+    /// Returns the types and codecs, without the windows.
+    pub(super) fn types(&self) -> &str {
+        // A type of several parameters contains `, `, but codecs come last.
+        let codec = self.kind.rfind(" by ").map_or(0, |at| at + 4);
+        let end = self.kind[codec..].find(", ").map_or(self.kind.len(), |at| codec + at);
+        &self.kind[..end]
+    }
+}
+
 /// A table of which two plans own the same partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContestedTable {
@@ -120,7 +130,7 @@ fn compare<T: PartialEq>(
     lines.extend(only_there.map(|name| format!("{kind} `{name}` is there only")));
 }
 
-fn list(names: &BTreeSet<String>) -> String {
+pub(super) fn list(names: &BTreeSet<String>) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
     }
@@ -142,6 +152,14 @@ mod tests {
             ((*name).to_owned(), TableSummary { changelog, kind, topics: set(topics) })
         };
         PlanSummary { stages: stages.iter().map(stage).collect(), tables: tables.iter().map(table).collect() }
+    }
+
+    #[test]
+    fn the_windows_of_a_kind_are_no_part_of_its_types() {
+        let types = |kind: &str| TableSummary { kind: kind.to_owned(), ..TableSummary::default() }.types().to_owned();
+        let pair = "(u8, String) by json -> (u8, u8) by binary|json";
+        assert_eq!(types(pair), pair);
+        assert_eq!(types(&format!("{pair}, hopping windows of 10s every 5s")), pair);
     }
 
     #[test]

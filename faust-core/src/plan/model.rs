@@ -153,7 +153,7 @@ impl Plan {
     }
 
     /// Returns the name of the app's control topic.
-    pub(crate) fn control_topic(&self) -> String {
+    pub fn control_topic(&self) -> String {
         control_topic(&self.group)
     }
 
