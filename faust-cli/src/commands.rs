@@ -15,6 +15,7 @@ mod skip;
 mod tables;
 mod topics;
 mod topology;
+mod upgrade_check;
 mod worker;
 
 use clap::Subcommand;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Skip(skip::SkipArgs),
     /// Commit the positions again after the group's offsets have expired
     Recover(recover::RecoverArgs),
+    /// Compare the plan of the running workers with that of this program, before an upgrade
+    UpgradeCheck(upgrade_check::UpgradeCheckArgs),
     /// Remove the local state of the tables; the next worker restores it
     Reset(reset::ResetArgs),
     /// Remove the state, topics and groups of older versions of the app
@@ -84,6 +87,7 @@ impl Command {
             Self::Settings(args) => settings::run(args, context),
             Self::Skip(args) => skip::run(args, context).await,
             Self::Recover(args) => recover::run(args, context).await,
+            Self::UpgradeCheck(args) => upgrade_check::run(args, context).await,
             Self::Reset(args) => reset::run(args, context).await,
             Self::CleanVersions(args) => clean_versions::run(args, context).await,
             Self::Broker(args) => broker::run(args, context).await,

@@ -21,11 +21,16 @@ impl Shop {
     }
 
     pub(crate) fn command(&self, line: &[&str]) -> Command {
+        self.command_of(self.app, line)
+    }
+
+    /// Returns a command of another example in the same directory, such as another version of the app.
+    pub(crate) fn command_of(&self, app: &str, line: &[&str]) -> Command {
         // The test binary is in `target/<profile>/deps`, the app in `target/<profile>/examples`.
-        let mut app: PathBuf = std::env::current_exe().unwrap();
-        app.pop();
-        app.pop();
-        let app = app.join("examples").join(format!("{}{}", self.app, std::env::consts::EXE_SUFFIX));
+        let mut built: PathBuf = std::env::current_exe().unwrap();
+        built.pop();
+        built.pop();
+        let app = built.join("examples").join(format!("{app}{}", std::env::consts::EXE_SUFFIX));
         assert!(app.exists(), "the app of these tests is missing: run cargo build -p faust-cli --examples");
         let mut command = Command::new(app);
         command.args(line).current_dir(&self.directory).env("FAUST_EMBEDDED_PORT", "0").env_remove("FAUST_BROKER");

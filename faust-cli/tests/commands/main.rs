@@ -8,6 +8,7 @@ mod ready;
 mod skip;
 mod tables;
 mod tool;
+mod upgrade;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
