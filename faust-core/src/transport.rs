@@ -7,6 +7,7 @@
 
 pub(super) mod delivery;
 pub(super) mod outage;
+pub(super) mod inspection;
 pub(super) mod port;
 pub(super) mod start;
 pub(super) mod retry;
@@ -17,6 +18,7 @@ pub mod memory;
 
 pub use self::delivery::Delivery;
 pub(crate) use self::delivery::Sender;
+pub use self::inspection::{ClusterState, Operation, PartitionReplicas, TopicState};
 pub use self::outage::Outage;
 pub use self::port::{
     Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PROMPT, PartitionQueue, Read, Reader,

@@ -12,6 +12,7 @@ mod errors;
 mod native;
 mod offsets;
 mod admin_clients;
+mod inspect;
 mod admin;
 mod queue;
 mod reader;
@@ -24,4 +25,4 @@ mod cluster;
 mod tests;
 
 pub use self::cluster::KafkaTransport;
-pub use config::{GroupProtocol, KafkaConfig};
+pub use config::{GroupProtocol, KafkaConfig, build_features};

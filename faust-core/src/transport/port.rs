@@ -12,6 +12,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 
 use super::delivery::Delivery;
+use super::inspection::ClusterState;
 use super::outage::Outage;
 use crate::config::OffsetReset;
 use crate::error::TransportError;
@@ -373,6 +374,13 @@ pub trait Admin: Sealed + Send + Sync {
         group: &str,
         offsets: BTreeMap<TopicPartition, Committed>,
     ) -> BoxFuture<'_, Result<(), TransportError>>;
+
+    /// Describes the brokers, these topics, and the rights of this client for them and for the group.
+    fn inspect(&self, topics: Vec<String>, group: &str) -> BoxFuture<'_, Result<ClusterState, TransportError>>;
+
+    /// Checks whether these topics could be created, without creating them. Returns the names of those that would be refused,
+    /// with the reasons.
+    fn check_creation(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>>;
 
     /// Returns every consumer group with the number of its members. A group of the KIP-848 protocol may be reported as
     /// empty.

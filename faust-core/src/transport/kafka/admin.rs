@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -20,10 +20,12 @@ use super::blocking::beside;
 use super::config::KafkaConfig;
 use super::connection::NoListener;
 use super::errors::{failed, refused, refused_because, unusable};
+use super::inspect;
 use super::native::{TopicRefusal, answers, create_topics, topic_ids};
 use super::offsets;
 use crate::error::TransportError;
 use crate::message::Offset;
+use crate::transport::inspection::ClusterState;
 use crate::transport::outage::Outage;
 use crate::transport::port::{
     Admin, Committed, NewTopic, TopicConfigs, TopicPartition, Watermarks, has_members, topic_id_text,
@@ -100,7 +102,7 @@ impl KafkaAdmin {
     fn request_creation(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<Vec<TopicRefusal>, TransportError>> {
         let what = "creation of topics";
         self.look_up(what, move |lookups, within| {
-            create_topics(lookups.client(), &topics, within).map_err(|code| refused(what, code))
+            create_topics(lookups.client(), &topics, false, within).map_err(|code| refused(what, code))
         })
         .boxed()
     }
@@ -269,6 +271,30 @@ impl Admin for KafkaAdmin {
                 Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId)) => Err(has_members(&group)),
                 Err(error) => Err(failed(what.as_str(), &error)),
             }
+        })
+        .boxed()
+    }
+
+    fn inspect(&self, topics: Vec<String>, group: &str) -> BoxFuture<'_, Result<ClusterState, TransportError>> {
+        let (config, group) = (Arc::clone(&self.config), group.to_owned());
+        self.look_up("inspection of the cluster", move |lookups, within| {
+            let state = inspect::cluster(lookups, topics, &group, within)?;
+            Ok(ClusterState { apis: inspect::apis(&config, within)?, ..state })
+        })
+        .boxed()
+    }
+
+    fn check_creation(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+        let what = "check of new topics";
+        if topics.is_empty() {
+            return ready(Ok(BTreeMap::new())).boxed();
+        }
+        self.look_up(what, move |lookups, within| {
+            let refusals = create_topics(lookups.client(), &topics, true, within);
+            let refusals = refusals.map_err(|code| refused(what, code))?.into_iter();
+            let reason =
+                |refusal: TopicRefusal| (refusal.topic, refused_because("", refusal.code, &refusal.reason).why);
+            Ok(refusals.map(reason).collect())
         })
         .boxed()
     }

@@ -52,6 +52,17 @@ pub struct KafkaConfig {
     pub settings: BTreeMap<String, String>,
 }
 
+/// Returns the features that librdkafka was built with, such as `ssl`, `sasl_plain` and `sasl_scram`.
+///
+/// ```
+/// let features = faust_core::transport::kafka::build_features();
+/// assert!(features.iter().any(|feature| feature == "gzip"), "{features:?}");
+/// ```
+pub fn build_features() -> Vec<String> {
+    let features = ClientConfig::new().create_native_config().and_then(|config| config.get("builtin.features"));
+    features.map_or_else(|_| Vec::new(), |list| list.split(',').map(|name| name.trim().to_owned()).collect())
+}
+
 /// The protocol of the consumer group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -16,6 +16,7 @@ use super::sink::MemorySink;
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::time::Clock;
+use crate::transport::inspection::{ClusterState, PartitionReplicas, TopicState};
 use crate::transport::outage::Outage;
 use crate::transport::port::{
     Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
@@ -183,6 +184,27 @@ impl Admin for MemoryCluster {
             return ready(Err(has_members(group))).boxed();
         }
         ready(state.commit(group, offsets, now).map(drop)).boxed()
+    }
+
+    fn inspect(&self, topics: Vec<String>, _: &str) -> BoxFuture<'_, Result<ClusterState, TransportError>> {
+        let state = self.state();
+        let described = topics.into_iter().filter_map(|name| {
+            let partitions = 0..state.broker.topic(&name)?.partitions();
+            let partitions = partitions.map(|_| PartitionReplicas::new(true, 1, 1)).collect();
+            Some((name, Ok(TopicState { partitions, rights: None })))
+        });
+        let topics = described.collect();
+        ready(Ok(ClusterState { brokers: vec![self.describe()], topics, ..ClusterState::default() })).boxed()
+    }
+
+    fn check_creation(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
+        let state = self.state();
+        let refusals = topics.into_iter().filter_map(|topic| {
+            let spec = TopicSpec { partitions: topic.partitions, configs: topic.configs };
+            let refusal = state.broker.check_topic(&topic.name, &spec).err()?;
+            Some((topic.name, refusal.message))
+        });
+        ready(Ok(refusals.collect())).boxed()
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>> {

@@ -21,10 +21,11 @@ pub(crate) struct TopicRefusal {
     pub(crate) reason: String,
 }
 
-/// Creates topics, and returns those that were refused. Blocks.
+/// Creates topics, or only checks whether they could be created, and returns those that were refused. Blocks.
 pub(crate) fn create_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[NewTopic],
+    validate_only: bool,
     within: Duration,
 ) -> Result<Vec<TopicRefusal>, RDKafkaErrorCode> {
     let topics = topics.iter().map(native).collect::<Result<Vec<_>, _>>()?;
@@ -39,6 +40,7 @@ pub(crate) fn create_topics<C: ClientContext>(
         // They fail only for times out of range; librdkafka's defaults apply then.
         _ = rd::rd_kafka_AdminOptions_set_request_timeout(options.0, millis(within), ptr::null_mut(), 0);
         _ = rd::rd_kafka_AdminOptions_set_operation_timeout(options.0, millis(within), ptr::null_mut(), 0);
+        _ = rd::rd_kafka_AdminOptions_set_validate_only(options.0, validate_only.into(), ptr::null_mut(), 0);
         rd::rd_kafka_CreateTopics(client, pointers.as_mut_ptr(), pointers.len(), options.0, queue.native());
         let event = queue.result(within)?;
         Ok(refusals(event.0))
