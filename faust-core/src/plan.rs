@@ -21,5 +21,6 @@ pub(crate) use self::model::StageRun;
 pub use self::model::{Plan, PlannedStage, TopicPlan, TopicRole};
 pub use self::skip::{EventToSkip, event_to_skip};
 pub use self::tables::TablePlan;
+pub use self::topics::TopicsCheck;
 pub(crate) use self::topics::ensure_topics;
 pub use self::upgrade::{PlanChange, PlanPart, UpgradeEffect};

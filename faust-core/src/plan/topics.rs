@@ -32,7 +32,10 @@ pub(crate) async fn ensure_topics(
         }
         let (create, missing) = missing(plan, settings);
         if create.is_empty() && missing.is_empty() {
-            check(plan)?;
+            let faults = count_faults(plan);
+            if !faults.is_empty() {
+                return Err(Error::setup(faults));
+            }
             create_control(plan, admin, settings).await;
             return check_configs(plan, admin, settings, &mut retries).await;
         }
@@ -74,6 +77,15 @@ async fn check_configs(
 ) -> Result<TopicConfigs, Error> {
     let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
     let found = retries.run("the broker to look up configurations", || admin.configs(names.clone())).await?;
+    let findings = config_findings(plan, &found, settings);
+    for warning in findings.warnings {
+        tracing::warn!("{warning}");
+    }
+    if findings.faults.is_empty() { Ok(found) } else { Err(Error::setup(findings.faults)) }
+}
+
+/// Checks the configurations of existing topics.
+fn config_findings(plan: &Plan, found: &TopicConfigs, settings: &Settings) -> Findings {
     let mut findings = Findings::default();
     for topic in plan.topics() {
         let Some(configs) = found.get(topic.name()) else { continue };
@@ -82,10 +94,7 @@ async fn check_configs(
             findings.warnings.extend(check_source(topic, configs, settings));
         }
     }
-    for warning in findings.warnings {
-        tracing::warn!("{warning}");
-    }
-    if findings.faults.is_empty() { Ok(found) } else { Err(Error::setup(findings.faults)) }
+    findings
 }
 
 async fn look(admin: &dyn Admin, plan: &Plan, retries: &mut Retries) -> Result<BTreeMap<String, i32>, Error> {
@@ -134,8 +143,8 @@ fn creation(topic: &TopicPlan, partitions: i32, settings: &Settings) -> NewTopic
     }
 }
 
-/// Checks the partition counts of existing topics, and reports each fault with its fix.
-fn check(plan: &Plan) -> Result<(), Error> {
+/// Checks the partition counts of existing topics, and returns each fault with its fix.
+fn count_faults(plan: &Plan) -> Vec<String> {
     let mut faults = Vec::new();
     for topic in plan.topics() {
         let (name, have) = (topic.name(), topic.partitions.unwrap_or_default());
@@ -159,5 +168,58 @@ fn check(plan: &Plan) -> Result<(), Error> {
             ));
         }
     }
-    if faults.is_empty() { Ok(()) } else { Err(Error::setup(faults)) }
+    faults
+}
+
+/// The check of a plan's topics against those of the broker.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct TopicsCheck {
+    /// The topics that a worker would create when it starts.
+    pub missing: Vec<NewTopic>,
+    /// The topics that do not exist, and that the settings forbid to create.
+    pub awaited: Vec<String>,
+    /// Reasons for which a worker would not start, each with its fix.
+    pub faults: Vec<String>,
+    /// Reasons for which it may stop or lose something later, each with its fix.
+    pub warnings: Vec<String>,
+}
+
+impl TopicsCheck {
+    /// Compares the topics of the plan with those that exist, by their partition counts and configurations, without changing
+    /// anything. A worker makes the same checks when it starts.
+    pub fn of(plan: &Plan, existing: &BTreeMap<String, i32>, configs: &TopicConfigs, settings: &Settings) -> Self {
+        let mut plan = plan.clone();
+        for topic in plan.topics_mut().values_mut() {
+            topic.partitions = existing.get(topic.name()).copied();
+        }
+        let mut check = Self::default();
+        loop {
+            let (create, wait) = missing(&plan, settings);
+            // A topic that is to be created determines the partition counts of others, as one that is waited for would.
+            let awaited = wait.iter().map(|name| (name.clone(), settings.topic_partitions));
+            let counts: BTreeMap<_, _> =
+                create.iter().map(|topic| (topic.name.clone(), topic.partitions)).chain(awaited).collect();
+            if counts.is_empty() {
+                break;
+            }
+            for (name, count) in counts {
+                if let Some(topic) = plan.topics_mut().get_mut(&name) {
+                    topic.partitions = Some(topic.decl.and_then(|decl| decl.partitions).unwrap_or(count));
+                }
+            }
+            check.missing.extend(create);
+            check.awaited.extend(wait);
+        }
+        let control = plan.topics().filter(|topic| topic.role == TopicRole::Control && topic.partitions.is_none());
+        check.missing.extend(control.map(|topic| creation(topic, 1, settings)));
+        for topic in plan.topics_mut().values_mut().filter(|topic| topic.role == TopicRole::Control) {
+            topic.partitions.get_or_insert(1);
+        }
+        let findings = config_findings(&plan, configs, settings);
+        check.faults = count_faults(&plan);
+        check.faults.extend(findings.faults);
+        check.warnings = findings.warnings;
+        check
+    }
 }
