@@ -21,6 +21,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct Client {
     pub(crate) settings: Settings,
     pub(crate) transport: Box<dyn Transport>,
+    /// Address and host of the broker.
+    pub(crate) description: String,
+    /// `true` if the broker is the embedded broker of this app, which runs on this machine.
+    pub(crate) is_embedded: bool,
     retries: Retries,
 }
 
@@ -37,7 +41,8 @@ impl Client {
         let transport = Box::new(KafkaTransport::new(kafka));
         let retries = Retries::new(out.notes()).of(transport.outage());
         let retries = retries.with_deadline(timeout.map(|timeout| Instant::now() + timeout));
-        Ok(Self { settings, transport, retries })
+        let (description, is_embedded) = (connection.describe(), connection.is_embedded());
+        Ok(Self { settings, transport, description, is_embedded, retries })
     }
 
     /// Repeats the attempt until it succeeds, as long as the timeout allows.

@@ -5,6 +5,7 @@ pub(crate) mod broker;
 mod clean_versions;
 mod completion;
 mod consume;
+mod doctor;
 mod model;
 mod models;
 mod recover;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Topology(topology::TopologyArgs),
     /// Show the settings and the source of each value
     Settings(settings::SettingsArgs),
+    /// Check the machine, the broker, the rights and the topics of the app
+    Doctor(doctor::DoctorArgs),
     /// Skip an event that an agent fails at each time
     Skip(skip::SkipArgs),
     /// Commit the positions again after the group's offsets have expired
@@ -85,6 +88,7 @@ impl Command {
             Self::Model(args) => model::run(&args, context),
             Self::Topology(args) => topology::run(args, context).await,
             Self::Settings(args) => settings::run(args, context),
+            Self::Doctor(args) => doctor::run(args, context).await,
             Self::Skip(args) => skip::run(args, context).await,
             Self::Recover(args) => recover::run(args, context).await,
             Self::UpgradeCheck(args) => upgrade_check::run(args, context).await,

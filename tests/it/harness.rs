@@ -12,7 +12,7 @@ mod wait;
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::direct::End;
 pub(crate) use self::message::Message;
-pub(crate) use self::process::{Process, Program};
+pub(crate) use self::process::{Ended, Process, Program};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::random::Random;
 pub(crate) use self::wait::{LONG, wait_for};

@@ -14,6 +14,7 @@ mod cli;
 mod blocked;
 mod commits;
 mod crash;
+mod doctor;
 mod drain;
 mod examples;
 mod failing;

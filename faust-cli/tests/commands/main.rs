@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod broker;
+mod doctor;
 mod harness;
 mod ready;
 mod skip;

@@ -71,6 +71,11 @@ impl Connection {
         self.embedded.as_ref().is_some_and(Embedded::is_host)
     }
 
+    /// Returns `true` if the broker is the embedded one, in this or another process on this machine.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
     /// Returns the notices to print at start-up, one line each.
     pub fn notices(&self) -> &[String] {
         self.embedded.as_ref().map_or(&[], Embedded::notices)
