@@ -42,7 +42,8 @@ pub struct PartitionReplicas {
 }
 
 impl PartitionReplicas {
-    pub(super) fn new(has_leader: bool, replicas: usize, in_sync: usize) -> Self {
+    /// Creates the description of a partition with this number of replicas, and of those in sync.
+    pub fn new(has_leader: bool, replicas: usize, in_sync: usize) -> Self {
         Self { has_leader, replicas, in_sync }
     }
 }

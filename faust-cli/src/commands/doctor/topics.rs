@@ -199,6 +199,7 @@ fn replicas(topic: &str, partitions: &[PartitionReplicas], minimum: usize, broke
 
 #[cfg(test)]
 mod tests {
+    use super::super::check::CheckState;
     use super::*;
 
     #[test]
@@ -208,5 +209,33 @@ mod tests {
         assert_eq!(text(TopicRole::Source), None);
         assert_eq!(text(TopicRole::Output).as_deref(), Some("topic `t`: allow this user to `Write`"));
         assert_eq!(text(TopicRole::Internal).as_deref(), Some("topic `t`: allow this user to `Write` and `Delete`"));
+    }
+
+    #[test]
+    fn replicas_are_compared_with_the_minimum_and_the_brokers() {
+        let found = |(has_leader, all, in_sync), minimum, brokers| {
+            let checks = replicas("t", &[PartitionReplicas::new(has_leader, all, in_sync)], minimum, brokers);
+            checks.into_iter().map(|check| (check.state, check.text)).next()
+        };
+        let (fail, warn) = (CheckState::Fail, CheckState::Warn);
+        let cases = [
+            ((true, 1, 1), 1, 1, None),
+            ((true, 3, 3), 2, 3, None),
+            ((false, 3, 0), 2, 3, Some((fail, "no leader"))),
+            ((true, 1, 1), 2, 3, Some((fail, "nothing can be written"))),
+            ((true, 3, 1), 2, 3, Some((fail, "cannot be written: start"))),
+            ((true, 3, 2), 2, 3, Some((warn, "not in sync"))),
+            ((true, 1, 1), 1, 3, Some((warn, "the loss of one"))),
+            ((true, 2, 2), 2, 3, Some((warn, "while a broker is down"))),
+        ];
+        for (partition, minimum, brokers, expected) in cases {
+            let found = found(partition, minimum, brokers);
+            let fits = match (&found, expected) {
+                (None, None) => true,
+                (Some((state, text)), Some((expected, part))) => *state == expected && text.contains(part),
+                _ => false,
+            };
+            assert!(fits, "{partition:?} with {minimum} on {brokers}: {found:?}");
+        }
     }
 }
