@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::config::{BrokerConfig, Port, Storage};
-use crate::core::{BrokerCore, CoreConfig, TopicSpec};
+use crate::core::broker_config::check_together;
+use crate::core::{BrokerCore, CoreConfig, Refusal, TopicSpec};
 use crate::descriptors;
 use crate::disk::Directory;
 use crate::error::Error;
@@ -217,10 +218,12 @@ fn listen(config: &BrokerConfig) -> Result<TcpListener, Error> {
 /// Checks the configs.
 pub(crate) fn core_config(config: &BrokerConfig) -> Result<CoreConfig, Error> {
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    config.configs.iter().try_fold(CoreConfig::seeded(seed), |core, (name, value)| {
-        let checked = core.with_config(name, value);
-        checked.map_err(|refusal| Error::Config { name: name.clone(), reason: refusal.message })
-    })
+    let refused = |name: &str, refusal: Refusal| Error::Config { name: name.to_owned(), reason: refusal.message };
+    let core = config.configs.iter().try_fold(CoreConfig::seeded(seed), |core, (name, value)| {
+        core.with_config(name, value).map_err(|refusal| refused(name, refusal))
+    })?;
+    check_together(&core.configs).map_err(|refusal| refused("group.min.session.timeout.ms", refusal))?;
+    Ok(core)
 }
 
 fn open(

@@ -1,5 +1,7 @@
 //! The configs of the broker itself: names, defaults, allowed values, and which of them clients may change.
 
+use std::collections::BTreeMap;
+
 use crate::core::config::{self, ConfigKind};
 use crate::core::{ErrorCode, Refusal};
 
@@ -92,6 +94,8 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("unclean.leader.election.enable", "false", Boolean, Dynamic),
 ];
 
+const MIN_SESSION: &str = "group.min.session.timeout.ms";
+const MAX_SESSION: &str = "group.max.session.timeout.ms";
 const COMPRESSION: ConfigKind = Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]);
 
 /// The broker configs that give a topic config its default, in the order of their precedence, each with the factor from
@@ -138,6 +142,23 @@ pub(crate) fn check_at_start(name: &str, value: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(ErrorCode::InvalidConfig, text));
     }
     check_value(key, value)
+}
+
+/// Checks that the configs set at start do not contradict each other.
+///
+/// # Errors
+/// `InvalidConfig` if no session timeout would be accepted.
+pub(crate) fn check_together(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let number = |name: &str| {
+        let set = configs.get(name).map(String::as_str);
+        set.or_else(|| find(name)?.default).and_then(|value| value.parse::<i64>().ok()).unwrap_or_default()
+    };
+    let (least, most) = (number(MIN_SESSION), number(MAX_SESSION));
+    if least > most {
+        let text = format!("broker config `{MIN_SESSION}` ({least}) exceeds `{MAX_SESSION}` ({most})");
+        return Err(Refusal::new(ErrorCode::InvalidConfig, text));
+    }
+    Ok(())
 }
 
 /// Checks the name and value of a config that a client sets.

@@ -45,6 +45,7 @@ fn invalid_configs_are_reported_at_start() {
         ("num.partitions", "none", "invalid value `none` for broker config `num.partitions`"),
         ("num.partition", "1", "this broker has num.partitions"),
         ("node.id", "2", "cannot be set"),
+        ("group.max.session.timeout.ms", "5000", "`group.min.session.timeout.ms` (6000) exceeds"),
     ];
     for (name, value, expected) in cases {
         let refused = Broker::start_with(BrokerConfig::default().with_config(name, value)).unwrap_err();
