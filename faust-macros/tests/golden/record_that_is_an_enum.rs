@@ -1,5 +1,8 @@
 //! Formatted expansion of `record_that_is_an_enum`.
 
+const _: fn() = || {
+    my::faust::__private::support::check_field::<i64>();
+};
 #[derive(
     ::core::clone::Clone,
     ::core::fmt::Debug,

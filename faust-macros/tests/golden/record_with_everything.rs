@@ -1,5 +1,12 @@
 //! Formatted expansion of `record_with_everything`.
 
+const _: fn() = || {
+    ::faust::__private::support::check_field::<String>();
+    ::faust::__private::support::check_field::<i64>();
+    ::faust::__private::support::check_field::<String>();
+    ::faust::__private::support::check_field::<Option<u32>>();
+    ::faust::__private::support::check_field::<f64>();
+};
 #[derive(
     ::core::fmt::Debug,
     ::core::cmp::PartialEq,
@@ -40,13 +47,10 @@ const _: () = {
                 _,
                 __D::Error,
             >(__value, 0..=100, "0..=100")?;
-            if let ::core::result::Result::Err(__failed) = even(__value) {
-                return ::core::result::Result::Err(
-                    <__D::Error as ::faust::__private::support::serde::de::Error>::custom(
-                        __failed,
-                    ),
-                );
-            }
+            ::faust::__private::support::check_with::<
+                _,
+                __D::Error,
+            >(even(__value), "even")?;
             ::core::result::Result::Ok(__read)
         }
         fn __faust_default_tag() -> String {
