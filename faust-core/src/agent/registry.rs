@@ -116,9 +116,12 @@ fn same_name(name: &str, agents: &[&AgentEntry]) -> String {
              `.agent_with::<{function}>(|agent| agent.name(\"..\"))`"
         )
     } else {
+        let modules: BTreeSet<_> = agents.iter().map(|agent| format!("`{}`", agent.def.module)).collect();
         format!(
-            "the agent `{name}` at {listed} is linked {count} times, because its file is a module of the library and of \
-             the program; remove its `mod` line from main.rs, and write `use your_crate as _;` there"
+            "the agent `{name}` at {listed} is linked {count} times, in {}: its file is a module of the library and of the \
+             program, or of two modules; keep one of the `mod` lines, that of the library, and write \
+             `use your_crate as _;` in main.rs",
+            Vec::from_iter(modules).join(" and ")
         )
     }
 }

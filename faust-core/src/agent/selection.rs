@@ -239,14 +239,21 @@ mod tests {
 
     #[test]
     fn another_agent_of_the_same_name_is_a_fault() {
-        for twin in [AgentDef { line: 9, ..COUNT }, AgentDef { module: "shop", ..COUNT }] {
+        let faults = |twin| {
             let mut selection = Selection::default();
             selection.agent(twin);
-            let (_, faults) = check(selection.select_from(vec![COUNT], Vec::new()).0);
-            let places = format!("src/agents.rs:1 and src/agents.rs:{}", twin.line);
-            let expected = format!("2 agents are called `count`: at {places}; rename all but one with `name = \"..\"`");
-            assert_eq!(faults, [expected]);
-        }
+            check(selection.select_from(vec![COUNT], Vec::new()).0).1
+        };
+        assert_eq!(
+            faults(AgentDef { line: 9, ..COUNT }),
+            [
+                "2 agents are called `count`: at src/agents.rs:1 and src/agents.rs:9; rename all but one with `name = \"..\"`"
+            ]
+        );
+        let linked_twice = faults(AgentDef { module: "program::pages", ..COUNT }).concat();
+        let expected =
+            "the agent `count` at src/agents.rs:1 is linked 2 times, in `program::pages` and `shop::pages`: its file";
+        assert!(linked_twice.starts_with(expected), "{linked_twice}");
     }
 
     #[test]
@@ -277,12 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn variants_of_one_name_are_a_fault_with_both_places() {
+    fn variants_of_one_name_are_a_fault() {
         let mut selection = Selection::default();
         selection.variant(AgentEntry::new(COUNT).with(|agent| agent.topic("rome")));
         selection.variant(AgentEntry::new(COUNT).with(|agent| agent.topic("oslo")));
         let (_, faults) = check(selection.select_from(vec![COUNT], Vec::new()).0);
-        let expected = "2 agents are called `count`: at src/agents.rs:1 and src/agents.rs:1; rename all but one with `name = \"..\"`";
+        let expected = "2 variants of the agent at src/agents.rs:1 are called `count`; give each its own name: \
+                        `.agent_with::<count>(|agent| agent.name(\"..\"))`";
         assert_eq!(faults, [expected]);
     }
 
