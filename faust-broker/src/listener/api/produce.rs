@@ -17,14 +17,19 @@ const TOPIC_IDS: i16 = 13;
 const ERROR_MESSAGES: i16 = 8;
 /// First version whose clients can send zstd.
 const ZSTD: i16 = 7;
+/// Maximum number of records that a response names: a small compressed request can contain millions of invalid ones.
+const MAX_NAMED: usize = 10_000;
 
 pub(crate) fn handle(call: &Call, request: ProduceRequest) -> ProduceResponse {
     let valid_acks = (-1..=1).contains(&request.acks);
-    let responses = request.topic_data.into_iter().map(|topic| append_to_topic(call, topic, valid_acks)).collect();
-    ProduceResponse::default().with_responses(responses)
+    let mut room = MAX_NAMED;
+    let topics = request.topic_data.into_iter();
+    let responses = topics.map(|topic| append_to_topic(call, topic, valid_acks, &mut room));
+    ProduceResponse::default().with_responses(responses.collect())
 }
 
-fn append_to_topic(call: &Call, topic: TopicProduceData, valid_acks: bool) -> TopicProduceResponse {
+/// Appends the batches for a topic. `room` is the number of records that the response may still name.
+fn append_to_topic(call: &Call, topic: TopicProduceData, valid_acks: bool, room: &mut usize) -> TopicProduceResponse {
     let name = if call.version >= TOPIC_IDS {
         let id = topic.topic_id.as_u128();
         call.shared.lock().broker.topic_name(id).map(str::to_owned).ok_or(ErrorCode::UnknownTopicId)
@@ -38,6 +43,7 @@ fn append_to_topic(call: &Call, topic: TopicProduceData, valid_acks: bool) -> To
             Ok(name) => append(call, name, data),
             Err(code) => Err(Rejection::from(*code)),
         };
+        let appended = appended.map_err(|rejection| within(rejection, room));
         partition_response(call.version, index, appended)
     });
     let partition_responses = partitions.collect();
@@ -62,6 +68,13 @@ fn append(call: &Call, topic: &str, data: PartitionProduceData) -> Result<Append
     Ok(appended)
 }
 
+/// Leaves at most `room` records in a rejection, and takes them from the room.
+fn within(mut rejection: Rejection, room: &mut usize) -> Rejection {
+    rejection.records.truncate(*room);
+    *room -= rejection.records.len();
+    rejection
+}
+
 fn partition_response(version: i16, index: i32, appended: Result<Appended, Rejection>) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(index);
     match appended {
@@ -82,5 +95,22 @@ fn partition_response(version: i16, index: i32, appended: Result<Appended, Rejec
             });
             response.with_error_message(Some(text(rejection.message))).with_record_errors(records.collect())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::RejectedRecord;
+
+    #[test]
+    fn a_response_names_a_limited_number_of_records() {
+        let rejection = || {
+            let records = (0..3).map(|index| RejectedRecord { index, message: String::new() }).collect();
+            Rejection { records, ..Rejection::from(ErrorCode::InvalidRecord) }
+        };
+        let mut room = 5;
+        let named = [0; 4].map(|_| within(rejection(), &mut room).records.len());
+        assert_eq!((named, room), ([3, 2, 0, 0], 0));
     }
 }
