@@ -86,8 +86,8 @@ impl Batch {
     /// Checks the batch against the rules of a topic and brings it into the form in which the topic stores it.
     ///
     /// # Errors
-    /// `InvalidRecord` for a transactional batch, for records that cannot be read, and for a record without a key if the
-    /// topic is compacted; `InvalidTimestamp`, `MessageTooLarge`, `UnsupportedCompressionType`.
+    /// `InvalidRecord` for a transactional batch, for records that cannot be read, and for a record without a key if
+    /// the topic is compacted; `InvalidTimestamp`, `MessageTooLarge`, `UnsupportedCompressionType`.
     pub fn check(&self, rules: &AppendRules, now_ms: i64) -> Result<CheckedBatch, Rejection> {
         if self.header().is_transactional() {
             return Err(Rejection::new(ErrorCode::InvalidRecord, "this broker does not support transactions"));
@@ -148,7 +148,7 @@ impl AppendRules {
             None => Ok(max_timestamp),
             Some(RejectedRecord { index, message }) => {
                 let message =
-                    format!("{faults} records of the batch are invalid; the first is record {index}: {message}");
+                    format!("the batch has invalid records ({faults}); the first is record {index}: {message}");
                 Err(Rejection { code, message, records: named })
             }
         }

@@ -107,8 +107,8 @@ pub enum ErrorCode {
     /// Offsets cannot be deleted because a member of the group is subscribed to the topic.
     #[error("group is subscribed to the topic")]
     GroupSubscribedToTopic = 86,
-    /// The batch is not allowed in a produce request, for example a control batch, several batches at once, a format older
-    /// than version 2, or records that cannot be read.
+    /// The batch is not allowed in a produce request, for example a control batch, several batches at once, a format
+    /// older than version 2, or records that cannot be read.
     #[error("invalid record")]
     InvalidRecord = 87,
     /// The described thing does not exist.

@@ -45,7 +45,8 @@ impl BrokerCore {
         dirty
     }
 
-    /// Runs one step of a log's compaction, which reads a limited number of bytes. Returns true if more steps are needed.
+    /// Runs one step of a log's compaction, which reads a limited number of bytes. Returns true if more steps are
+    /// needed.
     pub(crate) fn compact_step(&mut self, topic: &str, partition: i32, now_ms: i64) -> bool {
         let Some(held) = self.topics.get_mut(topic) else { return false };
         let Ok((log, config)) = held.log_mut(partition) else { return false };

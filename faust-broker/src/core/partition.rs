@@ -54,7 +54,8 @@ impl BrokerCore {
 
     /// Looks up an offset by timestamp or position.
     ///
-    /// A lookup by timestamp finds the exact record, except in a damaged batch, where it finds the batch's first record.
+    /// A lookup by timestamp finds the exact record, except in a damaged batch, where it finds the batch's first
+    /// record.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `StorageError`.

@@ -111,9 +111,9 @@ fn len_i64(len: usize) -> i64 {
 /// Decodes the records of a stored batch. The bytes of uncompressed records are not copied.
 ///
 /// # Errors
-/// `CorruptMessage` if the batch is malformed, `InvalidRecord` if it cannot be decompressed; `UnsupportedCompressionType` if
-/// it is compressed and the feature `compression` is disabled; `MessageTooLarge` if a small batch decompresses to more than 16 MiB, or any to more than
-/// 128 MiB.
+/// `CorruptMessage` if the batch is malformed, `InvalidRecord` if it cannot be decompressed;
+/// `UnsupportedCompressionType` if it is compressed and the feature `compression` is disabled; `MessageTooLarge` if a
+/// small batch decompresses to more than 16 MiB, or any to more than 128 MiB.
 pub fn decode(batch: &Bytes) -> Result<Vec<Record>, ErrorCode> {
     let header = Header::read(batch).ok_or(ErrorCode::CorruptMessage)?;
     if batch.len() < header.size {

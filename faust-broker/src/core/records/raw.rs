@@ -49,8 +49,8 @@ pub(crate) fn records<'a>(header: &Header, body: &'a [u8]) -> RawRecords<'a> {
     RawRecords { header: *header, rest: body, left: header.record_count, next_offset: header.base_offset }
 }
 
-/// Returns the body of a stored batch if its checksum is right and all its records can be read. Otherwise, the batch has
-/// been damaged, or it was stored by an earlier version, which did not read compressed batches.
+/// Returns the body of a stored batch if its checksum is right and all its records can be read. Otherwise, the batch
+/// has been damaged, or it was stored by an earlier version, which did not read compressed batches.
 pub(crate) fn readable<'a>(header: &Header, batch: &'a [u8]) -> Option<Cow<'a, [u8]>> {
     let body = batch::checksum_holds(batch).then(|| body(header, batch).ok()).flatten()?;
     records(header, &body).all(|record| record.is_ok()).then_some(body)
