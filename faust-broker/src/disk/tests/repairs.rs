@@ -102,7 +102,7 @@ fn a_repair_that_was_interrupted_is_repeated() {
         let ((directory, broker), log) = subject.open();
         assert_eq!(visible(&broker).1, (1..10).collect::<Vec<_>>());
         assert_eq!((subject.names(".damaged").len(), log.contains("ERROR")), (copies, is_reported), "{log}");
-        assert_ne!(subject.names(".log"), [name.clone()]);
+        assert_ne!(subject.names(".log"), [name.as_str()]);
         drop((directory, broker));
     };
     check(1, true);
