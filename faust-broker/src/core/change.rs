@@ -36,6 +36,7 @@ impl Change {
             Self::OffsetCommitted { .. }
                 | Self::OffsetDeleted { .. }
                 | Self::GroupDeleted { .. }
+                | Self::GroupNoted { .. }
                 | Self::LogStart { .. }
                 | Self::LogCleaned { .. }
                 | Self::LogEnd { .. }

@@ -130,7 +130,9 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
         return Err(format!("unknown topic config `{name}`"));
     };
     let expected = match name {
-        "remote.storage.enable" if value == "true" => Some("false, because this broker has no tiered storage".to_owned()),
+        "remote.storage.enable" if value == "true" => {
+            Some("false, because this broker has no tiered storage".to_owned())
+        }
         _ => expectation(key.kind, value),
     };
     match expected {

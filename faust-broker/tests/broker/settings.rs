@@ -64,7 +64,7 @@ fn an_exposed_broker_is_reached_at_any_address_of_the_machine() {
     assert_eq!(advertised(&mut Client::new(&broker)), ("127.0.0.1".into(), port));
     // All of 127.0.0.0/8 are addresses of this machine on Linux.
     if cfg!(target_os = "linux") {
-        let mut other = Client::connect(([127, 0, 0, 2], broker.address().port()).into());
+        let mut other = Client::connect((Ipv4Addr::new(127, 0, 0, 2), broker.address().port()));
         assert_eq!(advertised(&mut other), ("127.0.0.2".into(), port));
     }
     let mapped = everywhere.with_exposure().with_advertised("kafka.example.com", 19_092);
