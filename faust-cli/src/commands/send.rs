@@ -7,6 +7,7 @@ use std::time::Duration;
 use faust_core::message::Headers;
 use faust_core::time::{Timestamp, parse_duration};
 use faust_core::transport::{self, Delivery, NewTopic, Outgoing, Sink, SinkTopic};
+use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::context::Context;
@@ -42,21 +43,17 @@ pub(crate) struct SendArgs {
 }
 
 pub(crate) async fn run(args: SendArgs, mut context: Context) -> Result<(), Failure> {
-    let timeout = args.timeout;
-    let work = async {
-        let mut client = Client::find(context.resolve()?, timeout, &context.out).await?;
-        let partitions = ensure_topic(&mut client, &context.out, &args.topic).await?;
-        if let Some(partition) = args.partition.filter(|partition| !(0..partitions).contains(partition)) {
-            let topic = &args.topic;
-            return Err(Failure::error(format!(
-                "topic `{topic}` has partitions 0 to {}, not {partition}",
-                partitions - 1
-            )));
-        }
-        send_all(&args, &mut client).await
-    };
-    let sent = match timeout {
-        Some(timeout) => tokio::time::timeout(timeout, work)
+    let began = Instant::now();
+    let mut client = Client::find(context.resolve()?, args.timeout, &context.out).await?;
+    // A broker that does not answer is the error of this request, which has the same timeout.
+    let partitions = ensure_topic(&mut client, &context.out, &args.topic).await?;
+    if let Some(partition) = args.partition.filter(|partition| !(0..partitions).contains(partition)) {
+        let (topic, last) = (&args.topic, partitions - 1);
+        return Err(Failure::error(format!("topic `{topic}` has partitions 0 to {last}, not {partition}")));
+    }
+    let work = send_all(&args, &mut client);
+    let sent = match args.timeout {
+        Some(timeout) => tokio::time::timeout_at(began + timeout, work)
             .await
             .map_err(|_| Failure::error(format!("not all messages were delivered within {timeout:?}")))??,
         None => work.await?,
