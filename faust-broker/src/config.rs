@@ -16,7 +16,7 @@ use std::time::Duration;
 ///     .with_auto_create_topics(false)
 ///     .with_config("log.retention.hours", "1");
 /// let broker = Broker::start_with(config)?;
-/// # broker.stop()?;
+/// broker.stop()?;
 /// # Ok::<(), faust_broker::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

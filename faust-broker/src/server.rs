@@ -62,8 +62,8 @@ const WORKER_THREADS: usize = 2;
 /// The same in an async test:
 ///
 /// ```
-/// # use faust_broker::Broker;
-/// # use rdkafka::config::ClientConfig;
+/// use faust_broker::Broker;
+/// use rdkafka::config::ClientConfig;
 /// use rdkafka::producer::{FutureProducer, FutureRecord};
 ///
 /// #[tokio::main(flavor = "current_thread")]

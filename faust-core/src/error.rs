@@ -246,7 +246,7 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
 /// A failed request to a broker, or a failed connection.
 ///
 /// ```
-/// use faust_core::error::TransportError;
+/// use faust::transport::TransportError;
 ///
 /// let error = TransportError::retriable("lookup of topics", "no broker answers");
 /// assert_eq!(format!("{error:?}"), "lookup of topics: no broker answers");

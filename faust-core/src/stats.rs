@@ -33,7 +33,7 @@ pub(crate) struct Stats {
 /// `Display` shows the messages read and sent and the commits, then each counter of something unusual that is not zero.
 ///
 /// ```
-/// use faust_core::stats::Counts;
+/// use faust::Counts;
 ///
 /// let mut counts = Counts::default();
 /// (counts.events, counts.sent, counts.commits, counts.late_events) = (250, 10, 3, 1);

@@ -55,7 +55,7 @@ pub struct KafkaConfig {
 /// Returns the features that librdkafka was built with, such as `ssl`, `sasl_plain` and `sasl_scram`.
 ///
 /// ```
-/// let features = faust_core::transport::kafka::build_features();
+/// let features = faust::transport::kafka::build_features();
 /// assert!(features.iter().any(|feature| feature == "gzip"), "{features:?}");
 /// ```
 pub fn build_features() -> Vec<String> {
