@@ -14,11 +14,11 @@ LIBS = pathlib.Path(os.environ.get("FAUST_KAFKA_LIBS", ROOT / ".kafka" / "libs")
 
 
 @contextlib.contextmanager
-def embedded(programs):
-    """Runs the embedded broker on a temporary directory, as a separate process."""
+def embedded(programs, configs=None):
+    """Runs the embedded broker with these configs on a temporary directory, as a separate process."""
     with tempfile.TemporaryDirectory() as directory:
         port = free_port()
-        process = subprocess.Popen([programs["serve"], str(port), directory], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([programs["serve"], str(port), directory, *settings(configs)], stdout=subprocess.DEVNULL)
         try:
             wait_for_port(port)
             yield f"127.0.0.1:{port}"
@@ -30,15 +30,20 @@ def embedded(programs):
 
 
 @contextlib.contextmanager
-def kafka(_):
-    """Runs an Apache Kafka with temporary data and the existing jars."""
+def kafka(_, configs=None):
+    """Runs an Apache Kafka with these configs, temporary data and the existing jars."""
     with tempfile.TemporaryDirectory() as home:
         environment = dict(os.environ, FAUST_KAFKA_HOME=home, FAUST_KAFKA_LIBS=str(LIBS))
+        given = [argument for setting in settings(configs) for argument in ("--set", setting)]
         try:
-            up = subprocess.run([KAFKA, "up"], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            up = subprocess.run([KAFKA, "up", *given], env=environment, stdout=subprocess.PIPE, text=True, check=True)
             yield up.stdout.strip()
         finally:
             subprocess.run([KAFKA, "down"], env=environment, check=False)
+
+
+def settings(configs):
+    return [f"{name}={value}" for name, value in (configs or {}).items()]
 
 
 def fetch_jars():
