@@ -40,8 +40,8 @@ const fn null(name: &'static str, kind: ConfigKind, mode: UpdateMode) -> BrokerK
 
 /// All broker configs, by name.
 ///
-/// They are those that have an effect here, those that are the default of a topic config, and those by which admin
-/// consoles recognize a broker. As in Kafka, clients can change those that Kafka calls `cluster-wide`.
+/// They are those that have an effect here, those that are the default of a topic config, those by which admin consoles
+/// recognize a broker, and one without an effect that librdkafka's tests change. As in Kafka, clients can change those that Kafka calls `cluster-wide`.
 pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     null("advertised.listeners", Text, Never),
     key("authorizer.class.name", "", Text, Never),
@@ -89,6 +89,7 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("offsets.retention.check.interval.ms", "600000", Number(1), Start),
     key("offsets.retention.minutes", "10080", Number(1), Start),
     key("process.roles", "broker,controller", Text, Never),
+    key("sasl.kerberos.min.time.before.relogin", "60000", Number(0), Dynamic),
     key("security.inter.broker.protocol", "PLAINTEXT", Text, Never),
     key("socket.request.max.bytes", "104857600", Number(1), Start),
     key("unclean.leader.election.enable", "false", Boolean, Dynamic),

@@ -90,6 +90,9 @@ fn configs_of_the_broker_are_described_and_changed() {
     assert_eq!(alter(&mut client, "1", "log.retention.ms", None), (0, None));
     assert_eq!(config(&mut client, TOPIC, "t", "retention.ms"), ("5000".into(), 3, true));
 
+    assert_eq!(alter(&mut client, "1", "sasl.kerberos.min.time.before.relogin", Some("58000")), (0, None));
+    assert_eq!(config(&mut client, BROKER, "1", "sasl.kerberos.min.time.before.relogin"), ("58000".into(), 2, true));
+
     let (code, message) = alter(&mut client, "", "num.partitions", Some("3"));
     assert_eq!((code, message.unwrap().contains("`num.partitions`")), (42, true));
     let (code, message) = alter(&mut client, "1", "message.max.bytes", Some("many"));
