@@ -131,12 +131,14 @@ impl BrokerCore {
         Ok(())
     }
 
-    /// Deletes a group without members and its committed offsets.
+    /// Deletes a group without members and its committed offsets. Members whose sessions have expired by `now_ms` are
+    /// removed first.
     ///
     /// # Errors
     /// `GroupIdNotFound`, `NonEmptyGroup`, `StorageError`.
-    pub fn delete_group(&mut self, group: &str) -> Result<(), ErrorCode> {
-        let held = self.groups.by_id.get(group).ok_or(ErrorCode::GroupIdNotFound)?;
+    pub fn delete_group(&mut self, group: &str, now_ms: i64) -> Result<(), ErrorCode> {
+        let held = self.groups.by_id.get_mut(group).ok_or(ErrorCode::GroupIdNotFound)?;
+        held.tick(now_ms, &mut self.groups.outbox);
         if held.state != GroupState::Empty {
             return Err(ErrorCode::NonEmptyGroup);
         }

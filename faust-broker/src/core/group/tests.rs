@@ -315,10 +315,19 @@ fn offsets_are_committed_by_members_and_for_empty_groups() {
     assert_eq!(scene.commit(&member(&reply), 5), Ok(vec![Ok(())]));
     assert_eq!(scene.broker.committed_offset("g", "t", 0).unwrap().offset, 5);
     assert_eq!(scene.broker.committed_offset("g", "t", 1), None);
-    assert_eq!(scene.broker.delete_group("g"), Err(ErrorCode::NonEmptyGroup));
+    assert_eq!(scene.broker.delete_group("g", 0), Err(ErrorCode::NonEmptyGroup));
     scene.broker.leave_group("g", &reply.member_id, None, 0).unwrap();
-    assert_eq!(scene.broker.delete_group("g"), Ok(()));
+    assert_eq!(scene.broker.delete_group("g", 0), Ok(()));
     assert_eq!(scene.broker.committed_offsets("g"), Vec::new());
+}
+
+#[test]
+fn a_group_can_be_deleted_as_soon_as_its_last_session_has_expired() {
+    let mut scene = Scene::new();
+    scene.with_one(request(""));
+    let ends_ms = scene.now_ms + i64::from(SESSION_MS);
+    assert_eq!(scene.broker.delete_group("g", ends_ms - 1), Err(ErrorCode::NonEmptyGroup));
+    assert_eq!(scene.broker.delete_group("g", ends_ms), Ok(()));
 }
 
 #[test]

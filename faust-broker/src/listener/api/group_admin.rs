@@ -81,9 +81,10 @@ fn unknown(version: i16, id: GroupId) -> DescribedGroup {
 }
 
 pub(crate) fn delete(call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+    let now_ms = call.shared.steady_ms();
     let mut state = call.shared.lock();
     let results = request.groups_names.into_iter().map(|id| {
-        let deleted = state.broker.delete_group(&id);
+        let deleted = state.broker.delete_group(&id, now_ms);
         DeletableGroupResult::default().with_group_id(id).with_error_code(code(deleted))
     });
     DeleteGroupsResponse::default().with_results(results.collect())

@@ -223,7 +223,7 @@ impl Admin for MemoryCluster {
         if state.members.values().any(|member| member.group() == group) {
             return ready(Err(has_members(group))).boxed();
         }
-        ready(match state.broker.delete_group(group) {
+        ready(match state.broker.delete_group(group, 0) {
             Ok(()) | Err(ErrorCode::GroupIdNotFound) => Ok(()),
             Err(code) => Err(refused(&format!("deletion of group `{group}`"), code)),
         })

@@ -87,7 +87,7 @@ fn a_group_survives_its_last_offset_until_the_next_check() {
     assert!(broker.describe_group("g").is_some(), "the group survives a restart");
     broker.expire_offsets(1001);
     assert!(broker.describe_group("g").is_none());
-    assert_eq!(broker.delete_group("g"), Err(ErrorCode::GroupIdNotFound));
+    assert_eq!(broker.delete_group("g", 1001), Err(ErrorCode::GroupIdNotFound));
 }
 
 #[test]
