@@ -19,7 +19,7 @@ pub(crate) struct BrokerKey {
     pub(crate) mode: UpdateMode,
 }
 
-/// When a broker config may be set.
+/// The time at which a broker config may be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpdateMode {
     /// Not at all: the value describes this broker.
