@@ -20,7 +20,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection to the broker, which may be unavailable at the moment.
 pub(crate) struct Client {
     pub(crate) settings: Settings,
-    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) transport: Arc<dyn Transport>,
     /// Address and host of the broker.
     pub(crate) description: String,
     /// `true` if the broker is the embedded broker of this app, which runs on this machine.
@@ -38,11 +38,16 @@ impl Client {
         let connection = Connection::find(&settings).await?;
         let mut kafka = connection.kafka(&settings);
         kafka.request_timeout = kafka.request_timeout.min(REQUEST_TIMEOUT);
-        let transport = Box::new(KafkaTransport::new(kafka));
+        let transport = Arc::new(KafkaTransport::new(kafka));
         let retries = Retries::new(out.notes()).of(transport.outage());
         let retries = retries.with_deadline(timeout.map(|timeout| Instant::now() + timeout));
         let (description, is_embedded) = (connection.describe(), connection.is_embedded());
         Ok(Self { settings, transport, description, is_embedded, retries })
+    }
+
+    /// Limits how long all later requests wait for the broker, from now on; `None` if they wait without a limit.
+    pub(crate) fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.retries.set_deadline(timeout.map(|timeout| Instant::now() + timeout));
     }
 
     /// Repeats the attempt until it succeeds, as long as the timeout allows.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use faust_core::worker::Worker;
 
 use crate::failure::Failure;
+use crate::output::Output;
 
 /// Interval at which the status of the worker is looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -22,7 +23,7 @@ impl ReadyFile {
     /// Takes the path of the file, and removes one that a killed worker has left behind.
     ///
     /// # Errors
-    /// The directory of the file does not exist, or the former file cannot be removed.
+    /// The directory of the file does not exist, the path is that of something else, or the former file cannot be removed.
     pub(crate) fn new(path: PathBuf) -> Result<Self, Failure> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !directory.is_dir() {
@@ -31,25 +32,38 @@ impl ReadyFile {
                 "cannot write `{path}` (--ready-file): there is no directory `{directory}`; create it first"
             )));
         }
+        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file() || found.len() > 0) {
+            return Err(Failure::error(format!(
+                "`{}` (--ready-file) exists and is not a ready file, which is empty: choose another path",
+                path.display()
+            )));
+        }
         let mut file = Self { path, exists: true };
-        file.set(false)?;
+        file.set(false).map_err(Failure::error)?;
         Ok(file)
     }
 
-    /// Keeps the file, if there is one, in step with the status of the worker. Returns only if the file cannot be written.
-    pub(crate) async fn follow(file: Option<Self>, worker: &Worker) -> Failure {
-        let Some(mut file) = file else { return std::future::pending().await };
+    /// Keeps the file, if there is one, in step with the status of the worker. If it cannot be written, such as on a full disk,
+    /// that is reported once and tried again: it is no reason to stop the worker.
+    pub(crate) async fn follow(file: Option<Self>, worker: &Worker, out: &Output) {
+        let Some(mut file) = file else { return };
         let mut ticks = tokio::time::interval(INTERVAL);
+        let mut is_failing = false;
         loop {
             ticks.tick().await;
-            if let Err(failure) = file.set(worker.status().ready) {
-                return failure;
+            match file.set(worker.status().ready) {
+                Ok(()) => is_failing = false,
+                Err(error) if !is_failing => {
+                    is_failing = true;
+                    out.note(format!("{error}; it is tried again"));
+                }
+                Err(_) => {}
             }
         }
     }
 
     /// Creates or removes the file.
-    fn set(&mut self, ready: bool) -> Result<(), Failure> {
+    fn set(&mut self, ready: bool) -> Result<(), String> {
         if ready == self.exists {
             return Ok(());
         }
@@ -62,7 +76,7 @@ impl ReadyFile {
         };
         let failed = |error| {
             let change = if ready { "write" } else { "remove" };
-            Failure::error(format!("cannot {change} `{}` (--ready-file): {error}", self.path.display()))
+            format!("cannot {change} `{}` (--ready-file): {error}", self.path.display())
         };
         changed.map_err(failed)?;
         self.exists = ready;
@@ -87,7 +101,8 @@ mod tests {
     fn the_file_exists_while_the_worker_is_ready() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ready");
-        std::fs::write(&path, "of a killed worker").unwrap();
+        // As a killed worker has left it.
+        std::fs::write(&path, "").unwrap();
         let mut file = ReadyFile::new(path.clone()).unwrap();
         assert!(!path.exists());
         for ready in [true, true, false, false, true] {
@@ -96,6 +111,18 @@ mod tests {
         }
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_ready_file_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("faust.toml");
+        std::fs::write(&path, "broker = \"kafka\"").unwrap();
+        for path in [path.clone(), directory.path().to_owned()] {
+            let error = ReadyFile::new(path).unwrap_err();
+            assert!(matches!(&error, Failure::Error(text) if text.contains("choose another path")), "{error:?}");
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "broker = \"kafka\"");
     }
 
     #[test]

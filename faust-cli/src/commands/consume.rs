@@ -83,6 +83,8 @@ pub(crate) async fn run(args: ConsumeArgs, mut context: Context) -> Result<(), F
             }
             read => read,
         };
+        // The timeout is that of the next message: it does not count from the start.
+        client.set_timeout(timer.left());
         match read {
             Ok(Some(Read::Message(partition, message))) => {
                 print(&mut out, &args, windows, &partition, &message)?;
@@ -151,7 +153,8 @@ async fn partitions(args: &ConsumeArgs, client: &mut Client, out: &Output) -> Re
     loop {
         let found = match client.retry(|| admin.topics(Some(vec![args.topic.clone()]))).await {
             Ok(found) => found,
-            // The broker has answered before: it is not slow.
+            // The broker has answered before: unless it is away now, it is not slow.
+            Err(error) if client.transport.outage().cause().is_some() => return Err(error),
             Err(error) => return Err(missing.map_or(error, Failure::error)),
         };
         if let Some(partitions) = found.get(&args.topic) {

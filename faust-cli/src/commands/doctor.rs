@@ -39,9 +39,10 @@ pub(crate) async fn run(args: DoctorArgs, mut context: Context) -> Result<(), Fa
         let checks = move || [machine::checks(&settings), security::checks(&settings, &build_features())].concat();
         tokio::task::spawn_blocking(checks).await.map_err(Failure::error)?
     };
-    let client = Client::find(resolved, Some(args.timeout), &context.out).await;
     let (app, mut out) = context.unchecked();
     let plan = plan(app, &mut checks).await;
+    // Behind the plan: its agents may take long, and the timeout is for the broker.
+    let client = Client::find(resolved, Some(args.timeout), &out).await;
     match client {
         Ok(client) => cluster(client, plan.as_ref(), &mut checks).await,
         Err(Failure::Error(why)) => checks.push(Check::fail("broker", why)),

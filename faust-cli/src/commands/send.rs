@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use faust_core::message::Headers;
 use faust_core::time::{Timestamp, parse_duration};
-use faust_core::transport::{self, Delivery, NewTopic, Outgoing, Sink, SinkTopic};
+use faust_core::transport::{self, Delivery, NewTopic, Outage, Outgoing, Sink, SinkTopic};
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -51,15 +51,25 @@ pub(crate) async fn run(args: SendArgs, mut context: Context) -> Result<(), Fail
         let (topic, last) = (&args.topic, partitions - 1);
         return Err(Failure::error(format!("topic `{topic}` has partitions 0 to {last}, not {partition}")));
     }
+    let outage = client.transport.outage();
     let work = send_all(&args, &mut client);
     let sent = match args.timeout {
-        Some(timeout) => tokio::time::timeout_at(began + timeout, work)
-            .await
-            .map_err(|_| Failure::error(format!("not all messages were delivered within {timeout:?}")))??,
+        Some(timeout) => {
+            tokio::time::timeout_at(began + timeout, work).await.map_err(|_| undelivered(timeout, &outage))??
+        }
         None => work.await?,
     };
     context.out.note(format!("sent {sent} message{} to `{}`", if sent == 1 { "" } else { "s" }, args.topic));
     Ok(())
+}
+
+fn undelivered(timeout: Duration, outage: &Outage) -> Failure {
+    let text = format!("not all messages were delivered within {timeout:?}");
+    match (outage.cause(), outage.advice()) {
+        (None, _) => Failure::error(text),
+        (Some(_), None) => Failure::error(format!("{text}; {outage}")),
+        (Some(_), Some(advice)) => Failure::error(format!("{text}; {outage}; {advice}")),
+    }
 }
 
 /// Returns the number of partitions of the topic. Creates the topic if it does not exist and the settings allow it.

@@ -1,11 +1,13 @@
 //! `upgrade-check`: compares the plan that the group runs with that of this program, and says how to upgrade.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use faust_core::config::GroupProtocol;
 use faust_core::directory::RunningApp;
 use faust_core::plan::{Plan, PlanChange, UpgradeEffect};
 use faust_core::time::parse_duration;
+use futures_util::FutureExt;
 use serde::Serialize;
 
 use crate::client::Client;
@@ -40,9 +42,11 @@ struct ChangeRow {
 }
 
 pub(crate) async fn run(args: UpgradeCheckArgs, mut context: Context) -> Result<(), Failure> {
-    let mut client = Client::find(context.resolve()?, args.timeout, &context.out).await?;
+    let resolved = context.resolve()?;
     let (app, mut out) = context.build()?;
     let (plan, failures) = app.partial_plan().await?;
+    // Behind the plan: its agents may take long, and the timeout is for the broker.
+    let mut client = Client::find(resolved, args.timeout, &out).await?;
     failures.iter().for_each(|why| out.note(format!("{why}; it is left out")));
     let Some(running) = running(&mut client, &plan).await?.filter(|running| !running.is_new()) else {
         return report(&mut out, &Verdict::First, Vec::new(), &[]);
@@ -76,8 +80,8 @@ async fn running(client: &mut Client, plan: &Plan) -> Result<Option<RunningApp>,
             ))),
         };
     }
-    let transport = &*client.transport;
-    Ok(Some(RunningApp::read(transport, plan, has_members).await?))
+    let transport = Arc::clone(&client.transport);
+    client.retry(|| RunningApp::read(&*transport, plan, has_members).boxed()).await.map(Some)
 }
 
 /// The answer of the command.

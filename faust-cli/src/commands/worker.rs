@@ -46,9 +46,11 @@ pub(crate) async fn run(args: WorkerArgs, context: Context) -> Result<(), Failur
     let mut background = pin!(background(&worker));
     tokio::select! {
         ended = until_end(&worker, &mut signals, &out) => ended,
-        failed = ReadyFile::follow(ready_file, &worker) => Err(failed),
-        // This branch never completes: the worker keeps running when the background future is done.
-        () = async { background.as_mut().await; std::future::pending().await } => unreachable!("it never completes"),
+        // This branch never completes: the worker keeps running when these futures are done.
+        () = async {
+            tokio::join!(background.as_mut(), ReadyFile::follow(ready_file, &worker, &out));
+            std::future::pending().await
+        } => unreachable!("it never completes"),
     }
 }
 

@@ -8,7 +8,8 @@ use crate::harness::Shop;
 fn the_ready_file_exists_while_the_worker_is_ready() {
     let shop = Shop::new();
     let file = shop.directory.path().join("ready");
-    std::fs::write(&file, "of a killed worker").unwrap();
+    // As a killed worker has left it.
+    std::fs::write(&file, "").unwrap();
     let options = ["--ready-file", "ready"];
     // The line is printed once the worker has started, before it is assigned its partitions.
     let (worker, _log) = shop.worker(&options, "it is for one machine");

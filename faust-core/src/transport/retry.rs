@@ -49,6 +49,11 @@ impl Retries {
         Self { deadline, ..self }
     }
 
+    /// Sets another deadline, for the attempts that follow.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
     /// Adds the brokers' address and the cause of their unavailability to the reports.
     #[must_use]
     pub fn of(self, outage: Arc<Outage>) -> Self {

@@ -36,6 +36,10 @@ fn existing(path: &Path) -> &Path {
 /// Checks whether files can be created in the data directory, or where it would be created.
 fn writable(datadir: &Path, existing: &Path) -> Check {
     let shown = datadir.display();
+    if let Some(file) = datadir.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
+        let text = format!("`{}` is a file, not a directory: remove it, or set `datadir` to another", file.display());
+        return Check::fail("datadir", text);
+    }
     let probe = existing.join(format!(".faust-doctor-{}", std::process::id()));
     let written: io::Result<()> = OpenOptions::new().write(true).create_new(true).open(&probe).map(drop);
     match written.and_then(|()| std::fs::remove_file(&probe)) {

@@ -77,7 +77,7 @@ impl KafkaAdmin {
         if topics.is_empty() {
             return Ok(());
         }
-        let refusals = create_or_fall_back(&topics, |topics| self.request_creation(topics)).await?;
+        let refusals = create_or_fall_back(&topics, |topics| self.request_creation(topics, false)).await?;
         let exists = |refusal: &TopicRefusal| refusal.code == RDKafkaErrorCode::TopicAlreadyExists;
         if let Some(refusal) = refusals.into_iter().find(|refusal| !exists(refusal)) {
             return Err(refused_because(
@@ -99,10 +99,15 @@ impl KafkaAdmin {
         Ok(())
     }
 
-    fn request_creation(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<Vec<TopicRefusal>, TransportError>> {
-        let what = "creation of topics";
+    /// Creates topics, or with `validate_only` checks whether they could be created, and returns those that are refused.
+    fn request_creation(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> BoxFuture<'_, Result<Vec<TopicRefusal>, TransportError>> {
+        let what = if validate_only { "check of new topics" } else { "creation of topics" };
         self.look_up(what, move |lookups, within| {
-            create_topics(lookups.client(), &topics, false, within).map_err(|code| refused(what, code))
+            create_topics(lookups.client(), &topics, validate_only, within).map_err(|code| refused(what, code))
         })
         .boxed()
     }
@@ -285,17 +290,17 @@ impl Admin for KafkaAdmin {
     }
 
     fn check_creation(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>> {
-        let what = "check of new topics";
         if topics.is_empty() {
             return ready(Ok(BTreeMap::new())).boxed();
         }
-        self.look_up(what, move |lookups, within| {
-            let refusals = create_topics(lookups.client(), &topics, true, within);
-            let refusals = refusals.map_err(|code| refused(what, code))?.into_iter();
+        async move {
+            let refusals = create_or_fall_back(&topics, |topics| self.request_creation(topics, true)).await?;
+            // A worker may have created a topic meanwhile.
+            let refusals = refusals.into_iter().filter(|refusal| refusal.code != RDKafkaErrorCode::TopicAlreadyExists);
             let reason =
                 |refusal: TopicRefusal| (refusal.topic, refused_because("", refusal.code, &refusal.reason).why);
             Ok(refusals.map(reason).collect())
-        })
+        }
         .boxed()
     }
 

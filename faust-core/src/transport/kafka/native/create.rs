@@ -40,7 +40,11 @@ pub(crate) fn create_topics<C: ClientContext>(
         // They fail only for times out of range; librdkafka's defaults apply then.
         _ = rd::rd_kafka_AdminOptions_set_request_timeout(options.0, millis(within), ptr::null_mut(), 0);
         _ = rd::rd_kafka_AdminOptions_set_operation_timeout(options.0, millis(within), ptr::null_mut(), 0);
-        _ = rd::rd_kafka_AdminOptions_set_validate_only(options.0, validate_only.into(), ptr::null_mut(), 0);
+        // A check must not create topics.
+        match rd::rd_kafka_AdminOptions_set_validate_only(options.0, validate_only.into(), ptr::null_mut(), 0) {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            code => return Err(code.into()),
+        }
         rd::rd_kafka_CreateTopics(client, pointers.as_mut_ptr(), pointers.len(), options.0, queue.native());
         let event = queue.result(within)?;
         Ok(refusals(event.0))
