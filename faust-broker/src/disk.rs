@@ -45,7 +45,7 @@ use self::journal::{Journal, JournalPart};
 use self::lock::Lock;
 use self::reserve::Reserve;
 use self::segment::{Access, FileSegment, covering_path, offsets_of, plain_path};
-use crate::core::advice::{advice, at_path};
+use crate::core::advice::{advice, at_path, is_out_of_space};
 use crate::core::change::Change;
 use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredSegment};
 use crate::core::{BrokerCore, CoreConfig};
@@ -148,7 +148,7 @@ impl LogStorage for Disk {
             self.reserve.refill();
         }
         let mut recorded = self.journal.append(change);
-        if recorded.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) && frees_space {
+        if recorded.as_ref().is_err_and(is_out_of_space) && frees_space {
             self.reserve.free();
             recorded = self.journal.append(change);
         }

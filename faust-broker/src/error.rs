@@ -83,7 +83,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A topic cannot be created.
-    #[error("cannot create topic `{topic}`")]
+    #[error("cannot create topic `{topic}`: {source}")]
     Topic {
         /// The name of the topic.
         topic: String,

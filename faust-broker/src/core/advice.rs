@@ -32,7 +32,7 @@ pub(crate) fn advice(error: &io::Error) -> &'static str {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::PermissionDenied => "check the permissions of the file and its directory",
-        Kind::StorageFull | Kind::QuotaExceeded => "free disk space",
+        _ if is_out_of_space(error) => "free disk space",
         Kind::ReadOnlyFilesystem => "make the file system writable",
         Kind::NotFound | Kind::NotADirectory | Kind::IsADirectory | Kind::AlreadyExists => {
             "check whether another program has moved, removed or created the file"
@@ -41,6 +41,11 @@ pub(crate) fn advice(error: &io::Error) -> &'static str {
         _ if is_out_of_files(error) => TOO_MANY_FILES,
         _ => "check the disk; the log of the operating system may say more",
     }
+}
+
+/// Returns true if the disk, or this user's share of it, is full.
+pub(crate) fn is_out_of_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Returns true if the process, or the system, has too many open files.

@@ -70,6 +70,11 @@ impl Header {
         })
     }
 
+    /// Returns true if the batch has a record at each of its offsets, as a client sends it.
+    pub(crate) fn has_all_records(&self) -> bool {
+        self.last_offset_delta >= 0 && self.record_count.checked_sub(1) == Some(self.last_offset_delta)
+    }
+
     /// Returns the offset of the last record.
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta))
@@ -165,8 +170,7 @@ impl Batch {
         if !checksum_holds(&bytes) {
             return Err(ErrorCode::CorruptMessage);
         }
-        let counts_agree = header.last_offset_delta >= 0 && header.record_count - 1 == header.last_offset_delta;
-        if header.attributes & (CONTROL | DELETE_HORIZON) != 0 || !counts_agree {
+        if header.attributes & (CONTROL | DELETE_HORIZON) != 0 || !header.has_all_records() {
             return Err(ErrorCode::InvalidRecord);
         }
         Ok(Self { header, bytes })

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::core::config::{self, ConfigKind};
+use crate::core::topic::MAX_PARTITIONS;
 use crate::core::{ErrorCode, Refusal};
 
-use ConfigKind::{Boolean, Fraction, Number, Text, Word, Words};
+use ConfigKind::{Boolean, Fraction, Number, Text, Within, Word, Words};
 use UpdateMode::{Dynamic, Never, Start};
 
 /// A config of the broker.
@@ -84,7 +85,7 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("message.max.bytes", "1048588", Number(0), Dynamic),
     key("min.insync.replicas", "1", Number(1), Dynamic),
     key("node.id", "1", Number(0), Never),
-    key("num.partitions", "8", Number(1), Start),
+    key("num.partitions", "8", Within(&[(1, MAX_PARTITIONS as i64)]), Start),
     key("offset.metadata.max.bytes", "4096", Number(0), Never),
     key("offsets.retention.check.interval.ms", "600000", Number(1), Start),
     key("offsets.retention.minutes", "10080", Number(1), Start),
@@ -169,7 +170,8 @@ pub(crate) fn check_together(configs: &BTreeMap<String, String>) -> Result<(), R
 pub(crate) fn check_dynamic(name: &str, value: &str) -> Result<(), Refusal> {
     let key = known(name)?;
     if key.mode != Dynamic {
-        let text = format!("cannot update broker config `{name}` dynamically: it is fixed at start");
+        let fix = if key.mode == Never { "it describes this broker" } else { "set it when the broker is started" };
+        let text = format!("cannot update broker config `{name}` dynamically: {fix}");
         return Err(Refusal::new(ErrorCode::InvalidRequest, text));
     }
     check_value(key, value)
@@ -229,7 +231,7 @@ mod tests {
         assert_eq!(text(check_at_start("num.partitions", "3")), "");
         assert_eq!(
             text(check_at_start("num.partitions", "0")),
-            "invalid value `0` for broker config `num.partitions`: expected an integer of at least 1"
+            "invalid value `0` for broker config `num.partitions`: expected an integer of 1 to 10000"
         );
         assert_eq!(
             text(check_at_start("num.partition", "1")),
@@ -241,7 +243,11 @@ mod tests {
         );
         assert_eq!(
             text(check_dynamic("num.partitions", "3")),
-            "cannot update broker config `num.partitions` dynamically: it is fixed at start"
+            "cannot update broker config `num.partitions` dynamically: set it when the broker is started"
+        );
+        assert_eq!(
+            text(check_dynamic("node.id", "2")),
+            "cannot update broker config `node.id` dynamically: it describes this broker"
         );
         assert_eq!(text(check_dynamic("log.retention.ms", "-1")), "");
     }

@@ -8,6 +8,9 @@ use crate::core::batch::Header;
 /// Number of batches kept per producer, as in Kafka, which allows this many in-flight requests.
 const REMEMBERED_BATCHES: usize = 5;
 
+/// Largest id that a broker can have issued. Half of the numbers are more than enough, and leave room for the next ids.
+const MAX_ISSUED_ID: i64 = i64::MAX / 2;
+
 /// Number of sequence numbers that may be missing after damage. A larger difference is that of an earlier batch.
 const MAX_GAP: i32 = 1 << 30;
 
@@ -127,8 +130,10 @@ impl Producers {
     }
 
     /// Returns the highest producer id.
+    ///
+    /// Ids that no broker has issued do not count: clients may send any, and the next ones must not overflow.
     pub(crate) fn max_id(&self) -> Option<i64> {
-        self.by_id.keys().copied().max()
+        self.by_id.keys().copied().filter(|id| *id <= MAX_ISSUED_ID).max()
     }
 
     /// Removes producers without a batch since `time_ms`, so that their number does not grow without bound.

@@ -287,11 +287,9 @@ impl Scan {
         let head = self.head(data, position)?;
         // IMPORTANT: the offsets of an incomplete batch are used again. Its write was interrupted, so it was never
         // acknowledged.
-        let header = head.and_then(|head| Header::read(&head)).filter(|header| {
-            cause == Cause::Checksum
-                && header.base_offset == expected
-                && header.record_count.checked_sub(1) == Some(header.last_offset_delta)
-        });
+        let header = head
+            .and_then(|head| Header::read(&head))
+            .filter(|header| cause == Cause::Checksum && header.base_offset == expected && header.has_all_records());
         Ok(header.map_or(expected, |header| header.last_offset() + 1))
     }
 }

@@ -14,7 +14,7 @@ use crate::core::{BrokerCore, ErrorCode};
 const MAX_NAME_LEN: usize = 249;
 /// Maximum number of partitions of a topic. More are not useful on one node, and a malicious request could ask for
 /// billions.
-const MAX_PARTITIONS: i32 = 10_000;
+pub(crate) const MAX_PARTITIONS: i32 = 10_000;
 
 /// The specification of a new topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

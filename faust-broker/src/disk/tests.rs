@@ -127,3 +127,17 @@ fn an_interrupted_topic_deletion_is_completed_at_the_next_start() {
     let (_directory, broker) = open(path.path());
     assert_eq!((files(), broker.topics().count()), (0, 0));
 }
+
+#[test]
+fn the_id_of_a_producer_that_no_broker_has_issued_does_not_use_up_the_others() {
+    let path = tempfile::tempdir().unwrap();
+    let (directory, mut broker) = open(path.path());
+    broker.create_topic("t", TopicSpec { partitions: 1, ..TopicSpec::default() }).unwrap();
+    let producer = Producer { id: i64::MAX, epoch: 0, sequence: 0 };
+    let sent = Batch::parse(records::encode(&[Record::default()], producer).unwrap()).unwrap();
+    broker.append("t", 0, &sent, 0).unwrap();
+    drop((directory, broker));
+    let (_directory, mut broker) = open(path.path());
+    let id = broker.init_producer_id().unwrap();
+    assert!((1..1_000_000_000).contains(&id), "{id}");
+}

@@ -80,7 +80,7 @@ fn a_test_creates_its_topics_without_a_client() {
     let response = Client::new(&broker).call(&MetadataRequest::default().with_topics(Some(vec![wanted])), 9);
     assert_eq!(response.topics[0].partitions.len(), 3);
     let refused = broker.create_topic("orders", 3).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot create topic `orders`");
+    assert_eq!(refused.to_string(), "cannot create topic `orders`: topic `orders` already exists");
     assert!(std::error::Error::source(&refused).unwrap().to_string().contains("already exists"));
 }
 

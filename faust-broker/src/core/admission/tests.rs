@@ -37,6 +37,22 @@ fn patched(batch: &Batch, at: usize, patch: &[u8]) -> Batch {
 }
 
 #[test]
+fn a_number_of_records_that_overflows_is_refused() {
+    let mut bytes = records::encode(&[record(None, 0)], Producer::NONE).unwrap().to_vec();
+    bytes[23..27].copy_from_slice(&i32::MAX.to_be_bytes());
+    bytes[57..61].copy_from_slice(&i32::MIN.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    assert_eq!(Batch::parse(bytes.into()).unwrap_err(), ErrorCode::InvalidRecord);
+}
+
+#[test]
+fn the_highest_offset_in_a_batch_does_not_overflow() {
+    let sent = batch(&[record(None, 0)], Compression::None);
+    assert!(patched(&sent, 0, &i64::MAX.to_be_bytes()).check(&rules(&[]), 0).is_ok(), "the broker sets the offset");
+}
+
+#[test]
 fn every_record_without_a_key_is_named() {
     let rules = rules(&[("cleanup.policy", "compact")]);
     let records = [record(Some("a"), 0), record(None, 0), record(Some("b"), 0), record(None, 0)];

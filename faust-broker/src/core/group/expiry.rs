@@ -36,10 +36,11 @@ impl BrokerCore {
 
     fn note_and_apply(&mut self, changes: Vec<Change>) {
         for change in changes {
-            // If it cannot be written, which is logged, the next check tries again.
-            if self.note(&change).is_ok() {
-                self.groups.apply(change);
+            // If it cannot be written, which is logged once, the next check tries again.
+            if self.note(&change).is_err() {
+                return;
             }
+            self.groups.apply(change);
         }
     }
 
@@ -50,7 +51,7 @@ impl BrokerCore {
         let changed: Vec<Change> =
             self.groups.by_id.iter_mut().filter_map(|(id, group)| group.take_transition(id, wall_ms)).collect();
         for change in changed {
-            // A lost entry only delays the expiry of the group's offsets; the error has been logged.
+            // If the entry is lost, the offsets' own times decide; the error has been logged.
             self.note(&change).ok();
         }
     }
@@ -73,7 +74,9 @@ impl Group {
         let has_expired = move |committed: &Committed| {
             let unused_since = match self.state {
                 _ if self.protocol_type.is_empty() => committed.committed_ms,
-                GroupState::Empty => self.emptied_ms?,
+                // Offsets that were committed since are as old as their commit: the time may be that of an earlier end, if the
+                // entry of a later one was lost.
+                GroupState::Empty => self.emptied_ms?.max(committed.committed_ms),
                 GroupState::Stable if self.protocol_type == CONSUMER => committed.committed_ms,
                 _ => return None,
             };

@@ -207,7 +207,9 @@ impl Log {
         let (mut read, mut is_interrupted) = (0, false);
         segment.each_batch(pass.mapped, |header, bytes| {
             // The keys of a batch that cannot be read supersede nothing: the batch may be damaged.
+            let mut work = header.size;
             if let Some(body) = raw::readable(header, bytes) {
+                work = work.max(body.len());
                 for record in raw::records(header, &body).map_while(Result::ok) {
                     if let Some(key) = record.key {
                         pass.keys.note(key, record.offset);
@@ -215,7 +217,7 @@ impl Log {
                 }
             }
             pass.mapped = header.last_offset() + 1;
-            read += header.size;
+            read += work;
             is_interrupted = pass.keys.is_full() || read >= step_bytes;
             Ok(!is_interrupted)
         })?;
@@ -262,6 +264,7 @@ impl Log {
                 now_ms,
                 has_hidden: pass.has_hidden,
                 has_changed: rewrite.has_changed,
+                read: 0,
             };
             rewrite.copied = sweep.copy(old, rewrite.copied, step_bytes, new)?;
             (pass.has_hidden, rewrite.has_changed) = (sweep.has_hidden, sweep.has_changed);

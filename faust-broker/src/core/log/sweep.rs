@@ -28,6 +28,8 @@ pub(crate) struct Sweep<'a> {
     /// they are kept.
     pub(crate) has_hidden: bool,
     pub(crate) has_changed: bool,
+    /// Number of bytes read in this step, of compressed batches decompressed ones.
+    pub(crate) read: usize,
 }
 
 /// The decision for a batch.
@@ -40,9 +42,10 @@ enum Verdict {
 
 impl Sweep<'_> {
     /// Copies the batches and records of `old` that are kept to `new`, from offset `from` on, until `step_bytes` have
-    /// been read. Returns the offset from which to continue, which is the segment's end if all have been copied.
+    /// been read, decompressed. Returns the offset from which to continue, which is the segment's end if all have been copied.
     pub(crate) fn copy(&mut self, old: &Segment, from: i64, step_bytes: usize, new: &mut Segment) -> io::Result<i64> {
-        let (mut read, mut next) = (0, None);
+        let mut next = None;
+        self.read = 0;
         old.each_batch(from, |header, bytes| {
             let verdict = self.judge(header, bytes);
             self.has_changed |= !matches!(verdict, Verdict::Keep);
@@ -51,8 +54,8 @@ impl Sweep<'_> {
                 Verdict::Replace(header, bytes) => new.append_stored(&header, &bytes)?,
                 Verdict::Drop => {}
             }
-            read += header.size;
-            next = (read >= step_bytes).then_some(header.last_offset() + 1);
+            self.read += header.size;
+            next = (self.read >= step_bytes).then_some(header.last_offset() + 1);
             Ok(next.is_none())
         })?;
         Ok(next.unwrap_or(old.end_offset))
@@ -70,6 +73,8 @@ impl Sweep<'_> {
             self.has_hidden = true;
             return Verdict::Keep;
         };
+        // What a compressed batch takes is the size of its records, which are decompressed and may be compressed again.
+        self.read += body.len().saturating_sub(header.size);
         let horizon_ms = header.delete_horizon_ms();
         let is_expired = !self.has_hidden && horizon_ms.is_some_and(|horizon_ms| horizon_ms <= self.now_ms);
         let stays = |record: &RawRecord<'_>| self.stays(record, is_expired);

@@ -70,7 +70,7 @@ impl<'a> Iterator for RawRecords<'a> {
             return Some(Err(ErrorCode::InvalidRecord));
         };
         self.left -= 1;
-        self.next_offset = record.offset + 1;
+        self.next_offset = record.offset.saturating_add(1);
         Some(Ok(record))
     }
 }

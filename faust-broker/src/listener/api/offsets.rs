@@ -21,10 +21,10 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 
 pub(crate) fn list(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
-    let state = call.shared.lock();
     let topics = request.topics.into_iter().map(|topic| {
         let found = topic.partitions.iter().map(|partition| {
-            let found = find(&state.broker, &topic.name, partition);
+            // Locked for each partition: a look-up by time may decompress a batch.
+            let found = find(&call.shared.lock().broker, &topic.name, partition);
             offset_response(call.version, partition.partition_index, found)
         });
         let partitions = found.collect();

@@ -30,17 +30,16 @@ pub(crate) fn handle(call: &Call, request: ProduceRequest) -> ProduceResponse {
 
 /// Appends the batches for a topic. `room` is the number of records that the response may still name.
 fn append_to_topic(call: &Call, topic: TopicProduceData, valid_acks: bool, room: &mut usize) -> TopicProduceResponse {
-    let name = if call.version >= TOPIC_IDS {
-        let id = topic.topic_id.as_u128();
-        call.shared.lock().broker.topic_name(id).map(str::to_owned).ok_or(ErrorCode::UnknownTopicId)
-    } else {
-        Ok(topic.name.to_string())
+    let id = (call.version >= TOPIC_IDS).then(|| topic.topic_id.as_u128());
+    let name = match id {
+        Some(id) => call.shared.lock().broker.topic_name(id).map(str::to_owned).ok_or(ErrorCode::UnknownTopicId),
+        None => Ok(topic.name.to_string()),
     };
     let partitions = topic.partition_data.into_iter().map(|data| {
         let index = data.index;
         let appended = match &name {
             Ok(_) if !valid_acks => Err(ErrorCode::InvalidRequest.into()),
-            Ok(name) => append(call, name, data),
+            Ok(name) => append(call, name, id, data),
             Err(code) => Err(Rejection::from(*code)),
         };
         let appended = appended.map_err(|rejection| within(rejection, room));
@@ -53,7 +52,7 @@ fn append_to_topic(call: &Call, topic: TopicProduceData, valid_acks: bool, room:
         .with_partition_responses(partition_responses)
 }
 
-fn append(call: &Call, topic: &str, data: PartitionProduceData) -> Result<Appended, Rejection> {
+fn append(call: &Call, topic: &str, id: Option<u128>, data: PartitionProduceData) -> Result<Appended, Rejection> {
     let batch = Batch::parse(data.records.unwrap_or_default())?;
     if call.version < ZSTD && batch.header().compression() == Some(Compression::Zstd) {
         return Err(ErrorCode::UnsupportedCompressionType.into());
@@ -61,6 +60,10 @@ fn append(call: &Call, topic: &str, data: PartitionProduceData) -> Result<Append
     let rules = call.shared.lock().broker.append_rules(topic)?;
     let checked = batch.check(&rules, wall_ms())?;
     let mut state = call.shared.lock();
+    // The topic may have been created again during the check.
+    if id.is_some_and(|id| state.broker.topic_name(id) != Some(topic)) {
+        return Err(ErrorCode::UnknownTopicId.into());
+    }
     let appended = state.broker.append_checked(topic, data.index, checked, wall_ms())?;
     if let Some(id) = state.broker.topic(topic).map(|topic| topic.id()) {
         state.appended(id, data.index);

@@ -1,5 +1,7 @@
 //! `DescribeProducers`, `ListTransactions`, `DescribeTransactions`: there are idempotent producers, but no transactions.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::{
@@ -35,7 +37,9 @@ pub(crate) fn describe_producers(call: &Call, request: DescribeProducersRequest)
                 Err(code) => response.with_error_code(code.code()).with_error_message(Some(text(code.to_string()))),
             }
         };
-        let partitions = topic.partition_indexes.iter().copied().map(partition).collect();
+        // Each once, however often it is asked for: the answer is in memory.
+        let indexes: BTreeSet<i32> = topic.partition_indexes.into_iter().collect();
+        let partitions = indexes.into_iter().map(partition).collect();
         TopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
     DescribeProducersResponse::default().with_topics(topics.collect())

@@ -5,8 +5,8 @@ use bytes::Bytes;
 
 use crate::core::storage::MemoryStorage;
 use crate::core::{
-    BrokerCore, Completed, CoreConfig, ErrorCode, JoinReply, JoinRequest, MemberRef, OffsetToCommit, SyncRequest,
-    TopicSpec,
+    BrokerCore, Completed, CoreConfig, ErrorCode, GroupState, JoinReply, JoinRequest, MemberRef, OffsetToCommit,
+    SyncRequest, TopicSpec,
 };
 
 const MINUTE: i64 = 60_000;
@@ -129,6 +129,17 @@ fn the_members_of_a_group_are_gone_after_a_restart() {
 }
 
 #[test]
+fn offsets_committed_after_a_group_became_empty_are_kept_for_their_own_time() {
+    let mut broker = broker();
+    let member = join(&mut broker, "t", 0);
+    commit(&mut broker, &member, "t", 0);
+    leave(&mut broker, &member, 1);
+    commit(&mut broker, &outsider(), "u", 5 * MINUTE);
+    assert_eq!(kept(&mut broker, RETENTION + 1), Some(vec!["u".into()]));
+    assert_eq!(kept(&mut broker, 5 * MINUTE + RETENTION), None);
+}
+
+#[test]
 fn offsets_of_a_topic_that_no_member_reads_any_more_expire() {
     let mut broker = broker();
     let member = join(&mut broker, "t", 0);
@@ -143,12 +154,20 @@ fn offsets_of_a_topic_that_no_member_reads_any_more_expire() {
     let rejoin = JoinRequest {
         member_id: member.member_id.clone(),
         session_timeout_ms: 1_800_000,
+        rebalance_timeout_ms: 1_800_000,
         protocol_type: "consumer".to_owned(),
         protocols: vec![("range".to_owned(), Bytes::from_static(b"other"))],
         ..JoinRequest::default()
     };
     broker.join_group("g", rejoin, 1).unwrap();
+    let Some((_, Completed::Join(Ok(JoinReply { generation, .. })))) = broker.take_completed().pop() else {
+        panic!("the member has joined again");
+    };
+    let member = MemberRef { generation, ..member };
+    let assignments = vec![(member.member_id.clone(), Bytes::from_static(b"all"))];
+    broker.sync_group("g", SyncRequest { member, assignments, ..SyncRequest::default() }, 1).unwrap();
     assert_eq!(kept(&mut broker, RETENTION), Some(vec!["u".into()]));
+    assert_eq!(broker.describe_group("g").unwrap().state, GroupState::Stable, "it still has its member");
 }
 
 #[test]
