@@ -10,7 +10,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KAFKA = ROOT / "scripts" / "kafka"
-LIBS = pathlib.Path(os.environ.get("FAUST_KAFKA_LIBS", ROOT / ".kafka" / "libs"))
+HOME = pathlib.Path(os.environ.get("FAUST_KAFKA_HOME", ROOT / ".kafka"))
+LIBS = pathlib.Path(os.environ.get("FAUST_KAFKA_LIBS", HOME / "libs"))
 
 
 @contextlib.contextmanager
