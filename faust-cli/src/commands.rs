@@ -48,6 +48,8 @@ pub(crate) enum Command {
     /// Show the settings and the source of each value
     Settings(settings::SettingsArgs),
     /// Check the machine, the broker, the rights and the topics of the app
+    ///
+    /// It changes nothing but the app's topic `<app>-control`: a record in it, which workers ignore, shows the broker's time.
     Doctor(doctor::DoctorArgs),
     /// Skip an event that an agent fails at each time
     Skip(skip::SkipArgs),

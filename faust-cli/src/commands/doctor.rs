@@ -89,7 +89,7 @@ async fn cluster(mut client: Client, plan: Option<&Plan>, checks: &mut Vec<Check
             Err(Failure::Error(why)) => checks.push(Check::fail("topics", why)),
             Err(_) => {}
         }
-        checks.push(clock(&client, plan, &cluster).await);
+        checks.push(clock(&mut client, plan, &cluster).await);
     }
 }
 
@@ -116,12 +116,18 @@ async fn topics(client: &mut Client, plan: &Plan, cluster: &ClusterState) -> Res
 }
 
 /// Compares the clocks, if the broker is on another machine, and the topic for that exists.
-async fn clock(client: &Client, plan: &Plan, cluster: &ClusterState) -> Check {
+async fn clock(client: &mut Client, plan: &Plan, cluster: &ClusterState) -> Check {
     let topic = plan.control_topic();
     if client.is_embedded {
         return Check::ok("clock", "the embedded broker has the clock of this machine");
     }
     match cluster.topics.get(&topic) {
+        Some(Ok(_)) if !is_stamped(client, &topic).await => Check::warn(
+            "clock",
+            format!(
+                "not compared with the broker's, because topic `{topic}` does not have `message.timestamp.type=LogAppendTime`: set it"
+            ),
+        ),
         Some(Ok(_)) => clock::check(&*client.transport, &topic, &client.settings).await,
         _ => Check::warn(
             "clock",
@@ -130,6 +136,14 @@ async fn clock(client: &Client, plan: &Plan, cluster: &ClusterState) -> Check {
             ),
         ),
     }
+}
+
+/// Returns whether the broker gives the records of a topic their time. Otherwise the clock would be compared with itself.
+async fn is_stamped(client: &mut Client, topic: &str) -> bool {
+    let Ok(admin) = client.transport.admin() else { return false };
+    let configs = client.retry(|| admin.configs(vec![topic.to_owned()])).await.unwrap_or_default();
+    let kind = configs.get(topic).and_then(|configs| configs.get("message.timestamp.type"));
+    kind.is_some_and(|kind| kind == "LogAppendTime")
 }
 
 /// Prints the checks.

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 pub struct ClusterState {
     /// Addresses of the brokers: `host:port`.
     pub brokers: Vec<String>,
-    /// Versions of the requests that the brokers answer, by Kafka's number of the request; empty if they are unknown.
+    /// Versions of the requests that the brokers to which the client has connected answer, by Kafka's number of the request; empty if they are unknown.
     pub apis: BTreeMap<i16, RangeInclusive<i16>>,
     /// Rights of this client for the cluster; `None` if the broker does not tell.
     pub rights: Option<BTreeSet<Operation>>,

@@ -27,8 +27,12 @@ pub(super) fn checks(settings: &Settings, features: &[String]) -> Vec<Check> {
         missing.push((mechanism.as_str(), of_mechanism.1));
     }
     let fails = missing.iter().map(|(what, feature)| {
+        let fix = match *feature {
+            "gssapi" => "depend on `rdkafka` with its feature `gssapi` as well".to_owned(),
+            feature => format!("build with `--features {feature}`"),
+        };
         let text = format!(
-            "the settings ask for {what} (`broker_security_protocol` is `{protocol}`), which this build does not support: build with `--features {feature}`"
+            "the settings ask for {what} (`broker_security_protocol` is `{protocol}`), which this build does not support: {fix}"
         );
         Check::fail("security", text)
     });

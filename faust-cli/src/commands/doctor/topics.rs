@@ -32,10 +32,12 @@ impl Topics<'_> {
         let mut checks: Vec<_> = self.found.faults.iter().map(|fault| Check::fail("topics", fault)).collect();
         checks.extend(self.found.warnings.iter().map(|warning| Check::warn("topics", warning)));
         for (topic, why) in self.refused {
-            checks.push(Check::fail(
-                "topics",
-                format!("topic `{topic}` does not exist, and the broker would refuse to create it: {why}; create it, or let this user do so"),
-            ));
+            let text = format!(
+                "topic `{topic}` does not exist, and the broker would refuse to create it: {why}; create it, or let this user do so"
+            );
+            // Without its control topic, an app runs.
+            let is_needed = *topic != self.plan.control_topic();
+            checks.push(if is_needed { Check::fail("topics", text) } else { Check::warn("topics", text) });
         }
         checks.extend(self.found.awaited.iter().map(|topic| {
             Check::fail(

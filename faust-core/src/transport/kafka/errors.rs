@@ -31,7 +31,9 @@ pub(super) fn refused_because(what: impl Into<String>, code: RDKafkaErrorCode, r
 pub(super) fn unusable(what: impl Into<String>, error: &KafkaError) -> TransportError {
     let mut why = reason(error);
     if why.contains("not available at build time") || why.contains("No provider for SASL") {
-        why.push_str(": build with `--features ssl` (or `gssapi` for Kerberos)");
+        why.push_str(
+            ": build with `--features ssl` (for Kerberos, depend on `rdkafka` with its feature `gssapi` as well)",
+        );
     }
     TransportError::fatal(what, why)
 }

@@ -37,21 +37,27 @@ pub(super) fn cluster(
         false => describe_topics(client, &topics.into_iter().collect(), true, within)
             .map_err(|code| refused("description of topics", code))?,
     };
-    let exists = |code: &RDKafkaErrorCode| *code != RDKafkaErrorCode::UnknownTopicOrPartition;
-    let topics = described.into_iter().filter_map(|(name, described)| match described {
-        Ok(topic) => Some((name, Ok(topic.state))),
-        Err(code) => exists(&code).then(|| (name, Err(code.to_string()))),
-    });
+    let mut topics = BTreeMap::new();
+    for (name, described) in described {
+        match described {
+            Ok(topic) => drop(topics.insert(name, Ok(topic.state))),
+            Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+            Err(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => drop(topics.insert(name, Err(code.to_string()))),
+            Err(code) => return Err(refused(format!("description of topic `{name}`"), code)),
+        }
+    }
     let group_rights = match describe_group(client, group, within) {
         Ok(rights) => rights.map(Ok),
         // It does not exist yet: only its members create it.
         Err(RDKafkaErrorCode::GroupIdNotFound) => None,
-        Err(code) => Some(Err(code.to_string())),
+        Err(code @ RDKafkaErrorCode::GroupAuthorizationFailed) => Some(Err(code.to_string())),
+        // Such as a coordinator that is being elected: it answers later.
+        Err(code) => return Err(refused("description of the group", code)),
     };
-    Ok(ClusterState { brokers, rights, topics: topics.collect(), group_rights, ..ClusterState::default() })
+    Ok(ClusterState { brokers, rights, topics, group_rights, ..ClusterState::default() })
 }
 
-/// Returns the versions of the requests that all brokers answer. Blocks.
+/// Returns the versions of the requests that those brokers answer to which this client has connected. Blocks.
 ///
 /// librdkafka has no call for them, but logs them when it connects, whatever the security of the connection is.
 pub(super) fn apis(
