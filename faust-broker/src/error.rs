@@ -31,7 +31,7 @@ pub enum Error {
         reason: String,
     },
     /// The port is in use, or the system rejects it.
-    #[error("cannot listen on {host}:{port}; choose another port")]
+    #[error("cannot listen on {host}:{port}; {}", listen_advice(source))]
     Listen {
         /// The address.
         host: IpAddr,
@@ -99,5 +99,13 @@ impl Error {
     /// Adds the broker's directory to a system error.
     pub(crate) fn directory(directory: &Path) -> impl Fn(io::Error) -> Self + '_ {
         move |source| Self::Directory { directory: directory.to_owned(), source }
+    }
+}
+
+fn listen_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => "choose an address of this machine",
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 on, or give this user the right to it",
+        _ => "choose another port",
     }
 }

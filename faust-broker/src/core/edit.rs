@@ -39,7 +39,9 @@ pub(crate) fn edited(
                     return Err(Refusal::new(ErrorCode::InvalidConfig, text));
                 };
                 let present = configs.get(name).unwrap_or(&inherited);
-                let mut words: Vec<&str> = present.split(',').filter(|present| *present != word).collect();
+                let word = word.trim();
+                let mut words: Vec<&str> =
+                    present.split(',').map(str::trim).filter(|present| *present != word).collect();
                 if matches!(edit, ConfigEdit::Append(..)) {
                     words.push(word);
                 }

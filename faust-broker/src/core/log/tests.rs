@@ -126,6 +126,13 @@ fn retention_deletes_whole_old_segments() {
 }
 
 #[test]
+fn a_word_of_a_list_is_subtracted_whatever_the_spaces_around_it() {
+    let mut broker = broker(&[("cleanup.policy", "delete, compact")]);
+    broker.edit_configs("t", &[ConfigEdit::Subtract("cleanup.policy".into(), "compact".into())], false).unwrap();
+    assert_eq!(broker.topic("t").unwrap().configs()["cleanup.policy"], "delete");
+}
+
+#[test]
 fn retention_by_size_keeps_the_newest_segments() {
     let mut broker = broker(&[("segment.bytes", "100"), ("retention.bytes", "200"), ("retention.ms", "-1")]);
     for timestamp in 0..10 {
