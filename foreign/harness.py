@@ -47,9 +47,9 @@ class Suite:
         self.logs = self.home / "logs" / ("kafka" if self.options.kafka else "embedded")
 
     def exclusions(self):
-        """Returns the reasons by the test's name."""
-        reasons = {}
-        for line in (HERE / f"{self.name}.txt").read_text().splitlines():
+        """Returns the reasons by the test's name. A suite of which nothing is excluded has no file."""
+        reasons, file = {}, HERE / f"{self.name}.txt"
+        for line in file.read_text().splitlines() if file.exists() else []:
             if line and not line.startswith("#"):
                 test, _, reason = line.partition(" ")
                 if not reason.strip():
