@@ -185,11 +185,7 @@ test("begins again where an offset is out of range", async () => {
 
 test("subscribes to the topics that match a pattern", async () => {
     const name = unique("pattern");
-    const topics = await withAdmin(async (admin) => {
-        const topics = [`${name}-a`, `${name}-b`, `other-${name}`];
-        await admin.createTopics({ topics: topics.map((topic) => ({ topic })), waitForLeaders: true });
-        return topics;
-    });
+    const topics = [await topicOf(`${name}-a`), await topicOf(`${name}-b`), await topicOf(`other-${name}`)];
     for (const topic of topics) await sendNumbers(topic, 0, 3);
     const got = await read(new RegExp(`^${name}-.*`), 6);
     assert.deepEqual([...new Set(got.map(({ topic }) => topic))].sort(), topics.slice(0, 2));

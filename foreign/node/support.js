@@ -54,13 +54,13 @@ async function using(client, work) {
 const withAdmin = (work) => using(kafka({ retry: { retries: 2 } }).admin(), work);
 const withProducer = (work, settings = {}) => using(kafka().producer({ allowAutoTopicCreation: false, ...settings }), work);
 
-/// Creates a topic, and returns its name.
+/// Creates a topic, and returns its name when each of its partitions answers.
 async function topicOf(name, numPartitions = 1, configs = {}) {
     const topic = unique(name);
     const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }));
     await withAdmin(async (admin) => {
         await admin.createTopics({ topics: [{ topic, numPartitions, configEntries }], waitForLeaders: false });
-        await lasting(() => admin.fetchTopicMetadata({ topics: [topic] }));
+        await lasting(() => admin.fetchTopicOffsets(topic));
     });
     return topic;
 }
