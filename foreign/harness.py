@@ -14,6 +14,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from suite import brokers
@@ -22,8 +23,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 KAFKA_VERSION = "4.3.0"
 Result = collections.namedtuple("Result", "test outcome seconds detail", defaults=[""])
-# The programs under test that run now.
-RUNNING = set()
+# The programs under test that run now, and whether they must end because the command ends.
+RUNNING, ENDING = set(), threading.Event()
 
 
 class Suite:
@@ -41,6 +42,8 @@ class Suite:
         parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run N tests at a time (default 1)")
         parser.add_argument("--limit", type=float, default=900, metavar="SECONDS", help="time limit of a test (default 900)")
         self.options = parser.parse_args()
+        # A command that is terminated ends its broker and its tests, as one that is interrupted does.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         self.excluded = self.exclusions()
         self.results = []
         self.home = target_directory() / "foreign" / name
@@ -112,7 +115,7 @@ class Suite:
             )
             RUNNING.add(process)
             try:
-                status = process.wait(self.options.limit)
+                status = process.wait(0 if ENDING.is_set() else self.options.limit)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -134,6 +137,7 @@ class Suite:
                         self.report(result)
             except BaseException:
                 # The command is interrupted: nothing more is started, and what runs is ended.
+                ENDING.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in list(RUNNING):
                     os.killpg(process.pid, signal.SIGKILL)
