@@ -30,17 +30,18 @@ RUNNING, ENDING = set(), threading.Event()
 class Suite:
     """The options and exclusions of one command, and the results so far."""
 
-    def __init__(self, name, doc, tests="the names of the tests to run, also if they are excluded", short="less than two minutes"):
+    def __init__(self, name, doc, tests="names", short="less than two minutes", limit=900):
+        """Parses the options. `tests` and `short` complete the help; `limit` is the default time limit of a test in seconds."""
         self.name = name
         parser = argparse.ArgumentParser(
             prog=f"foreign/{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        parser.add_argument("tests", nargs="*", metavar="TEST", help=f"{tests}; default: all")
+        parser.add_argument("tests", nargs="*", metavar="TEST", help=f"the {tests} of the tests to run, also if they are excluded; default: all")
         parser.add_argument("--short", action="store_true", help=f"only a part of the tests, in {short} after the build")
         parser.add_argument("--excluded", action="store_true", help="run the excluded tests as well")
         parser.add_argument("--kafka", action="store_true", help=f"run on Apache Kafka {KAFKA_VERSION}, which scripts/kafka starts")
         parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run N tests at a time (default 1)")
-        parser.add_argument("--limit", type=float, default=900, metavar="SECONDS", help="time limit of a test (default 900)")
+        parser.add_argument("--limit", type=float, default=limit, metavar="SECONDS", help=f"time limit of a test (default {limit})")
         self.options = parser.parse_args()
         # A command that is terminated ends its broker and its tests, as one that is interrupted does.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -73,8 +73,10 @@ test("shows and changes the configs of a topic", async () => {
         };
         assert.deepEqual(await configs(["retention.ms", "cleanup.policy"]), { "retention.ms": "1000000", "cleanup.policy": "delete" });
         assert.ok(Object.keys(await configs(undefined)).length > 20);
-        const change = (name, value) =>
-            admin.alterConfigs({ validateOnly: false, resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name, value }] }] });
+        const change = (name, value) => {
+            const resources = [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name, value }] }];
+            return admin.alterConfigs({ validateOnly: false, resources });
+        };
         await change("cleanup.policy", "compact");
         // AlterConfigs replaces all configs.
         await until("the change", async () => (await configs(["cleanup.policy"]))["cleanup.policy"] === "compact");

@@ -7,7 +7,7 @@ const { test } = require("node:test");
 const { AssignerProtocol } = require("kafkajs");
 const { joins, kafka, lasting, numbers, reading, refused, sendNumbers, texts, topicOf, unique, until, withAdmin } = require("./support");
 
-/// Returns the partitions of the latest assignment.
+// Returns the partitions of the latest assignment.
 const latest = (joined, topic) => [...(joined.at(-1)?.[topic] ?? [])].sort((a, b) => a - b);
 
 const all = (members, topic) => members.flatMap(({ joined }) => latest(joined, topic)).sort((a, b) => a - b);
@@ -21,7 +21,8 @@ test("shares the partitions among the members", async () => {
         for (let count = 1; count <= 3; count++) {
             members.push(await reading(topic, { groupId, heartbeatInterval: 500 }));
             await until(`${count} members share the partitions`, () => {
-                return String(all(members, topic)) === "0,1,2,3,4,5" && members.every(({ joined }) => latest(joined, topic).length === 6 / count);
+                const isEven = members.every(({ joined }) => latest(joined, topic).length === 6 / count);
+                return isEven && String(all(members, topic)) === "0,1,2,3,4,5";
             });
         }
         for (let partition = 0; partition < 6; partition++) await sendNumbers(topic, 0, 10, partition);
@@ -64,7 +65,8 @@ test("continues where a member that leaves has committed", async () => {
 const MEMBER = `
     const { reading } = require("./support");
     const [topic, groupId] = process.argv.slice(1);
-    reading(topic, { groupId, sessionTimeout: 6000, heartbeatInterval: 500 }).then(({ joined }) => console.log(JSON.stringify(joined.at(-1))));
+    const settings = { groupId, sessionTimeout: 6000, heartbeatInterval: 500 };
+    reading(topic, settings).then(({ joined }) => console.log(JSON.stringify(joined.at(-1))));
 `;
 
 test("takes over from a member that crashes", async () => {

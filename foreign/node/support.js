@@ -17,7 +17,7 @@ function unique(name) {
     return `${name}-${randomUUID().slice(0, 8)}`;
 }
 
-/// Waits until a condition holds, and returns its value.
+// Waits until a condition holds, and returns its value.
 async function until(description, condition) {
     const deadline = Date.now() + PATIENCE;
     for (;;) {
@@ -28,7 +28,7 @@ async function until(description, condition) {
     }
 }
 
-/// Repeats a request while its error is temporary, such as that the coordinator of a group is loading, and returns the answer.
+// Repeats a request while its error is temporary, such as that the coordinator of a group is loading, and returns the answer.
 function lasting(request) {
     return until("a lasting answer", async () => {
         try {
@@ -40,7 +40,7 @@ function lasting(request) {
     });
 }
 
-/// Calls a function with a client that is disconnected afterwards.
+// Calls a function with a client that is disconnected afterwards.
 async function using(client, work) {
     await client.connect();
     try {
@@ -54,7 +54,7 @@ async function using(client, work) {
 const withAdmin = (work) => using(kafka({ retry: { retries: 2 } }).admin(), work);
 const withProducer = (work, settings = {}) => using(kafka().producer({ allowAutoTopicCreation: false, ...settings }), work);
 
-/// Creates a topic, and returns its name when each of its partitions answers.
+// Creates a topic, and returns its name when each of its partitions answers.
 async function topicOf(name, numPartitions = 1, configs = {}) {
     const topic = unique(name);
     const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }));
@@ -65,46 +65,49 @@ async function topicOf(name, numPartitions = 1, configs = {}) {
     return topic;
 }
 
-/// Sends the numbers from `from` to before `to` as values to one partition.
+// Sends the numbers from `from` to before `to` as values to one partition.
 async function sendNumbers(topic, from, to, partition = 0) {
     const messages = Array.from({ length: to - from }, (_, n) => ({ partition, value: String(from + n) }));
     await withProducer((producer) => producer.send({ topic, messages }));
 }
 
-/// Starts a consumer that keeps its messages in `messages`. The caller disconnects it.
+// Starts a consumer that keeps its messages in `messages`. The caller disconnects it.
 async function reading(topics, { fromBeginning = true, run = {}, ...settings } = {}) {
     const consumer = kafka().consumer({ groupId: unique("readers"), maxWaitTimeInMs: 100, ...settings });
     const messages = [];
-    await consumer.connect();
-    await consumer.subscribe({ topics: [topics].flat(), fromBeginning });
+    const eachMessage = async ({ topic, partition, message }) => void messages.push({ topic, partition, ...message });
     const joined = joins(consumer);
-    await consumer.run({
-        eachMessage: async ({ topic, partition, message }) => void messages.push({ topic, partition, ...message }),
-        ...run,
-    });
-    await until("the consumer joins its group", () => joined.length > 0);
+    try {
+        await consumer.connect();
+        await consumer.subscribe({ topics: [topics].flat(), fromBeginning });
+        await consumer.run({ eachMessage, ...run });
+        await until("the consumer joins its group", () => joined.length > 0);
+    } catch (error) {
+        await consumer.disconnect();
+        throw error;
+    }
     return { consumer, messages, joined };
 }
 
-/// Returns a list that grows by the assignment of each generation that the consumer joins.
+// Returns a list that grows by the assignment of each generation that the consumer joins.
 function joins(consumer) {
     const joined = [];
     consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => joined.push(payload.memberAssignment));
     return joined;
 }
 
-/// Reads `count` messages of a topic from its beginning.
+// Reads `count` messages of a topic from its beginning.
 async function read(topic, count, settings = {}) {
     const { consumer, messages } = await reading(topic, settings);
     try {
-        await until(`${count} messages of ${topic}, now ${messages.length}`, () => messages.length >= count);
+        await until(`${count} messages of ${topic}`, () => messages.length >= count);
         return messages;
     } finally {
         await consumer.disconnect();
     }
 }
 
-/// Asserts that the broker refuses a request with this error, which kafkajs wraps if it has retried or for several topics.
+// Asserts that the broker refuses a request with this error, which kafkajs wraps if it has retried or for several topics.
 async function refused(request, type) {
     await assert.rejects(request, (error) => {
         const [found] = error.errors ?? error.groups?.map((group) => group.error) ?? [error.cause ?? error];
