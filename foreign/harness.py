@@ -144,17 +144,23 @@ class Suite:
                     os.killpg(process.pid, signal.SIGKILL)
                 raise
 
+    def exclusion(self, test):
+        """Returns the excluded test to which a test belongs: itself, or one of which it is a part."""
+        return next((name for name in self.excluded if f"{test}/".startswith(f"{name}/")), None)
+
     def report(self, result):
         detail = f": {result.detail}" if result.detail else ""
-        note = f" (excluded: {self.excluded[result.test]})" if result.test in self.excluded else ""
+        exclusion = self.exclusion(result.test)
+        note = f" (excluded: {self.excluded[exclusion]})" if exclusion else ""
         print(f"{result.outcome:8} {result.test} ({result.seconds:.1f} s){detail}{note}", flush=True)
         self.results.append(result)
 
     def summary(self):
         """Prints the counts, and returns the exit status. A test of which the suite skips a part is a failure, too."""
         bad = {result.test for result in self.results if result.outcome != "passed"}
-        failed = sorted(bad - set(self.excluded))
-        surprising = sorted({result.test for result in self.results} & set(self.excluded) - bad)
+        failed = sorted(test for test in bad if not self.exclusion(test))
+        excluded = {self.exclusion(result.test) for result in self.results} - {None}
+        surprising = sorted(excluded - {self.exclusion(test) for test in bad})
         passed = sum(result.outcome == "passed" for result in self.results)
         print(f"{passed} passed, {len(failed)} failed, {len(self.excluded)} tests excluded")
         if surprising:
