@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use faust_core::config::Settings;
 use faust_core::local::LocalState;
 use serde::Serialize;
 
@@ -152,21 +151,18 @@ impl Removal {
     }
 }
 
-/// Checks that a group has no members. `groups` maps the groups of the broker to their numbers of members.
+/// Checks that a group has no members.
 ///
 /// # Errors
-/// The group has members.
-pub(crate) fn ensure_no_members(
-    group: &str,
-    groups: &BTreeMap<String, usize>,
-    settings: &Settings,
-) -> Result<(), Failure> {
-    let members = match groups.get(group).copied().unwrap_or(0) {
+/// The group has members, or cannot be looked up.
+pub(crate) async fn ensure_no_members(group: &str, client: &mut Client) -> Result<(), Failure> {
+    let admin = client.transport.admin()?;
+    let members = match client.retry(|| admin.members(group)).await? {
         0 => return Ok(()),
         1 => "a member: stop that worker".to_owned(),
         count => format!("{count} members: stop those workers"),
     };
-    let timeout = settings.broker_session_timeout;
+    let timeout = client.settings.broker_session_timeout;
     Err(Failure::error(format!(
         "group `{group}` has {members} first; a killed worker remains a member until `broker_session_timeout` ({timeout:?}) has passed"
     )))

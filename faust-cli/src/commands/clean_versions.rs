@@ -37,10 +37,10 @@ pub(crate) async fn run(args: CleanVersionsArgs, mut context: Context) -> Result
     let is_older = |version: &u32| *version < settings.version;
     let mut removal = Removal { state: LocalState::find(&settings.datadir)?, ..Removal::default() };
     removal.state.retain(|state| is_older(&state.version()));
-    for group in groups.keys() {
-        if let Some(version) = version_of_group(&settings.id, group).filter(is_older) {
-            ensure_no_members(group, &groups, &settings)?;
-            removal.groups.push((version, group.clone()));
+    for group in groups {
+        if let Some(version) = version_of_group(&settings.id, &group).filter(is_older) {
+            ensure_no_members(&group, &mut client).await?;
+            removal.groups.push((version, group));
         }
     }
     let (ours, ambiguous) = older_topics(&plan, &settings, topics.into_keys());

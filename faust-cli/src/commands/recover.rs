@@ -54,8 +54,7 @@ pub(crate) async fn run(args: RecoverArgs, mut context: Context) -> Result<(), F
     let plan = app.plan().await?;
     let group = settings.group();
     let admin = client.transport.admin()?;
-    let groups = client.retry(|| admin.groups()).await?;
-    ensure_no_members(&group, &groups, &settings)?;
+    ensure_no_members(&group, &mut client).await?;
     let report = |records| out.note(format!("read {records} records of changelogs"));
     let found = last_commits(&plan, &*client.transport, report).await?;
 

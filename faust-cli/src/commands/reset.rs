@@ -57,9 +57,8 @@ async fn add_broker_state(
     let plan = app.build()?.plan().await?;
     let admin = client.transport.admin()?;
     let (group, version) = (settings.group(), settings.version);
-    let groups = client.retry(|| admin.groups()).await?;
-    ensure_no_members(&group, &groups, settings)?;
-    if groups.contains_key(&group) {
+    ensure_no_members(&group, client).await?;
+    if client.retry(|| admin.groups()).await?.contains(&group) {
         removal.groups.push((version, group));
     }
     let own: Vec<String> = plan.own_topics().into_iter().map(str::to_owned).collect();

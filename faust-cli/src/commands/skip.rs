@@ -94,8 +94,7 @@ async fn find(
 ) -> Result<EventToSkip, Failure> {
     let admin = client.transport.admin()?;
     let group = settings.group();
-    let groups = client.retry(|| admin.groups()).await?;
-    ensure_no_members(&group, &groups, settings)?;
+    ensure_no_members(&group, client).await?;
     let topics = client.retry(|| admin.topics(Some(vec![partition.topic.to_string()]))).await?;
     match topics.get(&*partition.topic) {
         None => return Err(Failure::error(format!("topic `{}` does not exist", partition.topic))),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use faust_core::config::GroupProtocol;
 use faust_core::directory::RunningApp;
 use faust_core::plan::{Plan, PlanChange, UpgradeEffect};
 use faust_core::time::parse_duration;
@@ -66,10 +65,7 @@ pub(crate) async fn run(args: UpgradeCheckArgs, mut context: Context) -> Result<
 /// Reads the plans of the running workers; `None` if the app has no control topic, and so no workers.
 async fn running(client: &mut Client, plan: &Plan) -> Result<Option<RunningApp>, Failure> {
     let (admin, group) = (client.transport.admin()?, client.settings.group());
-    let groups = client.retry(|| admin.groups()).await?;
-    let members = groups.get(&group).copied().unwrap_or(0);
-    // A broker may report a group of the newer protocol as empty, so only the absence of the group is conclusive.
-    let has_members = members > 0 || client.settings.group_protocol == GroupProtocol::Consumer;
+    let members = client.retry(|| admin.members(&group)).await?;
     let name = plan.control_topic();
     let found = client.retry(|| admin.topics(Some(vec![name.clone()]))).await?;
     if !found.contains_key(&name) {
@@ -81,7 +77,7 @@ async fn running(client: &mut Client, plan: &Plan) -> Result<Option<RunningApp>,
         };
     }
     let transport = Arc::clone(&client.transport);
-    client.retry(|| RunningApp::read(&*transport, plan, has_members).boxed()).await.map(Some)
+    client.retry(|| RunningApp::read(&*transport, plan, members > 0).boxed()).await.map(Some)
 }
 
 /// The answer of the command.

@@ -1,6 +1,6 @@
 //! The traits of the port, and the values that pass through it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -382,9 +382,11 @@ pub trait Admin: Sealed + Send + Sync {
     /// with the reasons.
     fn check_creation(&self, topics: Vec<NewTopic>) -> BoxFuture<'_, Result<BTreeMap<String, String>, TransportError>>;
 
-    /// Returns every consumer group with the number of its members. A group of the KIP-848 protocol may be reported as
-    /// empty.
-    fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>>;
+    /// Returns the names of all consumer groups.
+    fn groups(&self) -> BoxFuture<'_, Result<BTreeSet<String>, TransportError>>;
+
+    /// Returns the number of members of a group, whatever its protocol is; 0 if the group does not exist.
+    fn members(&self, group: &str) -> BoxFuture<'_, Result<usize, TransportError>>;
 
     /// Deletes a group with all its committed offsets. A group that does not exist is ignored.
     ///

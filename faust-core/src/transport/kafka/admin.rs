@@ -1,6 +1,6 @@
 //! Administration of topics and groups, and lookups. librdkafka's blocking calls run on the runtime's blocking threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -304,13 +304,20 @@ impl Admin for KafkaAdmin {
         .boxed()
     }
 
-    fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>> {
+    fn groups(&self) -> BoxFuture<'_, Result<BTreeSet<String>, TransportError>> {
         let what = "lookup of groups";
         self.look_up(what, move |lookups, within| {
             let listed = lookups.fetch_group_list(None, within).map_err(|error| failed(what, &error))?;
-            Ok(listed.groups().iter().map(|group| (group.name().to_owned(), group.members().len())).collect())
+            Ok(listed.groups().iter().map(|group| group.name().to_owned()).collect())
         })
         .boxed()
+    }
+
+    fn members(&self, group: &str) -> BoxFuture<'_, Result<usize, TransportError>> {
+        let group = group.to_owned();
+        // The list of groups shows those of the newer protocol as empty (KIP-848).
+        self.look_up("lookup of a group's members", move |lookups, within| inspect::members(lookups, &group, within))
+            .boxed()
     }
 
     fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {

@@ -47,7 +47,7 @@ pub(super) fn cluster(
         }
     }
     let group_rights = match describe_group(client, group, within) {
-        Ok(rights) => rights.map(Ok),
+        Ok(group) => group.rights.map(Ok),
         // It does not exist yet: only its members create it.
         Err(RDKafkaErrorCode::GroupIdNotFound) => None,
         Err(code @ RDKafkaErrorCode::GroupAuthorizationFailed) => Some(Err(code.to_string())),
@@ -55,6 +55,15 @@ pub(super) fn cluster(
         Err(code) => return Err(refused("description of the group", code)),
     };
     Ok(ClusterState { brokers, rights, topics, group_rights, ..ClusterState::default() })
+}
+
+/// Returns the number of members of a group; 0 if it does not exist. Blocks.
+pub(super) fn members(lookups: &LookupClient, group: &str, within: Duration) -> Result<usize, TransportError> {
+    match describe_group(lookups.client(), group, within) {
+        Ok(group) => Ok(group.members),
+        Err(RDKafkaErrorCode::GroupIdNotFound) => Ok(0),
+        Err(code) => Err(refused(format!("lookup of the members of group `{group}`"), code)),
+    }
 }
 
 /// Returns the versions of the requests that those brokers answer to which this client has connected. Blocks.

@@ -1,6 +1,6 @@
 //! The port to the in-memory cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::cluster::{MemoryCluster, refused};
 use super::group::Membership;
+use super::member::Member;
 use super::queue::MemoryQueue;
 use super::reader::MemoryReader;
 use super::sink::MemorySink;
@@ -207,13 +208,15 @@ impl Admin for MemoryCluster {
         ready(Ok(refusals.collect())).boxed()
     }
 
-    fn groups(&self) -> BoxFuture<'_, Result<BTreeMap<String, usize>, TransportError>> {
+    fn groups(&self) -> BoxFuture<'_, Result<BTreeSet<String>, TransportError>> {
         let state = self.state();
-        let mut groups: BTreeMap<_, _> = state.broker.groups().map(|group| (group.to_owned(), 0)).collect();
-        for member in state.members.values() {
-            *groups.entry(member.group().to_owned()).or_default() += 1;
-        }
-        ready(Ok(groups)).boxed()
+        let members = state.members.values().map(Member::group);
+        ready(Ok(state.broker.groups().chain(members).map(str::to_owned).collect())).boxed()
+    }
+
+    fn members(&self, group: &str) -> BoxFuture<'_, Result<usize, TransportError>> {
+        let members = self.state().members.values().filter(|member| member.group() == group).count();
+        ready(Ok(members)).boxed()
     }
 
     fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {

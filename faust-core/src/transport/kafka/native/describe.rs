@@ -92,12 +92,19 @@ pub(crate) fn describe_cluster<C: ClientContext>(
     }
 }
 
-/// Returns the rights for a consumer group. Blocks.
+/// The description of a consumer group.
+pub(crate) struct GroupDescription {
+    /// Number of members, whatever the protocol of the group is.
+    pub(crate) members: usize,
+    pub(crate) rights: Rights,
+}
+
+/// Describes a consumer group. One that does not exist may be described as one without members. Blocks.
 pub(crate) fn describe_group<C: ClientContext>(
     client: &Client<C>,
     group: &str,
     within: Duration,
-) -> Result<Rights, RDKafkaErrorCode> {
+) -> Result<GroupDescription, RDKafkaErrorCode> {
     let group = CString::new(group).map_err(|_| RDKafkaErrorCode::InvalidGroupId)?;
     let client = client.native_ptr();
     let mut groups = [group.as_ptr()];
@@ -113,13 +120,14 @@ pub(crate) fn describe_group<C: ClientContext>(
         }
         let mut count = 0;
         let first = rd::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
-        let Some(group) = elements(first, count).first() else { return Ok(None) };
+        let group = elements(first, count).first().ok_or(RDKafkaErrorCode::GroupIdNotFound)?;
         match rd::rd_kafka_error_code(rd::rd_kafka_ConsumerGroupDescription_error(*group)) {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
             error => return Err(error.into()),
         }
+        let members = rd::rd_kafka_ConsumerGroupDescription_member_count(*group);
         let first = rd::rd_kafka_ConsumerGroupDescription_authorized_operations(*group, &mut count);
-        Ok(rights(first, count))
+        Ok(GroupDescription { members, rights: rights(first, count) })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::OffsetReset;
 use crate::error::TransportErrorKind;
 use crate::message::Offset;
 use crate::transport::Delivery;
-use crate::transport::kafka::{KafkaConfig, KafkaTransport};
+use crate::transport::kafka::{GroupProtocol, KafkaConfig, KafkaTransport};
 use crate::transport::port::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +55,10 @@ async fn a_group_is_deleted_once_its_members_have_left() {
     for cluster in Cluster::kafkas(1).await {
         cluster.fill(0, 0..10).await;
         let admin = cluster.transport().admin().unwrap();
-        let members = async || admin.groups().await.unwrap().get(&cluster.group).copied();
+        let members = async || {
+            let exists = admin.groups().await.unwrap().contains(&cluster.group);
+            exists.then_some(admin.members(&cluster.group).await.unwrap())
+        };
         let (group, mut events) = cluster.join();
         let assigned = events.assigned().await.remove(0);
         let partition = assigned.partition.clone();
@@ -70,6 +73,22 @@ async fn a_group_is_deleted_once_its_members_have_left() {
         admin.delete_group(&cluster.group).await.unwrap();
         assert_eq!(members().await, None);
         assert_eq!(admin.committed(&cluster.group, vec![partition]).await.unwrap(), BTreeMap::new());
+        assert_eq!(admin.members(&cluster.group).await.unwrap(), 0);
+    }
+}
+
+/// The list of groups shows those of this protocol as empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_counted_where_the_broker_assigns() {
+    // Of the test clusters, only a real Kafka supports assignment by the broker (KIP-848).
+    for mut cluster in Cluster::kafkas(1).await.into_iter().filter(Cluster::is_real) {
+        cluster.config.group_protocol = GroupProtocol::Consumer;
+        let admin = cluster.transport().admin().unwrap();
+        let (group, mut events) = cluster.join();
+        drop(events.assigned().await);
+        assert_eq!(admin.members(&cluster.group).await.unwrap(), 1);
+        within("leaving", group.leave()).await;
+        assert_eq!(admin.members(&cluster.group).await.unwrap(), 0);
     }
 }
 
