@@ -147,7 +147,9 @@ fn creation(topic: &TopicPlan, partitions: i32, settings: &Settings) -> NewTopic
 fn count_faults(plan: &Plan) -> Vec<String> {
     let mut faults = Vec::new();
     for topic in plan.topics() {
-        let (name, have) = (topic.name(), topic.partitions.unwrap_or_default());
+        // The partitions of a topic that a worker waits for are unknown.
+        let Some(have) = topic.partitions else { continue };
+        let name = topic.name();
         if let Some(declared) = topic.decl.and_then(|decl| decl.partitions).filter(|&declared| declared != have) {
             faults.push(format!("topic `{name}` has {have} partitions, but it is declared with {declared}; change the declaration, or recreate the topic"));
         }
@@ -175,7 +177,7 @@ fn count_faults(plan: &Plan) -> Vec<String> {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TopicsCheck {
-    /// The topics that a worker would create when it starts.
+    /// The topics that a worker would create when it starts, except those whose partition counts depend on awaited topics.
     pub missing: Vec<NewTopic>,
     /// The topics that do not exist, and that the settings forbid to create.
     pub awaited: Vec<String>,
@@ -187,30 +189,35 @@ pub struct TopicsCheck {
 
 impl TopicsCheck {
     /// Compares the topics of the plan with those that exist, by their partition counts and configurations, without changing
-    /// anything. A worker makes the same checks when it starts.
+    /// anything. A worker makes the same checks when it starts. Nothing is concluded from the partition count of a topic that
+    /// is awaited, unless it is declared.
     pub fn of(plan: &Plan, existing: &BTreeMap<String, i32>, configs: &TopicConfigs, settings: &Settings) -> Self {
         let mut plan = plan.clone();
         for topic in plan.topics_mut().values_mut() {
             topic.partitions = existing.get(topic.name()).copied();
         }
-        let mut check = Self::default();
+        let (mut check, mut awaited) = (Self::default(), BTreeSet::new());
         loop {
             let (create, wait) = missing(&plan, settings);
-            // A topic that is to be created determines the partition counts of others, as one that is waited for would.
-            let awaited = wait.iter().map(|name| (name.clone(), settings.topic_partitions));
-            let counts: BTreeMap<_, _> =
-                create.iter().map(|topic| (topic.name.clone(), topic.partitions)).chain(awaited).collect();
+            // The partition counts of these topics determine those of others.
+            let declared = |name: &String| Some((name.clone(), plan.topics.get(name)?.decl?.partitions?));
+            let counts: Vec<_> = create
+                .iter()
+                .map(|topic| (topic.name.clone(), topic.partitions))
+                .chain(wait.iter().filter_map(declared))
+                .collect();
+            awaited.extend(wait);
             if counts.is_empty() {
                 break;
             }
             for (name, count) in counts {
                 if let Some(topic) = plan.topics_mut().get_mut(&name) {
-                    topic.partitions = Some(topic.decl.and_then(|decl| decl.partitions).unwrap_or(count));
+                    topic.partitions = Some(count);
                 }
             }
             check.missing.extend(create);
-            check.awaited.extend(wait);
         }
+        check.awaited = awaited.into_iter().collect();
         let control = plan.topics().filter(|topic| topic.role == TopicRole::Control && topic.partitions.is_none());
         check.missing.extend(control.map(|topic| creation(topic, 1, settings)));
         for topic in plan.topics_mut().values_mut().filter(|topic| topic.role == TopicRole::Control) {
@@ -221,5 +228,59 @@ impl TopicsCheck {
         check.faults.extend(findings.faults);
         check.warnings = findings.warnings;
         check
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use super::super::model::TaskSet;
+    use super::*;
+    use crate::config::Layers;
+    use crate::declare::TopicDecl;
+
+    /// A table that is used with the topics `a` and `b`, and a changelog and a repartition topic that follow them.
+    fn plan(b: Option<i32>) -> Plan {
+        let mut plan = Plan::build("shop", Vec::new(), Vec::new()).unwrap();
+        plan.topics_mut().retain(|_, topic| topic.role == TopicRole::Control);
+        let names: [Arc<str>; 2] = ["a".into(), "b".into()];
+        for name in &names {
+            plan.topic(name, TopicRole::Source);
+        }
+        let decl = TopicDecl { partitions: b, ..TopicDecl::new("b") };
+        plan.topic("b", TopicRole::Source).decl = Some(decl);
+        for (name, role, like) in
+            [("log", TopicRole::Changelog, &names[..]), ("of-b", TopicRole::Internal, &names[1..])]
+        {
+            let topic = plan.topic(name, role);
+            (topic.like, topic.follows) = (like.to_vec(), true);
+        }
+        plan.sets = vec![TaskSet { topics: names.into(), tables: ["t".into()].into(), stages: Vec::new() }];
+        plan
+    }
+
+    fn check(plan: &Plan, existing: &[(&str, i32)]) -> (Vec<(String, i32)>, Vec<String>, Vec<String>) {
+        let mut settings = Layers::default().resolve("shop").unwrap().settings;
+        settings.topic_allow_declare = false;
+        let existing = existing.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let check = TopicsCheck::of(plan, &existing, &TopicConfigs::new(), &settings);
+        let missing = check.missing.into_iter().map(|topic| (topic.name, topic.partitions));
+        (missing.collect(), check.awaited, check.faults)
+    }
+
+    #[test]
+    fn nothing_is_concluded_from_the_partitions_of_an_awaited_topic() {
+        let (missing, awaited, faults) = check(&plan(None), &[("a", 7)]);
+        assert_eq!((missing, awaited), (vec![("shop-control".to_owned(), 1)], vec!["b".to_owned()]));
+        assert_eq!(faults, [""; 0]);
+    }
+
+    #[test]
+    fn the_declaration_of_an_awaited_topic_counts() {
+        let (missing, awaited, faults) = check(&plan(Some(9)), &[("a", 7)]);
+        let created = [("log", 9), ("of-b", 9), ("shop-control", 1)].map(|(name, count)| (name.to_owned(), count));
+        assert_eq!((missing, awaited), (created.to_vec(), vec!["b".to_owned()]));
+        assert!(faults.len() == 1 && faults[0].contains("`a` has 7, `b` has 9"), "{faults:?}");
     }
 }
