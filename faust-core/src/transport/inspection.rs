@@ -11,8 +11,6 @@ pub struct ClusterState {
     pub brokers: Vec<String>,
     /// Versions of the requests that the brokers to which the client has connected answer, by Kafka's number of the request; empty if they are unknown.
     pub apis: BTreeMap<i16, RangeInclusive<i16>>,
-    /// Rights of this client for the cluster; `None` if the broker does not tell.
-    pub rights: Option<BTreeSet<Operation>>,
     /// The topics that were asked for. Those that do not exist are omitted; a topic that cannot be described has the reason.
     pub topics: BTreeMap<String, Result<TopicState, String>>,
     /// Rights of this client for the consumer group, or the reason why they are unknown; `None` if the broker does not tell.
@@ -56,8 +54,6 @@ pub enum Operation {
     Read,
     /// Write to a topic.
     Write,
-    /// Create topics.
-    Create,
     /// Delete topics and records.
     Delete,
     /// Describe the partitions of a topic, or a group.
@@ -71,7 +67,6 @@ impl std::fmt::Display for Operation {
         f.write_str(match self {
             Self::Read => "Read",
             Self::Write => "Write",
-            Self::Create => "Create",
             Self::Delete => "Delete",
             Self::Describe => "Describe",
             Self::DescribeConfigs => "DescribeConfigs",

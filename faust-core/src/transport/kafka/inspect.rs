@@ -15,7 +15,7 @@ use tracing::debug;
 use super::admin_clients::LookupClient;
 use super::config::KafkaConfig;
 use super::errors::{failed, refused, unusable};
-use super::native::{describe_cluster, describe_group, describe_topics};
+use super::native::{brokers, describe_group, describe_topics};
 use crate::error::TransportError;
 use crate::transport::inspection::ClusterState;
 
@@ -30,8 +30,7 @@ pub(super) fn cluster(
     within: Duration,
 ) -> Result<ClusterState, TransportError> {
     let client = lookups.client();
-    let (brokers, rights) =
-        describe_cluster(client, within).map_err(|code| refused("description of the cluster", code))?;
+    let brokers = brokers(client, within).map_err(|code| refused("description of the cluster", code))?;
     let described = match topics.is_empty() {
         true => Vec::new(),
         false => describe_topics(client, &topics.into_iter().collect(), true, within)
@@ -54,7 +53,7 @@ pub(super) fn cluster(
         // Such as a coordinator that is being elected: it answers later.
         Err(code) => return Err(refused("description of the group", code)),
     };
-    Ok(ClusterState { brokers, rights, topics, group_rights, ..ClusterState::default() })
+    Ok(ClusterState { brokers, topics, group_rights, ..ClusterState::default() })
 }
 
 /// Returns the number of members of a group; 0 if it does not exist. Blocks.

@@ -1,4 +1,4 @@
-//! Descriptions of topics, groups and the cluster with the rights of the client, for which rdkafka has no calls.
+//! Descriptions of topics and groups with the rights of the client, and the brokers of the cluster, for which rdkafka has no calls.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -64,16 +64,13 @@ pub(crate) fn topic_ids<C: ClientContext>(
     Ok(described.map(|(name, topic)| (name, topic.map(|topic| topic.id))).collect())
 }
 
-/// Returns the addresses of the brokers, and the rights for the cluster. Blocks.
-pub(crate) fn describe_cluster<C: ClientContext>(
-    client: &Client<C>,
-    within: Duration,
-) -> Result<(Vec<String>, Rights), RDKafkaErrorCode> {
+/// Returns the addresses of the brokers. Blocks.
+pub(crate) fn brokers<C: ClientContext>(client: &Client<C>, within: Duration) -> Result<Vec<String>, RDKafkaErrorCode> {
     let client = client.native_ptr();
-    // SAFETY: as in `describe_topics`. The nodes and operations belong to the event; hosts end with a NUL.
+    // SAFETY: as in `describe_topics`. The nodes belong to the event; hosts end with a NUL.
     unsafe {
         let queue = ResultQueue::new(client);
-        let options = options(client, AdminOp::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER, true, within);
+        let options = options(client, AdminOp::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER, false, within);
         rd::rd_kafka_DescribeCluster(client, options.0, queue.native());
         let event = queue.result(within)?;
         let result = rd::rd_kafka_event_DescribeCluster_result(event.0);
@@ -86,9 +83,7 @@ pub(crate) fn describe_cluster<C: ClientContext>(
             let host = CStr::from_ptr(rd::rd_kafka_Node_host(*node)).to_string_lossy();
             format!("{host}:{}", rd::rd_kafka_Node_port(*node))
         };
-        let brokers = elements(first, count).iter().map(address).collect();
-        let rights = rights(rd::rd_kafka_DescribeCluster_result_authorized_operations(result, &mut count), count);
-        Ok((brokers, rights))
+        Ok(elements(first, count).iter().map(address).collect())
     }
 }
 
@@ -225,7 +220,6 @@ unsafe fn rights(first: *const Acl, count: usize) -> Rights {
     let known = |acl: &Acl| match acl {
         Acl::RD_KAFKA_ACL_OPERATION_READ => Some(Operation::Read),
         Acl::RD_KAFKA_ACL_OPERATION_WRITE => Some(Operation::Write),
-        Acl::RD_KAFKA_ACL_OPERATION_CREATE => Some(Operation::Create),
         Acl::RD_KAFKA_ACL_OPERATION_DELETE => Some(Operation::Delete),
         Acl::RD_KAFKA_ACL_OPERATION_DESCRIBE => Some(Operation::Describe),
         Acl::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS => Some(Operation::DescribeConfigs),
