@@ -1,4 +1,5 @@
-//! `Produce`. Batches are checked, decompressed and compressed without the lock, and appended with it.
+//! `Produce`. Batches are checked, decompressed and compressed without the lock, and appended with it. The check is repeated
+//! with the lock only if the topic's configuration has changed in between.
 
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{
