@@ -81,11 +81,62 @@ fn unknown(version: i16, id: GroupId) -> DescribedGroup {
 }
 
 pub(crate) fn delete(call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
-    let now_ms = call.shared.steady_ms();
-    let mut state = call.shared.lock();
-    let results = request.groups_names.into_iter().map(|id| {
-        let deleted = state.broker.delete_group(&id, now_ms);
-        DeletableGroupResult::default().with_group_id(id).with_error_code(code(deleted))
+    // Members that wait for one whose session has expired are answered.
+    let results = call.shared.with_groups(|broker, now_ms| {
+        let results = request.groups_names.into_iter().map(|id| {
+            let deleted = broker.delete_group(&id, now_ms);
+            DeletableGroupResult::default().with_group_id(id).with_error_code(code(deleted))
+        });
+        results.collect()
     });
-    DeleteGroupsResponse::default().with_results(results.collect())
+    DeleteGroupsResponse::default().with_results(results)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::Storage;
+    use crate::core::{BrokerCore, Completed, CoreConfig, GroupState, JoinRequest};
+    use crate::listener::{Endpoint, Link, LogDir, Shared};
+
+    fn call() -> Call {
+        let config = CoreConfig::default().with_config("group.min.session.timeout.ms", "1").unwrap();
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 9092).into(), None);
+        let shared = Shared::new(BrokerCore::new(config), endpoint, LogDir::of(&Storage::Memory));
+        let link = Link { peer: ([127, 0, 0, 1], 1).into(), local: ([127, 0, 0, 1], 9092).into() };
+        Call { shared: Arc::new(shared), link, client_id: String::new(), version: 0 }
+    }
+
+    fn join(call: &Call, session_timeout_ms: i32) -> oneshot::Receiver<Completed> {
+        let request = JoinRequest {
+            session_timeout_ms,
+            rebalance_timeout_ms: i32::MAX,
+            protocol_type: "consumer".to_owned(),
+            protocols: vec![("range".to_owned(), Bytes::new())],
+            ..JoinRequest::default()
+        };
+        call.shared.wait_for_group(|broker, now_ms| broker.join_group("g", request, now_ms)).unwrap()
+    }
+
+    #[test]
+    fn a_member_that_waits_for_an_expired_one_is_answered_by_a_deletion() {
+        let call = call();
+        join(&call, 1).try_recv().unwrap();
+        let mut second = join(&call, 60_000);
+        second.try_recv().unwrap_err();
+        let waits = || call.shared.lock().broker.describe_group("g").unwrap().state == GroupState::PreparingRebalance;
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text("g"))]);
+        while waits() {
+            let response = delete(&call, request.clone());
+            assert_eq!(response.results[0].error_code, ErrorCode::NonEmptyGroup.code());
+        }
+        assert!(matches!(second.try_recv(), Ok(Completed::Join(Ok(_)))));
+    }
 }
