@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use faust_broker::core::records::Record;
 use faust_broker::{Broker, BrokerConfig, Port, Storage};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
@@ -18,6 +19,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use crate::peer::{batch, named, peers};
 use crate::wire::{Client, create, produce, topic};
 
 const TOPIC: i8 = 2;
@@ -142,6 +144,26 @@ fn log_directories_have_the_sizes_of_partitions() {
     let response = client.call(&DescribeProducersRequest::default().with_topics(vec![active]), 0);
     let codes: Vec<i16> = response.topics[0].partitions.iter().map(|partition| partition.error_code).collect();
     assert_eq!(codes, [0, 3]);
+}
+
+#[test]
+fn producers_are_described_for_each_entry_of_a_request() {
+    for mut peer in peers() {
+        let name = peer.create(&[]);
+        peer.append(&name, &batch(&[Record::default()]));
+        let entry = |indexes: &[i32]| {
+            let entry = kafka_protocol::messages::describe_producers_request::TopicRequest::default();
+            entry.with_name(named(&name)).with_partition_indexes(indexes.to_vec())
+        };
+        let request = DescribeProducersRequest::default().with_topics(vec![entry(&[0, 9, 0]), entry(&[0]), entry(&[])]);
+        let response = peer.client.call(&request, 0);
+        let answered: Vec<Vec<_>> = response
+            .topics
+            .iter()
+            .map(|topic| topic.partitions.iter().map(|of| (of.partition_index, of.error_code)).collect())
+            .collect();
+        assert_eq!(answered, [vec![(0, 0), (9, 3), (0, 0)], vec![(0, 0)], vec![]], "{}", peer.name);
+    }
 }
 
 #[test]

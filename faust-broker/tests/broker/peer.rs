@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     address: String,
-    client: Client,
+    pub(crate) client: Client,
     _server: Option<Broker>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn batch(records: &[Record]) -> Batch {
     Batch::parse(records::encode(records, Producer::NONE).unwrap()).unwrap()
 }
 
-fn named(topic: &str) -> TopicName {
+pub(crate) fn named(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
 }
 

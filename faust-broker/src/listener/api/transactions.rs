@@ -1,7 +1,5 @@
 //! `DescribeProducers`, `ListTransactions`, `DescribeTransactions`: there are idempotent producers, but no transactions.
 
-use std::collections::BTreeSet;
-
 use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::{
@@ -37,9 +35,8 @@ pub(crate) fn describe_producers(call: &Call, request: DescribeProducersRequest)
                 Err(code) => response.with_error_code(code.code()).with_error_message(Some(text(code.to_string()))),
             }
         };
-        // Each once, however often it is asked for: the answer is in memory.
-        let indexes: BTreeSet<i32> = topic.partition_indexes.into_iter().collect();
-        let partitions = indexes.into_iter().map(partition).collect();
+        // As often as it is asked for, as in Kafka.
+        let partitions = topic.partition_indexes.into_iter().map(partition).collect();
         TopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
     DescribeProducersResponse::default().with_topics(topics.collect())
