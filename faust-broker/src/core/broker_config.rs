@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::config::{self, ConfigKind};
+use crate::core::config::{self, COMPRESSION, ConfigKind};
 use crate::core::topic::MAX_PARTITIONS;
 use crate::core::{ErrorCode, Refusal};
 
@@ -98,7 +98,6 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
 
 const MIN_SESSION: &str = "group.min.session.timeout.ms";
 const MAX_SESSION: &str = "group.max.session.timeout.ms";
-const COMPRESSION: ConfigKind = Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]);
 
 /// The broker configs that give a topic config its default, in the order of their precedence, each with the factor from
 /// its unit to that of the topic config.

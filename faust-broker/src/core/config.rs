@@ -87,12 +87,15 @@ const fn key(name: &'static str, default: &'static str, kind: ConfigKind) -> Con
     ConfigKey { name, default, kind }
 }
 
+/// The values of `compression.type`, of topics and of the broker. See [`codec`].
+pub(crate) const COMPRESSION: ConfigKind = Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]);
+
 /// All topic configurations, by name. Those without effect on a single node are stored and described, as in Kafka.
 pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("cleanup.policy", "delete", Words(&["delete", "compact"])),
     key("compression.gzip.level", "-1", Within(&[(-1, -1), (1, 9)])),
     key("compression.lz4.level", "9", Within(&[(1, 17)])),
-    key("compression.type", "producer", Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"])),
+    key("compression.type", "producer", COMPRESSION),
     key("compression.zstd.level", "3", Within(&[(-131_072, 22)])),
     key("delete.retention.ms", "86400000", Number(0)),
     key("file.delete.delay.ms", "60000", Number(0)),
