@@ -86,7 +86,7 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("min.insync.replicas", "1", Number(1), Dynamic),
     key("node.id", "1", Number(0), Never),
     key("num.partitions", "8", Within(&[(1, MAX_PARTITIONS as i64)]), Start),
-    key("offset.metadata.max.bytes", "4096", Number(0), Never),
+    key("offset.metadata.max.bytes", "4096", Number(0), Start),
     key("offsets.retention.check.interval.ms", "600000", Number(1), Start),
     key("offsets.retention.minutes", "10080", Number(1), Start),
     key("process.roles", "broker,controller", Text, Never),

@@ -71,7 +71,7 @@ pub struct Committed {
     pub offset: i64,
     /// The leader epoch reported by the client, or -1.
     pub leader_epoch: i32,
-    /// Metadata set by the client, at most 4096 bytes.
+    /// Metadata set by the client, at most `offset.metadata.max.bytes` of the broker.
     pub metadata: String,
     /// Time of the commit, in milliseconds since the Unix epoch.
     pub committed_ms: i64,

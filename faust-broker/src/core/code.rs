@@ -17,7 +17,7 @@ pub enum ErrorCode {
     /// The batch is larger than the topic's `max.message.bytes`, or too large after decompression.
     #[error("message too large")]
     MessageTooLarge = 10,
-    /// The metadata of a committed offset is longer than 4096 bytes.
+    /// The metadata of a committed offset is longer than the broker's `offset.metadata.max.bytes`.
     #[error("offset metadata too large")]
     OffsetMetadataTooLarge = 12,
     /// The topic name is empty, too long or contains an invalid character.

@@ -6,9 +6,6 @@ use crate::core::change::{Change, Committed};
 use crate::core::group::{Group, GroupState, MemberRef};
 use crate::core::{BrokerCore, ErrorCode, note};
 
-/// Maximum length of the metadata, the default of Kafka's `offset.metadata.max.bytes`.
-const MAX_METADATA_LEN: usize = 4096;
-
 /// Protocol type of consumers.
 pub(super) const CONSUMER: &str = "consumer";
 
@@ -24,7 +21,7 @@ pub struct OffsetToCommit {
     pub offset: i64,
     /// The leader epoch reported by the client, or -1.
     pub leader_epoch: i32,
-    /// Metadata set by the client, at most 4096 bytes.
+    /// Metadata set by the client, at most `offset.metadata.max.bytes` of the broker.
     pub metadata: String,
     /// Time in milliseconds after which the offset expires, instead of the broker's `offsets.retention.minutes`. Only
     /// older clients set it.
@@ -84,7 +81,7 @@ impl BrokerCore {
         if !(0..partitions).contains(&partition) {
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
-        if metadata.len() > MAX_METADATA_LEN {
+        if i64::try_from(metadata.len()).is_ok_and(|len| len > self.values.number("offset.metadata.max.bytes")) {
             return Err(ErrorCode::OffsetMetadataTooLarge);
         }
         let committed_ms = self.groups.wall_ms(now_ms);

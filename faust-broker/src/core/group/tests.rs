@@ -346,6 +346,17 @@ fn an_invalid_offset_does_not_affect_the_others() {
     assert_eq!(scene.broker.commit_offsets("g", &nobody, offsets, 0), Ok(expected));
 }
 
+#[test]
+fn the_length_of_metadata_is_limited_by_the_broker_s_config() {
+    let config = CoreConfig::default().with_config("offset.metadata.max.bytes", "3").unwrap();
+    let mut broker = BrokerCore::new(config);
+    broker.create_topic("t", TopicSpec { partitions: 1, ..TopicSpec::default() }).unwrap();
+    let nobody = MemberRef { generation: -1, ..MemberRef::default() };
+    let offsets = vec![to_commit("t", 0, 1, "four"), to_commit("t", 0, 1, "yes")];
+    let expected = vec![Err(ErrorCode::OffsetMetadataTooLarge), Ok(())];
+    assert_eq!(broker.commit_offsets("g", &nobody, offsets, 0), Ok(expected));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Join(usize),
