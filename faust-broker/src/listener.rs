@@ -107,7 +107,19 @@ async fn accept(listener: &tokio::net::TcpListener, at: time::Instant) -> io::Re
 /// Compacts logs periodically until the task is aborted.
 async fn compact(shared: Arc<Shared>) {
     loop {
-        time::sleep(shared.compaction_interval().max(COMPACT_PAUSE)).await;
+        wait_for_compaction(&shared).await;
         shared.compact(COMPACT_PAUSE).await;
+    }
+}
+
+/// Waits for the interval of compaction. A new interval applies at once: it counts from the beginning of the wait.
+async fn wait_for_compaction(shared: &Shared) {
+    let begun = time::Instant::now();
+    loop {
+        let left = shared.compaction_interval().max(COMPACT_PAUSE).saturating_sub(begun.elapsed());
+        tokio::select! {
+            () = time::sleep(left) => return,
+            () = shared.configs_changed.notified() => {}
+        }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) endpoint: Endpoint,
     pub(crate) log_dir: LogDir,
+    /// Notified when a client has changed configs of the broker, for the task of compaction.
+    pub(crate) configs_changed: Notify,
     /// A plain mutex: it is held for one operation and never across an `.await`.
     state: Mutex<State>,
     started: Instant,
@@ -62,7 +64,8 @@ impl Shared {
     pub(crate) fn new(broker: BrokerCore, endpoint: Endpoint, log_dir: LogDir) -> Self {
         let settings = Settings::new(broker.values());
         let state = Mutex::new(State { broker, members: HashMap::new(), readers: HashMap::new() });
-        Self { settings, endpoint, log_dir, state, started: Instant::now(), started_ms: wall_ms() }
+        let configs_changed = Notify::new();
+        Self { settings, endpoint, log_dir, configs_changed, state, started: Instant::now(), started_ms: wall_ms() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,6 +1,7 @@
 //! Tests of the requests of admin consoles: configs of the broker, log directories, quorum, elections and pages of topics.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use faust_broker::core::records::Record;
 use faust_broker::{Broker, BrokerConfig, Port, Storage};
@@ -19,7 +20,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::peer::{batch, named, peers};
+use crate::peer::{Peer, batch, named, peers};
 use crate::wire::{Client, create, produce, topic};
 
 const TOPIC: i8 = 2;
@@ -122,6 +123,24 @@ fn a_changed_limit_of_messages_is_in_force_at_once_and_after_a_restart() {
     assert_eq!(sent(&mut client), 10);
     assert_eq!(alter(&mut client, "", "message.max.bytes", None), (0, None));
     assert_eq!(sent(&mut client), 0);
+}
+
+#[test]
+fn a_new_interval_of_compaction_applies_at_once() {
+    let hours = Duration::from_secs(24 * 3600);
+    let mut peer = Peer::own(BrokerConfig::default().with_compaction_interval(hours));
+    let topic = peer.create(&[("cleanup.policy", "compact"), ("segment.ms", "1"), ("min.cleanable.dirty.ratio", "0")]);
+    let record =
+        |timestamp| Record { key: Some("key".into()), value: Some("v".into()), timestamp, ..Record::default() };
+    // Each record starts a new segment.
+    for timestamp in 1..4 {
+        peer.append(&topic, &batch(&[record(timestamp * 1000)]));
+    }
+    assert_eq!(alter(&mut peer.client, "1", "log.cleaner.backoff.ms", Some("1")), (0, None));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while peer.read(&topic, 3).len() > 2 {
+        assert!(Instant::now() < deadline, "nothing is compacted");
+    }
 }
 
 #[test]

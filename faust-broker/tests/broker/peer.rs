@@ -33,9 +33,7 @@ pub(crate) struct Peer {
 
 /// Returns our broker, and Apache Kafka if its address is set.
 pub(crate) fn peers() -> Vec<Peer> {
-    let config = BrokerConfig::default().with_compaction_interval(Duration::from_millis(5));
-    let server = Broker::start_with(config).unwrap();
-    let own = Peer::new("our broker", server.bootstrap(), Some(server));
+    let own = Peer::own(BrokerConfig::default().with_compaction_interval(Duration::from_millis(5)));
     let kafka = std::env::var("FAUST_TEST_KAFKA").ok().map(|address| Peer::new("Apache Kafka", address, None));
     std::iter::once(own).chain(kafka).collect()
 }
@@ -54,6 +52,12 @@ pub(crate) fn named(topic: &str) -> TopicName {
 }
 
 impl Peer {
+    /// Starts our broker.
+    pub(crate) fn own(config: BrokerConfig) -> Self {
+        let server = Broker::start_with(config).unwrap();
+        Self::new("our broker", server.bootstrap(), Some(server))
+    }
+
     fn new(name: &'static str, address: String, server: Option<Broker>) -> Self {
         Self { name, client: Client::connect(&address), address, _server: server }
     }

@@ -198,7 +198,9 @@ pub(crate) fn alter(call: &Call, request: AlterConfigsRequest) -> AlterConfigsRe
             .with_error_code(error_code)
             .with_error_message(message.map(text))
     });
-    AlterConfigsResponse::default().with_responses(responses.collect())
+    let responses = responses.collect();
+    call.shared.configs_changed.notify_one();
+    AlterConfigsResponse::default().with_responses(responses)
 }
 
 pub(crate) fn alter_incrementally(
@@ -221,7 +223,9 @@ pub(crate) fn alter_incrementally(
             .with_error_code(error_code)
             .with_error_message(message.map(text))
     });
-    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+    let responses = responses.collect();
+    call.shared.configs_changed.notify_one();
+    IncrementalAlterConfigsResponse::default().with_responses(responses)
 }
 
 fn edit(config: &AlterableConfig) -> Result<ConfigEdit, Refusal> {
