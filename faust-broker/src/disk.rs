@@ -45,6 +45,7 @@ use self::journal::{Journal, JournalPart};
 use self::lock::Lock;
 use self::reserve::Reserve;
 use self::segment::{Access, FileSegment, covering_path, offsets_of, plain_path};
+use self::sync::Syncer;
 use crate::core::advice::{advice, at_path, is_out_of_space};
 use crate::core::change::Change;
 use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredSegment};
@@ -81,7 +82,8 @@ impl Directory {
             tracing::info!(directory = ?self.path, "the broker was not stopped; the checksums of all records are verified");
         }
         changes.extend(ends.unwrap_or_default());
-        let access = Access { files: Arc::new(Files::new(open_files)), syncer: Arc::default() };
+        let files = Arc::new(Files::new(open_files));
+        let access = Access { syncer: Arc::new(Syncer::new(Arc::clone(&files))), files };
         let reserve = Reserve::new(self.path.join("reserve"));
         let storage = Disk { root: self.path.clone(), logs, journal, reserve, access, was_stopped };
         BrokerCore::restore(config, Box::new(storage), changes).map_err(failed)

@@ -53,13 +53,18 @@ impl Files {
 
     /// Opens a file with `open`. If the process has too many open files, others are closed.
     pub(crate) fn open(&self, id: FileId, open: impl Fn() -> io::Result<File>) -> io::Result<Arc<File>> {
+        let file = Arc::new(self.make_room(open)?);
+        self.lock().open.put(id, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Opens something with `open`. If the process has too many open files, those of segments are closed.
+    pub(crate) fn make_room<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let mut opened = open();
         while opened.as_ref().is_err_and(is_out_of_files) && self.close_half() {
             opened = open();
         }
-        let file = Arc::new(opened?);
-        self.lock().open.put(id, Arc::clone(&file));
-        Ok(file)
+        opened
     }
 
     /// Closes a file if it is open.

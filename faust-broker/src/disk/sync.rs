@@ -7,26 +7,37 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::core::advice::advice;
+use crate::core::advice::{advice, is_out_of_files};
+use crate::disk::files::Files;
 
 /// Number of threads that sync what is left when the broker is stopped. The system combines concurrent syncs.
 const LAST_THREADS: usize = 8;
 
+/// Time after which a file is opened again that could not be opened because of too many open files.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// A thread that syncs files, one after the other. It is started with the first one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Syncer {
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The files to sync. Each is in it once, however often it has been added.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
     has_failed: AtomicBool,
+    /// The open segments, of which some are closed if there are too many open files.
+    files: Arc<Files>,
+    open: Open,
 }
+
+/// Opens a file or a directory. `None` if it does not exist any more, or if this system cannot open directories.
+type Open = fn(&Path) -> io::Result<Option<File>>;
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -35,6 +46,16 @@ struct Waiting {
 }
 
 impl Syncer {
+    /// Creates a syncer that closes some of these open segments if it cannot open a file otherwise.
+    pub(crate) fn new(files: Arc<Files>) -> Self {
+        Self::opening(files, open)
+    }
+
+    fn opening(files: Arc<Files>, open: Open) -> Self {
+        let (waiting, changed, has_failed) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
+        Self { queue: Arc::new(Queue { waiting, changed, has_failed, files, open }), thread: Mutex::default() }
+    }
+
     /// Syncs a file or a directory in the background.
     pub(crate) fn later(&self, path: &Path) {
         self.queue.lock().paths.insert(path.to_owned());
@@ -78,12 +99,29 @@ impl Queue {
     /// Syncs files until the queue is empty and no more will come.
     fn work(&self) {
         while let Some(path) = self.next() {
-            if let Err(error) = sync(&path) {
+            let opened = self.files.make_room(|| (self.open)(&path));
+            if opened.as_ref().is_err_and(is_out_of_files) && self.postpone(&path) {
+                continue;
+            }
+            // IMPORTANT: a failed sync is not repeated. The system may have dropped what it could not write, so that another
+            // sync would succeed without it.
+            if let Err(error) = opened.and_then(|file| file.map_or(Ok(()), |file| file.sync_all())) {
                 self.has_failed.store(true, Ordering::Relaxed);
                 let advice = advice(&error);
                 tracing::error!(?path, %error, advice, "cannot sync a file; its records may not survive a power failure");
             }
         }
+    }
+
+    /// Puts a file back, and waits for a moment. Returns false if the broker is being stopped: there is no later.
+    fn postpone(&self, path: &Path) -> bool {
+        let mut waiting = self.lock();
+        if waiting.is_last {
+            return false;
+        }
+        waiting.paths.insert(path.to_owned());
+        drop(self.changed.wait_timeout(waiting, RETRY).unwrap_or_else(PoisonError::into_inner));
+        true
     }
 
     fn next(&self) -> Option<PathBuf> {
@@ -102,17 +140,18 @@ impl Queue {
 
 /// Syncs a file, or the entries of a directory. One that does not exist any more needs no sync.
 pub(crate) fn sync(path: &Path) -> io::Result<()> {
-    let opened = if path.is_dir() {
+    open(path)?.map_or(Ok(()), |file| file.sync_all())
+}
+
+/// Opens a file or a directory to sync it. See [`Open`].
+fn open(path: &Path) -> io::Result<Option<File>> {
+    let is_dir = path.is_dir();
+    // Windows can sync only a file that is open for writing.
+    match File::options().read(true).write(!is_dir).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         // Some systems cannot open directories.
-        Ok(File::open(path).ok())
-    } else {
-        // Windows can sync only a file that is open for writing.
-        File::options().read(true).write(true).open(path).map(Some)
-    };
-    match opened {
-        Ok(Some(file)) => file.sync_all(),
-        Ok(None) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if is_dir && !is_out_of_files(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -125,14 +164,66 @@ pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
+
+    fn files() -> Arc<Files> {
+        Arc::new(Files::new(NonZeroUsize::new(4).unwrap()))
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_cannot_be_opened_among_too_many_is_opened_again() {
+        static ATTEMPTS: AtomicUsize = AtomicUsize::new(0);
+        let open: Open = |path| match ATTEMPTS.fetch_add(1, Ordering::Relaxed) {
+            0..2 => Err(io::Error::from_raw_os_error(24)),
+            _ => open(path),
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let syncer = Syncer::opening(files(), open);
+        syncer.later(directory.path());
+        while ATTEMPTS.load(Ordering::Relaxed) < 3 {
+            std::thread::yield_now();
+        }
+        assert!(syncer.finish());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn at_the_end_a_file_that_cannot_be_opened_is_a_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let syncer = Syncer::opening(files(), |_| Err(io::Error::from_raw_os_error(23)));
+        syncer.later(directory.path());
+        assert!(!syncer.finish());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn open_segments_make_room_for_a_file_to_sync() {
+        static OPEN: Mutex<Option<std::sync::Weak<File>>> = Mutex::new(None);
+        let directory = tempfile::tempdir().unwrap();
+        let (files, path) = (files(), directory.path().join("segment"));
+        std::fs::write(&path, "text").unwrap();
+        let segment = files.get(files.next_id(), &path).unwrap();
+        *OPEN.lock().unwrap() = Some(Arc::downgrade(&segment));
+        drop(segment);
+        let syncer = Syncer::opening(files, |path| match OPEN.lock().unwrap().as_ref().unwrap().strong_count() {
+            0 => open(path),
+            _ => Err(io::Error::from_raw_os_error(24)),
+        });
+        // Without the thread, which would only try again.
+        syncer.queue.lock().paths.insert(path);
+        assert!(syncer.finish());
+    }
 
     #[test]
     fn a_file_that_cannot_be_synced_is_noted() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         std::fs::write(&file, "text").unwrap();
-        let syncer = Syncer::default();
+        let syncer = Syncer::new(files());
         assert!(syncer.finish(), "there is nothing to sync");
         for path in [directory.path(), &file, &directory.path().join("gone")] {
             syncer.later(path);
