@@ -3,8 +3,8 @@
 //! Only the transport is replaced; the rest of the engine is the production code. A test can run several workers and
 //! any number of partitions, and can start, stop, crash and restart workers. Execution is deterministic.
 //!
-//! A test that panics prints its [`Timeline`]: the inputs with their times, stream time, the windows that each event falls
-//! into, late events, outputs, commits and rebalances.
+//! A test that panics, or returns an error as a [`TestResult`], prints its [`Timeline`]: the inputs with their times, stream time,
+//! the windows that each event falls into, late events, outputs, commits and rebalances.
 //!
 //! # Examples
 //! ```
@@ -19,6 +19,7 @@
 //! ```
 
 mod disk;
+mod failure;
 mod history;
 mod driver;
 mod table;
@@ -28,6 +29,7 @@ mod topics;
 pub mod examples;
 
 pub use self::driver::{START, TestDriver, WorkerId};
+pub use self::failure::{TestError, TestResult};
 #[doc(hidden)]
 pub use self::position::committed_position;
 pub use self::table::{TestTable, TestWindowedTable};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use faust::AppBuilder;
 use faust::prelude::*;
-use faust::testing::{START, TestDriver};
+use faust::testing::{START, TestDriver, TestResult};
 
 /// Sums numbers per minute, and sends each to `seen`. It fails at a negative number.
 #[agent(topic = "numbers")]
@@ -151,24 +151,45 @@ fn a_test_of_which_the_assertion_may_fail() {
     assert_eq!(sent, [("a".to_owned(), expected)], "the number that was sent");
 }
 
+#[test]
+fn a_test_that_may_end_with_an_error() -> TestResult {
+    let mut driver = driver(1);
+    send(&mut driver, 3, 5);
+    let topic = if std::env::var_os(FAILS).is_some() { "no topic" } else { "seen" };
+    driver.read::<String, i64>(topic)?;
+    Ok(())
+}
+
+/// Runs a test of this file, and returns whether it has passed, and its output.
+fn run(test: &str, fails: bool) -> (bool, String) {
+    let mut run = Command::new(std::env::current_exe().unwrap());
+    run.args(["--exact", &format!("timeline::{test}")]).env_remove(FAILS);
+    if fails {
+        run.env(FAILS, "yes");
+    }
+    let output = run.output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr))
+}
+
+/// A driver cannot notice that a test returns an error, but `?` converts it to the error of a test.
+#[test]
+fn a_test_that_ends_with_an_error_prints_the_timeline() {
+    let (passed, text) = run("a_test_that_may_end_with_an_error", true);
+    assert!(!passed && text.contains("timeline of the app `timeline`"), "{text}");
+    assert!(text.contains("worker-1  sum reads numbers[0] offset 0") && text.contains("`no topic`"), "{text}");
+    let (passed, text) = run("a_test_that_may_end_with_an_error", false);
+    assert!(passed && !text.contains("timeline of the app"), "{text}");
+}
+
 /// The output of a failed test has the message of the assertion and the timeline behind it; that of a passed test has
 /// neither.
 #[test]
 fn a_failed_assertion_prints_the_timeline() {
-    let run = |fails: bool| {
-        let mut test = Command::new(std::env::current_exe().unwrap());
-        test.args(["--exact", "timeline::a_test_of_which_the_assertion_may_fail"]).env_remove(FAILS);
-        if fails {
-            test.env(FAILS, "yes");
-        }
-        let output = test.output().unwrap();
-        (output.status.success(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr))
-    };
-    let (passed, text) = run(true);
+    let (passed, text) = run("a_test_of_which_the_assertion_may_fail", true);
     assert!(!passed && text.contains("the number that was sent"), "{text}");
     let (_, behind) = text.split_once("the number that was sent").unwrap();
     assert!(behind.contains("timeline of the app `timeline`"), "{text}");
     assert!(behind.contains("worker-1  sum reads numbers[0] offset 0"), "{text}");
-    let (passed, text) = run(false);
+    let (passed, text) = run("a_test_of_which_the_assertion_may_fail", false);
     assert!(passed && !text.contains("timeline of the app"), "{text}");
 }

@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use super::driver::{START, TestDriver};
+use super::failure::is_failing;
 use super::history::{Entered, Happening, What};
 use crate::stage::observer::KeyWindow;
 use crate::time::{Timestamp, format_duration};
@@ -47,8 +48,9 @@ impl TestDriver {
     /// Returns what has happened so far: inputs and outputs, events with their windows, late events, commits, rebalances.
     ///
     /// A test that panics, such as with a failing `assert!`, prints it to standard error when the driver is dropped, behind the
-    /// message of the panic; `cargo test` shows it with the output of the failed test. [`limit_timeline`](Self::limit_timeline)
-    /// sets its length.
+    /// message of the panic; `cargo test` shows it with the output of the failed test. So does a test that ends with `?`, if it
+    /// returns a [`TestResult`](super::TestResult): the driver cannot notice an error of another type.
+    /// [`limit_timeline`](Self::limit_timeline) sets the timeline's length.
     ///
     /// # Examples
     /// ```
@@ -92,10 +94,10 @@ impl TestDriver {
         self.history.limit(happenings);
     }
 
-    /// Prints the timeline if the test is panicking.
+    /// Prints the timeline if the test fails.
     #[allow(clippy::print_stderr, reason = "the test harness shows the standard error of a failed test")]
     pub(super) fn print_timeline_of_failure(&self) {
-        if !std::thread::panicking() {
+        if !is_failing() {
             return;
         }
         let timeline = self.timeline();
