@@ -13,6 +13,7 @@ use quote::quote;
 use crate::argument::{Argument, take_arguments};
 use crate::fault::{Faults, first_token};
 use crate::function::{AnnotatedFn, Kind};
+use crate::update;
 
 /// Expands the attribute. The function and its handle are emitted even if there are errors, so that code that uses them
 /// does not cause further errors.
@@ -31,6 +32,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     if let Some(body) = stream.and_then(|stream| group_by::name_all(&function.body, stream, &mut faults)) {
         function.body = body;
     }
+    update::check(&function.body, &arguments, &mut faults);
     let options = parse::options(options, &mut faults);
     let agent = model::Agent::new(&function, arguments, options, &mut faults);
     expand::expand(&function, &agent, faults)

@@ -44,7 +44,7 @@ impl Argument {
     }
 
     /// Returns whether the argument is a table, with or without `#[table]`.
-    fn is_table(&self) -> bool {
+    pub(crate) fn is_table(&self) -> bool {
         self.table.is_some() || self.is("Table") || self.is("WindowedTable")
     }
 

@@ -14,6 +14,7 @@ use crate::fault::{Faults, first_token};
 use crate::function::{AnnotatedFn, Kind};
 use crate::options::{Grammar, Leading, Options};
 use crate::table::check_name;
+use crate::update;
 
 /// The moment at which a hook is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,7 @@ pub(crate) fn expand(moment: Moment, options: TokenStream, item: TokenStream) ->
     };
     let options = self::options(moment, options, &mut faults);
     let arguments = take_arguments(&mut function.sig, Kind::Hook, &mut faults);
+    update::check(&function.body, &arguments, &mut faults);
     let hook = model::Hook::new(moment, &function, arguments, options, &mut faults);
     expand::expand(&function, &hook, faults)
 }

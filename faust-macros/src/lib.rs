@@ -19,6 +19,7 @@ mod record;
 mod table;
 mod topic;
 mod types;
+mod update;
 
 use proc_macro::TokenStream;
 

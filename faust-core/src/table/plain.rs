@@ -352,7 +352,7 @@ impl<K: Data, V: TableValue + Default> Table<K, V> {
     /// Changes the key's value in place, starting from the default if there is none, and returns the closure's result.
     ///
     /// The closure stores by assignment, `|count| *count += 1`: a value that it returns, as in `|count| *count + 1`, is only
-    /// passed on.
+    /// passed on. In an agent or a hook, a statement with such a closure does not compile.
     ///
     /// # Examples
     /// ```

@@ -198,3 +198,44 @@ fn group_by_without_a_name_is_reported_once() {
         );
     }
 }
+
+/// Only what certainly has no effect is reported.
+#[test]
+fn an_update_that_changes_nothing_is_reported() {
+    let report = "write `|n| *n += ..`";
+    for (body, mistakes) in [
+        (quote!(counts.update(&click.uri, |n| *n + 1);), 1),
+        (
+            quote!(while let Some(click) = clicks.next().await {
+                let key = click.key();
+                counts.update(key, |n| *n + click.by());
+            }),
+            1,
+        ),
+        (quote!(if true {} counts.update("a", |n| *n + 1); minutes.update("a", |n| *n + 1);), 2),
+        (quote!(counts.update(&click.uri, |n| *n += 1);), 0),
+        (quote!(counts.update(&click.uri, |n| *n = *n + 1);), 0),
+        (quote!(counts.update(&click.uri, |n| { *n += 1; *n + 1 });), 0),
+        (quote!(counts.update(&click.uri, |n| *n && seen(n));), 0),
+        (quote!(counts.update(&click.uri, |all| all.insert(1));), 0),
+        (quote!(let next = counts.update(&click.uri, |n| *n + 1);), 0),
+        (quote!(let next = { counts.update(&click.uri, |n| *n + 1) };), 0),
+        (quote!(send(counts.update(&click.uri, |n| *n + 1));), 0),
+        (quote!(others.update(&click.uri, |n| *n + 1);), 0),
+        (quote!(self.counts.update(&click.uri, |n| *n + 1);), 0),
+    ] {
+        check(
+            quote!(topic = "a"),
+            quote!(
+                async fn count(
+                    clicks: Stream<Click>,
+                    counts: Table<String, u64>,
+                    #[table(window = tumbling("1m"))] minutes: WindowedTable<String, u64>,
+                ) {
+                    #body
+                }
+            ),
+            &vec![report; mistakes],
+        );
+    }
+}
