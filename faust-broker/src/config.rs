@@ -85,8 +85,8 @@ impl BrokerConfig {
         Self { storage, port, ..Self::default() }
     }
 
-    /// Sets a config of the broker by Kafka's name. An unknown name or an invalid value is an error of
-    /// [`Broker::start_with`](crate::Broker::start_with).
+    /// Sets a config of the broker by Kafka's name. An unknown name, that of a config without effect here, or an invalid
+    /// value is an error of [`Broker::start_with`](crate::Broker::start_with).
     ///
     /// Among the names are `num.partitions` (default 8), `auto.create.topics.enable` (true),
     /// `group.min.session.timeout.ms` (6000), `group.initial.rebalance.delay.ms` (0), `offsets.retention.minutes`

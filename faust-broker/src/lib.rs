@@ -18,8 +18,8 @@
 //! default; the core alone needs neither tokio nor the protocol's message types.
 //!
 //! Topics follow Kafka's retention rules: `cleanup.policy` may be `delete`, `compact` or both. Batches may be
-//! compressed with gzip, Snappy, LZ4 or zstd, by producers or by a topic's `compression.type`; the codecs need the
-//! feature `compression`, which `server` enables. A batch may decompress to 16 MiB, a larger one to 128 times its size,
+//! compressed with gzip, Snappy, LZ4 or zstd, by producers or by a topic's `compression.type`; LZ4 has one level, so
+//! that `compression.lz4.level` has no effect. The codecs need the feature `compression`, which `server` enables. A batch may decompress to 16 MiB, a larger one to 128 times its size,
 //! and none to more than 128 MiB.
 //!
 //! Replication, transactions, authentication and the new consumer group protocol (KIP-848) are not supported.

@@ -185,9 +185,11 @@ fn unknown(name: &str) -> String {
     let area = name.split('.').next().unwrap_or_default();
     let near: Vec<&str> = BROKER_CONFIGS.iter().map(|key| key.name).filter(|known| is_within(known, area)).collect();
     if near.is_empty() {
-        return format!("unknown broker config `{name}`; DescribeConfigs of the broker lists the known ones");
+        return format!(
+            "unknown broker config `{name}`, or one without effect on this broker; DescribeConfigs of the broker lists the others"
+        );
     }
-    format!("unknown broker config `{name}`; this broker has {}", near.join(", "))
+    format!("unknown broker config `{name}`, or one without effect on this broker, which has {}", near.join(", "))
 }
 
 fn is_within(name: &str, area: &str) -> bool {
@@ -234,7 +236,11 @@ mod tests {
         );
         assert_eq!(
             text(check_at_start("num.partition", "1")),
-            "unknown broker config `num.partition`; this broker has num.partitions"
+            "unknown broker config `num.partition`, or one without effect on this broker, which has num.partitions"
+        );
+        assert_eq!(
+            text(check_dynamic("background.threads", "2")),
+            "unknown broker config `background.threads`, or one without effect on this broker; DescribeConfigs of the broker lists the others"
         );
         assert_eq!(
             text(check_at_start("node.id", "2")),

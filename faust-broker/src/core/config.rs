@@ -90,7 +90,8 @@ const fn key(name: &'static str, default: &'static str, kind: ConfigKind) -> Con
 /// The values of `compression.type`, of topics and of the broker. See [`codec`].
 pub(crate) const COMPRESSION: ConfigKind = Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]);
 
-/// All topic configurations, by name. Those without effect on a single node are stored and described, as in Kafka.
+/// All topic configurations, by name. Those without effect on a single node are stored and described, as in Kafka; so is
+/// `compression.lz4.level`, because LZ4 has one level here.
 pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("cleanup.policy", "delete", Words(&["delete", "compact"])),
     key("compression.gzip.level", "-1", Within(&[(-1, -1), (1, 9)])),
