@@ -27,8 +27,13 @@ fn try_write_copy(directory: &Path, change: &Change) -> io::Result<()> {
     let mut text = Vec::new();
     line::encode(change, &mut text)?;
     let path = directory.join("topic");
-    if fs::read(&path).is_ok_and(|present| present == text) {
-        return Ok(());
+    if let Ok(present) = fs::read(&path) {
+        if present == text {
+            return Ok(());
+        }
+        if decode(&present).is_none() {
+            tracing::warn!(?path, "the copy of a topic's creation is damaged; it is written anew, and nothing is lost");
+        }
     }
     let beside = directory.join("topic.new");
     let written =
@@ -73,7 +78,17 @@ pub(crate) fn restore(logs: &Path, entries: &mut Vec<JournalPart>) -> io::Result
         if ids.contains(&id) {
             continue;
         }
-        let Some(created) = read_copy(&directory) else { continue };
+        let Some(created) = read_copy(&directory) else {
+            // The deletion of a topic begins with its copy.
+            if directory.join("topic").exists() {
+                tracing::error!(
+                    ?directory,
+                    "a topic is lost: its creation is damaged both in the journal and in its directory; restore the directory \
+                     from a backup"
+                );
+            }
+            continue;
+        };
         let Change::TopicCreated { name, .. } = &created else { continue };
         if live.contains_key(name) {
             tracing::warn!(
@@ -105,6 +120,10 @@ pub(crate) fn restore(logs: &Path, entries: &mut Vec<JournalPart>) -> io::Result
     Ok(is_changed)
 }
 
+fn decode(copy: &[u8]) -> Option<Change> {
+    line::decode_checked(copy.strip_suffix(b"\n")?).ok()
+}
+
 fn directories(logs: &Path) -> io::Result<BTreeMap<u128, PathBuf>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(logs).map_err(at_path(logs))? {
@@ -120,9 +139,7 @@ fn directories(logs: &Path) -> io::Result<BTreeMap<u128, PathBuf>> {
 /// Reads the copy in a topic's directory. The topic has at least the partitions that have files.
 fn read_copy(directory: &Path) -> Option<Change> {
     let text = fs::read(directory.join("topic")).ok()?;
-    let Change::TopicCreated { name, id: Id(id), partitions, configs } =
-        line::decode_checked(text.strip_suffix(b"\n")?).ok()?
-    else {
+    let Change::TopicCreated { name, id: Id(id), partitions, configs } = decode(&text)? else {
         return None;
     };
     let numbers =
