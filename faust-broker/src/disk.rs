@@ -4,7 +4,8 @@
 //! DIR/lock                    locked by the broker that uses the directory
 //! DIR/holder                  process id and address of that broker, for the error message of another one
 //! DIR/journal                 topics, configs, committed offsets, producer ids: one change per line
-//! DIR/stopped                 the ends of the logs when the broker was stopped; removed at its start
+//! DIR/synced                  the ends of the parts of the logs that are synced
+//! DIR/stopped                 the same if the broker was stopped and everything is; renamed to `synced` at its start
 //! DIR/reserve                 disk space for the deletion of a topic when the disk is full
 //! DIR/logs/TOPIC-ID/topic     a copy of the topic's creation, in case the journal is damaged
 //! DIR/logs/TOPIC-ID/P/N.log   batches of partition P from offset N on, as received
@@ -18,9 +19,11 @@
 //!
 //! Every write is passed to the operating system before it is acknowledged, so that it survives the end of the process.
 //! Records and committed offsets are not synced first, so a power failure may lose the last ones; Kafka relies on
-//! replication in that case. A segment is synced when the next one begins, and everything when the broker is stopped.
+//! replication in that case. A segment is synced in the background when the next one begins, the last one when it has grown
+//! enough, and everything when the broker is stopped.
 //!
-//! A start after a stop reads only the headers of the batches. Any other start verifies all checksums.
+//! A start reads only the headers of the batches that were synced, and verifies the checksums of all others. Unless the
+//! broker has been stopped before, the remaining checksums are verified in the background.
 
 mod aside;
 mod files;
@@ -28,6 +31,7 @@ mod journal;
 mod line;
 mod lock;
 mod marker;
+mod progress;
 mod reserve;
 mod segment;
 mod sync;
@@ -43,12 +47,14 @@ use std::{fs, io};
 use self::files::Files;
 use self::journal::{Journal, JournalPart};
 use self::lock::Lock;
+use self::marker::Synced;
+use self::progress::Progress;
 use self::reserve::Reserve;
 use self::segment::{Access, FileSegment, covering_path, offsets_of, plain_path};
 use self::sync::Syncer;
 use crate::core::advice::{advice, at_path, is_out_of_space};
 use crate::core::change::Change;
-use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredSegment};
+use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredLog, StoredSegment};
 use crate::core::{BrokerCore, CoreConfig};
 use crate::error::Error;
 
@@ -75,18 +81,22 @@ impl Directory {
         let failed = Error::directory(&self.path);
         let logs = self.path.join("logs");
         fs::create_dir_all(&logs).map_err(at_path(&logs)).map_err(&failed)?;
-        let ends = marker::take(&self.path.join("stopped")).map_err(&failed)?;
-        let (journal, mut changes) = self.open_journal(&logs)?;
-        let was_stopped = ends.is_some();
-        if !was_stopped && !changes.is_empty() {
-            tracing::info!(directory = ?self.path, "the broker was not stopped; the checksums of all records are verified");
+        let synced = marker::take(&self.path).map_err(&failed)?;
+        let (journal, changes) = self.open_journal(&logs)?;
+        let was_killed = !synced.was_stopped && !changes.is_empty();
+        if was_killed {
+            tracing::info!(directory = ?self.path, "the broker was not stopped; the checksums of its records are verified");
         }
-        changes.extend(ends.unwrap_or_default());
         let files = Arc::new(Files::new(open_files));
         let access = Access { syncer: Arc::new(Syncer::new(Arc::clone(&files))), files };
         let reserve = Reserve::new(self.path.join("reserve"));
-        let storage = Disk { root: self.path.clone(), logs, journal, reserve, access, was_stopped };
-        BrokerCore::restore(config, Box::new(storage), changes).map_err(failed)
+        let progress = Progress::default();
+        let storage = Disk { root: self.path.clone(), logs, journal, reserve, access, synced, progress };
+        let broker = BrokerCore::restore(config, Box::new(storage), changes).map_err(failed)?;
+        if was_killed && !broker.is_unverified() {
+            tracing::info!("verified the checksums of all records");
+        }
+        Ok(broker)
     }
 
     /// Opens the journal and repairs it if it is damaged.
@@ -124,8 +134,9 @@ struct Disk {
     journal: Journal,
     reserve: Reserve,
     access: Access,
-    /// True if the last run has been stopped: everything it has written is synced.
-    was_stopped: bool,
+    /// What the last run has synced.
+    synced: Synced,
+    progress: Progress,
 }
 
 impl Disk {
@@ -166,10 +177,13 @@ impl LogStorage for Disk {
         Ok(Box::new(created))
     }
 
-    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<StoredSegment>> {
+    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<StoredLog> {
         let directory = self.partition_dir(partition);
+        let Synced { ends, was_stopped } = &self.synced;
+        let (synced, was_stopped) = (ends.get(partition).copied().unwrap_or(0), *was_stopped);
+        let mut log = StoredLog { segments: Vec::new(), synced, was_stopped };
         if !directory.exists() {
-            return Ok(Vec::new());
+            return Ok(log);
         }
         let mut found = Vec::new();
         for entry in fs::read_dir(&directory).map_err(at_path(&directory))? {
@@ -182,7 +196,6 @@ impl LogStorage for Disk {
         }
         // Of files with the same first offset, the longest one comes first.
         found.sort_by_key(|(base_offset, end_offset, _)| (*base_offset, std::cmp::Reverse(*end_offset)));
-        let mut segments = Vec::with_capacity(found.len());
         let mut replaced_below = i64::MIN;
         for (base_offset, end_offset, path) in found {
             if base_offset < replaced_below {
@@ -190,11 +203,19 @@ impl LogStorage for Disk {
                 continue;
             }
             replaced_below = end_offset.unwrap_or(replaced_below);
-            let is_suspect = !self.was_stopped;
-            let data = Box::new(FileSegment::of_earlier_run(self.access.clone(), path, is_suspect)?);
-            segments.push(StoredSegment { base_offset, end_offset, is_suspect, data });
+            let data = Box::new(FileSegment::of_earlier_run(self.access.clone(), path)?);
+            let synced = if was_stopped { i64::MAX } else { synced };
+            log.segments.push(StoredSegment { base_offset, end_offset, synced, data });
         }
-        Ok(segments)
+        Ok(log)
+    }
+
+    fn has_read(&mut self, bytes: u64) {
+        self.progress.has_read(bytes);
+    }
+
+    fn has_recovered(&mut self, logs: usize, of: usize) {
+        self.progress.has_recovered(logs, of);
     }
 
     fn rewrite_segment(&mut self, partition: &PartitionId, offsets: Range<i64>) -> io::Result<Box<dyn SegmentData>> {
@@ -221,16 +242,22 @@ impl LogStorage for Disk {
         self.access.files.close_half();
     }
 
+    fn checkpoint(&mut self, ends: &[Change]) -> io::Result<()> {
+        let (root, text) = (self.root.clone(), marker::encode(ends)?);
+        self.access.syncer.then(move || marker::checkpoint(&root, &text));
+        Ok(())
+    }
+
     fn close(&mut self, ends: &[Change]) -> io::Result<()> {
         self.journal.sync()?;
         if !self.access.syncer.finish() {
             return Err(io::Error::other("a file could not be synced; the log names it"));
         }
-        let path = self.root.join("stopped");
-        let mut marked = marker::write(&path, ends);
+        let text = marker::encode(ends)?;
+        let mut marked = marker::mark_stop(&self.root, &text);
         if marked.is_err() {
             self.reserve.free();
-            marked = marker::write(&path, ends);
+            marked = marker::mark_stop(&self.root, &text);
         }
         if let Err(error) = marked {
             tracing::warn!(%error, advice = advice(&error), "cannot mark the stop; the next start verifies all checksums");

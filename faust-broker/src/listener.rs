@@ -57,13 +57,16 @@ pub(crate) async fn serve(
     let every = |period: Duration| time::interval_at(time::Instant::now() + period, period);
     let mut clean = every(shared.settings.retention_check);
     let mut expire = every(shared.settings.offsets_check);
-    // A separate task, because compaction may take long and session timeouts must be checked meanwhile.
-    connections.spawn(compact(Arc::clone(&shared)));
+    // The first checkpoint is that of the recovery.
+    let mut checkpoint = time::interval(shared.settings.checkpoint.max(TICK));
+    // Separate tasks, because they may take long and session timeouts must be checked meanwhile.
+    let mut upkeep = JoinSet::new();
+    upkeep.spawn(compact(Arc::clone(&shared)));
+    upkeep.spawn(verify(Arc::clone(&shared)));
     let mut accept_at = time::Instant::now();
     let mut is_failing = false;
     loop {
-        // The task of compaction is one of them.
-        let has_room = connections.len() <= max_connections;
+        let has_room = connections.len() < max_connections;
         if !has_room && !std::mem::replace(&mut is_failing, true) {
             tracing::error!(
                 max_connections,
@@ -76,6 +79,7 @@ pub(crate) async fn serve(
             _ = tick.tick() => shared.tick(),
             _ = clean.tick() => shared.clean(),
             _ = expire.tick() => shared.expire_offsets(),
+            _ = checkpoint.tick() => shared.checkpoint(),
             // Removes closed connections from the set.
             Some(_) = connections.join_next() => {}
             accepted = accept(&listener, accept_at), if has_room => match accepted {
@@ -102,6 +106,11 @@ pub(crate) async fn serve(
 async fn accept(listener: &tokio::net::TcpListener, at: time::Instant) -> io::Result<(TcpStream, SocketAddr)> {
     time::sleep_until(at).await;
     listener.accept().await
+}
+
+/// Verifies the checksums that the start has not verified.
+async fn verify(shared: Arc<Shared>) {
+    shared.verify().await;
 }
 
 /// Compacts logs periodically until the task is aborted.

@@ -65,6 +65,7 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     null("log.dirs", Text, Never),
     key("log.flush.interval.messages", "9223372036854775807", Number(1), Dynamic),
     null("log.flush.interval.ms", Number(0), Dynamic),
+    key("log.flush.offset.checkpoint.interval.ms", "60000", Number(0), Start),
     key("log.index.interval.bytes", "4096", Number(0), Dynamic),
     key("log.index.size.max.bytes", "10485760", Number(4), Dynamic),
     key("log.message.timestamp.after.max.ms", "3600000", Number(0), Dynamic),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::broker_values::ConfigScope;
 
 /// One entry of the journal. Applying all entries in order restores the state. `LogEnd` is not in the journal, but in the
-/// mark that the broker leaves when it is stopped.
+/// checkpoint of what is synced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Change {
@@ -18,7 +18,7 @@ pub(crate) enum Change {
     ConfigsSet { name: String, configs: BTreeMap<String, String> },
     LogStart { topic: String, partition: i32, offset: i64 },
     LogCleaned { topic: String, partition: i32, offset: i64 },
-    LogEnd { topic: String, partition: i32, offset: i64 },
+    LogEnd { id: Id, partition: i32, offset: i64 },
     OffsetCommitted { group: String, topic: String, partition: i32, committed: Committed },
     OffsetDeleted { group: String, topic: String, partition: i32 },
     GroupDeleted { group: String },

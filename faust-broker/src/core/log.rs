@@ -7,15 +7,17 @@ mod sweep;
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::core::admission::CheckedBatch;
 use crate::core::advice::advice;
-use crate::core::batch::{Batch, Header};
+use crate::core::batch::{Batch, Header, checksum_holds};
 use crate::core::config::TopicConfig;
 use crate::core::log::compaction::Pass;
 pub(crate) use crate::core::log::compaction::{CompactionLimits, Step};
+pub(crate) use crate::core::log::recovery::Recovery;
 use crate::core::producer_state::{ActiveProducer, Producers};
 use crate::core::records::raw;
 use crate::core::segment::Segment;
@@ -48,8 +50,16 @@ pub(crate) struct Marks {
     pub(crate) start: i64,
     /// The offset up to which the log is compacted.
     pub(crate) clean: i64,
-    /// The end of the log, if the broker was stopped; unknown if it was killed.
-    pub(crate) end: Option<i64>,
+}
+
+/// The result of a verification of checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verified {
+    /// The offset from which to continue, or of the damaged batch.
+    pub(crate) next: i64,
+    /// Number of bytes that have been verified.
+    pub(crate) bytes: usize,
+    pub(crate) is_damaged: bool,
 }
 
 /// The result of an append.
@@ -323,11 +333,40 @@ impl Log {
         start
     }
 
-    /// Syncs the active segment in the background; the others are synced when they are sealed.
-    pub(crate) fn sync(&mut self) {
-        if let Some(active) = self.segments.back_mut() {
+    /// Requests a sync of the active segment if more than `least` bytes of it are not synced; the others are synced when they
+    /// are sealed. Returns the end of what is synced then.
+    pub(crate) fn sync(&mut self, least: u64) -> i64 {
+        let Some(active) = self.segments.back_mut() else { return 0 };
+        if active.unsynced() > least {
             active.sync();
         }
+        active.synced()
+    }
+
+    /// Verifies the checksums of the batches with these offsets, about `step_bytes`.
+    pub(crate) fn verify(&self, offsets: Range<i64>, step_bytes: usize) -> Verified {
+        let next = offsets.start.max(self.start);
+        let mut verified = Verified { next, bytes: 0, is_damaged: false };
+        let at = self.segments.partition_point(|segment| segment.end_offset <= next);
+        let Some(segment) = self.segments.get(at).filter(|_| next < offsets.end) else {
+            return Verified { next: offsets.end, ..verified };
+        };
+        let mut is_interrupted = false;
+        let read = segment.each_batch(next, |header, bytes| {
+            verified.is_damaged = !checksum_holds(bytes);
+            if verified.is_damaged {
+                return Ok(false);
+            }
+            verified.next = header.last_offset() + 1;
+            verified.bytes += header.size;
+            is_interrupted = verified.bytes >= step_bytes || verified.next >= offsets.end;
+            Ok(!is_interrupted)
+        });
+        verified.is_damaged |= read.is_err();
+        if !verified.is_damaged && !is_interrupted {
+            verified.next = segment.end_offset;
+        }
+        verified
     }
 
     /// Returns the highest id of a producer that has written to the log.

@@ -14,6 +14,8 @@ use crate::core::storage::SegmentData;
 
 /// Number of bytes per read.
 const CHUNK: usize = 1024 * 1024;
+/// Number of bytes per read if only headers are wanted: several small batches, and little of a large one.
+const HEADERS: usize = 16 * 1024;
 /// Places of fields in a batch header: leader epoch, magic byte and checksum. The checksum covers all bytes after it.
 const EPOCH: Range<usize> = 12..16;
 const MAGIC_AT: usize = 16;
@@ -43,8 +45,10 @@ pub(crate) struct Findings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Damage {
     pub(crate) positions: Range<u64>,
-    /// The offsets that are lost with it; empty if they are unknown.
+    /// The offsets that are lost with it.
     pub(crate) offsets: Range<i64>,
+    /// True if records at later offsets may be lost as well: nothing shows where the log has ended.
+    pub(crate) is_open: bool,
     pub(crate) cause: Cause,
 }
 
@@ -65,7 +69,8 @@ pub(crate) enum Cause {
 #[derive(Debug)]
 pub(crate) struct BatchWalk {
     scan: Scan,
-    verify: bool,
+    /// The checksums of batches that end behind this offset are verified.
+    trusted: i64,
     position: u64,
     expected: i64,
 }
@@ -82,10 +87,10 @@ pub(crate) enum WalkStep {
 }
 
 impl BatchWalk {
-    /// Begins a walk. Without `verify` only the headers of the batches are read.
-    pub(crate) fn new(bounds: Bounds, verify: bool) -> Self {
+    /// Begins a walk. Of the batches before the offset `trusted`, only the headers are read.
+    pub(crate) fn new(bounds: Bounds, trusted: i64) -> Self {
         let expected = bounds.offsets.start;
-        Self { scan: Scan::new(bounds), verify, position: 0, expected }
+        Self { scan: Scan::new(bounds), trusted, position: 0, expected }
     }
 
     pub(crate) fn next(&mut self, data: &dyn SegmentData) -> io::Result<WalkStep> {
@@ -93,15 +98,15 @@ impl BatchWalk {
         if position >= data.len() {
             return Ok(WalkStep::End);
         }
-        // A header that cannot be read is a fault of the disk, which the search reports.
-        let found = if self.verify {
-            self.scan.batch(data, position)?
-        } else {
-            self.scan.plausible(data, position, data.header(position).ok())
-        };
-        let Some(header) = found.ok().filter(|header| self.scan.bounds.follows(self.expected, header)) else {
+        self.scan.chunk = if self.expected < self.trusted { HEADERS } else { CHUNK };
+        let head = self.scan.head(data, position)?;
+        let found = self.scan.plausible(data, position, head).ok();
+        let Some(header) = found.filter(|header| self.scan.bounds.follows(self.expected, header)) else {
             return Ok(WalkStep::Damage);
         };
+        if header.last_offset() >= self.trusted && !self.scan.checksum_holds(data, position, header.size)? {
+            return Ok(WalkStep::Damage);
+        }
         self.expected = header.last_offset() + 1;
         self.position += header.size as u64;
         Ok(WalkStep::Batch(header, position))
@@ -123,15 +128,16 @@ pub(crate) fn search(data: &dyn SegmentData, bounds: Bounds) -> io::Result<Findi
                     None => findings.whole.push(position..end),
                 }
                 if follows_damage && let Some(damage) = findings.damaged.last_mut() {
-                    damage.offsets.end = header.base_offset;
+                    (damage.offsets.end, damage.is_open) = (header.base_offset, false);
                 }
                 findings.end_offset = header.last_offset() + 1;
                 position = end;
             }
             Err(cause) => {
                 let end = scan.next_batch(data, position, findings.end_offset)?;
-                let lost = findings.end_offset..scan.lost_until(data, position, findings.end_offset, cause)?;
-                findings.damaged.push(Damage { positions: position..end, offsets: lost, cause });
+                let (lost_until, is_open) = scan.lost_until(data, position..end, findings.end_offset, cause)?;
+                let offsets = findings.end_offset..lost_until;
+                findings.damaged.push(Damage { positions: position..end, offsets, is_open, cause });
                 position = end;
             }
         }
@@ -146,20 +152,22 @@ pub(crate) fn search(data: &dyn SegmentData, bounds: Bounds) -> io::Result<Findi
 #[derive(Debug)]
 struct Scan {
     bounds: Bounds,
+    /// Number of bytes per read.
+    chunk: usize,
     window: Bytes,
     window_start: u64,
 }
 
 impl Scan {
     fn new(bounds: Bounds) -> Self {
-        Self { bounds, window: Bytes::new(), window_start: 0 }
+        Self { bounds, chunk: CHUNK, window: Bytes::new(), window_start: 0 }
     }
 
-    /// Returns bytes from `position`: at least `len`, which is at most [`CHUNK`], unless the segment ends before.
+    /// Returns bytes from `position`: at least `len`, which is at most the size of a read, unless the segment ends before.
     fn bytes(&mut self, data: &dyn SegmentData, position: u64, len: usize) -> io::Result<&[u8]> {
         let end = position.saturating_add(len as u64).min(data.len());
         if position < self.window_start || end > self.window_start + self.window.len() as u64 {
-            self.window = data.raw(position, CHUNK)?;
+            self.window = data.raw(position, self.chunk)?;
             self.window_start = position;
         }
         let skipped = usize::try_from(position - self.window_start).unwrap_or(usize::MAX);
@@ -278,19 +286,27 @@ impl Scan {
         }
     }
 
-    /// Returns the offset up to which records are lost if no batch follows the damaged one at `position`.
-    fn lost_until(&mut self, data: &dyn SegmentData, position: u64, expected: i64, cause: Cause) -> io::Result<i64> {
+    /// Returns the offset up to which records are lost if no batch follows the damage at these positions, and whether later
+    /// ones may be lost as well.
+    fn lost_until(
+        &mut self,
+        data: &dyn SegmentData,
+        positions: Range<u64>,
+        expected: i64,
+        cause: Cause,
+    ) -> io::Result<(i64, bool)> {
         let known = self.bounds.offsets.end;
         if known < i64::MAX {
-            return Ok(known);
+            return Ok((known, false));
         }
-        let head = self.head(data, position)?;
+        let head = self.head(data, positions.start)?;
         // IMPORTANT: the offsets of an incomplete batch are used again. Its write was interrupted, so it was never
         // acknowledged.
         let header = head
             .and_then(|head| Header::read(&head))
             .filter(|header| cause == Cause::Checksum && header.base_offset == expected && header.has_all_records());
-        Ok(header.map_or(expected, |header| header.last_offset() + 1))
+        let is_more = |header: &Header| positions.start + (header.size as u64) < positions.end;
+        Ok(header.map_or((expected, true), |header| (header.last_offset() + 1, is_more(&header))))
     }
 }
 

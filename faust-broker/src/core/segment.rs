@@ -28,6 +28,8 @@ pub(crate) struct Segment {
     pub(crate) delete_horizon_ms: Option<i64>,
     /// Time at which the first batch was appended; an estimate after a restart.
     pub(crate) begun_ms: Option<i64>,
+    /// End of the records for which a sync has been requested.
+    synced: i64,
     state: State,
     /// Ordered by offset; the first entry is the first batch.
     index: Vec<Entry>,
@@ -70,6 +72,7 @@ impl Segment {
             first_timestamp: None,
             delete_horizon_ms: None,
             begun_ms: None,
+            synced: base_offset,
             state: State::Growing,
             index: Vec::new(),
             data,
@@ -77,21 +80,27 @@ impl Segment {
     }
 
     /// Opens a segment of an earlier run and rebuilds its index, calling `seen` for each batch. `next` is the offset at
-    /// which the next segment begins, and `reach` the offset that the segment must reach.
+    /// which the next segment begins, and `reach` the offset that the segment must reach. Checksums are not verified before
+    /// the offset `trusted`.
     pub(crate) fn recover(
         stored: StoredSegment,
         next: Option<i64>,
         reach: i64,
+        trusted: i64,
         mut seen: impl FnMut(&Header),
     ) -> io::Result<Recovered> {
-        let mut walk = BatchWalk::new(stored.bounds(next), stored.is_suspect);
-        let StoredSegment { base_offset, end_offset, is_suspect, data } = stored;
+        let mut walk = BatchWalk::new(stored.bounds(next), trusted);
+        let StoredSegment { base_offset, end_offset, synced, data } = stored;
         let mut segment = Self::new(base_offset, data);
+        let mut synced_bytes = 0;
         let is_whole = loop {
             match walk.next(segment.data.as_ref())? {
                 WalkStep::Batch(header, position) => {
                     seen(&header);
                     segment.note(&header, position);
+                    if header.last_offset() < synced {
+                        synced_bytes = position + header.size as u64;
+                    }
                 }
                 WalkStep::End => break true,
                 WalkStep::Damage => break false,
@@ -100,8 +109,10 @@ impl Segment {
         segment.end_offset = end_offset.unwrap_or(segment.end_offset);
         if !is_whole || segment.end_offset < reach {
             let data = segment.data;
-            return Ok(Recovered::Damaged(StoredSegment { base_offset, end_offset, is_suspect, data }));
+            return Ok(Recovered::Damaged(StoredSegment { base_offset, end_offset, synced, data }));
         }
+        segment.synced = synced.clamp(base_offset, segment.end_offset);
+        segment.data.was_synced(synced_bytes);
         if end_offset.is_some() {
             segment.state = State::Rewritten;
         }
@@ -234,12 +245,23 @@ impl Segment {
         }
         self.index.shrink_to_fit();
         self.data.seal();
-        self.data.sync();
+        self.sync();
     }
 
     /// Syncs the batches in the background, so that they survive a power failure.
     pub(crate) fn sync(&mut self) {
         self.data.sync();
+        self.synced = self.end_offset;
+    }
+
+    /// Returns the number of bytes for which no sync has been requested yet.
+    pub(crate) fn unsynced(&self) -> u64 {
+        self.data.unsynced()
+    }
+
+    /// Returns the end of the records for which a sync has been requested.
+    pub(crate) fn synced(&self) -> i64 {
+        self.synced
     }
 
     /// Returns true if nothing more will be appended.

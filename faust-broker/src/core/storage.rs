@@ -17,8 +17,12 @@ pub(crate) trait LogStorage: Send + Debug {
     fn record(&mut self, change: &Change) -> io::Result<()>;
     /// Creates a segment that starts at `base_offset`.
     fn create_segment(&mut self, partition: &PartitionId, base_offset: i64) -> io::Result<Box<dyn SegmentData>>;
-    /// Loads the segments of an earlier run, ordered by base offset.
-    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<Vec<StoredSegment>>;
+    /// Loads the segments of an earlier run.
+    fn load_segments(&mut self, partition: &PartitionId) -> io::Result<StoredLog>;
+    /// Reports that so many bytes of an earlier run have been read.
+    fn has_read(&mut self, _bytes: u64) {}
+    /// Reports that so many logs of so many have been recovered.
+    fn has_recovered(&mut self, _logs: usize, _of: usize) {}
     /// Creates a segment that will replace the segments with these offsets.
     ///
     /// It takes effect with [`SegmentData::install`]. The replaced segments are deleted afterwards; if a crash prevents
@@ -32,6 +36,8 @@ pub(crate) trait LogStorage: Send + Debug {
     fn replace_changes(&mut self, snapshot: &[Change]) -> io::Result<()>;
     /// Closes files that can be opened again, because the process has too many of them open.
     fn release_files(&mut self);
+    /// Records the ends of the parts of the logs for which a sync has been requested, once all of them are synced.
+    fn checkpoint(&mut self, ends: &[Change]) -> io::Result<()>;
     /// Waits until everything is synced, and records that the broker has been stopped with its logs at these ends. Nothing
     /// is written afterwards.
     fn close(&mut self, ends: &[Change]) -> io::Result<()>;
@@ -44,14 +50,25 @@ pub(crate) struct PartitionId {
     pub(crate) partition: i32,
 }
 
+/// A log of an earlier run.
+#[derive(Debug, Default)]
+pub(crate) struct StoredLog {
+    /// Ordered by base offset.
+    pub(crate) segments: Vec<StoredSegment>,
+    /// The log was synced up to this offset, so it must reach it.
+    pub(crate) synced: i64,
+    /// True if the earlier run has been stopped: nothing was written after the sync.
+    pub(crate) was_stopped: bool,
+}
+
 /// A segment of an earlier run.
 #[derive(Debug)]
 pub(crate) struct StoredSegment {
     pub(crate) base_offset: i64,
     /// The end offset of a segment whose offsets have gaps, because of compaction or damage.
     pub(crate) end_offset: Option<i64>,
-    /// True if the checksums must be verified, because the earlier run has not been stopped.
-    pub(crate) is_suspect: bool,
+    /// Batches from this offset on may not have been synced.
+    pub(crate) synced: i64,
     pub(crate) data: Box<dyn SegmentData>,
 }
 
@@ -79,6 +96,12 @@ pub(crate) trait SegmentData: Send + Debug {
     fn seal(&mut self) {}
     /// Syncs the bytes in the background, so that they survive a power failure. [`LogStorage::close`] waits for it.
     fn sync(&mut self) {}
+    /// Sets the number of bytes that an earlier run has synced.
+    fn was_synced(&mut self, _bytes: u64) {}
+    /// Returns the number of bytes that have been appended since the last sync was requested.
+    fn unsynced(&self) -> u64 {
+        0
+    }
     /// Puts a segment from [`LogStorage::rewrite_segment`] into effect, atomically even if it fails or the process
     /// crashes.
     fn install(&mut self) -> io::Result<()>;
@@ -107,8 +130,8 @@ impl LogStorage for MemoryStorage {
         Ok(Box::new(MemorySegment::default()))
     }
 
-    fn load_segments(&mut self, _partition: &PartitionId) -> io::Result<Vec<StoredSegment>> {
-        Ok(Vec::new())
+    fn load_segments(&mut self, _partition: &PartitionId) -> io::Result<StoredLog> {
+        Ok(StoredLog::default())
     }
 
     fn rewrite_segment(&mut self, _: &PartitionId, _: Range<i64>) -> io::Result<Box<dyn SegmentData>> {
@@ -128,6 +151,10 @@ impl LogStorage for MemoryStorage {
     }
 
     fn release_files(&mut self) {}
+
+    fn checkpoint(&mut self, _ends: &[Change]) -> io::Result<()> {
+        Ok(())
+    }
 
     fn close(&mut self, _ends: &[Change]) -> io::Result<()> {
         Ok(())

@@ -7,8 +7,9 @@ use crate::core::broker_values::BrokerValues;
 use crate::core::change::{Change, Id};
 use crate::core::config::{self, ConfigKind, TOPIC_CONFIGS, TopicConfig};
 use crate::core::edit::{ConfigEdit, edited};
-use crate::core::log::{Log, Marks};
+use crate::core::log::{Log, Marks, Recovery};
 use crate::core::storage::{LogStorage, PartitionId};
+use crate::core::verification::Unverified;
 use crate::core::{BrokerCore, ErrorCode};
 
 const MAX_NAME_LEN: usize = 249;
@@ -100,21 +101,26 @@ impl Topic {
         }
     }
 
+    /// Recovers the log of a partition. Returns the part whose checksums have not been verified, if there is any.
     pub(crate) fn recover(
         &mut self,
         name: &str,
+        partition: i32,
         marks: &HashMap<(String, i32), Marks>,
         storage: &mut dyn LogStorage,
-    ) -> io::Result<()> {
-        for (partition, log) in (0..).zip(&mut self.logs) {
-            let marks = marks.get(&(name.to_owned(), partition)).copied().unwrap_or_default();
-            *log = Log::recover(name, PartitionId { topic_id: self.id, partition }, marks, storage)?;
-            if log.start() > marks.start {
-                // Recorded, so that missing segments are reported once.
-                storage.record(&Change::LogStart { topic: name.to_owned(), partition, offset: log.start() })?;
-            }
+    ) -> io::Result<Option<Unverified>> {
+        let marks = marks.get(&(name.to_owned(), partition)).copied().unwrap_or_default();
+        let id = PartitionId { topic_id: self.id, partition };
+        let Recovery { log, trusted } = Log::recover(name, id, marks, storage)?;
+        if log.start() > marks.start {
+            // Recorded, so that missing segments are reported once.
+            storage.record(&Change::LogStart { topic: name.to_owned(), partition, offset: log.start() })?;
         }
-        Ok(())
+        let offsets = log.start()..trusted;
+        if let Ok((held, _)) = self.log_mut(partition) {
+            *held = log;
+        }
+        Ok((!offsets.is_empty()).then(|| Unverified { topic: name.to_owned(), partition, offsets }))
     }
 
     /// Returns the highest id of a producer that has written to the topic.
@@ -122,11 +128,11 @@ impl Topic {
         self.logs.iter().filter_map(Log::max_producer_id).max()
     }
 
-    /// Syncs the active segments in the background, and adds the ends of the logs to `ends`.
-    pub(crate) fn sync(&mut self, name: &str, ends: &mut Vec<Change>) {
+    /// Requests a sync of the active segments of which more than `least` bytes are not synced, and adds the ends of what is
+    /// synced then to `ends`.
+    pub(crate) fn sync(&mut self, least: u64, ends: &mut Vec<Change>) {
         for (partition, log) in (0..).zip(&mut self.logs) {
-            log.sync();
-            ends.push(Change::LogEnd { topic: name.to_owned(), partition, offset: log.end() });
+            ends.push(Change::LogEnd { id: Id(self.id), partition, offset: log.sync(least) });
         }
     }
 

@@ -30,8 +30,8 @@ pub(crate) struct FileSegment {
     len: u64,
     /// The path that the file gets when it is installed.
     destination: Option<PathBuf>,
-    /// True if bytes have been written since the last sync.
-    is_dirty: bool,
+    /// Number of bytes for which a sync has been requested.
+    synced: u64,
     /// True if the file has been created since then: its directories must be synced as well.
     is_new: bool,
     access: Access,
@@ -43,7 +43,7 @@ impl FileSegment {
         let id = access.files.next_id();
         let open = || File::options().create(true).truncate(true).read(true).write(true).open(&path);
         access.files.open(id, open).map_err(at_path(&path))?;
-        Ok(Self { id, path, len: 0, destination: None, is_dirty: false, is_new: true, access })
+        Ok(Self { id, path, len: 0, destination: None, synced: 0, is_new: true, access })
     }
 
     /// Creates an empty file that is renamed to `destination` when it is installed.
@@ -57,11 +57,11 @@ impl FileSegment {
         self
     }
 
-    /// Opens the file of an earlier run. `is_suspect` states that it may not have been synced.
-    pub(crate) fn of_earlier_run(access: Access, path: PathBuf, is_suspect: bool) -> io::Result<Self> {
+    /// Opens the file of an earlier run.
+    pub(crate) fn of_earlier_run(access: Access, path: PathBuf) -> io::Result<Self> {
         let len = fs::metadata(&path).map_err(at_path(&path))?.len();
         let id = access.files.next_id();
-        Ok(Self { id, path, len, destination: None, is_dirty: is_suspect, is_new: is_suspect, access })
+        Ok(Self { id, path, len, destination: None, synced: len, is_new: false, access })
     }
 
     fn file(&self) -> io::Result<Arc<File>> {
@@ -110,7 +110,6 @@ impl SegmentData for FileSegment {
     }
 
     fn append(&mut self, stamp: &[u8; STAMP_LEN], rest: &[u8]) -> io::Result<()> {
-        self.is_dirty = true;
         if let Err(error) = self.write(stamp, rest) {
             // The batch may have been written in part, for example to a full disk. If the part cannot be removed, the next
             // batch overwrites it.
@@ -145,7 +144,8 @@ impl SegmentData for FileSegment {
     }
 
     fn sync(&mut self) {
-        if std::mem::take(&mut self.is_dirty) {
+        if self.synced < self.len {
+            self.synced = self.len;
             self.access.syncer.later(&self.path);
         }
         if std::mem::take(&mut self.is_new) {
@@ -154,12 +154,22 @@ impl SegmentData for FileSegment {
         }
     }
 
+    fn was_synced(&mut self, bytes: u64) {
+        self.synced = bytes;
+        self.is_new = bytes == 0;
+    }
+
+    fn unsynced(&self) -> u64 {
+        // The name of an empty file is to be synced as well.
+        (self.len - self.synced) + u64::from(self.is_new)
+    }
+
     fn install(&mut self) -> io::Result<()> {
         let Some(destination) = self.destination.take() else { return Ok(()) };
         // IMPORTANT: before the rename. The replaced files have been on disk for long, so a system crash must not leave
         // an empty file in their place.
         self.file()?.sync_all().map_err(at_path(&self.path))?;
-        self.is_dirty = false;
+        self.synced = self.len;
         // For the same reason, the rename is on disk before the old files are deleted.
         self.rename(destination)
     }
@@ -168,6 +178,7 @@ impl SegmentData for FileSegment {
         let file = self.file()?;
         file.set_len(position).and_then(|()| file.sync_all()).map_err(at_path(&self.path))?;
         self.len = position;
+        self.synced = position;
         Ok(())
     }
 

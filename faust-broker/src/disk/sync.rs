@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::{fmt, io};
 
 use crate::core::advice::{advice, is_out_of_files};
 use crate::disk::files::Files;
@@ -42,7 +42,25 @@ type Open = fn(&Path) -> io::Result<Option<File>>;
 #[derive(Debug, Default)]
 struct Waiting {
     paths: BTreeSet<PathBuf>,
+    /// What to do when all of them are synced.
+    then: Option<Completion>,
     is_last: bool,
+}
+
+/// An operation on files that must come after a sync of others.
+struct Completion(Box<dyn FnOnce() -> io::Result<()> + Send>);
+
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Completion")
+    }
+}
+
+/// The next task of a thread.
+#[derive(Debug)]
+enum Task {
+    Sync(PathBuf),
+    Complete(Completion),
 }
 
 impl Syncer {
@@ -59,6 +77,17 @@ impl Syncer {
     /// Syncs a file or a directory in the background.
     pub(crate) fn later(&self, path: &Path) {
         self.queue.lock().paths.insert(path.to_owned());
+        self.wake();
+    }
+
+    /// Calls `complete` when everything so far is synced. Another call before that replaces the first one, and it is not called
+    /// if a file could not be synced, or the broker stops before.
+    pub(crate) fn then(&self, complete: impl FnOnce() -> io::Result<()> + Send + 'static) {
+        self.queue.lock().then = Some(Completion(Box::new(complete)));
+        self.wake();
+    }
+
+    fn wake(&self) {
         self.queue.changed.notify_one();
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
@@ -71,7 +100,11 @@ impl Syncer {
 
     /// Waits until all files are synced. Returns false if one of them could not be, now or before.
     pub(crate) fn finish(&self) -> bool {
-        self.queue.lock().is_last = true;
+        {
+            let mut waiting = self.queue.lock();
+            waiting.is_last = true;
+            waiting.then = None;
+        }
         self.queue.changed.notify_all();
         let count = self.queue.lock().paths.len().min(LAST_THREADS);
         std::thread::scope(|scope| {
@@ -98,18 +131,31 @@ impl Queue {
 
     /// Syncs files until the queue is empty and no more will come.
     fn work(&self) {
-        while let Some(path) = self.next() {
-            let opened = self.files.make_room(|| (self.open)(&path));
-            if opened.as_ref().is_err_and(is_out_of_files) && self.postpone(&path) {
-                continue;
+        while let Some(task) = self.next() {
+            match task {
+                Task::Sync(path) => self.sync(&path),
+                Task::Complete(_) if self.has_failed.load(Ordering::Relaxed) => {}
+                Task::Complete(completion) => {
+                    if let Err(error) = completion.0() {
+                        let advice = advice(&error);
+                        tracing::warn!(%error, advice, "cannot record what is synced; a start after a crash takes longer");
+                    }
+                }
             }
-            // IMPORTANT: a failed sync is not repeated. The system may have dropped what it could not write, so that another
-            // sync would succeed without it.
-            if let Err(error) = opened.and_then(|file| file.map_or(Ok(()), |file| file.sync_all())) {
-                self.has_failed.store(true, Ordering::Relaxed);
-                let advice = advice(&error);
-                tracing::error!(?path, %error, advice, "cannot sync a file; its records may not survive a power failure");
-            }
+        }
+    }
+
+    fn sync(&self, path: &Path) {
+        let opened = self.files.make_room(|| (self.open)(path));
+        if opened.as_ref().is_err_and(is_out_of_files) && self.postpone(path) {
+            return;
+        }
+        // IMPORTANT: a failed sync is not repeated. The system may have dropped what it could not write, so that another sync
+        // would succeed without it.
+        if let Err(error) = opened.and_then(|file| file.map_or(Ok(()), |file| file.sync_all())) {
+            self.has_failed.store(true, Ordering::Relaxed);
+            let advice = advice(&error);
+            tracing::error!(?path, %error, advice, "cannot sync a file; its records may not survive a power failure");
         }
     }
 
@@ -124,11 +170,15 @@ impl Queue {
         true
     }
 
-    fn next(&self) -> Option<PathBuf> {
+    fn next(&self) -> Option<Task> {
         let mut waiting = self.lock();
         loop {
             if let Some(path) = waiting.paths.pop_first() {
-                return Some(path);
+                return Some(Task::Sync(path));
+            }
+            // There is one thread, unless the broker is stopping, so no sync is in progress.
+            if let Some(completion) = waiting.then.take() {
+                return Some(Task::Complete(completion));
             }
             if waiting.is_last {
                 return None;
@@ -216,6 +266,23 @@ mod tests {
         // Without the thread, which would only try again.
         syncer.queue.lock().paths.insert(path);
         assert!(syncer.finish());
+    }
+
+    #[test]
+    fn what_follows_a_sync_is_done_after_all_syncs_and_not_after_a_failed_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let syncer = Syncer::default();
+        syncer.later(directory.path());
+        let (queue, first) = (Arc::clone(&syncer.queue), sender.clone());
+        syncer.then(move || first.send(queue.lock().paths.len()).map_err(io::Error::other));
+        assert_eq!(receiver.recv(), Ok(0));
+        let file = directory.path().join("file");
+        std::fs::write(&file, "text").unwrap();
+        syncer.later(&file.join("below"));
+        syncer.then(move || sender.send(1).map_err(io::Error::other));
+        assert!(!syncer.finish());
+        assert!(receiver.recv().is_err(), "dropped without a call");
     }
 
     #[test]

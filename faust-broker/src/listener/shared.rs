@@ -12,6 +12,9 @@ use crate::core::{BrokerCore, Completed, Token};
 use crate::listener::endpoint::Endpoint;
 use crate::listener::log_dir::LogDir;
 
+/// Number of bytes whose checksums are verified before requests can take the lock.
+const VERIFY_STEP: usize = 1024 * 1024;
+
 /// The shared state of a server.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -36,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) retention_check: Duration,
     /// Interval at which committed offsets are checked for their expiry.
     pub(crate) offsets_check: Duration,
+    /// Interval at which it is recorded how far the logs are synced.
+    pub(crate) checkpoint: Duration,
 }
 
 impl Settings {
@@ -46,6 +51,7 @@ impl Settings {
             max_request_bytes: usize::try_from(values.number("socket.request.max.bytes")).unwrap_or(usize::MAX),
             retention_check: values.millis("log.retention.check.interval.ms"),
             offsets_check: values.millis("offsets.retention.check.interval.ms"),
+            checkpoint: values.millis("log.flush.offset.checkpoint.interval.ms"),
         }
     }
 }
@@ -89,6 +95,30 @@ impl Shared {
 
     pub(crate) fn expire_offsets(&self) {
         self.lock().broker.expire_offsets(wall_ms());
+    }
+
+    pub(crate) fn checkpoint(&self) {
+        self.lock().broker.checkpoint();
+    }
+
+    /// Verifies the checksums that the start has not verified, with pauses in which requests can take the lock.
+    pub(crate) async fn verify(&self) {
+        let mut bytes = 0;
+        let mut is_unverified = self.lock().broker.is_unverified();
+        if !is_unverified {
+            return;
+        }
+        while is_unverified {
+            let began = Instant::now();
+            {
+                let mut state = self.lock();
+                bytes += state.broker.verify_step(VERIFY_STEP);
+                is_unverified = state.broker.is_unverified();
+            }
+            // Half of the time is left to requests.
+            time::sleep(began.elapsed()).await;
+        }
+        tracing::info!(bytes, "verified the checksums of the records that were synced before the crash");
     }
 
     /// Returns the interval at which compacted topics are checked for compaction, which clients can change.

@@ -12,10 +12,27 @@ use crate::core::batch::Header;
 use crate::core::log::{Log, Marks};
 use crate::core::scan::{self, Cause, Damage};
 use crate::core::segment::{Recovered, Segment};
-use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredSegment};
+use crate::core::storage::{LogStorage, PartitionId, SegmentData, StoredLog, StoredSegment};
 
 /// Number of bytes per read when batches are copied.
 const CHUNK: usize = 1024 * 1024;
+
+/// A recovered log.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    pub(crate) log: Log,
+    /// The checksums of the batches before this offset have not been verified, because they had been synced.
+    pub(crate) trusted: i64,
+}
+
+/// The occasion of a recovery.
+#[derive(Debug, Clone, Copy)]
+enum Occasion {
+    /// The start of the broker.
+    Start,
+    /// The segment with this offset has been found damaged. The log ends at `end`.
+    Damage { offset: i64, end: i64 },
+}
 
 impl Log {
     /// Recovers the log of an earlier run from `storage`, and repairs it if it is damaged. `topic` is its topic's name.
@@ -24,27 +41,63 @@ impl Log {
         id: PartitionId,
         marks: Marks,
         storage: &mut dyn LogStorage,
-    ) -> io::Result<Self> {
-        if let Some(log) = Self::load(topic, id, marks, storage)? {
-            return Ok(log);
+    ) -> io::Result<Recovery> {
+        Self::recover_on(Occasion::Start, topic, id, marks, storage)
+    }
+
+    /// Repairs the segment with this offset, whose checksums do not hold.
+    pub(crate) fn repair(&mut self, topic: &str, offset: i64, storage: &mut dyn LogStorage) -> io::Result<()> {
+        self.abandon_compaction();
+        let occasion = Occasion::Damage { offset, end: self.end };
+        let marks = Marks { start: self.start, clean: self.clean };
+        *self = Self::recover_on(occasion, topic, self.id, marks, storage)?.log;
+        Ok(())
+    }
+
+    fn recover_on(
+        occasion: Occasion,
+        topic: &str,
+        id: PartitionId,
+        marks: Marks,
+        storage: &mut dyn LogStorage,
+    ) -> io::Result<Recovery> {
+        if let Some(recovery) = Self::load(occasion, topic, id, marks, storage)? {
+            return Ok(recovery);
         }
         // Some segments have been repaired; now they are whole.
         let text = || format!("partition {} of topic {topic} is damaged and could not be repaired", id.partition);
-        let repaired = Self::load(topic, id, marks, storage)?;
-        let mut log = repaired.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, text()))?;
-        log.producers.expect_gaps();
-        Ok(log)
+        let repaired = Self::load(occasion, topic, id, marks, storage)?;
+        let mut recovery = repaired.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, text()))?;
+        recovery.log.producers.expect_gaps();
+        Ok(recovery)
     }
 
     /// Loads the log. Returns `None` if a segment was damaged; then it has been repaired.
-    fn load(topic: &str, id: PartitionId, marks: Marks, storage: &mut dyn LogStorage) -> io::Result<Option<Self>> {
+    fn load(
+        occasion: Occasion,
+        topic: &str,
+        id: PartitionId,
+        marks: Marks,
+        storage: &mut dyn LogStorage,
+    ) -> io::Result<Option<Recovery>> {
         let mut log = Self::new(id);
-        let mut found = storage.load_segments(&id)?.into_iter().peekable();
+        let StoredLog { segments, synced, was_stopped } = storage.load_segments(&id)?;
+        let known_end = if let Occasion::Damage { end, .. } = occasion { end } else { synced };
+        let mut found = segments.into_iter().peekable();
         let mut is_whole = true;
         while let Some(stored) = found.next() {
             let next = found.peek().map(|next| next.base_offset);
-            let reach = next.or(marks.end).unwrap_or(i64::MIN);
-            match Segment::recover(stored, next, reach, |header| log.producers.note(header))? {
+            let trusted = match occasion {
+                Occasion::Start => stored.synced,
+                Occasion::Damage { offset, .. } if stored.bounds(next).offsets.contains(&offset) => i64::MIN,
+                Occasion::Damage { .. } => i64::MAX,
+            };
+            let reach = next.unwrap_or(known_end);
+            let seen = |header: &Header| {
+                log.producers.note(header);
+                storage.has_read(header.size as u64);
+            };
+            match Segment::recover(stored, next, reach, trusted, seen)? {
                 Recovered::Whole(segment) => log.segments.push_back(segment),
                 Recovered::Damaged(stored) => {
                     is_whole = false;
@@ -55,8 +108,8 @@ impl Log {
         if !is_whole {
             return Ok(None);
         }
-        if let Some(end) = marks.end.filter(|end| log.segments.is_empty() && *end > marks.start) {
-            log.segments.push_back(Segment::new(end, storage.create_segment(&id, end)?));
+        if log.segments.is_empty() && known_end > marks.start {
+            log.segments.push_back(Segment::new(known_end, storage.create_segment(&id, known_end)?));
         }
         log.end = log.segments.back().map_or(marks.start, |segment| segment.end_offset).max(marks.start);
         log.start = log.segments.front().map_or(marks.start, |segment| segment.base_offset).max(marks.start);
@@ -74,7 +127,8 @@ impl Log {
         }
         // The process may have crashed after the deletion of segments was recorded and before they were deleted.
         log.drop_segments(storage)?;
-        Ok(Some(log))
+        let trusted = if was_stopped { log.start } else { synced.min(log.end) };
+        Ok(Some(Recovery { log, trusted }))
     }
 }
 
@@ -142,18 +196,25 @@ impl Repair<'_> {
         let (topic, partition, file) = (self.topic, self.id.partition, data.name());
         let Range { start: position, end } = damage.positions;
         let (bytes, cause) = (end - position, damage.cause);
-        if damage.offsets.is_empty() && cause == Cause::Incomplete {
+        let Range { start: first_offset, end: next_offset } = damage.offsets;
+        if damage.is_open && cause == Cause::Incomplete {
             tracing::warn!(
                 topic,
                 partition,
                 file,
                 position,
                 bytes,
+                from_offset = first_offset,
                 kept_as,
                 "removed a write that was interrupted: the batch at the end of a segment is incomplete"
             );
+        } else if damage.is_open {
+            tracing::error!(
+                topic, partition, file, position, bytes, from_offset = first_offset, %cause, kept_as,
+                "the end of a log is damaged: the records from this offset on are lost, and all others are kept; restore \
+                 the topic from a backup, or have its producers send them again"
+            );
         } else {
-            let (first_offset, next_offset) = (damage.offsets.start, damage.offsets.end);
             tracing::error!(
                 topic, partition, file, position, bytes, first_offset, next_offset, %cause, kept_as,
                 "a segment is damaged: the records at these offsets are lost, and all others are kept; restore the topic \

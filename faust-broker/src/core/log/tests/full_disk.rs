@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::batch::{HEADER_LEN, STAMP_LEN};
 use crate::core::change::Change;
-use crate::core::storage::{LogStorage, MemoryStorage, PartitionId, SegmentData, StoredSegment};
+use crate::core::storage::{LogStorage, MemoryStorage, PartitionId, SegmentData, StoredLog};
 
 /// A disk in memory, which is full as long as the flag is set.
 #[derive(Debug, Clone, Default)]
@@ -38,8 +38,8 @@ impl LogStorage for Disk {
         Ok(self.segment(MemoryStorage.create_segment(partition, base_offset)?))
     }
 
-    fn load_segments(&mut self, _partition: &PartitionId) -> io::Result<Vec<StoredSegment>> {
-        Ok(Vec::new())
+    fn load_segments(&mut self, _partition: &PartitionId) -> io::Result<StoredLog> {
+        Ok(StoredLog::default())
     }
 
     fn rewrite_segment(&mut self, partition: &PartitionId, offsets: Range<i64>) -> io::Result<Box<dyn SegmentData>> {
@@ -60,6 +60,10 @@ impl LogStorage for Disk {
     }
 
     fn release_files(&mut self) {}
+
+    fn checkpoint(&mut self, _ends: &[Change]) -> io::Result<()> {
+        self.check()
+    }
 
     fn close(&mut self, _ends: &[Change]) -> io::Result<()> {
         self.check()

@@ -1,0 +1,46 @@
+//! Verification of the checksums that a start has not verified, because the batches had been synced before a crash.
+//!
+//! Damage to them is not a consequence of the crash, so clients need not wait for it: the broker reads them in steps while it
+//! is running, and repairs what is damaged.
+
+use std::ops::Range;
+
+use crate::core::BrokerCore;
+use crate::core::advice::advice;
+use crate::core::log::Verified;
+
+/// The part of a log whose checksums are to be verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unverified {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offsets: Range<i64>,
+}
+
+/// Verification.
+impl BrokerCore {
+    /// Returns true if there are checksums to verify.
+    pub(crate) fn is_unverified(&self) -> bool {
+        !self.unverified.is_empty()
+    }
+
+    /// Verifies the checksums of the next batches, about `step_bytes`, and returns their number of bytes.
+    pub(crate) fn verify_step(&mut self, step_bytes: usize) -> usize {
+        let Some(mut part) = self.unverified.pop_front() else { return 0 };
+        // The topic may have been deleted meanwhile.
+        let Some(held) = self.topics.get_mut(&part.topic) else { return 0 };
+        let Ok((log, _)) = held.log_mut(part.partition) else { return 0 };
+        let verified = log.verify(part.offsets.clone(), step_bytes);
+        let Verified { next, bytes, is_damaged } = verified;
+        part.offsets.start = next;
+        if is_damaged && let Err(error) = log.repair(&part.topic, next, self.storage.as_mut()) {
+            let (Unverified { topic, partition, .. }, advice) = (part, advice(&error));
+            tracing::error!(topic, partition, %error, advice, "a segment is damaged and cannot be repaired");
+            return bytes;
+        }
+        if !part.offsets.is_empty() {
+            self.unverified.push_front(part);
+        }
+        bytes
+    }
+}
