@@ -21,8 +21,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::process::Process;
 use crate::restart::segments;
 
-const PARTITIONS: i32 = 4;
-const TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const PARTITIONS: i32 = 4;
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 /// Number of messages that are acknowledged between two kills.
 const BETWEEN: usize = 2000;
 
@@ -33,11 +33,20 @@ fn kills() -> u32 {
 
 /// The acknowledged messages by number, with partition and offset.
 #[derive(Clone, Default)]
-struct Acknowledged(Arc<Mutex<BTreeMap<u64, (i32, i64)>>>);
+pub(crate) struct Acknowledged(pub(crate) Arc<Mutex<BTreeMap<u64, (i32, i64)>>>);
 
 impl Acknowledged {
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.lock().unwrap().len()
+    }
+
+    /// Waits until so many more messages are acknowledged.
+    pub(crate) fn await_more(&self, more: usize) {
+        let (before, deadline) = (self.count(), Instant::now() + TIMEOUT);
+        while self.count() < before + more {
+            assert!(Instant::now() < deadline, "nothing is acknowledged any more");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -57,7 +66,7 @@ fn payload(number: u64) -> String {
 }
 
 /// Produces numbered messages until `is_done`. Returns how many it has sent.
-fn feed(producer: &ThreadedProducer<Acknowledged>, is_done: &AtomicBool) -> u64 {
+pub(crate) fn feed(producer: &ThreadedProducer<Acknowledged>, is_done: &AtomicBool) -> u64 {
     let mut number = 0;
     while !is_done.load(Ordering::Relaxed) {
         let (key, text) = (number.to_string(), payload(number));
@@ -74,11 +83,11 @@ fn feed(producer: &ThreadedProducer<Acknowledged>, is_done: &AtomicBool) -> u64 
     number
 }
 
-fn create_topic(bootstrap: &str) {
+pub(crate) fn create_topic(bootstrap: &str, segment_bytes: u32) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
-    // Some segments are rolled between two kills.
-    let topic = NewTopic::new("t", PARTITIONS, TopicReplication::Fixed(1)).set("segment.bytes", "20000");
+    let segment_bytes = segment_bytes.to_string();
+    let topic = NewTopic::new("t", PARTITIONS, TopicReplication::Fixed(1)).set("segment.bytes", &segment_bytes);
     let options = AdminOptions::new();
     let created = admin.create_topics([&topic], &options);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -86,7 +95,7 @@ fn create_topic(bootstrap: &str) {
 }
 
 /// Reads the numbers of all messages, by partition and offset.
-fn read_all(bootstrap: &str) -> BTreeMap<(i32, i64), u64> {
+pub(crate) fn read_all(bootstrap: &str) -> BTreeMap<(i32, i64), u64> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("group.id", "reader").set("check.crcs", "true");
     let consumer: BaseConsumer = config.create().unwrap();
@@ -127,31 +136,35 @@ fn codecs(directory: &Path) -> BTreeSet<i16> {
     batches.collect()
 }
 
+/// Returns the settings of a producer that reconnects quickly.
+pub(crate) fn settings(bootstrap: &str, codec: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("compression.type", codec)
+        .set("linger.ms", "1")
+        .set("queue.buffering.max.messages", "1000")
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "100");
+    config
+}
+
 /// Kills the broker while messages with this codec are produced. `number` is that of the codec in the protocol.
 fn survives(codec: &str, number: i16) {
     let directory = tempfile::tempdir().unwrap();
     let mut broker = Process::start(directory.path(), 0);
     let bootstrap = broker.address.to_string();
-    create_topic(&bootstrap);
+    // Some segments are rolled between two kills.
+    create_topic(&bootstrap, 20_000);
     let acknowledged = Acknowledged::default();
-    let producer: ThreadedProducer<Acknowledged> = ClientConfig::new()
-        .set("bootstrap.servers", &bootstrap)
-        .set("enable.idempotence", "true")
-        .set("compression.type", codec)
-        .set("linger.ms", "1")
-        .set("queue.buffering.max.messages", "1000")
-        .set("reconnect.backoff.max.ms", "100")
-        .create_with_context(acknowledged.clone())
-        .unwrap();
+    let mut config = settings(&bootstrap, codec);
+    let producer: ThreadedProducer<Acknowledged> =
+        config.set("enable.idempotence", "true").create_with_context(acknowledged.clone()).unwrap();
     let is_done = AtomicBool::new(false);
     let sent = std::thread::scope(|scope| {
         let feeding = scope.spawn(|| feed(&producer, &is_done));
         for _ in 0..kills() {
-            let (before, deadline) = (acknowledged.count(), Instant::now() + TIMEOUT);
-            while acknowledged.count() < before + BETWEEN {
-                assert!(Instant::now() < deadline, "nothing is acknowledged any more");
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            acknowledged.await_more(BETWEEN);
             broker.kill();
             broker = Process::start(directory.path(), broker.address.port());
         }

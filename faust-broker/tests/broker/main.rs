@@ -3,6 +3,7 @@
 
 mod admin;
 mod clients;
+mod damage;
 mod descriptors;
 mod full;
 mod kills;

@@ -29,7 +29,7 @@ fn group() -> GroupId {
     GroupId(StrBytes::from_static_str("g"))
 }
 
-fn commit(client: &mut Client, offset: i64) {
+pub(crate) fn commit(client: &mut Client, offset: i64) {
     let partition = OffsetCommitRequestPartition::default()
         .with_committed_offset(offset)
         .with_committed_metadata(Some(StrBytes::from_static_str("cut 7")));
@@ -41,7 +41,7 @@ fn commit(client: &mut Client, offset: i64) {
     assert_eq!(client.call(&request, 8).topics[0].partitions[0].error_code, 0);
 }
 
-fn committed(client: &mut Client) -> (i64, String) {
+pub(crate) fn committed(client: &mut Client) -> (i64, String) {
     let wanted = OffsetFetchRequestTopic::default().with_name(topic("t")).with_partition_indexes(vec![0]);
     let response =
         client.call(&OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![wanted])), 7);
