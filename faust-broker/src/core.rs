@@ -58,9 +58,6 @@ use self::verification::Unverified;
 /// Leader epoch of every partition. It never changes, because a single node leads all partitions.
 pub const LEADER_EPOCH: i32 = 0;
 
-/// Size in bytes of the part of an active segment that is not synced at a checkpoint: the next start reads it in milliseconds.
-const UNSYNCED_BYTES: u64 = 16 * 1024 * 1024;
-
 /// Number of producer ids reserved per journal entry, so that most allocations need no write.
 const PRODUCER_ID_BLOCK: i64 = 1000;
 
@@ -75,6 +72,8 @@ pub struct CoreConfig {
     pub compaction_bytes: usize,
     /// Number of bytes that compaction reads before it lets requests pass.
     pub compaction_step_bytes: usize,
+    /// Size in bytes of the part of an active segment that a checkpoint leaves unsynced: a start reads it in milliseconds.
+    pub(crate) unsynced_bytes: u64,
     /// Broker configs by Kafka's names, which have been checked.
     pub(crate) configs: BTreeMap<String, String>,
 }
@@ -85,6 +84,7 @@ impl Default for CoreConfig {
             seed: 0,
             compaction_bytes: 64 * 1024 * 1024,
             compaction_step_bytes: 1024 * 1024,
+            unsynced_bytes: 16 * 1024 * 1024,
             configs: BTreeMap::new(),
         }
     }
@@ -123,6 +123,8 @@ pub struct BrokerCore {
     noted_producer_ids: i64,
     storage: Box<dyn LogStorage>,
     compaction: CompactionLimits,
+    /// See [`CoreConfig`].
+    unsynced_bytes: u64,
     /// The parts of the logs whose checksums are still to be verified.
     unverified: VecDeque<Unverified>,
 }
@@ -150,6 +152,7 @@ impl BrokerCore {
             noted_producer_ids: 1,
             storage,
             compaction,
+            unsynced_bytes: config.unsynced_bytes,
             unverified: VecDeque::new(),
         }
     }
@@ -196,7 +199,7 @@ impl BrokerCore {
     /// next start verifies only what came later.
     pub(crate) fn checkpoint(&mut self) {
         let mut ends = Vec::new();
-        self.topics.values_mut().for_each(|topic| topic.sync(UNSYNCED_BYTES, &mut ends));
+        self.topics.values_mut().for_each(|topic| topic.sync(self.unsynced_bytes, &mut ends));
         if let Err(error) = self.storage.checkpoint(&ends) {
             tracing::warn!(%error, "cannot record what is synced; after a crash, the next start takes longer");
         }

@@ -17,7 +17,9 @@ const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
 fn open(path: &Path) -> (Directory, BrokerCore) {
     let directory = Directory::lock(path, ([127, 0, 0, 1], 9092).into()).unwrap();
-    let broker = directory.open(CoreConfig::default(), OPEN_FILES).unwrap();
+    // Checkpoints sync everything.
+    let config = CoreConfig { unsynced_bytes: 0, ..CoreConfig::default() };
+    let broker = directory.open(config, OPEN_FILES).unwrap();
     (directory, broker)
 }
 
