@@ -14,8 +14,9 @@ use crate::core::storage::SegmentData;
 
 /// Number of bytes per read.
 const CHUNK: usize = 1024 * 1024;
-/// Number of bytes per read if only headers are wanted: several small batches, and little of a large one.
-const HEADERS: usize = 16 * 1024;
+/// Number of bytes per read if only headers are wanted. Of batches that are larger, the header is read alone; of smaller ones,
+/// a disk reads all faster than one here and there.
+const HEADERS: usize = 64 * 1024;
 /// Places of fields in a batch header: leader epoch, magic byte and checksum. The checksum covers all bytes after it.
 const EPOCH: Range<usize> = 12..16;
 const MAGIC_AT: usize = 16;
@@ -73,6 +74,8 @@ pub(crate) struct BatchWalk {
     trusted: i64,
     position: u64,
     expected: i64,
+    /// The size of the last batch.
+    last_size: usize,
 }
 
 /// The next step of a [`BatchWalk`].
@@ -90,7 +93,7 @@ impl BatchWalk {
     /// Begins a walk. Of the batches before the offset `trusted`, only the headers are read.
     pub(crate) fn new(bounds: Bounds, trusted: i64) -> Self {
         let expected = bounds.offsets.start;
-        Self { scan: Scan::new(bounds), trusted, position: 0, expected }
+        Self { scan: Scan::new(bounds), trusted, position: 0, expected, last_size: 0 }
     }
 
     pub(crate) fn next(&mut self, data: &dyn SegmentData) -> io::Result<WalkStep> {
@@ -98,7 +101,11 @@ impl BatchWalk {
         if position >= data.len() {
             return Ok(WalkStep::End);
         }
-        self.scan.chunk = if self.expected < self.trusted { HEADERS } else { CHUNK };
+        self.scan.chunk = match self.last_size {
+            _ if self.expected >= self.trusted => CHUNK,
+            0..HEADERS => HEADERS,
+            HEADERS.. => HEADER_LEN,
+        };
         let head = self.scan.head(data, position)?;
         let found = self.scan.plausible(data, position, head).ok();
         let Some(header) = found.filter(|header| self.scan.bounds.follows(self.expected, header)) else {
@@ -109,6 +116,7 @@ impl BatchWalk {
         }
         self.expected = header.last_offset() + 1;
         self.position += header.size as u64;
+        self.last_size = header.size;
         Ok(WalkStep::Batch(header, position))
     }
 }
