@@ -96,10 +96,10 @@ impl Kind {
 }
 
 /// Numbers that look random and follow from a seed (SplitMix64).
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -247,7 +247,7 @@ impl Victim {
 fn check(strike: &Strike, log: &str) -> BTreeSet<(i32, i64)> {
     let name = strike.path.file_name().unwrap().to_str().unwrap();
     let is_named = log.lines().any(|line| (line.contains("WARN") || line.contains("ERROR")) && line.contains(name));
-    assert!(is_named || !strike.must_be_reported(), "not reported: {strike:?}\n{log}");
+    assert!(is_named || !strike.must_be_reported(), "not reported: {strike:?} at {}\n{log}", strike.at);
     let named = reported(log);
     let is_named =
         |(partition, offset): &(i32, i64)| named.iter().any(|(at, range)| at == partition && range.contains(offset));

@@ -9,6 +9,7 @@ mod full;
 mod kills;
 mod process;
 mod codecs;
+mod compaction;
 mod peer;
 mod settings;
 mod restart;
