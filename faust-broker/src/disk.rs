@@ -22,8 +22,8 @@
 //! replication in that case. A segment is synced in the background when the next one begins, the last one when it has grown
 //! enough, and everything when the broker is stopped.
 //!
-//! A start reads only the headers of the batches that were synced, and verifies the checksums of all others. Unless the
-//! broker has been stopped before, the remaining checksums are verified in the background.
+//! A start reads only the headers of the batches that were synced, and verifies the checksums of all others. Those of the
+//! former are verified while the broker is running.
 
 mod aside;
 mod files;
@@ -85,7 +85,7 @@ impl Directory {
         let (journal, changes) = self.open_journal(&logs)?;
         let was_killed = !synced.was_stopped && !changes.is_empty();
         if was_killed {
-            tracing::info!(directory = ?self.path, "the broker was not stopped; the checksums of its records are verified");
+            tracing::info!(directory = ?self.path, "the broker was not stopped; what was not synced is verified");
         }
         let files = Arc::new(Files::new(open_files));
         let access = Access { syncer: Arc::new(Syncer::new(Arc::clone(&files))), files };
@@ -180,8 +180,8 @@ impl LogStorage for Disk {
     fn load_segments(&mut self, partition: &PartitionId) -> io::Result<StoredLog> {
         let directory = self.partition_dir(partition);
         let Synced { ends, was_stopped } = &self.synced;
-        let (synced, was_stopped) = (ends.get(partition).copied().unwrap_or(0), *was_stopped);
-        let mut log = StoredLog { segments: Vec::new(), synced, was_stopped };
+        let synced = ends.get(partition).copied().unwrap_or(0);
+        let mut log = StoredLog { segments: Vec::new(), synced };
         if !directory.exists() {
             return Ok(log);
         }
@@ -204,7 +204,7 @@ impl LogStorage for Disk {
             }
             replaced_below = end_offset.unwrap_or(replaced_below);
             let data = Box::new(FileSegment::of_earlier_run(self.access.clone(), path)?);
-            let synced = if was_stopped { i64::MAX } else { synced };
+            let synced = if *was_stopped { i64::MAX } else { synced };
             log.segments.push(StoredSegment { base_offset, end_offset, synced, data });
         }
         Ok(log)

@@ -57,8 +57,6 @@ pub(crate) struct StoredLog {
     pub(crate) segments: Vec<StoredSegment>,
     /// The log was synced up to this offset, so it must reach it.
     pub(crate) synced: i64,
-    /// True if the earlier run has been stopped: nothing was written after the sync.
-    pub(crate) was_stopped: bool,
 }
 
 /// A segment of an earlier run.

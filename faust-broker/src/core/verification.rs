@@ -1,7 +1,7 @@
-//! Verification of the checksums that a start has not verified, because the batches had been synced before a crash.
+//! Verification of the checksums that a start has not verified, because the batches had been synced by an earlier run.
 //!
-//! Damage to them is not a consequence of the crash, so clients need not wait for it: the broker reads them in steps while it
-//! is running, and repairs what is damaged.
+//! Damage to them is rare, and no consequence of a crash, so clients need not wait for it: the broker reads them in steps while
+//! it is running, and repairs what is damaged.
 
 use std::ops::Range;
 

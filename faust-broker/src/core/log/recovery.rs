@@ -81,7 +81,7 @@ impl Log {
         storage: &mut dyn LogStorage,
     ) -> io::Result<Option<Recovery>> {
         let mut log = Self::new(id);
-        let StoredLog { segments, synced, was_stopped } = storage.load_segments(&id)?;
+        let StoredLog { segments, synced } = storage.load_segments(&id)?;
         let known_end = if let Occasion::Damage { end, .. } = occasion { end } else { synced };
         let mut found = segments.into_iter().peekable();
         let mut is_whole = true;
@@ -127,7 +127,7 @@ impl Log {
         }
         // The process may have crashed after the deletion of segments was recorded and before they were deleted.
         log.drop_segments(storage)?;
-        let trusted = if was_stopped { log.start } else { synced.min(log.end) };
+        let trusted = synced.min(log.end);
         Ok(Some(Recovery { log, trusted }))
     }
 }

@@ -350,8 +350,6 @@ fn check(history: &History, kind: Index, file: Index, position: Index, blow: &Bl
         // A write that never happened looks the same, unless it was synced.
         (Kind::ActiveSegment, Blow::Cut) => is_boundary && !history.is_stopped && !is_synced,
         (Kind::SegmentWithGaps, Blow::Cut) => is_boundary,
-        // Checksums are not verified after a stop.
-        (_, Blow::Flip { .. } | Blow::Zeros) => is_segment && history.is_stopped,
         _ => false,
     };
     prop_assert!(!log.is_empty() || is_hidden, "{blow:?} at {at} of {path:?} is not reported");
