@@ -259,6 +259,11 @@ impl Segment {
         self.data.unsynced()
     }
 
+    /// Returns true if no sync that was requested is still to be done, and an error if it has failed.
+    pub(crate) fn is_synced(&self) -> io::Result<bool> {
+        self.data.is_synced()
+    }
+
     /// Returns the end of the records for which a sync has been requested.
     pub(crate) fn synced(&self) -> i64 {
         self.synced

@@ -94,6 +94,10 @@ pub(crate) trait SegmentData: Send + Debug {
     fn seal(&mut self) {}
     /// Syncs the bytes in the background, so that they survive a power failure. [`LogStorage::close`] waits for it.
     fn sync(&mut self) {}
+    /// Returns true if no sync that was requested is still to be done, and an error if it has failed.
+    fn is_synced(&self) -> io::Result<bool> {
+        Ok(true)
+    }
     /// Sets the number of bytes that an earlier run has synced.
     fn was_synced(&mut self, _bytes: u64) {}
     /// Returns the number of bytes that have been appended since the last sync was requested.

@@ -154,6 +154,10 @@ impl SegmentData for FileSegment {
         }
     }
 
+    fn is_synced(&self) -> io::Result<bool> {
+        self.access.syncer.is_done(&self.path).map_err(at_path(&self.path))
+    }
+
     fn was_synced(&mut self, bytes: u64) {
         self.synced = bytes;
         self.is_new = bytes == 0;

@@ -42,6 +42,10 @@ type Open = fn(&Path) -> io::Result<Option<File>>;
 #[derive(Debug, Default)]
 struct Waiting {
     paths: BTreeSet<PathBuf>,
+    /// Those that are being synced.
+    in_progress: BTreeSet<PathBuf>,
+    /// Those that could not be synced.
+    failed: BTreeSet<PathBuf>,
     /// What to do when all of them are synced.
     then: Option<Completion>,
     is_last: bool,
@@ -85,6 +89,20 @@ impl Syncer {
     pub(crate) fn then(&self, complete: impl FnOnce() -> io::Result<()> + Send + 'static) {
         self.queue.lock().then = Some(Completion(Box::new(complete)));
         self.wake();
+    }
+
+    /// Returns true if no sync of this path is still to be done.
+    ///
+    /// # Errors
+    /// Returns an error, once, if it has failed: the system reports that only to the first one who asks.
+    pub(crate) fn is_done(&self, path: &Path) -> io::Result<bool> {
+        let has_thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let mut waiting = self.queue.lock();
+        if waiting.failed.remove(path) {
+            return Err(io::Error::other("the file could not be synced; an earlier message has the cause"));
+        }
+        // Without a thread, the caller has to sync it.
+        Ok(!has_thread || !(waiting.paths.contains(path) || waiting.in_progress.contains(path)))
     }
 
     fn wake(&self) {
@@ -133,7 +151,7 @@ impl Queue {
     fn work(&self) {
         while let Some(task) = self.next() {
             match task {
-                Task::Sync(path) => self.sync(&path),
+                Task::Sync(path) => self.sync(path),
                 Task::Complete(_) if self.has_failed.load(Ordering::Relaxed) => {}
                 Task::Complete(completion) => {
                     if let Err(error) = completion.0() {
@@ -145,17 +163,21 @@ impl Queue {
         }
     }
 
-    fn sync(&self, path: &Path) {
-        let opened = self.files.make_room(|| (self.open)(path));
-        if opened.as_ref().is_err_and(is_out_of_files) && self.postpone(path) {
+    fn sync(&self, path: PathBuf) {
+        let opened = self.files.make_room(|| (self.open)(&path));
+        if opened.as_ref().is_err_and(is_out_of_files) && self.postpone(&path) {
             return;
         }
         // IMPORTANT: a failed sync is not repeated. The system may have dropped what it could not write, so that another sync
         // would succeed without it.
-        if let Err(error) = opened.and_then(|file| file.map_or(Ok(()), |file| file.sync_all())) {
+        let synced = opened.and_then(|file| file.map_or(Ok(()), |file| file.sync_all()));
+        let mut waiting = self.lock();
+        waiting.in_progress.remove(&path);
+        if let Err(error) = synced {
             self.has_failed.store(true, Ordering::Relaxed);
             let advice = advice(&error);
             tracing::error!(?path, %error, advice, "cannot sync a file; its records may not survive a power failure");
+            waiting.failed.insert(path);
         }
     }
 
@@ -165,6 +187,7 @@ impl Queue {
         if waiting.is_last {
             return false;
         }
+        waiting.in_progress.remove(path);
         waiting.paths.insert(path.to_owned());
         drop(self.changed.wait_timeout(waiting, RETRY).unwrap_or_else(PoisonError::into_inner));
         true
@@ -174,6 +197,7 @@ impl Queue {
         let mut waiting = self.lock();
         loop {
             if let Some(path) = waiting.paths.pop_first() {
+                waiting.in_progress.insert(path.clone());
                 return Some(Task::Sync(path));
             }
             // There is one thread, unless the broker is stopping, so no sync is in progress.
@@ -297,7 +321,15 @@ mod tests {
         }
         assert!(syncer.finish());
         // A component of the path is a file.
-        syncer.later(&file.join("below"));
+        let below = file.join("below");
+        syncer.later(&below);
+        let failed = loop {
+            match syncer.is_done(&below) {
+                Ok(false) => std::thread::yield_now(),
+                done => break done,
+            }
+        };
+        assert!(failed.is_err() && syncer.is_done(&below).unwrap(), "reported once");
         assert!(!syncer.finish(), "the failure is remembered");
         assert!(!syncer.finish());
     }

@@ -30,6 +30,8 @@ pub(crate) struct Pass {
     /// The segment that is being written.
     rewrite: Option<Rewrite>,
     has_hidden: bool,
+    /// True if a new segment is synced in the background, before it is installed: the broker answers no request meanwhile.
+    is_patient: bool,
 }
 
 /// A segment that is being written, and will replace those of its offsets. It is deleted unless it is installed.
@@ -89,7 +91,9 @@ impl Log {
         // Taken out, so that an error abandons the pass.
         let pass = match self.pass.take() {
             Some(pass) => pass,
-            None if self.wants_compaction(compaction, now_ms) => self.begin(compaction, limits.memory, now_ms),
+            None if self.wants_compaction(compaction, now_ms) => {
+                Pass { is_patient: true, ..self.begin(compaction, limits.memory, now_ms) }
+            }
             None => return Ok(Step::Idle),
         };
         self.go_on(pass, config, compaction, limits.step_bytes, now_ms, storage)
@@ -173,7 +177,15 @@ impl Log {
         let until = self.cleanable_end(config, now_ms);
         let first = self.segments.front().map_or(self.start, |segment| segment.base_offset);
         let mapped = self.clean.max(first).min(until);
-        Pass { keys: Keys::new(memory), mapped, until, swept: first, rewrite: None, has_hidden: false }
+        Pass {
+            keys: Keys::new(memory),
+            mapped,
+            until,
+            swept: first,
+            rewrite: None,
+            has_hidden: false,
+            is_patient: false,
+        }
     }
 
     fn go_on(
@@ -271,6 +283,15 @@ impl Log {
         }
         if rewrite.copied < rewrite.offsets.end {
             return Ok(());
+        }
+        if pass.is_patient
+            && rewrite.has_changed
+            && let Some(new) = &mut rewrite.new
+        {
+            new.sync();
+            if !new.is_synced()? {
+                return Ok(());
+            }
         }
         pass.swept = rewrite.offsets.end;
         let (has_changed, offsets) = (rewrite.has_changed, rewrite.offsets.clone());
