@@ -29,7 +29,7 @@ struct History {
 
 impl History {
     fn new(peer: &mut Peer, seed: u64) -> Self {
-        let removes_tombstones = seed % 2 == 0;
+        let removes_tombstones = seed.is_multiple_of(2);
         let retention = if removes_tombstones { "0" } else { "86400000" };
         let configs = [
             ("cleanup.policy", "compact"),
