@@ -214,6 +214,10 @@ impl BrokerCore {
         match change {
             Change::Cluster { id } => self.cluster_id = id,
             Change::TopicCreated { name, id, partitions, configs } => {
+                if self.topics.get(&name).is_some_and(|former| former.id() != id.0) {
+                    // The journal has lost its deletion, and what was recorded about it must not apply to this one.
+                    self.apply(Change::TopicDeleted { name: name.clone() }, marks);
+                }
                 self.topic_names.insert(id.0, name.clone());
                 self.topics.insert(name, Topic::new(id.0, partitions, configs, &self.values));
             }

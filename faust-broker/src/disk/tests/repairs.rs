@@ -239,6 +239,26 @@ fn a_damaged_line_of_the_journal_costs_one_change() {
 }
 
 #[test]
+fn a_deletion_that_the_journal_has_lost_does_not_affect_the_next_topic_of_the_name() {
+    let subject = Subject::numbered(10, 250, false);
+    let directory = Directory::lock(subject.path.path(), ([127, 0, 0, 1], 9092).into()).unwrap();
+    let mut broker = directory.open(CoreConfig::seeded(7), OPEN_FILES).unwrap();
+    broker.delete_records("t", 0, None).unwrap();
+    broker.delete_topic("t").unwrap();
+    broker.create_topic("t", TopicSpec { partitions: 1, ..TopicSpec::default() }).unwrap();
+    for sequence in 0..3 {
+        broker.append("t", 0, &single(Bytes::new(), sequence), 0).unwrap();
+    }
+    drop((directory, broker));
+    let journal = subject.path.path().join("journal");
+    let text = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, text.replace("topic_deleted", "topic_delated")).unwrap();
+    let ((_directory, broker), log) = subject.open();
+    assert!(log.contains("a change of a topic"), "{log}");
+    assert_eq!(visible(&broker), (0, vec![0, 1, 2], None));
+}
+
+#[test]
 fn a_change_of_a_later_version_is_not_damage() {
     let subject = Subject::numbered(1, 1 << 20, true);
     let journal = subject.path.path().join("journal");
