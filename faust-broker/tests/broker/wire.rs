@@ -167,6 +167,25 @@ fn a_fetch_without_records_waits_no_longer_than_max_wait() {
 }
 
 #[test]
+fn a_full_fetch_needs_no_session() {
+    let server = server();
+    let mut client = Client::new(&server);
+    create(&mut client, "t");
+    client.call(&produce("t", &["a"], -1), 9);
+    // Kafka looks for the session only if the epoch is that of an incremental fetch.
+    for (id, epoch) in [(0, 0), (0, -1), (-1, -1), (7, -1), (7, 0)] {
+        let request = fetch("t", 0, 0).with_session_id(id).with_session_epoch(epoch);
+        let response = client.call(&request, 11);
+        assert_eq!((response.error_code, response.session_id), (0, 0), "session {id}, epoch {epoch}");
+        assert_eq!(values(&response), ["a"], "session {id}, epoch {epoch}");
+    }
+    for (id, epoch) in [(7, 1), (0, 1)] {
+        let request = fetch("t", 0, 0).with_session_id(id).with_session_epoch(epoch);
+        assert_eq!(client.call(&request, 11).error_code, 70, "session {id}, epoch {epoch}");
+    }
+}
+
+#[test]
 fn there_is_no_response_without_acks() {
     let server = server();
     let mut client = Client::new(&server);

@@ -16,13 +16,18 @@ use crate::listener::shared::State;
 
 /// First version in which requests identify topics by id instead of name.
 const TOPIC_IDS: i16 = 13;
+/// Epoch of the fetch that begins a session.
+const FIRST_EPOCH: i32 = 0;
+/// Epoch of the fetch that ends a session, or is outside of any.
+const FINAL_EPOCH: i32 = -1;
 /// Upper limit of the requested wait time.
 const LONGEST_WAIT_MS: i32 = 5 * 60 * 1000;
 /// Upper limit of the requested bytes, because the response is held in memory.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 pub(crate) async fn handle(call: &Call, request: FetchRequest) -> FetchResponse {
-    if request.session_id != 0 {
+    // There are no sessions. A full fetch, which begins or ends one, is answered whatever session it names, as in Kafka.
+    if !matches!(request.session_epoch, FIRST_EPOCH | FINAL_EPOCH) {
         return FetchResponse::default().with_error_code(ErrorCode::FetchSessionIdNotFound.code());
     }
     let wait_ms = u64::try_from(request.max_wait_ms.min(LONGEST_WAIT_MS)).unwrap_or(0);
