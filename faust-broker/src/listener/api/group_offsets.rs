@@ -130,9 +130,10 @@ pub(crate) fn delete(call: &Call, request: OffsetDeleteRequest) -> OffsetDeleteR
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;
-            let deleted = match state.broker.topic(&topic.name) {
-                Some(_) => state.broker.delete_offset(&request.group_id, &topic.name, index),
-                None => Err(ErrorCode::UnknownTopicOrPartition),
+            let known = state.broker.topic(&topic.name).map_or(0..0, |topic| 0..topic.partitions());
+            let deleted = match known.contains(&index) {
+                true => state.broker.delete_offset(&request.group_id, &topic.name, index),
+                false => Err(ErrorCode::UnknownTopicOrPartition),
             };
             OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(code(deleted))
         });
