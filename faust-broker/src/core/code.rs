@@ -56,6 +56,9 @@ pub enum ErrorCode {
     /// The replication factor is not 1, the only one possible on a single node.
     #[error("invalid replication factor: this broker is a single node, use 1")]
     InvalidReplicationFactor = 38,
+    /// An assignment of replicas names other nodes than this one, or is incomplete.
+    #[error("invalid replica assignment: this broker is a single node, assign each partition to it alone")]
+    InvalidReplicaAssignment = 39,
     /// A configuration has an unknown name or an invalid value.
     #[error("invalid config")]
     InvalidConfig = 40,
@@ -104,6 +107,9 @@ pub enum ErrorCode {
     /// The leader of the partition is the preferred one already.
     #[error("leader election not needed for the partition: its only replica leads it")]
     ElectionNotNeeded = 84,
+    /// The partition is not moved to other nodes, so the move cannot be cancelled.
+    #[error("no partition reassignment in progress")]
+    NoReassignmentInProgress = 85,
     /// Offsets cannot be deleted because a member of the group is subscribed to the topic.
     #[error("group is subscribed to the topic")]
     GroupSubscribedToTopic = 86,

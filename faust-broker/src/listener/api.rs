@@ -1,5 +1,6 @@
 //! The request handlers, one module per group of APIs.
 
+mod assignment;
 pub(super) mod cluster;
 pub(super) mod configs;
 pub(super) mod fetch;

@@ -241,6 +241,14 @@ static ELECT_LEADERS: Shape =
     shape(2, &[since(1, Fixed(1)), always(Array(&[always(Text), always(Fixeds(4))])), always(Fixed(4))]);
 static LIST_PARTITION_REASSIGNMENTS: Shape =
     shape(0, &[always(Fixed(4)), always(Array(&[always(Text), always(Fixeds(4))]))]);
+static ALTER_PARTITION_REASSIGNMENTS: Shape = shape(
+    0,
+    &[
+        always(Fixed(4)),
+        since(1, Fixed(1)),
+        always(Array(&[always(Text), always(Array(&[always(Fixed(4)), always(Fixeds(4))]))])),
+    ],
+);
 /// The fields of a filter of access rights, and of an access right.
 const ACL: &[Field] =
     &[always(Fixed(1)), always(Text), always(Fixed(1)), always(Text), always(Text), always(Fixed(1)), always(Fixed(1))];
@@ -288,6 +296,7 @@ fn shape_of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DescribeQuorum => &DESCRIBE_QUORUM,
         ApiKey::ElectLeaders => &ELECT_LEADERS,
         ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
+        ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
         ApiKey::DescribeAcls => &DESCRIBE_ACLS,
         ApiKey::CreateAcls | ApiKey::DeleteAcls => &CREATE_OR_DELETE_ACLS,
         ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,

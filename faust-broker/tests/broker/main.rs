@@ -13,4 +13,5 @@ mod compaction;
 mod peer;
 mod settings;
 mod restart;
+mod tools;
 mod wire;

@@ -300,6 +300,12 @@ fn administration(to: &mut Samples) {
             .with_partition_indexes(vec![1, 2]);
         ListPartitionReassignmentsRequest::default().with_topics(Some(vec![wanted; 2]))
     });
+    to.add(ApiKey::AlterPartitionReassignments, |_| {
+        use kafka_protocol::messages::alter_partition_reassignments_request as reassign;
+        let partition = reassign::ReassignablePartition::default().with_replicas(Some(vec![BrokerId(1); 2]));
+        let wanted = reassign::ReassignableTopic::default().with_name(topic()).with_partitions(vec![partition; 2]);
+        AlterPartitionReassignmentsRequest::default().with_topics(vec![wanted; 2])
+    });
     to.add(ApiKey::DescribeProducers, |_| {
         let wanted = active::TopicRequest::default().with_name(topic()).with_partition_indexes(vec![1, 2]);
         DescribeProducersRequest::default().with_topics(vec![wanted; 2])

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as Altered;
+use kafka_protocol::messages::create_topics_response::CreatableTopicConfigs;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -17,7 +18,7 @@ use kafka_protocol::messages::{
 };
 
 use crate::core::broker_config::{BROKER_CONFIGS, BrokerKey, UpdateMode};
-use crate::core::broker_values::{ConfigScope, ConfigSource, Synonym};
+use crate::core::broker_values::{BrokerValues, ConfigScope, ConfigSource, Synonym};
 use crate::core::{BrokerCore, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, Refusal, TOPIC_CONFIGS, Topic};
 use crate::listener::api::{NODE, text};
 use crate::listener::router::Call;
@@ -85,7 +86,7 @@ impl Detail {
         value: Option<String>,
         synonyms: Vec<Synonym>,
     ) -> DescribeConfigsResourceResult {
-        let source = synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source);
+        let source = source_of(&synonyms);
         let synonym = |synonym: Synonym| {
             DescribeConfigsSynonym::default()
                 .with_name(text(synonym.name))
@@ -103,11 +104,33 @@ impl Detail {
 }
 
 fn topic_config(detail: &Detail, broker: &BrokerCore, topic: &Topic, key: &ConfigKey) -> DescribeConfigsResourceResult {
-    let own = topic.configs().get(key.name);
-    let value = own.cloned().unwrap_or_else(|| broker.values().topic_default(key));
-    let own = own.map(|value| Synonym { name: key.name, value: value.clone(), source: ConfigSource::Topic });
-    let synonyms = own.into_iter().chain(broker.values().synonyms_of_topic(key.name)).collect();
+    let (value, synonyms) = topic_value(broker.values(), topic.configs(), key);
     detail.config(key.name, key.kind, Some(value), synonyms)
+}
+
+/// Returns the value of a config of a topic that has set `own`, and the values that it comes from.
+fn topic_value(values: &BrokerValues, own: &BTreeMap<String, String>, key: &ConfigKey) -> (String, Vec<Synonym>) {
+    let own = own.get(key.name);
+    let value = own.cloned().unwrap_or_else(|| values.topic_default(key));
+    let own = own.map(|value| Synonym { name: key.name, value: value.clone(), source: ConfigSource::Topic });
+    (value, own.into_iter().chain(values.synonyms_of_topic(key.name)).collect())
+}
+
+/// Describes the configs of a topic that is created with `own`.
+pub(super) fn of_new_topic(values: &BrokerValues, own: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
+    let described = TOPIC_CONFIGS.iter().map(|key| {
+        let (value, synonyms) = topic_value(values, own, key);
+        CreatableTopicConfigs::default()
+            .with_name(text(key.name))
+            .with_value(Some(text(value)))
+            .with_config_source(source_of(&synonyms) as i8)
+    });
+    described.collect()
+}
+
+/// Returns the source of an effective value.
+fn source_of(synonyms: &[Synonym]) -> ConfigSource {
+    synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source)
 }
 
 fn broker_config(

@@ -1,15 +1,21 @@
-//! `DescribeQuorum`, `ElectLeaders`, `ListPartitionReassignments`: the answers of a cluster of one node.
+//! `DescribeQuorum`, `ElectLeaders`, `ListPartitionReassignments`, `AlterPartitionReassignments`: the answers of a cluster
+//! of one node.
 
+use kafka_protocol::messages::alter_partition_reassignments_request::ReassignablePartition;
+use kafka_protocol::messages::alter_partition_reassignments_response::{
+    ReassignablePartitionResponse, ReassignableTopicResponse,
+};
 use kafka_protocol::messages::describe_quorum_request::TopicData as WantedTopic;
 use kafka_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use kafka_protocol::messages::{
-    DescribeQuorumRequest, DescribeQuorumResponse, ElectLeadersRequest, ElectLeadersResponse,
-    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, DescribeQuorumRequest,
+    DescribeQuorumResponse, ElectLeadersRequest, ElectLeadersResponse, ListPartitionReassignmentsRequest,
+    ListPartitionReassignmentsResponse,
 };
 
-use crate::core::{BrokerCore, ErrorCode};
-use crate::listener::api::{NODE, text};
+use crate::core::{BrokerCore, ErrorCode, Refusal};
+use crate::listener::api::{NODE, assignment, text};
 use crate::listener::router::Call;
 use crate::listener::wall_ms;
 
@@ -91,4 +97,38 @@ pub(crate) fn reassignments(
     _request: ListPartitionReassignmentsRequest,
 ) -> ListPartitionReassignmentsResponse {
     ListPartitionReassignmentsResponse::default().with_error_message(None)
+}
+
+/// Moves nothing: each partition stays on the only node, to which it may be reassigned.
+pub(crate) fn reassign(
+    call: &Call,
+    request: AlterPartitionReassignmentsRequest,
+) -> AlterPartitionReassignmentsResponse {
+    let state = call.shared.lock();
+    let responses = request.topics.into_iter().map(|topic| {
+        let partition = |wanted: &ReassignablePartition| {
+            let (code, message) = match reassigned(&state.broker, &topic.name, wanted) {
+                Ok(()) => (0, None),
+                Err(refusal) => (refusal.code.code(), Some(text(refusal.message))),
+            };
+            ReassignablePartitionResponse::default()
+                .with_partition_index(wanted.partition_index)
+                .with_error_code(code)
+                .with_error_message(message)
+        };
+        let partitions = topic.partitions.iter().map(partition).collect();
+        ReassignableTopicResponse::default().with_name(topic.name).with_partitions(partitions)
+    });
+    AlterPartitionReassignmentsResponse::default()
+        .with_allow_replication_factor_change(request.allow_replication_factor_change)
+        .with_error_message(None)
+        .with_responses(responses.collect())
+}
+
+fn reassigned(broker: &BrokerCore, topic: &str, wanted: &ReassignablePartition) -> Result<(), Refusal> {
+    broker.partition_bytes(topic, wanted.partition_index)?;
+    match &wanted.replicas {
+        Some(replicas) => assignment::check(replicas),
+        None => Err(ErrorCode::NoReassignmentInProgress.into()),
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{
@@ -14,15 +14,15 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use crate::core::{ErrorCode, Refusal, TopicSpec};
-use crate::listener::api::{code, text};
+use crate::core::{BrokerCore, ErrorCode, Refusal, Topic, TopicSpec};
+use crate::listener::api::{assignment, code, configs, text};
 use crate::listener::router::Call;
 
 pub(crate) fn create(call: &Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let topics = request.topics.into_iter().map(|topic| {
         let result = CreatableTopicResult::default().with_name(topic.name.clone());
         match create_topic(call, &topic, request.validate_only) {
-            Ok(created) => creation(call.version, result, &created),
+            Ok(created) => creation(call.version, result, created),
             Err(refusal) => result
                 .with_error_code(refusal.code.code())
                 .with_error_message(Some(text(refusal.message)))
@@ -35,15 +35,16 @@ pub(crate) fn create(call: &Call, request: CreateTopicsRequest) -> CreateTopicsR
 struct Created {
     id: u128,
     partitions: i32,
+    configs: Vec<CreatableTopicConfigs>,
 }
 
-fn creation(version: i16, result: CreatableTopicResult, created: &Created) -> CreatableTopicResult {
+fn creation(version: i16, result: CreatableTopicResult, created: Created) -> CreatableTopicResult {
     let result = result.with_error_message(None).with_configs(None);
     let result = if version >= 7 { result.with_topic_id(Uuid::from_u128(created.id)) } else { result };
     if version < 5 {
         return result;
     }
-    result.with_num_partitions(created.partitions).with_replication_factor(1).with_configs(Some(Vec::new()))
+    result.with_num_partitions(created.partitions).with_replication_factor(1).with_configs(Some(created.configs))
 }
 
 fn create_topic(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Result<Created, Refusal> {
@@ -59,17 +60,16 @@ fn create_topic(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Res
         (-1, assigned) => i32::try_from(assigned).map_err(|_| ErrorCode::InvalidPartitions)?,
         (partitions, _) => partitions,
     };
-    if !matches!(topic.replication_factor, -1 | 1) {
-        return Err(ErrorCode::InvalidReplicationFactor.into());
-    }
+    assignment::check_new(topic)?;
     let spec = TopicSpec { partitions, configs };
     let broker = &mut call.shared.lock().broker;
+    let configs = configs::of_new_topic(broker.values(), &spec.configs);
     if validate_only {
         broker.check_topic(&topic.name, &spec)?;
-        return Ok(Created { id: 0, partitions });
+        return Ok(Created { id: 0, partitions, configs });
     }
     let id = broker.create_topic(&topic.name, spec)?.id();
-    Ok(Created { id, partitions })
+    Ok(Created { id, partitions, configs })
 }
 
 pub(crate) fn delete(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
@@ -96,7 +96,10 @@ pub(crate) fn delete(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsR
 pub(crate) fn create_partitions(call: &Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let grow = |topic: CreatePartitionsTopic| {
         let mut state = call.shared.lock();
-        let grown = state.broker.create_partitions(&topic.name, topic.count, request.validate_only);
+        let grown = match check_added(&state.broker, &topic) {
+            Ok(()) => state.broker.create_partitions(&topic.name, topic.count, request.validate_only),
+            Err(refusal) => Err(refusal),
+        };
         let result = CreatePartitionsTopicResult::default().with_name(topic.name);
         match grown {
             Ok(()) => result.with_error_message(None),
@@ -104,4 +107,17 @@ pub(crate) fn create_partitions(call: &Call, request: CreatePartitionsRequest) -
         }
     };
     CreatePartitionsResponse::default().with_results(request.topics.into_iter().map(grow).collect())
+}
+
+/// Checks the assignments of the partitions that are added to a topic, if there are some. The other errors are those of
+/// [`BrokerCore::create_partitions`].
+fn check_added(broker: &BrokerCore, wanted: &CreatePartitionsTopic) -> Result<(), Refusal> {
+    let Some(assignments) = &wanted.assignments else { return Ok(()) };
+    let current = broker.topic(&wanted.name).map_or(0, Topic::partitions);
+    match usize::try_from(wanted.count.saturating_sub(current)) {
+        Ok(added) if added > 0 && current > 0 => {
+            assignment::check_added(added, assignments.iter().map(|added| &*added.broker_ids))
+        }
+        _ => Ok(()),
+    }
 }

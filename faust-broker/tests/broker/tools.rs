@@ -1,0 +1,150 @@
+//! Tests of requests as the clients of admin tools send them: assignments of replicas, created topics, deleted offsets.
+
+use faust_broker::Broker;
+use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+use kafka_protocol::messages::{
+    AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, GroupId,
+    OffsetCommitRequest, OffsetDeleteRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::wire::{Client, topic};
+
+const UNKNOWN_PARTITION: i16 = 3;
+const INVALID_REPLICATION: i16 = 38;
+const INVALID_ASSIGNMENT: i16 = 39;
+const INVALID_REQUEST: i16 = 42;
+const NOT_REASSIGNING: i16 = 85;
+
+fn brokers(ids: &[i32]) -> Vec<BrokerId> {
+    ids.iter().map(|id| BrokerId(*id)).collect()
+}
+
+/// Requests a topic with these partitions, each with the nodes of its replicas.
+fn assigned(name: &'static str, partitions: &[(i32, &[i32])]) -> CreatableTopic {
+    let assignment = |(index, replicas): &(i32, &[i32])| {
+        CreatableReplicaAssignment::default().with_partition_index(*index).with_broker_ids(brokers(replicas))
+    };
+    CreatableTopic::default()
+        .with_name(topic(name))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_assignments(partitions.iter().map(assignment).collect())
+}
+
+/// Returns the error code, and whether the error has a message.
+fn created(client: &mut Client, wanted: CreatableTopic) -> (i16, bool) {
+    let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000);
+    let response = client.call(&request, 7);
+    (response.topics[0].error_code, response.topics[0].error_message.is_some())
+}
+
+#[test]
+fn assignments_to_other_nodes_are_refused() {
+    let broker = Broker::start().unwrap();
+    let mut client = Client::new(&broker);
+    let refused: [&[(i32, &[i32])]; 6] =
+        [&[(0, &[2])], &[(0, &[1]), (1, &[1, 2])], &[(0, &[])], &[(0, &[1, 1])], &[(0, &[1]), (0, &[1])], &[(1, &[1])]];
+    for partitions in refused {
+        assert_eq!(created(&mut client, assigned("t", partitions)), (INVALID_ASSIGNMENT, true), "{partitions:?}");
+    }
+    let both = assigned("t", &[(0, &[1])]);
+    assert_eq!(created(&mut client, both.clone().with_num_partitions(1)), (INVALID_REQUEST, true));
+    assert_eq!(created(&mut client, both.with_replication_factor(1)), (INVALID_REQUEST, true));
+    assert_eq!(created(&mut client, assigned("t", &[(1, &[1]), (0, &[1])])), (0, false));
+
+    let mut grow = |assignments: Option<&[&[i32]]>| {
+        let assignment = |ids: &&[i32]| CreatePartitionsAssignment::default().with_broker_ids(brokers(ids));
+        let assignments = assignments.map(|all| all.iter().map(assignment).collect());
+        let wanted = CreatePartitionsTopic::default().with_name(topic("t")).with_count(4).with_assignments(assignments);
+        let response = client.call(&CreatePartitionsRequest::default().with_topics(vec![wanted]), 3);
+        response.results[0].error_code
+    };
+    let refused: [&[&[i32]]; 4] = [&[&[1], &[9]], &[&[1]], &[&[1], &[1], &[1]], &[&[1], &[]]];
+    for assignments in refused {
+        assert_eq!(grow(Some(assignments)), INVALID_ASSIGNMENT, "{assignments:?}");
+    }
+    assert_eq!(grow(Some(&[&[1], &[1]])), 0);
+}
+
+#[test]
+fn a_created_topic_is_described_with_its_configs() {
+    let broker = Broker::start().unwrap();
+    let mut client = Client::new(&broker);
+    let config = CreatableTopicConfig::default()
+        .with_name(StrBytes::from_static_str("retention.ms"))
+        .with_value(Some(StrBytes::from_static_str("5000")));
+    let wanted = assigned("t", &[(0, &[1])]).with_configs(vec![config]);
+    for validate_only in [true, false] {
+        let request =
+            CreateTopicsRequest::default().with_topics(vec![wanted.clone()]).with_validate_only(validate_only);
+        let response = client.call(&request, 7);
+        let configs = response.topics[0].configs.clone().unwrap();
+        let found = |name: &str| {
+            let config = configs.iter().find(|config| config.name.as_str() == name).unwrap();
+            (config.value.clone().unwrap_or_default().to_string(), config.config_source)
+        };
+        assert_eq!(found("retention.ms"), ("5000".into(), 1));
+        assert_eq!(found("cleanup.policy"), ("delete".into(), 5));
+    }
+    assert!(client.call(&CreateTopicsRequest::default().with_topics(vec![wanted]), 4).topics[0].error_code != 0);
+}
+
+#[test]
+fn offsets_of_missing_partitions_are_not_deleted() {
+    let broker = Broker::start().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let mut client = Client::new(&broker);
+    let group = GroupId(StrBytes::from_static_str("g"));
+    let offset = OffsetCommitRequestPartition::default().with_committed_offset(0);
+    let offsets = OffsetCommitRequestTopic::default().with_name(topic("t")).with_partitions(vec![offset]);
+    let commit = OffsetCommitRequest::default().with_group_id(group.clone()).with_topics(vec![offsets]);
+    client.call(&commit.with_generation_id_or_member_epoch(-1), 8);
+    let partition = |index| OffsetDeleteRequestPartition::default().with_partition_index(index);
+    let wanted = OffsetDeleteRequestTopic::default().with_name(topic("t")).with_partitions(vec![
+        partition(0),
+        partition(1),
+        partition(-1),
+    ]);
+    let response = client.call(&OffsetDeleteRequest::default().with_group_id(group).with_topics(vec![wanted]), 0);
+    let codes: Vec<i16> = response.topics[0].partitions.iter().map(|partition| partition.error_code).collect();
+    assert_eq!(codes, [0, UNKNOWN_PARTITION, UNKNOWN_PARTITION]);
+}
+
+#[test]
+fn replicas_are_reassigned_to_their_node_only() {
+    let broker = Broker::start().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let mut client = Client::new(&broker);
+    let mut reassign = |name: &'static str, partition: i32, replicas: Option<&[i32]>| {
+        let wanted =
+            ReassignablePartition::default().with_partition_index(partition).with_replicas(replicas.map(brokers));
+        let wanted = ReassignableTopic::default().with_name(topic(name)).with_partitions(vec![wanted]);
+        let response = client.call(&AlterPartitionReassignmentsRequest::default().with_topics(vec![wanted]), 1);
+        assert_eq!(response.error_code, 0);
+        response.responses[0].partitions[0].error_code
+    };
+    assert_eq!(reassign("t", 0, Some(&[1])), 0);
+    assert_eq!(reassign("t", 0, Some(&[2])), INVALID_ASSIGNMENT);
+    assert_eq!(reassign("t", 0, Some(&[])), INVALID_ASSIGNMENT);
+    assert_eq!(reassign("t", 0, None), NOT_REASSIGNING);
+    assert_eq!(reassign("t", 1, Some(&[1])), UNKNOWN_PARTITION);
+    assert_eq!(reassign("u", 0, None), UNKNOWN_PARTITION);
+}
+
+#[test]
+fn a_replication_factor_other_than_one_is_refused() {
+    let broker = Broker::start().unwrap();
+    let mut client = Client::new(&broker);
+    for factor in [0, 2, -2] {
+        let wanted =
+            CreatableTopic::default().with_name(topic("t")).with_num_partitions(1).with_replication_factor(factor);
+        assert_eq!(created(&mut client, wanted), (INVALID_REPLICATION, true), "{factor}");
+    }
+}
