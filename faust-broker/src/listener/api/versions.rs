@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 
 use bytes::BytesMut;
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::protocol::StrBytes;
 
 use crate::core::ErrorCode;
 use crate::listener::fault::Fault;
@@ -86,8 +87,8 @@ pub(crate) fn supports(api: ApiKey, version: i16) -> bool {
     SUPPORTED.contains(&api) && range(api).contains(&version)
 }
 
-pub(crate) fn handle(_call: &Call, _request: ApiVersionsRequest) -> ApiVersionsResponse {
-    response()
+pub(crate) fn handle(call: &Call, _request: ApiVersionsRequest) -> ApiVersionsResponse {
+    if call.version >= 3 { with_features(response()) } else { response() }
 }
 
 /// Rejects an unsupported version of `ApiVersions`, with a response in version 0, which every client can decode.
@@ -97,6 +98,29 @@ pub(crate) fn refuse(frame: &[u8]) -> Result<BytesMut, Fault> {
     };
     let response = response().with_error_code(ErrorCode::UnsupportedVersion.code());
     encode_as(ApiKey::ApiVersions, 0, i32::from_be_bytes(*correlation_id), &response)
+}
+
+/// The version of Kafka whose requests and configs this broker has, as the level of the feature `metadata.version`
+/// (4.3-IV0), by which admin consoles show the version of a cluster.
+const METADATA_LEVEL: i16 = 30;
+/// The lowest level that Kafka 4 supports (3.3-IV3).
+const LEAST_METADATA_LEVEL: i16 = 7;
+
+/// Adds the features of the cluster. Those for transactions and new kinds of groups are left out, as are their requests.
+fn with_features(response: ApiVersionsResponse) -> ApiVersionsResponse {
+    let name = StrBytes::from_static_str("metadata.version");
+    let supported = SupportedFeatureKey::default()
+        .with_name(name.clone())
+        .with_min_version(LEAST_METADATA_LEVEL)
+        .with_max_version(METADATA_LEVEL);
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(name)
+        .with_min_version_level(METADATA_LEVEL)
+        .with_max_version_level(METADATA_LEVEL);
+    response
+        .with_supported_features(vec![supported])
+        .with_finalized_features(vec![finalized])
+        .with_finalized_features_epoch(0)
 }
 
 fn response() -> ApiVersionsResponse {
