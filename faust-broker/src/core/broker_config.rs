@@ -6,7 +6,7 @@ use crate::core::config::{self, COMPRESSION, ConfigKind};
 use crate::core::topic::MAX_PARTITIONS;
 use crate::core::{ErrorCode, Refusal};
 
-use ConfigKind::{Boolean, Fraction, Number, Text, Within, Word, Words};
+use ConfigKind::{Boolean, Fraction, Int, List, Number, Text, Within, Word, Words};
 use UpdateMode::{Dynamic, Never, Start};
 
 /// A config of the broker.
@@ -42,58 +42,76 @@ const fn null(name: &'static str, kind: ConfigKind, mode: UpdateMode) -> BrokerK
 /// All broker configs, by name.
 ///
 /// They are those that have an effect here, those that are the default of a topic config, those by which admin consoles
-/// recognize a broker, and one without an effect that librdkafka's tests change. As in Kafka, clients can change those that Kafka calls `cluster-wide`.
+/// recognize a broker, and some without an effect that tools change: numbers of threads, buffers of compaction, rates of
+/// replication, and one that librdkafka's tests change. As in Kafka, clients can change those that Kafka calls `cluster-wide`.
 pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
-    null("advertised.listeners", Text, Never),
+    null("advertised.listeners", List, Never),
     key("authorizer.class.name", "", Text, Never),
     key("auto.create.topics.enable", "true", Boolean, Start),
-    key("broker.id", "1", Number(0), Never),
+    key("background.threads", "10", Int(1), Dynamic),
+    key("broker.id", "1", Int(0), Never),
+    key("compression.gzip.level", "-1", Within(&[(-1, -1), (1, 9)]), Dynamic),
+    key("compression.lz4.level", "9", Within(&[(1, 17)]), Dynamic),
     key("compression.type", "producer", COMPRESSION, Dynamic),
-    key("default.replication.factor", "1", Number(1), Never),
+    key("compression.zstd.level", "3", Within(&[(-131_072, 22)]), Dynamic),
+    key("default.replication.factor", "1", Int(1), Never),
     key("delete.topic.enable", "true", Boolean, Never),
-    key("group.initial.rebalance.delay.ms", "0", Number(0), Start),
-    key("group.max.session.timeout.ms", "1800000", Number(1), Start),
-    key("group.min.session.timeout.ms", "6000", Number(1), Start),
-    null("listeners", Text, Never),
+    null("follower.replication.throttled.rate", Number(0), Dynamic),
+    key("group.initial.rebalance.delay.ms", "0", Int(0), Start),
+    key("group.max.session.timeout.ms", "1800000", Int(1), Start),
+    key("group.min.session.timeout.ms", "6000", Int(1), Start),
+    null("leader.replication.throttled.rate", Number(0), Dynamic),
+    null("listeners", List, Never),
     key("log.cleaner.backoff.ms", "15000", Number(0), Dynamic),
+    key("log.cleaner.dedupe.buffer.size", "134217728", Number(1), Dynamic),
     key("log.cleaner.delete.retention.ms", "86400000", Number(0), Dynamic),
     key("log.cleaner.enable", "true", Boolean, Never),
+    key("log.cleaner.io.buffer.load.factor", "0.9", Fraction, Dynamic),
+    key("log.cleaner.io.buffer.size", "524288", Int(0), Dynamic),
     key("log.cleaner.max.compaction.lag.ms", "9223372036854775807", Number(1), Dynamic),
     key("log.cleaner.min.cleanable.ratio", "0.5", Fraction, Dynamic),
     key("log.cleaner.min.compaction.lag.ms", "0", Number(0), Dynamic),
+    key("log.cleaner.threads", "1", Int(0), Dynamic),
     key("log.cleanup.policy", "delete", Words(&["delete", "compact"]), Dynamic),
-    null("log.dirs", Text, Never),
+    null("log.dirs", List, Never),
     key("log.flush.interval.messages", "9223372036854775807", Number(1), Dynamic),
     null("log.flush.interval.ms", Number(0), Dynamic),
-    key("log.flush.offset.checkpoint.interval.ms", "60000", Number(0), Start),
-    key("log.index.interval.bytes", "4096", Number(0), Dynamic),
-    key("log.index.size.max.bytes", "10485760", Number(4), Dynamic),
+    key("log.flush.offset.checkpoint.interval.ms", "60000", Int(0), Start),
+    key("log.index.interval.bytes", "4096", Int(0), Dynamic),
+    key("log.index.size.max.bytes", "10485760", Int(4), Dynamic),
+    key("log.local.retention.bytes", "-2", Number(-2), Dynamic),
+    key("log.local.retention.ms", "-2", Number(-2), Dynamic),
     key("log.message.timestamp.after.max.ms", "3600000", Number(0), Dynamic),
     key("log.message.timestamp.before.max.ms", "9223372036854775807", Number(0), Dynamic),
     key("log.message.timestamp.type", "CreateTime", Word(&["CreateTime", "LogAppendTime"]), Dynamic),
     key("log.preallocate", "false", Boolean, Dynamic),
     key("log.retention.bytes", "-1", Number(-1), Dynamic),
     key("log.retention.check.interval.ms", "300000", Number(1), Start),
-    key("log.retention.hours", "168", Number(-1), Start),
-    null("log.retention.minutes", Number(-1), Start),
+    key("log.retention.hours", "168", Int(-1), Start),
+    null("log.retention.minutes", Int(-1), Start),
     null("log.retention.ms", Number(-1), Dynamic),
-    key("log.roll.hours", "168", Number(1), Start),
-    key("log.roll.jitter.hours", "0", Number(0), Start),
+    key("log.roll.hours", "168", Int(1), Start),
+    key("log.roll.jitter.hours", "0", Int(0), Start),
     null("log.roll.jitter.ms", Number(0), Dynamic),
     null("log.roll.ms", Number(1), Dynamic),
-    key("log.segment.bytes", "1073741824", Number(14), Dynamic),
+    key("log.segment.bytes", "1073741824", Int(14), Dynamic),
     key("log.segment.delete.delay.ms", "60000", Number(0), Dynamic),
-    key("message.max.bytes", "1048588", Number(0), Dynamic),
-    key("min.insync.replicas", "1", Number(1), Dynamic),
-    key("node.id", "1", Number(0), Never),
+    key("message.max.bytes", "1048588", Int(0), Dynamic),
+    key("min.insync.replicas", "1", Int(1), Dynamic),
+    key("node.id", "1", Int(0), Never),
+    key("num.io.threads", "8", Int(1), Dynamic),
+    key("num.network.threads", "3", Int(1), Dynamic),
     key("num.partitions", "8", Within(&[(1, MAX_PARTITIONS as i64)]), Start),
-    key("offset.metadata.max.bytes", "4096", Number(0), Start),
+    key("num.recovery.threads.per.data.dir", "2", Int(1), Dynamic),
+    key("num.replica.fetchers", "1", Int(1), Dynamic),
+    key("offset.metadata.max.bytes", "4096", Int(0), Start),
     key("offsets.retention.check.interval.ms", "600000", Number(1), Start),
-    key("offsets.retention.minutes", "10080", Number(1), Start),
-    key("process.roles", "broker,controller", Text, Never),
+    key("offsets.retention.minutes", "10080", Int(1), Start),
+    key("process.roles", "broker,controller", List, Never),
+    null("replica.alter.log.dirs.io.max.bytes.per.second", Number(0), Dynamic),
     key("sasl.kerberos.min.time.before.relogin", "60000", Number(0), Dynamic),
     key("security.inter.broker.protocol", "PLAINTEXT", Text, Never),
-    key("socket.request.max.bytes", "104857600", Number(1), Start),
+    key("socket.request.max.bytes", "104857600", Int(1), Start),
     key("unclean.leader.election.enable", "false", Boolean, Dynamic),
 ];
 
@@ -104,12 +122,17 @@ const MAX_SESSION: &str = "group.max.session.timeout.ms";
 /// its unit to that of the topic config.
 pub(crate) const TOPIC_DEFAULTS: &[(&str, &[(&str, i64)])] = &[
     ("cleanup.policy", &[("log.cleanup.policy", 1)]),
+    ("compression.gzip.level", &[("compression.gzip.level", 1)]),
+    ("compression.lz4.level", &[("compression.lz4.level", 1)]),
     ("compression.type", &[("compression.type", 1)]),
+    ("compression.zstd.level", &[("compression.zstd.level", 1)]),
     ("delete.retention.ms", &[("log.cleaner.delete.retention.ms", 1)]),
     ("file.delete.delay.ms", &[("log.segment.delete.delay.ms", 1)]),
     ("flush.messages", &[("log.flush.interval.messages", 1)]),
     ("flush.ms", &[("log.flush.interval.ms", 1)]),
     ("index.interval.bytes", &[("log.index.interval.bytes", 1)]),
+    ("local.retention.bytes", &[("log.local.retention.bytes", 1)]),
+    ("local.retention.ms", &[("log.local.retention.ms", 1)]),
     ("max.compaction.lag.ms", &[("log.cleaner.max.compaction.lag.ms", 1)]),
     ("max.message.bytes", &[("message.max.bytes", 1)]),
     ("message.timestamp.after.max.ms", &[("log.message.timestamp.after.max.ms", 1)]),
@@ -236,12 +259,12 @@ mod tests {
             "invalid value `0` for broker config `num.partitions`: expected an integer of 1 to 10000"
         );
         assert_eq!(
-            text(check_at_start("num.partition", "1")),
-            "unknown broker config `num.partition`, or one without effect on this broker, which has num.partitions"
+            text(check_at_start("delete.topics.enable", "true")),
+            "unknown broker config `delete.topics.enable`, or one without effect on this broker, which has delete.topic.enable"
         );
         assert_eq!(
-            text(check_dynamic("background.threads", "2")),
-            "unknown broker config `background.threads`, or one without effect on this broker; DescribeConfigs of the broker lists the others"
+            text(check_dynamic("fetch.max.bytes", "2")),
+            "unknown broker config `fetch.max.bytes`, or one without effect on this broker; DescribeConfigs of the broker lists the others"
         );
         assert_eq!(
             text(check_at_start("node.id", "2")),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::broker_config::{self, BrokerKey, TOPIC_DEFAULTS};
 use crate::core::change::Change;
-use crate::core::config::{ConfigKey, ConfigKind, TOPIC_CONFIGS};
+use crate::core::config::{ConfigKey, TOPIC_CONFIGS};
 use crate::core::edit::{ConfigEdit, edited};
 use crate::core::{BrokerCore, Refusal, Topic};
 
@@ -75,9 +75,15 @@ impl BrokerValues {
     }
 
     /// Returns the values of the configs that give a topic config its default, the effective one first.
+    ///
+    /// As in Kafka, the default of a config in another unit is left out, such as that of `log.retention.hours`.
     pub(crate) fn synonyms_of_topic(&self, name: &str) -> Vec<Synonym> {
-        let synonyms = TOPIC_DEFAULTS.iter().find(|(topic, _)| *topic == name);
-        synonyms.map(|(_, synonyms)| self.layered(synonyms)).unwrap_or_default()
+        let names = names_of_topic(name);
+        let mut synonyms = self.layered(names);
+        synonyms.retain(|synonym| {
+            synonym.source != ConfigSource::Default || names.first().is_some_and(|(first, _)| *first == synonym.name)
+        });
+        synonyms
     }
 
     fn layered(&self, names: &[(&'static str, i64)]) -> Vec<Synonym> {
@@ -123,11 +129,11 @@ impl BrokerValues {
 
     /// Returns the default of a topic config, in its unit.
     pub(crate) fn topic_default(&self, key: &ConfigKey) -> String {
-        let Some(synonym) = self.synonyms_of_topic(key.name).into_iter().next() else {
+        let names = names_of_topic(key.name);
+        let Some(synonym) = self.layered(names).into_iter().next() else {
             return key.default.to_owned();
         };
-        let factors = TOPIC_DEFAULTS.iter().flat_map(|(_, synonyms)| *synonyms);
-        let factor = factors.filter(|(name, _)| *name == synonym.name).map(|(_, factor)| *factor).next().unwrap_or(1);
+        let factor = names.iter().find(|(name, _)| *name == synonym.name).map_or(1, |(_, factor)| *factor);
         match synonym.value.parse::<i64>() {
             // A negative number means "without limit" in every unit.
             Ok(number) if factor > 1 => if number < 0 { -1 } else { number.saturating_mul(factor) }.to_string(),
@@ -148,6 +154,11 @@ impl BrokerValues {
             }
         }
     }
+}
+
+/// Returns the configs of the broker that give a topic config its default, as in [`TOPIC_DEFAULTS`].
+fn names_of_topic(name: &str) -> &'static [(&'static str, i64)] {
+    TOPIC_DEFAULTS.iter().find(|(topic, _)| *topic == name).map_or(&[], |(_, names)| names)
 }
 
 /// Configs of the broker.
@@ -171,7 +182,7 @@ impl BrokerCore {
     ) -> Result<(), Refusal> {
         let list = |name: &str| {
             let key = broker_config::find(name)?;
-            matches!(key.kind, ConfigKind::Words(_)).then(|| self.values.value(name).unwrap_or_default())
+            key.kind.is_list().then(|| self.values.value(name).unwrap_or_default())
         };
         let configs = edited(self.values.dynamic(scope).clone(), edits, list)?;
         self.replace_broker_configs(scope, configs, validate_only)
@@ -245,7 +256,7 @@ mod tests {
         assert_eq!(retention(&broker), [Some(5000), Some(7)]);
         let sources: Vec<ConfigSource> =
             broker.values().synonyms_of_topic("retention.ms").iter().map(|synonym| synonym.source).collect();
-        assert_eq!(sources, [ConfigSource::Cluster, ConfigSource::Start, ConfigSource::Default]);
+        assert_eq!(sources, [ConfigSource::Cluster, ConfigSource::Start]);
     }
 
     #[test]
@@ -261,5 +272,16 @@ mod tests {
         let append = [ConfigEdit::Append("log.cleanup.policy".to_owned(), "compact".to_owned())];
         broker.edit_broker_configs(ConfigScope::Cluster, &append, false).unwrap();
         assert_eq!(broker.values().value("log.cleanup.policy").as_deref(), Some("delete,compact"));
+    }
+
+    #[test]
+    fn words_are_appended_to_an_empty_list() {
+        let mut broker = BrokerCore::new(CoreConfig::default());
+        broker.create_topic("t", TopicSpec { partitions: 1, ..TopicSpec::default() }).unwrap();
+        let name = "leader.replication.throttled.replicas".to_owned();
+        for word in ["0:1", "1:1"] {
+            broker.edit_configs("t", &[ConfigEdit::Append(name.clone(), word.to_owned())], false).unwrap();
+        }
+        assert_eq!(broker.topic("t").unwrap().configs()[&name], "0:1,1:1");
     }
 }

@@ -67,9 +67,11 @@ pub struct ConfigKey {
 pub enum ConfigKind {
     /// `true` or `false`.
     Boolean,
-    /// An integer that is at least this.
+    /// An integer of 64 bits that is at least this.
     Number(i64),
-    /// An integer in one of these ranges, given by their first and last numbers.
+    /// An integer of 32 bits that is at least this.
+    Int(i32),
+    /// An integer of 32 bits in one of these ranges, given by their first and last numbers.
     Within(&'static [(i64, i64)]),
     /// A number between 0 and 1.
     Fraction,
@@ -77,11 +79,20 @@ pub enum ConfigKind {
     Word(&'static [&'static str]),
     /// A comma-separated list of these words.
     Words(&'static [&'static str]),
+    /// A comma-separated list of any words.
+    List,
     /// Any text.
     Text,
 }
 
-use ConfigKind::{Boolean, Fraction, Number, Text, Within, Word, Words};
+impl ConfigKind {
+    /// Returns true for a comma-separated list, to which words can be appended.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self, Self::Words(_) | Self::List)
+    }
+}
+
+use ConfigKind::{Boolean, Fraction, Int, List, Number, Within, Word, Words};
 
 const fn key(name: &'static str, default: &'static str, kind: ConfigKind) -> ConfigKey {
     ConfigKey { name, default, kind }
@@ -102,27 +113,27 @@ pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("file.delete.delay.ms", "60000", Number(0)),
     key("flush.messages", "9223372036854775807", Number(1)),
     key("flush.ms", "9223372036854775807", Number(0)),
-    key("follower.replication.throttled.replicas", "", Text),
-    key("index.interval.bytes", "4096", Number(0)),
-    key("leader.replication.throttled.replicas", "", Text),
+    key("follower.replication.throttled.replicas", "", List),
+    key("index.interval.bytes", "4096", Int(0)),
+    key("leader.replication.throttled.replicas", "", List),
     key("local.retention.bytes", "-2", Number(-2)),
     key("local.retention.ms", "-2", Number(-2)),
     key("max.compaction.lag.ms", "9223372036854775807", Number(1)),
-    key("max.message.bytes", "1048588", Number(0)),
+    key("max.message.bytes", "1048588", Int(0)),
     key("message.timestamp.after.max.ms", "3600000", Number(0)),
     key("message.timestamp.before.max.ms", "9223372036854775807", Number(0)),
     key("message.timestamp.type", "CreateTime", Word(&["CreateTime", "LogAppendTime"])),
     key("min.cleanable.dirty.ratio", "0.5", Fraction),
     key("min.compaction.lag.ms", "0", Number(0)),
-    key("min.insync.replicas", "1", Number(1)),
+    key("min.insync.replicas", "1", Int(1)),
     key("preallocate", "false", Boolean),
     key("remote.log.copy.disable", "false", Boolean),
     key("remote.log.delete.on.disable", "false", Boolean),
     key("remote.storage.enable", "false", Boolean),
     key("retention.bytes", "-1", Number(-1)),
     key("retention.ms", "604800000", Number(-1)),
-    key("segment.bytes", "1073741824", Number(14)),
-    key("segment.index.bytes", "10485760", Number(4)),
+    key("segment.bytes", "1073741824", Int(14)),
+    key("segment.index.bytes", "10485760", Int(4)),
     key("segment.jitter.ms", "0", Number(0)),
     key("segment.ms", "604800000", Number(1)),
     key("unclean.leader.election.enable", "false", Boolean),
@@ -151,6 +162,9 @@ pub(crate) fn expectation(kind: ConfigKind, value: &str) -> Option<String> {
         Boolean if value.parse::<bool>().is_err() => "true or false".to_owned(),
         Number(least) if value.parse::<i64>().map_or(true, |number| number < least) => {
             format!("an integer of at least {least}")
+        }
+        Int(least) if value.parse::<i32>().map_or(true, |number| number < least) => {
+            format!("an integer of {least} to {}", i32::MAX)
         }
         Within(ranges) if !value.parse().is_ok_and(|number| is_within(ranges, number)) => {
             let range = |(from, to): &(i64, i64)| if from == to { from.to_string() } else { format!("{from} to {to}") };

@@ -40,8 +40,8 @@ pub(crate) fn edited(
                 };
                 let present = configs.get(name).unwrap_or(&inherited);
                 let word = word.trim();
-                let mut words: Vec<&str> =
-                    present.split(',').map(str::trim).filter(|present| *present != word).collect();
+                let others = present.split(',').map(str::trim).filter(|other| !other.is_empty() && *other != word);
+                let mut words: Vec<&str> = others.collect();
                 if matches!(edit, ConfigEdit::Append(..)) {
                     words.push(word);
                 }

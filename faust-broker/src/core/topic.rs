@@ -5,7 +5,7 @@ use std::io;
 
 use crate::core::broker_values::BrokerValues;
 use crate::core::change::{Change, Id};
-use crate::core::config::{self, ConfigKind, TOPIC_CONFIGS, TopicConfig};
+use crate::core::config::{self, TOPIC_CONFIGS, TopicConfig};
 use crate::core::edit::{ConfigEdit, edited};
 use crate::core::log::{Log, Marks, Recovery};
 use crate::core::storage::{LogStorage, PartitionId};
@@ -276,7 +276,7 @@ impl BrokerCore {
         let configs = self.topics.get(name).ok_or(ErrorCode::UnknownTopicOrPartition)?.configs.clone();
         let list = |name: &str| {
             let key = TOPIC_CONFIGS.iter().find(|key| key.name == name)?;
-            matches!(key.kind, ConfigKind::Words(_)).then(|| self.values.topic_default(key))
+            key.kind.is_list().then(|| self.values.topic_default(key))
         };
         let configs = edited(configs, edits, list)?;
         self.replace_configs(name, configs, validate_only)

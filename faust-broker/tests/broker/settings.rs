@@ -43,7 +43,7 @@ fn short_session_timeouts_are_refused_unless_the_broker_allows_them() {
 fn invalid_configs_are_reported_at_start() {
     let cases = [
         ("num.partitions", "none", "invalid value `none` for broker config `num.partitions`"),
-        ("num.partition", "1", "this broker, which has num.partitions"),
+        ("num.partition", "1", "this broker, which has num."),
         ("node.id", "2", "cannot be set"),
         ("group.max.session.timeout.ms", "5000", "`group.min.session.timeout.ms` (6000) exceeds"),
     ];

@@ -6,11 +6,13 @@ use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssign
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, GroupId,
-    OffsetCommitRequest, OffsetDeleteRequest,
+    AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
+    DescribeConfigsRequest, GroupId, OffsetCommitRequest, OffsetDeleteRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -147,4 +149,82 @@ fn a_replication_factor_other_than_one_is_refused() {
             CreatableTopic::default().with_name(topic("t")).with_num_partitions(1).with_replication_factor(factor);
         assert_eq!(created(&mut client, wanted), (INVALID_REPLICATION, true), "{factor}");
     }
+}
+
+/// Describes the configs of a resource.
+fn configs_of(client: &mut Client, resource_type: i8, name: &'static str) -> DescribeConfigsResult {
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(resource_type)
+        .with_resource_name(StrBytes::from_static_str(name))
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]).with_include_synonyms(true);
+    client.call(&request, 4).results.remove(0)
+}
+
+#[test]
+fn configs_have_the_types_of_kafka() {
+    let broker = Broker::start().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let mut client = Client::new(&broker);
+    let mut has_type = |resource_type: i8, name: &'static str, key: &str| {
+        let described = configs_of(&mut client, resource_type, name);
+        let config = described.configs.into_iter().find(|config| config.name.as_str() == key);
+        config.unwrap_or_else(|| panic!("no config {key}")).config_type
+    };
+    let (boolean, text, int, long, double, list) = (1, 2, 3, 5, 6, 7);
+    let expected = [
+        ("preallocate", boolean),
+        ("compression.type", text),
+        ("max.message.bytes", int),
+        ("compression.zstd.level", int),
+        ("retention.ms", long),
+        ("min.cleanable.dirty.ratio", double),
+        ("cleanup.policy", list),
+        ("leader.replication.throttled.replicas", list),
+    ];
+    for (key, wanted) in expected {
+        assert_eq!(has_type(2, "t", key), wanted, "{key}");
+    }
+    for (key, wanted) in [("num.partitions", int), ("log.retention.ms", long), ("listeners", list), ("node.id", int)] {
+        assert_eq!(has_type(4, "1", key), wanted, "{key}");
+    }
+}
+
+#[test]
+fn defaults_in_another_unit_are_no_synonyms() {
+    let broker = Broker::start().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let mut client = Client::new(&broker);
+    let described = configs_of(&mut client, 2, "t");
+    let synonyms = |key: &str| {
+        let config = described.configs.iter().find(|config| config.name.as_str() == key).unwrap();
+        config.synonyms.iter().map(|synonym| synonym.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(synonyms("segment.ms"), Vec::<String>::new());
+    assert_eq!(synonyms("retention.bytes"), ["log.retention.bytes"]);
+    assert_eq!(synonyms("local.retention.ms"), ["log.local.retention.ms"]);
+    assert_eq!(synonyms("compression.gzip.level"), ["compression.gzip.level"]);
+}
+
+#[test]
+fn loggers_and_client_metrics_are_described() {
+    let broker = Broker::start().unwrap();
+    let mut client = Client::new(&broker);
+    let loggers = configs_of(&mut client, 8, "1");
+    let names: Vec<_> = loggers.configs.iter().map(|logger| (logger.name.as_str(), logger.config_source)).collect();
+    assert_eq!((loggers.error_code, names), (0, vec![("root", 6)]));
+    assert_eq!(configs_of(&mut client, 8, "2").error_code, INVALID_REQUEST);
+    let metrics = configs_of(&mut client, 16, "m");
+    assert_eq!((metrics.error_code, metrics.configs.len()), (0, 0));
+}
+
+#[test]
+fn the_cluster_has_the_metadata_version_of_kafka() {
+    let broker = Broker::start().unwrap();
+    let mut client = Client::new(&broker);
+    let response = client.call(&ApiVersionsRequest::default(), 4);
+    let names: Vec<_> = response.finalized_features.iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!(names, ["metadata.version"]);
+    assert_eq!(response.supported_features[0].max_version, response.finalized_features[0].max_version_level);
+    assert_eq!(client.call(&ApiVersionsRequest::default(), 2).finalized_features.len(), 0);
 }

@@ -16,6 +16,7 @@ use kafka_protocol::messages::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
     ListConfigResourcesResponse,
 };
+use tracing::level_filters::LevelFilter;
 
 use crate::core::broker_config::{BROKER_CONFIGS, BrokerKey, UpdateMode};
 use crate::core::broker_values::{BrokerValues, ConfigScope, ConfigSource, Synonym};
@@ -25,8 +26,13 @@ use crate::listener::router::Call;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+/// The source of a logger's level in the protocol.
+const LOGGER_SOURCE: i8 = 6;
 /// The types of resources that Kafka lists: topics, brokers, their loggers, client metrics and groups.
-const LISTABLE: [i8; 5] = [TOPIC, BROKER, 8, 16, 32];
+const LISTABLE: [i8; 5] = [TOPIC, BROKER, LOGGER, CLIENT_METRICS, 32];
+
 pub(crate) fn describe(call: &Call, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let state = call.shared.lock();
     let results = request.resources.into_iter().map(|resource| {
@@ -67,8 +73,26 @@ fn describe_resource(
             let keys = BROKER_CONFIGS.iter().filter(|key| wanted(key.name) && is_set(key.name));
             Ok(keys.map(|key| broker_config(&detail, broker, scope, key)).collect())
         }
+        LOGGER => {
+            if scope_of(&resource.resource_name)? == ConfigScope::Cluster {
+                return Err(unexpected_broker(""));
+            }
+            Ok(Some(root_logger(&detail)).filter(|logger| wanted(&logger.name)).into_iter().collect())
+        }
+        // There are no subscriptions, and Kafka describes a missing one as empty.
+        CLIENT_METRICS => Ok(Vec::new()),
         other => Err(unsupported(other)),
     }
+}
+
+/// Describes the level up to which the program logs, as that of Kafka's logger `root`.
+fn root_logger(detail: &Detail) -> DescribeConfigsResourceResult {
+    let level = match LevelFilter::current().to_string() {
+        level if level == "off" => "FATAL".to_owned(),
+        level => level.to_uppercase(),
+    };
+    let logger = detail.config("root", ConfigKind::Text, Some(level), Vec::new());
+    logger.with_config_source(LOGGER_SOURCE).with_read_only(true)
 }
 
 /// The parts of a described config that depend on the request.
@@ -152,9 +176,10 @@ fn type_number(kind: ConfigKind) -> i8 {
     match kind {
         ConfigKind::Boolean => 1,
         ConfigKind::Text | ConfigKind::Word(_) => 2,
-        ConfigKind::Number(_) | ConfigKind::Within(_) => 5,
+        ConfigKind::Int(_) | ConfigKind::Within(_) => 3,
+        ConfigKind::Number(_) => 5,
         ConfigKind::Fraction => 6,
-        ConfigKind::Words(_) => 7,
+        ConfigKind::Words(_) | ConfigKind::List => 7,
     }
 }
 
@@ -163,15 +188,21 @@ fn scope_of(name: &str) -> Result<ConfigScope, Refusal> {
     match name {
         "" => Ok(ConfigScope::Cluster),
         name if name.parse() == Ok(NODE.0) => Ok(ConfigScope::Node),
-        name => {
-            let text = format!("unexpected broker id `{name}`: expected {}, or an empty name for all brokers", NODE.0);
-            Err(Refusal::new(ErrorCode::InvalidRequest, text))
-        }
+        name => Err(unexpected_broker(name)),
     }
 }
 
+fn unexpected_broker(name: &str) -> Refusal {
+    let text =
+        format!("unexpected broker id `{name}`: expected {}, or an empty name for the configs of all brokers", NODE.0);
+    Refusal::new(ErrorCode::InvalidRequest, text)
+}
+
 fn unsupported(resource_type: i8) -> Refusal {
-    let text = format!("unsupported resource type {resource_type}: this broker has configs of topics and brokers");
+    let text = match resource_type {
+        LOGGER => "the level of logs cannot be changed: the program that runs this broker sets it".to_owned(),
+        _ => format!("unsupported resource type {resource_type}: this broker has configs of topics and brokers"),
+    };
     Refusal::new(ErrorCode::InvalidRequest, text)
 }
 
