@@ -115,6 +115,13 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("unclean.leader.election.enable", "false", Boolean, Dynamic),
 ];
 
+/// The configs that are described only if they are set, because tools take a broker that has them for a throttled one.
+pub(crate) const LISTED_IF_SET: [&str; 3] = [
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
+
 const MIN_SESSION: &str = "group.min.session.timeout.ms";
 const MAX_SESSION: &str = "group.max.session.timeout.ms";
 

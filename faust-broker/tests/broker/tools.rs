@@ -8,11 +8,12 @@ use kafka_protocol::messages::create_topics_request::{
 };
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
-    DescribeConfigsRequest, GroupId, OffsetCommitRequest, OffsetDeleteRequest,
+    DescribeConfigsRequest, GroupId, IncrementalAlterConfigsRequest, OffsetCommitRequest, OffsetDeleteRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -204,6 +205,26 @@ fn defaults_in_another_unit_are_no_synonyms() {
     assert_eq!(synonyms("retention.bytes"), ["log.retention.bytes"]);
     assert_eq!(synonyms("local.retention.ms"), ["log.local.retention.ms"]);
     assert_eq!(synonyms("compression.gzip.level"), ["compression.gzip.level"]);
+}
+
+#[test]
+fn the_rate_of_replication_is_described_only_if_it_is_set() {
+    let broker = Broker::start().unwrap();
+    let mut client = Client::new(&broker);
+    let name = "leader.replication.throttled.rate";
+    let is_listed =
+        |client: &mut Client| configs_of(client, 4, "1").configs.iter().any(|config| config.name.as_str() == name);
+    assert!(!is_listed(&mut client));
+    let set = AlterableConfig::default()
+        .with_name(StrBytes::from_static_str(name))
+        .with_value(Some(StrBytes::from_static_str("1000")));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(4)
+        .with_resource_name(StrBytes::from_static_str("1"))
+        .with_configs(vec![set]);
+    let response = client.call(&IncrementalAlterConfigsRequest::default().with_resources(vec![resource]), 1);
+    assert_eq!(response.responses[0].error_code, 0);
+    assert!(is_listed(&mut client));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use kafka_protocol::messages::{
 };
 use tracing::level_filters::LevelFilter;
 
-use crate::core::broker_config::{BROKER_CONFIGS, BrokerKey, UpdateMode};
+use crate::core::broker_config::{BROKER_CONFIGS, BrokerKey, LISTED_IF_SET, UpdateMode};
 use crate::core::broker_values::{BrokerValues, ConfigScope, ConfigSource, Synonym};
 use crate::core::{BrokerCore, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, Refusal, TOPIC_CONFIGS, Topic};
 use crate::listener::api::{NODE, text};
@@ -66,11 +66,11 @@ fn describe_resource(
         BROKER => {
             let scope = scope_of(&resource.resource_name)?;
             // The cluster has only the configs that were set for all brokers.
-            let is_set = |name: &str| match scope {
-                ConfigScope::Cluster => broker.values().dynamic(scope).contains_key(name),
-                ConfigScope::Node => true,
+            let is_listed = |key: &BrokerKey| match scope {
+                ConfigScope::Cluster => broker.values().dynamic(scope).contains_key(key.name),
+                ConfigScope::Node => !LISTED_IF_SET.contains(&key.name) || broker.values().value(key.name).is_some(),
             };
-            let keys = BROKER_CONFIGS.iter().filter(|key| wanted(key.name) && is_set(key.name));
+            let keys = BROKER_CONFIGS.iter().filter(|key| wanted(key.name) && is_listed(key));
             Ok(keys.map(|key| broker_config(&detail, broker, scope, key)).collect())
         }
         LOGGER => {
