@@ -1,5 +1,7 @@
 """Admin tools and libraries: the broker describes itself as a single node without an authorizer."""
 
+import json
+import tempfile
 from functools import partial
 
 import confluent_kafka.admin
@@ -14,6 +16,8 @@ def checks(broker, programs):
     yield partial(log_dirs, broker)
     yield partial(quorum, broker)
     yield partial(elections, broker)
+    yield partial(placement, broker)
+    yield partial(version_and_loggers, broker)
     yield partial(nothing_to_list, broker)
     yield partial(access_rights, broker)
     yield partial(confluent, broker)
@@ -60,6 +64,32 @@ def elections(broker):
     shown = java(broker, "elections", *one)
     assert "Valid replica already elected for partitions admin.elections-0" in shown, shown
     java(broker, "elections", "--election-type", "preferred", "--all-topic-partitions")
+
+
+def placement(broker):
+    """Java's tools place replicas on the only node, and on no other."""
+    java(broker, "topics", "--create", "--topic", "admin.placed", "--replica-assignment", "1,1")
+    refused(broker, "InvalidReplicaAssignmentException", "topics", "--create", "--topic", "admin.other", "--replica-assignment", "2")
+    more = ["topics", "--alter", "--topic", "admin.placed", "--partitions", "3", "--replica-assignment"]
+    refused(broker, "InvalidReplicaAssignmentException", *more, "1,1,2")
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as plan:
+        moves = [{"topic": "admin.placed", "partition": 0, "replicas": [1]}]
+        json.dump({"version": 1, "partitions": moves}, plan)
+        plan.flush()
+        shown = java(broker, "reassignments", "--reassignment-json-file", plan.name, "--execute")
+    assert "Successfully started partition reassignment for admin.placed-0" in shown, shown
+
+
+def version_and_loggers(broker):
+    """Java's tools show the version of the cluster and the root logger, and change the threads of compaction."""
+    shown = java(broker, "features", "describe")
+    assert any("metadata.version" in line and "FinalizedVersionLevel: 4.3" in line for line in shown.splitlines()), shown
+    node = ["--entity-name", "1"]
+    shown = java(broker, "configs", "--entity-type", "broker-loggers", *node, "--describe")
+    assert "root=" in shown, shown
+    java(broker, "configs", "--entity-type", "brokers", *node, "--alter", "--add-config", "log.cleaner.threads=2")
+    shown = java(broker, "configs", "--entity-type", "brokers", *node, "--describe")
+    assert "log.cleaner.threads=2" in shown, shown
 
 
 def nothing_to_list(broker):

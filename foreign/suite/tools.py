@@ -26,6 +26,7 @@ TOOLS = {
     "log-dirs": "org.apache.kafka.tools.LogDirsCommand",
     "quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
     "elections": "org.apache.kafka.tools.LeaderElectionCommand",
+    "features": "org.apache.kafka.tools.FeatureCommand",
     "reassignments": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
     "transactions": "org.apache.kafka.tools.TransactionsCommand",
     "client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
