@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::name;
 use super::source::FaustSource;
-use super::template::{FILES, path_in_project, render};
+use super::template::{FAUST_LOCATION, FAUST_SOURCE, FILES, PROJECT_NAME, path_in_project, render};
 
 /// Creates the directory of a project, named by its last part, with all its files.
 ///
@@ -30,15 +30,11 @@ pub(crate) fn generate(directory: &Path, source: &FaustSource) -> Result<(), Str
 }
 
 fn write_files(directory: &Path, project: &str, source: &FaustSource) -> Result<(), String> {
-    let path = match source {
-        FaustSource::Directory(path) => path.display().to_string(),
-        FaustSource::Git(_) => String::new(),
+    let (kind, location) = match source {
+        FaustSource::Directory(path) => ("path", path.display().to_string()),
+        FaustSource::Git(url) => ("git", url.clone()),
     };
-    let git = match source {
-        FaustSource::Git(url) => url,
-        FaustSource::Directory(_) => "",
-    };
-    let variables = [("project-name", project), ("faust_git", git), ("faust_path", &path)];
+    let variables = [(PROJECT_NAME, project), (FAUST_SOURCE, kind), (FAUST_LOCATION, &location)];
     for (path, text) in FILES {
         let path = directory.join(path_in_project(path));
         let folder = path.parent().unwrap_or(directory);
