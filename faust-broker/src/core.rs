@@ -47,6 +47,8 @@ pub use self::topic::{Refusal, Topic, TopicSpec};
 
 #[cfg(feature = "server")]
 pub(crate) use self::producer_state::ActiveProducer;
+#[cfg(feature = "server")]
+pub(crate) use self::topic::check_name;
 
 use self::broker_values::BrokerValues;
 use self::change::Change;

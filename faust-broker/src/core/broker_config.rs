@@ -115,13 +115,6 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("unclean.leader.election.enable", "false", Boolean, Dynamic),
 ];
 
-/// The configs that are described only if they are set, because tools take a broker that has them for a throttled one.
-pub(crate) const LISTED_IF_SET: [&str; 3] = [
-    "follower.replication.throttled.rate",
-    "leader.replication.throttled.rate",
-    "replica.alter.log.dirs.io.max.bytes.per.second",
-];
-
 const MIN_SESSION: &str = "group.min.session.timeout.ms";
 const MAX_SESSION: &str = "group.max.session.timeout.ms";
 
@@ -196,7 +189,7 @@ pub(crate) fn check_together(configs: &BTreeMap<String, String>) -> Result<(), R
 /// Checks the name and value of a config that a client sets.
 ///
 /// # Errors
-/// `InvalidConfig` if the name is unknown or the value is invalid, `InvalidRequest` if clients cannot change it.
+/// `InvalidConfig` if the name is unknown; as in Kafka, `InvalidRequest` if the value is invalid, or clients cannot change it.
 pub(crate) fn check_dynamic(name: &str, value: &str) -> Result<(), Refusal> {
     let key = known(name)?;
     if key.mode != Dynamic {
@@ -204,7 +197,7 @@ pub(crate) fn check_dynamic(name: &str, value: &str) -> Result<(), Refusal> {
         let text = format!("cannot update broker config `{name}` dynamically: {fix}");
         return Err(Refusal::new(ErrorCode::InvalidRequest, text));
     }
-    check_value(key, value)
+    check_value(key, value).map_err(|refusal| Refusal::new(ErrorCode::InvalidRequest, refusal.message))
 }
 
 fn known(name: &str) -> Result<&'static BrokerKey, Refusal> {

@@ -172,7 +172,7 @@ impl BrokerCore {
     /// the change is only validated. To reset a config that is not set changes nothing, as in Kafka.
     ///
     /// # Errors
-    /// `InvalidConfig` if a name is unknown or a value is invalid, `InvalidRequest` if clients cannot change a config,
+    /// `InvalidConfig` if a name is unknown, `InvalidRequest` if a value is invalid or clients cannot change a config,
     /// `StorageError`.
     pub(crate) fn edit_broker_configs(
         &mut self,

@@ -79,6 +79,8 @@ pub enum ConfigKind {
     Word(&'static [&'static str]),
     /// A comma-separated list of these words.
     Words(&'static [&'static str]),
+    /// A comma-separated list of replicas, each a partition and a broker, or `*` for all.
+    Replicas,
     /// A comma-separated list of any words.
     List,
     /// Any text.
@@ -88,11 +90,11 @@ pub enum ConfigKind {
 impl ConfigKind {
     /// Returns true for a comma-separated list, to which words can be appended.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Words(_) | Self::List)
+        matches!(self, Self::Words(_) | Self::Replicas | Self::List)
     }
 }
 
-use ConfigKind::{Boolean, Fraction, Int, List, Number, Within, Word, Words};
+use ConfigKind::{Boolean, Fraction, Int, Number, Replicas, Within, Word, Words};
 
 const fn key(name: &'static str, default: &'static str, kind: ConfigKind) -> ConfigKey {
     ConfigKey { name, default, kind }
@@ -113,9 +115,9 @@ pub const TOPIC_CONFIGS: &[ConfigKey] = &[
     key("file.delete.delay.ms", "60000", Number(0)),
     key("flush.messages", "9223372036854775807", Number(1)),
     key("flush.ms", "9223372036854775807", Number(0)),
-    key("follower.replication.throttled.replicas", "", List),
+    key("follower.replication.throttled.replicas", "", Replicas),
     key("index.interval.bytes", "4096", Int(0)),
-    key("leader.replication.throttled.replicas", "", List),
+    key("leader.replication.throttled.replicas", "", Replicas),
     key("local.retention.bytes", "-2", Number(-2)),
     key("local.retention.ms", "-2", Number(-2)),
     key("max.compaction.lag.ms", "9223372036854775807", Number(1)),
@@ -175,12 +177,22 @@ pub(crate) fn expectation(kind: ConfigKind, value: &str) -> Option<String> {
             "a number between 0 and 1".to_owned()
         }
         Word(words) if !words.contains(&value) => format!("one of {}", words.join(", ")),
-        Words(words) if value.split(',').any(|word| !words.contains(&word.trim())) => {
+        Words(words) if !value.is_empty() && value.split(',').any(|word| !words.contains(&word.trim())) => {
             format!("some of {}", words.join(", "))
+        }
+        Replicas if value.trim() != "*" && !value.split(',').all(is_replica) => {
+            "`*` for all, or a list of `PARTITION:BROKER`".to_owned()
         }
         _ => return None,
     };
     Some(expected)
+}
+
+/// Returns true for a partition and a broker, such as `0:1`, and for no text.
+fn is_replica(text: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = text.trim();
+    text.is_empty() || text.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
 }
 
 fn is_within(ranges: &[(i64, i64)], number: i64) -> bool {
@@ -279,8 +291,31 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_may_have_neither_policy() {
+        assert_eq!(check("cleanup.policy", ""), Ok(()));
+        let parsed = TopicConfig::new(&BTreeMap::from([("cleanup.policy".to_owned(), String::new())]));
+        assert_eq!((parsed.deletes, parsed.compaction), (false, None));
+    }
+
+    #[test]
+    fn throttled_replicas_are_listed_or_all() {
+        let accepted = |value: &str| check("leader.replication.throttled.replicas", value).is_ok();
+        for value in ["", "*", "0:1", "0:1, 12:3", "0:1,"] {
+            assert!(accepted(value), "{value}");
+        }
+        for value in ["all", "0", "0:", ":1", "0:1:2", "0:-1", "*,0:1"] {
+            assert!(!accepted(value), "{value}");
+        }
+    }
+
+    #[test]
     fn invalid_configs_are_reported() {
         let cases = [
+            (
+                "max.message.bytes",
+                "3000000000",
+                "invalid value `3000000000` for topic config `max.message.bytes`: expected an integer of 0 to 2147483647",
+            ),
             ("retention", "1", "unknown topic config `retention`"),
             (
                 "retention.ms",

@@ -308,7 +308,11 @@ impl BrokerCore {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Refusal> {
+/// Checks that a topic may have this name.
+///
+/// # Errors
+/// `InvalidTopic`, with a message that states which names are valid.
+pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
     let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || name.len() > MAX_NAME_LEN || name == "." || name == ".." || !name.chars().all(is_legal) {
         let text = format!("invalid topic name `{name}`: use 1 to 249 of the characters a-z A-Z 0-9 . _ -");

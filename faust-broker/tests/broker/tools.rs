@@ -9,13 +9,16 @@ use kafka_protocol::messages::create_topics_request::{
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
-    DescribeConfigsRequest, GroupId, IncrementalAlterConfigsRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    DescribeConfigsRequest, GroupId, IncrementalAlterConfigsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest,
 };
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use crate::wire::{Client, topic};
 
@@ -248,4 +251,54 @@ fn the_cluster_has_the_metadata_version_of_kafka() {
     assert_eq!(names, ["metadata.version"]);
     assert_eq!(response.supported_features[0].max_version, response.finalized_features[0].max_version_level);
     assert_eq!(client.call(&ApiVersionsRequest::default(), 2).finalized_features.len(), 0);
+}
+
+#[test]
+fn a_topic_is_found_by_its_id_whatever_its_name() {
+    let broker = Broker::start().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let mut client = Client::new(&broker);
+    let all = client.call(&MetadataRequest::default().with_topics(None), 12);
+    let id = all.topics[0].topic_id;
+    let mut found = |name: Option<&'static str>, id| {
+        let wanted = MetadataRequestTopic::default().with_name(name.map(topic)).with_topic_id(id);
+        let mut response = client.call(&MetadataRequest::default().with_topics(Some(vec![wanted])), 12);
+        let described = response.topics.remove(0);
+        (described.error_code, described.name.map(|name| name.to_string()))
+    };
+    for name in [None, Some(""), Some("other")] {
+        assert_eq!(found(name, id), (0, Some("t".to_owned())), "{name:?}");
+    }
+    assert_eq!(found(Some("t"), Uuid::nil()), (0, Some("t".to_owned())));
+    assert_eq!(found(None, Uuid::from_u128(5)).0, 100);
+}
+
+#[test]
+fn ambiguous_changes_of_configs_are_refused() {
+    let broker = Broker::start().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let mut client = Client::new(&broker);
+    let mut alter = |edits: &[(&'static str, i8, Option<&'static str>)]| {
+        let edit = |(name, operation, value): &(&'static str, i8, Option<&'static str>)| {
+            AlterableConfig::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_config_operation(*operation)
+                .with_value(value.map(StrBytes::from_static_str))
+        };
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(StrBytes::from_static_str("t"))
+            .with_configs(edits.iter().map(edit).collect());
+        let response = client.call(&IncrementalAlterConfigsRequest::default().with_resources(vec![resource]), 1);
+        let altered = &response.responses[0];
+        (altered.error_code, altered.error_message.is_some())
+    };
+    let (set, reset, append) = (0, 1, 2);
+    assert_eq!(alter(&[("retention.ms", set, Some("1")), ("retention.ms", set, Some("2"))]), (INVALID_REQUEST, true));
+    assert_eq!(alter(&[("retention.ms", set, None)]), (INVALID_REQUEST, true));
+    assert_eq!(alter(&[("cleanup.policy", append, None)]), (INVALID_REQUEST, true));
+    assert_eq!(alter(&[("retention.ms", 9, Some("1"))]), (INVALID_REQUEST, true));
+    assert_eq!(alter(&[("retention.ms", reset, None), ("cleanup.policy", set, Some(""))]), (0, false));
+    assert_eq!(configs_of(&mut client, 2, "no topic").error_code, 17);
+    assert_eq!(configs_of(&mut client, 2, "missing").error_code, UNKNOWN_PARTITION);
 }

@@ -66,7 +66,9 @@ fn metadata_of(
         let name = wanted.name.clone().or_else(|| (call.version < 12).then(TopicName::default));
         topic.with_name(name)
     };
-    let Some(name) = wanted.name.as_ref().map(|name| name.to_string()).or(by_id) else {
+    // Java's Admin requests a topic by its id with an empty name, so the id takes precedence.
+    let by_name = if id == 0 { wanted.name.as_ref().map(|name| name.to_string()) } else { by_id };
+    let Some(name) = by_name else {
         return failed(ErrorCode::UnknownTopicId);
     };
     if broker.topic(&name).is_none() && may_create {

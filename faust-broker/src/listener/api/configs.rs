@@ -1,6 +1,6 @@
 //! `DescribeConfigs`, `AlterConfigs`, `IncrementalAlterConfigs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as Altered;
 use kafka_protocol::messages::create_topics_response::CreatableTopicConfigs;
@@ -18,9 +18,11 @@ use kafka_protocol::messages::{
 };
 use tracing::level_filters::LevelFilter;
 
-use crate::core::broker_config::{BROKER_CONFIGS, BrokerKey, LISTED_IF_SET, UpdateMode};
+use crate::core::broker_config::{BROKER_CONFIGS, BrokerKey, UpdateMode};
 use crate::core::broker_values::{BrokerValues, ConfigScope, ConfigSource, Synonym};
-use crate::core::{BrokerCore, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, Refusal, TOPIC_CONFIGS, Topic};
+use crate::core::{
+    BrokerCore, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, Refusal, TOPIC_CONFIGS, Topic, check_name,
+};
 use crate::listener::api::{NODE, text};
 use crate::listener::router::Call;
 
@@ -30,6 +32,12 @@ const LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 /// The source of a logger's level in the protocol.
 const LOGGER_SOURCE: i8 = 6;
+/// The configs that are described only if they are set, because tools take a broker that has them for a throttled one.
+const LISTED_IF_SET: [&str; 3] = [
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
 /// The types of resources that Kafka lists: topics, brokers, their loggers, client metrics and groups.
 const LISTABLE: [i8; 5] = [TOPIC, BROKER, LOGGER, CLIENT_METRICS, 32];
 
@@ -59,6 +67,7 @@ fn describe_resource(
     let detail = Detail { version: call.version, with_synonyms };
     match resource.resource_type {
         TOPIC => {
+            check_name(&resource.resource_name)?;
             let topic = broker.topic(&resource.resource_name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
             let keys = TOPIC_CONFIGS.iter().filter(|key| wanted(key.name));
             Ok(keys.map(|key| topic_config(&detail, broker, topic, key)).collect())
@@ -179,7 +188,7 @@ fn type_number(kind: ConfigKind) -> i8 {
         ConfigKind::Int(_) | ConfigKind::Within(_) => 3,
         ConfigKind::Number(_) => 5,
         ConfigKind::Fraction => 6,
-        ConfigKind::Words(_) | ConfigKind::List => 7,
+        ConfigKind::Words(_) | ConfigKind::Replicas | ConfigKind::List => 7,
     }
 }
 
@@ -264,7 +273,7 @@ pub(crate) fn alter_incrementally(
     let responses = request.resources.into_iter().map(|resource| {
         let name = &resource.resource_name;
         let broker = &mut call.shared.lock().broker;
-        let edits: Result<Vec<ConfigEdit>, Refusal> = resource.configs.iter().map(edit).collect();
+        let edits = edits_of(&resource.configs);
         let altered = edits.and_then(|edits| match resource.resource_type {
             TOPIC => broker.edit_configs(name, &edits, request.validate_only),
             BROKER => scope_of(name).and_then(|scope| broker.edit_broker_configs(scope, &edits, request.validate_only)),
@@ -282,15 +291,32 @@ pub(crate) fn alter_incrementally(
     IncrementalAlterConfigsResponse::default().with_responses(responses)
 }
 
+/// Returns the changes of a resource's configs, of which each is changed at most once.
+fn edits_of(configs: &[AlterableConfig]) -> Result<Vec<ConfigEdit>, Refusal> {
+    let mut names = BTreeSet::new();
+    if let Some(twice) = configs.iter().find(|config| !names.insert(config.name.as_str())) {
+        let text = format!("config `{}` is changed twice in one request: change it once", twice.name.as_str());
+        return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+    }
+    configs.iter().map(edit).collect()
+}
+
 fn edit(config: &AlterableConfig) -> Result<ConfigEdit, Refusal> {
     let name = config.name.to_string();
     let value = config.value.as_ref().map(|value| value.to_string());
     match (config.config_operation, value) {
         (0, Some(value)) => Ok(ConfigEdit::Set(name, value)),
-        (0 | 1, _) => Ok(ConfigEdit::Unset(name)),
+        (1, _) => Ok(ConfigEdit::Unset(name)),
         (2, Some(value)) => Ok(ConfigEdit::Append(name, value)),
         (3, Some(value)) => Ok(ConfigEdit::Subtract(name, value)),
-        _ => Err(ErrorCode::InvalidRequest.into()),
+        (0 | 2 | 3, None) => {
+            let text = format!("config `{name}` has no value: set one, or use the operation that resets the config");
+            Err(Refusal::new(ErrorCode::InvalidRequest, text))
+        }
+        (other, _) => {
+            let text = format!("unknown operation {other} for config `{name}`");
+            Err(Refusal::new(ErrorCode::InvalidRequest, text))
+        }
     }
 }
 
