@@ -71,7 +71,7 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("log.cleaner.max.compaction.lag.ms", "9223372036854775807", Number(1), Dynamic),
     key("log.cleaner.min.cleanable.ratio", "0.5", Fraction, Dynamic),
     key("log.cleaner.min.compaction.lag.ms", "0", Number(0), Dynamic),
-    key("log.cleaner.threads", "1", Int(0), Dynamic),
+    key("log.cleaner.threads", "1", Int(1), Dynamic),
     key("log.cleanup.policy", "delete", Words(&["delete", "compact"]), Dynamic),
     null("log.dirs", List, Never),
     key("log.flush.interval.messages", "9223372036854775807", Number(1), Dynamic),
