@@ -296,7 +296,7 @@ mod tests {
     fn what_follows_a_sync_is_done_after_all_syncs_and_not_after_a_failed_one() {
         let directory = tempfile::tempdir().unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
-        let syncer = Syncer::default();
+        let syncer = Syncer::new(files());
         syncer.later(directory.path());
         let (queue, first) = (Arc::clone(&syncer.queue), sender.clone());
         syncer.then(move || first.send(queue.lock().paths.len()).map_err(io::Error::other));
