@@ -24,6 +24,7 @@ pub mod records;
 mod scan;
 mod segment;
 pub(crate) mod storage;
+pub(crate) mod summary;
 mod topic;
 mod verification;
 
@@ -53,7 +54,7 @@ pub(crate) use self::topic::check_name;
 use self::broker_values::BrokerValues;
 use self::change::Change;
 use self::group::Groups;
-use self::log::{CompactionLimits, Marks};
+use self::log::{CompactionLimits, Log, Marks};
 use self::storage::{LogStorage, MemoryStorage};
 use self::verification::Unverified;
 
@@ -193,7 +194,10 @@ impl BrokerCore {
     /// Syncs everything, and records that the broker has been stopped. Nothing may be written afterwards.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         let mut ends = Vec::new();
-        self.topics.values_mut().for_each(|topic| topic.sync(0, &mut ends));
+        self.topics.values_mut().for_each(|topic| {
+            topic.sync(0, &mut ends);
+            topic.logs.iter_mut().for_each(Log::summarize);
+        });
         self.storage.close(&ends)
     }
 

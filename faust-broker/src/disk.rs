@@ -11,6 +11,7 @@
 //! DIR/logs/TOPIC-ID/P/N.log   batches of partition P from offset N on, as received
 //! DIR/logs/TOPIC-ID/P/N-M.log batches of the offsets N (inclusive) to M (exclusive), compacted or repaired: with gaps
 //! DIR/logs/TOPIC-ID/P/N-M.new the same, incomplete
+//! DIR/logs/TOPIC-ID/P/*.summary  what a start must know of the segment of this name
 //! *.at-POSITION.damaged       bytes that a repair has removed from the file of this name; never read, never deleted
 //! ```
 //!
@@ -22,8 +23,8 @@
 //! replication in that case. A segment is synced in the background when the next one begins, the last one when it has grown
 //! enough, and everything when the broker is stopped.
 //!
-//! A start reads only the headers of the batches that were synced, and verifies the checksums of all others. Those of the
-//! former are verified while the broker is running.
+//! A start does not read segments that were synced and have a summary, reads only the headers of other batches that were
+//! synced, and verifies the checksums of those that were not. All other checksums are verified while the broker is running.
 
 mod aside;
 mod files;
@@ -50,7 +51,7 @@ use self::lock::Lock;
 use self::marker::Synced;
 use self::progress::Progress;
 use self::reserve::Reserve;
-use self::segment::{Access, FileSegment, covering_path, offsets_of, plain_path};
+use self::segment::{Access, FileSegment, covering_path, offsets_of, plain_path, summary_path};
 use self::sync::Syncer;
 use crate::core::advice::{advice, at_path, is_out_of_space};
 use crate::core::change::Change;
@@ -190,6 +191,11 @@ impl LogStorage for Disk {
             let path = entry.map_err(at_path(&directory))?.path();
             if path.extension().is_some_and(|extension| extension == "new") {
                 fs::remove_file(&path).map_err(at_path(&path))?;
+            } else if path.extension().is_some_and(|extension| extension == "summary") {
+                if !path.with_extension("log").exists() {
+                    // If it stays, it only takes space.
+                    drop(fs::remove_file(&path));
+                }
             } else if let Some((base_offset, end_offset)) = offsets_of(&path) {
                 found.push((base_offset, end_offset, path));
             }
@@ -200,6 +206,7 @@ impl LogStorage for Disk {
         for (base_offset, end_offset, path) in found {
             if base_offset < replaced_below {
                 fs::remove_file(&path).map_err(at_path(&path))?;
+                drop(fs::remove_file(summary_path(&path)));
                 continue;
             }
             replaced_below = end_offset.unwrap_or(replaced_below);

@@ -13,13 +13,14 @@ use bytes::Bytes;
 
 use crate::core::admission::CheckedBatch;
 use crate::core::advice::advice;
-use crate::core::batch::{Batch, Header, checksum_holds};
+use crate::core::batch::{Batch, Header};
 use crate::core::config::TopicConfig;
 use crate::core::log::compaction::Pass;
 pub(crate) use crate::core::log::compaction::{CompactionLimits, Step};
 pub(crate) use crate::core::log::recovery::Recovery;
 use crate::core::producer_state::{ActiveProducer, Producers};
 use crate::core::records::raw;
+use crate::core::scan;
 use crate::core::segment::Segment;
 use crate::core::storage::{LogStorage, PartitionId};
 use crate::core::{ErrorCode, LEADER_EPOCH};
@@ -182,6 +183,7 @@ impl Log {
         let data = storage.create_segment(&self.id, self.end)?;
         if let Some(full) = self.segments.back_mut() {
             full.seal();
+            full.summarize(&self.producers);
         }
         self.segments.push_back(Segment::new(self.end, data));
         Ok(())
@@ -343,7 +345,15 @@ impl Log {
         active.synced()
     }
 
-    /// Verifies the checksums of the batches with these offsets, about `step_bytes`.
+    /// Stores a summary of the last segment, so that the next start need not read it. The others are summarized when they are
+    /// sealed.
+    pub(crate) fn summarize(&mut self) {
+        if let Some(last) = self.segments.back_mut() {
+            last.summarize(&self.producers);
+        }
+    }
+
+    /// Verifies the batches with these offsets, about `step_bytes`: their order and their checksums.
     pub(crate) fn verify(&self, offsets: Range<i64>, step_bytes: usize) -> Verified {
         let next = offsets.start.max(self.start);
         let mut verified = Verified { next, bytes: 0, is_damaged: false };
@@ -353,7 +363,15 @@ impl Log {
         };
         let mut is_interrupted = false;
         let read = segment.each_batch(next, |header, bytes| {
-            verified.is_damaged = !checksum_holds(bytes);
+            // The checksum does not cover the offset and the leader epoch.
+            let is_placed = match (segment.has_gaps(), verified.bytes > 0) {
+                (false, true) => header.base_offset == verified.next,
+                (false, false) => header.base_offset <= verified.next,
+                (true, true) => header.base_offset >= verified.next,
+                (true, false) => true,
+            };
+            let is_inside = header.base_offset >= segment.base_offset && header.last_offset() < segment.end_offset;
+            verified.is_damaged = !(is_placed && is_inside && scan::is_intact(bytes));
             if verified.is_damaged {
                 return Ok(false);
             }

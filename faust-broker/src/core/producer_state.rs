@@ -1,6 +1,7 @@
 //! The state of a partition's idempotent producers, used to detect duplicate batches and sequence gaps.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use crate::core::ErrorCode;
 use crate::core::batch::Header;
@@ -114,6 +115,34 @@ impl Producers {
             base_offset: header.base_offset,
             timestamp: header.max_timestamp,
         });
+    }
+
+    /// Returns the remembered batches with these offsets, as far as they are known.
+    pub(crate) fn batches_in(&self, offsets: &Range<i64>) -> Vec<Header> {
+        let of_producer = |(id, state): (&i64, &State)| {
+            let (producer_id, producer_epoch) = (*id, state.epoch);
+            let header = move |written: &Written| Header {
+                base_offset: written.base_offset,
+                size: 0,
+                attributes: 0,
+                last_offset_delta: written.last_sequence.wrapping_sub(written.first_sequence) & i32::MAX,
+                base_timestamp: written.timestamp,
+                max_timestamp: written.timestamp,
+                producer_id,
+                producer_epoch,
+                base_sequence: written.first_sequence,
+                record_count: 0,
+            };
+            state
+                .batches
+                .iter()
+                .filter(|written| offsets.contains(&written.base_offset))
+                .map(header)
+                .collect::<Vec<_>>()
+        };
+        let mut batches: Vec<Header> = self.by_id.iter().flat_map(of_producer).collect();
+        batches.sort_by_key(|batch| batch.base_offset);
+        batches
     }
 
     /// Accepts a gap before the next batch of each producer, because batches were lost to damage: the producer cannot know

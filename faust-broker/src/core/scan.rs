@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::core::LEADER_EPOCH;
-use crate::core::batch::{HEADER_LEN, Header};
+use crate::core::batch::{HEADER_LEN, Header, checksum_holds};
 use crate::core::storage::SegmentData;
 
 /// Number of bytes per read.
@@ -119,6 +119,11 @@ impl BatchWalk {
         self.last_size = header.size;
         Ok(WalkStep::Batch(header, position))
     }
+}
+
+/// Returns true if a whole batch has the leader epoch and the checksum that the broker has written.
+pub(crate) fn is_intact(batch: &[u8]) -> bool {
+    batch.get(EPOCH) == Some(&LEADER_EPOCH.to_be_bytes()) && checksum_holds(batch)
 }
 
 /// Finds all whole batches, also behind damaged parts.

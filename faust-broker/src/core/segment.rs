@@ -5,8 +5,10 @@ use std::io;
 use bytes::Bytes;
 
 use crate::core::batch::{Batch, Header};
+use crate::core::producer_state::Producers;
 use crate::core::scan::{BatchWalk, WalkStep};
 use crate::core::storage::{SegmentData, StoredSegment};
+use crate::core::summary::{Entry, Summary};
 
 /// Minimum distance between two index entries in bytes. A larger value saves memory, but lookups scan more batches.
 const INDEX_INTERVAL: u64 = 8 * 1024;
@@ -30,6 +32,8 @@ pub(crate) struct Segment {
     pub(crate) begun_ms: Option<i64>,
     /// End of the records for which a sync has been requested.
     synced: i64,
+    /// True if the stored summary is that of the segment.
+    is_summarized: bool,
     state: State,
     /// Ordered by offset; the first entry is the first batch.
     index: Vec<Entry>,
@@ -55,14 +59,6 @@ pub(crate) enum Recovered {
     Damaged(StoredSegment),
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    offset: i64,
-    position: u64,
-    /// Highest timestamp of the preceding records, so that a lookup by timestamp can start at this entry.
-    max_timestamp_before: i64,
-}
-
 impl Segment {
     pub(crate) fn new(base_offset: i64, data: Box<dyn SegmentData>) -> Self {
         Self {
@@ -73,6 +69,7 @@ impl Segment {
             delete_horizon_ms: None,
             begun_ms: None,
             synced: base_offset,
+            is_summarized: false,
             state: State::Growing,
             index: Vec::new(),
             data,
@@ -89,7 +86,19 @@ impl Segment {
         trusted: i64,
         mut seen: impl FnMut(&Header),
     ) -> io::Result<Recovered> {
-        let mut walk = BatchWalk::new(stored.bounds(next), trusted);
+        let bounds = stored.bounds(next);
+        let is_usable = |summary: &Summary| {
+            // The end of the last segment follows from its batches, and that of others is known.
+            let is_end_right = summary.end_offset == bounds.offsets.end || bounds.offsets.end == i64::MAX;
+            summary.len == stored.data.len() && is_end_right && summary.end_offset <= trusted
+        };
+        if let Some(summary) = stored.data.summary().filter(is_usable)
+            && summary.end_offset >= reach
+        {
+            summary.batches.iter().for_each(seen);
+            return Ok(Recovered::Whole(Self::summarized(stored, next, summary)));
+        }
+        let mut walk = BatchWalk::new(bounds, trusted);
         let StoredSegment { base_offset, end_offset, synced, data } = stored;
         let mut segment = Self::new(base_offset, data);
         let mut synced_bytes = 0;
@@ -122,6 +131,43 @@ impl Segment {
         Ok(Recovered::Whole(segment))
     }
 
+    /// Opens a segment that an earlier run has summarized.
+    fn summarized(stored: StoredSegment, next: Option<i64>, summary: Summary) -> Self {
+        let StoredSegment { base_offset, end_offset, synced, data } = stored;
+        let Summary { end_offset: end, max_timestamp, first_timestamp, delete_horizon_ms, index, .. } = summary;
+        let mut segment = Self::new(base_offset, data);
+        (segment.end_offset, segment.max_timestamp, segment.index) = (end, max_timestamp, index);
+        (segment.first_timestamp, segment.delete_horizon_ms) = (first_timestamp, delete_horizon_ms);
+        segment.is_summarized = true;
+        segment.data.was_synced(if end <= synced { segment.data.len() } else { 0 });
+        segment.synced = synced.clamp(base_offset, end);
+        if end_offset.is_some() {
+            segment.state = State::Rewritten;
+        }
+        if next.is_some() || end_offset.is_some() {
+            segment.seal();
+        }
+        segment
+    }
+
+    /// Stores a summary of a segment to which nothing is appended for now, unless there is one. `producers` are those that have
+    /// written to it.
+    pub(crate) fn summarize(&mut self, producers: &Producers) {
+        if std::mem::replace(&mut self.is_summarized, true) {
+            return;
+        }
+        let summary = Summary {
+            len: self.data.len(),
+            end_offset: self.end_offset,
+            max_timestamp: self.max_timestamp,
+            first_timestamp: self.first_timestamp,
+            delete_horizon_ms: self.delete_horizon_ms,
+            index: self.index.clone(),
+            batches: producers.batches_in(&(self.base_offset..self.end_offset)),
+        };
+        self.data.set_summary(&summary);
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.data.len()
     }
@@ -150,6 +196,7 @@ impl Segment {
     }
 
     fn note(&mut self, header: &Header, position: u64) {
+        self.is_summarized = false;
         if self.index.last().is_none_or(|last| position - last.position >= INDEX_INTERVAL) {
             let max_timestamp_before = self.max_timestamp;
             self.index.push(Entry { offset: header.base_offset, position, max_timestamp_before });
@@ -272,6 +319,11 @@ impl Segment {
     /// Returns true if nothing more will be appended.
     pub(crate) fn is_sealed(&self) -> bool {
         self.state != State::Growing
+    }
+
+    /// Returns true if offsets may be missing between two batches.
+    pub(crate) fn has_gaps(&self) -> bool {
+        self.state == State::Rewritten
     }
 
     /// Puts a segment written by compaction into effect. It replaces all records before `end_offset`.

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use crate::core::batch::{HEADER_LEN, STAMP_LEN};
 use crate::core::change::Change;
 use crate::core::scan::Bounds;
+use crate::core::summary::Summary;
 
 /// Storage of a broker's batches and changes. Every write is stored before the call returns: it survives the end of the
 /// process. Only what has been synced survives a power failure.
@@ -104,6 +105,12 @@ pub(crate) trait SegmentData: Send + Debug {
     fn unsynced(&self) -> u64 {
         0
     }
+    /// Reads the summary that an earlier run has stored, if there is one.
+    fn summary(&self) -> Option<Summary> {
+        None
+    }
+    /// Stores the summary. If that fails, the next start reads the segment.
+    fn set_summary(&mut self, _summary: &Summary) {}
     /// Puts a segment from [`LogStorage::rewrite_segment`] into effect, atomically even if it fails or the process
     /// crashes.
     fn install(&mut self) -> io::Result<()>;

@@ -120,7 +120,7 @@ impl Topic {
         if let Ok((held, _)) = self.log_mut(partition) {
             *held = log;
         }
-        Ok((!offsets.is_empty()).then(|| Unverified { topic: name.to_owned(), partition, offsets }))
+        Ok((!offsets.is_empty()).then(|| Unverified { topic: name.to_owned(), partition, offsets, repaired: None }))
     }
 
     /// Returns the highest id of a producer that has written to the topic.

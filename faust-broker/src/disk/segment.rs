@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::core::advice::at_path;
 use crate::core::batch::{HEADER_LEN, Header, STAMP_LEN};
 use crate::core::storage::SegmentData;
+use crate::core::summary::Summary;
 use crate::disk::aside::set_aside;
 use crate::disk::files::{FileId, Files};
 use crate::disk::sync::{Syncer, sync_name};
@@ -94,10 +95,19 @@ impl FileSegment {
         usize::try_from(self.len.saturating_sub(position)).unwrap_or(usize::MAX)
     }
 
+    /// Deletes the summary, which may not fit the segment any more.
+    fn forget_summary(&self) {
+        // Usually there is none.
+        drop(fs::remove_file(summary_path(&self.path)));
+    }
+
     /// Renames the file. The name survives a power failure.
     fn rename(&mut self, destination: PathBuf) -> io::Result<()> {
         // Some systems cannot rename an open file.
         self.access.files.close(self.id);
+        self.forget_summary();
+        // That of a segment which had this name before.
+        drop(fs::remove_file(summary_path(&destination)));
         fs::rename(&self.path, &destination).map_err(at_path(&self.path))?;
         self.path = destination;
         sync_name(&self.path).map_err(at_path(&self.path))
@@ -158,6 +168,25 @@ impl SegmentData for FileSegment {
         self.access.syncer.is_done(&self.path).map_err(at_path(&self.path))
     }
 
+    fn summary(&self) -> Option<Summary> {
+        // Usually there is one, and otherwise the segment is read.
+        let bytes = fs::read(summary_path(&self.path)).ok()?;
+        let summary = Summary::decode(&bytes);
+        if summary.is_none() {
+            tracing::warn!(path = ?summary_path(&self.path), "the summary of a segment is damaged; the segment is read instead");
+            self.forget_summary();
+        }
+        summary
+    }
+
+    fn set_summary(&mut self, summary: &Summary) {
+        let path = summary_path(&self.path);
+        if let Err(error) = fs::write(&path, summary.encode()) {
+            tracing::debug!(?path, %error, "cannot write the summary of a segment; the next start reads the segment");
+            self.forget_summary();
+        }
+    }
+
     fn was_synced(&mut self, bytes: u64) {
         self.synced = bytes;
         self.is_new = bytes == 0;
@@ -179,6 +208,7 @@ impl SegmentData for FileSegment {
     }
 
     fn truncate(&mut self, position: u64) -> io::Result<()> {
+        self.forget_summary();
         let file = self.file()?;
         file.set_len(position).and_then(|()| file.sync_all()).map_err(at_path(&self.path))?;
         self.len = position;
@@ -204,6 +234,7 @@ impl SegmentData for FileSegment {
 
     fn delete(&mut self) -> io::Result<()> {
         self.access.files.close(self.id);
+        self.forget_summary();
         fs::remove_file(&self.path).map_err(at_path(&self.path))
     }
 }
@@ -217,6 +248,11 @@ impl Drop for FileSegment {
 /// Returns the path of a segment that begins at `base_offset` and has no gaps.
 pub(crate) fn plain_path(directory: &Path, base_offset: i64) -> PathBuf {
     directory.join(format!("{base_offset:020}.log"))
+}
+
+/// Returns the path of the summary of a segment.
+pub(crate) fn summary_path(segment: &Path) -> PathBuf {
+    segment.with_extension("summary")
 }
 
 /// Returns the path of a segment in the directory of `neighbour` that covers these offsets and may have gaps.

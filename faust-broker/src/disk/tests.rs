@@ -58,8 +58,12 @@ enum Step {
     Append(usize),
     Delete(i64),
     Commit,
-    Reopen,
+    /// Reopens the directory after a kill, or after a stop.
+    Reopen {
+        is_stopped: bool,
+    },
     Snapshot,
+    Checkpoint,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -67,8 +71,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1usize..5).prop_map(Step::Append),
         1 => (0i64..40).prop_map(Step::Delete),
         1 => Just(Step::Commit),
-        2 => Just(Step::Reopen),
+        2 => any::<bool>().prop_map(|is_stopped| Step::Reopen { is_stopped }),
         1 => Just(Step::Snapshot),
+        1 => Just(Step::Checkpoint),
     ]
 }
 
@@ -103,11 +108,15 @@ proptest! {
                     commit(&mut opened.1, i64::from(sequence));
                     commit(&mut model, i64::from(sequence));
                 }
-                Step::Reopen => {
+                Step::Reopen { is_stopped } => {
+                    if is_stopped {
+                        opened.1.close().unwrap();
+                    }
                     drop(opened);
                     opened = open(path.path());
                 }
                 Step::Snapshot => opened.1.shorten_journal(),
+                Step::Checkpoint => opened.1.checkpoint(),
             }
             prop_assert_eq!(visible(&opened.1), visible(&model));
         }

@@ -34,6 +34,7 @@ enum Kind {
     SealedSegment,
     RepairedSegment,
     ActiveSegment,
+    Summary,
     Journal,
     TopicCopy,
     Checkpoint,
@@ -41,10 +42,11 @@ enum Kind {
     Reserve,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::SealedSegment,
     Kind::RepairedSegment,
     Kind::ActiveSegment,
+    Kind::Summary,
     Kind::Journal,
     Kind::TopicCopy,
     Kind::Checkpoint,
@@ -78,6 +80,7 @@ impl Kind {
             Self::SealedSegment => of_segments(&|path| !is_last(path) && !has_end(path)),
             Self::RepairedSegment => of_segments(&has_end),
             Self::ActiveSegment => of_segments(&|path| is_last(path) && !has_end(path)),
+            Self::Summary => segments.iter().map(|path| path.with_extension("summary")).collect(),
             Self::Journal => vec![directory.join("journal")],
             Self::TopicCopy => {
                 segments[..1].iter().map(|path| path.parent().unwrap().with_file_name("topic")).collect()
@@ -179,7 +182,7 @@ impl Strike {
 
     /// Returns true if the damage must be reported: the file holds something that is not written anew.
     fn must_be_reported(&self) -> bool {
-        !matches!(self.kind, Kind::Holder | Kind::Reserve)
+        !matches!(self.kind, Kind::Summary | Kind::Holder | Kind::Reserve)
     }
 }
 

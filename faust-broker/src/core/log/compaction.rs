@@ -312,6 +312,7 @@ impl Log {
 
     fn replace(&mut self, offsets: Range<i64>, mut new: Segment) -> io::Result<()> {
         new.install(offsets.end)?;
+        new.summarize(&self.producers);
         let (base, end) = (offsets.start, offsets.end);
         let first = self.segments.partition_point(|segment| segment.base_offset < base);
         let last = self.segments.partition_point(|segment| segment.base_offset < end);

@@ -98,7 +98,12 @@ impl Log {
                 storage.has_read(header.size as u64);
             };
             match Segment::recover(stored, next, reach, trusted, seen)? {
-                Recovered::Whole(segment) => log.segments.push_back(segment),
+                Recovered::Whole(mut segment) => {
+                    if segment.is_sealed() {
+                        segment.summarize(&log.producers);
+                    }
+                    log.segments.push_back(segment);
+                }
                 Recovered::Damaged(stored) => {
                     is_whole = false;
                     Repair { topic, id, storage: &mut *storage }.run(stored, next, reach)?;

@@ -277,6 +277,7 @@ enum Kind {
     SealedSegment,
     ActiveSegment,
     SegmentWithGaps,
+    Summary,
     Journal,
     TopicCopy,
     Stopped,
@@ -294,6 +295,7 @@ impl Kind {
             "synced" => Self::Synced,
             "holder" => Self::Holder,
             "reserve" => Self::Reserve,
+            name if name.ends_with(".summary") => Self::Summary,
             name => match offsets_of(path).unwrap_or_else(|| panic!("an unknown kind of file: {name}")) {
                 (_, Some(_)) => Self::SegmentWithGaps,
                 (base, None) => {
@@ -343,6 +345,8 @@ fn check(history: &History, kind: Index, file: Index, position: Index, blow: &Bl
     let is_hidden = match (kind, blow) {
         // What they hold is not needed.
         (Kind::Holder | Kind::Reserve, _) => true,
+        // It is read only if all of its segment was synced.
+        (Kind::Summary, _) => !history.is_stopped,
         // The mark of the stop takes its place.
         (Kind::Synced, _) => history.is_stopped,
         // A change that never happened looks the same.
@@ -380,6 +384,7 @@ fn damage_costs_no_more_than_what_is_damaged() {
         Kind::SealedSegment,
         Kind::ActiveSegment,
         Kind::SegmentWithGaps,
+        Kind::Summary,
         Kind::Journal,
         Kind::TopicCopy,
         Kind::Stopped,
