@@ -176,7 +176,7 @@ pub(crate) fn check_at_start(name: &str, value: &str) -> Result<(), Refusal> {
 pub(crate) fn check_together(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
     let number = |name: &str| {
         let set = configs.get(name).map(String::as_str);
-        set.or_else(|| find(name)?.default).and_then(|value| value.parse::<i64>().ok()).unwrap_or_default()
+        set.or_else(|| find(name)?.default).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or_default()
     };
     let (least, most) = (number(MIN_SESSION), number(MAX_SESSION));
     if least > most {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::broker_config::{self, BrokerKey, TOPIC_DEFAULTS};
 use crate::core::change::Change;
-use crate::core::config::{ConfigKey, TOPIC_CONFIGS};
+use crate::core::config::{self, ConfigKey, TOPIC_CONFIGS};
 use crate::core::edit::{ConfigEdit, edited};
 use crate::core::{BrokerCore, Refusal, Topic};
 
@@ -114,7 +114,7 @@ impl BrokerValues {
 
     /// Returns the effective value of a numeric config, or 0 if it is null.
     pub(crate) fn number(&self, name: &str) -> i64 {
-        self.value(name).and_then(|value| value.parse().ok()).unwrap_or_default()
+        self.value(name).and_then(|value| value.trim().parse().ok()).unwrap_or_default()
     }
 
     /// Returns the effective value of a config in milliseconds.
@@ -124,7 +124,7 @@ impl BrokerValues {
 
     /// Returns the effective value of a config that is true or false.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.value(name).is_some_and(|value| value == "true")
+        self.value(name).and_then(|value| config::flag(&value)).unwrap_or_default()
     }
 
     /// Returns the default of a topic config, in its unit.
@@ -134,7 +134,7 @@ impl BrokerValues {
             return key.default.to_owned();
         };
         let factor = names.iter().find(|(name, _)| *name == synonym.name).map_or(1, |(_, factor)| *factor);
-        match synonym.value.parse::<i64>() {
+        match synonym.value.trim().parse::<i64>() {
             // A negative number means "without limit" in every unit.
             Ok(number) if factor > 1 => if number < 0 { -1 } else { number.saturating_mul(factor) }.to_string(),
             _ => synonym.value,

@@ -147,7 +147,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
         return Err(format!("unknown topic config `{name}`"));
     };
     let expected = match name {
-        "remote.storage.enable" if value == "true" => {
+        "remote.storage.enable" if flag(value) == Some(true) => {
             Some("false, because this broker has no tiered storage".to_owned())
         }
         _ => expectation(key.kind, value),
@@ -158,10 +158,12 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// Returns a description of the allowed values if `value` is not one of them.
+/// Returns a description of the allowed values if `value` is not one of them. As in Kafka, spaces around the value do not
+/// matter, nor does the case of `true` and `false`.
 pub(crate) fn expectation(kind: ConfigKind, value: &str) -> Option<String> {
+    let value = value.trim();
     let expected = match kind {
-        Boolean if value.parse::<bool>().is_err() => "true or false".to_owned(),
+        Boolean if flag(value).is_none() => "true or false".to_owned(),
         Number(least) if value.parse::<i64>().map_or(true, |number| number < least) => {
             format!("an integer of at least {least}")
         }
@@ -186,6 +188,11 @@ pub(crate) fn expectation(kind: ConfigKind, value: &str) -> Option<String> {
         _ => return None,
     };
     Some(expected)
+}
+
+/// Parses the value of a config that is true or false.
+pub(crate) fn flag(value: &str) -> Option<bool> {
+    value.trim().to_ascii_lowercase().parse().ok()
 }
 
 /// Returns true for a partition and a broker, such as `0:1`, and for no text.
@@ -256,7 +263,7 @@ fn codec(name: &str) -> Option<Compression> {
 /// Returns the topic's value for a name, or the default.
 fn value<'a>(configs: &'a BTreeMap<String, String>, name: &str) -> &'a str {
     let default = || TOPIC_CONFIGS.iter().find(|key| key.name == name).map_or("", |key| key.default);
-    configs.get(name).map_or_else(default, String::as_str)
+    configs.get(name).map_or_else(default, |value| value.trim())
 }
 
 #[cfg(test)]
@@ -288,6 +295,18 @@ mod tests {
         ] {
             assert_eq!(defaults.accept(time, now), expected, "{time}");
         }
+    }
+
+    #[test]
+    fn spaces_around_a_value_do_not_matter() {
+        let set =
+            [("retention.ms", " 5 "), ("cleanup.policy", " compact"), ("message.timestamp.type", "LogAppendTime ")];
+        let configs: BTreeMap<_, _> = set.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        assert!(configs.iter().all(|(name, value)| check(name, value).is_ok()));
+        let parsed = TopicConfig::new(&configs);
+        assert_eq!((parsed.retention_ms, parsed.deletes, parsed.append.append_time), (Some(5), false, true));
+        assert_eq!(check("preallocate", "TRUE"), Ok(()));
+        assert_eq!([" True", "false", "yes"].map(flag), [Some(true), Some(false), None]);
     }
 
     #[test]
