@@ -44,6 +44,8 @@ impl FileSegment {
         let id = access.files.next_id();
         let open = || File::options().create(true).truncate(true).read(true).write(true).open(&path);
         access.files.open(id, open).map_err(at_path(&path))?;
+        // That of an earlier file of this name; usually there is none.
+        drop(fs::remove_file(summary_path(&path)));
         Ok(Self { id, path, len: 0, destination: None, synced: 0, is_new: true, access })
     }
 
@@ -138,8 +140,8 @@ impl SegmentData for FileSegment {
 
     fn read(&self, position: u64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("no batch at position {position}"));
-        let header = Header::read(&self.header(position)?).ok_or_else(damaged);
-        let first = header.map_err(at_path(&self.path))?;
+        let header = Header::read(&self.header(position)?).filter(|header| header.size <= self.left(position));
+        let first = header.ok_or_else(damaged).map_err(at_path(&self.path))?;
         let len = max_bytes.max(first.size).min(self.left(position));
         let mut bytes = BytesMut::zeroed(len);
         self.read_exact(position, &mut bytes)?;

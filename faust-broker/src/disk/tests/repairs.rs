@@ -2,6 +2,7 @@
 
 use super::damage::logged;
 use super::*;
+use crate::core::ErrorCode;
 use crate::core::batch::Header;
 
 /// A directory with one topic, whose records are one batch each.
@@ -235,6 +236,32 @@ fn a_damaged_line_of_the_journal_costs_one_change() {
             assert_eq!(log.contains("no change is lost"), flips_newline, "line {number}\n{log}");
             drop((directory, broker));
         }
+    }
+}
+
+#[test]
+fn damage_to_a_synced_segment_is_repaired_while_the_broker_runs() {
+    // The offset of a batch, which no checksum covers, its length, its leader epoch, and its records.
+    for place in [0, 8, 15, 65] {
+        let subject = Subject::numbered(20, 1 << 20, true);
+        let name = subject.names(".log").remove(0);
+        subject.change(&name, |bytes| {
+            let at = starts(bytes)[5];
+            bytes[at + place] ^= 1;
+        });
+        let ((_directory, mut broker), log) = subject.open();
+        assert_eq!(log, "", "the start does not read the segment");
+        if place < 15 {
+            assert_eq!(broker.read("t", 0, 5, 300), Err(ErrorCode::StorageError), "nobody is sent elsewhere");
+        }
+        let ((), log) = logged(|| {
+            while broker.is_unverified() {
+                broker.verify_step(300);
+            }
+        });
+        assert!(log.contains("first_offset=5 next_offset=6"), "{log}");
+        assert_eq!(visible(&broker).1, (0..20).filter(|offset| *offset != 5).collect::<Vec<_>>());
+        assert_eq!(broker.append("t", 0, &single(Bytes::new(), 20), 0).unwrap().base_offset, 20);
     }
 }
 
