@@ -1,6 +1,7 @@
 //! Tests of requests as the clients of admin tools send them: assignments of replicas, created topics, deleted offsets.
 
 use faust_broker::Broker;
+use kafka_protocol::messages::alter_configs_request;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
 use kafka_protocol::messages::create_topics_request::{
@@ -13,9 +14,9 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
-    DescribeConfigsRequest, GroupId, IncrementalAlterConfigsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerId, CreatePartitionsRequest,
+    CreateTopicsRequest, DescribeConfigsRequest, GroupId, IncrementalAlterConfigsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetDeleteRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use crate::wire::{Client, topic};
 const UNKNOWN_PARTITION: i16 = 3;
 const INVALID_REPLICATION: i16 = 38;
 const INVALID_ASSIGNMENT: i16 = 39;
+const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 const NOT_REASSIGNING: i16 = 85;
 
@@ -301,4 +303,32 @@ fn ambiguous_changes_of_configs_are_refused() {
     assert_eq!(alter(&[("retention.ms", reset, None), ("cleanup.policy", set, Some(""))]), (0, false));
     assert_eq!(configs_of(&mut client, 2, "no topic").error_code, 17);
     assert_eq!(configs_of(&mut client, 2, "missing").error_code, UNKNOWN_PARTITION);
+}
+
+#[test]
+fn a_config_needs_a_value() {
+    let broker = Broker::start().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let mut client = Client::new(&broker);
+    let retention = StrBytes::from_static_str("retention.ms");
+    let config = CreatableTopicConfig::default().with_name(retention.clone()).with_value(None);
+    assert_eq!(created(&mut client, assigned("u", &[(0, &[1])]).with_configs(vec![config])), (INVALID_CONFIG, true));
+
+    let mut replace = |values: &[Option<&'static str>]| {
+        let config = |value: &Option<&'static str>| {
+            alter_configs_request::AlterableConfig::default()
+                .with_name(retention.clone())
+                .with_value(value.map(StrBytes::from_static_str))
+        };
+        let resource = alter_configs_request::AlterConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(StrBytes::from_static_str("t"))
+            .with_configs(values.iter().map(config).collect());
+        let response = client.call(&AlterConfigsRequest::default().with_resources(vec![resource]), 2);
+        response.responses[0].error_code
+    };
+    assert_eq!(replace(&[None]), INVALID_REQUEST);
+    assert_eq!(replace(&[Some("5"), Some("6")]), INVALID_REQUEST);
+    assert_eq!(replace(&[Some("5")]), 0);
+    assert_eq!(replace(&[]), 0);
 }

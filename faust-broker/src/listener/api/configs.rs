@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kafka_protocol::messages::alter_configs_request::AlterableConfig as ReplacedConfig;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as Altered;
 use kafka_protocol::messages::create_topics_response::CreatableTopicConfigs;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -240,20 +241,15 @@ pub(crate) fn list_resources(call: &Call, request: ListConfigResourcesRequest) -
 
 pub(crate) fn alter(call: &Call, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let responses = request.resources.into_iter().map(|resource| {
-        let set = resource
-            .configs
-            .iter()
-            .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())));
-        let configs: BTreeMap<String, String> = set.collect();
         let name = &resource.resource_name;
         let broker = &mut call.shared.lock().broker;
-        let altered = match resource.resource_type {
+        let altered = values_of(&resource.configs).and_then(|configs| match resource.resource_type {
             TOPIC => broker.replace_configs(name, configs, request.validate_only),
             BROKER => {
                 scope_of(name).and_then(|scope| broker.replace_broker_configs(scope, configs, request.validate_only))
             }
             other => Err(unsupported(other)),
-        };
+        });
         let (error_code, message) = outcome(altered);
         Altered::default()
             .with_resource_type(resource.resource_type)
@@ -291,14 +287,35 @@ pub(crate) fn alter_incrementally(
     IncrementalAlterConfigsResponse::default().with_responses(responses)
 }
 
+/// Returns the values of a resource's configs, of which each is set at most once.
+fn values_of(configs: &[ReplacedConfig]) -> Result<BTreeMap<String, String>, Refusal> {
+    check_names(configs.iter().map(|config| config.name.as_str()))?;
+    let value = |config: &ReplacedConfig| match &config.value {
+        Some(value) => Ok((config.name.to_string(), value.to_string())),
+        None => {
+            let text =
+                format!("config `{}` has no value: set one, or leave the config out to reset it", config.name.as_str());
+            Err(Refusal::new(ErrorCode::InvalidRequest, text))
+        }
+    };
+    configs.iter().map(value).collect()
+}
+
 /// Returns the changes of a resource's configs, of which each is changed at most once.
 fn edits_of(configs: &[AlterableConfig]) -> Result<Vec<ConfigEdit>, Refusal> {
-    let mut names = BTreeSet::new();
-    if let Some(twice) = configs.iter().find(|config| !names.insert(config.name.as_str())) {
-        let text = format!("config `{}` is changed twice in one request: change it once", twice.name.as_str());
-        return Err(Refusal::new(ErrorCode::InvalidRequest, text));
-    }
+    check_names(configs.iter().map(|config| config.name.as_str()))?;
     configs.iter().map(edit).collect()
+}
+
+fn check_names<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    match names.find(|name| !seen.insert(*name)) {
+        Some(twice) => {
+            let text = format!("config `{twice}` is changed twice in one request: change it once");
+            Err(Refusal::new(ErrorCode::InvalidRequest, text))
+        }
+        None => Ok(()),
+    }
 }
 
 fn edit(config: &AlterableConfig) -> Result<ConfigEdit, Refusal> {

@@ -50,10 +50,11 @@ fn creation(version: i16, result: CreatableTopicResult, created: Created) -> Cre
 fn create_topic(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Result<Created, Refusal> {
     let mut configs = BTreeMap::new();
     for config in &topic.configs {
-        // A null requests the default.
-        if let Some(value) = &config.value {
-            configs.insert(config.name.to_string(), value.to_string());
-        }
+        let Some(value) = &config.value else {
+            let text = format!("topic config `{}` has no value: leave it out for the default", config.name.as_str());
+            return Err(Refusal::new(ErrorCode::InvalidConfig, text));
+        };
+        configs.insert(config.name.to_string(), value.to_string());
     }
     let partitions = match (topic.num_partitions, topic.assignments.len()) {
         (-1, 0) => call.shared.settings.default_partitions,
