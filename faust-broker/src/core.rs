@@ -26,6 +26,7 @@ mod segment;
 pub(crate) mod storage;
 pub(crate) mod summary;
 mod topic;
+mod transactions;
 mod verification;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -42,9 +43,11 @@ pub use self::group::{
     CommittedOffset, Completed, DescribedGroup, DescribedMember, GroupState, JoinRefusal, JoinReply, JoinRequest,
     JoinedMember, MemberRef, OffsetToCommit, SyncReply, SyncRequest, Token,
 };
-pub use self::log::{Appended, FoundOffset, OffsetSpec, Read};
+pub use self::log::{AbortedTransaction, Appended, FoundOffset, OffsetSpec, Read};
+pub use self::records::marker::Outcome;
 pub use self::records::{Producer, Record};
 pub use self::topic::{Refusal, Topic, TopicSpec};
+pub use self::transactions::{Ended, Phase, ProducerIdentity, TransactionView};
 
 #[cfg(feature = "server")]
 pub(crate) use self::producer_state::ActiveProducer;
@@ -56,6 +59,7 @@ use self::change::Change;
 use self::group::Groups;
 use self::log::{CompactionLimits, Log, Marks};
 use self::storage::{LogStorage, MemoryStorage};
+use self::transactions::Transactions;
 use self::verification::Unverified;
 
 /// Leader epoch of every partition. It never changes, because a single node leads all partitions.
@@ -111,13 +115,14 @@ impl CoreConfig {
     }
 }
 
-/// A single-node broker: its topics, groups and producer ids.
+/// A single-node broker: its topics, groups, transactions and producer ids.
 #[derive(Debug)]
 pub struct BrokerCore {
     cluster_id: String,
     topics: BTreeMap<String, Topic>,
     topic_names: HashMap<u128, String>,
     groups: Groups,
+    transactions: Transactions,
     /// The values of the broker's configs.
     values: BrokerValues,
     random: Random,
@@ -149,6 +154,7 @@ impl BrokerCore {
             topics: BTreeMap::new(),
             topic_names: HashMap::new(),
             groups: Groups::new(&values),
+            transactions: Transactions::default(),
             values,
             random,
             next_producer_id: 1,
@@ -188,6 +194,7 @@ impl BrokerCore {
             broker.next_producer_id = seen + PRODUCER_ID_BLOCK;
             broker.noted_producer_ids = broker.next_producer_id;
         }
+        broker.recover_transactions().map_err(|code| io::Error::other(code.to_string()))?;
         Ok(broker)
     }
 
@@ -233,6 +240,7 @@ impl BrokerCore {
                 }
                 marks.retain(|(topic, _), _| *topic != name);
                 self.groups.forget_topic(&name);
+                self.transactions.forget_topic(&name);
             }
             Change::PartitionsAdded { name, partitions } => {
                 if let Some(topic) = self.topics.get_mut(&name) {
@@ -255,6 +263,9 @@ impl BrokerCore {
                 self.noted_producer_ids = next;
             }
             Change::BrokerConfigsSet { scope, configs } => self.values.set_dynamic(scope, configs),
+            change @ (Change::TransactionNoted { .. }
+            | Change::PartitionsEnlisted { .. }
+            | Change::TransactionForgotten { .. }) => self.transactions.apply(change),
             change => self.groups.apply(change),
         }
     }
@@ -270,6 +281,7 @@ impl BrokerCore {
             topic.snapshot(name, &mut changes);
         }
         self.groups.snapshot(&mut changes);
+        self.transactions.snapshot(&mut changes);
         changes
     }
 
@@ -293,10 +305,12 @@ impl BrokerCore {
         Ok(id)
     }
 
-    /// Advances the time: removes members whose session has expired and completes rebalances that have timed out.
+    /// Advances the time: removes members whose session has expired, completes rebalances that have timed out, and aborts
+    /// transactions that have.
     pub fn tick(&mut self, now_ms: i64) {
         self.groups.tick(now_ms);
         self.note_groups(now_ms);
+        self.tick_transactions(now_ms);
     }
 
     /// Runs the periodic cleanup: retention, expiry of committed offsets and of inactive producers, journal snapshots and
@@ -313,6 +327,7 @@ impl BrokerCore {
     /// compaction, which may take long and is run in steps.
     pub(crate) fn clean_quickly(&mut self, now_ms: i64) {
         self.apply_retention(now_ms);
+        self.expire_transactional_ids(now_ms);
         if self.storage.wants_snapshot() {
             self.shorten_journal();
         }

@@ -22,7 +22,8 @@
 //! that `compression.lz4.level` has no effect. The codecs need the feature `compression`, which `server` enables. A batch may decompress to 16 MiB, a larger one to 128 times its size,
 //! and none to more than 128 MiB.
 //!
-//! Replication, transactions, authentication and the new consumer group protocol (KIP-848) are not supported.
+//! Transactions work as in Kafka, in both versions (KIP-98 and KIP-890). Replication, authentication and the new consumer
+//! group protocol (KIP-848) are not supported.
 
 #[cfg(feature = "server")]
 #[doc(hidden)]

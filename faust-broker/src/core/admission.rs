@@ -86,12 +86,8 @@ impl Batch {
     /// Checks the batch against the rules of a topic and brings it into the form in which the topic stores it.
     ///
     /// # Errors
-    /// `InvalidRecord` for a transactional batch, for records that cannot be read, and for a record without a key if
-    /// the topic is compacted; `InvalidTimestamp`, `MessageTooLarge`, `UnsupportedCompressionType`.
+    /// `InvalidRecord` for records that cannot be read, and for a record without a key if the topic is compacted; `InvalidTimestamp`, `MessageTooLarge`, `UnsupportedCompressionType`.
     pub fn check(&self, rules: &AppendRules, now_ms: i64) -> Result<CheckedBatch, Rejection> {
-        if self.header().is_transactional() {
-            return Err(Rejection::new(ErrorCode::InvalidRecord, "this broker does not support transactions"));
-        }
         rules.check_size(self)?;
         let sent = self.header().compression().unwrap_or_default();
         let body = self.body().map_err(|undecodable| Rejection::new(undecodable.code(), undecodable.to_string()))?;

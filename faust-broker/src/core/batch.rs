@@ -101,6 +101,11 @@ impl Header {
         self.attributes & TRANSACTIONAL != 0
     }
 
+    /// Returns true if the batch was written by the broker, to end a transaction.
+    pub fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
+
     /// Returns true if the timestamp of every record is the time at which the broker stored the batch.
     pub fn has_append_time(&self) -> bool {
         self.attributes & LOG_APPEND_TIME != 0
@@ -176,6 +181,15 @@ impl Batch {
         Ok(Self { header, bytes })
     }
 
+    /// Turns an uncompressed batch into the control batch of a transaction, which only the broker writes.
+    pub(crate) fn control(bytes: Bytes) -> Option<Self> {
+        let header = Header::read(&bytes)?;
+        let header = Header { attributes: TRANSACTIONAL | CONTROL, ..header };
+        let mut bytes = bytes.to_vec();
+        header.finish(&mut bytes)?;
+        Some(Self { header, bytes: bytes.into() })
+    }
+
     /// Returns the decoded header.
     pub fn header(&self) -> &Header {
         &self.header
@@ -184,6 +198,17 @@ impl Batch {
     /// Returns the batch as bytes, with the offset that the producer has set.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// Returns the batch as a part of its producer's transaction.
+    #[must_use]
+    pub fn transactional(self) -> Self {
+        let header = Header { attributes: self.header.attributes | TRANSACTIONAL, ..self.header };
+        let mut bytes = self.bytes.to_vec();
+        match header.finish(&mut bytes) {
+            Some(()) => Self { header, bytes: bytes.into() },
+            None => self,
+        }
     }
 
     /// Returns the batch with its records compressed by another codec, at the codec's default level.

@@ -112,6 +112,8 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("sasl.kerberos.min.time.before.relogin", "60000", Number(0), Dynamic),
     key("security.inter.broker.protocol", "PLAINTEXT", Text, Never),
     key("socket.request.max.bytes", "104857600", Int(1), Start),
+    key("transaction.max.timeout.ms", "900000", Int(1), Start),
+    key("transactional.id.expiration.ms", "604800000", Int(1), Start),
     key("unclean.leader.election.enable", "false", Boolean, Dynamic),
 ];
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::broker_values::ConfigScope;
+use crate::core::records::marker::Outcome;
+use crate::core::transactions::Transaction;
 
 /// One entry of the journal. Applying all entries in order restores the state. `LogEnd` is not in the journal, but in the
 /// checkpoint of what is synced.
@@ -25,11 +27,17 @@ pub(crate) enum Change {
     GroupNoted { group: String, protocol_type: String, emptied_ms: Option<i64> },
     BrokerConfigsSet { scope: ConfigScope, configs: BTreeMap<String, String> },
     ProducerIds { next: i64 },
+    TransactionNoted { id: String, transaction: Transaction },
+    PartitionsEnlisted { id: String, partitions: Vec<(String, i32)> },
+    TransactionForgotten { id: String },
+    OffsetPending { group: String, producer_id: i64, topic: String, partition: i32, committed: Committed },
+    OffsetsDecided { group: String, producer_id: i64, outcome: Outcome },
 }
 
 impl Change {
     /// Returns true if the change must be synced before it is acknowledged, as it is rare and the loss of it could lose
-    /// records. Offsets that are committed again and again are not synced, nor is what segments show as well.
+    /// records. Offsets that are committed again and again are not synced, nor are transactions, nor what segments show as
+    /// well: what a power failure takes of a transaction's journal, it takes of the records, too.
     pub(crate) fn is_vital(&self) -> bool {
         !matches!(
             self,
@@ -37,6 +45,11 @@ impl Change {
                 | Self::OffsetDeleted { .. }
                 | Self::GroupDeleted { .. }
                 | Self::GroupNoted { .. }
+                | Self::TransactionNoted { .. }
+                | Self::PartitionsEnlisted { .. }
+                | Self::TransactionForgotten { .. }
+                | Self::OffsetPending { .. }
+                | Self::OffsetsDecided { .. }
                 | Self::LogStart { .. }
                 | Self::LogCleaned { .. }
                 | Self::LogEnd { .. }

@@ -71,9 +71,24 @@ pub enum ErrorCode {
     /// The producer has been fenced by a newer epoch.
     #[error("invalid producer epoch")]
     InvalidProducerEpoch = 47,
+    /// There is no open transaction, or it has ended otherwise.
+    #[error("invalid transaction state")]
+    InvalidTxnState = 48,
+    /// The transactional id has another producer id.
+    #[error("the producer id is not that of the transactional id")]
+    InvalidProducerIdMapping = 49,
+    /// The timeout of a transaction is not positive, or larger than `transaction.max.timeout.ms`.
+    #[error("invalid transaction timeout")]
+    InvalidTransactionTimeout = 50,
+    /// The previous transaction is still ending; the client must try again.
+    #[error("the previous transaction is still ending")]
+    ConcurrentTransactions = 51,
     /// The broker has no authorizer, so it has no access rights to describe or change.
     #[error("no authorizer is configured: this broker grants every request")]
     SecurityDisabled = 54,
+    /// Another part of the request has failed.
+    #[error("operation not attempted: another part of the request has failed")]
+    OperationNotAttempted = 55,
     /// Reading from or writing to the disk failed; the broker logs the cause.
     #[error("storage error")]
     StorageError = 56,
@@ -117,6 +132,12 @@ pub enum ErrorCode {
     /// older than version 2, or records that cannot be read.
     #[error("invalid record")]
     InvalidRecord = 87,
+    /// An open transaction has committed an offset of the partition.
+    #[error("an open transaction has committed an offset of the partition")]
+    UnstableOffsetCommit = 88,
+    /// A newer producer of the same transactional id has fenced this one, or its transaction has timed out.
+    #[error("producer fenced")]
+    ProducerFenced = 90,
     /// The described thing does not exist.
     #[error("resource not found")]
     ResourceNotFound = 91,
@@ -126,6 +147,9 @@ pub enum ErrorCode {
     /// No transaction has this id.
     #[error("transactional id not found")]
     TransactionalIdNotFound = 105,
+    /// The operation is not part of an open transaction; the client must abort it.
+    #[error("not part of an open transaction: abort it and begin another one")]
+    TransactionAbortable = 120,
 }
 
 impl ErrorCode {

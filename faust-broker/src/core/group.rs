@@ -23,6 +23,7 @@ pub use self::sync::{MemberRef, SyncReply, SyncRequest};
 use self::member::Member;
 use crate::core::broker_values::BrokerValues;
 use crate::core::change::{Change, Committed};
+use crate::core::records::marker::Outcome;
 use crate::core::{BrokerCore, ErrorCode};
 
 /// The identifier of a response that may be delayed. [`BrokerCore::take_completed`] returns the response.
@@ -138,6 +139,8 @@ struct Group {
     /// End of the initial rebalance delay, while a new group waits for more members.
     initial_until_ms: Option<i64>,
     offsets: BTreeMap<(String, i32), Committed>,
+    /// The offsets that open transactions have committed, by producer id.
+    pending_offsets: BTreeMap<i64, BTreeMap<(String, i32), Committed>>,
     /// Time at which the last member left, by the wall clock; `None` if there are members, or never were any.
     emptied_ms: Option<i64>,
     /// True or false if the journal says that the group has lost all its members or has some, `None` if it does not say.
@@ -157,6 +160,7 @@ impl Group {
             deadline_ms: None,
             initial_until_ms: None,
             offsets: BTreeMap::new(),
+            pending_offsets: BTreeMap::new(),
             emptied_ms: None,
             noted_empty: None,
         }
@@ -176,7 +180,7 @@ impl Group {
 
     /// Returns true if the group has neither members nor committed offsets.
     fn is_blank(&self) -> bool {
-        self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty()
+        self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty() && self.pending_offsets.is_empty()
     }
 }
 
@@ -195,9 +199,17 @@ impl Groups {
         }
     }
 
+    /// Returns true if an open transaction has committed an offset of a group for this partition.
+    pub(crate) fn has_pending(&self, group: &str, topic: &str, partition: i32) -> bool {
+        let at = (topic.to_owned(), partition);
+        let held = self.by_id.get(group);
+        held.is_some_and(|group| group.pending_offsets.values().any(|offsets| offsets.contains_key(&at)))
+    }
+
     pub(crate) fn forget_topic(&mut self, name: &str) {
         for group in self.by_id.values_mut() {
             group.offsets.retain(|(topic, _), _| topic != name);
+            group.pending_offsets.values_mut().for_each(|offsets| offsets.retain(|(topic, _), _| topic != name));
         }
     }
 
@@ -205,6 +217,18 @@ impl Groups {
         match change {
             Change::OffsetCommitted { group, topic, partition, committed } => {
                 self.by_id.entry(group).or_insert_with(Group::new).offsets.insert((topic, partition), committed);
+            }
+            Change::OffsetPending { group, producer_id, topic, partition, committed } => {
+                let group = self.by_id.entry(group).or_insert_with(Group::new);
+                group.pending_offsets.entry(producer_id).or_default().insert((topic, partition), committed);
+            }
+            Change::OffsetsDecided { group, producer_id, outcome } => {
+                if let Some(group) = self.by_id.get_mut(&group)
+                    && let Some(offsets) = group.pending_offsets.remove(&producer_id)
+                    && outcome == Outcome::Commit
+                {
+                    group.offsets.extend(offsets);
+                }
             }
             Change::OffsetDeleted { group, topic, partition } => {
                 if let Some(group) = self.by_id.get_mut(&group) {
@@ -234,6 +258,17 @@ impl Groups {
                     partition: *partition,
                     committed: committed.clone(),
                 });
+            }
+            for (producer_id, offsets) in &group.pending_offsets {
+                for ((topic, partition), committed) in offsets {
+                    changes.push(Change::OffsetPending {
+                        group: id.clone(),
+                        producer_id: *producer_id,
+                        topic: topic.clone(),
+                        partition: *partition,
+                        committed: committed.clone(),
+                    });
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ mod compaction;
 mod keys;
 mod recovery;
 mod sweep;
+mod transactions;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +19,11 @@ use crate::core::config::TopicConfig;
 use crate::core::log::compaction::Pass;
 pub(crate) use crate::core::log::compaction::{CompactionLimits, Step};
 pub(crate) use crate::core::log::recovery::Recovery;
+pub use crate::core::log::transactions::AbortedTransaction;
+use crate::core::log::transactions::PartitionTransactions;
+pub(crate) use crate::core::log::transactions::SegmentTransactions;
 use crate::core::producer_state::{ActiveProducer, Producers};
+use crate::core::records::marker::{self, Outcome};
 use crate::core::records::raw;
 use crate::core::scan;
 use crate::core::segment::Segment;
@@ -38,6 +43,7 @@ pub(crate) struct Log {
     /// holds the end of the log.
     segments: VecDeque<Segment>,
     producers: Producers,
+    transactions: PartitionTransactions,
     /// The log is compacted up to this offset: no key occurs twice before it.
     clean: i64,
     /// The compaction pass in progress.
@@ -85,8 +91,12 @@ pub struct Read {
     pub log_start: i64,
     /// The high watermark: the offset after the last record.
     pub high_watermark: i64,
+    /// The last stable offset: the first offset of the earliest open transaction, or the high watermark.
+    pub last_stable: i64,
     /// Whole batches; the first one may start before the requested offset.
     pub batches: Vec<Bytes>,
+    /// The aborted transactions with records in `batches`, if only committed records are wanted.
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 /// The offset to look up.
@@ -113,8 +123,8 @@ pub struct FoundOffset {
 
 impl Log {
     pub(crate) fn new(id: PartitionId) -> Self {
-        let (segments, producers) = (VecDeque::new(), Producers::default());
-        Self { id, start: 0, end: 0, segments, producers, clean: 0, pass: None }
+        let (producers, transactions) = (Producers::default(), PartitionTransactions::default());
+        Self { id, start: 0, end: 0, segments: VecDeque::new(), producers, transactions, clean: 0, pass: None }
     }
 
     pub(crate) fn start(&self) -> i64 {
@@ -123,6 +133,15 @@ impl Log {
 
     pub(crate) fn end(&self) -> i64 {
         self.end
+    }
+
+    /// Returns the last stable offset.
+    pub(crate) fn last_stable(&self) -> i64 {
+        self.transactions.first_open().map_or(self.end, |first| first.max(self.start))
+    }
+
+    pub(crate) fn transactions(&self) -> &PartitionTransactions {
+        &self.transactions
     }
 
     pub(crate) fn clean(&self) -> i64 {
@@ -148,10 +167,49 @@ impl Log {
         }
         self.store(batch, config, now_ms, storage).map_err(|error| storage_error(&error, self.id))?;
         let header = Header { base_offset: self.end, ..*batch.header() };
-        self.producers.note(&header);
+        self.note(&header, None);
         self.end = header.last_offset() + 1;
         let (base_offset, last_offset, log_start) = (header.base_offset, header.last_offset(), self.start);
         Ok(Appended { base_offset, last_offset, log_start, append_time_ms, is_repeated: false })
+    }
+
+    /// Ends the transaction of a producer with a marker.
+    pub(crate) fn end_transaction(
+        &mut self,
+        (producer_id, epoch): (i64, i16),
+        outcome: Outcome,
+        config: &TopicConfig,
+        now_ms: i64,
+        storage: &mut dyn LogStorage,
+    ) -> Result<(), ErrorCode> {
+        if self.producers.epoch(producer_id).is_some_and(|known| known > epoch) {
+            return Err(ErrorCode::InvalidProducerEpoch);
+        }
+        let batch = marker::marker(producer_id, epoch, outcome, now_ms)?;
+        self.store(&batch, config, now_ms, storage).map_err(|error| storage_error(&error, self.id))?;
+        let header = Header { base_offset: self.end, ..*batch.header() };
+        self.note(&header, Some(outcome));
+        self.end = header.last_offset() + 1;
+        Ok(())
+    }
+
+    /// Records a batch that has been stored, with the outcome if it ends a transaction.
+    fn note(&mut self, header: &Header, outcome: Option<Outcome>) {
+        if let Some(outcome) = outcome {
+            self.producers.note_marker(header.producer_id, header.producer_epoch, header.max_timestamp);
+            self.transactions.end(header.producer_id, outcome, header.base_offset);
+        } else if !header.is_control() {
+            self.producers.note(header);
+            self.transactions.note(header);
+        }
+    }
+
+    /// Records the transactions of the next segment, after its batches.
+    fn replay(&mut self, transactions: &SegmentTransactions) {
+        self.transactions.replay(transactions);
+        for (producer_id, epoch, timestamp) in transactions.last_ends() {
+            self.producers.note_marker(producer_id, epoch, timestamp);
+        }
     }
 
     fn store(
@@ -222,14 +280,34 @@ impl Log {
         if offset < self.start || offset > self.end {
             return Err(ErrorCode::OffsetOutOfRange);
         }
-        let batches = self.batches(offset, max_bytes).map_err(|error| storage_error(&error, self.id))?;
-        Ok(Read { log_start: self.start, high_watermark: self.end, batches })
+        self.read_until(self.end, offset, max_bytes)
     }
 
-    fn batches(&self, offset: i64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
+    /// Like [`read`](Self::read), up to the last stable offset, with the aborted transactions.
+    pub(crate) fn read_committed(&self, offset: i64, max_bytes: usize) -> Result<Read, ErrorCode> {
+        if offset < self.start || offset > self.end {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let mut read = self.read_until(self.last_stable(), offset, max_bytes)?;
+        let mut aborted = self.transactions.aborted_between(offset, read.last_stable);
+        if !aborted.is_empty() {
+            let next = read.batches.last().and_then(next_offset).unwrap_or(offset);
+            aborted.retain(|aborted| aborted.first_offset < next);
+        }
+        read.aborted = aborted;
+        Ok(read)
+    }
+
+    fn read_until(&self, until: i64, offset: i64, max_bytes: usize) -> Result<Read, ErrorCode> {
+        let batches = self.batches(offset, until, max_bytes).map_err(|error| storage_error(&error, self.id))?;
+        let (log_start, high_watermark, last_stable) = (self.start, self.end, self.last_stable());
+        Ok(Read { log_start, high_watermark, last_stable, batches, aborted: Vec::new() })
+    }
+
+    fn batches(&self, offset: i64, until: i64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
         let from = self.segments.partition_point(|segment| segment.end_offset <= offset);
-        for segment in self.segments.range(from..) {
-            let batches = segment.read(offset, max_bytes)?;
+        for segment in self.segments.range(from..).take_while(|segment| segment.base_offset < until) {
+            let batches = segment.read(offset, until, max_bytes)?;
             // Compaction may have removed all records of this segment from `offset` on.
             if !batches.is_empty() {
                 return Ok(batches);
@@ -242,11 +320,22 @@ impl Log {
         let time_ms = match spec {
             OffsetSpec::Earliest => return Ok(FoundOffset { offset: self.start, timestamp: -1 }),
             OffsetSpec::Latest => return Ok(FoundOffset { offset: self.end, timestamp: -1 }),
-            OffsetSpec::MaxTimestamp => self.segments.iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1),
+            OffsetSpec::MaxTimestamp => self.latest_ms(),
             OffsetSpec::Since(time_ms) => time_ms,
         };
         let found = self.record_since(time_ms).map_err(|error| storage_error(&error, self.id))?;
         Ok(found.unwrap_or(FoundOffset { offset: -1, timestamp: -1 }))
+    }
+
+    /// Like [`find_offset`](Self::find_offset), before the last stable offset.
+    pub(crate) fn find_committed_offset(&self, spec: OffsetSpec) -> Result<FoundOffset, ErrorCode> {
+        let last_stable = self.last_stable();
+        let found = match spec {
+            OffsetSpec::Latest => return Ok(FoundOffset { offset: last_stable, timestamp: -1 }),
+            spec => self.find_offset(spec)?,
+        };
+        let is_visible = found.offset < last_stable || spec == OffsetSpec::Earliest;
+        Ok(if is_visible { found } else { FoundOffset { offset: -1, timestamp: -1 } })
     }
 
     fn record_since(&self, time_ms: i64) -> io::Result<Option<FoundOffset>> {
@@ -290,6 +379,7 @@ impl Log {
             self.abandon_compaction();
         }
         self.start = self.start.max(offset);
+        self.transactions.forget_before(self.start);
         self.drop_segments(storage).map_err(|error| storage_error(&error, self.id))
     }
 
@@ -392,13 +482,37 @@ impl Log {
         self.producers.max_id()
     }
 
+    /// Returns the largest timestamp of the records, or -1 if there are none.
+    pub(crate) fn latest_ms(&self) -> i64 {
+        self.segments.iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1)
+    }
+
+    /// Returns the epoch of a producer that has written to the log.
+    pub(crate) fn producer_epoch(&self, producer_id: i64) -> Option<i16> {
+        self.producers.epoch(producer_id)
+    }
+
     pub(crate) fn active_producers(&self) -> Vec<ActiveProducer> {
-        self.producers.active()
+        let mut active = self.producers.active();
+        for producer in &mut active {
+            producer.open_since = self.transactions.open_since(producer.id);
+        }
+        active
     }
 
     pub(crate) fn forget_silent_producers(&mut self, now_ms: i64) {
         self.producers.forget_before(now_ms.saturating_sub(PRODUCER_EXPIRY_MS));
     }
+}
+
+/// Returns the offset after the last of these batches.
+fn next_offset(batches: &Bytes) -> Option<i64> {
+    let (mut rest, mut next) = (&batches[..], None);
+    while let Some(header) = Header::read(rest).filter(|header| header.size <= rest.len()) {
+        next = Some(header.last_offset() + 1);
+        rest = &rest[header.size..];
+    }
+    next
 }
 
 fn storage_error(error: &io::Error, id: PartitionId) -> ErrorCode {

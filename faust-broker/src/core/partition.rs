@@ -12,7 +12,8 @@ impl BrokerCore {
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`, `OutOfOrderSequence`, `InvalidProducerEpoch`, `StorageError`, and those of
-    /// [`Batch::check`].
+    /// [`Batch::check`]. For a batch that is not part of its producer's open transaction: `TransactionAbortable`,
+    /// `InvalidProducerIdMapping`, `InvalidTxnState`.
     pub fn append(&mut self, topic: &str, partition: i32, batch: &Batch, now_ms: i64) -> Result<Appended, ErrorCode> {
         let checked = batch.check(&self.append_rules(topic)?, now_ms).map_err(|rejection| rejection.code)?;
         self.append_checked(topic, partition, checked, now_ms).map_err(|rejection| rejection.code)
@@ -37,6 +38,7 @@ impl BrokerCore {
         checked: CheckedBatch,
         now_ms: i64,
     ) -> Result<Appended, Rejection> {
+        self.check_transaction(checked.batch().header(), topic, partition)?;
         let topic = self.topics.get_mut(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let (log, config) = topic.log_mut(partition)?;
         let checked = checked.under(&config.append, now_ms)?;
@@ -50,6 +52,34 @@ impl BrokerCore {
     /// `UnknownTopicOrPartition`, `OffsetOutOfRange`, `StorageError`.
     pub fn read(&self, topic: &str, partition: i32, offset: i64, max_bytes: usize) -> Result<Read, ErrorCode> {
         self.log(topic, partition)?.read(offset, max_bytes)
+    }
+
+    /// Like [`read`](Self::read), up to the last stable offset, with the aborted transactions whose records the reader must
+    /// leave out.
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    pub fn read_committed(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max_bytes: usize,
+    ) -> Result<Read, ErrorCode> {
+        self.log(topic, partition)?.read_committed(offset, max_bytes)
+    }
+
+    /// Like [`find_offset`](Self::find_offset), before the last stable offset, which is the latest one.
+    ///
+    /// # Errors
+    /// See [`find_offset`](Self::find_offset).
+    pub fn find_committed_offset(
+        &self,
+        topic: &str,
+        partition: i32,
+        spec: OffsetSpec,
+    ) -> Result<FoundOffset, ErrorCode> {
+        self.log(topic, partition)?.find_committed_offset(spec)
     }
 
     /// Looks up an offset by timestamp or position.
@@ -103,7 +133,7 @@ impl BrokerCore {
         }
     }
 
-    fn log(&self, topic: &str, partition: i32) -> Result<&Log, ErrorCode> {
+    pub(super) fn log(&self, topic: &str, partition: i32) -> Result<&Log, ErrorCode> {
         self.topics.get(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?.log(partition)
     }
 }

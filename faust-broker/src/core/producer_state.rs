@@ -28,6 +28,15 @@ struct State {
     batches: VecDeque<Written>,
     /// True if batches after the last one may have been lost to damage.
     may_have_gap: bool,
+    /// Largest timestamp of its last batch or marker.
+    last_ms: i64,
+    is_transactional: bool,
+}
+
+impl State {
+    fn new(epoch: i16, last_ms: i64) -> Self {
+        Self { epoch, batches: VecDeque::new(), may_have_gap: false, last_ms, is_transactional: false }
+    }
 }
 
 /// Sequence numbers, offset and timestamp of a stored batch.
@@ -44,18 +53,26 @@ pub(crate) struct Written {
 pub(crate) struct ActiveProducer {
     pub(crate) id: i64,
     pub(crate) epoch: i16,
-    /// Sequence number of its last record.
+    /// Sequence number of its last record, or -1 if there is none with this epoch.
     pub(crate) last_sequence: i32,
     /// Largest timestamp of its last batch.
     pub(crate) last_timestamp: i64,
+    /// True if it has ended a transaction in the partition, or has one open.
+    pub(crate) is_transactional: bool,
+    /// First offset of its open transaction.
+    pub(crate) open_since: Option<i64>,
 }
 
 impl Producers {
     /// Returns the producers, ordered by id.
     pub(crate) fn active(&self) -> Vec<ActiveProducer> {
-        let active = self.by_id.iter().filter_map(|(id, state)| {
-            let Written { last_sequence, timestamp, .. } = *state.batches.back()?;
-            Some(ActiveProducer { id: *id, epoch: state.epoch, last_sequence, last_timestamp: timestamp })
+        let active = self.by_id.iter().map(|(id, state)| ActiveProducer {
+            id: *id,
+            epoch: state.epoch,
+            last_sequence: state.batches.back().map_or(-1, |last| last.last_sequence),
+            last_timestamp: state.last_ms,
+            is_transactional: state.is_transactional,
+            open_since: None,
         });
         let mut active: Vec<_> = active.collect();
         active.sort_by_key(|producer| producer.id);
@@ -99,9 +116,13 @@ impl Producers {
         if header.producer_id < 0 {
             return;
         }
-        let fresh = State { epoch: header.producer_epoch, batches: VecDeque::new(), may_have_gap: false };
-        let state = self.by_id.entry(header.producer_id).or_insert(fresh);
+        let state = self
+            .by_id
+            .entry(header.producer_id)
+            .or_insert_with(|| State::new(header.producer_epoch, header.max_timestamp));
         state.may_have_gap = false;
+        state.last_ms = header.max_timestamp;
+        state.is_transactional |= header.is_transactional();
         if state.epoch != header.producer_epoch {
             state.epoch = header.producer_epoch;
             state.batches.clear();
@@ -145,6 +166,22 @@ impl Producers {
         batches
     }
 
+    /// Records the end of a transaction. If it has a newer epoch, the producer's next batch starts at sequence 0.
+    pub(crate) fn note_marker(&mut self, producer_id: i64, epoch: i16, timestamp: i64) {
+        let state = self.by_id.entry(producer_id).or_insert_with(|| State::new(epoch, timestamp));
+        state.last_ms = state.last_ms.max(timestamp);
+        state.is_transactional = true;
+        if state.epoch < epoch {
+            state.epoch = epoch;
+            state.batches.clear();
+        }
+    }
+
+    /// Returns the epoch of a producer that has written to the partition.
+    pub(crate) fn epoch(&self, producer_id: i64) -> Option<i16> {
+        self.by_id.get(&producer_id).map(|state| state.epoch)
+    }
+
     /// Accepts a gap before the next batch of each producer, because batches were lost to damage: the producer cannot know
     /// it, and would fail.
     pub(crate) fn expect_gaps(&mut self) {
@@ -167,7 +204,7 @@ impl Producers {
 
     /// Removes producers without a batch since `time_ms`, so that their number does not grow without bound.
     pub(crate) fn forget_before(&mut self, time_ms: i64) {
-        self.by_id.retain(|_, state| state.batches.back().is_some_and(|last| last.timestamp >= time_ms));
+        self.by_id.retain(|_, state| state.last_ms >= time_ms);
     }
 }
 

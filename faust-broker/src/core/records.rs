@@ -1,5 +1,6 @@
 //! Encoding and decoding of the records in a batch, for tests and the memory transport.
 
+pub(crate) mod marker;
 pub(crate) mod raw;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

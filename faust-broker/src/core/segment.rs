@@ -5,7 +5,9 @@ use std::io;
 use bytes::Bytes;
 
 use crate::core::batch::{Batch, Header};
+use crate::core::log::SegmentTransactions;
 use crate::core::producer_state::Producers;
+use crate::core::records::marker::{self, Outcome};
 use crate::core::scan::{BatchWalk, WalkStep};
 use crate::core::storage::{SegmentData, StoredSegment};
 use crate::core::summary::{Entry, Summary};
@@ -34,6 +36,7 @@ pub(crate) struct Segment {
     synced: i64,
     /// True if the stored summary is that of the segment.
     is_summarized: bool,
+    transactions: SegmentTransactions,
     state: State,
     /// Ordered by offset; the first entry is the first batch.
     index: Vec<Entry>,
@@ -70,15 +73,15 @@ impl Segment {
             begun_ms: None,
             synced: base_offset,
             is_summarized: false,
+            transactions: SegmentTransactions::default(),
             state: State::Growing,
             index: Vec::new(),
             data,
         }
     }
 
-    /// Opens a segment of an earlier run and rebuilds its index, calling `seen` for each batch. `next` is the offset at
-    /// which the next segment begins, and `reach` the offset that the segment must reach. Checksums are not verified before
-    /// the offset `trusted`.
+    /// Opens a segment of an earlier run and rebuilds its index, calling `seen` for each batch of a client. `next` is the
+    /// offset at which the next segment begins, and `reach` the offset that the segment must reach. Checksums are not verified before the offset `trusted`.
     pub(crate) fn recover(
         stored: StoredSegment,
         next: Option<i64>,
@@ -105,8 +108,11 @@ impl Segment {
         let is_whole = loop {
             match walk.next(segment.data.as_ref())? {
                 WalkStep::Batch(header, position) => {
-                    seen(&header);
-                    segment.note(&header, position);
+                    if !header.is_control() {
+                        seen(&header);
+                    }
+                    let outcome = segment.outcome_at(&header, position)?;
+                    segment.note(&header, position, outcome);
                     if header.last_offset() < synced {
                         synced_bytes = position + header.size as u64;
                     }
@@ -138,6 +144,7 @@ impl Segment {
         let mut segment = Self::new(base_offset, data);
         (segment.end_offset, segment.max_timestamp, segment.index) = (end, max_timestamp, index);
         (segment.first_timestamp, segment.delete_horizon_ms) = (first_timestamp, delete_horizon_ms);
+        segment.transactions = summary.transactions;
         segment.is_summarized = true;
         segment.data.was_synced(if end <= synced { segment.data.len() } else { 0 });
         segment.synced = synced.clamp(base_offset, end);
@@ -164,8 +171,23 @@ impl Segment {
             delete_horizon_ms: self.delete_horizon_ms,
             index: self.index.clone(),
             batches: producers.batches_in(&(self.base_offset..self.end_offset)),
+            transactions: self.transactions.clone(),
         };
         self.data.set_summary(&summary);
+    }
+
+    /// Returns the outcome of the transaction that a batch ends.
+    fn outcome_at(&self, header: &Header, position: u64) -> io::Result<Option<Outcome>> {
+        if !header.is_control() {
+            return Ok(None);
+        }
+        let bytes = self.data.read(position, header.size)?;
+        Ok(bytes.first().and_then(|bytes| outcome_in(header, bytes.get(..header.size)?)))
+    }
+
+    /// Returns the transactions that begin or end in the segment.
+    pub(crate) fn transactions(&self) -> &SegmentTransactions {
+        &self.transactions
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -181,7 +203,8 @@ impl Segment {
         let position = self.data.len();
         let (stamp, rest) = batch.stamped(self.end_offset, leader_epoch);
         self.data.append(&stamp, rest)?;
-        self.note(&Header { base_offset: self.end_offset, ..*batch.header() }, position);
+        let outcome = outcome_in(batch.header(), batch.bytes());
+        self.note(&Header { base_offset: self.end_offset, ..*batch.header() }, position, outcome);
         Ok(())
     }
 
@@ -191,12 +214,13 @@ impl Segment {
         let short = || io::Error::new(io::ErrorKind::InvalidData, "a batch is shorter than its header");
         let (stamp, rest) = bytes.split_first_chunk().ok_or_else(short)?;
         self.data.append(stamp, rest)?;
-        self.note(header, position);
+        self.note(header, position, outcome_in(header, bytes));
         Ok(())
     }
 
-    fn note(&mut self, header: &Header, position: u64) {
+    fn note(&mut self, header: &Header, position: u64, outcome: Option<Outcome>) {
         self.is_summarized = false;
+        self.transactions.note(header, outcome);
         if self.index.last().is_none_or(|last| position - last.position >= INDEX_INTERVAL) {
             let max_timestamp_before = self.max_timestamp;
             self.index.push(Entry { offset: header.base_offset, position, max_timestamp_before });
@@ -211,14 +235,21 @@ impl Segment {
         }
     }
 
-    /// Reads whole batches, starting with the first batch that has records and ends at `offset` or later. See
-    /// [`SegmentData::read`] for `max_bytes`.
-    pub(crate) fn read(&self, offset: i64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
+    /// Reads whole batches that start before `until`, starting with the first batch that has records and ends at
+    /// `offset` or later. See [`SegmentData::read`] for `max_bytes`.
+    pub(crate) fn read(&self, offset: i64, until: i64, max_bytes: usize) -> io::Result<Vec<Bytes>> {
         let wanted = |header: &Header| header.last_offset() >= offset && header.record_count > 0;
-        match self.find(self.entry_before(offset), wanted)? {
-            Some((position, _)) => self.data.read(position, max_bytes),
-            None => Ok(Vec::new()),
+        let Some((position, first)) = self.find(self.entry_before(offset), wanted)? else { return Ok(Vec::new()) };
+        if first.base_offset >= until {
+            return Ok(Vec::new());
         }
+        let mut max_bytes = max_bytes;
+        if until < self.end_offset
+            && let Some((end, _)) = self.find(self.entry_before(until), |header| header.base_offset >= until)?
+        {
+            max_bytes = max_bytes.min(usize::try_from(end - position).unwrap_or(usize::MAX));
+        }
+        self.data.read(position, max_bytes)
     }
 
     /// Returns the first batch that ends at offset `from` or later and may contain a record with a timestamp of at
@@ -346,4 +377,8 @@ impl Segment {
     pub(crate) fn delete(mut self) -> io::Result<()> {
         self.data.delete()
     }
+}
+
+fn outcome_in(header: &Header, batch: &[u8]) -> Option<Outcome> {
+    if header.is_control() { marker::outcome(header, batch) } else { None }
 }

@@ -4,6 +4,7 @@
 //! not fit its segment is not used.
 
 use crate::core::batch::Header;
+use crate::core::log::SegmentTransactions;
 
 /// The version of the format.
 const VERSION: i64 = 1;
@@ -23,6 +24,7 @@ pub(crate) struct Summary {
     /// The batches that idempotent producers may send again, ordered by offset. Only the fields about offsets, sequence numbers
     /// and the producer are known.
     pub(crate) batches: Vec<Header>,
+    pub(crate) transactions: SegmentTransactions,
 }
 
 /// An entry of a segment's sparse index.
@@ -36,18 +38,19 @@ pub(crate) struct Entry {
 
 impl Summary {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self { len, end_offset, max_timestamp, first_timestamp, delete_horizon_ms, index, batches } = self;
+        let Self { len, end_offset, max_timestamp, first_timestamp, delete_horizon_ms, .. } = self;
         let (first, horizon) = (first_timestamp.unwrap_or(NONE), delete_horizon_ms.unwrap_or(NONE));
         let mut numbers = vec![VERSION, signed(*len), *end_offset, *max_timestamp, first, horizon];
-        numbers.push(signed(index.len() as u64));
-        for Entry { offset, position, max_timestamp_before } in index {
+        numbers.push(signed(self.index.len() as u64));
+        for Entry { offset, position, max_timestamp_before } in &self.index {
             numbers.extend([*offset, signed(*position), *max_timestamp_before]);
         }
-        numbers.push(signed(batches.len() as u64));
-        for batch in batches {
+        numbers.push(signed(self.batches.len() as u64));
+        for batch in &self.batches {
             numbers.extend([batch.base_offset, batch.last_offset_delta.into(), batch.max_timestamp]);
             numbers.extend([batch.producer_id, batch.producer_epoch.into(), batch.base_sequence.into()]);
         }
+        self.transactions.encode(&mut numbers);
         let mut bytes: Vec<u8> = numbers.into_iter().flat_map(i64::to_be_bytes).collect();
         let crc = crc32c::crc32c(&bytes);
         bytes.extend(i64::from(crc).to_be_bytes());
@@ -77,7 +80,8 @@ impl Summary {
         let index = (0..count).map(|_| entry(&mut numbers)).collect::<Option<Vec<_>>>()?;
         let count = numbers.next()?;
         let batches = (0..count).map(|_| batch(&mut numbers)).collect::<Option<Vec<_>>>()?;
-        Some(Self { len, end_offset, max_timestamp, first_timestamp, delete_horizon_ms, index, batches })
+        let transactions = SegmentTransactions::decode(&mut numbers)?;
+        Some(Self { len, end_offset, max_timestamp, first_timestamp, delete_horizon_ms, index, batches, transactions })
     }
 }
 
@@ -110,6 +114,18 @@ fn signed(number: u64) -> i64 {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
+    use crate::core::Outcome;
+
+    fn transactions() -> SegmentTransactions {
+        let mut transactions = SegmentTransactions::default();
+        let sent = |number: i64| batch(&mut [number, 0, 1000, number % 2, 1, 0].into_iter()).unwrap();
+        for number in 0..8 {
+            let header = Header { attributes: 1 << 4, record_count: 1, ..sent(number) };
+            let outcome = (number > 3).then_some(if number == 6 { Outcome::Abort } else { Outcome::Commit });
+            transactions.note(&header, outcome.filter(|_| number < 7));
+        }
+        transactions
+    }
 
     #[test]
     fn a_summary_is_read_as_it_was_written_and_not_if_it_is_damaged() {
@@ -124,6 +140,7 @@ mod tests {
             delete_horizon_ms: Some(-1),
             index: (0..3).map(entry).collect(),
             batches: (4..6).map(sent).collect(),
+            transactions: transactions(),
         };
         let bytes = summary.encode();
         assert_eq!(Summary::decode(&bytes), Some(summary));

@@ -240,6 +240,7 @@ impl BrokerCore {
         self.topics.remove(name);
         self.topic_names.remove(&id);
         self.groups.forget_topic(name);
+        self.transactions.forget_topic(name);
         self.storage.delete_topic(id).map_err(|error| {
             tracing::error!(topic = name, %error, "cannot delete the files of a topic");
             ErrorCode::StorageError

@@ -61,6 +61,9 @@ impl BrokerCore {
                 return bytes;
             }
         }
+        if is_damaged && let Err(code) = self.abort_hanging_transactions() {
+            tracing::error!(%code, "cannot end a transaction whose marker was damaged; the next start ends it");
+        }
         if !part.offsets.is_empty() {
             self.unverified.push_front(part);
         }

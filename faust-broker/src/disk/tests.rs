@@ -4,6 +4,7 @@
 mod compaction;
 mod damage;
 mod repairs;
+mod transactions;
 
 use bytes::Bytes;
 use proptest::prelude::*;

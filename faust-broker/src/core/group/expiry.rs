@@ -63,7 +63,7 @@ fn deletion(group: &str, topic: &str, partition: i32) -> Change {
 
 impl Groups {
     /// Returns the time of the wall clock at a time of group operations.
-    pub(super) fn wall_ms(&self, now_ms: i64) -> i64 {
+    pub(in crate::core) fn wall_ms(&self, now_ms: i64) -> i64 {
         now_ms + self.wall_lead_ms
     }
 }

@@ -64,18 +64,41 @@ impl BrokerCore {
         offsets: Vec<OffsetToCommit>,
         now_ms: i64,
     ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
+        self.check_committer(group, member, now_ms)?;
+        Ok(offsets.into_iter().map(|offset| self.commit_offset(group, offset, now_ms)).collect())
+    }
+
+    /// Checks that a client may commit offsets for a group.
+    pub(in crate::core) fn check_committer(
+        &mut self,
+        group: &str,
+        member: &MemberRef,
+        now_ms: i64,
+    ) -> Result<(), ErrorCode> {
         if group.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
         match self.groups.by_id.get_mut(group) {
-            Some(group) => group.check_commit(member, now_ms)?,
-            None if member.generation < 0 => {}
-            None => return Err(ErrorCode::IllegalGeneration),
+            Some(group) => group.check_commit(member, now_ms),
+            None if member.generation < 0 => Ok(()),
+            None => Err(ErrorCode::IllegalGeneration),
         }
-        Ok(offsets.into_iter().map(|offset| self.commit_offset(group, offset, now_ms)).collect())
     }
 
     fn commit_offset(&mut self, group: &str, offset: OffsetToCommit, now_ms: i64) -> Result<(), ErrorCode> {
+        let (topic, partition, committed) = self.checked_offset(offset, now_ms)?;
+        let change = Change::OffsetCommitted { group: group.to_owned(), topic, partition, committed };
+        self.note(&change)?;
+        self.groups.apply(change);
+        Ok(())
+    }
+
+    /// Checks an offset to commit. Returns its topic, its partition and what is stored.
+    pub(in crate::core) fn checked_offset(
+        &self,
+        offset: OffsetToCommit,
+        now_ms: i64,
+    ) -> Result<(String, i32, Committed), ErrorCode> {
         let OffsetToCommit { topic, partition, offset, leader_epoch, metadata, retention_ms } = offset;
         let partitions = self.topics.get(&topic).map_or(0, |topic| topic.partitions());
         if !(0..partitions).contains(&partition) {
@@ -86,11 +109,7 @@ impl BrokerCore {
         }
         let committed_ms = self.groups.wall_ms(now_ms);
         let expires_ms = retention_ms.map(|ms| committed_ms.saturating_add(ms));
-        let committed = Committed { offset, leader_epoch, metadata, committed_ms, expires_ms };
-        let change = Change::OffsetCommitted { group: group.to_owned(), topic, partition, committed };
-        self.note(&change)?;
-        self.groups.apply(change);
-        Ok(())
+        Ok((topic, partition, Committed { offset, leader_epoch, metadata, committed_ms, expires_ms }))
     }
 
     /// Returns the committed offset of a group for one partition.

@@ -6,6 +6,7 @@
 //!
 //! Both phases advance by a limited number of bytes, because the broker answers no request during a step.
 
+use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 
@@ -32,6 +33,8 @@ pub(crate) struct Pass {
     has_hidden: bool,
     /// True if a new segment is synced in the background, before it is installed: the broker answers no request meanwhile.
     is_patient: bool,
+    /// The producers with records of a transaction that have been kept, and whose marker has not been reached.
+    unfinished: HashSet<i64>,
 }
 
 /// A segment that is being written, and will replace those of its offsets. It is deleted unless it is installed.
@@ -44,6 +47,8 @@ struct Rewrite {
     /// The batches before this offset have been copied.
     copied: i64,
     has_changed: bool,
+    /// Offsets of the markers that have not been copied.
+    dropped_markers: Vec<i64>,
 }
 
 impl Drop for Rewrite {
@@ -155,13 +160,15 @@ impl Log {
         is_due || dirty_ratio(dirty_bytes, clean_bytes) > config.min_dirty_ratio
     }
 
-    /// Returns the end offset of the part that may be compacted. It ends at the active segment, or at the first segment
-    /// with a record younger than `min.compaction.lag.ms`.
+    /// Returns the end offset of the part that may be compacted. It ends at the active segment, at the first segment with
+    /// a record younger than `min.compaction.lag.ms`, or at the one with the first record of an open transaction.
     fn cleanable_end(&self, config: &CompactionConfig, now_ms: i64) -> i64 {
         let young_ms = now_ms.saturating_sub(config.min_lag_ms);
+        let last_stable = self.last_stable();
         let mut until = self.start;
         for segment in self.sealed() {
-            if config.min_lag_ms > 0 && segment.max_timestamp > young_ms {
+            let is_young = config.min_lag_ms > 0 && segment.max_timestamp > young_ms;
+            if is_young || segment.end_offset > last_stable {
                 return segment.base_offset;
             }
             until = segment.end_offset;
@@ -185,6 +192,7 @@ impl Log {
             rewrite: None,
             has_hidden: false,
             is_patient: false,
+            unfinished: HashSet::new(),
         }
     }
 
@@ -218,9 +226,10 @@ impl Log {
         };
         let (mut read, mut is_interrupted) = (0, false);
         segment.each_batch(pass.mapped, |header, bytes| {
-            // The keys of a batch that cannot be read supersede nothing: the batch may be damaged.
+            // Neither do aborted records supersede anything, nor those of a batch that cannot be read: it may be damaged.
             let mut work = header.size;
-            if let Some(body) = raw::readable(header, bytes) {
+            let has_keys = !header.is_control() && !self.transactions.is_aborted(header);
+            if has_keys && let Some(body) = raw::readable(header, bytes) {
                 work = work.max(body.len());
                 for record in raw::records(header, &body).map_while(Result::ok) {
                     if let Some(key) = record.key {
@@ -249,7 +258,8 @@ impl Log {
         let offsets = self.segments[at].base_offset..self.segments[at + len - 1].end_offset;
         let new = Segment::new(offsets.start, storage.rewrite_segment(&self.id, offsets.clone())?);
         let copied = offsets.start;
-        pass.rewrite = Some(Rewrite { new: Some(new), offsets, copied, has_changed: len > 1 });
+        let (has_changed, dropped_markers) = (len > 1, Vec::new());
+        pass.rewrite = Some(Rewrite { new: Some(new), offsets, copied, has_changed, dropped_markers });
         Ok(true)
     }
 
@@ -270,11 +280,14 @@ impl Log {
                 config,
                 keys: &pass.keys,
                 producers: &self.producers,
+                transactions: &self.transactions,
                 start: self.start,
                 target: pass.mapped,
                 last: self.end - 1,
                 now_ms,
                 has_hidden: pass.has_hidden,
+                unfinished: &mut pass.unfinished,
+                dropped_markers: &mut rewrite.dropped_markers,
                 has_changed: rewrite.has_changed,
                 read: 0,
             };
@@ -295,8 +308,11 @@ impl Log {
         }
         pass.swept = rewrite.offsets.end;
         let (has_changed, offsets) = (rewrite.has_changed, rewrite.offsets.clone());
+        let dropped_markers = std::mem::take(&mut rewrite.dropped_markers);
         let new = pass.rewrite.take().and_then(|mut rewrite| if has_changed { rewrite.new.take() } else { None });
-        new.map_or(Ok(()), |new| self.replace(offsets, new))
+        new.map_or(Ok(()), |new| self.replace(offsets, new))?;
+        self.transactions.forget_markers(&dropped_markers);
+        Ok(())
     }
 
     /// Returns the number of sealed segments, starting with index `at` and up to offset `target`, that fit into one

@@ -99,6 +99,7 @@ impl Log {
             };
             match Segment::recover(stored, next, reach, trusted, seen)? {
                 Recovered::Whole(mut segment) => {
+                    log.replay(segment.transactions());
                     if segment.is_sealed() {
                         segment.summarize(&log.producers);
                     }
@@ -119,6 +120,7 @@ impl Log {
         log.end = log.segments.back().map_or(marks.start, |segment| segment.end_offset).max(marks.start);
         log.start = log.segments.front().map_or(marks.start, |segment| segment.base_offset).max(marks.start);
         log.clean = marks.clean.min(log.end);
+        log.transactions.forget_before(log.start);
         if log.start > marks.start {
             let (partition, first_offset, next_offset) = (id.partition, marks.start, log.start);
             tracing::warn!(

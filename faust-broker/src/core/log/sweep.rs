@@ -1,5 +1,6 @@
 //! The part of compaction that decides for each batch which records are kept.
 
+use std::collections::HashSet;
 use std::io;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use crate::core::batch::Header;
 use crate::core::config::CompactionConfig;
 use crate::core::log::keys::Keys;
+use crate::core::log::transactions::PartitionTransactions;
 use crate::core::producer_state::Producers;
 use crate::core::records::raw::{self, Kept, RawRecord};
 use crate::core::segment::Segment;
@@ -17,6 +19,7 @@ pub(crate) struct Sweep<'a> {
     pub(crate) config: &'a CompactionConfig,
     pub(crate) keys: &'a Keys,
     pub(crate) producers: &'a Producers,
+    pub(crate) transactions: &'a PartitionTransactions,
     /// Log start offset; earlier records have been deleted.
     pub(crate) start: i64,
     /// Batches from this offset on are kept unchanged, because their keys have not been collected.
@@ -27,6 +30,10 @@ pub(crate) struct Sweep<'a> {
     /// True once a batch with unreadable records has been scanned. Later tombstones may delete keys of that batch, so
     /// they are kept.
     pub(crate) has_hidden: bool,
+    /// The producers with records of a transaction that are kept, and whose marker has not been reached.
+    pub(crate) unfinished: &'a mut HashSet<i64>,
+    /// Offsets of the markers that are not copied.
+    pub(crate) dropped_markers: &'a mut Vec<i64>,
     pub(crate) has_changed: bool,
     /// Number of bytes read in this step, of compressed batches decompressed ones.
     pub(crate) read: usize,
@@ -40,6 +47,17 @@ enum Verdict {
     Drop,
 }
 
+impl Verdict {
+    /// Returns true if records of the batch remain.
+    fn keeps_records(&self, header: &Header) -> bool {
+        match self {
+            Self::Keep => header.record_count > 0,
+            Self::Replace(changed, _) => changed.record_count > 0,
+            Self::Drop => false,
+        }
+    }
+}
+
 impl Sweep<'_> {
     /// Copies the batches and records of `old` that are kept to `new`, from offset `from` on, until `step_bytes` have
     /// been read, decompressed. Returns the offset from which to continue, which is the segment's end if all have been copied.
@@ -47,7 +65,14 @@ impl Sweep<'_> {
         let mut next = None;
         self.read = 0;
         old.each_batch(from, |header, bytes| {
-            let verdict = self.judge(header, bytes);
+            let verdict =
+                if header.is_control() { self.judge_marker(header, bytes) } else { self.judge(header, bytes) };
+            if header.is_transactional() && !header.is_control() && verdict.keeps_records(header) {
+                self.unfinished.insert(header.producer_id);
+            }
+            if header.is_control() && matches!(verdict, Verdict::Drop) {
+                self.dropped_markers.push(header.base_offset);
+            }
             self.has_changed |= !matches!(verdict, Verdict::Keep);
             match verdict {
                 Verdict::Keep => new.append_stored(header, bytes)?,
@@ -65,7 +90,7 @@ impl Sweep<'_> {
         if header.base_offset >= self.target {
             return Verdict::Keep;
         }
-        if header.last_offset() < self.start {
+        if header.last_offset() < self.start || self.transactions.is_aborted(header) {
             return self.without_records(header, bytes);
         }
         // A batch that cannot be read must not be rewritten with a valid checksum.
@@ -89,6 +114,31 @@ impl Sweep<'_> {
         let changed = raw::keep(header, &body, kept, wanted_ms, stays);
         let changed = changed.and_then(|(header, records)| raw::assemble(header, bytes, &records, None));
         changed.map_or(Verdict::Keep, |(header, bytes)| Verdict::Replace(header, bytes))
+    }
+
+    /// A marker is kept as long as records of its transaction are. Afterwards, consumers that have read them have
+    /// `delete.retention.ms` to read the marker.
+    fn judge_marker(&mut self, header: &Header, bytes: &[u8]) -> Verdict {
+        let has_records = self.unfinished.remove(&header.producer_id);
+        let is_last = header.last_offset() == self.last;
+        if header.base_offset >= self.target || has_records || is_last {
+            return Verdict::Keep;
+        }
+        match header.delete_horizon_ms() {
+            _ if header.last_offset() < self.start => Verdict::Drop,
+            Some(horizon_ms) if horizon_ms <= self.now_ms => Verdict::Drop,
+            Some(_) => Verdict::Keep,
+            None => self.with_horizon(header, bytes).unwrap_or(Verdict::Keep),
+        }
+    }
+
+    fn with_horizon(&self, header: &Header, bytes: &[u8]) -> Option<Verdict> {
+        let body = raw::readable(header, bytes)?;
+        let kept = Kept::survey(raw::records(header, &body), |_| true);
+        let horizon_ms = self.now_ms.saturating_add(self.config.delete_retention_ms);
+        let (changed, records) = raw::keep(header, &body, kept, Some(horizon_ms), |_| true)?;
+        let (changed, bytes) = raw::assemble(changed, bytes, &records, None)?;
+        Some(Verdict::Replace(changed, bytes))
     }
 
     fn stays(&self, record: &RawRecord<'_>, is_expired: bool) -> bool {
