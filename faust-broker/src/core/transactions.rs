@@ -146,6 +146,13 @@ impl Transactions {
         held.is_some_and(|held| held.phase == Phase::Ongoing && held.has(topic, partition))
     }
 
+    /// Returns true if the transaction of a producer includes this partition, and has not ended there.
+    fn knows(&self, producer_id: i64, topic: &str, partition: i32) -> bool {
+        let held = self.id_of(producer_id).and_then(|id| self.by_id.get(id));
+        let is_open = |held: &Transaction| matches!(held.phase, Phase::Ongoing | Phase::Ending(_));
+        held.is_some_and(|held| is_open(held) && held.has(topic, partition))
+    }
+
     /// Forgets the partitions of a deleted topic.
     pub(crate) fn forget_topic(&mut self, name: &str) {
         for held in self.by_id.values_mut() {

@@ -14,6 +14,7 @@ pub(super) mod quorum;
 pub(super) mod security;
 pub(super) mod topic_partitions;
 pub(super) mod topics;
+pub(super) mod transaction_admin;
 pub(super) mod transactions;
 pub(super) mod versions;
 

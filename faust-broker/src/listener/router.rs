@@ -5,22 +5,24 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
-    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, ApiKey, ApiVersionsRequest,
-    CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
-    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, DescribeTransactionsRequest,
-    DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest,
+    AlterReplicaLogDirsRequest, ApiKey, ApiVersionsRequest, CreateAclsRequest, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, DescribeTransactionsRequest, DescribeUserScramCredentialsRequest,
+    ElectLeadersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
     IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
     ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
     ListTransactionsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
     OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader, ResponseHeader, SyncGroupRequest,
+    TxnOffsetCommitRequest, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use crate::listener::api::{
     cluster, configs, fetch, group_admin, group_offsets, groups, log_dirs, offsets, produce, quorum, security,
-    topic_partitions, topics, transactions, versions,
+    topic_partitions, topics, transaction_admin, transactions, versions,
 };
 use crate::listener::fault::Fault;
 use crate::listener::{Shared, shape};
@@ -97,7 +99,7 @@ async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Opti
         ApiKey::Metadata => reply!(MetadataRequest, cluster::metadata),
         ApiKey::DescribeCluster => reply!(DescribeClusterRequest, cluster::describe),
         ApiKey::FindCoordinator => reply!(FindCoordinatorRequest, cluster::find_coordinator),
-        ApiKey::InitProducerId => reply!(InitProducerIdRequest, cluster::init_producer_id),
+        ApiKey::InitProducerId => reply!(InitProducerIdRequest, transactions::init_producer_id),
         ApiKey::CreateTopics => reply!(CreateTopicsRequest, topics::create),
         ApiKey::DeleteTopics => reply!(DeleteTopicsRequest, topics::delete),
         ApiKey::CreatePartitions => reply!(CreatePartitionsRequest, topics::create_partitions),
@@ -133,9 +135,14 @@ async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Opti
         ApiKey::DescribeUserScramCredentials => {
             reply!(DescribeUserScramCredentialsRequest, security::describe_credentials)
         }
-        ApiKey::DescribeProducers => reply!(DescribeProducersRequest, transactions::describe_producers),
-        ApiKey::ListTransactions => reply!(ListTransactionsRequest, transactions::list),
-        ApiKey::DescribeTransactions => reply!(DescribeTransactionsRequest, transactions::describe),
+        ApiKey::DescribeProducers => reply!(DescribeProducersRequest, transaction_admin::describe_producers),
+        ApiKey::ListTransactions => reply!(ListTransactionsRequest, transaction_admin::list),
+        ApiKey::DescribeTransactions => reply!(DescribeTransactionsRequest, transaction_admin::describe),
+        ApiKey::WriteTxnMarkers => reply!(WriteTxnMarkersRequest, transaction_admin::write_markers),
+        ApiKey::AddPartitionsToTxn => reply!(AddPartitionsToTxnRequest, transactions::add_partitions),
+        ApiKey::AddOffsetsToTxn => reply!(AddOffsetsToTxnRequest, transactions::add_offsets),
+        ApiKey::TxnOffsetCommit => reply!(TxnOffsetCommitRequest, transactions::commit_offsets),
+        ApiKey::EndTxn => reply!(EndTxnRequest, transactions::end),
         _ => Err(Fault::Unsupported { api_key: api as i16, version: call.version }),
     }
 }

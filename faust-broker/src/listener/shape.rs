@@ -260,6 +260,26 @@ static DESCRIBE_USER_SCRAM_CREDENTIALS: Shape = shape(0, &[always(Array(&[always
 static DESCRIBE_PRODUCERS: Shape = shape(0, &[always(Array(&[always(Text), always(Fixeds(4))]))]);
 static LIST_TRANSACTIONS: Shape = shape(0, &[always(Texts), always(Fixeds(8)), since(1, Fixed(8)), since(2, Text)]);
 static DESCRIBE_TRANSACTIONS: Shape = shape(0, &[always(Texts)]);
+static ADD_PARTITIONS_TO_TXN: Shape =
+    shape(3, &[always(Text), always(Fixed(10)), always(Array(&[always(Text), always(Fixeds(4))]))]);
+static ADD_OFFSETS_TO_TXN: Shape = shape(3, &[always(Text), always(Fixed(10)), always(Text)]);
+static END_TXN: Shape = shape(3, &[always(Text), always(Fixed(11))]);
+static TXN_OFFSET_COMMIT: Shape = shape(
+    3,
+    &[
+        always(Text),
+        always(Text),
+        always(Fixed(10)),
+        since(3, Fixed(4)),
+        since(3, Text),
+        since(3, Text),
+        always(Array(&[always(Text), always(Array(&[always(Fixed(12)), since(2, Fixed(4)), always(Text)]))])),
+    ],
+);
+static WRITE_TXN_MARKERS: Shape = shape(
+    1,
+    &[always(Array(&[always(Fixed(11)), always(Array(&[always(Text), always(Fixeds(4))])), always(Fixed(4))]))],
+);
 
 fn shape_of(api: ApiKey) -> Option<&'static Shape> {
     Some(match api {
@@ -304,6 +324,11 @@ fn shape_of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
         ApiKey::ListTransactions => &LIST_TRANSACTIONS,
         ApiKey::DescribeTransactions => &DESCRIBE_TRANSACTIONS,
+        ApiKey::AddPartitionsToTxn => &ADD_PARTITIONS_TO_TXN,
+        ApiKey::AddOffsetsToTxn => &ADD_OFFSETS_TO_TXN,
+        ApiKey::EndTxn => &END_TXN,
+        ApiKey::TxnOffsetCommit => &TXN_OFFSET_COMMIT,
+        ApiKey::WriteTxnMarkers => &WRITE_TXN_MARKERS,
         _ => return None,
     })
 }

@@ -186,6 +186,9 @@ impl State {
                 drop(waiting.send(completed));
             }
         }
+        for (topic_id, partition) in self.broker.take_advanced() {
+            self.appended(topic_id, partition);
+        }
     }
 
     pub(crate) fn wake_on_append(&mut self, topic_id: u128, partition: i32, reader: &Arc<Notify>) {

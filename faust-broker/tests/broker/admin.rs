@@ -255,7 +255,7 @@ fn the_node_is_the_leader_of_everything() {
 }
 
 #[test]
-fn there_are_no_access_rights_credentials_quotas_and_transactions() {
+fn there_are_no_access_rights_credentials_and_quotas_and_no_transaction_at_first() {
     let broker = Broker::start().unwrap();
     let mut client = Client::new(&broker);
     let refused = client.call(&DescribeAclsRequest::default(), 3);

@@ -198,15 +198,6 @@ fn topics_are_described_and_deleted() {
 }
 
 #[test]
-fn transactions_are_rejected_without_waiting() {
-    let server = Broker::start_with(BrokerConfig::default()).unwrap();
-    let producer: ThreadedProducer<DefaultProducerContext> =
-        config(&server).set("transactional.id", "x").create().unwrap();
-    let refused = producer.init_transactions(Duration::from_secs(2)).unwrap_err();
-    assert!(!refused.to_string().is_empty());
-}
-
-#[test]
 fn a_compacted_topic_is_read_to_its_end() {
     let server =
         Broker::start_with(BrokerConfig::default().with_compaction_interval(Duration::from_millis(5))).unwrap();

@@ -14,4 +14,7 @@ mod peer;
 mod settings;
 mod restart;
 mod tools;
+mod transaction_kills;
+mod transaction_requests;
+mod transactions;
 mod wire;

@@ -16,7 +16,7 @@ use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
     ApiVersionsRequest, BrokerId, CreateTopicsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, TopicName,
 };
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::protocol::{Request, StrBytes};
 
 use crate::wire::Client;
 
@@ -58,8 +58,16 @@ impl Peer {
         Self::new("our broker", server.bootstrap(), Some(server))
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     fn new(name: &'static str, address: String, server: Option<Broker>) -> Self {
         Self { name, client: Client::connect(&address), address, _server: server }
+    }
+
+    pub(crate) fn call<Q: Request>(&mut self, request: &Q, version: i16) -> Q::Response {
+        self.client.call(request, version)
     }
 
     /// Returns the first and the last version that the broker lists for a request.

@@ -45,6 +45,7 @@ pub(crate) fn samples(
     topics_and_configs(&mut to);
     administration(&mut to);
     access_rights(&mut to);
+    transactions(&mut to);
     to.samples
 }
 
@@ -318,6 +319,39 @@ fn administration(to: &mut Samples) {
     });
     to.add(ApiKey::DescribeTransactions, |_| {
         DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text()); 2])
+    });
+}
+
+fn transactions(to: &mut Samples) {
+    use kafka_protocol::messages::{
+        add_partitions_to_txn_request as add, txn_offset_commit_request as commit, write_txn_markers_request as markers,
+    };
+    to.add(ApiKey::AddPartitionsToTxn, |_| {
+        let topic = add::AddPartitionsToTxnTopic::default().with_name(TopicName(text())).with_partitions(vec![1; 2]);
+        AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(TransactionalId(text()))
+            .with_v3_and_below_topics(vec![topic; 2])
+    });
+    to.add(ApiKey::AddOffsetsToTxn, |_| {
+        AddOffsetsToTxnRequest::default().with_transactional_id(TransactionalId(text())).with_group_id(GroupId(text()))
+    });
+    to.add(ApiKey::TxnOffsetCommit, |v| {
+        let partition = commit::TxnOffsetCommitRequestPartition::default().with_committed_metadata(some());
+        let topic = commit::TxnOffsetCommitRequestTopic::default()
+            .with_name(TopicName(text()))
+            .with_partitions(vec![partition; 2]);
+        let request = TxnOffsetCommitRequest::default()
+            .with_transactional_id(TransactionalId(text()))
+            .with_group_id(GroupId(text()))
+            .with_topics(vec![topic; 2]);
+        if v < 3 { request } else { request.with_member_id(text()).with_group_instance_id(some()) }
+    });
+    to.add(ApiKey::EndTxn, |_| EndTxnRequest::default().with_transactional_id(TransactionalId(text())));
+    to.add(ApiKey::WriteTxnMarkers, |_| {
+        let topic =
+            markers::WritableTxnMarkerTopic::default().with_name(TopicName(text())).with_partition_indexes(vec![1; 2]);
+        let marker = markers::WritableTxnMarker::default().with_topics(vec![topic; 2]);
+        WriteTxnMarkersRequest::default().with_markers(vec![marker; 2])
     });
 }
 

@@ -259,7 +259,7 @@ impl BrokerCore {
         for (name, topic) in &self.topics {
             for (partition, log) in (0..).zip(&topic.logs) {
                 let open = log.transactions().open_producers();
-                let unknown = open.filter(|producer| !self.transactions.is_open_with(*producer, name, partition));
+                let unknown = open.filter(|producer| !self.transactions.knows(*producer, name, partition));
                 hanging.extend(unknown.map(|producer_id| (name.clone(), partition, producer_id)));
             }
         }

@@ -7,8 +7,8 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest, FindCoordinatorResponse,
-    InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProducerId, TopicName,
+    DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest,
+    MetadataResponse, TopicName,
 };
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ use crate::listener::api::{NODE, Operations, text};
 use crate::listener::router::Call;
 
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 pub(crate) fn metadata(call: &Call, request: MetadataRequest) -> MetadataResponse {
     let mut state = call.shared.lock();
@@ -118,8 +119,7 @@ pub(crate) fn describe(call: &Call, request: DescribeClusterRequest) -> Describe
 }
 
 pub(crate) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    // Only groups have a coordinator: transactions are not supported.
-    let code = if request.key_type == GROUP { 0 } else { ErrorCode::UnsupportedVersion.code() };
+    let code = if matches!(request.key_type, GROUP | TRANSACTION) { 0 } else { ErrorCode::UnsupportedVersion.code() };
     let (host, port) = call.advertised();
     if call.version < 4 {
         return FindCoordinatorResponse::default()
@@ -138,20 +138,4 @@ pub(crate) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> 
     };
     let coordinators = request.coordinator_keys.into_iter().map(coordinator).collect();
     FindCoordinatorResponse::default().with_coordinators(coordinators)
-}
-
-pub(crate) fn init_producer_id(call: &Call, request: InitProducerIdRequest) -> InitProducerIdResponse {
-    let refused = |code: ErrorCode| {
-        InitProducerIdResponse::default()
-            .with_error_code(code.code())
-            .with_producer_id(ProducerId(-1))
-            .with_producer_epoch(-1)
-    };
-    if request.transactional_id.is_some() {
-        return refused(ErrorCode::UnsupportedVersion);
-    }
-    match call.shared.lock().broker.init_producer_id() {
-        Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0),
-        Err(code) => refused(code),
-    }
 }

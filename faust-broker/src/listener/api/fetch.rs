@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
-use kafka_protocol::messages::{FetchRequest, FetchResponse, TopicName};
+use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{FetchRequest, FetchResponse, ProducerId, TopicName};
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
@@ -20,6 +20,8 @@ const TOPIC_IDS: i16 = 13;
 const FIRST_EPOCH: i32 = 0;
 /// Epoch of the fetch that ends a session, or is outside of any.
 const FINAL_EPOCH: i32 = -1;
+/// Value of the isolation level for committed records only.
+pub(crate) const READ_COMMITTED: i8 = 1;
 /// Upper limit of the requested wait time.
 const LONGEST_WAIT_MS: i32 = 5 * 60 * 1000;
 /// Upper limit of the requested bytes, because the response is held in memory.
@@ -50,12 +52,14 @@ type TopicRead = (TopicName, uuid::Uuid, Vec<(i32, Result<Read, ErrorCode>)>);
 /// The result of reading all partitions of a request once.
 struct Round {
     topics: Vec<TopicRead>,
+    is_committed: bool,
     is_enough: bool,
 }
 
 fn read(call: &Call, request: &FetchRequest, reader: Option<&Arc<Notify>>) -> Round {
     let mut state = call.shared.lock();
     let mut room = usize::try_from(request.max_bytes).unwrap_or(0).min(MOST_BYTES);
+    let is_committed = request.isolation_level == READ_COMMITTED;
     let (mut bytes, mut failed) = (0, false);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
@@ -65,7 +69,7 @@ fn read(call: &Call, request: &FetchRequest, reader: Option<&Arc<Notify>>) -> Ro
             let result = match &found {
                 // The first batch of a response is returned whatever its size; otherwise the reader could not make
                 // progress.
-                Ok((name, _)) => read_partition(&state, name, partition, room, bytes == 0),
+                Ok((name, _)) => read_partition(&state, name, partition, is_committed, (room, bytes == 0)),
                 Err(code) => Err(*code),
             };
             let size = result.as_ref().map_or(0, |read| read.batches.iter().map(Bytes::len).sum());
@@ -81,7 +85,7 @@ fn read(call: &Call, request: &FetchRequest, reader: Option<&Arc<Notify>>) -> Ro
     if let (false, Some(reader)) = (is_enough, reader) {
         register(&mut state, request, call.version, reader);
     }
-    Round { topics, is_enough }
+    Round { topics, is_committed, is_enough }
 }
 
 fn register(state: &mut State, request: &FetchRequest, version: i16, reader: &Arc<Notify>) {
@@ -108,12 +112,17 @@ fn read_partition(
     state: &State,
     topic: &str,
     partition: &FetchPartition,
-    room: usize,
-    is_first: bool,
+    is_committed: bool,
+    (room, is_first): (usize, bool),
 ) -> Result<Read, ErrorCode> {
     check_epoch(partition.current_leader_epoch)?;
     let max_bytes = usize::try_from(partition.partition_max_bytes).unwrap_or(0).min(room);
-    let mut read = state.broker.read(topic, partition.partition, partition.fetch_offset, max_bytes)?;
+    let (index, offset) = (partition.partition, partition.fetch_offset);
+    let mut read = if is_committed {
+        state.broker.read_committed(topic, index, offset, max_bytes)?
+    } else {
+        state.broker.read(topic, index, offset, max_bytes)?
+    };
     if !is_first && read.batches.first().is_some_and(|first| first.len() > max_bytes) {
         read.batches.clear();
     }
@@ -132,23 +141,34 @@ pub(crate) fn check_epoch(epoch: i32) -> Result<(), ErrorCode> {
 impl Round {
     fn into_response(self) -> FetchResponse {
         let topic = |(name, id, partitions): TopicRead| {
-            let partitions = partitions.into_iter().map(|(index, read)| partition_data(index, read)).collect();
+            let partitions =
+                partitions.into_iter().map(|(index, read)| partition_data(index, self.is_committed, read)).collect();
             FetchableTopicResponse::default().with_topic(name).with_topic_id(id).with_partitions(partitions)
         };
         FetchResponse::default().with_responses(self.topics.into_iter().map(topic).collect())
     }
 }
 
-fn partition_data(index: i32, read: Result<Read, ErrorCode>) -> PartitionData {
+fn partition_data(index: i32, is_committed: bool, read: Result<Read, ErrorCode>) -> PartitionData {
     let data = PartitionData::default().with_partition_index(index);
     match read {
         Ok(read) => data
             .with_high_watermark(read.high_watermark)
-            .with_last_stable_offset(read.high_watermark)
+            .with_last_stable_offset(read.last_stable)
+            .with_aborted_transactions(is_committed.then(|| aborted(&read)))
             .with_log_start_offset(read.log_start)
             .with_records(Some(joined(read.batches))),
         Err(code) => data.with_error_code(code.code()).with_high_watermark(-1).with_records(Some(Bytes::new())),
     }
+}
+
+fn aborted(read: &Read) -> Vec<AbortedTransaction> {
+    let aborted = read.aborted.iter().map(|aborted| {
+        AbortedTransaction::default()
+            .with_producer_id(ProducerId(aborted.producer_id))
+            .with_first_offset(aborted.first_offset)
+    });
+    aborted.collect()
 }
 
 fn joined(mut batches: Vec<Bytes>) -> Bytes {

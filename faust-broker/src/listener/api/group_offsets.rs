@@ -59,7 +59,8 @@ pub(crate) fn fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResp
             let wanted = group
                 .topics
                 .map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
-            let topics = offsets_of(&state.broker, &group.group_id, wanted).into_iter().map(|(name, partitions)| {
+            let offsets = offsets_of(&state.broker, &group.group_id, wanted, request.require_stable);
+            let topics = offsets.into_iter().map(|(name, partitions)| {
                 let partitions = partitions.into_iter().map(|(index, found)| fetched_by_group(index, found)).collect();
                 OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions)
             });
@@ -70,7 +71,8 @@ pub(crate) fn fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResp
     }
     let wanted =
         request.topics.map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
-    let topics = offsets_of(&state.broker, &request.group_id, wanted).into_iter().map(|(name, partitions)| {
+    let offsets = offsets_of(&state.broker, &request.group_id, wanted, request.require_stable);
+    let topics = offsets.into_iter().map(|(name, partitions)| {
         let partitions = partitions.into_iter().map(|(index, found)| fetched(call.version, index, found)).collect();
         OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions)
     });
@@ -79,19 +81,32 @@ pub(crate) fn fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResp
 
 type ByTopic<T> = Vec<(TopicName, Vec<T>)>;
 
-/// Returns the committed offsets of a group, for the `wanted` partitions or for all.
-fn offsets_of(broker: &BrokerCore, group: &str, wanted: Option<ByTopic<i32>>) -> ByTopic<(i32, Option<Committed>)> {
+/// A committed offset, if there is one, or the reason why it is not known.
+type Found = Result<Option<Committed>, ErrorCode>;
+
+/// Returns the committed offsets of a group, for the `wanted` partitions or for all. With `must_be_stable`, the offset of
+/// a partition is not known while an open transaction has committed another one.
+fn offsets_of(
+    broker: &BrokerCore,
+    group: &str,
+    wanted: Option<ByTopic<i32>>,
+    must_be_stable: bool,
+) -> ByTopic<(i32, Found)> {
+    let stable = |topic: &str, index: i32, found: Option<Committed>| {
+        let is_pending = must_be_stable && broker.has_pending_offset(group, topic, index);
+        if is_pending { Err(ErrorCode::UnstableOffsetCommit) } else { Ok(found) }
+    };
     if let Some(wanted) = wanted {
         let topic = |(name, partitions): (TopicName, Vec<i32>)| {
-            let found = |index| (index, broker.committed_offset(group, &name, index).cloned());
+            let found = |index| (index, stable(&name, index, broker.committed_offset(group, &name, index).cloned()));
             let partitions = partitions.into_iter().map(found).collect();
             (name, partitions)
         };
         return wanted.into_iter().map(topic).collect();
     }
-    let mut topics: ByTopic<(i32, Option<Committed>)> = Vec::new();
+    let mut topics: ByTopic<(i32, Found)> = Vec::new();
     for offset in broker.committed_offsets(group) {
-        let found = (offset.partition, Some(offset.committed));
+        let found = (offset.partition, stable(&offset.topic, offset.partition, Some(offset.committed)));
         match topics.last_mut().filter(|(name, _)| name.as_str() == offset.topic) {
             Some((_, partitions)) => partitions.push(found),
             None => topics.push((TopicName(text(offset.topic)), vec![found])),
@@ -100,25 +115,29 @@ fn offsets_of(broker: &BrokerCore, group: &str, wanted: Option<ByTopic<i32>>) ->
     topics
 }
 
-fn fetched_by_group(index: i32, found: Option<Committed>) -> OffsetFetchResponsePartitions {
+fn fetched_by_group(index: i32, found: Found) -> OffsetFetchResponsePartitions {
     let partition = OffsetFetchResponsePartitions::default().with_partition_index(index);
     match found {
-        Some(found) => partition
+        Ok(Some(found)) => partition
             .with_committed_offset(found.offset)
             .with_committed_leader_epoch(found.leader_epoch)
             .with_metadata(Some(text(found.metadata))),
-        None => partition.with_committed_offset(-1).with_metadata(Some(text(""))),
+        found => {
+            partition.with_committed_offset(-1).with_metadata(Some(text(""))).with_error_code(code(found.map(|_| ())))
+        }
     }
 }
 
-fn fetched(version: i16, index: i32, found: Option<Committed>) -> OffsetFetchResponsePartition {
+fn fetched(version: i16, index: i32, found: Found) -> OffsetFetchResponsePartition {
     let partition = OffsetFetchResponsePartition::default().with_partition_index(index);
     match found {
-        Some(found) => partition
+        Ok(Some(found)) => partition
             .with_committed_offset(found.offset)
             .with_committed_leader_epoch(if version >= 5 { found.leader_epoch } else { -1 })
             .with_metadata(Some(text(found.metadata))),
-        None => partition.with_committed_offset(-1).with_metadata(Some(text(""))),
+        found => {
+            partition.with_committed_offset(-1).with_metadata(Some(text(""))).with_error_code(code(found.map(|_| ())))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
 };
 
 use crate::core::{BrokerCore, ErrorCode, FoundOffset, LEADER_EPOCH, OffsetSpec};
-use crate::listener::api::fetch::check_epoch;
+use crate::listener::api::fetch::{READ_COMMITTED, check_epoch};
 use crate::listener::router::Call;
 
 const LATEST: i64 = -1;
@@ -21,10 +21,11 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 
 pub(crate) fn list(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let is_committed = request.isolation_level == READ_COMMITTED;
     let topics = request.topics.into_iter().map(|topic| {
         let found = topic.partitions.iter().map(|partition| {
             // Locked for each partition: a look-up by time may decompress a batch.
-            let found = find(&call.shared.lock().broker, &topic.name, partition);
+            let found = find(&call.shared.lock().broker, &topic.name, partition, is_committed);
             offset_response(call.version, partition.partition_index, found)
         });
         let partitions = found.collect();
@@ -33,7 +34,12 @@ pub(crate) fn list(call: &Call, request: ListOffsetsRequest) -> ListOffsetsRespo
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
-fn find(broker: &BrokerCore, topic: &str, partition: &ListOffsetsPartition) -> Result<FoundOffset, ErrorCode> {
+fn find(
+    broker: &BrokerCore,
+    topic: &str,
+    partition: &ListOffsetsPartition,
+    is_committed: bool,
+) -> Result<FoundOffset, ErrorCode> {
     check_epoch(partition.current_leader_epoch)?;
     let spec = match partition.timestamp {
         LATEST => OffsetSpec::Latest,
@@ -45,7 +51,11 @@ fn find(broker: &BrokerCore, topic: &str, partition: &ListOffsetsPartition) -> R
             return Ok(FoundOffset { offset: -1, timestamp: -1 });
         }
     };
-    broker.find_offset(topic, partition.partition_index, spec)
+    if is_committed {
+        broker.find_committed_offset(topic, partition.partition_index, spec)
+    } else {
+        broker.find_offset(topic, partition.partition_index, spec)
+    }
 }
 
 fn offset_response(version: i16, index: i32, found: Result<FoundOffset, ErrorCode>) -> ListOffsetsPartitionResponse {

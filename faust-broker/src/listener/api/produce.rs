@@ -14,6 +14,10 @@ use crate::listener::shared::wall_ms;
 
 /// First version in which requests identify topics by id instead of name.
 const TOPIC_IDS: i16 = 13;
+/// First version whose clients add a partition to a transaction by producing to it (KIP-890).
+const IMPLICIT_PARTITIONS: i16 = 12;
+/// First version whose clients know `TransactionAbortable`.
+const ABORTABLE: i16 = 11;
 /// First version with an error message, and with the records because of which a batch is rejected.
 const ERROR_MESSAGES: i16 = 8;
 /// First version whose clients can send zstd.
@@ -65,7 +69,15 @@ fn append(call: &Call, topic: &str, id: Option<u128>, data: PartitionProduceData
     if id.is_some_and(|id| state.broker.topic_name(id) != Some(topic)) {
         return Err(ErrorCode::UnknownTopicId.into());
     }
-    let appended = state.broker.append_checked(topic, data.index, checked, wall_ms())?;
+    if call.version >= IMPLICIT_PARTITIONS {
+        state.broker.enlist(checked.batch().header(), topic, data.index, call.shared.steady_ms())?;
+    }
+    let appended = state.broker.append_checked(topic, data.index, checked, wall_ms()).map_err(|mut rejection| {
+        if rejection.code == ErrorCode::TransactionAbortable && call.version < ABORTABLE {
+            rejection.code = ErrorCode::InvalidTxnState;
+        }
+        rejection
+    })?;
     if let Some(id) = state.broker.topic(topic).map(|topic| topic.id()) {
         state.appended(id, data.index);
     }

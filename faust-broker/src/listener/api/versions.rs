@@ -11,10 +11,31 @@ use crate::core::ErrorCode;
 use crate::listener::fault::Fault;
 use crate::listener::router::{Call, encode_as};
 
+/// First version of `ApiVersions` with features.
+const FEATURES: i16 = 3;
+
+/// A feature of Kafka, by which clients and admin consoles know what a broker can do.
+struct Feature {
+    name: &'static str,
+    /// The lowest level that is supported.
+    least: i16,
+    /// The level that is supported and in use.
+    level: i16,
+}
+
+/// The features.
+const FEATURE_LEVELS: &[Feature] = &[
+    // The version of Kafka whose requests and configs this broker has (4.3-IV0), by which admin consoles show the version of a
+    // cluster. The lowest is that of Kafka 4 (3.3-IV3).
+    Feature { name: "metadata.version", least: 7, level: 30 },
+    // Clients use the second version of transactions (KIP-890).
+    Feature { name: "transaction.version", least: 0, level: 2 },
+];
+
 /// The supported requests, in all versions that the codec supports.
 ///
-/// Other requests are left out on purpose: if transactions or the new group protocol are not listed, clients report an
-/// error of their own or fall back.
+/// Other requests are left out on purpose: if the new group protocol is not listed, clients report an error of their own
+/// or fall back.
 pub(crate) const SUPPORTED: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
@@ -55,6 +76,11 @@ pub(crate) const SUPPORTED: &[ApiKey] = &[
     ApiKey::DescribeQuorum,
     ApiKey::DescribeProducers,
     ApiKey::DescribeTransactions,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::TxnOffsetCommit,
+    ApiKey::WriteTxnMarkers,
     ApiKey::ListTransactions,
     ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
@@ -69,6 +95,10 @@ pub(crate) fn range(api: ApiKey) -> RangeInclusive<i16> {
     let max = match api {
         ApiKey::OffsetCommit | ApiKey::OffsetFetch => 9,
         ApiKey::InitProducerId => 5,
+        // Later versions are for brokers.
+        ApiKey::AddPartitionsToTxn => 3,
+        // Version 2 selects ids by a regular expression.
+        ApiKey::ListTransactions => 1,
         _ => claimed.max,
     };
     claimed.min..=max
@@ -88,7 +118,7 @@ pub(crate) fn supports(api: ApiKey, version: i16) -> bool {
 }
 
 pub(crate) fn handle(call: &Call, _request: ApiVersionsRequest) -> ApiVersionsResponse {
-    if call.version >= 3 { with_features(response()) } else { response() }
+    if call.version < FEATURES { response() } else { with_features(response(), call.version) }
 }
 
 /// Rejects an unsupported version of `ApiVersions`, with a response in version 0, which every client can decode.
@@ -100,26 +130,24 @@ pub(crate) fn refuse(frame: &[u8]) -> Result<BytesMut, Fault> {
     encode_as(ApiKey::ApiVersions, 0, i32::from_be_bytes(*correlation_id), &response)
 }
 
-/// The version of Kafka whose requests and configs this broker has, as the level of the feature `metadata.version`
-/// (4.3-IV0), by which admin consoles show the version of a cluster.
-const METADATA_LEVEL: i16 = 30;
-/// The lowest level that Kafka 4 supports (3.3-IV3).
-const LEAST_METADATA_LEVEL: i16 = 7;
-
-/// Adds the features of the cluster. Those for transactions and new kinds of groups are left out, as are their requests.
-fn with_features(response: ApiVersionsResponse) -> ApiVersionsResponse {
-    let name = StrBytes::from_static_str("metadata.version");
-    let supported = SupportedFeatureKey::default()
-        .with_name(name.clone())
-        .with_min_version(LEAST_METADATA_LEVEL)
-        .with_max_version(METADATA_LEVEL);
-    let finalized = FinalizedFeatureKey::default()
-        .with_name(name)
-        .with_min_version_level(METADATA_LEVEL)
-        .with_max_version_level(METADATA_LEVEL);
+/// Adds the features. Version 3 cannot list one whose lowest version is 0.
+fn with_features(response: ApiVersionsResponse, version: i16) -> ApiVersionsResponse {
+    let supported = |feature: &Feature| {
+        SupportedFeatureKey::default()
+            .with_name(StrBytes::from_static_str(feature.name))
+            .with_min_version(feature.least)
+            .with_max_version(feature.level)
+    };
+    let finalized = |feature: &Feature| {
+        FinalizedFeatureKey::default()
+            .with_name(StrBytes::from_static_str(feature.name))
+            .with_min_version_level(feature.level)
+            .with_max_version_level(feature.level)
+    };
+    let listed = FEATURE_LEVELS.iter().filter(|feature| version > FEATURES || feature.least > 0);
     response
-        .with_supported_features(vec![supported])
-        .with_finalized_features(vec![finalized])
+        .with_supported_features(listed.map(supported).collect())
+        .with_finalized_features(FEATURE_LEVELS.iter().map(finalized).collect())
         .with_finalized_features_epoch(0)
 }
 
