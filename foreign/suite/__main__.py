@@ -4,9 +4,9 @@ import sys
 import time
 import traceback
 
-from . import admin, brokers, clients, console, lesson, ours, python_faust, tables
+from . import admin, brokers, clients, console, lesson, ours, python_faust, tables, transactions
 
-PARTS = [clients, console, admin, lesson, python_faust, tables]
+PARTS = [clients, console, admin, lesson, python_faust, tables, transactions]
 
 
 def main(names):

@@ -29,15 +29,17 @@ TOOLS = {
     "features": "org.apache.kafka.tools.FeatureCommand",
     "reassignments": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
     "transactions": "org.apache.kafka.tools.TransactionsCommand",
+    "copier": "org.apache.kafka.tools.TransactionalMessageCopier",
+    "features": "org.apache.kafka.tools.FeatureCommand",
     "client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
     "acls": "org.apache.kafka.tools.AclCommand",
 }
 
 
-def java(broker, tool, *arguments, text=None):
+def java(broker, tool, *arguments, text=None, option="--bootstrap-server"):
     """Runs one of Kafka's console tools; returns its output."""
     options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
-    command = ["java", *options, "-cp", f"{LIBS}/*", TOOLS[tool], "--bootstrap-server", broker, *arguments]
+    command = ["java", *options, "-cp", f"{LIBS}/*", TOOLS[tool], option, broker, *arguments]
     return completed(command, text)
 
 
