@@ -119,7 +119,8 @@ enum Move {
     CommitOffset(usize),
     End(usize, Outcome, bool),
     Init(usize),
-    Reopen,
+    /// The broker is stopped first, or killed.
+    Reopen(bool),
     Snapshot,
 }
 
@@ -130,7 +131,7 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => (0usize..2).prop_map(Move::CommitOffset),
         4 => (0usize..2, outcome(), any::<bool>()).prop_map(|(who, outcome, renews)| Move::End(who, outcome, renews)),
         1 => (0usize..2).prop_map(Move::Init),
-        3 => Just(Move::Reopen),
+        3 => any::<bool>().prop_map(Move::Reopen),
         1 => Just(Move::Snapshot),
     ]
 }
@@ -155,12 +156,15 @@ proptest! {
                     // There may be no transaction, in which case both refuse.
                     Move::End(who, outcome, renews) => drop(side.end(who, outcome, renews)),
                     Move::Init(who) => side.clients[who] = Client::init(&mut side.broker, IDS[who]),
-                    Move::Reopen | Move::Snapshot => {}
+                    Move::Reopen(_) | Move::Snapshot => {}
                 }
             }
             match step {
-                Move::Reopen => {
+                Move::Reopen(is_stopped) => {
                     let clients = opened.clients;
+                    if is_stopped {
+                        opened.broker.close().unwrap();
+                    }
                     drop((directory, opened.broker));
                     let (again, broker) = open(path.path());
                     directory = again;
