@@ -194,7 +194,7 @@ impl BrokerCore {
             broker.next_producer_id = seen + PRODUCER_ID_BLOCK;
             broker.noted_producer_ids = broker.next_producer_id;
         }
-        broker.recover_transactions().map_err(|code| io::Error::other(code.to_string()))?;
+        broker.recover_transactions();
         Ok(broker)
     }
 
@@ -265,6 +265,7 @@ impl BrokerCore {
             Change::BrokerConfigsSet { scope, configs } => self.values.set_dynamic(scope, configs),
             change @ (Change::TransactionNoted { .. }
             | Change::PartitionsEnlisted { .. }
+            | Change::GroupEnlisted { .. }
             | Change::TransactionForgotten { .. }) => self.transactions.apply(change),
             change => self.groups.apply(change),
         }

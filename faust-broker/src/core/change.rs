@@ -29,6 +29,7 @@ pub(crate) enum Change {
     ProducerIds { next: i64 },
     TransactionNoted { id: String, transaction: Transaction },
     PartitionsEnlisted { id: String, partitions: Vec<(String, i32)> },
+    GroupEnlisted { id: String, group: String },
     TransactionForgotten { id: String },
     OffsetPending { group: String, producer_id: i64, topic: String, partition: i32, committed: Committed },
     OffsetsDecided { group: String, producer_id: i64, outcome: Outcome },
@@ -37,7 +38,7 @@ pub(crate) enum Change {
 impl Change {
     /// Returns true if the change must be synced before it is acknowledged, as it is rare and the loss of it could lose
     /// records. Offsets that are committed again and again are not synced, nor are transactions, nor what segments show as
-    /// well: what a power failure takes of a transaction's journal, it takes of the records, too.
+    /// well. A power failure may take the outcome of a transaction and leave some of its markers, or the other way round.
     pub(crate) fn is_vital(&self) -> bool {
         !matches!(
             self,
@@ -47,6 +48,7 @@ impl Change {
                 | Self::GroupNoted { .. }
                 | Self::TransactionNoted { .. }
                 | Self::PartitionsEnlisted { .. }
+                | Self::GroupEnlisted { .. }
                 | Self::TransactionForgotten { .. }
                 | Self::OffsetPending { .. }
                 | Self::OffsetsDecided { .. }

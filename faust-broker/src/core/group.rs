@@ -178,6 +178,16 @@ impl Group {
         self.members.iter().find(|member| member.instance_id.as_deref() == Some(instance_id))
     }
 
+    /// Drops what open transactions have committed for a partition, because the group's offset has been changed since.
+    fn supersede_pending(&mut self, topic: &str, partition: i32) {
+        if self.pending_offsets.is_empty() {
+            return;
+        }
+        let at = (topic.to_owned(), partition);
+        self.pending_offsets.values_mut().for_each(|offsets| drop(offsets.remove(&at)));
+        self.pending_offsets.retain(|_, offsets| !offsets.is_empty());
+    }
+
     /// Returns true if the group has neither members nor committed offsets.
     fn is_blank(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty() && self.pending_offsets.is_empty()
@@ -216,7 +226,9 @@ impl Groups {
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::OffsetCommitted { group, topic, partition, committed } => {
-                self.by_id.entry(group).or_insert_with(Group::new).offsets.insert((topic, partition), committed);
+                let group = self.by_id.entry(group).or_insert_with(Group::new);
+                group.supersede_pending(&topic, partition);
+                group.offsets.insert((topic, partition), committed);
             }
             Change::OffsetPending { group, producer_id, topic, partition, committed } => {
                 let group = self.by_id.entry(group).or_insert_with(Group::new);
@@ -232,6 +244,7 @@ impl Groups {
             }
             Change::OffsetDeleted { group, topic, partition } => {
                 if let Some(group) = self.by_id.get_mut(&group) {
+                    group.supersede_pending(&topic, partition);
                     group.offsets.remove(&(topic, partition));
                 }
             }

@@ -288,13 +288,12 @@ impl Log {
         if offset < self.start || offset > self.end {
             return Err(ErrorCode::OffsetOutOfRange);
         }
-        let mut read = self.read_until(self.last_stable(), offset, max_bytes)?;
-        let mut aborted = self.transactions.aborted_between(offset, read.last_stable);
-        if !aborted.is_empty() {
-            let next = read.batches.last().and_then(next_offset).unwrap_or(offset);
-            aborted.retain(|aborted| aborted.first_offset < next);
+        // IMPORTANT: up to the batch itself, even if its first records have been deleted: the others are open, too.
+        let until = self.transactions.first_open().unwrap_or(self.end);
+        let mut read = self.read_until(until, offset, max_bytes)?;
+        if let Some(next) = read.batches.last().and_then(next_offset) {
+            read.aborted = self.transactions.aborted_between(offset, next);
         }
-        read.aborted = aborted;
         Ok(read)
     }
 
@@ -501,7 +500,9 @@ impl Log {
     }
 
     pub(crate) fn forget_silent_producers(&mut self, now_ms: i64) {
-        self.producers.forget_before(now_ms.saturating_sub(PRODUCER_EXPIRY_MS));
+        let transactions = &self.transactions;
+        let is_open = |producer_id| transactions.open_since(producer_id).is_some();
+        self.producers.forget_before(now_ms.saturating_sub(PRODUCER_EXPIRY_MS), is_open);
     }
 }
 

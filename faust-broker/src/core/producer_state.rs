@@ -31,11 +31,20 @@ struct State {
     /// Largest timestamp of its last batch or marker.
     last_ms: i64,
     is_transactional: bool,
+    /// True if a marker has raised the epoch: the next batch starts at sequence 0.
+    is_renewed: bool,
 }
 
 impl State {
     fn new(epoch: i16, last_ms: i64) -> Self {
-        Self { epoch, batches: VecDeque::new(), may_have_gap: false, last_ms, is_transactional: false }
+        Self {
+            epoch,
+            batches: VecDeque::new(),
+            may_have_gap: false,
+            last_ms,
+            is_transactional: false,
+            is_renewed: false,
+        }
     }
 }
 
@@ -98,6 +107,9 @@ impl Producers {
         if header.producer_epoch > state.epoch {
             return if header.base_sequence == 0 { Ok(None) } else { Err(ErrorCode::OutOfOrderSequence) };
         }
+        if state.is_renewed && header.base_sequence != 0 {
+            return Err(ErrorCode::OutOfOrderSequence);
+        }
         let same = |written: &&Written| {
             written.first_sequence == header.base_sequence && written.last_sequence == header.last_sequence()
         };
@@ -120,7 +132,7 @@ impl Producers {
             .by_id
             .entry(header.producer_id)
             .or_insert_with(|| State::new(header.producer_epoch, header.max_timestamp));
-        state.may_have_gap = false;
+        (state.may_have_gap, state.is_renewed) = (false, false);
         state.last_ms = header.max_timestamp;
         state.is_transactional |= header.is_transactional();
         if state.epoch != header.producer_epoch {
@@ -174,6 +186,7 @@ impl Producers {
         if state.epoch < epoch {
             state.epoch = epoch;
             state.batches.clear();
+            state.is_renewed = true;
         }
     }
 
@@ -202,9 +215,10 @@ impl Producers {
         self.by_id.keys().copied().filter(|id| *id <= MAX_ISSUED_ID).max()
     }
 
-    /// Removes producers without a batch since `time_ms`, so that their number does not grow without bound.
-    pub(crate) fn forget_before(&mut self, time_ms: i64) {
-        self.by_id.retain(|_, state| state.last_ms >= time_ms);
+    /// Removes producers without a batch since `time_ms`, so that their number does not grow without bound. Those for which
+    /// `is_open` returns true have an open transaction, and are kept.
+    pub(crate) fn forget_before(&mut self, time_ms: i64, is_open: impl Fn(i64) -> bool) {
+        self.by_id.retain(|id, state| state.last_ms >= time_ms || is_open(*id));
     }
 }
 
@@ -282,7 +296,13 @@ mod tests {
     #[test]
     fn inactive_producers_expire() {
         let mut producers = producers(&[(1, 0, 10, 100)]);
-        producers.forget_before(101);
+        producers.forget_before(101, |_| true);
+        assert_eq!(
+            producers.check(&header(0, 99, 1, 0)),
+            Err(ErrorCode::InvalidProducerEpoch),
+            "its transaction is open"
+        );
+        producers.forget_before(101, |_| false);
         assert_eq!(producers.check(&header(0, 99, 1, 0)), Ok(None));
     }
 

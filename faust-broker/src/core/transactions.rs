@@ -16,6 +16,7 @@ mod enlist;
 mod init;
 mod offsets;
 mod query;
+mod upkeep;
 #[cfg(test)]
 mod tests;
 
@@ -95,8 +96,14 @@ pub(crate) struct Transactions {
     by_id: BTreeMap<String, Transaction>,
     /// The transactional ids of the current producers.
     ids: HashMap<i64, String>,
-    /// Partitions whose last stable offset has advanced.
-    advanced: Vec<(u128, i32)>,
+    /// The ids whose transaction is open or ending, which a tick looks at.
+    unfinished: BTreeSet<String>,
+    /// True if a log may have a transaction open that no id has.
+    may_hang: bool,
+    /// Time before which no tick tries again what the storage has refused.
+    paused_until_ms: i64,
+    /// Partitions in which a transaction has ended.
+    advanced: BTreeSet<(u128, i32)>,
 }
 
 impl Transactions {
@@ -105,10 +112,16 @@ impl Transactions {
             self.ids.remove(&former.producer.id);
         }
         self.ids.insert(transaction.producer.id, id.clone());
+        if matches!(transaction.phase, Phase::Ongoing | Phase::Ending(_)) {
+            self.unfinished.insert(id.clone());
+        } else {
+            self.unfinished.remove(&id);
+        }
         self.by_id.insert(id, transaction);
     }
 
     fn remove(&mut self, id: &str) {
+        self.unfinished.remove(id);
         if let Some(former) = self.by_id.remove(id) {
             self.ids.remove(&former.producer.id);
         }
@@ -120,6 +133,11 @@ impl Transactions {
             Change::PartitionsEnlisted { id, partitions } => {
                 if let Some(held) = self.by_id.get_mut(&id) {
                     held.enlist(partitions);
+                }
+            }
+            Change::GroupEnlisted { id, group } => {
+                if let Some(held) = self.by_id.get_mut(&id) {
+                    held.groups.insert(group);
                 }
             }
             Change::TransactionForgotten { id } => self.remove(&id),
@@ -213,8 +231,9 @@ impl Transaction {
 
 /// Transactions.
 impl BrokerCore {
-    /// Takes the partitions (topic id and index) in which transactions have ended: consumers may read on there.
-    pub fn take_advanced(&mut self) -> Vec<(u128, i32)> {
+    /// Takes the partitions (topic id and index) in which transactions have ended: consumers may read on there. Call it after
+    /// every operation on transactions and every tick; they are collected until then.
+    pub fn take_advanced(&mut self) -> BTreeSet<(u128, i32)> {
         std::mem::take(&mut self.transactions.advanced)
     }
 

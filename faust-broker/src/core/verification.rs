@@ -61,8 +61,9 @@ impl BrokerCore {
                 return bytes;
             }
         }
-        if is_damaged && let Err(code) = self.abort_hanging_transactions() {
-            tracing::error!(%code, "cannot end a transaction whose marker was damaged; the next start ends it");
+        if is_damaged && let Err(code) = self.end_hanging_transactions(true) {
+            tracing::error!(%code, "cannot end a transaction whose marker was damaged; it is tried again");
+            self.expect_hanging_transactions();
         }
         if !part.offsets.is_empty() {
             self.unverified.push_front(part);

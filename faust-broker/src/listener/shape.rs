@@ -11,6 +11,9 @@ use self::Kind::{Array, Blob, Fixed, Fixeds, Nullable, Text, Texts};
 /// megabytes when decoded.
 const MAX_ELEMENTS: usize = 200_000;
 
+/// Maximum length of a string in bytes, as in Kafka.
+const MAX_TEXT: usize = i16::MAX as usize;
+
 /// The fields of a message in the order of the protocol.
 struct Shape {
     /// First flexible version, from which lengths are varints and each struct ends with tagged fields.
@@ -413,7 +416,7 @@ impl Walk<'_> {
     fn text(&mut self) -> Result<(), &'static str> {
         if self.is_flexible {
             let len = self.varint()?.saturating_sub(1);
-            return self.skip(len);
+            return if len > MAX_TEXT { Err("a string is too long") } else { self.skip(len) };
         }
         let (len, rest) = self.rest.split_first_chunk().ok_or("truncated")?;
         self.rest = rest;

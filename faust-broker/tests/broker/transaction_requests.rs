@@ -27,6 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// written.
 const IN_A_MOMENT: [i16; 6] = [3, 6, 14, 15, 16, 51];
 
+const OUT_OF_ORDER_SEQUENCE: i16 = 45;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
 const INVALID_TXN_STATE: i16 = 48;
 const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
@@ -260,6 +261,32 @@ fn the_second_version_adds_partitions_by_producing_and_renews_the_epoch() {
         assert_eq!(scene.end(third, true, 5).0, INVALID_TXN_STATE, "{name}: no transaction");
         let fourth = (first.0, first.1 + 3);
         assert_eq!(scene.end(third, false, 5), (0, fourth), "{name}: an abort may find no transaction");
+    }
+}
+
+#[test]
+fn former_producers_are_fenced_by_every_request() {
+    for mut scene in Scene::all(&[]) {
+        let name = scene.name();
+        let first = scene.producer();
+        assert_eq!(scene.send(first, 0, 12), 0, "{name}");
+        let former = (first.0, first.1 + 1);
+        assert_eq!(scene.end(first, false, 5), (0, former), "{name}");
+        let present = scene.producer();
+        assert_eq!(present, (first.0, first.1 + 2), "{name}");
+        assert_eq!(scene.phase().1, "Empty", "{name}");
+        assert_eq!(scene.end(former, false, 5).0, PRODUCER_FENCED, "{name}: it ends its transaction again");
+        assert_eq!(scene.init(former, 60_000, 4).0, PRODUCER_FENCED, "{name}: it recovers from an error");
+        assert_eq!(scene.end(present, true, 4).0, INVALID_TXN_STATE, "{name}: the outcome was not its own");
+        assert_eq!(scene.add(present, 3), 0, "{name}");
+        let renewed = scene.init(present, 60_000, 4);
+        assert_eq!((renewed.0, scene.init(present, 60_000, 4)), (0, renewed), "{name}: repeated after an abort");
+        let renewed = renewed.1;
+        assert_eq!(scene.send(renewed, 0, 12), 0, "{name}");
+        let next = scene.end(renewed, true, 5).1;
+        assert_eq!(scene.send(next, 1, 12), OUT_OF_ORDER_SEQUENCE, "{name}: a new epoch starts at 0");
+        assert_eq!(scene.send(next, 0, 12), 0, "{name}");
+        assert_eq!(scene.end(next, true, 5).0, 0, "{name}");
     }
 }
 

@@ -85,6 +85,27 @@ impl BrokerCore {
         }
     }
 
+    /// Checks that a client may commit offsets for a group in a transaction.
+    pub(in crate::core) fn check_transactional_committer(
+        &mut self,
+        group: &str,
+        member: &MemberRef,
+        now_ms: i64,
+    ) -> Result<(), ErrorCode> {
+        if group.is_empty() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        if member.generation < 0 && member.member_id.is_empty() && member.instance_id.is_none() {
+            return Ok(());
+        }
+        let group = self.groups.by_id.get_mut(group).ok_or(ErrorCode::IllegalGeneration)?;
+        group.check_generation(member)?;
+        if let Some(member) = group.member_mut(&member.member_id) {
+            member.touch(now_ms);
+        }
+        Ok(())
+    }
+
     fn commit_offset(&mut self, group: &str, offset: OffsetToCommit, now_ms: i64) -> Result<(), ErrorCode> {
         let (topic, partition, committed) = self.checked_offset(offset, now_ms)?;
         let change = Change::OffsetCommitted { group: group.to_owned(), topic, partition, committed };

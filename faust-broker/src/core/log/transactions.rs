@@ -132,6 +132,8 @@ pub(crate) struct PartitionTransactions {
     open: BTreeMap<i64, i64>,
     /// Ordered by the offsets of their markers.
     aborted: Vec<AbortedTransaction>,
+    /// The first offsets of the same transactions, by producer and offset of the marker. Those of a producer do not overlap.
+    by_producer: BTreeMap<(i64, i64), i64>,
 }
 
 impl PartitionTransactions {
@@ -150,7 +152,7 @@ impl PartitionTransactions {
             }
             self.end(*producer_id, *outcome, *offset);
         }
-        self.aborted.extend(&segment.aborted);
+        segment.aborted.iter().for_each(|aborted| self.abort(*aborted));
         self.aborted.sort_by_key(|aborted| aborted.last_offset);
         for (producer_id, first_offset) in &segment.open {
             self.open.entry(*producer_id).or_insert(*first_offset);
@@ -161,8 +163,13 @@ impl PartitionTransactions {
     pub(crate) fn end(&mut self, producer_id: i64, outcome: Outcome, marker_offset: i64) {
         let first_offset = self.open.remove(&producer_id);
         if let (Some(first_offset), Outcome::Abort) = (first_offset, outcome) {
-            self.aborted.push(AbortedTransaction { producer_id, first_offset, last_offset: marker_offset });
+            self.abort(AbortedTransaction { producer_id, first_offset, last_offset: marker_offset });
         }
+    }
+
+    fn abort(&mut self, aborted: AbortedTransaction) {
+        self.by_producer.insert((aborted.producer_id, aborted.last_offset), aborted.first_offset);
+        self.aborted.push(aborted);
     }
 
     /// Returns the first offset of the earliest open transaction.
@@ -175,18 +182,16 @@ impl PartitionTransactions {
         self.open.get(&producer_id).copied()
     }
 
-    /// Returns the producers with open transactions.
-    pub(crate) fn open_producers(&self) -> impl Iterator<Item = i64> {
-        self.open.keys().copied()
+    /// Returns the open transactions: their producers and first offsets.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.open.iter().map(|(producer_id, first_offset)| (*producer_id, *first_offset))
     }
 
     /// Returns true if a batch at this offset belongs to an aborted transaction.
     pub(crate) fn is_aborted(&self, header: &Header) -> bool {
-        let from = self.aborted.partition_point(|aborted| aborted.last_offset < header.base_offset);
-        let covers = |aborted: &AbortedTransaction| {
-            aborted.producer_id == header.producer_id && aborted.first_offset <= header.base_offset
-        };
-        header.is_transactional() && self.aborted[from..].iter().any(covers)
+        let (id, offset) = (header.producer_id, header.base_offset);
+        let next = self.by_producer.range((id, offset)..=(id, i64::MAX)).next();
+        header.is_transactional() && next.is_some_and(|(_, first_offset)| *first_offset <= offset)
     }
 
     /// Returns the aborted transactions with records in `from..until`, ordered by their first offset.
@@ -201,12 +206,19 @@ impl PartitionTransactions {
     /// Forgets aborted transactions whose markers compaction has removed, after their records: a consumer to which they
     /// were listed would leave out all further records of the producer. `offsets` is in order.
     pub(crate) fn forget_markers(&mut self, offsets: &[i64]) {
-        self.aborted.retain(|aborted| offsets.binary_search(&aborted.last_offset).is_err());
+        if offsets.is_empty() {
+            return;
+        }
+        let is_kept = |last_offset: &i64| offsets.binary_search(last_offset).is_err();
+        self.aborted.retain(|aborted| is_kept(&aborted.last_offset));
+        self.by_producer.retain(|(_, last_offset), _| is_kept(last_offset));
     }
 
     /// Forgets the transactions whose records have been deleted.
     pub(crate) fn forget_before(&mut self, start: i64) {
         let gone = self.aborted.partition_point(|aborted| aborted.last_offset < start);
-        self.aborted.drain(..gone);
+        for aborted in self.aborted.drain(..gone) {
+            self.by_producer.remove(&(aborted.producer_id, aborted.last_offset));
+        }
     }
 }

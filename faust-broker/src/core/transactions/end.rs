@@ -1,7 +1,6 @@
-//! The end of transactions: commit, abort, timeout, and what a crash has interrupted.
+//! The end of transactions: commit and abort.
 
 use crate::core::change::Change;
-use crate::core::log::Log;
 use crate::core::records::marker::Outcome;
 use crate::core::transactions::{LAST_EPOCH, Phase, ProducerIdentity, Transaction};
 use crate::core::{BrokerCore, ErrorCode};
@@ -121,7 +120,7 @@ impl BrokerCore {
         self.note_transaction(id, complete)
     }
 
-    fn write_marker(
+    pub(super) fn write_marker(
         &mut self,
         topic: &str,
         partition: i32,
@@ -139,7 +138,7 @@ impl BrokerCore {
             Ok(()) | Err(ErrorCode::InvalidProducerEpoch) => {}
             Err(code) => return Err(code),
         }
-        self.transactions.advanced.push((topic_id, partition));
+        self.transactions.advanced.insert((topic_id, partition));
         Ok(())
     }
 
@@ -162,107 +161,7 @@ impl BrokerCore {
         let (log, config) = held.log_mut(partition)?;
         let identity = (producer.id, producer.epoch);
         log.end_transaction(identity, outcome, config, wall_ms, self.storage.as_mut())?;
-        self.transactions.advanced.push((topic_id, partition));
+        self.transactions.advanced.insert((topic_id, partition));
         Ok(())
-    }
-
-    /// Aborts transactions that have timed out, and goes on with ends that the storage has interrupted.
-    pub(crate) fn tick_transactions(&mut self, now_ms: i64) {
-        let wall_ms = self.groups.wall_ms(now_ms);
-        let is_due = |held: &Transaction| match held.phase {
-            Phase::Ongoing => wall_ms.saturating_sub(held.started_ms) >= i64::from(held.timeout_ms),
-            Phase::Ending(_) => true,
-            Phase::Empty | Phase::Complete(_) => false,
-        };
-        let due: Vec<(String, Phase)> = self
-            .transactions
-            .by_id
-            .iter()
-            .filter(|(_, held)| is_due(held))
-            .map(|(id, held)| (id.clone(), held.phase))
-            .collect();
-        for (id, phase) in due {
-            let ended = if phase == Phase::Ongoing {
-                tracing::warn!(transactional_id = id, "aborted a transaction that has timed out");
-                self.fence_and_abort(&id, now_ms)
-            } else {
-                self.finish(&id)
-            };
-            if let Err(code) = ended {
-                tracing::error!(transactional_id = id, %code, "cannot end a transaction; it is tried again");
-            }
-        }
-    }
-
-    /// Forgets transactional ids that have not been used for `transactional.id.expiration.ms`.
-    pub(crate) fn expire_transactional_ids(&mut self, wall_ms: i64) {
-        let oldest_ms = wall_ms.saturating_sub(self.values.number("transactional.id.expiration.ms"));
-        let is_unused =
-            |held: &Transaction| matches!(held.phase, Phase::Empty | Phase::Complete(_)) && held.changed_ms < oldest_ms;
-        let unused = self.transactions.by_id.iter().filter(|(_, held)| is_unused(held));
-        for id in unused.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            let forgotten = Change::TransactionForgotten { id };
-            // If it cannot be written, which is logged, the next check tries again.
-            if self.note(&forgotten).is_err() {
-                return;
-            }
-            self.transactions.apply(forgotten);
-        }
-    }
-
-    /// Completes the transactions that were ending when the broker was stopped, and aborts those that no coordinator
-    /// knows: their part of the journal is lost.
-    pub(crate) fn recover_transactions(&mut self) -> Result<(), ErrorCode> {
-        let ending: Vec<String> = self
-            .transactions
-            .by_id
-            .iter()
-            .filter(|(_, held)| matches!(held.phase, Phase::Ending(_)))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in ending {
-            self.drop_finished_partitions(&id);
-            self.finish(&id)?;
-        }
-        self.abort_hanging_transactions()?;
-        self.transactions.advanced.clear();
-        Ok(())
-    }
-
-    /// Aborts the transactions that a log has open and that no coordinator knows: the journal or a marker is lost.
-    pub(in crate::core) fn abort_hanging_transactions(&mut self) -> Result<(), ErrorCode> {
-        for (topic, partition, producer_id) in self.hanging_transactions() {
-            tracing::warn!(topic, partition, producer_id, "aborted a transaction that the journal does not know");
-            let log = self.log(&topic, partition)?;
-            let epoch = log.producer_epoch(producer_id).unwrap_or_default();
-            let producer = ProducerIdentity { id: producer_id, epoch };
-            self.write_marker(&topic, partition, producer, Outcome::Abort, log.latest_ms())?;
-        }
-        Ok(())
-    }
-
-    /// Removes the partitions whose markers were written before a crash.
-    fn drop_finished_partitions(&mut self, id: &str) {
-        let topics = &self.topics;
-        if let Some(held) = self.transactions.by_id.get_mut(id) {
-            let producer_id = held.producer.id;
-            let is_open = |log: &Log| log.transactions().open_since(producer_id).is_some();
-            for (topic, partitions) in &mut held.partitions {
-                let log = |partition: i32| topics.get(topic).and_then(|topic| topic.log(partition).ok());
-                partitions.retain(|partition| log(*partition).is_some_and(is_open));
-            }
-        }
-    }
-
-    fn hanging_transactions(&self) -> Vec<(String, i32, i64)> {
-        let mut hanging = Vec::new();
-        for (name, topic) in &self.topics {
-            for (partition, log) in (0..).zip(&topic.logs) {
-                let open = log.transactions().open_producers();
-                let unknown = open.filter(|producer| !self.transactions.knows(*producer, name, partition));
-                hanging.extend(unknown.map(|producer_id| (name.clone(), partition, producer_id)));
-            }
-        }
-        hanging
     }
 }

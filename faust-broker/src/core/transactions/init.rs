@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::transactions::{LAST_EPOCH, Phase, ProducerIdentity, Transaction};
 use crate::core::{BrokerCore, ErrorCode};
 
+/// Maximum length of a transactional id in bytes.
+const MAX_ID_LEN: usize = i16::MAX as usize;
+
 /// Producers of transactions.
 impl BrokerCore {
     /// Initializes the producer of a transactional id: an open transaction is aborted, and earlier producers are fenced.
@@ -19,7 +22,8 @@ impl BrokerCore {
         expected: Option<ProducerIdentity>,
         now_ms: i64,
     ) -> Result<ProducerIdentity, ErrorCode> {
-        if id.is_empty() {
+        // What clients of older versions can send.
+        if id.is_empty() || id.len() > MAX_ID_LEN {
             return Err(ErrorCode::InvalidRequest);
         }
         if !(1..=self.values.number("transaction.max.timeout.ms")).contains(&i64::from(timeout_ms)) {
@@ -53,15 +57,26 @@ impl BrokerCore {
             Phase::Empty | Phase::Complete(_) if is_repeated => return Ok(held.producer),
             Phase::Empty | Phase::Complete(_) => {}
         }
-        self.renew_producer(id, timeout_ms)
+        self.renew_producer(id, timeout_ms, expected, now_ms)
     }
 
     /// Gives a transactional id a new epoch, or a new producer id after the last one.
-    fn renew_producer(&mut self, id: &str, timeout_ms: i32) -> Result<ProducerIdentity, ErrorCode> {
+    fn renew_producer(
+        &mut self,
+        id: &str,
+        timeout_ms: i32,
+        expected: Option<ProducerIdentity>,
+        now_ms: i64,
+    ) -> Result<ProducerIdentity, ErrorCode> {
         let mut held = self.transactions.by_id.get(id).ok_or(ErrorCode::InvalidProducerIdMapping)?.clone();
-        held.previous = Some(held.producer);
+        // IMPORTANT: only the producer that has asked may repeat the request. If the former one was another, it would get the
+        // identity of its successor.
+        held.previous = expected;
         held.producer = self.next_identity(held.producer)?;
         held.timeout_ms = timeout_ms;
+        // The former outcome belongs to the former identity, which may not ask for it again.
+        held.phase = Phase::Empty;
+        held.changed_ms = self.groups.wall_ms(now_ms);
         let producer = held.producer;
         self.note_transaction(id, held)?;
         Ok(producer)

@@ -24,10 +24,19 @@ impl BrokerCore {
         let wall_ms = self.groups.wall_ms(now_ms);
         let held = self.transactions.by_id.get(id).ok_or(ErrorCode::InvalidProducerIdMapping)?;
         held.check(producer)?;
-        let mut changed = held.clone();
-        changed.open(wall_ms)?;
-        changed.groups.insert(group.to_owned());
-        if changed == *held { Ok(()) } else { self.note_transaction(id, changed) }
+        if held.phase != Phase::Ongoing {
+            let mut opened = held.clone();
+            opened.open(wall_ms)?;
+            opened.groups.insert(group.to_owned());
+            return self.note_transaction(id, opened);
+        }
+        if held.groups.contains(group) {
+            return Ok(());
+        }
+        let change = Change::GroupEnlisted { id: id.to_owned(), group: group.to_owned() };
+        self.note(&change)?;
+        self.transactions.apply(change);
+        Ok(())
     }
 
     /// Commits offsets in the transaction of a producer, to which the group has been added. They become valid when it is
@@ -35,7 +44,11 @@ impl BrokerCore {
     ///
     /// # Errors
     /// For all: `InvalidProducerIdMapping`, `ProducerFenced`, `TransactionAbortable` if the group is not part of the
-    /// transaction, and those of [`commit_offsets`](Self::commit_offsets), which are also those for one.
+    /// transaction, `UnknownMemberId`, `IllegalGeneration`, `FencedInstanceId`. For one: those of
+    /// [`commit_offsets`](Self::commit_offsets).
+    ///
+    /// Unlike other commits, one without a member is accepted while the group has members, and one of a member while it waits
+    /// for the leader's assignment, as in Kafka.
     pub fn commit_offsets_in_transaction(
         &mut self,
         id: &str,
@@ -50,7 +63,7 @@ impl BrokerCore {
         if held.phase != Phase::Ongoing || !held.groups.contains(group) {
             return Err(ErrorCode::TransactionAbortable);
         }
-        self.check_committer(group, member, now_ms)?;
+        self.check_transactional_committer(group, member, now_ms)?;
         let pending = offsets.into_iter().map(|offset| {
             let (topic, partition, committed) = self.checked_offset(offset, now_ms)?;
             let (group, producer_id) = (group.to_owned(), producer.id);

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::batch::Header;
 use crate::core::records::{self, Producer, Record, marker};
-use crate::core::{AbortedTransaction, Batch, CoreConfig, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec};
+use crate::core::{
+    AbortedTransaction, Batch, Completed, CoreConfig, JoinRequest, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec,
+};
 
 const TIMEOUT_MS: i32 = 60_000;
 
@@ -258,6 +260,140 @@ fn requests_can_be_repeated() {
     scene.add(&client, 0).unwrap();
     let stale = ProducerIdentity { epoch: renewed.epoch - 1, ..renewed };
     assert_eq!(init(&mut scene, stale), Err(ErrorCode::ProducerFenced), "a transaction is open");
+}
+
+#[test]
+fn a_former_producer_never_gets_the_identity_of_its_successor() {
+    let mut scene = Scene::new();
+    let mut former = scene.init("a");
+    scene.add(&former, 0).unwrap();
+    scene.end_and_renew(&mut former, Outcome::Abort).unwrap();
+    let init = |scene: &mut Scene, expected| scene.broker.init_transactions("a", TIMEOUT_MS, Some(expected), 0);
+    let present = scene.init("a");
+    assert_eq!(scene.broker.transactional_id("a").unwrap().phase, Phase::Empty);
+    let mut zombie = former.clone();
+    assert_eq!(scene.end_and_renew(&mut zombie, Outcome::Abort), Err(ErrorCode::ProducerFenced));
+    assert_eq!(scene.end(&former, Outcome::Abort), Err(ErrorCode::ProducerFenced));
+    assert_eq!(
+        init(&mut scene, former.identity),
+        Err(ErrorCode::ProducerFenced),
+        "not even if it recovers from an error"
+    );
+    assert_eq!(scene.end(&present, Outcome::Commit), Err(ErrorCode::InvalidTxnState), "the outcome was not its own");
+
+    // A producer that recovers in the middle of its transaction, and does not get the response.
+    scene.add(&present, 0).unwrap();
+    let renewed = init(&mut scene, present.identity).unwrap();
+    assert_eq!(init(&mut scene, present.identity), Ok(renewed));
+}
+
+#[test]
+fn records_behind_deleted_ones_of_an_open_batch_are_not_visible() {
+    let mut scene = Scene::new();
+    let client = scene.init("a");
+    scene.add(&client, 0).unwrap();
+    let record = || Record { value: Some(Bytes::from_static(b"x")), ..Record::default() };
+    let producer = Producer { id: client.identity.id, epoch: client.identity.epoch, sequence: 0 };
+    let bytes = records::encode(&[record(), record(), record()], producer).unwrap();
+    let batch = Batch::parse(bytes).unwrap().transactional();
+    scene.broker.append("t", 0, &batch, scene.now_ms).unwrap();
+    scene.broker.delete_records("t", 0, Some(1)).unwrap();
+    let read = scene.broker.read_committed("t", 0, 1, 1000).unwrap();
+    assert_eq!((read.batches.len(), read.last_stable), (0, 1));
+    scene.end(&client, Outcome::Abort).unwrap();
+    let read = scene.broker.read_committed("t", 0, 1, 1000).unwrap();
+    assert_eq!((read.batches.is_empty(), read.aborted.len()), (false, 1));
+}
+
+#[test]
+fn the_sequence_starts_again_with_a_new_epoch() {
+    let mut scene = Scene::new();
+    let mut client = scene.init("a");
+    scene.add(&client, 0).unwrap();
+    scene.send(&mut client, "t", 0, "one").unwrap();
+    scene.end_and_renew(&mut client, Outcome::Commit).unwrap();
+    scene.add(&client, 0).unwrap();
+    client.sequences.insert(("t", 0), 1);
+    assert_eq!(scene.send(&mut client, "t", 0, "three"), Err(ErrorCode::OutOfOrderSequence), "before the second");
+    client.sequences.insert(("t", 0), 0);
+    scene.send(&mut client, "t", 0, "two").unwrap();
+    scene.send(&mut client, "t", 0, "three").unwrap();
+}
+
+#[test]
+fn a_producer_is_remembered_while_its_transaction_is_open() {
+    let mut scene = Scene::new();
+    let mut client = scene.init("a");
+    scene.add(&client, 0).unwrap();
+    scene.send(&mut client, "t", 0, "old").unwrap();
+    // More than a day later, by the timestamps of its records.
+    scene.broker.clean(scene.now_ms + 25 * 60 * 60 * 1000);
+    client.sequences.insert(("t", 0), 0);
+    assert_eq!(scene.send(&mut client, "t", 0, "old"), Ok(0), "a retry is one");
+    assert_eq!(scene.end_offset(0), 1);
+}
+
+#[test]
+fn a_transactional_id_is_as_old_as_its_last_initialization() {
+    let mut scene = Scene::new();
+    scene.init("a");
+    scene.now_ms += 604_800_000;
+    let client = scene.init("a");
+    scene.broker.clean(scene.now_ms + 1);
+    assert_eq!(scene.add(&client, 0), Ok(()));
+}
+
+#[test]
+fn offsets_changed_during_a_transaction_stay() {
+    let mut scene = Scene::new();
+    let client = scene.init("a");
+    let nobody = MemberRef { generation: -1, ..MemberRef::default() };
+    let pending = |scene: &mut Scene| {
+        scene.broker.add_offsets("a", client.identity, "g", 0).unwrap();
+        scene.commit_offset(&client, 5).unwrap();
+    };
+    pending(&mut scene);
+    scene.broker.commit_offsets("g", &nobody, vec![OffsetToCommit::new("t", 0, 10)], 0).unwrap()[0].unwrap();
+    scene.end(&client, Outcome::Commit).unwrap();
+    assert_eq!(scene.offset(), Some(10), "committed after that of the transaction");
+    pending(&mut scene);
+    scene.broker.delete_offset("g", "t", 0).unwrap();
+    scene.end(&client, Outcome::Commit).unwrap();
+    assert_eq!(scene.offset(), None);
+}
+
+#[test]
+fn a_transaction_may_commit_for_a_group_with_members_as_no_member() {
+    let mut scene = Scene::new();
+    let client = scene.init("a");
+    let protocols = vec![("range".to_owned(), Bytes::new())];
+    let join = JoinRequest {
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 10_000,
+        protocol_type: "consumer".into(),
+        protocols,
+        ..JoinRequest::default()
+    };
+    let token = scene.broker.join_group("g", join, scene.now_ms).unwrap();
+    let completed = scene.broker.take_completed();
+    let (_, Completed::Join(Ok(joined))) = completed.into_iter().find(|(of, _)| *of == token).unwrap() else {
+        panic!("the member has joined")
+    };
+    scene.broker.add_offsets("a", client.identity, "g", 0).unwrap();
+    assert_eq!(scene.commit_offset(&client, 5), Ok(()));
+    let mut commit = |member: MemberRef| {
+        let offsets = vec![OffsetToCommit::new("t", 0, 6)];
+        let each = scene.broker.commit_offsets_in_transaction("a", client.identity, "g", &member, offsets, 1_000);
+        each.map(|each| each[0])
+    };
+    // The leader has not assigned anything yet.
+    let member = MemberRef { member_id: joined.member_id, generation: joined.generation, ..MemberRef::default() };
+    assert_eq!(commit(member.clone()), Ok(Ok(())));
+    assert_eq!(
+        commit(MemberRef { generation: member.generation + 1, ..member.clone() }),
+        Err(ErrorCode::IllegalGeneration)
+    );
+    assert_eq!(commit(MemberRef { member_id: "x".into(), ..member }), Err(ErrorCode::UnknownMemberId));
 }
 
 #[test]

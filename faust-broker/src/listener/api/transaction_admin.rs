@@ -1,6 +1,6 @@
 //! `DescribeProducers`, `ListTransactions`, `DescribeTransactions`, `WriteTxnMarkers`: the view of an administrator.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use kafka_protocol::messages::describe_transactions_response::{TopicData, TransactionState};
@@ -44,9 +44,8 @@ pub(crate) fn describe_producers(call: &Call, request: DescribeProducersRequest)
                 Err(code) => response.with_error_code(code.code()).with_error_message(Some(text(code.to_string()))),
             }
         };
-        // Each once, however often it is asked for: the answer is in memory.
-        let indexes: BTreeSet<i32> = topic.partition_indexes.into_iter().collect();
-        let partitions = indexes.into_iter().map(partition).collect();
+        // As often as it is asked for, as in Kafka.
+        let partitions = topic.partition_indexes.into_iter().map(partition).collect();
         TopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
     DescribeProducersResponse::default().with_topics(topics.collect())
@@ -66,11 +65,11 @@ pub(crate) fn list(call: &Call, request: ListTransactionsRequest) -> ListTransac
     let state = call.shared.lock();
     let unknown = request.state_filters.iter().filter(|state| !STATES.contains(&state.as_str())).cloned().collect();
     let now_ms = wall_ms();
+    let states: HashSet<&str> = request.state_filters.iter().map(|state| state.as_str()).collect();
+    let producers: HashSet<i64> = request.producer_id_filters.iter().map(|producer| producer.0).collect();
     let is_wanted = |view: &TransactionView<'_>| {
-        let states = &request.state_filters;
-        let producers = &request.producer_id_filters;
-        (states.is_empty() || states.iter().any(|state| state.as_str() == view.phase.name()))
-            && (producers.is_empty() || producers.contains(&ProducerId(view.producer.id)))
+        (states.is_empty() || states.contains(view.phase.name()))
+            && (producers.is_empty() || producers.contains(&view.producer.id))
             && (request.duration_filter < 0
                 || (view.started_ms >= 0 && now_ms - view.started_ms > request.duration_filter))
     };
@@ -86,7 +85,10 @@ pub(crate) fn list(call: &Call, request: ListTransactionsRequest) -> ListTransac
 
 pub(crate) fn describe(call: &Call, request: DescribeTransactionsRequest) -> DescribeTransactionsResponse {
     let state = call.shared.lock();
-    let states = request.transactional_ids.into_iter().map(|id| {
+    // Each once, however often it is asked for: the answer is in memory, and a transaction may have thousands of partitions.
+    let mut seen = HashSet::new();
+    let ids = request.transactional_ids.into_iter().filter(|id| seen.insert(id.clone()));
+    let states = ids.map(|id| {
         let response = TransactionState::default();
         let response = match state.broker.transactional_id(&id) {
             Some(view) => response
