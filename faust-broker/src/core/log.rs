@@ -444,7 +444,8 @@ impl Log {
 
     /// Verifies the batches with these offsets, about `step_bytes`: their order and their checksums.
     pub(crate) fn verify(&self, offsets: Range<i64>, step_bytes: usize) -> Verified {
-        let next = offsets.start.max(self.start);
+        // From the start of a batch on.
+        let next = offsets.start.max(self.segments.front().map_or(self.start, |first| first.base_offset));
         let mut verified = Verified { next, bytes: 0, is_damaged: false };
         let at = self.segments.partition_point(|segment| segment.end_offset <= next);
         let Some(segment) = self.segments.get(at).filter(|_| next < offsets.end) else {

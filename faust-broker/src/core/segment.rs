@@ -308,8 +308,11 @@ impl Segment {
         while position < self.data.len() {
             let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("no batch at position {position}"));
             // A reader must not be sent to another offset by one that is damaged.
-            let is_inside =
-                |header: &Header| header.base_offset >= self.base_offset && header.last_offset() < self.end_offset;
+            let is_inside = |header: &Header| {
+                header.base_offset >= self.base_offset
+                    && header.last_offset_delta >= 0
+                    && header.last_offset() < self.end_offset
+            };
             let header = Header::read(&self.data.header(position)?).filter(is_inside).ok_or_else(damaged)?;
             if wanted(&header) {
                 return Ok(Some((position, header)));

@@ -116,11 +116,11 @@ impl Topic {
             // Recorded, so that missing segments are reported once.
             storage.record(&Change::LogStart { topic: name.to_owned(), partition, offset: log.start() })?;
         }
-        let offsets = log.start()..trusted;
+        let offsets = i64::MIN..trusted;
         if let Ok((held, _)) = self.log_mut(partition) {
             *held = log;
         }
-        Ok((!offsets.is_empty()).then(|| Unverified { topic: name.to_owned(), partition, offsets, repaired: None }))
+        Ok((trusted > 0).then(|| Unverified { topic: name.to_owned(), partition, offsets, repaired: None }))
     }
 
     /// Returns the highest id of a producer that has written to the topic.

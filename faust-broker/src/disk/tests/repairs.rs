@@ -266,6 +266,23 @@ fn damage_to_a_synced_segment_is_repaired_while_the_broker_runs() {
 }
 
 #[test]
+fn a_batch_that_seems_to_end_before_its_start_is_damaged() {
+    let subject = Subject::numbered(20, 1 << 20, false);
+    let name = subject.names(".log").remove(0);
+    subject.change(&name, |bytes| bytes[65] ^= 1);
+    let ((directory, mut broker), log) = subject.open();
+    assert!(log.contains("first_offset=0 next_offset=1"), "{log}");
+    broker.close().unwrap();
+    drop((directory, broker));
+    // Now the segment has a gap, so a batch that is skipped would not be missed.
+    let name = subject.names(".log").remove(0);
+    subject.change(&name, |bytes| bytes[23] ^= 0x80);
+    let ((_directory, mut broker), _) = subject.open();
+    let ((), log) = logged(|| while broker.verify_step(300) > 0 {});
+    assert!(log.contains("the batch has unexpected offsets"), "{log}");
+}
+
+#[test]
 fn a_deletion_that_the_journal_has_lost_does_not_affect_the_next_topic_of_the_name() {
     let subject = Subject::numbered(10, 250, false);
     let directory = Directory::lock(subject.path.path(), ([127, 0, 0, 1], 9092).into()).unwrap();
