@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use crate::core::{BrokerCore, ErrorCode, LEADER_EPOCH, Topic, TopicSpec};
+use crate::core::{BrokerCore, ErrorCode, LEADER_EPOCH, Topic, TopicSpec, check_name};
 use crate::listener::api::{NODE, Operations, text};
 use crate::listener::router::Call;
 
@@ -85,7 +85,7 @@ fn metadata_of(
     }
     match broker.topic(&name) {
         Some(topic) => describe_topic(call.version, &name, topic),
-        None => failed(ErrorCode::UnknownTopicOrPartition),
+        None => failed(check_name(&name).map_or_else(|refusal| refusal.code, |()| ErrorCode::UnknownTopicOrPartition)),
     }
 }
 

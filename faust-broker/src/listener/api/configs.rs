@@ -63,7 +63,9 @@ fn describe_resource(
     with_synonyms: bool,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     let wanted = |name: &str| {
-        resource.configuration_keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
+        // As in Kafka, an empty list requests all.
+        let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty());
+        keys.is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
     };
     let detail = Detail { version: call.version, with_synonyms };
     match resource.resource_type {
