@@ -1,6 +1,7 @@
 //! The request handlers, one module per group of APIs.
 
 mod assignment;
+mod repeated;
 pub(super) mod cluster;
 pub(super) mod configs;
 pub(super) mod fetch;

@@ -7,6 +7,7 @@ use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssign
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -15,8 +16,8 @@ use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartiti
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerId, CreatePartitionsRequest,
-    CreateTopicsRequest, DescribeConfigsRequest, GroupId, IncrementalAlterConfigsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetDeleteRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, GroupId, IncrementalAlterConfigsRequest,
+    MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -331,4 +332,46 @@ fn a_config_needs_a_value() {
     assert_eq!(replace(&[Some("5"), Some("6")]), INVALID_REQUEST);
     assert_eq!(replace(&[Some("5")]), 0);
     assert_eq!(replace(&[]), 0);
+}
+
+#[test]
+fn repeated_topics_are_refused() {
+    let broker = Broker::start().unwrap();
+    let mut client = Client::new(&broker);
+    let wanted =
+        |name| CreatableTopic::default().with_name(topic(name)).with_num_partitions(1).with_replication_factor(1);
+    let request = CreateTopicsRequest::default().with_topics(vec![wanted("twice"), wanted("twice"), wanted("once")]);
+    let codes: Vec<_> = client.call(&request, 7).topics.iter().map(|created| created.error_code).collect();
+    assert_eq!(codes, [INVALID_REQUEST, 0]);
+
+    let more = CreatePartitionsTopic::default().with_name(topic("once")).with_count(2).with_assignments(None);
+    let response = client.call(&CreatePartitionsRequest::default().with_topics(vec![more.clone(), more]), 3);
+    let codes: Vec<_> = response.results.iter().map(|grown| grown.error_code).collect();
+    assert_eq!(codes, [INVALID_REQUEST]);
+
+    let mut delete = |times: usize| {
+        let topics = vec![DeleteTopicState::default().with_name(Some(topic("once"))); times];
+        let response = client.call(&DeleteTopicsRequest::default().with_topics(topics), 6);
+        response.responses.iter().map(|deleted| deleted.error_code).collect::<Vec<_>>()
+    };
+    assert_eq!(delete(2), [INVALID_REQUEST]);
+    assert_eq!(delete(1), [0]);
+}
+
+#[test]
+fn impossible_names_and_empty_lists_of_configs() {
+    let broker = Broker::start().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let mut client = Client::new(&broker);
+    let names = ["no topic", "missing"].map(|name| MetadataRequestTopic::default().with_name(Some(topic(name))));
+    let described = client.call(&MetadataRequest::default().with_topics(Some(names.to_vec())), 9);
+    let codes: Vec<_> = described.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [17, 0], "the second topic is created on first use");
+
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(StrBytes::from_static_str("t"))
+        .with_configuration_keys(Some(Vec::new()));
+    let response = client.call(&DescribeConfigsRequest::default().with_resources(vec![resource]), 4);
+    assert_eq!(response.results[0].configs.len(), configs_of(&mut client, 2, "t").configs.len());
 }

@@ -15,13 +15,15 @@ use kafka_protocol::messages::{
 use uuid::Uuid;
 
 use crate::core::{BrokerCore, ErrorCode, Refusal, Topic, TopicSpec};
+use crate::listener::api::repeated::Repeated;
 use crate::listener::api::{assignment, code, configs, text};
 use crate::listener::router::Call;
 
-pub(crate) fn create(call: &Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
+pub(crate) fn create(call: &Call, mut request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let repeated = Repeated::remove(&mut request.topics, |topic| topic.name.to_string());
     let topics = request.topics.into_iter().map(|topic| {
         let result = CreatableTopicResult::default().with_name(topic.name.clone());
-        match create_topic(call, &topic, request.validate_only) {
+        match repeated.check(&topic.name).and_then(|()| create_topic(call, &topic, request.validate_only)) {
             Ok(created) => creation(call.version, result, created),
             Err(refusal) => result
                 .with_error_code(refusal.code.code())
@@ -75,12 +77,19 @@ fn create_topic(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Res
 
 pub(crate) fn delete(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let by_name = |name| DeleteTopicState::default().with_name(Some(name));
-    let wanted = request.topic_names.into_iter().map(by_name).chain(request.topics);
-    let responses = wanted.map(|topic| {
+    let mut wanted: Vec<_> = request.topic_names.into_iter().map(by_name).chain(request.topics).collect();
+    let identity = |topic: &DeleteTopicState| match &topic.name {
+        Some(name) => name.to_string(),
+        None => topic.topic_id.to_string(),
+    };
+    let repeated = Repeated::remove(&mut wanted, identity);
+    let responses = wanted.into_iter().map(|topic| {
+        let is_repeated = repeated.check(&identity(&topic)).is_err();
         let mut state = call.shared.lock();
         let by_id = state.broker.topic_name(topic.topic_id.as_u128()).map(text);
         let name = topic.name.or_else(|| by_id.map(Into::into));
         let deleted = match &name {
+            _ if is_repeated => Err(ErrorCode::InvalidRequest),
             Some(name) => state.broker.delete_topic(name),
             None => Err(ErrorCode::UnknownTopicId),
         };
@@ -94,13 +103,14 @@ pub(crate) fn delete(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsR
     DeleteTopicsResponse::default().with_responses(responses.collect())
 }
 
-pub(crate) fn create_partitions(call: &Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+pub(crate) fn create_partitions(call: &Call, mut request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let repeated = Repeated::remove(&mut request.topics, |topic| topic.name.to_string());
     let grow = |topic: CreatePartitionsTopic| {
         let mut state = call.shared.lock();
-        let grown = match check_added(&state.broker, &topic) {
-            Ok(()) => state.broker.create_partitions(&topic.name, topic.count, request.validate_only),
-            Err(refusal) => Err(refusal),
-        };
+        let grown = repeated
+            .check(&topic.name)
+            .and_then(|()| check_added(&state.broker, &topic))
+            .and_then(|()| state.broker.create_partitions(&topic.name, topic.count, request.validate_only));
         let result = CreatePartitionsTopicResult::default().with_name(topic.name);
         match grown {
             Ok(()) => result.with_error_message(None),
