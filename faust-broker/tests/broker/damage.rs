@@ -166,8 +166,8 @@ impl Strike {
             let is_offset = batches.iter().any(|(at, _)| (at.start..at.start + 8).contains(&position));
             let is_hidden = kind.is_segment() && blow == "cut" && is_boundary
                 || kind == Kind::RepairedSegment && is_offset
-                // The last line of the journal is missing.
-                || kind == Kind::Journal && blow == "cut" && (position == 0 || before[position - 1] == b'\n');
+                // The last lines of the journal are missing.
+                || kind == Kind::Journal && blow == "cut" && (position == 0 || before[position - 1] == b'\n' || before[position] == b'\n');
             if after == before || is_hidden {
                 continue;
             }

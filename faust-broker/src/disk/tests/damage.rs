@@ -340,7 +340,7 @@ fn check(history: &History, kind: Index, file: Index, position: Index, blow: &Bl
     let is_synced = struck.first().is_some_and(|first| *first < synced);
     let log = subject.opens_without(&visible, &topic.map(|topic| (topic, struck)).into_iter().collect());
 
-    let is_line = kind == Kind::Journal && (after.is_empty() || after.ends_with(b"\n"));
+    let is_line = kind == Kind::Journal && (after.is_empty() || after.ends_with(b"\n") || before[at] == b'\n');
     let is_boundary = after.is_empty() || batches.iter().any(|(range, _)| range.end == after.len());
     let is_hidden = match (kind, blow) {
         // What they hold is not needed.
