@@ -21,7 +21,7 @@ pub struct Handler {
 
 /// The outcome of a request.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Reaction {
     /// A response, preceded by its length.
     Answered(BytesMut),
     /// No response: the request does not expect one, or it would have to wait.
@@ -45,14 +45,14 @@ impl Handler {
     }
 
     /// Handles one request as if it had arrived over a connection. A request that would have to wait is dropped.
-    pub fn answer(&self, frame: Bytes) -> Outcome {
+    pub fn answer(&self, frame: Bytes) -> Reaction {
         let _entered = self.runtime.enter();
         let link = Link { peer: ([127, 0, 0, 1], 40_000).into(), local: ([127, 0, 0, 1], 9092).into() };
         let answer = pin!(answer(&self.shared, link, frame));
         match answer.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(Some(answer))) => Outcome::Answered(answer),
-            Poll::Ready(Ok(None)) | Poll::Pending => Outcome::Silent,
-            Poll::Ready(Err(fault)) => Outcome::Closed(fault.to_string()),
+            Poll::Ready(Ok(Some(answer))) => Reaction::Answered(answer),
+            Poll::Ready(Ok(None)) | Poll::Pending => Reaction::Silent,
+            Poll::Ready(Err(fault)) => Reaction::Closed(fault.to_string()),
         }
     }
 

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
-use faust_broker::__private::{Handler, Outcome};
+use faust_broker::__private::{Handler, Reaction};
 use faust_broker::BrokerConfig;
 use faust_broker::core::records::{self, Producer, Record};
 use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, ResponseHeader};
@@ -95,9 +95,9 @@ fn malformed_requests_neither_panic_nor_exhaust_memory() {
         assert!(used < MAX_FOR_ONE, "case {case} of seed {seed} took {used} bytes: {frame:02x?}");
         peak = peak.max(used);
         let name = match outcome {
-            Outcome::Answered(_) => "answered",
-            Outcome::Silent => "silent",
-            Outcome::Closed(_) => "closed",
+            Reaction::Answered(_) => "answered",
+            Reaction::Silent => "silent",
+            Reaction::Closed(_) => "closed",
         };
         *seen.get_mut(name).unwrap() += 1;
         if case % 100 == 0 {
@@ -117,7 +117,7 @@ fn number(name: &str, default: usize) -> usize {
 fn fresh(seed: usize) -> (Handler, Vec<Bytes>) {
     let handler = Handler::new(BrokerConfig::default(), seed.try_into().unwrap()).unwrap();
     for frame in compressed::topics() {
-        assert!(matches!(handler.answer(frame), Outcome::Answered(_)));
+        assert!(matches!(handler.answer(frame), Reaction::Answered(_)));
     }
     let ranges = ranges(&handler);
     let range = move |api: ApiKey| {
@@ -133,7 +133,7 @@ fn fresh(seed: usize) -> (Handler, Vec<Bytes>) {
 
 fn ranges(handler: &Handler) -> HashMap<i16, (i16, i16)> {
     // ApiVersions, version 0, correlation id 0, no client id.
-    let Outcome::Answered(answer) = handler.answer(Bytes::from_static(&[0, 18, 0, 0, 0, 0, 0, 0, 255, 255])) else {
+    let Reaction::Answered(answer) = handler.answer(Bytes::from_static(&[0, 18, 0, 0, 0, 0, 0, 0, 255, 255])) else {
         panic!("no response to ApiVersions");
     };
     let mut answer = answer.freeze().slice(4..);
