@@ -89,7 +89,8 @@ impl Directory {
             tracing::info!(directory = ?self.path, "the broker was not stopped; what was not synced is verified");
         }
         let files = Arc::new(Files::new(open_files));
-        let access = Access { syncer: Arc::new(Syncer::new(Arc::clone(&files))), files };
+        let syncer = Arc::new(Syncer::new(Arc::clone(&files)));
+        let access = Access { syncer, files, buffers: Arc::default() };
         let reserve = Reserve::new(self.path.join("reserve"));
         let progress = Progress::default();
         let storage = Disk { root: self.path.clone(), logs, journal, reserve, access, synced, progress };

@@ -30,6 +30,8 @@
 #[path = "private.rs"]
 pub mod __private;
 #[cfg(feature = "server")]
+mod buffers;
+#[cfg(feature = "server")]
 mod config;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only the server restores a broker from disk"))]
 pub mod core;

@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use crate::buffers::ReadBuffers;
 use crate::core::advice::at_path;
 use crate::core::batch::{HEADER_LEN, Header, STAMP_LEN};
 use crate::core::storage::SegmentData;
@@ -21,6 +22,7 @@ use crate::disk::sync::{Syncer, sync_name};
 pub(crate) struct Access {
     pub(crate) files: Arc<Files>,
     pub(crate) syncer: Arc<Syncer>,
+    pub(crate) buffers: Arc<ReadBuffers>,
 }
 
 /// A segment file. It may be closed between two operations: there may be more segments than a process may have open files.
@@ -143,16 +145,16 @@ impl SegmentData for FileSegment {
         let header = Header::read(&self.header(position)?).filter(|header| header.size <= self.left(position));
         let first = header.ok_or_else(damaged).map_err(at_path(&self.path))?;
         let len = max_bytes.max(first.size).min(self.left(position));
-        let mut bytes = BytesMut::zeroed(len);
-        self.read_exact(position, &mut bytes)?;
-        bytes.truncate(whole_batches(&bytes));
-        Ok(vec![bytes.freeze()])
+        let read = |buffer: &mut [u8]| {
+            self.read_exact(position, buffer)?;
+            Ok(whole_batches(buffer))
+        };
+        Ok(vec![self.access.buffers.fill(len, read)?])
     }
 
     fn raw(&self, position: u64, len: usize) -> io::Result<Bytes> {
-        let mut bytes = BytesMut::zeroed(len.min(self.left(position)));
-        self.read_exact(position, &mut bytes)?;
-        Ok(bytes.freeze())
+        let read = |buffer: &mut [u8]| self.read_exact(position, buffer).map(|()| buffer.len());
+        self.access.buffers.fill(len.min(self.left(position)), read)
     }
 
     fn sync(&mut self) {

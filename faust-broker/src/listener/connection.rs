@@ -56,6 +56,7 @@ impl Connection {
             };
             if let Some(answer) = answer {
                 self.stream.write_all(&answer).await?;
+                self.shared.buffers.give_back(answer);
             }
         }
         Ok(())

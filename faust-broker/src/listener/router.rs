@@ -165,15 +165,16 @@ fn malformed(error: impl std::fmt::Display) -> Fault {
 }
 
 fn encode<R: Encodable + HeaderVersion>(call: &Call, api: ApiKey, id: i32, response: &R) -> Result<BytesMut, Fault> {
-    encode_as(api, call.version, id, response)
+    encode_as(api, call.version, id, response, |len| call.shared.buffers.take(len))
 }
 
-/// Encodes length, header and body into one buffer of exactly the required size.
+/// Encodes length, header and body into one buffer, which `buffer` returns for a number of bytes.
 pub(crate) fn encode_as<R: Encodable + HeaderVersion>(
     api: ApiKey,
     version: i16,
     id: i32,
     response: &R,
+    buffer: impl FnOnce(usize) -> BytesMut,
 ) -> Result<BytesMut, Fault> {
     let fault = |reason: String| Fault::Encode { api_key: api as i16, version, reason };
     let header = ResponseHeader::default().with_correlation_id(id);
@@ -181,7 +182,7 @@ pub(crate) fn encode_as<R: Encodable + HeaderVersion>(
     let header_size = header.compute_size(header_version).map_err(|error| fault(error.to_string()))?;
     let body_size = response.compute_size(version).map_err(|error| fault(error.to_string()))?;
     let len = i32::try_from(header_size + body_size).map_err(|_| fault("larger than 2 GiB".to_owned()))?;
-    let mut out = BytesMut::with_capacity(4 + header_size + body_size);
+    let mut out = buffer(4 + header_size + body_size);
     out.extend_from_slice(&len.to_be_bytes());
     header.encode(&mut out, header_version).map_err(|error| fault(error.to_string()))?;
     response.encode(&mut out, version).map_err(|error| fault(error.to_string()))?;
