@@ -1,5 +1,5 @@
 //! Large buffers that are used again. The system clears and maps the pages of a new one, which takes longer than to read a
-//! fetch of a megabyte into it, or to encode its response.
+//! megabyte into it.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,52 +11,30 @@ const LARGE: usize = 64 * 1024;
 /// Size of the unused buffers that are kept, in bytes.
 const KEPT: usize = 16 * 1024 * 1024;
 
-/// Buffers of one kind.
-#[derive(Debug)]
-struct Pool<B> {
-    unused: Mutex<Vec<B>>,
+/// The unused buffers.
+#[derive(Debug, Default)]
+struct Pool {
+    unused: Mutex<Vec<Vec<u8>>>,
 }
 
-trait Buffer {
-    fn size(&self) -> usize;
-}
-
-impl Buffer for Vec<u8> {
-    fn size(&self) -> usize {
-        self.len()
-    }
-}
-
-impl Buffer for BytesMut {
-    fn size(&self) -> usize {
-        self.capacity()
-    }
-}
-
-impl<B> Default for Pool<B> {
-    fn default() -> Self {
-        Self { unused: Mutex::default() }
-    }
-}
-
-impl<B: Buffer> Pool<B> {
-    fn lock(&self) -> MutexGuard<'_, Vec<B>> {
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         self.unused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the smallest buffer of at least this size.
-    fn take(&self, size: usize) -> Option<B> {
+    fn take(&self, size: usize) -> Option<Vec<u8>> {
         let mut unused = self.lock();
-        let fits = unused.iter().enumerate().filter(|(_, buffer)| buffer.size() >= size);
-        let (at, _) = fits.min_by_key(|(_, buffer)| buffer.size())?;
+        let fits = unused.iter().enumerate().filter(|(_, buffer)| buffer.len() >= size);
+        let (at, _) = fits.min_by_key(|(_, buffer)| buffer.len())?;
         Some(unused.swap_remove(at))
     }
 
     /// Keeps a buffer unless there are enough.
-    fn put(&self, buffer: B) {
+    fn put(&self, buffer: Vec<u8>) {
         let mut unused = self.lock();
-        let kept: usize = unused.iter().map(Buffer::size).sum();
-        if buffer.size() >= LARGE && kept + buffer.size() <= KEPT {
+        let kept: usize = unused.iter().map(Vec::len).sum();
+        if buffer.len() >= LARGE && kept + buffer.len() <= KEPT {
             unused.push(buffer);
         }
     }
@@ -65,7 +43,7 @@ impl<B: Buffer> Pool<B> {
 /// Buffers into which files are read.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBuffers {
-    pool: Arc<Pool<Vec<u8>>>,
+    pool: Arc<Pool>,
 }
 
 /// Bytes that were read. Their buffer is used again when they are not needed any more.
@@ -73,7 +51,7 @@ pub(crate) struct ReadBuffers {
 struct Pooled {
     buffer: Vec<u8>,
     len: usize,
-    pool: Arc<Pool<Vec<u8>>>,
+    pool: Arc<Pool>,
 }
 
 impl AsRef<[u8]> for Pooled {
@@ -101,26 +79,6 @@ impl ReadBuffers {
         let mut pooled = Pooled { buffer, len: 0, pool: Arc::clone(&self.pool) };
         pooled.len = read(&mut pooled.buffer[..len])?;
         Ok(Bytes::from_owner(pooled))
-    }
-}
-
-/// Buffers into which responses are encoded.
-#[derive(Debug, Default)]
-pub(crate) struct ResponseBuffers {
-    pool: Pool<BytesMut>,
-}
-
-impl ResponseBuffers {
-    /// Returns an empty buffer for this many bytes.
-    pub(crate) fn take(&self, len: usize) -> BytesMut {
-        let unused = if len < LARGE { None } else { self.pool.take(len) };
-        unused.unwrap_or_else(|| BytesMut::with_capacity(if len < LARGE { len } else { len.next_power_of_two() }))
-    }
-
-    /// Gives a buffer back.
-    pub(crate) fn give_back(&self, mut buffer: BytesMut) {
-        buffer.clear();
-        self.pool.put(buffer);
     }
 }
 
@@ -157,12 +115,11 @@ mod tests {
 
     #[test]
     fn few_bytes_are_kept() {
-        let buffers = ResponseBuffers::default();
-        let taken: Vec<BytesMut> = (0..40).map(|_| buffers.take(1 << 20)).collect();
-        taken.into_iter().for_each(|buffer| buffers.give_back(buffer));
-        buffers.give_back(BytesMut::with_capacity(100));
-        let sizes: Vec<usize> = buffers.pool.lock().iter().map(BytesMut::capacity).collect();
+        let buffers = ReadBuffers::default();
+        let read = |len: usize| buffers.fill(len, |_| Ok(1)).unwrap();
+        let all: Vec<Bytes> = (0..40).map(|_| read(1 << 20)).collect();
+        drop((all, read(100)));
+        let sizes: Vec<usize> = buffers.pool.lock().iter().map(Vec::len).collect();
         assert_eq!(sizes, [1 << 20; 16]);
-        assert_eq!(buffers.take(1 << 20).len(), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! The network layer of the broker: accepts connections, and reads and answers requests in order.
 
+mod answer;
 mod api;
 mod connection;
 mod endpoint;

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use crate::config::{BrokerConfig, Storage};
 use crate::core::{BrokerCore, CoreConfig};
@@ -23,7 +23,7 @@ pub struct Handler {
 #[derive(Debug)]
 pub enum Reaction {
     /// A response, preceded by its length.
-    Answered(BytesMut),
+    Answered(Bytes),
     /// No response: the request does not expect one, or it would have to wait.
     Silent,
     /// The connection would be closed for this reason.
@@ -50,7 +50,7 @@ impl Handler {
         let link = Link { peer: ([127, 0, 0, 1], 40_000).into(), local: ([127, 0, 0, 1], 9092).into() };
         let answer = pin!(answer(&self.shared, link, frame));
         match answer.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(Some(answer))) => Reaction::Answered(answer),
+            Poll::Ready(Ok(Some(mut answer))) => Reaction::Answered(answer.copy_to_bytes(answer.remaining())),
             Poll::Ready(Ok(None)) | Poll::Pending => Reaction::Silent,
             Poll::Ready(Err(fault)) => Reaction::Closed(fault.to_string()),
         }

@@ -136,7 +136,7 @@ fn ranges(handler: &Handler) -> HashMap<i16, (i16, i16)> {
     let Reaction::Answered(answer) = handler.answer(Bytes::from_static(&[0, 18, 0, 0, 0, 0, 0, 0, 255, 255])) else {
         panic!("no response to ApiVersions");
     };
-    let mut answer = answer.freeze().slice(4..);
+    let mut answer = answer.slice(4..);
     ResponseHeader::decode(&mut answer, 0).unwrap();
     let versions = ApiVersionsResponse::decode(&mut answer, 0).unwrap();
     versions.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect()

@@ -5,6 +5,7 @@ mod repeated;
 pub(super) mod cluster;
 pub(super) mod configs;
 pub(super) mod fetch;
+pub(super) mod fetch_response;
 pub(super) mod group_admin;
 pub(super) mod group_offsets;
 pub(super) mod groups;

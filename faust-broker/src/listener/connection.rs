@@ -54,9 +54,8 @@ impl Connection {
                 answer = router::answer(&self.shared, self.link, frame) => answer?,
                 () = closed(&self.stream) => return Ok(()),
             };
-            if let Some(answer) = answer {
-                self.stream.write_all(&answer).await?;
-                self.shared.buffers.give_back(answer);
+            if let Some(mut answer) = answer {
+                self.stream.write_all_buf(&mut answer).await?;
             }
         }
         Ok(())

@@ -20,9 +20,10 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
+use crate::listener::answer::Answer;
 use crate::listener::api::{
-    cluster, configs, fetch, group_admin, group_offsets, groups, log_dirs, offsets, produce, quorum, security,
-    topic_partitions, topics, transaction_admin, transactions, versions,
+    cluster, configs, fetch, fetch_response, group_admin, group_offsets, groups, log_dirs, offsets, produce, quorum,
+    security, topic_partitions, topics, transaction_admin, transactions, versions,
 };
 use crate::listener::fault::Fault;
 use crate::listener::{Shared, shape};
@@ -54,12 +55,12 @@ impl Call {
 }
 
 /// Answers one request. Returns `None` if the request does not expect a response.
-pub(crate) async fn answer(shared: &Arc<Shared>, link: Link, mut frame: Bytes) -> Result<Option<BytesMut>, Fault> {
+pub(crate) async fn answer(shared: &Arc<Shared>, link: Link, mut frame: Bytes) -> Result<Option<Answer>, Fault> {
     let (api_key, version) = key_and_version(&frame)?;
     let api = ApiKey::try_from(api_key).map_err(|()| Fault::Unsupported { api_key, version })?;
     if !versions::supports(api, version) {
         return if api == ApiKey::ApiVersions {
-            versions::refuse(&frame).map(Some)
+            versions::refuse(&frame).map(|answer| Some(answer.into()))
         } else {
             Err(Fault::Unsupported { api_key, version })
         };
@@ -73,7 +74,7 @@ pub(crate) async fn answer(shared: &Arc<Shared>, link: Link, mut frame: Bytes) -
     dispatch(&call, api, header.correlation_id, frame).await
 }
 
-async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Option<BytesMut>, Fault> {
+async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Option<Answer>, Fault> {
     macro_rules! reply {
         ($request:ty, $handler:path) => {
             encode(call, api, id, &$handler(call, decode::<$request>(call, body)?)).map(Some)
@@ -90,7 +91,10 @@ async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Opti
             let response = produce::handle(call, request);
             if wants_answer { encode(call, api, id, &response).map(Some) } else { Ok(None) }
         }
-        ApiKey::Fetch => reply!(FetchRequest, fetch::handle, wait),
+        ApiKey::Fetch => {
+            let response = fetch::handle(call, decode::<FetchRequest>(call, body)?).await;
+            fetch_response::encode(response, call.version, id).map(Some)
+        }
         ApiKey::ListOffsets => reply!(ListOffsetsRequest, offsets::list),
         ApiKey::OffsetForLeaderEpoch => {
             reply!(OffsetForLeaderEpochRequest, offsets::for_leader_epoch)
@@ -164,17 +168,16 @@ fn malformed(error: impl std::fmt::Display) -> Fault {
     Fault::Malformed(error.to_string())
 }
 
-fn encode<R: Encodable + HeaderVersion>(call: &Call, api: ApiKey, id: i32, response: &R) -> Result<BytesMut, Fault> {
-    encode_as(api, call.version, id, response, |len| call.shared.buffers.take(len))
+fn encode<R: Encodable + HeaderVersion>(call: &Call, api: ApiKey, id: i32, response: &R) -> Result<Answer, Fault> {
+    encode_as(api, call.version, id, response).map(Answer::from)
 }
 
-/// Encodes length, header and body into one buffer, which `buffer` returns for a number of bytes.
+/// Encodes length, header and body into one buffer of exactly the required size.
 pub(crate) fn encode_as<R: Encodable + HeaderVersion>(
     api: ApiKey,
     version: i16,
     id: i32,
     response: &R,
-    buffer: impl FnOnce(usize) -> BytesMut,
 ) -> Result<BytesMut, Fault> {
     let fault = |reason: String| Fault::Encode { api_key: api as i16, version, reason };
     let header = ResponseHeader::default().with_correlation_id(id);
@@ -182,7 +185,7 @@ pub(crate) fn encode_as<R: Encodable + HeaderVersion>(
     let header_size = header.compute_size(header_version).map_err(|error| fault(error.to_string()))?;
     let body_size = response.compute_size(version).map_err(|error| fault(error.to_string()))?;
     let len = i32::try_from(header_size + body_size).map_err(|_| fault("larger than 2 GiB".to_owned()))?;
-    let mut out = buffer(4 + header_size + body_size);
+    let mut out = BytesMut::with_capacity(4 + header_size + body_size);
     out.extend_from_slice(&len.to_be_bytes());
     header.encode(&mut out, header_version).map_err(|error| fault(error.to_string()))?;
     response.encode(&mut out, version).map_err(|error| fault(error.to_string()))?;

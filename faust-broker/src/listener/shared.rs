@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, oneshot};
 use tokio::time;
 
-use crate::buffers::ResponseBuffers;
 use crate::core::broker_values::BrokerValues;
 use crate::core::{BrokerCore, Completed, Token};
 use crate::listener::endpoint::Endpoint;
@@ -24,7 +23,6 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) endpoint: Endpoint,
     pub(crate) log_dir: LogDir,
-    pub(crate) buffers: ResponseBuffers,
     /// Notified when a client has changed configs of the broker, for the task of compaction.
     pub(crate) configs_changed: Notify,
     /// A plain mutex: it is held for one operation and never across an `.await`.
@@ -75,8 +73,8 @@ impl Shared {
         let settings = Settings::new(broker.values());
         let state = Mutex::new(State { broker, members: HashMap::new(), readers: HashMap::new() });
         let configs_changed = Notify::new();
-        let (buffers, started, started_ms) = (ResponseBuffers::default(), Instant::now(), wall_ms());
-        Self { settings, endpoint, log_dir, buffers, configs_changed, state, started, started_ms }
+        let (started, started_ms) = (Instant::now(), wall_ms());
+        Self { settings, endpoint, log_dir, configs_changed, state, started, started_ms }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

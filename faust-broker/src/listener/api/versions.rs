@@ -127,7 +127,7 @@ pub(crate) fn refuse(frame: &[u8]) -> Result<BytesMut, Fault> {
         return Err(Fault::Malformed("truncated header".to_owned()));
     };
     let response = response().with_error_code(ErrorCode::UnsupportedVersion.code());
-    encode_as(ApiKey::ApiVersions, 0, i32::from_be_bytes(*correlation_id), &response, BytesMut::with_capacity)
+    encode_as(ApiKey::ApiVersions, 0, i32::from_be_bytes(*correlation_id), &response)
 }
 
 /// Adds the features. Version 3 cannot list one whose lowest version is 0.

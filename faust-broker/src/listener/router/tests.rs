@@ -30,7 +30,7 @@ async fn check(shared: &Arc<Shared>, sample: &Sample) {
     // The samples produce with acks = 0, for which no response is sent.
     assert_eq!(answer.is_none(), sample.api == ApiKey::Produce, "{name}");
     if let Some(mut answer) = answer {
-        assert_eq!(usize::try_from(answer.get_i32()).unwrap(), answer.len(), "{name}");
+        assert_eq!(usize::try_from(answer.get_i32()).unwrap(), answer.remaining(), "{name}");
         assert_eq!(answer.get_i32(), 5, "{name}: the correlation id");
     }
 }
