@@ -136,7 +136,7 @@ struct Disk {
     journal: Journal,
     reserve: Reserve,
     access: Access,
-    /// What the last run has synced.
+    /// The part of the logs that the last run has synced.
     synced: Synced,
     progress: Progress,
 }

@@ -32,8 +32,8 @@ fn batch(count: usize, sequence: i32) -> Batch {
 
 fn commit(broker: &mut BrokerCore, offset: i64) {
     let offset = OffsetToCommit { metadata: "m".into(), ..OffsetToCommit::new("t", 0, offset) };
-    let nobody = MemberRef { generation: -1, ..MemberRef::default() };
-    broker.commit_offsets("g", &nobody, vec![offset], 0).unwrap()[0].unwrap();
+    let no_member = MemberRef { generation: -1, ..MemberRef::default() };
+    broker.commit_offsets("g", &no_member, vec![offset], 0).unwrap()[0].unwrap();
 }
 
 /// Returns the client-visible state of the topic: log start offset, record offsets and committed offset.

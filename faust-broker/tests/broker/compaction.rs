@@ -121,7 +121,7 @@ impl History {
                 self.roll(peer);
                 roll_at = Instant::now() + PATIENCE;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::yield_now();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -31,22 +31,17 @@ fn kills() -> u32 {
     std::env::var("FAUST_TEST_KILLS").map_or(2, |text| text.parse().expect("FAUST_TEST_KILLS is a number"))
 }
 
-/// The acknowledged messages by number, with partition and offset.
+/// The acknowledged messages by number, with partition and offset, and the signal for a further one.
 #[derive(Clone, Default)]
-pub(crate) struct Acknowledged(pub(crate) Arc<Mutex<BTreeMap<u64, (i32, i64)>>>);
+pub(crate) struct Acknowledged(pub(crate) Arc<Mutex<BTreeMap<u64, (i32, i64)>>>, Arc<Condvar>);
 
 impl Acknowledged {
-    pub(crate) fn count(&self) -> usize {
-        self.0.lock().unwrap().len()
-    }
-
     /// Waits until so many more messages are acknowledged.
     pub(crate) fn await_more(&self, more: usize) {
-        let (before, deadline) = (self.count(), Instant::now() + TIMEOUT);
-        while self.count() < before + more {
-            assert!(Instant::now() < deadline, "nothing is acknowledged any more");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let acknowledged = self.0.lock().unwrap();
+        let wanted = acknowledged.len() + more;
+        let waited = self.1.wait_timeout_while(acknowledged, TIMEOUT, |so_far| so_far.len() < wanted).unwrap();
+        assert!(!waited.1.timed_out(), "nothing is acknowledged any more");
     }
 }
 
@@ -58,6 +53,7 @@ impl ProducerContext for Acknowledged {
     fn delivery(&self, result: &DeliveryResult<'_>, number: Box<u64>) {
         let message = result.as_ref().unwrap_or_else(|(error, _)| panic!("message {number}: {error}"));
         self.0.lock().unwrap().insert(*number, (message.partition(), message.offset()));
+        self.1.notify_all();
     }
 }
 
@@ -74,7 +70,8 @@ pub(crate) fn feed(producer: &ThreadedProducer<Acknowledged>, is_done: &AtomicBo
         match producer.send(record) {
             Ok(()) => number += 1,
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                std::thread::sleep(Duration::from_millis(1));
+                // Until all of them are acknowledged.
+                producer.flush(TIMEOUT).unwrap();
             }
             Err((error, _)) => panic!("{error}"),
         }

@@ -306,10 +306,10 @@ fn a_protocol_supported_by_all_members_is_chosen_by_vote() {
 #[test]
 fn offsets_are_committed_by_members_and_for_empty_groups() {
     let mut scene = Scene::new();
-    let nobody = MemberRef { generation: -1, ..MemberRef::default() };
-    assert_eq!(scene.commit(&nobody, 3), Ok(vec![Ok(())]));
+    let no_member = MemberRef { generation: -1, ..MemberRef::default() };
+    assert_eq!(scene.commit(&no_member, 3), Ok(vec![Ok(())]));
     let reply = scene.with_one(request(""));
-    assert_eq!(scene.commit(&nobody, 4), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(scene.commit(&no_member, 4), Err(ErrorCode::UnknownMemberId));
     let stale = MemberRef { generation: 0, ..member(&reply) };
     assert_eq!(scene.commit(&stale, 4), Err(ErrorCode::IllegalGeneration));
     assert_eq!(scene.commit(&member(&reply), 5), Ok(vec![Ok(())]));
@@ -333,7 +333,7 @@ fn a_group_can_be_deleted_as_soon_as_its_last_session_has_expired() {
 #[test]
 fn an_invalid_offset_does_not_affect_the_others() {
     let mut scene = Scene::new();
-    let nobody = MemberRef { generation: -1, ..MemberRef::default() };
+    let no_member = MemberRef { generation: -1, ..MemberRef::default() };
     let long = "x".repeat(4097);
     let offsets = vec![
         to_commit("t", 0, 1, &long),
@@ -343,7 +343,7 @@ fn an_invalid_offset_does_not_affect_the_others() {
     ];
     let unknown = Err(ErrorCode::UnknownTopicOrPartition);
     let expected = vec![Err(ErrorCode::OffsetMetadataTooLarge), Ok(()), unknown, unknown];
-    assert_eq!(scene.broker.commit_offsets("g", &nobody, offsets, 0), Ok(expected));
+    assert_eq!(scene.broker.commit_offsets("g", &no_member, offsets, 0), Ok(expected));
 }
 
 #[test]
@@ -351,10 +351,10 @@ fn the_length_of_metadata_is_limited_by_the_broker_s_config() {
     let config = CoreConfig::default().with_config("offset.metadata.max.bytes", "3").unwrap();
     let mut broker = BrokerCore::new(config);
     broker.create_topic("t", TopicSpec { partitions: 1, ..TopicSpec::default() }).unwrap();
-    let nobody = MemberRef { generation: -1, ..MemberRef::default() };
+    let no_member = MemberRef { generation: -1, ..MemberRef::default() };
     let offsets = vec![to_commit("t", 0, 1, "four"), to_commit("t", 0, 1, "yes")];
     let expected = vec![Err(ErrorCode::OffsetMetadataTooLarge), Ok(())];
-    assert_eq!(broker.commit_offsets("g", &nobody, offsets, 0), Ok(expected));
+    assert_eq!(broker.commit_offsets("g", &no_member, offsets, 0), Ok(expected));
 }
 
 #[derive(Debug, Clone)]

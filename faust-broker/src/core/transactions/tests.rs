@@ -349,13 +349,13 @@ fn a_transactional_id_is_as_old_as_its_last_initialization() {
 fn offsets_changed_during_a_transaction_stay() {
     let mut scene = Scene::new();
     let client = scene.init("a");
-    let nobody = MemberRef { generation: -1, ..MemberRef::default() };
+    let no_member = MemberRef { generation: -1, ..MemberRef::default() };
     let pending = |scene: &mut Scene| {
         scene.broker.add_offsets("a", client.identity, "g", 0).unwrap();
         scene.commit_offset(&client, 5).unwrap();
     };
     pending(&mut scene);
-    scene.broker.commit_offsets("g", &nobody, vec![OffsetToCommit::new("t", 0, 10)], 0).unwrap()[0].unwrap();
+    scene.broker.commit_offsets("g", &no_member, vec![OffsetToCommit::new("t", 0, 10)], 0).unwrap()[0].unwrap();
     scene.end(&client, Outcome::Commit).unwrap();
     assert_eq!(scene.offset(), Some(10), "committed after that of the transaction");
     pending(&mut scene);

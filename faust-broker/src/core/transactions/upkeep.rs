@@ -1,5 +1,5 @@
-//! What happens to transactions without a request: timeouts, the expiry of ids, and what a crash, a full disk or damage has
-//! interrupted.
+//! The upkeep of transactions, which needs no request: timeouts, the expiry of ids, and the ends that a crash, a full disk or
+//! damage has interrupted.
 
 use crate::core::change::Change;
 use crate::core::log::Log;
@@ -78,7 +78,7 @@ impl BrokerCore {
     }
 
     /// Completes the transactions that were ending when the broker was stopped, and aborts those that no coordinator knows.
-    /// What the storage refuses is left to the ticks.
+    /// An end that the storage refuses is left to the ticks.
     pub(crate) fn recover_transactions(&mut self) {
         for id in self.transactions.unfinished.clone() {
             self.drop_finished_partitions(&id);

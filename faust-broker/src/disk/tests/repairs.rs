@@ -252,7 +252,11 @@ fn damage_to_a_synced_segment_is_repaired_while_the_broker_runs() {
         let ((_directory, mut broker), log) = subject.open();
         assert_eq!(log, "", "the start does not read the segment");
         if place < 15 {
-            assert_eq!(broker.read("t", 0, 5, 300), Err(ErrorCode::StorageError), "nobody is sent elsewhere");
+            assert_eq!(
+                broker.read("t", 0, 5, 300),
+                Err(ErrorCode::StorageError),
+                "no reader gets records of another offset"
+            );
         }
         let ((), log) = logged(|| {
             while broker.is_unverified() {

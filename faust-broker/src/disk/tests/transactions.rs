@@ -44,9 +44,9 @@ impl Side {
     fn commit_offset(&mut self, who: usize, offset: i64) {
         let identity = self.clients[who].identity;
         self.broker.add_offsets(IDS[who], identity, "g", 0).unwrap();
-        let nobody = MemberRef { generation: -1, ..MemberRef::default() };
+        let no_member = MemberRef { generation: -1, ..MemberRef::default() };
         let offsets = vec![OffsetToCommit::new("t", i32::try_from(who).unwrap(), offset)];
-        let each = self.broker.commit_offsets_in_transaction(IDS[who], identity, "g", &nobody, offsets, 0).unwrap();
+        let each = self.broker.commit_offsets_in_transaction(IDS[who], identity, "g", &no_member, offsets, 0).unwrap();
         assert_eq!(each, [Ok(())]);
     }
 

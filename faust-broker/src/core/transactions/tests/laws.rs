@@ -27,7 +27,7 @@ fn moves() -> impl Strategy<Value = Move> {
     ]
 }
 
-/// What the history has written: a model without markers.
+/// The records that the history has written: a model without markers.
 #[derive(Default)]
 struct Written {
     /// Text, partition and producer of each record in the order of the log; the producer of a decided one is `None`.
