@@ -47,7 +47,7 @@ pub use self::log::{AbortedTransaction, Appended, FoundOffset, OffsetSpec, Read}
 pub use self::records::marker::Outcome;
 pub use self::records::{Producer, Record};
 pub use self::topic::{Refusal, Topic, TopicSpec};
-pub use self::transactions::{Ended, Phase, ProducerIdentity, TransactionView};
+pub use self::transactions::{Phase, ProducerIdentity, TransactionView};
 
 #[cfg(feature = "server")]
 pub(crate) use self::producer_state::ActiveProducer;

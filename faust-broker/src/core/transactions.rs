@@ -24,7 +24,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::end::Ended;
 pub use self::query::TransactionView;
 
 use crate::core::change::Change;

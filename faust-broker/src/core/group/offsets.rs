@@ -85,16 +85,13 @@ impl BrokerCore {
         }
     }
 
-    /// Checks that a client may commit offsets for a group in a transaction.
+    /// Checks that a client may commit offsets for a group in a transaction, to which the group has been added.
     pub(in crate::core) fn check_transactional_committer(
         &mut self,
         group: &str,
         member: &MemberRef,
         now_ms: i64,
     ) -> Result<(), ErrorCode> {
-        if group.is_empty() {
-            return Err(ErrorCode::InvalidGroupId);
-        }
         if member.generation < 0 && member.member_id.is_empty() && member.instance_id.is_none() {
             return Ok(());
         }

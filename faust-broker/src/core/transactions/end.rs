@@ -5,17 +5,11 @@ use crate::core::records::marker::Outcome;
 use crate::core::transactions::{LAST_EPOCH, Phase, ProducerIdentity, Transaction};
 use crate::core::{BrokerCore, ErrorCode};
 
-/// The result of an end: the identity with which the producer goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
-    /// The producer. It differs from that of the request if each transaction has an epoch of its own.
-    pub producer: ProducerIdentity,
-}
-
 /// The end of transactions.
 impl BrokerCore {
     /// Commits or aborts the transaction of a producer. With `renews_epoch`, the producer gets a new epoch, so that
-    /// nothing it has sent before can be taken for a part of its next transaction (KIP-890).
+    /// nothing it has sent before can be taken for a part of its next transaction (KIP-890). Returns the identity with which
+    /// the producer goes on.
     ///
     /// # Errors
     /// `InvalidProducerIdMapping`, `ProducerFenced`, `InvalidTxnState` if there is no transaction or it has ended
@@ -27,25 +21,25 @@ impl BrokerCore {
         outcome: Outcome,
         renews_epoch: bool,
         now_ms: i64,
-    ) -> Result<Ended, ErrorCode> {
+    ) -> Result<ProducerIdentity, ErrorCode> {
         let held = self.transactions.by_id.get(id).ok_or(ErrorCode::InvalidProducerIdMapping)?;
         let is_repeated = held.phase == Phase::Complete(outcome) || held.phase == Phase::Ending(outcome);
         if renews_epoch && is_repeated && held.previous == Some(producer) {
-            return Ok(Ended { producer: held.successor() });
+            return Ok(held.successor());
         }
         held.check(producer)?;
         match held.phase {
             Phase::Ongoing => {}
             // A client that has not received the response of an abort cannot know whether there was a transaction.
             Phase::Empty | Phase::Complete(_) if renews_epoch && outcome == Outcome::Abort => {}
-            Phase::Complete(_) | Phase::Ending(_) if is_repeated && !renews_epoch => return Ok(Ended { producer }),
+            Phase::Complete(_) | Phase::Ending(_) if is_repeated && !renews_epoch => return Ok(producer),
             Phase::Ending(_) => return Err(ErrorCode::ConcurrentTransactions),
             Phase::Empty | Phase::Complete(_) => return Err(ErrorCode::InvalidTxnState),
         }
         let producer = self.decide(id, outcome, renews_epoch, now_ms)?;
         // The outcome is decided. If the storage fails now, the rest is done by a later tick.
         self.finish(id).ok();
-        Ok(Ended { producer })
+        Ok(producer)
     }
 
     /// Aborts the open transaction of a producer that is fenced.
@@ -128,18 +122,11 @@ impl BrokerCore {
         outcome: Outcome,
         wall_ms: i64,
     ) -> Result<(), ErrorCode> {
-        // The topic may have been deleted during the transaction.
-        let Some(held) = self.topics.get_mut(topic) else { return Ok(()) };
-        let topic_id = held.id();
-        let Ok((log, config)) = held.log_mut(partition) else { return Ok(()) };
-        let identity = (producer.id, producer.epoch);
-        match log.end_transaction(identity, outcome, config, wall_ms, self.storage.as_mut()) {
-            // A newer producer has ended it.
-            Ok(()) | Err(ErrorCode::InvalidProducerEpoch) => {}
-            Err(code) => return Err(code),
+        match self.append_marker(topic, partition, producer, outcome, wall_ms) {
+            // The topic has been deleted during the transaction, or a newer producer has ended it.
+            Err(ErrorCode::UnknownTopicOrPartition | ErrorCode::InvalidProducerEpoch) => Ok(()),
+            written => written,
         }
-        self.transactions.advanced.insert((topic_id, partition));
-        Ok(())
     }
 
     /// Writes a marker for a producer whatever the coordinator knows of it, for an administrator that ends a transaction
@@ -156,11 +143,21 @@ impl BrokerCore {
         now_ms: i64,
     ) -> Result<(), ErrorCode> {
         let wall_ms = self.groups.wall_ms(now_ms);
+        self.append_marker(topic, partition, producer, outcome, wall_ms)
+    }
+
+    fn append_marker(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        producer: ProducerIdentity,
+        outcome: Outcome,
+        wall_ms: i64,
+    ) -> Result<(), ErrorCode> {
         let held = self.topics.get_mut(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let topic_id = held.id();
         let (log, config) = held.log_mut(partition)?;
-        let identity = (producer.id, producer.epoch);
-        log.end_transaction(identity, outcome, config, wall_ms, self.storage.as_mut())?;
+        log.end_transaction((producer.id, producer.epoch), outcome, config, wall_ms, self.storage.as_mut())?;
         self.transactions.advanced.insert((topic_id, partition));
         Ok(())
     }

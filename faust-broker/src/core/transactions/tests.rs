@@ -66,8 +66,7 @@ impl Scene {
 
     /// Ends a transaction with the second version of the protocol, in which sequences start again.
     fn end_and_renew(&mut self, client: &mut Client, outcome: Outcome) -> Result<(), ErrorCode> {
-        let ended = self.broker.end_transaction(client.id, client.identity, outcome, true, self.now_ms)?;
-        client.identity = ended.producer;
+        client.identity = self.broker.end_transaction(client.id, client.identity, outcome, true, self.now_ms)?;
         client.sequences.clear();
         Ok(())
     }

@@ -52,9 +52,9 @@ impl Side {
 
     fn end(&mut self, who: usize, outcome: Outcome, renews: bool) -> Result<(), ErrorCode> {
         let client = &mut self.clients[who];
-        let ended = self.broker.end_transaction(IDS[who], client.identity, outcome, renews, 0)?;
+        let producer = self.broker.end_transaction(IDS[who], client.identity, outcome, renews, 0)?;
         if renews {
-            *client = Client { identity: ended.producer, sequences: [0; 2] };
+            *client = Client { identity: producer, sequences: [0; 2] };
         }
         Ok(())
     }

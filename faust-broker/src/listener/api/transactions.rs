@@ -134,9 +134,9 @@ pub(crate) fn end(call: &Call, request: EndTxnRequest) -> EndTxnResponse {
         broker.end_transaction(&request.transactional_id, producer, outcome, renews_epoch, now_ms)
     });
     match ended {
-        Ok(ended) if renews_epoch => EndTxnResponse::default()
-            .with_producer_id(ProducerId(ended.producer.id))
-            .with_producer_epoch(ended.producer.epoch),
+        Ok(producer) if renews_epoch => {
+            EndTxnResponse::default().with_producer_id(ProducerId(producer.id)).with_producer_epoch(producer.epoch)
+        }
         Ok(_) => EndTxnResponse::default(),
         Err(code) => EndTxnResponse::default().with_error_code(fenced_before(2, call.version, code).code()),
     }
