@@ -100,6 +100,8 @@ impl BrokerCore {
     /// With `is_marker_lost`, the journal is whole, and the outcome of the producer's last transaction is the right one.
     /// Otherwise it may be that of an earlier transaction, and they are aborted.
     pub(in crate::core) fn end_hanging_transactions(&mut self, is_marker_lost: bool) -> Result<(), ErrorCode> {
+        // As long as the start has left some, their entries in the journal may be lost as well.
+        let is_marker_lost = is_marker_lost && !self.transactions.may_hang;
         for Hanging { topic, partition, producer_id, first_offset } in self.hanging_transactions() {
             let log = self.log(&topic, partition)?;
             let (epoch, latest_ms) = (log.producer_epoch(producer_id).unwrap_or_default(), log.latest_ms());
