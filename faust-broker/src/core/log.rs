@@ -1,5 +1,6 @@
 //! The log of one partition: append, read, look up by timestamp, delete and apply retention.
 
+mod committed;
 mod compaction;
 mod keys;
 mod recovery;

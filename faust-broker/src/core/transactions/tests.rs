@@ -3,14 +3,12 @@
 
 mod laws;
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
 use crate::core::batch::Header;
-use crate::core::records::{self, Producer, Record, marker};
+use crate::core::records::{self, Producer, Record};
 use crate::core::{
     AbortedTransaction, Batch, Completed, CoreConfig, JoinRequest, MemberRef, OffsetSpec, OffsetToCommit, TopicSpec,
 };
@@ -111,25 +109,9 @@ fn consume(broker: &BrokerCore, topic: &str, partition: i32, max_bytes: usize) -
         if read.batches.is_empty() {
             return texts;
         }
-        let mut listed = read.aborted.into_iter().peekable();
-        let mut aborted = HashSet::new();
-        for bytes in read.batches {
-            let mut rest = bytes;
-            while let Some(header) = Header::read(&rest) {
-                let batch = rest.split_to(header.size);
-                while let Some(next) = listed.next_if(|next| next.first_offset <= header.last_offset()) {
-                    aborted.insert(next.producer_id);
-                }
-                offset = header.last_offset() + 1;
-                if header.is_control() {
-                    if marker::outcome(&header, &batch) == Some(Outcome::Abort) {
-                        aborted.remove(&header.producer_id);
-                    }
-                } else if !header.is_transactional() || !aborted.contains(&header.producer_id) {
-                    let records = records::decode(&batch).unwrap().into_iter();
-                    texts.extend(records.map(|record| String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
-                }
-            }
+        for (records, last_offset) in read.committed().unwrap() {
+            offset = last_offset + 1;
+            texts.extend(records.into_iter().map(|record| String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
         }
     }
 }

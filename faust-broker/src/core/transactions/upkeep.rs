@@ -22,7 +22,7 @@ struct Hanging {
 /// Upkeep of transactions.
 impl BrokerCore {
     /// Aborts transactions that have timed out, and goes on with ends that the storage has interrupted.
-    pub(crate) fn tick_transactions(&mut self, now_ms: i64) {
+    pub fn tick_transactions(&mut self, now_ms: i64) {
         if now_ms < self.transactions.paused_until_ms {
             return;
         }
