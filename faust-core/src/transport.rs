@@ -8,6 +8,7 @@
 pub(super) mod delivery;
 pub(super) mod outage;
 pub(super) mod inspection;
+pub(super) mod transaction;
 pub(super) mod port;
 pub(super) mod start;
 pub(super) mod retry;
@@ -22,12 +23,13 @@ pub use self::inspection::{ClusterState, Operation, PartitionReplicas, TopicStat
 pub use self::outage::Outage;
 pub use self::port::{
     Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PROMPT, PartitionQueue, Read, Reader,
-    RefusedOffsets, SendRefused, Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transport,
-    Watermarks,
+    RefusedOffsets, SendRefused, Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transactions,
+    Transport, Watermarks,
 };
 pub(crate) use self::port::{Sealed, is_storable};
 pub use self::retry::Retries;
 pub(crate) use self::retry::{PROGRESS_INTERVAL, with_progress};
 pub use self::send::send;
 pub(crate) use self::send::send_by;
+pub use self::transaction::{GroupMembership, TransactionError, TransactionErrorKind};
 pub use crate::error::{TransportError, TransportErrorKind};

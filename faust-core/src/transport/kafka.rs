@@ -19,6 +19,7 @@ mod reader;
 mod rebalance;
 mod group;
 mod sink;
+mod transaction;
 mod tail;
 mod cluster;
 #[cfg(test)]

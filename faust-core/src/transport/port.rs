@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use super::delivery::Delivery;
 use super::inspection::ClusterState;
 use super::outage::Outage;
+use super::transaction::{GroupMembership, TransactionError};
 use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::{Headers, Offset, OwnedMessage, RawMessage};
@@ -41,6 +42,10 @@ pub trait Transport: Sealed + Send + Sync + 'static {
 
     /// Opens an idempotent producer: its internal retries do not duplicate messages.
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError>;
+
+    /// Opens a transactional producer under this id. A producer that had it before cannot continue, and its open transaction is
+    /// aborted; one that was being committed is completed first.
+    fn transactions(&self, id: &str) -> BoxFuture<'_, Result<Arc<dyn Transactions>, TransactionError>>;
 
     /// Returns the client for look-ups and administration.
     fn admin(&self) -> Result<Arc<dyn Admin>, TransportError>;
@@ -209,6 +214,9 @@ pub trait Group: Sealed + Send + Sync {
         offsets: BTreeMap<TopicPartition, Committed>,
     ) -> BoxFuture<'_, Result<RefusedOffsets, TransportError>>;
 
+    /// Returns the member's identity in the generation of its last assignment; `None` before the first, and once it is lost.
+    fn membership(&self) -> Option<GroupMembership>;
+
     /// Gives up the partitions (through [`GroupListener::revoked`]) and leaves the group.
     fn leave(&self) -> BoxFuture<'_, ()>;
 
@@ -231,10 +239,37 @@ pub trait Sink: Sealed + Send + Sync {
     fn flush(&self, within: Duration) -> BoxFuture<'_, Result<(), TransportError>>;
 }
 
+/// A transactional producer (KIP-98). At most one transaction is open at a time, and at most one of the calls is in progress.
+///
+/// A call whose outcome is unknown is repeated by the adapter until it is known, so that each error is definite.
+pub trait Transactions: Sealed + Send + Sync {
+    /// Returns the producer. Its messages are part of the open transaction.
+    fn sink(&self) -> Arc<dyn Sink>;
+
+    /// Begins a transaction.
+    fn begin(&self) -> BoxFuture<'_, Result<(), TransactionError>>;
+
+    /// Adds offsets to the open transaction. The broker accepts them only from a current member of the group.
+    fn send_offsets(
+        &self,
+        member: GroupMembership,
+        offsets: BTreeMap<TopicPartition, Committed>,
+    ) -> BoxFuture<'_, Result<(), TransactionError>>;
+
+    /// Commits the open transaction. Every message must have been acknowledged: an adapter does not notice one that was refused.
+    fn commit(&self) -> BoxFuture<'_, Result<(), TransactionError>>;
+
+    /// Aborts the open transaction, and discards the messages that have not been sent.
+    fn abort(&self) -> BoxFuture<'_, Result<(), TransactionError>>;
+}
+
 /// A handle for writing to one topic.
 pub trait SinkTopic: Sealed + Send + Sync {
     /// Adds a message to the producer's buffer. `delivery` counts the message and records its result.
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused>;
+
+    /// Checks whether the producer would reject the message permanently, such as one that is too large.
+    fn check(&self, message: &Outgoing<'_>) -> Result<(), TransportError>;
 }
 
 /// A message to be sent.
@@ -260,17 +295,28 @@ impl Outgoing<'_> {
         self.headers.iter().chain(self.last_header.map(|(name, value)| (name, Some(value))))
     }
 
+    /// Returns the maximum size of the message in a batch, as librdkafka computes it before it accepts a message
+    /// (`rd_kafka_msg_max_wire_size`).
+    pub(super) fn max_wire_size(&self) -> usize {
+        const VARINT: usize = 5;
+        // The length of the record, its attributes, and the differences of its timestamp and its offset.
+        const FIXED: usize = VARINT + 1 + 10 + VARINT;
+        let length = |bytes: Option<&[u8]>| VARINT + bytes.map_or(0, <[u8]>::len);
+        let headers = self.all_headers().map(|(name, value)| VARINT + name.len() + length(value));
+        FIXED + length(self.key) + length(self.payload) + VARINT + headers.sum::<usize>()
+    }
+
     /// Rejects a timestamp that would be changed on the way: librdkafka sends the current time for 0, and negative
     /// timestamps stand for none in Kafka.
-    pub(super) fn check_timestamp(&self, topic: &str) -> Result<(), SendRefused> {
+    pub(super) fn check_timestamp(&self, topic: &str) -> Result<(), TransportError> {
         match self.timestamp.filter(|time| !is_storable(*time)) {
             None => Ok(()),
-            Some(time) => Err(SendRefused::Failed(TransportError::fatal(
+            Some(time) => Err(TransportError::fatal(
                 format!("sending to `{topic}`"),
                 format!(
                     "the timestamp {time} is not after 1970-01-01, and Kafka would store another; give the message a later one, or none"
                 ),
-            ))),
+            )),
         }
     }
 }

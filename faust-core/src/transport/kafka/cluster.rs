@@ -14,8 +14,10 @@ use crate::error::TransportError;
 use crate::transport::kafka::tail;
 use crate::transport::outage::Outage;
 use crate::transport::port::{
-    Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transport,
+    Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transactions,
+    Transport,
 };
+use crate::transport::transaction::TransactionError;
 
 /// A Kafka cluster reached through librdkafka.
 pub struct KafkaTransport {
@@ -52,6 +54,15 @@ impl Transport for KafkaTransport {
 
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {
         Ok(Arc::new(super::sink::KafkaSink::open(&self.config, &self.outage)?))
+    }
+
+    fn transactions(&self, id: &str) -> BoxFuture<'_, Result<Arc<dyn Transactions>, TransactionError>> {
+        let id = id.to_owned();
+        async move {
+            let opened = super::transaction::KafkaTransactions::open(&self.config, &self.outage, &id).await?;
+            Ok(opened as Arc<dyn Transactions>)
+        }
+        .boxed()
     }
 
     fn admin(&self) -> Result<Arc<dyn Admin>, TransportError> {

@@ -141,7 +141,9 @@ impl KafkaConfig {
         if let Some(group) = group {
             client.set("group.id", group).set("enable.auto.commit", "false");
         }
-        client.set("isolation.level", "read_committed");
+        // For committed offsets, it means to wait for those of transactions. For ends of partitions, it would mean the last stable offset,
+        // and not the high watermark.
+        client.set("isolation.level", if group.is_some() { "read_committed" } else { "read_uncommitted" });
         self.overridden(client, "consumer.", false)
     }
 
@@ -161,6 +163,19 @@ impl KafkaConfig {
         // Delay of a transaction's retry while the broker is still completing the previous transaction.
         client.set("retry.backoff.ms", "10");
         self.overridden(client, "producer.", true)
+    }
+
+    /// Returns the properties of the producer with a transactional id. A transaction is short: it begins with a commit, and never
+    /// waits for user code.
+    pub(super) fn transactional_producer(&self, id: &str) -> ClientConfig {
+        let mut client = self.producer();
+        client.set("transactional.id", id);
+        client.set("transaction.timeout.ms", ms(TRANSACTION_TIMEOUT));
+        client.set("message.timeout.ms", ms(TRANSACTION_TIMEOUT));
+        client.set("socket.timeout.ms", ms(self.request_timeout.min(TRANSACTION_TIMEOUT / 2)));
+        // All messages of a transaction are sent at once, and fill batches without a delay.
+        client.set("linger.ms", "0");
+        client
     }
 
     fn reading(&self, partitions: usize) -> ClientConfig {
@@ -223,6 +238,8 @@ impl KafkaConfig {
     }
 }
 
+/// Time after which the brokers abort an open transaction.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a response beside the largest message.
 const RESPONSE_FRAMING: usize = 2 << 20;
 /// librdkafka's default of the maximum size of a response, which also fits its default for all messages of a fetch.

@@ -26,6 +26,7 @@ use super::rebalance::GroupContext;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::outage::Outage;
 use crate::transport::port::{Committed, Group, GroupListener, RefusedOffsets, Subscription, TopicPartition};
+use crate::transport::transaction::GroupMembership;
 
 /// Maximum duration of one poll, and so the maximum delay of a request to leave.
 const POLL: Duration = Duration::from_millis(100);
@@ -67,6 +68,7 @@ impl KafkaGroup {
             suspicion: Mutex::default(),
             member: OnceLock::new(),
             readers: Mutex::default(),
+            membership: Mutex::default(),
             rejoin: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
         };
@@ -143,6 +145,10 @@ impl Group for KafkaGroup {
             }
         }
         .boxed()
+    }
+
+    fn membership(&self) -> Option<GroupMembership> {
+        self.member.upgrade()?.consumer().context().membership().clone()
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {

@@ -27,6 +27,7 @@ use crate::transport::outage::Outage;
 use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition, topic_id_text};
 use crate::transport::retry::Retries;
 use crate::transport::start;
+use crate::transport::transaction::GroupMembership;
 
 /// Timeout of one lookup, after which it is retried.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
@@ -60,6 +61,9 @@ pub(super) struct GroupContext {
     pub(super) member: OnceLock<Weak<GroupConsumer<GroupContext>>>,
     /// librdkafka's side of the queues, kept until the partitions have been unassigned.
     pub(super) readers: Mutex<BTreeMap<TopicPartition, Arc<PartitionReader>>>,
+    /// The member's identity in the generation of its last assignment. IMPORTANT: not that of the present generation, in which a member
+    /// that has rejoined may own other partitions: the broker does not compare a commit with the assignment.
+    pub(super) membership: Mutex<Option<GroupMembership>>,
     /// Set after an assignment has failed: the group must be joined again.
     pub(super) rejoin: AtomicBool,
     /// Set once the worker abandons the group: pending lookups and revocations are no longer waited for.
@@ -69,6 +73,10 @@ pub(super) struct GroupContext {
 impl GroupContext {
     pub(super) fn readers(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Arc<PartitionReader>>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn membership(&self) -> MutexGuard<'_, Option<GroupMembership>> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn suspicion(&self) -> MutexGuard<'_, Option<String>> {
@@ -121,6 +129,9 @@ impl GroupContext {
             }),
         }?;
         let generation = generation(consumer);
+        // Without a generation, the broker would accept the offsets of anyone.
+        let membership = consumer.group_metadata().filter(|_| generation > 0).map(GroupMembership::new);
+        *self.membership() = membership;
         let nonce = self.nonce;
         let assigned = found.into_iter().zip(readers).map(|(found, reader)| {
             let PartitionStart { partition, committed, start, bounds } = found;
@@ -261,6 +272,9 @@ impl ConsumerContext for GroupContext {
                 return self.assign(consumer, partitions);
             }
             let lost = consumer.assignment_lost();
+            if lost {
+                *self.membership() = None;
+            }
             self.await_revoked(partitions, lost);
             Ok(())
         }));

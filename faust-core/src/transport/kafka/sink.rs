@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
@@ -35,17 +35,31 @@ const ROOM_WITHIN: Duration = Duration::from_millis(20);
 pub(super) struct KafkaSink {
     producer: Arc<ThreadedProducer<SinkContext>>,
     topics: Mutex<HashMap<String, Arc<KafkaTopic>>>,
+    max_message_bytes: usize,
 }
 
 impl KafkaSink {
     pub(super) fn open(config: &KafkaConfig, outage: &Arc<Outage>) -> Result<Self, TransportError> {
+        let sink = Self::with(&config.producer(), config, outage)?;
+        hasten(&sink.producer);
+        Ok(sink)
+    }
+
+    /// Opens a producer of transactions, which has to be initialized.
+    pub(super) fn transactional(config: &KafkaConfig, outage: &Arc<Outage>, id: &str) -> Result<Self, TransportError> {
+        Self::with(&config.transactional_producer(id), config, outage)
+    }
+
+    fn with(client: &ClientConfig, config: &KafkaConfig, outage: &Arc<Outage>) -> Result<Self, TransportError> {
         let (connection, outage) = (ConnectionWatch::default(), Arc::clone(outage));
         let context = SinkContext { connection, outage, room: Arc::default() };
-        let producer =
-            config.producer().create_with_context(context).map_err(|error| unusable("opening the producer", &error))?;
-        let producer = Arc::new(producer);
-        hasten(&producer);
-        Ok(Self { producer, topics: Mutex::default() })
+        let producer = client.create_with_context(context).map_err(|error| unusable("opening the producer", &error))?;
+        let max_message_bytes = config.max_message_bytes;
+        Ok(Self { producer: Arc::new(producer), topics: Mutex::default(), max_message_bytes })
+    }
+
+    pub(super) fn producer(&self) -> &ThreadedProducer<SinkContext> {
+        &self.producer
     }
 }
 
@@ -81,7 +95,7 @@ impl Sink for KafkaSink {
         }
         let handle =
             TopicHandle::open(&self.producer, name).map_err(|code| refused(format!("topic `{name}`"), code))?;
-        let topic = Arc::new(KafkaTopic { name: name.to_owned(), handle });
+        let topic = Arc::new(KafkaTopic { name: name.to_owned(), handle, max_bytes: self.max_message_bytes });
         topics.insert(name.to_owned(), Arc::clone(&topic));
         Ok(topic)
     }
@@ -119,13 +133,15 @@ impl Sink for KafkaSink {
 struct KafkaTopic {
     name: String,
     handle: TopicHandle<SinkContext>,
+    /// Maximum size of a message.
+    max_bytes: usize,
 }
 
 impl crate::transport::port::Sealed for KafkaTopic {}
 
 impl SinkTopic for KafkaTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
-        message.check_timestamp(&self.name)?;
+        message.check_timestamp(&self.name).map_err(SendRefused::Failed)?;
         // Count the message before sending it: its delivery report may arrive before the call returns.
         delivery.sent();
         self.handle.send(message, Arc::clone(delivery)).map_err(|code| {
@@ -136,10 +152,18 @@ impl SinkTopic for KafkaTopic {
             }
         })
     }
+
+    fn check(&self, message: &Outgoing<'_>) -> Result<(), TransportError> {
+        message.check_timestamp(&self.name)?;
+        if message.max_wire_size() > self.max_bytes {
+            return Err(refused(format!("sending to `{}`", self.name), RDKafkaErrorCode::MessageSizeTooLarge));
+        }
+        Ok(())
+    }
 }
 
 /// The callbacks of the producer.
-struct SinkContext {
+pub(super) struct SinkContext {
     connection: ConnectionWatch,
     outage: Arc<Outage>,
     room: Arc<Room>,

@@ -14,6 +14,7 @@ use super::member::Member;
 use super::queue::MemoryQueue;
 use super::reader::MemoryReader;
 use super::sink::MemorySink;
+use super::transaction::MemoryTransactions;
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::time::Clock;
@@ -21,8 +22,9 @@ use crate::transport::inspection::{ClusterState, PartitionReplicas, TopicState};
 use crate::transport::outage::Outage;
 use crate::transport::port::{
     Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
-    TopicConfigs, TopicPartition, Transport, Watermarks, has_members, topic_id_text,
+    TopicConfigs, TopicPartition, Transactions, Transport, Watermarks, has_members, topic_id_text,
 };
+use crate::transport::transaction::TransactionError;
 
 impl MemoryCluster {
     /// Opens a producer that the cluster's faults do not concern.
@@ -61,6 +63,11 @@ impl Transport for MemoryCluster {
 
     fn sink(&self) -> Result<Arc<dyn Sink>, TransportError> {
         Ok(Arc::new(MemorySink::new(self.clone(), true)))
+    }
+
+    fn transactions(&self, id: &str) -> BoxFuture<'_, Result<Arc<dyn Transactions>, TransactionError>> {
+        let opened = MemoryTransactions::open(self, id);
+        ready(opened.map(|opened| Arc::new(opened) as Arc<dyn Transactions>)).boxed()
     }
 
     fn admin(&self) -> Result<Arc<dyn Admin>, TransportError> {
@@ -167,10 +174,15 @@ impl Admin for MemoryCluster {
         group: &str,
         of: Vec<TopicPartition>,
     ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
-        let state = self.state();
-        let committed =
-            of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
-        ready(Ok(committed.collect())).boxed()
+        let group = group.to_owned();
+        async move {
+            self.offsets_settled(&group, &of).await;
+            let state = self.state();
+            let committed =
+                of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(&group, &partition)?)));
+            Ok(committed.collect())
+        }
+        .boxed()
     }
 
     fn commit(

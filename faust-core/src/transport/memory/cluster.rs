@@ -53,6 +53,9 @@ impl GroupTimeouts {
     }
 }
 
+/// Pause between two looks at the offsets of open transactions.
+const PENDING_LOOK: Duration = Duration::from_millis(10);
+
 /// The handling of commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Commits {
@@ -193,6 +196,14 @@ impl MemoryCluster {
                 return;
             }
             released.await;
+        }
+    }
+
+    /// Waits until no open transaction has offsets of these partitions.
+    pub(super) async fn offsets_settled(&self, group: &str, partitions: &[TopicPartition]) {
+        let is_pending = |of: &TopicPartition| self.state().broker.has_pending_offset(group, &of.topic, of.partition);
+        while partitions.iter().any(is_pending) {
+            tokio::time::sleep(PENDING_LOOK).await;
         }
     }
 

@@ -33,6 +33,10 @@ pub enum ClusterFault {
     RefusedSend,
     /// A message is stored, but its acknowledgement does not arrive: it fails with a timeout.
     LostSendAnswer,
+    /// The coordinator of transactions refuses a step, and the transaction has to be aborted.
+    AbortedTransaction,
+    /// A producer of transactions is fenced, as after a timeout. Of the commits that it was making, half take effect.
+    ProducerLost,
     /// Reading fails within a batch, with an error after which it continues.
     FetchError,
     /// Reading is refused within a batch, and the messages behind the error are dropped unless the queue is moved.
@@ -41,7 +45,7 @@ pub enum ClusterFault {
 
 impl ClusterFault {
     /// All faults.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::CommitByFormerOwner,
         Self::PartialCommit,
         Self::LostCommitAnswer,
@@ -53,6 +57,8 @@ impl ClusterFault {
         Self::FailedSend,
         Self::RefusedSend,
         Self::LostSendAnswer,
+        Self::AbortedTransaction,
+        Self::ProducerLost,
         Self::FetchError,
         Self::FetchRefused,
     ];

@@ -13,12 +13,14 @@ use futures_util::future::{BoxFuture, join_all};
 use super::cluster::{Commits, MemoryCluster, State};
 use super::faults::ClusterFault;
 use super::member::Member;
+use super::transaction::MemberIdentity;
 use crate::config::OffsetReset;
 use crate::error::{TransportError, TransportErrorKind};
 use crate::transport::port::{
     Assigned, Committed, Group, GroupListener, RefusedOffsets, Subscription, TopicPartition, topic_id_text,
 };
 use crate::transport::start;
+use crate::transport::transaction::GroupMembership;
 
 #[derive(Clone)]
 pub(super) struct Membership {
@@ -164,6 +166,13 @@ impl Group for Membership {
         .boxed()
     }
 
+    fn membership(&self) -> Option<GroupMembership> {
+        let state = self.cluster.state();
+        let member = state.members.get(&self.id).filter(|member| !member.expelled)?;
+        let (group, generation) = (self.group.clone(), member.generation);
+        Some(GroupMembership::new(MemberIdentity { group, id: self.id, generation }))
+    }
+
     fn leave(&self) -> BoxFuture<'_, ()> {
         async move {
             let turn = self.cluster.inner.rebalancing.lock().await;
@@ -300,6 +309,8 @@ async fn rebalance(cluster: MemoryCluster, group: String) {
         }
         revoke(&cluster, moving).await;
     };
+    let partitions: Vec<_> = target.values().flatten().cloned().collect();
+    cluster.offsets_settled(&group, &partitions).await;
     assign(&cluster, &group, target);
 }
 

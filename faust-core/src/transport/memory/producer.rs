@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use faust_broker::core::{Batch, Producer as ProducerId, Record, records};
+use faust_broker::core::{Appended, Batch, ErrorCode, Producer as ProducerId, ProducerIdentity, Record, records};
 
-use super::cluster::{MemoryCluster, refused};
+use super::cluster::{MemoryCluster, State, refused};
 use super::faults::ClusterFault;
 use super::observer::StoredMessage;
 use crate::error::TransportError;
@@ -26,6 +26,13 @@ pub(super) struct MemoryProducer {
     is_faulty: bool,
     /// The messages of the partitions that are held up.
     waiting: Mutex<Waiting>,
+    /// The identity of a producer of transactions, and the next sequence number of each partition.
+    transactional: Option<Transactional>,
+}
+
+struct Transactional {
+    identity: Arc<Mutex<ProducerIdentity>>,
+    sequences: Mutex<BTreeMap<TopicPartition, (ProducerIdentity, i32)>>,
 }
 
 /// Messages by partition, in their order, each with its delivery.
@@ -33,7 +40,20 @@ type Waiting = BTreeMap<TopicPartition, VecDeque<(Record, Arc<Delivery>)>>;
 
 impl MemoryProducer {
     pub(super) fn new(cluster: MemoryCluster, is_faulty: bool) -> Arc<Self> {
-        Arc::new(Self { cluster, is_faulty, waiting: Mutex::default() })
+        Arc::new(Self { cluster, is_faulty, waiting: Mutex::default(), transactional: None })
+    }
+
+    /// Creates a producer of transactions. Its identity may change with each transaction.
+    pub(super) fn transactional(cluster: MemoryCluster, identity: Arc<Mutex<ProducerIdentity>>) -> Arc<Self> {
+        let transactional = Some(Transactional { identity, sequences: Mutex::default() });
+        Arc::new(Self { cluster, is_faulty: true, waiting: Mutex::default(), transactional })
+    }
+
+    /// Discards the messages that are held up.
+    pub(super) fn purge(&self) {
+        for (_, delivery) in std::mem::take(&mut *self.waiting()).into_values().flatten() {
+            delivery.done(Err(TransportError::retriable("delivery", "the transaction was aborted")));
+        }
     }
 
     pub(super) fn cluster(&self) -> &MemoryCluster {
@@ -106,11 +126,7 @@ impl MemoryProducer {
             delivery.done(timed_out());
             return Ok(());
         }
-        let batch = records::encode(&[record], ProducerId::NONE)
-            .and_then(Batch::parse)
-            .map_err(|code| refused(&what(), code))?;
-        let appended =
-            state.broker.append(&to.topic, to.partition, &batch, now.0).map_err(|code| refused(&what(), code))?;
+        let appended = self.append_to(&mut state, to, &record, now).map_err(|code| refused(&what(), code))?;
         state.active();
         let offset = Offset(appended.base_offset);
         self.cluster.report(|observer, now| {
@@ -133,6 +149,33 @@ impl MemoryProducer {
             delivery.done(answer);
         }
         Ok(())
+    }
+
+    /// Appends a record to the log, in the producer's transaction if it has any.
+    fn append_to(
+        &self,
+        state: &mut State,
+        to: &TopicPartition,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<Appended, ErrorCode> {
+        let record = std::slice::from_ref(record);
+        let Some(Transactional { identity, sequences }) = &self.transactional else {
+            let batch = records::encode(record, ProducerId::NONE).and_then(Batch::parse)?;
+            return Ok(state.broker.append(&to.topic, to.partition, &batch, now.0)?);
+        };
+        let identity = *identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sequences = sequences.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, sequence) = sequences.entry(to.clone()).or_insert((identity, 0));
+        if *of != identity {
+            (*of, *sequence) = (identity, 0);
+        }
+        let producer = ProducerId { id: identity.id, epoch: identity.epoch, sequence: *sequence };
+        let batch = records::encode(record, producer).and_then(Batch::parse)?.transactional();
+        state.broker.enlist(batch.header(), &to.topic, to.partition, now.0)?;
+        let appended = state.broker.append(&to.topic, to.partition, &batch, now.0)?;
+        *sequence += 1;
+        Ok(appended)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use faust_broker::core::batch::Header;
 use faust_broker::core::{ErrorCode, OffsetSpec, records};
 
 use super::cluster::{MemoryCluster, refused};
@@ -25,6 +24,8 @@ pub(super) struct MemoryQueue {
     position: Offset,
     buffer: VecDeque<OwnedMessage>,
     at_end: bool,
+    /// At the last look, messages of an open transaction followed.
+    is_held: bool,
     /// The queue belongs to a member of a group. Others are not refused: a restore would end its worker, as it should.
     of_group: bool,
     /// Time since when the topic has not existed.
@@ -65,6 +66,7 @@ impl MemoryQueue {
             position,
             buffer: VecDeque::new(),
             at_end: false,
+            is_held: false,
             of_group: false,
             missing_since: None,
             reset: None,
@@ -102,9 +104,12 @@ impl MemoryQueue {
         let mut state = cluster.state();
         while self.buffer.is_empty() {
             let TopicPartition { topic, partition } = self.partition.clone();
-            let read = state.broker.read(&topic, partition, self.position.0, CHUNK);
+            let read = state.broker.read_committed(&topic, partition, self.position.0, CHUNK);
             let batches = match (read, self.reset) {
-                (Ok(read), _) => read.batches,
+                (Ok(read), _) => {
+                    self.is_held = read.last_stable < read.high_watermark;
+                    read.committed()?
+                }
                 (Err(ErrorCode::UnknownTopicOrPartition), _) if !self.is_missing_for_good(now) => {
                     state.wakers.push(cx.waker().clone());
                     return Ok(());
@@ -126,14 +131,12 @@ impl MemoryQueue {
                 state.wakers.push(cx.waker().clone());
                 break;
             }
-            for batch in batches {
-                let header = Header::read(&batch).ok_or(ErrorCode::CorruptMessage)?;
-                let records = records::decode(&batch)?;
+            for (records, last_offset) in batches {
                 // A batch may start before the position.
                 let wanted = records.into_iter().filter(|record| record.offset >= self.position.0);
                 self.buffer.extend(wanted.map(message));
                 // The batch's last offset, not the last record's: compaction may have removed the last records, or all.
-                self.position = Offset(header.last_offset()).next();
+                self.position = Offset(last_offset).next();
             }
         }
         self.at_end = self.buffer.is_empty();
@@ -214,7 +217,6 @@ impl PartitionQueue for MemoryQueue {
     }
 
     fn is_held(&self) -> bool {
-        // The cluster has no transactions.
-        false
+        self.at_end && self.is_held
     }
 }

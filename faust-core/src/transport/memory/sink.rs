@@ -23,7 +23,11 @@ pub(super) struct MemorySink {
 
 impl MemorySink {
     pub(super) fn new(cluster: MemoryCluster, is_faulty: bool) -> Self {
-        Self { producer: MemoryProducer::new(cluster, is_faulty) }
+        Self::of(MemoryProducer::new(cluster, is_faulty))
+    }
+
+    pub(super) fn of(producer: Arc<MemoryProducer>) -> Self {
+        Self { producer }
     }
 }
 
@@ -61,7 +65,7 @@ impl crate::transport::port::Sealed for MemoryTopic {}
 
 impl SinkTopic for MemoryTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
-        message.check_timestamp(&self.name)?;
+        message.check_timestamp(&self.name).map_err(SendRefused::Failed)?;
         let partition = self.partition(message).map_err(SendRefused::Failed)?;
         let owned = |bytes: Option<&[u8]>| bytes.map(bytes::Bytes::copy_from_slice);
         let record = Record {
@@ -74,14 +78,24 @@ impl SinkTopic for MemoryTopic {
         let to = TopicPartition::new(Arc::clone(&self.name), partition);
         self.producer.send(to, record, delivery).map_err(SendRefused::Failed)
     }
+
+    fn check(&self, message: &Outgoing<'_>) -> Result<(), TransportError> {
+        message.check_timestamp(&self.name)?;
+        // The topic must exist.
+        let state = self.producer.cluster().state();
+        state.broker.topic(&self.name).map(drop).ok_or_else(|| missing(&self.name))
+    }
+}
+
+fn missing(topic: &str) -> TransportError {
+    TransportError::fatal(format!("send to topic `{topic}`"), "the topic does not exist")
 }
 
 impl MemoryTopic {
     fn partition(&self, message: &Outgoing<'_>) -> Result<i32, TransportError> {
         let mut state = self.producer.cluster().state();
         let count = state.broker.topic(&self.name).map(faust_broker::core::Topic::partitions);
-        let missing = || TransportError::fatal(format!("send to topic `{}`", self.name), "the topic does not exist");
-        let count = count.ok_or_else(missing)?;
+        let count = count.ok_or_else(|| missing(&self.name))?;
         Ok(match (message.partition, message.key) {
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_of(key, count),
