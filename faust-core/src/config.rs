@@ -27,6 +27,6 @@ pub(crate) use native::{ALLOWED, PropertyForm, REFUSED};
 pub use store_kind::StoreKind;
 pub use suggest::closest;
 pub use value::{
-    BrokerUrl, ByteSize, Compression, DecodePolicy, FailurePolicy, GroupProtocol, OffsetReset, Secret,
-    SecurityProtocol, TimestampPolicy,
+    BrokerUrl, ByteSize, Compression, DecodePolicy, FailurePolicy, GroupProtocol, OffsetReset, ProcessingGuarantee,
+    Secret, SecurityProtocol, TimestampPolicy,
 };

@@ -8,6 +8,7 @@ pub(super) mod cursor;
 pub(super) mod future;
 pub(super) mod hook_call;
 pub(super) mod timestamps;
+pub(super) mod staging;
 pub(super) mod outbox;
 pub(super) mod reader;
 pub(super) mod input;

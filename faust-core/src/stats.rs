@@ -26,6 +26,8 @@ pub(crate) struct Stats {
     events_ahead: AtomicU64,
     timestamps_replaced: AtomicU64,
     deleted_unread: AtomicU64,
+    transactions_aborted: AtomicU64,
+    producers_hung: AtomicU64,
 }
 
 /// A snapshot of a worker's counters.
@@ -83,6 +85,10 @@ pub struct Counts {
     pub timestamps_replaced: u64,
     /// Offsets whose messages were deleted before they were read, such as by retention while no worker ran.
     pub deleted_unread: u64,
+    /// Transactions that were aborted. What they contained is committed again.
+    pub transactions_aborted: u64,
+    /// Producers that were given up because a call of the Kafka client did not return.
+    pub producers_hung: u64,
 }
 
 /// A counter in words: its value, and its name in the singular and in the plural.
@@ -99,7 +105,7 @@ impl Counts {
     }
 
     /// Returns the counters of what may need attention.
-    fn unusual(&self) -> [Worded; 11] {
+    fn unusual(&self) -> [Worded; 13] {
         [
             (self.dead_letters, "dead letter", "dead letters"),
             (self.skipped, "skipped message", "skipped messages"),
@@ -112,6 +118,8 @@ impl Counts {
             (self.seals_missed, "seal missed by a slow agent", "seals missed by slow agents"),
             (self.disconnects, "lost connection", "lost connections"),
             (self.stores_set_aside, "store set aside", "stores set aside"),
+            (self.transactions_aborted, "aborted transaction", "aborted transactions"),
+            (self.producers_hung, "producer given up", "producers given up"),
         ]
     }
 
@@ -160,6 +168,8 @@ impl Stats {
         misplaced_key => misplaced_keys,
         event_ahead => events_ahead,
         timestamp_replaced => timestamps_replaced,
+        transaction_aborted => transactions_aborted,
+        producer_hung => producers_hung,
     }
 
     /// Adds records written to a changelog.
@@ -225,6 +235,8 @@ impl Stats {
             events_ahead: read(&self.events_ahead),
             timestamps_replaced: read(&self.timestamps_replaced),
             deleted_unread: read(&self.deleted_unread),
+            transactions_aborted: read(&self.transactions_aborted),
+            producers_hung: read(&self.producers_hung),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The task of one partition of a set of topics. A task owns its queues, stages, tables and commits.
 
 mod check;
+mod ownership;
 mod in_flight;
 mod commit_header;
 mod changelog;
+mod seal_writer;
 mod last_commits;
 mod input_log;
 mod log_change;
@@ -13,10 +15,10 @@ pub(super) mod progress;
 pub(super) mod published;
 mod stores;
 mod recovery;
-mod ownership;
-mod context;
 pub(super) mod tables;
 mod cut;
+mod transaction;
+mod context;
 mod command;
 mod seal;
 mod failure;
@@ -33,7 +35,7 @@ mod restore;
 
 pub(crate) use self::command::{Command, Drained};
 pub(crate) use self::context::TaskCx;
-pub(crate) use self::cut::Cut;
+pub(crate) use self::cut::{CommittedOffsets, Cut};
 pub use self::failure_history::FailingAgent;
 pub(crate) use self::handle::TaskHandle;
 pub(crate) use self::input_log::BegunLogs;
@@ -44,3 +46,4 @@ pub(crate) use self::partition::TaskPartition;
 pub(crate) use self::partition_task::Task;
 pub use self::progress::{RestoreListener, RestoreProgress, log_listener};
 pub(crate) use self::recovery::{Preparation, Recovery, RecoverySetup, RestoreRequest};
+pub(crate) use self::transaction::{Transactor, TransactorSetup};

@@ -32,10 +32,27 @@ pub(crate) enum Step {
     Expel(Index, u16),
 }
 
-/// Returns the faults that histories draw from: all of them, unless `FAUST_TEST_FAULTS` names others,
-/// separated by commas.
+/// The faults of transactions, and those of commits without one.
+const OF_TRANSACTIONS: [ClusterFault; 2] = [ClusterFault::AbortedTransaction, ClusterFault::ProducerLost];
+const OF_PLAIN_COMMITS: [ClusterFault; 3] =
+    [ClusterFault::CommitByFormerOwner, ClusterFault::PartialCommit, ClusterFault::LostCommitAnswer];
+
+/// Returns the faults that histories under at-least-once draw from.
 pub(crate) fn faults() -> &'static [ClusterFault] {
-    let Ok(names) = std::env::var("FAUST_TEST_FAULTS") else { return &ClusterFault::ALL };
+    faults_except(&OF_TRANSACTIONS)
+}
+
+/// Returns the faults that histories under exactly-once draw from.
+pub(crate) fn faults_of_transactions() -> &'static [ClusterFault] {
+    faults_except(&OF_PLAIN_COMMITS)
+}
+
+/// Returns all faults except these, unless `FAUST_TEST_FAULTS` names others, separated by commas.
+fn faults_except(others: &[ClusterFault]) -> &'static [ClusterFault] {
+    let Ok(names) = std::env::var("FAUST_TEST_FAULTS") else {
+        let faults = ClusterFault::ALL.into_iter().filter(|fault| !others.contains(fault));
+        return faults.collect::<Vec<_>>().leak();
+    };
     let named = |name: &str| {
         let fault = ClusterFault::ALL.into_iter().find(|fault| format!("{fault:?}") == name);
         fault.unwrap_or_else(|| panic!("FAUST_TEST_FAULTS: no fault `{name}`; there are {:?}", ClusterFault::ALL))

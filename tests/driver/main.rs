@@ -5,6 +5,7 @@ mod chaos;
 mod crashes;
 mod cuts;
 mod declarations;
+mod exactly_once;
 mod failures;
 mod guarantees;
 mod harness;

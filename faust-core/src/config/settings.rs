@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::store_kind::{StoreKind, default_store};
 use super::table;
 use super::value::{
-    self, BrokerUrl, ByteSize, Compression, DecodePolicy, FailurePolicy, GroupProtocol, OffsetReset, Secret,
-    SecurityProtocol, TimestampPolicy,
+    self, BrokerUrl, ByteSize, Compression, DecodePolicy, FailurePolicy, GroupProtocol, OffsetReset,
+    ProcessingGuarantee, Secret, SecurityProtocol, TimestampPolicy,
 };
 
 table::settings! {
@@ -23,8 +23,10 @@ table::settings! {
     embedded_port: u16 = "9092", example "19092";
     /// Client id sent to the brokers.
     broker_client_id: String = "faust", example "orders-service";
-    /// Interval between commits. A commit is made sooner if very many keys of a table have changed.
-    broker_commit_interval: Duration = "2.8s", within "10ms" "1h", example "500ms";
+    /// `exactly_once`: outputs, tables and positions are committed in one transaction; or `at_least_once`.
+    processing_guarantee: ProcessingGuarantee = "at_least_once", example "exactly_once";
+    /// Maximum interval between commits; if unset, 2.8s, and 100ms under exactly-once. Many changes make a commit earlier.
+    broker_commit_interval: Option<Duration> = "", within "10ms" "1h", example "500ms";
     /// Name of the worker, unique in the app. If unset, one is chosen at random and kept in the worker's directory.
     worker_name: Option<String> = "", example "orders-0";
     /// Time without heartbeats after which the brokers reassign a worker's partitions.
@@ -67,6 +69,9 @@ table::settings! {
     producer_linger: Duration = "5ms", within "0s" "10s", example "50ms";
     /// Maximum size of a message. Topics that the app creates take it; for others, Kafka's default is 1 MiB.
     producer_max_request_size: ByteSize = "16MiB", within "1KiB" "100MiB", example "32MiB";
+
+    /// Memory for the messages that one event sends under exactly-once. They are kept until the event is finished.
+    event_output_max: ByteSize = "32MiB", within "1KiB" "4GiB", example "64MiB";
 
     /// Store of tables: `sled://`, `fjall://` for tables larger than memory, or `memory://` for no store on disk.
     store: StoreKind = default_store!(), example "fjall://";
@@ -156,6 +161,14 @@ impl Settings {
             1 => self.id.clone(),
             version => format!("{}-v{version}", self.id),
         }
+    }
+
+    /// Returns the maximum interval between commits.
+    pub fn commit_interval(&self) -> Duration {
+        self.broker_commit_interval.unwrap_or(match self.processing_guarantee {
+            ProcessingGuarantee::AtLeastOnce => Duration::from_millis(2800),
+            ProcessingGuarantee::ExactlyOnce => Duration::from_millis(100),
+        })
     }
 
     /// Returns the directory in which the embedded broker of this app keeps its data and its address.

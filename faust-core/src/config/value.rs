@@ -321,6 +321,14 @@ choices! {
         Consumer = "consumer",
     } form "`classic`, `consumer`"
 
+    /// The guarantee for events whose processing is interrupted.
+    ProcessingGuarantee {
+    /// Each event is processed; after a fault, outputs may repeat, and tables behind a `group_by` count them again.
+        AtLeastOnce = "at_least_once",
+    /// Outputs, table changes and positions take effect together, in a transaction: each event counts once.
+        ExactlyOnce = "exactly_once",
+    } form "`at_least_once`, `exactly_once`"
+
     /// Encryption and authentication of the connections to the brokers.
     SecurityProtocol {
     /// Neither encryption nor SASL authentication.

@@ -37,6 +37,8 @@ pub(crate) enum Hold {
     Stores = 2,
     /// The tables have too many changes since a commit that takes long began.
     Changes = 4,
+    /// The memory for messages that wait for a commit is in use.
+    Outputs = 8,
 }
 
 /// The signal to end: the partition is revoked, or the worker stops.
@@ -58,6 +60,11 @@ impl GroupControl {
         } else {
             self.signals.fetch_and(!(hold as u8), Ordering::AcqRel);
         }
+    }
+
+    /// Returns whether streams yield nothing for this reason.
+    pub(crate) fn is_held(&self, hold: Hold) -> bool {
+        self.signals.load(Ordering::Acquire) & hold as u8 != 0
     }
 
     pub(crate) fn set_notes_senders(&self, notes: bool) {
@@ -315,6 +322,11 @@ impl Gate {
             self.control.driver.wake();
         }
         self.end_turn();
+    }
+
+    /// Holds the streams of the group until a commit has freed memory for messages.
+    pub(crate) fn hold_outputs(&self) {
+        self.control.set_hold(Hold::Outputs, true);
     }
 
     /// Returns whether an event or a batch is being processed.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::staging::Staging;
 use super::timestamps::TimestampRules;
 use crate::error::{Error, TransportError};
 use crate::stats::Stats;
@@ -19,6 +20,8 @@ use crate::transport::{Delivery, Outgoing, SendRefused, Sender, Sink, SinkTopic,
 pub(crate) struct Outbox {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) stats: Arc<Stats>,
+    /// The buffer of the messages, under exactly-once.
+    pub(crate) staging: Option<Arc<Staging>>,
     /// Name of the topic for messages that cannot be decoded.
     pub(crate) dead_letter: String,
     timestamps: Arc<TimestampRules>,
@@ -58,8 +61,29 @@ impl Outbox {
         dead_letter: String,
         timestamps: Arc<TimestampRules>,
     ) -> Arc<Self> {
+        Self::build(sink, None, stats, dead_letter, timestamps)
+    }
+
+    /// Creates an outbox that keeps its messages until a seal takes them.
+    pub(crate) fn staged(
+        staging: Arc<Staging>,
+        stats: Arc<Stats>,
+        dead_letter: String,
+        timestamps: Arc<TimestampRules>,
+    ) -> Arc<Self> {
+        Self::build(staging.sink(), Some(staging), stats, dead_letter, timestamps)
+    }
+
+    fn build(
+        sink: Arc<dyn Sink>,
+        staging: Option<Arc<Staging>>,
+        stats: Arc<Stats>,
+        dead_letter: String,
+        timestamps: Arc<TimestampRules>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             sink,
+            staging,
             stats,
             dead_letter,
             timestamps,

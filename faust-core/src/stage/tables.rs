@@ -15,21 +15,20 @@ use crate::store::StoreWriter;
 use crate::store::mark::StoreIdentity;
 use crate::table_state::{AnyTablePartition, Prefetchable, Prefetcher};
 use crate::time::Timestamp;
-use crate::transport::{SinkTopic, TopicPartition};
+use crate::transport::TopicPartition;
 use crate::window::Window;
 
 /// A table of a task, with its changelog and its store.
 pub(crate) struct TaskTable {
     pub(crate) state: Arc<dyn AnyTablePartition>,
     pub(crate) partition: i32,
-    pub(crate) topic: Arc<dyn SinkTopic>,
     pub(crate) writer: StoreWriter,
     pub(crate) identity: StoreIdentity,
     /// The committed state of the table when it was restored.
     pub(crate) restored: TableMark,
     /// Next offset of the changelog, as far as this task knows.
     pub(super) next: AtomicI64,
-    /// Number of records that this owner has stored in the changelog.
+    /// Number of records that this owner has stored in the changelog, with the markers of its transactions.
     pub(crate) stored_records: Arc<AtomicU64>,
     /// End of the changelog's part without records of a former owner since the restore.
     pub(super) own_end: AtomicI64,
@@ -49,26 +48,13 @@ impl TaskTable {
     pub(crate) fn new(
         state: Arc<dyn AnyTablePartition>,
         partition: i32,
-        topic: Arc<dyn SinkTopic>,
         writer: StoreWriter,
         identity: StoreIdentity,
         restored: TableMark,
     ) -> Self {
         let [next, own_end] = [(); 2].map(|()| AtomicI64::new(restored.end.0));
         let (stored_records, has_unknown_offset, clocks) = (Arc::default(), AtomicBool::new(false), Mutex::default());
-        Self {
-            state,
-            partition,
-            topic,
-            writer,
-            identity,
-            restored,
-            next,
-            stored_records,
-            own_end,
-            has_unknown_offset,
-            clocks,
-        }
+        Self { state, partition, writer, identity, restored, next, stored_records, own_end, has_unknown_offset, clocks }
     }
 
     /// Returns the next offset of the changelog, as far as this task knows.
@@ -79,6 +65,11 @@ impl TaskTable {
     /// Records that the changelog holds a record at this offset. Returns the end known before.
     pub(crate) fn note_changelog(&self, last: Offset) -> Offset {
         Offset(self.next.fetch_max(last.next().0, Ordering::AcqRel))
+    }
+
+    /// Records that a transaction with records of this owner has ended, which has written a marker to the changelog.
+    pub(crate) fn note_marker(&self) {
+        self.stored_records.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Moves the end of the own part to that of the changelog, if all records since the restore are this owner's. A record of

@@ -138,6 +138,10 @@ impl SinkTopic for CheckedTopic {
             Some((time, unaccepted)) => self.send_otherwise(message, time, unaccepted, delivery),
         }
     }
+
+    fn check(&self, message: &Outgoing<'_>) -> Result<(), TransportError> {
+        self.topic.check(message)
+    }
 }
 
 /// The reason for which a topic does not store a timestamp.

@@ -8,11 +8,13 @@ use tokio::sync::mpsc;
 use super::input_log::BegunLogs;
 use super::ownership::Ownership;
 use super::recovery::Recovery;
+use super::transaction::Transactor;
 use crate::config::Settings;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::offsets::CommitMetadata;
 use crate::stage::observer::StageObserver;
+use crate::stage::staging::OutputBudget;
 use crate::stage::timestamps::TimestampRules;
 use crate::stats::Stats;
 use crate::time::Clock;
@@ -23,6 +25,10 @@ pub(crate) struct TaskCx {
     pub(crate) settings: Settings,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) sink: Arc<dyn Sink>,
+    /// Memory for messages that wait for a commit, under exactly-once.
+    pub(crate) outputs: Option<Arc<OutputBudget>>,
+    /// The maker of transactions, under exactly-once.
+    pub(crate) transactor: Option<Arc<Transactor>>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) dead_letter: String,
     /// Reports permanent failures of tasks to the worker.

@@ -7,12 +7,16 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use super::changelog::ChangelogWriter;
+use super::ownership::Ownership;
 use super::positions::Marks;
+use super::seal_writer::{SealWriter, SlotFiller};
 use super::tables::{SealedTable, TaskTables};
-use crate::error::{Error, TransportError};
-use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion};
-use crate::transport::{Committed, Delivery, Sender, TopicPartition};
+use crate::error::{Error, TransportError, TransportErrorKind};
+use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion, OwnerEpoch};
+use crate::transport::{Committed, Delivery, Sender, Sink, TopicPartition};
+
+/// The outcome of a commit: the offsets that the broker has accepted.
+pub(crate) type CommittedOffsets = BTreeMap<TopicPartition, Committed>;
 
 /// The content of a task's commit: for each group its newest seal, or its positions of the last commit.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) struct Cut {
     pub(super) version: CommitVersion,
     /// Fingerprint of the plan.
     pub(super) plan: u32,
+    /// The partitions of the task, each with the epoch of its ownership.
+    pub(super) owners: BTreeMap<TopicPartition, OwnerEpoch>,
     /// All groups of the task.
     pub(super) groups: Vec<GroupCut>,
     /// Groups that were left out because of a message that was not delivered, permanently.
@@ -28,8 +34,10 @@ pub(crate) struct Cut {
     pub(super) late: BTreeSet<usize>,
     /// Receives the result of the commit. If it is dropped, the commit was abandoned.
     pub(super) reply: oneshot::Sender<Resolution>,
-    /// Keeps the writer alive, so that it sends the sealed tables even if the task ends first.
-    pub(super) _changelog: Option<Arc<ChangelogWriter>>,
+    /// Takes the producer of the transaction that contains the cut, under exactly-once. Nothing is sent before.
+    pub(super) transaction: Option<SlotFiller>,
+    /// Keeps the writer alive, so that it sends the seals even if the task ends first.
+    pub(super) _writer: Option<Arc<SealWriter>>,
 }
 
 /// The part of one group.
@@ -113,6 +121,24 @@ impl Cut {
         seals.flat_map(|seal| &seal.deliveries).map(|delivery| delivery.pending()).sum()
     }
 
+    /// Starts sending the cut's seals in an open transaction.
+    pub(crate) fn send_in(&mut self, sink: &Arc<dyn Sink>) {
+        if let Some(transaction) = self.transaction.take() {
+            transaction.fill(sink);
+        }
+    }
+
+    /// Returns the partitions whose positions the cut contains.
+    fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.groups.iter().flat_map(|group| group.confirmed.offsets.keys())
+    }
+
+    /// Returns the partitions that were given away since they were assigned to the task.
+    pub(crate) fn given_away<'a>(&'a self, ownership: &'a Ownership) -> impl Iterator<Item = &'a TopicPartition> {
+        let lost = |(partition, epoch): &(&TopicPartition, &OwnerEpoch)| !ownership.owns(partition, **epoch);
+        self.owners.iter().filter(lost).map(|(partition, _)| partition)
+    }
+
     /// Waits until the messages of every seal are acknowledged, or have failed.
     pub(crate) async fn arrived(&self) {
         let seals = self.groups.iter().filter_map(|group| group.seal.as_ref());
@@ -131,6 +157,21 @@ impl Cut {
             group.seal = None;
         }
         self.late.len()
+    }
+
+    /// Leaves out the groups of which a message was refused permanently. Returns the error of a message that was not delivered, if
+    /// there is any: the transaction has to be aborted.
+    pub(crate) fn leave_out_refused(&mut self) -> Option<TransportError> {
+        let mut undelivered = None;
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            let Arrival::Failed(failed) = group.arrival() else { continue };
+            undelivered = Some(failed.error.clone());
+            if failed.error.kind == TransportErrorKind::Fatal {
+                group.seal = None;
+                self.undelivered.insert(index, failed);
+            }
+        }
+        undelivered
     }
 
     /// Returns the offsets with their metadata, once everything is acknowledged. They are empty if there is nothing to commit.
@@ -173,7 +214,7 @@ impl Cut {
     /// Returns whether one of the cut's offsets was committed, which confirms all of it: its metadata hold the positions in
     /// all topics.
     pub(crate) fn is_confirmed_by(&self, committed: &BTreeMap<TopicPartition, Committed>) -> bool {
-        self.groups.iter().flat_map(|group| group.confirmed.offsets.keys()).any(|part| committed.contains_key(part))
+        self.partitions().any(|partition| committed.contains_key(partition))
     }
 
     /// Ends the commit, and reports its result to the task. Passes the sealed tables to their stores if the broker has accepted it.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::changelog::ChangelogWriter;
 use super::cut::{GroupCut, SealCut};
 use super::failure::Failure;
 use super::failure_history::{Decision, FailingAgent, FailureHistory};
@@ -16,6 +15,7 @@ use super::partition::TaskPartition;
 use super::positions::{Marks, Positions};
 use super::run::GroupRun;
 use super::seal::Seal;
+use super::seal_writer::{SealWriter, TransactionSlot};
 use super::tables::{SealedTable, TaskTables};
 use crate::config::{FailurePolicy, Settings};
 use crate::error::Error;
@@ -23,6 +23,7 @@ use crate::offsets::{CommitNumber, LogId, NameHash, TableMark};
 use crate::plan::PlannedStage;
 use crate::stage::gate::Hold;
 use crate::stage::input::GroupInput;
+use crate::stage::outbox::Outbox;
 use crate::transport::Delivery;
 
 /// A group of a task.
@@ -156,31 +157,53 @@ impl StageGroup {
         if !run.is_at_rest() {
             return Ok(false);
         }
-        let (positions, sent) = (run.positions(), run.outbox.cut());
-        self.seal_at(positions, sent)?;
+        let (positions, outbox) = (run.positions(), Arc::clone(&run.outbox));
+        self.seal_at(positions, &outbox)?;
         if let Some(run) = self.run_mut() {
             run.sealed();
         }
         Ok(true)
     }
 
-    /// Seals the finished events of a stage that has ended in the middle of an event, if it has no tables.
+    /// Seals the finished events of a stage that has ended in the middle of an event, if it has no tables, and no staged messages:
+    /// some of them may be those of the event.
     fn seal_finished(&mut self) -> Result<(), Error> {
         let Some(run) = self.run().filter(|_| self.tables.is_empty()) else { return Ok(()) };
-        let (positions, sent) = (run.positions(), run.outbox.cut());
-        self.seal_at(positions, sent)
+        if run.outbox.staging.as_ref().is_some_and(|staging| !staging.is_empty()) {
+            return Ok(());
+        }
+        let (positions, outbox) = (run.positions(), Arc::clone(&run.outbox));
+        self.seal_at(positions, &outbox)
     }
 
-    pub(super) fn seal_at(&mut self, positions: Positions, sent: Vec<Arc<Delivery>>) -> Result<(), Error> {
-        let is_moved = std::mem::take(&mut self.is_moved);
-        let sealed = self.sealed_positions();
-        let is_same = positions.stages == sealed.stages && positions.logs == sealed.logs;
-        if !is_moved && is_same && !self.tables.is_dirty() {
+    fn seal_at(&mut self, positions: Positions, outbox: &Outbox) -> Result<(), Error> {
+        let sent = outbox.cut();
+        let has_staged = outbox.staging.as_ref().is_some_and(|staging| !staging.is_empty());
+        if !self.is_new(&positions) && !has_staged {
             return Ok(());
         }
         let changes = self.tables.seal()?;
-        self.add(Seal::new(positions, sent, changes));
+        // After the tables, whose seal may fail.
+        let outputs = outbox.staging.as_ref().and_then(|staging| staging.take());
+        self.add(Seal::new(positions, sent, changes, outputs));
         Ok(())
+    }
+
+    /// Seals positions behind messages that were deleted.
+    pub(super) fn seal_moved(&mut self, positions: Positions) -> Result<(), Error> {
+        if self.is_new(&positions) {
+            let changes = self.tables.seal()?;
+            self.add(Seal::new(positions, Vec::new(), changes, None));
+        }
+        Ok(())
+    }
+
+    /// Returns whether a seal at these positions contains anything beyond the newest one.
+    fn is_new(&mut self, positions: &Positions) -> bool {
+        let is_moved = std::mem::take(&mut self.is_moved);
+        let sealed = self.sealed_positions();
+        let is_same = positions.stages == sealed.stages && positions.logs == sealed.logs;
+        is_moved || !is_same || self.tables.is_dirty()
     }
 
     /// Adds a seal behind those that no commit contains.
@@ -281,18 +304,19 @@ impl StageGroup {
         self.next_seal().map_or(0, Seal::tables)
     }
 
-    /// Takes the newest seal for a commit with this number, and starts sending its changes. A seal that is late takes part again,
-    /// under its own number. `metadata` are those of the commit.
+    /// Takes the newest seal for a commit with this number, and starts sending its changes, with `slot` once a transaction is open. A
+    /// seal that is late takes part again, under its own number. `metadata` are those of the commit.
     pub(super) fn cut(
         &mut self,
-        changelog: Option<&ChangelogWriter>,
+        writer: Option<&SealWriter>,
         number: CommitNumber,
         metadata: Option<&Bytes>,
+        slot: Option<&TransactionSlot>,
     ) -> GroupCut {
         if self.pending.is_none()
             && let Some(seal) = self.ready.take()
         {
-            let (tables, deliveries) = seal.send(changelog, number, metadata);
+            let (tables, deliveries) = seal.send(writer, number, metadata, slot);
             self.pending = Some(SentSeal { seal, number, tables, deliveries });
         }
         let seal = self.pending.as_ref().map(|sent| SealCut {

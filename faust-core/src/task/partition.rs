@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::log_change::FoundLog;
+use super::ownership::Ownership;
 use crate::config::Settings;
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitVersion, LogId, OwnerEpoch};
@@ -48,6 +49,11 @@ impl TaskPartition {
     /// Returns the first epoch of this member in the generation of the assignment.
     pub(super) fn generation(&self) -> OwnerEpoch {
         self.state().generation
+    }
+
+    /// Returns whether this worker has owned the partition since it was assigned to the task.
+    pub(super) fn is_owned(&self, ownership: &Ownership) -> bool {
+        ownership.owns(self.reader.partition(), self.generation())
     }
 
     /// Returns whether the task can continue in this assignment: this member has owned the partition in the generation just

@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::changelog::{ChangelogWriter, metadata_header};
+use super::changelog::metadata_header;
 use super::command::{Command, Drained};
 use super::context::TaskCx;
 use super::cut::{Cut, Resolution};
@@ -26,6 +26,7 @@ use super::partition::TaskPartition;
 use super::positions::{Marks, Positions};
 use super::recovery::{Preparation, Restoring};
 use super::run::{GroupRun, RunEvent, Start};
+use super::seal_writer::{SealWriter, transaction_slot};
 use super::stores::StoreLease;
 use super::tables::TaskTables;
 use crate::error::{Error, TransportError, panic_text};
@@ -34,6 +35,7 @@ use crate::plan::{PlannedStage, stage_groups};
 use crate::stage::gate::{Hold, StageFault};
 use crate::stage::input::GroupInput;
 use crate::stage::outbox::Outbox;
+use crate::stage::staging::Staging;
 use crate::time::Horizon;
 
 /// Maximum difference of the clocks of two workers at which a committed stream time is kept.
@@ -58,8 +60,8 @@ pub(crate) struct Task {
     pub(super) tables: Arc<TaskTables>,
     /// The leases of the tables' stores: no other task of this worker uses them.
     pub(super) leases: Vec<StoreLease>,
-    /// Writer of sealed changes, for a task with tables.
-    pub(super) changelog: Option<Arc<ChangelogWriter>>,
+    /// Writer of the seals, for a task with tables, and under exactly-once.
+    pub(super) writer: Option<Arc<SealWriter>>,
     /// Time at which groups that are inside an event have to seal what they have finished, as soon as it ends.
     seal_due: Option<Instant>,
     /// The result of the commit of the last cut.
@@ -130,7 +132,7 @@ impl Task {
             preparation,
             tables: Arc::default(),
             leases: Vec::new(),
-            changelog: None,
+            writer: None,
             seal_due: None,
             resolution: None,
             is_choked: false,
@@ -166,6 +168,10 @@ impl Task {
         }
         if !self.restore(&mut commands).await {
             return;
+        }
+        if self.cx.outputs.is_some() && self.writer.is_none() {
+            let (cx, in_flight) = (&self.cx, Arc::clone(&self.cx.recovery.in_flight));
+            self.writer = Some(SealWriter::spawn(Arc::clone(&cx.sink), Arc::clone(&cx.stats), in_flight, self.epoch));
         }
         loop {
             (0..self.groups.len()).for_each(|index| self.start(index));
@@ -303,7 +309,13 @@ impl Task {
         let Some(group) = self.groups.get_mut(index) else { return };
         let cx = &self.cx;
         let (sink, stats, timestamps) = (Arc::clone(&cx.sink), Arc::clone(&cx.stats), Arc::clone(&cx.timestamps));
-        let outbox = Outbox::new(sink, stats, cx.dead_letter.clone(), timestamps);
+        let outbox = match &cx.outputs {
+            None => Outbox::new(sink, stats, cx.dead_letter.clone(), timestamps),
+            Some(budget) => {
+                let staging = Staging::new(sink, Arc::clone(budget));
+                Outbox::staged(staging, stats, cx.dead_letter.clone(), timestamps)
+            }
+        };
         let started = GroupRun::start(Start {
             stages: &group.stages,
             inputs: &group.inputs,
@@ -404,7 +416,7 @@ impl Task {
     /// Schedules the seals of groups that are then inside an event: the next commit is due after a whole interval. The others
     /// are sealed at the commit.
     fn schedule_seal(&mut self) {
-        self.seal_due = Some(Instant::now() + self.cx.settings.broker_commit_interval / 2);
+        self.seal_due = Some(Instant::now() + self.cx.settings.commit_interval() / 2);
     }
 
     /// Answers with the cut of a commit. It contains what the groups have finished, except those that are inside an event:
@@ -422,6 +434,7 @@ impl Task {
             return;
         }
         self.tables.trim();
+        self.release_outputs();
         for index in 0..self.groups.len() {
             let Some(group) = self.groups.get_mut(index) else { continue };
             if group.is_committing() {
@@ -456,19 +469,23 @@ impl Task {
         self.cuts = self.cuts.next();
         let version = CommitVersion { epoch: self.epoch, number: self.cuts };
         self.parts.iter().for_each(|part| part.begin_commit(version));
-        let changelog = self.changelog.as_deref();
-        let metadata = changelog.map(|_| self.next_metadata(version));
+        let writer = self.writer.as_deref();
+        let metadata = writer.filter(|_| !self.tables.is_empty()).map(|_| self.next_metadata(version));
+        let (transaction, slot) = self.cx.outputs.as_ref().map(|_| transaction_slot()).unzip();
         let (resolved, resolution) = oneshot::channel();
         self.resolution = Some(resolution);
-        let groups = self.groups.iter_mut().map(|group| group.cut(changelog, self.cuts, metadata.as_ref())).collect();
+        let groups = self.groups.iter_mut();
+        let groups = groups.map(|group| group.cut(writer, self.cuts, metadata.as_ref(), slot.as_ref())).collect();
         Some(Cut {
             version,
             plan: self.cx.plan_fingerprint,
+            owners: self.parts.iter().map(|part| (part.reader.partition().clone(), part.generation())).collect(),
             groups,
             undelivered: std::collections::BTreeMap::new(),
             late: std::collections::BTreeSet::new(),
             reply: resolved,
-            _changelog: self.changelog.clone(),
+            transaction,
+            _writer: self.writer.clone(),
         })
     }
 
@@ -483,6 +500,7 @@ impl Task {
 
     pub(super) fn resolve(&mut self, mut resolution: Resolution) {
         self.resolution = None;
+        self.release_outputs();
         if resolution.late.is_empty() {
             self.set_pressed(false);
         }
@@ -525,6 +543,13 @@ impl Task {
 
     pub(super) fn is_running(&self) -> bool {
         self.groups.iter().any(|group| group.run().is_some())
+    }
+
+    /// Lets the streams go on that wait for memory for their messages, if a commit has freed it.
+    fn release_outputs(&self) {
+        if self.cx.outputs.as_ref().is_some_and(|outputs| !outputs.is_exhausted()) {
+            self.groups.iter().filter_map(StageGroup::run).for_each(|run| run.release(Hold::Outputs));
+        }
     }
 
     fn set_choked(&mut self, choked: bool) {

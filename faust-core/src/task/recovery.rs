@@ -22,12 +22,11 @@ use crate::store::mark::StoreIdentity;
 use crate::store::{PriorityGuard, StoreError, StoreName, StoreSet};
 use crate::table_state::{PartitionCx, TableFactory};
 use crate::time::Clock;
-use crate::transport::{PartitionQueue, Retries, Sink, StartAt, TopicConfigs, TopicPartition, Transport, Watermarks};
+use crate::transport::{PartitionQueue, Retries, StartAt, TopicConfigs, TopicPartition, Transport, Watermarks};
 
 /// The parts that [`Recovery`] is created from.
 pub(crate) struct RecoverySetup {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) sink: Arc<dyn Sink>,
     /// Stores of the tables; `None` if tables are kept in memory only.
     pub(crate) stores: Option<Arc<dyn StoreSet>>,
     /// The app with its version.
@@ -46,7 +45,6 @@ const BATCH_FRAMING: u64 = 256;
 /// Restores the tables of a worker's tasks.
 pub(crate) struct Recovery {
     transport: Arc<dyn Transport>,
-    sink: Arc<dyn Sink>,
     pub(crate) stores: WorkerStores,
     pub(crate) published: Arc<PublishedTables>,
     pub(crate) in_flight: Arc<InFlight>,
@@ -128,13 +126,12 @@ struct Logs {
 
 impl Recovery {
     pub(crate) fn new(needs: RecoverySetup, settings: &Settings) -> Result<Self, Error> {
-        let RecoverySetup { transport, sink, stores, group, stats, listener, failed, configs } = needs;
+        let RecoverySetup { transport, stores, group, stats, listener, failed, configs } = needs;
         let stores = WorkerStores::new(stores, settings)?;
         let clock = transport.clock();
         stats.stores_set_aside(stores.set_aside());
         Ok(Self {
             transport,
-            sink,
             stores,
             published: Arc::default(),
             in_flight: Arc::default(),
@@ -348,10 +345,9 @@ impl Recovery {
         if full {
             state.begin_whole();
         }
-        let topic = self.sink.topic(&changelog.topic)?;
         let number = committed.map_or(CommitNumber::default(), |committed| committed.mark.number);
         let restored = TableMark { end, length: end, number };
-        let table = TaskTable::new(state, partition, topic, self.stores.writer().clone(), identity, restored);
+        let table = TaskTable::new(state, partition, self.stores.writer().clone(), identity, restored);
         Ok(PreparedTable { table, queue, from, end, full, cut, committed })
     }
 }

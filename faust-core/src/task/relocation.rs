@@ -90,5 +90,5 @@ fn move_into(
         }
     }
     positions.logs = logs.into();
-    group.seal_at(positions, Vec::new())
+    group.seal_moved(positions)
 }

@@ -62,12 +62,12 @@ impl Task {
         };
         self.restoring = None;
         match restored {
-            Ok((OwnedTables { tables, version, changelog }, leases)) => {
+            Ok((OwnedTables { tables, version, writer }, leases)) => {
                 (self.epoch, self.cuts) = (version.epoch, version.number);
                 self.leases = leases;
                 self.groups.iter_mut().for_each(|group| group.restored(&tables, version.number));
                 self.tables = tables;
-                self.changelog = Some(changelog);
+                self.writer = Some(writer);
                 true
             }
             Err(error) => {
@@ -171,6 +171,7 @@ impl<'a> TableRestore<'a> {
 
     /// Reads the available records. Returns `false` once the end was reached.
     async fn read(&mut self, queue: &mut dyn PartitionQueue) -> Result<bool, Error> {
+        let end = self.prepared.end;
         let polled = std::future::poll_fn(|cx| {
             let polled = queue.poll_batch(cx, READ, &mut |message| {
                 if self.fault.is_none() {
@@ -181,8 +182,8 @@ impl<'a> TableRestore<'a> {
                 Poll::Ready(Ok(_)) => Poll::Ready(Ok(true)),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 // The end may be after the last record, if compaction or transaction markers left offsets without
-                // records.
-                Poll::Pending if queue.end().is_some() => Poll::Ready(Ok(false)),
+                // records. An end before the one that was looked up is that of the part before an open transaction.
+                Poll::Pending if queue.end().is_some_and(|at| at >= end || !queue.is_held()) => Poll::Ready(Ok(false)),
                 Poll::Pending => Poll::Pending,
             }
         });

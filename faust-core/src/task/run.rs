@@ -127,6 +127,9 @@ impl GroupRun {
             });
             run.running.push(Box::pin(guarded));
         }
+        if let Some(staging) = &run.outbox.staging {
+            staging.follow(run.stages.iter().map(|stage| Arc::clone(&stage.cursor)).collect());
+        }
         Ok(run)
     }
 
@@ -172,6 +175,13 @@ impl GroupRun {
         self.control.set_hold(hold, holds);
         if !holds {
             self.wake();
+        }
+    }
+
+    /// Releases the streams, if they are held for this reason.
+    pub(super) fn release(&self, hold: Hold) {
+        if self.control.is_held(hold) {
+            self.hold(hold, false);
         }
     }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::changelog::ChangelogWriter;
 use super::positions::Positions;
+use super::seal_writer::{SealWriter, TransactionSlot};
 use super::tables::{SealedChanges, SealedTable};
 use crate::offsets::CommitNumber;
+use crate::stage::staging::StagedOutputs;
 use crate::store::Sealed;
 use crate::transport::Delivery;
 
@@ -19,11 +20,18 @@ pub(super) struct Seal {
     deliveries: Vec<Arc<Delivery>>,
     /// Tables with changes since the seal before.
     changes: Vec<SealedChanges>,
+    /// Staged messages, in order.
+    outputs: Vec<Arc<StagedOutputs>>,
 }
 
 impl Seal {
-    pub(super) fn new(positions: Positions, deliveries: Vec<Arc<Delivery>>, changes: Vec<SealedChanges>) -> Self {
-        Self { positions, deliveries, changes }
+    pub(super) fn new(
+        positions: Positions,
+        deliveries: Vec<Arc<Delivery>>,
+        changes: Vec<SealedChanges>,
+        outputs: Option<Arc<StagedOutputs>>,
+    ) -> Self {
+        Self { positions, deliveries, changes, outputs: outputs.into_iter().collect() }
     }
 
     /// Returns the seal after a commit whose outcome is unknown.
@@ -36,7 +44,8 @@ impl Seal {
 
     /// Joins this seal and the one that follows it: they are committed together.
     pub(super) fn followed_by(self, next: Self) -> Self {
-        let Self { mut deliveries, mut changes, .. } = self;
+        let Self { mut deliveries, mut changes, mut outputs, .. } = self;
+        outputs.extend(next.outputs);
         deliveries.retain(|delivery| !delivery.is_fulfilled());
         for delivery in next.deliveries {
             if !deliveries.iter().any(|known| Arc::ptr_eq(known, &delivery)) {
@@ -52,7 +61,7 @@ impl Seal {
                 None => changes.push(next),
             }
         }
-        Self { positions: next.positions, deliveries, changes }
+        Self { positions: next.positions, deliveries, changes, outputs }
     }
 
     /// Returns the number of tables with changes.
@@ -60,19 +69,23 @@ impl Seal {
         self.changes.len()
     }
 
-    /// Starts sending the changes to the changelogs under this number. `metadata` are those of the commit. Returns them with
-    /// all deliveries to wait for.
+    /// Starts sending the changes to the changelogs under this number, and the staged messages to their topics. `metadata` are
+    /// those of the commit. With `slot`, everything is sent in the transaction that fills it. Returns the tables with all
+    /// deliveries to wait for.
     pub(super) fn send(
         &self,
-        changelog: Option<&ChangelogWriter>,
+        writer: Option<&SealWriter>,
         number: CommitNumber,
         metadata: Option<&Bytes>,
+        slot: Option<&TransactionSlot>,
     ) -> (Vec<SealedTable>, Vec<Arc<Delivery>>) {
-        let tables: Vec<_> = changelog
-            .into_iter()
-            .flat_map(|changelog| self.changes.iter().map(|part| part.send(changelog, number, metadata.cloned())))
-            .collect();
-        let deliveries = self.deliveries.iter().chain(tables.iter().map(|table| &table.delivery)).cloned().collect();
+        let Some(writer) = writer else { return (Vec::new(), self.deliveries.clone()) };
+        let send = |part: &SealedChanges| part.send(writer, number, metadata.cloned(), slot);
+        let tables: Vec<_> = self.changes.iter().map(send).collect();
+        let outputs = self.outputs.iter().zip(slot.into_iter().cycle());
+        let outputs = outputs.flat_map(|(outputs, slot)| writer.begin_outputs(outputs, slot));
+        let of_tables = tables.iter().map(|table| &table.delivery);
+        let deliveries = self.deliveries.iter().chain(of_tables).cloned().chain(outputs).collect();
         (tables, deliveries)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::changelog::ChangelogWriter;
+use super::seal_writer::{SealWriter, TransactionSlot};
 use crate::error::Error;
 use crate::offsets::{CommitNumber, CommitVersion, NameHash, TableMark};
 use crate::stage::tables::TaskTable;
@@ -33,6 +33,8 @@ pub(crate) struct SealedTable {
     pub(super) sealed: Arc<Sealed>,
     pub(super) delivery: Arc<Delivery>,
     pub(super) version: CommitVersion,
+    /// The records are part of a transaction, whose end is a record of the changelog, too.
+    pub(super) is_transactional: bool,
 }
 
 impl TaskTables {
@@ -131,17 +133,18 @@ impl TaskTables {
 
 impl SealedChanges {
     /// Starts sending the changes to the table's changelog under this number. `metadata` are those of the commit, for the last
-    /// record.
+    /// record. With `slot`, they are sent in the transaction that fills it.
     pub(super) fn send(
         &self,
-        changelog: &ChangelogWriter,
+        writer: &SealWriter,
         number: CommitNumber,
         metadata: Option<Bytes>,
+        slot: Option<&TransactionSlot>,
     ) -> SealedTable {
         let Self { table, sealed } = self.clone();
-        let version = CommitVersion { epoch: changelog.epoch(), number };
-        let delivery = changelog.begin(&table, number, Arc::clone(&sealed), metadata);
-        SealedTable { table, sealed, delivery, version }
+        let version = CommitVersion { epoch: writer.epoch(), number };
+        let delivery = writer.begin(&table, number, Arc::clone(&sealed), metadata, slot);
+        SealedTable { table, sealed, delivery, version, is_transactional: slot.is_some() }
     }
 }
 
@@ -173,6 +176,9 @@ impl SealedTable {
 
     /// Passes the sealed changes to the store, after a successful commit.
     pub(crate) fn committed(self) {
+        if self.is_transactional && !self.sealed.is_empty() {
+            self.table.note_marker();
+        }
         let mark = self.table.identity.mark((self.table.own_end(), self.table.written_end()), self.version);
         self.table.state.committed(self.sealed, mark, &self.table.writer);
     }

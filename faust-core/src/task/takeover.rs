@@ -6,10 +6,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use futures_util::{FutureExt, TryFutureExt};
 
-use super::changelog::ChangelogWriter;
 use super::context::TaskCx;
 use super::partition::TaskPartition;
 use super::partition_task::{Task, generation};
+use super::seal_writer::SealWriter;
 use super::tables::{SealedChanges, SealedTable, TaskTables};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::Offset;
@@ -37,7 +37,7 @@ pub(super) struct OwnedTables {
     pub(super) tables: Arc<TaskTables>,
     /// Epoch of this owner, and the highest number in use.
     pub(super) version: CommitVersion,
-    pub(super) changelog: Arc<ChangelogWriter>,
+    pub(super) writer: Arc<SealWriter>,
 }
 
 impl Takeover {
@@ -57,8 +57,8 @@ impl Takeover {
         let epoch = self.metadata.version.epoch.max(seen.epoch.above(self.generation));
         let mut version = CommitVersion { epoch, number: self.metadata.version.number.max(seen.number) };
         let (sink, stats) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats));
-        let changelog = ChangelogWriter::spawn(sink, stats, Arc::clone(&self.cx.recovery.in_flight), epoch);
-        let rewritten = self.rewrite(&tables, &changelog).await?;
+        let writer = SealWriter::spawn(sink, stats, Arc::clone(&self.cx.recovery.in_flight), epoch);
+        let rewritten = self.rewrite(&tables, &writer).await?;
         if self.is_first || !rewritten.is_empty() {
             version.number = version.number.next();
             self.metadata.version = version;
@@ -67,7 +67,7 @@ impl Takeover {
             self.commit().await?;
             rewritten.into_iter().for_each(SealedTable::committed);
         }
-        Ok(OwnedTables { tables, version, changelog })
+        Ok(OwnedTables { tables, version, writer })
     }
 
     /// Retries until the commit succeeds. A rebalance that revokes the partition ends the task, and this future with
@@ -82,9 +82,18 @@ impl Takeover {
         };
         let attempt = || {
             let attempt = async {
-                if let Some(partition) = offsets.keys().find(|partition| !self.cx.ownership.owns(partition)) {
+                if let Some(part) = self.parts.iter().find(|part| !part.is_owned(&self.cx.ownership)) {
                     // The worker ends the task as soon as it handles the revocation.
-                    return Err(TransportError::retriable("commit", format!("{partition} was given away")));
+                    return Err(TransportError::retriable(
+                        "commit",
+                        format!("{} was given away", part.reader.partition()),
+                    ));
+                }
+                if let Some(transactor) = &self.cx.transactor {
+                    // A plain commit could be carried out late, after a transaction.
+                    let is_committed = transactor.commit_offsets(offsets.clone(), self.parts.clone()).await;
+                    let retried = || TransportError::retriable("commit", "the transaction was aborted");
+                    return if is_committed { Ok(()) } else { Err(retried()) };
                 }
                 let refused = self.cx.group.commit(offsets.clone()).await?;
                 // One topic that accepts it confirms it for all; but one without any commit would be read from its
@@ -107,11 +116,11 @@ impl Takeover {
 
     /// Writes the keys to the changelogs again that a restore has found changed without effect. They carry the committed
     /// number, since they are the committed values. Returns the sealed changes once they are acknowledged.
-    async fn rewrite(&self, tables: &TaskTables, changelog: &ChangelogWriter) -> Result<Vec<SealedTable>, Error> {
+    async fn rewrite(&self, tables: &TaskTables, writer: &SealWriter) -> Result<Vec<SealedTable>, Error> {
         let mut retries = Retries::default().of(self.cx.transport.outage());
         loop {
             let changes = tables.seal()?;
-            let send = |changes: &SealedChanges| changes.send(changelog, changes.table.restored.number, None);
+            let send = |changes: &SealedChanges| changes.send(writer, changes.table.restored.number, None, None);
             let sealed: Vec<_> = changes.iter().map(send).collect();
             let arrived = join_all(sealed.iter().map(|table| table.delivery.all())).await;
             let Some(error) = arrived.into_iter().find_map(Result::err) else {

@@ -32,19 +32,22 @@ impl Disks {
     }
 
     /// Opens the disk of the next worker: the first one not in use by a running worker, as if a worker were restarted
-    /// on its machine.
-    pub(super) fn open(&mut self, settings: &Settings) -> Result<Option<Arc<dyn StoreSet>>, Error> {
+    /// on its machine. Returns its number, too.
+    pub(super) fn open(&mut self, settings: &Settings) -> Result<(usize, Option<Arc<dyn StoreSet>>), Error> {
         let used = |place: &usize| self.places.contains(&(*place, true));
         let place = (0..).find(|place| !used(place)).unwrap_or_default();
         self.places.push((place, true));
-        let Some(kind) = self.kind else { return Ok(None) };
+        let Some(kind) = self.kind else { return Ok((place, None)) };
         let directory = store::directory(&directory(settings, place), settings.version, kind);
         for _ in 0..TRIES {
             match store::open(kind, &directory) {
                 // The last thread of a crashed worker's database is about to end.
                 Err(error) if error.kind() == StoreErrorKind::Locked => std::thread::park_timeout(PAUSE),
                 Err(error) => return Err(Error::LocalState(error.to_string())),
-                Ok(stores) => return Ok(stores.map(|stores| Arc::new(SteppedStores(stores)) as Arc<dyn StoreSet>)),
+                Ok(stores) => {
+                    let stepped = stores.map(|stores| Arc::new(SteppedStores(stores)) as Arc<dyn StoreSet>);
+                    return Ok((place, stepped));
+                }
             }
         }
         Err(Error::LocalState(format!("{} is still in use", directory.display())))

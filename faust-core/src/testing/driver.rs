@@ -45,6 +45,9 @@ pub const START: Timestamp = Timestamp(1_767_225_600_000);
 /// the engine takes.
 const QUIET_TURNS: u32 = 40;
 
+/// Number of turns after which the clock moves while a worker starts.
+const START_TURNS: u32 = 1_000;
+
 /// Number of turns between writes to stores in [`TestDriver::run_turns`].
 const TURNS_PER_STORE_WRITE: u32 = 16;
 
@@ -104,6 +107,31 @@ impl TestDriver {
         Ok(Self { workers: Vec::new(), starts: 0, disks, history, app, cluster, outbox, runtime })
     }
 
+    /// Sets another version of the app, which workers run that are started from now on. It must have the same id.
+    ///
+    /// # Errors
+    /// Same as [`new`](Self::new).
+    ///
+    /// # Examples
+    /// ```
+    /// use faust::{App, testing::{TestDriver, examples::double}};
+    ///
+    /// let app = || App::new("lesson").only::<double>();
+    /// let mut driver = TestDriver::new(app())?;
+    /// let first = driver.start_worker()?;
+    /// driver.set_app(app().setting("processing_guarantee", "at_least_once"))?;
+    /// driver.start_worker()?;
+    /// driver.stop(first)?;
+    /// driver.send("numbers", &"a".to_owned(), &21)?;
+    /// driver.run_until_idle();
+    /// assert_eq!(driver.messages("doubled")?.len(), 1, "the second worker has the other settings");
+    /// # Ok::<(), faust::Error>(())
+    /// ```
+    pub fn set_app(&mut self, app: AppBuilder) -> Result<(), Error> {
+        self.app = app.build()?;
+        Ok(())
+    }
+
     /// Starts a worker of the app and runs until it is idle.
     ///
     /// # Errors
@@ -130,20 +158,26 @@ impl TestDriver {
     }
 
     fn start(&mut self) -> Result<Worker, Error> {
-        let stores = self.disks.open(self.app.settings())?;
+        let (place, stores) = self.disks.open(self.app.settings())?;
         self.starts += 1;
         let name = worker_name(self.workers.len());
+        // A worker keeps its name in its directory, and so does one that is started in its place.
+        let own_name = worker_name(place);
         let cluster = self.cluster.for_client(&name);
         let observer = WorkerObserver { history: Arc::clone(&self.history), worker: name.as_str().into() };
         let started = self.runtime.block_on(async {
-            let start = self.app.start_on(Arc::new(cluster), stores, (name, self.starts), Arc::new(observer));
+            let start = self.app.start_on(Arc::new(cluster), stores, (own_name, self.starts), Arc::new(observer));
             tokio::pin!(start);
-            // Polled in a loop rather than awaited: an idle runtime would advance the paused clock.
+            // Polled in a loop rather than awaited: an idle runtime would advance the paused clock. It moves only if the start waits
+            // for that, as for an open transaction.
             loop {
-                if let Some(worker) = start.as_mut().now_or_never() {
-                    return worker;
+                for _ in 0..START_TURNS {
+                    if let Some(worker) = start.as_mut().now_or_never() {
+                        return worker;
+                    }
+                    tokio::task::yield_now().await;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::advance(Duration::from_millis(10)).await;
             }
         });
         if let Ok(worker) = &started {
@@ -175,7 +209,17 @@ impl TestDriver {
     /// ```
     pub fn run_until_idle(&mut self) {
         let workers: Vec<_> = self.workers.iter().flatten().collect();
-        self.runtime.block_on(settle(&self.cluster, &workers));
+        self.runtime.block_on(async {
+            settle(&self.cluster, &workers).await;
+            // Under exactly-once, messages are visible once they are committed. Those of unfinished events wait.
+            while commit_outputs(&workers) > 0 {
+                let before = self.cluster.activity();
+                settle(&self.cluster, &workers).await;
+                if self.cluster.activity() == before {
+                    break;
+                }
+            }
+        });
     }
 
     /// Advances the clock. Timers fire in order, and after each of them the workers run until they are idle.
@@ -222,7 +266,7 @@ impl TestDriver {
     /// # Ok::<(), faust::Error>(())
     /// ```
     pub fn commit(&mut self) {
-        self.advance(self.app.settings().broker_commit_interval);
+        self.advance(self.app.settings().commit_interval());
     }
 
     /// Returns the time of the driver's clock.
@@ -530,6 +574,11 @@ async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
             quiet = 0;
         }
     }
+}
+
+/// Requests commits of the messages that wait for one. Returns the number of groups that have any.
+fn commit_outputs(workers: &[&Worker]) -> u64 {
+    workers.iter().map(|worker| worker.commit_outputs()).sum()
 }
 
 /// Writes to the stores of all workers. Returns whether anything was written.

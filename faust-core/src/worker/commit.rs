@@ -1,7 +1,6 @@
-//! A commit: takes cuts of all tasks, waits until their messages are acknowledged, and commits them in one request. A
-//! step that fails ends the commit.
+//! A commit: takes cuts of all tasks, waits until their messages are acknowledged, and commits them in one request, or in a
+//! transaction. A step that fails ends the commit.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,11 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::error::TransportErrorKind;
-use crate::task::{Command, Cut, TaskCx};
-use crate::transport::{Committed, PROGRESS_INTERVAL, TopicPartition, with_progress};
-
-/// The outcome of a commit: the offsets that the broker has accepted.
-pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Committed>;
+use crate::task::{Command, CommittedOffsets, Cut, TaskCx};
+use crate::transport::{PROGRESS_INTERVAL, with_progress};
 
 /// Maximum time that a commit waits for the cut of a task. A task answers at once, unless an agent blocks its thread: then
 /// the other tasks are committed without it.
@@ -22,19 +18,33 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Takes a cut of every task, and commits the cuts together.
 pub(super) async fn commit(tasks: Vec<mpsc::UnboundedSender<Command>>, cx: Arc<TaskCx>) -> CommittedOffsets {
-    let within = cx.settings.broker_commit_interval.min(ANSWER_WITHIN);
+    let within = cx.settings.commit_interval().min(ANSWER_WITHIN);
+    let cuts = take(tasks, within).await;
+    finish(cuts, &cx, Some(within)).await
+}
+
+/// Commits cuts, without the groups of which a message was not delivered. With `patience`, a commit without a transaction does
+/// not wait longer for messages that are late: their groups take part in a later one. The tasks learn the result. If the future
+/// is dropped, the commit is abandoned: the next cuts cover it.
+pub(super) async fn finish(cuts: Vec<Cut>, cx: &TaskCx, patience: Option<Duration>) -> CommittedOffsets {
+    match &cx.transactor {
+        Some(transactor) => transactor.commit(cuts).await,
+        None => commit_in_request(cuts, cx, patience).await,
+    }
+}
+
+/// Takes the cuts of the tasks that answer in time.
+async fn take(tasks: Vec<mpsc::UnboundedSender<Command>>, within: Duration) -> Vec<Cut> {
     let cuts = join_all(tasks.into_iter().map(|commands| async move {
         let (reply, cut) = oneshot::channel();
         commands.send(Command::Cut(reply)).ok()?;
         timeout(within, cut).await.ok()?.ok()?
     }));
-    finish(cuts.await.into_iter().flatten().collect(), &cx, Some(within)).await
+    cuts.await.into_iter().flatten().collect()
 }
 
-/// Waits until the messages of the cuts are acknowledged, then commits them without the groups of which one was not
-/// delivered. With `patience`, it does not wait longer for messages that are late: their groups take part in a later commit. The
-/// tasks learn the result. If the future is dropped, the commit is abandoned: the next cuts cover it.
-pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx, patience: Option<Duration>) -> CommittedOffsets {
+/// Waits until the messages of the cuts are acknowledged, then commits them in one request.
+async fn commit_in_request(mut cuts: Vec<Cut>, cx: &TaskCx, patience: Option<Duration>) -> CommittedOffsets {
     // Waits for the others even if one has failed: before a revocation ends, no message may be left that could arrive
     // after those of the next owner.
     let arrived = async {
@@ -58,10 +68,15 @@ pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx, patience: Option<Dur
         );
         cx.refusals.lock().unwrap_or_else(PoisonError::into_inner).report(&text);
     }
-    let mut offsets = CommittedOffsets::new();
+    let (mut offsets, mut given_away) = (CommittedOffsets::new(), 0);
     for cut in &cuts {
         match cut.to_commit() {
-            Ok(of_cut) => offsets.extend(of_cut),
+            Ok(mut of_cut) => {
+                for partition in cut.given_away(&cx.ownership) {
+                    given_away += usize::from(of_cut.remove(partition).is_some());
+                }
+                offsets.extend(of_cut);
+            }
             Err(error) => {
                 // An error means that the worker has ended already.
                 drop(cx.failed.send(error));
@@ -69,6 +84,11 @@ pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx, patience: Option<Dur
                 return CommittedOffsets::new();
             }
         }
+    }
+    if given_away > 0 {
+        tracing::warn!(
+            "{given_away} partitions were given away before they could be committed: their next owner reads the events again"
+        );
     }
     let committed = request(offsets, cx).await;
     // A cut is confirmed if one of its topics has accepted it: a restore takes the positions in all topics from it.
@@ -81,14 +101,6 @@ pub(super) async fn finish(mut cuts: Vec<Cut>, cx: &TaskCx, patience: Option<Dur
 
 /// Commits all offsets in one request. Returns those that the broker has accepted.
 async fn request(mut offsets: CommittedOffsets, cx: &TaskCx) -> CommittedOffsets {
-    let owned = offsets.len();
-    offsets.retain(|partition, _| cx.ownership.owns(partition));
-    if offsets.len() < owned {
-        tracing::warn!(
-            "{} partitions were given away before they could be committed: their next owner reads the events again",
-            owned - offsets.len()
-        );
-    }
     if offsets.is_empty() {
         return offsets;
     }

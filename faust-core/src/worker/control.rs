@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
-use super::commit::{self, CommittedOffsets};
+use super::commit;
 use super::drain::{self, DrainedTasks, end_all};
 use super::group::GroupEvent;
 use super::options::WorkerOptions;
@@ -21,7 +21,8 @@ use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::message::Offset;
 use crate::plan::Plan;
-use crate::task::{TaskCx, TaskHandle, TaskPartition};
+use crate::stage::staging::OutputBudget;
+use crate::task::{CommittedOffsets, TaskCx, TaskHandle, TaskPartition};
 use crate::transport::{Group, PROGRESS_INTERVAL, TopicPartition};
 
 /// The state of the control loop, owned by one Tokio task.
@@ -55,6 +56,10 @@ pub(super) struct Control {
     commit: UnderWay<CommittedOffsets>,
     /// The commits are due.
     commits: Interval,
+    /// Time of a commit before that, since a stage waits for messages that it will contain.
+    early_commit: Option<Instant>,
+    /// Begin of the commit in progress, and the duration of the last one.
+    commit_times: (Instant, Duration),
     /// The checks for stuck and failing agents are due.
     watches: Interval,
     idle: IdleWatch,
@@ -73,12 +78,21 @@ type UnderWay<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 const IDLE_LOOK: Duration = Duration::from_millis(50);
 /// Interval at which a worker compares the topics' partition counts with those at its start.
 const TOPICS_LOOK: Duration = Duration::from_secs(30);
+/// Minimum interval of commits while a stage waits for messages of another one.
+const EARLY_COMMIT: Duration = Duration::from_millis(20);
 /// Fraction of the time for a drain that a commit already in progress may use.
 const COMMIT_SHARE: f64 = 0.2;
 /// Maximum time for the removal of a worker from the directory.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 /// Maximum interval of the checks for stuck and failing agents.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Drop for Control {
+    /// Ends the transactions in progress: a crash must not leave any behind.
+    fn drop(&mut self) {
+        self.cx.transactor.iter().for_each(|transactor| transactor.end());
+    }
+}
 
 impl Control {
     pub(super) fn new(
@@ -90,7 +104,7 @@ impl Control {
         events: mpsc::UnboundedReceiver<GroupEvent>,
     ) -> Self {
         let (idle, stuck) = (IdleWatch::default(), StuckWatch::default());
-        let mut commits = interval(cx.settings.broker_commit_interval);
+        let mut commits = interval(cx.settings.commit_interval());
         commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let every = (cx.settings.stream_processing_timeout / 4).clamp(Duration::from_millis(20), WATCH_INTERVAL);
         Self {
@@ -101,6 +115,8 @@ impl Control {
             incomplete: BTreeMap::new(),
             incomplete_report: None,
             commits,
+            early_commit: None,
+            commit_times: (Instant::now(), Duration::ZERO),
             watches: interval(every),
             cx,
             plan,
@@ -164,6 +180,8 @@ impl Control {
         let every = self.cx.settings.repartition_purge_interval;
         let mut purges = interval_at(Instant::now() + every, every);
         let (recovery, directory) = (Arc::clone(&self.cx.recovery), Arc::clone(&self.cx.directory));
+        let outputs = self.cx.outputs.clone();
+        let outputs = outputs.as_deref();
         let rivals = directory.rivals();
         tokio::pin!(rivals);
         let mut is_alone = false;
@@ -193,6 +211,12 @@ impl Control {
                 _ = self.commits.tick(), if self.commit.is_none() => self.begin_commit(),
                 // A table has so many changed keys that a commit is due before the interval has passed.
                 () = recovery.commit_soon().notified(), if self.commit.is_none() => self.begin_commit(),
+                // The memory for messages that wait for a commit is filling.
+                () = filling(outputs), if self.commit.is_none() => self.begin_commit(),
+                // A message has to be committed before the app's next stage can read it.
+                () = forwarded(outputs), if self.early_commit.is_none() => self.schedule_early_commit(),
+                // That commit is due.
+                () = due(self.early_commit), if self.commit.is_none() => self.begin_commit(),
                 // The brokers are still unavailable.
                 () = due(self.away_report) => self.report_outage(),
                 // The next check of the topics is due.
@@ -287,7 +311,7 @@ impl Control {
             let left = deadline.saturating_duration_since(Instant::now());
             Instant::now() + left.mul_f64(COMMIT_SHARE)
         });
-        let mut lost_at = None;
+        let (mut lost_at, outputs) = (None, self.cx.outputs.clone());
         loop {
             tokio::select! {
                 biased;
@@ -315,6 +339,7 @@ impl Control {
                 }
                 // The next commit is due.
                 _ = self.commits.tick(), if self.commit.is_none() => self.begin_commit(),
+                () = filling(outputs.as_deref()), if self.commit.is_none() => self.begin_commit(),
                 // The next check for stuck and failing agents is due.
                 _ = self.watches.tick() => self.watch(),
             }
@@ -326,7 +351,19 @@ impl Control {
         self.commit = None;
     }
 
+    /// Schedules a commit that comes sooner than the interval, unless that is set by the user: under exactly-once, each hop of the
+    /// app waits for a commit. It comes the later, the longer commits take.
+    fn schedule_early_commit(&mut self) {
+        if self.cx.settings.broker_commit_interval.is_none() {
+            let (_, took) = self.commit_times;
+            let pause = (took * 3).max(EARLY_COMMIT).min(self.cx.settings.commit_interval());
+            self.early_commit = Some(Instant::now() + pause);
+        }
+    }
+
     fn begin_commit(&mut self) {
+        self.early_commit = None;
+        self.commit_times.0 = Instant::now();
         let tasks: Vec<_> = self.tasks.values().map(|task| task.commands.clone()).collect();
         if !tasks.is_empty() {
             self.commit = Some(Box::pin(commit::commit(tasks, Arc::clone(&self.cx))));
@@ -334,6 +371,7 @@ impl Control {
     }
 
     fn committed(&mut self, outcome: &CommittedOffsets) {
+        self.commit_times.1 = self.commit_times.0.elapsed();
         let leaving = self.leaving.iter().map(|task| &task.parts);
         let all = self.tasks.values().map(|task| &task.parts).chain(leaving);
         all.for_each(|parts| drain::record(parts, outcome));
@@ -447,6 +485,22 @@ async fn finished<T>(under_way: &mut UnderWay<T>) -> T {
     let outcome = running.await;
     *under_way = None;
     outcome
+}
+
+/// Waits until half of the memory for messages is in use. Never resolves under at-least-once.
+async fn filling(outputs: Option<&OutputBudget>) {
+    match outputs {
+        Some(outputs) => outputs.filling.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a message is staged that the app itself reads. Never resolves under at-least-once.
+async fn forwarded(outputs: Option<&OutputBudget>) {
+    match outputs {
+        Some(outputs) => outputs.forwarded.notified().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until this time; for ever if there is none.

@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::commit::{self, CommittedOffsets};
+use super::commit;
 use super::shared::Key;
-use crate::task::{Command, Drained, TaskCx, TaskHandle, TaskPartition};
+use crate::task::{Command, CommittedOffsets, Drained, TaskCx, TaskHandle, TaskPartition};
 
 /// Fraction of the time for a drain that agents have to return. The rest is for the acknowledgement of their messages
 /// and the commit.

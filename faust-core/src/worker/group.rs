@@ -44,12 +44,12 @@ impl crate::transport::port::Sealed for Listener {}
 
 impl GroupListener for Listener {
     fn assigned(&self, partitions: Vec<Assigned>) {
-        self.ownership.assigned(partitions.iter().map(|assigned| &assigned.partition));
+        self.ownership.assigned(&partitions);
         self.tell(GroupEvent::Assigned(partitions));
     }
 
     fn revoked(&self, partitions: Vec<TopicPartition>, lost: bool) -> BoxFuture<'static, ()> {
-        let mut revocation = Some(self.ownership.revoke(partitions.clone()));
+        let mut revocation = Some(self.ownership.revoke(&partitions));
         if lost {
             drop(revocation.take());
         }

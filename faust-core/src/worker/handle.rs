@@ -14,7 +14,7 @@ use super::options::WorkerOptions;
 use super::shared::{Phase, WorkerState};
 use super::status::{Description, Status};
 use super::view::{TableView, WindowedView};
-use crate::config::{ByteSize, MIN_FETCH_SHARE, OffsetReset, Settings};
+use crate::config::{ByteSize, MIN_FETCH_SHARE, OffsetReset, ProcessingGuarantee, Settings};
 use crate::directory::{Directory, DirectorySetup};
 use crate::error::{Error, panic_text};
 use crate::local::{Connection, WorkerDir};
@@ -22,17 +22,21 @@ use crate::plan::{Plan, ensure_topics};
 use crate::stage::dead_letter;
 use crate::stage::observer::StageObserver;
 use crate::stage::outbox::Outbox;
+use crate::stage::staging::OutputBudget;
 use crate::stage::timestamps::{TimestampLimits, TimestampRules};
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
-use crate::task::{Ownership, Recovery, RecoverySetup, TaskCx, ensure_commits, log_listener};
-use crate::transport::{Group, Subscription, Transport};
+use crate::task::{
+    Ownership, Recovery, RecoverySetup, TaskCx, Transactor, TransactorSetup, ensure_commits, log_listener,
+};
+use crate::transport::{Group, Subscription, Transactions, Transport};
 
 /// A running worker. Dropping it begins a shutdown without waiting for it; [`stop`](Self::stop) waits.
 pub struct Worker {
     shared: Arc<WorkerState>,
     plan: Arc<Plan>,
     outbox: Arc<Outbox>,
+    outputs: Option<Arc<OutputBudget>>,
     description: Description,
     /// Group and control loop, for the test driver to kill the worker.
     lifeline: Mutex<Option<Lifeline>>,
@@ -63,6 +67,8 @@ impl Worker {
     /// Ensures that the topics exist, joins the group and starts the control loop in the background.
     pub(crate) async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { settings, mut plan, transport, stores, home, name, options, observer } = parts;
+        // First of all: the transaction that a crash of this worker has left open is aborted now, and not after its timeout.
+        let producer = open_transactions(&*transport, &settings, &name.0).await?;
         let configs = ensure_topics(&mut plan, &*transport, &settings).await?;
         let sink = transport.sink()?;
         let (failed, failures) = mpsc::unbounded_channel();
@@ -88,7 +94,6 @@ impl Worker {
         let (listener, stats) = (options.restore_listener.clone(), Arc::clone(&shared.stats));
         let needs = RecoverySetup {
             transport: Arc::clone(&transport),
-            sink: Arc::clone(&sink),
             stores,
             group: plan.group.clone(),
             stats: Arc::clone(&stats),
@@ -110,10 +115,25 @@ impl Worker {
             failed: failed.clone(),
         });
         let group = transport.join(subscription(&plan, &settings), Arc::new(listener))?;
+        let outputs = producer.as_ref().map(|_| {
+            OutputBudget::new((STAGED_OUTPUTS, settings.event_output_max.0), plan.subscribed().into_iter().collect())
+        });
+        let transactor = producer.map(|producer| {
+            Transactor::new(TransactorSetup {
+                transport: Arc::clone(&transport),
+                group: Arc::clone(&group),
+                group_name: plan.group.clone(),
+                ownership: Arc::clone(&ownership),
+                stats: Arc::clone(&stats),
+                failed: failed.clone(),
+                producer,
+            })
+        });
         let cx = TaskCx {
-            settings,
             transport: Arc::clone(&transport),
             sink,
+            outputs: outputs.clone(),
+            transactor,
             stats,
             dead_letter,
             failed: failed.clone(),
@@ -128,11 +148,21 @@ impl Worker {
             has_reported_plan: AtomicBool::new(false),
             refusals: Mutex::default(),
             observer,
+            settings,
         };
-        let control =
-            Control::new(Arc::new(cx), Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options, receiver);
+        let cx = Arc::new(cx);
+        let control = Control::new(cx, Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options, receiver);
         let running = tokio::spawn(supervised(control.run(failures, home), Arc::clone(&shared)));
-        Ok(Self { shared, plan, outbox, description, lifeline: Mutex::new(Some((group, running))), failed, recovery })
+        Ok(Self {
+            shared,
+            plan,
+            outbox,
+            outputs,
+            description,
+            lifeline: Mutex::new(Some((group, running))),
+            failed,
+            recovery,
+        })
     }
 
     /// Returns the size of the tables' stores on disk in bytes; `None` if tables are kept in memory, or there are none.
@@ -254,6 +284,12 @@ impl Worker {
         self.recovery.stores.step()
     }
 
+    /// Requests a commit of the messages that wait for one under exactly-once. Returns the number of groups that have any. For the
+    /// test driver, whose clock does not move by itself.
+    pub(crate) fn commit_outputs(&self) -> u64 {
+        self.outputs.as_ref().map_or(0, |outputs| outputs.request_commit())
+    }
+
     /// Simulates the crash of a process: nothing is drained or committed, and the worker does not leave the group.
     /// For the test driver.
     #[doc(hidden)]
@@ -282,6 +318,23 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.begin_stop();
     }
+}
+
+/// Memory for the finished messages of a worker that wait for a commit, in bytes.
+const STAGED_OUTPUTS: u64 = 32 << 20;
+
+/// Opens the producer of the worker's transactions under exactly-once, and returns it with its id.
+async fn open_transactions(
+    transport: &dyn Transport,
+    settings: &Settings,
+    name: &str,
+) -> Result<Option<(String, Arc<dyn Transactions>)>, Error> {
+    if settings.processing_guarantee != ProcessingGuarantee::ExactlyOnce {
+        return Ok(None);
+    }
+    let id = format!("{}-{name}", settings.group());
+    let producer = transport.transactions(&id).await.map_err(|error| error.error)?;
+    Ok(Some((id, producer)))
 }
 
 /// Runs the control loop. Its panic ends the worker with an error.

@@ -283,9 +283,12 @@ impl Cluster {
     }
 }
 
-/// Returns the settings of workers under test, in this process or in a process of their own.
+/// Returns the settings of workers under test, in this process or in a process of their own. `FAUST_TEST_GUARANTEE` sets their
+/// guarantee.
 pub(crate) fn quick_settings(bootstrap: &str) -> Vec<(&'static str, String)> {
-    [
+    let guarantee = std::env::var("FAUST_TEST_GUARANTEE").ok();
+    let guarantee = guarantee.map(|guarantee| ("processing_guarantee", guarantee));
+    let settings = [
         ("broker", bootstrap),
         ("broker_commit_interval", "100ms"),
         ("broker_session_timeout", "6s"),
@@ -294,8 +297,8 @@ pub(crate) fn quick_settings(bootstrap: &str) -> Vec<(&'static str, String)> {
         ("agent_backoff_min", "10ms"),
         ("producer_linger", "1ms"),
     ]
-    .map(|(name, value)| (name, value.to_owned()))
-    .into()
+    .map(|(name, value)| (name, value.to_owned()));
+    settings.into_iter().chain(guarantee).collect()
 }
 
 /// A producer for one topic.

@@ -82,7 +82,7 @@ fn the_layer_of_highest_precedence_wins_and_is_recorded() {
     .unwrap();
     let settings = &resolved.settings;
     assert_eq!((settings.topic_partitions, settings.version, settings.agent_max_attempts), (5, 2, 7));
-    assert_eq!(settings.broker_commit_interval, Duration::from_secs(2));
+    assert_eq!(settings.commit_interval(), Duration::from_secs(2));
     assert_eq!(resolved.origin("topic_partitions"), &Origin::CommandLine);
     assert_eq!(resolved.origin("broker_commit_interval").to_string(), "FAUST_BROKER_COMMIT_INTERVAL");
     assert_eq!(resolved.origin("version"), &Origin::File { path: file.path().to_owned(), line: 3 });
