@@ -267,6 +267,35 @@ fn the_guarantee_may_change_between_two_starts() {
     }
 }
 
+/// Reads `other` without using it.
+#[agent(topic = "other")]
+async fn other(mut numbers: Stream<i64, String>) -> Result<()> {
+    while numbers.next().await.is_some() {}
+    Ok(())
+}
+
+#[test]
+fn a_deleted_topic_does_not_stop_the_transactions_of_others() {
+    let mut driver = one_partition(app().only::<count>().only::<other>());
+    driver.start_worker().unwrap();
+    driver.send("other", &"a".to_owned(), &1i64).unwrap();
+    driver.commit();
+    driver.send("other", &"a".to_owned(), &2i64).unwrap();
+    driver.run_until_idle();
+    driver.delete_topic("other").unwrap();
+    send(&mut driver, [1, 2]);
+    driver.run_until_idle();
+    driver.commit();
+    driver.commit();
+    assert_eq!(counted(&mut driver), [1, 2]);
+    // Its commits work again once it exists.
+    driver.create_topic("other", 1).unwrap();
+    driver.advance(Duration::from_secs(60));
+    driver.send("other", &"a".to_owned(), &3i64).unwrap();
+    driver.advance(Duration::from_secs(60));
+    assert_eq!(driver.committed("other").unwrap().get(&0), Some(&Offset(1)));
+}
+
 /// Compares sequences by key, and shows the first difference.
 fn equal<K: Ord + Debug, V: PartialEq + Debug>(
     found: &BTreeMap<K, Vec<V>>,

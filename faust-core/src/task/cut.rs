@@ -129,7 +129,7 @@ impl Cut {
     }
 
     /// Returns the partitions whose positions the cut contains.
-    fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
         self.groups.iter().flat_map(|group| group.confirmed.offsets.keys())
     }
 

@@ -4,29 +4,32 @@
 //! it contains whole events with their positions. The steps after an error are those of the classes of
 //! [`TransactionErrorKind`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::cut::{CommittedOffsets, Cut};
 use super::ownership::Ownership;
 use super::partition::TaskPartition;
 use crate::error::{Error, TransportError, TransportErrorKind};
+use crate::message::Offset;
 use crate::stats::Stats;
 use crate::transport::{
-    Group, PROGRESS_INTERVAL, Retries, TopicPartition, TransactionError, TransactionErrorKind, Transactions, Transport,
-    with_progress,
+    Committed, Group, PROGRESS_INTERVAL, Retries, TopicPartition, TransactionError, TransactionErrorKind, Transactions,
+    Transport, with_progress,
 };
 
 /// Maximum time for the acknowledgement of a transaction's messages. The brokers abort it after ten seconds.
 const ARRIVAL_WITHIN: Duration = Duration::from_secs(8);
+/// Pause between two looks for topics that did not exist.
+const TOPICS_LOOK: Duration = Duration::from_secs(5);
 /// Number of producers lost in a row after which the worker stops: another one has its name.
 const MAX_LOSSES: u32 = 5;
 /// Number of producers with a call that hangs after which the worker stops: each of them leaves a thread behind.
@@ -43,12 +46,19 @@ pub(crate) struct Transactor {
     failed: mpsc::UnboundedSender<Error>,
     /// The transactional id.
     id: String,
-    producer: Arc<tokio::sync::Mutex<Option<Arc<dyn Transactions>>>>,
+    producer: tokio::sync::Mutex<Option<Arc<dyn Transactions>>>,
     /// Number of producers lost since the last commit.
     losses: AtomicU32,
     /// Number of producers with a call that has not returned.
     hung: AtomicU32,
     running: Mutex<Vec<AbortHandle>>,
+    missing: Mutex<MissingTopics>,
+}
+
+/// The topics that have been found not to exist any more, and the time of that look.
+struct MissingTopics {
+    topics: BTreeSet<Arc<str>>,
+    looked_at: Instant,
 }
 
 /// The parts that a transactor is made of.
@@ -91,9 +101,23 @@ impl Transactor {
     pub(crate) fn new(setup: TransactorSetup) -> Arc<Self> {
         let TransactorSetup { transport, group, group_name, ownership, stats, failed, producer: (id, producer) } =
             setup;
-        let producer = Arc::new(tokio::sync::Mutex::new(Some(producer)));
+        let producer = tokio::sync::Mutex::new(Some(producer));
         let (losses, hung, running) = (AtomicU32::new(0), AtomicU32::new(0), Mutex::default());
-        Arc::new(Self { transport, group, group_name, ownership, stats, failed, id, producer, losses, hung, running })
+        let missing = Mutex::new(MissingTopics { topics: BTreeSet::new(), looked_at: Instant::now() });
+        Arc::new(Self {
+            transport,
+            group,
+            group_name,
+            ownership,
+            stats,
+            failed,
+            id,
+            producer,
+            losses,
+            hung,
+            running,
+            missing,
+        })
     }
 
     /// Commits cuts in one transaction. The tasks learn the result. If the future is dropped, the transaction is aborted, unless its
@@ -131,69 +155,66 @@ impl Transactor {
     }
 
     async fn run(self: Arc<Self>, mut content: Content, mut abandoned: Abandoned) -> CommittedOffsets {
-        let held = Arc::clone(&self.producer);
         let mut held = tokio::select! {
             biased;
-            held = held.lock() => held,
+            held = self.producer.lock() => held,
             _ = &mut abandoned => return content.resolve(&CommittedOffsets::new()),
         };
-        let producer = match held.take() {
-            Some(producer) => Ok(producer),
-            None => tokio::select! {
-                biased;
-                producer = self.open() => producer,
-                _ = &mut abandoned => return content.resolve(&CommittedOffsets::new()),
-            },
-        };
-        let producer = match producer {
-            Ok(producer) => producer,
-            Err(error) => {
-                self.stop(error);
-                return content.resolve(&CommittedOffsets::new());
-            }
-        };
-        let committed = match self.attempt(&*producer, &mut content, &mut abandoned).await {
-            Ok(offsets) => {
-                *held = Some(producer);
-                self.losses.store(0, Ordering::Relaxed);
-                offsets
-            }
-            Err(failed) => {
-                let failed = match failed {
-                    Failed::Abort(error) => {
-                        self.report(&error);
-                        producer.abort().await.err().map(|error| match Failed::from(error) {
-                            // The transaction of a producer that cannot abort it is aborted by the next one.
-                            Failed::Abort(error) => {
-                                Failed::Lost(TransactionError { kind: TransactionErrorKind::Lost, error })
-                            }
-                            other => other,
-                        })
-                    }
-                    other => Some(other),
-                };
-                match failed {
-                    None => {
-                        *held = Some(producer);
-                        CommittedOffsets::new()
-                    }
-                    Some(Failed::Lost(error)) => {
-                        drop_beside(producer);
-                        self.replace(&mut held, error, &content).await
-                    }
-                    Some(Failed::Stop(error)) => {
-                        drop_beside(producer);
-                        self.stop(error);
-                        CommittedOffsets::new()
-                    }
-                    // Converted above.
-                    Some(Failed::Abort(_)) => CommittedOffsets::new(),
-                }
-            }
-        };
+        let committed = self.transact(&mut held, &mut content, &mut abandoned).await;
         // The next transaction may begin.
         drop(held);
         content.resolve(&committed)
+    }
+
+    /// Makes a transaction, and takes the steps that follow its failure. Returns the committed offsets.
+    async fn transact(
+        &self,
+        held: &mut Option<Arc<dyn Transactions>>,
+        content: &mut Content,
+        abandoned: &mut Abandoned,
+    ) -> CommittedOffsets {
+        let producer = match held.take() {
+            Some(producer) => producer,
+            None => {
+                let opened = tokio::select! {
+                    biased;
+                    opened = self.open() => opened,
+                    _ = &mut *abandoned => return CommittedOffsets::new(),
+                };
+                match opened {
+                    Ok(producer) => producer,
+                    Err(error) => return self.stop(error),
+                }
+            }
+        };
+        let mut failed = match self.attempt(&*producer, content, abandoned).await {
+            Ok(offsets) => {
+                *held = Some(producer);
+                self.losses.store(0, Ordering::Relaxed);
+                return offsets;
+            }
+            Err(failed) => failed,
+        };
+        if let Failed::Abort(error) = &failed {
+            self.report(error);
+            failed = match producer.abort().await.map_err(Failed::from) {
+                Ok(()) => {
+                    *held = Some(producer);
+                    self.look_for_topics(&content.requested).await;
+                    return CommittedOffsets::new();
+                }
+                // The transaction of a producer that cannot abort it is aborted by the next one.
+                Err(Failed::Abort(error)) => Failed::Lost(TransactionError { kind: TransactionErrorKind::Lost, error }),
+                Err(other) => other,
+            };
+        }
+        drop_beside(producer);
+        match failed {
+            Failed::Lost(error) => self.replace(held, error, content).await,
+            Failed::Stop(error) => self.stop(error),
+            // Replaced above.
+            Failed::Abort(error) => self.stop(error.into()),
+        }
     }
 
     /// Makes a transaction. Returns the committed offsets.
@@ -204,6 +225,7 @@ impl Transactor {
         abandoned: &mut Abandoned,
     ) -> Result<CommittedOffsets, Failed> {
         self.leave_out_given_away(&mut content.cuts);
+        self.leave_out_missing(&mut content.cuts).await;
         if content.cuts.is_empty() && content.offsets.is_empty() {
             return Ok(CommittedOffsets::new());
         }
@@ -222,6 +244,7 @@ impl Transactor {
         for cut in &content.cuts {
             offsets.extend(cut.to_commit().map_err(Failed::Stop)?);
         }
+        offsets.retain(|partition, _| !self.is_missing(partition));
         let member =
             member.ok_or_else(|| Failed::Abort(rebalanced("the worker is no member of the group".to_owned())))?;
         if !matches!(abandoned.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
@@ -277,6 +300,48 @@ impl Transactor {
         *cuts = owned;
     }
 
+    /// Takes the cuts out all of whose topics were deleted: there is nothing to commit their positions to.
+    async fn leave_out_missing(&self, cuts: &mut Vec<Cut>) {
+        if self.missing().topics.is_empty() {
+            return;
+        }
+        if self.missing().looked_at.elapsed() >= TOPICS_LOOK {
+            let mut partitions = CommittedOffsets::new();
+            cuts.iter().flat_map(Cut::partitions).for_each(|partition| {
+                partitions.insert(partition.clone(), Committed::at(Offset::default()));
+            });
+            self.look_for_topics(&partitions).await;
+        }
+        let is_missing = |cut: &Cut| cut.partitions().all(|partition| self.is_missing(partition));
+        let (missing, rest): (Vec<_>, Vec<_>) = std::mem::take(cuts).into_iter().partition(is_missing);
+        missing.into_iter().for_each(|cut| cut.resolve(false));
+        *cuts = rest;
+    }
+
+    /// Finds out which topics of these partitions do not exist: a broker refuses all offsets of a transaction because of one.
+    async fn look_for_topics(&self, partitions: &CommittedOffsets) {
+        let names: BTreeSet<Arc<str>> = partitions.keys().map(|partition| Arc::clone(&partition.topic)).collect();
+        let Ok(admin) = self.transport.admin() else { return };
+        let found = admin.topics(Some(names.iter().map(ToString::to_string).collect())).await;
+        // Without an answer, the next transaction is aborted as well.
+        let Ok(found) = found else { return };
+        let topics: BTreeSet<_> = names.into_iter().filter(|name| !found.contains_key(&**name)).collect();
+        let mut missing = self.missing();
+        if !topics.is_empty() && missing.topics != topics {
+            let names = topics.iter().map(|name| &**name).collect::<Vec<_>>().join(", ");
+            tracing::warn!("the offsets of {names} are not committed: the topics do not exist any more");
+        }
+        *missing = MissingTopics { topics, looked_at: Instant::now() };
+    }
+
+    fn is_missing(&self, partition: &TopicPartition) -> bool {
+        self.missing().topics.contains(&partition.topic)
+    }
+
+    fn missing(&self) -> MutexGuard<'_, MissingTopics> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Replaces a lost producer, which ends its transaction. Returns what that has committed.
     async fn replace(
         &self,
@@ -288,18 +353,16 @@ impl Transactor {
         if lost.kind == TransactionErrorKind::Hung {
             self.stats.producer_hung();
             if self.hung.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_HUNG {
-                self.stop(Error::Misuse(format!(
+                return self.stop(Error::Misuse(format!(
                     "{lost}; {MAX_HUNG} calls of the Kafka client have not returned, and their threads are left behind: restart the worker"
                 )));
-                return CommittedOffsets::new();
             }
         }
         if losses >= MAX_LOSSES {
-            self.stop(Error::Misuse(format!(
+            return self.stop(Error::Misuse(format!(
                 "{lost}; {losses} producers in a row were fenced, so another worker has the same transactional id `{}`: give each worker of the app its own `worker_name`",
                 self.id
             )));
-            return CommittedOffsets::new();
         }
         tracing::warn!(
             "{lost}; a new producer takes over, and the committed offsets show whether the transaction was committed"
@@ -307,23 +370,16 @@ impl Transactor {
         // After the initialization: it ends the transaction of the former producer.
         match self.open().await {
             Ok(producer) => *held = Some(producer),
-            Err(error) => {
-                self.stop(error);
-                return CommittedOffsets::new();
-            }
+            Err(error) => return self.stop(error),
         }
         match self.committed(content).await {
             Ok(committed) => {
-                tracing::info!(
-                    "the transaction was {}",
-                    if committed.is_empty() { "not committed: the same is committed again" } else { "committed" }
-                );
+                let outcome =
+                    if committed.is_empty() { "not committed: the same is committed again" } else { "committed" };
+                tracing::info!("the transaction was {outcome}");
                 committed
             }
-            Err(error) => {
-                self.stop(error);
-                CommittedOffsets::new()
-            }
+            Err(error) => self.stop(error),
         }
     }
 
@@ -365,9 +421,11 @@ impl Transactor {
         }
     }
 
-    fn stop(&self, error: Error) {
+    /// Stops the worker. Nothing is committed.
+    fn stop(&self, error: Error) -> CommittedOffsets {
         // An error means that the worker has ended already.
         drop(self.failed.send(error));
+        CommittedOffsets::new()
     }
 }
 

@@ -34,8 +34,9 @@ use crate::transport::transaction::{GroupMembership, TransactionError, Transacti
 const CALL: Duration = Duration::from_secs(3);
 /// Time after which a call that has not returned is given up.
 const WATCHDOG: Duration = Duration::from_secs(12);
-/// Time for which the addition of offsets is repeated. Then the transaction is aborted.
-const OFFSETS_WITHIN: Duration = Duration::from_secs(8);
+/// Time for which the addition of offsets is repeated, apart from the last call. Then the transaction is aborted: librdkafka
+/// repeats the request itself, also for a topic that was deleted.
+const OFFSETS_WITHIN: Duration = Duration::from_secs(2);
 /// Pause before a call that has failed at once is repeated.
 const PAUSE: Duration = Duration::from_millis(20);
 
