@@ -40,8 +40,9 @@ pub use self::compression::Compression;
 pub use self::config::{ConfigKey, ConfigKind, TOPIC_CONFIGS};
 pub use self::edit::ConfigEdit;
 pub use self::group::{
-    CommittedOffset, Completed, DescribedGroup, DescribedMember, GroupState, JoinRefusal, JoinReply, JoinRequest,
-    JoinedMember, MemberRef, OffsetToCommit, SyncReply, SyncRequest, Token,
+    CommittedOffset, Completed, ConsumerHeartbeat, ConsumerReply, DescribedConsumer, DescribedConsumerGroup,
+    DescribedGroup, DescribedMember, GroupState, GroupSummary, JoinRefusal, JoinReply, JoinRequest, JoinedMember,
+    MemberRef, OffsetToCommit, SyncReply, SyncRequest, Token, TopicPartition,
 };
 pub use self::log::{AbortedTransaction, Appended, FoundOffset, OffsetSpec, Read};
 pub use self::records::marker::Outcome;
@@ -49,6 +50,8 @@ pub use self::records::{Producer, Record};
 pub use self::topic::{Refusal, Topic, TopicSpec};
 pub use self::transactions::{Phase, ProducerIdentity, TransactionView};
 
+#[cfg(feature = "server")]
+pub(crate) use self::group::{GROUP_CONFIGS, GroupKey};
 #[cfg(feature = "server")]
 pub(crate) use self::producer_state::ActiveProducer;
 #[cfg(feature = "server")]
@@ -121,6 +124,8 @@ pub struct BrokerCore {
     cluster_id: String,
     topics: BTreeMap<String, Topic>,
     topic_names: HashMap<u128, String>,
+    /// Number of changes of topics since the start: creations, deletions and new partitions.
+    catalog_version: u64,
     groups: Groups,
     transactions: Transactions,
     /// The values of the broker's configs.
@@ -153,6 +158,7 @@ impl BrokerCore {
             cluster_id,
             topics: BTreeMap::new(),
             topic_names: HashMap::new(),
+            catalog_version: 0,
             groups: Groups::new(&values),
             transactions: Transactions::default(),
             values,

@@ -57,6 +57,15 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("default.replication.factor", "1", Int(1), Never),
     key("delete.topic.enable", "true", Boolean, Never),
     null("follower.replication.throttled.rate", Number(0), Dynamic),
+    key("group.consumer.assignors", "uniform,range", List, Never),
+    key("group.consumer.heartbeat.interval.ms", "5000", Int(1), Start),
+    key("group.consumer.max.heartbeat.interval.ms", "15000", Int(1), Start),
+    key("group.consumer.max.session.timeout.ms", "60000", Int(1), Start),
+    key("group.consumer.max.size", "2147483647", Int(1), Start),
+    key("group.consumer.migration.policy", "disabled", Text, Never),
+    key("group.consumer.min.heartbeat.interval.ms", "5000", Int(1), Start),
+    key("group.consumer.min.session.timeout.ms", "45000", Int(1), Start),
+    key("group.consumer.session.timeout.ms", "45000", Int(1), Start),
     key("group.initial.rebalance.delay.ms", "0", Int(0), Start),
     key("group.max.session.timeout.ms", "1800000", Int(1), Start),
     key("group.min.session.timeout.ms", "6000", Int(1), Start),
@@ -117,8 +126,15 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("unclean.leader.election.enable", "false", Boolean, Dynamic),
 ];
 
-const MIN_SESSION: &str = "group.min.session.timeout.ms";
-const MAX_SESSION: &str = "group.max.session.timeout.ms";
+/// Configs that contradict each other unless the first is at most the second.
+const ASCENDING: [(&str, &str); 6] = [
+    ("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
+    ("group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms"),
+    ("group.consumer.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
+    ("group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms"),
+    ("group.consumer.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
+    ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"),
+];
 
 /// The broker configs that give a topic config its default, in the order of their precedence, each with the factor from
 /// its unit to that of the topic config.
@@ -174,16 +190,18 @@ pub(crate) fn check_at_start(name: &str, value: &str) -> Result<(), Refusal> {
 /// Checks that the configs set at start do not contradict each other.
 ///
 /// # Errors
-/// `InvalidConfig` if no session timeout would be accepted.
+/// `InvalidConfig`, which names the two that do.
 pub(crate) fn check_together(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
     let number = |name: &str| {
         let set = configs.get(name).map(String::as_str);
         set.or_else(|| find(name)?.default).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or_default()
     };
-    let (least, most) = (number(MIN_SESSION), number(MAX_SESSION));
-    if least > most {
-        let text = format!("broker config `{MIN_SESSION}` ({least}) exceeds `{MAX_SESSION}` ({most})");
-        return Err(Refusal::new(ErrorCode::InvalidConfig, text));
+    for (lower, upper) in ASCENDING {
+        let (least, most) = (number(lower), number(upper));
+        if least > most {
+            let text = format!("broker config `{lower}` ({least}) exceeds `{upper}` ({most})");
+            return Err(Refusal::new(ErrorCode::InvalidConfig, text));
+        }
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ pub(crate) enum ConfigSource {
     Cluster = 3,
     Start = 4,
     Default = 5,
+    Group = 8,
 }
 
 /// A value of a config, or of one that gives it its default.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::broker_values::ConfigScope;
+use crate::core::group::{ConsumerGroupNote, ConsumerMemberNote};
 use crate::core::records::marker::Outcome;
 use crate::core::transactions::Transaction;
 
@@ -25,6 +26,11 @@ pub(crate) enum Change {
     OffsetDeleted { group: String, topic: String, partition: i32 },
     GroupDeleted { group: String },
     GroupNoted { group: String, protocol_type: String, emptied_ms: Option<i64> },
+    ConsumerGroupNoted { group: String, note: ConsumerGroupNote },
+    ConsumerGroupEnded { group: String },
+    ConsumerMemberNoted { group: String, note: Box<ConsumerMemberNote> },
+    ConsumerMemberRemoved { group: String, id: String },
+    GroupConfigsSet { group: String, configs: BTreeMap<String, String> },
     BrokerConfigsSet { scope: ConfigScope, configs: BTreeMap<String, String> },
     ProducerIds { next: i64 },
     TransactionNoted { id: String, transaction: Transaction },
@@ -46,6 +52,10 @@ impl Change {
                 | Self::OffsetDeleted { .. }
                 | Self::GroupDeleted { .. }
                 | Self::GroupNoted { .. }
+                | Self::ConsumerGroupNoted { .. }
+                | Self::ConsumerGroupEnded { .. }
+                | Self::ConsumerMemberNoted { .. }
+                | Self::ConsumerMemberRemoved { .. }
                 | Self::TransactionNoted { .. }
                 | Self::PartitionsEnlisted { .. }
                 | Self::GroupEnlisted { .. }

@@ -116,6 +116,9 @@ pub enum ErrorCode {
     /// The member must join again with the member id in the response.
     #[error("member id required")]
     MemberIdRequired = 79,
+    /// The group has as many members as it may have.
+    #[error("the group is full: raise `group.consumer.max.size` of the broker")]
+    GroupMaxSizeReached = 81,
     /// Another member uses this `group.instance.id` now.
     #[error("fenced instance id")]
     FencedInstanceId = 82,
@@ -147,9 +150,24 @@ pub enum ErrorCode {
     /// No transaction has this id.
     #[error("transactional id not found")]
     TransactionalIdNotFound = 105,
+    /// The epoch of the member is not the one that the group knows; the member must give up its partitions and join again.
+    #[error("fenced member epoch")]
+    FencedMemberEpoch = 110,
+    /// Another member still uses this instance id.
+    #[error("the instance id is still in use")]
+    UnreleasedInstanceId = 111,
+    /// The group has no such assignor.
+    #[error("unsupported assignor")]
+    UnsupportedAssignor = 112,
+    /// The epoch of the member is an older one, or the partition was not assigned to it in that epoch.
+    #[error("stale member epoch")]
+    StaleMemberEpoch = 113,
     /// The operation is not part of an open transaction; the client must abort it.
     #[error("not part of an open transaction: abort it and begin another one")]
     TransactionAbortable = 120,
+    /// The regular expression of a subscription cannot be compiled.
+    #[error("invalid regular expression")]
+    InvalidRegularExpression = 128,
 }
 
 impl ErrorCode {

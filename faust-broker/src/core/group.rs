@@ -1,5 +1,8 @@
-//! Consumer groups of the classic protocol: membership, assignments and committed offsets.
+//! Consumer groups: membership, assignments and committed offsets. This module and its siblings have the classic protocol, and
+//! [`consumer`] has the one of KIP-848.
 
+mod configs;
+mod consumer;
 mod expiry;
 mod join;
 mod member;
@@ -15,12 +18,19 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
+pub use self::consumer::{ConsumerHeartbeat, ConsumerReply, DescribedConsumer, DescribedConsumerGroup, TopicPartition};
 pub use self::join::{JoinRefusal, JoinReply, JoinRequest, JoinedMember};
 pub use self::offsets::{CommittedOffset, OffsetToCommit};
-pub use self::query::{DescribedGroup, DescribedMember};
+pub use self::query::{DescribedGroup, DescribedMember, GroupSummary};
 pub use self::sync::{MemberRef, SyncReply, SyncRequest};
 
+#[cfg(feature = "server")]
+pub(crate) use self::configs::{GROUP_CONFIGS, GroupKey};
+pub(crate) use self::consumer::journal::{ConsumerGroupNote, ConsumerMemberNote};
+
+use self::consumer::ConsumerGroup;
 use self::member::Member;
+use self::offsets::CONSUMER;
 use crate::core::broker_values::BrokerValues;
 use crate::core::change::{Change, Committed};
 use crate::core::records::marker::Outcome;
@@ -70,6 +80,8 @@ impl GroupState {
 #[derive(Debug)]
 pub(crate) struct Groups {
     by_id: BTreeMap<String, Group>,
+    /// The configs that clients have set for groups, which need not exist.
+    configs: BTreeMap<String, BTreeMap<String, String>>,
     config: GroupConfig,
     outbox: Outbox,
     /// Difference between the wall clock and the clock of group operations, in milliseconds.
@@ -85,15 +97,25 @@ struct GroupConfig {
     initial_rebalance_delay_ms: i64,
     /// Time for which committed offsets are kept while they are not in use, in milliseconds.
     offsets_retention_ms: i64,
+    /// Maximum number of members of a consumer group.
+    consumer_max_size: usize,
+    /// Session timeout of consumer groups, in milliseconds.
+    consumer_session_ms: i32,
+    /// Interval between the heartbeats of the members of consumer groups, in milliseconds.
+    consumer_interval_ms: i32,
 }
 
 impl GroupConfig {
     fn new(values: &BrokerValues) -> Self {
         let number = |name| values.number(name);
+        let int = |name| i32::try_from(number(name)).unwrap_or(i32::MAX);
         Self {
             session_timeout_ms: number("group.min.session.timeout.ms")..=number("group.max.session.timeout.ms"),
             initial_rebalance_delay_ms: number("group.initial.rebalance.delay.ms"),
             offsets_retention_ms: number("offsets.retention.minutes").saturating_mul(60_000),
+            consumer_max_size: usize::try_from(number("group.consumer.max.size")).unwrap_or(usize::MAX),
+            consumer_session_ms: int("group.consumer.session.timeout.ms"),
+            consumer_interval_ms: int("group.consumer.heartbeat.interval.ms"),
         }
     }
 }
@@ -145,6 +167,10 @@ struct Group {
     emptied_ms: Option<i64>,
     /// True or false if the journal says that the group has lost all its members or has some, `None` if it does not say.
     noted_empty: Option<bool>,
+    /// The members of a group of the consumer protocol, which has none of the classic protocol.
+    consumer: Option<ConsumerGroup>,
+    /// True if the journal says that the group has the consumer protocol.
+    noted_consumer: bool,
 }
 
 impl Group {
@@ -163,7 +189,21 @@ impl Group {
             pending_offsets: BTreeMap::new(),
             emptied_ms: None,
             noted_empty: None,
+            consumer: None,
+            noted_consumer: false,
         }
+    }
+
+    /// Returns true if the group has members, of either protocol.
+    fn has_members(&self) -> bool {
+        !self.members.is_empty() || self.consumer.as_ref().is_some_and(|consumer| !consumer.is_empty())
+    }
+
+    /// Turns the group, which has no members, into a new one of the classic protocol. It keeps its offsets.
+    fn become_classic(&mut self) {
+        self.consumer = None;
+        (self.generation, self.protocol) = (0, None);
+        self.protocol_type.clear();
     }
 
     fn member(&self, id: &str) -> Option<&Member> {
@@ -190,13 +230,14 @@ impl Group {
 
     /// Returns true if the group has neither members nor committed offsets.
     fn is_blank(&self) -> bool {
-        self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty() && self.pending_offsets.is_empty()
+        !self.has_members() && self.pending.is_empty() && self.offsets.is_empty() && self.pending_offsets.is_empty()
     }
 }
 
 impl Groups {
     pub(crate) fn new(values: &BrokerValues) -> Self {
-        Self { by_id: BTreeMap::new(), config: GroupConfig::new(values), outbox: Outbox::default(), wall_lead_ms: 0 }
+        let config = GroupConfig::new(values);
+        Self { by_id: BTreeMap::new(), configs: BTreeMap::new(), config, outbox: Outbox::default(), wall_lead_ms: 0 }
     }
 
     pub(crate) fn take_completed(&mut self) -> Vec<(Token, Completed)> {
@@ -204,8 +245,12 @@ impl Groups {
     }
 
     pub(crate) fn tick(&mut self, now_ms: i64) {
-        for group in self.by_id.values_mut() {
-            group.tick(now_ms, &mut self.outbox);
+        let session_ms: Vec<i32> = self.by_id.keys().map(|id| self.consumer_session_ms(id)).collect();
+        for (group, session_ms) in self.by_id.values_mut().zip(session_ms) {
+            match &mut group.consumer {
+                Some(consumer) => consumer.tick(now_ms, session_ms),
+                None => group.tick(now_ms, &mut self.outbox),
+            }
         }
     }
 
@@ -257,13 +302,33 @@ impl Groups {
                 group.protocol_type = protocol_type;
                 group.emptied_ms = emptied_ms;
             }
+            Change::ConsumerGroupNoted { group, note } => self.restored_consumer(group).restore_epochs(note),
+            Change::ConsumerMemberNoted { group, note } => self.restored_consumer(group).restore_member(*note),
+            Change::ConsumerMemberRemoved { group, id } => self.restored_consumer(group).forget_member(&id),
+            Change::ConsumerGroupEnded { group } => {
+                if let Some(group) = self.by_id.get_mut(&group) {
+                    (group.consumer, group.noted_consumer) = (None, false);
+                }
+            }
+            Change::GroupConfigsSet { group, configs } => self.set_configs(group, configs),
             _ => {}
         }
     }
 
+    fn restored_consumer(&mut self, group: String) -> &mut ConsumerGroup {
+        let group = self.by_id.entry(group).or_insert_with(Group::new);
+        group.noted_consumer = true;
+        CONSUMER.clone_into(&mut group.protocol_type);
+        group.consumer.get_or_insert_default()
+    }
+
     pub(crate) fn snapshot(&self, changes: &mut Vec<Change>) {
+        for (group, configs) in &self.configs {
+            changes.push(Change::GroupConfigsSet { group: group.clone(), configs: configs.clone() });
+        }
         for (id, group) in &self.by_id {
             changes.push(group.as_change(id));
+            group.consumer.iter().for_each(|consumer| consumer.snapshot(id, changes));
             for ((topic, partition), committed) in &group.offsets {
                 changes.push(Change::OffsetCommitted {
                     group: id.clone(),
@@ -305,6 +370,13 @@ impl BrokerCore {
         let Groups { by_id, config, outbox, .. } = &mut self.groups;
         let delay_ms = config.initial_rebalance_delay_ms;
         if let Some(group) = by_id.get_mut(group) {
+            if group.consumer.is_some() {
+                // The members of the two protocols cannot be mixed; a group without members changes its protocol.
+                if group.has_members() {
+                    return Err(ErrorCode::InconsistentGroupProtocol.into());
+                }
+                group.become_classic();
+            }
             return group.join(request, fresh_id, now_ms, delay_ms, outbox);
         }
         // A refused join creates no group.
@@ -347,6 +419,9 @@ impl BrokerCore {
         now_ms: i64,
     ) -> Result<(), ErrorCode> {
         let (group, outbox) = self.groups.known(group)?;
+        if let Some(consumer) = &mut group.consumer {
+            return consumer.remove(member_id, instance_id);
+        }
         group.leave(member_id, instance_id, now_ms, outbox)
     }
 }

@@ -227,6 +227,7 @@ impl BrokerCore {
         let TopicSpec { partitions, configs } = spec;
         self.note(&Change::TopicCreated { name: name.to_owned(), id: Id(id), partitions, configs: configs.clone() })?;
         self.topic_names.insert(id, name.to_owned());
+        self.catalog_version += 1;
         Ok(self.topics.entry(name.to_owned()).or_insert_with(|| Topic::new(id, partitions, configs, &self.values)))
     }
 
@@ -239,6 +240,7 @@ impl BrokerCore {
         self.note(&Change::TopicDeleted { name: name.to_owned() })?;
         self.topics.remove(name);
         self.topic_names.remove(&id);
+        self.catalog_version += 1;
         self.groups.forget_topic(name);
         self.transactions.forget_topic(name);
         self.storage.delete_topic(id).map_err(|error| {
@@ -266,6 +268,7 @@ impl BrokerCore {
         if let Some(topic) = self.topics.get_mut(name) {
             topic.grow(partitions);
         }
+        self.catalog_version += 1;
         Ok(())
     }
 

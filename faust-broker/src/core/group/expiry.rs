@@ -7,7 +7,7 @@
 use crate::core::BrokerCore;
 use crate::core::change::{Change, Committed};
 use crate::core::group::offsets::CONSUMER;
-use crate::core::group::{Group, GroupState, Groups};
+use crate::core::group::{ConsumerGroup, Group, GroupState, Groups};
 
 /// Expiry of committed offsets.
 impl BrokerCore {
@@ -45,14 +45,33 @@ impl BrokerCore {
     }
 
     /// Records which groups have got their first member or lost their last one, so that the time since then is known
-    /// after a restart.
+    /// after a restart, and what consumer groups have not recorded yet.
     pub(crate) fn note_groups(&mut self, now_ms: i64) {
+        let unnoted = self.groups.by_id.iter().filter(|(_, group)| !group.is_noted());
+        let unnoted: Vec<String> = unnoted.map(|(id, _)| id.clone()).collect();
+        unnoted.iter().for_each(|id| self.note_group(id, now_ms));
+    }
+
+    /// Records the changes of a group, except its offsets.
+    pub(super) fn note_group(&mut self, id: &str, now_ms: i64) {
         let wall_ms = self.groups.wall_ms(now_ms);
-        let changed: Vec<Change> =
-            self.groups.by_id.iter_mut().filter_map(|(id, group)| group.take_transition(id, wall_ms)).collect();
-        for change in changed {
-            // If the entry is lost, the offsets' own times decide; the error has been logged.
-            self.note(&change).ok();
+        let Some(group) = self.groups.by_id.get_mut(id) else { return };
+        // If this entry is lost, the offsets' own times decide.
+        let mut changes = Vec::from_iter(group.take_transition(id, wall_ms));
+        match &group.consumer {
+            Some(consumer) => changes.extend(consumer.unnoted(id)),
+            None if group.noted_consumer => changes.push(Change::ConsumerGroupEnded { group: id.to_owned() }),
+            None => {}
+        }
+        for change in &changes {
+            // The error has been logged, and the next tick tries again.
+            if self.note(change).is_err() {
+                return;
+            }
+        }
+        if let Some(group) = self.groups.by_id.get_mut(id) {
+            group.noted_consumer = group.consumer.is_some();
+            group.consumer.iter_mut().for_each(ConsumerGroup::set_noted);
         }
     }
 }
@@ -74,6 +93,7 @@ impl Group {
         let has_expired = move |committed: &Committed| {
             let unused_since = match self.state {
                 _ if self.protocol_type.is_empty() => committed.committed_ms,
+                _ if self.consumer.as_ref().is_some_and(|consumer| !consumer.is_empty()) => committed.committed_ms,
                 // Offsets that were committed since are as old as their commit: the time may be that of an earlier end, if the
                 // entry of a later one was lost.
                 GroupState::Empty => self.emptied_ms?.max(committed.committed_ms),
@@ -90,12 +110,18 @@ impl Group {
             .filter(|(topic, _)| !self.reads(topic))
     }
 
+    fn is_noted(&self) -> bool {
+        let knows_members = self.protocol_type.is_empty() || self.noted_empty == Some(!self.has_members());
+        let knows_protocol = self.noted_consumer == self.consumer.is_some();
+        knows_members && knows_protocol && self.consumer.as_ref().is_none_or(ConsumerGroup::is_noted)
+    }
+
     /// Returns the change to record if the group has got its first member or lost its last one since the last call.
     fn take_transition(&mut self, id: &str, wall_ms: i64) -> Option<Change> {
         if self.protocol_type.is_empty() {
             return None;
         }
-        let is_empty = self.members.is_empty();
+        let is_empty = !self.has_members();
         self.emptied_ms = is_empty.then(|| self.emptied_ms.unwrap_or(wall_ms));
         let is_new = self.noted_empty != Some(is_empty);
         self.noted_empty = Some(is_empty);

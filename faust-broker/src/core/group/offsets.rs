@@ -56,7 +56,7 @@ impl BrokerCore {
     ///
     /// # Errors
     /// For all offsets: `UnknownMemberId`, `IllegalGeneration`, `FencedInstanceId`, `RebalanceInProgress`,
-    /// `InvalidGroupId`. For a single offset: `UnknownTopicOrPartition`, `OffsetMetadataTooLarge`, `StorageError`.
+    /// `InvalidGroupId`; of consumer groups `StaleMemberEpoch`, `UnsupportedVersion` and `GroupIdNotFound`. For a single offset: `UnknownTopicOrPartition`, `OffsetMetadataTooLarge`, `StorageError`.
     pub fn commit_offsets(
         &mut self,
         group: &str,
@@ -64,23 +64,27 @@ impl BrokerCore {
         offsets: Vec<OffsetToCommit>,
         now_ms: i64,
     ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
-        self.check_committer(group, member, now_ms)?;
+        if self.check_committer(group, member, now_ms)? {
+            self.check_late_commits(group, member, &offsets)?;
+        }
         Ok(offsets.into_iter().map(|offset| self.commit_offset(group, offset, now_ms)).collect())
     }
 
-    /// Checks that a client may commit offsets for a group.
+    /// Checks that a client may commit offsets for a group. Returns true if each partition must be checked as well, since the
+    /// epoch of the member is an older one.
     pub(in crate::core) fn check_committer(
         &mut self,
         group: &str,
         member: &MemberRef,
         now_ms: i64,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<bool, ErrorCode> {
         if group.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
         match self.groups.by_id.get_mut(group) {
             Some(group) => group.check_commit(member, now_ms),
-            None if member.generation < 0 => Ok(()),
+            None if member.generation < 0 => Ok(false),
+            None if member.knows_member_epochs => Err(ErrorCode::GroupIdNotFound),
             None => Err(ErrorCode::IllegalGeneration),
         }
     }
@@ -90,17 +94,48 @@ impl BrokerCore {
         &mut self,
         group: &str,
         member: &MemberRef,
+        offsets: &[OffsetToCommit],
         now_ms: i64,
     ) -> Result<(), ErrorCode> {
         if member.generation < 0 && member.member_id.is_empty() && member.instance_id.is_none() {
             return Ok(());
         }
-        let group = self.groups.by_id.get_mut(group).ok_or(ErrorCode::IllegalGeneration)?;
+        let held = self.groups.by_id.get_mut(group).ok_or(ErrorCode::IllegalGeneration)?;
+        if let Some(consumer) = &held.consumer {
+            let outdated = |code| if code == ErrorCode::StaleMemberEpoch { ErrorCode::IllegalGeneration } else { code };
+            let client = MemberRef { knows_member_epochs: true, ..member.clone() };
+            let is_late = consumer.check_commit(&client).map_err(outdated)?;
+            return if is_late { self.check_late_commits(group, member, offsets).map_err(outdated) } else { Ok(()) };
+        }
+        let group = held;
         group.check_generation(member)?;
         if let Some(member) = group.member_mut(&member.member_id) {
             member.touch(now_ms);
         }
         Ok(())
+    }
+
+    /// Checks the partitions that a member commits with an older epoch.
+    fn check_late_commits(&self, group: &str, member: &MemberRef, offsets: &[OffsetToCommit]) -> Result<(), ErrorCode> {
+        let consumer = self.groups.by_id.get(group).and_then(|group| group.consumer.as_ref());
+        let check = |offset: &OffsetToCommit| {
+            let topic = self.topics.get(&offset.topic).map(|topic| topic.id());
+            consumer.map_or(Ok(()), |group| group.check_late_commit(member, topic.map(|id| (id, offset.partition))))
+        };
+        offsets.iter().try_for_each(check)
+    }
+
+    /// Checks that a member of a consumer group may fetch committed offsets; any client may that states no member.
+    ///
+    /// # Errors
+    /// `UnknownMemberId`, `StaleMemberEpoch`.
+    pub fn check_offset_fetch(&self, group: &str, member_id: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
+        let consumer = self.groups.by_id.get(group).and_then(|group| group.consumer.as_ref());
+        match (consumer, member_id) {
+            (None, _) => Ok(()),
+            (Some(_), None) if epoch < 0 => Ok(()),
+            (Some(group), member_id) => group.check_fetch(member_id.unwrap_or_default(), epoch),
+        }
     }
 
     fn commit_offset(&mut self, group: &str, offset: OffsetToCommit, now_ms: i64) -> Result<(), ErrorCode> {
@@ -153,7 +188,7 @@ impl BrokerCore {
     /// subscribed to the topic, `StorageError`.
     pub fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), ErrorCode> {
         let held = self.groups.by_id.get_mut(group).ok_or(ErrorCode::GroupIdNotFound)?;
-        if !held.members.is_empty() && held.protocol_type != CONSUMER {
+        if held.has_members() && held.protocol_type != CONSUMER {
             return Err(ErrorCode::NonEmptyGroup);
         }
         if held.reads(topic) {
@@ -171,9 +206,13 @@ impl BrokerCore {
     /// # Errors
     /// `GroupIdNotFound`, `NonEmptyGroup`, `StorageError`.
     pub fn delete_group(&mut self, group: &str, now_ms: i64) -> Result<(), ErrorCode> {
+        let session_ms = self.groups.consumer_session_ms(group);
         let held = self.groups.by_id.get_mut(group).ok_or(ErrorCode::GroupIdNotFound)?;
-        held.tick(now_ms, &mut self.groups.outbox);
-        if held.state != GroupState::Empty {
+        match &mut held.consumer {
+            Some(consumer) => consumer.tick(now_ms, session_ms),
+            None => held.tick(now_ms, &mut self.groups.outbox),
+        }
+        if held.state != GroupState::Empty || held.has_members() {
             return Err(ErrorCode::NonEmptyGroup);
         }
         let change = Change::GroupDeleted { group: group.to_owned() };
@@ -184,9 +223,12 @@ impl BrokerCore {
 }
 
 impl Group {
-    fn check_commit(&mut self, member: &MemberRef, now_ms: i64) -> Result<(), ErrorCode> {
+    fn check_commit(&mut self, member: &MemberRef, now_ms: i64) -> Result<bool, ErrorCode> {
+        if let Some(consumer) = &self.consumer {
+            return consumer.check_commit(member);
+        }
         if member.generation < 0 && self.state == GroupState::Empty {
-            return Ok(());
+            return Ok(false);
         }
         self.check_generation(member)?;
         if self.state == GroupState::CompletingRebalance {
@@ -195,11 +237,14 @@ impl Group {
         if let Some(member) = self.member_mut(&member.member_id) {
             member.touch(now_ms);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Returns true if a member is subscribed to `topic`, or if the subscription of a member cannot be parsed.
     pub(super) fn reads(&self, topic: &str) -> bool {
+        if let Some(consumer) = &self.consumer {
+            return consumer.reads(topic);
+        }
         let protocol = self.protocol.as_deref().unwrap_or_default();
         self.members
             .iter()

@@ -39,16 +39,47 @@ pub struct DescribedMember {
     pub assignment: Bytes,
 }
 
+/// A group in a list of groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupSummary<'a> {
+    /// Group id.
+    pub id: &'a str,
+    /// Name of the group's protocol, as in Kafka: `Classic` or `Consumer`.
+    pub kind: &'static str,
+    /// Name of the state, as in Kafka.
+    pub state: &'static str,
+    /// Protocol type, `consumer` for consumers; empty for a group that has never had members.
+    pub protocol_type: &'a str,
+}
+
 /// Descriptions of groups.
 impl BrokerCore {
-    /// Returns the ids of all groups.
+    /// Returns the ids of all groups, of either protocol.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.by_id.keys().map(String::as_str)
     }
 
-    /// Describes a group and its members.
+    /// Returns true if there is a group with this id, of either protocol.
+    pub fn has_group(&self, id: &str) -> bool {
+        self.groups.by_id.contains_key(id)
+    }
+
+    /// Lists all groups, ordered by id.
+    pub fn listed_groups(&self) -> impl Iterator<Item = GroupSummary<'_>> {
+        self.groups.by_id.iter().map(|(id, group)| {
+            let (kind, state) = match &group.consumer {
+                Some(consumer) => ("Consumer", consumer.state()),
+                None => ("Classic", group.state.name()),
+            };
+            GroupSummary { id, kind, state, protocol_type: &group.protocol_type }
+        })
+    }
+
+    /// Describes a group of the classic protocol and its members. Returns `None` if the group does not exist, or has the
+    /// consumer protocol.
     pub fn describe_group(&self, id: &str) -> Option<DescribedGroup> {
-        let group = self.groups.by_id.get(id)?;
+        let group = self.groups.by_id.get(id).filter(|group| group.consumer.is_none())?;
         let is_stable = group.state == GroupState::Stable;
         let protocol = if is_stable { group.protocol.clone().unwrap_or_default() } else { String::new() };
         let described = |member: &Member| DescribedMember {

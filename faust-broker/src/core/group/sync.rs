@@ -12,8 +12,10 @@ pub struct MemberRef {
     pub member_id: String,
     /// Static name (`group.instance.id`), if any.
     pub instance_id: Option<String>,
-    /// Generation from the [`JoinReply`](crate::core::JoinReply), -1 for a client that is not a member.
+    /// Generation from the [`JoinReply`](crate::core::JoinReply), or epoch of the member of a consumer group; -1 for a client that is not a member.
     pub generation: i32,
+    /// True if the client knows the errors of member epochs (`OffsetCommit` since version 9).
+    pub knows_member_epochs: bool,
 }
 
 /// A request for a member's assignment.

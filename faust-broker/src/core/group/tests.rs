@@ -110,7 +110,7 @@ fn fixed(instance: &str) -> JoinRequest {
 }
 
 fn member(reply: &JoinReply) -> MemberRef {
-    MemberRef { member_id: reply.member_id.clone(), instance_id: None, generation: reply.generation }
+    MemberRef { member_id: reply.member_id.clone(), generation: reply.generation, ..MemberRef::default() }
 }
 
 fn to_commit(topic: &str, partition: i32, offset: i64, metadata: &str) -> OffsetToCommit {

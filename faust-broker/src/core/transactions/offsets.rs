@@ -63,7 +63,7 @@ impl BrokerCore {
         if held.phase != Phase::Ongoing || !held.groups.contains(group) {
             return Err(ErrorCode::TransactionAbortable);
         }
-        self.check_transactional_committer(group, member, now_ms)?;
+        self.check_transactional_committer(group, member, &offsets, now_ms)?;
         let pending = offsets.into_iter().map(|offset| {
             let (topic, partition, committed) = self.checked_offset(offset, now_ms)?;
             let (group, producer_id) = (group.to_owned(), producer.id);

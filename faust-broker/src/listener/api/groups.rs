@@ -139,10 +139,11 @@ pub(crate) fn leave(call: &Call, request: LeaveGroupRequest) -> LeaveGroupRespon
 }
 
 pub(crate) fn member_ref(member_id: &StrBytes, instance_id: Option<StrBytes>, generation: i32) -> MemberRef {
-    MemberRef { member_id: member_id.to_string(), instance_id: owned(instance_id), generation }
+    let member_id = member_id.to_string();
+    MemberRef { member_id, instance_id: owned(instance_id), generation, knows_member_epochs: false }
 }
 
-fn owned(text: Option<StrBytes>) -> Option<String> {
+pub(super) fn owned(text: Option<StrBytes>) -> Option<String> {
     text.map(|text| text.to_string())
 }
 

@@ -50,7 +50,7 @@ fn join(broker: &mut BrokerCore, topic: &str, now_ms: i64) -> MemberRef {
         Some((done, Completed::Join(Ok(reply)))) if done == token => reply,
         other => panic!("expected to have joined, got {other:?}"),
     };
-    let member = MemberRef { member_id, instance_id: None, generation };
+    let member = MemberRef { member_id, generation, ..MemberRef::default() };
     let assignments = vec![(member.member_id.clone(), Bytes::from_static(b"all"))];
     let request = SyncRequest { member: member.clone(), assignments, ..SyncRequest::default() };
     broker.sync_group("g", request, now_ms).unwrap();
