@@ -9,6 +9,7 @@ pub(super) mod fetch_response;
 pub(super) mod group_admin;
 pub(super) mod group_offsets;
 pub(super) mod groups;
+pub(super) mod consumer_groups;
 pub(super) mod log_dirs;
 pub(super) mod offsets;
 pub(super) mod produce;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest,
-    AlterReplicaLogDirsRequest, ApiKey, ApiVersionsRequest, CreateAclsRequest, CreatePartitionsRequest,
-    CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
-    DescribeTopicPartitionsRequest, DescribeTransactionsRequest, DescribeUserScramCredentialsRequest,
-    ElectLeadersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    AlterReplicaLogDirsRequest, ApiKey, ApiVersionsRequest, ConsumerGroupDescribeRequest,
+    ConsumerGroupHeartbeatRequest, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest,
+    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, DescribeTransactionsRequest,
+    DescribeUserScramCredentialsRequest, ElectLeadersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
     ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
     ListTransactionsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
     OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader, ResponseHeader, SyncGroupRequest,
@@ -22,8 +22,8 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use crate::listener::answer::Answer;
 use crate::listener::api::{
-    cluster, configs, fetch, fetch_response, group_admin, group_offsets, groups, log_dirs, offsets, produce, quorum,
-    security, topic_partitions, topics, transaction_admin, transactions, versions,
+    cluster, configs, consumer_groups, fetch, fetch_response, group_admin, group_offsets, groups, log_dirs, offsets,
+    produce, quorum, security, topic_partitions, topics, transaction_admin, transactions, versions,
 };
 use crate::listener::fault::Fault;
 use crate::listener::{Shared, shape};
@@ -116,6 +116,8 @@ async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Opti
         ApiKey::SyncGroup => reply!(SyncGroupRequest, groups::sync, wait),
         ApiKey::Heartbeat => reply!(HeartbeatRequest, groups::heartbeat),
         ApiKey::LeaveGroup => reply!(LeaveGroupRequest, groups::leave),
+        ApiKey::ConsumerGroupHeartbeat => reply!(ConsumerGroupHeartbeatRequest, consumer_groups::heartbeat),
+        ApiKey::ConsumerGroupDescribe => reply!(ConsumerGroupDescribeRequest, consumer_groups::describe),
         ApiKey::OffsetCommit => reply!(OffsetCommitRequest, group_offsets::commit),
         ApiKey::OffsetFetch => reply!(OffsetFetchRequest, group_offsets::fetch),
         ApiKey::OffsetDelete => reply!(OffsetDeleteRequest, group_offsets::delete),

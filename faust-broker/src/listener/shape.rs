@@ -233,6 +233,22 @@ static OFFSET_DELETE: Shape =
     shape(NEVER, &[always(Text), always(Array(&[always(Text), always(Array(&[always(Fixed(4))]))]))]);
 static DESCRIBE_CLUSTER: Shape = shape(0, &[always(Fixed(1)), since(1, Fixed(1)), since(2, Fixed(1))]);
 
+static CONSUMER_GROUP_HEARTBEAT: Shape = shape(
+    0,
+    &[
+        always(Text),
+        always(Text),
+        always(Fixed(4)),
+        always(Text),
+        always(Text),
+        always(Fixed(4)),
+        always(Texts),
+        since(1, Text),
+        always(Text),
+        always(Array(&[always(Fixed(16)), always(Fixeds(4))])),
+    ],
+);
+static CONSUMER_GROUP_DESCRIBE: Shape = shape(0, &[always(Texts), always(Fixed(1))]);
 static DESCRIBE_TOPIC_PARTITIONS: Shape =
     shape(0, &[always(Array(&[always(Text)])), always(Fixed(4)), always(Nullable(&[always(Text), always(Fixed(4))]))]);
 static LIST_CONFIG_RESOURCES: Shape = shape(0, &[since(1, Fixeds(1))]);
@@ -312,6 +328,8 @@ fn shape_of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::ConsumerGroupHeartbeat => &CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::ConsumerGroupDescribe => &CONSUMER_GROUP_DESCRIBE,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
         ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
         ApiKey::DescribeLogDirs => &DESCRIBE_LOG_DIRS,

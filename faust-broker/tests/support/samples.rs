@@ -41,6 +41,7 @@ pub(crate) fn samples(
     records_and_offsets(&mut to);
     cluster(&mut to);
     groups(&mut to);
+    consumer_groups(&mut to);
     committed_offsets(&mut to);
     topics_and_configs(&mut to);
     administration(&mut to);
@@ -188,6 +189,39 @@ fn groups(to: &mut Samples) {
         ListGroupsRequest::default().with_states_filter(states).with_types_filter(types)
     });
     to.add(ApiKey::DeleteGroups, |_| DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text()); 2]));
+}
+
+fn consumer_groups(to: &mut Samples) {
+    use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
+    let topic_id = id(to.topic_id, 0, 0);
+    to.add(ApiKey::ConsumerGroupHeartbeat, |v| {
+        let owned = TopicPartitions::default().with_topic_id(topic_id).with_partitions(vec![0, 1]);
+        ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(GroupId(text()))
+            .with_member_id(text())
+            .with_instance_id(some())
+            .with_rack_id(some())
+            .with_member_epoch(1)
+            .with_rebalance_timeout_ms(1000)
+            .with_subscribed_topic_names(Some(vec![topic(); 2]))
+            .with_subscribed_topic_regex(some().filter(|_| v >= 1))
+            .with_server_assignor(Some(StrBytes::from_static_str("uniform")))
+            .with_topic_partitions(Some(vec![owned; 2]))
+    });
+    // A member that joins, so that other requests find a group of this protocol.
+    to.add(ApiKey::ConsumerGroupHeartbeat, |v| {
+        ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(GroupId(StrBytes::from_static_str("consumers")))
+            .with_member_id(text())
+            .with_rebalance_timeout_ms(1000)
+            .with_subscribed_topic_names(Some(vec![topic(); 2]))
+            .with_subscribed_topic_regex(Some(StrBytes::from_static_str("na.e{1,9}|\\pL+")).filter(|_| v >= 1))
+            .with_topic_partitions(Some(Vec::new()))
+    });
+    to.add(ApiKey::ConsumerGroupDescribe, |_| {
+        let ids = ["consumers", "name"].map(|id| GroupId(StrBytes::from_static_str(id)));
+        ConsumerGroupDescribeRequest::default().with_group_ids(ids.to_vec())
+    });
 }
 
 fn committed_offsets(to: &mut Samples) {

@@ -19,10 +19,11 @@ use kafka_protocol::messages::{
 };
 use tracing::level_filters::LevelFilter;
 
-use crate::core::broker_config::{BROKER_CONFIGS, BrokerKey, UpdateMode};
+use crate::core::broker_config::{self, BROKER_CONFIGS, BrokerKey, UpdateMode};
 use crate::core::broker_values::{BrokerValues, ConfigScope, ConfigSource, Synonym};
 use crate::core::{
-    BrokerCore, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, Refusal, TOPIC_CONFIGS, Topic, check_name,
+    BrokerCore, ConfigEdit, ConfigKey, ConfigKind, ErrorCode, GROUP_CONFIGS, GroupKey, Refusal, TOPIC_CONFIGS, Topic,
+    check_name,
 };
 use crate::listener::api::{NODE, text};
 use crate::listener::router::Call;
@@ -31,6 +32,7 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
 /// The source of a logger's level in the protocol.
 const LOGGER_SOURCE: i8 = 6;
 /// The configs that are described only if they are set, because tools take a broker that has them for a throttled one.
@@ -40,7 +42,7 @@ const LISTED_IF_SET: [&str; 3] = [
     "replica.alter.log.dirs.io.max.bytes.per.second",
 ];
 /// The types of resources that Kafka lists: topics, brokers, their loggers, client metrics and groups.
-const LISTABLE: [i8; 5] = [TOPIC, BROKER, LOGGER, CLIENT_METRICS, 32];
+const LISTABLE: [i8; 5] = [TOPIC, BROKER, LOGGER, CLIENT_METRICS, GROUP];
 
 pub(crate) fn describe(call: &Call, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let state = call.shared.lock();
@@ -93,6 +95,11 @@ fn describe_resource(
         }
         // There are no subscriptions, and Kafka describes a missing one as empty.
         CLIENT_METRICS => Ok(Vec::new()),
+        GROUP => {
+            let own = broker.group_configs(check_group(&resource.resource_name)?);
+            let keys = GROUP_CONFIGS.iter().filter(|key| wanted(key.name));
+            Ok(keys.map(|key| group_config(&detail, broker, &own, key)).collect())
+        }
         other => Err(unsupported(other)),
     }
 }
@@ -142,6 +149,28 @@ impl Detail {
 fn topic_config(detail: &Detail, broker: &BrokerCore, topic: &Topic, key: &ConfigKey) -> DescribeConfigsResourceResult {
     let (value, synonyms) = topic_value(broker.values(), topic.configs(), key);
     detail.config(key.name, key.kind, Some(value), synonyms)
+}
+
+fn check_group(name: &str) -> Result<&str, Refusal> {
+    match name {
+        "" => Err(Refusal::new(ErrorCode::InvalidRequest, "the name of the group is empty: name one".to_owned())),
+        name => Ok(name),
+    }
+}
+
+/// Describes a config of a group that has set `own`. The default is that of the broker.
+fn group_config(
+    detail: &Detail,
+    broker: &BrokerCore,
+    own: &BTreeMap<String, String>,
+    key: &GroupKey,
+) -> DescribeConfigsResourceResult {
+    let own = own.get(key.name);
+    let own = own.map(|value| Synonym { name: key.name, value: value.clone(), source: ConfigSource::Group });
+    let inherited = broker_config::find(key.broker).map(|key| broker.values().synonyms(key)).unwrap_or_default();
+    let synonyms: Vec<Synonym> = own.into_iter().chain(inherited).collect();
+    let value = synonyms.first().map(|synonym| synonym.value.clone());
+    detail.config(key.name, ConfigKind::Int(1), value, synonyms)
 }
 
 /// Returns the value of a config of a topic that has set `own`, and the values that it comes from.
@@ -213,7 +242,9 @@ fn unexpected_broker(name: &str) -> Refusal {
 fn unsupported(resource_type: i8) -> Refusal {
     let text = match resource_type {
         LOGGER => "the level of logs cannot be changed: the program that runs this broker sets it".to_owned(),
-        _ => format!("unsupported resource type {resource_type}: this broker has configs of topics and brokers"),
+        _ => {
+            format!("unsupported resource type {resource_type}: this broker has configs of topics, groups and brokers")
+        }
     };
     Refusal::new(ErrorCode::InvalidRequest, text)
 }
@@ -221,7 +252,7 @@ fn unsupported(resource_type: i8) -> Refusal {
 pub(crate) fn list_resources(call: &Call, request: ListConfigResourcesRequest) -> ListConfigResourcesResponse {
     let state = call.shared.lock();
     // Version 0 lists the subscriptions of client metrics, which this broker does not have.
-    let listed = if call.version == 0 { &[][..] } else { &[TOPIC, BROKER][..] };
+    let listed = if call.version == 0 { &[][..] } else { &[TOPIC, BROKER, GROUP][..] };
     let asked = &request.resource_types;
     if let Some(other) = asked.iter().find(|asked| !LISTABLE.contains(asked)) {
         let code = ErrorCode::UnsupportedVersion.code();
@@ -235,6 +266,7 @@ pub(crate) fn list_resources(call: &Call, request: ListConfigResourcesRequest) -
     for resource_type in listed.iter().filter(|listed| asked.is_empty() || asked.contains(listed)) {
         match *resource_type {
             TOPIC => resources.extend(state.broker.topics().map(|(name, _)| resource(name, TOPIC))),
+            GROUP => resources.extend(state.broker.configured_groups().map(|name| resource(name, GROUP))),
             _ => resources.push(resource(&NODE.0.to_string(), BROKER)),
         }
     }
@@ -250,6 +282,7 @@ pub(crate) fn alter(call: &Call, request: AlterConfigsRequest) -> AlterConfigsRe
             BROKER => {
                 scope_of(name).and_then(|scope| broker.replace_broker_configs(scope, configs, request.validate_only))
             }
+            GROUP => broker.replace_group_configs(name, configs, request.validate_only),
             other => Err(unsupported(other)),
         });
         let (error_code, message) = outcome(altered);
@@ -275,6 +308,7 @@ pub(crate) fn alter_incrementally(
         let altered = edits.and_then(|edits| match resource.resource_type {
             TOPIC => broker.edit_configs(name, &edits, request.validate_only),
             BROKER => scope_of(name).and_then(|scope| broker.edit_broker_configs(scope, &edits, request.validate_only)),
+            GROUP => broker.edit_group_configs(name, &edits, request.validate_only),
             other => Err(unsupported(other)),
         });
         let (error_code, message) = outcome(altered);

@@ -9,11 +9,9 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::core::{self, DescribedMember, ErrorCode};
+use crate::core::{self, DescribedMember, ErrorCode, GroupSummary};
 use crate::listener::api::{Operations, code, text};
 use crate::listener::router::Call;
-
-const CLASSIC: &str = "classic";
 
 pub(crate) fn list(call: &Call, request: ListGroupsRequest) -> ListGroupsResponse {
     let state = call.shared.lock();
@@ -22,19 +20,17 @@ pub(crate) fn list(call: &Call, request: ListGroupsRequest) -> ListGroupsRespons
     };
     let groups = state
         .broker
-        .groups()
-        .filter_map(|id| state.broker.describe_group(id))
-        .filter(|group| passes(&request.states_filter, group.state.name()) && passes(&request.types_filter, CLASSIC))
-        .map(|group| listed(call.version, group));
+        .listed_groups()
+        .filter(|group| passes(&request.states_filter, group.state) && passes(&request.types_filter, group.kind))
+        .map(|group| listed(call.version, &group));
     ListGroupsResponse::default().with_groups(groups.collect())
 }
 
-fn listed(version: i16, group: core::DescribedGroup) -> ListedGroup {
-    let listed = ListedGroup::default()
-        .with_group_id(GroupId(text(group.group_id)))
-        .with_protocol_type(text(group.protocol_type));
-    let listed = if version >= 4 { listed.with_group_state(text(group.state.name())) } else { listed };
-    if version >= 5 { listed.with_group_type(text(CLASSIC)) } else { listed }
+fn listed(version: i16, group: &GroupSummary<'_>) -> ListedGroup {
+    let listed =
+        ListedGroup::default().with_group_id(GroupId(text(group.id))).with_protocol_type(text(group.protocol_type));
+    let listed = if version >= 4 { listed.with_group_state(text(group.state)) } else { listed };
+    if version >= 5 { listed.with_group_type(text(group.kind)) } else { listed }
 }
 
 pub(crate) fn describe(call: &Call, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
@@ -67,7 +63,7 @@ fn described(version: i16, id: GroupId, group: core::DescribedGroup) -> Describe
         .with_members(group.members.into_iter().map(member).collect())
 }
 
-/// Describes a group that does not exist: as an error since version 6, in the state `Dead` before.
+/// Describes a group that does not exist, or has another protocol: as an error since version 6, in the state `Dead` before.
 fn unknown(version: i16, id: GroupId) -> DescribedGroup {
     let group = DescribedGroup::default()
         .with_group_id(id)

@@ -3,6 +3,7 @@
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
@@ -12,13 +13,14 @@ use kafka_protocol::messages::{
     OffsetFetchResponse, TopicName,
 };
 
-use crate::core::{BrokerCore, Committed, ErrorCode, OffsetToCommit};
+use crate::core::{BrokerCore, Committed, ErrorCode, MemberRef, OffsetToCommit};
 use crate::listener::api::groups::member_ref;
 use crate::listener::api::{code, text};
 use crate::listener::router::Call;
 
 pub(crate) fn commit(call: &Call, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let member = member_ref(&request.member_id, request.group_instance_id, request.generation_id_or_member_epoch);
+    let member = MemberRef { knows_member_epochs: call.version >= 9, ..member };
     // Since version 5, the broker alone determines the retention; before, -1 stands for the broker's.
     let retention_ms = Some(request.retention_time_ms).filter(|ms| (2..=4).contains(&call.version) && *ms >= 0);
     let offsets = request.topics.iter().flat_map(|topic| to_commit(topic, retention_ms)).collect();
@@ -56,6 +58,10 @@ pub(crate) fn fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResp
     let state = call.shared.lock();
     if call.version >= 8 {
         let groups = request.groups.into_iter().map(|group| {
+            if let Err(code) = checked(call.version, &state.broker, &group) {
+                let refused = OffsetFetchResponseGroup::default().with_group_id(group.group_id);
+                return refused.with_error_code(code.code());
+            }
             let wanted = group
                 .topics
                 .map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
@@ -77,6 +83,12 @@ pub(crate) fn fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResp
         OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions)
     });
     OffsetFetchResponse::default().with_topics(topics.collect())
+}
+
+/// Checks the member that a request states, as it may since version 9.
+fn checked(version: i16, broker: &BrokerCore, group: &OffsetFetchRequestGroup) -> Result<(), ErrorCode> {
+    let (id, epoch) = if version >= 9 { (group.member_id.as_deref(), group.member_epoch) } else { (None, -1) };
+    broker.check_offset_fetch(&group.group_id, id, epoch)
 }
 
 type ByTopic<T> = Vec<(TopicName, Vec<T>)>;
@@ -143,7 +155,7 @@ fn fetched(version: i16, index: i32, found: Found) -> OffsetFetchResponsePartiti
 
 pub(crate) fn delete(call: &Call, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
     let mut state = call.shared.lock();
-    if state.broker.describe_group(&request.group_id).is_none() {
+    if !state.broker.has_group(&request.group_id) {
         return OffsetDeleteResponse::default().with_error_code(ErrorCode::GroupIdNotFound.code());
     }
     let topics = request.topics.into_iter().map(|topic| {

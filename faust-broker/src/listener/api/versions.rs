@@ -28,14 +28,15 @@ const FEATURE_LEVELS: &[Feature] = &[
     // The version of Kafka whose requests and configs this broker has (4.3-IV0), by which admin consoles show the version of a
     // cluster. The lowest is that of Kafka 4 (3.3-IV3).
     Feature { name: "metadata.version", least: 7, level: 30 },
+    // Groups may have the consumer protocol (KIP-848).
+    Feature { name: "group.version", least: 0, level: 1 },
     // Clients use the second version of transactions (KIP-890).
     Feature { name: "transaction.version", least: 0, level: 2 },
 ];
 
 /// The supported requests, in all versions that the codec supports.
 ///
-/// Other requests are left out on purpose: if the new group protocol is not listed, clients report an error of their own
-/// or fall back.
+/// Other requests are left out on purpose: if share groups are not listed, clients report an error of their own.
 pub(crate) const SUPPORTED: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
@@ -82,6 +83,8 @@ pub(crate) const SUPPORTED: &[ApiKey] = &[
     ApiKey::TxnOffsetCommit,
     ApiKey::WriteTxnMarkers,
     ApiKey::ListTransactions,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
     ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
 ];
