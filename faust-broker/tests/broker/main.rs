@@ -10,6 +10,8 @@ mod kills;
 mod process;
 mod codecs;
 mod compaction;
+mod consumer_group_requests;
+mod consumer_scene;
 mod peer;
 mod settings;
 mod restart;

@@ -87,6 +87,11 @@ impl Peer {
 
     /// Creates a topic with one partition and a name that is unique on this machine, and returns the name.
     pub(crate) fn create(&mut self, configs: &[(&str, &str)]) -> String {
+        self.create_sized(1, configs)
+    }
+
+    /// Like [`create`](Self::create), with a number of partitions.
+    pub(crate) fn create_sized(&mut self, partitions: i32, configs: &[(&str, &str)]) -> String {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let topic = format!("codecs-{}-{}", std::process::id(), since_epoch.as_nanos());
         let config = |(name, value): &(&str, &str)| {
@@ -96,7 +101,7 @@ impl Peer {
         };
         let wanted = CreatableTopic::default()
             .with_name(named(&topic))
-            .with_num_partitions(1)
+            .with_num_partitions(partitions)
             .with_replication_factor(1)
             .with_configs(configs.iter().map(config).collect());
         let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(30_000);

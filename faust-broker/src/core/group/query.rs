@@ -45,7 +45,7 @@ pub struct DescribedMember {
 pub struct GroupSummary<'a> {
     /// Group id.
     pub id: &'a str,
-    /// Name of the group's protocol, as in Kafka: `Classic` or `Consumer`.
+    /// Name of the group's protocol, as in Kafka: `classic` or `consumer`.
     pub kind: &'static str,
     /// Name of the state, as in Kafka.
     pub state: &'static str,
@@ -69,8 +69,8 @@ impl BrokerCore {
     pub fn listed_groups(&self) -> impl Iterator<Item = GroupSummary<'_>> {
         self.groups.by_id.iter().map(|(id, group)| {
             let (kind, state) = match &group.consumer {
-                Some(consumer) => ("Consumer", consumer.state()),
-                None => ("Classic", group.state.name()),
+                Some(consumer) => ("consumer", consumer.state()),
+                None => ("classic", group.state.name()),
             };
             GroupSummary { id, kind, state, protocol_type: &group.protocol_type }
         })
