@@ -26,7 +26,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 pub(super) struct Cluster {
     pub(super) mock: Option<MockCluster<'static, DefaultProducerContext>>,
     /// The embedded broker, which is stopped when the test ends.
-    embedded: Option<Broker>,
+    _embedded: Option<Broker>,
     pub(super) config: KafkaConfig,
     pub(super) topic: Arc<str>,
     pub(super) group: String,
@@ -55,7 +55,7 @@ impl Cluster {
     pub(super) async fn kafkas(partitions: i32) -> Vec<Self> {
         let server = Broker::start_with(BrokerConfig::new(Storage::Memory, Port::Any)).unwrap();
         let embedded = Self::at(server.bootstrap());
-        let mut clusters = vec![Self { embedded: Some(server), ..embedded }];
+        let mut clusters = vec![Self { _embedded: Some(server), ..embedded }];
         clusters.extend(std::env::var("FAUST_TEST_KAFKA").ok().map(Self::at));
         for cluster in &clusters {
             let name = cluster.topic.to_string();
@@ -74,11 +74,6 @@ impl Cluster {
         other
     }
 
-    /// Returns whether this is the Kafka of `FAUST_TEST_KAFKA`.
-    pub(super) fn is_real(&self) -> bool {
-        self.mock.is_none() && self.embedded.is_none()
-    }
-
     fn at(bootstrap: String) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let unique = format!("adapter-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -87,7 +82,7 @@ impl Cluster {
         config.heartbeat_interval = Duration::from_millis(500);
         config.fetch_wait = Duration::from_millis(50);
         let (topic, group) = (unique.as_str().into(), format!("{unique}-group"));
-        Self { mock: None, embedded: None, config, topic, group, reset: OffsetReset::Earliest }
+        Self { mock: None, _embedded: None, config, topic, group, reset: OffsetReset::Earliest }
     }
 
     pub(super) fn transport(&self) -> KafkaTransport {

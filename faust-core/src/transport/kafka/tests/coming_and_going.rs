@@ -157,8 +157,7 @@ async fn nothing_is_lost_or_read_twice_while_members_come_and_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_read_twice_where_the_broker_assigns() {
-    // Of the test clusters, only a real Kafka supports assignment by the broker (KIP-848).
-    for mut cluster in Cluster::kafkas(PARTITIONS).await.into_iter().filter(Cluster::is_real) {
+    for mut cluster in Cluster::kafkas(PARTITIONS).await {
         cluster.config.group_protocol = GroupProtocol::Consumer;
         come_and_go(&cluster, 2).await;
     }

@@ -80,8 +80,7 @@ async fn a_group_is_deleted_once_its_members_have_left() {
 /// The list of groups shows those of this protocol as empty.
 #[tokio::test(flavor = "multi_thread")]
 async fn members_are_counted_where_the_broker_assigns() {
-    // Of the test clusters, only a real Kafka supports assignment by the broker (KIP-848).
-    for mut cluster in Cluster::kafkas(1).await.into_iter().filter(Cluster::is_real) {
+    for mut cluster in Cluster::kafkas(1).await {
         cluster.config.group_protocol = GroupProtocol::Consumer;
         let admin = cluster.transport().admin().unwrap();
         let (group, mut events) = cluster.join();

@@ -235,6 +235,9 @@ proptest! {
             world.check_owners();
         }
         world.settle();
+        // Another assignor is used at the next change, as in Kafka.
+        world.leave(3, -1);
+        world.settle();
         let group = world.scene.group();
         prop_assert_eq!(group.state, "Stable", "{:?}", group);
         let uses = world.uses();
