@@ -278,7 +278,7 @@ impl BrokerCore {
     }
 
     /// Returns the whole state except the records, as changes that recreate it from an empty broker.
-    fn snapshot(&self) -> Vec<Change> {
+    pub(crate) fn snapshot(&self) -> Vec<Change> {
         let mut changes = vec![
             Change::Cluster { id: self.cluster_id.clone() },
             Change::ProducerIds { next: self.noted_producer_ids },

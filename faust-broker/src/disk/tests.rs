@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod compaction;
+mod consumer_groups;
 mod damage;
 mod repairs;
 mod transactions;
