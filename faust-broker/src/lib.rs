@@ -22,8 +22,11 @@
 //! that `compression.lz4.level` has no effect. The codecs need the feature `compression`, which `server` enables. A batch may decompress to 16 MiB, a larger one to 128 times its size,
 //! and none to more than 128 MiB.
 //!
-//! Transactions work as in Kafka, in both versions (KIP-98 and KIP-890). Replication, authentication and the new consumer
-//! group protocol (KIP-848) are not supported.
+//! Transactions work as in Kafka, in both versions (KIP-98 and KIP-890), and so do consumer groups of both protocols: the
+//! classic one and the one in which the broker assigns the partitions (KIP-848), with the assignors `uniform` and `range`,
+//! static members and subscriptions by regular expressions. The members of one group have one protocol: a group changes
+//! it while it has no members, which is `group.consumer.migration.policy=disabled` in Kafka. Replication, authentication
+//! and share groups are not supported.
 
 #[cfg(feature = "server")]
 #[doc(hidden)]
