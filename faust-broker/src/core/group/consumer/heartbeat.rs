@@ -115,7 +115,7 @@ impl BrokerCore {
     ///
     /// # Errors
     /// `InvalidRequest`, `UnsupportedAssignor`, `InvalidRegularExpression`, `GroupIdNotFound` if the group does not exist
-    /// or has members of the classic protocol, `GroupMaxSizeReached`, `UnknownMemberId`, `FencedMemberEpoch`,
+    /// or has the classic protocol, `UnsupportedVersion` to a member that joins one that has classic members, `GroupMaxSizeReached`, `UnknownMemberId`, `FencedMemberEpoch`,
     /// `UnreleasedInstanceId` if another member uses the instance id, `FencedInstanceId` if another one has replaced this.
     pub fn consumer_heartbeat(
         &mut self,
@@ -143,8 +143,11 @@ impl BrokerCore {
         // A refused heartbeat neither creates nor converts a group.
         let mut created = ConsumerGroup::default();
         let is_new = held.as_ref().is_none_or(|held| held.consumer.is_none());
-        if is_new && (!request.joins() || held.as_ref().is_some_and(|held| !is_convertible(held))) {
+        if is_new && !request.joins() {
             return Err(not_a_consumer_group(group));
+        }
+        if is_new && held.as_ref().is_some_and(|held| !is_convertible(held)) {
+            return Err(has_classic_members(group));
         }
         let members = held.and_then(|held| held.consumer.as_mut()).unwrap_or(&mut created);
         members.check_heartbeat(group, &request, max_size)?;
@@ -162,8 +165,17 @@ impl BrokerCore {
     }
 }
 
+/// Refuses a member of a group with classic members by a code that is fatal for clients, which would try again for ever
+/// otherwise: Kafka converts such a group.
+fn has_classic_members(group: &str) -> Refusal {
+    let text = format!(
+        "group `{group}` has members of the classic protocol, which this broker does not mix with others: stop them first, or set `group.protocol` to `classic`"
+    );
+    Refusal::new(ErrorCode::UnsupportedVersion, text)
+}
+
 fn not_a_consumer_group(group: &str) -> Refusal {
-    let text = format!("group `{group}` does not exist, or its members use the classic protocol");
+    let text = format!("group `{group}` does not exist, or has the classic protocol");
     Refusal::new(ErrorCode::GroupIdNotFound, text)
 }
 

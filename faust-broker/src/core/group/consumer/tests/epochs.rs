@@ -223,7 +223,9 @@ fn a_group_without_members_changes_its_protocol() {
     assert_eq!(scene.broker.committed_offset("g", "t", 0).unwrap().offset, 5);
     assert!(scene.broker.describe_consumer_group("g").is_none());
     assert_eq!(refused(&mut scene, a.brief_at(1)), ErrorCode::GroupIdNotFound);
-    assert_eq!(refused(&mut scene, Client::new("a").full()), ErrorCode::GroupIdNotFound, "it has a classic member");
+    let refusal = scene.broker.consumer_heartbeat("g", Client::new("a").full(), 0).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::UnsupportedVersion, "it has a classic member");
+    assert!(refusal.message.contains("`group.protocol` to `classic`"), "{}", refusal.message);
 }
 
 #[test]
