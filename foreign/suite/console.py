@@ -8,7 +8,9 @@ from .tools import PATIENCE, feed_console, java
 
 def checks(broker, programs):
     yield partial(topics, broker)
-    yield partial(groups, broker)
+    for protocol in ("classic", "consumer"):
+        yield partial(groups, protocol, broker)
+    yield partial(group_configs, broker)
     yield partial(configs, broker)
 
 
@@ -30,18 +32,21 @@ def topics(broker):
     assert name not in java(broker, "topics", "--list").split()
 
 
-def groups(broker):
-    """Java's console consumer resumes at its committed offset, and its group can be listed, described, reset and deleted."""
-    topic, group = "console.groups", "console-group"
+def groups(protocol, broker):
+    """Java's console consumer resumes at its committed offset, and its group ({} protocol) can be listed, described, reset and deleted."""
+    topic, group = f"console.groups.{protocol}", f"console-group-{protocol}"
     java(broker, "topics", "--create", "--topic", topic, "--partitions", "1")
     messages = [(f"k{n}", f"v{n}") for n in range(30)]
     feed_console(broker, topic, messages)
     read = []
     for count in (10, 20):
         options = ["--group", group, "--from-beginning", "--max-messages", str(count), "--timeout-ms", str(PATIENCE * 1000)]
+        options += ["--command-property", f"group.protocol={protocol}"]
         read += java(broker, "consumer", "--topic", topic, *options).split()
     assert_same("messages read by the group", read, [value for _, value in messages])
     assert group in java(broker, "groups", "--list").split()
+    listed = [line.split() for line in java(broker, "groups", "--list", "--type", protocol, "--state").splitlines()]
+    assert [group, protocol.capitalize(), "Empty"] in listed, listed
     rows = [line.split() for line in java(broker, "groups", "--describe", "--group", group).splitlines()]
     assert [group, topic, "0", "30", "30", "0"] in [row[:6] for row in rows], rows
     java(broker, "groups", "--reset-offsets", "--to-earliest", "--group", group, "--topic", topic, "--execute")
@@ -50,6 +55,14 @@ def groups(broker):
     assert f"{topic}:0:30" in java(broker, "offsets", "--topic", topic).split()
     java(broker, "groups", "--delete", "--group", group)
     assert group not in java(broker, "groups", "--list").split()
+
+
+def group_configs(broker):
+    """Java's ConfigCommand changes the configuration of a group and shows it."""
+    entity = ["--entity-type", "groups", "--entity-name", "console-configured"]
+    java(broker, "configs", *entity, "--alter", "--add-config", "consumer.session.timeout.ms=50000")
+    shown = java(broker, "configs", *entity, "--describe")
+    assert "consumer.session.timeout.ms=50000" in shown, shown
 
 
 def configs(broker):
