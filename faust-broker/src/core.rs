@@ -19,6 +19,7 @@ mod edit;
 mod group;
 mod log;
 mod partition;
+pub(crate) mod pattern;
 mod producer_state;
 pub mod records;
 mod scan;

@@ -245,11 +245,11 @@ impl Groups {
     }
 
     pub(crate) fn tick(&mut self, now_ms: i64) {
-        let session_ms: Vec<i32> = self.by_id.keys().map(|id| self.consumer_session_ms(id)).collect();
-        for (group, session_ms) in self.by_id.values_mut().zip(session_ms) {
+        let Self { by_id, configs, config, outbox, .. } = self;
+        for (id, group) in by_id {
             match &mut group.consumer {
-                Some(consumer) => consumer.tick(now_ms, session_ms),
-                None => group.tick(now_ms, &mut self.outbox),
+                Some(consumer) => consumer.tick(now_ms, configs::session_ms(configs, id, config)),
+                None => group.tick(now_ms, outbox),
             }
         }
     }

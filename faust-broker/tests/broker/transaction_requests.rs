@@ -36,6 +36,7 @@ const UNSTABLE_OFFSET_COMMIT: i16 = 88;
 const PRODUCER_FENCED: i16 = 90;
 const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
 const TRANSACTION_ABORTABLE: i16 = 120;
+const INVALID_REGULAR_EXPRESSION: i16 = 128;
 
 /// A broker with a topic and a transactional id.
 struct Scene {
@@ -332,6 +333,19 @@ fn an_administrator_sees_and_ends_transactions() {
         assert_eq!(listed(&mut scene, &["Ongoing", "Sleeping"], producer.0), (vec![id.clone()], 1), "{name}");
         assert_eq!(listed(&mut scene, &["Empty"], producer.0), (vec![], 0), "{name}");
         assert_eq!(listed(&mut scene, &[], producer.0 + 1_000_000), (vec![], 0), "{name}");
+        let matching = |scene: &mut Scene, pattern: &str| {
+            let request = ListTransactionsRequest::default()
+                .with_producer_id_filters(vec![producer.0.into()])
+                .with_transactional_id_pattern(Some(text(pattern)));
+            let response = scene.peer.call(&request, 2);
+            (response.error_code, response.transaction_states.len())
+        };
+        let part = &scene.topic.clone()[1..];
+        let patterns = [("", 1), (&id[..], 1), (part, 0), (&format!(".{part}-[0-9]+")[..], 1)];
+        for (pattern, count) in patterns {
+            assert_eq!(matching(&mut scene, pattern), (0, count), "{name}: {pattern}");
+        }
+        assert_eq!(matching(&mut scene, "a("), (INVALID_REGULAR_EXPRESSION, 0), "{name}");
 
         let open_since = |scene: &mut Scene| {
             let topic = TopicRequest::default().with_name(scene.topic_name()).with_partition_indexes(vec![0]);

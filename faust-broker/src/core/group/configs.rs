@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::core::change::Change;
 use crate::core::config::{ConfigKind, expectation};
 use crate::core::edit::edited;
-use crate::core::group::Groups;
+use crate::core::group::{GroupConfig, Groups};
 use crate::core::{BrokerCore, ConfigEdit, ErrorCode, Refusal};
 
 /// A config of a group.
@@ -52,19 +52,26 @@ impl Groups {
         }
     }
 
-    fn own(&self, group: &str, name: &str) -> Option<i32> {
-        self.configs.get(group)?.get(name)?.trim().parse().ok()
-    }
-
     /// Returns the interval between the heartbeats of a consumer group's members.
     pub(super) fn consumer_interval_ms(&self, group: &str) -> i32 {
-        self.own(group, INTERVAL).unwrap_or(self.config.consumer_interval_ms)
+        own(&self.configs, group, INTERVAL).unwrap_or(self.config.consumer_interval_ms)
     }
 
     /// Returns the session timeout of a consumer group's members.
     pub(super) fn consumer_session_ms(&self, group: &str) -> i32 {
-        self.own(group, SESSION).unwrap_or(self.config.consumer_session_ms)
+        session_ms(&self.configs, group, &self.config)
     }
+}
+
+type ByGroup = BTreeMap<String, BTreeMap<String, String>>;
+
+fn own(configs: &ByGroup, group: &str, name: &str) -> Option<i32> {
+    configs.get(group)?.get(name)?.trim().parse().ok()
+}
+
+/// Returns the session timeout of a consumer group's members, of which `broker` is the default.
+pub(super) fn session_ms(configs: &ByGroup, group: &str, broker: &GroupConfig) -> i32 {
+    own(configs, group, SESSION).unwrap_or(broker.consumer_session_ms)
 }
 
 /// Configs of groups.

@@ -14,6 +14,7 @@ use kafka_protocol::messages::{
     WriteTxnMarkersResponse,
 };
 
+use crate::core::pattern::NamePattern;
 use crate::core::{ActiveProducer, ErrorCode, Outcome, TransactionView};
 use crate::listener::api::transactions::identity;
 use crate::listener::api::{code, text};
@@ -65,6 +66,11 @@ pub(crate) fn list(call: &Call, request: ListTransactionsRequest) -> ListTransac
     let state = call.shared.lock();
     let unknown = request.state_filters.iter().filter(|state| !STATES.contains(&state.as_str())).cloned().collect();
     let now_ms = wall_ms();
+    let pattern = request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty());
+    let pattern = match pattern.map(|pattern| NamePattern::new("TransactionalIdPattern", pattern)).transpose() {
+        Ok(pattern) => pattern,
+        Err(refusal) => return ListTransactionsResponse::default().with_error_code(refusal.code.code()),
+    };
     let states: HashSet<&str> = request.state_filters.iter().map(|state| state.as_str()).collect();
     let producers: HashSet<i64> = request.producer_id_filters.iter().map(|producer| producer.0).collect();
     let is_wanted = |view: &TransactionView<'_>| {
@@ -72,6 +78,7 @@ pub(crate) fn list(call: &Call, request: ListTransactionsRequest) -> ListTransac
             && (producers.is_empty() || producers.contains(&view.producer.id))
             && (request.duration_filter < 0
                 || (view.started_ms >= 0 && now_ms - view.started_ms > request.duration_filter))
+            && pattern.as_ref().is_none_or(|pattern| pattern.matches(view.id))
     };
     let listed = state.broker.transactional_ids().filter(is_wanted).map(|view| {
         ListedTransaction::default()

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::core::group::consumer::assignor::Assignor;
 use crate::core::group::consumer::member::{Assigned, ConsumerMember, LEFT_FOR_A_WHILE};
-use crate::core::group::consumer::subscription::TopicPattern;
 use crate::core::group::consumer::{Catalog, ConsumerGroup, TopicPartition};
 use crate::core::group::offsets::CONSUMER;
 use crate::core::group::{Group, GroupState};
+use crate::core::pattern::NamePattern;
 use crate::core::{BrokerCore, ErrorCode, Refusal};
 
 /// The epoch with which a member leaves its group.
@@ -236,12 +236,12 @@ impl ConsumerGroup {
     }
 
     /// Compiles the regular expression of a heartbeat, if it has a new one.
-    fn pattern_of(&self, request: &ConsumerHeartbeat) -> Result<Option<TopicPattern>, Refusal> {
+    fn pattern_of(&self, request: &ConsumerHeartbeat) -> Result<Option<NamePattern>, Refusal> {
         let Some(text) = request.topic_regex.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let known = self.members.values().filter_map(|member| member.subscription.pattern.as_ref());
         match known.into_iter().find(|pattern| pattern.text() == text) {
             Some(pattern) => Ok(Some(pattern.clone())),
-            None => TopicPattern::new(text).map(Some),
+            None => NamePattern::new("SubscribedTopicRegex", text).map(Some),
         }
     }
 
@@ -249,7 +249,7 @@ impl ConsumerGroup {
     fn beat(
         &mut self,
         request: ConsumerHeartbeat,
-        pattern: Option<TopicPattern>,
+        pattern: Option<NamePattern>,
         catalog: Catalog<'_>,
         now_ms: i64,
     ) -> ConsumerReply {
@@ -291,7 +291,7 @@ impl ConsumerGroup {
     }
 
     /// Takes over what the member has reported. Returns true if its subscription has changed.
-    fn update(&mut self, request: ConsumerHeartbeat, pattern: Option<TopicPattern>, catalog: Catalog<'_>) -> bool {
+    fn update(&mut self, request: ConsumerHeartbeat, pattern: Option<NamePattern>, catalog: Catalog<'_>) -> bool {
         let Some(member) = self.members.get_mut(&request.member_id) else { return false };
         let before = member.clone();
         if request.instance_id.is_some() {

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::core::change::{Change, Id};
 use crate::core::group::consumer::assignor::Assignor;
 use crate::core::group::consumer::member::{Assigned, ConsumerMember, MemberPhase};
-use crate::core::group::consumer::subscription::{Subscription, TopicPattern};
+use crate::core::group::consumer::subscription::Subscription;
 use crate::core::group::consumer::{ConsumerGroup, TopicPartition};
+use crate::core::pattern::NamePattern;
 
 /// The parts of a group that differ from what the journal says.
 #[derive(Debug, Default)]
@@ -122,7 +123,7 @@ impl ConsumerMemberNote {
             subscription: Subscription {
                 names: self.names,
                 // It was compiled before; another version of the compiler may refuse it, which leaves the names.
-                pattern: self.pattern.and_then(|text| TopicPattern::new(&text).ok()),
+                pattern: self.pattern.and_then(|text| NamePattern::new("SubscribedTopicRegex", &text).ok()),
                 topics: BTreeSet::new(),
             },
             assignor: self.assignor.and_then(|name| Assignor::named(&name)),

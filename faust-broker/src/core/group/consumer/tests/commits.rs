@@ -58,6 +58,29 @@ fn a_late_commit_is_accepted_for_partitions_that_the_member_has_had_since() {
 }
 
 #[test]
+fn a_member_commits_in_a_transaction_with_its_epoch() {
+    let mut scene = Scene::new();
+    let (a, _) = pair(&mut scene);
+    let producer = scene.broker.init_transactions("id", 60_000, None, 0).unwrap();
+    scene.broker.add_offsets("id", producer, "g", 0).unwrap();
+    let mut commit = |member: &MemberRef, partition: i32| {
+        let offsets = vec![OffsetToCommit::new("t", partition, 1)];
+        let each = scene.broker.commit_offsets_in_transaction("id", producer, "g", member, offsets, 0);
+        each.map(|each| each[0].unwrap())
+    };
+    // The requests of transactions have codes of the classic protocol alone.
+    let member = |generation: i32| MemberRef { generation, knows_member_epochs: false, ..a.member() };
+    assert_eq!(commit(&member(a.epoch), 0), Ok(()));
+    assert_eq!(commit(&member(a.epoch - 1), 0), Ok(()), "a partition that it has had since");
+    assert_eq!(commit(&member(a.epoch - 1), 5), Err(ErrorCode::IllegalGeneration));
+    assert_eq!(commit(&member(a.epoch + 1), 0), Err(ErrorCode::IllegalGeneration));
+    let unknown = MemberRef { member_id: "x".to_owned(), ..member(a.epoch) };
+    assert_eq!(commit(&unknown, 0), Err(ErrorCode::UnknownMemberId));
+    let outsider = MemberRef { generation: -1, ..MemberRef::default() };
+    assert_eq!(commit(&outsider, 0), Ok(()));
+}
+
+#[test]
 fn a_member_fetches_offsets_with_its_epoch() {
     let mut scene = Scene::new();
     assert_eq!(scene.broker.check_offset_fetch("g", Some("a"), 1), Ok(()), "there is no such group");
