@@ -251,7 +251,7 @@ fn the_cluster_has_the_metadata_version_of_kafka() {
     let mut client = Client::new(&broker);
     let response = client.call(&ApiVersionsRequest::default(), 4);
     let names: Vec<_> = response.finalized_features.iter().map(|feature| feature.name.as_str()).collect();
-    assert_eq!(names, ["metadata.version", "transaction.version"]);
+    assert_eq!(names, ["metadata.version", "group.version", "transaction.version"]);
     assert_eq!(response.supported_features[0].max_version, response.finalized_features[0].max_version_level);
     assert_eq!(client.call(&ApiVersionsRequest::default(), 2).finalized_features.len(), 0);
 }
