@@ -52,6 +52,8 @@ pub(super) fn kind(code: RDKafkaErrorCode) -> TransportErrorKind {
         Code::OffsetOutOfRange | Code::AutoOffsetReset => TransportErrorKind::OffsetOutOfRange,
         Code::BrokerTransportFailure
         | Code::AllBrokersDown
+        // Metadata without a broker, as while it restarts, end the requests to it.
+        | Code::DestroyBroker
         | Code::Resolve
         | Code::OperationTimedOut
         | Code::TimedOutQueue
@@ -134,6 +136,33 @@ mod tests {
         ];
         for (error, kind) in cases {
             assert_eq!(failed("x", &error).kind, kind, "{error}");
+        }
+    }
+    /// The errors that librdkafka's own requests look up metadata after, or retry (`rd_kafka_err_action`), except for those
+    /// of single messages and of TLS.
+    #[test]
+    fn errors_that_librdkafka_retries_are_retried() {
+        use RDKafkaErrorCode as Code;
+        let codes = [
+            Code::LeaderNotAvailable,
+            Code::NotLeaderForPartition,
+            Code::BrokerNotAvailable,
+            Code::ReplicaNotAvailable,
+            Code::CoordinatorNotAvailable,
+            Code::NotCoordinator,
+            Code::WaitingForCoordinator,
+            Code::DestroyBroker,
+            Code::KafkaStorageError,
+            Code::BrokerTransportFailure,
+            Code::OperationTimedOut,
+            Code::RequestTimedOut,
+            Code::NotEnoughReplicas,
+            Code::NotEnoughReplicasAfterAppend,
+            Code::TimedOutQueue,
+            Code::CoordinatorLoadInProgress,
+        ];
+        for code in codes {
+            assert_eq!(failed("x", &KafkaError::MetadataFetch(code)).kind, TransportErrorKind::Retriable, "{code}");
         }
     }
 }
