@@ -54,7 +54,7 @@ pub(crate) fn sources(folders: &[&str]) -> Vec<Source> {
 
 /// Returns the source files of every crate, with their examples and tests.
 pub(crate) fn all_sources() -> Vec<Source> {
-    let folders = ["src", "examples", "tests", "bench"].into_iter().chain(CRATES);
+    let folders = ["src", "examples", "tests", "bench", "chaos"].into_iter().chain(CRATES);
     sources(&folders.filter(|folder| root().join(folder).exists()).collect::<Vec<_>>())
 }
 
