@@ -33,7 +33,8 @@ struct Arguments {
     /// Seed of the events and of the faults; random by default
     #[arg(long)]
     seed: Option<u64>,
-    /// Run only the scenarios with these names: kills, static-kills, pauses, bounces, mixed, network, short
+    /// Run only the scenarios with these names: kills, static-kills, pauses, bounces, mixed, network,
+    /// short, calm (without faults)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Events per second
@@ -83,6 +84,7 @@ fn run(arguments: Arguments) -> Result<RunFigures, BoxError> {
         programs,
         dir: arguments.dir.canonicalize()?,
         guarantee: arguments.guarantee,
+        law: arguments.guarantee,
         seed,
         rate: arguments.rate,
         workers: usize::try_from(arguments.workers)?,
@@ -96,7 +98,8 @@ fn run(arguments: Arguments) -> Result<RunFigures, BoxError> {
             format!("scenario `{}`: {error}\nrepeat it with --seed {seed}; logs: {}", scenario.name, logs.display())
         };
         say(format!("scenario `{}`, {}, --seed {seed}", scenario.name, arguments.guarantee.name()));
-        let mut options = options.clone();
+        let law = scenario.law.unwrap_or(options.law);
+        let mut options = TrialOptions { law, ..options.clone() };
         options.settings.splice(0..0, scenario.settings.iter().map(|setting| (*setting).to_owned()));
         let mut trial = Trial::start(options, scenario.name).map_err(of)?;
         let done = scenario.run(&mut trial).and_then(|()| trial.finish()).map_err(of)?;
@@ -112,7 +115,7 @@ fn selected(arguments: &Arguments) -> Result<Vec<Scenario>, BoxError> {
     if arguments.only.is_empty() {
         return Ok(all);
     }
-    let known: Vec<_> = all.into_iter().chain(Scenario::short()).collect();
+    let known: Vec<_> = all.into_iter().chain(Scenario::short()).chain([Scenario::calm()]).collect();
     let find = |name: &String| {
         let names = || known.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
         known

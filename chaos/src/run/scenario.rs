@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cluster::Role;
 use super::trial::Trial;
 use crate::BoxError;
+use crate::verify::Guarantee;
 
 /// A scenario, which has brokers, topics and workers of its own.
 #[derive(Clone, Debug)]
@@ -12,12 +13,16 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// Settings of the workers beside those of the command line.
     pub(crate) settings: &'static [&'static str],
+    /// The law that the verifier applies, if it is not that of the workers' guarantee.
+    pub(crate) law: Option<Guarantee>,
     steps: Vec<Step>,
 }
 
 /// A part of a scenario.
 #[derive(Clone, Copy, Debug)]
 enum Step {
+    /// Waits for a random number of events, this often.
+    Moments(usize),
     /// A number of kills of random workers.
     Kills(usize),
     /// A number of pauses of random workers, each longer than the session timeout.
@@ -50,22 +55,28 @@ impl Scenario {
             Step::Network(1, Duration::from_secs(10)),
             Step::Scaling(1),
         ];
-        vec![Self { name: "short", settings: &[], steps }]
+        vec![Self { name: "short", settings: &[], law: None, steps }]
     }
 
     /// Returns the scenarios of a long run.
     pub(crate) fn long() -> Vec<Self> {
-        let of = |name, step| Self { name, settings: &[], steps: vec![step] };
+        let of = |name, step| Self { name, settings: &[], law: None, steps: vec![step] };
         // A member with an id of its own gets its partitions back, so its stores show what a kill costs.
         let settings = &["consumer_group_instance_id=chaos-%n"];
         vec![
             of("kills", Step::Kills(30)),
-            Self { name: "static-kills", settings, steps: vec![Step::Kills(10)] },
+            Self { name: "static-kills", settings, law: None, steps: vec![Step::Kills(10)] },
             of("pauses", Step::Pauses(5)),
             of("bounces", Step::Bounces(5)),
             of("mixed", Step::Mixed(Duration::from_secs(600))),
             of("network", Step::Network(3, Duration::from_secs(60))),
         ]
+    }
+
+    /// Returns a scenario without faults, in which at-least-once must satisfy the law of exactly-once: what the verifier demands
+    /// of exactly-once is no more than an undisturbed worker does.
+    pub(crate) fn calm() -> Self {
+        Self { name: "calm", settings: &[], law: Some(Guarantee::ExactlyOnce), steps: vec![Step::Moments(10)] }
     }
 
     /// Runs the faults.
@@ -77,6 +88,7 @@ impl Scenario {
 impl Step {
     fn run(self, trial: &mut Trial) -> Result<(), BoxError> {
         match self {
+            Self::Moments(count) => (0..count).try_for_each(|_| trial.await_random_moment()),
             Self::Kills(rounds) => (0..rounds).try_for_each(|_| trial.kill(1, false)),
             Self::Pauses(rounds) => (0..rounds).try_for_each(|_| trial.pause()),
             Self::Bounces(rounds) => (0..rounds).try_for_each(|_| {

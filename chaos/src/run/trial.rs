@@ -34,6 +34,8 @@ pub(crate) struct TrialOptions {
     /// Directory for data and logs.
     pub(crate) dir: PathBuf,
     pub(crate) guarantee: Guarantee,
+    /// The law that the verifier applies.
+    pub(crate) law: Guarantee,
     pub(crate) seed: u64,
     /// Events per second.
     pub(crate) rate: u64,
@@ -163,7 +165,7 @@ impl Trial {
 
     fn verify(&self, events: u64) -> Result<verify::Figures, BoxError> {
         let mut command = Command::new(self.options.programs.join("chaos-verify"));
-        command.args(["--bootstrap", self.cluster.bootstrap(), "--guarantee", self.options.guarantee.name()]);
+        command.args(["--bootstrap", self.cluster.bootstrap(), "--guarantee", self.options.law.name()]);
         let output = command.args(["--events", &events.to_string()]).output()?;
         if !output.status.success() {
             return Err(

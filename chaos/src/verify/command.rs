@@ -30,8 +30,9 @@ struct Arguments {
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let reader = TopicReader::new(&arguments.bootstrap);
-    let (figures, faults) = match judge(&reader, arguments.guarantee, arguments.events) {
+    let verified =
+        TopicReader::new(&arguments.bootstrap).and_then(|reader| judge(&reader, arguments.guarantee, arguments.events));
+    let (figures, faults) = match verified {
         Ok(verified) => verified,
         Err(error) => {
             eprintln!("chaos-verify: {error}");

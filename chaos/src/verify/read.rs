@@ -19,17 +19,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A reader of whole topics.
 pub(crate) struct TopicReader {
-    bootstrap: String,
+    committed: BaseConsumer,
+    /// Reads nothing; it looks up the ends of all records.
+    all: BaseConsumer,
 }
 
 impl TopicReader {
-    pub(crate) fn new(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.to_owned() }
+    /// Creates a reader for the topics of these brokers.
+    ///
+    /// # Errors
+    /// Fails if the address is invalid.
+    pub(crate) fn new(bootstrap: &str) -> Result<Self, BoxError> {
+        Ok(Self { committed: consumer(bootstrap, "read_committed")?, all: consumer(bootstrap, "read_uncommitted")? })
     }
 
     /// The end of a partition for read_committed is before its end for read_uncommitted while a transaction is open.
     fn await_no_open_transaction(&self, topic: &str) -> Result<(), BoxError> {
-        let (committed, all) = (self.consumer("read_committed")?, self.consumer("read_uncommitted")?);
+        let (committed, all) = (&self.committed, &self.all);
         let began = Instant::now();
         for partition in 0..PARTITIONS {
             loop {
@@ -53,26 +59,28 @@ impl TopicReader {
         }
         Ok(())
     }
+}
 
-    fn consumer(&self, isolation: &str) -> Result<BaseConsumer, BoxError> {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &self.bootstrap)
-            .set("group.id", "chaos-verifier")
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            // Without these, a full queue stops the fetches for a second.
-            .set("queued.min.messages", "1000000")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("isolation.level", isolation);
-        Ok(config.create()?)
-    }
+fn consumer(bootstrap: &str, isolation: &str) -> Result<BaseConsumer, BoxError> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "chaos-verifier")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        // An end is reported after a fetch without records.
+        .set("fetch.wait.max.ms", "50")
+        // Without these, a full queue stops the fetches for a second.
+        .set("queued.min.messages", "1000000")
+        .set("fetch.queue.backoff.ms", "10")
+        .set("isolation.level", isolation);
+    Ok(config.create()?)
 }
 
 impl RecordSource for TopicReader {
     fn read(&self, topic: &str, each: &mut dyn FnMut(&Record<'_>)) -> Result<u64, BoxError> {
         self.await_no_open_transaction(topic)?;
-        let consumer = self.consumer("read_committed")?;
+        let consumer = &self.committed;
         let mut list = TopicPartitionList::new();
         (0..PARTITIONS).try_for_each(|partition| list.add_partition_offset(topic, partition, Offset::Beginning))?;
         consumer.assign(&list)?;
@@ -99,6 +107,7 @@ impl RecordSource for TopicReader {
                 None => return Err(format!("`{topic}` has neither a record nor an end for {PATIENCE:?}").into()),
             }
         }
+        consumer.unassign()?;
         Ok(count)
     }
 }
