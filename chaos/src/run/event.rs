@@ -28,3 +28,25 @@ impl FedEvent {
 fn value(random: u64) -> i64 {
     i64::try_from(1 + random % 1_000_000).unwrap_or(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn events_follow_from_the_seed() {
+        let of = |seed| (0..1_000).map(|n| FedEvent::random(seed, n)).collect::<Vec<_>>();
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+        assert!(of(1).iter().all(|event| event.value > 0), "a sum must grow with each event");
+    }
+
+    #[test]
+    fn the_last_lap_has_each_key_of_the_other_events() {
+        let lap: BTreeSet<_> = (0..KEYS).map(|n| FedEvent::last_lap(1, n).key).collect();
+        assert_eq!(lap.len(), 1_000);
+        assert!((0..10_000).all(|n| lap.contains(&FedEvent::random(1, n).key)));
+    }
+}

@@ -14,12 +14,24 @@ use super::cluster::Listener;
 use crate::BoxError;
 use crate::random::Random;
 
-/// Longest delay of a piece of data.
-const LATENCY: Duration = Duration::from_millis(40);
-/// Shortest and longest life of a connection while the network is unkind.
-const LIFE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
-/// Shortest and longest time for which nothing passes before a connection ends that way.
-const SILENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// How unkind the network is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unkindness {
+    /// Longest delay of a piece of data.
+    latency: Duration,
+    /// Shortest and longest life of a connection.
+    life: (Duration, Duration),
+    /// Shortest and longest time for which nothing passes before a connection ends that way.
+    silence: (Duration, Duration),
+}
+
+impl Default for Unkindness {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self { latency: ms(40), life: (ms(500), ms(8_000)), silence: (ms(1_000), ms(5_000)) }
+    }
+}
+
 /// Interval at which a silent connection looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -66,6 +78,7 @@ pub(crate) struct Proxy {
 
 struct Shared {
     unkind: AtomicBool,
+    unkindness: Unkindness,
     random: Mutex<Random>,
     network: Network,
 }
@@ -73,9 +86,9 @@ struct Shared {
 impl Proxy {
     /// Starts listening on the ports that the brokers advertise. The network is kind until
     /// [`set_unkind`](Self::set_unkind).
-    pub(crate) fn start(listeners: Vec<Listener>, random: Random) -> Result<Self, BoxError> {
-        let network = Network::default();
-        let shared = Arc::new(Shared { unkind: AtomicBool::new(false), random: Mutex::new(random), network });
+    pub(crate) fn start(listeners: Vec<Listener>, random: Random, unkindness: Unkindness) -> Result<Self, BoxError> {
+        let (unkind, network) = (AtomicBool::new(false), Network::default());
+        let shared = Arc::new(Shared { unkind, unkindness, random: Mutex::new(random), network });
         let addresses: Vec<_> = listeners.iter().map(|listener| format!("127.0.0.1:{}", listener.advertised)).collect();
         for Listener { advertised, behind } in listeners {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, advertised))
@@ -193,7 +206,7 @@ impl Relay {
             if read == 0 {
                 continue;
             }
-            std::thread::sleep(self.random.between(Duration::ZERO, LATENCY));
+            std::thread::sleep(self.random.between(Duration::ZERO, self.shared.unkindness.latency));
             self.shared.network.delays.fetch_add(1, Ordering::Relaxed);
             if at <= Instant::now() {
                 return self.end(end, &buffer[..read]);
@@ -203,11 +216,12 @@ impl Relay {
     }
 
     fn draw(&mut self) -> (Instant, End) {
-        let at = Instant::now() + self.random.between(LIFE.0, LIFE.1);
+        let Unkindness { life, silence, .. } = self.shared.unkindness;
+        let at = Instant::now() + self.random.between(life.0, life.1);
         let end = match self.random.below(3) {
             0 => End::Reset,
             1 => End::CutOff,
-            _ => End::Silence(self.random.between(SILENCE.0, SILENCE.1)),
+            _ => End::Silence(self.random.between(silence.0, silence.1)),
         };
         (at, end)
     }
@@ -230,5 +244,59 @@ impl Relay {
         set_socket_linger(&self.to, Some(Duration::ZERO))?;
         self.is_reset.store(true, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use super::*;
+
+    /// Starts a server that sends everything back, and a proxy in front of it.
+    fn proxied() -> Proxy {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let behind = server.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in server.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || std::io::copy(&mut stream.try_clone().unwrap(), &mut &stream));
+            }
+        });
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let advertised = free.local_addr().unwrap().port();
+        drop(free);
+        let ms = Duration::from_millis;
+        let unkindness = Unkindness { latency: ms(2), life: (ms(1), ms(50)), silence: (ms(1), ms(20)) };
+        Proxy::start(vec![Listener { advertised, behind }], Random::new(1), unkindness).unwrap()
+    }
+
+    /// Sends a message, and returns whether it came back.
+    fn answers(stream: &mut TcpStream) -> bool {
+        let mut answer = [0; 5];
+        stream.write_all(b"hello").is_ok() && stream.read_exact(&mut answer).is_ok() && answer == *b"hello"
+    }
+
+    #[test]
+    fn a_kind_network_relays_everything() {
+        let proxy = proxied();
+        let mut stream = TcpStream::connect(proxy.bootstrap()).unwrap();
+        assert!((0..100).all(|_| answers(&mut stream)));
+        assert_eq!((proxy.network().broken(), proxy.network().delays.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn an_unkind_network_breaks_every_connection_in_each_way() {
+        let proxy = proxied();
+        proxy.set_unkind(true);
+        let mut broken = 0;
+        while !proxy.network().has_all() {
+            let mut stream = TcpStream::connect(proxy.bootstrap()).unwrap();
+            // A message ends the connection at last, whatever its lot is.
+            while answers(&mut stream) {}
+            broken += 1;
+        }
+        assert!(proxy.network().broken() >= broken, "{} of {broken}", proxy.network().shown());
+        proxy.set_unkind(false);
+        assert!(answers(&mut TcpStream::connect(proxy.bootstrap()).unwrap()));
     }
 }

@@ -10,7 +10,7 @@ use super::feeder::{Feeder, feed_last_lap};
 use super::figures::RunFigures;
 use super::group::Group;
 use super::journal::Journal;
-use super::proxy::Proxy;
+use super::proxy::{Proxy, Unkindness};
 use super::say::say;
 use super::watch::{Progress, Watch};
 use super::workers::{WorkerOptions, Workers};
@@ -69,7 +69,7 @@ impl Trial {
         std::fs::create_dir_all(&dir)?;
         let cluster = Cluster::start(&options.root, &options.dir)?;
         let mut random = Random::new(options.seed);
-        let proxy = Proxy::start(cluster.listeners()?, random.fork())?;
+        let proxy = Proxy::start(cluster.listeners()?, random.fork(), Unkindness::default())?;
         let journal = Arc::new(Journal::default());
         let workers = WorkerOptions {
             binary: options.programs.join("chaos-worker"),
