@@ -94,6 +94,7 @@ impl Trial {
         (0..trial.options.workers).try_for_each(|number| trial.workers.start(number))?;
         trial.await_calm()?;
         trial.await_progress(&trial.watch.progress())?;
+        trial.watch.forget_pauses();
         say(format!("{} workers process all partitions", trial.options.workers));
         Ok(trial)
     }
@@ -144,6 +145,7 @@ impl Trial {
     /// each key, and the results are verified.
     pub(crate) fn finish(mut self) -> Result<RunFigures, BoxError> {
         self.proxy.set_unkind(false);
+        let longest_pause = self.watch.progress().longest_pause;
         let fed = self.feeder.take().ok_or("the feeder was stopped before")?.stop()?;
         let stopped = Instant::now();
         self.group.await_done(|| self.workers.check())?;
@@ -158,7 +160,7 @@ impl Trial {
         let mut figures = std::mem::take(&mut self.figures);
         (figures.events, figures.feeding) = (fed.count, fed.took);
         figures.broken_connections = self.proxy.network().broken();
-        figures.longest_pause = self.watch.progress().longest_pause;
+        figures.longest_pause = longest_pause;
         figures.verified = self.verify(fed.count + lap)?;
         Ok(figures)
     }

@@ -75,6 +75,11 @@ impl Watch {
         Ok(Self { stop, progress, thread: Some(thread) })
     }
 
+    /// Forgets the pauses so far, such as those of the start.
+    pub(crate) fn forget_pauses(&self) {
+        lock(&self.progress).longest_pause = Duration::ZERO;
+    }
+
     /// Returns the progress so far.
     pub(crate) fn progress(&self) -> Progress {
         lock(&self.progress).clone()
