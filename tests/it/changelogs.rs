@@ -214,7 +214,7 @@ async fn a_recreated_changelog_is_detected() {
         let mut case = Case::begin("another", store).await;
         case.past(&[("a", 1), ("b", 2)]).await;
         case.replace_changelog().await;
-        case.expect_error(&["up to offset 2, but it ends at 0"]).await;
+        case.expect_error(&["the last commit covers its changelog", "but it ends at 0"]).await;
         if store == STORE {
             // The new changelog is long enough, but the store was not written from it.
             case.cluster.produce(&case.changelog, ["a", "b", "x"].map(|key| Message::of("1").key(key))).await;
@@ -230,7 +230,7 @@ async fn a_deleted_changelog_is_detected() {
         let mut case = Case::begin("gone", store).await;
         case.past(&[("a", 1), ("b", 2)]).await;
         case.cluster.delete(&case.changelog).await;
-        case.expect_error(&["up to offset 2, but it ends at 0"]).await;
+        case.expect_error(&["the last commit covers its changelog", "but it ends at 0"]).await;
     }
 }
 
@@ -243,7 +243,7 @@ async fn replacing_the_changelog_of_a_running_worker_stops_it() {
         case.feed(&[("a", 1), ("b", 2), ("a", 3)]).await;
         case.replace_changelog().await;
         case.cluster.produce(&case.topic, [Message::of("1").key("a")]).await;
-        assert_ends(&worker, &["was at offset 3"]).await;
+        assert_ends(&worker, &["was at offset"]).await;
     }
 }
 

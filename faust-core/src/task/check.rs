@@ -130,13 +130,16 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
     if mark.v != STORE_VERSION {
         return replaced(info, partition, (low, changelog), &mark).map_err(fault);
     }
+    // A store with everything that is committed has missed no removal. What follows in the changelog does not count: the end of a
+    // transaction, or changes that were not committed.
+    let is_complete = (mark.epoch, mark.cut) == (commit.epoch, commit.mark.number);
     let age = identity.clock.now().0.saturating_sub(mark.time.0);
-    let is_stale = mark.next < high && age > millis(STALE_AFTER);
+    let is_stale = mark.next < high && age > millis(STALE_AFTER) && !is_complete;
     if is_stale && low == Offset(0) {
         tracing::info!(table = %info.name, partition, "the store is too old to catch up, because tombstones in the changelog expire after a day: it is restored from the beginning");
         return Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true, is_ahead: false });
     }
-    if mark.next < low {
+    if mark.next < low && !is_complete {
         return Err(fault(format!(
             "its store holds its changelog {changelog} up to offset {}, but that begins at {low}: the records in between were deleted; run `reset --topics` to start over",
             mark.next
@@ -147,7 +150,7 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             "its store is too old to catch up, because tombstones in the changelog expire after a day, and its changelog {changelog} begins at offset {low}: records before it were deleted, so the table cannot be restored; run `reset --topics` to start over"
         )));
     }
-    Ok(RestoreStart { from: mark.next, full: false, cut: mark.cut, is_stale: false, is_ahead: false })
+    Ok(RestoreStart { from: mark.next.max(low), full: false, cut: mark.cut, is_stale: false, is_ahead: false })
 }
 
 /// Replaces a store whose values have the format of an earlier release, which are not read. All else fits: the changelog has what

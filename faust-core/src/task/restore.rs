@@ -159,6 +159,8 @@ impl<'a> TableRestore<'a> {
             // Reading never suspends while records are buffered, so yield to the other tasks.
             tokio::task::yield_now().await;
         }
+        // Offsets without records, such as those of the ends of transactions, are not read again.
+        self.position = self.position.max(end);
         self.flush();
         self.prepared.table.state.repair(&self.skipped)?;
         let progress = progress.end();

@@ -62,6 +62,15 @@ fn a_consistent_table_is_restored_from_its_checkpoint() {
     let caught_up = mark(|mark| (mark.next, mark.cut) = (Offset(80), CommitNumber(9)));
     assert_eq!(look(caught_up, Some(commit), 0, 80), Ok(source(80, false, 9)));
     assert_eq!(look(mark(|_| ()), Some(commit), 50, 80), Ok(source(50, false, 7)), "the store has the rest");
+    let complete = |age: Duration| {
+        mark(|mark| {
+            (mark.next, mark.cut) = (Offset(80), CommitNumber(9));
+            mark.time = Timestamp(NOW.0 - millis(age));
+        })
+    };
+    let day = Duration::from_secs(24 * 60 * 60);
+    assert_eq!(look(complete(day), Some(commit), 0, 81), Ok(source(80, false, 9)), "the end of a transaction follows");
+    assert_eq!(look(complete(day), Some(commit), 81, 81), Ok(source(81, false, 9)), "everything else was deleted");
 }
 
 /// Earlier releases wrote the modules of types, and the time for which windows are kept.
