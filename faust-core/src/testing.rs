@@ -21,6 +21,7 @@
 mod disk;
 mod failure;
 mod history;
+mod settle;
 mod driver;
 mod table;
 mod timeline;

@@ -61,20 +61,8 @@ struct MissingTopics {
     looked_at: Instant,
 }
 
-/// The parts that a transactor is made of.
-pub(crate) struct TransactorSetup {
-    pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) group: Arc<dyn Group>,
-    pub(crate) group_name: String,
-    pub(crate) ownership: Arc<Ownership>,
-    pub(crate) stats: Arc<Stats>,
-    pub(crate) failed: mpsc::UnboundedSender<Error>,
-    /// The transactional id, and its producer, which is initialized already.
-    pub(crate) producer: (String, Arc<dyn Transactions>),
-}
-
 /// The end of a transaction that was not committed.
-enum Failed {
+enum NotCommitted {
     /// It has to be aborted. The same cuts are committed again.
     Abort(TransportError),
     /// The producer is lost, and the outcome unknown.
@@ -83,7 +71,7 @@ enum Failed {
     Stop(Error),
 }
 
-impl From<TransactionError> for Failed {
+impl From<TransactionError> for NotCommitted {
     fn from(error: TransactionError) -> Self {
         match error.kind {
             TransactionErrorKind::Abortable => Self::Abort(error.error),
@@ -97,26 +85,29 @@ impl From<TransactionError> for Failed {
 type Abandoned = oneshot::Receiver<Infallible>;
 
 impl Transactor {
-    /// Creates a transactor.
-    pub(crate) fn new(setup: TransactorSetup) -> Arc<Self> {
-        let TransactorSetup { transport, group, group_name, ownership, stats, failed, producer: (id, producer) } =
-            setup;
-        let producer = tokio::sync::Mutex::new(Some(producer));
-        let (losses, hung, running) = (AtomicU32::new(0), AtomicU32::new(0), Mutex::default());
-        let missing = Mutex::new(MissingTopics { topics: BTreeSet::new(), looked_at: Instant::now() });
+    /// Creates a transactor with a transactional id and its producer, which is initialized already, for a member of a group with a
+    /// name. Permanent failures are reported to `failed`.
+    pub(crate) fn new(
+        (id, producer): (String, Arc<dyn Transactions>),
+        transport: Arc<dyn Transport>,
+        (group, group_name): (Arc<dyn Group>, String),
+        ownership: Arc<Ownership>,
+        stats: &Arc<Stats>,
+        failed: &mpsc::UnboundedSender<Error>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             transport,
             group,
             group_name,
             ownership,
-            stats,
-            failed,
+            stats: Arc::clone(stats),
+            failed: failed.clone(),
             id,
-            producer,
-            losses,
-            hung,
-            running,
-            missing,
+            producer: tokio::sync::Mutex::new(Some(producer)),
+            losses: AtomicU32::new(0),
+            hung: AtomicU32::new(0),
+            running: Mutex::default(),
+            missing: Mutex::new(MissingTopics { topics: BTreeSet::new(), looked_at: Instant::now() }),
         })
     }
 
@@ -195,25 +186,27 @@ impl Transactor {
             }
             Err(failed) => failed,
         };
-        if let Failed::Abort(error) = &failed {
+        if let NotCommitted::Abort(error) = &failed {
             self.report(error);
-            failed = match producer.abort().await.map_err(Failed::from) {
+            failed = match producer.abort().await.map_err(NotCommitted::from) {
                 Ok(()) => {
                     *held = Some(producer);
                     self.look_for_topics(&content.requested).await;
                     return CommittedOffsets::new();
                 }
                 // The transaction of a producer that cannot abort it is aborted by the next one.
-                Err(Failed::Abort(error)) => Failed::Lost(TransactionError { kind: TransactionErrorKind::Lost, error }),
+                Err(NotCommitted::Abort(error)) => {
+                    NotCommitted::Lost(TransactionError { kind: TransactionErrorKind::Lost, error })
+                }
                 Err(other) => other,
             };
         }
         drop_beside(producer);
         match failed {
-            Failed::Lost(error) => self.replace(held, error, content).await,
-            Failed::Stop(error) => self.stop(error),
+            NotCommitted::Lost(error) => self.replace(held, error, content).await,
+            NotCommitted::Stop(error) => self.stop(error),
             // Replaced above.
-            Failed::Abort(error) => self.stop(error.into()),
+            NotCommitted::Abort(error) => self.stop(error.into()),
         }
     }
 
@@ -223,7 +216,7 @@ impl Transactor {
         producer: &dyn Transactions,
         content: &mut Content,
         abandoned: &mut Abandoned,
-    ) -> Result<CommittedOffsets, Failed> {
+    ) -> Result<CommittedOffsets, NotCommitted> {
         self.leave_out_given_away(&mut content.cuts);
         self.leave_out_missing(&mut content.cuts).await;
         if content.cuts.is_empty() && content.offsets.is_empty() {
@@ -238,17 +231,17 @@ impl Transactor {
         let member = self.group.membership();
         let given_away = content.given_away(&self.ownership);
         if let Some(partition) = given_away.first() {
-            return Err(Failed::Abort(rebalanced(format!("{partition} was given away"))));
+            return Err(NotCommitted::Abort(rebalanced(format!("{partition} was given away"))));
         }
         let mut offsets = content.offsets.clone();
         for cut in &content.cuts {
-            offsets.extend(cut.to_commit().map_err(Failed::Stop)?);
+            offsets.extend(cut.to_commit().map_err(NotCommitted::Stop)?);
         }
         offsets.retain(|partition, _| !self.is_missing(partition));
         let member =
-            member.ok_or_else(|| Failed::Abort(rebalanced("the worker is no member of the group".to_owned())))?;
+            member.ok_or_else(|| NotCommitted::Abort(rebalanced("the worker is no member of the group".to_owned())))?;
         if !matches!(abandoned.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
-            return Err(Failed::Abort(rebalanced("the time for it has passed".to_owned())));
+            return Err(NotCommitted::Abort(rebalanced("the time for it has passed".to_owned())));
         }
         content.requested = offsets.clone();
         producer.send_offsets(member, offsets.clone()).await?;
@@ -260,7 +253,7 @@ impl Transactor {
     }
 
     /// Waits until every message is acknowledged.
-    async fn arrived(&self, cuts: &mut [Cut], abandoned: &mut Abandoned) -> Result<(), Failed> {
+    async fn arrived(&self, cuts: &mut [Cut], abandoned: &mut Abandoned) -> Result<(), NotCommitted> {
         let arrived = async {
             let all = join_all(cuts.iter().map(Cut::arrived));
             let all = with_progress(all, PROGRESS_INTERVAL, || {
@@ -272,16 +265,16 @@ impl Transactor {
         let is_complete = tokio::select! {
             biased;
             is_complete = arrived => is_complete,
-            _ = abandoned => return Err(Failed::Abort(rebalanced("the time for it has passed".to_owned()))),
+            _ = abandoned => return Err(NotCommitted::Abort(rebalanced("the time for it has passed".to_owned()))),
         };
         if !is_complete {
             let left: u64 = cuts.iter().map(Cut::pending).sum();
             let why = format!("{left} messages were not acknowledged within {ARRIVAL_WITHIN:?}");
-            return Err(Failed::Abort(TransportError::retriable("the transaction", why)));
+            return Err(NotCommitted::Abort(TransportError::retriable("the transaction", why)));
         }
         // A producer accepts the commit of a transaction of which a message was refused.
         match cuts.iter_mut().filter_map(Cut::leave_out_refused).next() {
-            Some(error) => Err(Failed::Abort(error)),
+            Some(error) => Err(NotCommitted::Abort(error)),
             None => Ok(()),
         }
     }

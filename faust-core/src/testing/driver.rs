@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::disk::Disks;
 use super::history::{History, TEST, What, WorkerObserver};
+use super::settle::{commit_outputs, settle, step_stores};
 use crate::app::{App, AppBuilder};
 use crate::error::Error;
 use crate::plan::{TopicPlan, TopicRole};
@@ -40,10 +41,6 @@ pub struct WorkerId(usize);
 
 /// The initial time of every driver's clock: 2026-01-01 00:00:00 UTC.
 pub const START: Timestamp = Timestamp(1_767_225_600_000);
-
-/// Number of scheduler turns without activity after which a driver counts as idle: more than any chain of wake-ups in
-/// the engine takes.
-const QUIET_TURNS: u32 = 40;
 
 /// Number of turns after which the clock moves while a worker starts.
 const START_TURNS: u32 = 1_000;
@@ -558,32 +555,6 @@ impl TestDriver {
 
 fn worker_name(index: usize) -> String {
     format!("worker-{}", index + 1)
-}
-
-/// Runs all tasks until there has been no activity for [`QUIET_TURNS`] turns, and nothing is left to write to stores.
-async fn settle(cluster: &MemoryCluster, workers: &[&Worker]) {
-    let mut seen = cluster.activity();
-    let mut quiet = 0;
-    while quiet < QUIET_TURNS {
-        // The runtime is never idle while this task yields, so the paused clock does not advance.
-        tokio::task::yield_now().await;
-        let now = cluster.activity();
-        quiet = if now == seen { quiet + 1 } else { 0 };
-        seen = now;
-        if quiet == QUIET_TURNS && step_stores(workers) {
-            quiet = 0;
-        }
-    }
-}
-
-/// Requests commits of the messages that wait for one. Returns the number of groups that have any.
-fn commit_outputs(workers: &[&Worker]) -> u64 {
-    workers.iter().map(|worker| worker.commit_outputs()).sum()
-}
-
-/// Writes to the stores of all workers. Returns whether anything was written.
-fn step_stores(workers: &[&Worker]) -> bool {
-    workers.iter().fold(false, |wrote, worker| worker.step_stores() | wrote)
 }
 
 impl Drop for TestDriver {

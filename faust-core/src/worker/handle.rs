@@ -2,11 +2,11 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::mpsc;
 
 use super::control::Control;
 use super::group::Listener;
@@ -26,9 +26,7 @@ use crate::stage::staging::OutputBudget;
 use crate::stage::timestamps::{TimestampLimits, TimestampRules};
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
-use crate::task::{
-    Ownership, Recovery, RecoverySetup, TaskCx, Transactor, TransactorSetup, ensure_commits, log_listener,
-};
+use crate::task::{Ownership, Recovery, RecoverySetup, TaskCx, Transactor, ensure_commits, log_listener};
 use crate::transport::{Group, Subscription, Transactions, Transport};
 
 /// A running worker. Dropping it begins a shutdown without waiting for it; [`stop`](Self::stop) waits.
@@ -76,16 +74,7 @@ impl Worker {
         let mut description = describe(&plan, &*transport, stores.as_deref(), home.as_ref());
         description.notices.extend(fetch_notice(subscription(&plan, &settings).partitions, settings.fetch_memory));
         let plan = Arc::new(plan);
-        let shared = Arc::new(WorkerState {
-            stats: Arc::default(),
-            phase: channel::Sender::new(Phase::Starting),
-            outcome: Mutex::default(),
-            stopping: OnceLock::new(),
-            assignment: Mutex::default(),
-            stuck: Mutex::default(),
-            failing: Mutex::default(),
-            waiting: Mutex::default(),
-        });
+        let shared = Arc::new(WorkerState::starting());
         let dead_letter = dead_letter::topic(&plan.group);
         let (clock, stats) = (transport.clock(), Arc::clone(&shared.stats));
         let limits = TimestampLimits::of_topics(&configs);
@@ -101,8 +90,7 @@ impl Worker {
             failed: failed.clone(),
             configs,
         };
-        let recovery = Recovery::new(needs, &settings)?;
-        let recovery = Arc::new(recovery);
+        let recovery = Arc::new(Recovery::new(needs, &settings)?);
         let (events, receiver) = mpsc::unbounded_channel();
         let ownership = Arc::<Ownership>::default();
         let listener = Listener::new(events, Arc::clone(&ownership));
@@ -115,21 +103,12 @@ impl Worker {
             failed: failed.clone(),
         });
         let group = transport.join(subscription(&plan, &settings), Arc::new(listener))?;
-        let outputs = producer.as_ref().map(|_| {
-            OutputBudget::new((STAGED_OUTPUTS, settings.event_output_max.0), plan.subscribed().into_iter().collect())
-        });
+        let outputs = producer.as_ref().map(|_| output_budget(&plan, &settings));
         let transactor = producer.map(|producer| {
-            Transactor::new(TransactorSetup {
-                transport: Arc::clone(&transport),
-                group: Arc::clone(&group),
-                group_name: plan.group.clone(),
-                ownership: Arc::clone(&ownership),
-                stats: Arc::clone(&stats),
-                failed: failed.clone(),
-                producer,
-            })
+            let of_group = (Arc::clone(&group), plan.group.clone());
+            Transactor::new(producer, Arc::clone(&transport), of_group, Arc::clone(&ownership), &stats, &failed)
         });
-        let cx = TaskCx {
+        let cx = Arc::new(TaskCx {
             transport: Arc::clone(&transport),
             sink,
             outputs: outputs.clone(),
@@ -149,20 +128,11 @@ impl Worker {
             refusals: Mutex::default(),
             observer,
             settings,
-        };
-        let cx = Arc::new(cx);
+        });
         let control = Control::new(cx, Arc::clone(&plan), Arc::clone(&group), Arc::clone(&shared), options, receiver);
         let running = tokio::spawn(supervised(control.run(failures, home), Arc::clone(&shared)));
-        Ok(Self {
-            shared,
-            plan,
-            outbox,
-            outputs,
-            description,
-            lifeline: Mutex::new(Some((group, running))),
-            failed,
-            recovery,
-        })
+        let lifeline = Mutex::new(Some((group, running)));
+        Ok(Self { shared, plan, outbox, outputs, description, lifeline, failed, recovery })
     }
 
     /// Returns the size of the tables' stores on disk in bytes; `None` if tables are kept in memory, or there are none.
@@ -286,7 +256,8 @@ impl Worker {
 
     /// Requests a commit of the messages that wait for one under exactly-once. Returns the number of groups that have any. For the
     /// test driver, whose clock does not move by itself.
-    pub(crate) fn commit_outputs(&self) -> u64 {
+    #[doc(hidden)]
+    pub fn commit_outputs(&self) -> u64 {
         self.outputs.as_ref().map_or(0, |outputs| outputs.request_commit())
     }
 
@@ -322,6 +293,11 @@ impl Drop for Worker {
 
 /// Memory for the finished messages of a worker that wait for a commit, in bytes.
 const STAGED_OUTPUTS: u64 = 32 << 20;
+
+/// Creates the budget of the messages that wait for a commit.
+fn output_budget(plan: &Plan, settings: &Settings) -> Arc<OutputBudget> {
+    OutputBudget::new((STAGED_OUTPUTS, settings.event_output_max.0), plan.subscribed().into_iter().collect())
+}
 
 /// Opens the producer of the worker's transactions under exactly-once, and returns it with its id.
 async fn open_transactions(

@@ -41,6 +41,20 @@ pub(crate) enum Phase {
 }
 
 impl WorkerState {
+    /// Creates the state of a worker that starts.
+    pub(super) fn starting() -> Self {
+        Self {
+            stats: Arc::default(),
+            phase: channel::Sender::new(Phase::Starting),
+            outcome: Mutex::default(),
+            stopping: OnceLock::new(),
+            assignment: Mutex::default(),
+            stuck: Mutex::default(),
+            failing: Mutex::default(),
+            waiting: Mutex::default(),
+        }
+    }
+
     pub(crate) fn advance(&self, phase: Phase) {
         if phase >= Phase::Stopping {
             self.stopping_since();

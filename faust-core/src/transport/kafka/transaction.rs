@@ -41,13 +41,13 @@ const OFFSETS_WITHIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
 type NativeProducer = ThreadedProducer<SinkContext>;
-type Job = Box<dyn FnOnce(&NativeProducer) + Send>;
+type NativeCall = Box<dyn FnOnce(&NativeProducer) + Send>;
 
 /// A transactional producer with the thread of its calls.
 pub(super) struct KafkaTransactions {
     id: String,
     sink: Arc<KafkaSink>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<NativeCall>,
 }
 
 impl KafkaTransactions {
@@ -59,7 +59,7 @@ impl KafkaTransactions {
     ) -> Result<Arc<Self>, TransactionError> {
         let refused = |error| TransactionError::new(TransactionErrorKind::Refused, error);
         let sink = Arc::new(KafkaSink::transactional(config, outage, id).map_err(refused)?);
-        let (jobs, work) = mpsc::channel::<Job>();
+        let (jobs, work) = mpsc::channel::<NativeCall>();
         let of_thread = Arc::clone(&sink);
         let run = move || {
             while let Ok(job) = work.recv() {
@@ -93,7 +93,7 @@ impl KafkaTransactions {
         call: impl FnOnce(&NativeProducer) -> T + Send + 'static,
     ) -> Result<T, TransactionError> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |producer| drop(reply.send(call(producer))));
+        let job: NativeCall = Box::new(move |producer| drop(reply.send(call(producer))));
         let hung = |why: String| {
             TransactionError::new(TransactionErrorKind::Hung, TransportError::retriable(self.attempt(what), why))
         };

@@ -162,7 +162,7 @@ impl MemoryProducer {
         let record = std::slice::from_ref(record);
         let Some(Transactional { identity, sequences }) = &self.transactional else {
             let batch = records::encode(record, ProducerId::NONE).and_then(Batch::parse)?;
-            return Ok(state.broker.append(&to.topic, to.partition, &batch, now.0)?);
+            return state.broker.append(&to.topic, to.partition, &batch, now.0);
         };
         let identity = *identity.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sequences = sequences.lock().unwrap_or_else(PoisonError::into_inner);
