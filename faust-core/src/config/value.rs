@@ -19,12 +19,17 @@ pub(super) trait SettingValue: Sized + PartialOrd {
 
     /// Formats the value in a form that [`parse`](Self::parse) accepts; secrets are masked.
     fn show(&self) -> String;
+
+    /// Returns whether the setting is unset: limits do not apply.
+    fn is_unset(&self) -> bool {
+        false
+    }
 }
 
 /// Parses a value and checks its limits, which are written like values.
 pub(super) fn parse<T: SettingValue>(text: &str, within: Option<(&str, &str)>) -> Result<T, String> {
     let value = T::parse(text.trim())?;
-    if let Some((low, high)) = within {
+    if let Some((low, high)) = within.filter(|_| !value.is_unset()) {
         let limit = |text| T::parse(text).expect("a test parses every limit");
         if value < limit(low) || value > limit(high) {
             return Err(format!("`{text}` is out of range: from `{low}` to `{high}`"));
@@ -237,6 +242,10 @@ impl<T: SettingValue> SettingValue for Option<T> {
 
     fn show(&self) -> String {
         self.as_ref().map(T::show).unwrap_or_default()
+    }
+
+    fn is_unset(&self) -> bool {
+        self.is_none()
     }
 }
 
