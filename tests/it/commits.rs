@@ -422,7 +422,7 @@ async fn an_agent_that_blocks_its_thread_stops_no_commit_of_another_partition() 
 }
 
 /// Reads two topics: the commit of the one that stays names positions in the other one.
-#[agent(topics = ["co-new", "co-kept"])]
+#[agent(topics = ["co-new", "co-beside"])]
 async fn pair(mut numbers: Stream<i64>) {
     while let Some(number) = numbers.next().await {
         SEEN.lock().unwrap().push(("pair", number));
@@ -434,13 +434,13 @@ async fn a_topic_that_is_created_again_while_no_worker_runs_is_read_from_its_beg
     let cluster = Cluster::start().await;
     let group = cluster.id("co-new");
     let app = || cluster.app("co-new").only::<pair>();
-    for topic in ["co-new", "co-kept"] {
+    for topic in ["co-new", "co-beside"] {
         cluster.create(topic, 1).await;
         cluster.produce(topic, numbers(5)).await;
     }
     let worker = cluster.run(app()).await;
     cluster.wait_done(&group, "co-new", 5).await;
-    cluster.wait_done(&group, "co-kept", 5).await;
+    cluster.wait_done(&group, "co-beside", 5).await;
     worker.stop().await.unwrap();
     // The new log is longer than the position in the former one.
     cluster.delete("co-new").await;
