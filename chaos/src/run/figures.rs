@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::verify;
 
-/// What has happened in one or more scenarios.
+/// The figures of one or more scenarios.
 #[derive(Debug, Default)]
 pub(crate) struct RunFigures {
     pub(crate) kills: u64,

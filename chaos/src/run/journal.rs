@@ -25,7 +25,7 @@ pub(crate) struct Restored {
     pub(crate) moved: u64,
 }
 
-/// What the workers have logged.
+/// The log lines of the workers that count for a run.
 #[derive(Default)]
 pub(crate) struct Journal {
     entries: Mutex<Entries>,

@@ -14,7 +14,7 @@ use super::cluster::Listener;
 use crate::BoxError;
 use crate::random::Random;
 
-/// How unkind the network is.
+/// The bounds of the network's faults: delays, lives of connections, and silences.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unkindness {
     /// Longest delay of a piece of data.
@@ -35,7 +35,7 @@ impl Default for Unkindness {
 /// Interval at which a silent connection looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What has happened to connections.
+/// Counters of connections and of their faults.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     pub(crate) delays: AtomicU64,
@@ -121,7 +121,7 @@ impl Proxy {
     }
 }
 
-/// How a connection ends.
+/// The end of a connection.
 #[derive(Clone, Copy)]
 enum End {
     /// Both sides receive a reset.

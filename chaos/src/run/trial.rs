@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Interval between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How scenarios are run.
+/// The settings of scenarios.
 #[derive(Clone)]
 pub(crate) struct TrialOptions {
     /// Root of the repository.

@@ -18,7 +18,7 @@ use crate::verify::Guarantee;
 /// Time in which a worker must end after SIGTERM.
 const STOP_WITHIN: Duration = Duration::from_secs(90);
 
-/// How workers are started.
+/// The settings with which workers are started.
 #[derive(Clone)]
 pub(crate) struct WorkerOptions {
     pub(crate) binary: PathBuf,
@@ -43,7 +43,7 @@ pub(crate) struct Workers {
 #[derive(Default)]
 struct Worker {
     child: Option<Child>,
-    /// How often it was started.
+    /// Number of its starts.
     starts: usize,
 }
 
