@@ -179,7 +179,8 @@ fn an_event_that_sends_too_much_fails_and_names_the_setting() {
 
 #[test]
 fn finished_messages_above_the_bound_hold_the_streams_until_a_commit() {
-    let mut driver = one_partition(app().only::<many>());
+    // The commits that free the memory do not wait for the interval.
+    let mut driver = one_partition(app().only::<many>().setting("broker_commit_interval", "1h"));
     let worker = driver.start_worker().unwrap();
     driver.cluster().hold_commits();
     // Each event sends ten megabytes, and 32 MiB may wait.

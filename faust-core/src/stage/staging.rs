@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct OutputBudget {
     used: AtomicU64,
     /// Number of groups with messages that no seal has taken.
     filled: AtomicU64,
+    /// A group waits for memory.
+    has_held: AtomicBool,
     /// A commit is due: half of the memory is in use.
     pub(crate) filling: Notify,
     /// The topics that the app itself reads.
@@ -48,6 +50,7 @@ impl OutputBudget {
             event_limit,
             used: AtomicU64::new(0),
             filled: AtomicU64::new(0),
+            has_held: AtomicBool::new(false),
             filling,
             read,
             forwarded,
@@ -56,12 +59,18 @@ impl OutputBudget {
 
     /// Returns whether no stage may begin an event until a commit has freed memory.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.used() >= self.limit
+        self.used.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// Returns the number of bytes in use.
-    pub(crate) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+    /// Notes that a group waits until a commit has freed memory.
+    pub(crate) fn note_held(&self) {
+        self.has_held.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether a group has been noted to wait since the last call: another commit has to release it, since it may not take
+    /// part in the one in progress.
+    pub(crate) fn take_held(&self) -> bool {
+        self.has_held.swap(false, Ordering::Relaxed)
     }
 
     /// Requests a commit, unless no group has messages that wait for one. Returns the number of groups that have.
@@ -223,7 +232,8 @@ impl Staging {
         Some(Arc::new(StagedOutputs { topics, buffer, size, budget, spare }))
     }
 
-    fn stage(&self, topic: u32, message: &Outgoing<'_>, sender: Option<&Sender>) -> Result<(), TransportError> {
+    fn stage(&self, to: &StagingTopic, message: &Outgoing<'_>, sender: Option<&Sender>) -> Result<(), TransportError> {
+        let topic = to.topic;
         let cursors = self.cursors.get().map(Vec::as_slice).unwrap_or_default();
         let begun = cursors.iter().map(|cursor| cursor.progress.begun()).sum();
         let mut state = self.state();
@@ -250,12 +260,14 @@ impl Staging {
             self.budget.filled.fetch_add(1, Ordering::Relaxed);
         }
         state.buffer.push(topic, message, sender);
-        if !state.is_forwarded && state.topics.get(topic as usize).is_some_and(|name| self.budget.read.contains(name)) {
+        if to.is_read && !state.is_forwarded {
             state.is_forwarded = true;
             self.budget.forwarded.notify_one();
         }
         drop(state);
         if self.budget.is_exhausted() {
+            self.budget.note_held();
+            self.budget.filling.notify_one();
             cursors.iter().for_each(|cursor| cursor.gate.hold_outputs());
         }
         Ok(())
@@ -293,7 +305,8 @@ impl Sink for StagingSink {
     fn topic(&self, name: &str) -> Result<Arc<dyn SinkTopic>, TransportError> {
         let Self(staging) = self;
         let checker = staging.checker.topic(name)?;
-        Ok(Arc::new(StagingTopic { staging: Arc::clone(staging), topic: staging.topic(name), checker }))
+        let (topic, is_read) = (staging.topic(name), staging.budget.read.contains(name));
+        Ok(Arc::new(StagingTopic { staging: Arc::clone(staging), topic, is_read, checker }))
     }
 
     fn room(&self) -> BoxFuture<'_, ()> {
@@ -308,6 +321,8 @@ impl Sink for StagingSink {
 struct StagingTopic {
     staging: Arc<Staging>,
     topic: u32,
+    /// The app itself reads the topic.
+    is_read: bool,
     checker: Arc<dyn SinkTopic>,
 }
 
@@ -316,7 +331,7 @@ impl Sealed for StagingTopic {}
 impl SinkTopic for StagingTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
         self.checker.check(message).map_err(SendRefused::Failed)?;
-        self.staging.stage(self.topic, message, delivery.sender()).map_err(SendRefused::Failed)
+        self.staging.stage(self, message, delivery.sender()).map_err(SendRefused::Failed)
     }
 
     fn check(&self, message: &Outgoing<'_>) -> Result<(), TransportError> {

@@ -121,8 +121,13 @@ impl Task {
 
     /// Lets the streams go on that wait for memory for their messages, if a commit has freed it.
     fn release_outputs(&self) {
-        if self.cx.outputs.as_ref().is_some_and(|outputs| !outputs.is_exhausted()) {
-            self.groups.iter().filter_map(StageGroup::run).for_each(|run| run.release(Hold::Outputs));
+        let Some(outputs) = &self.cx.outputs else { return };
+        for run in self.groups.iter().filter_map(StageGroup::run).filter(|run| run.is_held(Hold::Outputs)) {
+            if outputs.is_exhausted() {
+                outputs.note_held();
+            } else {
+                run.hold(Hold::Outputs, false);
+            }
         }
     }
 }

@@ -178,11 +178,9 @@ impl GroupRun {
         }
     }
 
-    /// Releases the streams, if they are held for this reason.
-    pub(super) fn release(&self, hold: Hold) {
-        if self.control.is_held(hold) {
-            self.hold(hold, false);
-        }
+    /// Returns whether the streams are held for this reason.
+    pub(super) fn is_held(&self, hold: Hold) -> bool {
+        self.control.is_held(hold)
     }
 
     /// Sets whether the event that sends a message is noted.

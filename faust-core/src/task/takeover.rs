@@ -14,7 +14,7 @@ use super::tables::{SealedChanges, SealedTable, TaskTables};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::Offset;
 use crate::offsets::{CommitMetadata, CommitVersion, OwnerEpoch};
-use crate::transport::{Committed, Retries, TopicPartition};
+use crate::transport::{Committed, RefusedOffsets, Retries, TopicPartition};
 
 /// The takeover of a task by its new owner: writes the keys again whose last records do not count, and commits the own epoch.
 ///
@@ -89,13 +89,7 @@ impl Takeover {
                         format!("{} was given away", part.reader.partition()),
                     ));
                 }
-                if let Some(transactor) = &self.cx.transactor {
-                    // A plain commit could be carried out late, after a transaction.
-                    let is_committed = transactor.commit_offsets(offsets.clone(), self.parts.clone()).await;
-                    let retried = || TransportError::retriable("commit", "the transaction was aborted");
-                    return if is_committed { Ok(()) } else { Err(retried()) };
-                }
-                let refused = self.cx.group.commit(offsets.clone()).await?;
+                let refused = self.request(&offsets).await?;
                 // One topic that accepts it confirms it for all; but one without any commit would be read from its
                 // beginning.
                 let is_confirmed = refused.is_empty() || (!self.is_first && refused.len() < offsets.len());
@@ -112,6 +106,16 @@ impl Takeover {
             }
         }
         Ok(())
+    }
+
+    /// Commits the offsets once. Returns those that the broker has refused.
+    async fn request(&self, offsets: &BTreeMap<TopicPartition, Committed>) -> Result<RefusedOffsets, TransportError> {
+        let Some(transactor) = &self.cx.transactor else { return self.cx.group.commit(offsets.clone()).await };
+        // In a transaction: a plain commit could be carried out late, after one.
+        let committed = transactor.commit_offsets(offsets.clone(), self.parts.clone()).await;
+        let refused = offsets.keys().filter(|partition| !committed.contains_key(partition));
+        let why = || TransportError::retriable("commit", "the transaction was aborted, or the topic was deleted");
+        Ok(refused.map(|partition| (partition.clone(), why())).collect())
     }
 
     /// Writes the keys to the changelogs again that a restore has found changed without effect. They carry the committed

@@ -19,11 +19,10 @@ use super::cut::{CommittedOffsets, Cut};
 use super::ownership::Ownership;
 use super::partition::TaskPartition;
 use crate::error::{Error, TransportError, TransportErrorKind};
-use crate::message::Offset;
 use crate::stats::Stats;
 use crate::transport::{
-    Committed, Group, PROGRESS_INTERVAL, Retries, TopicPartition, TransactionError, TransactionErrorKind, Transactions,
-    Transport, with_progress,
+    Group, PROGRESS_INTERVAL, Retries, TopicPartition, TransactionError, TransactionErrorKind, Transactions, Transport,
+    with_progress,
 };
 
 /// Maximum time for the acknowledgement of a transaction's messages. The brokers abort it after ten seconds.
@@ -120,10 +119,14 @@ impl Transactor {
         self.spawn(Content { cuts, ..Content::default() }).await
     }
 
-    /// Commits offsets alone. Returns `false` if they were not committed.
-    pub(super) async fn commit_offsets(self: &Arc<Self>, offsets: CommittedOffsets, parts: Vec<TaskPartition>) -> bool {
-        let wanted = offsets.len();
-        self.spawn(Content { offsets, parts, ..Content::default() }).await.len() == wanted
+    /// Commits offsets of these partitions alone. Returns those that were committed: all or none, except for topics that were
+    /// deleted.
+    pub(super) async fn commit_offsets(
+        self: &Arc<Self>,
+        offsets: CommittedOffsets,
+        parts: Vec<TaskPartition>,
+    ) -> CommittedOffsets {
+        self.spawn(Content { offsets, parts, ..Content::default() }).await
     }
 
     async fn spawn(self: &Arc<Self>, content: Content) -> CommittedOffsets {
@@ -201,10 +204,16 @@ impl Transactor {
                 Err(other) => other,
             };
         }
-        drop_beside(producer);
         match failed {
-            NotCommitted::Lost(error) => self.replace(held, error, content).await,
-            NotCommitted::Stop(error) => self.stop(error),
+            NotCommitted::Lost(error) => {
+                drop(producer);
+                self.replace(held, error, content).await
+            }
+            NotCommitted::Stop(error) => {
+                // The others do not wait for its timeout. If this fails, they do.
+                drop(producer.abort().await);
+                self.stop(error)
+            }
             // Replaced above.
             NotCommitted::Abort(error) => self.stop(error.into()),
         }
@@ -273,10 +282,8 @@ impl Transactor {
             return Err(NotCommitted::Abort(TransportError::retriable("the transaction", why)));
         }
         // A producer accepts the commit of a transaction of which a message was refused.
-        match cuts.iter_mut().filter_map(Cut::leave_out_refused).next() {
-            Some(error) => Err(NotCommitted::Abort(error)),
-            None => Ok(()),
-        }
+        let undelivered: Vec<_> = cuts.iter_mut().filter_map(Cut::leave_out_refused).collect();
+        undelivered.into_iter().next().map_or(Ok(()), |error| Err(NotCommitted::Abort(error)))
     }
 
     /// Takes the cuts out whose partitions were given away meanwhile: their next owner reads the events again.
@@ -299,11 +306,7 @@ impl Transactor {
             return;
         }
         if self.missing().looked_at.elapsed() >= TOPICS_LOOK {
-            let mut partitions = CommittedOffsets::new();
-            cuts.iter().flat_map(Cut::partitions).for_each(|partition| {
-                partitions.insert(partition.clone(), Committed::at(Offset::default()));
-            });
-            self.look_for_topics(&partitions).await;
+            self.look_for_topics(&CommittedOffsets::new()).await;
         }
         let is_missing = |cut: &Cut| cut.partitions().all(|partition| self.is_missing(partition));
         let (missing, rest): (Vec<_>, Vec<_>) = std::mem::take(cuts).into_iter().partition(is_missing);
@@ -311,9 +314,14 @@ impl Transactor {
         *cuts = rest;
     }
 
-    /// Finds out which topics of these partitions do not exist: a broker refuses all offsets of a transaction because of one.
-    async fn look_for_topics(&self, partitions: &CommittedOffsets) {
-        let names: BTreeSet<Arc<str>> = partitions.keys().map(|partition| Arc::clone(&partition.topic)).collect();
+    /// Finds out which topics of these offsets, and of those that were missing before, do not exist: a broker refuses all offsets
+    /// of a transaction because of one.
+    async fn look_for_topics(&self, offsets: &CommittedOffsets) {
+        let mut names = self.missing().topics.clone();
+        names.extend(offsets.keys().map(|partition| Arc::clone(&partition.topic)));
+        if names.is_empty() {
+            return;
+        }
         let Ok(admin) = self.transport.admin() else { return };
         let found = admin.topics(Some(names.iter().map(ToString::to_string).collect())).await;
         // Without an answer, the next transaction is aborted as well.
@@ -449,12 +457,6 @@ impl Content {
         }
         committed.clone()
     }
-}
-
-/// Drops a producer on a thread that may block.
-fn drop_beside(producer: Arc<dyn Transactions>) {
-    // Without a runtime, the process ends.
-    drop(tokio::task::spawn_blocking(move || drop(producer)));
 }
 
 fn rebalanced(why: String) -> TransportError {

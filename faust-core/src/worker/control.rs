@@ -372,6 +372,9 @@ impl Control {
 
     fn committed(&mut self, outcome: &CommittedOffsets) {
         self.commit_times.1 = self.commit_times.0.elapsed();
+        if self.cx.outputs.as_ref().is_some_and(|outputs| outputs.take_held()) {
+            self.early_commit = Some(Instant::now() + EARLY_COMMIT);
+        }
         let leaving = self.leaving.iter().map(|task| &task.parts);
         let all = self.tasks.values().map(|task| &task.parts).chain(leaving);
         all.for_each(|parts| drain::record(parts, outcome));

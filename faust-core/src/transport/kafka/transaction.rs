@@ -75,7 +75,6 @@ impl KafkaTransactions {
                 Ok(()) => return Ok(producer),
                 Err(failure) if failure.is_retriable => {
                     let error = producer.error("initialization", &failure);
-                    // Also for an error that is fatal otherwise: librdkafka says that the call may be repeated.
                     retries.pause(&format!("waiting for the broker to initialize transactions: {error}")).await;
                 }
                 Err(failure) => return Err(producer.classified("initialization", &failure)),
