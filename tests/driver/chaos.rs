@@ -67,6 +67,9 @@ pub(crate) struct History {
     steps: Vec<Step>,
 }
 
+/// The time after which the cluster aborts the transaction of a crashed worker.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The minimum number of messages and of rebalances in a [`History`].
 const MESSAGES: usize = 200;
 const REBALANCES: usize = 3;
@@ -345,6 +348,7 @@ impl Chaos {
     pub(crate) fn stop(&mut self, worker: usize) {
         // A worker cannot stop gracefully while its deliveries or commits are held back.
         self.release();
+        self.supervise();
         let worker = self.workers.remove(worker);
         self.driver.stop(worker).unwrap();
         self.ended.push(worker);
@@ -355,7 +359,20 @@ impl Chaos {
         self.driver.send_with("in", &format!("k{key}"), &value, |message| message.timestamp(time)).unwrap();
     }
 
+    /// Starts another worker for each that has ended because it lost its producer too often in a row, as a supervisor does.
+    fn supervise(&mut self) {
+        for at in 0..self.workers.len() {
+            let outcome = self.driver.ended(self.workers[at]);
+            if outcome.is_some_and(|outcome| outcome.is_err_and(|why| why.to_string().contains("is fenced"))) {
+                self.driver.crash(self.workers[at]);
+                let successor = self.driver.start_worker().unwrap();
+                self.ended.push(std::mem::replace(&mut self.workers[at], successor));
+            }
+        }
+    }
+
     fn run(&mut self, turns: Option<u8>) {
+        self.supervise();
         match turns {
             Some(turns) => self.driver.run_turns(u32::from(turns)),
             None => self.driver.run_until_idle(),
@@ -391,7 +408,9 @@ impl Chaos {
         if self.workers.is_empty() {
             self.start();
         }
-        self.driver.advance(Duration::from_secs(3));
+        self.supervise();
+        // What a crashed worker has sent in an open transaction holds all readers back until the transaction times out.
+        self.driver.advance(TRANSACTION_TIMEOUT + Duration::from_secs(3));
         // An agent that has failed often waits for up to `agent_backoff_max`, and so does the one behind a `group_by`.
         for second in 0..300 {
             if self.is_done() {
