@@ -168,7 +168,9 @@ impl Group for Membership {
 
     fn membership(&self) -> Option<GroupMembership> {
         let state = self.cluster.state();
-        let member = state.members.get(&self.id).filter(|member| !member.expelled)?;
+        // A member that has not joined yet has no generation.
+        let joined = |member: &&Member| !member.expelled && member.generation > 0;
+        let member = state.members.get(&self.id).filter(joined)?;
         let (group, generation) = (self.group.clone(), member.generation);
         Some(GroupMembership::new(MemberIdentity { group, id: self.id, generation }))
     }
@@ -322,7 +324,8 @@ fn assign(cluster: &MemoryCluster, group: &str, target: Assignments) {
     let generation = *generation;
     let mut calls = Vec::new();
     for (id, partitions) in target {
-        let Some(member) = state.members.get(&id) else { continue };
+        // A member that was expelled meanwhile gets nothing: another rebalance follows.
+        let Some(member) = state.members.get(&id).filter(|member| !member.expelled) else { continue };
         let added = partitions.iter().filter(|partition| !member.assigned.contains(partition));
         let added: Vec<_> = added.cloned().collect();
         let given = added.iter().map(|partition| give(cluster, &state, (id, member), partition));

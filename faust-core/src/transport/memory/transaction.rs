@@ -109,9 +109,11 @@ impl MemoryTransactions {
             return Err(self.error(TransactionErrorKind::Abortable, what, "the coordinator has moved"));
         }
         // As a broker does: it compares the member and its generation, and not the partitions with the assignment.
-        let is_current = state.members.get(&member.id).is_some_and(|held| {
-            !held.crashed && !held.expelled && held.group() == member.group && held.generation == member.generation
-        });
+        let is_member = state
+            .members
+            .get(&member.id)
+            .is_some_and(|held| !held.crashed && !held.expelled && held.group() == member.group);
+        let is_current = is_member && state.generations.get(&member.group) == Some(&member.generation);
         if !is_current {
             return Err(self.refused(what, ErrorCode::IllegalGeneration));
         }
