@@ -173,6 +173,8 @@ impl KafkaConfig {
         client.set("transaction.timeout.ms", ms(TRANSACTION_TIMEOUT));
         client.set("message.timeout.ms", ms(TRANSACTION_TIMEOUT));
         client.set("socket.timeout.ms", ms(self.request_timeout.min(TRANSACTION_TIMEOUT / 2)));
+        // librdkafka looks for the coordinator again only when a connection opens or closes: see `KafkaTransactions`.
+        client.set("connections.max.idle.ms", ms(TRANSACTION_IDLE));
         // All messages of a transaction are sent at once, and fill batches without a delay.
         client.set("linger.ms", "0");
         client
@@ -240,6 +242,8 @@ impl KafkaConfig {
 
 /// Time after which the brokers abort an open transaction.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time after which a connection of the transactional producer is closed if nothing was sent on it.
+const TRANSACTION_IDLE: Duration = Duration::from_secs(3);
 /// Bytes of a response beside the largest message.
 const RESPONSE_FRAMING: usize = 2 << 20;
 /// librdkafka's default of the maximum size of a response, which also fits its default for all messages of a fetch.

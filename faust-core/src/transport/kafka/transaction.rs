@@ -1,9 +1,12 @@
 //! A transactional producer. Its calls block, and run on a thread of their own.
 //!
-//! librdkafka 2.12.1 may never return from `rd_kafka_send_offsets_to_transaction` if the group's coordinator is lost: it waits
-//! without a time limit for a connection to the coordinator that it has cached, although that broker's handle is being destroyed
-//! (`rd_kafka_coord_req_fsm`; the request's own timeout, `creq_ts_timeout`, is set and read nowhere). So each call is watched;
-//! one that hangs is left behind with its producer.
+//! librdkafka 2.12.1 may never return from `rd_kafka_send_offsets_to_transaction` if the group's coordinator is lost: it waits for a
+//! connection to the coordinator that it has cached, although that broker has left the cluster's metadata, and looks for the new
+//! coordinator only when the connection of any broker opens or closes (`rd_kafka_coord_req_fsm`, called by
+//! `rd_kafka_coord_rkb_monitor_cb`; the request's own timeout, `creq_ts_timeout`, is set and read nowhere). A producer that waits
+//! sends nothing, so no connection changes, and nothing ends the wait. Therefore idle connections are closed after a few seconds
+//! (`connections.max.idle.ms`), and one that closes continues the search. In addition, each call is watched; one that hangs all the
+//! same is left behind with its producer.
 
 use std::collections::BTreeMap;
 use std::fmt;
