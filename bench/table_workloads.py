@@ -9,11 +9,17 @@ import time
 from kafka import BASE, KAFKA_HOME, OURS, PARTITIONS, TARGET, ask, in_turn, measure, once, pairs, program, say
 
 STORES = ("memory", "sled", "fjall")
+# The systems of W5: this build under one guarantee and the other.
+AT_LEAST, EXACTLY = "alo-", "eos-"
+GUARANTEES = {AT_LEAST: "at_least_once", EXACTLY: "exactly_once"}
 MILLION = 1_000_000
 
 
 def count(workload, bootstrap, options):
-    size, what = {"W2-1k": ("1k", "keyed"), "W2-100k": ("100k", "keyed"), "W2-1M": ("1M", "keyed"), "W4-tumbling": ("1k", "tumbling")}[workload]
+    size, what = {
+        "W2-1k": ("1k", "keyed"), "W2-100k": ("100k", "keyed"), "W2-1M": ("1M", "keyed"), "W4-tumbling": ("1k", "tumbling"),
+        "W5-1k": ("1k", "keyed"), "W5-100k": ("100k", "keyed"),
+    }[workload]  # fmt: skip
     # Twice as many events, so that the run covers several commits of the store.
     events = options.events * (2 if workload == "W2-1M" else 1)
     topic, expected = filled(bootstrap, size, events)
@@ -40,7 +46,9 @@ def count(workload, bootstrap, options):
         yield "cpu_s_per_million", round(median(measured, "cpu_s") / events * MILLION, 3)
         yield "max_stall_ms", round(median(measured, "max_stall_ms"), 1)
 
-    return alternate(workload, options.rounds, ("loop", *pairs(STORES, options)), one, told, row, expected[what])
+    both = [kind + store for store in STORES for kind in (AT_LEAST, EXACTLY)]
+    systems = ("loop", *(both if workload.startswith("W5") else pairs(STORES, options)))
+    return alternate(workload, options.rounds, systems, one, told, row, expected[what])
 
 
 def restore(workload, bootstrap, options):
@@ -110,8 +118,12 @@ def median(measured, field):
 
 
 def ours(bootstrap, run, system, options, command):
+    guarantee = {}
+    for kind, name in GUARANTEES.items():
+        if system.startswith(kind):
+            system, guarantee = OURS + system.removeprefix(kind), {"FAUST_PROCESSING_GUARANTEE": name}
     path, store = program("bench-ours-tables", system, options)
-    return answer([path, *command], environment(bootstrap, run, store))
+    return answer([path, *command], {**environment(bootstrap, run, store), **guarantee})
 
 
 def environment(bootstrap, run, store):
