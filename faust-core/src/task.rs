@@ -17,6 +17,7 @@ mod stores;
 mod recovery;
 pub(super) mod tables;
 mod cut;
+mod open_transaction;
 mod transaction;
 mod context;
 mod command;

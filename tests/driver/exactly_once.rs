@@ -225,6 +225,22 @@ fn an_aborted_transaction_is_sent_again_and_no_agent_restarts() {
 }
 
 #[test]
+fn what_is_left_of_an_aborted_transaction_is_in_no_other() {
+    let mut driver = one_partition(app().only::<count>());
+    let worker = driver.start_worker().unwrap();
+    // Each message waits for room, so that the transaction lasts too long, and is aborted while it is being filled.
+    driver.cluster().set_faults(FaultProfile::default().with(ClusterFault::FullBuffer, 1.0));
+    send(&mut driver, 1..=500);
+    driver.advance(Duration::from_secs(9));
+    assert_eq!(driver.status(worker).unwrap().counts.transactions_aborted, 1);
+    driver.cluster().set_faults(FaultProfile::default());
+    driver.advance(Duration::from_secs(9));
+    assert_eq!(counted(&mut driver), (1..=500).collect::<Vec<_>>());
+    let echoed = driver.read::<i32, (Offset, i64)>("echoed").unwrap();
+    assert_eq!(echoed.into_iter().map(|(_, (_, number))| number).collect::<Vec<_>>(), (1..=500).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_message_that_is_refused_stops_only_its_own_agent() {
     let app = app().only::<count>().only::<many>();
     let mut driver = one_partition(app.setting("agent_backoff_max", "1s"));

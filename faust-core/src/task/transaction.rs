@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::cut::{CommittedOffsets, Cut};
+use super::open_transaction::OpenTransaction;
 use super::ownership::Ownership;
 use super::partition::TaskPartition;
 use crate::error::{Error, TransportError, TransportErrorKind};
@@ -191,7 +192,7 @@ impl Transactor {
         };
         if let NotCommitted::Abort(error) = &failed {
             self.report(error);
-            failed = match producer.abort().await.map_err(NotCommitted::from) {
+            failed = match self.abort(&*producer, content).await {
                 Ok(()) => {
                     *held = Some(producer);
                     self.look_for_topics(&content.requested).await;
@@ -233,7 +234,7 @@ impl Transactor {
         }
         let cuts = &mut content.cuts;
         producer.begin().await?;
-        let sink = producer.sink();
+        let (sink, _guard) = OpenTransaction::new(producer.sink());
         cuts.iter_mut().for_each(|cut| cut.send_in(&sink));
         self.arrived(cuts, abandoned).await?;
         // IMPORTANT: before the ownership is checked. If a partition is given away after that, the member's generation has passed.
@@ -259,6 +260,19 @@ impl Transactor {
             self.stats.committed();
         }
         Ok(offsets)
+    }
+
+    /// Aborts a transaction. Afterwards, nothing more of its content is sent.
+    async fn abort(&self, producer: &dyn Transactions, content: &Content) -> Result<(), NotCommitted> {
+        producer.abort().await?;
+        // The attempt's guard is dropped, so the writers fail at their next message, if they are still sending.
+        let ended = join_all(content.cuts.iter().map(Cut::arrived));
+        if timeout(ARRIVAL_WITHIN, ended).await.is_ok() {
+            return Ok(());
+        }
+        let why = format!("messages of the aborted transaction did not end within {ARRIVAL_WITHIN:?}");
+        let error = TransportError::retriable("the transaction", why);
+        Err(NotCommitted::Lost(TransactionError { kind: TransactionErrorKind::Lost, error }))
     }
 
     /// Waits until every message is acknowledged.

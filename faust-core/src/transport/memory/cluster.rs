@@ -66,6 +66,14 @@ pub(super) enum Commits {
     Unanswered,
 }
 
+/// The acknowledgement of a message, which is held.
+pub(super) struct HeldAnswer {
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) offset: Offset,
+    /// The id of the producer, if it makes transactions.
+    pub(super) producer: Option<i64>,
+}
+
 pub(super) struct State {
     pub(super) broker: BrokerCore,
     pub(super) members: BTreeMap<u64, Member>,
@@ -81,7 +89,7 @@ pub(super) struct State {
     /// Number of operations so far, from which a driver detects that the cluster is idle.
     pub(super) activity: u64,
     /// The messages that are in the log and not acknowledged, while deliveries are held.
-    pub(super) held: Option<Vec<(Arc<Delivery>, Offset)>>,
+    pub(super) held: Option<Vec<HeldAnswer>>,
     /// The last partition chosen for a message without a key; partitions are chosen in turn.
     pub(super) turn: i32,
 }
@@ -155,7 +163,7 @@ impl MemoryCluster {
     /// Acknowledges the messages that were held.
     pub fn release_deliveries(&self) {
         let held = self.state().held.take().unwrap_or_default();
-        held.into_iter().for_each(|(delivery, offset)| delivery.done(Ok(Some(offset))));
+        held.into_iter().for_each(|answer| answer.delivery.done(Ok(Some(answer.offset))));
     }
 
     /// Holds commits until [`release_commits`](Self::release_commits) is called. Only then do they take effect and

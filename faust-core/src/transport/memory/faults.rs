@@ -27,6 +27,8 @@ pub enum ClusterFault {
     ExpelledMember,
     /// Messages for a partition stay in the producer for up to a few seconds, while those for others overtake them.
     SlowSend,
+    /// The buffer of the producer is full for a short time, and the sender of a message waits for room.
+    FullBuffer,
     /// A message is not stored, and fails with a timeout.
     FailedSend,
     /// A message is refused permanently: its topic's authorization has failed.
@@ -45,7 +47,7 @@ pub enum ClusterFault {
 
 impl ClusterFault {
     /// All faults.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CommitByFormerOwner,
         Self::PartialCommit,
         Self::LostCommitAnswer,
@@ -54,6 +56,7 @@ impl ClusterFault {
         Self::IncrementalRebalance,
         Self::ExpelledMember,
         Self::SlowSend,
+        Self::FullBuffer,
         Self::FailedSend,
         Self::RefusedSend,
         Self::LostSendAnswer,

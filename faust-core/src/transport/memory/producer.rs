@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use faust_broker::core::{Appended, Batch, ErrorCode, Producer as ProducerId, ProducerIdentity, Record, records};
 
-use super::cluster::{MemoryCluster, State, refused};
+use tokio::time::{Instant, sleep_until};
+
+use super::cluster::{HeldAnswer, MemoryCluster, State, refused};
 use super::faults::ClusterFault;
 use super::observer::StoredMessage;
 use crate::error::TransportError;
@@ -18,6 +20,8 @@ use crate::transport::send::delivery_of;
 
 /// Maximum time for which a slow producer keeps messages of a partition.
 const MAX_DELAY: Duration = Duration::from_secs(3);
+/// Maximum time for which the buffer is full.
+const MAX_FULL: Duration = Duration::from_millis(200);
 
 /// A producer. It sends at once, unless the cluster makes it slow; the order within a partition is kept.
 pub(super) struct MemoryProducer {
@@ -26,6 +30,8 @@ pub(super) struct MemoryProducer {
     is_faulty: bool,
     /// The messages of the partitions that are held up.
     waiting: Mutex<Waiting>,
+    /// The end of the time for which the buffer is full. The message after it is accepted.
+    full_until: Mutex<Option<Instant>>,
     /// The identity of a producer of transactions, and the next sequence number of each partition.
     transactional: Option<Transactional>,
 }
@@ -40,20 +46,71 @@ type Waiting = BTreeMap<TopicPartition, VecDeque<(Record, Arc<Delivery>)>>;
 
 impl MemoryProducer {
     pub(super) fn new(cluster: MemoryCluster, is_faulty: bool) -> Arc<Self> {
-        Arc::new(Self { cluster, is_faulty, waiting: Mutex::default(), transactional: None })
+        Arc::new(Self {
+            cluster,
+            is_faulty,
+            waiting: Mutex::default(),
+            full_until: Mutex::default(),
+            transactional: None,
+        })
     }
 
     /// Creates a producer of transactions. Its identity may change with each transaction.
     pub(super) fn transactional(cluster: MemoryCluster, identity: Arc<Mutex<ProducerIdentity>>) -> Arc<Self> {
         let transactional = Some(Transactional { identity, sequences: Mutex::default() });
-        Arc::new(Self { cluster, is_faulty: true, waiting: Mutex::default(), transactional })
+        Arc::new(Self {
+            cluster,
+            is_faulty: true,
+            waiting: Mutex::default(),
+            full_until: Mutex::default(),
+            transactional,
+        })
     }
 
-    /// Discards the messages that are held up.
+    /// Discards the messages that are held up, and those whose acknowledgement is held.
     pub(super) fn purge(&self) {
-        for (_, delivery) in std::mem::take(&mut *self.waiting()).into_values().flatten() {
+        *self.full_until() = None;
+        let waiting = std::mem::take(&mut *self.waiting()).into_values().flatten().map(|(_, delivery)| delivery);
+        let own = |answer: &mut HeldAnswer| answer.producer == self.id();
+        let held = self.cluster.state().held.as_mut().map(|held| held.extract_if(.., own).collect::<Vec<_>>());
+        for delivery in waiting.chain(held.into_iter().flatten().map(|answer| answer.delivery)) {
             delivery.done(Err(TransportError::retriable("delivery", "the transaction was aborted")));
         }
+    }
+
+    /// Returns the id, if the producer makes transactions.
+    fn id(&self) -> Option<i64> {
+        let identity = &self.transactional.as_ref()?.identity;
+        Some(identity.lock().unwrap_or_else(PoisonError::into_inner).id)
+    }
+
+    /// Returns whether there is no room for a message at this moment.
+    pub(super) fn is_full(&self) -> bool {
+        let mut full_until = self.full_until();
+        let now = Instant::now();
+        if let Some(until) = *full_until {
+            if now >= until {
+                *full_until = None;
+            }
+            return now < until;
+        }
+        let mut state = self.cluster.state();
+        if self.is_faulty && state.faults.occurs(ClusterFault::FullBuffer) {
+            *full_until = Some(now + state.faults.short_time(MAX_FULL));
+        }
+        full_until.is_some()
+    }
+
+    /// Waits until there is room.
+    pub(super) async fn room(&self) {
+        let until = *self.full_until();
+        if let Some(until) = until {
+            sleep_until(until).await;
+        }
+    }
+
+    fn full_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.full_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn cluster(&self) -> &MemoryCluster {
@@ -136,7 +193,7 @@ impl MemoryProducer {
         });
         let wakers = std::mem::take(&mut state.wakers);
         let answer = if let Some(held) = &mut state.held {
-            held.push((Arc::clone(delivery), offset));
+            held.push(HeldAnswer { delivery: Arc::clone(delivery), offset, producer: self.id() });
             None
         } else if self.is_faulty && state.faults.occurs(ClusterFault::LostSendAnswer) {
             Some(timed_out())

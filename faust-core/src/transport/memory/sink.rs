@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use faust_broker::core::Record;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 
 use super::cluster::MemoryCluster;
 use super::producer::MemoryProducer;
@@ -39,7 +39,7 @@ impl Sink for MemorySink {
     }
 
     fn room(&self) -> BoxFuture<'_, ()> {
-        ready(()).boxed()
+        self.producer.room().boxed()
     }
 
     fn flush(&self, within: Duration) -> BoxFuture<'_, Result<(), TransportError>> {
@@ -66,6 +66,9 @@ impl crate::transport::port::Sealed for MemoryTopic {}
 impl SinkTopic for MemoryTopic {
     fn try_send(&self, message: &Outgoing<'_>, delivery: &Arc<Delivery>) -> Result<(), SendRefused> {
         message.check_timestamp(&self.name).map_err(SendRefused::Failed)?;
+        if self.producer.is_full() {
+            return Err(SendRefused::Full);
+        }
         let partition = self.partition(message).map_err(SendRefused::Failed)?;
         let owned = |bytes: Option<&[u8]>| bytes.map(bytes::Bytes::copy_from_slice);
         let record = Record {
