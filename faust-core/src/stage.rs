@@ -12,6 +12,7 @@ pub(super) mod staging;
 pub(super) mod outbox;
 pub(super) mod reader;
 pub(super) mod input;
+pub(super) mod own_part;
 pub(super) mod tables;
 pub(super) mod given_up;
 pub(super) mod observer;

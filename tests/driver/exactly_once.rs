@@ -284,6 +284,32 @@ fn the_guarantee_may_change_between_two_starts() {
     }
 }
 
+#[test]
+fn a_store_goes_on_after_messages_of_unknown_outcome() {
+    let faults = [("exactly_once", ClusterFault::AbortedTransaction), ("at_least_once", ClusterFault::LostSendAnswer)];
+    for (guarantee, fault) in faults {
+        let directory = tempfile::tempdir().unwrap();
+        let app = App::new("exact").only::<count>().setting("processing_guarantee", guarantee);
+        let app = app.setting("store", "fjall://").setting("datadir", directory.path().display());
+        let mut driver = one_partition(app.setting("broker_commit_interval", "100ms"));
+        let worker = driver.start_worker().unwrap();
+        driver.cluster().set_faults(FaultProfile::default().with(fault, 1.0));
+        send(&mut driver, [0]);
+        driver.commit();
+        driver.cluster().set_faults(FaultProfile::default());
+        for number in 1..=50 {
+            send(&mut driver, [number]);
+            driver.advance(Duration::from_secs(1));
+        }
+        let worker = driver.restart(worker).unwrap();
+        driver.commit();
+        let restored = driver.status(worker).unwrap().counts.restored;
+        assert!(restored < 40, "{guarantee}: {restored} records of the changelog were read again");
+        let table: Vec<_> = driver.table::<String, i64>("counts").unwrap().iter().collect();
+        assert_eq!(table, [("a".to_owned(), 51)], "{guarantee}");
+    }
+}
+
 /// Reads `other` without using it.
 #[agent(topic = "other")]
 async fn other(mut numbers: Stream<i64, String>) -> Result<()> {

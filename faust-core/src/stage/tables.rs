@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::cursor::Cursor;
 use super::hook_call::{HookCall, HookFn, LateEvent};
 use super::input::Input;
+use super::own_part::OwnPart;
 use crate::declare::RelativeTo;
 use crate::message::Offset;
 use crate::offsets::TableMark;
@@ -28,10 +29,8 @@ pub(crate) struct TaskTable {
     pub(crate) restored: TableMark,
     /// Next offset of the changelog, as far as this task knows.
     pub(super) next: AtomicI64,
-    /// Number of records that this owner has stored in the changelog, with the markers of its transactions.
-    pub(crate) stored_records: Arc<AtomicU64>,
-    /// End of the changelog's part without records of a former owner since the restore.
-    pub(super) own_end: AtomicI64,
+    /// The changelog's part without records of a former owner since the restore.
+    pub(crate) own: Arc<OwnPart>,
     /// The offset of a record of this owner is unknown.
     has_unknown_offset: AtomicBool,
     /// Clocks of the stages that use the table in the current task run, for its stream time.
@@ -52,9 +51,10 @@ impl TaskTable {
         identity: StoreIdentity,
         restored: TableMark,
     ) -> Self {
-        let [next, own_end] = [(); 2].map(|()| AtomicI64::new(restored.end.0));
-        let (stored_records, has_unknown_offset, clocks) = (Arc::default(), AtomicBool::new(false), Mutex::default());
-        Self { state, partition, writer, identity, restored, next, stored_records, own_end, has_unknown_offset, clocks }
+        let next = AtomicI64::new(restored.end.0);
+        let own = OwnPart::new(TopicPartition::new(state.info().changelog.as_str(), partition), restored.end);
+        let (has_unknown_offset, clocks) = (AtomicBool::new(false), Mutex::default());
+        Self { state, partition, writer, identity, restored, next, own, has_unknown_offset, clocks }
     }
 
     /// Returns the next offset of the changelog, as far as this task knows.
@@ -65,27 +65,6 @@ impl TaskTable {
     /// Records that the changelog holds a record at this offset. Returns the end known before.
     pub(crate) fn note_changelog(&self, last: Offset) -> Offset {
         Offset(self.next.fetch_max(last.next().0, Ordering::AcqRel))
-    }
-
-    /// Records that a transaction with records of this owner has ended, which has written a marker to the changelog.
-    pub(crate) fn note_marker(&self) {
-        self.stored_records.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Moves the end of the own part to that of the changelog, if all records since the restore are this owner's. A record of
-    /// a former owner that has arrived since does not count; the next restore has to find it, so no checkpoint may pass it.
-    ///
-    /// A record that was stored without an acknowledgement looks like one: the next restore then reads more than it has to.
-    pub(crate) fn note_own_end(&self) {
-        let end = self.changelog_end();
-        if end.since(self.restored.end) == self.stored_records.load(Ordering::Relaxed) {
-            self.own_end.store(end.0, Ordering::Release);
-        }
-    }
-
-    /// Returns the end of the changelog's part without records of a former owner since the restore.
-    pub(crate) fn own_end(&self) -> Offset {
-        Offset(self.own_end.load(Ordering::Acquire))
     }
 
     /// Records that the changelog holds a record of this owner at an unknown offset.

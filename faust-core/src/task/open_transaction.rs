@@ -21,7 +21,7 @@ pub(super) struct TransactionGuard(Arc<AtomicBool>);
 
 impl OpenTransaction {
     /// Wraps the producer of a transaction that has begun.
-    pub(super) fn new(sink: Arc<dyn Sink>) -> (Arc<dyn Sink>, TransactionGuard) {
+    pub(super) fn of(sink: Arc<dyn Sink>) -> (Arc<dyn Sink>, TransactionGuard) {
         let has_ended = Arc::<AtomicBool>::default();
         (Arc::new(Self { sink, has_ended: Arc::clone(&has_ended) }), TransactionGuard(has_ended))
     }

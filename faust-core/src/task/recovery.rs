@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::check::{CheckedTable, RestoreStart};
 use super::in_flight::InFlight;
+use super::own_parts::OwnParts;
 use super::progress::RestoreListener;
 use super::published::PublishedTables;
 use super::stores::{StoreLease, WorkerStores};
@@ -47,6 +48,7 @@ pub(crate) struct Recovery {
     transport: Arc<dyn Transport>,
     pub(crate) stores: WorkerStores,
     pub(crate) published: Arc<PublishedTables>,
+    pub(crate) own_parts: Arc<OwnParts>,
     pub(crate) in_flight: Arc<InFlight>,
     /// The app with its version.
     group: String,
@@ -134,6 +136,7 @@ impl Recovery {
             transport,
             stores,
             published: Arc::default(),
+            own_parts: Arc::default(),
             in_flight: Arc::default(),
             group,
             clock,

@@ -95,6 +95,7 @@ async fn restore(
         let (restored, highest) = TableRestore::new(recovery, prepared).run().await?;
         seen = CommitVersion { epoch: seen.epoch.max(highest.epoch), number: seen.number.max(highest.number) };
         recovery.published.publish(&restored);
+        recovery.own_parts.add(&restored.own);
         tables.push(restored);
     }
     Ok((TaskTables::new(tables), seen, prepared.leases))

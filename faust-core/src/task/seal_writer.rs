@@ -133,7 +133,7 @@ impl SealWriter {
         slot: Option<&TransactionSlot>,
     ) -> Arc<Delivery> {
         let (info, partition) = (table.state.info(), table.partition);
-        let delivery = Delivery::with_offsets(Arc::clone(&table.stored_records));
+        let delivery = Delivery::with_offsets(Arc::clone(table.own.stored()));
         delivery.sent();
         // A restarted task must not read the changelog before these records are acknowledged.
         self.in_flight.add(TopicPartition::new(info.changelog.as_str(), partition), &delivery);

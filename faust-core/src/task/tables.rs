@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::seal_writer::{SealWriter, TransactionSlot};
 use crate::error::Error;
-use crate::offsets::{CommitNumber, CommitVersion, NameHash, TableMark};
+use crate::offsets::{CommitNumber, CommitVersion, NameHash, OwnerEpoch, TableMark};
 use crate::stage::tables::TaskTable;
 use crate::store::Sealed;
 use crate::table_state::AnyTablePartition;
@@ -55,6 +55,11 @@ impl TaskTables {
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<TaskTable>> {
         self.tables.get(name)
+    }
+
+    /// Records the epoch of this owner's records.
+    pub(super) fn set_epoch(&self, epoch: OwnerEpoch) {
+        self.tables.values().for_each(|table| table.own.set_epoch(epoch));
     }
 
     pub(crate) fn states(&self) -> impl Iterator<Item = &Arc<dyn AnyTablePartition>> {
@@ -160,7 +165,7 @@ impl SealedTable {
         let Some(last) = self.delivery.last_offset() else { return Ok(()) };
         let before = self.table.note_changelog(last);
         if last >= before {
-            self.table.note_own_end();
+            self.table.own.note_end(self.table.changelog_end());
             return Ok(());
         }
         let info = self.table.state.info();
@@ -177,9 +182,9 @@ impl SealedTable {
     /// Passes the sealed changes to the store, after a successful commit.
     pub(crate) fn committed(self) {
         if self.is_transactional && !self.sealed.is_empty() {
-            self.table.note_marker();
+            self.table.own.note_marker();
         }
-        let mark = self.table.identity.mark((self.table.own_end(), self.table.written_end()), self.version);
+        let mark = self.table.identity.mark((self.table.own.end(), self.table.written_end()), self.version);
         self.table.state.committed(self.sealed, mark, &self.table.writer);
     }
 }

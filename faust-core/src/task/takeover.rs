@@ -58,6 +58,7 @@ impl Takeover {
         let mut version = CommitVersion { epoch, number: self.metadata.version.number.max(seen.number) };
         let (sink, stats) = (Arc::clone(&self.cx.sink), Arc::clone(&self.cx.stats));
         let writer = SealWriter::spawn(sink, stats, Arc::clone(&self.cx.recovery.in_flight), epoch);
+        tables.set_epoch(epoch);
         let rewritten = self.rewrite(&tables, &writer).await?;
         if self.is_first || !rewritten.is_empty() {
             version.number = version.number.next();

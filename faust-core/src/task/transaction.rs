@@ -234,7 +234,7 @@ impl Transactor {
         }
         let cuts = &mut content.cuts;
         producer.begin().await?;
-        let (sink, _guard) = OpenTransaction::new(producer.sink());
+        let (sink, _guard) = OpenTransaction::of(producer.sink());
         cuts.iter_mut().for_each(|cut| cut.send_in(&sink));
         self.arrived(cuts, abandoned).await?;
         // IMPORTANT: before the ownership is checked. If a partition is given away after that, the member's generation has passed.

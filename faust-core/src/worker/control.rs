@@ -270,7 +270,8 @@ impl Control {
         let (plan, transport) = (Arc::clone(&self.plan), Arc::clone(&self.cx.transport));
         let begun = Arc::clone(&self.cx.begun_logs);
         let parts = self.tasks.values().flat_map(|task| &task.parts).cloned().collect();
-        self.looking = Some(Box::pin(upkeep::look_at_topics(plan, transport, begun, parts)));
+        let own_parts = Arc::clone(&self.cx.recovery.own_parts);
+        self.looking = Some(Box::pin(upkeep::look_at_topics(plan, transport, begun, own_parts, parts)));
     }
 
     fn begin_purge(&mut self) {

@@ -7,12 +7,13 @@ use super::shared::Key;
 use crate::error::{Error, TransportError};
 use crate::message::Offset;
 use crate::plan::{Plan, TopicPlan, TopicRole};
-use crate::task::{BegunLogs, TaskHandle, TaskPartition};
+use crate::task::{BegunLogs, OwnParts, TaskHandle, TaskPartition};
 use crate::transport::{TopicPartition, Transport};
 
 /// Checks that the app's topics, other than outputs and the dead-letter topic, still have as many partitions as at the
 /// start, or more if no table depends on them. Compares the logs of the assigned partitions with those that are read, and
-/// checks whether logs that were empty are those whose first message was read. What cannot be looked up is checked the next time.
+/// checks whether logs that were empty are those whose first message was read. Reads the parts of changelogs that may hold records of
+/// former owners. What cannot be looked up is checked the next time.
 ///
 /// # Errors
 /// Fails if a partition count has changed.
@@ -20,8 +21,12 @@ pub(super) async fn look_at_topics(
     plan: Arc<Plan>,
     transport: Arc<dyn Transport>,
     begun: Arc<BegunLogs>,
+    own_parts: Arc<OwnParts>,
     parts: Vec<TaskPartition>,
 ) -> Result<(), Error> {
+    if let Err(error) = own_parts.look(&*transport).await {
+        tracing::debug!("{error}; the next restore reads more of some changelogs");
+    }
     let names: Vec<_> = plan.topics().map(|topic| topic.name().to_owned()).collect();
     let Ok(found) = topics(&*transport, names).await else { return Ok(()) };
     for topic in plan
