@@ -20,8 +20,8 @@ use crate::transport::port::{GroupListener, PartitionQueue, TopicPartition};
 /// Timeout of a seek, in which librdkafka's main thread only moves a position.
 const SEEK_WITHIN: Duration = Duration::from_secs(5);
 
-/// The engine's side of a partition's queue. The group keeps librdkafka's side until the partition has been unassigned:
-/// destroying the queue earlier would strand the partition.
+/// The engine's side of a partition's queue. The group closes librdkafka's side once the partition has been unassigned: from then
+/// on, the queue yields nothing.
 pub(super) struct KafkaQueue<C: ConsumerContext + 'static> {
     partition: TopicPartition,
     reader: Arc<PartitionReader>,
@@ -143,6 +143,12 @@ impl<C: ConsumerContext + 'static> KafkaQueue<C> {
     }
 
     fn seek_to(&mut self, offset: Offset) -> Result<(), TransportError> {
+        let reader = Arc::clone(&self.reader);
+        // Otherwise it would move the queue of a later assignment.
+        reader.while_open(|| self.move_open(offset)).unwrap_or(Ok(()))
+    }
+
+    fn move_open(&mut self, offset: Offset) -> Result<(), TransportError> {
         let TopicPartition { topic, partition } = &self.partition;
         let at = rdkafka::Offset::Offset(offset.0);
         let consumer = self.member.consumer();

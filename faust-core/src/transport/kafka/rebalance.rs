@@ -123,8 +123,8 @@ impl GroupContext {
             }
             _ => split(&member, &starts, ReadState::Batches, |list| {
                 let assigned = consumer.assign(list);
-                // Not before; see `give_back`. Not later: it would take the callbacks of the new queues away.
-                drop(former);
+                // Not before; see `give_back`. Not later: see `PartitionReader`.
+                former.values().for_each(|reader| reader.close());
                 assigned
             }),
         }?;
@@ -223,10 +223,13 @@ impl GroupContext {
         if let Err(error) = given_back {
             error!(target: "faust::kafka", "{}", failed("unassigning partitions", &error));
         }
-        // IMPORTANT: only after the unassignment. Destroying a queue earlier would strand its partition.
+        // IMPORTANT: only after the unassignment, but before the next assignment: see `PartitionReader`. The engine may keep the
+        // queues for longer.
         let mut readers = self.readers();
         for partition in partitions_of(list) {
-            readers.remove(&partition);
+            if let Some(reader) = readers.remove(&partition) {
+                reader.close();
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ops::Range;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -20,9 +20,14 @@ use crate::transport::port::stored_timestamp;
 pub(crate) const BATCH: usize = 128;
 
 /// The queue of one partition, split from the consumer's queue.
+///
+/// IMPORTANT: librdkafka has one queue for a partition, whatever the number of its assignments. A reader has to be closed before
+/// the partition is assigned again: the end of a former one would take the callback from its successor, and a read by the former
+/// one its messages.
 pub(crate) struct PartitionReader {
-    queue: *mut rd::rd_kafka_queue_t,
-    // Boxed because librdkafka's callback keeps its address.
+    /// `None` once the reader is closed.
+    queue: Mutex<Option<SplitQueue>>,
+    // Boxed because librdkafka's callback keeps its address, and dropped after the queue.
     waker: Box<AtomicWaker>,
     reading: ReadState,
     topic: CString,
@@ -79,7 +84,7 @@ impl PartitionReader {
             rd::rd_kafka_queue_cb_event_enable(queue, Some(nonempty), ptr::from_ref(&*waker).cast_mut().cast());
         }
         Some(Self {
-            queue,
+            queue: Mutex::new(Some(SplitQueue(queue))),
             waker,
             reading,
             topic,
@@ -89,21 +94,39 @@ impl PartitionReader {
         })
     }
 
+    /// Ends the reading, after a read in progress. Further reads return nothing. IMPORTANT: only after the unassignment: without its
+    /// queue, the partition would be stranded.
+    pub(crate) fn close(&self) {
+        drop(self.queue().take());
+    }
+
+    /// Calls `f` unless the reader is closed, which waits for it.
+    pub(crate) fn while_open<T>(&self, f: impl FnOnce() -> T) -> Option<T> {
+        let held = self.queue();
+        held.is_some().then(f)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<SplitQueue>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes the available items from the queue, at most `max` and at most [`BATCH`].
     pub(crate) fn read(&self, max: usize) -> Batch {
         let mut batch = Batch { messages: [ptr::null_mut(); BATCH], next: 0, len: 0 };
         let max = max.min(BATCH);
+        let held = self.queue();
+        let Some(SplitQueue(queue)) = *held else { return batch };
         match self.reading {
             ReadState::Batches => {
                 let first = batch.messages.as_mut_ptr();
                 // SAFETY: the queue is valid, and the array has room for `max` messages.
-                let got = unsafe { rd::rd_kafka_consume_batch_queue(self.queue, 0, first, max) };
+                let got = unsafe { rd::rd_kafka_consume_batch_queue(queue, 0, first, max) };
                 batch.len = usize::try_from(got).unwrap_or(0);
             }
             ReadState::Singly => {
                 while batch.len < max {
                     // SAFETY: the queue is valid.
-                    let message = unsafe { rd::rd_kafka_consume_queue(self.queue, 0) };
+                    let message = unsafe { rd::rd_kafka_consume_queue(queue, 0) };
                     if message.is_null() {
                         break;
                     }
@@ -139,13 +162,16 @@ impl PartitionReader {
     }
 }
 
-impl Drop for PartitionReader {
+/// librdkafka's handle of a partition's queue.
+struct SplitQueue(*mut rd::rd_kafka_queue_t);
+
+impl Drop for SplitQueue {
     fn drop(&mut self) {
         // SAFETY: disabling the callback takes the queue's lock, under which librdkafka calls it, so the callback
         // cannot run when the waker is dropped. The queue is destroyed once, before the consumer, which is still held.
         unsafe {
-            rd::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
-            rd::rd_kafka_queue_destroy(self.queue);
+            rd::rd_kafka_queue_cb_event_enable(self.0, None, ptr::null_mut());
+            rd::rd_kafka_queue_destroy(self.0);
         }
     }
 }

@@ -176,6 +176,45 @@ async fn a_pending_queue_is_woken_when_a_message_arrives() {
     }
 }
 
+/// A task that continues in the next generation holds the queue of the former one until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_of_an_earlier_assignment_takes_neither_messages_nor_wake_ups_from_its_successor() {
+    for cluster in Cluster::kafkas(2).await {
+        let (first, mut events) = cluster.join();
+        let mut former = events.assigned().await;
+        let (second, others) = cluster.join();
+        let mut mine = events.assigned_of(1).await.remove(0);
+        let partition = mine.partition.partition;
+        former.retain(|former| former.partition.partition == partition);
+        let mut former = former.remove(0);
+
+        cluster.fill(partition, 0..100).await;
+        let mut taken = 0;
+        let read = std::future::poll_fn(|cx| {
+            let by_former = former.queue.poll_batch(cx, 100, &mut |message| panic!("{message:?}"));
+            assert!(by_former.is_pending());
+            while let std::task::Poll::Ready(count) = mine.queue.poll_batch(cx, 100, &mut |_| ()) {
+                taken += count.unwrap();
+            }
+            if taken == 100 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        });
+        within("messages", read).await;
+        former.queue.seek(Offset(0)).unwrap();
+        drop(former);
+        // Without wake-ups, each takes until the next tick of the group's thread, and all together too long.
+        let in_turn = async {
+            for number in 0..90 {
+                let (read, ()) = tokio::join!(read_numbers(&mut mine, 1), cluster.fill(partition, [number]));
+                assert_eq!(read, [number]);
+            }
+        };
+        within("messages in turn", in_turn).await;
+        drop((mine, others));
+        within("leaving", second.leave()).await;
+        within("leaving", first.leave()).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_waits_for_the_listener_and_its_commit() {
     for cluster in Cluster::each(2).await {
