@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
+use tracing::debug;
 
 use super::errors::{failed, refused};
 use super::native::{Fetched, GroupConsumer, PartitionReader, ReadState};
@@ -19,6 +20,8 @@ use crate::transport::port::{GroupListener, PartitionQueue, TopicPartition};
 
 /// Timeout of a seek, in which librdkafka's main thread only moves a position.
 const SEEK_WITHIN: Duration = Duration::from_secs(5);
+/// Timeout of the request that wakes the threads of brokers, which look after a second anyway.
+const WAKE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The engine's side of a partition's queue. The group closes librdkafka's side once the partition has been unassigned: from then
 /// on, the queue yields nothing.
@@ -210,5 +213,25 @@ pub(super) fn split<C: ConsumerContext + 'static>(
         }
     }
     consumer.resume(&list).map_err(|error| failed("resume after the assignment", &error))?;
+    wake_fetchers(consumer);
     Ok(readers)
+}
+
+/// Wakes librdkafka's threads of brokers, so that they fetch resumed partitions at once.
+///
+/// librdkafka 2.12.1 resumes a partition by clearing a flag, and does not wake the thread of its leader, which sleeps for up to a
+/// second if it had nothing to fetch when it last looked. That holds for [`split`], and for the partitions that stay in an
+/// incremental rebalance, which librdkafka pauses until the callback. A request to the leader wakes its thread. The look-up of the
+/// assignment comes before it, because the main thread of librdkafka answers it after the resumption.
+pub(super) fn wake_fetchers<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
+    let asked = consumer.assignment().and_then(|mut list| {
+        if list.count() == 0 {
+            return Ok(());
+        }
+        list.set_all_offsets(rdkafka::Offset::End)?;
+        consumer.offsets_for_times(list, WAKE_WITHIN).map(drop)
+    });
+    if let Err(error) = asked {
+        debug!(target: "faust::kafka", "{}", failed("waking the fetchers", &error));
+    }
 }

@@ -19,7 +19,7 @@ use super::connection::{self, ConnectionWatch};
 use super::errors::failed;
 use super::native::{GroupConsumer, PartitionReader, ReadState, answers, generation, topic_ids};
 use super::offsets;
-use super::queue::{KafkaQueue, split};
+use super::queue::{KafkaQueue, split, wake_fetchers};
 use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::Offset;
@@ -230,6 +230,11 @@ impl GroupContext {
             if let Some(reader) = readers.remove(&partition) {
                 reader.close();
             }
+        }
+        let others_stay = !readers.is_empty();
+        drop(readers);
+        if others_stay && self.connection.is_up() {
+            wake_fetchers(consumer);
         }
     }
 }
