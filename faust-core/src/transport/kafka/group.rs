@@ -311,24 +311,49 @@ impl Poller {
     }
 
     fn leave(&self) {
-        let consumer = self.member.consumer();
-        let context = consumer.context();
-        consumer.unsubscribe();
-        let deadline = Instant::now() + context.config.rebalance_budget + TICK;
-        while !context.readers().is_empty() && Instant::now() < deadline && self.signal.load(Ordering::Relaxed) == LEAVE
-        {
-            if let Some(Err(error)) = consumer.poll(POLL) {
-                debug!(target: "faust::kafka", "while leaving: {error}");
-            }
+        let context = self.member.consumer().context();
+        let is_static = context.config.group_instance_id.is_some();
+        if is_static && !self.is_away() {
+            self.close();
+            return;
         }
+        self.member.consumer().unsubscribe();
+        self.poll_until(|| context.readers().is_empty());
         // librdkafka 2.12.1 can crash when it leaves a group whose coordinator is unavailable. Without the request, the
         // session times out.
-        let away = context.connection.is_down() || context.suspicion().is_some();
-        if away || self.signal.load(Ordering::Relaxed) == ABANDON {
+        if self.is_away() || self.signal.load(Ordering::Relaxed) == ABANDON {
             warn!(target: "faust::kafka", "stopped without leaving the group: its partitions are reassigned after the session timeout");
             self.abandon();
         }
         context.readers().clear();
+    }
+
+    /// Ends the membership so that the group keeps the partitions of a static member until it returns or its session times out.
+    /// To unsubscribe before would tell the group that it leaves.
+    fn close(&self) {
+        let consumer = self.member.consumer();
+        if let Err(error) = consumer.close_queue() {
+            debug!(target: "faust::kafka", "{}", failed("closing the consumer", &error));
+        }
+        self.poll_until(|| consumer.closed());
+        // It is closed already, or has taken too long.
+        self.abandon();
+    }
+
+    fn is_away(&self) -> bool {
+        let context = self.member.consumer().context();
+        context.connection.is_down() || context.suspicion().is_some()
+    }
+
+    /// Serves callbacks until `is_done`, at most for as long as a revocation may take.
+    fn poll_until(&self, is_done: impl Fn() -> bool) {
+        let consumer = self.member.consumer();
+        let deadline = Instant::now() + consumer.context().config.rebalance_budget + TICK;
+        while !is_done() && Instant::now() < deadline && self.signal.load(Ordering::Relaxed) == LEAVE {
+            if let Some(Err(error)) = consumer.poll(POLL) {
+                debug!(target: "faust::kafka", "while leaving: {error}");
+            }
+        }
     }
 
     fn abandon(&self) {
