@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{debug, error, warn};
 
-use super::config::KafkaConfig;
+use super::config::{GroupProtocol, KafkaConfig};
 use super::connection::ConnectionWatch;
 use super::errors::{failed, refused, unusable};
 use super::native::GroupConsumer;
@@ -60,6 +60,7 @@ impl KafkaGroup {
         let context = GroupContext {
             listener,
             config: Arc::clone(config),
+            group: subscription.group.clone(),
             topics: subscription.topics,
             runtime,
             nonce: RandomState::new().hash_one(()) as u16,
@@ -254,7 +255,22 @@ impl Poller {
     fn fault(&self, error: &KafkaError) {
         let context = self.member.consumer().context();
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        let is_new_protocol = context.config.group_protocol == GroupProtocol::Consumer;
         match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnsupportedVersion | RDKafkaErrorCode::UnsupportedFeature) if is_new_protocol => {
+                context.listener.failed(TransportError::fatal(
+                    format!("joining group `{}`", context.group),
+                    format!("{error}: the brokers do not have the group protocol `consumer` (KIP-848), or it is switched off there: set `group_protocol` to `classic`, or use Kafka 4 or later"),
+                ));
+            }
+            Some(RDKafkaErrorCode::UnreleasedInstanceId) => context.listener.failed(TransportError::fatal(
+                format!("joining group `{}`", context.group),
+                format!("{error}: another worker with this `consumer_group_instance_id` is a member: give each worker its own, or wait until the session of one that has crashed has ended"),
+            )),
+            Some(RDKafkaErrorCode::FencedInstanceId) => context.listener.failed(TransportError::fatal(
+                format!("membership in group `{}`", context.group),
+                format!("{error}: another worker with this `consumer_group_instance_id` has joined: give each worker its own"),
+            )),
             Some(
                 RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::GroupAuthorizationFailed

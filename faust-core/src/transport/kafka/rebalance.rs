@@ -47,6 +47,8 @@ struct PartitionStart {
 pub(super) struct GroupContext {
     pub(super) listener: Arc<dyn GroupListener>,
     pub(super) config: Arc<KafkaConfig>,
+    /// Name of the group.
+    pub(super) group: String,
     /// The subscribed topics and their policies.
     pub(super) topics: BTreeMap<Arc<str>, OffsetReset>,
     pub(super) runtime: Handle,
