@@ -149,7 +149,15 @@ impl Group for KafkaGroup {
     }
 
     fn membership(&self) -> Option<GroupMembership> {
-        self.member.upgrade()?.consumer().context().membership().clone()
+        let member = self.member.upgrade()?;
+        let context = member.consumer().context();
+        let at_assignment = context.membership().clone()?;
+        match context.config.group_protocol {
+            GroupProtocol::Classic => Some(at_assignment),
+            // The epoch of a member advances without a callback, and brokers before Kafka 4.3 refuse an earlier one. It has lost
+            // its partitions before it has the epoch in which it rejoins, and the caller looks after this call what it owns.
+            GroupProtocol::Consumer => member.consumer().group_metadata().map(GroupMembership::new),
+        }
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {
