@@ -160,7 +160,9 @@ impl TestDriver {
         let name = worker_name(self.workers.len());
         // A worker keeps its name in its directory, and so does one that is started in its place.
         let own_name = worker_name(place);
-        let cluster = self.cluster.for_client(&name);
+        // One app runs all workers: each has an instance id of its own, which a worker that is started in its place takes.
+        let instance = self.app.settings().consumer_group_instance_id.as_ref().map(|id| format!("{id}-{}", place + 1));
+        let cluster = self.cluster.for_client(&name).with_instance(instance);
         let observer = WorkerObserver { history: Arc::clone(&self.history), worker: name.as_str().into() };
         let started = self.runtime.block_on(async {
             let start = self.app.start_on(Arc::new(cluster), stores, (own_name, self.starts), Arc::new(observer));

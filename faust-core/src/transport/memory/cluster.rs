@@ -23,6 +23,8 @@ pub struct MemoryCluster {
     pub(super) inner: Arc<Inner>,
     /// Name of the client that uses this handle, for the observer.
     pub(super) client: Arc<str>,
+    /// Instance id of the members that join with this handle, if they are static.
+    pub(super) instance: Option<Arc<str>>,
 }
 
 pub(super) struct Inner {
@@ -118,12 +120,17 @@ impl MemoryCluster {
             timeouts,
             observer: OnceLock::new(),
         };
-        Self { inner: Arc::new(inner), client: Arc::from("") }
+        Self { inner: Arc::new(inner), client: Arc::from(""), instance: None }
     }
 
     /// Returns a handle of the cluster for another client.
     pub(crate) fn for_client(&self, name: &str) -> Self {
-        Self { inner: Arc::clone(&self.inner), client: Arc::from(name) }
+        Self { inner: Arc::clone(&self.inner), client: Arc::from(name), instance: None }
+    }
+
+    /// Returns a handle with which members join as static ones, under this instance id.
+    pub(crate) fn with_instance(self, id: Option<String>) -> Self {
+        Self { instance: id.map(Arc::from), ..self }
     }
 
     /// Sets the observer of the cluster, unless it has one.

@@ -1,5 +1,5 @@
-//! Consumer groups of the in-memory cluster: the range assignor, eager and incremental rebalances, and members that
-//! leave, crash or are expelled.
+//! Consumer groups of the in-memory cluster: the range assignor, eager and incremental rebalances, members that leave, crash or
+//! are expelled, and static members, which return without a rebalance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,20 +43,33 @@ impl Membership {
         state.next_member += 1;
         state.active();
         let group = subscription.group.clone();
-        state.members.insert(
-            id,
-            Member {
-                client: Arc::clone(&cluster.client),
-                subscription,
-                listener,
-                assigned: Vec::new(),
-                generation: 0,
-                crashed: false,
-                expelled: false,
-            },
-        );
+        let mut member = Member {
+            client: Arc::clone(&cluster.client),
+            instance: cluster.instance.clone(),
+            place: id,
+            subscription,
+            listener,
+            assigned: Vec::new(),
+            generation: 0,
+            crashed: false,
+            expelled: false,
+        };
+        let former = state.static_member(&member);
+        let returns = former.and_then(|former| state.members.remove(&former)).is_some_and(|former| {
+            (member.place, member.generation, member.assigned) = (former.place, former.generation, former.assigned);
+            if !former.crashed {
+                let what = format!("membership in group `{group}`");
+                former.listener.failed(TransportError::fatal(what, "another member has its instance id"));
+            }
+            former.subscription.topics.keys().eq(member.subscription.topics.keys())
+        });
+        state.members.insert(id, member);
         drop(state);
-        tokio::spawn(rebalance(cluster.clone(), group.clone()));
+        if returns {
+            tokio::spawn(give_back(cluster.clone(), id));
+        } else {
+            tokio::spawn(rebalance(cluster.clone(), group.clone()));
+        }
         Arc::new(Self { cluster: cluster.clone(), group, id, abandoned: Arc::default(), order: Arc::default() })
     }
 
@@ -180,6 +193,11 @@ impl Group for Membership {
             let turn = self.cluster.inner.rebalancing.lock().await;
             let mut own = owned(&self.cluster.state(), &self.group);
             own.retain(|id, _| *id == self.id);
+            if self.cluster.instance.is_some() {
+                drop(turn);
+                self.close(own).await;
+                return;
+            }
             revoke(&self.cluster, own).await;
             self.cluster.state().members.remove(&self.id);
             drop(turn);
@@ -203,9 +221,36 @@ impl Group for Membership {
         let (cluster, group, id) = (self.cluster.clone(), self.group.clone(), self.id);
         tokio::spawn(async move {
             tokio::time::sleep(cluster.inner.timeouts.session).await;
-            cluster.state().members.remove(&id);
-            rebalance(cluster, group).await;
+            // A static member may have returned under another id.
+            let is_gone = cluster.state().members.remove(&id).is_some();
+            if is_gone {
+                rebalance(cluster, group).await;
+            }
         });
+    }
+}
+
+impl Membership {
+    /// Ends a static member: it releases its partitions, and the group keeps them for it until its session times out.
+    async fn close(&self, own: Assignments) {
+        let released = {
+            let state = self.cluster.state();
+            let member = state.members.get(&self.id).filter(|member| !member.crashed);
+            member.map(|member| member.listener.revoked(own.into_values().flatten().collect(), false))
+        };
+        if let Some(released) = released {
+            released.await;
+        }
+        self.abandon();
+    }
+}
+
+impl State {
+    /// Returns the member whose place a static member takes: it has the same instance id.
+    fn static_member(&self, new: &Member) -> Option<u64> {
+        let instance = new.instance.as_ref()?;
+        let is_former = |member: &Member| member.instance.as_ref() == Some(instance) && member.group() == new.group();
+        self.members.iter().find(|(_, member)| is_former(member)).map(|(id, _)| *id)
     }
 }
 
@@ -316,6 +361,38 @@ async fn rebalance(cluster: MemoryCluster, group: String) {
     assign(&cluster, &group, target);
 }
 
+/// Assigns the partitions that a static member has had to it again, in the same generation: the group does not rebalance.
+async fn give_back(cluster: MemoryCluster, id: u64) {
+    let turn = cluster.inner.rebalancing.lock().await;
+    let assigned = {
+        let state = cluster.state();
+        state.members.get(&id).map(|member| (member.group().to_owned(), member.assigned.clone()))
+    };
+    let Some((group, partitions)) = assigned else { return };
+    let of_all = range(&cluster.state(), &group);
+    let is_still_its_own = of_all.get(&id).is_some_and(|own| own.iter().all(|partition| partitions.contains(partition)));
+    if !is_still_its_own {
+        // The group was about to rebalance when it returned.
+        drop(turn);
+        return rebalance(cluster, group).await;
+    }
+    cluster.offsets_settled(&group, &partitions).await;
+    let mut state = cluster.state();
+    state.active();
+    let Some(member) = state.members.get(&id) else { return };
+    let given: Result<Vec<_>, _> =
+        member.assigned.iter().map(|partition| give(&cluster, &state, (id, member), partition)).collect();
+    let (listener, client, partitions) =
+        (Arc::clone(&member.listener), Arc::clone(&member.client), member.assigned.clone());
+    drop(state);
+    cluster.report(|observer, now| observer.assigned(&client, partitions, now));
+    match given {
+        Ok(given) => listener.assigned(given),
+        Err(error) => listener.failed(error),
+    }
+    drop(turn);
+}
+
 /// Assigns to each member the partitions that it does not own yet, in a new generation of the group.
 fn assign(cluster: &MemoryCluster, group: &str, target: Assignments) {
     let mut state = cluster.state();
@@ -359,7 +436,8 @@ fn owned(state: &State, group: &str) -> Assignments {
 /// Assigns partitions like Kafka's range assignor: each member gets a contiguous range of each topic's partitions, and
 /// the first members get one partition more if the number is not divisible.
 fn range(state: &State, group: &str) -> Assignments {
-    let members: Vec<u64> = owned(state, group).into_keys().collect();
+    let mut members: Vec<u64> = owned(state, group).into_keys().collect();
+    members.sort_by_key(|id| state.members.get(id).map(|member| member.place));
     let mut assignments: Assignments = members.iter().map(|id| (*id, Vec::new())).collect();
     for (topic, count) in state.topics() {
         let topic: Arc<str> = topic.into();
