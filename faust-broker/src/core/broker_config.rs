@@ -66,6 +66,7 @@ pub(crate) const BROKER_CONFIGS: &[BrokerKey] = &[
     key("group.consumer.min.heartbeat.interval.ms", "5000", Int(1), Start),
     key("group.consumer.min.session.timeout.ms", "45000", Int(1), Start),
     key("group.consumer.session.timeout.ms", "45000", Int(1), Start),
+    key("group.coordinator.rebalance.protocols", "classic,consumer", Words(&["classic", "consumer"]), Start),
     key("group.initial.rebalance.delay.ms", "0", Int(0), Start),
     key("group.max.session.timeout.ms", "1800000", Int(1), Start),
     key("group.min.session.timeout.ms", "6000", Int(1), Start),

@@ -97,6 +97,8 @@ struct GroupConfig {
     initial_rebalance_delay_ms: i64,
     /// Time for which committed offsets are kept while they are not in use, in milliseconds.
     offsets_retention_ms: i64,
+    /// Whether groups may have the consumer protocol.
+    has_consumer_protocol: bool,
     /// Maximum number of members of a consumer group.
     consumer_max_size: usize,
     /// Session timeout of consumer groups, in milliseconds.
@@ -113,6 +115,9 @@ impl GroupConfig {
             session_timeout_ms: number("group.min.session.timeout.ms")..=number("group.max.session.timeout.ms"),
             initial_rebalance_delay_ms: number("group.initial.rebalance.delay.ms"),
             offsets_retention_ms: number("offsets.retention.minutes").saturating_mul(60_000),
+            has_consumer_protocol: values
+                .value("group.coordinator.rebalance.protocols")
+                .is_some_and(|protocols| protocols.split(',').any(|protocol| protocol.trim() == "consumer")),
             consumer_max_size: usize::try_from(number("group.consumer.max.size")).unwrap_or(usize::MAX),
             consumer_session_ms: int("group.consumer.session.timeout.ms"),
             consumer_interval_ms: int("group.consumer.heartbeat.interval.ms"),

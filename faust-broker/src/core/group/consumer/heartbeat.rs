@@ -115,7 +115,7 @@ impl BrokerCore {
     ///
     /// # Errors
     /// `InvalidRequest`, `UnsupportedAssignor`, `InvalidRegularExpression`, `GroupIdNotFound` if the group does not exist
-    /// or has the classic protocol, `UnsupportedVersion` to a member that joins one that has classic members, `GroupMaxSizeReached`, `UnknownMemberId`, `FencedMemberEpoch`,
+    /// or has the classic protocol, `UnsupportedVersion` to a member that joins one that has classic members, or if the protocol is switched off, `GroupMaxSizeReached`, `UnknownMemberId`, `FencedMemberEpoch`,
     /// `UnreleasedInstanceId` if another member uses the instance id, `FencedInstanceId` if another one has replaced this.
     pub fn consumer_heartbeat(
         &mut self,
@@ -123,6 +123,10 @@ impl BrokerCore {
         mut request: ConsumerHeartbeat,
         now_ms: i64,
     ) -> Result<ConsumerReply, Refusal> {
+        if !self.groups.config.has_consumer_protocol {
+            let text = "the broker config `group.coordinator.rebalance.protocols` does not contain `consumer`";
+            return Err(Refusal::new(ErrorCode::UnsupportedVersion, text.to_owned()));
+        }
         request.check(group)?;
         if request.member_id.is_empty() {
             request.member_id = uuid::Uuid::from_u128(self.random.next_uuid()).to_string();

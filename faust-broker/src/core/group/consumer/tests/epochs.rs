@@ -266,6 +266,14 @@ fn a_group_has_at_most_as_many_members_as_configured() {
 }
 
 #[test]
+fn the_protocol_can_be_switched_off() {
+    let mut scene = Scene::with(quick().with_config("group.coordinator.rebalance.protocols", "classic").unwrap());
+    let refusal = scene.broker.consumer_heartbeat("g", Client::new("a").full(), 0).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::UnsupportedVersion);
+    assert!(refusal.message.contains("`group.coordinator.rebalance.protocols`"), "{}", refusal.message);
+}
+
+#[test]
 fn most_members_decide_on_the_assignor() {
     let mut scene = Scene::new();
     scene.join(&mut Client::new("a"));
