@@ -13,6 +13,7 @@ mod laws;
 mod logs;
 mod owners;
 mod policies;
+mod rebalances;
 mod seals;
 mod selection;
 mod steps;

@@ -130,24 +130,27 @@ async fn pausing(mut numbers: Stream<i64, String>) {
 /// Law: while some partitions are drained, the others are read and committed.
 #[test]
 fn a_drain_delays_no_commit_of_partitions_that_stay() {
-    let app = App::new("workers").only::<pausing>().setting("topic_partitions", 2);
-    let mut driver = TestDriver::new(app.setting("broker_commit_interval", "500ms")).unwrap();
-    let first = driver.start_worker().unwrap();
-    // The key `d` belongs to partition 1, which the second worker receives; `a` to partition 0.
-    driver.send("in", &"d".to_owned(), &-1i64).unwrap();
-    driver.advance(Duration::from_secs(1));
-    let faults = FaultProfile::default().with(ClusterFault::IncrementalRebalance, 1.0);
-    driver.cluster().set_faults(faults);
-    let second = driver.start_worker().unwrap();
-    for round in 1..=3 {
-        driver.send("in", &"a".to_owned(), &1i64).unwrap();
-        driver.advance(Duration::from_secs(2));
-        assert!(driver.assignment(second).is_empty(), "the partition is still being drained");
-        assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(round)));
+    for guarantee in ["at_least_once", "exactly_once"] {
+        let app = App::new("workers").only::<pausing>().setting("topic_partitions", 2);
+        let app = app.setting("processing_guarantee", guarantee).setting("broker_commit_interval", "500ms");
+        let mut driver = TestDriver::new(app).unwrap();
+        let first = driver.start_worker().unwrap();
+        // The key `d` belongs to partition 1, which the second worker receives; `a` to partition 0.
+        driver.send("in", &"d".to_owned(), &-1i64).unwrap();
+        driver.advance(Duration::from_secs(1));
+        let faults = FaultProfile::default().with(ClusterFault::IncrementalRebalance, 1.0);
+        driver.cluster().set_faults(faults);
+        let second = driver.start_worker().unwrap();
+        for round in 1..=3 {
+            driver.send("in", &"a".to_owned(), &1i64).unwrap();
+            driver.advance(Duration::from_secs(2));
+            assert!(driver.assignment(second).is_empty(), "{guarantee}: the partition is still being drained");
+            assert_eq!(driver.committed("in").unwrap().get(&0), Some(&Offset(round)), "{guarantee}");
+        }
+        driver.advance(Duration::from_secs(6));
+        assert_eq!((driver.assignment(first).len(), driver.assignment(second).len()), (1, 1), "{guarantee}");
+        assert_eq!(driver.committed("in").unwrap().get(&1), Some(&Offset(1)), "{guarantee}: it was finished by its drain");
     }
-    driver.advance(Duration::from_secs(6));
-    assert_eq!((driver.assignment(first).len(), driver.assignment(second).len()), (1, 1));
-    assert_eq!(driver.committed("in").unwrap().get(&1), Some(&Offset(1)), "the event was finished by its drain");
 }
 
 /// Law: a revocation during a stop has its own budget, after which the partitions belong to others.
