@@ -26,6 +26,7 @@ mod layering;
 mod network;
 mod operators;
 mod planning;
+mod rebalances;
 mod sources;
 mod tables;
 mod times;

@@ -106,9 +106,20 @@ impl Cluster {
 
     /// Returns the builder of an app on this cluster, without agents, that commits and detects failures quickly.
     pub(crate) fn app(&self, id: &str) -> AppBuilder {
+        self.app_with(id, quick_settings(&self.bootstrap))
+    }
+
+    /// Like [`app`](Self::app), for a group whose partitions the broker assigns, which also decides when members have failed.
+    pub(crate) fn app_where_the_broker_assigns(&self, id: &str) -> AppBuilder {
+        let mut settings = quick_settings(&self.bootstrap);
+        settings.retain(|(name, _)| !["broker_session_timeout", "broker_heartbeat_interval"].contains(name));
+        self.app_with(id, settings).setting("group_protocol", "consumer")
+    }
+
+    fn app_with(&self, id: &str, settings: Vec<(&'static str, String)>) -> AppBuilder {
         let id = self.id(id);
         let builder = App::new(&id).setting("datadir", self.dir(&id).display());
-        quick_settings(&self.bootstrap).into_iter().fold(builder, |builder, (name, value)| builder.setting(name, value))
+        settings.into_iter().fold(builder, |builder, (name, value)| builder.setting(name, value))
     }
 
     /// Builds the app, starts a worker and waits until its partitions are assigned.
