@@ -184,7 +184,10 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("group.instance.id", "set `consumer_group_instance_id`"),
     ("group.protocol", "set `group_protocol`"),
     ("group.protocol.type", "set `group_protocol`"),
-    ("group.remote.assignor", "co-partitioned topics must be assigned together, as `range` does"),
+    (
+        "group.remote.assignor",
+        "co-partitioned topics must be assigned together, as `range` does; `uniform` would give partitions of one table to several workers",
+    ),
     ("heartbeat.interval.ms", "set `broker_heartbeat_interval`"),
     ("interceptors", CODE),
     ("internal.termination.signal", PURPOSE),
@@ -291,7 +294,7 @@ mod tests {
     fn what_a_promise_depends_on_is_refused_with_the_reason() {
         for (name, part) in [
             ("delivery.report.only.error", "commits would wait for ever"),
-            ("group.remote.assignor", "co-partitioned"),
+            ("group.remote.assignor", "`uniform` would give partitions of one table to several workers"),
             ("transactional.id", "transaction"),
             ("producer.acks", "in-sync"),
             ("message.timeout.ms", "retried"),

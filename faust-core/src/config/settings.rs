@@ -39,7 +39,7 @@ table::settings! {
     broker_rebalance_timeout: Duration = "30s", within "100ms" "1h", example "60s";
     /// Time to wait for a broker's response before the request is retried.
     broker_request_timeout: Duration = "90s", within "1s" "5m", example "60s";
-    /// The consumer group protocol: `classic`, or `consumer` (KIP-848), which needs Kafka 4.
+    /// The consumer group protocol: `classic`, or `consumer` (KIP-848, Kafka 4), where the brokers decide the times of sessions.
     group_protocol: GroupProtocol = "classic", example "consumer";
     /// Encryption and authentication of the connections to the brokers.
     broker_security_protocol: SecurityProtocol = "plaintext", example "sasl_ssl";
@@ -58,7 +58,7 @@ table::settings! {
 
     /// Start in a source topic without a valid committed offset: `earliest`, `latest` or `none` (an error).
     consumer_auto_offset_reset: OffsetReset = "earliest", example "latest";
-    /// Static group member id. It stays the same across restarts, so that a quick restart causes no reassignment.
+    /// Static group member id, unique in the app. A worker that returns with it within its session causes no rebalance.
     consumer_group_instance_id: Option<String> = "", example "orders-1";
     /// Memory for prefetched messages, shared by all partitions of a worker; each takes at least 64 KiB.
     fetch_memory: ByteSize = "32MiB", within "1MiB" "64GiB", example "256MiB";
