@@ -11,6 +11,7 @@ use faust::testing::TestDriver;
 use proptest::prelude::*;
 
 use super::chaos::{Chaos, Disk, Held, Step, cases, faults, histories, history, input, number, step, store, trip};
+use super::harness::at_least_once;
 
 /// Sums the values of each key, and sends the sum after each event.
 #[agent(topic = "in")]
@@ -157,7 +158,7 @@ impl Agents {
     }
 
     fn app(self) -> faust::AppBuilder {
-        let mut app = App::new("crashes");
+        let mut app = at_least_once("crashes");
         let add: [fn(faust::AppBuilder) -> faust::AppBuilder; 7] = [
             |app| app.only::<count>(),
             |app| app.only::<bag>(),
@@ -437,7 +438,7 @@ async fn comes_and_goes(mut numbers: Stream<i64, String>, here: Table<String, i6
 
 #[test]
 fn a_key_removed_after_an_abandoned_commit_stays_removed() {
-    let app = App::new("crashes").only::<comes_and_goes>();
+    let app = at_least_once("crashes").only::<comes_and_goes>();
     let mut driver = TestDriver::new(app.setting("topic_partitions", 1)).unwrap();
     let first = driver.start_worker().unwrap();
     driver.send("in", &"a".to_owned(), &1i64).unwrap();
@@ -492,7 +493,7 @@ proptest! {
             2 => step(1000),
         ], 4..16),
     ) {
-        let app = App::new("crashes").only::<large>().setting("table_cache_memory", "1MiB");
+        let app = at_least_once("crashes").only::<large>().setting("table_cache_memory", "1MiB");
         let mut chaos = Chaos::new(app.setting("state_memory", "1MiB"), 3, store);
         steps.iter().for_each(|step| chaos.apply(step));
         chaos.finish();

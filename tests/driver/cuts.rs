@@ -7,6 +7,8 @@ use faust::Offset;
 use faust::prelude::*;
 use faust::testing::TestDriver;
 
+use super::harness::at_least_once;
+
 /// Sleeps for each value, in milliseconds.
 #[agent(topic = "work")]
 async fn slow(mut work: Stream<u64>, #[topic("done")] done: Topic<RawKey, u64>) -> Result<()> {
@@ -49,7 +51,7 @@ fn committed(driver: &mut TestDriver) -> Option<i64> {
 
 #[test]
 fn a_commit_waits_for_no_agent() {
-    let mut driver = one_partition(App::new("cuts").only::<slow>());
+    let mut driver = one_partition(at_least_once("cuts").only::<slow>());
     send(&mut driver, &[0, 4000, 0]);
     // The commit is due after 2.8 s, in the middle of the second event, and nothing was sealed before.
     driver.advance(Duration::from_millis(3900));
@@ -62,7 +64,7 @@ fn a_commit_waits_for_no_agent() {
 
 #[test]
 fn a_stop_begins_no_event_while_a_commit_is_in_progress() {
-    let mut driver = TestDriver::new(App::new("cuts").only::<slow>().setting("topic_partitions", 1)).unwrap();
+    let mut driver = TestDriver::new(at_least_once("cuts").only::<slow>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[4000, 1, 1]);
     // Both the commit and the shutdown wait for the event.
@@ -73,7 +75,7 @@ fn a_stop_begins_no_event_while_a_commit_is_in_progress() {
 
 #[test]
 fn a_commit_without_a_new_seal_of_an_agent_is_counted() {
-    let mut driver = TestDriver::new(App::new("cuts").only::<slow>().setting("topic_partitions", 1)).unwrap();
+    let mut driver = TestDriver::new(at_least_once("cuts").only::<slow>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[0, 20_000, 0]);
     driver.advance(Duration::from_secs(15));
@@ -85,7 +87,7 @@ fn a_commit_without_a_new_seal_of_an_agent_is_counted() {
 
 #[test]
 fn nothing_is_committed_before_sent_messages_are_delivered() {
-    let mut driver = one_partition(App::new("cuts").only::<fast>());
+    let mut driver = one_partition(at_least_once("cuts").only::<fast>());
     driver.cluster().hold_deliveries();
     driver.send("work", &RawKey::NONE, &1u64).unwrap();
     driver.commit();
@@ -99,7 +101,7 @@ fn nothing_is_committed_before_sent_messages_are_delivered() {
 #[test]
 fn the_committed_offset_is_the_slowest_agents_and_the_fast_one_repeats_nothing() {
     let mut driver =
-        TestDriver::new(App::new("cuts").only::<slow>().agent::<fast>().setting("topic_partitions", 1)).unwrap();
+        TestDriver::new(at_least_once("cuts").only::<slow>().agent::<fast>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[1000, 1000, 1000, 1000, 1000, 1000]);
     driver.advance(Duration::from_millis(3100));
@@ -114,7 +116,7 @@ fn the_committed_offset_is_the_slowest_agents_and_the_fast_one_repeats_nothing()
 
 #[test]
 fn a_fast_agent_is_not_held_up_by_a_slow_one() {
-    let app = App::new("cuts").only::<slow>().agent::<fast>().setting("stream_buffer_maxsize", 100);
+    let app = at_least_once("cuts").only::<slow>().agent::<fast>().setting("stream_buffer_maxsize", 100);
     let mut driver = one_partition(app);
     let mut work = vec![60_000];
     work.resize(4000, 0);
@@ -139,7 +141,7 @@ async fn brisk(mut work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>)
 
 #[test]
 fn an_agent_in_a_long_event_takes_no_time_from_its_neighbours() {
-    let mut driver = one_partition(App::new("cuts").only::<slow>().agent::<brisk>());
+    let mut driver = one_partition(at_least_once("cuts").only::<slow>().agent::<brisk>());
     let mut work = vec![60_000];
     work.resize(3000, 0);
     send(&mut driver, &work);
@@ -169,7 +171,7 @@ async fn picky(work: Stream<u64>) {
 
 #[test]
 fn an_event_that_is_not_acked_holds_the_committed_offset() {
-    let mut driver = one_partition(App::new("cuts").only::<picky>());
+    let mut driver = one_partition(at_least_once("cuts").only::<picky>());
     for (value, expected) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
         send(&mut driver, &[value]);
         driver.commit();
@@ -196,7 +198,7 @@ async fn ticking(mut work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64
 
 #[test]
 fn next_in_a_select_loses_and_repeats_nothing() {
-    let mut driver = one_partition(App::new("cuts").only::<ticking>());
+    let mut driver = one_partition(at_least_once("cuts").only::<ticking>());
     for value in 0..20 {
         send(&mut driver, &[value]);
         driver.advance(Duration::from_millis(700));
@@ -220,7 +222,7 @@ async fn peeking(mut work: Stream<u64>, #[topic("sizes")] sizes: Topic<RawKey, u
 
 #[test]
 fn a_stream_can_be_batched_after_its_first_event() {
-    let mut driver = one_partition(App::new("cuts").only::<peeking>());
+    let mut driver = one_partition(at_least_once("cuts").only::<peeking>());
     send(&mut driver, &[0, 1, 2, 3, 4, 5, 6]);
     driver.commit();
     assert_eq!(sent(&mut driver, "sizes"), [3, 3]);
@@ -242,7 +244,7 @@ async fn preparing(work: Stream<u64>, #[topic("seen")] seen: Topic<RawKey, u64>)
 
 #[test]
 fn an_event_in_an_operator_is_finished_before_a_worker_stops() {
-    let mut driver = TestDriver::new(App::new("cuts").only::<preparing>().setting("topic_partitions", 1)).unwrap();
+    let mut driver = TestDriver::new(at_least_once("cuts").only::<preparing>().setting("topic_partitions", 1)).unwrap();
     let worker = driver.start_worker().unwrap();
     send(&mut driver, &[1, 2, 3]);
     driver.advance(Duration::from_millis(1500));
@@ -278,7 +280,7 @@ async fn silent(mut numbers: Stream<i64, String>) {
 /// Law: messages that are late delay the commits of no other agent, and are not sent again for that.
 #[test]
 fn late_messages_delay_no_commit_of_another_agent() {
-    let app = App::new("cuts").only::<sending>().agent::<silent>().setting("topic_partitions", 1);
+    let app = at_least_once("cuts").only::<sending>().agent::<silent>().setting("topic_partitions", 1);
     let mut driver = TestDriver::new(app).unwrap();
     let worker = driver.start_worker().unwrap();
     let position = |driver: &mut TestDriver, agent: &str| driver.positions("in", agent).unwrap().get(&0).copied();
@@ -321,7 +323,7 @@ async fn flooding(mut work: Stream<u64>, #[table(name = "flood")] flood: Table<u
 /// Law: the memory for changes that cannot be sent is bounded, however often a commit is due.
 #[test]
 fn streams_wait_if_too_much_changes_while_messages_are_late() {
-    let app = App::new("cuts").only::<flooding>();
+    let app = at_least_once("cuts").only::<flooding>();
     let mut driver = one_partition(app.setting("broker_commit_interval", "500ms"));
     let flood = |driver: &TestDriver| driver.table::<u64, bool>("flood").unwrap().len();
     driver.cluster().hold_deliveries();

@@ -10,6 +10,8 @@ use faust::prelude::*;
 use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
 use faust::transport::{Admin, TopicPartition};
 use faust::{Error, Offset};
+
+use super::harness::at_least_once;
 use futures_util::FutureExt;
 
 static BROKEN: AtomicU32 = AtomicU32::new(0);
@@ -41,7 +43,7 @@ fn outputs(driver: &mut TestDriver) -> Vec<i64> {
 
 #[test]
 fn a_failing_agent_is_restarted_and_finally_stops_the_worker() {
-    let (mut driver, worker) = start(App::new("failures").only::<fragile>().setting("agent_failure", "stop"));
+    let (mut driver, worker) = start(at_least_once("failures").only::<fragile>().setting("agent_failure", "stop"));
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.commit();
     // A transient panic: the agent is restarted and recovers. Before its first retry, it seals the events before the failing
@@ -115,13 +117,13 @@ fn undecodable_messages_go_to_the_dead_letter_topic_in_order() {
 
 #[test]
 fn the_decode_error_policies_skip_and_stop() {
-    let (mut driver, worker) = start(App::new("failures").only::<fragile>().setting("on_decode_error", "skip"));
+    let (mut driver, worker) = start(at_least_once("failures").only::<fragile>().setting("on_decode_error", "skip"));
     driver.send("in", &RawKey::NONE, &"x".to_owned()).unwrap();
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.commit();
     assert_eq!((outputs(&mut driver), driver.status(worker).unwrap().counts.skipped), (vec![1], 1));
 
-    let (mut driver, worker) = start(App::new("failures").only::<fragile>().setting("on_decode_error", "stop"));
+    let (mut driver, worker) = start(at_least_once("failures").only::<fragile>().setting("on_decode_error", "stop"));
     driver.send("in", &RawKey::NONE, &1i64).unwrap();
     driver.send("in", &RawKey::NONE, &"x".to_owned()).unwrap();
     driver.commit();
@@ -133,7 +135,7 @@ fn the_decode_error_policies_skip_and_stop() {
 #[test]
 fn nothing_after_a_message_that_stops_the_worker_is_processed() {
     let mut driver = TestDriver::new(
-        App::new("failures").only::<fragile>().setting("topic_partitions", 1).setting("on_decode_error", "stop"),
+        at_least_once("failures").only::<fragile>().setting("topic_partitions", 1).setting("on_decode_error", "stop"),
     )
     .unwrap();
     driver.create_topic("in", 1).unwrap();

@@ -8,6 +8,7 @@ use faust::testing::{TestDriver, WorkerId};
 use proptest::prelude::*;
 
 use super::chaos::cases;
+use super::harness::at_least_once;
 
 /// Forwards even numbers directly.
 #[agent(topic = "in")]
@@ -66,7 +67,7 @@ struct History {
 
 impl History {
     fn new() -> Self {
-        let app = App::new("guarantees").only::<keep>().agent::<group>();
+        let app = at_least_once("guarantees").only::<keep>().agent::<group>();
         let app = app.setting("topic_partitions", 3).setting("broker_commit_interval", "500ms");
         // Keeps the repartition topic complete, because the checks read it.
         let app = app.setting("repartition_purge_interval", "1d");

@@ -4,10 +4,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use faust::AppBuilder;
 use faust::prelude::*;
 use faust::testing::TestDriver;
 use faust::transport::{NewTopic, Transport};
 use futures_util::FutureExt;
+
+/// Creates an app under at-least-once, for scenarios whose messages are visible before their commit.
+pub(super) fn at_least_once(name: &str) -> AppBuilder {
+    App::new(name).setting("processing_guarantee", "at_least_once")
+}
 
 /// Creates a topic with one partition and these configurations.
 pub(super) fn create_with(driver: &TestDriver, name: &str, configs: &[(&str, &str)]) {

@@ -15,7 +15,7 @@ use faust::prelude::*;
 use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
 use faust::{AppBuilder, Offset};
 
-use super::harness::create_small_topic;
+use super::harness::{at_least_once, create_small_topic};
 
 thread_local! {
     /// Number of agents that are inside an event with the table `totals`.
@@ -115,7 +115,7 @@ async fn adds_batches(numbers: Stream<i64, String>, totals: Table<String, i64>) 
 /// R1: without turns, two agents read a value at once, and one of them overwrites the change of the other.
 #[test]
 fn r1_agents_of_one_table_take_turns() {
-    let (mut driver, worker) = start(App::new("laws").only::<adds>().agent::<adds_batches>());
+    let (mut driver, worker) = start(at_least_once("laws").only::<adds>().agent::<adds_batches>());
     send(&mut driver, "a", 1..=30);
     driver.advance(Duration::from_millis(100));
     let halfway = value(&driver, "totals", "a").unwrap();
@@ -148,7 +148,7 @@ async fn distracted(mut numbers: Stream<i64, String>, totals: Table<String, i64>
 #[test]
 fn r1_an_agent_that_awaits_a_timer_holds_no_other_of_its_group() {
     for before in [0, 1000] {
-        let (mut driver, _) = start(App::new("laws").only::<adds>().agent::<distracted>());
+        let (mut driver, _) = start(at_least_once("laws").only::<adds>().agent::<distracted>());
         driver.advance(Duration::from_millis(before));
         send(&mut driver, "a", 1..=10);
         driver.advance(Duration::from_secs(2));
@@ -170,7 +170,7 @@ async fn sleeping(mut numbers: Stream<i64, String>) -> Result<()> {
 /// R2: without a seal that is due, an agent that is inside an event at each commit is never committed.
 #[test]
 fn r2_an_agent_that_is_never_between_events_is_sealed_halfway_between_commits() {
-    let (mut driver, _) = start(App::new("laws").only::<sleeping>());
+    let (mut driver, _) = start(at_least_once("laws").only::<sleeping>());
     send(&mut driver, "a", [180; 20]);
     // The first seal is due after 250 ms, and taken when the second event ends. The first commit, after 500 ms, contains it.
     for (millis, expected) in [(450, None), (100, Some(2)), (400, Some(2)), (100, Some(5)), (500, Some(7))] {
@@ -199,7 +199,7 @@ fn outputs(driver: &mut TestDriver, value: i64) -> usize {
 /// R2: if a commit did not leave out a group of which a message was not delivered, the broker's refusal would stop the others.
 #[test]
 fn r2_a_message_that_is_not_delivered_stops_no_other_group() {
-    let (mut driver, _) = start(App::new("laws").only::<superstitious>().agent::<sleeping>());
+    let (mut driver, _) = start(at_least_once("laws").only::<superstitious>().agent::<sleeping>());
     send(&mut driver, "a", [1, 2]);
     driver.commit();
     driver.cluster().set_faults(FaultProfile::default().with(ClusterFault::FailedSend, 1.0));
@@ -221,7 +221,7 @@ fn r2_a_message_that_is_not_delivered_stops_no_other_group() {
 /// of the events before a failing one repeat with each attempt.
 #[test]
 fn r4_events_before_a_failing_one_are_not_repeated_with_each_attempt() {
-    let app = App::new("laws").only::<superstitious>().setting("agent_max_attempts", 1000);
+    let app = at_least_once("laws").only::<superstitious>().setting("agent_max_attempts", 1000);
     let (mut driver, _) = start(app.setting("agent_backoff_max", "1s"));
     FAILURES.set(50);
     // No commit happens meanwhile: the events are sealed off all the same.
@@ -242,7 +242,7 @@ fn r4_events_before_a_failing_one_are_not_repeated_with_each_attempt() {
 /// the failed event counts as well.
 #[test]
 fn r4_writes_of_a_failed_event_are_rolled_back() {
-    let (mut driver, worker) = start(App::new("laws").only::<summing>().setting("agent_max_attempts", 100));
+    let (mut driver, worker) = start(at_least_once("laws").only::<summing>().setting("agent_max_attempts", 100));
     send(&mut driver, "a", [1, 2]);
     driver.commit();
     send(&mut driver, "a", [4, 666]);
@@ -258,7 +258,7 @@ fn r4_writes_of_a_failed_event_are_rolled_back() {
 /// R4: if a failure took other groups back as well, their outputs would repeat and their events wait for a failing agent.
 #[test]
 fn r4_a_failing_agent_stops_no_other_group() {
-    let app = App::new("laws").only::<superstitious>().agent::<sleeping>().agent::<summing>();
+    let app = at_least_once("laws").only::<superstitious>().agent::<sleeping>().agent::<summing>();
     let (mut driver, worker) = start(app.setting("agent_max_attempts", 1_000_000).setting("agent_backoff_max", "1s"));
     FAILURES.set(u32::MAX);
     send(&mut driver, "a", [1, 13, 2, 3]);
@@ -297,7 +297,7 @@ pub(super) async fn measuring(
 /// before, whose outputs repeat for ever.
 #[test]
 fn r4_events_before_a_refused_message_are_committed_apart() {
-    let mut driver = driver(App::new("laws").only::<measuring>(), 1);
+    let mut driver = driver(at_least_once("laws").only::<measuring>(), 1);
     create_small_topic(&driver);
     driver.start_worker().unwrap();
     send(&mut driver, "a", [1, 2, 3000, 4]);
@@ -329,7 +329,7 @@ pub(super) fn continue_after_expulsion(driver: &mut TestDriver, owner: WorkerId)
 /// what the present owner has committed.
 #[test]
 fn r5_records_of_an_expelled_owner_do_not_count() {
-    let mut driver = driver(App::new("laws").only::<summing>(), 1);
+    let mut driver = driver(at_least_once("laws").only::<summing>(), 1);
     let workers = [driver.start_worker().unwrap(), driver.start_worker().unwrap()];
     send(&mut driver, "a", [1; 6]);
     driver.commit();
@@ -344,7 +344,7 @@ fn r5_records_of_an_expelled_owner_do_not_count() {
 /// epoch of a new one is committed.
 #[test]
 fn r5_records_of_earlier_owners_count() {
-    let (mut driver, first) = start(App::new("laws").only::<summing>());
+    let (mut driver, first) = start(at_least_once("laws").only::<summing>());
     send(&mut driver, "a", [1; 3]);
     driver.commit();
     let second = restore(&mut driver, &[first]);
@@ -358,7 +358,7 @@ fn r5_records_of_earlier_owners_count() {
 /// Starts a worker that has processed six events of the key `d`, which belongs to partition 1. A second worker would receive
 /// this partition without waiting for the first one, whose commits the cluster accepts all the same.
 pub(super) fn before_a_hand_over() -> (TestDriver, WorkerId) {
-    let app = App::new("laws").only::<summing>();
+    let app = at_least_once("laws").only::<summing>();
     let app = app.setting("shutdown_timeout", "60s").setting("broker_rebalance_timeout", "1s");
     let mut driver = driver(app, 2);
     let first = driver.start_worker().unwrap();
@@ -407,7 +407,7 @@ pub(super) async fn both(mut numbers: Stream<i64, String>, sums: Table<String, i
 fn r6_each_topic_of_a_task_knows_the_positions_in_all() {
     let mut refused = BTreeSet::new();
     for seed in 0..8 {
-        let app = App::new("laws").only::<both>().setting("topic_partitions", 1);
+        let app = at_least_once("laws").only::<both>().setting("topic_partitions", 1);
         let mut driver = TestDriver::seeded(app.setting("broker_commit_interval", "500ms"), seed).unwrap();
         let worker = driver.start_worker().unwrap();
         send(&mut driver, "a", [1]);
@@ -437,7 +437,7 @@ async fn acknowledging(numbers: Stream<i64, String>, sums: Table<String, i64>) {
 /// R7: without the undo of open events, which the engine does not have, a seal would contain a part of them.
 #[test]
 fn r7_a_stream_of_open_events_changes_no_table() {
-    let (mut driver, worker) = start(App::new("laws").only::<acknowledging>());
+    let (mut driver, worker) = start(at_least_once("laws").only::<acknowledging>());
     send(&mut driver, "a", [1]);
     driver.commit();
     let Some(Err(error)) = driver.ended(worker) else { panic!("the worker is still running") };
@@ -449,7 +449,7 @@ fn r7_a_stream_of_open_events_changes_no_table() {
 /// back from another worker continues at its former position, and repeats what the other has committed.
 #[test]
 fn r9_a_task_survives_a_rebalance_without_a_gap() {
-    let mut driver = driver(App::new("laws").only::<summing>(), 8);
+    let mut driver = driver(at_least_once("laws").only::<summing>(), 8);
     let feed = |driver: &mut TestDriver, range: std::ops::Range<i64>| {
         range.for_each(|n| driver.send("in", &format!("k{}", n % 50), &(n % 100)).unwrap());
         driver.commit();

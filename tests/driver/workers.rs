@@ -149,7 +149,11 @@ fn a_drain_delays_no_commit_of_partitions_that_stay() {
         }
         driver.advance(Duration::from_secs(6));
         assert_eq!((driver.assignment(first).len(), driver.assignment(second).len()), (1, 1), "{guarantee}");
-        assert_eq!(driver.committed("in").unwrap().get(&1), Some(&Offset(1)), "{guarantee}: it was finished by its drain");
+        assert_eq!(
+            driver.committed("in").unwrap().get(&1),
+            Some(&Offset(1)),
+            "{guarantee}: it was finished by its drain"
+        );
     }
 }
 

@@ -370,7 +370,8 @@ async fn give_back(cluster: MemoryCluster, id: u64) {
     };
     let Some((group, partitions)) = assigned else { return };
     let of_all = range(&cluster.state(), &group);
-    let is_still_its_own = of_all.get(&id).is_some_and(|own| own.iter().all(|partition| partitions.contains(partition)));
+    let is_still_its_own =
+        of_all.get(&id).is_some_and(|own| own.iter().all(|partition| partitions.contains(partition)));
     if !is_still_its_own {
         // The group was about to rebalance when it returned.
         drop(turn);
