@@ -191,8 +191,9 @@ pub(super) fn split<C: ConsumerContext + 'static>(
     let list =
         listed_at(starts.iter().map(|(partition, start)| (partition, *start))).map_err(|error| failed(what, &error))?;
     assign(&list).map_err(|error| failed(what, &error))?;
-    // The group has more members than partitions. librdkafka rejects a seek with an empty list.
+    // The group has more members than partitions, or the partitions before stay. librdkafka rejects a seek with an empty list.
     if starts.is_empty() {
+        wake_fetchers(consumer);
         return Ok(Vec::new());
     }
     consumer.pause(&list).map_err(|error| failed("pause after the assignment", &error))?;
