@@ -17,10 +17,13 @@ pub fn run_worker(app: AppBuilder, every: Duration, report: impl Fn(&Status)) ->
     runtime.block_on(async {
         let worker = app.from_process().build()?.start().await?;
         let mut reports = tokio::time::interval(every);
+        // One for all turns of the loop: a signal between two would be lost.
+        let interrupted = tokio::signal::ctrl_c();
+        tokio::pin!(interrupted);
         loop {
             tokio::select! {
                 ended = worker.wait() => return Ok(ended?),
-                interrupted = tokio::signal::ctrl_c() => {
+                interrupted = &mut interrupted => {
                     interrupted?;
                     return Ok(worker.stop().await?);
                 }
