@@ -87,9 +87,9 @@ async fn run(arguments: &[String]) -> Result<Value, BoxError> {
     let (rate, events): (f64, usize) = (rate.parse()?, events.parse()?);
     let app = App::new(topic.as_str()).from_process();
     let app = match hops.as_str() {
-        "0" => app.only::<none>().agent_with::<none>(|options| options.topic(topic)),
-        "1" => app.only::<one>().agent_with::<one>(|options| options.topic(topic)),
-        "2" => app.only::<two>().agent_with::<two>(|options| options.topic(topic)),
+        "0" => app.only::<none>().agent_with::<none>(|options| options.topic(topic.as_str())),
+        "1" => app.only::<one>().agent_with::<one>(|options| options.topic(topic.as_str())),
+        "2" => app.only::<two>().agent_with::<two>(|options| options.topic(topic.as_str())),
         _ => return Err(USAGE.into()),
     };
     let worker = app.build()?.start().await?;
