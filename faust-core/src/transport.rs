@@ -22,7 +22,7 @@ pub(crate) use self::delivery::Sender;
 pub use self::inspection::{ClusterState, Operation, PartitionReplicas, TopicState};
 pub use self::outage::Outage;
 pub use self::port::{
-    Admin, Assigned, Committed, Group, GroupListener, NewTopic, Outgoing, PROMPT, PartitionQueue, Read, Reader,
+    Admin, Assigned, Committed, Group, GroupListener, GroupMember, NewTopic, Outgoing, PROMPT, PartitionQueue, Read, Reader,
     RefusedOffsets, SendRefused, Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transactions,
     Transport, Watermarks,
 };

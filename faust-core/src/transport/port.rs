@@ -226,6 +226,9 @@ pub trait Group: Sealed + Send + Sync {
 
 /// The partitions whose offsets were not committed, with the reason.
 pub type RefusedOffsets = BTreeMap<TopicPartition, TransportError>;
+    /// Returns the id that the broker has given to the member; `None` before it has joined, and once it has left.
+    fn member_id(&self) -> BoxFuture<'_, Option<String>>;
+
 
 /// A producer.
 pub trait Sink: Sealed + Send + Sync {
@@ -420,6 +423,14 @@ pub trait Admin: Sealed + Send + Sync {
         group: &str,
         offsets: BTreeMap<TopicPartition, Committed>,
     ) -> BoxFuture<'_, Result<(), TransportError>>;
+    /// Returns the group's committed offsets like [`committed`](Self::committed), but without waiting for transactions that are
+    /// being committed: their offsets are not included. Repeated calls for one group share a client.
+    fn committed_now(
+        &self,
+        group: &str,
+        of: Vec<TopicPartition>,
+    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>>;
+
 
     /// Describes the brokers, these topics, and the rights of this client for them and for the group.
     fn inspect(&self, topics: Vec<String>, group: &str) -> BoxFuture<'_, Result<ClusterState, TransportError>>;
@@ -443,6 +454,9 @@ pub trait Admin: Sealed + Send + Sync {
 
 /// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
+    /// Returns the members of a group, whatever its protocol is; none if the group does not exist.
+    fn group_members(&self, group: &str) -> BoxFuture<'_, Result<Vec<GroupMember>, TransportError>>;
+
 pub struct NewTopic {
     /// Name of the topic.
     pub name: String,
@@ -450,6 +464,22 @@ pub struct NewTopic {
     pub partitions: i32,
     /// Replication factor.
     pub replication: i16,
+/// A member of a consumer group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupMember {
+    /// The id that the broker has given to the member. With the classic protocol, it begins with the client's id.
+    pub member_id: String,
+    /// The instance id of a static member.
+    pub instance_id: Option<String>,
+    /// Id of the member's client.
+    pub client_id: String,
+    /// Host from which the member is connected, as the broker shows it.
+    pub host: String,
+    /// The partitions that are assigned to the member, in order.
+    pub partitions: Vec<TopicPartition>,
+}
+
     /// Configurations under Kafka's own names, such as `retention.ms`.
     pub configs: BTreeMap<String, String>,
 }

@@ -28,7 +28,7 @@ use crate::message::Offset;
 use crate::transport::inspection::ClusterState;
 use crate::transport::outage::Outage;
 use crate::transport::port::{
-    Admin, Committed, NewTopic, TopicConfigs, TopicPartition, Watermarks, has_members, topic_id_text,
+    Admin, Committed, GroupMember, NewTopic, TopicConfigs, TopicPartition, Watermarks, has_members, topic_id_text,
 };
 
 /// Maximum time until a created topic is visible and all its partitions have leaders.
@@ -257,6 +257,20 @@ impl Admin for KafkaAdmin {
         .boxed()
     }
 
+    fn committed_now(
+        &self,
+        group: &str,
+        of: Vec<TopicPartition>,
+    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
+        let (group, within) = (group.to_owned(), self.config.request_timeout);
+        async move {
+            let clients = self.clients().await?;
+            let what = "lookup of committed offsets";
+            beside(what, move || offsets::committed(&*clients.of_group(&group)?, &of, within)).await
+        }
+        .boxed()
+    }
+
     fn commit(
         &self,
         group: &str,
@@ -314,6 +328,11 @@ impl Admin for KafkaAdmin {
     }
 
     fn members(&self, group: &str) -> BoxFuture<'_, Result<usize, TransportError>> {
+        let members = self.group_members(group);
+        async { Ok(members.await?.len()) }.boxed()
+    }
+
+    fn group_members(&self, group: &str) -> BoxFuture<'_, Result<Vec<GroupMember>, TransportError>> {
         let group = group.to_owned();
         // The list of groups shows those of the newer protocol as empty (KIP-848).
         self.look_up("lookup of a group's members", move |lookups, within| inspect::members(lookups, &group, within))

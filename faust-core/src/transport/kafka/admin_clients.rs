@@ -1,6 +1,6 @@
 //! The clients of the administration. A thread of their own serves and closes them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -25,6 +25,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// The client for changes of topics and groups.
 type ChangeClient = AdminClient<NoListener>;
 
+/// The client for the committed offsets of a group, and the group's name. It is not a member of the group.
+type GroupClient = (String, Arc<BaseConsumer<NoListener>>);
+
 /// The clients of a cluster's administration.
 ///
 /// Creating them starts threads, and closing them blocks for up to 100 ms, too long for a thread of the runtime.
@@ -33,6 +36,8 @@ pub(super) struct AdminClients {
     /// Opened by the first change: most programs only look things up.
     changes: Arc<OnceLock<Arc<ChangeClient>>>,
     pub(super) lookups: Arc<LookupClient>,
+    /// The client for the committed offsets of a group, opened by the first repeated lookup.
+    offsets: Arc<Mutex<Option<GroupClient>>>,
     /// Shared with the thread, which closes clients that are not in use. IMPORTANT: declared last, so that the thread drops the clients.
     _in_use: Arc<()>,
 }
@@ -44,18 +49,23 @@ impl AdminClients {
         let lookups = config.lookup(None).create_with_context(LookupContext(outage));
         let lookups: Arc<LookupClient> = Arc::new(lookups.map_err(|error| unusable(what, &error))?);
         let changes = Arc::<OnceLock<Arc<ChangeClient>>>::default();
-        let (in_use, clients) = (Arc::new(()), (Arc::clone(&changes), Arc::clone(&lookups)));
+        let offsets = Arc::<Mutex<Option<GroupClient>>>::default();
+        let (in_use, clients) = (Arc::new(()), (Arc::clone(&changes), Arc::clone(&lookups), Arc::clone(&offsets)));
         let watched = Arc::downgrade(&in_use);
         let serve = move || {
             // Serves log lines and errors, which would accumulate otherwise.
             while watched.strong_count() > 0 {
                 drop(clients.1.poll(POLL));
+                let of_group = clients.2.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if let Some((_, client)) = of_group {
+                    drop(client.poll(Duration::ZERO));
+                }
             }
             drop(clients);
         };
         let thread = std::thread::Builder::new().name("faust-admin".to_owned());
         thread.spawn(serve).map_err(|error| TransportError::fatal(what, error))?;
-        Ok(Self { config, changes, lookups, _in_use: in_use })
+        Ok(Self { config, changes, lookups, offsets, _in_use: in_use })
     }
 
     /// Returns the client for changes, which the first call opens. Blocks.
@@ -70,6 +80,20 @@ impl AdminClients {
             client.create_with_context(NoListener).map_err(|error| unusable("opening the admin client", &error))?;
         // Of two first calls, one closes its client again.
         Ok(Arc::clone(self.changes.get_or_init(|| Arc::new(client))))
+    }
+}
+
+impl AdminClients {
+    /// Returns the client for the committed offsets of this group. Another group's client is closed. Blocks.
+    pub(super) fn of_group(&self, group: &str) -> Result<Arc<BaseConsumer<NoListener>>, TransportError> {
+        let mut held = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = held.as_ref().filter(|(name, _)| name == group) {
+            return Ok(Arc::clone(client));
+        }
+        let client = self.config.look_in(group).create_with_context(NoListener);
+        let client = Arc::new(client.map_err(|error| unusable("opening the client of a group's offsets", &error))?);
+        *held = Some((group.to_owned(), Arc::clone(&client)));
+        Ok(client)
     }
 }
 

@@ -86,6 +86,6 @@ impl Transport for KafkaTransport {
         from: Vec<(TopicPartition, StartAt)>,
     ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
         let config = Arc::clone(&self.config);
-        beside("opening a tail", move || tail::open(&config, from)).boxed()
+        beside("opening a tail", move || tail::open(&config, from, pace)).boxed()
     }
 }

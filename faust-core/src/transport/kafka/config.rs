@@ -163,6 +163,13 @@ impl KafkaConfig {
         // Delay of a transaction's retry while the broker is still completing the previous transaction.
         client.set("retry.backoff.ms", "10");
         self.overridden(client, "producer.", true)
+    /// Returns the properties of a client for the committed offsets of a group that does not wait for those of transactions.
+    pub(super) fn look_in(&self, group: &str) -> ClientConfig {
+        let mut client = self.lookup(Some(group));
+        client.set("isolation.level", "read_uncommitted");
+        client
+    }
+
     }
 
     /// Returns the properties of the producer with a transactional id. A transaction is short: it begins with a commit, and never

@@ -17,10 +17,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{debug, error, warn};
 
+use super::blocking::beside;
 use super::config::{GroupProtocol, KafkaConfig};
 use super::connection::ConnectionWatch;
 use super::errors::{failed, refused, unusable};
-use super::native::GroupConsumer;
+use super::native::{GroupConsumer, member_id};
 use super::offsets::{committed, to_commit};
 use super::rebalance::GroupContext;
 use crate::error::{TransportError, TransportErrorKind};
@@ -158,6 +159,16 @@ impl Group for KafkaGroup {
             // its partitions before it has the epoch in which it rejoins, and the caller looks after this call what it owns.
             GroupProtocol::Consumer => member.consumer().group_metadata().map(GroupMembership::new),
         }
+    }
+
+    fn member_id(&self) -> BoxFuture<'_, Option<String>> {
+        let member = self.member.upgrade();
+        async move {
+            let member = member?;
+            // librdkafka asks its own thread.
+            beside("lookup of the member's id", move || Ok(member_id(member.consumer()))).await.ok()?
+        }
+        .boxed()
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {

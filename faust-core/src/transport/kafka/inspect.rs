@@ -18,6 +18,7 @@ use super::errors::{failed, refused, unusable};
 use super::native::{brokers, describe_group, describe_topics};
 use crate::error::TransportError;
 use crate::transport::inspection::ClusterState;
+use crate::transport::port::GroupMember;
 
 /// Time for which a client's log lines are waited for after its first answer.
 const LOG_WITHIN: Duration = Duration::from_secs(2);
@@ -56,11 +57,15 @@ pub(super) fn cluster(
     Ok(ClusterState { brokers, topics, group_rights, ..ClusterState::default() })
 }
 
-/// Returns the number of members of a group; 0 if it does not exist. Blocks.
-pub(super) fn members(lookups: &LookupClient, group: &str, within: Duration) -> Result<usize, TransportError> {
+/// Returns the members of a group; none if it does not exist. Blocks.
+pub(super) fn members(
+    lookups: &LookupClient,
+    group: &str,
+    within: Duration,
+) -> Result<Vec<GroupMember>, TransportError> {
     match describe_group(lookups.client(), group, within) {
         Ok(group) => Ok(group.members),
-        Err(RDKafkaErrorCode::GroupIdNotFound) => Ok(0),
+        Err(RDKafkaErrorCode::GroupIdNotFound) => Ok(Vec::new()),
         Err(code) => Err(refused(format!("lookup of the members of group `{group}`"), code)),
     }
 }

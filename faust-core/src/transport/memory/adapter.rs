@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::cluster::{MemoryCluster, refused};
 use super::group::Membership;
-use super::member::Member;
+use super::member::{Member, member_id};
 use super::queue::MemoryQueue;
 use super::reader::MemoryReader;
 use super::sink::MemorySink;
@@ -21,7 +21,7 @@ use crate::time::Clock;
 use crate::transport::inspection::{ClusterState, PartitionReplicas, TopicState};
 use crate::transport::outage::Outage;
 use crate::transport::port::{
-    Admin, Committed, Group, GroupListener, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
+    Admin, Committed, Group, GroupListener, GroupMember, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
     TopicConfigs, TopicPartition, Transactions, Transport, Watermarks, has_members, topic_id_text,
 };
 use crate::transport::transaction::TransactionError;
@@ -186,6 +186,17 @@ impl Admin for MemoryCluster {
     }
 
     fn commit(
+    fn committed_now(
+        &self,
+        group: &str,
+        of: Vec<TopicPartition>,
+    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
+        let state = self.state();
+        let committed =
+            of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
+        ready(Ok(committed.collect())).boxed()
+    }
+
         &self,
         group: &str,
         offsets: BTreeMap<TopicPartition, Committed>,
@@ -232,6 +243,19 @@ impl Admin for MemoryCluster {
     }
 
     fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
+    fn group_members(&self, group: &str) -> BoxFuture<'_, Result<Vec<GroupMember>, TransportError>> {
+        let state = self.state();
+        let members = state.members.iter().filter(|(_, member)| member.group() == group && !member.expelled);
+        let described = members.map(|(id, member)| GroupMember {
+            member_id: member_id(*id),
+            instance_id: None,
+            client_id: member.client.to_string(),
+            host: "memory".to_owned(),
+            partitions: member.assigned.clone(),
+        });
+        ready(Ok(described.collect())).boxed()
+    }
+
         let mut state = self.state();
         state.active();
         // Membership is managed by this transport, as for commits.

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use faust_broker::core::OffsetSpec;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, join_all, ready};
 
 use super::cluster::{Commits, MemoryCluster, State};
 use super::faults::ClusterFault;
-use super::member::Member;
+use super::member::{Member, member_id};
 use super::transaction::MemberIdentity;
 use crate::config::OffsetReset;
 use crate::error::{TransportError, TransportErrorKind};
@@ -186,6 +186,12 @@ impl Group for Membership {
         let member = state.members.get(&self.id).filter(joined)?;
         let (group, generation) = (self.group.clone(), member.generation);
         Some(GroupMembership::new(MemberIdentity { group, id: self.id, generation }))
+    }
+
+    fn member_id(&self) -> BoxFuture<'_, Option<String>> {
+        let state = self.cluster.state();
+        let member = state.members.get(&self.id).filter(|member| !member.expelled);
+        ready(member.map(|_| member_id(self.id))).boxed()
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {

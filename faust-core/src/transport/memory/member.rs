@@ -23,6 +23,11 @@ pub(super) struct Member {
     pub(super) expelled: bool,
 }
 
+/// Returns the id of a member as text. The order of the texts is that of the numbers, in which partitions are assigned.
+pub(super) fn member_id(id: u64) -> String {
+    format!("member-{id:020}")
+}
+
 impl Member {
     pub(super) fn group(&self) -> &str {
         &self.subscription.group

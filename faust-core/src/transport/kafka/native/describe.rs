@@ -13,6 +13,7 @@ use rdkafka::{ClientContext, bindings as rd};
 
 use super::handle::{NativeHandle, ResultQueue, millis};
 use crate::transport::inspection::{Operation, PartitionReplicas, TopicState};
+use crate::transport::port::{GroupMember, TopicPartition};
 
 /// A topic's name with its description or error.
 pub(crate) type DescribedTopic = (String, Result<TopicDescription, RDKafkaErrorCode>);
@@ -89,8 +90,8 @@ pub(crate) fn brokers<C: ClientContext>(client: &Client<C>, within: Duration) ->
 
 /// The description of a consumer group.
 pub(crate) struct GroupDescription {
-    /// Number of members, whatever the protocol of the group is.
-    pub(crate) members: usize,
+    /// The members, whatever the protocol of the group is.
+    pub(crate) members: Vec<GroupMember>,
     pub(crate) rights: Rights,
 }
 
@@ -120,10 +121,57 @@ pub(crate) fn describe_group<C: ClientContext>(
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
             error => return Err(error.into()),
         }
-        let members = rd::rd_kafka_ConsumerGroupDescription_member_count(*group);
+        let members = (0..rd::rd_kafka_ConsumerGroupDescription_member_count(*group))
+            .map(|index| described_member(rd::rd_kafka_ConsumerGroupDescription_member(*group, index)))
+            .collect();
         let first = rd::rd_kafka_ConsumerGroupDescription_authorized_operations(*group, &mut count);
         Ok(GroupDescription { members, rights: rights(first, count) })
     }
+}
+
+/// Copies the description of a member.
+///
+/// # Safety
+/// `member` must be valid.
+unsafe fn described_member(member: *const rd::rd_kafka_MemberDescription_t) -> GroupMember {
+    // SAFETY: as promised by the caller. Texts and partitions live as long as the member; texts are null or end with a NUL.
+    unsafe {
+        let text = |text: *const c_char| {
+            (!text.is_null())
+                .then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+                .filter(|text| !text.is_empty())
+        };
+        let assignment = rd::rd_kafka_MemberDescription_assignment(member);
+        let partitions =
+            if assignment.is_null() { ptr::null() } else { rd::rd_kafka_MemberAssignment_partitions(assignment) };
+        GroupMember {
+            member_id: text(rd::rd_kafka_MemberDescription_consumer_id(member)).unwrap_or_default(),
+            instance_id: text(rd::rd_kafka_MemberDescription_group_instance_id(member)),
+            client_id: text(rd::rd_kafka_MemberDescription_client_id(member)).unwrap_or_default(),
+            host: text(rd::rd_kafka_MemberDescription_host(member)).unwrap_or_default(),
+            partitions: listed_partitions(partitions),
+        }
+    }
+}
+
+/// Copies the partitions of a list, in order.
+///
+/// # Safety
+/// `list` must be null or valid.
+unsafe fn listed_partitions(list: *const rd::rd_kafka_topic_partition_list_t) -> Vec<TopicPartition> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: as promised by the caller; the array has `cnt` elements, whose topics end with a NUL.
+    let mut partitions: Vec<_> = unsafe {
+        let rows = elements((*list).elems.cast_const(), usize::try_from((*list).cnt).unwrap_or(0));
+        let row = |row: &rd::rd_kafka_topic_partition_t| {
+            TopicPartition::new(CStr::from_ptr(row.topic).to_string_lossy(), row.partition)
+        };
+        rows.iter().map(row).collect()
+    };
+    partitions.sort();
+    partitions
 }
 
 /// Creates the options of a description.

@@ -1,4 +1,6 @@
-//! The generation of a group's member, for which rdkafka has no call.
+//! The generation and the id of a group's member, for which rdkafka has no calls.
+
+use std::ffi::CStr;
 
 use rdkafka::bindings as rd;
 use rdkafka::client::ClientContext;
@@ -17,4 +19,21 @@ pub(crate) fn generation<C: ClientContext + ConsumerContext>(consumer: &BaseCons
         generation
     };
     u64::try_from(generation).unwrap_or(0)
+}
+
+/// Returns the id that the broker has given to a group's member; `None` if it has none.
+pub(crate) fn member_id<C: ClientContext + ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<String> {
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client outlives the call. The id is null or ends with a NUL; it belongs to the caller, who frees it with
+    // librdkafka's own function, once, after it has been copied.
+    let id = unsafe {
+        let id = rd::rd_kafka_memberid(client);
+        if id.is_null() {
+            return None;
+        }
+        let text = CStr::from_ptr(id).to_string_lossy().into_owned();
+        rd::rd_kafka_mem_free(client, id.cast());
+        text
+    };
+    (!id.is_empty()).then_some(id)
 }
