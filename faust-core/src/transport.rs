@@ -22,9 +22,9 @@ pub(crate) use self::delivery::Sender;
 pub use self::inspection::{ClusterState, Operation, PartitionReplicas, TopicState};
 pub use self::outage::Outage;
 pub use self::port::{
-    Admin, Assigned, Committed, Group, GroupListener, GroupMember, NewTopic, Outgoing, PROMPT, PartitionQueue, Read, Reader,
-    RefusedOffsets, SendRefused, Sink, SinkTopic, StartAt, Subscription, TopicConfigs, TopicPartition, Transactions,
-    Transport, Watermarks,
+    Admin, Assigned, Committed, Group, GroupListener, GroupMember, NewTopic, Outgoing, PROMPT, PartitionQueue, Read,
+    Reader, RefusedOffsets, SendRefused, Sink, SinkTopic, StartAt, Subscription, TailPace, TopicConfigs,
+    TopicPartition, Transactions, Transport, Watermarks,
 };
 pub(crate) use self::port::{Sealed, is_storable};
 pub use self::retry::Retries;

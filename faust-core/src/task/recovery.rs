@@ -23,7 +23,9 @@ use crate::store::mark::StoreIdentity;
 use crate::store::{PriorityGuard, StoreError, StoreName, StoreSet};
 use crate::table_state::{PartitionCx, TableFactory};
 use crate::time::Clock;
-use crate::transport::{PartitionQueue, Retries, StartAt, TopicConfigs, TopicPartition, Transport, Watermarks};
+use crate::transport::{
+    PartitionQueue, Retries, StartAt, TailPace, TopicConfigs, TopicPartition, Transport, Watermarks,
+};
 
 /// The parts that [`Recovery`] is created from.
 pub(crate) struct RecoverySetup {
@@ -262,7 +264,7 @@ impl Recovery {
             return Ok(Vec::new());
         }
         let mut retries = Retries::default().of(self.transport.outage());
-        retries.run("the broker to read the changelogs", || self.transport.tail(from.clone())).await
+        retries.run("the broker to read the changelogs", || self.transport.tail(from.clone(), TailPace::Fast)).await
     }
 
     /// Looks up the state of changelogs on the broker.

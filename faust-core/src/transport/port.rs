@@ -61,15 +61,24 @@ pub trait Transport: Sealed + Send + Sync + 'static {
     /// broker may hold each request for up to `wait`; the end of a partition is reported only after that.
     fn read(&self, from: Vec<(TopicPartition, StartAt)>, wait: Duration) -> Result<Box<dyn Reader>, TransportError>;
 
-    /// Reads partitions outside of any group, as fast as a group reads its own. Returns one queue for each partition,
-    /// in the given order.
+    /// Reads partitions outside of any group, at a pace. Returns one queue for each partition, in the given order.
     ///
     /// An offset that is out of the log's range is reported by the queue as an error of kind
     /// [`OffsetOutOfRange`](crate::error::TransportErrorKind::OffsetOutOfRange): no message is skipped silently.
     fn tail(
         &self,
         from: Vec<(TopicPartition, StartAt)>,
+        pace: TailPace,
     ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>>;
+}
+
+/// The pace of a [`tail`](Transport::tail).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TailPace {
+    /// As fast as a group reads its own partitions, with as much memory for prefetched messages. Ends are found soon.
+    Fast,
+    /// With few requests and an eighth of that memory, for a reader that never ends.
+    Steady,
 }
 
 /// The parameters for joining a group.
@@ -217,6 +226,9 @@ pub trait Group: Sealed + Send + Sync {
     /// Returns the member's identity in the generation of its last assignment; `None` before the first, and once it is lost.
     fn membership(&self) -> Option<GroupMembership>;
 
+    /// Returns the id that the broker has given to the member; `None` before it has joined, and once it has left.
+    fn member_id(&self) -> BoxFuture<'_, Option<String>>;
+
     /// Gives up the partitions (through [`GroupListener::revoked`]) and leaves the group.
     fn leave(&self) -> BoxFuture<'_, ()>;
 
@@ -226,9 +238,6 @@ pub trait Group: Sealed + Send + Sync {
 
 /// The partitions whose offsets were not committed, with the reason.
 pub type RefusedOffsets = BTreeMap<TopicPartition, TransportError>;
-    /// Returns the id that the broker has given to the member; `None` before it has joined, and once it has left.
-    fn member_id(&self) -> BoxFuture<'_, Option<String>>;
-
 
 /// A producer.
 pub trait Sink: Sealed + Send + Sync {
@@ -414,6 +423,14 @@ pub trait Admin: Sealed + Send + Sync {
         of: Vec<TopicPartition>,
     ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>>;
 
+    /// Returns the group's committed offsets like [`committed`](Self::committed), but without waiting for transactions that are
+    /// being committed: their offsets are not included. Repeated calls for one group share a client.
+    fn committed_now(
+        &self,
+        group: &str,
+        of: Vec<TopicPartition>,
+    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>>;
+
     /// Commits offsets for a group from outside.
     ///
     /// # Errors
@@ -423,14 +440,6 @@ pub trait Admin: Sealed + Send + Sync {
         group: &str,
         offsets: BTreeMap<TopicPartition, Committed>,
     ) -> BoxFuture<'_, Result<(), TransportError>>;
-    /// Returns the group's committed offsets like [`committed`](Self::committed), but without waiting for transactions that are
-    /// being committed: their offsets are not included. Repeated calls for one group share a client.
-    fn committed_now(
-        &self,
-        group: &str,
-        of: Vec<TopicPartition>,
-    ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>>;
-
 
     /// Describes the brokers, these topics, and the rights of this client for them and for the group.
     fn inspect(&self, topics: Vec<String>, group: &str) -> BoxFuture<'_, Result<ClusterState, TransportError>>;
@@ -445,6 +454,9 @@ pub trait Admin: Sealed + Send + Sync {
     /// Returns the number of members of a group, whatever its protocol is; 0 if the group does not exist.
     fn members(&self, group: &str) -> BoxFuture<'_, Result<usize, TransportError>>;
 
+    /// Returns the members of a group, whatever its protocol is; none if the group does not exist.
+    fn group_members(&self, group: &str) -> BoxFuture<'_, Result<Vec<GroupMember>, TransportError>>;
+
     /// Deletes a group with all its committed offsets. A group that does not exist is ignored.
     ///
     /// # Errors
@@ -452,18 +464,6 @@ pub trait Admin: Sealed + Send + Sync {
     fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>>;
 }
 
-/// A topic to create.
-#[derive(Clone, Debug, PartialEq, Eq)]
-    /// Returns the members of a group, whatever its protocol is; none if the group does not exist.
-    fn group_members(&self, group: &str) -> BoxFuture<'_, Result<Vec<GroupMember>, TransportError>>;
-
-pub struct NewTopic {
-    /// Name of the topic.
-    pub name: String,
-    /// Number of partitions.
-    pub partitions: i32,
-    /// Replication factor.
-    pub replication: i16,
 /// A member of a consumer group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -480,6 +480,15 @@ pub struct GroupMember {
     pub partitions: Vec<TopicPartition>,
 }
 
+/// A topic to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Name of the topic.
+    pub name: String,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Replication factor.
+    pub replication: i16,
     /// Configurations under Kafka's own names, such as `retention.ms`.
     pub configs: BTreeMap<String, String>,
 }

@@ -14,8 +14,8 @@ use crate::error::TransportError;
 use crate::transport::kafka::tail;
 use crate::transport::outage::Outage;
 use crate::transport::port::{
-    Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TopicPartition, Transactions,
-    Transport,
+    Admin, Group, GroupListener, PartitionQueue, Reader, Sink, StartAt, Subscription, TailPace, TopicPartition,
+    Transactions, Transport,
 };
 use crate::transport::transaction::TransactionError;
 
@@ -84,6 +84,7 @@ impl Transport for KafkaTransport {
     fn tail(
         &self,
         from: Vec<(TopicPartition, StartAt)>,
+        pace: TailPace,
     ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
         let config = Arc::clone(&self.config);
         beside("opening a tail", move || tail::open(&config, from, pace)).boxed()

@@ -143,6 +143,14 @@ impl KafkaConfig {
         }
         // For committed offsets, it means to wait for those of transactions. For ends of partitions, it would mean the last stable offset,
         // and not the high watermark.
+    /// Returns the properties of a reader like [`outsider`](Self::outsider) that never ends: with less memory, and with fewer requests.
+    pub(super) fn follower(&self, partitions: usize) -> ClientConfig {
+        let of_all = Self { fetch_memory: self.fetch_memory / 8, ..self.clone() };
+        let mut client = of_all.outsider(partitions, FOLLOWER_WAIT);
+        client.set("fetch.min.bytes", FOLLOWER_FETCH.to_string());
+        client
+    }
+
         client.set("isolation.level", if group.is_some() { "read_committed" } else { "read_uncommitted" });
         self.overridden(client, "consumer.", false)
     }
@@ -155,6 +163,13 @@ impl KafkaConfig {
         client.set("partitioner", "murmur2_random");
         client.set("linger.ms", ms(self.linger));
         client.set("batch.num.messages", "10000");
+    /// Returns the properties of a client for the committed offsets of a group that does not wait for those of transactions.
+    pub(super) fn look_in(&self, group: &str) -> ClientConfig {
+        let mut client = self.lookup(Some(group));
+        client.set("isolation.level", "read_uncommitted");
+        client
+    }
+
         client.set("message.max.bytes", self.max_message_bytes.to_string());
         client.set("compression.type", &self.compression);
         client.set("queue.buffering.max.messages", "100000");
@@ -163,13 +178,6 @@ impl KafkaConfig {
         // Delay of a transaction's retry while the broker is still completing the previous transaction.
         client.set("retry.backoff.ms", "10");
         self.overridden(client, "producer.", true)
-    /// Returns the properties of a client for the committed offsets of a group that does not wait for those of transactions.
-    pub(super) fn look_in(&self, group: &str) -> ClientConfig {
-        let mut client = self.lookup(Some(group));
-        client.set("isolation.level", "read_uncommitted");
-        client
-    }
-
     }
 
     /// Returns the properties of the producer with a transactional id. A transaction is short: it begins with a commit, and never
@@ -259,6 +267,9 @@ const MIN_RESPONSE: usize = 100_000_000;
 const MAX_RESPONSE: usize = i32::MAX as usize;
 
 /// The interval at which a client reports its statistics.
+/// Maximum time that a broker holds a request of a follower, and the number of bytes for which it answers earlier.
+const FOLLOWER_WAIT: Duration = Duration::from_millis(500);
+const FOLLOWER_FETCH: usize = 64 << 10;
 const STATISTICS: &str = "statistics.interval.ms";
 
 impl std::fmt::Debug for KafkaConfig {

@@ -15,7 +15,7 @@ use super::offsets::{listed, watermarks};
 use super::queue::{KafkaQueue, split};
 use crate::error::TransportError;
 use crate::message::Offset;
-use crate::transport::port::{PartitionQueue, StartAt, TopicPartition};
+use crate::transport::port::{PartitionQueue, StartAt, TailPace, TopicPartition};
 
 /// Interval at which pending queues are woken, in case a wake-up was lost, and dropped queues are detected.
 const TICK: Duration = Duration::from_millis(100);
@@ -26,12 +26,16 @@ const FETCH_WAIT: Duration = Duration::from_millis(10);
 pub(super) fn open(
     config: &KafkaConfig,
     from: Vec<(TopicPartition, StartAt)>,
+    pace: TailPace,
 ) -> Result<Vec<Box<dyn PartitionQueue>>, TransportError> {
     let what = "opening a tail";
     if from.is_empty() {
         return Ok(Vec::new());
     }
-    let client = config.outsider(from.len(), FETCH_WAIT);
+    let client = match pace {
+        TailPace::Fast => config.outsider(from.len(), FETCH_WAIT),
+        TailPace::Steady => config.follower(from.len()),
+    };
     let consumer: BaseConsumer<_> = client.create_with_context(NoListener).map_err(|error| unusable(what, &error))?;
     let member = Arc::new(GroupConsumer::new(consumer));
     let starts = starts(&member, from, config.request_timeout)?;

@@ -22,7 +22,7 @@ use crate::transport::inspection::{ClusterState, PartitionReplicas, TopicState};
 use crate::transport::outage::Outage;
 use crate::transport::port::{
     Admin, Committed, Group, GroupListener, GroupMember, NewTopic, PartitionQueue, Reader, Sink, StartAt, Subscription,
-    TopicConfigs, TopicPartition, Transactions, Transport, Watermarks, has_members, topic_id_text,
+    TailPace, TopicConfigs, TopicPartition, Transactions, Transport, Watermarks, has_members, topic_id_text,
 };
 use crate::transport::transaction::TransactionError;
 
@@ -89,6 +89,7 @@ impl Transport for MemoryCluster {
     fn tail(
         &self,
         from: Vec<(TopicPartition, StartAt)>,
+        _: TailPace,
     ) -> BoxFuture<'_, Result<Vec<Box<dyn PartitionQueue>>, TransportError>> {
         let boxed = |queue| Box::new(queue) as Box<dyn PartitionQueue>;
         ready(self.queues(from).map(|queues| queues.into_iter().map(boxed).collect())).boxed()
@@ -185,7 +186,6 @@ impl Admin for MemoryCluster {
         .boxed()
     }
 
-    fn commit(
     fn committed_now(
         &self,
         group: &str,
@@ -197,6 +197,7 @@ impl Admin for MemoryCluster {
         ready(Ok(committed.collect())).boxed()
     }
 
+    fn commit(
         &self,
         group: &str,
         offsets: BTreeMap<TopicPartition, Committed>,
@@ -242,7 +243,6 @@ impl Admin for MemoryCluster {
         ready(Ok(members)).boxed()
     }
 
-    fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
     fn group_members(&self, group: &str) -> BoxFuture<'_, Result<Vec<GroupMember>, TransportError>> {
         let state = self.state();
         let members = state.members.iter().filter(|(_, member)| member.group() == group && !member.expelled);
@@ -256,6 +256,7 @@ impl Admin for MemoryCluster {
         ready(Ok(described.collect())).boxed()
     }
 
+    fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
         let mut state = self.state();
         state.active();
         // Membership is managed by this transport, as for commits.

@@ -35,7 +35,7 @@ fn partition(cluster: &Cluster, number: i32) -> TopicPartition {
 
 async fn tail(cluster: &Cluster, from: &[(i32, StartAt)]) -> Vec<Box<dyn PartitionQueue>> {
     let from = from.iter().map(|(number, at)| (partition(cluster, *number), *at)).collect();
-    within("opening", cluster.transport().tail(from)).await.unwrap()
+    within("opening", cluster.transport().tail(from, TailPace::Fast)).await.unwrap()
 }
 
 /// Clusters whose partition 0 has 1000 messages, 1 has none, 2 has the last 200 of 500, and 3 has none left of 10.

@@ -64,7 +64,7 @@ async fn a_tail_reads_the_remaining_messages_and_rejects_offsets_out_of_range() 
     assert_eq!(cluster.watermarks(vec![first()]).await.unwrap()[&first()], (Offset(4), Offset(10)));
 
     let from = [StartAt::Earliest, StartAt::Latest, StartAt::Offset(Offset(8))].map(|at| (first(), at));
-    let mut queues = cluster.tail(from.to_vec()).await.unwrap();
+    let mut queues = cluster.tail(from.to_vec(), TailPace::Fast).await.unwrap();
     for (queue, expected) in queues.iter_mut().zip([Some(4..10), None, Some(8..10)]) {
         if let Some(expected) = expected {
             assert_eq!(poll(&mut **queue).unwrap().unwrap(), expected.collect::<Vec<_>>());
@@ -272,7 +272,7 @@ async fn a_slow_producer_keeps_the_order_of_a_partition_and_loses_what_it_holds_
     assert_eq!((delivery.pending(), end(&cluster).await), (5, 0));
     sink.flush(SESSION).await.unwrap();
     assert_eq!((delivery.pending(), delivery.last_offset()), (0, Some(Offset(4))));
-    let mut queue = cluster.tail(vec![(first(), StartAt::Earliest)]).await.unwrap().remove(0);
+    let mut queue = cluster.tail(vec![(first(), StartAt::Earliest)], TailPace::Fast).await.unwrap().remove(0);
     let mut read: Vec<u8> = Vec::new();
     let polled = queue.poll_batch(&mut Context::from_waker(Waker::noop()), 9, &mut |m| read.extend(m.payload.unwrap()));
     assert!(polled.is_ready());
