@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::agent::{AgentEntry, AgentHandle, AgentOptions, HookEntry, Selection};
 use crate::client::Client;
-use crate::config::{FailurePolicy, Layers, Resolved, Settings};
+use crate::config::{FailurePolicy, Layers, Origin, Resolved, Settings};
 use crate::error::Error;
 use crate::local::{Connection, HostKind, WorkerDir};
 use crate::plan::planner::{self, Planned};
@@ -186,9 +186,12 @@ impl App {
         let connection = Connection::host(settings, HostKind::Worker).await?;
         let directory = WorkerDir::take(&settings.datadir)?;
         let name = settings.worker_name.clone().map_or_else(|| directory.worker_name(), Ok)?;
-        let name = (name, RandomState::new().hash_one(()));
         let stores = self.stores(&plan, directory.path()).await?;
-        let kafka = connection.kafka(settings);
+        let mut kafka = connection.kafka(settings);
+        // A client id of the user's is sent unchanged: quotas may name it.
+        kafka.worker_name =
+            Some(name.clone()).filter(|_| self.resolved().origin("broker_client_id") == &Origin::Default);
+        let name = (name, RandomState::new().hash_one(()));
         let transport: Arc<dyn Transport> = Arc::new(KafkaTransport::new(kafka));
         let home = Some((connection, directory));
         let settings = settings.clone();

@@ -21,7 +21,7 @@ table::settings! {
     broker: Option<BrokerUrl> = "", example "kafka://kafka-1:9092,kafka-2:9092";
     /// Preferred port of the embedded broker; if it is in use, the next free port is taken. 0 means any port.
     embedded_port: u16 = "9092", example "19092";
-    /// Client id sent to the brokers.
+    /// Client id sent to the brokers. With the default, that of a group's member begins with the worker's name.
     broker_client_id: String = "faust", example "orders-service";
     /// `exactly_once`: outputs, tables and positions are committed in one transaction; or `at_least_once`.
     processing_guarantee: ProcessingGuarantee = "at_least_once", example "exactly_once";

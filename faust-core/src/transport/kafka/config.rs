@@ -15,6 +15,9 @@ pub struct KafkaConfig {
     pub bootstrap: String,
     /// Name of this program in the brokers' logs and quotas.
     pub client_id: String,
+    /// Name of this worker. If it is set, the client id of the group's member begins with it, and with it the id that the broker
+    /// gives to the member: the members of a group are sorted by these ids, and a worker that is restarted gets its place again.
+    pub worker_name: Option<String>,
     /// Time without a heartbeat after which the group reassigns this worker's partitions.
     pub session_timeout: Duration,
     /// Interval between heartbeats, at most a third of the session timeout.
@@ -79,6 +82,7 @@ impl KafkaConfig {
         Self {
             bootstrap: bootstrap.into(),
             client_id: "faust".to_owned(),
+            worker_name: None,
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(3),
             max_poll_interval: Duration::from_secs(300),
@@ -102,6 +106,10 @@ impl KafkaConfig {
     pub(super) fn member(&self, group: &str, partitions: usize) -> ClientConfig {
         let mut client = self.reading(partitions);
         client.set("group.id", group);
+        if let Some(worker) = &self.worker_name {
+            // The slash ends the name: the order of two ids is that of the names, also if one begins with the other.
+            client.set("client.id", format!("{worker}/{}", self.client_id));
+        }
         client.set("max.poll.interval.ms", ms(self.max_poll_interval));
         // The end shows that no message follows the last one, but transaction markers or gaps may.
         client.set("enable.partition.eof", "true");
@@ -135,14 +143,6 @@ impl KafkaConfig {
         client
     }
 
-    /// Returns the properties of a client for lookups, for those of a `group` if one is given.
-    pub(super) fn lookup(&self, group: Option<&str>) -> ClientConfig {
-        let mut client = self.common();
-        if let Some(group) = group {
-            client.set("group.id", group).set("enable.auto.commit", "false");
-        }
-        // For committed offsets, it means to wait for those of transactions. For ends of partitions, it would mean the last stable offset,
-        // and not the high watermark.
     /// Returns the properties of a reader like [`outsider`](Self::outsider) that never ends: with less memory, and with fewer requests.
     pub(super) fn follower(&self, partitions: usize) -> ClientConfig {
         let of_all = Self { fetch_memory: self.fetch_memory / 8, ..self.clone() };
@@ -151,8 +151,23 @@ impl KafkaConfig {
         client
     }
 
+    /// Returns the properties of a client for lookups, for those of a `group` if one is given.
+    pub(super) fn lookup(&self, group: Option<&str>) -> ClientConfig {
+        let mut client = self.common();
+        if let Some(group) = group {
+            client.set("group.id", group).set("enable.auto.commit", "false");
+        }
+        // For committed offsets, it means to wait for those of transactions. For ends of partitions, it would mean the last stable offset,
+        // and not the high watermark.
         client.set("isolation.level", if group.is_some() { "read_committed" } else { "read_uncommitted" });
         self.overridden(client, "consumer.", false)
+    }
+
+    /// Returns the properties of a client for the committed offsets of a group that does not wait for those of transactions.
+    pub(super) fn look_in(&self, group: &str) -> ClientConfig {
+        let mut client = self.lookup(Some(group));
+        client.set("isolation.level", "read_uncommitted");
+        client
     }
 
     /// Returns the properties of a producer.
@@ -163,13 +178,6 @@ impl KafkaConfig {
         client.set("partitioner", "murmur2_random");
         client.set("linger.ms", ms(self.linger));
         client.set("batch.num.messages", "10000");
-    /// Returns the properties of a client for the committed offsets of a group that does not wait for those of transactions.
-    pub(super) fn look_in(&self, group: &str) -> ClientConfig {
-        let mut client = self.lookup(Some(group));
-        client.set("isolation.level", "read_uncommitted");
-        client
-    }
-
         client.set("message.max.bytes", self.max_message_bytes.to_string());
         client.set("compression.type", &self.compression);
         client.set("queue.buffering.max.messages", "100000");
@@ -259,6 +267,9 @@ impl KafkaConfig {
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time after which a connection of the transactional producer is closed if nothing was sent on it.
 const TRANSACTION_IDLE: Duration = Duration::from_secs(3);
+/// Maximum time that a broker holds a request of a follower, and the number of bytes for which it answers earlier.
+const FOLLOWER_WAIT: Duration = Duration::from_millis(500);
+const FOLLOWER_FETCH: usize = 64 << 10;
 /// Bytes of a response beside the largest message.
 const RESPONSE_FRAMING: usize = 2 << 20;
 /// librdkafka's default of the maximum size of a response, which also fits its default for all messages of a fetch.
@@ -267,9 +278,6 @@ const MIN_RESPONSE: usize = 100_000_000;
 const MAX_RESPONSE: usize = i32::MAX as usize;
 
 /// The interval at which a client reports its statistics.
-/// Maximum time that a broker holds a request of a follower, and the number of bytes for which it answers earlier.
-const FOLLOWER_WAIT: Duration = Duration::from_millis(500);
-const FOLLOWER_FETCH: usize = 64 << 10;
 const STATISTICS: &str = "statistics.interval.ms";
 
 impl std::fmt::Debug for KafkaConfig {
@@ -389,6 +397,29 @@ mod tests {
         let optional = |text: &str| ["ssl", "sasl", "https"].iter().any(|part| text.contains(part));
         refused.retain(|(name, value)| !optional(name) && !optional(value));
         assert!(refused.is_empty(), "{refused:?}");
+    }
+
+    /// Law: the order of members is that of the names of their workers, and no other client has such an id.
+    #[test]
+    fn the_client_id_of_a_member_begins_with_the_name_of_its_worker() {
+        let mut config = KafkaConfig::new("localhost:1");
+        assert_eq!(config.member("g", 1).get("client.id"), Some("faust"));
+        config.worker_name = Some("w-1".to_owned());
+        assert_eq!(config.member("g", 1).get("client.id"), Some("w-1/faust"));
+        for client in [config.outsider(1, Duration::ZERO), config.lookup(None), config.producer()] {
+            assert_eq!(client.get("client.id"), Some("faust"));
+        }
+    }
+
+    /// Law: a follower takes a part of the memory, and asks an idle broker rarely.
+    #[test]
+    fn a_follower_reads_with_less_memory_and_fewer_requests() {
+        let config = with(&[("fetch.wait.max.ms", "9000")]);
+        let follower = config.follower(4);
+        let found = ["queued.max.messages.kbytes", "fetch.wait.max.ms", "fetch.min.bytes", "isolation.level"];
+        let found = found.map(|name| follower.get(name));
+        assert_eq!(found, ["1024", "500", "65536", "read_committed"].map(Some));
+        follower.create_native_config().expect("librdkafka accepts it");
     }
 
     #[test]
