@@ -9,6 +9,7 @@ mod commit;
 mod drain;
 mod upkeep;
 mod watch;
+pub(super) mod placement;
 mod view;
 mod control;
 mod assignment;

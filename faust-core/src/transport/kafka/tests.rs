@@ -5,5 +5,6 @@ mod cluster;
 mod coming_and_going;
 mod group;
 mod messages;
+mod placement;
 mod tail;
 mod topics;
