@@ -5,6 +5,7 @@ mod ownership;
 mod in_flight;
 mod commit_header;
 mod changelog;
+mod replay;
 mod seal_writer;
 mod last_commits;
 mod input_log;

@@ -79,6 +79,11 @@ impl CommittedTable {
         Some(Self { epoch: version.epoch, mark })
     }
 
+    /// Returns the version of the commit.
+    pub(crate) fn version(&self) -> CommitVersion {
+        CommitVersion { epoch: self.epoch, number: self.mark.number }
+    }
+
     /// Returns whether a changelog record counts.
     pub(crate) fn covers(&self, offset: Offset, written: CommitVersion) -> bool {
         offset < self.mark.end || (written.epoch == self.epoch && written.number <= self.mark.number)

@@ -37,8 +37,18 @@ pub(crate) struct StoreCheckpoint {
     /// Epoch of that commit; 0 in stores of earlier releases.
     #[serde(default)]
     pub(crate) epoch: OwnerEpoch,
+    /// Records of that commit are missing, because the changelog was not read to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) partial: bool,
     /// Time of writing, by the wall clock. It matters because the changelog removes tombstones after some time.
     pub(crate) time: Timestamp,
+}
+
+impl StoreCheckpoint {
+    /// Returns the version of the last commit that is in the store.
+    pub(crate) fn version(&self) -> CommitVersion {
+        CommitVersion { epoch: self.epoch, number: self.cut }
+    }
 }
 
 /// Version of the store format that this release writes.
@@ -46,7 +56,7 @@ pub(crate) const STORE_VERSION: u8 = 2;
 
 impl StoreIdentity {
     /// Returns an encoded mark.
-    pub(crate) fn mark(&self, (next, end): (Offset, Offset), version: CommitVersion) -> Vec<u8> {
+    pub(crate) fn mark(&self, (next, end): (Offset, Offset), version: CommitVersion, partial: bool) -> Vec<u8> {
         let mark = StoreCheckpoint {
             v: STORE_VERSION,
             group: self.group.clone(),
@@ -56,6 +66,7 @@ impl StoreIdentity {
             end,
             cut: version.number,
             epoch: version.epoch,
+            partial,
             time: self.clock.now(),
         };
         serde_json::to_vec(&mark).expect("numbers and strings are always JSON")
@@ -77,7 +88,9 @@ mod tests {
         };
         let text = r#"{"v":2,"group":"shop","kind":"String -> u8","topic_id":"id","next":50,"end":60,"cut":7,"epoch":3,"time":1000}"#;
         let version = CommitVersion { epoch: OwnerEpoch(3), number: CommitNumber(7) };
-        assert_eq!(identity.mark((Offset(50), Offset(60)), version), text.as_bytes());
+        assert_eq!(identity.mark((Offset(50), Offset(60)), version, false), text.as_bytes());
+        let partial = text.replace(r#""time""#, r#""partial":true,"time""#);
+        assert_eq!(identity.mark((Offset(50), Offset(60)), version, true), partial.as_bytes());
         let earlier = text.replace(r#""epoch":3,"#, "").replace(r#""end":60,"#, "");
         let earlier: StoreCheckpoint = serde_json::from_str(&earlier).expect("the text of an earlier release");
         assert_eq!((earlier.cut, earlier.epoch, earlier.end), (CommitNumber(7), OwnerEpoch(0), Offset(0)));

@@ -15,7 +15,7 @@ use super::commit_header::CommitHeader;
 use crate::error::Error;
 use crate::message::{Headers, RawMessage};
 use crate::offsets::{CommitMetadata, CommitNumber, CommitVersion};
-use crate::stage::tables::TaskTable;
+use crate::table_state::TableInfo;
 use crate::time::Timestamp;
 use crate::transport::TopicPartition;
 use crate::window::key::{split_changelog_key, store_key};
@@ -66,12 +66,12 @@ impl<'a> ChangelogRecord<'a> {
     /// # Errors
     /// Fails if the record cannot belong to the table: it has no key, or was written with other windows.
     pub(crate) fn read(
-        table: &TaskTable,
+        info: &TableInfo,
+        partition: i32,
         layout: Option<&str>,
         message: &RawMessage<'a>,
         buffer: &'a mut Vec<u8>,
     ) -> Result<Self, Error> {
-        let info = table.state.info();
         let foreign = |what: &str| {
             Error::Misuse(format!(
                 "changelog `{}` holds a record that does not belong to table `{}`, at offset {}: {what}; delete the topic with `reset --topics`, or choose another with `changelog_topic`",
@@ -84,7 +84,7 @@ impl<'a> ChangelogRecord<'a> {
         if written.is_some() && written != layout && message.payload.is_some() {
             return Err(Error::State {
                 table: info.name.to_string(),
-                partition: table.partition,
+                partition,
                 why: differing_windows(info, &format!("changelog `{}`", info.changelog), written),
             });
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::codec::without_paths;
 use crate::error::Error;
 use crate::message::Offset;
-use crate::offsets::{CommitNumber, CommittedTable};
+use crate::offsets::{CommitNumber, CommitVersion, CommittedTable};
 use crate::store::Store;
 use crate::store::mark::{STORE_VERSION, StoreCheckpoint, StoreIdentity};
 use crate::table_state::{TableFactory, TableInfo};
@@ -116,7 +116,7 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             mark.cut
         )));
     };
-    if is_ahead(&mark, commit) {
+    if is_ahead(mark.version(), mark.next.max(mark.end), commit) {
         if low > Offset(0) {
             return Err(fault(format!(
                 "its store holds commit {} of epoch {}, but the last commit is {} of epoch {}, and its changelog {changelog} begins at offset {low}, so that it cannot be restored: the group's offsets were changed; run `reset --topics` to start over",
@@ -132,7 +132,7 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
     }
     // A store with everything that is committed has missed no removal. What follows in the changelog does not count: the end of a
     // transaction, or changes that were not committed.
-    let is_complete = (mark.epoch, mark.cut) == (commit.epoch, commit.mark.number);
+    let is_complete = !mark.partial && (mark.epoch, mark.cut) == (commit.epoch, commit.mark.number);
     let age = identity.clock.now().0.saturating_sub(mark.time.0);
     let is_stale = mark.next < high && age > millis(STALE_AFTER) && !is_complete;
     if is_stale && low == Offset(0) {
@@ -171,11 +171,12 @@ fn replaced(
 }
 
 /// Returns whether a store holds changes that do not count: of a later commit, or of an owner whose records count only up to
-/// the end at which the present one began.
-fn is_ahead(mark: &StoreCheckpoint, commit: CommittedTable) -> bool {
-    match mark.epoch.cmp(&commit.epoch) {
-        Ordering::Less => mark.next.max(mark.end) > commit.mark.end,
-        Ordering::Equal => mark.cut > commit.mark.number,
+/// the end at which the present one began. `version` is that of the last commit in the store, which has records of the changelog
+/// up to `end`.
+pub(super) fn is_ahead(version: CommitVersion, end: Offset, commit: CommittedTable) -> bool {
+    match version.epoch.cmp(&commit.epoch) {
+        Ordering::Less => end > commit.mark.end,
+        Ordering::Equal => version.number > commit.mark.number,
         Ordering::Greater => true,
     }
 }

@@ -98,6 +98,7 @@ pub(crate) struct PreparedTask {
 pub(crate) struct PreparedTable {
     pub(crate) table: TaskTable,
     /// Queue of the changelog records to read; `None` if there are none.
+    pub(crate) factory: Arc<dyn TableFactory>,
     pub(crate) queue: Option<Box<dyn PartitionQueue>>,
     /// First offset to read.
     pub(crate) from: Offset,
@@ -110,6 +111,8 @@ pub(crate) struct PreparedTable {
     /// The committed state of the table; `None` before the first commit.
     pub(crate) committed: Option<CommittedTable>,
 }
+    /// A standby has kept the store up to date.
+    pub(crate) from_standby: bool,
 
 /// A request to restore the tables of a task.
 pub(crate) struct RestoreRequest {
@@ -252,8 +255,13 @@ impl Recovery {
                     (found, queue)
                 })
                 .collect();
-            let prepared: Result<Vec<_>, Error> =
-                found.into_iter().map(|(found, queue)| self.prepared(task.partition, found, queue)).collect();
+            let prepare = |(found, queue): (CheckedTable, _)| {
+                let of_store = |lease: &&StoreLease| lease.is_of(&found.factory.info().name);
+                let was_standby = leases.iter().find(of_store).is_some_and(|lease| lease.was_standby);
+                let prepared = self.prepared(task.partition, found, queue)?;
+                Ok(PreparedTable { from_standby: was_standby && !prepared.full, ..prepared })
+            };
+            let prepared: Result<Vec<_>, Error> = found.into_iter().map(prepare).collect();
             // A task that has ended needs no answer.
             drop(task.reply.send(prepared.map(|tables| PreparedTask { tables, leases })));
         }
@@ -353,7 +361,7 @@ impl Recovery {
         let number = committed.map_or(CommitNumber::default(), |committed| committed.mark.number);
         let restored = TableMark { end, length: end, number };
         let table = TaskTable::new(state, partition, self.stores.writer().clone(), identity, restored);
-        Ok(PreparedTable { table, queue, from, end, full, cut, committed })
+        Ok(PreparedTable { table, factory, queue, from, end, full, cut, committed, from_standby: false })
     }
 }
 

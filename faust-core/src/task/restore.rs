@@ -10,27 +10,20 @@ use std::task::Poll;
 
 use tokio::sync::mpsc;
 
-use super::changelog::{ChangelogRecord, without_offsets};
+use super::changelog::ChangelogRecord;
 use super::command::{Command, Drained};
 use super::partition_task::Task;
 use super::progress::ProgressReporter;
 use super::recovery::{Preparation, PreparedTable, Recovery};
+use super::replay::{READ, Replay};
 use super::stores::StoreLease;
 use super::tables::TaskTables;
 use super::takeover::{OwnedTables, Takeover};
 use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::{Offset, RawMessage};
-use crate::offsets::{CommitVersion, CommittedTable};
-use crate::store::SealedBuilder;
+use crate::offsets::CommitVersion;
 use crate::table_state::PriorValue;
-use crate::transport::{PartitionQueue, Retries, TopicPartition};
-
-/// Number of records per poll.
-const READ: usize = 512;
-/// Number of records after which a batch is passed to the store.
-const BATCH: usize = 10_000;
-/// Size in bytes after which a batch is passed to the store.
-const BATCH_BYTES: usize = 1 << 20;
+use crate::transport::{PartitionQueue, Retries};
 
 impl Task {
     /// Restores the tables, if there are any, and takes the ownership over from the last owner. Returns `false` if the
@@ -105,11 +98,7 @@ async fn restore(
 struct TableRestore<'a> {
     recovery: &'a Recovery,
     prepared: PreparedTable,
-    /// The layout of the table's windows.
-    layout: Option<String>,
-    batch: SealedBuilder,
-    /// Next offset to read.
-    position: Offset,
+    replay: Replay,
     /// Offset of the first skipped record. The store's checkpoint must not be beyond it.
     skipped_at: Option<Offset>,
     /// Keys with skipped records, each with what the first of them says about the committed value.
@@ -117,7 +106,6 @@ struct TableRestore<'a> {
     /// The highest epoch and the highest number found.
     highest: CommitVersion,
     records: u64,
-    buffer: Vec<u8>,
     fault: Option<Error>,
     retries: Retries,
 }
@@ -125,15 +113,13 @@ struct TableRestore<'a> {
 impl<'a> TableRestore<'a> {
     fn new(recovery: &'a Recovery, prepared: PreparedTable) -> Self {
         Self {
+        let PreparedTable { table, factory, from, .. } = &prepared;
             recovery,
-            layout: prepared.table.state.info().layout(),
-            batch: SealedBuilder::default(),
-            position: prepared.from,
+            replay: Replay::new(Arc::clone(factory), table.partition, table.identity.clone(), *from),
             skipped_at: None,
             skipped: BTreeMap::new(),
             highest: CommitVersion { number: prepared.cut, ..CommitVersion::default() },
             records: 0,
-            buffer: Vec::new(),
             fault: None,
             retries: Retries::default(),
             prepared,
@@ -146,11 +132,11 @@ impl<'a> TableRestore<'a> {
         let mut progress =
             ProgressReporter::start(&self.recovery.listener, table.state.info(), table.partition, (from, end), full);
         let mut queue = self.prepared.queue.take();
-        while let Some(queue) = queue.as_mut().filter(|_| self.position < end) {
+        while let Some(queue) = queue.as_mut().filter(|_| self.replay.position < end) {
             let more = self.read(&mut **queue).await?;
-            progress.advance(self.position, std::mem::take(&mut self.records));
-            if self.batch.len() >= BATCH || self.batch.size_bytes() >= BATCH_BYTES {
-                self.flush();
+            progress.advance(self.replay.position, std::mem::take(&mut self.records));
+            if self.replay.is_full() {
+                self.flush(self.replay.position < end);
                 // A table larger than the store's maximum backlog is read at the speed of the store.
                 self.recovery.stores.writer().room().await;
             }
@@ -161,8 +147,8 @@ impl<'a> TableRestore<'a> {
             tokio::task::yield_now().await;
         }
         // Offsets without records, such as those of the ends of transactions, are not read again.
-        self.position = self.position.max(end);
-        self.flush();
+        self.replay.position = self.replay.position.max(end);
+        self.flush(false);
         self.prepared.table.state.repair(&self.skipped)?;
         let progress = progress.end();
         self.recovery.stats().restored(progress.records);
@@ -219,74 +205,43 @@ impl<'a> TableRestore<'a> {
     }
 
     fn take(&mut self, message: &RawMessage<'_>) -> Result<(), Error> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let taken = self.take_record(message, &mut buffer);
-        self.buffer = buffer;
-        taken
-    }
-
-    fn take_record(&mut self, message: &RawMessage<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
-        let table = &self.prepared.table;
-        let record = ChangelogRecord::read(table, self.layout.as_deref(), message, buffer)?;
+        let Self { replay, skipped_at, skipped, highest, prepared, .. } = self;
+        let committed = prepared.committed;
         self.records += 1;
-        let ChangelogRecord { version, is_new, .. } = record;
-        self.highest.epoch = self.highest.epoch.max(version.epoch);
-        self.highest.number = self.highest.number.max(version.number);
-        match self.prepared.committed {
-            None if version > CommitVersion::default() => {
-                let info = table.state.info();
-                let changelog = TopicPartition::new(info.changelog.as_str(), table.partition);
-                return Err(without_offsets(&info.name, &changelog, version.number));
+        replay.take(message, committed, |record, counts| {
+            let ChangelogRecord { version, is_new, .. } = *record;
+            highest.epoch = highest.epoch.max(version.epoch);
+            highest.number = highest.number.max(version.number);
+            if counts {
+                // This record counts, so it supersedes the uncommitted records before it.
+                skipped.remove(record.key);
+                return;
             }
-            Some(committed) if !committed.covers(message.offset, version) => {
-                self.skipped_at.get_or_insert(message.offset);
-                // Keep the flag of the first one, which was written after the committed value. Later ones may have been
-                // written after the first. Other owners' last commit may have been another one: a former owner's commit
-                // can be carried out after theirs, and does not know theirs.
-                let prior = match version.epoch.cmp(&committed.epoch) {
-                    _ if is_new => PriorValue::Unknown,
-                    Ordering::Less => PriorValue::Unknown,
-                    Ordering::Equal => PriorValue::Certain,
-                    Ordering::Greater => PriorValue::Likely,
-                };
-                self.skipped.entry(record.key.to_vec()).or_insert(prior);
-                self.position = message.offset.next();
-                return Ok(());
-            }
-            // This record counts, so it supersedes the uncommitted records before it.
-            _ => drop(self.skipped.remove(record.key)),
-        }
-        let key = |out: &mut Vec<u8>| {
-            out.extend_from_slice(record.key);
-            Ok::<_, Error>(())
-        };
-        match record.value {
-            Some(value) => self.batch.push(false, record.time, key, |out| {
-                out.extend_from_slice(value);
-                Ok(())
-            })?,
-            None => self.batch.remove(false, record.time, key)?,
-        }
-        self.position = message.offset.next();
+            skipped_at.get_or_insert(message.offset);
+            // Keep the flag of the first one, which was written after the committed value. Later ones may have been
+            // written after the first. Other owners' last commit may have been another one: a former owner's commit
+            // can be carried out after theirs, and does not know theirs.
+            let prior = match version.epoch.cmp(&committed.unwrap_or_default().epoch) {
+                _ if is_new => PriorValue::Unknown,
+                Ordering::Less => PriorValue::Unknown,
+                Ordering::Equal => PriorValue::Certain,
+                Ordering::Greater => PriorValue::Likely,
+            };
+            skipped.entry(record.key.to_vec()).or_insert(prior);
+        })?;
+        replay.position = message.offset.next();
         Ok(())
     }
 
-    /// Passes the records read to the table and its store.
-    fn flush(&mut self) {
-        // Slightly more capacity than the last batch used: a buffer that is one byte too small doubles when it grows,
-        // and the store's backlog is counted in capacity.
-        let bytes = self.batch.size_bytes();
-        let next = SealedBuilder::with_capacity(self.batch.len(), bytes + bytes / 16);
-        let batch = std::mem::replace(&mut self.batch, next).finish();
-        let table = &self.prepared.table;
-        if batch.is_empty() && self.position == self.prepared.from {
+    /// Passes the records read to the table and its store. `is_partial` is set if more of them follow.
+    fn flush(&mut self, is_partial: bool) {
+        let batch = self.replay.take_batch();
+        if batch.is_empty() && self.replay.position == self.prepared.from {
             return;
         }
-        let next = self.skipped_at.unwrap_or(self.position);
-        let version =
-            |committed: CommittedTable| CommitVersion { epoch: committed.epoch, number: committed.mark.number };
-        let version = self.prepared.committed.map(version).unwrap_or_default();
-        let mark = table.identity.mark((next, self.position), version);
+        let next = self.skipped_at.unwrap_or(self.replay.position);
+        let mark = self.replay.mark(next, self.prepared.committed, is_partial);
+        let table = &self.prepared.table;
         table.state.apply(Arc::new(batch), mark, &table.writer);
     }
 }

@@ -184,7 +184,7 @@ impl SealedTable {
         if self.is_transactional && !self.sealed.is_empty() {
             self.table.own.note_marker();
         }
-        let mark = self.table.identity.mark((self.table.own.end(), self.table.written_end()), self.version);
+        let mark = self.table.identity.mark((self.table.own.end(), self.table.written_end()), self.version, false);
         self.table.state.committed(self.sealed, mark, &self.table.writer);
     }
 }

@@ -27,6 +27,7 @@ fn mark(change: impl FnOnce(&mut StoreCheckpoint)) -> Option<Vec<u8>> {
         end: Offset(50),
         cut: CommitNumber(7),
         epoch: OwnerEpoch(2),
+        partial: false,
         time: Timestamp(NOW.0 - 1000),
     };
     change(&mut mark);
@@ -71,6 +72,23 @@ fn a_consistent_table_is_restored_from_its_checkpoint() {
     let day = Duration::from_secs(24 * 60 * 60);
     assert_eq!(look(complete(day), Some(commit), 0, 81), Ok(source(80, false, 9)), "the end of a transaction follows");
     assert_eq!(look(complete(day), Some(commit), 81, 81), Ok(source(81, false, 9)), "everything else was deleted");
+}
+
+/// Law: a restore that was interrupted has not read all that the commit in its checkpoint covers. Such a store misses removals
+/// like any other that lags.
+#[test]
+fn a_store_of_an_interrupted_restore_is_not_complete() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let interrupted = || {
+        mark(|mark| {
+            (mark.next, mark.cut, mark.partial) = (Offset(50), CommitNumber(9), true);
+            mark.time = Timestamp(NOW.0 - millis(day));
+        })
+    };
+    let stale = RestoreStart { is_stale: true, ..source(0, true, 9) };
+    assert_eq!(look(interrupted(), Some(commit(9, 80)), 0, 80), Ok(stale));
+    let deleted = look(interrupted(), Some(commit(9, 80)), 60, 80).unwrap_err();
+    assert!(deleted.contains("the records in between were deleted"), "{deleted}");
 }
 
 /// Earlier releases wrote the modules of types, and the time for which windows are kept.
