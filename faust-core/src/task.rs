@@ -15,6 +15,7 @@ mod positions;
 pub(super) mod progress;
 pub(super) mod published;
 mod own_parts;
+mod leases;
 mod stores;
 mod recovery;
 pub(super) mod tables;

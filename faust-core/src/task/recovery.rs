@@ -10,9 +10,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::check::{CheckedTable, RestoreStart};
 use super::in_flight::InFlight;
 use super::own_parts::OwnParts;
+use super::leases::{StoreLease, StoreReservation};
 use super::progress::RestoreListener;
 use super::published::PublishedTables;
-use super::stores::{StoreLease, WorkerStores};
+use super::stores::WorkerStores;
 use crate::config::{Compression, Settings};
 use crate::error::{Error, TransportError};
 use crate::message::Offset;
@@ -47,7 +48,7 @@ const BATCH_FRAMING: u64 = 256;
 
 /// Restores the tables of a worker's tasks.
 pub(crate) struct Recovery {
-    transport: Arc<dyn Transport>,
+    pub(super) transport: Arc<dyn Transport>,
     pub(crate) stores: WorkerStores,
     pub(crate) published: Arc<PublishedTables>,
     pub(crate) own_parts: Arc<OwnParts>,
@@ -97,8 +98,8 @@ pub(crate) struct PreparedTask {
 /// A table that is ready to be restored.
 pub(crate) struct PreparedTable {
     pub(crate) table: TaskTable,
-    /// Queue of the changelog records to read; `None` if there are none.
     pub(crate) factory: Arc<dyn TableFactory>,
+    /// Queue of the changelog records to read; `None` if there are none.
     pub(crate) queue: Option<Box<dyn PartitionQueue>>,
     /// First offset to read.
     pub(crate) from: Offset,
@@ -110,9 +111,9 @@ pub(crate) struct PreparedTable {
     pub(crate) cut: CommitNumber,
     /// The committed state of the table; `None` before the first commit.
     pub(crate) committed: Option<CommittedTable>,
-}
     /// A standby has kept the store up to date.
     pub(crate) from_standby: bool,
+}
 
 /// A request to restore the tables of a task.
 pub(crate) struct RestoreRequest {
@@ -124,7 +125,7 @@ pub(crate) struct RestoreRequest {
 }
 
 /// State of the changelogs on the broker.
-struct Logs {
+pub(super) struct Logs {
     /// Id of each topic.
     ids: BTreeMap<String, String>,
     /// Log start offset and high watermark of each partition.
@@ -166,7 +167,7 @@ impl Recovery {
         limit.map_or(self.max_message, |limit| self.max_message.min(limit.saturating_sub(BATCH_FRAMING)))
     }
 
-    pub(crate) fn stats(&self) -> &Stats {
+    pub(crate) fn stats(&self) -> &Arc<Stats> {
         &self.stats
     }
 
@@ -195,6 +196,8 @@ impl Recovery {
     /// Prepares the tables of each task for their restore. The tasks whose stores are not in use share one reader of the
     /// changelogs; the others follow once the former task has ended, and delay none of them.
     pub(crate) async fn prepare(self: Arc<Self>, wanted: Vec<RestoreRequest>) {
+        // First of all, so that standbys stop meanwhile.
+        let reserved: Vec<Vec<_>> = wanted.iter().map(|task| self.reserve(task)).collect();
         let changelogs: Vec<_> = wanted.iter().flat_map(RestoreRequest::changelogs).collect();
         for changelog in &changelogs {
             self.in_flight.settled(changelog).await;
@@ -204,26 +207,36 @@ impl Recovery {
             Err(error) => return refuse(wanted, &error),
         };
         let (mut free, mut late) = (Vec::new(), Vec::new());
-        for task in wanted {
-            match task.stores().map(|name| self.stores.try_lease(&name)).collect() {
-                Some(leases) => free.push((task, leases)),
-                None => late.push(task),
+        for (task, reserved) in wanted.into_iter().zip(reserved) {
+            let (mut leases, mut in_use) = (Vec::new(), Vec::new());
+            for store in reserved {
+                match store.try_lease() {
+                    Ok(lease) => leases.push(lease),
+                    Err(reserved) => in_use.push(reserved),
+                }
+            }
+            if in_use.is_empty() {
+                free.push((task, leases));
+            } else {
+                late.push((task, leases, in_use));
             }
         }
-        let late = late.into_iter().map(async |mut task| {
-            let names: Vec<_> = task.stores().collect();
-            let mut leases = Vec::new();
-            for name in names {
+        let late = late.into_iter().map(async |(mut task, mut leases, in_use)| {
+            for store in in_use {
                 tokio::select! {
                     biased;
                     // The assignment has ended.
                     () = task.reply.closed() => return,
-                    lease = self.stores.lease(&name) => leases.push(lease),
+                    lease = store.lease() => leases.push(lease),
                 }
             }
             self.prepare_leased(vec![(task, leases)], &logs).await;
         });
         join(self.prepare_leased(free, &logs), join_all(late)).await;
+    }
+
+    fn reserve(&self, task: &RestoreRequest) -> Vec<StoreReservation> {
+        task.stores().map(|name| self.stores.leases().reserve(name)).collect()
     }
 
     /// Prepares the tables of tasks that have the leases of their stores, and opens one reader for their changelogs.
@@ -276,7 +289,7 @@ impl Recovery {
     }
 
     /// Looks up the state of changelogs on the broker.
-    async fn look_up(&self, changelogs: Vec<TopicPartition>) -> Result<Logs, TransportError> {
+    pub(super) async fn look_up(&self, changelogs: Vec<TopicPartition>) -> Result<Logs, TransportError> {
         let admin = self.transport.admin()?;
         let topics: BTreeSet<_> = changelogs.iter().map(|changelog| changelog.topic.to_string()).collect();
         let topics: Vec<_> = topics.into_iter().collect();
@@ -290,51 +303,49 @@ impl Recovery {
     /// Opens the stores of one task, and checks them against their changelogs and the last commit.
     async fn look(&self, task: &RestoreRequest, logs: &Logs) -> Result<Vec<CheckedTable>, Error> {
         let mut found = Vec::new();
-        for ((factory, partitions), changelog) in task.tables.iter().zip(task.changelogs()) {
-            let fault = |error: StoreError| Error::State {
-                table: factory.info().name.to_string(),
-                partition: task.partition,
-                why: error.to_string(),
-            };
-            let identity = StoreIdentity {
-                group: self.group.clone(),
-                kind: factory.info().kind(),
-                topic_id: logs.ids.get(&*changelog.topic).cloned().unwrap_or_default(),
-                clock: self.clock.clone(),
-            };
-            let (low, high) = logs.bounds.get(&changelog).copied().unwrap_or_default();
-            let name = task.store(factory);
-            let mut store = self.stores.open(&name).await.map_err(fault)?;
-            let held = match &store {
-                Some(store) => store.mark().map_err(fault)?,
-                None => None,
-            };
+        for (factory, partitions) in &task.tables {
             let commit = CommittedTable::of(&factory.info().name, &task.commits);
-            let facts = super::check::Facts { identity: &identity, held, commit, low, high, changelog: &changelog };
-            let source = super::check::check(factory.info(), task.partition, facts)?;
-            if source.is_ahead {
-                self.stats.stores_set_aside(1);
-            }
-            if source.is_stale && store.is_some() {
-                store = self.stores.recreate(&name).await.map_err(fault)?;
-            }
-            let RestoreStart { from, full, cut, .. } = source;
-            let (factory, partitions) = (Arc::clone(factory), *partitions);
-            let committed = commit;
-            found.push(CheckedTable {
-                factory,
-                partitions,
-                changelog,
-                store,
-                identity,
-                from,
-                end: high,
-                full,
-                cut,
-                committed,
-            });
+            found.push(self.look_at((factory, task.partition), *partitions, commit, logs).await?);
         }
         Ok(found)
+    }
+
+    /// Opens the store of a table's partition, and checks it against its changelog and the last commit.
+    pub(super) async fn look_at(
+        &self,
+        (factory, partition): (&Arc<dyn TableFactory>, i32),
+        partitions: i32,
+        commit: Option<CommittedTable>,
+        logs: &Logs,
+    ) -> Result<CheckedTable, Error> {
+        let info = factory.info();
+        let fault =
+            |error: StoreError| Error::State { table: info.name.to_string(), partition, why: error.to_string() };
+        let changelog = TopicPartition::new(info.changelog.as_str(), partition);
+        let identity = StoreIdentity {
+            group: self.group.clone(),
+            kind: info.kind(),
+            topic_id: logs.ids.get(&*changelog.topic).cloned().unwrap_or_default(),
+            clock: self.clock.clone(),
+        };
+        let (low, high) = logs.bounds.get(&changelog).copied().unwrap_or_default();
+        let name = StoreName::new(info.name.to_string(), partition);
+        let mut store = self.stores.open(&name).await.map_err(fault)?;
+        let held = match &store {
+            Some(store) => store.mark().map_err(fault)?,
+            None => None,
+        };
+        let facts = super::check::Facts { identity: &identity, held, commit, low, high, changelog: &changelog };
+        let source = super::check::check(info, partition, facts)?;
+        if source.is_ahead {
+            self.stats.stores_set_aside(1);
+        }
+        if source.is_stale && store.is_some() {
+            store = self.stores.recreate(&name).await.map_err(fault)?;
+        }
+        let RestoreStart { from, full, cut, .. } = source;
+        let (factory, end) = (Arc::clone(factory), high);
+        Ok(CheckedTable { factory, partitions, changelog, store, identity, from, end, full, cut, committed: commit })
     }
 
     fn prepared(

@@ -12,11 +12,11 @@ use tokio::sync::mpsc;
 
 use super::changelog::ChangelogRecord;
 use super::command::{Command, Drained};
+use super::leases::StoreLease;
 use super::partition_task::Task;
 use super::progress::ProgressReporter;
 use super::recovery::{Preparation, PreparedTable, Recovery};
 use super::replay::{READ, Replay};
-use super::stores::StoreLease;
 use super::tables::TaskTables;
 use super::takeover::{OwnedTables, Takeover};
 use crate::error::{Error, TransportError, TransportErrorKind};
@@ -112,8 +112,8 @@ struct TableRestore<'a> {
 
 impl<'a> TableRestore<'a> {
     fn new(recovery: &'a Recovery, prepared: PreparedTable) -> Self {
-        Self {
         let PreparedTable { table, factory, from, .. } = &prepared;
+        Self {
             recovery,
             replay: Replay::new(Arc::clone(factory), table.partition, table.identity.clone(), *from),
             skipped_at: None,

@@ -1,11 +1,9 @@
 //! The stores of a worker's tables, with their writer and their memory budget.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
-
+use super::leases::StoreLeases;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::store::{Store, StoreError, StoreName, StoreSet, StoreWriter};
@@ -18,13 +16,8 @@ pub(crate) struct WorkerStores {
     is_stepped: bool,
     writer: StoreWriter,
     budget: Arc<CacheBudget>,
-    /// The lock of each store that was ever leased.
-    leases: std::sync::Mutex<BTreeMap<StoreName, Arc<Mutex<()>>>>,
+    leases: StoreLeases,
 }
-
-/// The exclusive use of a store, by the preparation of a restore and then by the task. Without it, a preparation whose
-/// assignment has ended could replace a store that the next task uses.
-pub(crate) type StoreLease = OwnedMutexGuard<()>;
 
 impl WorkerStores {
     /// Starts the writer.
@@ -41,7 +34,7 @@ impl WorkerStores {
                 .map_err(|error| Error::LocalState(format!("cannot start the store writer's thread: {error}")))?
         };
         let budget = CacheBudget::new(settings.table_cache_memory.0);
-        Ok(Self { set: std::sync::Mutex::new(set), is_stepped, writer, budget, leases: std::sync::Mutex::default() })
+        Ok(Self { set: std::sync::Mutex::new(set), is_stepped, writer, budget, leases: StoreLeases::default() })
     }
 
     fn set(&self) -> Option<Arc<dyn StoreSet>> {
@@ -78,19 +71,14 @@ impl WorkerStores {
         self.budget.used()
     }
 
-    /// Leases a store if it is not in use.
-    pub(super) fn try_lease(&self, name: &StoreName) -> Option<StoreLease> {
-        self.lock_of(name).try_lock_owned().ok()
+    /// Returns the leases of the stores.
+    pub(crate) fn leases(&self) -> &StoreLeases {
+        &self.leases
     }
 
-    /// Leases a store, once the task that uses it has ended.
-    pub(super) async fn lease(&self, name: &StoreName) -> StoreLease {
-        self.lock_of(name).lock_owned().await
-    }
-
-    fn lock_of(&self, name: &StoreName) -> Arc<Mutex<()>> {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(leases.entry(name.clone()).or_default())
+    /// Returns whether there are stores: tables that are kept in memory only have none, nor has a worker that has ended.
+    pub(super) fn are_there(&self) -> bool {
+        self.set().is_some()
     }
 
     /// Opens a store, after its pending writes have completed.
