@@ -46,7 +46,7 @@ pub use faust_core::topic::{RawTopic, Recorded, SendOptions, Topic};
 #[doc(hidden)]
 pub use faust_core::transport;
 pub use faust_core::window::{self, Window, WindowSpec};
-pub use faust_core::worker::{Status, TableView, WindowedView, Worker, WorkerOptions};
+pub use faust_core::worker::{StandbyStatus, Status, TableView, WindowedView, Worker, WorkerOptions};
 pub use faust_macros::{agent, codec, record, window_close, window_late};
 /// The allocator mimalloc. A program that declares it uses it in Rust and in librdkafka, which frees memory on other
 /// threads than those that allocated it:

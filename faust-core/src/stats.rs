@@ -19,6 +19,8 @@ pub(crate) struct Stats {
     changelog: AtomicU64,
     stored: AtomicU64,
     restored: AtomicU64,
+    standby_takeovers: AtomicU64,
+    standby_records: AtomicU64,
     late_events: AtomicU64,
     windows_closed: AtomicU64,
     misplaced_keys: AtomicU64,
@@ -70,6 +72,10 @@ pub struct Counts {
     pub stored: u64,
     /// Records read from changelogs to restore tables.
     pub restored: u64,
+    /// Partitions of tables whose restore has continued from a standby of this worker.
+    pub standby_takeovers: u64,
+    /// Records that the standbys of this worker have applied.
+    pub standby_records: u64,
     /// Writes to a window that had expired when the event arrived, counted once per window and call of the agent.
     pub late_events: u64,
     /// Windows that were removed, counted per key.
@@ -183,6 +189,14 @@ impl Stats {
     }
 
     /// Adds records read from a changelog.
+    pub(crate) fn standby_taken_over(&self) {
+        self.standby_takeovers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn applied_by_standby(&self, count: u64) {
+        self.standby_records.fetch_add(count, Ordering::Relaxed);
+    }
+
     pub(crate) fn restored(&self, count: u64) {
         self.restored.fetch_add(count, Ordering::Relaxed);
     }
@@ -228,6 +242,8 @@ impl Stats {
             changelog: read(&self.changelog),
             stored: read(&self.stored),
             restored: read(&self.restored),
+            standby_takeovers: read(&self.standby_takeovers),
+            standby_records: read(&self.standby_records),
             late_events: read(&self.late_events),
             windows_closed: read(&self.windows_closed),
             misplaced_keys: read(&self.misplaced_keys),

@@ -82,6 +82,9 @@ table::settings! {
     /// Memory for a worker's cache of table entries, so that most reads do not access the store.
     table_cache_memory: ByteSize = "256MiB", within "1MiB" "1TiB", example "2GiB";
 
+    /// Copies of each table's partition that other workers keep: 1 for the next owner if a worker leaves, 2 for any move, or 0.
+    table_standby_replicas: u32 = "1", within "0" "2", example "2";
+
     /// Maximum number of events kept for an agent that is slower than others on its partition; it reads later ones again.
     stream_buffer_maxsize: usize = "4096", within "1" "10000000", example "10000";
     /// Time after which an agent that is still processing the same event is reported as stuck.

@@ -1,5 +1,6 @@
 //! The part of a worker that reads and writes the control topic, in a Tokio task of its own.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -107,6 +108,24 @@ impl Directory {
                 entry.partitions.entry(partition.topic.to_string()).or_default().push(partition.partition);
             }
             entry.partitions != before
+        });
+    }
+
+    /// Sets the standbys of this worker, each with its lag. Changed lags are written with the next entry, others at once.
+    pub(crate) fn set_standbys<'a>(&self, all: impl Iterator<Item = (&'a str, i32, Option<u64>)>) {
+        self.shared.own.send_if_modified(|own| {
+            let Some(entry) = own else { return false };
+            let before = std::mem::take(&mut entry.standbys);
+            for (table, partition, lag) in all {
+                entry.standbys.entry(table.to_owned()).or_default().insert(partition, lag);
+            }
+            let keys = |standbys: &BTreeMap<String, BTreeMap<i32, Option<u64>>>| -> Vec<_> {
+                standbys
+                    .iter()
+                    .map(|(table, partitions)| (table.clone(), partitions.keys().copied().collect::<Vec<_>>()))
+                    .collect()
+            };
+            keys(&entry.standbys) != keys(&before)
         });
     }
 

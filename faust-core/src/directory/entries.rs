@@ -19,6 +19,9 @@ pub(crate) struct WorkerEntry {
     /// The partitions that it has, by topic.
     #[serde(default)]
     pub(crate) partitions: BTreeMap<String, Vec<i32>>,
+    /// The standbys that it keeps, by table and partition, each with its lag in offsets; none while that is unknown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) standbys: BTreeMap<String, BTreeMap<i32, Option<u64>>>,
 }
 
 /// Header of a removal, with the start of the worker that it is about: a later one under the same name stays.

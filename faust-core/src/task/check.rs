@@ -33,7 +33,12 @@ pub(super) struct CheckedTable {
 impl CheckedTable {
     /// Returns the position from which to read the changelog; `None` if there is nothing to read.
     pub(super) fn start(&self) -> Option<(TopicPartition, StartAt)> {
-        (self.from < self.end).then(|| (self.changelog.clone(), StartAt::Offset(self.from)))
+        (self.from < self.end).then(|| self.start_at())
+    }
+
+    /// Returns the position from which to read the changelog, even if nothing is there yet.
+    pub(super) fn start_at(&self) -> (TopicPartition, StartAt) {
+        (self.changelog.clone(), StartAt::Offset(self.from))
     }
 }
 

@@ -152,6 +152,10 @@ impl<'a> TableRestore<'a> {
         self.prepared.table.state.repair(&self.skipped)?;
         let progress = progress.end();
         self.recovery.stats().restored(progress.records);
+        if self.prepared.from_standby {
+            self.recovery.stats().standby_taken_over();
+            tracing::info!(table = %progress.table, partition = progress.partition, records = progress.records, "taken over from this worker's standby, which lacked {} records", progress.records);
+        }
         if !self.skipped.is_empty() {
             tracing::info!(table = %progress.table, partition = progress.partition, "{} keys had changes that were never committed; their committed values are written again", self.skipped.len());
         }

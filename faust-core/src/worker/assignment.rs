@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::control::Control;
 use super::drain::{DrainedTasks, end_all};
 use super::shared::{Key, Phase};
+use super::standby::StandbyKeeper;
 use super::upkeep;
 use crate::message::Offset;
 use crate::offsets::CommitMetadata;
@@ -56,6 +57,7 @@ impl Control {
             tasks.entry(key).or_default().extend(parts);
         }
         self.spawn_all(tasks);
+        self.keep_standbys();
         self.assigned_once = true;
         // A worker with partitions that wait is not ready.
         self.report_incomplete();
@@ -148,6 +150,16 @@ impl Control {
             while self.preparing.try_join_next().is_some() {}
             self.preparing.spawn(Arc::clone(&self.cx.recovery).prepare(wanted));
         }
+    }
+
+    /// Starts the keeper of the standbys after the first assignment, and notifies it of each one.
+    fn keep_standbys(&mut self) {
+        if !self.assigned_once
+            && let Some(keeper) = StandbyKeeper::new(&self.cx, &self.plan, &self.shared, &self.standbys_due)
+        {
+            self.standbys.spawn(keeper.run());
+        }
+        self.standbys_due.notify_one();
     }
 
     /// Returns the restore request for a task's tables, and the receiver of its result; `None` for a task without

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
@@ -47,6 +47,9 @@ pub(super) struct Control {
     /// Preparations of the tables of new tasks. Each waits for the broker without a time limit, but ends with the
     /// worker.
     pub(super) preparing: JoinSet<()>,
+    /// The keeper of the standbys, from the first assignment on, and its notification of assignments.
+    pub(super) standbys: JoinSet<()>,
+    pub(super) standbys_due: Arc<Notify>,
     /// The check of the topics' partition counts in progress, if any.
     looking: UnderWay<Result<(), Error>>,
     purge: Purge,
@@ -125,6 +128,8 @@ impl Control {
             options,
             tasks: BTreeMap::new(),
             preparing: JoinSet::new(),
+            standbys: JoinSet::new(),
+            standbys_due: Arc::default(),
             looking: None,
             purge: Purge::default(),
             purging: None,
@@ -452,6 +457,7 @@ impl Control {
         let left = std::mem::take(&mut self.tasks).into_iter().chain(std::mem::take(&mut self.parked));
         end_all(left.map(|(key, task)| (key, task, false)).collect()).await;
         self.preparing.shutdown().await;
+        self.standbys.shutdown().await;
         self.cx.directory.leave(deadline.saturating_duration_since(Instant::now()).min(LEAVE_WITHIN)).await;
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
         if let Err(error) = self.cx.sink.flush(left).await {

@@ -12,7 +12,7 @@ use super::control::Control;
 use super::group::Listener;
 use super::options::WorkerOptions;
 use super::shared::{Phase, WorkerState};
-use super::status::{Description, Status};
+use super::status::{Description, StandbyStatus, Status};
 use super::view::{TableView, WindowedView};
 use crate::config::{ByteSize, MIN_FETCH_SHARE, OffsetReset, ProcessingGuarantee, Settings};
 use crate::directory::{Directory, DirectorySetup};
@@ -26,7 +26,9 @@ use crate::stage::staging::OutputBudget;
 use crate::stage::timestamps::{TimestampLimits, TimestampRules};
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
-use crate::task::{Ownership, Recovery, RecoverySetup, TaskCx, Transactor, ensure_commits, log_listener};
+use crate::task::{
+    Ownership, Recovery, RecoverySetup, StandbyProgress, TaskCx, Transactor, ensure_commits, log_listener,
+};
 use crate::transport::{Group, Subscription, Transactions, Transport};
 
 /// A running worker. Dropping it begins a shutdown without waiting for it; [`stop`](Self::stop) waits.
@@ -221,8 +223,20 @@ impl Worker {
             stuck,
             failing,
             waiting,
+            standbys: self.standbys(),
             counts: self.shared.stats.counts(),
         }
+    }
+
+    fn standbys(&self) -> Vec<StandbyStatus> {
+        let standbys = self.shared.standbys.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = |standby: &Arc<StandbyProgress>| StandbyStatus {
+            table: standby.table.to_string(),
+            partition: standby.partition,
+            lag: standby.lag(),
+            records: standby.records(),
+        };
+        standbys.iter().map(status).collect()
     }
 
     /// Returns the plan that the worker runs.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::stats::Stats;
-use crate::task::FailingAgent;
+use crate::task::{FailingAgent, StandbyProgress};
 use crate::transport::port::TopicPartition;
 
 /// State shared by a worker's handle and its control loop.
@@ -23,6 +23,8 @@ pub(crate) struct WorkerState {
     pub(crate) stuck: Mutex<Vec<String>>,
     /// Partitions that wait for the rest of their sets.
     pub(crate) waiting: Mutex<Vec<String>>,
+    /// The standbys that the worker keeps.
+    pub(super) standbys: Mutex<Vec<Arc<StandbyProgress>>>,
     /// Agents that fail again and again.
     pub(crate) failing: Mutex<Vec<FailingAgent>>,
 }
@@ -52,6 +54,7 @@ impl WorkerState {
             stuck: Mutex::default(),
             failing: Mutex::default(),
             waiting: Mutex::default(),
+            standbys: Mutex::default(),
         }
     }
 

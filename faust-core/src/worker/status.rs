@@ -42,6 +42,23 @@ pub struct Status {
     pub waiting: Vec<String>,
     /// Agents that have failed `agent_max_attempts` times or more at one event, and are tried again.
     pub failing: Vec<FailingAgent>,
+    /// Copies of tables' partitions that other workers own, which this worker keeps to take them over sooner.
+    pub standbys: Vec<StandbyStatus>,
     /// Counters since the worker was started.
     pub counts: Counts,
+}
+
+/// A standby that a worker keeps: a copy of a table's partition that another worker owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StandbyStatus {
+    /// Name of the table.
+    pub table: String,
+    /// Partition of the table.
+    pub partition: i32,
+    /// Number of offsets in the changelog between the copy and the last commit, 0 if the copy is complete; `None` until it is
+    /// known.
+    pub lag: Option<u64>,
+    /// Number of records that were applied to the copy since the worker has been keeping it.
+    pub records: u64,
 }
