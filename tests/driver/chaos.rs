@@ -137,6 +137,9 @@ struct Tally {
     occurred: BTreeMap<ClusterFault, u64>,
     /// Histories in which a task has continued after a rebalance.
     resumed: u64,
+    /// Histories with stores on disk, and those of them in which a standby was taken over.
+    on_disk: u64,
+    taken_over: u64,
 }
 
 /// Runs a property on random histories with these faults. Prints in how many histories each fault occurred. A run of at
@@ -152,6 +155,8 @@ pub(crate) fn histories<S: Strategy>(
         let mut tally = tally.borrow_mut();
         tally.histories += 1;
         tally.resumed += u64::from(chaos.has_resumed);
+        tally.on_disk += u64::from(chaos.is_on_disk);
+        tally.taken_over += u64::from(chaos.has_taken_over);
         for (fault, occurrences) in chaos.driver.cluster().fault_counts() {
             *tally.occurred.entry(fault).or_default() += u64::from(occurrences > 0);
         }
@@ -172,6 +177,9 @@ pub(crate) fn histories<S: Strategy>(
     let tally = tally.into_inner();
     println!("{} histories; those in which each fault occurred: {:?}", tally.histories, tally.occurred);
     println!("tasks continued after a rebalance in {}", tally.resumed);
+    println!("a standby was taken over in {} of {} with stores on disk", tally.taken_over, tally.on_disk);
+    let are_rare = tally.on_disk >= 30 && tally.taken_over * 5 < tally.on_disk;
+    assert!(!are_rare, "standbys were taken over in {} of {} histories only", tally.taken_over, tally.on_disk);
     assert!(
         tally.histories < 100 || tally.resumed * 10 >= tally.histories,
         "tasks continued in {} only",
@@ -269,6 +277,9 @@ pub(crate) struct Chaos {
     inner_topic: Option<&'static str>,
     /// A task has continued after a rebalance.
     has_resumed: bool,
+    is_on_disk: bool,
+    /// The restore of a table has continued from a standby.
+    has_taken_over: bool,
     /// Temporary directory that contains the disks, removed with the case.
     _directory: tempfile::TempDir,
 }
@@ -297,6 +308,8 @@ impl Chaos {
             ended: Vec::new(),
             inner_topic: None,
             has_resumed: false,
+            is_on_disk: store != "memory://",
+            has_taken_over: false,
             _directory: directory,
         };
         chaos.start();
@@ -377,7 +390,9 @@ impl Chaos {
             Some(turns) => self.driver.run_turns(u32::from(turns)),
             None => self.driver.run_until_idle(),
         }
-        self.has_resumed |= self.counts().iter().any(|counts| counts.tasks_resumed > 0);
+        let counts = self.counts();
+        self.has_resumed |= counts.iter().any(|counts| counts.tasks_resumed > 0);
+        self.has_taken_over |= counts.iter().any(|counts| counts.standby_takeovers > 0);
     }
 
     fn start(&mut self) {

@@ -16,6 +16,7 @@ mod policies;
 mod rebalances;
 mod seals;
 mod selection;
+mod standby;
 mod steps;
 mod streams;
 mod tables;
