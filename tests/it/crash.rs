@@ -18,6 +18,7 @@ mod ledger;
 mod restore;
 mod role;
 mod scenario;
+mod takeover;
 mod work;
 
 use std::time::Duration;

@@ -185,7 +185,13 @@ async fn count(
 
 #[agent(topic = "crash.tallied")]
 async fn tally(mut values: Stream<u64, String>, counts: Table<String, u64>) {
+    let mut last = None;
     while let Some(value) = values.next_event().await {
+        // Another process measures by it how long a takeover takes.
+        if last != Some(value.partition()) {
+            last = Some(value.partition());
+            tracing::info!(partition = value.partition(), "the next event of a partition");
+        }
         counts.update(value.key(), |count| *count += value.value());
     }
 }
