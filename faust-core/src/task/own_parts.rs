@@ -11,7 +11,7 @@ use crate::error::TransportError;
 use crate::message::Offset;
 use crate::offsets::OwnerEpoch;
 use crate::stage::own_part::{OwnPart, UnknownPart};
-use crate::transport::{PartitionQueue, StartAt, Transport};
+use crate::transport::{PartitionQueue, StartAt, TailPace, Transport};
 
 /// Maximum time for one look. What was not read is read by the next one.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ impl OwnParts {
             return Ok(());
         }
         let from = parts.iter().map(|(unknown, part)| (part.changelog.clone(), StartAt::Offset(unknown.from)));
-        let queues = transport.tail(from.collect()).await?;
+        let queues = transport.tail(from.collect(), TailPace::Steady).await?;
         let read = async {
             for ((unknown, part), mut queue) in parts.into_iter().zip(queues) {
                 let foreign = first_foreign(&mut *queue, unknown).await?;

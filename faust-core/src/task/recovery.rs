@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::check::{CheckedTable, RestoreStart};
 use super::in_flight::InFlight;
-use super::own_parts::OwnParts;
 use super::leases::{StoreLease, StoreReservation};
+use super::own_parts::OwnParts;
 use super::progress::RestoreListener;
 use super::published::PublishedTables;
 use super::stores::WorkerStores;
