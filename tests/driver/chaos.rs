@@ -300,6 +300,7 @@ impl Chaos {
             // Keeps the repartition topics complete, because the oracles read them.
             .setting("repartition_purge_interval", "1d")
             .setting("store", store)
+            .setting("table_standby_replicas", 1 + partitions % 2)
             .setting("datadir", directory.path().display());
         let driver = TestDriver::new(app).unwrap();
         let mut chaos = Self {

@@ -50,6 +50,14 @@ impl World {
         self.driver.status(worker).unwrap().standbys
     }
 
+    /// Returns the last entry of a worker in the app's control topic.
+    fn published(&mut self, worker: &str) -> String {
+        let key = format!("worker/{worker}").into_bytes();
+        let all = self.driver.messages("standby-control").unwrap().into_iter();
+        let of_worker = all.filter(|message| message.key.as_deref() == Some(&*key));
+        String::from_utf8(of_worker.last().unwrap().payload.unwrap().to_vec()).unwrap()
+    }
+
     fn partitions(&self, worker: WorkerId) -> Vec<i32> {
         self.driver.assignment(worker).iter().map(|assigned| assigned.partition).collect()
     }
@@ -94,6 +102,9 @@ fn the_heir_of_a_dead_worker_restores_nearly_nothing() {
         let before = world.counts(second);
         let own = i64::try_from(before.changelog).unwrap();
         assert_eq!(i64::try_from(before.standby_records).unwrap(), 400 - own, "each record is applied once");
+        world.driver.advance(Duration::from_secs(5));
+        let published = world.published("worker-2");
+        assert!(published.contains(r#""standbys":{"sums":{"0":0,"1":0}}"#), "{published}");
         world.driver.crash(first);
         world.until("the takeover", |world| world.partitions(second).len() == 4);
         world.driver.commit();

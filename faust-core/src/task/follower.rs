@@ -107,10 +107,19 @@ pub(super) struct FollowerState {
     held: VecDeque<OwnedMessage>,
     /// The last poll has reached the end of the changelog.
     is_at_end: bool,
+    /// Everything before this offset was passed to the store.
+    passed: Offset,
     /// The checkpoint that was written last.
     marked: Option<(Offset, CommitVersion, bool)>,
     /// Set if a write has failed.
     has_failed: Arc<AtomicBool>,
+}
+
+impl FollowerState {
+    /// Creates the state of a follower whose store has everything before this offset.
+    pub(super) fn at(passed: Offset) -> Self {
+        Self { passed, ..Self::default() }
+    }
 }
 
 impl Follower {
@@ -124,9 +133,6 @@ impl Follower {
             self.look_at_commits()?;
             self.apply_held()?;
             let waits = self.state.committed.is_none() || !self.state.held.is_empty() || self.state.is_at_end;
-            if waits || self.replay.is_full() {
-                self.flush();
-            }
             tokio::select! {
                 biased;
                 () = lease.revoked() => return Ok(()),
@@ -166,9 +172,11 @@ impl Follower {
 
     /// Reads on, or waits for the next look-up of the group's commits.
     async fn advance(&mut self, waits: bool) -> Result<(), StandbyFault> {
-        // The restores of this worker have priority, and what is read has to be written.
+        // The restores of this worker have priority.
         self.recovery.restored().await;
-        self.recovery.stores.writer().room().await;
+        if waits || self.replay.is_full() {
+            self.flush().await;
+        }
         let Self { queue, replay, commits, state, .. } = self;
         let Some(committed) = state.committed.filter(|_| !waits) else {
             // An error means that the worker ends, and its standbys with it.
@@ -190,7 +198,8 @@ impl Follower {
             }
             // Reading never suspends while records are buffered, so yield to the other tasks.
             Some(None) => tokio::task::yield_now().await,
-            None => self.flush(),
+            // While much is to be read, the store is not left too far behind either.
+            None => self.flush().await,
         }
         self.report(committed, applied);
         Ok(())
@@ -199,24 +208,27 @@ impl Follower {
     /// Returns whether everything that is committed was applied.
     fn is_complete(&self, committed: CommittedTable) -> bool {
         let is_read = self.state.is_at_end || !self.state.held.is_empty();
-        is_read && self.replay.position >= committed.mark.length
+        is_read && self.state.passed >= committed.mark.length
     }
 
     fn report(&self, committed: CommittedTable, applied: u64) {
         let StandbyProgress { table, partition, lag, records, was_complete } = &*self.progress;
         self.recovery.stats().applied_by_standby(applied);
         let records = records.fetch_add(applied, Ordering::Relaxed) + applied;
-        lag.store(committed.mark.length.since(self.replay.position), Ordering::Relaxed);
+        lag.store(committed.mark.length.since(self.state.passed), Ordering::Relaxed);
         if self.is_complete(committed) && !was_complete.swap(true, Ordering::Relaxed) {
             tracing::info!(%table, partition, records, "the standby is complete: it has applied {records} records of the changelog");
         }
     }
 
     /// Passes the records read to the store, with a checkpoint.
-    fn flush(&mut self) {
+    async fn flush(&mut self) {
         let Some(committed) = self.state.committed else { return };
-        let is_partial = !self.is_complete(committed);
+        let recovery = Arc::clone(&self.recovery);
+        let _turn = recovery.stores.standby_turn().await;
         let (position, batch) = (self.replay.position, self.replay.take_batch());
+        self.state.passed = position;
+        let is_partial = !self.is_complete(committed);
         let marked = (position, committed.version(), is_partial);
         if batch.is_empty() && self.state.marked == Some(marked) {
             return;
@@ -230,7 +242,8 @@ impl Follower {
         });
         let (store, name) = (Arc::clone(&self.store), self.name.clone());
         let mark = self.replay.mark(position, Some(committed), is_partial);
-        self.recovery.stores.writer().submit(Job { store, name, batch: Arc::new(batch), mark, done });
+        recovery.stores.writer().submit(Job { store, name, batch: Arc::new(batch), mark, done });
+        self.report(committed, 0);
     }
 }
 

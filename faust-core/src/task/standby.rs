@@ -96,13 +96,13 @@ impl Recovery {
         let follower = Follower {
             recovery: Arc::clone(self),
             name: name.clone(),
+            state: FollowerState::at(found.from),
             replay: Replay::new(factory, partition, found.identity, found.from),
             // The worker has ended if there is none.
             store: found.store?,
             queue,
             commits,
             progress,
-            state: FollowerState::default(),
         };
         Some((name, Ok(Box::pin(follower.run(lease)))))
     }

@@ -3,6 +3,8 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Mutex, MutexGuard};
+
 use super::leases::StoreLeases;
 use crate::config::Settings;
 use crate::error::Error;
@@ -17,6 +19,8 @@ pub(crate) struct WorkerStores {
     writer: StoreWriter,
     budget: Arc<CacheBudget>,
     leases: StoreLeases,
+    /// The standby that passes a batch to the writer.
+    standby_turn: Mutex<()>,
 }
 
 impl WorkerStores {
@@ -34,7 +38,14 @@ impl WorkerStores {
                 .map_err(|error| Error::LocalState(format!("cannot start the store writer's thread: {error}")))?
         };
         let budget = CacheBudget::new(settings.table_cache_memory.0);
-        Ok(Self { set: std::sync::Mutex::new(set), is_stepped, writer, budget, leases: StoreLeases::default() })
+        Ok(Self {
+            set: std::sync::Mutex::new(set),
+            is_stepped,
+            writer,
+            budget,
+            leases: StoreLeases::default(),
+            standby_turn: Mutex::default(),
+        })
     }
 
     fn set(&self) -> Option<Arc<dyn StoreSet>> {
@@ -74,6 +85,14 @@ impl WorkerStores {
     /// Returns the leases of the stores.
     pub(crate) fn leases(&self) -> &StoreLeases {
         &self.leases
+    }
+
+    /// Waits for the turn of a standby to pass a batch to the writer: the changes of this worker's own tables come first, and the
+    /// other standbys wait. So a takeover never waits for more than a batch to be written.
+    pub(super) async fn standby_turn(&self) -> MutexGuard<'_, ()> {
+        let turn = self.standby_turn.lock().await;
+        self.writer.quiet().await;
+        turn
     }
 
     /// Returns whether there are stores: tables that are kept in memory only have none, nor has a worker that has ended.

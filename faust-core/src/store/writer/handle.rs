@@ -9,6 +9,9 @@ use super::thread::{Pace, Refused};
 use crate::store::port::StoreName;
 use crate::store::writer::thread;
 
+/// Number of pending bytes with which the writer is quiet.
+const QUIET: u64 = 1 << 20;
+
 /// A handle to the store writer. The thread ends when the last handle is dropped, without writing the pending jobs.
 #[derive(Clone)]
 pub(crate) struct StoreWriter {
@@ -77,6 +80,11 @@ impl StoreWriter {
     /// Waits until there is room. A stopped writer has room, because its jobs fail at once.
     pub(crate) async fn room(&self) {
         self.queue().until(Queue::has_room).await;
+    }
+
+    /// Waits until next to nothing is pending, so that the next job is written soon, whatever was submitted before.
+    pub(crate) async fn quiet(&self) {
+        self.queue().until(|queue| queue.backlog() <= QUIET).await;
     }
 
     /// Waits until every job submitted for this store before the call has been written or has failed.
