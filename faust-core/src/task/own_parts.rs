@@ -33,7 +33,7 @@ impl OwnParts {
     }
 
     /// Reads the unknown parts, so that the checkpoints of their stores move on. Only committed records are read: those of an aborted
-    /// transaction are nobody's.
+    /// transaction count for no owner.
     ///
     /// # Errors
     /// Fails if the brokers do not answer. The next look repeats it.
