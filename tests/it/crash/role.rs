@@ -56,6 +56,8 @@ pub(super) struct Process {
     table: PathBuf,
     /// File that exists once a worker has written to its store.
     stored: PathBuf,
+    /// File with the lag of a worker's standbys.
+    lag: PathBuf,
 }
 
 impl Process {
@@ -87,12 +89,12 @@ impl Process {
     }
 
     fn spawn(mut command: Command, dir: &Path, name: &str) -> Self {
-        let [log, ready, table, stored] =
-            ["log", "ready", "table", "stored"].map(|what| dir.join(format!("{name}.{what}")));
+        let [log, ready, table, stored, lag] =
+            ["log", "ready", "table", "stored", "lag"].map(|what| dir.join(format!("{name}.{what}")));
         let file = File::create(&log).unwrap();
         // However this process ends, its end closes the pipe, and the child exits when the pipe is closed.
         command.stdin(Stdio::piped()).stdout(file.try_clone().unwrap()).stderr(file);
-        Self { child: command.spawn().unwrap(), log, ready, table, stored }
+        Self { child: command.spawn().unwrap(), log, ready, table, stored, lag }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -109,6 +111,12 @@ impl Process {
     pub(super) fn has_stored(&mut self) -> bool {
         self.assert_alive();
         self.stored.exists()
+    }
+
+    /// Returns the lag of the worker's standbys; `None` while it has none, or it is unknown.
+    pub(super) fn lag(&mut self) -> Option<u64> {
+        self.assert_alive();
+        std::fs::read_to_string(&self.lag).ok()?.parse().ok()
     }
 
     /// Panics with the end of the log if the process has exited.
@@ -174,6 +182,7 @@ fn this_binary(dir: &Path, name: &str, role: &str) -> Command {
     command.args(["--exact", "crash::role", "--nocapture"]).env(ROLE, role);
     command.env("FAUST_TEST_READY", dir.join(format!("{name}.ready"))).env("FAUST_TEST_DATADIR", dir.join("data"));
     command.env("FAUST_TEST_TABLE", dir.join(format!("{name}.table")));
+    command.env("FAUST_TEST_LAG", dir.join(format!("{name}.lag")));
     command.env("FAUST_TEST_STORED", dir.join(format!("{name}.stored")));
     command
 }
@@ -264,9 +273,18 @@ async fn play_worker() {
         std::fs::write(variable("FAUST_TEST_STORED"), "").unwrap();
         std::future::pending::<()>().await;
     };
+    let lags = async {
+        loop {
+            let standbys = worker.status().standbys;
+            let lag = standbys.iter().map(|standby| standby.lag).sum::<Option<u64>>().filter(|_| !standbys.is_empty());
+            std::fs::write(variable("FAUST_TEST_LAG"), lag.map_or(String::new(), |lag| lag.to_string())).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
     tokio::select! {
         ended = worker.wait() => panic!("the worker stopped: {ended:?}"),
         () = stored => {}
+        () = lags => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.unwrap(),
     }
     if let Ok(table) = worker.table::<String, u64>("counts") {
