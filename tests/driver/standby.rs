@@ -190,6 +190,34 @@ fn records_of_a_former_owner_hold_a_standby_back() {
     assert_eq!(sums, (0..100).map(|n| (format!("k{n}"), n)).chain(one).collect());
 }
 
+/// Law: the end of a transaction that was aborted is no change. The next owner's commit does not cover it, and a standby that has
+/// read it is not ahead of that commit.
+#[test]
+fn a_standby_is_not_ahead_behind_an_aborted_transaction() {
+    let mut world = World::new("sled://", "exactly_once");
+    world.driver.create_topic("in", 3).unwrap();
+    let [first, second, third] = [world.start(), world.start(), world.start()];
+    world.feed(0..100);
+    // The first worker dies within a transaction, which is aborted after its timeout.
+    world.driver.cluster().hold_deliveries();
+    let send = |world: &mut World, n: i64| {
+        world.driver.send_with("in", &format!("k{n}"), &n, |message| message.partition(0)).unwrap();
+        world.driver.advance(Duration::from_secs(1));
+    };
+    send(&mut world, 100);
+    world.driver.crash(first);
+    world.driver.cluster().release_deliveries();
+    world.driver.advance(Duration::from_secs(20));
+    assert_eq!((world.partitions(second), world.partitions(third)), (vec![0, 1], vec![2]));
+    assert_eq!(world.caught_up(third), [0, 1]);
+    let before = world.counts(third).standby_records;
+    (101..104).for_each(|n| send(&mut world, n));
+    assert_eq!(world.caught_up(third), [0, 1]);
+    let after = world.counts(third);
+    assert_eq!((after.standby_records - before, after.stores_set_aside), (3, 0), "nothing is applied again");
+    world.check(0..104);
+}
+
 /// Law: a standby whose disk was lost is built again from the whole changelog.
 #[test]
 fn a_standby_recovers_after_a_lost_disk() {

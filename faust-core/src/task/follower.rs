@@ -107,6 +107,9 @@ pub(super) struct FollowerState {
     held: VecDeque<OwnedMessage>,
     /// The last poll has reached the end of the changelog.
     is_at_end: bool,
+    /// The offset behind the last record that was applied. The position may be beyond it, behind the end of a transaction that was
+    /// aborted, which no commit has to cover.
+    applied_end: Offset,
     /// Everything before this offset was passed to the store.
     passed: Offset,
     /// The checkpoint that was written last.
@@ -149,7 +152,7 @@ impl Follower {
         let commits = Arc::clone(&self.commits.borrow());
         let Some(committed) = CommittedTable::of(&self.progress.table, &commits) else { return Ok(()) };
         let applied = self.state.committed.unwrap_or(committed).version();
-        if is_ahead(applied, self.replay.position, committed) {
+        if is_ahead(applied, self.state.applied_end, committed) {
             return Err(StandbyFault::Ahead);
         }
         self.state.committed = Some(committed);
@@ -165,6 +168,7 @@ impl Follower {
                 self.state.held.push_front(message);
                 break;
             }
+            self.state.applied_end = self.replay.position;
         }
         self.report(committed, applied);
         Ok(())
@@ -190,6 +194,9 @@ impl Follower {
             polled = poll(&mut **queue, replay, (committed, &mut state.held), &mut applied) => Some(polled?),
             _ = commits.changed() => None,
         };
+        if applied > 0 {
+            state.applied_end = replay.position;
+        }
         match polled {
             Some(Some(end)) => {
                 // Offsets without records, such as those of the ends of transactions, are not read again.
