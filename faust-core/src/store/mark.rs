@@ -29,7 +29,8 @@ pub(crate) struct StoreCheckpoint {
     /// Next offset of the changelog to read: all records before it that count are in the store.
     pub(crate) next: Offset,
     /// End of the changelog's part with the records that are in the store; the greatest offset if it is unknown. It is behind
-    /// [`next`](Self::next) if records before it do not count; in stores of earlier releases, it is 0.
+    /// [`next`](Self::next) if records before it do not count, and before it if only the ends of transactions follow, as in a
+    /// standby; in stores of earlier releases, it is 0.
     #[serde(default)]
     pub(crate) end: Offset,
     /// Number of the last commit that is in the store.
@@ -45,6 +46,11 @@ pub(crate) struct StoreCheckpoint {
 }
 
 impl StoreCheckpoint {
+    /// Returns the end of the changelog's part with the records that are in the store.
+    pub(crate) fn records_end(&self) -> Offset {
+        if self.end == Offset(0) { self.next } else { self.end }
+    }
+
     /// Returns the version of the last commit that is in the store.
     pub(crate) fn version(&self) -> CommitVersion {
         CommitVersion { epoch: self.epoch, number: self.cut }

@@ -121,7 +121,7 @@ pub(super) fn check(info: &TableInfo, partition: i32, facts: Facts<'_>) -> Resul
             mark.cut
         )));
     };
-    if is_ahead(mark.version(), mark.next.max(mark.end), commit) {
+    if is_ahead(mark.version(), mark.records_end(), commit) {
         if low > Offset(0) {
             return Err(fault(format!(
                 "its store holds commit {} of epoch {}, but the last commit is {} of epoch {}, and its changelog {changelog} begins at offset {low}, so that it cannot be restored: the group's offsets were changed; run `reset --topics` to start over",

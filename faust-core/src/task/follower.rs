@@ -121,7 +121,7 @@ pub(super) struct FollowerState {
 impl FollowerState {
     /// Creates the state of a follower whose store has everything before this offset.
     pub(super) fn at(passed: Offset) -> Self {
-        Self { passed, ..Self::default() }
+        Self { applied_end: passed, passed, ..Self::default() }
     }
 }
 
@@ -248,7 +248,7 @@ impl Follower {
             Err(_) => has_failed.store(true, Ordering::Relaxed),
         });
         let (store, name) = (Arc::clone(&self.store), self.name.clone());
-        let mark = self.replay.mark(position, Some(committed), is_partial);
+        let mark = self.replay.mark((position, self.state.applied_end), Some(committed), is_partial);
         recovery.stores.writer().submit(Job { store, name, batch: Arc::new(batch), mark, done });
         self.report(committed, 0);
     }

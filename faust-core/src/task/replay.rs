@@ -109,10 +109,15 @@ impl Replay {
         std::mem::replace(&mut self.batch, next).finish()
     }
 
-    /// Returns the checkpoint of a store with all records that count before `next`, and none behind the position.
-    /// `is_partial` is set if records of the last commit are missing.
-    pub(super) fn mark(&self, next: Offset, committed: Option<CommittedTable>, is_partial: bool) -> Vec<u8> {
+    /// Returns the checkpoint of a store with all records that count before `next`, and none behind `end`. `is_partial` is set
+    /// if records of the last commit are missing.
+    pub(super) fn mark(
+        &self,
+        (next, end): (Offset, Offset),
+        committed: Option<CommittedTable>,
+        is_partial: bool,
+    ) -> Vec<u8> {
         let version = committed.map(|committed| committed.version()).unwrap_or_default();
-        self.identity.mark((next, self.position), version, is_partial)
+        self.identity.mark((next, end), version, is_partial)
     }
 }

@@ -244,7 +244,7 @@ impl<'a> TableRestore<'a> {
             return;
         }
         let next = self.skipped_at.unwrap_or(self.replay.position);
-        let mark = self.replay.mark(next, self.prepared.committed, is_partial);
+        let mark = self.replay.mark((next, self.replay.position), self.prepared.committed, is_partial);
         let table = &self.prepared.table;
         table.state.apply(Arc::new(batch), mark, &table.writer);
     }

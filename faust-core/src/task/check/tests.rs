@@ -74,6 +74,19 @@ fn a_consistent_table_is_restored_from_its_checkpoint() {
     assert_eq!(look(complete(day), Some(commit), 81, 81), Ok(source(81, false, 9)), "everything else was deleted");
 }
 
+/// Law: the end of a transaction that was aborted need not be covered by the commit of the next owner.
+#[test]
+fn a_store_behind_an_aborted_transaction_is_not_ahead() {
+    let of_standby = |end: i64| {
+        mark(|mark| {
+            (mark.next, mark.end, mark.cut, mark.epoch) = (Offset(61), Offset(end), CommitNumber(7), OwnerEpoch(1))
+        })
+    };
+    assert_eq!(look(of_standby(59), Some(commit(9, 80)), 0, 80), Ok(source(61, false, 7)));
+    let ahead = RestoreStart { is_stale: true, is_ahead: true, ..source(0, true, 7) };
+    assert_eq!(look(of_standby(61), Some(commit(9, 80)), 0, 80), Ok(ahead));
+}
+
 /// Law: a restore that was interrupted has not read all that the commit in its checkpoint covers. Such a store misses removals
 /// like any other that lags.
 #[test]
