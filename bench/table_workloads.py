@@ -10,7 +10,7 @@ from kafka import BASE, KAFKA_HOME, OURS, PARTITIONS, TARGET, ask, in_turn, meas
 
 STORES = ("memory", "sled", "fjall")
 # The systems of W5: this build under one guarantee and the other.
-AT_LEAST, EXACTLY = "alo-", "eos-"
+AT_LEAST, EXACTLY = "least-", "exact-"
 GUARANTEES = {AT_LEAST: "at_least_once", EXACTLY: "exactly_once"}
 MILLION = 1_000_000
 
