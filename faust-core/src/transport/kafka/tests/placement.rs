@@ -120,9 +120,13 @@ async fn the_heirs_of_each_member_are_the_next_owners() {
     for are_static in [false, true] {
         for cluster in Cluster::kafkas(PARTITIONS).await {
             let mut members = Members::new(cluster, GroupProtocol::Classic, are_static);
-            for number in 0..8 {
+            // A static member stays in the group until its session has timed out, so that each leave takes seconds.
+            let (count, first_checked) = if are_static { (4, 3) } else { (8, 0) };
+            for number in 0..count {
                 members.join(number);
-                members.check_each().await;
+                if number >= first_checked {
+                    members.check_each().await;
+                }
             }
             members.end().await;
         }
