@@ -155,7 +155,7 @@ pub(crate) fn histories<S: Strategy>(
         let mut tally = tally.borrow_mut();
         tally.histories += 1;
         tally.resumed += u64::from(chaos.has_resumed);
-        tally.on_disk += u64::from(chaos.is_on_disk);
+        tally.on_disk += u64::from(chaos.has_standbys);
         tally.taken_over += u64::from(chaos.has_taken_over);
         for (fault, occurrences) in chaos.driver.cluster().fault_counts() {
             *tally.occurred.entry(fault).or_default() += u64::from(occurrences > 0);
@@ -277,7 +277,8 @@ pub(crate) struct Chaos {
     inner_topic: Option<&'static str>,
     /// A task has continued after a rebalance.
     has_resumed: bool,
-    is_on_disk: bool,
+    /// The tables have stores on disk, and these have standbys.
+    has_standbys: bool,
     /// The restore of a table has continued from a standby.
     has_taken_over: bool,
     /// Temporary directory that contains the disks, removed with the case.
@@ -287,6 +288,11 @@ pub(crate) struct Chaos {
 impl Chaos {
     /// Starts the app, which reads the topic `in`, on one worker.
     pub(crate) fn new(app: AppBuilder, partitions: i32, store: &str) -> Self {
+        Self::with_standbys(app, partitions, store, 1 + partitions % 2)
+    }
+
+    /// Like [`new`](Self::new), with this number of standbys.
+    pub(crate) fn with_standbys(app: AppBuilder, partitions: i32, store: &str, standbys: i32) -> Self {
         FUSE.set(0);
         let directory = tempfile::tempdir().unwrap();
         let app = app
@@ -300,7 +306,7 @@ impl Chaos {
             // Keeps the repartition topics complete, because the oracles read them.
             .setting("repartition_purge_interval", "1d")
             .setting("store", store)
-            .setting("table_standby_replicas", 1 + partitions % 2)
+            .setting("table_standby_replicas", standbys)
             .setting("datadir", directory.path().display());
         let driver = TestDriver::new(app).unwrap();
         let mut chaos = Self {
@@ -309,7 +315,7 @@ impl Chaos {
             ended: Vec::new(),
             inner_topic: None,
             has_resumed: false,
-            is_on_disk: store != "memory://",
+            has_standbys: store != "memory://" && standbys > 0,
             has_taken_over: false,
             _directory: directory,
         };
