@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::commit_header::CommitHeader;
@@ -13,7 +14,7 @@ use crate::offsets::OwnerEpoch;
 use crate::stage::own_part::{OwnPart, UnknownPart};
 use crate::transport::{PartitionQueue, StartAt, TailPace, Transport};
 
-/// Maximum time for one look. What was not read is read by the next one.
+/// Maximum time for the reading of one part.
 const WITHIN: Duration = Duration::from_secs(10);
 /// Number of records per poll.
 const READ: usize = 512;
@@ -33,10 +34,11 @@ impl OwnParts {
     }
 
     /// Reads the unknown parts, so that the checkpoints of their stores move on. Only committed records are read: those of an aborted
-    /// transaction count for no owner.
+    /// transaction count for no owner. A changelog that cannot be read, or whose reading waits for an open transaction, delays no
+    /// other one; the next look repeats it.
     ///
     /// # Errors
-    /// Fails if the brokers do not answer. The next look repeats it.
+    /// Returns the first fault.
     pub(crate) async fn look(&self, transport: &dyn Transport) -> Result<(), TransportError> {
         let parts: Vec<_> = {
             let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,15 +49,14 @@ impl OwnParts {
         }
         let from = parts.iter().map(|(unknown, part)| (part.changelog.clone(), StartAt::Offset(unknown.from)));
         let queues = transport.tail(from.collect(), TailPace::Steady).await?;
-        let read = async {
-            for ((unknown, part), mut queue) in parts.into_iter().zip(queues) {
-                let foreign = first_foreign(&mut *queue, unknown).await?;
-                part.note_read(unknown, foreign);
-            }
+        let reads = parts.into_iter().zip(queues).map(async |((unknown, part), mut queue)| {
+            let what = || format!("reading {} up to offset {}", part.changelog, unknown.to);
+            let late = |_| TransportError::retriable(what(), format!("it was not done within {WITHIN:?}"));
+            let foreign = timeout(WITHIN, first_foreign(&mut *queue, unknown)).await.map_err(late)??;
+            part.note_read(unknown, foreign);
             Ok(())
-        };
-        let late = |_| TransportError::retriable("reading of changelogs", format!("it was not done within {WITHIN:?}"));
-        timeout(WITHIN, read).await.map_err(late)?
+        });
+        join_all(reads).await.into_iter().collect()
     }
 }
 
