@@ -10,16 +10,12 @@ use tempfile::TempDir;
 
 use super::broker::Broker;
 use super::role::{Membership, Process, WorkerRole};
-use super::scenario::PARTITIONS;
+use super::scenario::{self, PARTITIONS, VERY_LONG};
 use super::work::Work;
 use crate::harness::{Cluster, Message, Random, wait_for};
 
-/// A timeout that is long enough to write a million keys in an unoptimised build on a busy machine.
-const VERY_LONG: Duration = Duration::from_secs(600);
-
 fn keys() -> u64 {
-    let given = std::env::var("FAUST_TEST_KEYS").ok();
-    given.map_or(50_000, |text| text.parse().expect("FAUST_TEST_KEYS is a number"))
+    scenario::keys(50_000)
 }
 
 /// A worker's table, its store and its changelog.

@@ -21,6 +21,9 @@ use crate::harness::{LONG, Random, wait_for};
 /// Number of partitions of every topic.
 pub(super) const PARTITIONS: u64 = 4;
 
+/// A timeout that is long enough to write a million keys in an unoptimised build on a busy machine.
+pub(super) const VERY_LONG: Duration = Duration::from_secs(600);
+
 /// Time for the worker to catch up at the end, because the feed gets ahead of it on a busy machine.
 const CATCH_UP: Duration = Duration::from_secs(180);
 
@@ -28,6 +31,12 @@ const CATCH_UP: Duration = Duration::from_secs(180);
 pub(super) fn kills() -> u32 {
     let given = std::env::var("FAUST_TEST_KILLS").ok();
     given.map_or(4, |text| text.parse().expect("FAUST_TEST_KILLS is a number"))
+}
+
+/// Returns the number of keys of a table, which `FAUST_TEST_KEYS` sets.
+pub(super) fn keys(default: u64) -> u64 {
+    let given = std::env::var("FAUST_TEST_KEYS").ok();
+    given.map_or(default, |text| text.parse().expect("FAUST_TEST_KEYS is a number"))
 }
 
 /// The processes to kill together.
