@@ -1,8 +1,10 @@
-//! The members of real groups, and the placement of standbys by them: whoever leaves, its partitions go to their heirs.
+//! The members of real groups, and the placement of standbys by them: the partitions of a member that leaves go to their heirs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use super::cluster::{Cluster, within};
 use crate::transport::kafka::GroupProtocol;
@@ -117,20 +119,28 @@ impl Members {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_heirs_of_each_member_are_the_next_owners() {
-    for are_static in [false, true] {
+    for cluster in Cluster::kafkas(PARTITIONS).await {
+        let mut members = Members::new(cluster, GroupProtocol::Classic, false);
+        for number in 0..8 {
+            members.join(number);
+            members.check_each().await;
+        }
+        members.end().await;
+    }
+}
+
+/// A static member stays in the group until its session has timed out, so the groups are checked side by side.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heirs_of_each_static_member_are_the_next_owners() {
+    let groups = (1..=8).map(async |count| {
         for cluster in Cluster::kafkas(PARTITIONS).await {
-            let mut members = Members::new(cluster, GroupProtocol::Classic, are_static);
-            // A static member stays in the group until its session has timed out, so that each leave takes seconds.
-            let (count, first_checked) = if are_static { (4, 3) } else { (8, 0) };
-            for number in 0..count {
-                members.join(number);
-                if number >= first_checked {
-                    members.check_each().await;
-                }
-            }
+            let mut members = Members::new(cluster, GroupProtocol::Classic, true);
+            (0..count).for_each(|number| members.join(number));
+            members.check_each().await;
             members.end().await;
         }
-    }
+    });
+    join_all(groups).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
