@@ -240,7 +240,7 @@ fn a_standby_recovers_after_a_lost_disk() {
     world.check(0..500);
 }
 
-/// Law: whoever comes and goes, a partition that has been on a worker is never restored from the beginning again.
+/// Law: although workers come and go, a partition that has been on a worker is never restored from the beginning again.
 #[test]
 fn partitions_move_back_and_forth_between_standbys() {
     let mut world = World::new("sled://", "exactly_once");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use proc_macro2::{Delimiter, TokenTree};
 
-use crate::sources::{CRATES, Source, all_sources, is_cfg_test, root, sources};
+use crate::sources::{CRATES, Source, all_sources, files, is_cfg_test, root, sources};
 
 /// Percent of the first lines of documentation that may begin with one of [`QUESTIONS`].
 const QUESTION_PERCENT: usize = 2;
@@ -59,12 +59,17 @@ fn documentation_states_facts() {
 
 #[test]
 fn documentation_names_components_not_people() {
-    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
-    let pages = pages.map(|page| (page.into(), std::fs::read_to_string(root().join(page)).unwrap()));
-    let sources = library_sources().into_iter().map(|source| (source.path, source.text));
     let mut faults = Vec::new();
-    for (path, text) in sources.chain(pages) {
-        let (text, _) = text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&text, ""));
+    let of_sources = all_sources().into_iter().map(|source| {
+        let lines: Vec<_> = source.text.lines().map(|line| documentation(line).unwrap_or_default()).collect();
+        (source.path, lines.join("\n"))
+    });
+    let mut pages = files(&["docs/src"], "md");
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        pages.extend(files(&[page], "md"));
+    }
+    let of_pages = pages.into_iter().map(|page| (page.path, page.text));
+    for (path, text) in of_sources.chain(of_pages) {
         for (number, line) in text.lines().enumerate() {
             let lower = line.to_lowercase();
             let mut words = lower.split(|c: char| !c.is_alphanumeric());

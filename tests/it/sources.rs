@@ -37,12 +37,17 @@ impl Source {
 
 /// Returns the source files below these folders of the workspace, sorted by path.
 pub(crate) fn sources(folders: &[&str]) -> Vec<Source> {
+    files(folders, "rs")
+}
+
+/// Returns the files with this extension below these folders of the workspace, sorted by path.
+pub(crate) fn files(folders: &[&str], extension: &str) -> Vec<Source> {
     let mut pending: Vec<_> = folders.iter().map(|folder| root().join(folder)).collect();
     let mut files = Vec::new();
     while let Some(path) = pending.pop() {
         if path.is_dir() {
             pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|of_path| of_path == extension) {
             let text = std::fs::read_to_string(&path).unwrap();
             files.push(Source { path: path.strip_prefix(root()).unwrap().to_owned(), text });
         }

@@ -97,7 +97,7 @@ struct GroupConfig {
     initial_rebalance_delay_ms: i64,
     /// Time for which committed offsets are kept while they are not in use, in milliseconds.
     offsets_retention_ms: i64,
-    /// Whether groups may have the consumer protocol.
+    /// Groups may have the consumer protocol.
     has_consumer_protocol: bool,
     /// Maximum number of members of a consumer group.
     consumer_max_size: usize,

@@ -119,7 +119,7 @@ mod tests {
     }
 
     proptest! {
-        /// Law: whoever leaves, each partition of the one that leaves goes to its heir, and every other one that moves to a
+        /// Law: if a member leaves, each of its partitions goes to its heir, and every other one that moves to a
         /// neighbour of its owner.
         #[test]
         fn the_standbys_are_the_next_owners_when_a_member_leaves(
@@ -140,7 +140,7 @@ mod tests {
             }
         }
 
-        /// Law: whoever joins, each partition that moves goes to the one that joins, or to a neighbour of its owner.
+        /// Law: if a member joins, each partition that moves goes to it, or to a neighbour of its owner.
         #[test]
         fn both_neighbours_are_the_next_owners_when_a_member_joins(
             partitions in 1i32..100,
