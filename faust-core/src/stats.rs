@@ -188,15 +188,17 @@ impl Stats {
         self.stored.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Adds records read from a changelog.
+    /// Counts a table's partition that was restored from a standby.
     pub(crate) fn standby_taken_over(&self) {
         self.standby_takeovers.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Adds records that a standby has applied.
     pub(crate) fn applied_by_standby(&self, count: u64) {
         self.standby_records.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Adds records read from a changelog.
     pub(crate) fn restored(&self, count: u64) {
         self.restored.fetch_add(count, Ordering::Relaxed);
     }

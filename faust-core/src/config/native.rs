@@ -151,8 +151,7 @@ pub(crate) const ALLOWED: &[(&str, ClientSide, PropertyForm)] = &[
 const COMMITS: &str = "offsets are committed when events are processed, never on a timer";
 const DELIVERY: &str = "a message counts as sent only once every in-sync replica has it";
 const RETRIED: &str = "messages are retried until they are delivered, or an outage would fail the agents";
-const TRANSACTIONS: &str =
-    "the engine does not write transactions, and a transactional producer sends nothing outside one";
+const TRANSACTIONS: &str = "under `processing_guarantee` `exactly_once`, the engine sets it, by the app's id and `worker_name`; otherwise there are no transactions";
 const OBSOLETE: &str = "it has no effect, or serves brokers older than Kafka 0.11, which cannot be used";
 const CODE: &str = "code loaded into librdkafka could change or drop messages";
 const PURPOSE: &str = "it has no use in this program";
