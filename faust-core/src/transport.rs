@@ -22,14 +22,15 @@ pub(crate) use self::delivery::Sender;
 pub use self::inspection::{ClusterState, Operation, PartitionReplicas, TopicState};
 pub use self::outage::Outage;
 pub use self::port::{
-    Admin, Assigned, Committed, Group, GroupListener, GroupMember, NewTopic, Outgoing, PROMPT, PartitionQueue, Read,
-    Reader, RefusedOffsets, SendRefused, Sink, SinkTopic, StartAt, Subscription, TailPace, TopicConfigs,
-    TopicPartition, Transactions, Transport, Watermarks,
+    Admin, Assigned, Committed, Group, GroupListener, GroupMember, NewTopic, Outgoing, PENDING_AFTER, PROMPT,
+    PartitionQueue, Read, Reader, RefusedOffsets, SendRefused, Sink, SinkTopic, StartAt, Subscription, TailPace,
+    TopicConfigs, TopicPartition, Transactions, Transport, Watermarks,
 };
 pub(crate) use self::port::{Sealed, is_storable};
 pub use self::retry::Retries;
 pub(crate) use self::retry::{PROGRESS_INTERVAL, with_progress};
 pub use self::send::send;
 pub(crate) use self::send::send_by;
+pub(crate) use self::transaction::transactional_id;
 pub use self::transaction::{GroupMembership, TransactionError, TransactionErrorKind};
 pub use crate::error::{TransportError, TransportErrorKind};

@@ -127,6 +127,38 @@ fn another_worker_waits_for_the_end_of_an_open_transaction() {
     assert_eq!(driver.assignment(second).len(), 1);
 }
 
+/// A worker crashes in its transaction, before and after the offsets are part of it. Its successor fences it once it is no member.
+#[test]
+fn a_successor_ends_the_open_transaction_of_a_dead_worker() {
+    for has_offsets in [false, true] {
+        let app = app().only::<count>().setting("broker_session_timeout", "3s");
+        let mut driver = one_partition(app.setting("broker_heartbeat_interval", "500ms"));
+        let first = driver.start_worker().unwrap();
+        let second = driver.start_worker().unwrap();
+        send(&mut driver, [1]);
+        driver.commit();
+        let cluster = driver.cluster();
+        if has_offsets {
+            cluster.hold_commits()
+        } else {
+            cluster.hold_deliveries()
+        }
+        send(&mut driver, [2, 3]);
+        driver.run_until_idle();
+        driver.advance(Duration::from_millis(200));
+        driver.crash(first);
+        driver.cluster().release_commits();
+        driver.cluster().release_deliveries();
+        // The session ends after three seconds, the patience of the successor after two more, and the transaction after ten.
+        driver.advance(Duration::from_secs(4));
+        assert_eq!(counted(&mut driver), [1], "has offsets: {has_offsets}");
+        driver.advance(Duration::from_millis(1500));
+        driver.commit();
+        assert_eq!(counted(&mut driver), [1, 2, 3], "has offsets: {has_offsets}");
+        assert_eq!(driver.assignment(second).len(), 1);
+    }
+}
+
 /// Sends a message before and after a pause in its event.
 #[agent(topic = "in")]
 async fn slow(mut numbers: Stream<i64, String>, #[topic("counted")] out: Topic<String, i64>) -> Result<()> {

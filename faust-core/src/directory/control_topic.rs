@@ -1,6 +1,6 @@
 //! The part of a worker that reads and writes the control topic, in a Tokio task of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -133,6 +133,12 @@ impl Directory {
     pub(crate) fn differences(&self, fingerprint: u32) -> Option<Vec<String>> {
         let known = self.shared.known();
         Some(self.shared.plan.differences(known.plan(&entry_name(fingerprint))?))
+    }
+
+    /// Returns the other workers, alive or dead, that had partitions of these numbers when they wrote their last entries. Workers
+    /// that have stopped are not among them.
+    pub(crate) fn owners(&self, partitions: &BTreeSet<i32>) -> BTreeSet<String> {
+        self.shared.known().owners(partitions)
     }
 
     /// Removes the worker from the directory.

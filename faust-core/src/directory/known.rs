@@ -60,6 +60,12 @@ impl Known {
         Self { name, start, former, plans: BTreeMap::new(), workers: BTreeMap::new(), own: None }
     }
 
+    /// Returns the other workers that had partitions of these numbers when they wrote their last entries.
+    pub(super) fn owners(&self, partitions: &BTreeSet<i32>) -> BTreeSet<String> {
+        let had = |known: &KnownWorker| known.entry.partitions.values().flatten().any(|own| partitions.contains(own));
+        self.workers.iter().filter(|(_, known)| had(known)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Returns the plan with this fingerprint, if it is known.
     pub(super) fn plan(&self, fingerprint: &str) -> Option<&PlanSummary> {
         self.plans.get(fingerprint)

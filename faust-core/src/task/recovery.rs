@@ -11,6 +11,7 @@ use super::check::{CheckedTable, RestoreStart};
 use super::in_flight::InFlight;
 use super::leases::{StoreLease, StoreReservation};
 use super::own_parts::OwnParts;
+use super::predecessors::Predecessors;
 use super::progress::RestoreListener;
 use super::published::PublishedTables;
 use super::stores::WorkerStores;
@@ -41,6 +42,7 @@ pub(crate) struct RecoverySetup {
     pub(crate) failed: mpsc::UnboundedSender<Error>,
     /// The configurations of the topics, as far as they could be looked up.
     pub(crate) configs: TopicConfigs,
+    pub(crate) predecessors: Arc<Predecessors>,
 }
 
 /// Maximum size of the parts of a batch that surround a record.
@@ -68,6 +70,7 @@ pub(crate) struct Recovery {
     /// Reports broken stores to the worker.
     failed: mpsc::UnboundedSender<Error>,
     pub(crate) listener: Arc<dyn RestoreListener>,
+    pub(crate) predecessors: Arc<Predecessors>,
     /// Number of tasks whose tables are not restored yet.
     restoring: watch::Sender<usize>,
 }
@@ -134,7 +137,7 @@ pub(super) struct Logs {
 
 impl Recovery {
     pub(crate) fn new(needs: RecoverySetup, settings: &Settings) -> Result<Self, Error> {
-        let RecoverySetup { transport, stores, group, stats, listener, failed, configs } = needs;
+        let RecoverySetup { transport, stores, group, stats, listener, failed, configs, predecessors } = needs;
         let stores = WorkerStores::new(stores, settings)?;
         let clock = transport.clock();
         stats.stores_set_aside(stores.set_aside());
@@ -153,6 +156,7 @@ impl Recovery {
             configs,
             failed,
             listener,
+            predecessors,
             restoring: watch::Sender::new(0),
         })
     }

@@ -4,11 +4,13 @@
 //! takeover then writes the committed values of their keys again.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::changelog::ChangelogRecord;
 use super::command::{Command, Drained};
@@ -23,7 +25,11 @@ use crate::error::{Error, TransportError, TransportErrorKind};
 use crate::message::{Offset, RawMessage};
 use crate::offsets::CommitVersion;
 use crate::table_state::PriorValue;
-use crate::transport::{PartitionQueue, Retries};
+use crate::transport::{PENDING_AFTER, PartitionQueue, Retries, TopicPartition};
+
+/// Time after which the brokers have ended every transaction: its timeout, and the interval at which they look for those that have
+/// timed out (`transaction.abort.timed.out.transaction.cleanup.interval.ms`), by default ten seconds each.
+const TRANSACTION_END: Duration = Duration::from_secs(20);
 
 impl Task {
     /// Restores the tables, if there are any, and takes the ownership over from the last owner. Returns `false` if the
@@ -108,6 +114,8 @@ struct TableRestore<'a> {
     records: u64,
     fault: Option<Error>,
     retries: Retries,
+    /// Reports that the restore waits for a transaction, not each time.
+    held: Retries,
 }
 
 impl<'a> TableRestore<'a> {
@@ -122,6 +130,7 @@ impl<'a> TableRestore<'a> {
             records: 0,
             fault: None,
             retries: Retries::default(),
+            held: Retries::default(),
             prepared,
         }
     }
@@ -180,7 +189,12 @@ impl<'a> TableRestore<'a> {
                 Poll::Pending => Poll::Pending,
             }
         });
-        let polled = polled.await;
+        let Ok(polled) = timeout(PENDING_AFTER, polled).await else {
+            if queue.is_held() {
+                self.report_held().await;
+            }
+            return Ok(true);
+        };
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
@@ -191,6 +205,17 @@ impl<'a> TableRestore<'a> {
                 retried.map(|()| true).map_err(|error| self.unreadable(error))
             }
         }
+    }
+
+    /// Ends the transaction that holds the changelog if its worker is dead, and reports whom the restore waits for.
+    async fn report_held(&mut self) {
+        let table = &self.prepared.table;
+        let suspects = self.recovery.predecessors.fence(&BTreeSet::from([table.partition])).await;
+        let changelog = TopicPartition::new(table.state.info().changelog.as_str(), table.partition);
+        self.held.report(&format!(
+            "the restore waits at offset {} of {changelog} for the end of an open transaction {suspects}: the brokers end it within {TRANSACTION_END:?} of its begin",
+            self.replay.position
+        ));
     }
 
     fn unreadable(&self, error: TransportError) -> Error {

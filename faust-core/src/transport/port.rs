@@ -128,6 +128,10 @@ pub trait GroupListener: Sealed + Send + Sync {
     /// commit would be rejected.
     fn revoked(&self, partitions: Vec<TopicPartition>, lost: bool) -> BoxFuture<'static, ()>;
 
+    /// Called when the assignment of these partitions waits for a transaction that has offsets of them: after [`PENDING_AFTER`], and
+    /// again now and then.
+    fn offsets_pending(&self, _partitions: &[TopicPartition]) {}
+
     /// Called when the group or the connection has an error that a retry within the transport cannot resolve.
     fn failed(&self, error: TransportError);
 
@@ -139,6 +143,9 @@ pub trait GroupListener: Sealed + Send + Sync {
     /// continues at offset `next`. This is for logs and metrics; no action is needed.
     fn deleted(&self, _partition: &TopicPartition, _unread: Range<Offset>, _next: Offset) {}
 }
+
+/// Time for which a partition waits for an open transaction before the worker looks for the program that has left it open.
+pub const PENDING_AFTER: Duration = Duration::from_secs(2);
 
 /// A partition assigned to this worker.
 #[non_exhaustive]
@@ -472,12 +479,19 @@ pub struct GroupMember {
     pub member_id: String,
     /// The instance id of a static member.
     pub instance_id: Option<String>,
-    /// Id of the member's client.
+    /// Id of the member's client: the name of the worker, a slash, and the setting `broker_client_id`.
     pub client_id: String,
     /// Host from which the member is connected, as the broker shows it.
     pub host: String,
     /// The partitions that are assigned to the member, in order.
     pub partitions: Vec<TopicPartition>,
+}
+
+impl GroupMember {
+    /// Returns whether the member is the worker of this name.
+    pub(crate) fn is_of(&self, worker: &str) -> bool {
+        self.client_id.strip_prefix(worker).is_some_and(|rest| rest.starts_with('/'))
+    }
 }
 
 /// A topic to create.

@@ -6,6 +6,11 @@ use std::sync::Arc;
 
 use crate::error::TransportError;
 
+/// Returns the transactional id of a worker in a group.
+pub(crate) fn transactional_id(group: &str, worker: &str) -> String {
+    format!("{group}-{worker}")
+}
+
 /// The identity of a member in one generation of its group, with which offsets are sent to a transaction. A broker refuses
 /// those of an earlier generation.
 #[derive(Clone)]

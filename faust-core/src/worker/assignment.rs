@@ -152,6 +152,16 @@ impl Control {
         }
     }
 
+    /// Ends the transactions of dead workers, for whose end the assignment of these partitions waits.
+    pub(super) fn fence(&mut self, partitions: &[TopicPartition]) {
+        let (recovery, numbers) = (Arc::clone(&self.cx.recovery), partitions.iter().map(|one| one.partition).collect());
+        while self.preparing.try_join_next().is_some() {}
+        self.preparing.spawn(async move {
+            let suspects = recovery.predecessors.fence(&numbers).await;
+            tracing::info!("the assignment waits for the end of an open transaction {suspects}");
+        });
+    }
+
     /// Starts the keeper of the standbys after the first assignment, and notifies it of each one.
     fn keep_standbys(&mut self) {
         if !self.assigned_once

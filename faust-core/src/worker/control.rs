@@ -250,6 +250,7 @@ impl Control {
                 // The transport may have given up waiting.
                 done.send(()).ok();
             }
+            GroupEvent::OffsetsPending(partitions) => self.fence(&partitions),
             GroupEvent::Failed(error) => return Err(error.into()),
             GroupEvent::Connection(true, detail) => {
                 if self.away_report.take().is_some() {
@@ -444,7 +445,10 @@ impl Control {
                         done.send(()).ok();
                     }
                     // Partitions assigned now would be revoked immediately.
-                    GroupEvent::Assigned(_) | GroupEvent::Connection(..) | GroupEvent::Deleted(..) => {}
+                    GroupEvent::Assigned(_)
+                    | GroupEvent::OffsetsPending(_)
+                    | GroupEvent::Connection(..)
+                    | GroupEvent::Deleted(..) => {}
                     GroupEvent::Failed(error) => tracing::warn!("{error}"),
                 },
                 () = tokio::time::sleep_until(deadline) => {

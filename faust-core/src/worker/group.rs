@@ -17,6 +17,8 @@ pub(super) enum GroupEvent {
     Assigned(Vec<Assigned>),
     /// Partitions are revoked, or already lost if the flag is set. The sender is used once they may be released.
     Revoked(Vec<TopicPartition>, bool, oneshot::Sender<()>),
+    /// The assignment of these partitions waits for an open transaction.
+    OffsetsPending(Vec<TopicPartition>),
     Failed(TransportError),
     Connection(bool, String),
     /// The messages of a partition at these offsets were deleted before they were read, and it continues at another offset.
@@ -62,6 +64,10 @@ impl GroupListener for Listener {
         };
         // If the transport gives up waiting, it drops the future: the partitions are lost then, too.
         released.boxed()
+    }
+
+    fn offsets_pending(&self, partitions: &[TopicPartition]) {
+        self.tell(GroupEvent::OffsetsPending(partitions.to_vec()));
     }
 
     fn failed(&self, error: TransportError) {

@@ -27,9 +27,9 @@ use crate::stage::timestamps::{TimestampLimits, TimestampRules};
 use crate::store::StoreSet;
 use crate::table_state::TableValue;
 use crate::task::{
-    Ownership, Recovery, RecoverySetup, StandbyProgress, TaskCx, Transactor, ensure_commits, log_listener,
+    Ownership, Predecessors, Recovery, RecoverySetup, StandbyProgress, TaskCx, Transactor, ensure_commits, log_listener,
 };
-use crate::transport::{Group, Subscription, Transactions, Transport};
+use crate::transport::{Group, Subscription, Transactions, Transport, transactional_id};
 
 /// A running worker. Dropping it begins a shutdown without waiting for it; [`stop`](Self::stop) waits.
 pub struct Worker {
@@ -82,6 +82,14 @@ impl Worker {
         let limits = TimestampLimits::of_topics(&configs);
         let timestamps = TimestampRules::new(settings.on_timestamp_error, clock.clone(), Arc::clone(&stats), limits);
         let outbox = Outbox::new(Arc::clone(&sink), stats, dead_letter.clone(), Arc::clone(&timestamps));
+        let directory = Arc::new(Directory::start(DirectorySetup {
+            transport: Arc::clone(&transport),
+            sink: Arc::clone(&sink),
+            plan: &plan,
+            worker: name,
+            session_timeout: settings.broker_session_timeout,
+            failed: failed.clone(),
+        }));
         let (listener, stats) = (options.restore_listener.clone(), Arc::clone(&shared.stats));
         let needs = RecoverySetup {
             transport: Arc::clone(&transport),
@@ -91,19 +99,12 @@ impl Worker {
             listener: listener.map_or_else(log_listener, |listener| listener.0),
             failed: failed.clone(),
             configs,
+            predecessors: Predecessors::new(Arc::clone(&transport), plan.group.clone(), Arc::clone(&directory)),
         };
         let recovery = Arc::new(Recovery::new(needs, &settings)?);
         let (events, receiver) = mpsc::unbounded_channel();
         let ownership = Arc::<Ownership>::default();
         let listener = Listener::new(events, Arc::clone(&ownership));
-        let directory = Directory::start(DirectorySetup {
-            transport: Arc::clone(&transport),
-            sink: Arc::clone(&sink),
-            plan: &plan,
-            worker: name,
-            session_timeout: settings.broker_session_timeout,
-            failed: failed.clone(),
-        });
         let group = transport.join(subscription(&plan, &settings), Arc::new(listener))?;
         let outputs = producer.as_ref().map(|_| output_budget(&plan, &settings));
         let transactor = producer.map(|producer| {
@@ -124,7 +125,7 @@ impl Worker {
             group: Arc::clone(&group),
             ownership,
             plan_fingerprint: directory.fingerprint(),
-            directory: Arc::new(directory),
+            directory,
             begun_logs: Arc::default(),
             has_reported_plan: AtomicBool::new(false),
             refusals: Mutex::default(),
@@ -322,7 +323,7 @@ async fn open_transactions(
     if settings.processing_guarantee != ProcessingGuarantee::ExactlyOnce {
         return Ok(None);
     }
-    let id = format!("{}-{name}", settings.group());
+    let id = transactional_id(&settings.group(), name);
     let producer = transport.transactions(&id).await.map_err(|error| error.error)?;
     Ok(Some((id, producer)))
 }

@@ -24,12 +24,13 @@ use crate::config::OffsetReset;
 use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::outage::Outage;
-use crate::transport::port::{Assigned, Committed, GroupListener, TopicPartition, topic_id_text};
+use crate::transport::port::{Assigned, Committed, GroupListener, PENDING_AFTER, TopicPartition, topic_id_text};
 use crate::transport::retry::Retries;
 use crate::transport::start;
 use crate::transport::transaction::GroupMembership;
 
-/// Timeout of one lookup, after which it is retried.
+/// Timeout of one lookup, after which it is retried. The first one is shorter: offsets that are part of an open transaction cannot
+/// be looked up.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
 /// Timeout of the lookup of topic ids, which is not retried.
 const LOOK_UP_IDS_WITHIN: Duration = Duration::from_secs(2);
@@ -174,8 +175,9 @@ impl GroupContext {
     ) -> Result<Vec<PartitionStart>, TransportError> {
         let deadline = Instant::now() + self.config.max_poll_interval / 2;
         let mut retries = Retries::new(|text| warn!(target: "faust::kafka", "{text}"));
+        let mut within = PENDING_AFTER;
         loop {
-            let looked_up = offsets::committed(consumer, partitions, LOOK_UP_WITHIN)
+            let looked_up = offsets::committed(consumer, partitions, within)
                 .and_then(|committed| Ok((committed, offsets::watermarks(consumer, partitions, LOOK_UP_WITHIN)?)));
             match looked_up {
                 Ok((mut committed, watermarks)) => {
@@ -193,6 +195,9 @@ impl GroupContext {
                     if error.is_retriable() && Instant::now() < deadline && !self.abandoned.load(Ordering::Relaxed) =>
                 {
                     retries.report(&format!("{error}; retrying"));
+                    // If the brokers are unavailable, so is the transaction's coordinator, and nothing happens.
+                    self.listener.offsets_pending(partitions);
+                    within = LOOK_UP_WITHIN;
                     // Some lookups fail at once, without waiting for a response.
                     std::thread::sleep(Duration::from_millis(200));
                 }

@@ -177,7 +177,7 @@ impl Admin for MemoryCluster {
     ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
         let group = group.to_owned();
         async move {
-            self.offsets_settled(&group, &of).await;
+            self.offsets_settled(&group, &of, || ()).await;
             let state = self.state();
             let committed =
                 of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(&group, &partition)?)));
@@ -249,7 +249,7 @@ impl Admin for MemoryCluster {
         let described = members.map(|(id, member)| GroupMember {
             member_id: member_id(*id),
             instance_id: None,
-            client_id: member.client.to_string(),
+            client_id: format!("{}/memory", member.client),
             host: "memory".to_owned(),
             partitions: member.assigned.clone(),
         });

@@ -15,7 +15,7 @@ use crate::error::{TransportError, TransportErrorKind};
 use crate::message::Offset;
 use crate::time::Timestamp;
 use crate::transport::delivery::Delivery;
-use crate::transport::port::{Committed, RefusedOffsets, TopicPartition};
+use crate::transport::port::{Committed, PENDING_AFTER, RefusedOffsets, TopicPartition};
 
 /// An in-memory Kafka cluster of one broker. Clones share the same cluster.
 #[derive(Clone)]
@@ -214,11 +214,18 @@ impl MemoryCluster {
         }
     }
 
-    /// Waits until no open transaction has offsets of these partitions.
-    pub(super) async fn offsets_settled(&self, group: &str, partitions: &[TopicPartition]) {
+    /// Waits until no open transaction has offsets of these partitions. `pending` is called each time that this has taken
+    /// [`PENDING_AFTER`].
+    pub(super) async fn offsets_settled(&self, group: &str, partitions: &[TopicPartition], mut pending: impl FnMut()) {
         let is_pending = |of: &TopicPartition| self.state().broker.has_pending_offset(group, &of.topic, of.partition);
+        let mut waited = Duration::ZERO;
         while partitions.iter().any(is_pending) {
             tokio::time::sleep(PENDING_LOOK).await;
+            waited += PENDING_LOOK;
+            if waited >= PENDING_AFTER {
+                waited = Duration::ZERO;
+                pending();
+            }
         }
     }
 

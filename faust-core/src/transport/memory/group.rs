@@ -363,7 +363,14 @@ async fn rebalance(cluster: MemoryCluster, group: String) {
         revoke(&cluster, moving).await;
     };
     let partitions: Vec<_> = target.values().flatten().cloned().collect();
-    cluster.offsets_settled(&group, &partitions).await;
+    let pending = || {
+        let state = cluster.state();
+        let listeners = target.iter().filter_map(|(id, of)| Some((Arc::clone(&state.members.get(id)?.listener), of)));
+        let listeners: Vec<_> = listeners.collect();
+        drop(state);
+        listeners.into_iter().for_each(|(listener, of)| listener.offsets_pending(of));
+    };
+    cluster.offsets_settled(&group, &partitions, pending).await;
     assign(&cluster, &group, target);
 }
 
@@ -383,7 +390,8 @@ async fn give_back(cluster: MemoryCluster, id: u64) {
         drop(turn);
         return rebalance(cluster, group).await;
     }
-    cluster.offsets_settled(&group, &partitions).await;
+    // The member itself had these partitions, and has ended its transaction.
+    cluster.offsets_settled(&group, &partitions, || ()).await;
     let mut state = cluster.state();
     state.active();
     let Some(member) = state.members.get(&id) else { return };

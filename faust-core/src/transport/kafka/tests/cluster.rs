@@ -132,6 +132,7 @@ impl Cluster {
 pub(super) enum Event {
     Assigned(Vec<Assigned>),
     Revoked(Vec<TopicPartition>, bool),
+    OffsetsPending(Vec<TopicPartition>),
     Failed(TransportError),
     ConnectionWatch(bool),
 }
@@ -212,6 +213,10 @@ impl GroupListener for Recorder {
             }
         }
         .boxed()
+    }
+
+    fn offsets_pending(&self, partitions: &[TopicPartition]) {
+        self.record(Event::OffsetsPending(partitions.to_vec()));
     }
 
     fn failed(&self, error: TransportError) {

@@ -10,9 +10,9 @@ use super::cluster::{Cluster, Event, Events, at, read_numbers, within};
 use crate::config::OffsetReset;
 use crate::error::TransportErrorKind;
 use crate::message::Offset;
-use crate::transport::Delivery;
 use crate::transport::kafka::{GroupProtocol, KafkaConfig, KafkaTransport};
 use crate::transport::port::*;
+use crate::transport::{Delivery, TransactionErrorKind};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_reads_commits_and_resumes_from_its_committed_offset() {
@@ -74,6 +74,39 @@ async fn a_group_is_deleted_once_its_members_have_left() {
         assert_eq!(members().await, None);
         assert_eq!(admin.committed(&cluster.group, vec![partition]).await.unwrap(), BTreeMap::new());
         assert_eq!(admin.members(&cluster.group).await.unwrap(), 0);
+    }
+}
+
+/// Law: an assignment that waits for an open transaction says so, and continues once another producer has ended that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_waits_for_pending_offsets_until_their_producer_is_fenced() {
+    for cluster in Cluster::kafkas(1).await {
+        let (group, mut events) = cluster.join();
+        let assigned = events.assigned().await.remove(0);
+        let partition = assigned.partition.clone();
+        group.commit(BTreeMap::from([(partition.clone(), at(3, "before"))])).await.unwrap();
+        let (transport, id) = (cluster.transport(), format!("{}-id", cluster.group));
+        let producer = transport.transactions(&id).await.unwrap();
+        producer.begin().await.unwrap();
+        let offsets = BTreeMap::from([(partition.clone(), at(7, "pending"))]);
+        producer.send_offsets(group.membership().unwrap(), offsets).await.unwrap();
+        drop(assigned);
+        within("leaving", group.leave()).await;
+
+        let (group, mut events) = cluster.join();
+        let pending = events.until("pending offsets", |event| match event {
+            Event::OffsetsPending(partitions) => Some(partitions),
+            Event::Assigned(partitions) => panic!("{partitions:?} are assigned although their offsets are pending"),
+            _ => None,
+        });
+        assert_eq!(pending.await, [partition]);
+        let successor = transport.transactions(&id).await.unwrap();
+        let assigned = events.assigned().await.remove(0);
+        assert_eq!(assigned.committed, Some(at(3, "before")));
+        let error = producer.commit().await.unwrap_err();
+        assert_eq!(error.kind, TransactionErrorKind::Lost, "{error}");
+        drop((assigned, successor));
+        within("leaving", group.leave()).await;
     }
 }
 
