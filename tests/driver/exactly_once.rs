@@ -159,6 +159,22 @@ fn a_successor_ends_the_open_transaction_of_a_dead_worker() {
     }
 }
 
+/// Its messages cannot be committed until it has joined again, which takes time.
+#[test]
+fn an_expelled_worker_does_not_hold_the_driver_up() {
+    let mut driver = one_partition(app().only::<count>());
+    let worker = driver.start_worker().unwrap();
+    send(&mut driver, [1]);
+    driver.run_until_idle();
+    assert!(driver.expel(worker, Duration::from_secs(1)));
+    send(&mut driver, [2]);
+    driver.run_until_idle();
+    assert_eq!(counted(&mut driver), [1]);
+    driver.advance(Duration::from_secs(2));
+    driver.run_until_idle();
+    assert_eq!(counted(&mut driver), [1, 2]);
+}
+
 /// Sends a message before and after a pause in its event.
 #[agent(topic = "in")]
 async fn slow(mut numbers: Stream<i64, String>, #[topic("counted")] out: Topic<String, i64>) -> Result<()> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::disk::Disks;
 use super::history::{History, TEST, What, WorkerObserver};
-use super::settle::{commit_outputs, settle, step_stores};
+use super::settle::{FAILED_COMMITS, commit_outputs, commits, settle, step_stores};
 use crate::app::{App, AppBuilder};
 use crate::error::Error;
 use crate::plan::{TopicPlan, TopicRole};
@@ -211,12 +211,14 @@ impl TestDriver {
         self.runtime.block_on(async {
             settle(&self.cluster, &workers).await;
             // Under exactly-once, messages are visible once they are committed. Those of unfinished events wait.
-            while commit_outputs(&workers) > 0 {
-                let before = self.cluster.activity();
+            let mut failed = 0;
+            while failed < FAILED_COMMITS && commit_outputs(&workers) > 0 {
+                let (activity, committed) = (self.cluster.activity(), commits(&workers));
                 settle(&self.cluster, &workers).await;
-                if self.cluster.activity() == before {
+                if self.cluster.activity() == activity {
                     break;
                 }
+                failed = if commits(&workers) == committed { failed + 1 } else { 0 };
             }
         });
     }
