@@ -12,6 +12,7 @@ mod watch;
 pub(super) mod placement;
 mod standby;
 mod view;
+mod pace;
 mod control;
 mod assignment;
 mod handle;

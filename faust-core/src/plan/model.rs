@@ -168,6 +168,11 @@ impl Plan {
         self.stages.iter().any(|stage| stage.is_forward() && stage.writes.iter().any(|name| name == topic))
     }
 
+    /// Returns `true` if any stage writes to the topic.
+    pub(crate) fn writes_to(&self, topic: &str) -> bool {
+        self.stages.iter().any(|stage| stage.writes.iter().any(|name| name == topic))
+    }
+
     /// Returns the index of the set that contains a topic.
     pub(crate) fn set_of(&self, topic: &str) -> Option<usize> {
         self.sets.iter().position(|set| set.topics.contains(topic))

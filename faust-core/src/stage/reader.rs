@@ -116,6 +116,17 @@ impl StageReader {
         &self.partition
     }
 
+    /// Returns the next offset to read.
+    pub(crate) fn position(&self) -> Offset {
+        self.inner().position
+    }
+
+    /// Returns the next offset to read, and the high watermark as far as it is known.
+    pub(crate) fn position_and_end(&self) -> (Offset, Option<Offset>) {
+        let inner = self.inner();
+        (inner.position, inner.queue.high_watermark())
+    }
+
     /// Replaces all subscribers by this many, none of which reads.
     pub(crate) fn reset(&self, subscribers: usize) {
         self.inner().subscribers = (0..subscribers).map(|_| Subscriber::IDLE).collect();

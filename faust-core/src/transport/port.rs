@@ -216,6 +216,11 @@ pub trait PartitionQueue: Sealed + Send {
 
     /// Returns `true` if messages follow the end that cannot be read yet: those of an open transaction.
     fn is_held(&self) -> bool;
+
+    /// Returns the partition's high watermark, as far as it is known without a request.
+    fn high_watermark(&self) -> Option<Offset> {
+        None
+    }
 }
 
 /// A membership in a consumer group.

@@ -13,6 +13,7 @@ use super::commit;
 use super::drain::{self, DrainedTasks, end_all};
 use super::group::GroupEvent;
 use super::options::WorkerOptions;
+use super::pace::{CommitPace, InputPosition};
 use super::shared::{Key, Phase, WorkerState};
 use super::upkeep::{self, Purge};
 use super::watch::{CountersWatch, FailingWatch, IdleWatch, StuckWatch};
@@ -21,6 +22,7 @@ use crate::error::Error;
 use crate::local::{Connection, WorkerDir};
 use crate::message::Offset;
 use crate::plan::Plan;
+use crate::stage::reader::StageReader;
 use crate::stage::staging::OutputBudget;
 use crate::task::{CommittedOffsets, TaskCx, TaskHandle, TaskPartition};
 use crate::transport::{Group, PROGRESS_INTERVAL, TopicPartition};
@@ -61,8 +63,7 @@ pub(super) struct Control {
     commits: Interval,
     /// Time of a commit before that, since a stage waits for messages that it will contain.
     early_commit: Option<Instant>,
-    /// Begin of the commit in progress, and the duration of the last one.
-    commit_times: (Instant, Duration),
+    pace: CommitPace,
     /// The checks for stuck and failing agents are due.
     watches: Interval,
     idle: IdleWatch,
@@ -81,8 +82,6 @@ type UnderWay<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 const IDLE_LOOK: Duration = Duration::from_millis(50);
 /// Interval at which a worker compares the topics' partition counts with those at its start.
 const TOPICS_LOOK: Duration = Duration::from_secs(30);
-/// Minimum interval of commits while a stage waits for messages of another one.
-const EARLY_COMMIT: Duration = Duration::from_millis(20);
 /// Fraction of the time for a drain that a commit already in progress may use.
 const COMMIT_SHARE: f64 = 0.2;
 /// Maximum time for the removal of a worker from the directory.
@@ -107,7 +106,10 @@ impl Control {
         events: mpsc::UnboundedReceiver<GroupEvent>,
     ) -> Self {
         let (idle, stuck) = (IdleWatch::default(), StuckWatch::default());
-        let mut commits = interval(cx.settings.commit_interval());
+        let regular = cx.settings.commit_interval();
+        let is_set = cx.settings.broker_commit_interval.is_some();
+        let pace = CommitPace::new((cx.transactor.is_some() && !is_set).then_some(regular));
+        let mut commits = interval(regular);
         commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let every = (cx.settings.stream_processing_timeout / 4).clamp(Duration::from_millis(20), WATCH_INTERVAL);
         Self {
@@ -119,7 +121,7 @@ impl Control {
             incomplete_report: None,
             commits,
             early_commit: None,
-            commit_times: (Instant::now(), Duration::ZERO),
+            pace,
             watches: interval(every),
             cx,
             plan,
@@ -213,7 +215,7 @@ impl Control {
                 // The commit in progress has ended.
                 outcome = finished(&mut self.commit) => self.committed(&outcome),
                 // The next commit is due.
-                _ = self.commits.tick(), if self.commit.is_none() => self.begin_commit(),
+                _ = self.commits.tick(), if self.commit.is_none() => self.begin_due_commit(),
                 // A table has so many changed keys that a commit is due before the interval has passed.
                 () = recovery.commit_soon().notified(), if self.commit.is_none() => self.begin_commit(),
                 // The memory for messages that wait for a commit is filling.
@@ -221,7 +223,7 @@ impl Control {
                 // A message has to be committed before the app's next stage can read it.
                 () = forwarded(outputs), if self.early_commit.is_none() => self.schedule_early_commit(),
                 // That commit is due.
-                () = due(self.early_commit), if self.commit.is_none() => self.begin_commit(),
+                () = due(self.early_commit), if self.commit.is_none() => self.begin_due_commit(),
                 // The brokers are still unavailable.
                 () = due(self.away_report) => self.report_outage(),
                 // The next check of the topics is due.
@@ -358,19 +360,28 @@ impl Control {
         self.commit = None;
     }
 
-    /// Schedules a commit that comes sooner than the interval, unless that is set by the user: under exactly-once, each hop of the
-    /// app waits for a commit. It comes the later, the longer commits take.
+    /// Schedules a commit that comes sooner than the interval, since a stage waits for its messages.
     fn schedule_early_commit(&mut self) {
-        if self.cx.settings.broker_commit_interval.is_none() {
-            let (_, took) = self.commit_times;
-            let pause = (took * 3).max(EARLY_COMMIT).min(self.cx.settings.commit_interval());
-            self.early_commit = Some(Instant::now() + pause);
+        self.early_commit = self.pace.early();
+    }
+
+    /// Begins the commit that is due, unless it waits.
+    fn begin_due_commit(&mut self) {
+        let positions = inputs(&self.tasks, &self.plan).map(|reader| {
+            let (next, end) = reader.position_and_end();
+            InputPosition { partition: reader.partition().clone(), next, end }
+        });
+        if self.pace.is_deferred(positions) {
+            self.early_commit = None;
+        } else {
+            self.begin_commit();
         }
     }
 
     fn begin_commit(&mut self) {
         self.early_commit = None;
-        self.commit_times.0 = Instant::now();
+        let positions = inputs(&self.tasks, &self.plan);
+        self.pace.begin(positions.map(|reader| (reader.partition().clone(), reader.position())));
         let tasks: Vec<_> = self.tasks.values().map(|task| task.commands.clone()).collect();
         if !tasks.is_empty() {
             self.commit = Some(Box::pin(commit::commit(tasks, Arc::clone(&self.cx))));
@@ -378,9 +389,9 @@ impl Control {
     }
 
     fn committed(&mut self, outcome: &CommittedOffsets) {
-        self.commit_times.1 = self.commit_times.0.elapsed();
+        self.pace.end();
         if self.cx.outputs.as_ref().is_some_and(|outputs| outputs.take_held()) {
-            self.early_commit = Some(Instant::now() + EARLY_COMMIT);
+            self.early_commit = Some(CommitPace::earliest());
         }
         let leaving = self.leaving.iter().map(|task| &task.parts);
         let all = self.tasks.values().map(|task| &task.parts).chain(leaving);
@@ -478,6 +489,12 @@ fn contested(rival: Rival) -> Error {
         "table `{table}` is that of another program with the id of this app, whose worker `{worker}` has it from other topics ({}): give each program an id of its own, or the table another name; to move a table to other topics, raise the app's `version`, or stop all workers first",
         topics.join(", ")
     ))
+}
+
+/// Returns the readers of the app's input: of topics that the app does not write itself.
+fn inputs<'a>(tasks: &'a BTreeMap<Key, TaskHandle>, plan: &'a Plan) -> impl Iterator<Item = &'a Arc<StageReader>> + 'a {
+    let readers = tasks.values().flat_map(|task| &task.parts).map(|part| &part.reader);
+    readers.filter(|reader| !plan.writes_to(&reader.partition().topic))
 }
 
 /// A task that is being drained.

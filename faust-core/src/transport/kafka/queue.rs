@@ -74,7 +74,11 @@ impl<C: ConsumerContext + 'static> PartitionQueue for KafkaQueue<C> {
     }
 
     fn is_held(&self) -> bool {
-        self.end.is_some_and(|end| self.reader.watermarks().is_some_and(|(_, high)| high > end))
+        self.end.is_some_and(|end| self.high_watermark().is_some_and(|high| high > end))
+    }
+
+    fn high_watermark(&self) -> Option<Offset> {
+        self.reader.watermarks().map(|(_, high)| high)
     }
 }
 

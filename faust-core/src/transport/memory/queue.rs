@@ -219,4 +219,8 @@ impl PartitionQueue for MemoryQueue {
     fn is_held(&self) -> bool {
         self.at_end && self.is_held
     }
+
+    fn high_watermark(&self) -> Option<Offset> {
+        self.cluster.state().end(&self.partition, OffsetSpec::Latest).ok()
+    }
 }
