@@ -30,7 +30,9 @@ def ours(bootstrap, system, options, run):
     path, _ = program("bench-ours", system, options)
     data = KAFKA_HOME / "ours-data"
     # Each round uses its own consumer group, so that it reads from the start.
-    environment = {"FAUST_BROKER": f"kafka://{bootstrap}", "FAUST_DATADIR": str(data), "BENCH_RUN": run}
+    environment = {
+        "FAUST_BROKER": f"kafka://{bootstrap}", "FAUST_DATADIR": str(data), "BENCH_RUN": run, "FAUST_PROCESSING_GUARANTEE": "at_least_once",
+    }  # fmt: skip
     return [path, "worker", "--until-idle", "2s"], environment
 
 

@@ -133,6 +133,7 @@ def environment(bootstrap, run, store):
         "FAUST_BROKER": f"kafka://{bootstrap}",
         "FAUST_DATADIR": str(data()),
         "FAUST_STORE": f"{store}://",
+        "FAUST_PROCESSING_GUARANTEE": GUARANTEES[AT_LEAST],
         "BENCH_RUN": run,
     }
 
