@@ -15,6 +15,7 @@ mod broker;
 mod counts;
 mod feed;
 mod ledger;
+mod lesson;
 mod restore;
 mod role;
 mod scenario;

@@ -128,7 +128,7 @@ impl Drop for Broker {
 
 /// Returns a free port below the range of ephemeral ports: an outgoing connection could take one of these while the
 /// broker is down.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let first = 12_000 + u16::try_from(std::process::id() % 15_000).unwrap();
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     // Each scenario of a run searches a range of its own.

@@ -61,13 +61,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a worker, whose files in `dir` are named after `name`.
-    pub(super) fn worker(dir: &Path, name: &str, role: &WorkerRole<'_>) -> Self {
-        Self::worker_with(dir, name, role, &[])
-    }
-
-    /// Starts a worker with these environment variables.
-    pub(super) fn worker_with(dir: &Path, name: &str, role: &WorkerRole<'_>, variables: &[(&str, &str)]) -> Self {
+    /// Starts a worker with these environment variables. Its files in `dir` are named after `name`.
+    pub(super) fn worker(dir: &Path, name: &str, role: &WorkerRole<'_>, variables: &[(&str, &str)]) -> Self {
         let mut command = this_binary(dir, name, "worker");
         command.env("FAUST_TEST_WORK", role.work.name()).env("FAUST_TEST_ID", role.id);
         command.env("FAUST_TEST_INPUT", role.input).env("FAUST_TEST_BOOTSTRAP", role.bootstrap);
@@ -247,6 +242,9 @@ async fn play_worker() {
     if work == Work::Tally {
         // Prevents a restore from getting far ahead of the store.
         app = app.setting("state_memory", std::env::var("FAUST_TEST_STATE_MEMORY").unwrap_or("1MiB".to_owned()));
+    }
+    if let Ok(guarantee) = std::env::var("FAUST_TEST_GUARANTEE") {
+        app = app.setting("processing_guarantee", guarantee);
     }
     if let Ok(replicas) = std::env::var("FAUST_TEST_REPLICAS") {
         app = app.setting("table_standby_replicas", replicas);

@@ -120,7 +120,9 @@ impl Scenario {
         self.workers += 1;
         let Self { id, input, work, broker, store, .. } = self;
         let role = WorkerRole { work: *work, id, input, bootstrap: broker.bootstrap(), membership, store: *store };
-        Process::worker(self.dir.path(), &format!("worker-{}", self.workers), &role)
+        // What repeats shows that a kill left something to be processed again: under exactly-once, nothing does.
+        let guarantee = [("FAUST_TEST_GUARANTEE", "at_least_once")];
+        Process::worker(self.dir.path(), &format!("worker-{}", self.workers), &role, &guarantee)
     }
 
     /// Waits until all outputs have grown.

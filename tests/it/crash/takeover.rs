@@ -74,7 +74,7 @@ impl Pair {
         };
         let replicas = self.replicas.to_string();
         let variables = [("FAUST_TEST_REPLICAS", &*replicas), ("FAUST_TEST_STATE_MEMORY", "128MiB")];
-        Process::worker_with(self.dir.path(), &format!("worker-{}", self.workers), &role, &variables)
+        Process::worker(self.dir.path(), &format!("worker-{}", self.workers), &role, &variables)
     }
 
     /// Adds 1 to each of these keys.
