@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use faust::prelude::*;
 use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
 
-use super::harness::create_small_topic;
+use super::harness::{at_least_once, create_small_topic};
 use super::laws::{committed, continue_after_expulsion, driver, measuring, restore, send, sum, summing};
 
 /// Section 4, `no number is used twice`: if a commit that was not confirmed gave its number to the next one, and has taken
 /// effect nevertheless, the records of the next one count before their events are committed.
 #[test]
 fn s4_no_number_is_used_twice() {
-    let mut driver = driver(App::new("laws").only::<summing>(), 1);
+    let mut driver = driver(at_least_once("laws").only::<summing>(), 1);
     let worker = driver.start_worker().unwrap();
     driver.cluster().set_faults(FaultProfile::default().with(ClusterFault::LostCommitAnswer, 1.0));
     send(&mut driver, "a", [1]);
@@ -34,7 +33,7 @@ fn s4_no_number_is_used_twice() {
 /// Section 4, `a commit waits for its records`: without it, an event is committed whose change of the table is lost.
 #[test]
 fn s4_a_commit_waits_for_its_records() {
-    let mut driver = driver(App::new("laws").only::<summing>(), 1);
+    let mut driver = driver(at_least_once("laws").only::<summing>(), 1);
     let worker = driver.start_worker().unwrap();
     driver.cluster().set_faults(FaultProfile::default().with(ClusterFault::FailedSend, 1.0));
     send(&mut driver, "a", [1]);
@@ -55,7 +54,7 @@ fn changes(driver: &mut TestDriver, key: &str) -> usize {
 /// about the last cut of a drained task. Otherwise the task goes back behind what is committed when a message is refused later.
 #[test]
 fn s4_an_abandoned_commit_of_other_partitions_leaves_a_drained_task_alone() {
-    let app = App::new("laws").only::<measuring>().setting("agent_failure", "skip");
+    let app = at_least_once("laws").only::<measuring>().setting("agent_failure", "skip");
     let mut driver = driver(app, 2);
     create_small_topic(&driver);
     let first = driver.start_worker().unwrap();
@@ -84,7 +83,7 @@ fn s4_an_abandoned_commit_of_other_partitions_leaves_a_drained_task_alone() {
 fn s4_a_checkpoint_does_not_pass_the_record_of_a_former_owner() {
     for store in ["sled://", "fjall://"] {
         let directory = tempfile::tempdir().unwrap();
-        let app = App::new("laws").only::<summing>();
+        let app = at_least_once("laws").only::<summing>();
         let mut driver = driver(app.setting("store", store).setting("datadir", directory.path().display()), 1);
         // A worker gets the first disk that is free: that of the next owner.
         let first = driver.start_worker().unwrap();
@@ -112,7 +111,7 @@ fn s4_a_checkpoint_does_not_pass_the_record_of_a_former_owner() {
 /// it, and the worker would stop.
 #[test]
 fn s5_offsets_are_looked_up_before_the_ends_of_changelogs() {
-    let mut driver = driver(App::new("laws").only::<summing>(), 1);
+    let mut driver = driver(at_least_once("laws").only::<summing>(), 1);
     let first = driver.start_worker().unwrap();
     send(&mut driver, "a", [1]);
     driver.commit();
@@ -127,7 +126,7 @@ fn s5_offsets_are_looked_up_before_the_ends_of_changelogs() {
 
 /// A worker commits an event, sends the record of the next one, and crashes before its commit.
 fn before_a_takeover() -> (TestDriver, WorkerId) {
-    let mut driver = driver(App::new("laws").only::<summing>(), 1);
+    let mut driver = driver(at_least_once("laws").only::<summing>(), 1);
     let worker = driver.start_worker().unwrap();
     send(&mut driver, "a", [1]);
     driver.commit();

@@ -6,6 +6,8 @@ use faust::Timestamp;
 use faust::prelude::*;
 use faust::testing::{TestDriver, TestMessage};
 
+use super::harness::at_least_once;
+
 /// Sums the numbers of each key.
 #[agent(topic = "numbers")]
 async fn sum(mut numbers: Stream<i64, String>, sums: Table<String, i64>) -> Result<()> {
@@ -95,7 +97,7 @@ fn a_commit_of_unknown_outcome_applies_nothing_twice() {
 #[test]
 fn a_stop_completes_although_a_commit_is_not_answered() {
     for answers in [false, true] {
-        let mut driver = driver(App::new("tables").only::<sum>());
+        let mut driver = driver(at_least_once("tables").only::<sum>());
         let worker = driver.start_worker().unwrap();
         send(&mut driver, &[("a", 1), ("b", 1)]);
         driver.commit();

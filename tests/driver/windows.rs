@@ -375,13 +375,14 @@ proptest! {
 /// read directly, and behind a `group_by`.
 #[test]
 fn windows_survive_an_unkind_cluster() {
-    let strategy = (windows(), store(), any::<bool>(), history(SPAN, faults()));
-    histories(16, faults(), &strategy, |(windows, store, behind_a_hop, history), count| {
+    let guarantee = prop_oneof![Just("at_least_once"), Just("exactly_once")];
+    let strategy = (windows(), store(), any::<bool>(), guarantee, history(SPAN, faults()));
+    histories(16, faults(), &strategy, |(windows, store, behind_a_hop, guarantee, history), count| {
+        let app = App::new("windows").setting("processing_guarantee", guarantee);
         let mut world = if behind_a_hop {
-            let app = App::new("windows").only::<grouped>();
-            World::new(app, "windows-grouped-units-repartition", windows, store)
+            World::new(app.only::<grouped>(), "windows-grouped-units-repartition", windows, store)
         } else {
-            World::direct(windows, store)
+            World::new(app.only::<windowed>(), "in", windows, store)
         };
         world.chaos.run_history(&history);
         count(&world.chaos);

@@ -7,6 +7,8 @@ use faust::Offset;
 use faust::prelude::*;
 use faust::testing::{ClusterFault, FaultProfile, TestDriver};
 
+use super::harness::at_least_once;
+
 #[agent(topic = "in")]
 async fn copy(mut numbers: Stream<i64, String>, #[topic("out")] out: Topic<String, i64>) -> Result<()> {
     while let Some(event) = numbers.next_event().await {
@@ -55,7 +57,7 @@ fn workers_share_the_partitions_and_a_hand_over_repeats_nothing() {
 
 #[test]
 fn uncommitted_events_of_a_crashed_worker_are_processed_again_by_another() {
-    let mut driver = driver();
+    let mut driver = TestDriver::new(at_least_once("workers").only::<copy>()).unwrap();
     let first = driver.start_worker().unwrap();
     let second = driver.start_worker().unwrap();
     feed(&mut driver, 0..100);

@@ -28,7 +28,7 @@ struct Arguments {
     #[arg(long)]
     long: bool,
     /// The guarantee of the workers, which decides what the verifier accepts
-    #[arg(long, value_enum, default_value_t = Guarantee::AtLeastOnce)]
+    #[arg(long, value_enum, default_value_t = Guarantee::ExactlyOnce)]
     guarantee: Guarantee,
     /// Seed of the events and of the faults; random by default
     #[arg(long)]

@@ -19,7 +19,7 @@ struct Arguments {
     #[arg(long, value_name = "HOST:PORT")]
     bootstrap: String,
     /// The law that the outputs must obey
-    #[arg(long, value_enum, default_value_t = Guarantee::AtLeastOnce)]
+    #[arg(long, value_enum, default_value_t = Guarantee::ExactlyOnce)]
     guarantee: Guarantee,
     /// Number of events that were fed; another number of events in the input is a fault
     #[arg(long, value_name = "COUNT")]
