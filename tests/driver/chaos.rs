@@ -285,6 +285,11 @@ pub(crate) struct Chaos {
     _directory: tempfile::TempDir,
 }
 
+/// Returns whether a worker has ended because it lost its producer too often in a row.
+fn is_fenced(why: &faust::Error) -> bool {
+    why.to_string().contains("is fenced")
+}
+
 impl Chaos {
     /// Starts the app, which reads the topic `in`, on one worker.
     pub(crate) fn new(app: AppBuilder, partitions: i32, store: &str) -> Self {
@@ -370,7 +375,10 @@ impl Chaos {
         self.release();
         self.supervise();
         let worker = self.workers.remove(worker);
-        self.driver.stop(worker).unwrap();
+        match self.driver.stop(worker) {
+            Err(why) if is_fenced(&why) => self.driver.crash(worker),
+            outcome => outcome.unwrap(),
+        }
         self.ended.push(worker);
     }
 
@@ -383,7 +391,7 @@ impl Chaos {
     fn supervise(&mut self) {
         for at in 0..self.workers.len() {
             let outcome = self.driver.ended(self.workers[at]);
-            if outcome.is_some_and(|outcome| outcome.is_err_and(|why| why.to_string().contains("is fenced"))) {
+            if outcome.is_some_and(|outcome| outcome.is_err_and(|why| is_fenced(&why))) {
                 self.driver.crash(self.workers[at]);
                 let successor = self.driver.start_worker().unwrap();
                 self.ended.push(std::mem::replace(&mut self.workers[at], successor));

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use faust::__private::{AgentCx, AgentDef, AgentFuture, ArgSpec, TableDecl, TopicDecl, WindowDecl, arg};
 use faust::prelude::*;
-use faust::testing::TestMessage;
+use faust::testing::{ClusterFault, TestMessage};
 use faust::{AgentHandle, AppBuilder, Error, Offset, WindowSpec};
 use proptest::prelude::*;
 
 use super::chaos::{
-    Chaos, Disk, Held, Input, Step, base, cases, faults, histories, history, input, number, step, store, trip,
+    Chaos, Disk, Held, Input, Step, base, cases, faults, faults_of_transactions, histories, history, input, number,
+    step, store, trip,
 };
 
 thread_local! {
@@ -373,11 +374,9 @@ proptest! {
 
 /// Law: on a cluster that behaves as badly as Kafka can, nothing is missing or wrong, and repeated results are identical;
 /// read directly, and behind a `group_by`.
-#[test]
-fn windows_survive_an_unkind_cluster() {
-    let guarantee = prop_oneof![Just("at_least_once"), Just("exactly_once")];
-    let strategy = (windows(), store(), any::<bool>(), guarantee, history(SPAN, faults()));
-    histories(16, faults(), &strategy, |(windows, store, behind_a_hop, guarantee, history), count| {
+fn survive(guarantee: &'static str, faults: &'static [ClusterFault]) {
+    let strategy = (windows(), store(), any::<bool>(), history(SPAN, faults));
+    histories(16, faults, &strategy, |(windows, store, behind_a_hop, history), count| {
         let app = App::new("windows").setting("processing_guarantee", guarantee);
         let mut world = if behind_a_hop {
             World::new(app.only::<grouped>(), "windows-grouped-units-repartition", windows, store)
@@ -396,6 +395,16 @@ fn windows_survive_an_unkind_cluster() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn windows_survive_an_unkind_cluster() {
+    survive("at_least_once", faults());
+}
+
+#[test]
+fn windows_survive_lost_transactions() {
+    survive("exactly_once", faults_of_transactions());
 }
 
 /// Generates steps without crashes, failures or held-back traffic.
