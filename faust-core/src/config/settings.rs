@@ -166,7 +166,7 @@ impl Settings {
         }
     }
 
-    /// Returns the maximum interval between commits.
+    /// Returns the regular interval between commits. Unless the user has set it, a commit may come earlier or later.
     pub fn commit_interval(&self) -> Duration {
         self.broker_commit_interval.unwrap_or(match self.processing_guarantee {
             ProcessingGuarantee::AtLeastOnce => Duration::from_millis(2800),

@@ -135,9 +135,9 @@ impl Directory {
         Some(self.shared.plan.differences(known.plan(&entry_name(fingerprint))?))
     }
 
-    /// Returns the other workers, alive or dead, that had partitions of these numbers when they wrote their last entries. Workers
-    /// that have stopped are not among them.
-    pub(crate) fn owners(&self, partitions: &BTreeSet<i32>) -> BTreeSet<String> {
+    /// Returns the other workers that had partitions of these numbers when they wrote their last entries, each with whether it is
+    /// alive. Workers that have stopped are not among them.
+    pub(crate) fn owners(&self, partitions: &BTreeSet<i32>) -> BTreeMap<String, bool> {
         self.shared.known().owners(partitions)
     }
 

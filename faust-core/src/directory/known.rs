@@ -16,6 +16,8 @@ pub(super) struct Known {
     former: BTreeSet<u64>,
     plans: BTreeMap<String, PlanSummary>,
     workers: BTreeMap<String, KnownWorker>,
+    /// The latest time of a record, by the broker's clock.
+    latest: Timestamp,
     /// The broker's time of the first entry of this start of this worker; `None` until it was read.
     own: Option<Timestamp>,
 }
@@ -57,13 +59,23 @@ pub(super) enum Effect {
 impl Known {
     pub(super) fn new(name: String, start: u64) -> Self {
         let former = BTreeSet::new();
-        Self { name, start, former, plans: BTreeMap::new(), workers: BTreeMap::new(), own: None }
+        Self {
+            name,
+            start,
+            former,
+            plans: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            latest: Timestamp(i64::MIN),
+            own: None,
+        }
     }
 
-    /// Returns the other workers that had partitions of these numbers when they wrote their last entries.
-    pub(super) fn owners(&self, partitions: &BTreeSet<i32>) -> BTreeSet<String> {
+    /// Returns the other workers that had partitions of these numbers when they wrote their last entries, each with whether it is
+    /// alive. This worker's own entries move the time on.
+    pub(super) fn owners(&self, partitions: &BTreeSet<i32>) -> BTreeMap<String, bool> {
         let had = |known: &KnownWorker| known.entry.partitions.values().flatten().any(|own| partitions.contains(own));
-        self.workers.iter().filter(|(_, known)| had(known)).map(|(name, _)| name.clone()).collect()
+        let of = self.workers.iter().filter(|(_, known)| had(known));
+        of.map(|(name, known)| (name.clone(), known.is_live(self.latest))).collect()
     }
 
     /// Returns the plan with this fingerprint, if it is known.
@@ -79,6 +91,7 @@ impl Known {
 
     /// Applies a record. What cannot be read is ignored: a later release may have written it.
     pub(super) fn apply(&mut self, message: &OwnedMessage) -> Effect {
+        self.latest = self.latest.max(message.timestamp);
         let Some(key) = message.key.as_deref().and_then(EntryKey::read) else { return Effect::Nothing };
         match (key, message.payload.as_deref()) {
             (EntryKey::Plan(name), Some(payload)) => {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::directory::Directory;
 use crate::error::TransportError;
-use crate::transport::{Retries, Transport, transactional_id};
+use crate::transport::{Transport, transactional_id};
 
 /// Maximum time for the end of one worker's transaction.
 const FENCE_WITHIN: Duration = Duration::from_secs(10);
@@ -35,9 +35,9 @@ pub(crate) struct Predecessors {
 /// The workers that may have left a transaction open.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Suspects {
-    /// Those that are no members of the group any more. Their transactions are ended.
+    /// Those that are no members of the group any more, and silent. Their transactions are ended.
     pub(crate) dead: BTreeSet<String>,
-    /// Those that are members of the group.
+    /// Those that are members of the group, or alive by the directory.
     pub(crate) members: BTreeSet<String>,
 }
 
@@ -83,12 +83,13 @@ impl Predecessors {
         if former.is_empty() {
             return Ok(Suspects::default());
         }
-        let admin = self.transport.admin()?;
-        let mut retries = Retries::default().of(self.transport.outage());
-        let members = retries.run("the broker to describe the group", || admin.group_members(&self.group)).await?;
-        let is_member = |worker: &String| members.iter().any(|member| member.is_of(worker));
-        let (members, dead) = former.into_iter().partition(is_member);
-        Ok(Suspects { dead, members })
+        let members = self.transport.admin()?.group_members(&self.group).await?;
+        // With `broker_client_id`, the ids of clients do not name their workers, but a live one writes to the directory.
+        let is_alive =
+            |(worker, is_live): &(String, bool)| *is_live || members.iter().any(|member| member.is_of(worker));
+        let (alive, dead): (Vec<_>, Vec<_>) = former.into_iter().partition(is_alive);
+        let names = |workers: Vec<(String, bool)>| workers.into_iter().map(|(worker, _)| worker).collect();
+        Ok(Suspects { dead: names(dead), members: names(alive) })
     }
 }
 

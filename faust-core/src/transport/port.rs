@@ -128,8 +128,8 @@ pub trait GroupListener: Sealed + Send + Sync {
     /// commit would be rejected.
     fn revoked(&self, partitions: Vec<TopicPartition>, lost: bool) -> BoxFuture<'static, ()>;
 
-    /// Called when the assignment of these partitions waits for a transaction that has offsets of them: after [`PENDING_AFTER`], and
-    /// again now and then.
+    /// Called when the committed offsets of these partitions could not be looked up for [`PENDING_AFTER`], and again now and then: a
+    /// transaction may have offsets of them.
     fn offsets_pending(&self, _partitions: &[TopicPartition]) {}
 
     /// Called when the group or the connection has an error that a retry within the transport cannot resolve.
@@ -484,7 +484,7 @@ pub struct GroupMember {
     pub member_id: String,
     /// The instance id of a static member.
     pub instance_id: Option<String>,
-    /// Id of the member's client: the name of the worker, a slash, and the setting `broker_client_id`.
+    /// Id of the member's client. Unless `broker_client_id` is set, it is the name of the worker, a slash, and the client's own.
     pub client_id: String,
     /// Host from which the member is connected, as the broker shows it.
     pub host: String,

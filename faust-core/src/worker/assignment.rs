@@ -154,10 +154,16 @@ impl Control {
 
     /// Ends the transactions of dead workers, for whose end the assignment of these partitions waits.
     pub(super) fn fence(&mut self, partitions: &[TopicPartition]) {
-        let (recovery, numbers) = (Arc::clone(&self.cx.recovery), partitions.iter().map(|one| one.partition).collect());
+        let (recovery, transport) = (Arc::clone(&self.cx.recovery), Arc::clone(&self.cx.transport));
+        let (group, partitions) = (self.plan.group.clone(), partitions.to_vec());
         while self.preparing.try_join_next().is_some() {}
         self.preparing.spawn(async move {
-            let suspects = recovery.predecessors.fence(&numbers).await;
+            // The broker answers if it need not wait for a transaction: otherwise, something else is the cause.
+            let Ok(admin) = transport.admin() else { return };
+            if admin.committed_now(&group, partitions.clone()).await.is_err() {
+                return;
+            }
+            let suspects = recovery.predecessors.fence(&partitions.iter().map(|one| one.partition).collect()).await;
             tracing::info!("the assignment waits for the end of an open transaction {suspects}");
         });
     }

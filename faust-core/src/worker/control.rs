@@ -63,6 +63,8 @@ pub(super) struct Control {
     commits: Interval,
     /// Time of a commit before that, since a stage waits for messages that it will contain.
     early_commit: Option<Instant>,
+    /// Time of a commit for which a group waits that has no memory for its messages. It is never deferred.
+    held_commit: Option<Instant>,
     pace: CommitPace,
     /// The checks for stuck and failing agents are due.
     watches: Interval,
@@ -121,6 +123,7 @@ impl Control {
             incomplete_report: None,
             commits,
             early_commit: None,
+            held_commit: None,
             pace,
             watches: interval(every),
             cx,
@@ -224,6 +227,8 @@ impl Control {
                 () = forwarded(outputs), if self.early_commit.is_none() => self.schedule_early_commit(),
                 // That commit is due.
                 () = due(self.early_commit), if self.commit.is_none() => self.begin_due_commit(),
+                // A group waits for memory, which a commit frees.
+                () = due(self.held_commit), if self.commit.is_none() => self.begin_commit(),
                 // The brokers are still unavailable.
                 () = due(self.away_report) => self.report_outage(),
                 // The next check of the topics is due.
@@ -379,7 +384,7 @@ impl Control {
     }
 
     fn begin_commit(&mut self) {
-        self.early_commit = None;
+        (self.early_commit, self.held_commit) = (None, None);
         let positions = inputs(&self.tasks, &self.plan);
         self.pace.begin(positions.map(|reader| (reader.partition().clone(), reader.position())));
         let tasks: Vec<_> = self.tasks.values().map(|task| task.commands.clone()).collect();
@@ -391,7 +396,7 @@ impl Control {
     fn committed(&mut self, outcome: &CommittedOffsets) {
         self.pace.end();
         if self.cx.outputs.as_ref().is_some_and(|outputs| outputs.take_held()) {
-            self.early_commit = Some(CommitPace::earliest());
+            self.held_commit = Some(CommitPace::earliest());
         }
         let leaving = self.leaving.iter().map(|task| &task.parts);
         let all = self.tasks.values().map(|task| &task.parts).chain(leaving);

@@ -175,7 +175,7 @@ impl GroupContext {
     ) -> Result<Vec<PartitionStart>, TransportError> {
         let deadline = Instant::now() + self.config.max_poll_interval / 2;
         let mut retries = Retries::new(|text| warn!(target: "faust::kafka", "{text}"));
-        let mut within = PENDING_AFTER;
+        let (mut within, mut told) = (PENDING_AFTER, Instant::now());
         loop {
             let looked_up = offsets::committed(consumer, partitions, within)
                 .and_then(|committed| Ok((committed, offsets::watermarks(consumer, partitions, LOOK_UP_WITHIN)?)));
@@ -195,8 +195,11 @@ impl GroupContext {
                     if error.is_retriable() && Instant::now() < deadline && !self.abandoned.load(Ordering::Relaxed) =>
                 {
                     retries.report(&format!("{error}; retrying"));
-                    // If the brokers are unavailable, so is the transaction's coordinator, and nothing happens.
-                    self.listener.offsets_pending(partitions);
+                    // Not after each failure: some are returned at once. The engine finds out whether a transaction is the cause.
+                    if told.elapsed() >= PENDING_AFTER {
+                        told = Instant::now();
+                        self.listener.offsets_pending(partitions);
+                    }
                     within = LOOK_UP_WITHIN;
                     // Some lookups fail at once, without waiting for a response.
                     std::thread::sleep(Duration::from_millis(200));
