@@ -224,6 +224,22 @@ mod tests {
     }
 
     #[test]
+    fn a_former_owner_is_alive_until_it_has_been_silent_for_its_timeout() {
+        let partitions = [("in".to_owned(), vec![3])].into();
+        let theirs = WorkerEntry { start: 5, timeout_ms: 10_000, partitions, ..WorkerEntry::default() };
+        let entry_of_other = message(2, 95_000, "worker/other", serde_json::to_string(&theirs).ok());
+        let mut known = known(&[entry_of_other]);
+        let owners = |known: &Known, number| known.owners(&[number].into());
+        assert_eq!(owners(&known, 3), [("other".to_owned(), true)].into());
+        assert_eq!(owners(&known, 4), BTreeMap::new());
+        // The own entries move the time on.
+        known.apply(&message(11, 105_000, "worker/me", entry(1, "mine")));
+        assert_eq!(owners(&known, 3), [("other".to_owned(), false)].into());
+        known.apply(&removal("worker/other", 5));
+        assert_eq!(owners(&known, 3), BTreeMap::new(), "it has stopped");
+    }
+
+    #[test]
     fn records_of_other_kinds_are_ignored() {
         let mut known = known(&[]);
         for (key, payload) in [("command/x", "{}"), ("worker/y", "[]"), ("plan/z", "no JSON")] {

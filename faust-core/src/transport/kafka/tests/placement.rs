@@ -208,12 +208,10 @@ async fn committed_offsets_are_looked_up_without_waiting_for_transactions() {
         producer.send_offsets(group.membership().unwrap(), at(7)).await.unwrap();
         assert_eq!(now().await, at(3));
         producer.commit().await.unwrap();
-        within("the commit", async {
-            while now().await != at(7) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        // This look-up waits until the transaction is complete.
+        let settled = admin.committed(&cluster.group, vec![partition.clone()]);
+        assert_eq!(within("the commit", settled).await.unwrap(), at(7));
+        assert_eq!(now().await, at(7));
         let other = admin.committed_now("no-such-group", vec![partition.clone()]).await.unwrap();
         assert_eq!(other, BTreeMap::new());
         drop(assigned);
