@@ -1,5 +1,6 @@
 //! Exactly-once: outputs, tables and positions take effect together, whatever happens.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -173,6 +174,58 @@ fn an_expelled_worker_does_not_hold_the_driver_up() {
     driver.advance(Duration::from_secs(2));
     driver.run_until_idle();
     assert_eq!(counted(&mut driver), [1, 2]);
+}
+
+thread_local! {
+    /// Number of events with a 1 that [`forward`] reads until one does not end, counting it.
+    static UNTIL_STUCK: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Forwards each number to the first partition of another topic. The events with a 0 do not end, and one with a 1.
+#[agent(topic = "in")]
+async fn forward(mut numbers: Stream<i64, String>, #[topic("forwarded")] forwarded: Topic<String, i64>) -> Result<()> {
+    while let Some(event) = numbers.next_event().await {
+        forwarded.send_with(event.key(), event.value(), |message| message.partition(0)).await?;
+        let left = UNTIL_STUCK.get();
+        UNTIL_STUCK.set(left.saturating_sub((*event.value()).try_into().unwrap()));
+        if *event.value() == 0 || left == 1 {
+            std::future::pending().await
+        }
+    }
+    Ok(())
+}
+
+#[agent(topic = "forwarded")]
+async fn read(mut numbers: Stream<i64, String>) -> Result<()> {
+    while numbers.next().await.is_some() {}
+    Ok(())
+}
+
+/// Both workers have messages that wait for the end of an event. The other one commits its position behind each transaction that
+/// the expelled one has to abort.
+#[test]
+fn an_expelled_worker_beside_a_busy_one_does_not_hold_the_driver_up() {
+    let mut are_stuck = Vec::new();
+    // Both workers read both events. In one of the cases, the expelled one ends the first, and cannot commit it.
+    for stuck in [1, 2] {
+        let app = app().only::<forward>().only::<read>().setting("topic_partitions", 4);
+        let mut driver = TestDriver::new(app).unwrap();
+        let workers = [0; 2].map(|_| driver.start_worker().unwrap());
+        let has_last = |driver: &TestDriver, worker| driver.assignment(worker).iter().any(|part| part.partition == 3);
+        let expelled = workers.into_iter().find(|worker| has_last(&driver, *worker)).unwrap();
+        assert!(driver.expel(expelled, Duration::from_secs(1)));
+        driver.run_until_idle();
+        UNTIL_STUCK.set(stuck);
+        for (partition, number) in [(3, 0), (2, 1)] {
+            driver.send_with("in", &"a".to_owned(), &number, |message| message.partition(partition)).unwrap();
+        }
+        driver.run_until_idle();
+        let aborted = |worker| driver.status(worker).unwrap().counts.transactions_aborted;
+        are_stuck.push(workers.into_iter().all(|worker| aborted(worker) == 0));
+        UNTIL_STUCK.set(0);
+    }
+    are_stuck.sort_unstable();
+    assert_eq!(are_stuck, [false, true]);
 }
 
 /// Sends a message before and after a pause in its event.

@@ -90,6 +90,8 @@ pub(super) struct State {
     pub(super) wakers: Vec<Waker>,
     /// Number of operations so far, from which a driver detects that the cluster is idle.
     pub(super) activity: u64,
+    /// Number of messages of committed transactions.
+    pub(super) published: u64,
     /// The messages that are in the log and not acknowledged, while deliveries are held.
     pub(super) held: Option<Vec<HeldAnswer>>,
     /// The last partition chosen for a message without a key; partitions are chosen in turn.
@@ -109,6 +111,7 @@ impl MemoryCluster {
             commit_delay: None,
             wakers: Vec::new(),
             activity: 0,
+            published: 0,
             held: None,
             turn: 0,
         };
@@ -149,6 +152,11 @@ impl MemoryCluster {
     /// Returns a number that increases with every operation.
     pub fn activity(&self) -> u64 {
         self.state().activity
+    }
+
+    /// Returns the number of messages that were sent in transactions, and committed.
+    pub fn published(&self) -> u64 {
+        self.state().published
     }
 
     /// Sets the faults that the cluster shows from now on.

@@ -1,6 +1,7 @@
 //! The messages that a producer of the in-memory cluster has accepted and not yet sent.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) struct MemoryProducer {
 struct Transactional {
     identity: Arc<Mutex<ProducerIdentity>>,
     sequences: Mutex<BTreeMap<TopicPartition, (ProducerIdentity, i32)>>,
+    /// Number of messages in the open transaction.
+    appended: AtomicU64,
 }
 
 /// Messages by partition, in their order, each with its delivery.
@@ -57,7 +60,7 @@ impl MemoryProducer {
 
     /// Creates a producer of transactions. Its identity may change with each transaction.
     pub(super) fn transactional(cluster: MemoryCluster, identity: Arc<Mutex<ProducerIdentity>>) -> Arc<Self> {
-        let transactional = Some(Transactional { identity, sequences: Mutex::default() });
+        let transactional = Some(Transactional { identity, sequences: Mutex::default(), appended: AtomicU64::new(0) });
         Arc::new(Self {
             cluster,
             is_faulty: true,
@@ -76,6 +79,11 @@ impl MemoryProducer {
         for delivery in waiting.chain(held.into_iter().flatten().map(|answer| answer.delivery)) {
             delivery.done(Err(TransportError::retriable("delivery", "the transaction was aborted")));
         }
+    }
+
+    /// Ends a transaction. Returns the number of its messages.
+    pub(super) fn end_transaction(&self) -> u64 {
+        self.transactional.as_ref().map_or(0, |own| own.appended.swap(0, Ordering::Relaxed))
     }
 
     /// Returns the id, if the producer makes transactions.
@@ -217,7 +225,7 @@ impl MemoryProducer {
         now: Timestamp,
     ) -> Result<Appended, ErrorCode> {
         let record = std::slice::from_ref(record);
-        let Some(Transactional { identity, sequences }) = &self.transactional else {
+        let Some(Transactional { identity, sequences, appended: count }) = &self.transactional else {
             let batch = records::encode(record, ProducerId::NONE).and_then(Batch::parse)?;
             return state.broker.append(&to.topic, to.partition, &batch, now.0);
         };
@@ -232,6 +240,7 @@ impl MemoryProducer {
         state.broker.enlist(batch.header(), &to.topic, to.partition, now.0)?;
         let appended = state.broker.append(&to.topic, to.partition, &batch, now.0)?;
         *sequence += 1;
+        count.fetch_add(1, Ordering::Relaxed);
         Ok(appended)
     }
 

@@ -148,6 +148,10 @@ impl MemoryTransactions {
             return Err(self.error(TransactionErrorKind::Lost, what, "the producer is fenced"));
         }
         let ended = state.broker.end_transaction(&self.id, self.identity(), outcome, false, now.0);
+        let messages = self.producer.end_transaction();
+        if outcome == Outcome::Commit && ended.is_ok() {
+            state.published += messages;
+        }
         wake(state);
         match ended {
             Ok(identity) => *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity,
