@@ -12,6 +12,7 @@ mod harness;
 mod laws;
 mod logs;
 mod owners;
+mod pace;
 mod policies;
 mod rebalances;
 mod seals;
