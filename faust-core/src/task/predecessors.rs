@@ -35,10 +35,12 @@ pub(crate) struct Predecessors {
 /// The workers that may have left a transaction open.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Suspects {
-    /// Those that are no members of the group any more, and silent. Their transactions are ended.
-    pub(crate) dead: BTreeSet<String>,
     /// Those that are members of the group, or alive by the directory.
-    pub(crate) members: BTreeSet<String>,
+    members: BTreeSet<String>,
+    /// Those that are no members of the group any more, and silent. Their transactions are ended.
+    fenced: BTreeSet<String>,
+    /// Those of them that could not be fenced, with the reason.
+    unfenced: BTreeMap<String, String>,
 }
 
 impl Predecessors {
@@ -50,38 +52,49 @@ impl Predecessors {
     /// Ends the open transactions of the workers that had partitions of these numbers, and are no members of the group any more.
     pub(crate) async fn fence(&self, partitions: &BTreeSet<i32>) -> Suspects {
         let mut fenced = self.fenced.lock().await;
-        let suspects = match self.suspects(partitions).await {
-            Ok(suspects) => suspects,
-            Err(error) => {
-                // It is tried again while the transaction is open.
+        let former = match timeout(FENCE_WITHIN, self.former_owners(partitions)).await {
+            Ok(Ok(former)) => former,
+            // It is tried again while the transaction is open.
+            Ok(Err(error)) => {
                 tracing::debug!("the former owners of partitions that wait for a transaction are not known: {error}");
                 return Suspects::default();
             }
+            Err(_) => {
+                tracing::debug!("the members of the group were not known within {FENCE_WITHIN:?}");
+                return Suspects::default();
+            }
         };
+        let mut suspects = Suspects { members: former.alive, ..Suspects::default() };
         fenced.retain(|_, at| at.elapsed() < AGAIN);
-        for worker in &suspects.dead {
-            if fenced.contains_key(worker) {
-                continue;
-            }
-            match timeout(FENCE_WITHIN, self.transport.transactions(&transactional_id(&self.group, worker))).await {
-                Ok(Ok(_)) => {
-                    fenced.insert(worker.clone(), Instant::now());
-                    tracing::info!(
-                        "worker `{worker}`, which has left the group without a stop, is fenced: the transaction that it may have left open is ended"
-                    );
+        for worker in former.dead {
+            if !fenced.contains_key(&worker) {
+                if let Err(why) = self.end_transaction(&worker).await {
+                    suspects.unfenced.insert(worker, why);
+                    continue;
                 }
-                Ok(Err(error)) => tracing::debug!("worker `{worker}` cannot be fenced: {error}"),
-                Err(_) => tracing::debug!("worker `{worker}` was not fenced within {FENCE_WITHIN:?}"),
+                fenced.insert(worker.clone(), Instant::now());
+                tracing::info!(
+                    "worker `{worker}`, which has left the group without a stop, is fenced: the transaction that it may have left open is ended"
+                );
             }
+            suspects.fenced.insert(worker);
         }
         suspects
     }
 
+    async fn end_transaction(&self, worker: &str) -> Result<(), String> {
+        match timeout(FENCE_WITHIN, self.transport.transactions(&transactional_id(&self.group, worker))).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {FENCE_WITHIN:?}")),
+        }
+    }
+
     /// Finds the other workers that had partitions of these numbers.
-    async fn suspects(&self, partitions: &BTreeSet<i32>) -> Result<Suspects, TransportError> {
+    async fn former_owners(&self, partitions: &BTreeSet<i32>) -> Result<FormerOwners, TransportError> {
         let former = self.directory.owners(partitions);
         if former.is_empty() {
-            return Ok(Suspects::default());
+            return Ok(FormerOwners::default());
         }
         let members = self.transport.admin()?.group_members(&self.group).await?;
         // With `broker_client_id`, the ids of clients do not name their workers, but a live one writes to the directory.
@@ -89,8 +102,15 @@ impl Predecessors {
             |(worker, is_live): &(String, bool)| *is_live || members.iter().any(|member| member.is_of(worker));
         let (alive, dead): (Vec<_>, Vec<_>) = former.into_iter().partition(is_alive);
         let names = |workers: Vec<(String, bool)>| workers.into_iter().map(|(worker, _)| worker).collect();
-        Ok(Suspects { dead: names(dead), members: names(alive) })
+        Ok(FormerOwners { alive: names(alive), dead: names(dead) })
     }
+}
+
+/// The names of the former owners of partitions.
+#[derive(Default)]
+struct FormerOwners {
+    alive: BTreeSet<String>,
+    dead: BTreeSet<String>,
 }
 
 impl std::fmt::Display for Suspects {
@@ -99,16 +119,36 @@ impl std::fmt::Display for Suspects {
         let names = |workers: &BTreeSet<String>| {
             workers.iter().map(|worker| format!("`{worker}`")).collect::<Vec<_>>().join(", ")
         };
-        match (self.dead.is_empty(), self.members.is_empty()) {
-            (true, true) => f.write_str("of an unknown program"),
-            (true, false) => write!(f, "of {}, in the group", names(&self.members)),
-            (false, true) => write!(f, "of {}, which has left the group and is fenced", names(&self.dead)),
-            (false, false) => write!(
-                f,
-                "of {}, in the group, or of {}, which has left it and is fenced",
-                names(&self.members),
-                names(&self.dead)
-            ),
+        let mut all = Vec::new();
+        if !self.members.is_empty() {
+            all.push(format!("of {}, in the group", names(&self.members)));
         }
+        if !self.fenced.is_empty() {
+            all.push(format!("of {}, which has left the group and is fenced", names(&self.fenced)));
+        }
+        for (worker, why) in &self.unfenced {
+            all.push(format!("of `{worker}`, which has left the group and cannot be fenced ({why})"));
+        }
+        if all.is_empty() {
+            all.push("of an unknown program".to_owned());
+        }
+        f.write_str(&all.join(", or "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_names_the_workers_and_why_one_is_not_fenced() {
+        assert_eq!(Suspects::default().to_string(), "of an unknown program");
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let unfenced = BTreeMap::from([("d".to_owned(), "no right".to_owned())]);
+        let all = Suspects { members: names(&["a", "b"]), fenced: names(&["c"]), unfenced };
+        assert_eq!(
+            all.to_string(),
+            "of `a`, `b`, in the group, or of `c`, which has left the group and is fenced, or of `d`, which has left the group and cannot be fenced (no right)"
+        );
     }
 }
