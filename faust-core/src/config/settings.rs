@@ -65,7 +65,7 @@ table::settings! {
 
     /// Compression of produced batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     producer_compression_type: Compression = "none", example "zstd";
-    /// Maximum time a message is delayed so that it can be sent in a batch with others.
+    /// Maximum time a message is delayed so that it can be sent in a batch. Less than the brokers take to answer costs CPU.
     producer_linger: Duration = "5ms", within "0s" "10s", example "50ms";
     /// Maximum size of a message. Topics that the app creates take it; for others, Kafka's default is 1 MiB.
     producer_max_request_size: ByteSize = "16MiB", within "1KiB" "100MiB", example "32MiB";

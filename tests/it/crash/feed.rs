@@ -25,7 +25,9 @@ pub(super) struct Feed {
 impl Feed {
     /// Starts a feed. Event `n` is sent to partition `n % PARTITIONS`, so that the order in each partition is known.
     pub(super) async fn start(bootstrap: &str, input: &str, run: u64, per_second: u32) -> Self {
-        let client = App::new("crash-feed").setting("broker", bootstrap).client().await.unwrap();
+        // Below the time in which a busy Kafka acknowledges, each producer would take a core from it.
+        let app = App::new("crash-feed").setting("broker", bootstrap).setting("producer_linger", "100ms");
+        let client = app.client().await.unwrap();
         let topic: Topic<u64, Number> = client.topic(input).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
