@@ -8,7 +8,7 @@ use faust::prelude::*;
 use faust::{AppBuilder, Worker};
 use faust_broker::BrokerConfig;
 
-use crate::harness::{Cluster, LONG, Message, wait_for};
+use crate::harness::{Cluster, LONG, Message, Proxy, wait_for};
 
 const PARTITIONS: usize = 6;
 const GUARANTEES: [&str; 2] = ["at_least_once", "exactly_once"];
@@ -48,6 +48,16 @@ async fn of_broker(
     count_all(numbers, counts, out).await
 }
 
+/// Counts the numbers by key, in a worker whose messages are late.
+#[agent(topic = "rb-late-in")]
+async fn of_late(
+    numbers: Stream<i64, String>,
+    #[table(name = "counts", partition_by_source)] counts: Table<String, u64>,
+    #[topic("rb-late-out")] out: Topic<String, u64>,
+) -> Result<()> {
+    count_all(numbers, counts, out).await
+}
+
 async fn create(cluster: &Cluster, name: &str) {
     cluster.create(&format!("{name}-in"), i32::try_from(PARTITIONS).unwrap()).await;
     cluster.create(&format!("{name}-out"), 1).await;
@@ -55,16 +65,20 @@ async fn create(cluster: &Cluster, name: &str) {
 
 /// Sends numbers to all partitions in turn until `stop` is set. Returns how many to each.
 async fn feed(cluster: &Cluster, name: &str, stop: &AtomicBool) -> u64 {
-    let producer = cluster.producer(&format!("{name}-in"));
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     let mut rounds = 0;
     while !stop.load(Ordering::Relaxed) {
         tick.tick().await;
-        let to = |partition| Message::of("1").key(format!("p{partition}")).to(i32::try_from(partition).unwrap());
-        producer.send_all((0..PARTITIONS).map(to)).await;
+        send_rounds(cluster, name, 1).await;
         rounds += 1;
     }
     rounds
+}
+
+/// Sends this many numbers to each partition.
+async fn send_rounds(cluster: &Cluster, name: &str, rounds: usize) {
+    let to = |partition| Message::of("1").key(format!("p{partition}")).to(i32::try_from(partition).unwrap());
+    cluster.producer(&format!("{name}-in")).send_all((0..rounds).flat_map(|_| (0..PARTITIONS).map(to))).await;
 }
 
 /// Waits until all partitions are assigned, at least one to each worker, and restored.
@@ -148,6 +162,48 @@ async fn a_rolling_restart_of_static_workers_causes_no_rebalance() {
         };
         let (rounds, workers) = tokio::join!(feed(&cluster, "rb-static", &stop), restarts);
         check(&cluster, (&id, "rb-static", guarantee), rounds, workers).await;
+    }
+}
+
+/// Law: messages that are on their way when their worker loses the partitions, and arrive when it owns them again, do not count:
+/// another worker has processed their events meanwhile. Under at-least-once, the outputs among them are repetitions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_arrive_once_the_partitions_are_back_do_not_count() {
+    for guarantee in GUARANTEES {
+        let cluster = Cluster::start().await;
+        create(&cluster, "rb-late").await;
+        let id = format!("rb-late-{guarantee}");
+        let app = |name: &str| {
+            let app = cluster.app(&id).only::<of_late>().setting("datadir", cluster.dir(name).display());
+            let app = app.setting("processing_guarantee", guarantee).setting("worker_name", name);
+            app.setting("broker_rebalance_timeout", "3s")
+        };
+        let proxy = Proxy::steady(cluster.bootstrap());
+        let late = cluster.run(app("late").setting("broker", proxy.bootstrap())).await;
+        send_rounds(&cluster, "rb-late", 20).await;
+        cluster.wait_done(&cluster.id(&id), "rb-late-in", 20 * PARTITIONS).await;
+
+        proxy.hold_messages();
+        send_rounds(&cluster, "rb-late", 20).await;
+        let processed = async || late.status().counts.events >= 40 * PARTITIONS as u64;
+        wait_for("events whose outputs are held back", LONG, processed).await;
+        let other = cluster.run(app("other")).await;
+        let taken = async || {
+            let owned = other.status().assignment;
+            let committed = cluster.committed(&cluster.id(&id), "rb-late-in").await;
+            let ends = owned.iter().filter_map(|part| committed.get(&part.partition));
+            !owned.is_empty() && ends.filter(|committed| committed.offset.0 >= 40).count() == owned.len()
+        };
+        wait_for("commits of the other worker", LONG, taken).await;
+        other.stop().await.unwrap();
+        let is_back = async || late.status().assignment.len() == PARTITIONS;
+        wait_for("the partitions to come back", LONG, is_back).await;
+        assert!(proxy.is_holding());
+        proxy.release();
+        send_rounds(&cluster, "rb-late", 20).await;
+        cluster.wait_done(&cluster.id(&id), "rb-late-in", 60 * PARTITIONS).await;
+        assert_eq!(late.status().counts.agent_failures, 0, "{guarantee}: the lost messages are no fault of the agent");
+        check(&cluster, (&id, "rb-late", guarantee), 60, vec![late]).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! An unkind network: a proxy in front of the brokers that delays all bytes and breaks connections.
+//! A proxy in front of the brokers that holds requests back, and may delay all bytes and break connections.
 //!
 //! Clients learn the brokers' addresses from answers, and would leave out a proxy that they know as a bootstrap address only.
 //! So the proxy replaces the addresses in the answers by its own, and works on every broker without a change to its
@@ -38,15 +38,24 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of the cluster with this bootstrap address.
+    /// Starts an unkind proxy in front of the cluster with this bootstrap address.
     pub(crate) fn start(bootstrap: &str, random: Random) -> Self {
+        Self::with(bootstrap, Some(random))
+    }
+
+    /// Starts a proxy that neither delays anything nor breaks connections.
+    pub(crate) fn steady(bootstrap: &str) -> Self {
+        Self::with(bootstrap, None)
+    }
+
+    fn with(bootstrap: &str, random: Option<Random>) -> Self {
         let relay = Arc::new(Relay {
             ports: Mutex::default(),
-            random: Mutex::new(random),
+            random: random.map(Mutex::new),
             cuts: AtomicU64::new(0),
             generation: AtomicI32::new(0),
             holds_after_offsets: AtomicBool::new(false),
-            held: watch::Sender::new(false),
+            held: watch::Sender::new(Held::Nothing),
         });
         let ports: Vec<_> = bootstrap.split(',').map(|address| Relay::port(&relay, address)).collect();
         let bootstrap = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
@@ -73,14 +82,38 @@ impl Proxy {
         self.relay.holds_after_offsets.store(true, Ordering::Relaxed);
     }
 
+    /// Holds all messages back that are sent from now on, and what follows them on their connections, until
+    /// [`release`](Self::release).
+    pub(crate) fn hold_messages(&self) {
+        self.relay.held.send_replace(Held::Messages);
+    }
+
     /// Returns whether requests are held back.
     pub(crate) fn is_holding(&self) -> bool {
-        *self.relay.held.borrow()
+        *self.relay.held.borrow() != Held::Nothing
     }
 
     /// Lets requests pass again.
     pub(crate) fn release(&self) {
-        self.relay.held.send_replace(false);
+        self.relay.held.send_replace(Held::Nothing);
+    }
+}
+
+/// The requests that are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Nothing,
+    Messages,
+    All,
+}
+
+impl Held {
+    fn holds(self, request: &[u8]) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Messages => request[4..6] == (ApiKey::Produce as i16).to_be_bytes(),
+            Self::All => true,
+        }
     }
 }
 
@@ -88,13 +121,13 @@ impl Proxy {
 struct Relay {
     /// The proxy's port for each broker, by the broker's address.
     ports: Mutex<BTreeMap<String, u16>>,
-    random: Mutex<Random>,
+    /// Decides about delays and ends of connections, if there are any.
+    random: Option<Mutex<Random>>,
     cuts: AtomicU64,
     generation: AtomicI32,
     /// The next answer with committed offsets is the last one before requests are held.
     holds_after_offsets: AtomicBool,
-    /// Requests are held back.
-    held: watch::Sender<bool>,
+    held: watch::Sender<Held>,
 }
 
 /// Key and version of the requests whose answers are read, by correlation id.
@@ -130,19 +163,23 @@ impl Relay {
         let mut broker = TcpStream::connect(address).await?;
         client.set_nodelay(true)?;
         broker.set_nodelay(true)?;
-        let mut random = relay.random.lock().unwrap().fork();
-        let end = Instant::now() + LIFETIME.0 + random.while_below(LIFETIME.1 - LIFETIME.0);
+        let mut random = relay.random.as_ref().map(|random| random.lock().unwrap().fork());
+        let end =
+            random.as_mut().map(|random| Instant::now() + LIFETIME.0 + random.while_below(LIFETIME.1 - LIFETIME.0));
         // If an answer is lost, the broker has done what it was asked to do.
-        let loses_an_answer = random.below(2) == 0;
+        let loses_an_answer = random.as_mut().is_some_and(|random| random.below(2) == 0);
         let asked = Asked::default();
         let (from_client, to_client) = client.split();
         let (from_broker, to_broker) = broker.split();
-        let requests =
-            Direction { random: random.fork(), end: (!loses_an_answer).then_some(end), held: relay.held.subscribe() };
+        let requests = Direction {
+            random: random.as_mut().map(Random::fork),
+            end: end.filter(|_| !loses_an_answer),
+            held: relay.held.subscribe(),
+        };
         let requests = requests.run(from_client, to_broker, |frame| note(&asked, frame));
         // Answers are never held.
-        let held = watch::Sender::new(false).subscribe();
-        let answers = Direction { random, end: loses_an_answer.then_some(end), held };
+        let held = watch::Sender::new(Held::Nothing).subscribe();
+        let answers = Direction { random, end: end.filter(|_| loses_an_answer), held };
         let answers = answers.run(from_broker, to_client, |frame| Self::readdress(relay, &asked, frame));
         tokio::select! { ended = requests => ended, ended = answers => ended }?;
         relay.cuts.fetch_add(1, Ordering::Relaxed);
@@ -173,7 +210,7 @@ impl Relay {
             }),
             ApiKey::OffsetFetch => {
                 if relay.holds_after_offsets.swap(false, Ordering::Relaxed) {
-                    relay.held.send_replace(true);
+                    relay.held.send_replace(Held::All);
                 }
                 answer
             }
@@ -211,11 +248,11 @@ fn edited<R: Decodable + Encodable + HeaderVersion>(version: i16, frame: &Bytes,
 
 /// One direction of a connection.
 struct Direction {
-    random: Random,
+    /// Decides about the delays, if there are any.
+    random: Option<Random>,
     /// The first frame after this moment is cut in half, and the connection with it.
     end: Option<Instant>,
-    /// While this is set, nothing is relayed.
-    held: watch::Receiver<bool>,
+    held: watch::Receiver<Held>,
 }
 
 impl Direction {
@@ -228,9 +265,11 @@ impl Direction {
     ) -> io::Result<()> {
         loop {
             let frame = edit(read_frame(&mut from).await?);
-            tokio::time::sleep(self.random.while_below(LATENCY)).await;
+            if let Some(random) = &mut self.random {
+                tokio::time::sleep(random.while_below(LATENCY)).await;
+            }
             // An error means that the sender is gone, and nothing is held any more.
-            drop(self.held.wait_for(|held| !held).await);
+            drop(self.held.wait_for(|held| !held.holds(&frame)).await);
             if self.end.is_some_and(|end| end <= Instant::now()) {
                 return to.write_all(&frame[..frame.len() / 2]).await;
             }

@@ -91,6 +91,29 @@ pub(super) fn kind(code: RDKafkaErrorCode) -> TransportErrorKind {
     }
 }
 
+/// Classifies the error code of a message of a transaction. The message is sent again, in another transaction, if the transaction
+/// was aborted, or its producer was lost.
+pub(super) fn kind_in_transaction(code: RDKafkaErrorCode) -> TransportErrorKind {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::PurgeQueue
+        | Code::PurgeInflight
+        | Code::State
+        | Code::Fatal
+        | Code::Fenced
+        | Code::OutOfOrderSequenceNumber
+        | Code::DuplicateSequenceNumber
+        | Code::UnknownProducerId
+        | Code::InvalidProducerIdMapping
+        | Code::InvalidProducerEpoch
+        | Code::ProducerFenced
+        | Code::InvalidTransactionalState
+        | Code::TransactionCoordinatorFenced
+        | Code::ConcurrentTransactions => TransportErrorKind::Retriable,
+        other => kind(other),
+    }
+}
+
 // rdkafka reports some errors as text only.
 fn kind_without_code(error: &KafkaError) -> TransportErrorKind {
     match error {
@@ -138,6 +161,19 @@ mod tests {
             assert_eq!(failed("x", &error).kind, kind, "{error}");
         }
     }
+
+    /// Otherwise, an abort would count as an attempt at an event, and the policy of the agent would give it up.
+    #[test]
+    fn the_end_of_a_transaction_is_no_refusal_of_its_messages() {
+        use RDKafkaErrorCode as Code;
+        for code in [Code::PurgeQueue, Code::OutOfOrderSequenceNumber, Code::InvalidProducerEpoch, Code::Fatal] {
+            assert_eq!(kind_in_transaction(code), TransportErrorKind::Retriable, "{code}");
+        }
+        for code in [Code::MessageSizeTooLarge, Code::TopicAuthorizationFailed, Code::InvalidTimestamp] {
+            assert_eq!(kind_in_transaction(code), TransportErrorKind::Fatal, "{code}");
+        }
+    }
+
     /// The errors that librdkafka's own requests look up metadata after, or retry (`rd_kafka_err_action`), except for those
     /// of single messages and of TLS.
     #[test]

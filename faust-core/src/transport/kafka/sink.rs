@@ -19,9 +19,9 @@ use tracing::debug;
 
 use super::config::KafkaConfig;
 use super::connection::{self, ConnectionWatch};
-use super::errors::{failed, refused, unusable};
+use super::errors::{failed, kind, kind_in_transaction, refused, unusable};
 use super::native::{TopicHandle, flush, refresh_metadata};
-use crate::error::TransportError;
+use crate::error::{TransportError, TransportErrorKind};
 use crate::message::Offset;
 use crate::transport::delivery::Delivery;
 use crate::transport::outage::Outage;
@@ -36,26 +36,35 @@ pub(super) struct KafkaSink {
     producer: Arc<ThreadedProducer<SinkContext>>,
     topics: Mutex<HashMap<String, Arc<KafkaTopic>>>,
     max_message_bytes: usize,
+    kind: KindOf,
 }
+
+/// Classifies the error code of a message.
+type KindOf = fn(RDKafkaErrorCode) -> TransportErrorKind;
 
 impl KafkaSink {
     pub(super) fn open(config: &KafkaConfig, outage: &Arc<Outage>) -> Result<Self, TransportError> {
-        let sink = Self::with(&config.producer(), config, outage)?;
+        let sink = Self::with(&config.producer(), config, outage, kind)?;
         hasten(&sink.producer);
         Ok(sink)
     }
 
     /// Opens a producer of transactions, which has to be initialized.
     pub(super) fn transactional(config: &KafkaConfig, outage: &Arc<Outage>, id: &str) -> Result<Self, TransportError> {
-        Self::with(&config.transactional_producer(id), config, outage)
+        Self::with(&config.transactional_producer(id), config, outage, kind_in_transaction)
     }
 
-    fn with(client: &ClientConfig, config: &KafkaConfig, outage: &Arc<Outage>) -> Result<Self, TransportError> {
+    fn with(
+        client: &ClientConfig,
+        config: &KafkaConfig,
+        outage: &Arc<Outage>,
+        kind: KindOf,
+    ) -> Result<Self, TransportError> {
         let (connection, outage) = (ConnectionWatch::default(), Arc::clone(outage));
-        let context = SinkContext { connection, outage, room: Arc::default() };
+        let context = SinkContext { connection, outage, room: Arc::default(), kind };
         let producer = client.create_with_context(context).map_err(|error| unusable("opening the producer", &error))?;
         let max_message_bytes = config.max_message_bytes;
-        Ok(Self { producer: Arc::new(producer), topics: Mutex::default(), max_message_bytes })
+        Ok(Self { producer: Arc::new(producer), topics: Mutex::default(), max_message_bytes, kind })
     }
 
     pub(super) fn producer(&self) -> &ThreadedProducer<SinkContext> {
@@ -95,8 +104,9 @@ impl Sink for KafkaSink {
         }
         let handle =
             TopicHandle::open(&self.producer, name).map_err(|code| refused(format!("topic `{name}`"), code))?;
-        let topic = Arc::new(KafkaTopic { name: name.to_owned(), handle, max_bytes: self.max_message_bytes });
-        topics.insert(name.to_owned(), Arc::clone(&topic));
+        let (name, max_bytes) = (name.to_owned(), self.max_message_bytes);
+        let topic = Arc::new(KafkaTopic { name: name.clone(), handle, max_bytes, kind: self.kind });
+        topics.insert(name, Arc::clone(&topic));
         Ok(topic)
     }
 
@@ -135,6 +145,7 @@ struct KafkaTopic {
     handle: TopicHandle<SinkContext>,
     /// Maximum size of a message.
     max_bytes: usize,
+    kind: KindOf,
 }
 
 impl crate::transport::port::Sealed for KafkaTopic {}
@@ -148,7 +159,10 @@ impl SinkTopic for KafkaTopic {
             delivery.done(Ok(None));
             match code {
                 RDKafkaErrorCode::QueueFull => SendRefused::Full,
-                code => SendRefused::Failed(refused(format!("sending to `{}`", self.name), code)),
+                code => {
+                    let error = refused(format!("sending to `{}`", self.name), code);
+                    SendRefused::Failed(TransportError { kind: (self.kind)(code), ..error })
+                }
             }
         })
     }
@@ -167,6 +181,7 @@ pub(super) struct SinkContext {
     connection: ConnectionWatch,
     outage: Arc<Outage>,
     room: Arc<Room>,
+    kind: KindOf,
 }
 
 /// Notifies tasks that wait for room in the buffer.
@@ -215,7 +230,9 @@ impl ProducerContext for SinkContext {
             }
             Err((error, message)) => {
                 let what = delivery_of(message.topic(), message.key(), message.payload());
-                delivery.done(Err(failed(what, error)));
+                let failed = failed(what, error);
+                let kind = error.rdkafka_error_code().map_or(failed.kind, self.kind);
+                delivery.done(Err(TransportError { kind, ..failed }));
             }
         }
         if self.room.wanted.load(Ordering::Relaxed) && self.room.wanted.swap(false, Ordering::Relaxed) {
