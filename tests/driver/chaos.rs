@@ -33,7 +33,8 @@ pub(crate) enum Step {
 }
 
 /// The faults of transactions, and those of commits without one.
-const OF_TRANSACTIONS: [ClusterFault; 2] = [ClusterFault::AbortedTransaction, ClusterFault::ProducerLost];
+const OF_TRANSACTIONS: [ClusterFault; 3] =
+    [ClusterFault::AbortedTransaction, ClusterFault::ProducerLost, ClusterFault::StaleOffsets];
 const OF_PLAIN_COMMITS: [ClusterFault; 3] =
     [ClusterFault::CommitByFormerOwner, ClusterFault::PartialCommit, ClusterFault::LostCommitAnswer];
 
@@ -281,6 +282,8 @@ pub(crate) struct Chaos {
     has_standbys: bool,
     /// The restore of a table has continued from a standby.
     has_taken_over: bool,
+    /// A store was replaced by a new one, and restored from the beginning of its changelog.
+    pub(crate) has_set_aside: bool,
     /// Temporary directory that contains the disks, removed with the case.
     _directory: tempfile::TempDir,
 }
@@ -322,6 +325,7 @@ impl Chaos {
             has_resumed: false,
             has_standbys: store != "memory://" && standbys > 0,
             has_taken_over: false,
+            has_set_aside: false,
             _directory: directory,
         };
         chaos.start();
@@ -408,6 +412,7 @@ impl Chaos {
         let counts = self.counts();
         self.has_resumed |= counts.iter().any(|counts| counts.tasks_resumed > 0);
         self.has_taken_over |= counts.iter().any(|counts| counts.standby_takeovers > 0);
+        self.has_set_aside |= counts.iter().any(|counts| counts.stores_set_aside > 0);
     }
 
     fn start(&mut self) {

@@ -513,7 +513,7 @@ impl Expected {
 }
 
 /// Law: whatever happens to workers, brokers and transactions, each event counts once, for outputs and for tables, also behind a
-/// `group_by`.
+/// `group_by`; and no store is given up.
 #[test]
 fn each_event_counts_once_on_an_unkind_cluster() {
     let faults = chaos::faults_of_transactions();
@@ -527,6 +527,7 @@ fn each_event_counts_once_on_an_unkind_cluster() {
         count_faults(&chaos);
         let expected = Expected::of(&mut chaos.driver);
         expected.check(&mut chaos.driver, "at the end");
+        assert!(!chaos.has_set_aside, "a store was replaced, and restored from the beginning of its changelog");
         for disk in [Disk::Kept, Disk::Lost] {
             chaos.restart(disk);
             expected.check(&mut chaos.driver, &format!("after a restart, disk {disk:?}"));

@@ -175,6 +175,12 @@ fn replaced(
     Ok(RestoreStart { from: low, full: true, cut: mark.cut, is_stale: true, is_ahead: false })
 }
 
+/// Returns whether a store with this encoded checkpoint has a later commit than this one.
+pub(super) fn has_later_commit(held: &[u8], commit: CommittedTable) -> bool {
+    let mark: Option<StoreCheckpoint> = serde_json::from_slice(held).ok();
+    mark.is_some_and(|mark| mark.version() > commit.version())
+}
+
 /// Returns whether a store holds changes that do not count: of a later commit, or of an owner whose records count only up to
 /// the end at which the present one began. `version` is that of the last commit in the store, which has records of the changelog
 /// up to `end`.

@@ -314,6 +314,25 @@ impl Recovery {
         Ok(found)
     }
 
+    /// Like [`look_at`](Self::look_at) for a standby. Returns `None` if the store has a later commit than this one, which was looked
+    /// up without waiting for transactions, and possibly before the store was free: the next look-up finds the other one.
+    pub(super) async fn look_at_standby(
+        &self,
+        (factory, partition): (&Arc<dyn TableFactory>, i32),
+        commit: CommittedTable,
+        logs: &Logs,
+    ) -> Result<Option<CheckedTable>, Error> {
+        let table = &factory.info().name;
+        let fault = |error: StoreError| Error::State { table: table.to_string(), partition, why: error.to_string() };
+        let store = self.stores.open(&StoreName::new(table.to_string(), partition)).await.map_err(fault)?;
+        let held = store.map(|store| store.mark()).transpose().map_err(fault)?.flatten();
+        if held.is_some_and(|held| super::check::has_later_commit(&held, commit)) {
+            tracing::debug!(%table, partition, "the standby waits until the last commit in its store can be looked up");
+            return Ok(None);
+        }
+        self.look_at((factory, partition), 0, Some(commit), logs).await.map(Some)
+    }
+
     /// Opens the store of a table's partition, and checks it against its changelog and the last commit.
     pub(super) async fn look_at(
         &self,

@@ -53,7 +53,7 @@ impl Recovery {
     }
 
     /// Starts standbys, which share one reader of their changelogs. Those whose stores are in use are left out, and so are those
-    /// without a commit so far; both can be started later. Returns the others, and the faults of those that cannot be started.
+    /// without a commit so far, or with a later one in their stores; all of them can be started later. Returns the others, and the faults of those that cannot be started.
     pub(crate) async fn start_standbys(
         self: &Arc<Self>,
         wanted: Vec<StandbyRequest>,
@@ -69,8 +69,9 @@ impl Recovery {
             let Some(commit) = commit else { continue };
             let name = request.store();
             let Some(lease) = self.stores.leases().lease_for_standby(&name) else { continue };
-            match self.look_at((&request.factory, request.partition), 0, Some(commit), &logs).await {
-                Ok(found) => open.push((request, lease, found)),
+            match self.look_at_standby((&request.factory, request.partition), commit, &logs).await {
+                Ok(Some(found)) => open.push((request, lease, found)),
+                Ok(None) => {}
                 Err(error) => started.push((name, Err(error.into()))),
             }
         }

@@ -246,3 +246,15 @@ fn a_store_of_an_earlier_release_is_kept_if_its_changelog_cannot_replace_it() {
         assert!(why.contains(expected) && !why.contains("run `reset` to restore from the changelog"), "{why}");
     }
 }
+
+/// Law: a commit that was looked up too early does not make a standby's store useless.
+#[test]
+fn a_store_has_a_later_commit_of_the_same_owner_or_of_the_next_one() {
+    let has_later = |number, epoch| {
+        let held = mark(|mark| (mark.cut, mark.epoch) = (CommitNumber(number), OwnerEpoch(epoch))).unwrap();
+        has_later_commit(&held, commit(7, 80))
+    };
+    assert_eq!([has_later(8, 2), has_later(1, 3)], [true, true]);
+    assert_eq!([has_later(7, 2), has_later(6, 2), has_later(9, 1)], [false, false, false]);
+    assert!(!has_later_commit(b"not a checkpoint", commit(7, 80)), "reported by the check");
+}

@@ -191,9 +191,11 @@ impl Admin for MemoryCluster {
         group: &str,
         of: Vec<TopicPartition>,
     ) -> BoxFuture<'_, Result<BTreeMap<TopicPartition, Committed>, TransportError>> {
-        let state = self.state();
-        let committed =
-            of.into_iter().filter_map(|partition| Some((partition.clone(), state.committed(group, &partition)?)));
+        let now = self.time();
+        let mut state = self.state();
+        let committed = of
+            .into_iter()
+            .filter_map(|partition| Some((partition.clone(), state.committed_now(group, &partition, now)?)));
         ready(Ok(committed.collect())).boxed()
     }
 

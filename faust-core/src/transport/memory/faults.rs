@@ -39,6 +39,9 @@ pub enum ClusterFault {
     AbortedTransaction,
     /// A producer of transactions is fenced, as after a timeout. Of the commits that it was making, half take effect.
     ProducerLost,
+    /// A look-up of committed offsets that does not wait for transactions does not find those of the last one: the coordinator
+    /// writes them once it has answered the commit.
+    StaleOffsets,
     /// Reading fails within a batch, with an error after which it continues.
     FetchError,
     /// Reading is refused within a batch, and the messages behind the error are dropped unless the queue is moved.
@@ -47,7 +50,7 @@ pub enum ClusterFault {
 
 impl ClusterFault {
     /// All faults.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CommitByFormerOwner,
         Self::PartialCommit,
         Self::LostCommitAnswer,
@@ -62,6 +65,7 @@ impl ClusterFault {
         Self::LostSendAnswer,
         Self::AbortedTransaction,
         Self::ProducerLost,
+        Self::StaleOffsets,
         Self::FetchError,
         Self::FetchRefused,
     ];
@@ -83,7 +87,7 @@ pub struct FaultProfile {
 
 impl FaultProfile {
     /// Sets the probability of a fault, from 0 to 1, at each of its occasions: a commit, a rebalance, a message to an
-    /// idle partition of a producer, a read of several messages.
+    /// idle partition of a producer, a read of several messages, a look-up soon after a transaction.
     #[must_use]
     pub fn with(mut self, fault: ClusterFault, probability: f64) -> Self {
         self.probabilities.insert(fault, probability);

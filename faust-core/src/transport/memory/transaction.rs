@@ -39,7 +39,12 @@ pub(super) struct MemoryTransactions {
     producer: Arc<MemoryProducer>,
     /// The offsets of the open transaction, for the observer.
     offsets: Arc<Mutex<BTreeMap<TopicPartition, Offset>>>,
+    /// The group's offsets in the same partitions before.
+    former_offsets: Arc<Mutex<FormerOffsets>>,
 }
+
+/// Committed offsets of groups.
+type FormerOffsets = BTreeMap<(String, TopicPartition), Option<Committed>>;
 
 impl MemoryTransactions {
     /// Initializes an id, which fences its former producer and ends its transaction.
@@ -62,7 +67,8 @@ impl MemoryTransactions {
         wake(state);
         let identity = Arc::new(Mutex::new(identity));
         let producer = MemoryProducer::transactional(cluster.clone(), Arc::clone(&identity));
-        Ok(Self { cluster: cluster.clone(), id: id.into(), identity, producer, offsets: Arc::default() })
+        let (offsets, former_offsets) = (Arc::default(), Arc::default());
+        Ok(Self { cluster: cluster.clone(), id: id.into(), identity, producer, offsets, former_offsets })
     }
 
     fn identity(&self) -> ProducerIdentity {
@@ -71,6 +77,10 @@ impl MemoryTransactions {
 
     fn offsets(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Offset>> {
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn former_offsets(&self) -> MutexGuard<'_, FormerOffsets> {
+        self.former_offsets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self, kind: TransactionErrorKind, what: &str, why: impl ToString) -> TransactionError {
@@ -121,6 +131,10 @@ impl MemoryTransactions {
         let added = state.broker.add_offsets(&self.id, identity, &member.group, now.0);
         added.map_err(|code| self.refused(what, code))?;
         *self.offsets() = offsets.iter().map(|(partition, committed)| (partition.clone(), committed.offset)).collect();
+        *self.former_offsets() = offsets
+            .keys()
+            .map(|partition| ((member.group.clone(), partition.clone()), state.committed(&member.group, partition)))
+            .collect();
         let outsider = MemberRef { generation: -1, ..MemberRef::default() };
         let offsets = offsets.into_iter().map(|(partition, committed)| {
             let mut offset = OffsetToCommit::new(partition.topic.to_string(), partition.partition, committed.offset.0);
@@ -151,6 +165,8 @@ impl MemoryTransactions {
         let messages = self.producer.end_transaction();
         if outcome == Outcome::Commit && ended.is_ok() {
             state.published += messages;
+            let former = std::mem::take(&mut *self.former_offsets()).into_iter();
+            state.former_offsets.extend(former.map(|(of, committed)| (of, (committed, now))));
         }
         wake(state);
         match ended {
