@@ -13,6 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::admin_clients::{AdminClients, LookupClient};
@@ -21,7 +22,7 @@ use super::config::KafkaConfig;
 use super::connection::NoListener;
 use super::errors::{failed, refused, refused_because, unusable};
 use super::inspect;
-use super::native::{TopicRefusal, answers, create_topics, topic_ids};
+use super::native::{LONGEST, TopicRefusal, answers, create_topics, topic_ids};
 use super::offsets;
 use crate::error::TransportError;
 use crate::message::Offset;
@@ -65,8 +66,17 @@ impl KafkaAdmin {
         what: &'static str,
         call: impl FnOnce(&LookupClient, Duration) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
+        self.look_up_with(what, move |clients, within| call(&clients.lookups, within)).await
+    }
+
+    /// Runs a blocking lookup that chooses its client.
+    async fn look_up_with<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(&AdminClients, Duration) -> Result<T, TransportError> + Send + 'static,
+    ) -> Result<T, TransportError> {
         let (clients, within) = (self.clients().await?, self.config.request_timeout);
-        let found = beside(what, move || call(&clients.lookups, within)).await;
+        let found = beside(what, move || call(&clients, within)).await;
         if found.is_ok() {
             self.outage.answered();
         }
@@ -296,8 +306,8 @@ impl Admin for KafkaAdmin {
 
     fn inspect(&self, topics: Vec<String>, group: &str) -> BoxFuture<'_, Result<ClusterState, TransportError>> {
         let (config, group) = (Arc::clone(&self.config), group.to_owned());
-        self.look_up("inspection of the cluster", move |lookups, within| {
-            let state = inspect::cluster(lookups, topics, &group, within)?;
+        self.look_up_with("inspection of the cluster", move |clients, within| {
+            let state = inspect::cluster(clients, topics, &group, within)?;
             Ok(ClusterState { apis: inspect::apis(&config, within)?, ..state })
         })
         .boxed()
@@ -335,15 +345,24 @@ impl Admin for KafkaAdmin {
     fn group_members(&self, group: &str) -> BoxFuture<'_, Result<Vec<GroupMember>, TransportError>> {
         let group = group.to_owned();
         // The list of groups shows those of the newer protocol as empty (KIP-848).
-        self.look_up("lookup of a group's members", move |lookups, within| inspect::members(lookups, &group, within))
-            .boxed()
+        self.look_up_with("lookup of a group's members", move |clients, within| {
+            inspect::members(clients, &group, within)
+        })
+        .boxed()
     }
 
     fn delete_group(&self, group: &str) -> BoxFuture<'_, Result<(), TransportError>> {
         let group = group.to_owned();
         async move {
             let what = format!("deletion of group `{group}`");
-            let deleted = self.changes().await?.delete_groups(&[&group], &self.options()).await;
+            // Like a description (`describe_group`), the request must not time out before its client is dropped.
+            let clients = self.clients().await?;
+            let client = beside("opening the admin client", move || clients.open_for_changes()).await?;
+            let options = self.options().request_timeout(Some(LONGEST));
+            let deleted = timeout(self.config.request_timeout, client.delete_groups(&[&group], &options)).await;
+            // Closing the client blocks.
+            drop(tokio::task::spawn_blocking(move || drop(client)));
+            let deleted = deleted.map_err(|_| refused(what.as_str(), RDKafkaErrorCode::OperationTimedOut))?;
             let deleted = deleted.map_err(|error| failed(what.as_str(), &error))?;
             match deleted.into_iter().find_map(Result::err) {
                 None | Some((_, RDKafkaErrorCode::GroupIdNotFound)) => Ok(()),

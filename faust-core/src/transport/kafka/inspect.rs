@@ -12,10 +12,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tracing::debug;
 
-use super::admin_clients::LookupClient;
+use super::admin_clients::AdminClients;
 use super::config::KafkaConfig;
 use super::errors::{failed, refused, unusable};
-use super::native::{brokers, describe_group, describe_topics};
+use super::native::{brokers, describe_topics};
 use crate::error::TransportError;
 use crate::transport::inspection::ClusterState;
 use crate::transport::port::GroupMember;
@@ -25,12 +25,12 @@ const LOG_WITHIN: Duration = Duration::from_secs(2);
 
 /// Describes the brokers, the topics and the rights for the group. Blocks.
 pub(super) fn cluster(
-    lookups: &LookupClient,
+    clients: &AdminClients,
     topics: Vec<String>,
     group: &str,
     within: Duration,
 ) -> Result<ClusterState, TransportError> {
-    let client = lookups.client();
+    let client = clients.lookups.client();
     let brokers = brokers(client, within).map_err(|code| refused("description of the cluster", code))?;
     let described = match topics.is_empty() {
         true => Vec::new(),
@@ -46,7 +46,7 @@ pub(super) fn cluster(
             Err(code) => return Err(refused(format!("description of topic `{name}`"), code)),
         }
     }
-    let group_rights = match describe_group(client, group, within) {
+    let group_rights = match clients.describe_group(group, within)? {
         Ok(group) => group.rights.map(Ok),
         // It does not exist yet: only its members create it.
         Err(RDKafkaErrorCode::GroupIdNotFound) => None,
@@ -59,11 +59,11 @@ pub(super) fn cluster(
 
 /// Returns the members of a group; none if it does not exist. Blocks.
 pub(super) fn members(
-    lookups: &LookupClient,
+    clients: &AdminClients,
     group: &str,
     within: Duration,
 ) -> Result<Vec<GroupMember>, TransportError> {
-    match describe_group(lookups.client(), group, within) {
+    match clients.describe_group(group, within)? {
         Ok(group) => Ok(group.members),
         Err(RDKafkaErrorCode::GroupIdNotFound) => Ok(Vec::new()),
         Err(code) => Err(refused(format!("lookup of the members of group `{group}`"), code)),

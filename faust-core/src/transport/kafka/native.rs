@@ -20,7 +20,7 @@ mod generation;
 
 pub(super) use self::answers::{PartitionAnswer, answers};
 pub(super) use self::create::{TopicRefusal, create_topics};
-pub(super) use self::describe::{brokers, describe_group, describe_topics, topic_ids};
+pub(super) use self::describe::{GroupDescription, LONGEST, brokers, describe_group, describe_topics, topic_ids};
 pub(super) use self::generation::{generation, member_id};
 pub(super) use self::member::GroupConsumer;
 pub(super) use self::partition::{BATCH, Fetched, PartitionReader, ReadState};

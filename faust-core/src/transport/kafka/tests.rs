@@ -5,6 +5,7 @@ mod cluster;
 mod coming_and_going;
 mod group;
 mod messages;
+mod outage;
 mod placement;
 mod tail;
 mod topics;

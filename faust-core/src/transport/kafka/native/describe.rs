@@ -95,7 +95,14 @@ pub(crate) struct GroupDescription {
     pub(crate) rights: Rights,
 }
 
+/// The longest timeout that librdkafka accepts.
+pub(crate) const LONGEST: Duration = Duration::from_secs(60 * 60);
+
 /// Describes a consumer group. One that does not exist may be described as one without members. Blocks.
+///
+/// IMPORTANT: the caller drops the client after `OperationTimedOut`. In librdkafka 2.12.1, a request to a coordinator whose timeout
+/// passes before there is one frees its state, and then uses it again when a broker connects (`rd_kafka_admin_coord_request` returns
+/// an error, for which `rd_kafka_coord_req_fail` calls back). So the request has the longest timeout, and ends with its client.
 pub(crate) fn describe_group<C: ClientContext>(
     client: &Client<C>,
     group: &str,
@@ -107,7 +114,7 @@ pub(crate) fn describe_group<C: ClientContext>(
     // SAFETY: as in `describe_topics`. The group's description, its error and operations belong to the event.
     unsafe {
         let queue = ResultQueue::new(client);
-        let options = options(client, AdminOp::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, true, within);
+        let options = options(client, AdminOp::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, true, LONGEST);
         rd::rd_kafka_DescribeConsumerGroups(client, groups.as_mut_ptr(), groups.len(), options.0, queue.native());
         let event = queue.result(within)?;
         let result = rd::rd_kafka_event_DescribeConsumerGroups_result(event.0);
