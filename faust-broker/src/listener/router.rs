@@ -18,7 +18,7 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader, ResponseHeader, SyncGroupRequest,
     TxnOffsetCommitRequest, WriteTxnMarkersRequest,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, StrBytes};
 
 use crate::listener::answer::Answer;
 use crate::listener::api::{
@@ -162,16 +162,25 @@ fn key_and_version(frame: &[u8]) -> Result<(i16, i16), Fault> {
     }
 }
 
-fn decode<Q: Decodable>(call: &Call, mut body: Bytes) -> Result<Q, Fault> {
-    Q::decode(&mut body, call.version).map_err(malformed)
+fn decode<Q: Decodable + Message>(call: &Call, mut body: Bytes) -> Result<Q, Fault> {
+    Q::decode(&mut body, codec_version::<Q>(call.version)).map_err(malformed)
+}
+
+/// Returns the version in which the codec encodes or decodes a message: its last one is also the format of the later ones that
+/// the broker supports.
+fn codec_version<M: Message>(version: i16) -> i16 {
+    version.min(M::VERSIONS.max)
 }
 
 fn malformed(error: impl std::fmt::Display) -> Fault {
     Fault::Malformed(error.to_string())
 }
 
-fn encode<R: Encodable + HeaderVersion>(call: &Call, api: ApiKey, id: i32, response: &R) -> Result<Answer, Fault> {
-    encode_as(api, call.version, id, response).map(Answer::from)
+fn encode<R>(call: &Call, api: ApiKey, id: i32, response: &R) -> Result<Answer, Fault>
+where
+    R: Encodable + HeaderVersion + Message,
+{
+    encode_as(api, codec_version::<R>(call.version), id, response).map(Answer::from)
 }
 
 /// Encodes length, header and body into one buffer of exactly the required size.

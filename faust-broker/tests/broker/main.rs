@@ -12,6 +12,7 @@ mod codecs;
 mod compaction;
 mod consumer_group_requests;
 mod consumer_scene;
+mod offset_lookups;
 mod peer;
 mod settings;
 mod restart;

@@ -42,14 +42,20 @@ impl Client {
     }
 
     pub(crate) fn send<Q: Request>(&mut self, request: &Q, version: i16) -> i32 {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).unwrap();
+        self.write(Q::KEY, version, Q::header_version(version), &body)
+    }
+
+    fn write(&mut self, api_key: i16, version: i16, header_version: i16, body: &[u8]) -> i32 {
         self.next_id += 1;
         let header = RequestHeader::default()
-            .with_request_api_key(Q::KEY)
+            .with_request_api_key(api_key)
             .with_request_api_version(version)
             .with_correlation_id(self.next_id);
         let mut frame = BytesMut::new();
-        header.encode(&mut frame, Q::header_version(version)).unwrap();
-        request.encode(&mut frame, version).unwrap();
+        header.encode(&mut frame, header_version).unwrap();
+        frame.extend_from_slice(body);
         self.stream.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).unwrap();
         self.stream.write_all(&frame).unwrap();
         self.next_id
@@ -62,6 +68,13 @@ impl Client {
         let response = Q::Response::decode(&mut frame, version).unwrap();
         assert!(frame.is_empty(), "trailing bytes after the response");
         response
+    }
+
+    /// Calls with a version that the codec does not have: sends an encoded body with a flexible header, and decodes the response
+    /// as that of version `codec`.
+    pub(crate) fn call_encoded<Q: Request>(&mut self, body: &[u8], version: i16, codec: i16) -> Q::Response {
+        let id = self.write(Q::KEY, version, 2, body);
+        self.receive::<Q>(id, codec)
     }
 
     fn frame(&mut self) -> Bytes {

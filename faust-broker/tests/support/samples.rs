@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Encodable, StrBytes};
+use kafka_protocol::protocol::{Encodable, Message, StrBytes};
 
 /// A request without its header.
 pub(crate) struct Sample {
@@ -58,10 +58,12 @@ struct Samples {
 }
 
 impl Samples {
-    fn add<M: Encodable>(&mut self, api: ApiKey, make: impl Fn(i16) -> M) {
+    /// Adds the request in each version. The codec's last one is also the format of later ones.
+    fn add<M: Encodable + Message>(&mut self, api: ApiKey, make: impl Fn(i16) -> M) {
         for version in (self.range)(api) {
+            let codec = version.min(M::VERSIONS.max);
             let mut body = BytesMut::new();
-            make(version).encode(&mut body, version).unwrap();
+            make(codec).encode(&mut body, codec).unwrap();
             self.samples.push(Sample { api, version, body: body.freeze() });
         }
     }

@@ -19,13 +19,19 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 /// The first offset in local storage, which is the log start offset because there is no tiered storage.
 const EARLIEST_LOCAL: i64 = -4;
+/// The last offset in tiered storage.
+const LATEST_TIERED: i64 = -5;
+/// The first offset that is not in tiered storage yet.
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 pub(crate) fn list(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let is_committed = request.isolation_level == READ_COMMITTED;
     let topics = request.topics.into_iter().map(|topic| {
         let found = topic.partitions.iter().map(|partition| {
+            let spec = spec(partition.timestamp, call.version);
             // Locked for each partition: a look-up by time may decompress a batch.
-            let found = find(&call.shared.lock().broker, &topic.name, partition, is_committed);
+            let found =
+                spec.and_then(|spec| find(&call.shared.lock().broker, &topic.name, partition, spec, is_committed));
             offset_response(call.version, partition.partition_index, found)
         });
         let partitions = found.collect();
@@ -34,22 +40,32 @@ pub(crate) fn list(call: &Call, request: ListOffsetsRequest) -> ListOffsetsRespo
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
+/// Returns the offset that a timestamp stands for in a version of the request. `None` stands for one that only a broker
+/// with tiered storage has.
+fn spec(timestamp: i64, version: i16) -> Result<Option<OffsetSpec>, ErrorCode> {
+    match timestamp {
+        time_ms if time_ms >= 0 => Ok(Some(OffsetSpec::Since(time_ms))),
+        LATEST => Ok(Some(OffsetSpec::Latest)),
+        EARLIEST => Ok(Some(OffsetSpec::Earliest)),
+        MAX_TIMESTAMP if version >= 7 => Ok(Some(OffsetSpec::MaxTimestamp)),
+        EARLIEST_LOCAL if version >= 8 => Ok(Some(OffsetSpec::Earliest)),
+        LATEST_TIERED if version >= 9 => Ok(None),
+        EARLIEST_PENDING_UPLOAD if version >= 11 => Ok(None),
+        _ => Err(ErrorCode::UnsupportedVersion),
+    }
+}
+
 fn find(
     broker: &BrokerCore,
     topic: &str,
     partition: &ListOffsetsPartition,
+    spec: Option<OffsetSpec>,
     is_committed: bool,
 ) -> Result<FoundOffset, ErrorCode> {
     check_epoch(partition.current_leader_epoch)?;
-    let spec = match partition.timestamp {
-        LATEST => OffsetSpec::Latest,
-        EARLIEST | EARLIEST_LOCAL => OffsetSpec::Earliest,
-        MAX_TIMESTAMP => OffsetSpec::MaxTimestamp,
-        time_ms if time_ms >= 0 => OffsetSpec::Since(time_ms),
-        // The remaining values refer to tiered storage, which is not supported.
-        _ => {
-            return Ok(FoundOffset { offset: -1, timestamp: -1 });
-        }
+    let Some(spec) = spec else {
+        let nothing = FoundOffset { offset: -1, timestamp: -1 };
+        return broker.find_offset(topic, partition.partition_index, OffsetSpec::Earliest).map(|_| nothing);
     };
     if is_committed {
         broker.find_committed_offset(topic, partition.partition_index, spec)
