@@ -12,6 +12,7 @@ mod router;
 mod samples;
 mod shape;
 mod shared;
+mod topic_ids;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -26,6 +26,7 @@ use crate::listener::api::{
     produce, quorum, security, topic_partitions, topics, transaction_admin, transactions, versions,
 };
 use crate::listener::fault::Fault;
+use crate::listener::topic_ids::{self, TOPIC_IDS};
 use crate::listener::{Shared, shape};
 
 /// The two ends of a connection.
@@ -82,6 +83,9 @@ async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Opti
         ($request:ty, $handler:path, wait) => {
             encode(call, api, id, &$handler(call, decode::<$request>(call, body)?).await).map(Some)
         };
+        (by $decode:path, $handler:path) => {
+            encode(call, api, id, &$handler(call, $decode(body)?)).map(Some)
+        };
     }
     match api {
         ApiKey::ApiVersions => reply!(ApiVersionsRequest, versions::handle),
@@ -96,9 +100,7 @@ async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Opti
             fetch_response::encode(response, call.version, id).map(Some)
         }
         ApiKey::ListOffsets => reply!(ListOffsetsRequest, offsets::list),
-        ApiKey::OffsetForLeaderEpoch => {
-            reply!(OffsetForLeaderEpochRequest, offsets::for_leader_epoch)
-        }
+        ApiKey::OffsetForLeaderEpoch => reply!(OffsetForLeaderEpochRequest, offsets::for_leader_epoch),
         ApiKey::DeleteRecords => reply!(DeleteRecordsRequest, offsets::delete_records),
         ApiKey::Metadata => reply!(MetadataRequest, cluster::metadata),
         ApiKey::DescribeCluster => reply!(DescribeClusterRequest, cluster::describe),
@@ -109,15 +111,17 @@ async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Opti
         ApiKey::CreatePartitions => reply!(CreatePartitionsRequest, topics::create_partitions),
         ApiKey::DescribeConfigs => reply!(DescribeConfigsRequest, configs::describe),
         ApiKey::AlterConfigs => reply!(AlterConfigsRequest, configs::alter),
-        ApiKey::IncrementalAlterConfigs => {
-            reply!(IncrementalAlterConfigsRequest, configs::alter_incrementally)
-        }
+        ApiKey::IncrementalAlterConfigs => reply!(IncrementalAlterConfigsRequest, configs::alter_incrementally),
         ApiKey::JoinGroup => reply!(JoinGroupRequest, groups::join, wait),
         ApiKey::SyncGroup => reply!(SyncGroupRequest, groups::sync, wait),
         ApiKey::Heartbeat => reply!(HeartbeatRequest, groups::heartbeat),
         ApiKey::LeaveGroup => reply!(LeaveGroupRequest, groups::leave),
         ApiKey::ConsumerGroupHeartbeat => reply!(ConsumerGroupHeartbeatRequest, consumer_groups::heartbeat),
         ApiKey::ConsumerGroupDescribe => reply!(ConsumerGroupDescribeRequest, consumer_groups::describe),
+        ApiKey::OffsetCommit if call.version >= TOPIC_IDS => {
+            reply!(by topic_ids::offset_commit, group_offsets::commit)
+        }
+        ApiKey::OffsetFetch if call.version >= TOPIC_IDS => reply!(by topic_ids::offset_fetch, group_offsets::fetch),
         ApiKey::OffsetCommit => reply!(OffsetCommitRequest, group_offsets::commit),
         ApiKey::OffsetFetch => reply!(OffsetFetchRequest, group_offsets::fetch),
         ApiKey::OffsetDelete => reply!(OffsetDeleteRequest, group_offsets::delete),
@@ -130,9 +134,7 @@ async fn dispatch(call: &Call, api: ApiKey, id: i32, body: Bytes) -> Result<Opti
         ApiKey::AlterReplicaLogDirs => reply!(AlterReplicaLogDirsRequest, log_dirs::alter),
         ApiKey::DescribeQuorum => reply!(DescribeQuorumRequest, quorum::describe),
         ApiKey::ElectLeaders => reply!(ElectLeadersRequest, quorum::elect_leaders),
-        ApiKey::ListPartitionReassignments => {
-            reply!(ListPartitionReassignmentsRequest, quorum::reassignments)
-        }
+        ApiKey::ListPartitionReassignments => reply!(ListPartitionReassignmentsRequest, quorum::reassignments),
         ApiKey::AlterPartitionReassignments => reply!(AlterPartitionReassignmentsRequest, quorum::reassign),
         ApiKey::DescribeAcls => reply!(DescribeAclsRequest, security::describe_acls),
         ApiKey::CreateAcls => reply!(CreateAclsRequest, security::create_acls),

@@ -126,7 +126,8 @@ static OFFSET_COMMIT: Shape = shape(
         since(7, Text),
         until(4, Fixed(8)),
         always(Array(&[
-            always(Text),
+            until(9, Text),
+            since(10, Fixed(16)),
             always(Array(&[always(Fixed(4)), always(Fixed(8)), since(6, Fixed(4)), always(Text)])),
         ])),
     ],
@@ -142,7 +143,7 @@ static OFFSET_FETCH: Shape = shape(
                 always(Text),
                 since(9, Text),
                 since(9, Fixed(4)),
-                always(Array(&[always(Text), always(Fixeds(4))])),
+                always(Array(&[until(9, Text), since(10, Fixed(16)), always(Fixeds(4))])),
             ]),
         ),
         since(7, Fixed(1)),

@@ -19,7 +19,7 @@ use crate::peer::{Peer, peers};
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Kafka answers with these while a coordinator is loaded.
-const IN_A_MOMENT: [i16; 3] = [14, 15, 16];
+pub(crate) const IN_A_MOMENT: [i16; 3] = [14, 15, 16];
 
 pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -29,7 +29,7 @@ pub(crate) fn text(text: &str) -> StrBytes {
 pub(crate) struct Scene {
     pub(crate) peer: Peer,
     pub(crate) topic: String,
-    topic_id: Uuid,
+    pub(crate) topic_id: Uuid,
     pub(crate) group: GroupId,
 }
 

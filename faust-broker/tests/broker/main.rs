@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod admin;
+#[path = "../support/by_id.rs"]
+mod by_id;
 mod clients;
 mod damage;
 mod descriptors;
@@ -13,6 +15,7 @@ mod compaction;
 mod consumer_group_requests;
 mod consumer_scene;
 mod offset_lookups;
+mod offsets_by_id;
 mod peer;
 mod settings;
 mod restart;

@@ -1,6 +1,9 @@
 //! Sample requests: one of each API in each version, as encoded by a client.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "by_id.rs"]
+pub(crate) mod by_id;
+
 use std::ops::RangeInclusive;
 
 use bytes::{Bytes, BytesMut};
@@ -60,11 +63,30 @@ struct Samples {
 impl Samples {
     /// Adds the request in each version. The codec's last one is also the format of later ones.
     fn add<M: Encodable + Message>(&mut self, api: ApiKey, make: impl Fn(i16) -> M) {
-        for version in (self.range)(api) {
+        self.add_encoded(api, |version| {
             let codec = version.min(M::VERSIONS.max);
             let mut body = BytesMut::new();
             make(codec).encode(&mut body, codec).unwrap();
-            self.samples.push(Sample { api, version, body: body.freeze() });
+            body.freeze()
+        });
+    }
+
+    /// Adds a request whose topics have ids since version 10. It is made with the names of its topics.
+    fn add_by_id<M: Encodable>(&mut self, api: ApiKey, make: impl Fn(i16, TopicName) -> M) {
+        let topic_id = self.topic_id;
+        self.add_encoded(api, |version| {
+            if version >= 10 {
+                return by_id::encode(&make(version, by_id::topic()), std::iter::repeat(topic_id));
+            }
+            let mut body = BytesMut::new();
+            make(version, topic()).encode(&mut body, version).unwrap();
+            body.freeze()
+        });
+    }
+
+    fn add_encoded(&mut self, api: ApiKey, encode: impl Fn(i16) -> Bytes) {
+        for version in (self.range)(api) {
+            self.samples.push(Sample { api, version, body: encode(version) });
         }
     }
 }
@@ -230,19 +252,18 @@ fn committed_offsets(to: &mut Samples) {
     use kafka_protocol::messages::{
         offset_commit_request as commit, offset_delete_request as delete, offset_fetch_request as fetch,
     };
-    to.add(ApiKey::OffsetCommit, |v| {
+    to.add_by_id(ApiKey::OffsetCommit, |v, name| {
         let partition = commit::OffsetCommitRequestPartition::default().with_committed_metadata(some());
-        let wanted = commit::OffsetCommitRequestTopic::default().with_name(topic()).with_partitions(vec![partition; 2]);
+        let wanted = commit::OffsetCommitRequestTopic::default().with_name(name).with_partitions(vec![partition; 2]);
         OffsetCommitRequest::default().with_group_instance_id(some().filter(|_| v >= 7)).with_topics(vec![wanted; 2])
     });
-    to.add(ApiKey::OffsetFetch, |v| {
+    to.add_by_id(ApiKey::OffsetFetch, |v, name| {
         let request = OffsetFetchRequest::default();
         if v < 8 {
-            let wanted =
-                fetch::OffsetFetchRequestTopic::default().with_name(topic()).with_partition_indexes(vec![1, 2]);
+            let wanted = fetch::OffsetFetchRequestTopic::default().with_name(name).with_partition_indexes(vec![1, 2]);
             return request.with_group_id(GroupId(text())).with_topics(Some(vec![wanted; 2]));
         }
-        let wanted = fetch::OffsetFetchRequestTopics::default().with_name(topic()).with_partition_indexes(vec![1, 2]);
+        let wanted = fetch::OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(vec![1, 2]);
         let group =
             fetch::OffsetFetchRequestGroup::default().with_group_id(GroupId(text())).with_topics(Some(vec![wanted; 2]));
         request.with_groups(vec![group.with_member_id(some().filter(|_| v >= 9)); 2])

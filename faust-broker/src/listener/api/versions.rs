@@ -10,6 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::core::ErrorCode;
 use crate::listener::fault::Fault;
 use crate::listener::router::{Call, encode_as};
+use crate::listener::topic_ids::TOPIC_IDS;
 
 /// First version of `ApiVersions` with features.
 const FEATURES: i16 = 3;
@@ -92,13 +93,13 @@ pub(crate) const SUPPORTED: &[ApiKey] = &[
 /// Returns the supported versions of a request.
 ///
 /// `ApiKey::valid_versions` includes versions that were unstable in Kafka when the codec was generated, and that the
-/// codec cannot decode. It lacks version 11 of `ListOffsets`, which has the format of 10 and another special timestamp.
+/// codec cannot decode. It lacks version 11 of `ListOffsets`, which has the format of 10 and another special timestamp, and
+/// the requests of version 10 of `OffsetCommit` and `OffsetFetch`, which `topic_ids` decodes.
 pub(crate) fn range(api: ApiKey) -> RangeInclusive<i16> {
     let claimed = api.valid_versions();
     let max = match api {
         ApiKey::ListOffsets => 11,
-        // The codec has no version 10, in which topics have their ids instead of names. Clients use 9, as with Kafka 4.0.
-        ApiKey::OffsetCommit | ApiKey::OffsetFetch => 9,
+        ApiKey::OffsetCommit | ApiKey::OffsetFetch => TOPIC_IDS,
         ApiKey::InitProducerId => 5,
         // Later versions are for brokers.
         ApiKey::AddPartitionsToTxn => 3,
