@@ -10,6 +10,7 @@ def checks(broker, programs):
     yield partial(topics, broker)
     for protocol in ("classic", "consumer"):
         yield partial(groups, protocol, broker)
+    yield partial(special_offsets, broker)
     yield partial(group_configs, broker)
     yield partial(configs, broker)
 
@@ -55,6 +56,17 @@ def groups(protocol, broker):
     assert f"{topic}:0:30" in java(broker, "offsets", "--topic", topic).split()
     java(broker, "groups", "--delete", "--group", group)
     assert group not in java(broker, "groups", "--list").split()
+
+
+def special_offsets(broker):
+    """Java's GetOffsetShell finds the offsets of the special timestamps, and none in tiered storage."""
+    topic = "console.offsets"
+    java(broker, "topics", "--create", "--topic", topic, "--partitions", "1")
+    feed_console(broker, topic, [("k", f"v{n}") for n in range(5)])
+    found = {"earliest": "0", "latest": "5", "earliest-local": "0", "latest-tiered": None, "earliest-pending-upload": None}
+    for time, offset in found.items():
+        shown = java(broker, "offsets", "--topic", topic, "--time", time).split()
+        assert shown == ([f"{topic}:0:{offset}"] if offset else []), (time, shown)
 
 
 def group_configs(broker):
