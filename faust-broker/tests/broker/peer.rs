@@ -11,12 +11,15 @@ use faust_broker::{Broker, BrokerConfig};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, BrokerId, CreateTopicsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, TopicName,
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest,
+    ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
+use uuid::Uuid;
 
 use crate::wire::Client;
 
@@ -108,6 +111,14 @@ impl Peer {
         let created = self.client.call(&request, 5);
         assert_eq!(created.topics[0].error_code, 0, "{}: {:?}", self.name, created.topics[0].error_message);
         topic
+    }
+
+    /// Returns the id of a topic.
+    pub(crate) fn topic_id(&mut self, topic: &str) -> Uuid {
+        let wanted = MetadataRequestTopic::default().with_name(Some(named(topic)));
+        let found = self.client.call(&MetadataRequest::default().with_topics(Some(vec![wanted])), 12).topics.remove(0);
+        assert_eq!(found.error_code, 0, "{}: {topic}", self.name);
+        found.topic_id
     }
 
     /// Sends a batch and returns the response. Waits until the partition of a new topic has a leader.

@@ -19,6 +19,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use crate::by_id;
 use crate::peer::{Peer, now_ms, peers};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -183,6 +184,22 @@ impl Scene {
         (found.error_code, found.committed_offset)
     }
 
+    /// Like [`offset`](Self::offset), with the id of the topic instead of its name, for the partition and for all of the group.
+    fn offset_by_id(&mut self, require_stable: bool) -> [(i16, i64); 2] {
+        let id = self.peer.topic_id(&self.topic);
+        let topic = OffsetFetchRequestTopics::default().with_name(by_id::topic()).with_partition_indexes(vec![0]);
+        let group = OffsetFetchRequestGroup::default().with_group_id(self.group());
+        let groups = vec![group.clone().with_topics(Some(vec![topic])), group.with_topics(None)];
+        let request = OffsetFetchRequest::default().with_groups(groups).with_require_stable(require_stable);
+        let body = by_id::encode(&request, [id.as_u128()]);
+        let response = self.peer.client.call_encoded::<OffsetFetchRequest>(&body, 10, 10);
+        [0, 1].map(|group| {
+            let topic = &response.groups[group].topics[0];
+            assert_eq!(topic.topic_id, id, "{}", self.peer.name);
+            (topic.partitions[0].error_code, topic.partitions[0].committed_offset)
+        })
+    }
+
     /// Returns the code, the state and the number of partitions of the transactional id.
     fn phase(&mut self) -> (i16, String, usize) {
         let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![self.id.clone()]);
@@ -307,6 +324,8 @@ fn offsets_are_pending_until_the_end() {
         // In the second version, the group is added by the commit.
         assert_eq!(scene.commit_offset(producer, 9, 5), 0, "{name}");
         assert_eq!(scene.offset(true), (UNSTABLE_OFFSET_COMMIT, -1), "{name}");
+        assert_eq!(scene.offset_by_id(true), [(UNSTABLE_OFFSET_COMMIT, -1); 2], "{name}");
+        assert_eq!(scene.offset_by_id(false), [(0, 5); 2], "{name}");
         assert_eq!(scene.end(producer, false, 5).0, 0, "{name}");
         definite(|| if scene.offset(true).0 == UNSTABLE_OFFSET_COMMIT { 51 } else { 0 });
         assert_eq!(scene.offset(true), (0, 5), "{name}");
