@@ -32,3 +32,4 @@ mod tables;
 mod times;
 mod topics;
 mod tour;
+mod transactions;

@@ -194,7 +194,8 @@ impl Transactor {
             self.report(error);
             failed = match self.abort(&*producer, content).await {
                 Ok(()) => {
-                    *held = Some(producer);
+                    // IMPORTANT: a spent one loses messages of the next transaction.
+                    *held = Some(producer).filter(|producer| !producer.is_spent());
                     self.look_for_topics(&content.requested).await;
                     return CommittedOffsets::new();
                 }

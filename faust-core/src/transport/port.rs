@@ -285,6 +285,12 @@ pub trait Transactions: Sealed + Send + Sync {
 
     /// Aborts the open transaction, and discards the messages that have not been sent.
     fn abort(&self) -> BoxFuture<'_, Result<(), TransactionError>>;
+
+    /// Returns whether the producer must not make another transaction after an abort: the brokers may take its messages for those of
+    /// the aborted one.
+    fn is_spent(&self) -> bool {
+        false
+    }
 }
 
 /// A handle for writing to one topic.

@@ -28,8 +28,14 @@ const LATENCY: Duration = Duration::from_millis(80);
 const LIFETIME: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// The requests whose answers are read.
-const READ: [ApiKey; 5] =
-    [ApiKey::Metadata, ApiKey::DescribeCluster, ApiKey::FindCoordinator, ApiKey::JoinGroup, ApiKey::OffsetFetch];
+const READ: [ApiKey; 6] = [
+    ApiKey::Metadata,
+    ApiKey::DescribeCluster,
+    ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::OffsetFetch,
+    ApiKey::Produce,
+];
 
 /// A proxy in front of the brokers of a cluster. It runs as long as the runtime of its test.
 pub(crate) struct Proxy {
@@ -55,6 +61,7 @@ impl Proxy {
             cuts: AtomicU64::new(0),
             generation: AtomicI32::new(0),
             holds_after_offsets: AtomicBool::new(false),
+            loses_acknowledgements: AtomicBool::new(false),
             held: watch::Sender::new(Held::Nothing),
         });
         let ports: Vec<_> = bootstrap.split(',').map(|address| Relay::port(&relay, address)).collect();
@@ -88,6 +95,12 @@ impl Proxy {
         self.relay.held.send_replace(Held::Messages);
     }
 
+    /// Breaks the connection of each acknowledgement of messages, and refuses new connections, until [`release`](Self::release): the
+    /// broker has the messages, and the client does not know.
+    pub(crate) fn lose_acknowledgements(&self) {
+        self.relay.loses_acknowledgements.store(true, Ordering::Relaxed);
+    }
+
     /// Returns whether requests are held back.
     pub(crate) fn is_holding(&self) -> bool {
         *self.relay.held.borrow() != Held::Nothing
@@ -95,6 +108,7 @@ impl Proxy {
 
     /// Lets requests pass again.
     pub(crate) fn release(&self) {
+        self.relay.loses_acknowledgements.store(false, Ordering::Relaxed);
         self.relay.held.send_replace(Held::Nothing);
     }
 }
@@ -127,6 +141,8 @@ struct Relay {
     generation: AtomicI32,
     /// The next answer with committed offsets is the last one before requests are held.
     holds_after_offsets: AtomicBool,
+    /// Acknowledgements of messages are lost.
+    loses_acknowledgements: AtomicBool,
     held: watch::Sender<Held>,
 }
 
@@ -160,6 +176,9 @@ impl Relay {
 
     /// Relays one connection until one of the two closes it or it breaks.
     async fn serve(relay: &Arc<Self>, mut client: TcpStream, address: &str) -> io::Result<()> {
+        if relay.loses_acknowledgements.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut broker = TcpStream::connect(address).await?;
         client.set_nodelay(true)?;
         broker.set_nodelay(true)?;
@@ -176,7 +195,7 @@ impl Relay {
             end: end.filter(|_| !loses_an_answer),
             held: relay.held.subscribe(),
         };
-        let requests = requests.run(from_client, to_broker, |frame| note(&asked, frame));
+        let requests = requests.run(from_client, to_broker, |frame| Some(note(&asked, frame)));
         // Answers are never held.
         let held = watch::Sender::new(Held::Nothing).subscribe();
         let answers = Direction { random, end: end.filter(|_| loses_an_answer), held };
@@ -186,10 +205,13 @@ impl Relay {
         Ok(())
     }
 
-    /// Replaces the addresses of brokers in an answer.
-    fn readdress(relay: &Arc<Self>, asked: &Asked, answer: Bytes) -> Bytes {
+    /// Replaces the addresses of brokers in an answer. Returns `None` if the answer is lost.
+    fn readdress(relay: &Arc<Self>, asked: &Asked, answer: Bytes) -> Option<Bytes> {
         let correlation = i32::from_be_bytes(answer[4..8].try_into().unwrap());
-        let Some((api, version)) = asked.lock().unwrap().remove(&correlation) else { return answer };
+        let Some((api, version)) = asked.lock().unwrap().remove(&correlation) else { return Some(answer) };
+        if api == ApiKey::Produce && relay.loses_acknowledgements.load(Ordering::Relaxed) {
+            return None;
+        }
         let replace = |host: &mut StrBytes, port: &mut i32| {
             // Without a coordinator, there is no address.
             if *port > 0 {
@@ -197,7 +219,7 @@ impl Relay {
                 *host = StrBytes::from_static_str("127.0.0.1");
             }
         };
-        match api {
+        Some(match api {
             ApiKey::Metadata => edited(version, &answer, |answer: &mut MetadataResponse| {
                 answer.brokers.iter_mut().for_each(|broker| replace(&mut broker.host, &mut broker.port));
             }),
@@ -218,7 +240,7 @@ impl Relay {
                 relay.generation.fetch_max(answer.generation_id, Ordering::Relaxed);
             }),
             _ => answer,
-        }
+        })
     }
 }
 
@@ -261,10 +283,10 @@ impl Direction {
         mut self,
         mut from: impl AsyncRead + Unpin,
         mut to: impl AsyncWrite + Unpin,
-        mut edit: impl FnMut(Bytes) -> Bytes,
+        mut edit: impl FnMut(Bytes) -> Option<Bytes>,
     ) -> io::Result<()> {
         loop {
-            let frame = edit(read_frame(&mut from).await?);
+            let Some(frame) = edit(read_frame(&mut from).await?) else { return Ok(()) };
             if let Some(random) = &mut self.random {
                 tokio::time::sleep(random.while_below(LATENCY)).await;
             }

@@ -61,7 +61,8 @@ impl KafkaSink {
         kind: KindOf,
     ) -> Result<Self, TransportError> {
         let (connection, outage) = (ConnectionWatch::default(), Arc::clone(outage));
-        let context = SinkContext { connection, outage, room: Arc::default(), kind };
+        let context =
+            SinkContext { connection, outage, room: Arc::default(), kind, has_purged: AtomicBool::new(false) };
         let producer = client.create_with_context(context).map_err(|error| unusable("opening the producer", &error))?;
         let max_message_bytes = config.max_message_bytes;
         Ok(Self { producer: Arc::new(producer), topics: Mutex::default(), max_message_bytes, kind })
@@ -182,6 +183,15 @@ pub(super) struct SinkContext {
     outage: Arc<Outage>,
     room: Arc<Room>,
     kind: KindOf,
+    /// Messages were discarded by an abort.
+    has_purged: AtomicBool,
+}
+
+impl SinkContext {
+    /// Returns whether messages were discarded by an abort.
+    pub(super) fn has_purged(&self) -> bool {
+        self.has_purged.load(Ordering::Acquire)
+    }
 }
 
 /// Notifies tasks that wait for room in the buffer.
@@ -230,6 +240,12 @@ impl ProducerContext for SinkContext {
             }
             Err((error, message)) => {
                 let what = delivery_of(message.topic(), message.key(), message.payload());
+                if matches!(
+                    error.rdkafka_error_code(),
+                    Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+                ) {
+                    self.has_purged.store(true, Ordering::Release);
+                }
                 let failed = failed(what, error);
                 let kind = error.rdkafka_error_code().map_or(failed.kind, self.kind);
                 delivery.done(Err(TransportError { kind, ..failed }));

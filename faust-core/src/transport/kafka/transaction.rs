@@ -229,6 +229,13 @@ impl Transactions for KafkaTransactions {
         };
         self.end("abort", abort).boxed()
     }
+
+    /// If messages were discarded. librdkafka 2.12.1 gives their sequence numbers to the next ones
+    /// (`rd_kafka_toppar_purge_queues`), also if they were sent before, and their acknowledgement was lost. The broker that has them
+    /// takes the next ones for repetitions, and acknowledges them without storing them.
+    fn is_spent(&self) -> bool {
+        self.sink.producer().context().has_purged()
+    }
 }
 
 impl KafkaTransactions {
