@@ -160,6 +160,27 @@ fn a_successor_ends_the_open_transaction_of_a_dead_worker() {
     }
 }
 
+/// The log has the messages of the aborted transaction, and the producer has discarded them: another one makes the next transaction,
+/// whose messages are not taken for those.
+#[test]
+fn an_abort_without_acknowledgements_takes_nothing_from_the_next_transaction() {
+    let mut driver = one_partition(app().only::<count>());
+    let worker = driver.start_worker().unwrap();
+    driver.cluster().hold_deliveries();
+    send(&mut driver, [1, 2]);
+    let mut waited = 0;
+    while driver.status(worker).unwrap().counts.transactions_aborted == 0 {
+        driver.advance(Duration::from_secs(1));
+        waited += 1;
+        assert!(waited < 60, "the transaction is not aborted");
+    }
+    driver.cluster().release_deliveries();
+    send(&mut driver, [3]);
+    driver.advance(Duration::from_secs(1));
+    assert_eq!(counted(&mut driver), [1, 2, 3]);
+    assert_eq!(driver.read::<i32, (Offset, i64)>("echoed").unwrap().len(), 3);
+}
+
 /// Its messages cannot be committed until it has joined again, which takes time.
 #[test]
 fn an_expelled_worker_does_not_hold_the_driver_up() {

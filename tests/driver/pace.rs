@@ -1,4 +1,5 @@
-//! The pace of commits that the user has not set: they come later while a worker catches up, unless an agent waits for one.
+//! The pace of commits that the user has not set: they come later while a worker catches up, unless an agent waits for one. What
+//! the agents here sleep is time of the driver's clock.
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -73,6 +73,7 @@ pub(super) enum Commits {
 /// The acknowledgement of a message, which is held.
 pub(super) struct HeldAnswer {
     pub(super) delivery: Arc<Delivery>,
+    pub(super) partition: TopicPartition,
     pub(super) offset: Offset,
     /// The id of the producer, if it makes transactions.
     pub(super) producer: Option<i64>,

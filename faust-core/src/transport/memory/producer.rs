@@ -1,7 +1,7 @@
 //! The messages that a producer of the in-memory cluster has accepted and not yet sent.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -42,6 +42,18 @@ struct Transactional {
     sequences: Mutex<BTreeMap<TopicPartition, (ProducerIdentity, i32)>>,
     /// Number of messages in the open transaction.
     appended: AtomicU64,
+    /// Messages were discarded whose sequence numbers the log has, and the next ones get them.
+    is_spent: AtomicBool,
+}
+
+impl Transactional {
+    /// Takes back the sequence number of a message that is in the log, as librdkafka 2.12.1 does for those that an abort discards.
+    fn take_back(&self, partition: &TopicPartition) {
+        if let Some((_, next)) = self.sequences.lock().unwrap_or_else(PoisonError::into_inner).get_mut(partition) {
+            *next -= 1;
+        }
+        self.is_spent.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Messages by partition, in their order, each with its delivery.
@@ -60,7 +72,12 @@ impl MemoryProducer {
 
     /// Creates a producer of transactions. Its identity may change with each transaction.
     pub(super) fn transactional(cluster: MemoryCluster, identity: Arc<Mutex<ProducerIdentity>>) -> Arc<Self> {
-        let transactional = Some(Transactional { identity, sequences: Mutex::default(), appended: AtomicU64::new(0) });
+        let transactional = Some(Transactional {
+            identity,
+            sequences: Mutex::default(),
+            appended: AtomicU64::new(0),
+            is_spent: AtomicBool::new(false),
+        });
         Arc::new(Self {
             cluster,
             is_faulty: true,
@@ -76,9 +93,18 @@ impl MemoryProducer {
         let waiting = std::mem::take(&mut *self.waiting()).into_values().flatten().map(|(_, delivery)| delivery);
         let own = |answer: &mut HeldAnswer| answer.producer == self.id();
         let held = self.cluster.state().held.as_mut().map(|held| held.extract_if(.., own).collect::<Vec<_>>());
-        for delivery in waiting.chain(held.into_iter().flatten().map(|answer| answer.delivery)) {
+        let held = held.into_iter().flatten().map(|answer| {
+            self.transactional.iter().for_each(|own| own.take_back(&answer.partition));
+            answer.delivery
+        });
+        for delivery in waiting.chain(held) {
             delivery.done(Err(TransportError::retriable("delivery", "the transaction was aborted")));
         }
+    }
+
+    /// Returns whether the log may take the messages of the next transaction for those of an aborted one.
+    pub(super) fn is_spent(&self) -> bool {
+        self.transactional.as_ref().is_some_and(|own| own.is_spent.load(Ordering::Relaxed))
     }
 
     /// Ends a transaction. Returns the number of its messages.
@@ -201,7 +227,8 @@ impl MemoryProducer {
         });
         let wakers = std::mem::take(&mut state.wakers);
         let answer = if let Some(held) = &mut state.held {
-            held.push(HeldAnswer { delivery: Arc::clone(delivery), offset, producer: self.id() });
+            let (delivery, partition) = (Arc::clone(delivery), to.clone());
+            held.push(HeldAnswer { delivery, partition, offset, producer: self.id() });
             None
         } else if self.is_faulty && state.faults.occurs(ClusterFault::LostSendAnswer) {
             Some(timed_out())
@@ -225,7 +252,7 @@ impl MemoryProducer {
         now: Timestamp,
     ) -> Result<Appended, ErrorCode> {
         let record = std::slice::from_ref(record);
-        let Some(Transactional { identity, sequences, appended: count }) = &self.transactional else {
+        let Some(Transactional { identity, sequences, appended: count, .. }) = &self.transactional else {
             let batch = records::encode(record, ProducerId::NONE).and_then(Batch::parse)?;
             return state.broker.append(&to.topic, to.partition, &batch, now.0);
         };

@@ -260,6 +260,10 @@ impl Transactions for MemoryTransactions {
         self.producer.purge();
         ready(self.end("abort", Outcome::Abort)).boxed()
     }
+
+    fn is_spent(&self) -> bool {
+        self.producer.is_spent()
+    }
 }
 
 /// Aborts the transactions that are open for too long.
