@@ -66,7 +66,7 @@ impl KafkaAdmin {
         what: &'static str,
         call: impl FnOnce(&LookupClient, Duration) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
-        self.look_up_with(what, move |clients, within| call(&clients.lookups, within)).await
+        self.look_up_with(what, move |clients, within| call(clients.lookups(), within)).await
     }
 
     /// Runs a blocking lookup that chooses its client.

@@ -1,6 +1,6 @@
 //! The clients of the administration. A thread of their own serves and closes them.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -35,57 +35,82 @@ type GroupClient = (String, Arc<BaseConsumer<NoListener>>);
 /// Creating them starts threads, and closing them blocks for up to 100 ms, too long for a thread of the runtime.
 pub(super) struct AdminClients {
     config: Arc<KafkaConfig>,
-    /// Opened by the first change: most programs only look things up.
-    changes: Arc<OnceLock<Arc<ChangeClient>>>,
-    pub(super) lookups: Arc<LookupClient>,
-    /// The client for the committed offsets of a group, opened by the first repeated lookup.
-    offsets: Arc<Mutex<Option<GroupClient>>>,
-    /// The client for descriptions of groups, opened by the first one, and again after one that times out.
-    descriptions: Arc<Mutex<Option<Arc<LookupClient>>>>,
     outage: Arc<Outage>,
+    open: Arc<OpenClients>,
     /// Shared with the thread, which closes clients that are not in use. IMPORTANT: declared last, so that the thread drops the clients.
     _in_use: Arc<()>,
+}
+
+/// The clients that are open, shared with the thread that serves them.
+struct OpenClients {
+    lookups: Arc<LookupClient>,
+    /// Opened by the first change: most programs only look things up.
+    changes: OnceLock<Arc<ChangeClient>>,
+    /// The client for the committed offsets of a group, opened by the first repeated lookup.
+    offsets: Mutex<Option<GroupClient>>,
+    /// The client for descriptions of groups, opened by the first one, and again after one that times out.
+    descriptions: Mutex<Option<Arc<LookupClient>>>,
+}
+
+impl OpenClients {
+    fn offsets(&self) -> MutexGuard<'_, Option<GroupClient>> {
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn descriptions(&self) -> MutexGuard<'_, Option<Arc<LookupClient>>> {
+        self.descriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves log lines and errors, which would accumulate otherwise. Blocks for [`POLL`] at most.
+    fn serve(&self) {
+        drop(self.lookups.poll(POLL));
+        let of_group = self.offsets().as_ref().map(|(_, client)| Arc::clone(client));
+        if let Some(client) = of_group {
+            drop(client.poll(Duration::ZERO));
+        }
+        let described = self.descriptions().clone();
+        if let Some(client) = described {
+            drop(client.poll(Duration::ZERO));
+        }
+    }
 }
 
 impl AdminClients {
     /// Opens the client for lookups. Blocks.
     pub(super) fn open(config: Arc<KafkaConfig>, outage: Arc<Outage>) -> Result<Self, TransportError> {
         let what = "opening the admin client";
-        let lookups = open_lookups(&config, &outage).map_err(|error| unusable(what, &error))?;
-        let changes = Arc::<OnceLock<Arc<ChangeClient>>>::default();
-        let offsets = Arc::<Mutex<Option<GroupClient>>>::default();
-        let descriptions = Arc::<Mutex<Option<Arc<LookupClient>>>>::default();
-        let clients = (Arc::clone(&changes), Arc::clone(&lookups), Arc::clone(&offsets), Arc::clone(&descriptions));
+        let open = Arc::new(OpenClients {
+            lookups: open_lookups(&config, &outage).map_err(|error| unusable(what, &error))?,
+            changes: OnceLock::new(),
+            offsets: Mutex::default(),
+            descriptions: Mutex::default(),
+        });
         let in_use = Arc::new(());
-        let watched = Arc::downgrade(&in_use);
+        let (served, watched) = (Arc::clone(&open), Arc::downgrade(&in_use));
         let serve = move || {
-            // Serves log lines and errors, which would accumulate otherwise.
             while watched.strong_count() > 0 {
-                drop(clients.1.poll(POLL));
-                let of_group = clients.2.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Some((_, client)) = of_group {
-                    drop(client.poll(Duration::ZERO));
-                }
-                let described = clients.3.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Some(client) = described {
-                    drop(client.poll(Duration::ZERO));
-                }
+                served.serve();
             }
-            drop(clients);
+            drop(served);
         };
         let thread = std::thread::Builder::new().name("faust-admin".to_owned());
         thread.spawn(serve).map_err(|error| TransportError::fatal(what, error))?;
-        Ok(Self { config, changes, lookups, offsets, descriptions, outage, _in_use: in_use })
+        Ok(Self { config, outage, open, _in_use: in_use })
+    }
+
+    /// Returns the client for lookups.
+    pub(super) fn lookups(&self) -> &LookupClient {
+        &self.open.lookups
     }
 
     /// Returns the client for changes, which the first call opens. Blocks.
     pub(super) fn changes(&self) -> Result<Arc<ChangeClient>, TransportError> {
-        if let Some(client) = self.changes.get() {
+        if let Some(client) = self.open.changes.get() {
             return Ok(Arc::clone(client));
         }
         let client = self.open_for_changes()?;
         // Of two first calls, one closes its client again.
-        Ok(Arc::clone(self.changes.get_or_init(|| Arc::new(client))))
+        Ok(Arc::clone(self.open.changes.get_or_init(|| Arc::new(client))))
     }
 
     /// Opens another client for changes. Blocks.
@@ -109,14 +134,13 @@ impl AdminClients {
         let described = describe_group(client.client(), group, within);
         // The request goes on, and must end with its client.
         if let Err(RDKafkaErrorCode::OperationTimedOut) = described {
-            let mut held = self.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(held.take_if(|held| Arc::ptr_eq(held, &client)));
+            drop(self.open.descriptions().take_if(|held| Arc::ptr_eq(held, &client)));
         }
         Ok(described)
     }
 
     fn for_descriptions(&self) -> Result<Arc<LookupClient>, TransportError> {
-        let mut held = self.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.open.descriptions();
         if let Some(client) = &*held {
             return Ok(Arc::clone(client));
         }
@@ -124,16 +148,10 @@ impl AdminClients {
         let client = client.map_err(|error| unusable("opening the client for groups", &error))?;
         Ok(Arc::clone(held.insert(client)))
     }
-}
 
-fn open_lookups(config: &KafkaConfig, outage: &Arc<Outage>) -> Result<Arc<LookupClient>, KafkaError> {
-    config.lookup(None).create_with_context(LookupContext(Arc::clone(outage))).map(Arc::new)
-}
-
-impl AdminClients {
     /// Returns the client for the committed offsets of this group. Another group's client is closed. Blocks.
     pub(super) fn of_group(&self, group: &str) -> Result<Arc<BaseConsumer<NoListener>>, TransportError> {
-        let mut held = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.open.offsets();
         if let Some((_, client)) = held.as_ref().filter(|(name, _)| name == group) {
             return Ok(Arc::clone(client));
         }
@@ -142,6 +160,10 @@ impl AdminClients {
         *held = Some((group.to_owned(), Arc::clone(&client)));
         Ok(client)
     }
+}
+
+fn open_lookups(config: &KafkaConfig, outage: &Arc<Outage>) -> Result<Arc<LookupClient>, KafkaError> {
+    config.lookup(None).create_with_context(LookupContext(Arc::clone(outage))).map(Arc::new)
 }
 
 /// The callbacks of the lookup client: its errors show why the brokers do not answer.

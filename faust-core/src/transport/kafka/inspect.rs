@@ -30,7 +30,7 @@ pub(super) fn cluster(
     group: &str,
     within: Duration,
 ) -> Result<ClusterState, TransportError> {
-    let client = clients.lookups.client();
+    let client = clients.lookups().client();
     let brokers = brokers(client, within).map_err(|code| refused("description of the cluster", code))?;
     let described = match topics.is_empty() {
         true => Vec::new(),
