@@ -257,7 +257,8 @@ pub(crate) fn store() -> BoxedStrategy<&'static str> {
 /// Returns the configuration of a property, with `default` random cases unless `FAUST_TEST_CASES` sets their number.
 pub(crate) fn cases(default: u32) -> ProptestConfig {
     let cases = std::env::var("FAUST_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default);
-    ProptestConfig { cases, max_shrink_iters: 2000, ..ProptestConfig::default() }
+    let config = ProptestConfig { cases, ..ProptestConfig::default() };
+    ProptestConfig { max_shrink_iters: config.max_shrink_iters.min(2000), ..config }
 }
 
 /// Returns the base of all input times, a year before the driver's clock: results must not depend on the clock.
@@ -323,7 +324,10 @@ impl Chaos {
             .setting("store", store)
             .setting("table_standby_replicas", standbys)
             .setting("datadir", directory.path().display());
-        let driver = TestDriver::new(app).unwrap();
+        let mut driver = TestDriver::new(app).unwrap();
+        if let Some(lines) = std::env::var("FAUST_TEST_TIMELINE").ok().and_then(|lines| lines.parse().ok()) {
+            driver.limit_timeline(lines);
+        }
         let mut chaos = Self {
             driver,
             workers: Vec::new(),

@@ -347,6 +347,29 @@ fn an_aborted_transaction_is_sent_again_and_no_agent_restarts() {
 }
 
 #[test]
+fn a_worker_that_gives_up_sends_no_transaction_again() {
+    let mut driver = one_partition(app().only::<count>());
+    let mut worker = driver.start_worker().unwrap();
+    driver.cluster().set_faults(FaultProfile::default().with(ClusterFault::ProducerLost, 0.6));
+    let mut given_up = 0;
+    for number in 1..=200 {
+        send(&mut driver, [number]);
+        driver.run_until_idle();
+        driver.commit();
+        // The outcome of its last transaction is unknown, and a sixth of them were committed.
+        if driver.ended(worker).is_some() {
+            given_up += 1;
+            driver.crash(worker);
+            worker = driver.start_worker().unwrap();
+        }
+    }
+    assert!(given_up >= 30, "{given_up} workers have given up");
+    driver.cluster().set_faults(FaultProfile::default());
+    driver.advance(Duration::from_secs(12));
+    assert_eq!(counted(&mut driver), (1..=200).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_is_left_of_an_aborted_transaction_is_in_no_other() {
     let mut driver = one_partition(app().only::<count>());
     let worker = driver.start_worker().unwrap();

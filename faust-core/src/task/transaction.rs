@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct Transactor {
     losses: AtomicU32,
     /// Number of producers with a call that has not returned.
     hung: AtomicU32,
+    /// The worker was told to end. The outcome of the last transaction may be unknown.
+    has_stopped: AtomicBool,
     running: Mutex<Vec<AbortHandle>>,
     missing: Mutex<MissingTopics>,
 }
@@ -106,6 +108,7 @@ impl Transactor {
             producer: tokio::sync::Mutex::new(Some(producer)),
             losses: AtomicU32::new(0),
             hung: AtomicU32::new(0),
+            has_stopped: AtomicBool::new(false),
             running: Mutex::default(),
             missing: Mutex::new(MissingTopics { topics: BTreeSet::new(), looked_at: Instant::now() }),
         })
@@ -168,6 +171,10 @@ impl Transactor {
         content: &mut Content,
         abandoned: &mut Abandoned,
     ) -> CommittedOffsets {
+        // IMPORTANT: the worker commits once more when it ends. If the last transaction was committed, that would be its repetition.
+        if self.has_stopped.load(Ordering::Relaxed) {
+            return CommittedOffsets::new();
+        }
         let producer = match held.take() {
             Some(producer) => producer,
             None => {
@@ -437,8 +444,9 @@ impl Transactor {
         }
     }
 
-    /// Stops the worker. Nothing is committed.
+    /// Stops the worker. Nothing more is committed.
     fn stop(&self, error: Error) -> CommittedOffsets {
+        self.has_stopped.store(true, Ordering::Relaxed);
         // An error means that the worker has ended already.
         drop(self.failed.send(error));
         CommittedOffsets::new()
