@@ -387,7 +387,8 @@ fn survive(guarantee: &'static str, faults: &'static [ClusterFault]) {
         count(&world.chaos);
         world.chaos.finish();
         let keeps_stores = guarantee == "exactly_once";
-        prop_assert!(!keeps_stores || !world.chaos.has_set_aside, "a store was replaced");
+        // A panic prints the timeline.
+        assert!(!keeps_stores || !world.chaos.has_set_aside, "a store was replaced");
         if behind_a_hop {
             world.chaos.restart(Disk::Lost);
             world.check_at_least_once();

@@ -30,9 +30,9 @@ pub(crate) struct StoreCheckpoint {
     pub(crate) next: Offset,
     /// End of the changelog's part with the records that are in the store; the greatest offset if it is unknown. It is behind
     /// [`next`](Self::next) if records before it do not count, and before it if only the ends of transactions follow, as in a
-    /// standby; in stores of earlier releases, it is 0.
+    /// standby. `None` in stores of earlier releases.
     #[serde(default)]
-    pub(crate) end: Offset,
+    pub(crate) end: Option<Offset>,
     /// Number of the last commit that is in the store.
     pub(crate) cut: CommitNumber,
     /// Epoch of that commit; 0 in stores of earlier releases.
@@ -48,7 +48,7 @@ pub(crate) struct StoreCheckpoint {
 impl StoreCheckpoint {
     /// Returns the end of the changelog's part with the records that are in the store.
     pub(crate) fn records_end(&self) -> Offset {
-        if self.end == Offset(0) { self.next } else { self.end }
+        self.end.unwrap_or(self.next)
     }
 
     /// Returns the version of the last commit that is in the store.
@@ -69,7 +69,7 @@ impl StoreIdentity {
             kind: self.kind.clone(),
             topic_id: self.topic_id.clone(),
             next,
-            end,
+            end: Some(end),
             cut: version.number,
             epoch: version.epoch,
             partial,
@@ -99,6 +99,6 @@ mod tests {
         assert_eq!(identity.mark((Offset(50), Offset(60)), version, true), partial.as_bytes());
         let earlier = text.replace(r#""epoch":3,"#, "").replace(r#""end":60,"#, "");
         let earlier: StoreCheckpoint = serde_json::from_str(&earlier).expect("the text of an earlier release");
-        assert_eq!((earlier.cut, earlier.epoch, earlier.end), (CommitNumber(7), OwnerEpoch(0), Offset(0)));
+        assert_eq!((earlier.cut, earlier.epoch, earlier.end), (CommitNumber(7), OwnerEpoch(0), None));
     }
 }

@@ -24,7 +24,7 @@ fn mark(change: impl FnOnce(&mut StoreCheckpoint)) -> Option<Vec<u8>> {
         kind: identity().kind,
         topic_id: "id-1".to_owned(),
         next: Offset(50),
-        end: Offset(50),
+        end: Some(Offset(50)),
         cut: CommitNumber(7),
         epoch: OwnerEpoch(2),
         partial: false,
@@ -79,10 +79,14 @@ fn a_consistent_table_is_restored_from_its_checkpoint() {
 fn a_store_behind_an_aborted_transaction_is_not_ahead() {
     let of_standby = |end: i64| {
         mark(|mark| {
-            (mark.next, mark.end, mark.cut, mark.epoch) = (Offset(61), Offset(end), CommitNumber(7), OwnerEpoch(1))
+            (mark.next, mark.end, mark.cut, mark.epoch) =
+                (Offset(61), Some(Offset(end)), CommitNumber(7), OwnerEpoch(1))
         })
     };
     assert_eq!(look(of_standby(59), Some(commit(9, 80)), 0, 80), Ok(source(61, false, 7)));
+    let none_counts = TableMark { end: Offset(0), ..commit(9, 80).mark };
+    let commit_after_it = CommittedTable { mark: none_counts, ..commit(9, 80) };
+    assert_eq!(look(of_standby(0), Some(commit_after_it), 0, 80), Ok(source(61, false, 7)), "the first transaction");
     let ahead = RestoreStart { is_stale: true, is_ahead: true, ..source(0, true, 7) };
     assert_eq!(look(of_standby(61), Some(commit(9, 80)), 0, 80), Ok(ahead));
 }
@@ -157,7 +161,7 @@ fn a_store_with_changes_that_do_not_count_is_restored_anew() {
     let held = |epoch, cut, (next, end)| {
         mark(|mark| {
             (mark.epoch, mark.cut) = (OwnerEpoch(epoch), CommitNumber(cut));
-            (mark.next, mark.end) = (Offset(next), Offset(end));
+            (mark.next, mark.end) = (Offset(next), Some(end).filter(|end| *end >= 0).map(Offset));
         })
     };
     // The last commit is number 9 of epoch 2, whose owner found the changelog up to offset 60.
@@ -172,8 +176,11 @@ fn a_store_with_changes_that_do_not_count_is_restored_anew() {
         // Its last records came behind those of the present owner, at which its position stands.
         (1, 99, (60, 75), anew(99)),
         (1, 99, (50, i64::MAX), anew(99)),
+        // None of the records before its position count.
+        (1, 99, (70, 0), Ok(source(70, false, 99))),
         // Earlier releases wrote no end.
-        (1, 99, (60, 0), Ok(source(60, false, 99))),
+        (1, 99, (60, -1), Ok(source(60, false, 99))),
+        (1, 99, (61, -1), anew(99)),
     ] {
         assert_eq!(look(held(epoch, cut, ends), Some(commit(9, 80)), 0, 80), expected, "{epoch} {cut} {ends:?}");
     }
