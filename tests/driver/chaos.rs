@@ -32,11 +32,15 @@ pub(crate) enum Step {
     Expel(Index, u16),
 }
 
-/// The faults of transactions, and those of commits without one.
+/// The faults of transactions, and those of commits and messages without one.
 const OF_TRANSACTIONS: [ClusterFault; 3] =
     [ClusterFault::AbortedTransaction, ClusterFault::ProducerLost, ClusterFault::StaleOffsets];
-const OF_PLAIN_COMMITS: [ClusterFault; 3] =
-    [ClusterFault::CommitByFormerOwner, ClusterFault::PartialCommit, ClusterFault::LostCommitAnswer];
+const WITHOUT_TRANSACTIONS: [ClusterFault; 4] = [
+    ClusterFault::CommitByFormerOwner,
+    ClusterFault::PartialCommit,
+    ClusterFault::LostCommitAnswer,
+    ClusterFault::ProducerFailed,
+];
 
 /// Returns the faults that histories under at-least-once draw from.
 pub(crate) fn faults() -> &'static [ClusterFault] {
@@ -45,7 +49,7 @@ pub(crate) fn faults() -> &'static [ClusterFault] {
 
 /// Returns the faults that histories under exactly-once draw from.
 pub(crate) fn faults_of_transactions() -> &'static [ClusterFault] {
-    faults_except(&OF_PLAIN_COMMITS)
+    faults_except(&WITHOUT_TRANSACTIONS)
 }
 
 /// Returns all faults except these, unless `FAUST_TEST_FAULTS` names others, separated by commas.
@@ -296,9 +300,10 @@ pub(crate) struct Chaos {
     _directory: tempfile::TempDir,
 }
 
-/// Returns whether a worker has ended because it lost its producer too often in a row.
-fn is_fenced(why: &faust::Error) -> bool {
-    why.to_string().contains("is fenced")
+/// Returns whether a worker has ended because its producer has failed for good, or it lost its producer too often in a row.
+fn is_without_producer(why: &faust::Error) -> bool {
+    let why = why.to_string();
+    why.contains("is fenced") || why.contains("failed for good")
 }
 
 impl Chaos {
@@ -391,7 +396,7 @@ impl Chaos {
         self.supervise();
         let worker = self.workers.remove(worker);
         match self.driver.stop(worker) {
-            Err(why) if is_fenced(&why) => self.driver.crash(worker),
+            Err(why) if is_without_producer(&why) => self.driver.crash(worker),
             outcome => outcome.unwrap(),
         }
         self.ended.push(worker);
@@ -402,11 +407,11 @@ impl Chaos {
         self.driver.send_with("in", &format!("k{key}"), &value, |message| message.timestamp(time)).unwrap();
     }
 
-    /// Starts another worker for each that has ended because it lost its producer too often in a row, as a supervisor does.
+    /// Starts another worker for each that has ended for want of a producer, as a supervisor does.
     fn supervise(&mut self) {
         for at in 0..self.workers.len() {
             let outcome = self.driver.ended(self.workers[at]);
-            if outcome.is_some_and(|outcome| outcome.is_err_and(|why| is_fenced(&why))) {
+            if outcome.is_some_and(|outcome| outcome.is_err_and(|why| is_without_producer(&why))) {
                 self.driver.crash(self.workers[at]);
                 let successor = self.driver.start_worker().unwrap();
                 self.ended.push(std::mem::replace(&mut self.workers[at], successor));
@@ -459,6 +464,7 @@ impl Chaos {
         self.driver.advance(TRANSACTION_TIMEOUT + Duration::from_secs(3));
         // An agent that has failed often waits for up to `agent_backoff_max`, and so does the one behind a `group_by`.
         for second in 0..300 {
+            self.supervise();
             if self.is_done() {
                 break;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use faust::__private::serde;
 use faust::prelude::*;
-use faust::testing::{TestDriver, WorkerId};
+use faust::testing::{ClusterFault, FaultProfile, TestDriver, WorkerId};
 use faust::{AppBuilder, Error, Offset};
 
 use super::harness::{create_small_topic, kept, lengthy, lengthy_pairs};
@@ -111,6 +111,33 @@ fn an_event_that_fails_each_time_is_one_dead_letter() {
     assert_eq!((status.counts.dead_letters, status.counts.agent_failures), (1, 5));
     assert!(status.ready);
     driver.stop(worker).unwrap();
+}
+
+/// Law: the messages of a producer that has failed for good are not refused, so no event is given up because of them.
+#[test]
+fn a_worker_whose_producer_fails_for_good_ends_and_gives_no_event_up() {
+    IS_AWAY.set(false);
+    let app = App::new("policies").only::<stored>().setting("processing_guarantee", "at_least_once");
+    let (mut driver, mut worker) = start(app.setting("agent_failure", "skip").setting("agent_max_attempts", 1), 2);
+    driver.cluster().set_faults(FaultProfile::default().with(ClusterFault::ProducerFailed, 0.5));
+    let mut ended = 0;
+    for n in 0..300 {
+        send(&mut driver, [n]);
+        driver.run_until_idle();
+        driver.commit();
+        if let Some(outcome) = driver.ended(worker) {
+            let why = outcome.unwrap_err().to_string();
+            assert!(why.contains("the producer: it has failed for good"), "{why}");
+            ended += 1;
+            driver.crash(worker);
+            worker = driver.start_worker().unwrap();
+        }
+    }
+    assert!(ended >= 5, "{ended} workers have ended");
+    driver.cluster().set_faults(FaultProfile::default());
+    driver.advance(Duration::from_secs(30));
+    assert_eq!(outputs(&mut driver).into_keys().collect::<Vec<_>>(), (0..300).collect::<Vec<_>>());
+    assert_eq!(driver.status(worker).unwrap().counts.agent_failures, 0);
 }
 
 /// The limit in time applies before the number of attempts.

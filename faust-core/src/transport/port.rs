@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, pending};
 
 use super::delivery::Delivery;
 use super::inspection::ClusterState;
@@ -261,6 +262,12 @@ pub trait Sink: Sealed + Send + Sync {
 
     /// Waits until all messages sent so far have been acknowledged or have failed, for `within` at most.
     fn flush(&self, within: Duration) -> BoxFuture<'_, Result<(), TransportError>>;
+
+    /// Waits until the producer has failed for good, and returns the reason. From then on, every message fails with an error that is
+    /// retriable: another producer can send it.
+    fn lost(&self) -> BoxFuture<'_, TransportError> {
+        pending().boxed()
+    }
 }
 
 /// A transactional producer (KIP-98). At most one transaction is open at a time, and at most one of the calls is in progress.

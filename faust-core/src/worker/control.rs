@@ -194,6 +194,9 @@ impl Control {
         let outputs = outputs.as_deref();
         let rivals = directory.rivals();
         tokio::pin!(rivals);
+        let sink = Arc::clone(&self.cx.sink);
+        let lost = sink.lost();
+        tokio::pin!(lost);
         let mut is_alone = false;
         let gone = gone(home);
         tokio::pin!(gone);
@@ -213,6 +216,8 @@ impl Control {
                 Some(event) = self.events.recv(), if is_alone => self.group_event(event).await?,
                 // A task has failed permanently, or the program has called `Worker::fail`.
                 Some(error) = failures.recv() => return Err(error),
+                // The producer has failed for good. Another one would not know which of its messages the brokers have.
+                error = &mut lost => return Err(error.into()),
                 // Shutdown has been requested.
                 () = stopping(&mut phase) => return Ok(()),
                 // The commit in progress has ended.

@@ -91,9 +91,9 @@ pub(super) fn kind(code: RDKafkaErrorCode) -> TransportErrorKind {
     }
 }
 
-/// Classifies the error code of a message of a transaction. The message is sent again, in another transaction, if the transaction
-/// was aborted, or its producer was lost.
-pub(super) fn kind_in_transaction(code: RDKafkaErrorCode) -> TransportErrorKind {
+/// Classifies the error code of a message. It can be sent again, by another producer or in another transaction, if its producer has
+/// failed, or its transaction was aborted.
+pub(super) fn kind_of_message(code: RDKafkaErrorCode) -> TransportErrorKind {
     use RDKafkaErrorCode as Code;
     match code {
         Code::PurgeQueue
@@ -164,13 +164,13 @@ mod tests {
 
     /// Otherwise, an abort would count as an attempt at an event, and the policy of the agent would give it up.
     #[test]
-    fn the_end_of_a_transaction_is_no_refusal_of_its_messages() {
+    fn the_end_of_a_transaction_or_a_producer_is_no_refusal_of_its_messages() {
         use RDKafkaErrorCode as Code;
         for code in [Code::PurgeQueue, Code::OutOfOrderSequenceNumber, Code::InvalidProducerEpoch, Code::Fatal] {
-            assert_eq!(kind_in_transaction(code), TransportErrorKind::Retriable, "{code}");
+            assert_eq!(kind_of_message(code), TransportErrorKind::Retriable, "{code}");
         }
         for code in [Code::MessageSizeTooLarge, Code::TopicAuthorizationFailed, Code::InvalidTimestamp] {
-            assert_eq!(kind_in_transaction(code), TransportErrorKind::Fatal, "{code}");
+            assert_eq!(kind_of_message(code), TransportErrorKind::Fatal, "{code}");
         }
     }
 

@@ -24,5 +24,7 @@ pub(super) use self::describe::{GroupDescription, LONGEST, brokers, describe_gro
 pub(super) use self::generation::{generation, member_id};
 pub(super) use self::member::GroupConsumer;
 pub(super) use self::partition::{BATCH, Fetched, PartitionReader, ReadState};
+#[cfg(test)]
+pub(super) use self::topic::fail;
 pub(super) use self::topic::{TopicHandle, flush, refresh_metadata};
 pub(super) use self::transaction::{TransactionFailure, commit_transaction};

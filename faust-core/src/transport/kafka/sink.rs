@@ -19,9 +19,9 @@ use tracing::debug;
 
 use super::config::KafkaConfig;
 use super::connection::{self, ConnectionWatch};
-use super::errors::{failed, kind, kind_in_transaction, refused, unusable};
+use super::errors::{failed, kind_of_message, refused, unusable};
 use super::native::{TopicHandle, flush, refresh_metadata};
-use crate::error::{TransportError, TransportErrorKind};
+use crate::error::TransportError;
 use crate::message::Offset;
 use crate::transport::delivery::Delivery;
 use crate::transport::outage::Outage;
@@ -36,36 +36,31 @@ pub(super) struct KafkaSink {
     producer: Arc<ThreadedProducer<SinkContext>>,
     topics: Mutex<HashMap<String, Arc<KafkaTopic>>>,
     max_message_bytes: usize,
-    kind: KindOf,
 }
-
-/// Classifies the error code of a message.
-type KindOf = fn(RDKafkaErrorCode) -> TransportErrorKind;
 
 impl KafkaSink {
     pub(super) fn open(config: &KafkaConfig, outage: &Arc<Outage>) -> Result<Self, TransportError> {
-        let sink = Self::with(&config.producer(), config, outage, kind)?;
+        let sink = Self::with(&config.producer(), config, outage)?;
         hasten(&sink.producer);
         Ok(sink)
     }
 
     /// Opens a producer of transactions, which has to be initialized.
     pub(super) fn transactional(config: &KafkaConfig, outage: &Arc<Outage>, id: &str) -> Result<Self, TransportError> {
-        Self::with(&config.transactional_producer(id), config, outage, kind_in_transaction)
+        Self::with(&config.transactional_producer(id), config, outage)
     }
 
-    fn with(
-        client: &ClientConfig,
-        config: &KafkaConfig,
-        outage: &Arc<Outage>,
-        kind: KindOf,
-    ) -> Result<Self, TransportError> {
-        let (connection, outage) = (ConnectionWatch::default(), Arc::clone(outage));
-        let context =
-            SinkContext { connection, outage, room: Arc::default(), kind, has_purged: AtomicBool::new(false) };
+    fn with(client: &ClientConfig, config: &KafkaConfig, outage: &Arc<Outage>) -> Result<Self, TransportError> {
+        let context = SinkContext {
+            connection: ConnectionWatch::default(),
+            outage: Arc::clone(outage),
+            room: Arc::default(),
+            has_purged: AtomicBool::new(false),
+            failed: Notify::new(),
+        };
         let producer = client.create_with_context(context).map_err(|error| unusable("opening the producer", &error))?;
         let max_message_bytes = config.max_message_bytes;
-        Ok(Self { producer: Arc::new(producer), topics: Mutex::default(), max_message_bytes, kind })
+        Ok(Self { producer: Arc::new(producer), topics: Mutex::default(), max_message_bytes })
     }
 
     pub(super) fn producer(&self) -> &ThreadedProducer<SinkContext> {
@@ -106,7 +101,7 @@ impl Sink for KafkaSink {
         let handle =
             TopicHandle::open(&self.producer, name).map_err(|code| refused(format!("topic `{name}`"), code))?;
         let (name, max_bytes) = (name.to_owned(), self.max_message_bytes);
-        let topic = Arc::new(KafkaTopic { name: name.clone(), handle, max_bytes, kind: self.kind });
+        let topic = Arc::new(KafkaTopic { name: name.clone(), handle, max_bytes });
         topics.insert(name, Arc::clone(&topic));
         Ok(topic)
     }
@@ -138,6 +133,25 @@ impl Sink for KafkaSink {
         }
         .boxed()
     }
+
+    fn lost(&self) -> BoxFuture<'_, TransportError> {
+        async move {
+            let client = self.producer.client();
+            loop {
+                let failed = self.producer.context().failed.notified();
+                tokio::pin!(failed);
+                // From now on: the producer may fail after the look.
+                failed.as_mut().enable();
+                // The callback gets the code of the cause, and not that the error is fatal.
+                if let Some((code, reason)) = client.fatal_error() {
+                    let why = format!("it has failed for good ({code}: {reason}): restart the worker");
+                    return TransportError::retriable("the producer", why);
+                }
+                failed.await;
+            }
+        }
+        .boxed()
+    }
 }
 
 /// One topic of a producer.
@@ -146,7 +160,6 @@ struct KafkaTopic {
     handle: TopicHandle<SinkContext>,
     /// Maximum size of a message.
     max_bytes: usize,
-    kind: KindOf,
 }
 
 impl crate::transport::port::Sealed for KafkaTopic {}
@@ -156,16 +169,22 @@ impl SinkTopic for KafkaTopic {
         message.check_timestamp(&self.name).map_err(SendRefused::Failed)?;
         // Count the message before sending it: its delivery report may arrive before the call returns.
         delivery.sent();
-        self.handle.send(message, Arc::clone(delivery)).map_err(|code| {
-            delivery.done(Ok(None));
-            match code {
-                RDKafkaErrorCode::QueueFull => SendRefused::Full,
-                code => {
-                    let error = refused(format!("sending to `{}`", self.name), code);
-                    SendRefused::Failed(TransportError { kind: (self.kind)(code), ..error })
+        let refusal = match self.handle.send(message, Arc::clone(delivery)) {
+            Ok(()) => return Ok(()),
+            Err(RDKafkaErrorCode::QueueFull) => SendRefused::Full,
+            Err(code) => {
+                let error = refused(format!("sending to `{}`", self.name), code);
+                let error = TransportError { kind: kind_of_message(code), ..error };
+                // The producer has failed for good, which is no failure of the sender.
+                if code == RDKafkaErrorCode::Fatal {
+                    delivery.done(Err(error));
+                    return Ok(());
                 }
+                SendRefused::Failed(error)
             }
-        })
+        };
+        delivery.done(Ok(None));
+        Err(refusal)
     }
 
     fn check(&self, message: &Outgoing<'_>) -> Result<(), TransportError> {
@@ -182,9 +201,10 @@ pub(super) struct SinkContext {
     connection: ConnectionWatch,
     outage: Arc<Outage>,
     room: Arc<Room>,
-    kind: KindOf,
     /// Messages were discarded by an abort.
     has_purged: AtomicBool,
+    /// Notified of each error other than an outage.
+    failed: Notify,
 }
 
 impl SinkContext {
@@ -212,6 +232,7 @@ impl ClientContext for SinkContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if !connection::means_down(&error) {
+            self.failed.notify_waiters();
             self.outage.failed(reason);
             self.connection.doubt();
             debug!(target: "faust::kafka", "producer: {error}: {reason}");
@@ -247,7 +268,7 @@ impl ProducerContext for SinkContext {
                     self.has_purged.store(true, Ordering::Release);
                 }
                 let failed = failed(what, error);
-                let kind = error.rdkafka_error_code().map_or(failed.kind, self.kind);
+                let kind = error.rdkafka_error_code().map_or(failed.kind, kind_of_message);
                 delivery.done(Err(TransportError { kind, ..failed }));
             }
         }

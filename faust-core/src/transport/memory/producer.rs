@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use faust_broker::core::{Appended, Batch, ErrorCode, Producer as ProducerId, ProducerIdentity, Record, records};
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::cluster::{HeldAnswer, MemoryCluster, State, refused};
@@ -33,6 +34,8 @@ pub(super) struct MemoryProducer {
     waiting: Mutex<Waiting>,
     /// The end of the time for which the buffer is full. The message after it is accepted.
     full_until: Mutex<Option<Instant>>,
+    /// The producer has failed for good.
+    lost: watch::Sender<bool>,
     /// The identity of a producer of transactions, and the next sequence number of each partition.
     transactional: Option<Transactional>,
 }
@@ -66,6 +69,7 @@ impl MemoryProducer {
             is_faulty,
             waiting: Mutex::default(),
             full_until: Mutex::default(),
+            lost: watch::Sender::new(false),
             transactional: None,
         })
     }
@@ -83,6 +87,7 @@ impl MemoryProducer {
             is_faulty: true,
             waiting: Mutex::default(),
             full_until: Mutex::default(),
+            lost: watch::Sender::new(false),
             transactional,
         })
     }
@@ -158,6 +163,11 @@ impl MemoryProducer {
         record: Record,
         delivery: &Arc<Delivery>,
     ) -> Result<(), TransportError> {
+        if self.fails() {
+            delivery.sent();
+            delivery.done(Err(failed_for_good()));
+            return Ok(());
+        }
         let mut waiting = self.waiting();
         if let Some(queue) = waiting.get_mut(&to) {
             delivery.sent();
@@ -191,6 +201,33 @@ impl MemoryProducer {
     /// Returns the number of messages that have not been sent yet.
     pub(super) fn pending(&self) -> usize {
         self.waiting().values().map(VecDeque::len).sum()
+    }
+
+    /// Waits until the producer has failed for good.
+    pub(super) async fn lost(&self) -> TransportError {
+        // Cannot fail: `self` owns the sender.
+        drop(self.lost.subscribe().wait_for(|lost| *lost).await);
+        failed_for_good()
+    }
+
+    /// Returns whether the producer has failed for good, or does so now. It loses the messages that it has not sent.
+    fn fails(&self) -> bool {
+        if *self.lost.borrow() {
+            return true;
+        }
+        if !self.is_faulty || self.transactional.is_some() {
+            return false;
+        }
+        let mut state = self.cluster.state();
+        if !state.faults.draw(ClusterFault::ProducerFailed) || state.faults.below(16) > 0 {
+            return false;
+        }
+        state.faults.caused(ClusterFault::ProducerFailed);
+        drop(state);
+        self.lost.send_replace(true);
+        let waiting = std::mem::take(&mut *self.waiting()).into_values().flatten();
+        waiting.for_each(|(_, delivery)| delivery.done(Err(failed_for_good())));
+        true
     }
 
     fn delay(&self) -> Option<Duration> {
@@ -274,6 +311,10 @@ impl MemoryProducer {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn failed_for_good() -> TransportError {
+    TransportError::retriable("the producer", "it has failed for good, as the cluster's faults say")
 }
 
 /// Sends the messages of a partition after a delay.

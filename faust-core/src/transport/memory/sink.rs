@@ -54,6 +54,10 @@ impl Sink for MemorySink {
         }
         .boxed()
     }
+
+    fn lost(&self) -> BoxFuture<'_, TransportError> {
+        self.producer.lost().boxed()
+    }
 }
 
 struct MemoryTopic {

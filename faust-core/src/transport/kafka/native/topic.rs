@@ -142,6 +142,14 @@ pub(crate) fn flush<C: ProducerContext + 'static>(producer: &ThreadedProducer<C>
     error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
+/// Makes a producer fail for good, as after a fault of its sequence numbers.
+#[cfg(test)]
+pub(crate) fn fail<C: ProducerContext + 'static>(producer: &ThreadedProducer<C>, reason: &std::ffi::CStr) {
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    // SAFETY: the handle is valid for as long as `producer` is borrowed, and the text is copied.
+    unsafe { rd::rd_kafka_test_fatal_error(producer.client().native_ptr(), error, reason.as_ptr()) };
+}
+
 /// Requests the metadata of the topics that the producer has opened, and returns whether a broker has answered. Blocks.
 ///
 /// rdkafka can only ask for one topic, which may create it, or for all.

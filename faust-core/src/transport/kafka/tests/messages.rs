@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -11,6 +12,8 @@ use crate::error::TransportErrorKind;
 use crate::message::{Headers, Offset, OwnedMessage};
 use crate::time::Timestamp;
 use crate::transport::Delivery;
+use crate::transport::kafka::native;
+use crate::transport::kafka::sink::KafkaSink;
 use crate::transport::port::*;
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -122,6 +125,25 @@ async fn a_message_that_is_too_large_is_rejected_and_not_counted() {
     let refused = topic.try_send(&Outgoing { payload: Some(&large), ..Outgoing::default() }, &delivery);
     assert!(matches!(refused, Err(SendRefused::Failed(error)) if error.kind == TransportErrorKind::Fatal));
     within("delivery of no message", delivery.all()).await.unwrap();
+}
+
+/// A sender of a message that was refused would count it as a failure of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_fails_for_good_says_so_and_refuses_no_message() {
+    let cluster = Cluster::mock(1);
+    let sink = KafkaSink::open(&cluster.config, &cluster.transport().outage()).unwrap();
+    let (topic, before, after) = (sink.topic(&cluster.topic).unwrap(), Delivery::new(), Delivery::new());
+    let message = Outgoing { payload: Some(b"x"), ..Outgoing::default() };
+    topic.try_send(&message, &before).unwrap();
+    within("delivery", before.all()).await.unwrap();
+    assert!(sink.lost().now_or_never().is_none(), "the producer works");
+    native::fail(sink.producer(), c"the broker misses a message");
+    let why = within("the failure", sink.lost()).await.to_string();
+    assert!(why.contains("the broker misses a message") && why.contains("restart the worker"), "{why}");
+    topic.try_send(&message, &after).unwrap();
+    let error = within("delivery", after.all()).await.unwrap_err();
+    assert!(error.is_retriable(), "{error:?}");
+    within("flush", sink.flush(WITHIN)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
