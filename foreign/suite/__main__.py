@@ -4,9 +4,9 @@ import sys
 import time
 import traceback
 
-from . import admin, brokers, clients, console, lesson, ours, python_faust, tables, transactions
+from . import admin, brokers, clients, console, lesson, ours, python_faust, streams, tables, transactions
 
-PARTS = [clients, console, admin, lesson, python_faust, tables, transactions]
+PARTS = [clients, console, admin, lesson, python_faust, tables, transactions, streams]
 
 
 def main(names):
