@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faust_core::config::{Resolved, Settings};
+use faust_core::directory::RunningApp;
 use faust_core::local::Connection;
+use faust_core::plan::Plan;
 use faust_core::transport::kafka::KafkaTransport;
 use faust_core::transport::{Retries, TopicPartition, Transport, TransportError};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -67,6 +70,27 @@ impl Client {
     /// As [`retry`](Self::retry).
     pub(crate) async fn after(&mut self, error: TransportError) -> Result<(), Failure> {
         self.retries.after("the broker", error).await.map_err(|error| self.failure(error))
+    }
+
+    /// Reads what the workers of the app say of themselves; `None` if the app has no control topic, and so no workers.
+    ///
+    /// # Errors
+    /// Fails if the broker refuses a request or does not answer, or if the control topic of a group with members is missing.
+    pub(crate) async fn running_app(&mut self, plan: &Plan) -> Result<Option<RunningApp>, Failure> {
+        let (admin, group) = (self.transport.admin()?, self.settings.group());
+        let members = self.retry(|| admin.members(&group)).await?;
+        let name = plan.control_topic();
+        let found = self.retry(|| admin.topics(Some(vec![name.clone()]))).await?;
+        if !found.contains_key(&name) {
+            return match members {
+                0 => Ok(None),
+                count => Err(Failure::error(format!(
+                    "group `{group}` has {count} members, but topic `{name}`, in which workers describe themselves, does not exist: nothing is known of them"
+                ))),
+            };
+        }
+        let transport = Arc::clone(&self.transport);
+        self.retry(|| RunningApp::read(&*transport, plan, members > 0).boxed()).await.map(Some)
     }
 
     /// Awaits `future`, and reports if the broker does not answer meanwhile. The timeout does not apply.

@@ -11,4 +11,4 @@ mod survey;
 
 pub(crate) use self::control_topic::{Directory, DirectorySetup};
 pub(crate) use self::known::Rival;
-pub use self::survey::RunningApp;
+pub use self::survey::{RunningApp, TableReplicas};

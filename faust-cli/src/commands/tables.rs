@@ -1,14 +1,27 @@
-//! `tables`: lists the tables of the app with their types, windows, changelogs and agents.
+//! `tables`: lists the tables of the app with their types, windows, changelogs and agents, or the workers that keep them.
 
-use faust_core::plan::TablePlan;
+use std::time::Duration;
+
+use faust_core::directory::TableReplicas;
+use faust_core::plan::{Plan, TablePlan};
+use faust_core::time::parse_duration;
 use serde::Serialize;
 
+use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::Output;
 
-/// Options of `tables`: none.
+/// Options of `tables`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct TablesArgs {}
+pub(crate) struct TablesArgs {
+    /// Show the worker of each partition, and the standbys with their lag, instead of the declarations
+    #[arg(long)]
+    replicas: bool,
+    /// Fail if the broker does not respond within this time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "replicas")]
+    timeout: Option<Duration>,
+}
 
 #[derive(Serialize)]
 struct TableRow {
@@ -22,10 +35,31 @@ struct TableRow {
     help: String,
 }
 
-pub(crate) async fn run(_: TablesArgs, context: Context) -> Result<(), Failure> {
+/// A partition of a table, as printed with `--replicas --json`.
+#[derive(Serialize)]
+struct PartitionRow {
+    table: String,
+    partition: i32,
+    worker: Option<String>,
+    standbys: Vec<StandbyRow>,
+}
+
+#[derive(Serialize)]
+struct StandbyRow {
+    worker: String,
+    /// Changelog offsets between the standby and the last commit.
+    lag: Option<u64>,
+}
+
+pub(crate) async fn run(args: TablesArgs, mut context: Context) -> Result<(), Failure> {
+    let resolved = context.resolve()?;
     let (app, mut out) = context.build()?;
     let (plan, failures) = app.partial_plan().await?;
     failures.iter().for_each(|why| out.note(format!("{why}; its tables are left out")));
+    if args.replicas {
+        let client = Client::find(resolved, args.timeout, &out).await?;
+        return replicas(client, &plan, &mut out).await;
+    }
     let rows: Vec<TableRow> = plan.tables().map(row).collect();
     out.list(
         "Tables",
@@ -41,6 +75,39 @@ pub(crate) async fn run(_: TablesArgs, context: Context) -> Result<(), Failure> 
             ("help", |row| row.help.clone()),
         ],
     )
+}
+
+/// Prints who keeps the partitions of the tables.
+async fn replicas(mut client: Client, plan: &Plan, out: &mut Output) -> Result<(), Failure> {
+    let running = client.running_app(plan).await?;
+    let found = running.map(|running| running.replicas(plan)).unwrap_or_default();
+    if found.is_empty() {
+        out.note("no running worker has a partition of a table");
+    }
+    let rows: Vec<PartitionRow> = found.into_iter().map(partition_row).collect();
+    out.list(
+        "Replicas",
+        &rows,
+        &[
+            ("table", |row| row.table.clone()),
+            ("partition", |row| row.partition.to_string()),
+            ("worker", |row| row.worker.clone().unwrap_or_default()),
+            ("standbys", |row| row.standbys.iter().map(StandbyRow::shown).collect::<Vec<_>>().join(", ")),
+        ],
+    )
+}
+
+fn partition_row(replicas: TableReplicas) -> PartitionRow {
+    let TableReplicas { table, partition, worker, standbys } = replicas;
+    let standbys = standbys.into_iter().map(|(worker, lag)| StandbyRow { worker, lag }).collect();
+    PartitionRow { table, partition, worker, standbys }
+}
+
+impl StandbyRow {
+    fn shown(&self) -> String {
+        let Self { worker, lag } = self;
+        lag.map_or_else(|| format!("{worker} (begins)"), |lag| format!("{worker} (lag {lag})"))
+    }
 }
 
 fn row(table: &TablePlan) -> TableRow {

@@ -1,12 +1,9 @@
 //! `upgrade-check`: compares the plan that the group runs with that of this program, and says how to upgrade.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use faust_core::directory::RunningApp;
-use faust_core::plan::{Plan, PlanChange, UpgradeEffect};
+use faust_core::plan::{PlanChange, UpgradeEffect};
 use faust_core::time::parse_duration;
-use futures_util::FutureExt;
 use serde::Serialize;
 
 use crate::client::Client;
@@ -47,7 +44,7 @@ pub(crate) async fn run(args: UpgradeCheckArgs, mut context: Context) -> Result<
     // Behind the plan: its agents may take long, and the timeout is for the broker.
     let mut client = Client::find(resolved, args.timeout, &out).await?;
     failures.iter().for_each(|why| out.note(format!("{why}; it is left out")));
-    let Some(running) = running(&mut client, &plan).await?.filter(|running| !running.is_new()) else {
+    let Some(running) = client.running_app(&plan).await?.filter(|running| !running.is_new()) else {
         return report(&mut out, &Verdict::First, Vec::new(), &[]);
     };
     let changes = running.changes_to(&plan);
@@ -60,24 +57,6 @@ pub(crate) async fn run(args: UpgradeCheckArgs, mut context: Context) -> Result<
     }
     let verdict = Verdict::of(&changes, !workers.is_empty());
     report(&mut out, &verdict, workers, &changes)
-}
-
-/// Reads the plans of the running workers; `None` if the app has no control topic, and so no workers.
-async fn running(client: &mut Client, plan: &Plan) -> Result<Option<RunningApp>, Failure> {
-    let (admin, group) = (client.transport.admin()?, client.settings.group());
-    let members = client.retry(|| admin.members(&group)).await?;
-    let name = plan.control_topic();
-    let found = client.retry(|| admin.topics(Some(vec![name.clone()]))).await?;
-    if !found.contains_key(&name) {
-        return match members {
-            0 => Ok(None),
-            count => Err(Failure::error(format!(
-                "group `{group}` has {count} members, but topic `{name}`, in which workers describe their plans, does not exist: their plans are unknown"
-            ))),
-        };
-    }
-    let transport = Arc::clone(&client.transport);
-    client.retry(|| RunningApp::read(&*transport, plan, members > 0).boxed()).await.map(Some)
 }
 
 /// The answer of the command.

@@ -1,5 +1,8 @@
 //! Tables on the command line: lists, changelogs, `reset` and `clean-versions`.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::Shop;
@@ -60,6 +63,35 @@ sales
     assert!(till.ok(&["topology", "--dot"]).contains(r#""table:sums" -> "topic:till-sums-changelog""#));
     assert!(till.ok(&["topology", "--mermaid"]).contains("[[\"sums\"]]"));
     assert_eq!(json(&till, &["topology"])["stages"][1]["tables"], json!(["sums", "minutes"]));
+}
+
+#[test]
+fn replicas_are_shown_with_their_lag() {
+    let till = Shop::of("till");
+    let _broker = till.broker();
+    assert_eq!(json(&till, &["tables", "--replicas"]), json!([]), "no worker has run");
+    assert_eq!(sell(&till, &[], &[5]), ["shop 5"]);
+    let (_first, _first_log) = till.worker(&[], "assigned: ");
+    let (_second, _second_log) = till.worker(&[], "assigned: ");
+    let is_complete = |row: &Value| {
+        let standby = &row["standbys"][0];
+        row["worker"].is_string() && standby["lag"] == json!(0) && standby["worker"] != row["worker"]
+    };
+    let began = Instant::now();
+    let rows = loop {
+        let rows = json(&till, &["tables", "--replicas"]).as_array().unwrap().clone();
+        let workers: BTreeSet<_> = rows.iter().filter_map(|row| row["worker"].as_str()).collect();
+        if workers.len() == 2 && rows.iter().all(is_complete) {
+            break rows;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{rows:?}");
+    };
+    let of = |table: &str| -> Vec<_> {
+        rows.iter().filter(|row| row["table"] == table).map(|row| row["partition"].clone()).collect()
+    };
+    assert!(of("minutes").len() > 1 && of("minutes") == of("sums"), "{rows:?}");
+    let shown = till.ok(&["tables", "--replicas"]);
+    assert!(shown.contains("(lag 0) |"), "{shown}");
 }
 
 #[test]

@@ -83,10 +83,10 @@ impl Known {
         self.plans.get(fingerprint)
     }
 
-    /// Returns the workers that are alive at this time, by the broker's clock, each with the name of its plan.
-    pub(super) fn live(&self, now: Timestamp) -> impl Iterator<Item = (&str, &str)> {
+    /// Returns the workers that are alive at this time, by the broker's clock, each with its last entry.
+    pub(super) fn live(&self, now: Timestamp) -> impl Iterator<Item = (&str, &WorkerEntry)> {
         let live = self.workers.iter().filter(move |(_, known)| known.is_live(now));
-        live.map(|(name, known)| (name.as_str(), known.entry.plan.as_str()))
+        live.map(|(name, known)| (name.as_str(), &known.entry))
     }
 
     /// Applies a record. What cannot be read is ignored: a later release may have written it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::entries::EntryKey;
+use super::entries::{EntryKey, WorkerEntry};
 use super::known::Known;
 use crate::error::TransportError;
 use crate::message::OwnedMessage;
@@ -14,7 +14,7 @@ use crate::transport::{PROMPT, Read, StartAt, TopicPartition, Transport};
 /// Maximum time between two records of the control topic while it is read to its end.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
-/// The plans that the workers of an app run.
+/// The workers of an app, and the plans that they run.
 ///
 /// The state is that of the app's control topic, where each worker writes its plan when it starts, and a sign of life every few
 /// seconds.
@@ -22,6 +22,22 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 pub struct RunningApp {
     /// The workers of each plan. Without live workers, this is the plan that was started last, without workers.
     plans: Vec<(PlanSummary, Vec<String>)>,
+    /// The live workers, as they describe themselves.
+    live: BTreeMap<String, WorkerEntry>,
+}
+
+/// The workers that keep a partition of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableReplicas {
+    /// Name of the table.
+    pub table: String,
+    /// Number of its partition.
+    pub partition: i32,
+    /// The worker that updates it; `None` while no live worker has the partition.
+    pub worker: Option<String>,
+    /// The workers that keep a standby, each with its lag: the number of changelog offsets between it and the last commit. `None`
+    /// until that is known.
+    pub standbys: BTreeMap<String, Option<u64>>,
 }
 
 impl RunningApp {
@@ -59,16 +75,18 @@ impl RunningApp {
             }
             known.apply(record);
         }
-        let mut by_plan: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         // Live workers write every few seconds: one that is alive is so at the time of the latest record, too.
-        for (worker, plan) in known.live(latest).filter(|_| has_members) {
-            by_plan.entry(plan).or_default().push(worker.to_owned());
+        let live = known.live(latest).filter(|_| has_members);
+        let live: BTreeMap<_, _> = live.map(|(worker, entry)| (worker.to_owned(), entry.clone())).collect();
+        let mut by_plan: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (worker, entry) in &live {
+            by_plan.entry(&entry.plan).or_default().push(worker.clone());
         }
         if by_plan.is_empty() {
             by_plan.extend(last_plan.as_deref().map(|plan| (plan, Vec::new())));
         }
         let plans = by_plan.into_iter().filter_map(|(plan, workers)| Some((known.plan(plan)?.clone(), workers)));
-        Self { plans: plans.collect() }
+        Self { plans: plans.collect(), live }
     }
 
     /// Returns `true` if no worker of the app has run so far.
@@ -79,6 +97,35 @@ impl RunningApp {
     /// Returns the names of the live workers.
     pub fn workers(&self) -> impl Iterator<Item = &str> {
         self.plans.iter().flat_map(|(_, workers)| workers).map(String::as_str)
+    }
+
+    /// Returns who keeps each partition of the plan's tables, sorted, as far as a live worker does. Workers publish their lags every
+    /// few seconds.
+    pub fn replicas(&self, plan: &Plan) -> Vec<TableReplicas> {
+        let mut found = BTreeMap::new();
+        let empty = |table: &str, partition| TableReplicas {
+            table: table.to_owned(),
+            partition,
+            worker: None,
+            standbys: BTreeMap::new(),
+        };
+        for set in plan.sets() {
+            for (worker, entry) in &self.live {
+                let owned: Vec<i32> =
+                    set.topics.iter().filter_map(|topic| entry.partitions.get(&**topic)).flatten().copied().collect();
+                for table in &set.tables {
+                    for number in &owned {
+                        let replicas = found.entry((&**table, *number)).or_insert_with(|| empty(table, *number));
+                        replicas.worker = Some(worker.clone());
+                    }
+                    for (number, lag) in entry.standbys.get(&**table).into_iter().flatten() {
+                        let replicas = found.entry((&**table, *number)).or_insert_with(|| empty(table, *number));
+                        replicas.standbys.insert(worker.clone(), *lag);
+                    }
+                }
+            }
+        }
+        found.into_values().collect()
     }
 
     /// Returns the number of different plans of the live workers, or 1 for the last plan of an app without any.
