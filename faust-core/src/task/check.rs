@@ -26,6 +26,8 @@ pub(super) struct CheckedTable {
     pub(super) end: Offset,
     pub(super) full: bool,
     pub(super) cut: CommitNumber,
+    /// End of the changelog's part with the records that are in the store.
+    pub(super) records_end: Offset,
     /// The committed state of the table; `None` before the first commit.
     pub(super) committed: Option<CommittedTable>,
 }
@@ -179,6 +181,13 @@ fn replaced(
 pub(super) fn has_later_commit(held: &[u8], commit: CommittedTable) -> bool {
     let mark: Option<StoreCheckpoint> = serde_json::from_slice(held).ok();
     mark.is_some_and(|mark| mark.version() > commit.version())
+}
+
+/// Returns the end of the changelog's part with the records that are in a store with this encoded checkpoint; 0 if it cannot be
+/// read.
+pub(super) fn records_end(held: &[u8]) -> Offset {
+    let mark: Option<StoreCheckpoint> = serde_json::from_slice(held).ok();
+    mark.map_or(Offset(0), |mark| mark.records_end())
 }
 
 /// Returns whether a store holds changes that do not count: of a later commit, or of an owner whose records count only up to

@@ -119,9 +119,10 @@ pub(super) struct FollowerState {
 }
 
 impl FollowerState {
-    /// Creates the state of a follower whose store has everything before this offset.
-    pub(super) fn at(passed: Offset) -> Self {
-        Self { applied_end: passed, passed, ..Self::default() }
+    /// Creates the state of a follower whose store has everything before `passed`, with records up to `records_end`: before it if
+    /// only the ends of transactions follow, and possibly behind it in a store that an owner has written.
+    pub(super) fn at(passed: Offset, records_end: Offset) -> Self {
+        Self { applied_end: records_end.min(passed), passed, ..Self::default() }
     }
 }
 

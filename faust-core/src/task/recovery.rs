@@ -358,6 +358,7 @@ impl Recovery {
             Some(store) => store.mark().map_err(fault)?,
             None => None,
         };
+        let records_end = held.as_deref().map_or(Offset(0), super::check::records_end);
         let facts = super::check::Facts { identity: &identity, held, commit, low, high, changelog: &changelog };
         let source = super::check::check(info, partition, facts)?;
         if source.is_ahead {
@@ -368,7 +369,20 @@ impl Recovery {
         }
         let RestoreStart { from, full, cut, .. } = source;
         let (factory, end) = (Arc::clone(factory), high);
-        Ok(CheckedTable { factory, partitions, changelog, store, identity, from, end, full, cut, committed: commit })
+        let records_end = if full { Offset(0) } else { records_end };
+        Ok(CheckedTable {
+            factory,
+            partitions,
+            changelog,
+            store,
+            identity,
+            from,
+            end,
+            full,
+            cut,
+            records_end,
+            committed: commit,
+        })
     }
 
     fn prepared(
@@ -377,7 +391,8 @@ impl Recovery {
         found: CheckedTable,
         queue: Option<Box<dyn PartitionQueue>>,
     ) -> Result<PreparedTable, Error> {
-        let CheckedTable { factory, partitions, changelog, store, identity, from, end, full, cut, committed } = found;
+        let CheckedTable { factory, partitions, changelog, store, identity, from, end, full, cut, committed, .. } =
+            found;
         let cx = PartitionCx {
             partition,
             partitions,

@@ -53,7 +53,8 @@ impl Recovery {
     }
 
     /// Starts standbys, which share one reader of their changelogs. Those whose stores are in use are left out, and so are those
-    /// without a commit so far, or with a later one in their stores; all of them can be started later. Returns the others, and the faults of those that cannot be started.
+    /// without a commit so far, or with a later one in their stores; all of them can be started later. Returns the others, and the
+    /// faults of those that cannot be started.
     pub(crate) async fn start_standbys(
         self: &Arc<Self>,
         wanted: Vec<StandbyRequest>,
@@ -97,7 +98,7 @@ impl Recovery {
         let follower = Follower {
             recovery: Arc::clone(self),
             name: name.clone(),
-            state: FollowerState::at(found.from),
+            state: FollowerState::at(found.from, found.records_end),
             replay: Replay::new(factory, partition, found.identity, found.from),
             // The worker has ended if there is none.
             store: found.store?,

@@ -87,6 +87,9 @@ fn a_store_behind_an_aborted_transaction_is_not_ahead() {
     let none_counts = TableMark { end: Offset(0), ..commit(9, 80).mark };
     let commit_after_it = CommittedTable { mark: none_counts, ..commit(9, 80) };
     assert_eq!(look(of_standby(0), Some(commit_after_it), 0, 80), Ok(source(61, false, 7)), "the first transaction");
+    // A standby that goes on with the store after a restart compares this end with the next owner's.
+    let ends = [of_standby(59), of_standby(0), mark(|mark| mark.end = None), Some(b"{}".to_vec())];
+    assert_eq!(ends.map(|held| records_end(&held.unwrap())), [59, 0, 50, 0].map(Offset));
     let ahead = RestoreStart { is_stale: true, is_ahead: true, ..source(0, true, 7) };
     assert_eq!(look(of_standby(61), Some(commit(9, 80)), 0, 80), Ok(ahead));
 }
