@@ -302,3 +302,26 @@ fn take(
     }
     Ok(counts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offsets::{CommitNumber, OwnerEpoch, TableMark};
+
+    /// Law: a standby that continues with its store compares the end of its records with the next owner's, and not its position, which
+    /// may be behind the end of an aborted transaction.
+    #[test]
+    fn a_restarted_standby_is_not_ahead_behind_an_aborted_transaction() {
+        let former = CommitVersion { epoch: OwnerEpoch(1), number: CommitNumber(7) };
+        let mark = TableMark { end: Offset(60), length: Offset(80), number: CommitNumber(9) };
+        let next_owner = CommittedTable { epoch: OwnerEpoch(2), mark };
+        let is_ahead_at = |passed, records_end| {
+            is_ahead(former, FollowerState::at(Offset(passed), Offset(records_end)).applied_end, next_owner)
+        };
+        assert!(!is_ahead_at(61, 59), "the end of a transaction follows");
+        assert!(!is_ahead_at(61, 0), "no record counts");
+        assert!(is_ahead_at(61, 61));
+        // An owner writes the greatest offset if it does not know the end.
+        assert!(!is_ahead_at(50, i64::MAX));
+    }
+}
