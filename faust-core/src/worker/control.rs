@@ -216,7 +216,7 @@ impl Control {
                 Some(event) = self.events.recv(), if is_alone => self.group_event(event).await?,
                 // A task has failed permanently, or the program has called `Worker::fail`.
                 Some(error) = failures.recv() => return Err(error),
-                // The producer has failed for good. Another one would not know which of its messages the brokers have.
+                // The producer has failed for good. What it has not delivered is sent again from the last commit, after a restart.
                 error = &mut lost => return Err(error.into()),
                 // Shutdown has been requested.
                 () = stopping(&mut phase) => return Ok(()),

@@ -144,7 +144,13 @@ impl Sink for KafkaSink {
                 failed.as_mut().enable();
                 // The callback gets the code of the cause, and not that the error is fatal.
                 if let Some((code, reason)) = client.fatal_error() {
-                    let why = format!("it has failed for good ({code}: {reason}): restart the worker");
+                    let fix = match code {
+                        RDKafkaErrorCode::ClusterAuthorizationFailed => {
+                            "grant the right `IdempotentWrite` on the cluster, which brokers before Kafka 3.0 require"
+                        }
+                        _ => "restart the worker, which continues at its last commit",
+                    };
+                    let why = format!("it has failed for good ({code}: {reason}): {fix}");
                     return TransportError::retriable("the producer", why);
                 }
                 failed.await;
