@@ -52,11 +52,12 @@ struct StandbyRow {
 }
 
 pub(crate) async fn run(args: TablesArgs, mut context: Context) -> Result<(), Failure> {
-    let resolved = context.resolve()?;
+    let resolved = args.replicas.then(|| context.resolve()).transpose()?;
     let (app, mut out) = context.build()?;
     let (plan, failures) = app.partial_plan().await?;
     failures.iter().for_each(|why| out.note(format!("{why}; its tables are left out")));
-    if args.replicas {
+    if let Some(resolved) = resolved {
+        // Behind the plan: its agents may take long, and the timeout is for the broker.
         let client = Client::find(resolved, args.timeout, &out).await?;
         return replicas(client, &plan, &mut out).await;
     }
