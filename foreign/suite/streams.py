@@ -5,6 +5,7 @@ import pathlib
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ def fetch():
     jars = HOME / "streams"
     done = jars / "pom.xml"
     if not done.exists() or done.read_text() != POM.read_text():
+        print(f"downloading Kafka Streams (90 MB) into {jars}", file=sys.stderr, flush=True)
         shutil.rmtree(jars, ignore_errors=True)
         completed(["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={jars}", "-DincludeScope=runtime"])
         shutil.copy(POM, done)
