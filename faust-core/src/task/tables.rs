@@ -173,7 +173,7 @@ impl SealedTable {
             table: info.name.to_string(),
             partition: self.table.partition,
             why: format!(
-                "its changelog `{}` was at offset {before} and is at {last} now: it was deleted and created again, and its records are lost; stop all workers, then run `reset --topics` to start over",
+                "its changelog `{}` was at offset {before} and is at {last} now: acknowledged records are lost, because it was deleted and created again, or truncated, or a replica without them became its leader; stop all workers, then run `reset --topics` to start over",
                 info.changelog
             ),
         })
