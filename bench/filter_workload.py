@@ -5,7 +5,7 @@ import json
 import statistics
 import time
 
-from kafka import KAFKA_HOME, PARTITIONS, TARGET, ask, in_turn, measure, once, pairs, program, say, tool
+from kafka import KAFKA_HOME, OURS, PARTITIONS, TARGET, ask, in_turn, measure, once, pairs, program, say, tool
 
 INPUT, OUTPUT = "bench.clicks", "bench.popular"
 
@@ -14,7 +14,8 @@ def run(workload, bootstrap, options):
     expected = once(INPUT, options.events, lambda: fill(bootstrap, options.events))
     systems = {
         "rdkafka": lambda _: ([TARGET / "bench-limit", bootstrap, INPUT, OUTPUT], {}),
-        **{system: functools.partial(ours, bootstrap, system, options) for system in pairs(["memory"], options)},
+        **{system: functools.partial(ours, bootstrap, system, "at_least_once", options) for system in pairs(["memory"], options)},
+        "exact-memory": functools.partial(ours, bootstrap, OURS + "memory", "exactly_once", options),
     }
     rounds = {system: [] for system in systems}
     for number in range(options.rounds):
@@ -26,12 +27,12 @@ def run(workload, bootstrap, options):
     return [row(workload, system, measured, expected, reference) for system, measured in rounds.items()]
 
 
-def ours(bootstrap, system, options, run):
+def ours(bootstrap, system, guarantee, options, run):
     path, _ = program("bench-ours", system, options)
     data = KAFKA_HOME / "ours-data"
     # Each round uses its own consumer group, so that it reads from the start.
     environment = {
-        "FAUST_BROKER": f"kafka://{bootstrap}", "FAUST_DATADIR": str(data), "BENCH_RUN": run, "FAUST_PROCESSING_GUARANTEE": "at_least_once",
+        "FAUST_BROKER": f"kafka://{bootstrap}", "FAUST_DATADIR": str(data), "BENCH_RUN": run, "FAUST_PROCESSING_GUARANTEE": guarantee,
     }  # fmt: skip
     return [path, "worker", "--until-idle", "2s"], environment
 

@@ -84,6 +84,8 @@ mod tests {
         let next = OwnerEpoch::default().above(generation(4));
         assert!(first < again && again < next, "{first} {again} {next}");
         assert_ne!(generation(3), OwnerEpoch::of_generation(3, 7), "a predecessor of the same generation");
+        let last_of_many = (0..1 << (WITHIN_GENERATION - 1)).fold(generation(3), |epoch, _| epoch.above(generation(3)));
+        assert!(last_of_many < OwnerEpoch::of_generation(4, 0), "an owner whose tasks start again and again");
         let after_a_deleted_group = next.above(generation(1));
         assert!(next < after_a_deleted_group);
         assert!(generation(3).is_just_before(generation(4)) && !generation(3).is_just_before(generation(5)));

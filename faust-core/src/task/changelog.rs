@@ -102,3 +102,55 @@ impl<'a> ChangelogRecord<'a> {
         Ok(Self { version, is_new, key, value: message.payload, time })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A failed unwrap is the test's failure.
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::declare::{TableDecl, WindowDecl};
+    use crate::message::Offset;
+    use crate::table_state::TableSpec;
+    use crate::task::commit_header::{COMMIT_HEADER, CommitHeaders};
+    use crate::window::WindowSpec;
+    use crate::window::key::changelog_key;
+
+    const START: Timestamp = Timestamp(1_767_225_600_000);
+
+    /// Reads a record whose key has this start of a window, into a table with windows of a minute.
+    fn read(start: Option<Timestamp>, layout: Option<&str>, value: Option<&[u8]>) -> Result<Vec<u8>, String> {
+        let window = WindowSpec::tumbling(Duration::from_secs(60)).unwrap();
+        let decl = TableDecl { window: Some(WindowDecl::Of(window)), ..TableDecl::new() };
+        let info = TableSpec::<i64>::new::<String>(&decl, "counts", "count", "shop").unwrap().info;
+        let mut key = b"k".to_vec();
+        if let Some(start) = start {
+            key.clear();
+            changelog_key(b"k", start, &mut key);
+        }
+        let header = CommitHeaders::new(CommitVersion::default(), layout).value(false, START).to_vec();
+        let headers = Headers::new().with(COMMIT_HEADER, header);
+        let message = RawMessage { offset: Offset(5), timestamp: START, key: Some(&key), payload: value, headers };
+        let (layout, mut buffer) = (info.layout(), Vec::new());
+        let record = ChangelogRecord::read(&info, 0, layout.as_deref(), &message, &mut buffer);
+        record.map(|record| record.key.to_vec()).map_err(|error| error.to_string())
+    }
+
+    /// Law: a record counts for the windows that it was written for. One of an earlier release, which does not say that, counts if
+    /// one of the table's windows starts there.
+    #[test]
+    fn a_record_belongs_to_the_windows_that_it_was_written_for() {
+        let mut stored = Vec::new();
+        store_key(START, b"k", &mut stored);
+        let between = Timestamp(START.0 + 1);
+        assert_eq!(read(Some(START), Some("tumbling 1m"), Some(b"1")), Ok(stored.clone()));
+        assert_eq!(read(Some(START), None, Some(b"1")), Ok(stored.clone()));
+        let of_other_windows = read(Some(START), Some("tumbling 10s"), Some(b"1")).unwrap_err();
+        assert!(of_other_windows.contains("holds windows `tumbling 10s`"), "{of_other_windows}");
+        assert_eq!(read(Some(START), Some("tumbling 10s"), None), Ok(stored), "a removal does no harm");
+        for (start, expected) in [(Some(between), "no window of the table"), (None, "its key has no window")] {
+            let error = read(start, None, Some(b"1")).unwrap_err();
+            assert!(error.contains(expected) && error.contains("at offset 5"), "{error}");
+        }
+    }
+}

@@ -198,6 +198,8 @@ fn an_inconsistency_is_reported_with_its_fix() {
         (old, Some(good), 10, 80, "too old to catch up"),
         (None, Some(good), 0, 79, "covers its changelog shop-counts-changelog[3] up to offset 80, but it ends at 79"),
         (None, Some(good), 10, 80, "begins at offset 10: records before it were deleted"),
+        (None, None, 10, 80, "begins at offset 10: records before it were deleted"),
+        (None, Some(CommittedTable::default()), 10, 80, "begins at offset 10: records before it were deleted"),
         (mark(|mark| mark.topic_id = "id-0".to_owned()), Some(good), 0, 80, "deleted and created again"),
         (
             mark(|mark| mark.next = Offset(90)),
@@ -220,6 +222,7 @@ fn an_inconsistency_is_reported_with_its_fix() {
         (mark(|mark| mark.v = 9), Some(good), 0, 80, "has format version 9"),
         (mark(|mark| mark.v = 1), Some(good), 10, 80, "written by an earlier release"),
         (Some(b"{".to_vec()), Some(good), 0, 80, "a checkpoint that cannot be read"),
+        (Some(format!("{{\"v\":{STORE_VERSION}}}").into()), Some(good), 0, 80, "a checkpoint that cannot be read"),
     ];
     for (held, commit, low, high, expected) in cases {
         let error = look(held, commit, low, high).unwrap_err();

@@ -39,6 +39,7 @@ proptest! {
     fn a_time_is_in_exactly_these_windows(spec in specs(), time in times()) {
         let time = clamped(Timestamp(time), spec.kind().size_ms());
         let (size, step) = (spec.kind().size_ms(), spec.kind().step_ms());
+        prop_assert_eq!((spec.size(), spec.step()), (ms(size), ms(step)));
         let windows = all(spec, time);
         let one_more = i64::from(time.rem_euclid(step) < size % step);
         prop_assert_eq!(windows.len() as i64, size / step + one_more);
@@ -47,12 +48,31 @@ proptest! {
             prop_assert_eq!(window.start().0.rem_euclid(step), 0);
             prop_assert_eq!(window.end().0 - window.start().0, size);
             prop_assert!(window.contains(Timestamp(time)));
+            let inside = [window.start(), Timestamp(window.end().0 - 1)].iter().all(|time| window.contains(*time));
+            let outside = [window.start().0.checked_sub(1), Some(window.end().0)].into_iter().flatten();
+            prop_assert!(inside && !outside.map(Timestamp).any(|time| window.contains(time)));
         }
         prop_assert!(windows.windows(2).all(|pair| pair[1].start().0 - pair[0].start().0 == step), "oldest first, none left out");
         // The adjacent windows on both sides, if they exist, do not contain the time.
         let (first, last) = (windows[0].start().0, windows[windows.len() - 1].start().0);
         prop_assert!(first.checked_sub(step).is_none_or(|start| start + size <= time));
         prop_assert!(last.checked_add(step).is_none_or(|start| start > time));
+    }
+
+    /// Law: the windows of a time can be taken from both ends in any order, and the iterator knows how many are left.
+    #[test]
+    fn windows_are_taken_from_both_ends(spec in specs(), time in times(), backwards in prop::collection::vec(any::<bool>(), 50)) {
+        let mut expected = std::collections::VecDeque::from(all(spec, time));
+        let mut windows = spec.containing(Timestamp(time));
+        for backwards in backwards {
+            prop_assert_eq!(windows.size_hint(), (expected.len(), Some(expected.len())));
+            let (found, next) = match backwards {
+                true => (windows.next_back(), expected.pop_back()),
+                false => (windows.next(), expected.pop_front()),
+            };
+            prop_assert_eq!(found, next);
+        }
+        prop_assert_eq!((windows.next(), windows.next_back()), (None, None));
     }
 
     /// Law: every time is in at least one window, and `containing`, `contains` and `window_at` agree.
@@ -89,6 +109,8 @@ proptest! {
         prop_assert_eq!(spec.current(next).start(), next);
         prop_assert_eq!(spec.current(Timestamp(next.0 - 1)).start().0, next.0 - spec.kind().step_ms());
         prop_assert!(next.0 - spec.kind().step_ms() < time);
+        prop_assert_eq!(spec.is_start(Timestamp(time)), spec.current(Timestamp(time)).start().0 == time);
+        prop_assert!(spec.is_start(next));
     }
 
     /// Law: an expired window stays expired as stream time advances, no window expires before its end, and the expired
