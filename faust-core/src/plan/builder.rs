@@ -54,8 +54,9 @@ fn metadata_faults(plan: &Plan) -> Vec<String> {
         if !CommitMetadata::fits(stages.len(), inputs, set.topics.len(), set.tables.len()) {
             let topics = set.topics.iter().map(|topic| format!("`{topic}`")).collect::<Vec<_>>().join(", ");
             faults.push(format!(
-                "{} agents read topic {topics}: their positions do not fit into the 4096 bytes that a broker stores with an offset; split them into several apps",
-                stages.len()
+                "{} agents with {} tables read topic {topics}: their positions do not fit into the 4096 bytes that a broker stores with an offset; split them into several apps",
+                stages.len(),
+                set.tables.len()
             ));
         }
         faults.extend(faults_of_hashes("agents", stages.iter().map(|stage| &*stage.name).collect()));
@@ -232,7 +233,11 @@ mod tests {
         assert!(agents(120).is_ok());
         let faults = agents(400).expect_err("400 agents do not fit");
         assert_eq!(faults.len(), 1);
-        assert!(faults[0].starts_with("400 agents read topic `x`: their positions do not fit"), "{}", faults[0]);
+        assert!(
+            faults[0].starts_with("400 agents with 0 tables read topic `x`: their positions do not fit"),
+            "{}",
+            faults[0]
+        );
     }
 
     #[test]
